@@ -1,0 +1,37 @@
+# make demo and make test are all a newcomer needs: git, make and Python 3.11+ are enough.
+PYTHON ?= python3
+BIN := .venv/bin
+STAMP := .venv/.installed
+export GOMP_SPINCOUNT = 0
+export UV_COMPILE_BYTECODE = 1
+
+.PHONY: demo test check bench lock clean
+
+demo: $(STAMP)
+	$(BIN)/winback demo
+
+test: $(STAMP)
+	$(BIN)/python -m pytest
+
+check: $(STAMP)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-cache
+
+# uv from the path, or from pip into a folder of its own; a second call installs nothing
+$(STAMP): requirements.lock pyproject.toml
+	@command -v uv >/dev/null || test -x .uv/bin/uv || { $(PYTHON) -m venv .uv && .uv/bin/pip install --quiet "uv>=0.9"; }
+	@uv=$$(command -v uv || echo .uv/bin/uv); set -e; \
+	test -x $(BIN)/python || $$uv venv --quiet --python $(PYTHON) .venv; \
+	$$uv pip install --quiet --python $(BIN)/python -r requirements.lock; \
+	$$uv pip install --quiet --python $(BIN)/python --no-deps --editable .
+	@touch $@
+
+# no address of a registry may stand in the lock
+lock:
+	@uv=$$(command -v uv || echo .uv/bin/uv); \
+	$$uv pip compile --quiet --universal --python-version 3.11 --no-annotate --no-header pyproject.toml --group demo --group test -o requirements.lock
+
+clean:
+	rm -rf .venv .uv data .mypy_cache .pytest_cache .ruff_cache .coverage

@@ -1,0 +1,28 @@
+"""The one error that winback raises on purpose."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class InputError(ValueError):
+    """Bad input or configuration: one sentence that says what, what was found, and what to do.
+
+    The command line prints it and exits with code 2; earlier results stay untouched.
+    """
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """Suggest the known word nearest to a misspelt one.
+
+    Examples
+    --------
+    >>> did_you_mean("max_discont", ["max_discount", "budget"])
+    "did you mean 'max_discount'?"
+    >>> did_you_mean("zzz", ["budget", "channel"])
+    'known are: budget, channel'
+    """
+    words = sorted(known)
+    nearest = difflib.get_close_matches(word, words, n=1)
+    return f"did you mean {nearest[0]!r}?" if nearest else f"known are: {', '.join(words)}"

@@ -1,0 +1,104 @@
+"""The catalogue of offers: what may be given, at which discounts, and what a contact costs."""
+
+from __future__ import annotations
+
+import string
+from pathlib import Path
+
+from pydantic import Field, field_validator
+
+from configs.errors import InputError
+from configs.settings import FOLDER, Section, Share, named_file, read_toml, validated
+
+NOTHING = "none"
+MESSAGE_FIELDS = ("discount", "title", "category", "valid_until")
+
+
+class Offer(Section):
+    """One thing that can be given; with each of its discounts it makes one option."""
+
+    offer_id: str = Field(min_length=1, description="name, equal to `offer_id` of the treatments")
+    title: str = Field(description="what people read")
+    play: str = Field(description="the kind of message this offer is part of")
+    channel: str = Field(description="how it reaches the user")
+    message: str = Field(description="text with $discount, $title, $category and $valid_until filled in")
+    discounts: tuple[Share, ...] = Field(min_length=1, description="discount levels, shares of the price")
+    valid_days: int = Field(gt=0, description="days in which it can be redeemed")
+    contact_cost: float = Field(ge=0, description="cost of one contact, account currency")
+    covered_spend: float = Field(
+        gt=0, description="spend that the discount applies to when no redemption was logged, account currency"
+    )
+
+    @field_validator("discounts")
+    @classmethod
+    def _discounts_rise(cls, discounts: tuple[float, ...]) -> tuple[float, ...]:
+        if list(discounts) != sorted(set(discounts)):
+            raise ValueError("discounts must rise without repeats")
+        return discounts
+
+    @field_validator("message")
+    @classmethod
+    def _message_fields_are_known(cls, message: str) -> str:
+        template = string.Template(message)
+        if not template.is_valid() or set(template.get_identifiers()) - set(MESSAGE_FIELDS):
+            raise ValueError(
+                f"a message may use {', '.join('$' + name for name in MESSAGE_FIELDS)} and no other $ field"
+            )
+        return message
+
+    def text(self, discount: float, category: str, valid_until: str) -> str:
+        """Fill the message in; nothing but the named fields is ever replaced.
+
+        Examples
+        --------
+        >>> offer = Offer(
+        ...     offer_id="a", title="A", play="p", channel="mail", message="$discount off $category",
+        ...     discounts=(0.1,), valid_days=7, contact_cost=0, covered_spend=1,
+        ... )
+        >>> offer.text(0.1, "bread", "2018-01-08")
+        '10% off bread'
+        """
+        fields = {"discount": f"{discount:.0%}", "title": self.title, "category": category, "valid_until": valid_until}
+        return string.Template(self.message).substitute(fields)
+
+
+class Catalogue(Section):
+    """All offers of an app."""
+
+    offers: tuple[Offer, ...]
+
+    def __getitem__(self, offer_id: str) -> Offer:
+        """Look an offer up by its id."""
+        return next(offer for offer in self.offers if offer.offer_id == offer_id)
+
+    @property
+    def options(self) -> list[tuple[Offer, float]]:
+        """Every (offer, discount) that can be decided, in catalogue order."""
+        return [(offer, discount) for offer in self.offers for discount in offer.discounts]
+
+
+def load_catalogue(name: str) -> Catalogue:
+    """Read ``configs/offers/<name>.toml``, or the TOML file at a path; ``none`` is the empty catalogue.
+
+    Raises
+    ------
+    InputError
+        The file is missing, an offer has an unknown key or a value out of range.
+    """
+    if name == NOTHING:
+        return Catalogue(offers=())
+    path = named_file(name, FOLDER / "offers", ".toml", "offer catalogue")
+    return Catalogue(offers=tuple(_offers(read_toml(path), path)))
+
+
+def _offers(tables: dict[str, object], path: Path) -> list[Offer]:
+    for offer_id, table in tables.items():
+        if offer_id == NOTHING or not isinstance(table, dict):
+            raise InputError(
+                f"[{offer_id}] in {path} is not an offer; write one table per offer, named other than {NOTHING!r}"
+            )
+    return [
+        validated(Offer, {"offer_id": offer_id, **table}, f"offer {offer_id!r} of {path}")
+        for offer_id, table in tables.items()
+        if isinstance(table, dict)
+    ]

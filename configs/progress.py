@@ -1,0 +1,20 @@
+"""Progress of long work, on standard error, and only where a person watches."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Iterator
+from typing import TypeVar
+
+Item = TypeVar("Item")
+
+
+def track(items: Iterable[Item], description: str, total: int | None = None) -> Iterator[Item]:
+    """Yield `items` behind a progress bar; without a terminal it is a plain loop."""
+    if not sys.stderr.isatty():
+        yield from items
+        return
+    from rich.console import Console
+    from rich.progress import track as bar
+
+    yield from bar(items, description=description, total=total, console=Console(stderr=True), transient=True)

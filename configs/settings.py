@@ -1,0 +1,251 @@
+"""Everything an operator may set, in one frozen, fully described model read from TOML."""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from pathlib import Path
+from typing import Annotated, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from configs.errors import InputError, did_you_mean
+
+FOLDER = Path(__file__).parent
+DATA_DIR_VARIABLE = "WINBACK_DATA_DIR"
+
+Share = Annotated[float, Field(ge=0, le=1)]
+Days = Annotated[int, Field(gt=0, le=3660)]
+Model = TypeVar("Model", bound=BaseModel)
+EventNames = tuple[str, ...]
+
+
+class Section(BaseModel):
+    """A part of the configuration: frozen, and an unknown key is an error."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Roles(Section):
+    """Which event names play which part; features and labels speak of these roles only."""
+
+    activity: EventNames = Field(description="shows that the user is still here; the churn label rests on it")
+    value: EventNames = Field(description="brings money in (`amount`)")
+    refund: EventNames = Field(description="takes money back (negative `amount`)")
+    session: EventNames = Field(description="opens a session")
+    view: EventNames = Field(description="looks at an item")
+    cart: EventNames = Field(description="puts an item into the cart")
+    checkout: EventNames = Field(description="begins to pay")
+    onboarding: EventNames = Field(description="completes the first steps in the app")
+    message_sent: EventNames = Field(description="receives a message of ours")
+    message_opened: EventNames = Field(description="opens a message of ours")
+    offer_redeem: EventNames = Field(description="uses an offer")
+    payment_failure: EventNames = Field(description="tries to pay and fails")
+    cancellation: EventNames = Field(description="ends the contract or removes the app")
+
+
+class Ingest(Section):
+    """Where raw data comes from and how much dirt is tolerated."""
+
+    source: str = Field(description="name of a file in configs/sources, or the path of a SQL file")
+    raw: str = Field(
+        description="folder that the source reads; `package:NAME/SUB` is a folder inside an installed package"
+    )
+    max_bad_share: Share = Field(
+        description="a run stops when more than this share of a table's rows breaks the contract"
+    )
+    max_amount: float = Field(gt=0, description="an amount beyond this, in account currency, is absurd")
+
+
+class Features(Section):
+    """How often and how far back snapshots are taken."""
+
+    snapshot_every_days: Days = Field(description="distance between the snapshots that models learn from")
+    min_history_days: Days = Field(description="a snapshot needs at least this much history before it")
+    max_trait_values: int = Field(gt=1, description="a text trait with more distinct values than this is no feature")
+
+
+class Churn(Section):
+    """What leaving means."""
+
+    lookback_days: Days = Field(description="only users active within this window can churn")
+    horizon_days: Days = Field(description="no activity in this window is churn")
+
+
+class Value(Section):
+    """What staying is worth."""
+
+    horizon_days: Days = Field(description="window over which the value of a retained user is counted")
+    gross_margin: Share = Field(description="share of revenue that is margin before discounts")
+
+
+class Response(Section):
+    """How effects of offers are learnt."""
+
+    holdout_days: Days = Field(description="treatments decided in this window before `as_of` are the test")
+    min_treatments: int = Field(gt=0, description="fewer closed treatments than this: not enough data for a model")
+    overlap: Share = Field(
+        description="users whose estimated propensity is outside [overlap, 1 - overlap] are not compared"
+    )
+
+
+class Training(Section):
+    """How models are fitted, judged and promoted."""
+
+    holdout_days: Days = Field(description="the out-of-time test cut lies this long before `as_of`")
+    folds: int = Field(ge=2, le=20, description="groups of users; each is predicted by a model that never saw it")
+    bootstrap_samples: int = Field(ge=100, description="resamples behind every 95% interval")
+    min_users: int = Field(gt=0, description="fewer users than this in a training frame: not enough data")
+    trees: int = Field(gt=0, description="LightGBM trees")
+    leaves: int = Field(gt=1, description="leaves of a LightGBM tree")
+    learning_rate: float = Field(gt=0, le=1, description="LightGBM learning rate")
+    min_leaf_rows: int = Field(gt=0, description="rows that a LightGBM leaf needs")
+
+
+class Scoring(Section):
+    """How users become decisions."""
+
+    budget: float = Field(
+        ge=0, description="most that the expected discounts and contacts of one day may cost, account currency"
+    )
+    batch_users: int = Field(gt=0, description="users scored at a time; memory grows with this, not with the users")
+    control_share: Share = Field(description="share of the users in the stable control group, never treated")
+    high_risk: Share = Field(description="P(churn) from which the risk band is `high`")
+    medium_risk: Share = Field(description="P(churn) from which the risk band is `medium`")
+
+
+class Schedule(Section):
+    """When the flows run by themselves."""
+
+    time_zone: str = Field(description="IANA name of the zone that the cron lines are read in")
+    score_cron: str = Field(description="when users are scored")
+    train_cron: str = Field(description="when models are retrained")
+
+
+class Settings(Section):
+    """The whole configuration of one app."""
+
+    app: str = Field(description="name of the app, as the report shows it")
+    currency: str = Field(min_length=3, max_length=3, description="ISO code of the account currency")
+    time_zone: str = Field(description="IANA name of the zone whose midnight begins a day")
+    seed: int = Field(ge=0, description="source of every random draw")
+    threads: int = Field(ge=0, description="threads of DuckDB and LightGBM, 0 = all cores")
+    offers: str = Field(description="name of a file in configs/offers, or the path of a TOML file")
+    data_dir: Path = Field(description="where everything that a run makes is kept")
+    profile: str = Field(description="name of the profile these settings came from")
+    roles: Roles
+    ingest: Ingest
+    features: Features
+    churn: Churn
+    value: Value
+    response: Response
+    training: Training
+    scoring: Scoring
+    schedule: Schedule
+
+    @model_validator(mode="after")
+    def _bands_are_ordered(self) -> Settings:
+        if self.scoring.medium_risk > self.scoring.high_risk:
+            raise ValueError(
+                f"scoring.medium_risk = {self.scoring.medium_risk} exceeds scoring.high_risk = {self.scoring.high_risk}; lower it"
+            )
+        return self
+
+
+def load_settings(profile: str | None = None, data_dir: Path | None = None, **overrides: object) -> Settings:
+    """Read the defaults, lay a profile over them and check every key.
+
+    Parameters
+    ----------
+    profile
+        Name of a TOML file in ``configs/profiles``, or a path to one; None takes the defaults alone.
+    data_dir
+        Overrides the folder for everything a run makes (else ``WINBACK_DATA_DIR``, else the TOML).
+    **overrides
+        Sections or values laid over the profile, as dictionaries; notebooks and tests use it.
+
+    Raises
+    ------
+    InputError
+        A file is missing or not TOML, a key is unknown or a value is out of range.
+
+    Examples
+    --------
+    >>> load_settings("online_retail").churn.horizon_days
+    91
+    >>> load_settings(churn={"horizont_days": 7})
+    Traceback (most recent call last):
+        ...
+    configs.errors.InputError: 'churn.horizont_days' in the overrides is not a setting; did you mean 'horizon_days'?
+    """
+    layers = read_toml(FOLDER / "defaults.toml")
+    where = "the defaults"
+    if profile is not None:
+        path = named_file(profile, FOLDER / "profiles", ".toml", "profile")
+        layers, where = _laid_over(layers, read_toml(path)), str(path)
+    if overrides:
+        layers, where = _laid_over(layers, overrides), "the overrides"
+    chosen = data_dir or os.environ.get(DATA_DIR_VARIABLE) or str(layers["data_dir"])
+    layers |= {"data_dir": Path(chosen).absolute(), "profile": Path(profile).stem if profile else "defaults"}
+    return validated(Settings, layers, where)
+
+
+def named_file(name: str, folder: Path, suffix: str, kind: str) -> Path:
+    """Find a configuration file by its bare name in `folder`, or by its path.
+
+    Raises
+    ------
+    InputError
+        Neither exists; the sentence lists the known names.
+    """
+    for path in (folder / f"{name}{suffix}", Path(name)):
+        if path.is_file():
+            return path
+    known = [path.stem for path in folder.glob(f"*{suffix}")]
+    raise InputError(f"{kind} {name!r} was not found as a name or a path; {did_you_mean(name, known)}")
+
+
+def read_toml(path: Path) -> dict[str, object]:
+    """Read one TOML file; a syntax error names the file and the place."""
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InputError(f"{path} cannot be read ({error.strerror}); check the path and its permissions") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise InputError(f"{path} is not valid TOML ({error}); mend that place") from error
+
+
+def validated(model: type[Model], values: dict[str, object], where: str) -> Model:
+    """Build a frozen model from TOML values; the first problem becomes one sentence."""
+    try:
+        return model.model_validate(values)
+    except ValidationError as error:
+        raise InputError(_sentence(model, error, where)) from error
+
+
+def _sentence(model: type[BaseModel], error: ValidationError, where: str) -> str:
+    problem = error.errors()[0]
+    key = ".".join(str(part) for part in problem["loc"])
+    if problem["type"] == "extra_forbidden":
+        known = _fields_at(model, problem["loc"][:-1])
+        return f"{key!r} in {where} is not a setting; {did_you_mean(str(problem['loc'][-1]), known)}"
+    if problem["type"] == "missing":
+        return f"{key!r} is missing in {where}; add it"
+    message = problem["msg"].removeprefix("Value error, ")
+    return f"{key or where}: {message}" + (f", found {problem['input']!r} in {where}" if key else "")
+
+
+def _fields_at(model: type[BaseModel], path: tuple[int | str, ...]) -> list[str]:
+    for part in path:
+        annotation = model.model_fields[str(part)].annotation if str(part) in model.model_fields else None
+        if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+            model = annotation
+    return list(model.model_fields)
+
+
+def _laid_over(base: dict[str, object], top: dict[str, object]) -> dict[str, object]:
+    merged = dict(base)
+    for key, value in top.items():
+        below = merged.get(key)
+        merged[key] = _laid_over(below, value) if isinstance(below, dict) and isinstance(value, dict) else value
+    return merged

@@ -1,0 +1,1 @@
+"""From raw files to point-in-time features: ingestion, daily aggregates, snapshots, labels, Feast."""

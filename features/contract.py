@@ -1,0 +1,99 @@
+"""The contract: the three tables that everything after ingestion may rely on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column of a contract table; `kind` is text, instant, number or flag."""
+
+    name: str
+    kind: str
+    meaning: str
+    required: bool = False
+
+
+@dataclass(frozen=True)
+class Table:
+    """One contract table: its columns, the key that makes a row unique and the instant that dates it."""
+
+    name: str
+    key: str
+    instant: str | None
+    columns: tuple[Column, ...]
+
+    @property
+    def names(self) -> list[str]:
+        """Column names in order."""
+        return [column.name for column in self.columns]
+
+
+SQL_TYPES = {"text": "VARCHAR", "instant": "TIMESTAMPTZ", "number": "DOUBLE", "flag": "BOOLEAN"}
+
+EVENTS = Table(
+    "events",
+    key="event_id",
+    instant="occurred_at",
+    columns=(
+        Column("event_id", "text", "unique name of the event; a repeated row is dropped once", required=True),
+        Column("user_id", "text", "who", required=True),
+        Column("event_name", "text", "what happened, after Firebase/GA4 where it has a word for it", required=True),
+        Column("occurred_at", "instant", "when it happened", required=True),
+        Column("received_at", "instant", "when it became known here; missing means at once"),
+        Column("amount", "number", "money received, account currency, negative for refunds"),
+        Column("discount", "number", "money given away inside this event, account currency"),
+        Column("quantity", "number", "pieces"),
+        Column("item_id", "text", "what was viewed, carted or bought"),
+        Column("item_category", "text", "its category"),
+        Column("channel", "text", "channel of a message"),
+        Column("offer_id", "text", "offer that was seen or redeemed"),
+        Column("decision_id", "text", "decision that led to the event"),
+        Column("session_id", "text", "session or basket that the event belongs to"),
+        Column("device", "text", "device"),
+        Column("country", "text", "country"),
+        Column("properties", "text", "anything else, as JSON"),
+    ),
+)
+
+USERS = Table(
+    "users",
+    key="user_id",
+    instant=None,
+    columns=(
+        Column("user_id", "text", "who", required=True),
+        Column("signed_up_at", "instant", "when the account was opened"),
+        Column("country", "text", "country"),
+        Column("time_zone", "text", "IANA name of the user's time zone"),
+        Column("device", "text", "main device"),
+        Column("acquisition_source", "text", "how the user was won"),
+        Column("language", "text", "language"),
+        Column("birth_year", "number", "for the fairness audit, never for a model"),
+        Column("gender", "text", "for the fairness audit, never for a model"),
+        *(
+            Column(f"consent_{what}", "flag", f"the user agrees to {what.replace('_', ' ')}")
+            for what in ("profiling", "push", "email", "sms", "in_app", "whatsapp")
+        ),
+    ),
+)
+
+TREATMENTS = Table(
+    "treatments",
+    key="decision_id",
+    instant="decided_at",
+    columns=(
+        Column("decision_id", "text", "unique name of the decision; derived from user, instant and offer when missing"),
+        Column("user_id", "text", "who", required=True),
+        Column("decided_at", "instant", "when the option was chosen", required=True),
+        Column("offer_id", "text", "what was given; `none` for control", required=True),
+        Column("discount", "number", "discount level, share of the price", required=True),
+        Column("channel", "text", "how it reached the user", required=True),
+        Column("propensity", "number", "probability with which this option was chosen; missing when unknown"),
+        Column("cost", "number", "cost of the contact, account currency"),
+        Column("valid_until", "instant", "when the offer ended; else the catalogue's `valid_days` after the decision"),
+    ),
+)
+
+CONTRACT = (EVENTS, USERS, TREATMENTS)
+AUDIT_ONLY = ("birth_year", "gender")

@@ -1,0 +1,112 @@
+"""Labels: what happened after a snapshot, counted only once its horizon is over."""
+
+from __future__ import annotations
+
+from datetime import date, timedelta
+
+import ibis
+import ibis.expr.types as ir
+
+from configs.settings import Settings
+
+
+def closed_days(days: list[date], as_of: date, horizon_days: int) -> list[date]:
+    """Snapshot days whose horizon is over at the start of `as_of`; only these may be labelled.
+
+    Examples
+    --------
+    >>> closed_days([date(2017, 9, 3), date(2017, 9, 4)], date(2017, 10, 1), 28)
+    [datetime.date(2017, 9, 3)]
+    """
+    return [day for day in days if day + timedelta(days=horizon_days) <= as_of]
+
+
+def outcome_labels(aggregates: ir.Table, moments: ir.Table, settings: Settings) -> ir.Table:
+    """Say for every user active before each moment whether they left, and what they were worth.
+
+    Parameters
+    ----------
+    aggregates
+        Daily aggregates, already cut at the day on which the models are trained.
+    moments
+        ``day``, one row per snapshot.
+
+    Returns
+    -------
+    One row per moment and user with activity in the ``churn.lookback_days`` before it: ``user_id``, ``day``,
+    ``is_churned`` (0 or 1, no activity in ``churn.horizon_days`` from the day on) and ``margin`` (gross margin
+    over ``value.horizon_days``, account currency).
+    """
+    rows = aggregates.rename(happened_on="day")
+    wide = max(settings.churn.lookback_days, settings.churn.horizon_days, settings.value.horizon_days)
+    near = [
+        rows.happened_on >= moments.day - ibis.interval(days=wide),
+        rows.happened_on < moments.day + ibis.interval(days=wide),
+    ]
+    pairs = moments.select("day").inner_join(rows, near)
+    pairs = pairs.mutate(offset=pairs.happened_on.delta(pairs.day, unit="day").cast("int64"))
+    was_active = (pairs.offset < 0) & (pairs.offset >= -settings.churn.lookback_days) & (pairs.known_on < pairs.day)
+    stays = (pairs.offset >= 0) & (pairs.offset < settings.churn.horizon_days)
+    pays = (pairs.offset >= 0) & (pairs.offset < settings.value.horizon_days)
+    cents = (pairs.spend_cents - pairs.refund_cents).sum(where=pays).fill_null(0).cast("float64")
+    labels = pairs.group_by("user_id", "day").aggregate(
+        active_before=pairs.active_days.sum(where=was_active).fill_null(0),
+        active_after=pairs.active_days.sum(where=stays).fill_null(0),
+        margin=cents / 100.0 * settings.value.gross_margin,
+    )
+    return labels.filter(labels.active_before > 0).select(
+        "user_id", "day", is_churned=(labels.active_after == 0).cast("int64"), margin=labels.margin
+    )
+
+
+def redemption_labels(
+    treatments: ir.Table, events: ir.Table, settings: Settings, valid_days: dict[str, int], as_of: ir.Value
+) -> ir.Table:
+    """Say for every closed treatment whether its offer was redeemed, and at what cost.
+
+    Parameters
+    ----------
+    treatments
+        Contract table; ``offer_id = none`` is left out.
+    events
+        Contract table; redemptions point at their treatment by ``decision_id``, or by user and offer.
+    valid_days
+        Days an offer is open where the treatment does not say (``valid_until``).
+    as_of
+        Instant before which an offer must have ended to be labelled.
+
+    Returns
+    -------
+    One row per closed treatment: ``decision_id, user_id, decided_at, offer_id, discount, channel, propensity,
+    closed_at``, ``is_redeemed`` (0 or 1), ``covered_spend`` and ``discount_given`` (account currency).
+    """
+    given = treatments.filter(treatments.offer_id != "none")
+    days = (
+        given.offer_id.cases(*valid_days.items(), else_=settings.churn.horizon_days)
+        if valid_days
+        else ibis.literal(settings.churn.horizon_days)
+    )
+    ends = ibis.coalesce(given.valid_until, given.decided_at + days.as_interval("D"))
+    closed = given.mutate(closed_at=ends).filter(ends <= as_of)
+    used = events.filter(events.event_name.isin(settings.roles.offer_redeem)).select(
+        "event_id",
+        "occurred_at",
+        by_user="user_id",
+        by_decision="decision_id",
+        by_offer="offer_id",
+        spent="amount",
+        given="discount",
+    )
+    meets = [
+        closed.user_id == used.by_user,
+        (closed.decision_id == used.by_decision) | (used.by_decision.isnull() & (closed.offer_id == used.by_offer)),
+        used.occurred_at >= closed.decided_at,
+        used.occurred_at < closed.closed_at,
+    ]
+    pairs = closed.left_join(used, meets)
+    keys = ["decision_id", "user_id", "decided_at", "offer_id", "discount", "channel", "propensity", "closed_at"]
+    return pairs.group_by(*keys).aggregate(
+        is_redeemed=(pairs.event_id.count() > 0).cast("int64"),
+        covered_spend=pairs.spent.sum().fill_null(0.0),
+        discount_given=pairs.given.sum().fill_null(0.0),
+    )

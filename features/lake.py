@@ -1,0 +1,154 @@
+"""Where tables live: Parquet files under the data folder, each written whole or not at all."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import date
+from itertools import pairwise
+from pathlib import Path
+
+import duckdb
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from configs.errors import InputError
+from configs.settings import Settings
+
+
+class Lake:
+    """Paths of one data folder; a partitioned table is ``<table>/<key>=<day>/<table>.parquet``."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    def path(self, *parts: str) -> Path:
+        """Any file or folder of the lake."""
+        return self.root.joinpath(*parts)
+
+    def partition(self, table: str, day: date, key: str = "day") -> Path:
+        """File of one day of a partitioned table."""
+        return self.root / table / f"{key}={day:%Y-%m-%d}" / f"{table}.parquet"
+
+    def glob(self, table: str, key: str = "day") -> str:
+        """Pattern that matches every partition of a table."""
+        return str(self.root / table / f"{key}=*" / f"{table}.parquet")
+
+    def days(self, table: str, key: str = "day") -> list[date]:
+        """Days of which a table has a partition, in order."""
+        found = (self.root / table).glob(f"{key}=*/{table}.parquet")
+        return sorted(date.fromisoformat(path.parent.name.removeprefix(f"{key}=")) for path in found)
+
+    def require_writable(self) -> None:
+        """Create the data folder, or say why it cannot be used.
+
+        Raises
+        ------
+        InputError
+            The folder cannot be made or written.
+        """
+        try:
+            self.root.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryFile(dir=self.root):
+                pass
+        except OSError as error:
+            raise InputError(
+                f"the data folder {self.root} cannot be written ({error.strerror}); choose another with --data-dir"
+            ) from error
+
+
+def write_parquet(table: pa.Table, path: Path) -> None:
+    """Write one Parquet file whole: a temporary file beside it, then an atomic rename."""
+    write_file(path, lambda part: pq.write_table(table, part, compression="zstd", coerce_timestamps="us"))
+
+
+def write_file(path: Path, write: Callable[[Path], object]) -> None:
+    """Let `write` fill a temporary file beside `path`, then rename it into place."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        write(part)
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write one text file whole."""
+    write_file(path, lambda part: part.write_text(text, encoding="utf-8"))
+
+
+def read_parquet(path: Path) -> pa.Table:
+    """Read one Parquet file; a corrupt one is named.
+
+    Raises
+    ------
+    InputError
+        The file is missing or not Parquet.
+    """
+    try:
+        return pq.ParquetFile(path).read()
+    except FileNotFoundError as error:
+        raise InputError(f"{path} does not exist; run the step that writes it first") from error
+    except (pa.ArrowInvalid, OSError) as error:
+        raise InputError(
+            f"{path} is not a readable Parquet file; delete it and run the step that writes it again"
+        ) from error
+
+
+def split_by_day(reader: pa.RecordBatchReader) -> Iterator[tuple[date, pa.Table]]:
+    """Cut a stream sorted by its ``day`` column into one table per day, without that column."""
+    held: list[pa.Table] = []
+    for batch in reader:
+        rows = pa.Table.from_batches([batch])
+        days = rows["day"].to_numpy()
+        edges = [0, *(np.flatnonzero(days[1:] != days[:-1]) + 1).tolist(), len(rows)]
+        for piece in (rows.slice(start, stop - start) for start, stop in pairwise(edges) if stop > start):
+            if held and held[0]["day"][0] != piece["day"][0]:
+                yield _one_day(held)
+                held = []
+            held.append(piece)
+    if held:
+        yield _one_day(held)
+
+
+def _one_day(pieces: list[pa.Table]) -> tuple[date, pa.Table]:
+    return pieces[0]["day"][0].as_py(), pa.concat_tables(pieces).combine_chunks().drop_columns(["day"])
+
+
+def content_hash(*paths: Path, text: str = "") -> str:
+    """Digest of a text and the bytes of files, 16 hexadecimal digits."""
+    digest = hashlib.sha256(text.encode())
+    for path in paths:
+        digest.update(path.read_bytes())
+    return digest.hexdigest()[:16]
+
+
+@contextmanager
+def duckdb_session(settings: Settings) -> Iterator[duckdb.DuckDBPyConnection]:
+    """Open an in-memory DuckDB in the configured time zone that spills under the data folder, and close it."""
+    connection = duckdb.connect(config={"temp_directory": str(settings.data_dir / "tmp")})
+    try:
+        connection.execute(f"SET TimeZone = '{settings.time_zone}'")
+        if settings.threads:
+            connection.execute(f"SET threads = {settings.threads}")
+        yield connection
+    except duckdb.IOException as error:
+        raise InputError(
+            f"a file of {settings.data_dir} is missing or corrupt ({first_line(error)}); delete it and ingest again"
+        ) from error
+    except duckdb.InvalidInputException as error:
+        raise InputError(
+            f"a file of {settings.data_dir} cannot be read ({first_line(error)}); delete it and ingest again"
+        ) from error
+    finally:
+        connection.close()
+
+
+def first_line(error: Exception) -> str:
+    """First line of an error's text."""
+    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__

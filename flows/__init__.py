@@ -1,0 +1,1 @@
+"""How it runs: Prefect flows, their schedule and the command line."""

@@ -1,0 +1,1 @@
+"""What the history teaches: churn, value, redemption and effect models, their evaluation and registry."""
