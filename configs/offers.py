@@ -7,7 +7,7 @@ from pathlib import Path
 
 from pydantic import Field, field_validator
 
-from configs.errors import InputError
+from configs.errors import InputError, did_you_mean
 from configs.settings import FOLDER, Section, Share, named_file, read_toml, validated
 
 NOTHING = "none"
@@ -68,8 +68,11 @@ class Catalogue(Section):
     offers: tuple[Offer, ...]
 
     def __getitem__(self, offer_id: str) -> Offer:
-        """Look an offer up by its id."""
-        return next(offer for offer in self.offers if offer.offer_id == offer_id)
+        """Look an offer up by its id; an unknown one is an `InputError`."""
+        offers = {offer.offer_id: offer for offer in self.offers}
+        if offer_id not in offers:
+            raise InputError(f"offer {offer_id!r} is not in the catalogue; {did_you_mean(offer_id, offers)}")
+        return offers[offer_id]
 
     @property
     def options(self) -> list[tuple[Offer, float]]:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 import tomllib
+from datetime import date
 from pathlib import Path
 from typing import Annotated, TypeVar
+from zoneinfo import available_timezones
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from configs.errors import InputError, did_you_mean
 
@@ -16,6 +18,7 @@ DATA_DIR_VARIABLE = "WINBACK_DATA_DIR"
 
 Share = Annotated[float, Field(ge=0, le=1)]
 Days = Annotated[int, Field(gt=0, le=3660)]
+TimeZone = Annotated[str, AfterValidator(lambda name: _known_time_zone(name))]
 Model = TypeVar("Model", bound=BaseModel)
 EventNames = tuple[str, ...]
 
@@ -99,6 +102,7 @@ class Training(Section):
     trees: int = Field(gt=0, description="LightGBM trees")
     leaves: int = Field(gt=1, description="leaves of a LightGBM tree")
     learning_rate: float = Field(gt=0, le=1, description="LightGBM learning rate")
+    column_share: float = Field(gt=0, le=1, description="share of the columns that each tree may use")
     min_leaf_rows: int = Field(gt=0, description="rows that a LightGBM leaf needs")
 
 
@@ -117,7 +121,7 @@ class Scoring(Section):
 class Schedule(Section):
     """When the flows run by themselves."""
 
-    time_zone: str = Field(description="IANA name of the zone that the cron lines are read in")
+    time_zone: TimeZone = Field(description="IANA name of the zone that the cron lines are read in")
     score_cron: str = Field(description="when users are scored")
     train_cron: str = Field(description="when models are retrained")
 
@@ -127,7 +131,8 @@ class Settings(Section):
 
     app: str = Field(description="name of the app, as the report shows it")
     currency: str = Field(min_length=3, max_length=3, description="ISO code of the account currency")
-    time_zone: str = Field(description="IANA name of the zone whose midnight begins a day")
+    time_zone: TimeZone = Field(description="IANA name of the zone whose midnight begins a day")
+    as_of: date | None = Field(None, description="moment of decision for a history that has ended; unset means today")
     seed: int = Field(ge=0, description="source of every random draw")
     threads: int = Field(ge=0, description="threads of DuckDB and LightGBM, 0 = all cores")
     offers: str = Field(description="name of a file in configs/offers, or the path of a TOML file")
@@ -147,7 +152,8 @@ class Settings(Section):
     def _bands_are_ordered(self) -> Settings:
         if self.scoring.medium_risk > self.scoring.high_risk:
             raise ValueError(
-                f"scoring.medium_risk = {self.scoring.medium_risk} exceeds scoring.high_risk = {self.scoring.high_risk}; lower it"
+                f"scoring.medium_risk = {self.scoring.medium_risk} exceeds "
+                f"scoring.high_risk = {self.scoring.high_risk}; lower it"
             )
         return self
 
@@ -221,6 +227,12 @@ def validated(model: type[Model], values: dict[str, object], where: str) -> Mode
         return model.model_validate(values)
     except ValidationError as error:
         raise InputError(_sentence(model, error, where)) from error
+
+
+def _known_time_zone(name: str) -> str:
+    if name not in available_timezones():
+        raise ValueError("no IANA time zone has this name; write one such as 'Europe/Berlin'")
+    return name
 
 
 def _sentence(model: type[BaseModel], error: ValidationError, where: str) -> str:

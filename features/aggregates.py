@@ -19,10 +19,11 @@ import pyarrow.parquet as pq
 
 from configs.progress import track
 from configs.settings import Roles, Settings
-from features.lake import Lake, content_hash, duckdb_session, split_by_day, write_parquet
+from features.lake import Lake, content_hash, count_rows, duckdb_session, ibis_engine, split_by_day, write_parquet
 
 Measure = Callable[[ir.Table], ir.IntegerScalar]
 KEYS = ("user_id", "day", "known_on")
+DAY_OF_USER = ("user_id", "day")
 CHUNK_EVENTS = 4_000_000
 TREATMENT = "winback:treatment"
 INPUT_HASH = b"winback_input"
@@ -45,13 +46,13 @@ def activity_count(events: ir.Table) -> ir.IntegerScalar:
 @measure
 def sessions_count(events: ir.Table) -> ir.IntegerScalar:
     """Sessions or baskets with activity."""
-    return events.session_key.nunique(where=events.is_activity)
+    return events.session_key.nunique(where=events.opens_session)
 
 
 @measure
 def purchases_count(events: ir.Table) -> ir.IntegerScalar:
     """Baskets paid for."""
-    return events.session_key.nunique(where=events.is_value)
+    return events.session_key.nunique(where=events.opens_basket)
 
 
 @measure
@@ -145,15 +146,20 @@ def cancellations_count(events: ir.Table) -> ir.IntegerScalar:
 
 
 def daily_aggregates(events: ir.Table) -> ir.Table:
-    """Sum events to one row per user, day and day of becoming known; columns are KEYS, MEASURES and two day flags.
+    """Sum events to one row per user, day and day of becoming known.
 
-    ``active_days`` and ``purchase_days`` are 1 on the row by which the day first counts, so that their sum
-    over rows counts distinct days however late some events came.
+    Columns are KEYS, MEASURES and three that make a day whole however late some of its events came:
+    ``active_days`` and ``purchase_days`` are 1 on the row by which the day first counts, so that their sum counts
+    distinct days; ``spend_of_day_cents`` is the day's spend as far as known by the row, so that its maximum is
+    that of whole days.
     """
     sums = {name: _whole(function(events)).fill_null(0) for name, function in MEASURES.items()}
     rows = events.group_by(*KEYS).aggregate(**sums)
+    so_far = ibis.cumulative_window(group_by=list(DAY_OF_USER), order_by="known_on")
     return rows.mutate(
-        active_days=_is_first(rows, rows.activity_count > 0), purchase_days=_is_first(rows, rows.purchases_count > 0)
+        active_days=_is_first(rows, rows.activity_count > 0, *DAY_OF_USER).cast("int64"),
+        purchase_days=_is_first(rows, rows.purchases_count > 0, *DAY_OF_USER).cast("int64"),
+        spend_of_day_cents=_whole(rows.spend_cents.sum().over(so_far)),
     )
 
 
@@ -175,7 +181,12 @@ def with_roles(events: ir.Table, treatments: ir.Table | None, roles: Roles) -> i
     known_on = ibis.greatest(rows.day, ibis.coalesce(rows.received_at, rows.occurred_at).date())
     flags = {f"is_{role}": rows.event_name.isin(names) for role, names in roles if names}
     flags |= {f"is_{role}": ibis.literal(False) for role, names in roles if not names}
-    return rows.mutate(known_on=known_on, **flags)
+    marked = rows.mutate(known_on=known_on, **flags)
+    # a session counts once, on the row by which it first became known
+    return marked.mutate(
+        opens_session=_is_first(marked, marked.is_activity, *DAY_OF_USER, "session_key"),
+        opens_basket=_is_first(marked, marked.is_value, *DAY_OF_USER, "session_key"),
+    )
 
 
 def build_aggregates(settings: Settings, lake: Lake) -> list[date]:
@@ -186,7 +197,7 @@ def build_aggregates(settings: Settings, lake: Lake) -> list[date]:
     stale = _stale_days(settings, lake)
     with duckdb_session(settings) as connection:
         for chunk in track(list(_chunks(lake, list(stale))), "daily aggregates"):
-            events = _events_of(connection, lake, chunk, settings.roles)
+            events = _events_of(connection, settings, lake, chunk)
             for table, query in (("facets", daily_facets(events)), ("aggregates", daily_aggregates(events))):
                 _write_days(connection, lake, table, query, {day: stale[day] for day in chunk})
     return sorted(stale)
@@ -201,9 +212,9 @@ def _whole(value: ir.Value) -> ir.IntegerValue:
     return cast(ir.IntegerValue, value.cast("float64").cast("int64"))
 
 
-def _is_first(rows: ir.Table, happened: ir.BooleanValue) -> ir.IntegerValue:
-    first = rows.known_on.min(where=happened).over(group_by=["user_id", "day"])
-    return cast(ir.IntegerValue, (happened & (rows.known_on == first)).cast("int64").fill_null(0))
+def _is_first(rows: ir.Table, happened: ir.BooleanValue, *keys: str) -> ir.BooleanValue:
+    first = rows.known_on.min(where=happened).over(group_by=list(keys))
+    return (happened & (rows.known_on == first)).fill_null(False)
 
 
 def _facet(events: ir.Table, facet: str, label: Callable[[ir.Table], ir.Value]) -> ir.Table:
@@ -235,7 +246,7 @@ def _stale_days(settings: Settings, lake: Lake) -> dict[date, str]:
     for day in sorted({*lake.days("events"), *lake.days("treatments")}):
         inputs = [path for path in (lake.partition(table, day) for table in ("events", "treatments")) if path.exists()]
         wanted = content_hash(*inputs, text=declarations)
-        if stored_input(lake.partition("aggregates", day)) != wanted:
+        if any(stored_input(lake.partition(table, day)) != wanted for table in ("facets", "aggregates")):
             stale[day] = wanted
     return stale
 
@@ -261,7 +272,7 @@ def _chunks(lake: Lake, days: list[date]) -> Iterator[list[date]]:
     size = 0
     for day in days:
         path = lake.partition("events", day)
-        rows = pq.read_metadata(path).num_rows if path.exists() else 0
+        rows = count_rows(path) if path.exists() else 0
         if chunk and size + rows > CHUNK_EVENTS:
             yield chunk
             chunk, size = [], 0
@@ -271,14 +282,16 @@ def _chunks(lake: Lake, days: list[date]) -> Iterator[list[date]]:
         yield chunk
 
 
-def _events_of(connection: duckdb.DuckDBPyConnection, lake: Lake, days: list[date], roles: Roles) -> ir.Table:
-    engine = ibis.duckdb.from_connection(connection)
+def _events_of(connection: duckdb.DuckDBPyConnection, settings: Settings, lake: Lake, days: list[date]) -> ir.Table:
+    engine = ibis_engine(connection, settings)
     files = {
         table: [str(path) for day in days if (path := lake.partition(table, day)).exists()]
         for table in ("events", "treatments")
     }
     tables = {table: engine.read_parquet(paths, hive_partitioning=True) for table, paths in files.items() if paths}
-    return with_roles(tables["events"], tables.get("treatments"), roles)
+    if "events" not in tables:
+        tables["events"] = engine.create_table("no_events", schema=_empty_events().schema(), temp=True, overwrite=True)
+    return with_roles(tables["events"], tables.get("treatments"), settings.roles)
 
 
 def _write_days(
@@ -288,5 +301,14 @@ def _write_days(
     reader = connection.execute(
         f"SELECT * FROM ({ibis.to_sql(query, dialect='duckdb')}) ORDER BY {', '.join(order)}"
     ).to_arrow_reader(1_000_000)
+    nothing = reader.schema.remove(reader.schema.get_field_index("day")).empty_table()
+    written = set()
     for day, rows in split_by_day(reader):
-        write_parquet(rows.replace_schema_metadata({INPUT_HASH: inputs[day].encode()}), lake.partition(table, day))
+        _write_day(lake, table, day, rows, inputs[day])
+        written.add(day)
+    for day in inputs.keys() - written:
+        _write_day(lake, table, day, nothing, inputs[day])
+
+
+def _write_day(lake: Lake, table: str, day: date, rows: pa.Table, wanted: str) -> None:
+    write_parquet(rows.replace_schema_metadata({INPUT_HASH: wanted.encode()}), lake.partition(table, day))

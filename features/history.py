@@ -18,7 +18,7 @@ from configs.progress import track
 from configs.settings import Settings
 from features.aggregates import INPUT_HASH, stored_input
 from features.contract import AUDIT_ONLY, USERS
-from features.lake import Lake, content_hash, duckdb_session, split_by_day, write_parquet
+from features.lake import Lake, content_hash, duckdb_session, ibis_engine, split_by_day, write_parquet
 from features.snapshots import Feature, catalogue, snapshots, start_of
 
 TRAITS_OF_THE_CONTRACT = ("country", "device", "acquisition_source", "language")
@@ -79,7 +79,7 @@ def open_history(settings: Settings, lake: Lake, as_of: date) -> Iterator[Histor
     if not lake.days("aggregates"):
         raise InputError(f"{lake.root} holds no daily aggregates; run winback build-features first")
     with duckdb_session(settings) as connection:
-        engine = ibis.duckdb.from_connection(connection)
+        engine = ibis_engine(connection, settings)
         tables = {name: _cut(connection, engine, lake, name, as_of) for name in ("aggregates", "facets")}
         users, traits = _users(engine, lake, settings)
         start = start_of(as_of, settings.time_zone)
@@ -97,31 +97,36 @@ def open_history(settings: Settings, lake: Lake, as_of: date) -> Iterator[Histor
         )  # fmt: skip
 
 
+def grid_days(settings: Settings, lake: Lake, as_of: date, *, holdouts: tuple[int, ...]) -> list[date]:
+    """Days that models learn from: every ``features.snapshot_every_days`` back from `as_of`, and each holdout's cut."""
+    earliest = lake.days("events")[0] + timedelta(days=settings.features.min_history_days)
+    step = timedelta(days=settings.features.snapshot_every_days)
+    grid = {as_of - step * index for index in range((as_of - earliest) // step + 1)}
+    return sorted(grid | {cut for back in holdouts if (cut := as_of - timedelta(days=back)) >= earliest})
+
+
 def snapshot_days(settings: Settings, lake: Lake, as_of: date, *, holdouts: tuple[int, ...]) -> list[date]:
     """Days of which a snapshot is needed to train and score at `as_of`.
 
-    They are `as_of` itself, a grid of ``features.snapshot_every_days`` backwards from it, the cut of each
-    holdout (days before `as_of`), and every day on which a treatment was decided.
+    They are `as_of` itself, the days of `grid_days` and every day on which a treatment was decided.
     """
-    days = lake.days("events")
-    earliest = days[0] + timedelta(days=settings.features.min_history_days)
-    step = timedelta(days=settings.features.snapshot_every_days)
-    grid = {as_of - step * index for index in range((as_of - earliest) // step + 1)} if as_of >= earliest else set()
-    cuts = {cut for back in holdouts if (cut := as_of - timedelta(days=back)) >= earliest}
-    treated = {day for day in lake.days("treatments") if days[0] < day < as_of}
-    return sorted({as_of} | grid | cuts | treated)
+    first = lake.days("events")[0]
+    treated = {day for day in lake.days("treatments") if first < day < as_of}
+    return sorted({as_of, *grid_days(settings, lake, as_of, holdouts=holdouts)} | treated)
 
 
 def build_snapshots(history: History, days: list[date]) -> list[date]:
     """Write the snapshot of each day whose input changed; returns the days that were computed."""
-    wanted = _inputs_of(history, days)
+    tables = history.aggregates, history.facets, history.users
+    query = str(ibis.to_sql(snapshots(*tables, history.moments(days)).order_by("day", "user_id"), dialect="duckdb"))
+    wanted = _inputs_of(history, days, query)
     stale = [day for day in days if stored_input(history.lake.partition("snapshots", day)) != wanted[day]]
     rows = max(1, int(history.facets.count().execute()))
     size = max(1, PAIRS_AT_ONCE // rows)
     chunks = [stale[start : start + size] for start in range(0, len(stale), size)]
     for chunk in track(chunks, "snapshots"):
-        query = snapshots(history.aggregates, history.facets, history.users, history.moments(chunk))
-        for day, table in split_by_day(query.order_by("day", "user_id").to_pyarrow_batches(chunk_size=500_000)):
+        history.moments(chunk)  # the query reads this table by its name
+        for day, table in split_by_day(history.engine.con.execute(query).to_arrow_reader(500_000)):
             write_parquet(
                 table.replace_schema_metadata({INPUT_HASH: wanted[day].encode()}),
                 history.lake.partition("snapshots", day),
@@ -131,9 +136,9 @@ def build_snapshots(history: History, days: list[date]) -> list[date]:
 
 def _cut(connection: duckdb.DuckDBPyConnection, engine: Backend, lake: Lake, name: str, as_of: date) -> ir.Table:
     connection.execute(
-        f"CREATE TEMP TABLE {name} AS SELECT * FROM read_parquet('{lake.glob(name)}', hive_partitioning = true) "
+        f"CREATE TEMP TABLE {name} AS SELECT * FROM read_parquet($2, hive_partitioning = true) "
         "WHERE day < $1 AND known_on < $1",
-        [as_of],
+        [as_of, lake.glob(name)],
     )
     return engine.table(name)
 
@@ -163,13 +168,12 @@ def _trait(users: ir.Table, name: str, settings: Settings) -> bool | None:
     return False if column.type().is_numeric() or column.type().is_boolean() else None
 
 
-def _inputs_of(history: History, days: list[date]) -> dict[date, str]:
-    """Hash of everything each snapshot rests on: the aggregates before it, the users, the declarations."""
+def _inputs_of(history: History, days: list[date], query: str) -> dict[date, str]:
+    """Hash of everything each snapshot rests on: the aggregates before it, the users, the query."""
     stored = [
         (past, stored_input(history.lake.partition("aggregates", past)) or "")
         for past in history.lake.days("aggregates")
     ]
-    declarations = str(ibis.to_sql(snapshots(history.aggregates, history.facets, history.users, history.moments(days))))
     users = [path] if (path := history.lake.path("users", "users.parquet")).exists() else []
-    fixed = content_hash(*users, text=declarations + history.settings.time_zone)
+    fixed = content_hash(*users, text=query + history.settings.time_zone)
     return {day: content_hash(text=fixed + "".join(text for past, text in stored if past < day)) for day in days}

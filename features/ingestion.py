@@ -13,7 +13,7 @@ from configs.errors import InputError
 from configs.progress import track
 from configs.settings import FOLDER, Settings, named_file
 from features.contract import CONTRACT, EVENTS, Table
-from features.lake import Lake, duckdb_session, first_line, split_by_day, write_parquet
+from features.lake import Lake, duckdb_session, first_line, split_by_day, sql_text, write_parquet
 from features.validation import check_columns, fault_of_row, text_instants, typed_columns
 
 
@@ -159,9 +159,10 @@ def _check_rows(connection: duckdb.DuckDBPyConnection, lake: Lake, table: Table)
     connection.execute(f"""
         CREATE TEMP TABLE checked_{table.name} AS
         WITH new AS (SELECT DISTINCT * EXCLUDE (reason) FROM staged_{table.name} WHERE reason IS NULL),
-             known AS (SELECT {table.key} AS known_key, hash({known or 0}) AS known_hash FROM ({_known(lake, table)}) AS known)
+             known AS (SELECT {table.key} AS known_key, hash({known or 0}) AS known_hash
+                       FROM ({_known(lake, table)}) AS known)
         SELECT new.*, known_hash IS NOT NULL AND known_hash = hash({new or 1}) AS is_known, CASE
-            WHEN row_number() OVER (PARTITION BY new.{table.key} ORDER BY {order}) > 1
+            WHEN row_number() OVER (PARTITION BY new.{table.key} ORDER BY is_known DESC, {order}) > 1
             THEN '{table.key} stands for two different rows'
             WHEN known_hash <> hash({new or 1}) {clash}
             THEN '{table.key} is already used by another row' END AS reason
@@ -173,9 +174,9 @@ def _known(lake: Lake, table: Table) -> str:
     """Write the SELECT of the rows that the lake already holds."""
     path = lake.path("users", "users.parquet")
     if table.instant is None and path.exists():
-        return f"SELECT * FROM read_parquet('{path}')"
+        return f"SELECT * FROM read_parquet({sql_text(path)})"
     if table.instant is not None and lake.days(table.name):
-        return f"SELECT * FROM read_parquet('{lake.glob(table.name)}', hive_partitioning = false)"
+        return f"SELECT * FROM read_parquet({sql_text(lake.glob(table.name))}, hive_partitioning = false)"
     return f"SELECT * EXCLUDE (day, reason) FROM staged_{table.name} LIMIT 0"
 
 

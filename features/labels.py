@@ -34,8 +34,8 @@ def outcome_labels(aggregates: ir.Table, moments: ir.Table, settings: Settings) 
     Returns
     -------
     One row per moment and user with activity in the ``churn.lookback_days`` before it: ``user_id``, ``day``,
-    ``is_churned`` (0 or 1, no activity in ``churn.horizon_days`` from the day on) and ``margin`` (gross margin
-    over ``value.horizon_days``, account currency).
+    ``is_churned`` (0 or 1, no activity in ``churn.horizon_days`` from the day on) and gross margin in
+    account currency over ``value.horizon_days`` (``margin``) and over ``churn.horizon_days`` (``margin_soon``).
     """
     rows = aggregates.rename(happened_on="day")
     wide = max(settings.churn.lookback_days, settings.churn.horizon_days, settings.value.horizon_days)
@@ -48,14 +48,15 @@ def outcome_labels(aggregates: ir.Table, moments: ir.Table, settings: Settings) 
     was_active = (pairs.offset < 0) & (pairs.offset >= -settings.churn.lookback_days) & (pairs.known_on < pairs.day)
     stays = (pairs.offset >= 0) & (pairs.offset < settings.churn.horizon_days)
     pays = (pairs.offset >= 0) & (pairs.offset < settings.value.horizon_days)
-    cents = (pairs.spend_cents - pairs.refund_cents).sum(where=pays).fill_null(0).cast("float64")
+    margin_cents = (pairs.spend_cents - pairs.refund_cents).cast("float64") * settings.value.gross_margin
     labels = pairs.group_by("user_id", "day").aggregate(
         active_before=pairs.active_days.sum(where=was_active).fill_null(0),
         active_after=pairs.active_days.sum(where=stays).fill_null(0),
-        margin=cents / 100.0 * settings.value.gross_margin,
+        margin=margin_cents.sum(where=pays).fill_null(0.0) / 100.0,
+        margin_soon=margin_cents.sum(where=stays).fill_null(0.0) / 100.0,
     )
     return labels.filter(labels.active_before > 0).select(
-        "user_id", "day", is_churned=(labels.active_after == 0).cast("int64"), margin=labels.margin
+        "user_id", "day", "margin", "margin_soon", is_churned=(labels.active_after == 0).cast("int64")
     )
 
 
@@ -77,7 +78,7 @@ def redemption_labels(
 
     Returns
     -------
-    One row per closed treatment: ``decision_id, user_id, decided_at, offer_id, discount, channel, propensity,
+    One row per closed treatment: ``decision_id, user_id, day, decided_at, offer_id, discount, channel, propensity,
     closed_at``, ``is_redeemed`` (0 or 1), ``covered_spend`` and ``discount_given`` (account currency).
     """
     given = treatments.filter(treatments.offer_id != "none")
@@ -104,7 +105,7 @@ def redemption_labels(
         used.occurred_at < closed.closed_at,
     ]
     pairs = closed.left_join(used, meets)
-    keys = ["decision_id", "user_id", "decided_at", "offer_id", "discount", "channel", "propensity", "closed_at"]
+    keys = ["decision_id", "user_id", "day", "decided_at", "offer_id", "discount", "channel", "propensity", "closed_at"]
     return pairs.group_by(*keys).aggregate(
         is_redeemed=(pairs.event_id.count() > 0).cast("int64"),
         covered_spend=pairs.spent.sum().fill_null(0.0),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shutil
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -12,12 +13,17 @@ from itertools import pairwise
 from pathlib import Path
 
 import duckdb
+import ibis
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from ibis.backends.duckdb import Backend
 
 from configs.errors import InputError
 from configs.settings import Settings
+
+# what DuckDB raises for a file that is missing, cut short or damaged
+UNREADABLE = (duckdb.IOException, duckdb.InvalidInputException, duckdb.Error)
 
 
 class Lake:
@@ -62,8 +68,15 @@ class Lake:
 
 
 def write_parquet(table: pa.Table, path: Path) -> None:
-    """Write one Parquet file whole: a temporary file beside it, then an atomic rename."""
-    write_file(path, lambda part: pq.write_table(table, part, compression="zstd", coerce_timestamps="us"))
+    """Write one Parquet file whole: a temporary file beside it, then an atomic rename; instants are kept in UTC."""
+    schema = pa.schema([_in_utc(field) for field in table.schema], table.schema.metadata)
+    write_file(path, lambda part: pq.write_table(table.cast(schema), part, compression="zstd"))
+
+
+def _in_utc(field: pa.Field) -> pa.Field:
+    if not pa.types.is_timestamp(field.type):
+        return field
+    return field.with_type(pa.timestamp("us", field.type.tz and "UTC"))
 
 
 def write_file(path: Path, write: Callable[[Path], object]) -> None:
@@ -75,6 +88,24 @@ def write_file(path: Path, write: Callable[[Path], object]) -> None:
         part.replace(path)
     finally:
         part.unlink(missing_ok=True)
+
+
+@contextmanager
+def whole_folder(folder: Path) -> Iterator[Path]:
+    """Fill a hidden folder; it takes the place of `folder` when the block ends well, and vanishes when not."""
+    part, aside = (folder.with_name(f".{folder.name}.{role}") for role in ("part", "old"))
+    for leftover in (part, aside):
+        shutil.rmtree(leftover, ignore_errors=True)
+    part.mkdir(parents=True)
+    try:
+        yield part
+    except BaseException:
+        shutil.rmtree(part, ignore_errors=True)
+        raise
+    if folder.exists():
+        folder.rename(aside)
+    part.rename(folder)
+    shutil.rmtree(aside, ignore_errors=True)
 
 
 def write_text(path: Path, text: str) -> None:
@@ -90,8 +121,20 @@ def read_parquet(path: Path) -> pa.Table:
     InputError
         The file is missing or not Parquet.
     """
-    try:
+    with _named(path):
         return pq.ParquetFile(path).read()
+
+
+def count_rows(path: Path) -> int:
+    """Count the rows of one Parquet file by its footer; a missing or corrupt one is named like in `read_parquet`."""
+    with _named(path):
+        return int(pq.read_metadata(path).num_rows)
+
+
+@contextmanager
+def _named(path: Path) -> Iterator[None]:
+    try:
+        yield
     except FileNotFoundError as error:
         raise InputError(f"{path} does not exist; run the step that writes it first") from error
     except (pa.ArrowInvalid, OSError) as error:
@@ -136,17 +179,58 @@ def duckdb_session(settings: Settings) -> Iterator[duckdb.DuckDBPyConnection]:
         connection.execute(f"SET TimeZone = '{settings.time_zone}'")
         if settings.threads:
             connection.execute(f"SET threads = {settings.threads}")
-        yield connection
-    except duckdb.IOException as error:
-        raise InputError(
-            f"a file of {settings.data_dir} is missing or corrupt ({first_line(error)}); delete it and ingest again"
-        ) from error
-    except duckdb.InvalidInputException as error:
-        raise InputError(
-            f"a file of {settings.data_dir} cannot be read ({first_line(error)}); delete it and ingest again"
-        ) from error
+        with named_when_unreadable(settings.data_dir):
+            yield connection
     finally:
         connection.close()
+
+
+@contextmanager
+def named_when_unreadable(root: Path) -> Iterator[None]:
+    """Turn what DuckDB says about a missing or damaged file below `root` into one sentence.
+
+    Raises
+    ------
+    InputError
+        DuckDB could not read a file inside the block.
+    """
+    try:
+        yield
+    except duckdb.Error as error:
+        if type(error) not in UNREADABLE:
+            raise
+        place = "" if ".parquet" in str(error) else _first_unreadable(root)
+        raise InputError(
+            f"a file of {root} cannot be read ({first_line(error)}{place}); "
+            "delete it and run the step that writes it again"
+        ) from error
+
+
+def _first_unreadable(root: Path) -> str:
+    for path in sorted(root.rglob("*.parquet")):
+        try:
+            read_parquet(path)
+        except InputError:
+            return f": {path}"
+    return ""
+
+
+def ibis_engine(connection: duckdb.DuckDBPyConnection, settings: Settings) -> Backend:
+    """Open a session for Ibis, which sets the time zone of the session to UTC: set it back."""
+    engine = ibis.duckdb.from_connection(connection)
+    connection.execute(f"SET TimeZone = '{settings.time_zone}'")
+    return engine
+
+
+def sql_text(text: object) -> str:
+    """Quote a text for SQL.
+
+    Examples
+    --------
+    >>> sql_text("Bob's data")
+    "'Bob''s data'"
+    """
+    return "'" + str(text).replace("'", "''") + "'"
 
 
 def first_line(error: Exception) -> str:

@@ -116,7 +116,7 @@ def spend_sum(days: ir.Table, within: ir.BooleanValue) -> ir.Value:
 @windowed(28, 365, role="value")
 def spend_max(days: ir.Table, within: ir.BooleanValue) -> ir.Value:
     """Most money spent on one day, account currency."""
-    return _money(days.spend_cents.max(where=within))
+    return _money(days.spend_of_day_cents.max(where=within))
 
 
 @windowed(90, 365, role="refund")
@@ -318,7 +318,7 @@ def is_viewed_not_carted_28d(users: ir.Table) -> ir.Value:
 
 @derived("all", role="activity")
 def tenure_days(users: ir.Table) -> ir.Value:
-    """Days since sign-up, or since the first event where the sign-up is unknown."""
+    """Days since sign-up or the first event, whichever came first."""
     return users.tenure_seen_days
 
 
@@ -433,8 +433,9 @@ def _tastes(seen: ir.Table) -> ir.Table:
     totals = seen.group_by(*KEYS, "facet", "label").aggregate(
         events=seen.events_count.sum().cast("int64"), spend=seen.spend_cents.sum().cast("int64")
     )
+    spend_of_category = ibis.ifelse(totals.facet == "category", totals.spend, 0)
     rank = ibis.row_number().over(
-        group_by=[*KEYS, "facet"], order_by=[totals.spend.desc(), totals.events.desc(), totals.label]
+        group_by=[*KEYS, "facet"], order_by=[spend_of_category.desc(), totals.events.desc(), totals.label]
     )
     ranked = totals.mutate(place=rank)
     is_category = ranked.facet == "category"

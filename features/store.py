@@ -13,7 +13,7 @@ from feast.types import Float64, String
 
 from configs.errors import InputError
 from configs.settings import FOLDER
-from features.lake import Lake
+from features.lake import Lake, named_when_unreadable
 from features.snapshots import Feature
 
 ENTITY = "user_id"
@@ -70,10 +70,11 @@ def point_in_time_frame(store: FeatureStore, service: str, entities: pd.DataFram
     if root is None or not any(Path(root).glob("snapshots/*/*.parquet")):
         raise InputError(f"{root} holds no snapshots; run winback build-features first")
     numbered = entities.reset_index(drop=True).rename_axis("entity_row").reset_index()
-    job = store.get_historical_features(
-        entity_df=numbered, features=store.get_feature_service(service), filter_by_created_timestamp=True
-    )
-    frame = job.to_df().sort_values("entity_row", ignore_index=True)
+    with named_when_unreadable(Path(root)):
+        job = store.get_historical_features(
+            entity_df=numbered, features=store.get_feature_service(service), filter_by_created_timestamp=True
+        )
+        frame = job.to_df().sort_values("entity_row", ignore_index=True)
     if len(frame) != len(entities):
         raise RuntimeError(
             f"the point-in-time join returned {len(frame)} rows for {len(entities)}; no example may be lost or doubled"

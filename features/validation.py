@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import re
 from datetime import datetime
 
 from configs.errors import InputError, did_you_mean
 from configs.settings import Settings
 from features.contract import EVENTS, SQL_TYPES, TREATMENTS, USERS, Column, Table
+from features.lake import sql_text
 
 EARLIEST = "1990-01-01"
 NAIVE = ("TIMESTAMP", "TIMESTAMP_S", "TIMESTAMP_MS", "TIMESTAMP_NS", "DATE")
 NUMERIC = ("TINY", "SMALL", "INTEGER", "BIGINT", "HUGEINT", "UTINY", "USMALL", "UINT", "UBIG", "FLOAT", "DOUBLE", "DEC")
 ACCEPTED = {"number": NUMERIC, "flag": ("BOOLEAN",), "instant": ("TIMESTAMP WITH TIME ZONE", "VARCHAR")}
 UNTYPED = '"NULL"'
+# words that ingestion adds, and names that the feature store and LightGBM take: Feast loses columns ending in _y
+RESERVED = ("day", "reason", "is_known")
+TRAIT_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]*(?<!_y)")
 
 Fault = tuple[str, str]
 
@@ -35,10 +40,15 @@ def check_columns(table: Table, types: dict[str, str], source: str) -> None:
             _check_type(table, column, types[column.name], source)
         elif column.required:
             raise InputError(f"{table.name} of {source} lacks the column {column.name!r} ({column.meaning}); select it")
-    unknown = [name for name in types if name not in table.names]
-    if unknown and table is not USERS:
-        hint = did_you_mean(unknown[0], table.names)
-        raise InputError(f"{table.name} of {source} has a column {unknown[0]!r} outside the contract; {hint}")
+    for name in (name for name in types if name not in table.names):
+        if table is not USERS:
+            hint = did_you_mean(name, table.names)
+            raise InputError(f"{table.name} of {source} has a column {name!r} outside the contract; {hint}")
+        if name in RESERVED or not TRAIT_NAME.fullmatch(name):
+            raise InputError(
+                f"users of {source} has a column {name!r}, which cannot name a trait; rename it in the SQL "
+                f"(letters, digits and underscores, no _y at the end, none of {', '.join(RESERVED)})"
+            )
 
 
 def _check_type(table: Table, column: Column, found: str, source: str) -> None:
@@ -81,7 +91,7 @@ def _value(column: Column, types: dict[str, str]) -> str:
 
 
 def _names_its_zone(text: str) -> str:
-    return f"regexp_matches({text}, '([zZ]|[+-][0-9]{{2}}(:?[0-9]{{2}})?)$')"
+    return f"regexp_matches({text}, ':[0-9.]+([zZ]| UTC|[+-][0-9]{{2}}(:?[0-9]{{2}})?)$')"
 
 
 def fault_of_row(table: Table, types: dict[str, str], settings: Settings, now: datetime) -> str:
@@ -89,11 +99,8 @@ def fault_of_row(table: Table, types: dict[str, str], settings: Settings, now: d
     faults = [fault for column in table.columns for fault in _column_faults(table, column)]
     faults += [fault for name in text_instants(table, types) for fault in _text_faults(name)]
     if table.instant is not None:
-        faults.append((f"{table.instant} > TIMESTAMPTZ '{now.isoformat()}'", f"{table.instant} lies in the future"))
-        faults.append(
-            (f"{table.instant} < TIMESTAMPTZ '{EARLIEST} 00:00:00+00'", f"{table.instant} lies before {EARLIEST}")
-        )
-    faults += _event_faults(settings) if table is EVENTS else _treatment_faults() if table is TREATMENTS else []
+        faults += _instant_faults(table.instant, now)
+    faults += _event_faults(settings, now) if table is EVENTS else _treatment_faults() if table is TREATMENTS else []
     # a text that is no timestamp is also a missing instant: the sharper sentence comes first
     faults.sort(key=lambda fault: fault[1].endswith("is missing"))
     return "CASE " + " ".join(f"WHEN {broken} THEN '{reason}'" for broken, reason in faults) + " END"
@@ -116,13 +123,21 @@ def _text_faults(name: str) -> list[Fault]:
     ]
 
 
-def _event_faults(settings: Settings) -> list[Fault]:
-    refunds = ", ".join("'" + name.replace("'", "''") + "'" for name in settings.roles.refund) or "''"
+def _instant_faults(name: str, now: datetime) -> list[Fault]:
+    return [
+        (f"{name} > TIMESTAMPTZ '{now.isoformat()}'", f"{name} lies in the future"),
+        (f"{name} < TIMESTAMPTZ '{EARLIEST} 00:00:00+00'", f"{name} lies before {EARLIEST}"),
+    ]
+
+
+def _event_faults(settings: Settings, now: datetime) -> list[Fault]:
+    refunds = ", ".join(sql_text(name) for name in settings.roles.refund) or "''"
     return [
         (f"amount < 0 AND event_name NOT IN ({refunds})", "amount is negative and the event is no refund"),
         (f"abs(amount) > {settings.ingest.max_amount}", "amount exceeds ingest.max_amount"),
         ("discount < 0", "discount is negative"),
         ("received_at < occurred_at", "received_at lies before occurred_at"),
+        *_instant_faults("received_at", now),
     ]
 
 

@@ -1,0 +1,51 @@
+"""Flow: events in, daily aggregates and point-in-time snapshots out."""
+
+from __future__ import annotations
+
+from datetime import date
+
+from prefect import flow, task
+from prefect.artifacts import create_markdown_artifact
+from prefect.cache_policies import NO_CACHE
+
+from configs.settings import Settings
+from features.aggregates import build_aggregates
+from features.history import build_snapshots, open_history, snapshot_days
+from features.lake import Lake
+from features.store import open_store
+from flows.outcome import Outcome, open_run
+from models.evaluation import Metric
+
+
+@task(name="daily aggregates", cache_policy=NO_CACHE)
+def aggregate(settings: Settings, lake: Lake) -> list[date]:
+    """Compute the days whose events changed."""
+    return build_aggregates(settings, lake)
+
+
+@task(name="snapshots", cache_policy=NO_CACHE)
+def take_snapshots(settings: Settings, lake: Lake, as_of: date) -> tuple[list[date], list[date], int]:
+    """Compute the snapshots whose input changed and register them with Feast."""
+    holdouts = (settings.training.holdout_days, settings.response.holdout_days)
+    days = snapshot_days(settings, lake, as_of, holdouts=holdouts)
+    with open_history(settings, lake, as_of) as history:
+        built = build_snapshots(history, days)
+        open_store(lake, history.features)
+        return days, built, len(history.features)
+
+
+@flow(name="build-features", flow_run_name="build-features {as_of}", validate_parameters=False)
+def build_features(profile: str | None = None, data_dir: str | None = None, as_of: date | None = None) -> Outcome:
+    """Bring aggregates and snapshots up to date; only what changed is computed."""
+    settings, lake, day = open_run(profile, data_dir, as_of)
+    aggregated = aggregate(settings, lake)
+    days, built, columns = take_snapshots(settings, lake, day)
+    metrics = {
+        "aggregates.days_computed": Metric.exact(len(aggregated), len(lake.days("aggregates"))),
+        "snapshots.computed": Metric.exact(len(built), len(days)),
+        "snapshots.columns": Metric.exact(columns, len(days)),
+    }
+    outputs = {"aggregates": str(lake.path("aggregates")), "snapshots": str(lake.path("snapshots"))}
+    outcome = Outcome("build-features", day, metrics, outputs)
+    create_markdown_artifact(outcome.markdown(), key="build-features")
+    return outcome

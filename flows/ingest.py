@@ -1,0 +1,52 @@
+"""Flow: raw files in, contract tables out."""
+
+from __future__ import annotations
+
+from datetime import UTC, date, datetime
+
+from prefect import flow, task
+from prefect.artifacts import create_markdown_artifact
+from prefect.cache_policies import NO_CACHE
+
+from configs.errors import InputError
+from configs.settings import Settings
+from features.ingestion import TableIngest, ingest_source
+from features.lake import Lake
+from flows.outcome import Outcome, open_run, remember_profile
+from models.evaluation import Metric
+
+
+def is_worth_retrying(_task: object, _run: object, state: object) -> bool:
+    """Tell a passing fault from bad input, which stays bad."""
+    try:
+        state.result()  # type: ignore[attr-defined]
+    except InputError:
+        return False
+    except Exception:
+        return True
+    return False
+
+
+@task(name="read source", retries=2, retry_delay_seconds=5, retry_condition_fn=is_worth_retrying, cache_policy=NO_CACHE)
+def read_source(settings: Settings, lake: Lake) -> list[TableIngest]:
+    """Read the raw files; the disk or database behind them can fail for a moment."""
+    return ingest_source(settings, lake, datetime.now(UTC))
+
+
+@flow(name="ingest", flow_run_name="ingest {as_of}", validate_parameters=False)
+def ingest(profile: str | None = None, data_dir: str | None = None, as_of: date | None = None) -> Outcome:
+    """Bring the configured source into the data folder; twice changes nothing."""
+    settings, lake, day = open_run(profile, data_dir, as_of)
+    tables = read_source(settings, lake)
+    remember_profile(lake, profile)
+    counts = ("read", "added", "unchanged", "duplicates", "quarantined")
+    metrics = {f"{t.table}.{name}": Metric.exact(getattr(t, name), t.read) for t in tables for name in counts}
+    warnings = [
+        f"{count:,} rows of {table.table} went to quarantine: {reason}"
+        for table in tables
+        for reason, count in table.reasons.items()
+    ]
+    outputs = {t.table: str(lake.path(t.table)) for t in tables} | {"quarantine": str(lake.path("quarantine"))}
+    outcome = Outcome("ingest", day, metrics, outputs, warnings)
+    create_markdown_artifact(outcome.markdown(), key="ingest")
+    return outcome

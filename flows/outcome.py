@@ -1,0 +1,65 @@
+"""What a run says at its end, to machines and to people."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import date, datetime
+from pathlib import Path
+from zoneinfo import ZoneInfo
+
+from configs.errors import InputError
+from configs.settings import Settings, load_settings
+from features.lake import Lake, write_text
+from models.evaluation import Metric
+
+PROFILE_FILE = "profile.txt"
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """Metrics, where the results are, and what a person should know; `as_of` is the moment of decision."""
+
+    command: str
+    as_of: date
+    metrics: dict[str, Metric] = field(default_factory=dict)
+    outputs: dict[str, str] = field(default_factory=dict)
+    warnings: list[str] = field(default_factory=list)
+
+    def markdown(self) -> str:
+        """Write the outcome as a page for Prefect's artifacts."""
+        rows = [f"| {name} | {metric} | {metric.n:,} |" for name, metric in self.metrics.items()]
+        table = ["| metric | value [95% interval] | rows |", "|---|---|---|", *rows] if rows else []
+        places = [f"- {name}: `{place}`" for name, place in self.outputs.items()]
+        notes = [f"- warning: {warning}" for warning in self.warnings]
+        return "\n".join([f"# {self.command} as of {self.as_of}", "", *table, "", *places, *notes, ""])
+
+
+def open_run(profile: str | None, data_dir: str | None, as_of: date | None) -> tuple[Settings, Lake, date]:
+    """Find settings, lake and moment of decision of a run.
+
+    Without a profile the one that the data folder was filled with is taken; without `as_of` the profile's, else today.
+
+    Raises
+    ------
+    InputError
+        The data folder holds another profile's data, or `as_of` lies in the future.
+    """
+    folder = Path(data_dir) if data_dir else None
+    remembered = load_settings(None, folder).data_dir / PROFILE_FILE
+    held = remembered.read_text(encoding="utf-8").strip() if remembered.exists() else None
+    settings = load_settings(profile or held, folder)
+    if held is not None and load_settings(held, folder).profile != settings.profile:
+        raise InputError(
+            f"{settings.data_dir} holds the data of profile {held!r}, not of {profile!r}; choose another --data-dir"
+        )
+    today = datetime.now(ZoneInfo(settings.time_zone)).date()
+    day = as_of or settings.as_of or today
+    if day > today:
+        raise InputError(f"as_of = {day} lies in the future (today is {today}); choose a day that has begun")
+    return settings, Lake(settings.data_dir), day
+
+
+def remember_profile(lake: Lake, profile: str | None) -> None:
+    """Note in the data folder which profile filled it."""
+    if profile is not None:
+        write_text(lake.path(PROFILE_FILE), profile + "\n")

@@ -1,0 +1,120 @@
+"""Flow: snapshots and labels in, judged and registered models out."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from datetime import date, timedelta
+
+import pandas as pd
+from prefect import flow, task
+from prefect.artifacts import create_markdown_artifact
+from prefect.cache_policies import NO_CACHE
+
+from configs.offers import load_catalogue
+from configs.settings import Settings
+from features.frames import given_offers, outcome_frame, redemption_frame, treatment_days
+from features.history import grid_days, open_history
+from features.lake import Lake, whole_folder
+from features.snapshots import Feature
+from features.store import open_store
+from flows.outcome import Outcome, open_run
+from models.churn import train_churn
+from models.effects import OfferEffect, estimate_effects, label_exposure
+from models.promotion import Published, publish, publish_propensities
+from models.redemption import train_redemption
+from models.tracking import tracking_uri
+from models.value import train_value
+
+
+@dataclass(frozen=True)
+class Frames:
+    """Everything the models learn from."""
+
+    outcomes: pd.DataFrame
+    treatments: pd.DataFrame
+    exposure: pd.DataFrame
+    features: list[Feature]
+    first_day: date
+
+
+@task(name="training frames", cache_policy=NO_CACHE)
+def collect_frames(settings: Settings, lake: Lake, as_of: date) -> Frames:
+    """Join labels with what was known at each example's moment."""
+    grid = grid_days(settings, lake, as_of, holdouts=(settings.training.holdout_days,))
+    treated = treatment_days(lake, as_of)
+    horizon = settings.churn.horizon_days
+    with open_history(settings, lake, as_of) as history:
+        store = open_store(lake, history.features)
+        outcomes = outcome_frame(history, store, grid, horizon_days=horizon)
+        treatments = redemption_frame(history, store, load_catalogue(settings.offers))
+        exposure = pd.DataFrame()
+        if len(treatments):
+            around = outcome_frame(history, store, treated, horizon_days=horizon)
+            exposure = label_exposure(around, given_offers(history, treatments), horizon)
+        return Frames(outcomes, treatments, exposure, history.features, history.first_day)
+
+
+@task(name="churn and value", cache_policy=NO_CACHE)
+def train_outcomes(settings: Settings, lake: Lake, as_of: date, frames: Frames) -> list[Published]:
+    """Fit, judge and register who leaves and what staying is worth."""
+    closed = pd.to_datetime(frames.outcomes["day"]) <= pd.Timestamp(as_of - timedelta(days=settings.value.horizon_days))
+    worth = frames.outcomes[closed].reset_index(drop=True)
+    churn = train_churn(frames.outcomes, frames.features, settings, as_of)
+    value = train_value(worth, frames.features, settings, as_of)
+    return [
+        publish(lake, churn, frames.outcomes, settings, as_of, frames.first_day),
+        publish(lake, value, worth, settings, as_of, frames.first_day),
+    ]
+
+
+@task(name="redemption and effects", cache_policy=NO_CACHE)
+def train_response(
+    settings: Settings, lake: Lake, as_of: date, frames: Frames
+) -> tuple[list[Published], list[OfferEffect]]:
+    """Fit, judge and register who uses offers and what offers change."""
+    if len(frames.treatments) < settings.response.min_treatments:
+        return [], []
+    effects = estimate_effects(frames.exposure, settings)
+    publish_propensities(lake, effects, frames.exposure, settings, as_of, frames.first_day)
+    trained = train_redemption(frames.treatments, frames.features, settings, as_of)
+    trained.notes["effects"] = {offer.effect.offer_id: offer.effect.as_dict() for offer in effects}
+    return [publish(lake, trained, frames.treatments, settings, as_of, frames.first_day)], effects
+
+
+@flow(name="train-models", flow_run_name="train-models {as_of}", validate_parameters=False)
+def train_models(profile: str | None = None, data_dir: str | None = None, as_of: date | None = None) -> Outcome:
+    """Train every model on closed labels, judge it out of time and of users, and promote what earns it."""
+    settings, lake, day = open_run(profile, data_dir, as_of)
+    frames = collect_frames(settings, lake, day)
+    published = train_outcomes(settings, lake, day, frames)
+    responses, effects = train_response(settings, lake, day, frames)
+    published += responses
+    metrics = {name: metric for each in published for name, metric in each.metrics.items()}
+    for offer in effects:
+        metrics[f"{offer.effect.offer_id}.incremental_margin"] = offer.effect.margin
+        metrics[f"{offer.effect.offer_id}.incremental_retention"] = offer.effect.retention
+    folder = lake.path("training", f"day={day}")
+    write_training(lake, day, published, effects)
+    outputs = {"mlflow": tracking_uri(lake), "training": str(folder)}
+    outputs |= {f"{each.subject}.champion": f"{each.champion} (version {each.version})" for each in published}
+    warnings = [f"{each.subject}: {each.reason}" for each in published]
+    if not responses:
+        found, wanted = len(frames.treatments), settings.response.min_treatments
+        warnings.append(f"no offer model: {found:,} closed treatments, response.min_treatments = {wanted:,}")
+    outcome = Outcome("train-models", day, metrics, outputs, warnings)
+    create_markdown_artifact(outcome.markdown(), key="train-models")
+    return outcome
+
+
+def write_training(lake: Lake, as_of: date, published: list[Published], effects: list[OfferEffect]) -> None:
+    """Keep what the report needs of a training: verdicts, metrics, effects and pictures."""
+    with whole_folder(lake.path("training", f"day={as_of}")) as folder:
+        models = {}
+        for each in published:
+            metrics = {name: metric.as_dict() for name, metric in each.metrics.items()}
+            models[each.subject] = {"champion": each.champion, "reason": each.reason, "metrics": metrics}
+            for name, content in each.pictures.items():
+                (folder / f"{each.subject}_{name}.png").write_bytes(content)
+        summary = {"as_of": str(as_of), "models": models, "effects": [offer.effect.as_dict() for offer in effects]}
+        (folder / "training.json").write_text(json.dumps(summary, indent=1) + "\n", encoding="utf-8")

@@ -1,0 +1,183 @@
+"""One shape for every model: fit, predict, explain exactly, survive the registry as a library's own object."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+import lightgbm as lgb
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+from sklearn.compose import ColumnTransformer
+from sklearn.impute import SimpleImputer
+from sklearn.linear_model import LinearRegression, LogisticRegression
+from sklearn.pipeline import Pipeline, make_pipeline
+from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, StandardScaler
+
+from configs.errors import InputError
+from configs.settings import Settings
+
+Floats = npt.NDArray[np.float64]
+Link = Literal["logit", "log", "identity"]
+NEVER_DAYS = 400.0
+
+
+@dataclass(frozen=True)
+class Estimator:
+    """A fitted model of one target.
+
+    `core` is a scikit-learn pipeline or a LightGBM booster; `slope` and `intercept` calibrate it on the scale of
+    `link`. `columns` are read by name, so their order in a frame has no effect.
+    """
+
+    target: str
+    family: Literal["linear", "lightgbm"]
+    link: Link
+    columns: tuple[str, ...]
+    core: Any
+    slope: float = 1.0
+    intercept: float = 0.0
+
+    def raw_score(self, frame: pd.DataFrame) -> Floats:
+        """Score rows on the scale of the link, before calibration; shape (rows,)."""
+        inputs = self.inputs(frame)
+        if self.family == "lightgbm":
+            return np.asarray(self.core.predict(inputs, raw_score=True), dtype=np.float64)
+        if self.link == "logit":
+            return np.asarray(self.core.decision_function(inputs), dtype=np.float64)
+        return np.asarray(self.core.predict(inputs), dtype=np.float64)
+
+    def predict(self, frame: pd.DataFrame) -> Floats:
+        """Predict rows on the scale of the target: a probability or an amount; shape (rows,)."""
+        return inverse_link(self.link, self.slope * self.raw_score(frame) + self.intercept)
+
+    def contributions(self, frame: pd.DataFrame) -> Floats:
+        """Split each prediction exactly into its columns' Shapley values on the scale of the link.
+
+        Returns
+        -------
+        Shape (rows, columns + 1); the last column is the base value, and each row sums to the calibrated score.
+        Trees: path-dependent TreeSHAP (Lundberg et al. 2020); linear: coefficient times distance from the mean.
+        """
+        inputs = self.inputs(frame)
+        parts = self.core.predict(inputs, pred_contrib=True) if self.family == "lightgbm" else self._linear(inputs)
+        parts = self.slope * np.asarray(parts, dtype=np.float64)
+        parts[:, -1] += self.intercept
+        return parts
+
+    def inputs(self, frame: pd.DataFrame) -> pd.DataFrame:
+        """Pick the model's columns.
+
+        Raises
+        ------
+        InputError
+            The frame lacks one of them.
+        """
+        missing = [name for name in self.columns if name not in frame.columns]
+        if missing:
+            raise InputError(
+                f"the {self.target} model reads the column {missing[0]!r}, which the frame lacks; "
+                "run winback build-features and train again"
+            )
+        return frame[list(self.columns)]
+
+    def _linear(self, inputs: pd.DataFrame) -> Floats:
+        head, model = self.core[:-1], self.core[-1]
+        scaled = np.asarray(head.transform(inputs)) * np.ravel(model.coef_)
+        names = [name.removeprefix(f"{name.split('__')[0]}__") for name in head.get_feature_names_out()]
+        parts = np.zeros((len(inputs), len(self.columns) + 1))
+        for place, name in enumerate(names):
+            stem = max((column for column in self.columns if _stems_from(name, column)), key=len)
+            parts[:, self.columns.index(stem)] += scaled[:, place]
+        parts[:, -1] = float(np.ravel(model.intercept_)[0]) if np.ndim(model.intercept_) else float(model.intercept_)
+        return parts
+
+
+def inverse_link(link: Link, score: Floats) -> Floats:
+    """Turn a score into a probability (logit), a positive amount (log) or itself."""
+    if link == "logit":
+        return 1.0 / (1.0 + np.exp(-score))
+    return np.exp(score) if link == "log" else np.maximum(score, 0.0)
+
+
+def fit_linear(frame: pd.DataFrame, target: str, columns: list[str], *, link: Link = "logit") -> Estimator:
+    """Fit a logistic (or, for amounts, a least-squares) regression on logged, scaled columns.
+
+    Parameters
+    ----------
+    frame
+        Rows with `columns` and `target`. A number must not be negative; missing days count as `NEVER_DAYS`,
+        other missing numbers as the median; texts become indicators.
+    """
+    texts = [name for name in columns if isinstance(frame[name].dtype, pd.CategoricalDtype)]
+    days = [name for name in columns if name.startswith("days_since_")]
+    numbers = [name for name in columns if name not in texts and name not in days]
+    steps = [
+        ("days", make_pipeline(SimpleImputer(strategy="constant", fill_value=NEVER_DAYS), _logged()), days),
+        ("numbers", make_pipeline(SimpleImputer(strategy="median", keep_empty_features=True), _logged()), numbers),
+        ("texts", OneHotEncoder(handle_unknown="ignore", sparse_output=False), texts),
+    ]
+    model = LogisticRegression(C=0.1, max_iter=5000) if link == "logit" else LinearRegression()
+    pipeline = make_pipeline(ColumnTransformer(steps), StandardScaler(), model)
+    pipeline.fit(frame[columns], frame[target])
+    return Estimator(target, "linear", link, tuple(columns), pipeline)
+
+
+def fit_proportional(frame: pd.DataFrame, target: str, column: str) -> Estimator:
+    """Fit the plainest rule for an amount: it stays in proportion to one column."""
+    pipeline = make_pipeline(SimpleImputer(strategy="constant", fill_value=0.0), LinearRegression(fit_intercept=False))
+    pipeline.fit(frame[[column]], frame[target])
+    return Estimator(target, "linear", "identity", (column,), pipeline)
+
+
+def fit_lightgbm(
+    frame: pd.DataFrame, target: str, columns: list[str], settings: Settings, *, link: Link = "logit",
+    rising: tuple[str, ...] = (),
+) -> Estimator:  # fmt: skip
+    """Fit gradient-boosted trees; the same rows, settings and seed give the same trees.
+
+    Parameters
+    ----------
+    rising
+        Columns in which the prediction must never fall (a higher discount is never redeemed less).
+    """
+    training = settings.training
+    parameters = {
+        "objective": {"logit": "binary", "log": "tweedie", "identity": "regression"}[link],
+        "num_leaves": training.leaves,
+        "learning_rate": training.learning_rate,
+        "min_data_in_leaf": training.min_leaf_rows,
+        "feature_fraction": training.column_share,
+        "monotone_constraints": [int(name in rising) for name in columns],
+        "num_threads": settings.threads,
+        "seed": settings.seed,
+        "deterministic": True,
+        "force_col_wise": True,
+        "verbosity": -1,
+    }
+    rows = lgb.Dataset(frame[columns], frame[target], free_raw_data=True)
+    return Estimator(target, "lightgbm", link, tuple(columns), lgb.train(parameters, rows, training.trees))
+
+
+def calibrated(estimator: Estimator, raw_score: Floats, label: Floats) -> Estimator:
+    """Fit slope and intercept on scores of rows the model did not see (Platt 1999).
+
+    A model of an amount is only rescaled, so that its predictions sum to the truth.
+    """
+    if estimator.link == "logit":
+        platt = LogisticRegression(C=1e6).fit(raw_score[:, None], label)
+        slope, intercept = float(platt.coef_[0, 0]), float(platt.intercept_[0])
+        return replace(estimator, slope=slope, intercept=intercept) if slope > 0 else estimator
+    ratio = float(label.sum() / max(inverse_link(estimator.link, raw_score).sum(), 1e-9))
+    if estimator.link == "log":
+        return replace(estimator, intercept=float(np.log(max(ratio, 1e-9))))
+    return replace(estimator, slope=ratio)
+
+
+def _logged() -> Pipeline:
+    return FunctionTransformer(np.log1p, feature_names_out="one-to-one")
+
+
+def _stems_from(name: str, column: str) -> bool:
+    return name == column or name.startswith(f"{column}_")

@@ -1,0 +1,198 @@
+"""How good a model is, with an interval beside every number."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+Floats = npt.NDArray[np.float64]
+Measure = Callable[[Floats, Floats, Floats], float]
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A number with its 95% interval and the rows behind it; a count or a cost has ``low = high = value``."""
+
+    value: float
+    low: float
+    high: float
+    n: int
+
+    @classmethod
+    def exact(cls, value: float, n: int) -> Metric:
+        """Wrap a count or a cost, which has no sampling error."""
+        return cls(float(value), float(value), float(value), int(n))
+
+    def as_dict(self) -> dict[str, float]:
+        """Return the fields, rounded to six digits, for JSON."""
+        return {name: round(number, 6) for name, number in asdict(self).items()}
+
+    def __str__(self) -> str:
+        return f"{self.value:.3f} [{self.low:.3f}, {self.high:.3f}]"
+
+
+def auc(label: Floats, score: Floats, weight: Floats) -> float:
+    """Area under the ROC curve: how often a random positive is ranked above a random negative.
+
+    Examples
+    --------
+    >>> auc(np.array([0., 0., 1., 1.]), np.array([.1, .4, .35, .8]), np.ones(4))
+    0.75
+    """
+    order = np.argsort(score, kind="stable")
+    label, score, weight = label[order], score[order], weight[order]
+    positive, negative = np.cumsum(label * weight), np.cumsum((1 - label) * weight)
+    ends = np.flatnonzero(np.r_[score[1:] != score[:-1], True])
+    positive, negative = np.r_[0.0, positive[ends]], np.r_[0.0, negative[ends]]
+    if positive[-1] == 0 or negative[-1] == 0:
+        return float("nan")
+    pairs = np.sum(np.diff(positive) * (negative[:-1] + np.diff(negative) / 2))
+    return float(pairs / (positive[-1] * negative[-1]))
+
+
+def average_precision(label: Floats, score: Floats, weight: Floats) -> float:
+    """Mean precision over the positives, best first.
+
+    Examples
+    --------
+    >>> round(average_precision(np.array([0., 0., 1., 1.]), np.array([.1, .4, .35, .8]), np.ones(4)), 4)
+    0.8333
+    """
+    order = np.argsort(-score, kind="stable")
+    label, score, weight = label[order], score[order], weight[order]
+    ends = np.flatnonzero(np.r_[score[1:] != score[:-1], True])
+    hits, shown = np.cumsum(label * weight)[ends], np.cumsum(weight)[ends]
+    if hits[-1] == 0:
+        return float("nan")
+    precision = np.divide(hits, shown, out=np.zeros_like(hits), where=shown > 0)
+    return float(np.sum(np.diff(np.r_[0.0, hits]) * precision) / hits[-1])
+
+
+def brier(label: Floats, score: Floats, weight: Floats) -> float:
+    """Mean squared error of a probability (Brier 1950)."""
+    return float(np.average((label - score) ** 2, weights=weight))
+
+
+def log_loss(label: Floats, score: Floats, weight: Floats) -> float:
+    """Mean surprise at the outcome, in nats: judges ranking and calibration together (Good 1952).
+
+    Examples
+    --------
+    >>> round(log_loss(np.array([0., 1.]), np.array([.5, .5]), np.ones(2)), 4)
+    0.6931
+    """
+    p = np.clip(score, 1e-12, 1 - 1e-12)
+    return float(-np.average(label * np.log(p) + (1 - label) * np.log1p(-p), weights=weight))
+
+
+def expected_calibration_error(label: Floats, score: Floats, weight: Floats, bins: int = 10) -> float:
+    """Mean distance of predicted from observed rates over equally filled bins (Naeini et al. 2015).
+
+    Examples
+    --------
+    >>> round(expected_calibration_error(np.array([0., 1.]), np.array([.2, .8]), np.ones(2), bins=2), 6)
+    0.2
+    """
+    bin_of = _equal_bins(score, bins)
+    total = np.bincount(bin_of, weight)
+    gap = np.bincount(bin_of, weight * (label - score))
+    return float(np.abs(gap).sum() / total.sum())
+
+
+def mean_label(label: Floats, score: Floats, weight: Floats) -> float:  # noqa: ARG001 - a Measure takes all three
+    """Mean of the label: the base rate."""
+    return float(np.average(label, weights=weight))
+
+
+def mean_absolute_error(label: Floats, score: Floats, weight: Floats) -> float:
+    """Mean distance of a predicted amount from the true one."""
+    return float(np.average(np.abs(label - score), weights=weight))
+
+
+def r_squared(label: Floats, score: Floats, weight: Floats) -> float:
+    """Share of the variance that is explained; 0 for the mean, 1 for the truth."""
+    mean = np.average(label, weights=weight)
+    return float(1 - np.sum(weight * (label - score) ** 2) / np.sum(weight * (label - mean) ** 2))
+
+
+def bias_ratio(label: Floats, score: Floats, weight: Floats) -> float:
+    """Total predicted over total true; 1 is unbiased."""
+    return float(np.sum(weight * score) / np.sum(weight * label))
+
+
+def bootstrap(
+    measure: Callable[[Floats], float], user_ids: pd.Series, *, samples: int, rng: np.random.Generator
+) -> Metric:
+    """Estimate a measure and its 95% interval by resampling users (percentile bootstrap, Efron 1979).
+
+    Parameters
+    ----------
+    measure
+        Function of row weights, shape (rows,).
+    user_ids
+        User of each row; all rows of a user are drawn together.
+    samples
+        Number of resamples.
+    """
+    codes, users = pd.factorize(user_ids)
+    draws = [measure(_weights(codes, len(users), rng)) for _ in range(samples)]
+    low, high = np.nanpercentile(draws, [2.5, 97.5]) if len(users) > 1 else (np.nan, np.nan)
+    return Metric(measure(np.ones(len(codes))), float(low), float(high), len(codes))
+
+
+def score_metric(
+    measure: Measure, label: Floats, score: Floats, user_ids: pd.Series, *, samples: int, rng: np.random.Generator
+) -> Metric:
+    """Bootstrap a measure of labels and scores, both of shape (rows,)."""
+    return bootstrap(lambda weight: measure(label, score, weight), user_ids, samples=samples, rng=rng)
+
+
+def gain_metric(
+    measure: Measure, label: Floats, new: Floats, old: Floats, user_ids: pd.Series, *, samples: int,
+    rng: np.random.Generator,
+) -> Metric:  # fmt: skip
+    """Bootstrap the difference of a measure between two scores on the same resampled users (paired)."""
+    return bootstrap(
+        lambda weight: measure(label, new, weight) - measure(label, old, weight), user_ids, samples=samples, rng=rng
+    )
+
+
+def calibration_table(label: Floats, score: Floats, bins: int = 10) -> pd.DataFrame:
+    """Compare predicted with observed rates in equally filled bins: ``predicted, observed, rows``."""
+    table = pd.DataFrame({"bin": _equal_bins(score, bins), "predicted": score, "observed": label})
+    means = table.groupby("bin").agg(predicted=("predicted", "mean"), observed=("observed", "mean"))
+    return means.assign(rows=table.groupby("bin").size()).reset_index(drop=True)
+
+
+def lift_table(label: Floats, score: Floats, bins: int = 10) -> pd.DataFrame:
+    """Show how many positives the top shares of a ranking catch: ``share, caught, lift``."""
+    hits = label[np.argsort(-score, kind="stable")]
+    shares = np.arange(1, bins + 1) / bins
+    caught = np.array([hits[: max(1, round(share * len(hits)))].sum() for share in shares]) / max(hits.sum(), 1)
+    return pd.DataFrame({"share": shares, "caught": caught, "lift": caught / shares})
+
+
+def quality_word(auc_value: float) -> str:
+    """Say in a word how well a ranking works.
+
+    Examples
+    --------
+    >>> [quality_word(value) for value in (.95, .85, .75, .65, .55)]
+    ['excellent', 'good', 'fair', 'poor', 'no better than chance']
+    """
+    words = [(0.9, "excellent"), (0.8, "good"), (0.7, "fair"), (0.6, "poor")]
+    return next((word for bound, word in words if auc_value >= bound), "no better than chance")
+
+
+def _weights(codes: npt.NDArray[np.intp], users: int, rng: np.random.Generator) -> Floats:
+    return np.bincount(rng.integers(0, users, users), minlength=users).astype(float)[codes]
+
+
+def _equal_bins(score: Floats, bins: int) -> npt.NDArray[np.intp]:
+    place = np.empty(len(score), dtype=np.intp)
+    place[np.argsort(score, kind="stable")] = np.arange(len(score))
+    return place * min(bins, len(score)) // len(score)

@@ -1,0 +1,84 @@
+"""Pictures of a model's quality, as PNG bytes."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from models.evaluation import Floats, calibration_table, lift_table
+
+INK, ACCENT, MUTED = "#1f2933", "#0b7285", "#9aa5b1"
+STYLE: dict[Any, Any] = {
+    "font.size": 10,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.edgecolor": MUTED,
+    "axes.labelcolor": INK,
+    "text.color": INK,
+    "xtick.color": INK,
+    "ytick.color": INK,
+    "figure.dpi": 110,
+    "svg.hashsalt": "winback",
+}
+
+
+@contextmanager
+def panel(width: float = 5.2, height: float = 3.6) -> Iterator[tuple[Figure, Axes]]:
+    """Open one figure in winback's style, without a display."""
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=(width, height), layout="constrained")
+        yield figure, figure.subplots()
+
+
+def png(figure: Figure) -> bytes:
+    """Render a figure; the same figure gives the same bytes."""
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", metadata={"Software": None})
+    return buffer.getvalue()
+
+
+def calibration_picture(label: Floats, score: Floats, what: str) -> bytes:
+    """Draw predicted against observed rates; on the diagonal the probabilities can be taken at their word."""
+    table = calibration_table(label, score)
+    top = float(max(table["predicted"].max(), table["observed"].max())) * 1.08
+    with panel() as (figure, axes):
+        axes.plot([0, top], [0, top], color=MUTED, linewidth=1, linestyle="--", label="perfect")
+        axes.plot(table["predicted"], table["observed"], color=ACCENT, marker="o", label="model, tenths of the test")
+        axes.set(xlabel=f"predicted P({what})", ylabel="observed share", xlim=(0, top), ylim=(0, top))
+        axes.legend(frameon=False)
+        return png(figure)
+
+
+def lift_picture(label: Floats, score: Floats, what: str) -> bytes:
+    """Draw how many of the positives the top shares of the ranking catch, against picking at random."""
+    table = lift_table(label, score)
+    with panel() as (figure, axes):
+        axes.plot([0, 1], [0, 1], color=MUTED, linewidth=1, linestyle="--", label="at random")
+        axes.plot(np.r_[0, table["share"]], np.r_[0, table["caught"]], color=ACCENT, marker="o", label="model")
+        axes.set(
+            xlabel="share of users, most likely first",
+            ylabel=f"share of all {what} caught",
+            xlim=(0, 1),
+            ylim=(0, 1.02),
+        )
+        axes.legend(frameon=False, loc="lower right")
+        return png(figure)
+
+
+def amount_picture(label: Floats, score: Floats, currency: str) -> bytes:
+    """Draw predicted against true amounts by tenths of the prediction."""
+    table = calibration_table(label, score)
+    top = float(max(table["predicted"].max(), table["observed"].max())) * 1.08
+    with panel() as (figure, axes):
+        axes.plot([0, top], [0, top], color=MUTED, linewidth=1, linestyle="--", label="perfect")
+        axes.plot(table["predicted"], table["observed"], color=ACCENT, marker="o", label="model, tenths of the test")
+        axes.set(xlabel=f"predicted margin, {currency}", ylabel=f"true margin, {currency}")
+        axes.legend(frameon=False)
+        return png(figure)

@@ -1,0 +1,117 @@
+"""From a training to the registry: every candidate is logged, the gate's winner becomes champion."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import date
+
+import pandas as pd
+
+from configs.settings import Settings
+from features.lake import Lake
+from models.effects import OfferEffect
+from models.evaluation import Metric
+from models.explain import shap_pictures
+from models.pictures import amount_picture, calibration_picture, lift_picture
+from models.response import propensity_subject
+from models.tracking import Training, challenge, fingerprint, promote, register
+from models.training import Trained
+
+IRRELEVANT = {"data_dir", "schedule", "scoring", "profile", "threads", "ingest"}
+
+
+@dataclass(frozen=True)
+class Published:
+    """What a training run left in the registry; `pictures` maps names to PNG bytes."""
+
+    subject: str
+    champion: str
+    version: int
+    reason: str
+    metrics: dict[str, Metric]
+    pictures: dict[str, bytes]
+
+
+def publish(
+    lake: Lake, trained: Trained, frame: pd.DataFrame, settings: Settings, as_of: date, first_day: date
+) -> Published:
+    """Log and register every candidate of a subject and promote the gate's winner, with the gate's reason.
+
+    Training again on the same rows with the same settings registers nothing new.
+    """
+    relevant = settings.model_dump_json(exclude=IRRELEVANT)
+    mark = fingerprint(frame, f"{trained.subject}|{relevant}|{as_of}")
+    pictures = quality_pictures(trained, settings)
+    versions = {}
+    for name, candidate in trained.candidates.items():
+        is_winner = name == trained.verdict.winner
+        versions[name] = register(
+            lake,
+            Training(trained.subject, name, as_of, first_day, as_of, mark),
+            candidate.estimator,
+            trained.latest.head(100),
+            parameters=parameters(settings, candidate.estimator.family, len(frame)),
+            metrics=trained.metrics if is_winner else _own_metrics(trained, name),
+            pictures=pictures if is_winner else {},
+            notes=trained.notes,
+            verdict=trained.verdict.reason,
+        )
+    promote(lake, trained.subject, versions[trained.verdict.winner], trained.verdict.reason)
+    for name, version in versions.items():
+        if name != trained.verdict.winner:
+            challenge(lake, trained.subject, version)
+    champion = Training(trained.subject, trained.verdict.winner, as_of, first_day, as_of, mark).name
+    version = versions[trained.verdict.winner]
+    return Published(trained.subject, champion, version, trained.verdict.reason, trained.metrics, pictures)
+
+
+def publish_propensities(
+    lake: Lake, effects: list[OfferEffect], frame: pd.DataFrame, settings: Settings, as_of: date, first_day: date
+) -> None:
+    """Register who used to get each offer, which says whom its effect speaks about."""
+    for offer in effects:
+        subject = propensity_subject(offer.effect.offer_id)
+        mark = fingerprint(frame, f"{subject}|{settings.model_dump_json(exclude=IRRELEVANT)}|{as_of}")
+        version = register(
+            lake,
+            Training(subject, "logistic", as_of, first_day, as_of, mark),
+            offer.propensity,
+            frame.head(100),
+            parameters=parameters(settings, "linear", len(frame)),
+            metrics={f"{subject}.overlap": Metric.exact(offer.effect.overlap, offer.effect.margin.n)},
+            pictures={},
+            notes={},
+            verdict="the only candidate",
+        )
+        promote(lake, subject, version, "the only candidate")
+
+
+def quality_pictures(trained: Trained, settings: Settings) -> dict[str, bytes]:
+    """Draw calibration, lift and SHAP of the chosen model."""
+    label, score = trained.label, trained.score
+    if trained.subject == "value":
+        quality = {"calibration": amount_picture(label, score, settings.currency)}
+    else:
+        what = {"churn": "leaves", "redemption": "redeems"}[trained.subject]
+        quality = {
+            "calibration": calibration_picture(label, score, what),
+            "lift": lift_picture(label, score, {"churn": "leavers", "redemption": "redeemers"}[trained.subject]),
+        }
+    return quality | shap_pictures(trained.winner.estimator, trained.latest)
+
+
+def parameters(settings: Settings, family: str, rows: int) -> dict[str, object]:
+    """Parameters that a run is logged with."""
+    common: dict[str, object] = {"family": family, "rows": rows, "seed": settings.seed, "profile": settings.profile}
+    horizons = {
+        "churn_lookback_days": settings.churn.lookback_days,
+        "churn_horizon_days": settings.churn.horizon_days,
+        "value_horizon_days": settings.value.horizon_days,
+        "holdout_days": settings.training.holdout_days,
+    }
+    trees = settings.training.model_dump(include={"trees", "leaves", "learning_rate", "min_leaf_rows"})
+    return common | horizons | (trees if family == "lightgbm" else {})
+
+
+def _own_metrics(trained: Trained, name: str) -> dict[str, Metric]:
+    return {key: metric for key, metric in trained.metrics.items() if key.endswith(f"_{name}")}

@@ -1,0 +1,298 @@
+"""One decision for every user and day, in batches of users, written whole or not at all."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from configs.offers import Catalogue
+from configs.settings import Settings
+from features.lake import Lake, whole_folder
+from features.snapshots import Feature, start_of
+from models.response import Response
+from models.splits import hash_number, hash_share
+from models.tracking import Registered
+from serving.allocation import NOTHING, Allocation, Demand, choose, dual_bound
+from serving.options import Options, build_options
+from serving.reasons import risk_reasons, value_words_of_offer
+
+Floats = npt.NDArray[np.float64]
+Texts = npt.NDArray[np.object_]
+CONTROL_SALT = "global control"
+
+SCHEMA = pa.schema(
+    [
+        ("decision_id", pa.string()), ("user_id", pa.string()), ("as_of", pa.timestamp("us", "UTC")),
+        ("arm", pa.string()), ("offer_id", pa.string()), ("play", pa.string()), ("channel", pa.string()),
+        ("discount", pa.float64()), ("featured_category", pa.string()), ("featured_item", pa.string()),
+        ("message", pa.string()), ("send_at", pa.timestamp("us", "UTC")), ("valid_until", pa.timestamp("us", "UTC")),
+        ("p_churn", pa.float64()), ("risk_band", pa.string()), ("stage", pa.string()), ("persona", pa.string()),
+        ("remaining_value", pa.float64()), ("incremental_retention", pa.float64()),
+        ("incremental_margin", pa.float64()), ("p_redeem", pa.float64()), ("expected_cost", pa.float64()),
+        ("expected_value", pa.float64()), ("propensity", pa.float64()), ("reasons", pa.string()), ("why", pa.string()),
+        ("suppressed_because", pa.string()), ("evidence", pa.string()), ("model_versions", pa.string()),
+    ]
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Policy:
+    """Everything that turns a frame of users into decisions."""
+
+    settings: Settings
+    catalogue: Catalogue
+    features: list[Feature]
+    churn: Registered
+    value: Registered
+    response: Response | None
+
+    @property
+    def model_versions(self) -> str:
+        """Names of the models behind a decision."""
+        names = [self.churn.training.name, self.value.training.name]
+        return ", ".join([*names, self.response.name] if self.response else names)
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Users of one batch with their predictions and options; arrays have shape (users,) unless said."""
+
+    frame: pd.DataFrame
+    p_churn: Floats
+    remaining_value: Floats
+    barred: Texts
+    is_control: npt.NDArray[np.bool_]
+    options: Options
+
+
+def decide(policy: Policy, lake: Lake, as_of: date, frames: Callable[[], Iterable[pd.DataFrame]]) -> Allocation:
+    """Write predictions, options and decisions of a day, replacing what was there before.
+
+    Parameters
+    ----------
+    frames
+        Yields the scoring frames of all users, a batch at a time; it is called twice: to find the shadow price
+        and to decide. Memory does not grow with the number of batches.
+
+    Returns
+    -------
+    Allocation
+        What the chosen options of the users outside the control group are expected to cost and to be worth.
+    """
+    demand = Demand()
+    held: list[Batch] = []
+    for count, frame in enumerate(frames()):
+        batch = predict_batch(policy, frame)
+        demand.add(batch.options.allocatable[~batch.is_control], batch.options.expected_cost[~batch.is_control])
+        held = [batch] if count == 0 else []
+    price = demand.shadow_price(policy.settings.scoring.budget)
+    spent = value = bound = 0.0
+    with _day_writer(day_folder(lake, as_of)) as write:
+        for batch in held or (predict_batch(policy, frame) for frame in frames()):
+            chosen = choose(batch.options.allocatable, batch.options.expected_cost, price)
+            treated = np.flatnonzero((chosen != NOTHING) & ~batch.is_control)
+            spent += float(batch.options.expected_cost[treated, chosen[treated]].sum())
+            value += float(batch.options.value[treated, chosen[treated]].sum())
+            free = ~batch.is_control
+            bound += dual_bound(batch.options.allocatable[free], batch.options.expected_cost[free], price)
+            write("predictions", predictions_table(batch, as_of, policy.settings))
+            write("options", batch.options.table(batch.frame["user_id"]))
+            write("decisions", decisions_table(policy, batch, chosen, as_of))
+    budget = policy.settings.scoring.budget
+    return Allocation(budget, spent, value, bound + price * budget, price)
+
+
+def day_folder(lake: Lake, as_of: date) -> Path:
+    """Folder that holds predictions, options and decisions of a day."""
+    return lake.path("decisions", f"day={as_of:%Y-%m-%d}")
+
+
+def predict_batch(policy: Policy, frame: pd.DataFrame) -> Batch:
+    """Predict risk, value and every option for a batch of users."""
+    settings = policy.settings
+    active = (frame["days_since_last_activity"] <= settings.churn.lookback_days).to_numpy()
+    p_churn, value = np.full(len(frame), np.nan), np.full(len(frame), np.nan)
+    if active.any():
+        p_churn[active] = policy.churn.estimator.predict(frame[active])
+        value[active] = policy.value.estimator.predict(frame[active])
+    barred = barred_because(frame, active, settings)
+    options = build_options(frame, p_churn, value, barred, policy.response, policy.catalogue, settings)
+    is_control = hash_share(frame["user_id"], f"{CONTROL_SALT}:{settings.seed}") < settings.scoring.control_share
+    return Batch(frame, p_churn, value, barred, is_control, options)
+
+
+def barred_because(frame: pd.DataFrame, active: npt.NDArray[np.bool_], settings: Settings) -> Texts:
+    """Say why a user may get no offer at all; empty where they may."""
+    failed = (frame["payment_failures_count_28d"] > 0).to_numpy()
+    lapsed = f"not active for {settings.churn.lookback_days} days: the models do not speak of lapsed users"
+    unpaid = "a payment failed: payment recovery comes first, never a discount"
+    return np.where(failed, unpaid, np.where(active, "", lapsed)).astype(object)
+
+
+def predictions_table(batch: Batch, as_of: date, settings: Settings) -> pa.Table:
+    """List risk and value of every user of a batch."""
+    return pa.table(
+        {
+            "user_id": pa.array(batch.frame["user_id"], pa.string()),
+            "as_of": pa.array([start_of(as_of, settings.time_zone)] * len(batch.frame), pa.timestamp("us", "UTC")),
+            "p_churn": pa.array(batch.p_churn, pa.float64(), from_pandas=True),
+            "remaining_value": pa.array(batch.remaining_value, pa.float64(), from_pandas=True),
+        }
+    )
+
+
+def decisions_table(policy: Policy, batch: Batch, chosen: npt.NDArray[np.intp], as_of: date) -> pa.Table:
+    """Write the decision of every user of a batch, *nothing* included.
+
+    Parameters
+    ----------
+    chosen
+        Place of the option that the policy would take, `NOTHING` for none; a control user gets nothing all the same,
+        and the propensity says how likely it was.
+    """
+    settings, frame, options = policy.settings, batch.frame, batch.options
+    users = len(frame)
+    given = np.where(batch.is_control, NOTHING, chosen)
+    treated = given != NOTHING
+    rows = np.flatnonzero(treated)
+    now = start_of(as_of, settings.time_zone)
+
+    def of_choice(values: Floats) -> Floats:
+        picked = np.zeros(users)
+        picked[rows] = values[rows, given[rows]]
+        return picked
+
+    offers = _offer_columns(batch, given, now)
+    active = ~np.isnan(batch.p_churn)
+    reasons = np.full(users, None, dtype=object)
+    if active.any():
+        reasons[active] = risk_reasons(policy.churn.estimator, frame[active], policy.features)[0]
+    suppressed = batch.barred != ""
+    share = settings.scoring.control_share
+    would_treat = chosen != NOTHING
+    columns = {
+        "decision_id": _decision_ids(frame["user_id"], as_of, settings),
+        "user_id": frame["user_id"],
+        "as_of": [now] * users,
+        "arm": np.where(suppressed, "suppressed", np.where(batch.is_control, "control", "policy")),
+        **offers,
+        "p_churn": batch.p_churn,
+        "risk_band": risk_band(batch.p_churn, settings),
+        "stage": stage(frame, settings),
+        "remaining_value": batch.remaining_value,
+        "incremental_retention": of_choice(options.incremental_retention),
+        "incremental_margin": of_choice(options.incremental_margin),
+        "p_redeem": of_choice(options.p_redeem),
+        "expected_cost": of_choice(options.expected_cost),
+        "expected_value": of_choice(options.value),
+        "propensity": np.where(would_treat, np.where(batch.is_control, share, 1 - share), 1.0),
+        "reasons": reasons,
+        "why": _why(policy, batch, given),
+        "suppressed_because": pd.Series(batch.barred).replace("", None),
+        "evidence": _evidence(policy, given),
+        "model_versions": [policy.model_versions] * users,
+    }
+    arrays = [pa.array(columns.get(field.name, [None] * users), field.type, from_pandas=True) for field in SCHEMA]
+    return pa.Table.from_arrays(arrays, schema=SCHEMA)
+
+
+def risk_band(p_churn: Floats, settings: Settings) -> Texts:
+    """Say the risk in a word: high, medium, low, or unknown outside the models' population."""
+    scoring = settings.scoring
+    bands = np.where(p_churn >= scoring.high_risk, "high", np.where(p_churn >= scoring.medium_risk, "medium", "low"))
+    return np.where(np.isnan(p_churn), "unknown", bands).astype(object)
+
+
+def stage(frame: pd.DataFrame, settings: Settings) -> Texts:
+    """Say where in the lifecycle a user is: new, active, cooling or lapsed."""
+    idle = frame["days_since_last_activity"].fillna(np.inf).to_numpy()
+    is_new = (frame["tenure_days"] <= settings.churn.horizon_days).to_numpy()
+    cooling = np.where(idle <= settings.churn.lookback_days, "cooling", "lapsed")
+    return np.where(is_new, "new", np.where(idle <= settings.churn.horizon_days, "active", cooling)).astype(object)
+
+
+def _offer_columns(batch: Batch, given: npt.NDArray[np.intp], now: datetime) -> dict[str, object]:
+    """Fill in what is sent, looping over options, never over users."""
+    users = len(given)
+    texts = {name: np.full(users, None, dtype=object) for name in ("play", "channel", "message", "featured_category")}
+    texts["offer_id"] = np.full(users, "none", dtype=object)
+    instants = {name: np.full(users, None, dtype=object) for name in ("send_at", "valid_until")}
+    discount = np.zeros(users)
+    favourite = batch.frame["favourite_category_90d"].astype(object)
+    hour = batch.frame["favourite_hour_90d"].fillna(12).astype(int).to_numpy()
+    for place, (offer, share) in enumerate(batch.options.choices):
+        rows = np.flatnonzero(given == place)
+        ends = now + timedelta(days=offer.valid_days)
+        category = favourite.iloc[rows].where(favourite.iloc[rows].notna(), "your favourites")
+        texts["offer_id"][rows], texts["play"][rows], texts["channel"][rows] = offer.offer_id, offer.play, offer.channel
+        texts["featured_category"][rows] = category
+        texts["message"][rows] = category.map(
+            {name: offer.text(share, name, f"{ends:%Y-%m-%d}") for name in set(category)}
+        )
+        instants["send_at"][rows] = np.array([now + timedelta(hours=k) for k in range(24)], dtype=object)[hour[rows]]
+        instants["valid_until"][rows] = ends
+        discount[rows] = share
+    return {**texts, **instants, "discount": discount}
+
+
+def _why(policy: Policy, batch: Batch, given: npt.NDArray[np.intp]) -> Texts:
+    """Say why this offer, or why nothing."""
+    options = batch.options
+    known, pays = options.eligible.any(axis=1), (options.allocatable > 0).any(axis=1)
+    funnel = [
+        (batch.barred != "", batch.barred),
+        (batch.is_control, "in the control group, which is never treated, so that effects can be measured"),
+        (~known, "no option whose effect on this user is known"),
+        (~pays, "nothing pays: every option would cost more than it brings"),
+    ]
+    why = np.full(len(given), "the budget earns more with other users", dtype=object)
+    for applies, because in reversed(funnel):
+        why = np.where(applies, because, why)
+    rows = np.flatnonzero(given != NOTHING)
+    cells = (rows, given[rows])
+    cost = np.array([offer.contact_cost for offer, _ in options.choices])
+    why[rows] = value_words_of_offer(
+        options.incremental_margin[cells], options.incremental_retention[cells],
+        np.nan_to_num(batch.remaining_value[rows]), options.p_redeem[cells], options.discount_cost[cells],
+        cost[given[rows]] if len(rows) else np.zeros(0), policy.settings.currency,
+    )  # fmt: skip
+    return why
+
+
+def _evidence(policy: Policy, given: npt.NDArray[np.intp]) -> Texts:
+    evidence = np.full(len(given), "none", dtype=object)
+    for place, (offer, _) in enumerate(policy.catalogue.options):
+        if policy.response is not None and offer.offer_id in policy.response.effects:
+            evidence[given == place] = policy.response.effects[offer.offer_id].evidence
+    return evidence
+
+
+def _decision_ids(user_ids: pd.Series, as_of: date, settings: Settings) -> npt.NDArray[np.str_]:
+    """Name each decision after app, day and user, so that a rerun names it the same."""
+    salt = f"{settings.app}:{as_of}"
+    halves = [np.char.mod("%016x", hash_number(user_ids, f"{salt}:{half}")) for half in ("high", "low")]
+    return np.char.add(halves[0], halves[1])
+
+
+@contextmanager
+def _day_writer(folder: Path) -> Iterator[Callable[[str, pa.Table], None]]:
+    """Collect the tables of one day, a batch at a time; they replace the folder whole, or not at all."""
+    with whole_folder(folder) as part, ExitStack() as open_files:
+        writers: dict[str, pq.ParquetWriter] = {}
+
+        def write(name: str, rows: pa.Table) -> None:
+            if name not in writers:
+                path = part / f"{name}.parquet"
+                writers[name] = open_files.enter_context(pq.ParquetWriter(path, rows.schema, compression="zstd"))
+            writers[name].write_table(rows)
+
+        yield write

@@ -1,0 +1,114 @@
+"""What could be done for each user, and what each of it is worth."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import pyarrow as pa
+
+from configs.offers import Catalogue, Offer
+from configs.settings import Settings
+from models.effects import is_comparable
+from models.redemption import with_option
+from models.response import Response
+
+Floats = npt.NDArray[np.float64]
+NO_DATA = "its effect is not known: not enough comparable treatments"
+UNLIKE = "its effect on this user is not known: nobody like them was compared"
+DOES_NOT_PAY = "it would cost more than it brings"
+
+
+@dataclass(frozen=True)
+class Options:
+    """Every option of some users; arrays have shape (users, options), in the catalogue's order.
+
+    `discount_cost` is what one redemption costs, `expected_cost` what the option is expected to cost in all,
+    `value` the formula of DESIGN: incremental margin, plus retention times what staying is worth, less costs.
+    `why_not` says for an option that is not eligible why.
+    """
+
+    choices: list[tuple[Offer, float]]
+    p_redeem: Floats
+    incremental_retention: Floats
+    incremental_margin: Floats
+    discount_cost: Floats
+    expected_cost: Floats
+    value: Floats
+    why_not: npt.NDArray[np.object_]
+
+    @property
+    def eligible(self) -> npt.NDArray[np.bool_]:
+        """Whether an option may be chosen."""
+        return np.asarray(self.why_not == "")
+
+    @property
+    def allocatable(self) -> Floats:
+        """Value for the allocation: ``-inf`` where an option is not eligible."""
+        return np.where(self.eligible, self.value, -np.inf)
+
+    def table(self, user_ids: pd.Series) -> pa.Table:
+        """List one row per user and option, so that anyone can check a number."""
+        users, options = self.value.shape
+        flat = {name: getattr(self, name).ravel() for name in MEASURES}
+        reasons = np.where((self.why_not == "") & (self.value <= 0), DOES_NOT_PAY, self.why_not).ravel()
+        return pa.table(
+            {
+                "user_id": pa.array(np.repeat(user_ids.to_numpy(dtype=object), options), pa.string()),
+                "offer_id": pa.array([offer.offer_id for offer, _ in self.choices] * users, pa.string()),
+                "discount": pa.array(np.tile([discount for _, discount in self.choices], users), pa.float64()),
+                "channel": pa.array([offer.channel for offer, _ in self.choices] * users, pa.string()),
+                **{name: pa.array(column, pa.float64()) for name, column in flat.items()},
+                "eligible": pa.array(self.eligible.ravel()),
+                "why_not": pa.array(pd.Series(reasons).replace("", None), pa.string(), from_pandas=True),
+            }
+        )
+
+
+MEASURES = ("p_redeem", "incremental_retention", "incremental_margin", "expected_cost", "value")
+
+
+def build_options(
+    frame: pd.DataFrame, p_churn: Floats, remaining_value: Floats, barred: npt.NDArray[np.object_],
+    response: Response | None, catalogue: Catalogue, settings: Settings,
+) -> Options:  # fmt: skip
+    """Value every (offer, discount) for every user of a batch.
+
+    Parameters
+    ----------
+    frame
+        From `features.frames.scoring_frame`, one row per user.
+    p_churn, remaining_value
+        Predictions, shape (users,); NaN where the user is outside the models' population.
+    barred
+        Why a user may get no offer at all, empty where they may; shape (users,).
+    response
+        What is known about redemption and effects; None when nothing is.
+    """
+    choices = catalogue.options if response is not None else []
+    shape = (len(frame), len(choices))
+    p_redeem, retention, margin = np.zeros(shape), np.zeros(shape), np.zeros(shape)
+    price, contact = np.zeros(shape), np.zeros(shape)
+    why_not = np.full(shape, "", dtype=object)
+    reach = np.nan_to_num(p_churn)
+    for place, (offer, discount) in enumerate(choices):
+        if response is None:
+            break
+        p_redeem[:, place] = response.redemption.predict(with_option(frame, offer.offer_id, discount))
+        price[:, place] = discount * response.covered_spend.get(offer.offer_id, offer.covered_spend)
+        contact[:, place] = offer.contact_cost
+        effect = response.effects.get(offer.offer_id)
+        if effect is None:
+            why_not[:, place] = NO_DATA
+            continue
+        per_redeemer = p_redeem[:, place] / max(effect.redemption_rate, 1e-6)
+        margin[:, place] = effect.margin * per_redeemer
+        # nobody can be kept who would not have left
+        retention[:, place] = np.minimum(effect.retention * per_redeemer, reach)
+        why_not[~is_comparable(effect.propensity.predict(frame), settings), place] = UNLIKE
+    cost = p_redeem * price + contact
+    value = margin + retention * np.nan_to_num(remaining_value)[:, None] - cost
+    why_not = np.where((barred != "")[:, None], barred[:, None], why_not)
+    return Options(choices, p_redeem, retention, margin, price, cost, value, why_not)

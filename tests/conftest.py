@@ -1,0 +1,49 @@
+"""Fixtures that several test modules share; the builders behind them are in apps.py."""
+
+from __future__ import annotations
+
+import os
+
+os.environ.setdefault("GOMP_SPINCOUNT", "0")  # idle OpenMP threads must not spin on a busy machine
+
+from pathlib import Path
+
+import pytest
+from apps import App, tiny_app
+
+from configs.settings import DATA_DIR_VARIABLE, Settings
+from features.lake import Lake
+
+REPOSITORY = Path(__file__).parents[1]
+
+
+@pytest.fixture(autouse=True)
+def _no_data_dir_of_the_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv(DATA_DIR_VARIABLE, raising=False)
+
+
+@pytest.fixture(scope="session")
+def repository() -> Path:
+    """Root of the repository."""
+    return REPOSITORY
+
+
+@pytest.fixture(scope="session")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> App:
+    """The tiny app, ingested and aggregated; a test that changes it builds its own with `tiny_app`."""
+    app = tiny_app(tmp_path_factory.mktemp("tiny"))
+    app.ingest()
+    app.aggregate()
+    return app
+
+
+@pytest.fixture(scope="session")
+def tiny_settings(tiny: App) -> Settings:
+    """Settings of the tiny app."""
+    return tiny.settings
+
+
+@pytest.fixture(scope="session")
+def tiny_lake(tiny: App) -> Lake:
+    """Lake of the tiny app, ingested and aggregated."""
+    return tiny.lake

@@ -1,0 +1,90 @@
+"""Offers: the catalogue that an operator writes, and its messages."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from configs.errors import InputError
+from configs.offers import NOTHING, load_catalogue
+from configs.settings import FOLDER
+
+OFFER = {
+    "title": '"A"',
+    "play": '"p"',
+    "channel": '"push"',
+    "message": '"$discount off"',
+    "discounts": "[0.1, 0.2]",
+    "valid_days": "7",
+    "contact_cost": "0.1",
+    "covered_spend": "10.0",
+}
+
+
+def catalogue_file(folder: Path, **changes: str) -> str:
+    path = folder / "mine.toml"
+    lines = [f"{key} = {value}" for key, value in (OFFER | changes).items()]
+    path.write_text("\n".join(["[a]", *lines]), encoding="utf-8")
+    return str(path)
+
+
+def test_options_are_every_discount_of_every_offer_in_order(tmp_path):
+    options = load_catalogue(catalogue_file(tmp_path)).options
+    assert [(offer.offer_id, discount) for offer, discount in options] == [("a", 0.1), ("a", 0.2)]
+
+
+@pytest.mark.parametrize("path", sorted((FOLDER / "offers").glob("*.toml")), ids=lambda path: path.stem)
+def test_every_shipped_catalogue_is_valid_and_its_messages_can_be_filled(path):
+    for offer, discount in load_catalogue(path.stem).options:
+        assert "$" not in offer.text(discount, "bread", "2018-01-08")
+
+
+def test_the_empty_catalogue_has_no_options():
+    assert load_catalogue(NOTHING).options == []
+
+
+def test_a_message_never_fills_in_what_a_category_says(tmp_path):
+    offer = load_catalogue(catalogue_file(tmp_path, message='"$category"'))["a"]
+    assert offer.text(0.1, "$title", "2018-01-08") == "$title"
+
+
+def test_an_unknown_offer_is_named(tmp_path):
+    with pytest.raises(InputError, match="offer 'come_bak' is not in the catalogue; did you mean 'come_back'?"):
+        load_catalogue("example")["come_bak"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"max_discont": "1"}, "'max_discont' in offer 'a' of .*mine.toml is not a setting"),
+        ({"discount": "0.1"}, "'discount' in offer 'a' of .* is not a setting; did you mean 'discounts'?"),
+        ({"discounts": "[0.2, 0.1]"}, "discounts: discounts must rise without repeats, found .*0.2, 0.1"),
+        ({"discounts": "[1.2]"}, "discounts.0: .*less than or equal to 1, found 1.2"),
+        ({"discounts": "[]"}, "discounts: .*at least 1 item"),
+        ({"message": '"Hi $name"'}, "message: a message may use .discount, .title, .category, .valid_until and no"),
+        ({"valid_days": "0"}, "valid_days: .*greater than 0, found 0"),
+        ({"contact_cost": "-1"}, "contact_cost: .*greater than or equal to 0, found -1"),
+    ],
+)
+def test_a_mistake_in_an_offer_gives_one_sentence(tmp_path, changes, sentence):
+    with pytest.raises(InputError, match=sentence):
+        load_catalogue(catalogue_file(tmp_path, **changes))
+
+
+@pytest.mark.parametrize("text", ["budget = 3", "[none]\ntitle = 'x'"])
+def test_what_is_no_offer_is_refused(tmp_path, text):
+    (tmp_path / "mine.toml").write_text(text, encoding="utf-8")
+    with pytest.raises(InputError, match="is not an offer; write one table per offer, named other than 'none'"):
+        load_catalogue(str(tmp_path / "mine.toml"))
+
+
+def test_bad_toml_names_the_file_and_the_place(tmp_path):
+    (tmp_path / "mine.toml").write_text("[a\n", encoding="utf-8")
+    with pytest.raises(InputError, match=r"mine\.toml is not valid TOML .*line 1"):
+        load_catalogue(str(tmp_path / "mine.toml"))
+
+
+def test_an_unknown_catalogue_name_suggests_the_nearest():
+    with pytest.raises(InputError, match="offer catalogue 'exampel' was not found .* did you mean 'example'?"):
+        load_catalogue("exampel")

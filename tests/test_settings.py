@@ -1,0 +1,99 @@
+"""Settings: what an operator may write, and the one sentence that a mistake gives."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from pydantic import BaseModel, ValidationError
+
+from configs.errors import InputError
+from configs.settings import DATA_DIR_VARIABLE, FOLDER, Settings, load_settings
+
+
+def profile(folder: Path, text: str) -> str:
+    path = folder / "mine.toml"
+    path.write_text(text, encoding="utf-8")
+    return str(path)
+
+
+def test_a_profile_is_laid_over_the_defaults_key_by_key(tmp_path):
+    settings = load_settings(profile(tmp_path, "[churn]\nhorizon_days = 7"))
+    assert (settings.churn.horizon_days, settings.churn.lookback_days) == (7, load_settings().churn.lookback_days)
+    assert settings.profile == "mine"
+
+
+@pytest.mark.parametrize("path", sorted((FOLDER / "profiles").glob("*.toml")), ids=lambda path: path.stem)
+def test_every_shipped_profile_is_valid(path):
+    assert load_settings(path.stem).profile == path.stem
+
+
+def test_settings_cannot_be_changed_after_they_were_read():
+    with pytest.raises(ValidationError):
+        load_settings().churn.horizon_days = 1
+
+
+def test_every_setting_is_described():
+    def undescribed(model: type[BaseModel]) -> list[str]:
+        sections = [field.annotation for field in model.model_fields.values() if _is_section(field.annotation)]
+        own = [name for name, field in model.model_fields.items() if not field.description]
+        return [name for name in own if not _is_section(model.model_fields[name].annotation)] + [
+            name for section in sections for name in undescribed(section)
+        ]
+
+    assert undescribed(Settings) == []
+
+
+def _is_section(annotation: object) -> bool:
+    return isinstance(annotation, type) and issubclass(annotation, BaseModel)
+
+
+def test_data_dir_comes_from_the_call_then_the_environment_then_the_profile(tmp_path, monkeypatch):
+    mine = profile(tmp_path, f'data_dir = "{tmp_path}/from_profile"')
+    assert load_settings(mine).data_dir == tmp_path / "from_profile"
+    monkeypatch.setenv(DATA_DIR_VARIABLE, str(tmp_path / "from_environment"))
+    assert load_settings(mine).data_dir == tmp_path / "from_environment"
+    assert load_settings(mine, data_dir=tmp_path / "given").data_dir == tmp_path / "given"
+
+
+def test_a_relative_data_dir_becomes_absolute():
+    assert load_settings(data_dir=Path("some/where")).data_dir == Path.cwd() / "some/where"
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("[churn]\nhorizont_days = 7", "'churn.horizont_days' in .*mine.toml is not a setting; did you mean 'horizon_"),
+        ("[chrun]\nhorizon_days = 7", "'chrun' in .*mine.toml is not a setting; did you mean 'churn'?"),
+        ("[churn]\nhorizon_days = 0", "churn.horizon_days: .*greater than 0, found 0 in .*mine.toml"),
+        ('[churn]\nhorizon_days = "soon"', "churn.horizon_days: .*integer.*, found 'soon' in .*mine.toml"),
+        ("churn = 3", "churn: .*, found 3 in .*mine.toml"),
+        ("[value]\ngross_margin = 1.5", "value.gross_margin: .*less than or equal to 1, found 1.5"),
+        ('time_zone = "Mars/Base"', "time_zone: no IANA time zone has this name.*, found 'Mars/Base'"),
+        ('[schedule]\ntime_zone = "Mars/Base"', "schedule.time_zone: no IANA time zone has this name"),
+        ("[scoring]\nmedium_risk = 0.9", "scoring.medium_risk = 0.9 exceeds scoring.high_risk = 0.5; lower it"),
+        ("[churn\nhorizon_days = 7", "mine.toml is not valid TOML .*line 1.*; mend that place"),
+    ],
+)
+def test_a_mistake_in_a_profile_gives_one_sentence(tmp_path, text, sentence):
+    with pytest.raises(InputError, match=sentence):
+        load_settings(profile(tmp_path, text))
+
+
+def test_a_profile_that_is_not_text_is_refused(tmp_path):
+    (tmp_path / "mine.toml").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(InputError, match=r"mine\.toml is not valid TOML"):
+        load_settings(str(tmp_path / "mine.toml"))
+
+
+def test_a_missing_key_is_named(monkeypatch):
+    defaults = load_settings().model_dump()
+    del defaults["churn"]["horizon_days"]
+    monkeypatch.setattr("configs.settings.read_toml", lambda path: defaults)
+    with pytest.raises(InputError, match=r"'churn\.horizon_days' is missing in the defaults; add it"):
+        load_settings()
+
+
+def test_an_unknown_profile_name_suggests_the_nearest():
+    with pytest.raises(InputError, match="profile 'online_retial' was not found .* did you mean 'online_retail'?"):
+        load_settings("online_retial")
