@@ -48,16 +48,21 @@ def outcome_labels(aggregates: ir.Table, moments: ir.Table, settings: Settings) 
     was_active = (pairs.offset < 0) & (pairs.offset >= -settings.churn.lookback_days) & (pairs.known_on < pairs.day)
     stays = (pairs.offset >= 0) & (pairs.offset < settings.churn.horizon_days)
     pays = (pairs.offset >= 0) & (pairs.offset < settings.value.horizon_days)
-    margin_cents = (pairs.spend_cents - pairs.refund_cents).cast("float64") * settings.value.gross_margin
+    cents = pairs.spend_cents - pairs.refund_cents
     labels = pairs.group_by("user_id", "day").aggregate(
         active_before=pairs.active_days.sum(where=was_active).fill_null(0),
         active_after=pairs.active_days.sum(where=stays).fill_null(0),
-        margin=margin_cents.sum(where=pays).fill_null(0.0) / 100.0,
-        margin_soon=margin_cents.sum(where=stays).fill_null(0.0) / 100.0,
+        margin=_margin(cents.sum(where=pays), settings),
+        margin_soon=_margin(cents.sum(where=stays), settings),
     )
     return labels.filter(labels.active_before > 0).select(
         "user_id", "day", "margin", "margin_soon", is_churned=(labels.active_after == 0).cast("int64")
     )
+
+
+def _margin(cents: ir.IntegerScalar, settings: Settings) -> ir.FloatingScalar:
+    # whole cents are summed first: a sum of floats depends on its order
+    return cents.fill_null(0).cast("float64") / 100.0 * settings.value.gross_margin
 
 
 def redemption_labels(

@@ -13,7 +13,7 @@ from features.aggregates import build_aggregates
 from features.history import build_snapshots, open_history, snapshot_days
 from features.lake import Lake
 from features.store import open_store
-from flows.outcome import Outcome, open_run
+from flows.outcome import Outcome, dated, open_run
 from models.evaluation import Metric
 
 
@@ -34,7 +34,7 @@ def take_snapshots(settings: Settings, lake: Lake, as_of: date) -> tuple[list[da
         return days, built, len(history.features)
 
 
-@flow(name="build-features", flow_run_name="build-features {as_of}", validate_parameters=False)
+@flow(name="build-features", flow_run_name=dated("build-features"), validate_parameters=False)
 def build_features(profile: str | None = None, data_dir: str | None = None, as_of: date | None = None) -> Outcome:
     """Bring aggregates and snapshots up to date; only what changed is computed."""
     settings, lake, day = open_run(profile, data_dir, as_of)

@@ -1,18 +1,22 @@
-"""The command line: one word per flow, people on standard error, machines on standard output."""
+"""The command line: one word per flow; with --json machines read standard output and people standard error."""
 
 from __future__ import annotations
 
+import importlib
+import json
 import os
-from datetime import datetime
+import resource
+import sys
+import time
+import traceback
+from collections.abc import Callable
+from datetime import date, datetime
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 if TYPE_CHECKING:
-    pass
-
-# libgomp reads this when numpy or LightGBM load it: spinning threads cost a busy machine a factor of three
-os.environ.setdefault("GOMP_SPINCOUNT", "0")
+    from flows.outcome import Outcome
 
 BAD_INPUT, FAILED = 2, 1
 HELP = "From event history to one retention decision per user and day, with the reasons in plain words."
@@ -20,22 +24,30 @@ app = typer.Typer(help=HELP, no_args_is_help=True, add_completion=False, pretty_
 
 Profile = Annotated[
     str | None,
-    typer.Option(help="TOML over the defaults: a name in configs/profiles or a path [default: the data's own]"),
+    typer.Option(help="TOML over the defaults: a name in configs/profiles, or a path  [default: the data's own]"),
 ]
-DataDir = Annotated[str | None, typer.Option(help="folder for everything a run makes [default: data]")]
+DataDir = Annotated[str | None, typer.Option(help="folder for everything a run makes  [default: data]")]
 AsOf = Annotated[
-    datetime | None, typer.Option(formats=["%Y-%m-%d"], help="moment of decision, the start of a day [default: today]")
+    datetime | None,
+    typer.Option(
+        formats=["%Y-%m-%d"], help="moment of decision, the start of a day  [default: the profile's, or today]"
+    ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="print one JSON object on standard output")]
+UserId = Annotated[str, typer.Argument(help="a user's id, as in the events")]
 
 
 @app.command("ingest")
 def ingest_command(
-    source: Annotated[str | None, typer.Argument(help="SQL file, or its name [default: the profile's]")] = None,
-    profile: Profile = None, data_dir: DataDir = None, as_of: AsOf = None, as_json: Json = False,
-) -> None:  # fmt: skip
+    source: Annotated[str | None, typer.Argument(help="SQL file, or its name in configs/sources")] = None,
+    raw: Annotated[str | None, typer.Option(help="folder that the source reads")] = None,
+    profile: Profile = None,
+    data_dir: DataDir = None,
+    as_of: AsOf = None,
+    as_json: Json = False,
+) -> None:
     """Bring raw files into the three contract tables; bad rows go to quarantine with their reason."""
-    _run("ingest", profile, data_dir, as_of, as_json)
+    _run_flow("ingest", profile, data_dir, as_of, as_json, source=source, raw=raw)
 
 
 @app.command("build-features")
@@ -43,7 +55,7 @@ def build_features_command(
     profile: Profile = None, data_dir: DataDir = None, as_of: AsOf = None, as_json: Json = False
 ) -> None:
     """Compute daily aggregates and point-in-time snapshots, as far as something changed."""
-    _run("build-features", profile, data_dir, as_of, as_json)
+    _run_flow("build-features", profile, data_dir, as_of, as_json)
 
 
 @app.command("train-models")
@@ -51,7 +63,7 @@ def train_models_command(
     profile: Profile = None, data_dir: DataDir = None, as_of: AsOf = None, as_json: Json = False
 ) -> None:
     """Train churn, value, redemption and effects; the gate promotes what beats the simpler model."""
-    _run("train-models", profile, data_dir, as_of, as_json)
+    _run_flow("train-models", profile, data_dir, as_of, as_json)
 
 
 @app.command("score-users")
@@ -59,10 +71,176 @@ def score_users_command(
     profile: Profile = None, data_dir: DataDir = None, as_of: AsOf = None, as_json: Json = False
 ) -> None:
     """Give every user a decision under the budget and write the report."""
-    _run("score-users", profile, data_dir, as_of, as_json)
+    _run_flow("score-users", profile, data_dir, as_of, as_json)
 
 
 @app.command("demo")
-def demo_command(profile: Profile = None, data_dir: DataDir = None, as_of: AsOf = None, as_json: Json = False) -> None:
+def demo_command(data_dir: DataDir = None, as_json: Json = False) -> None:
     """Run everything on the 2,469 households of The Complete Journey."""
-    _run("demo", profile, data_dir, as_of, as_json)
+    _run_flow("demo", "complete_journey", data_dir, None, as_json)
+
+
+@app.command("report")
+def report_command(
+    profile: Profile = None, data_dir: DataDir = None, as_of: AsOf = None, as_json: Json = False
+) -> None:
+    """Write the risk report of a day's decisions again."""
+
+    def run() -> Outcome:
+        from flows.lookup import rewrite_report
+
+        return rewrite_report(profile, data_dir, _day(as_of))
+
+    _report_run("report", run, data_dir, as_json)
+
+
+@app.command("status")
+def status_command(
+    profile: Profile = None, data_dir: DataDir = None, as_of: AsOf = None, as_json: Json = False
+) -> None:
+    """Say what the data folder holds, who is champion and since when."""
+
+    def run() -> Outcome:
+        from flows.lookup import status
+
+        return status(profile, data_dir, _day(as_of))
+
+    _report_run("status", run, data_dir, as_json)
+
+
+@app.command("explain")
+def explain_command(
+    user_id: UserId, profile: Profile = None, data_dir: DataDir = None, as_of: AsOf = None, as_json: Json = False
+) -> None:
+    """Print one user's risk, its reasons, the decision and every option's worth."""
+
+    def show() -> None:
+        from flows.lookup import explain
+
+        page, facts = explain(user_id, profile, data_dir, _day(as_of))
+        _print(json.dumps(facts, default=str, indent=1) if as_json else page)
+
+    _guarded("explain", show, data_dir, as_json)
+
+
+@app.command("catalogue")
+def catalogue_command(profile: Profile = None, data_dir: DataDir = None, as_json: Json = False) -> None:
+    """Print the data catalogue: every column, its meaning, window, source role and view."""
+
+    def show() -> None:
+        from flows.lookup import feature_catalogue
+
+        page, rows = feature_catalogue(profile, data_dir)
+        _print(json.dumps(rows, indent=1) if as_json else page)
+
+    _guarded("catalogue", show, data_dir, as_json)
+
+
+@app.command("settings")
+def settings_command(profile: Profile = None, data_dir: DataDir = None, as_json: Json = False) -> None:
+    """Print every setting, its value and what it means."""
+
+    def show() -> None:
+        from flows.lookup import describe_settings
+
+        page, values = describe_settings(profile, data_dir)
+        _print(json.dumps(values, default=str, indent=1) if as_json else page)
+
+    _guarded("settings", show, data_dir, as_json)
+
+
+@app.command("rollback")
+def rollback_command(
+    subject: Annotated[str, typer.Argument(help="churn, value or redemption")],
+    reason: Annotated[str, typer.Option(help="why, for the promotion log")],
+    profile: Profile = None,
+    data_dir: DataDir = None,
+    as_json: Json = False,
+) -> None:
+    """Make the champion before the present one champion again."""
+
+    def show() -> None:
+        from flows.lookup import roll_back
+
+        page, facts = roll_back(subject, reason, profile, data_dir)
+        _print(json.dumps(facts) if as_json else page)
+
+    _guarded("rollback", show, data_dir, as_json)
+
+
+@app.command("schedule")
+def schedule_command(profile: Profile = None, data_dir: DataDir = None) -> None:
+    """Serve the daily scoring and the weekly training until stopped; stopping does not pause them."""
+
+    def serve() -> None:
+        from flows.schedule import schedule
+
+        schedule(profile, data_dir)
+
+    _guarded("schedule", serve, data_dir, as_json=False)
+
+
+def main() -> None:
+    """Run the command line."""
+    # libgomp reads this when LightGBM loads it: on a busy machine spinning threads cost a factor of three
+    os.environ.setdefault("GOMP_SPINCOUNT", "0")
+    app()
+
+
+def _run_flow(
+    command: str, profile: str | None, data_dir: str | None, as_of: datetime | None, as_json: bool, **more: str | None
+) -> None:
+    """Run the flow that bears the command's name."""
+
+    def run() -> Outcome:
+        name = command.replace("-", "_")
+        flow = getattr(importlib.import_module(f"flows.{name}"), name)
+        outcome: Outcome = flow(profile, data_dir, _day(as_of), **more)
+        return outcome
+
+    _report_run(command, run, data_dir, as_json)
+
+
+def _report_run(command: str, run: Callable[[], Outcome], data_dir: str | None, as_json: bool) -> None:
+    """Run a command that ends in an outcome and say how it went."""
+    started = time.perf_counter()
+
+    def show() -> None:
+        outcome = run()
+        seconds = time.perf_counter() - started
+        peak_mib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
+        if as_json:
+            _print(json.dumps(outcome.as_dict(round(seconds, 1), peak_mib)))
+        outcome.show(sys.stderr if as_json else sys.stdout, seconds, peak_mib)
+
+    _guarded(command, show, data_dir, as_json)
+
+
+def _guarded(command: str, show: Callable[[], None], data_dir: str | None, as_json: bool) -> None:
+    """Turn bad input into one sentence and exit code 2, anything else into exit code 1."""
+    from configs.errors import InputError
+    from flows.environment import prepare
+
+    try:
+        prepare(data_dir)
+        show()
+    except InputError as error:
+        if as_json:
+            _print(json.dumps({"command": command, "error": str(error)}))
+        typer.echo(f"winback {command}: {error}", err=True)
+        raise typer.Exit(BAD_INPUT) from error
+    except KeyboardInterrupt:
+        typer.echo(f"winback {command}: interrupted; finished parts stay, a rerun goes on from there", err=True)
+        raise typer.Exit(FAILED) from None
+    except Exception as error:
+        traceback.print_exc()
+        typer.echo(f"winback {command}: {type(error).__name__}: {error}", err=True)
+        raise typer.Exit(FAILED) from error
+
+
+def _day(as_of: datetime | None) -> date | None:
+    return as_of.date() if as_of else None
+
+
+def _print(text: str) -> None:
+    typer.echo(text)

@@ -12,7 +12,7 @@ from configs.errors import InputError
 from configs.settings import Settings
 from features.ingestion import TableIngest, ingest_source
 from features.lake import Lake
-from flows.outcome import Outcome, open_run, remember_profile
+from flows.outcome import Outcome, dated, open_run, remember_profile
 from models.evaluation import Metric
 
 
@@ -33,10 +33,21 @@ def read_source(settings: Settings, lake: Lake) -> list[TableIngest]:
     return ingest_source(settings, lake, datetime.now(UTC))
 
 
-@flow(name="ingest", flow_run_name="ingest {as_of}", validate_parameters=False)
-def ingest(profile: str | None = None, data_dir: str | None = None, as_of: date | None = None) -> Outcome:
-    """Bring the configured source into the data folder; twice changes nothing."""
+@flow(name="ingest", flow_run_name=dated("ingest"), validate_parameters=False)
+def ingest(
+    profile: str | None = None,
+    data_dir: str | None = None,
+    as_of: date | None = None,
+    source: str | None = None,
+    raw: str | None = None,
+) -> Outcome:
+    """Bring a source into the data folder; twice changes nothing.
+
+    `source` and `raw` override ``ingest.source`` and ``ingest.raw`` of the settings.
+    """
     settings, lake, day = open_run(profile, data_dir, as_of)
+    given = {name: value for name, value in (("source", source), ("raw", raw)) if value is not None}
+    settings = settings.model_copy(update={"ingest": settings.ingest.model_copy(update=given)})
     tables = read_source(settings, lake)
     remember_profile(lake, profile)
     counts = ("read", "added", "unchanged", "duplicates", "quarantined")

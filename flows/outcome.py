@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from pathlib import Path
+from typing import IO
 from zoneinfo import ZoneInfo
 
 from configs.errors import InputError
@@ -24,6 +26,35 @@ class Outcome:
     metrics: dict[str, Metric] = field(default_factory=dict)
     outputs: dict[str, str] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
+
+    def as_dict(self, seconds: float, peak_mib: int) -> dict[str, object]:
+        """Return the one object that ``--json`` prints."""
+        return {
+            "command": self.command,
+            "as_of": str(self.as_of),
+            "seconds": seconds,
+            "peak_mib": peak_mib,
+            "metrics": {name: metric.as_dict() for name, metric in self.metrics.items()},
+            "outputs": self.outputs,
+            "warnings": self.warnings,
+        }
+
+    def show(self, stream: IO[str], seconds: float, peak_mib: int) -> None:
+        """Print the outcome for people."""
+        from rich.console import Console
+        from rich.table import Table
+
+        console = Console(file=stream, soft_wrap=True, highlight=False)
+        console.print(f"{self.command} as of {self.as_of}: done in {seconds:.0f} s, {peak_mib:,} MiB", style="bold")
+        if self.metrics:
+            table = Table("metric", "value [95% interval]", "rows", box=None, pad_edge=False)
+            for name, metric in self.metrics.items():
+                table.add_row(name, str(metric), f"{metric.n:,}")
+            console.print(table)
+        for name, place in self.outputs.items():
+            console.print(f"{name}: {place}", markup=False)
+        for warning in self.warnings:
+            console.print(f"note: {warning}", markup=False)
 
     def markdown(self) -> str:
         """Write the outcome as a page for Prefect's artifacts."""
@@ -57,6 +88,22 @@ def open_run(profile: str | None, data_dir: str | None, as_of: date | None) -> t
     if day > today:
         raise InputError(f"as_of = {day} lies in the future (today is {today}); choose a day that has begun")
     return settings, Lake(settings.data_dir), day
+
+
+def dated(command: str) -> Callable[[], str]:
+    """Name a flow run after its command and moment of decision, also where that is left to the profile."""
+
+    def name() -> str:
+        from prefect.runtime import flow_run
+
+        given = flow_run.parameters
+        try:
+            _, _, day = open_run(given.get("profile"), given.get("data_dir"), given.get("as_of"))
+        except InputError:
+            return f"{command} {given.get('as_of')}"
+        return f"{command} {day}"
+
+    return name
 
 
 def remember_profile(lake: Lake, profile: str | None) -> None:

@@ -17,7 +17,7 @@ from features.frames import known_users, scoring_frame
 from features.history import open_history
 from features.lake import Lake
 from features.store import open_store
-from flows.outcome import Outcome, open_run
+from flows.outcome import Outcome, dated, open_run
 from models.evaluation import Metric
 from models.response import load_response
 from models.tracking import load
@@ -50,7 +50,7 @@ def decide_for_all(settings: Settings, lake: Lake, as_of: date) -> Allocation:
         return decide(policy, lake, as_of, frames)
 
 
-@flow(name="score-users", flow_run_name="score-users {as_of}", validate_parameters=False)
+@flow(name="score-users", flow_run_name=dated("score-users"), validate_parameters=False)
 def score_users(profile: str | None = None, data_dir: str | None = None, as_of: date | None = None) -> Outcome:
     """Give every user a decision under the budget and write the report."""
     settings, lake, day = open_run(profile, data_dir, as_of)

@@ -18,7 +18,7 @@ from features.history import grid_days, open_history
 from features.lake import Lake, whole_folder
 from features.snapshots import Feature
 from features.store import open_store
-from flows.outcome import Outcome, open_run
+from flows.outcome import Outcome, dated, open_run
 from models.churn import train_churn
 from models.effects import OfferEffect, estimate_effects, label_exposure
 from models.promotion import Published, publish, publish_propensities
@@ -82,7 +82,7 @@ def train_response(
     return [publish(lake, trained, frames.treatments, settings, as_of, frames.first_day)], effects
 
 
-@flow(name="train-models", flow_run_name="train-models {as_of}", validate_parameters=False)
+@flow(name="train-models", flow_run_name=dated("train-models"), validate_parameters=False)
 def train_models(profile: str | None = None, data_dir: str | None = None, as_of: date | None = None) -> Outcome:
     """Train every model on closed labels, judge it out of time and of users, and promote what earns it."""
     settings, lake, day = open_run(profile, data_dir, as_of)

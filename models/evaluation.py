@@ -32,6 +32,8 @@ class Metric:
         return {name: round(number, 6) for name, number in asdict(self).items()}
 
     def __str__(self) -> str:
+        if self.low == self.high == self.value:
+            return f"{self.value:,.4g}" if abs(self.value) < 1000 else f"{self.value:,.0f}"
         return f"{self.value:.3f} [{self.low:.3f}, {self.high:.3f}]"
 
 

@@ -116,15 +116,16 @@ def cross_fit(frame: pd.DataFrame, split: Split, target: str, fit: Fit) -> tuple
     for fold in split.folds:
         outside, inside = split.train & (split.fold != fold), (split.train | split.test) & (split.fold == fold)
         if inside.any():
-            held_out[inside] = fit(frame[outside]).raw_score(frame[inside])
+            twin = fit(frame[outside])
+            held_out[inside] = twin.raw_score(frame[inside])
     known = split.train & ~np.isnan(held_out)
     label = frame.loc[known, target].to_numpy(dtype=np.float64)
 
     def calibrate(estimator: Estimator) -> Estimator:
         return calibrated(estimator, held_out[known], label)
 
-    reference = calibrate(fit(frame[split.train]))
-    scores = inverse_link(reference.link, reference.slope * held_out[split.test] + reference.intercept)
+    scale = calibrate(twin)
+    scores = inverse_link(scale.link, scale.slope * held_out[split.test] + scale.intercept)
     return scores, calibrate
 
 

@@ -9,7 +9,7 @@ import duckdb
 import pandas as pd
 
 from configs.errors import InputError
-from features.lake import Lake
+from features.lake import Lake, sql_text
 from serving.decisions import day_folder
 
 AT_RISK = ("high", "medium")
@@ -19,14 +19,18 @@ AT_RISK = ("high", "medium")
 class Summary:
     """Counts and sums over all users of a day; money in account currency.
 
-    `value_at_risk` is the sum of P(churn) x remaining value over everyone whose risk is known. `offers` has one row
-    per option given: ``offer_id, discount, channel, users, expected_cost, expected_value, p_redeem, evidence``.
-    `nothing` counts the users without an offer by reason; `drivers` the strongest reasons of users at risk.
+    `worth_by_band` is the sum of the remaining value, `value_by_band` that of P(churn) x remaining value, and
+    `value_at_risk` the latter over everyone whose risk is known. `offers` has one row per option given:
+    ``offer_id, discount, channel, users, at_risk, expected_cost, expected_value, p_redeem, evidence``. `nothing` counts
+    the users without an offer by reason. `drivers` has the reasons of the users at risk: ``reason, direction,
+    users`` for whom it is among the strongest, ``strongest`` for whom it comes first, ``typical`` the median value, if
+    a number. `model_versions` names the models behind the decisions.
     """
 
     users: int
     known: int
     by_band: dict[str, int]
+    worth_by_band: dict[str, float]
     value_by_band: dict[str, float]
     value_at_risk: float
     with_offer: int
@@ -35,6 +39,56 @@ class Summary:
     expected_value: float
     offers: pd.DataFrame
     nothing: pd.DataFrame
+    drivers: pd.DataFrame
+    model_versions: list[str]
+
+    @property
+    def at_risk(self) -> int:
+        """Users in the bands that call for attention."""
+        return sum(self.by_band.get(band, 0) for band in AT_RISK)
+
+    @property
+    def worth_at_risk(self) -> float:
+        """What the users at risk are worth if all of them stay."""
+        return sum(self.worth_by_band.get(band, 0.0) for band in AT_RISK)
+
+    @property
+    def expected_loss(self) -> float:
+        """What is expected to go with the users at risk: their part of the value at risk."""
+        return sum(self.value_by_band.get(band, 0.0) for band in AT_RISK)
+
+
+TOTALS = """
+    SELECT count(*), count(p_churn), count(*) FILTER (offer_id <> 'none'), count(*) FILTER (arm = 'control'),
+           coalesce(sum(p_churn * remaining_value), 0), coalesce(sum(expected_cost), 0),
+           coalesce(sum(expected_value), 0)
+    FROM {decisions}
+"""
+BANDS = """
+    SELECT risk_band, count(*), coalesce(sum(remaining_value), 0), coalesce(sum(p_churn * remaining_value), 0)
+    FROM {decisions} GROUP BY risk_band ORDER BY risk_band
+"""
+OFFERS = f"""
+    SELECT offer_id, discount, channel, count(*) AS users, count(*) FILTER (risk_band IN {AT_RISK}) AS at_risk,
+           sum(expected_cost) AS expected_cost, sum(expected_value) AS expected_value, avg(p_redeem) AS p_redeem,
+           min(evidence) AS evidence
+    FROM {{decisions}} WHERE offer_id <> 'none' GROUP BY ALL ORDER BY offer_id, discount, channel
+"""
+WITHOUT = """
+    SELECT why, count(*) AS users FROM {decisions} WHERE offer_id = 'none' GROUP BY why ORDER BY users DESC, why
+"""
+# reasons read `label: value (raises the risk); ...`, the strongest first
+DRIVERS = f"""
+    WITH listed AS (SELECT string_split(reasons, ' the risk); ') AS parts FROM {{decisions}}
+                    WHERE risk_band IN {AT_RISK} AND reasons IS NOT NULL),
+         ranked AS (SELECT regexp_extract(unnest(parts), '^(.*?): (.*) \\((raises|lowers)',
+                                          ['reason', 'shown', 'direction']) AS part,
+                           generate_subscripts(parts, 1) AS place FROM listed)
+    SELECT part.reason, part.direction, count(*) AS users, count(*) FILTER (place = 1) AS strongest,
+           median(TRY_CAST(part.shown AS DOUBLE)) AS typical
+    FROM ranked GROUP BY ALL ORDER BY users DESC, strongest DESC, part.reason, part.direction
+"""
+MODELS = "SELECT DISTINCT model_versions FROM {decisions} WHERE model_versions IS NOT NULL ORDER BY ALL"
 
 
 def summarise(lake: Lake, as_of: date) -> Summary:
@@ -47,36 +101,28 @@ def summarise(lake: Lake, as_of: date) -> Summary:
     """
     decisions = decisions_source(lake, as_of)
     with duckdb.connect() as connection:
-        row = connection.execute(f"""
-            SELECT count(*), count(p_churn), count(*) FILTER (offer_id <> 'none'), count(*) FILTER (arm = 'control'),
-                   coalesce(sum(p_churn * remaining_value), 0), sum(expected_cost), sum(expected_value) FROM {decisions}
-        """).fetchone()
-        bands = connection.execute(f"""
-            SELECT risk_band, count(*), coalesce(sum(p_churn * remaining_value), 0) FROM {decisions}
-            GROUP BY risk_band ORDER BY risk_band
-        """).fetchall()
-        offers = connection.execute(f"""
-            SELECT offer_id, discount, channel, count(*) AS users, sum(expected_cost) AS expected_cost,
-                   sum(expected_value) AS expected_value, avg(p_redeem) AS p_redeem, any_value(evidence) AS evidence
-            FROM {decisions} WHERE offer_id <> 'none' GROUP BY ALL ORDER BY offer_id, discount
-        """).df()
-        nothing = connection.execute(f"""
-            SELECT why, count(*) AS users FROM {decisions} WHERE offer_id = 'none' GROUP BY why ORDER BY users DESC, why
-        """).df()
-    users, known, with_offer, in_control, value_at_risk, cost, value = row or (0,) * 7
-    return Summary(
-        users=users,
-        known=known,
-        by_band={band: count for band, count, _ in bands},
-        value_by_band={band: total for band, _, total in bands},
-        value_at_risk=value_at_risk,
-        with_offer=with_offer,
-        in_control=in_control,
-        expected_cost=cost or 0.0,
-        expected_value=value or 0.0,
-        offers=offers,
-        nothing=nothing,
-    )
+
+        def ask(query: str) -> duckdb.DuckDBPyConnection:
+            return connection.execute(query.format(decisions=decisions))
+
+        bands = ask(BANDS).fetchall()
+        users, known, with_offer, in_control, value_at_risk, cost, value = ask(TOTALS).fetchall()[0]
+        return Summary(
+            users=users,
+            known=known,
+            by_band={band: count for band, count, *_ in bands},
+            worth_by_band={band: worth for band, _, worth, _ in bands},
+            value_by_band={band: loss for band, *_, loss in bands},
+            value_at_risk=value_at_risk,
+            with_offer=with_offer,
+            in_control=in_control,
+            expected_cost=cost,
+            expected_value=value,
+            offers=ask(OFFERS).df(),
+            nothing=ask(WITHOUT).df(),
+            drivers=ask(DRIVERS).df(),
+            model_versions=[names for (names,) in ask(MODELS).fetchall()],
+        )
 
 
 def examples(lake: Lake, as_of: date, count: int = 10) -> pd.DataFrame:
@@ -85,7 +131,8 @@ def examples(lake: Lake, as_of: date, count: int = 10) -> pd.DataFrame:
         return connection.execute(f"""
             WITH ranked AS (
                 SELECT *, row_number() OVER (
-                    PARTITION BY offer_id <> 'none' ORDER BY p_churn * remaining_value DESC NULLS LAST, user_id) AS place
+                    PARTITION BY offer_id <> 'none'
+                    ORDER BY p_churn * remaining_value DESC NULLS LAST, user_id) AS place
                 FROM {decisions_source(lake, as_of)} WHERE p_churn IS NOT NULL
             )
             SELECT * EXCLUDE (place) FROM ranked ORDER BY place, offer_id = 'none' LIMIT {count}
@@ -104,7 +151,8 @@ def decision_of(lake: Lake, as_of: date, user_id: str) -> pd.Series:
         query = f"SELECT * FROM {decisions_source(lake, as_of)} WHERE user_id = $1"
         found = connection.execute(query, [user_id]).df()
         if found.empty:
-            near = f"SELECT user_id FROM {decisions_source(lake, as_of)} ORDER BY levenshtein(user_id, $1), user_id LIMIT 3"
+            source = decisions_source(lake, as_of)
+            near = f"SELECT user_id FROM {source} ORDER BY levenshtein(user_id, $1), user_id LIMIT 3"
             known = ", ".join(name for (name,) in connection.execute(near, [user_id]).fetchall())
             raise InputError(f"there is no user {user_id!r} in the decisions of {as_of}; the nearest ids are {known}")
     return found.iloc[0]
@@ -114,7 +162,7 @@ def options_of(lake: Lake, as_of: date, user_id: str) -> pd.DataFrame:
     """Read one user's options, best first."""
     path = day_folder(lake, as_of) / "options.parquet"
     with duckdb.connect() as connection:
-        query = f"SELECT * FROM read_parquet('{path}') WHERE user_id = $1 ORDER BY value DESC"
+        query = f"SELECT * FROM read_parquet({sql_text(path)}) WHERE user_id = $1 ORDER BY value DESC"
         return connection.execute(query, [user_id]).df()
 
 
@@ -134,4 +182,4 @@ def decisions_source(lake: Lake, as_of: date) -> str:
     path = day_folder(lake, as_of) / "decisions.parquet"
     if not path.exists():
         raise InputError(f"there are no decisions of {as_of} in {lake.root}; run winback score-users --as-of {as_of}")
-    return f"read_parquet('{path}')"
+    return f"read_parquet({sql_text(path)})"

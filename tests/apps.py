@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -72,6 +73,14 @@ class App:
             pq.write_table(rows if isinstance(rows, pa.Table) else arrow(name, rows), raw / f"{name}.parquet")
         Path(self.settings.ingest.source).write_text(source_sql(*tables), encoding="utf-8")
         return self
+
+    def copy_to(self, folder: Path) -> App:
+        """Copy everything to another folder; the copy is free to change."""
+        shutil.copytree(self.settings.data_dir.parent, folder, dirs_exist_ok=True)
+        own = {"source": str(folder / "app.sql"), "raw": str(folder / "raw")}
+        ingest = self.settings.ingest.model_copy(update=own)
+        changes = {"data_dir": folder / "data", "ingest": ingest, "offers": str(folder / "offers.toml")}
+        return App(self.settings.model_copy(update=changes))
 
     def ingest(self, now: datetime = NOW) -> dict[str, TableIngest]:
         """Ingest the raw files; one report per table."""

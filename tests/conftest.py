@@ -6,6 +6,7 @@ import os
 
 os.environ.setdefault("GOMP_SPINCOUNT", "0")  # idle OpenMP threads must not spin on a busy machine
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -29,12 +30,18 @@ def repository() -> Path:
 
 
 @pytest.fixture(scope="session")
-def tiny(tmp_path_factory: pytest.TempPathFactory) -> App:
-    """The tiny app, ingested and aggregated; a test that changes it builds its own with `tiny_app`."""
-    app = tiny_app(tmp_path_factory.mktemp("tiny"))
+def copy_tiny(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Path], App]:
+    """Copier of the tiny app, ingested and aggregated, into a folder: cheap, and free to change."""
+    app = tiny_app(tmp_path_factory.mktemp("pristine"))
     app.ingest()
     app.aggregate()
-    return app
+    return app.copy_to
+
+
+@pytest.fixture(scope="session")
+def tiny(copy_tiny: Callable[[Path], App], tmp_path_factory: pytest.TempPathFactory) -> App:
+    """The tiny app that all tests share: add snapshots to it, change nothing."""
+    return copy_tiny(tmp_path_factory.mktemp("tiny"))
 
 
 @pytest.fixture(scope="session")

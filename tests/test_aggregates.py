@@ -8,7 +8,7 @@ from pathlib import Path
 import pandas as pd
 import pyarrow.parquet as pq
 import pytest
-from apps import App, event, small_app, tiny_app, treatment
+from apps import App, event, small_app, treatment
 
 from configs.errors import InputError
 from features.aggregates import MEASURES
@@ -139,10 +139,8 @@ def test_an_event_is_known_from_its_day_in_the_configured_time_zone(tmp_path):
     assert hours.label.tolist() == ["22"]
 
 
-def test_unchanged_days_are_not_computed_again(tmp_path):
-    app = tiny_app(tmp_path)
-    app.ingest()
-    assert app.aggregate() == app.lake.days("events")
+def test_unchanged_days_are_not_computed_again(copy_tiny, tmp_path):
+    app = copy_tiny(tmp_path)
     before = {day: app.lake.partition("aggregates", day).stat().st_mtime_ns for day in app.lake.days("aggregates")}
     assert app.aggregate() == []
     late = event("u001", "2024-02-01 10:00", "purchase", amount=1.0, received_at="2024-06-01")

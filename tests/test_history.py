@@ -58,20 +58,16 @@ def test_an_event_that_became_known_late_is_not_in_the_history_before(tmp_path):
     assert counts == {2: 1, 5: 1, 6: 2}
 
 
-def test_unchanged_input_computes_no_snapshot_again(tmp_path):
-    app = tiny_app(tmp_path)
-    app.ingest()
-    app.aggregate()
+def test_unchanged_input_computes_no_snapshot_again(copy_tiny, tmp_path):
+    app = copy_tiny(tmp_path)
     assert built(app, *DAYS) == DAYS
     before = {day: app.lake.partition("snapshots", day).stat().st_mtime_ns for day in DAYS}
     assert built(app, *DAYS) == []
     assert {day: app.lake.partition("snapshots", day).stat().st_mtime_ns for day in DAYS} == before
 
 
-def test_a_late_event_changes_later_snapshots_and_no_earlier_ones(tmp_path):
-    app = tiny_app(tmp_path)
-    app.ingest()
-    app.aggregate()
+def test_a_late_event_changes_later_snapshots_and_no_earlier_ones(copy_tiny, tmp_path):
+    app = copy_tiny(tmp_path)
     days = [date(2024, 3, 1), date(2024, 4, 1), date(2024, 4, 21)]
     before = app.snapshots(*days)
     app.write(
@@ -105,12 +101,10 @@ def test_a_corrupt_snapshot_is_computed_again(tmp_path):
     assert app.lake.partition("snapshots", DAYS[0]).read_bytes() == good
 
 
-def test_snapshots_in_chunks_equal_snapshots_at_once(tiny, tmp_path, monkeypatch):
+def test_snapshots_in_chunks_equal_snapshots_at_once(tiny, copy_tiny, tmp_path, monkeypatch):
     at_once = tiny.snapshots(*DAYS)
     monkeypatch.setattr("features.history.PAIRS_AT_ONCE", 1)
-    app = tiny_app(tmp_path)
-    app.ingest()
-    app.aggregate()
+    app = copy_tiny(tmp_path)
     assert_frame_equal(app.snapshots(*DAYS), at_once)
 
 

@@ -340,7 +340,7 @@ def test_a_raw_file_damaged_inside_is_named(tmp_path):
 def test_a_missing_raw_folder_is_named(tmp_path):
     app = app_with(tmp_path)
     nowhere = app.settings.ingest.model_copy(update={"raw": str(tmp_path / "nowhere")})
-    with pytest.raises(InputError, match="ingest.raw = '.*nowhere' is not a folder; point it at"):
+    with pytest.raises(InputError, match=r"ingest\.raw = '.*nowhere' is not a folder; point it at"):
         App(app.settings.model_copy(update={"ingest": nowhere})).ingest()
 
 
@@ -386,7 +386,7 @@ def test_a_value_that_cannot_be_cast_fails_with_the_source_named(tmp_path):
 def test_an_unknown_source_name_suggests_the_nearest(tmp_path):
     app = app_with(tmp_path)
     ingest = app.settings.ingest.model_copy(update={"source": "online_retial"})
-    with pytest.raises(InputError, match="source 'online_retial' was not found .* did you mean 'online_retail'?"):
+    with pytest.raises(InputError, match=r"source 'online_retial' was not found .* did you mean 'online_retail'\?"):
         App(app.settings.model_copy(update={"ingest": ingest})).ingest()
 
 
@@ -394,7 +394,7 @@ def test_a_data_folder_that_cannot_be_written_is_named(tmp_path):
     app = app_with(tmp_path)
     (tmp_path / "file.txt").write_text("not a folder")
     below = app.settings.model_copy(update={"data_dir": tmp_path / "file.txt" / "sub"})
-    with pytest.raises(InputError, match="data folder .*sub cannot be written .*; choose another with --data-dir"):
+    with pytest.raises(InputError, match=r"data folder .*sub cannot be written .*; choose another with --data-dir"):
         App(below).ingest()
 
 

@@ -50,7 +50,7 @@ def test_a_message_never_fills_in_what_a_category_says(tmp_path):
 
 
 def test_an_unknown_offer_is_named(tmp_path):
-    with pytest.raises(InputError, match="offer 'come_bak' is not in the catalogue; did you mean 'come_back'?"):
+    with pytest.raises(InputError, match=r"offer 'come_bak' is not in the catalogue; did you mean 'come_back'\?"):
         load_catalogue("example")["come_bak"]
 
 
@@ -86,5 +86,5 @@ def test_bad_toml_names_the_file_and_the_place(tmp_path):
 
 
 def test_an_unknown_catalogue_name_suggests_the_nearest():
-    with pytest.raises(InputError, match="offer catalogue 'exampel' was not found .* did you mean 'example'?"):
+    with pytest.raises(InputError, match=r"offer catalogue 'exampel' was not found .* did you mean 'example'\?"):
         load_catalogue("exampel")

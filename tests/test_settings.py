@@ -95,5 +95,5 @@ def test_a_missing_key_is_named(monkeypatch):
 
 
 def test_an_unknown_profile_name_suggests_the_nearest():
-    with pytest.raises(InputError, match="profile 'online_retial' was not found .* did you mean 'online_retail'?"):
+    with pytest.raises(InputError, match=r"profile 'online_retial' was not found .* did you mean 'online_retail'\?"):
         load_settings("online_retial")

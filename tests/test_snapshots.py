@@ -10,7 +10,7 @@ import ibis
 import pandas as pd
 import pyarrow as pa
 import pytest
-from apps import App, Row, arrow, event, small_app, treatment
+from apps import Row, arrow, event, small_app, treatment
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 from pandas.testing import assert_frame_equal
@@ -218,7 +218,7 @@ HISTORY = [
     purchase("signed", 10, 1.0),
     purchase("early", 50, 1.0),
 ]
-TREATMENTS = [
+OFFERS_GIVEN = [
     treatment("contact", days_before(6), "come_back", 0.1),
     treatment("contact", days_before(28), "come_back", 0.2),
     treatment("contact", days_before(29), "bundle", 0.2),
@@ -260,7 +260,7 @@ def hand(tmp_path_factory) -> pd.DataFrame:
         overrides={"features": {"max_trait_values": 3}},
         events=HISTORY,
         users=USERS,
-        treatments=TREATMENTS,
+        treatments=OFFERS_GIVEN,
     )
     app.ingest()
     app.aggregate()

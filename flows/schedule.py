@@ -1,0 +1,123 @@
+"""Flow: the daily scoring and the weekly training, served on the configured schedule."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import date, datetime, timedelta
+from zoneinfo import ZoneInfo
+
+from prefect import flow, serve
+from prefect.client.schemas.objects import ConcurrencyLimitConfig, ConcurrencyLimitStrategy
+from prefect.deployments.runner import RunnerDeployment
+from prefect.runtime import flow_run
+from prefect.schedules import Cron, Schedule
+from prefect.settings import PREFECT_API_URL, temporary_settings
+
+from configs.settings import Settings
+from flows.build_features import build_features
+from flows.ingest import ingest
+from flows.outcome import Outcome, dated, open_run
+from flows.score_users import score_users
+from flows.train_models import train_models
+
+ONE_AT_A_TIME = ConcurrencyLimitConfig(limit=1, collision_strategy=ConcurrencyLimitStrategy.CANCEL_NEW)
+
+
+@flow(name="score-daily", flow_run_name=dated("score-daily"), validate_parameters=False)
+def score_daily(profile: str | None = None, data_dir: str | None = None, as_of: date | None = None) -> Outcome | None:
+    """Ingest, build features and score; a run that was missed for more than a day gives way to the newest."""
+    if is_outdated(flow_run.scheduled_start_time, timedelta(days=1)):
+        return None
+    ingest(profile, data_dir, as_of)
+    build_features(profile, data_dir, as_of)
+    return score_users(profile, data_dir, as_of)
+
+
+@flow(name="train-weekly", flow_run_name=dated("train-weekly"), validate_parameters=False)
+def train_weekly(profile: str | None = None, data_dir: str | None = None, as_of: date | None = None) -> Outcome | None:
+    """Ingest, build features and train; a run that was missed for more than a week gives way to the newest."""
+    if is_outdated(flow_run.scheduled_start_time, timedelta(days=7)):
+        return None
+    ingest(profile, data_dir, as_of)
+    build_features(profile, data_dir, as_of)
+    return train_models(profile, data_dir, as_of)
+
+
+def is_outdated(scheduled: datetime | None, period: timedelta) -> bool:
+    """Whether a run is so late that the next one of its schedule is due as well."""
+    return scheduled is not None and datetime.now(ZoneInfo("UTC")) - scheduled >= period
+
+
+def deployments(settings: Settings, profile: str | None, data_dir: str | None) -> list[RunnerDeployment]:
+    """Describe both deployments as the configuration has them."""
+    zone = settings.schedule.time_zone
+    return [
+        deployment(score_daily, Cron(settings.schedule.score_cron, timezone=zone), profile, data_dir),
+        deployment(train_weekly, Cron(settings.schedule.train_cron, timezone=zone), profile, data_dir),
+    ]
+
+
+def deployment(what: object, schedule: Schedule, profile: str | None, data_dir: str | None) -> RunnerDeployment:
+    """Describe one deployment: one run at a time, a second one is cancelled."""
+    return what.to_deployment(  # type: ignore[attr-defined]
+        name="winback",
+        schedule=schedule,
+        parameters={"profile": profile, "data_dir": data_dir},
+        concurrency_limit=ONE_AT_A_TIME,
+    )
+
+
+def schedule(profile: str | None = None, data_dir: str | None = None) -> None:
+    """Serve the deployments until stopped; a stop leaves their schedules active, so that only a person pauses them."""
+    settings, lake, _ = open_run(profile, data_dir, None)
+    with prefect_server():
+        serve(*deployments(settings, profile, str(lake.root)), pause_on_shutdown=False)
+
+
+@contextmanager
+def prefect_server(timeout_seconds: float = 120.0) -> Iterator[str]:
+    """Use the server that ``PREFECT_API_URL`` names, or run one of our own on this machine for the while.
+
+    Prefect's temporary server, which single runs use, has no scheduler: a deployment served on it never fires.
+    """
+    if address := os.environ.get("PREFECT_API_URL"):
+        yield address
+        return
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    place = {"PREFECT_SERVER_API_HOST": "127.0.0.1", "PREFECT_SERVER_API_PORT": str(port)}
+    command = [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(port)]
+    process = subprocess.Popen(  # noqa: S603 - our own interpreter and fixed words
+        command, env=os.environ | place, stdout=subprocess.DEVNULL, start_new_session=True
+    )
+    address = f"http://127.0.0.1:{port}/api"
+    try:
+        _wait_until_healthy(f"{address}/health", process, timeout_seconds)
+        with temporary_settings({PREFECT_API_URL: address}):
+            os.environ["PREFECT_API_URL"] = address
+            yield address
+    finally:
+        os.environ.pop("PREFECT_API_URL", None)
+        process.terminate()
+        process.wait(timeout=30)
+
+
+def _wait_until_healthy(address: str, process: subprocess.Popen[bytes], timeout_seconds: float) -> None:
+    ends = time.monotonic() + timeout_seconds
+    while time.monotonic() < ends:
+        if process.poll() is not None:
+            break
+        try:
+            with urllib.request.urlopen(address, timeout=5):  # noqa: S310 - our own loopback address
+                return
+        except OSError:
+            time.sleep(0.5)
+    raise RuntimeError(f"Prefect's server did not answer on {address} within {timeout_seconds:.0f} s")

@@ -1,0 +1,133 @@
+"""Frames: every example with its label and what was known at its moment."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import date, timedelta
+
+import pandas as pd
+import pytest
+from apps import TINY_AS_OF, App, event, small_app, treatment
+
+from configs.errors import InputError
+from configs.offers import NOTHING, load_catalogue
+from features.frames import (
+    given_offers,
+    known_users,
+    outcome_frame,
+    redemption_frame,
+    scoring_frame,
+    treatment_days,
+)
+from features.history import History, build_snapshots
+from features.labels import outcome_labels
+from features.store import EVENT_TIMESTAMP, open_store
+
+AS_OF = date(2024, 6, 15)
+DAYS = [date(2024, 4, 1), date(2024, 5, 1), date(2024, 6, 1)]
+
+
+@pytest.fixture(scope="module")
+def past(copy_tiny, tmp_path_factory) -> Iterator[tuple[App, History]]:
+    """History of the tiny app at AS_OF with the snapshots of DAYS, of AS_OF and of the treated days."""
+    app = copy_tiny(tmp_path_factory.mktemp("frames"))
+    with app.history(AS_OF) as history:
+        build_snapshots(history, sorted({*DAYS, AS_OF, *(day for day in app.lake.days("treatments") if day < AS_OF)}))
+        yield app, history
+
+
+@pytest.fixture(scope="module")
+def store(past):
+    """Store of that history."""
+    app, history = past
+    return open_store(app.lake, history.features)
+
+
+def test_outcomes_are_the_labels_of_closed_days_with_the_features_of_those_days(past, store):
+    app, history = past
+    frame = outcome_frame(history, store, DAYS, horizon_days=28)
+    labels = outcome_labels(history.aggregates, history.moments(DAYS[:2]), app.settings).to_pandas()
+    assert sorted(set(frame.day)) == DAYS[:2]  # June 1 + 28 days lies after as_of
+    assert len(frame) == len(labels)
+    assert list(frame[["day", "user_id"]].itertuples(index=False)) == sorted(zip(frame.day, frame.user_id, strict=True))
+    known = pd.concat(
+        pd.read_parquet(app.lake.partition("snapshots", day), partitioning=None).assign(day=day) for day in DAYS[:2]
+    ).set_index(["user_id", "day"])
+    of_rows = known.loc[pd.MultiIndex.from_frame(frame[["user_id", "day"]]), "tenure_days"]
+    assert frame.tenure_days.tolist() == of_rows.tolist()
+    assert 0 < frame.is_churned.mean() < 1
+
+
+def test_outcomes_without_a_closed_day_say_so(past, store):
+    _, history = past
+    with pytest.raises(
+        InputError, match="no snapshot before as_of = 2024-06-15 has a label whose 90 days are over; choose"
+    ):
+        outcome_frame(history, store, DAYS, horizon_days=90)
+
+
+def test_redemptions_are_the_closed_treatments_with_what_was_known_at_their_decision(past, store):
+    app, history = past
+    frame = redemption_frame(history, store, load_catalogue(app.settings.offers))
+    assert frame.closed_at.max() <= pd.Timestamp(AS_OF, tz="UTC")
+    assert "none" not in set(frame.offer_id)
+    assert frame.decision_id.is_unique and frame.decided_at.is_monotonic_increasing
+    assert 0 < frame.is_redeemed.mean() < 1
+    assert (frame[EVENT_TIMESTAMP] == frame.decided_at).all() and frame.tenure_days.notna().all()
+    assert {str(frame[name].dtype) for name in ("offer_id", "trait_plan")} == {"category"}
+
+
+def test_a_treatment_still_open_has_no_answer_yet(past, store):
+    app, history = past
+    closed = redemption_frame(history, store, load_catalogue(app.settings.offers))
+    given = given_offers(history, closed)
+    everything = pd.read_parquet(f"{app.settings.ingest.raw}/treatments.parquet")
+    offered = everything[(everything.offer_id != "none") & (everything.decided_at < pd.Timestamp(AS_OF, tz="UTC"))]
+    assert sorted(given.decision_id) == sorted(offered.decision_id)
+    assert given.is_redeemed.notna().sum() == len(closed) < len(given)
+
+
+def test_an_app_without_treatments_has_empty_frames(tmp_path):
+    app = small_app(tmp_path, events=[event("a", "2024-03-01 09:00", "purchase")])
+    app.ingest()
+    app.aggregate()
+    with app.history(date(2024, 3, 5)) as history:
+        store = open_store(app.lake, history.features)
+        assert redemption_frame(history, store, load_catalogue(NOTHING)).empty
+        assert given_offers(history, pd.DataFrame()).empty
+
+
+def test_treatments_that_are_all_open_give_no_redemption_yet(tmp_path):
+    rows = [treatment("a", "2024-03-02", "come_back", 0.1, valid_until="2024-04-01")]
+    app = small_app(tmp_path, events=[event("a", "2024-03-01 09:00", "purchase")], treatments=rows)
+    app.ingest()
+    app.aggregate()
+    with app.history(date(2024, 3, 5)) as history:
+        store = open_store(app.lake, history.features)
+        assert redemption_frame(history, store, load_catalogue(NOTHING)).empty
+
+
+def test_treatment_days_are_those_before_as_of_with_a_snapshot(past):
+    app, _ = past
+    days = treatment_days(app.lake, AS_OF)
+    assert days and all(day < AS_OF for day in days)
+    assert set(days) == {day for day in app.lake.days("treatments") if day < AS_OF}
+    assert treatment_days(app.lake, TINY_AS_OF + timedelta(days=1)) == days  # the later ones have no snapshot
+
+
+def test_scoring_reads_each_user_once_in_the_order_asked_for(past, store):
+    _, history = past
+    users = known_users(history)
+    assert users.is_unique and users.is_monotonic_increasing
+    asked = users.sample(frac=1, random_state=1).reset_index(drop=True)
+    frame = scoring_frame(history, store, asked)
+    assert frame.user_id.tolist() == asked.tolist()
+    assert frame.tenure_days.notna().all() and str(frame.favourite_category_90d.dtype) == "category"
+
+
+def test_scoring_a_day_without_a_snapshot_says_what_to_run(past):
+    with (
+        past[0].history(date(2024, 6, 14)) as history,
+        pytest.raises(InputError, match="no snapshot of 2024-06-14; run winback build-features --as-of 2024-06-14"),
+    ):
+        known_users(history)
