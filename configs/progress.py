@@ -9,6 +9,11 @@ from typing import TypeVar
 Item = TypeVar("Item")
 
 
+def announce(step: str) -> None:
+    """Say which step of a long run begins, on standard error."""
+    print(f"winback: {step} …", file=sys.stderr, flush=True)  # noqa: T201 - this is the one place that prints
+
+
 def track(items: Iterable[Item], description: str, total: int | None = None) -> Iterator[Item]:
     """Yield `items` behind a progress bar; without a terminal it is a plain loop."""
     if not sys.stderr.isatty():

@@ -6,7 +6,6 @@ from datetime import date
 
 import ibis
 import pandas as pd
-from feast import FeatureStore
 
 from configs.errors import InputError
 from configs.offers import Catalogue
@@ -14,7 +13,7 @@ from features.history import History
 from features.labels import closed_days, outcome_labels, redemption_labels
 from features.lake import Lake, read_parquet
 from features.snapshots import start_of
-from features.store import EVENT_TIMESTAMP, point_in_time_frame
+from features.store import EVENT_TIMESTAMP, FeatureStore, point_in_time_frame
 
 
 def outcome_frame(history: History, store: FeatureStore, days: list[date], *, horizon_days: int) -> pd.DataFrame:

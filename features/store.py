@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pandas as pd
 import yaml
-from feast import Entity, FeatureService, FeatureStore, FeatureView, Field, FileSource, RepoConfig, ValueType
+from feast import Entity, FeatureService, FeatureView, Field, FileSource, RepoConfig, ValueType
+from feast import FeatureStore as FeatureStore
 from feast.types import Float64, String
 
 from configs.errors import InputError

@@ -8,6 +8,7 @@ from prefect import flow, task
 from prefect.artifacts import create_markdown_artifact
 from prefect.cache_policies import NO_CACHE
 
+from configs.progress import announce
 from configs.settings import Settings
 from features.aggregates import build_aggregates
 from features.history import build_snapshots, open_history, snapshot_days
@@ -20,12 +21,14 @@ from models.evaluation import Metric
 @task(name="daily aggregates", cache_policy=NO_CACHE)
 def aggregate(settings: Settings, lake: Lake) -> list[date]:
     """Compute the days whose events changed."""
+    announce("daily aggregates")
     return build_aggregates(settings, lake)
 
 
 @task(name="snapshots", cache_policy=NO_CACHE)
 def take_snapshots(settings: Settings, lake: Lake, as_of: date) -> tuple[list[date], list[date], int]:
     """Compute the snapshots whose input changed and register them with Feast."""
+    announce(f"snapshots up to {as_of}")
     holdouts = (settings.training.holdout_days, settings.response.holdout_days)
     days = snapshot_days(settings, lake, as_of, holdouts=holdouts)
     with open_history(settings, lake, as_of) as history:

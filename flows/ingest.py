@@ -9,6 +9,7 @@ from prefect.artifacts import create_markdown_artifact
 from prefect.cache_policies import NO_CACHE
 
 from configs.errors import InputError
+from configs.progress import announce
 from configs.settings import Settings
 from features.ingestion import TableIngest, ingest_source
 from features.lake import Lake
@@ -30,6 +31,7 @@ def is_worth_retrying(_task: object, _run: object, state: object) -> bool:
 @task(name="read source", retries=2, retry_delay_seconds=5, retry_condition_fn=is_worth_retrying, cache_policy=NO_CACHE)
 def read_source(settings: Settings, lake: Lake) -> list[TableIngest]:
     """Read the raw files; the disk or database behind them can fail for a moment."""
+    announce(f"reading {settings.ingest.source}")
     return ingest_source(settings, lake, datetime.now(UTC))
 
 

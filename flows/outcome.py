@@ -51,10 +51,10 @@ class Outcome:
             for name, metric in self.metrics.items():
                 table.add_row(name, str(metric), f"{metric.n:,}")
             console.print(table)
-        for name, place in self.outputs.items():
-            console.print(f"{name}: {place}", markup=False)
         for warning in self.warnings:
             console.print(f"note: {warning}", markup=False)
+        for name, place in self.outputs.items():
+            console.print(f"{name}: {place}", markup=False)
 
     def markdown(self) -> str:
         """Write the outcome as a page for Prefect's artifacts."""

@@ -11,7 +11,7 @@ from prefect.artifacts import create_markdown_artifact
 from prefect.cache_policies import NO_CACHE
 
 from configs.offers import load_catalogue
-from configs.progress import track
+from configs.progress import announce, track
 from configs.settings import Settings
 from features.frames import known_users, scoring_frame
 from features.history import open_history
@@ -23,13 +23,14 @@ from models.response import load_response
 from models.tracking import load
 from serving.allocation import Allocation
 from serving.decisions import Policy, day_folder, decide
-from serving.report import write_report
+from serving.report import latest_training, write_report
 from serving.summary import summarise
 
 
 @task(name="decisions", cache_policy=NO_CACHE)
 def decide_for_all(settings: Settings, lake: Lake, as_of: date) -> Allocation:
     """Predict, value and decide, in batches of users."""
+    announce(f"decisions for everybody as of {as_of}")
     with open_history(settings, lake, as_of) as history:
         store = open_store(lake, history.features)
         users = known_users(history)
@@ -69,8 +70,16 @@ def score_users(profile: str | None = None, data_dir: str | None = None, as_of: 
         "allocation.gap": Metric.exact(allocation.gap, users),
         "allocation.shadow_price": Metric.exact(allocation.shadow_price, users),
     }
+    metrics |= champion_metrics(lake, day)
     outputs = {"report": str(report), "decisions": str(day_folder(lake, day) / "decisions.parquet")}
     warnings = [] if summary.with_offer else ["no offer is expected to pay for anyone; nobody gets one"]
     outcome = Outcome("score-users", day, metrics, outputs, warnings)
     create_markdown_artifact(outcome.markdown(), key="score-users")
     return outcome
+
+
+def champion_metrics(lake: Lake, as_of: date) -> dict[str, Metric]:
+    """Metrics of the newest training on or before a day: how good the models behind its decisions are."""
+    training = latest_training(lake, as_of)
+    models = training.models.values() if training is not None else []
+    return {name: Metric(**metric) for model in models for name, metric in model["metrics"].items()}

@@ -12,6 +12,7 @@ from prefect.artifacts import create_markdown_artifact
 from prefect.cache_policies import NO_CACHE
 
 from configs.offers import load_catalogue
+from configs.progress import announce
 from configs.settings import Settings
 from features.frames import given_offers, outcome_frame, redemption_frame, treatment_days
 from features.history import grid_days, open_history
@@ -41,6 +42,7 @@ class Frames:
 @task(name="training frames", cache_policy=NO_CACHE)
 def collect_frames(settings: Settings, lake: Lake, as_of: date) -> Frames:
     """Join labels with what was known at each example's moment."""
+    announce(f"training frames up to {as_of}")
     grid = grid_days(settings, lake, as_of, holdouts=(settings.training.holdout_days,))
     treated = treatment_days(lake, as_of)
     horizon = settings.churn.horizon_days
@@ -58,6 +60,7 @@ def collect_frames(settings: Settings, lake: Lake, as_of: date) -> Frames:
 @task(name="churn and value", cache_policy=NO_CACHE)
 def train_outcomes(settings: Settings, lake: Lake, as_of: date, frames: Frames) -> list[Published]:
     """Fit, judge and register who leaves and what staying is worth."""
+    announce("churn and value models")
     closed = pd.to_datetime(frames.outcomes["day"]) <= pd.Timestamp(as_of - timedelta(days=settings.value.horizon_days))
     worth = frames.outcomes[closed].reset_index(drop=True)
     churn = train_churn(frames.outcomes, frames.features, settings, as_of)
@@ -73,6 +76,7 @@ def train_response(
     settings: Settings, lake: Lake, as_of: date, frames: Frames
 ) -> tuple[list[Published], list[OfferEffect]]:
     """Fit, judge and register who uses offers and what offers change."""
+    announce("redemption model and effects of offers")
     if len(frames.treatments) < settings.response.min_treatments:
         return [], []
     effects = estimate_effects(frames.exposure, settings)

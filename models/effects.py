@@ -32,7 +32,8 @@ class Effect:
     """What giving one offer changes on average, against nothing, over the churn horizon.
 
     `margin` is gross margin in account currency, `retention` a probability; both with 95% intervals. The
-    ``…_shrunk`` values are what decisions use. `overlap` is the share of users that could be compared at all.
+    ``…_shrunk`` values are what decisions use. `overlap` is the share of users that could be compared at all,
+    `redemption_rate` that of the treated whose offer is over (0 when none is).
     """
 
     offer_id: str
@@ -69,26 +70,32 @@ def label_exposure(frame: pd.DataFrame, treatments: pd.DataFrame, horizon_days: 
     treatments
         ``user_id``, ``day``, ``offer_id`` and ``is_redeemed`` of every treatment, open ones too, ``none`` left out.
     horizon_days
-        A treatment on another day within `WASH_DAYS` before to `horizon_days` after drops the row.
+        A treatment on another day within `WASH_DAYS` before to `horizon_days` after drops the row, and so does
+        a second offer on the same day.
 
     Returns
     -------
-    The rows kept, with ``offer_given`` (``none`` for controls), ``is_redeemed`` and ``is_retained``.
+    The rows kept, with ``offer_given`` (``none`` for controls), ``is_redeemed`` (missing while the offer is open)
+    and ``is_retained``.
     """
     given = treatments.drop_duplicates(["user_id", "day"]).rename(columns={"offer_id": "offer_given"})
     rows = frame.drop(columns="offer_given", errors="ignore").merge(
         given[["user_id", "day", "offer_given", "is_redeemed"]], on=["user_id", "day"], how="left"
     )
-    others = rows[["user_id", "day"]].merge(treatments[["user_id", "day"]], on="user_id", suffixes=("", "_other"))
+    others = rows[["user_id", "day", "offer_given"]].merge(
+        treatments[["user_id", "day", "offer_id"]], on="user_id", suffixes=("", "_other")
+    )
     distance = (pd.to_datetime(others["day_other"]) - pd.to_datetime(others["day"])).dt.days
-    touched = others[(distance != 0) & (distance >= -WASH_DAYS) & (distance < horizon_days)]
+    is_other = (distance != 0) | (others["offer_id"] != others["offer_given"])
+    touched = others[is_other & (distance >= -WASH_DAYS) & (distance < horizon_days)]
     is_touched = pd.MultiIndex.from_frame(rows[["user_id", "day"]]).isin(
         pd.MultiIndex.from_frame(touched[["user_id", "day"]])
     )
     kept = rows[~is_touched].reset_index(drop=True)
+    offer_given = kept["offer_given"].astype(object).fillna("none")
     return kept.assign(
-        offer_given=kept["offer_given"].astype(object).fillna("none"),
-        is_redeemed=kept["is_redeemed"].fillna(0.0),
+        offer_given=offer_given,
+        is_redeemed=kept["is_redeemed"].where(offer_given != "none", 0.0),
         is_retained=1.0 - kept["is_churned"],
     )
 
@@ -112,6 +119,8 @@ def estimate_effects(rows: pd.DataFrame, settings: Settings) -> list[OfferEffect
     columns = varied(rows, ADJUSTED_FOR)
     fold = (hash_share(rows["user_id"], "folds") * settings.training.folds).astype(int)
     untreated = (rows["offer_given"] == "none").to_numpy()
+    if not all(untreated[fold != k].any() for k in range(settings.training.folds)):
+        return []
     baselines = {name: _cross_predict(rows, fold, untreated, name, columns, settings) for name in OUTCOMES}
     effects = []
     for offer_id in sorted(set(rows["offer_given"]) - {"none"}):
@@ -160,7 +169,7 @@ def _effect_of(
         treated=int((treated & inside).sum()),
         control=int((~treated & inside).sum()),
         overlap=float(inside.mean()),
-        redemption_rate=float(rows.loc[treated & inside, "is_redeemed"].mean()),
+        redemption_rate=float(np.nan_to_num(rows.loc[treated & inside, "is_redeemed"].mean())),
         margin=_interval(margin, margin_error, int(inside.sum())),
         retention=_interval(retention, retention_error, int(inside.sum())),
         margin_shrunk=shrink(margin, margin_error),

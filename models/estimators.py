@@ -44,9 +44,8 @@ class Estimator:
         inputs = self.inputs(frame)
         if self.family == "lightgbm":
             return np.asarray(self.core.predict(inputs, raw_score=True), dtype=np.float64)
-        if self.link == "logit":
-            return np.asarray(self.core.decision_function(inputs), dtype=np.float64)
-        return np.asarray(self.core.predict(inputs), dtype=np.float64)
+        # summed row by row: a matrix product's last bits depend on how many rows there are
+        return np.asarray(self._linear(inputs).sum(axis=1))
 
     def predict(self, frame: pd.DataFrame) -> Floats:
         """Predict rows on the scale of the target: a probability or an amount; shape (rows,)."""
@@ -84,12 +83,12 @@ class Estimator:
 
     def _linear(self, inputs: pd.DataFrame) -> Floats:
         head, model = self.core[:-1], self.core[-1]
-        scaled = np.asarray(head.transform(inputs)) * np.ravel(model.coef_)
-        names = [name.removeprefix(f"{name.split('__')[0]}__") for name in head.get_feature_names_out()]
+        # scikit-learn cannot read a category without any value, such as a trait that nobody of a batch has
+        plain = inputs.astype(dict.fromkeys(inputs.select_dtypes("category"), object))
+        scaled = np.asarray(head.transform(plain)) * np.ravel(model.coef_)
         parts = np.zeros((len(inputs), len(self.columns) + 1))
-        for place, name in enumerate(names):
-            stem = max((column for column in self.columns if _stems_from(name, column)), key=len)
-            parts[:, self.columns.index(stem)] += scaled[:, place]
+        for place, column in enumerate(_columns_behind(head)):
+            parts[:, self.columns.index(column)] += scaled[:, place]
         parts[:, -1] = float(np.ravel(model.intercept_)[0]) if np.ndim(model.intercept_) else float(model.intercept_)
         return parts
 
@@ -114,7 +113,7 @@ def fit_linear(frame: pd.DataFrame, target: str, columns: list[str], *, link: Li
     days = [name for name in columns if name.startswith("days_since_")]
     numbers = [name for name in columns if name not in texts and name not in days]
     steps = [
-        ("days", make_pipeline(SimpleImputer(strategy="constant", fill_value=NEVER_DAYS), _logged()), days),
+        ("days", make_pipeline(_filled_with(NEVER_DAYS), _logged()), days),
         ("numbers", make_pipeline(SimpleImputer(strategy="median", keep_empty_features=True), _logged()), numbers),
         ("texts", OneHotEncoder(handle_unknown="ignore", sparse_output=False), texts),
     ]
@@ -126,7 +125,7 @@ def fit_linear(frame: pd.DataFrame, target: str, columns: list[str], *, link: Li
 
 def fit_proportional(frame: pd.DataFrame, target: str, column: str) -> Estimator:
     """Fit the plainest rule for an amount: it stays in proportion to one column."""
-    pipeline = make_pipeline(SimpleImputer(strategy="constant", fill_value=0.0), LinearRegression(fit_intercept=False))
+    pipeline = make_pipeline(_filled_with(0.0), LinearRegression(fit_intercept=False))
     pipeline.fit(frame[[column]], frame[target])
     return Estimator(target, "linear", "identity", (column,), pipeline)
 
@@ -175,9 +174,20 @@ def calibrated(estimator: Estimator, raw_score: Floats, label: Floats) -> Estima
     return replace(estimator, slope=ratio)
 
 
+def _filled_with(value: float) -> SimpleImputer:
+    return SimpleImputer(strategy="constant", fill_value=value, keep_empty_features=True)
+
+
 def _logged() -> Pipeline:
     return FunctionTransformer(np.log1p, feature_names_out="one-to-one")
 
 
-def _stems_from(name: str, column: str) -> bool:
-    return name == column or name.startswith(f"{column}_")
+def _columns_behind(head: Pipeline) -> list[str]:
+    """Name the column behind each coefficient of a linear model; a text has one coefficient per category."""
+    if not isinstance(head[0], ColumnTransformer):
+        return list(head[0].get_feature_names_out())
+    behind: list[str] = []
+    for kind, fitted, columns in head[0].transformers_:
+        widths = map(len, fitted.categories_) if kind == "texts" and len(columns) else [1] * len(columns)
+        behind += [column for column, width in zip(columns, widths, strict=True) for _ in range(width)]
+    return behind

@@ -171,10 +171,15 @@ def calibration_table(label: Floats, score: Floats, bins: int = 10) -> pd.DataFr
 
 
 def lift_table(label: Floats, score: Floats, bins: int = 10) -> pd.DataFrame:
-    """Show how many positives the top shares of a ranking catch: ``share, caught, lift``."""
-    hits = label[np.argsort(-score, kind="stable")]
+    """Show how many positives the top shares of a ranking catch: ``share, caught, lift``.
+
+    A share that ends among equal scores catches its part of them, whatever their order.
+    """
+    order = np.argsort(-score, kind="stable")
+    ends = np.flatnonzero(np.r_[np.diff(score[order]) != 0, True])
+    hits = np.cumsum(label[order])[ends]
     shares = np.arange(1, bins + 1) / bins
-    caught = np.array([hits[: max(1, round(share * len(hits)))].sum() for share in shares]) / max(hits.sum(), 1)
+    caught = np.interp(shares * len(label), np.r_[0, ends + 1], np.r_[0.0, hits]) / max(hits[-1], 1)
     return pd.DataFrame({"share": shares, "caught": caught, "lift": caught / shares})
 
 
@@ -195,6 +200,6 @@ def _weights(codes: npt.NDArray[np.intp], users: int, rng: np.random.Generator) 
 
 
 def _equal_bins(score: Floats, bins: int) -> npt.NDArray[np.intp]:
-    place = np.empty(len(score), dtype=np.intp)
-    place[np.argsort(score, kind="stable")] = np.arange(len(score))
+    # equal scores share a bin, so that the order of the rows has no effect
+    place = np.searchsorted(np.sort(score), score, side="left")
     return place * min(bins, len(score)) // len(score)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from urllib.parse import quote
 
 from configs.errors import InputError
 from features.lake import Lake
@@ -50,5 +51,11 @@ def load_response(lake: Lake) -> Response | None:
 
 
 def propensity_subject(offer_id: str) -> str:
-    """Name of the registry's model of who used to get an offer."""
-    return f"propensity-{offer_id}"
+    """Name of the registry's model of who used to get an offer; the registry refuses some signs.
+
+    Examples
+    --------
+    >>> propensity_subject("10% off: now")
+    'propensity-10%25 off%3A now'
+    """
+    return f"propensity-{quote(offer_id, safe=' ')}"

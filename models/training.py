@@ -80,12 +80,13 @@ def check_enough(subject: str, frame: pd.DataFrame, split: Split, target: str, s
             f"not enough data for the {subject} model: no label is closed between the test cut and as_of; "
             "choose a later as_of or a longer training.holdout_days"
         )
-    for part, mask in (("training", split.train), ("test", split.test)):
-        classes = frame.loc[mask, target].nunique()
-        if classes < 2:
-            value = frame.loc[mask, target].iloc[0]
+    others = [(f"training (fold {fold} left out)", split.train & (split.fold != fold)) for fold in split.folds]
+    for part, mask in [("training", split.train), ("test", split.test), *others]:
+        values = frame.loc[mask, target].unique()
+        if len(values) < 2:
+            found = "".join(f"{target} = {value:g} for " for value in values)
             raise InputError(
-                f"the {subject} model has one class only: {target} = {value:g} for all {mask.sum():,} {part} rows; "
+                f"the {subject} model has one class only: {found}all {mask.sum():,} {part} rows; "
                 "check the roles and horizons, or choose another as_of"
             )
 

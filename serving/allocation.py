@@ -37,29 +37,43 @@ class Allocation:
         return (self.bound - self.value) / self.bound if self.bound > 0 else 0.0
 
 
+@dataclass(frozen=True)
+class Price:
+    """What a unit of budget has to earn.
+
+    Everything that earns more than `high` fits the budget and leaves `rest` of it, not enough for everything that
+    earns more than `low`: those in between, equals for all practical purposes, come in the order of the users.
+    """
+
+    high: float
+    low: float
+    rest: float
+
+
 class Demand:
     """How much budget is asked for at each efficiency (value per unit of cost)."""
 
     def __init__(self) -> None:
         self.edges = np.geomspace(LOWEST, HIGHEST, BINS + 1)
         self.cost = np.zeros(BINS + 2)
+        self.steepest = HIGHEST
 
     def add(self, value: Floats, cost: Floats) -> None:
         """Count the hull steps of some users; `value` and `cost` have shape (users, options)."""
         slope, step = hull_steps(value, cost)
         asked = slope > 0
         np.add.at(self.cost, np.searchsorted(self.edges, slope[asked], side="right"), step[asked])
+        self.steepest = slope.max(initial=self.steepest, where=np.isfinite(slope))
 
-    def shadow_price(self, budget: float) -> float:
+    def price(self, budget: float) -> Price:
         """Find the least efficiency at which everything asked for at it or above fits the budget.
 
         It is 0 when all that pays fits.
         """
-        above = np.cumsum(self.cost[::-1])[::-1]
-        if above[0] <= budget:
-            return 0.0
-        fits = int(np.argmax(above <= budget)) if (above <= budget).any() else BINS + 1
-        return float(self.edges[min(fits, BINS + 1) - 1])
+        above = np.r_[np.cumsum(self.cost[::-1])[::-1], 0.0]
+        fits = int(np.argmax(above <= budget))
+        bounds = np.r_[0.0, self.edges, np.nextafter(self.steepest, np.inf)]
+        return Price(float(bounds[fits]), float(bounds[max(fits - 1, 0)]), float(budget - above[fits]))
 
 
 def hull_steps(value: Floats, cost: Floats) -> tuple[Floats, Floats]:
@@ -110,6 +124,34 @@ def choose(value: Floats, cost: Floats, shadow_price: float) -> Choice:
         np.where(priced == best[:, None], cost, np.inf).argmin(axis=1) if value.shape[1] else np.zeros(len(value))
     )
     return np.where(best > 0, cheapest, NOTHING).astype(np.intp)
+
+
+def choose_in_turn(
+    value: Floats, cost: Floats, price: Price, rest: float, spends: npt.NDArray[np.bool_]
+) -> tuple[Choice, float]:
+    """Pick at the high price, and at the low one for user after user while the rest of the budget lasts.
+
+    Parameters
+    ----------
+    rest
+        What earlier batches have left of ``price.rest``.
+    spends
+        Whose choice uses the budget up, shape (users,); that of others is what they would get in their turn.
+
+    Returns
+    -------
+    The choice, shape (users,), and what is left for the next batch: negative when someone had to be refused.
+    """
+    sure, more = choose(value, cost, price.high), choose(value, cost, price.low)
+    extra = _cost_of(more, cost) - _cost_of(sure, cost)
+    spent = np.cumsum(np.where(spends, extra, 0.0))
+    fits = np.where(spends, spent, spent + extra) <= rest
+    return np.where(fits, more, sure), rest - float(spent[-1]) if len(spent) else rest
+
+
+def _cost_of(choice: Choice, cost: Floats) -> Floats:
+    """Cost of each user's choice, 0 for `NOTHING`; shape (users,)."""
+    return np.c_[cost, np.zeros(len(cost))][np.arange(len(cost)), choice]
 
 
 def dual_bound(value: Floats, cost: Floats, shadow_price: float) -> float:

@@ -14,6 +14,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from configs.errors import InputError
 from configs.offers import Catalogue
 from configs.settings import Settings
 from features.lake import Lake, whole_folder
@@ -21,7 +22,7 @@ from features.snapshots import Feature, start_of
 from models.response import Response
 from models.splits import hash_number, hash_share
 from models.tracking import Registered
-from serving.allocation import NOTHING, Allocation, Demand, choose, dual_bound
+from serving.allocation import NOTHING, Allocation, Demand, choose_in_turn, dual_bound
 from serving.options import Options, build_options
 from serving.reasons import risk_reasons, value_words_of_offer
 
@@ -87,28 +88,38 @@ def decide(policy: Policy, lake: Lake, as_of: date, frames: Callable[[], Iterabl
     -------
     Allocation
         What the chosen options of the users outside the control group are expected to cost and to be worth.
+
+    Raises
+    ------
+    InputError
+        There are no users.
     """
     demand = Demand()
     held: list[Batch] = []
-    for count, frame in enumerate(frames()):
+    users = 0
+    for frame in frames():
         batch = predict_batch(policy, frame)
         demand.add(batch.options.allocatable[~batch.is_control], batch.options.expected_cost[~batch.is_control])
-        held = [batch] if count == 0 else []
-    price = demand.shadow_price(policy.settings.scoring.budget)
-    spent = value = bound = 0.0
+        held = [] if users else [batch]
+        users += len(frame)
+    if not users:
+        raise InputError(f"there is nobody to decide about on {as_of}; ingest users or choose another as_of")
+    budget = policy.settings.scoring.budget
+    price = demand.price(budget)
+    rest, spent, value, bound = price.rest, 0.0, 0.0, 0.0
     with _day_writer(day_folder(lake, as_of)) as write:
         for batch in held or (predict_batch(policy, frame) for frame in frames()):
-            chosen = choose(batch.options.allocatable, batch.options.expected_cost, price)
-            treated = np.flatnonzero((chosen != NOTHING) & ~batch.is_control)
-            spent += float(batch.options.expected_cost[treated, chosen[treated]].sum())
-            value += float(batch.options.value[treated, chosen[treated]].sum())
             free = ~batch.is_control
-            bound += dual_bound(batch.options.allocatable[free], batch.options.expected_cost[free], price)
+            worth, cost = batch.options.allocatable, batch.options.expected_cost
+            chosen, rest = choose_in_turn(worth, cost, price, rest, free)
+            treated = np.flatnonzero((chosen != NOTHING) & free)
+            spent += float(cost[treated, chosen[treated]].sum())
+            value += float(worth[treated, chosen[treated]].sum())
+            bound += dual_bound(worth[free], cost[free], price.high)
             write("predictions", predictions_table(batch, as_of, policy.settings))
             write("options", batch.options.table(batch.frame["user_id"]))
             write("decisions", decisions_table(policy, batch, chosen, as_of))
-    budget = policy.settings.scoring.budget
-    return Allocation(budget, spent, value, bound + price * budget, price)
+    return Allocation(budget, spent, value, bound + price.high * budget, price.high)
 
 
 def day_folder(lake: Lake, as_of: date) -> Path:

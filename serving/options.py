@@ -103,10 +103,11 @@ def build_options(
         if effect is None:
             why_not[:, place] = NO_DATA
             continue
-        per_redeemer = p_redeem[:, place] / max(effect.redemption_rate, 1e-6)
+        # an offer that nobody redeemed is assumed to change nothing
+        per_redeemer = p_redeem[:, place] / effect.redemption_rate if effect.redemption_rate > 0 else 0.0
         margin[:, place] = effect.margin * per_redeemer
-        # nobody can be kept who would not have left
-        retention[:, place] = np.minimum(effect.retention * per_redeemer, reach)
+        # nobody can be kept who would not have left, or driven away who would
+        retention[:, place] = np.clip(effect.retention * per_redeemer, reach - 1.0, reach)
         why_not[~is_comparable(effect.propensity.predict(frame), settings), place] = UNLIKE
     cost = p_redeem * price + contact
     value = margin + retention * np.nan_to_num(remaining_value)[:, None] - cost

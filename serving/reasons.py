@@ -21,7 +21,7 @@ def risk_reasons(estimator: Estimator, frame: pd.DataFrame, features: list[Featu
     Returns
     -------
     sentences
-        ``; ``-joined reasons, strongest first, shape (users,).
+        ``; ``-joined reasons, strongest first, shape (users,); a column that moves nothing is no reason.
     drivers
         Column name of the strongest reason, shape (users,).
     """
@@ -32,13 +32,13 @@ def risk_reasons(estimator: Estimator, frame: pd.DataFrame, features: list[Featu
     # a loop over columns, never over users
     for place in np.unique(order):
         name = estimator.columns[place]
-        rows, ranks = np.nonzero(order == place)
+        rows, ranks = np.nonzero((order == place) & (parts[:, [place]] != 0))
         words = describe(by_name[name], frame[name].iloc[rows])
         direction = np.where(parts[rows, place] > 0, " (raises the risk)", " (lowers the risk)")
         sentences[rows, ranks] = words + direction.astype(object)
     joined = sentences[:, 0]
     for rank in range(1, sentences.shape[1]):
-        joined = joined + "; " + sentences[:, rank]
+        joined = joined + np.where(sentences[:, rank] == "", "", "; ") + sentences[:, rank]
     columns = np.array(estimator.columns, dtype=object)
     return joined, columns[order[:, 0]]
 

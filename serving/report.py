@@ -12,7 +12,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import duckdb
 import pandas as pd
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
@@ -22,7 +21,7 @@ from configs.settings import Settings
 from features.lake import Lake, sql_text, write_text
 from models.effects import MIN_CONTROL, MIN_TREATED
 from models.evaluation import Metric, quality_word
-from serving.summary import Summary, examples, summarise
+from serving.summary import Summary, connect, examples, summarise
 from serving.wording import (
     day_words,
     effect_words,
@@ -41,8 +40,8 @@ TOP_DRIVERS = 8
 TRUSTED_ECE = 0.03
 KINDS = {"logistic": "logistic regression", "lightgbm": "boosted trees (LightGBM)", "pace": "spending pace"}
 EVIDENCE = {
-    "randomised": "Given by lot in the past, so a difference between those with and without it is its effect.",
-    "observational": "Targeted in the past, not given by lot: compared with similar users, adjusted by statistics. "
+    "randomised": "Given at random in the past, so a difference between those with and without it is its effect.",
+    "observational": "Targeted in the past, not given at random: compared with similar users, adjusted by statistics. "
     "What was not recorded may still explain a difference.",
     "none": "Nothing is known about what it changes, so it is not given.",
 }
@@ -121,7 +120,7 @@ class Trust:
 
     @property
     def is_proven(self) -> bool:
-        """Whether the offer was given by lot and its effect on margin is told from zero."""
+        """Whether the offer was given at random and its effect on margin is told from zero."""
         return self.evidence == "randomised" and self.margin is not None and self.margin.low > 0
 
 
@@ -243,7 +242,7 @@ def why_no_offers(summary: Summary, training: Training | None, catalogue: Catalo
 def quarantined(lake: Lake) -> list[dict[str, Any]]:
     """Count the input rows that were refused: ``source, table, reason, rows``, most first."""
     files = sorted(lake.path("quarantine").glob("*/*.parquet"))
-    with duckdb.connect() as connection:
+    with connect(lake) as connection:
         counts = [
             {"source": path.parent.name, "table": path.stem, "reason": reason, "rows": rows}
             for path in files

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date
 
@@ -9,7 +11,7 @@ import duckdb
 import pandas as pd
 
 from configs.errors import InputError
-from features.lake import Lake, sql_text
+from features.lake import Lake, named_when_unreadable, sql_text
 from serving.decisions import day_folder
 
 AT_RISK = ("high", "medium")
@@ -75,7 +77,8 @@ OFFERS = f"""
     FROM {{decisions}} WHERE offer_id <> 'none' GROUP BY ALL ORDER BY offer_id, discount, channel
 """
 WITHOUT = """
-    SELECT why, count(*) AS users FROM {decisions} WHERE offer_id = 'none' GROUP BY why ORDER BY users DESC, why
+    SELECT coalesce(why, 'not recorded') AS why, count(*) AS users FROM {decisions} WHERE offer_id = 'none'
+    GROUP BY ALL ORDER BY users DESC, why
 """
 # reasons read `label: value (raises the risk); ...`, the strongest first
 DRIVERS = f"""
@@ -86,7 +89,7 @@ DRIVERS = f"""
                            generate_subscripts(parts, 1) AS place FROM listed)
     SELECT part.reason, part.direction, count(*) AS users, count(*) FILTER (place = 1) AS strongest,
            median(TRY_CAST(part.shown AS DOUBLE)) AS typical
-    FROM ranked GROUP BY ALL ORDER BY users DESC, strongest DESC, part.reason, part.direction
+    FROM ranked WHERE part.reason <> '' GROUP BY ALL ORDER BY users DESC, strongest DESC, part.reason, part.direction
 """
 MODELS = "SELECT DISTINCT model_versions FROM {decisions} WHERE model_versions IS NOT NULL ORDER BY ALL"
 
@@ -100,7 +103,7 @@ def summarise(lake: Lake, as_of: date) -> Summary:
         The day has no decisions.
     """
     decisions = decisions_source(lake, as_of)
-    with duckdb.connect() as connection:
+    with connect(lake) as connection:
 
         def ask(query: str) -> duckdb.DuckDBPyConnection:
             return connection.execute(query.format(decisions=decisions))
@@ -127,7 +130,7 @@ def summarise(lake: Lake, as_of: date) -> Summary:
 
 def examples(lake: Lake, as_of: date, count: int = 10) -> pd.DataFrame:
     """Pick users that show the day: half with an offer, half without, most value at risk first."""
-    with duckdb.connect() as connection:
+    with connect(lake) as connection:
         return connection.execute(f"""
             WITH ranked AS (
                 SELECT *, row_number() OVER (
@@ -147,7 +150,7 @@ def decision_of(lake: Lake, as_of: date, user_id: str) -> pd.Series:
     InputError
         The user is unknown.
     """
-    with duckdb.connect() as connection:
+    with connect(lake) as connection:
         query = f"SELECT * FROM {decisions_source(lake, as_of)} WHERE user_id = $1"
         found = connection.execute(query, [user_id]).df()
         if found.empty:
@@ -161,7 +164,7 @@ def decision_of(lake: Lake, as_of: date, user_id: str) -> pd.Series:
 def options_of(lake: Lake, as_of: date, user_id: str) -> pd.DataFrame:
     """Read one user's options, best first."""
     path = day_folder(lake, as_of) / "options.parquet"
-    with duckdb.connect() as connection:
+    with connect(lake) as connection:
         query = f"SELECT * FROM read_parquet({sql_text(path)}) WHERE user_id = $1 ORDER BY value DESC"
         return connection.execute(query, [user_id]).df()
 
@@ -169,6 +172,19 @@ def options_of(lake: Lake, as_of: date, user_id: str) -> pd.DataFrame:
 def decided_days(lake: Lake) -> list[date]:
     """Days that have decisions, in order."""
     return lake.days("decisions")
+
+
+@contextmanager
+def connect(lake: Lake) -> Iterator[duckdb.DuckDBPyConnection]:
+    """Open DuckDB for a few questions to the lake; a damaged file is named.
+
+    Raises
+    ------
+    InputError
+        A file of the lake could not be read inside the block.
+    """
+    with named_when_unreadable(lake.root), duckdb.connect() as connection:
+        yield connection
 
 
 def decisions_source(lake: Lake, as_of: date) -> str:

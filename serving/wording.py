@@ -91,7 +91,7 @@ def points(share: float) -> str:
 
     Examples
     --------
-    >>> points(0.0185), points(-0.011)
+    >>> points(0.0186), points(-0.011)
     ('+1.9', '−1.1')
     """
     return "0.0" if abs(share) < 0.0005 else _minus(f"{100 * share:+.1f}")

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import os
-
-os.environ.setdefault("GOMP_SPINCOUNT", "0")  # idle OpenMP threads must not spin on a busy machine
-
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,6 +12,11 @@ from apps import App, tiny_app
 
 from configs.settings import DATA_DIR_VARIABLE, Settings
 from features.lake import Lake
+from flows.environment import QUIET
+
+# before LightGBM and Prefect are loaded: idle threads must not spin, and no run may touch the machine's own Prefect
+os.environ.setdefault("GOMP_SPINCOUNT", "0")
+os.environ.update(QUIET | {"PREFECT_HOME": tempfile.mkdtemp(prefix="prefect-")})
 
 REPOSITORY = Path(__file__).parents[1]
 
@@ -54,3 +57,13 @@ def tiny_settings(tiny: App) -> Settings:
 def tiny_lake(tiny: App) -> Lake:
     """Lake of the tiny app, ingested and aggregated."""
     return tiny.lake
+
+
+@pytest.fixture(scope="session")
+def registry(tmp_path_factory: pytest.TempPathFactory) -> Lake:
+    """Lake whose MLflow store tests share, as making one takes seconds: register under a subject of your own."""
+    from models.tracking import connect  # MLflow takes seconds to import
+
+    lake = Lake(tmp_path_factory.mktemp("registry"))
+    connect(lake)
+    return lake

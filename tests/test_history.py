@@ -68,13 +68,13 @@ def test_unchanged_input_computes_no_snapshot_again(copy_tiny, tmp_path):
 
 def test_a_late_event_changes_later_snapshots_and_no_earlier_ones(copy_tiny, tmp_path):
     app = copy_tiny(tmp_path)
-    days = [date(2024, 3, 1), date(2024, 4, 1), date(2024, 4, 21)]
+    days = [date(2024, 3, 20), date(2024, 4, 1), date(2024, 4, 21)]
     before = app.snapshots(*days)
     app.write(
         events=[event("u001", "2024-03-20 10:00", "purchase", amount=77.0, received_at="2024-04-20 10:00")]
     ).ingest()
     app.aggregate()
-    assert built(app, *days) == days[1:]  # nothing that the snapshot of March 1 rests on was touched
+    assert built(app, *days) == days[1:]  # the snapshot of March 20 rests on the days before it
     after = app.snapshots(*days)
     assert_frame_equal(after.drop(days[2], level="day"), before.drop(days[2], level="day"))
     spent = after.spend_sum_90d - before.spend_sum_90d
@@ -87,6 +87,13 @@ def test_changed_users_compute_every_snapshot_again(tmp_path):
     app.aggregate()
     assert built(app, DAYS[0]) == [DAYS[0]]
     app.write(events=[event("a", "2024-03-01 09:00", "purchase")], users=[{"user_id": "b"}]).ingest()
+    assert built(app, DAYS[0]) == [DAYS[0]]
+
+
+def test_a_changed_declaration_computes_every_snapshot_again(copy_tiny, tmp_path, monkeypatch):
+    app = copy_tiny(tmp_path)
+    built(app, DAYS[0])
+    monkeypatch.setattr("features.snapshots.TASTE_DAYS", 30)
     assert built(app, DAYS[0]) == [DAYS[0]]
 
 

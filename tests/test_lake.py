@@ -115,6 +115,14 @@ def test_a_damaged_file_is_found_when_the_engine_does_not_name_it(tmp_path):
         raise duckdb.Error("TProtocolException: Invalid data")
 
 
+def test_an_error_that_no_file_explains_keeps_its_own_words(tmp_path):
+    with (
+        pytest.raises(InputError, match=r"cannot be read \(No space left\); delete it"),
+        duckdb_session(load_settings(data_dir=tmp_path)),
+    ):
+        raise duckdb.IOException("No space left")
+
+
 def test_a_mistake_of_ours_is_not_blamed_on_the_files(tmp_path):
     with pytest.raises(duckdb.CatalogException), duckdb_session(load_settings(data_dir=tmp_path)) as connection:
         connection.execute("SELECT * FROM no_such_table")

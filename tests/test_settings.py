@@ -8,7 +8,7 @@ import pytest
 from pydantic import BaseModel, ValidationError
 
 from configs.errors import InputError
-from configs.settings import DATA_DIR_VARIABLE, FOLDER, Settings, load_settings
+from configs.settings import DATA_DIR_VARIABLE, FOLDER, Settings, load_settings, read_toml
 
 
 def profile(folder: Path, text: str) -> str:
@@ -84,6 +84,11 @@ def test_a_profile_that_is_not_text_is_refused(tmp_path):
     (tmp_path / "mine.toml").write_bytes(b"\xff\xfe\x00")
     with pytest.raises(InputError, match=r"mine\.toml is not valid TOML"):
         load_settings(str(tmp_path / "mine.toml"))
+
+
+def test_a_file_that_cannot_be_opened_is_named(tmp_path):
+    with pytest.raises(InputError, match=r"cannot be read \(Is a directory\); check the path and its permissions"):
+        read_toml(tmp_path)
 
 
 def test_a_missing_key_is_named(monkeypatch):

@@ -155,6 +155,18 @@ def test_the_property_test_would_notice_a_single_event_of_the_future(pipeline):
     assert later.purchases_count_7d == pipeline.features(events, [], AS_OF).iloc[0].purchases_count_7d + 1 == 2
 
 
+def test_a_user_is_not_there_before_they_are_known(pipeline):
+    events = [
+        event("stranger", "2024-07-01", "purchase", amount=1.0),
+        event("latecomer", "2024-06-20", "purchase", amount=1.0, received_at="2024-07-01 00:00"),
+    ]
+    found = pipeline.features(events, [], AS_OF, AS_OF + timedelta(days=1))
+    users = {day.date(): set(of_day.droplevel("day").index) for day, of_day in found.groupby("day")}
+    assert users[AS_OF] == {"a", "newcomer"}  # signed up before
+    assert users[AS_OF + timedelta(days=1)] == {"a", "newcomer", "stranger", "latecomer"}
+    assert found.loc[("latecomer", pd.Timestamp(AS_OF + timedelta(days=1))), "tenure_days"] == 12
+
+
 # --- the same on the tiny app, through the lake ------------------------------------------------------------------
 
 

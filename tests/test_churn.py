@@ -1,0 +1,130 @@
+"""Churn: near the best that can be known where there is truth, chance where there is none, and no leak unseen."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import numpy as np
+import pandas as pd
+import pytest
+from synthetic import AS_OF, FEATURES, outcomes, small_settings
+
+from configs.errors import InputError
+from features.snapshots import Feature
+from models.churn import RFM, split_outcomes, train_churn
+from models.evaluation import auc
+from models.training import Trained
+
+SETTINGS = small_settings()
+
+
+@pytest.fixture(scope="module")
+def frame() -> pd.DataFrame:
+    """Snapshots whose log odds of leaving are linear in logged recency and frequency."""
+    return outcomes(400, np.random.default_rng(21))
+
+
+@pytest.fixture(scope="module")
+def trained(frame) -> Trained:
+    """Churn model of that frame."""
+    return train_churn(frame, FEATURES, SETTINGS, AS_OF)
+
+
+def test_the_model_ranks_nearly_as_well_as_the_truth(frame, trained):
+    cut = pd.Timestamp(AS_OF - timedelta(days=56), tz="UTC")
+    headline = frame[frame["event_timestamp"] == frame.loc[frame["event_timestamp"] >= cut, "event_timestamp"].min()]
+    oracle = auc(headline["is_churned"].to_numpy(float), headline["p_true"].to_numpy(), np.ones(len(headline)))
+    found = trained.metrics["churn.auc"]
+    assert found.n == len(headline) == 400
+    assert found.low <= found.value <= found.high
+    assert found.value > oracle - 0.02
+    assert found.value > trained.metrics["churn.auc_recency"].value
+
+
+def test_the_model_is_calibrated_on_unseen_users_of_a_later_time(frame, trained):
+    assert trained.metrics["churn.ece"].value < 0.08
+    predicted = trained.winner.estimator.predict(frame)
+    assert np.corrcoef(predicted, frame["p_true"])[0, 1] > 0.97
+    assert np.abs(predicted - frame["p_true"]).mean() < 0.04
+
+
+def test_the_logistic_stays_where_the_truth_is_logistic(trained):
+    assert trained.verdict.winner == "logistic"
+    assert trained.winner.estimator.columns == RFM
+    assert trained.metrics["churn.log_loss_gain"] == trained.verdict.gain
+    assert "logistic stays: log loss gain" in trained.verdict.reason
+
+
+def test_trees_are_promoted_where_the_truth_is_none_a_logistic_can_see(frame):
+    rng = np.random.default_rng(22)
+    odd = (frame["trait_plan"] == "free") ^ (frame["spend_trend_28d"] > 0.9)
+    label = (rng.random(len(frame)) < np.where(odd, 0.9, 0.1)).astype(int)
+    settings = small_settings(training={"trees": 60})
+    found = train_churn(frame.assign(is_churned=label), FEATURES, settings, AS_OF)
+    assert found.verdict.winner == "lightgbm"
+    assert found.metrics["churn.auc"].value == found.metrics["churn.auc_lightgbm"].value
+    assert found.metrics["churn.auc"].value > found.metrics["churn.auc_logistic"].high
+    assert not {"p_true", "margin", "is_churned", "favourite_hour_90d"} & set(found.winner.estimator.columns)
+
+
+def test_a_target_of_pure_noise_is_no_better_than_chance(frame):
+    noise = (np.random.default_rng(23).random(len(frame)) < 0.4).astype(int)
+    found = train_churn(frame.assign(is_churned=noise), FEATURES, SETTINGS, AS_OF)
+    assert found.metrics["churn.auc"].low < 0.5 < found.metrics["churn.auc"].high
+    assert found.verdict.winner == "logistic"
+
+
+def test_a_leak_shows_when_the_strongest_column_is_taken_away(frame, trained):
+    leaked = frame.assign(spend_trend_28d=frame["is_churned"] + np.random.default_rng(24).random(len(frame)))
+    found = train_churn(leaked, FEATURES, SETTINGS, AS_OF)
+    assert found.metrics["churn.auc"].value > 0.99
+    assert found.metrics["churn.auc_without_top_column"].value < 0.95
+    honest = trained.metrics["churn.auc"].value - trained.metrics["churn.auc_without_top_column"].value
+    assert honest < found.metrics["churn.auc"].value - found.metrics["churn.auc_without_top_column"].value
+
+
+def test_the_gap_is_as_long_as_the_horizon(frame):
+    cut = pd.Timestamp(AS_OF - timedelta(days=56), tz="UTC")
+    split = split_outcomes(frame, 28, cut, SETTINGS)
+    assert (frame.loc[split.train, "event_timestamp"] + pd.Timedelta(days=28) <= cut).all()
+    assert (frame.loc[split.test, "event_timestamp"] >= cut).all()
+    longer = split_outcomes(frame, 91, cut, SETTINGS)
+    assert longer.train.sum() < split.train.sum()
+    assert (longer.test == split.test).all()
+
+
+def test_training_again_gives_the_same_model_and_metrics(frame, trained):
+    again = train_churn(frame, FEATURES, SETTINGS, AS_OF)
+    assert again.metrics == trained.metrics
+    assert again.verdict == trained.verdict
+    for name, candidate in again.candidates.items():
+        same = trained.candidates[name].estimator
+        assert (candidate.estimator.predict(frame) == same.predict(frame)).all()
+
+
+def test_explanations_are_drawn_on_the_newest_rows(frame, trained):
+    assert trained.subject == "churn"
+    assert set(trained.latest["day"]) == {frame["day"].max()}
+    assert trained.label.shape == trained.score.shape == (400,)
+    assert trained.score.min() >= 0
+    assert trained.score.max() <= 1
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        (lambda frame: frame.assign(is_churned=0), "one class only: is_churned = 0 for all"),
+        (lambda frame: frame[frame["user_id"] < "u00040"], "40 users have a closed label before the test cut"),
+        (lambda frame: frame[frame["day"] < AS_OF - timedelta(days=60)], "no label is closed between the test cut"),
+    ],
+    ids=["one class", "few users", "no test"],
+)
+def test_a_frame_that_cannot_teach_is_refused(frame, change, sentence):
+    with pytest.raises(InputError, match=sentence):
+        train_churn(change(frame).reset_index(drop=True), FEATURES, SETTINGS, AS_OF)
+
+
+def test_a_feature_nobody_has_heard_of_is_left_alone(frame):
+    unknown = [*FEATURES, Feature("sessions_count_7d", "Sessions.", "7 days", "activity", "behaviour")]
+    found = train_churn(frame, unknown, SETTINGS, AS_OF)  # in the catalogue, not in the frame
+    assert "sessions_count_7d" not in found.candidates["lightgbm"].estimator.columns

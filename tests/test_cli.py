@@ -1,0 +1,257 @@
+"""The command line on the tiny app: one object for machines, one sentence for bad input, the same bytes twice."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+import pyarrow.parquet as pq
+import pytest
+from apps import TINY_AS_OF, App, tiny_app
+from click.testing import Result
+from typer.testing import CliRunner
+
+from flows.cli import app
+from serving.decisions import SCHEMA
+
+STEPS = ("ingest", "build-features", "train-models", "score-users")
+
+
+@dataclass(frozen=True)
+class Shell:
+    """Runs commands on one data folder with one profile."""
+
+    profile: Path
+    data_dir: Path
+
+    def run(self, command: str, *words: str, data_dir: Path | None = None) -> Result:
+        own = ["--profile", str(self.profile), "--data-dir", str(data_dir or self.data_dir)]
+        return CliRunner().invoke(app, [command, *words, *own])
+
+    def answer(self, command: str, *words: str, data_dir: Path | None = None) -> dict:
+        result = self.run(command, *words, "--json", data_dir=data_dir)
+        assert result.exit_code == 0, result.stderr
+        return json.loads(result.stdout)
+
+
+def write_profile(tiny: App, path: Path, **changes: object) -> Path:
+    """Write an app's settings as a profile; `changes` replace whole sections or values."""
+    values = (
+        tiny.settings.model_dump(mode="json", exclude={"data_dir", "profile"}) | {"as_of": str(TINY_AS_OF)} | changes
+    )
+    plain = [f"{key} = {json.dumps(value)}" for key, value in values.items() if not isinstance(value, dict)]
+    plain = [line.replace(f'"{TINY_AS_OF}"', str(TINY_AS_OF)) for line in plain]
+    sections = [
+        f"[{key}]\n" + "\n".join(f"{name} = {json.dumps(value)}" for name, value in section.items())
+        for key, section in values.items()
+        if isinstance(section, dict)
+    ]
+    path.write_text("\n".join([*plain, *sections]) + "\n", encoding="utf-8")
+    return path
+
+
+@pytest.fixture(scope="module")
+def shell(tmp_path_factory: pytest.TempPathFactory) -> Shell:
+    """A tiny app that was ingested, built, trained and scored by the command line."""
+    folder = tmp_path_factory.mktemp("shell")
+    tiny = tiny_app(folder / "app")
+    shell = Shell(write_profile(tiny, folder / "tiny.toml"), folder / "data")
+    for step in STEPS:
+        assert shell.answer(step)["command"] == step
+    return shell
+
+
+def decisions(data_dir: Path) -> Path:
+    return data_dir / "decisions" / f"day={TINY_AS_OF}" / "decisions.parquet"
+
+
+def test_every_user_with_a_history_gets_exactly_one_decision(shell: Shell) -> None:
+    table = pq.read_table(decisions(shell.data_dir), partitioning=None)
+    snapshot = pd.read_parquet(shell.data_dir / "snapshots" / f"day={TINY_AS_OF}" / "snapshots.parquet")
+    assert table.schema.equals(SCHEMA)
+    assert sorted(table["user_id"].to_pylist()) == sorted(snapshot["user_id"])
+
+
+def test_json_is_one_object_with_the_fields_of_the_design(shell: Shell) -> None:
+    answer = shell.answer("score-users")
+    assert set(answer) == {"command", "as_of", "seconds", "peak_mib", "metrics", "outputs", "warnings"}
+    assert answer["as_of"] == str(TINY_AS_OF)
+    assert all(set(metric) == {"value", "low", "high", "n"} for metric in answer["metrics"].values())
+    assert answer["metrics"]["budget.expected_cost"]["value"] <= answer["metrics"]["budget.limit"]["value"]
+    assert answer["metrics"]["churn.auc"]["n"] > 0
+    assert Path(answer["outputs"]["report"]).is_file()
+
+
+def test_training_reports_every_model_with_intervals(shell: Shell) -> None:
+    metrics = shell.answer("train-models")["metrics"]
+    for name in ("churn.auc", "churn.ece", "value.r_squared", "redemption.auc"):
+        assert metrics[name]["low"] <= metrics[name]["value"] <= metrics[name]["high"], name
+
+
+def test_two_runs_in_two_folders_give_the_same_bytes(shell: Shell, tmp_path: Path) -> None:
+    for step in STEPS:
+        shell.answer(step, data_dir=tmp_path / "again")
+    for table in ("predictions", "options", "decisions"):
+        first, second = (
+            decisions(folder).with_name(f"{table}.parquet") for folder in (shell.data_dir, tmp_path / "again")
+        )
+        assert first.read_bytes() == second.read_bytes(), table
+    reports = [next((folder / "reports").glob("*.html")) for folder in (shell.data_dir, tmp_path / "again")]
+    assert reports[0].read_bytes() == reports[1].read_bytes()
+
+
+def test_training_again_registers_nothing_and_changes_no_decision(shell: Shell) -> None:
+    before = decisions(shell.data_dir).read_bytes()
+    log = (shell.data_dir / "mlflow" / "promotions.jsonl").read_bytes()
+    shell.answer("train-models")
+    shell.answer("score-users")
+    assert decisions(shell.data_dir).read_bytes() == before
+    assert (shell.data_dir / "mlflow" / "promotions.jsonl").read_bytes() == log
+
+
+def test_a_rerun_of_the_features_computes_nothing(shell: Shell) -> None:
+    metrics = shell.answer("build-features")["metrics"]
+    assert metrics["aggregates.days_computed"]["value"] == 0
+    assert metrics["snapshots.computed"]["value"] == 0
+
+
+def test_the_data_folder_remembers_its_profile(shell: Shell) -> None:
+    result = CliRunner().invoke(app, ["status", "--data-dir", str(shell.data_dir), "--json"])
+    assert json.loads(result.stdout)["outputs"]["profile"] == "tiny"
+
+
+def test_another_profile_is_kept_out_of_a_filled_folder(shell: Shell) -> None:
+    words = ["status", "--data-dir", str(shell.data_dir), "--profile", "online_retail"]
+    result = CliRunner().invoke(app, words)
+    assert result.exit_code == 2
+    assert "choose another --data-dir" in result.stderr
+
+
+def test_explain_says_risk_reasons_decision_and_options(shell: Shell) -> None:
+    table = pd.read_parquet(decisions(shell.data_dir), partitioning=None)
+    known = table[table["p_churn"].notna()].iloc[0]
+    page = shell.run("explain", known["user_id"]).stdout
+    assert f"{known['p_churn']:.1%} to leave within 28 days" in page
+    assert known["reasons"].split("; ")[0] in page
+    assert known["why"] in page
+    facts = shell.answer("explain", known["user_id"])
+    assert facts["decision"]["decision_id"] == known["decision_id"]
+    assert len(facts["options"]) == 4
+
+
+def test_explain_speaks_of_lapsed_users_too(shell: Shell) -> None:
+    table = pd.read_parquet(decisions(shell.data_dir), partitioning=None)
+    lapsed = table[table["p_churn"].isna()].iloc[0]
+    page = shell.run("explain", lapsed["user_id"]).stdout
+    assert "unknown" in page
+    assert lapsed["suppressed_because"] in page
+
+
+def test_status_names_the_champions_and_why(shell: Shell) -> None:
+    page = shell.run("status").stdout
+    assert "champion churn since" in page
+    assert "log loss" in page
+
+
+def test_report_writes_the_page_of_the_newest_day_again(shell: Shell) -> None:
+    path = next((shell.data_dir / "reports").glob("*.html"))
+    before = path.read_bytes()
+    path.unlink()
+    assert Path(shell.answer("report")["outputs"]["report"]).read_bytes() == before
+
+
+def test_catalogue_is_printed_from_the_code_with_the_traits_of_the_data(shell: Shell) -> None:
+    page = shell.run("catalogue").stdout
+    assert "spend_sum_28d" in page
+    assert "trait_plan" in page
+    rows = json.loads(shell.run("catalogue", "--json").stdout)
+    assert {"name", "meaning", "window", "role", "view"} == set(rows[0])
+
+
+def test_settings_describes_every_key(shell: Shell) -> None:
+    page = shell.run("settings").stdout
+    assert "churn.horizon_days = 28" in page
+    assert "no activity in this window is churn" in page
+    assert json.loads(shell.run("settings", "--json").stdout)["churn"]["horizon_days"] == 28
+
+
+def test_rollback_without_an_earlier_champion_says_so(shell: Shell) -> None:
+    result = shell.run("rollback", "churn", "--reason", "looks odd")
+    assert result.exit_code == 2
+    assert "no earlier champion" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["explain", "nobody"], "there is no user 'nobody'"),
+        (["rollback", "churm", "--reason", "x"], "'churm' is no model"),
+        (["score-users", "--as-of", "2024-05-20"], "there is no snapshot of 2024-05-20; run winback build-features"),
+        (["train-models", "--as-of", "2023-12-01"], "no event lies before as_of = 2023-12-01"),
+        (["train-models", "--as-of", "2199-01-01"], "lies in the future"),
+        (["report", "--as-of", "2024-05-20"], "there are no decisions of 2024-05-20"),
+        (["ingest", "no_such_source"], "source 'no_such_source' was not found"),
+        (["ingest", "--raw", "no_such_folder"], "is not a folder"),
+    ],
+)
+def test_bad_input_is_one_sentence_and_exit_code_2(shell: Shell, words: list[str], sentence: str) -> None:
+    before = decisions(shell.data_dir).read_bytes()
+    result = shell.run(*words)
+    assert result.exit_code == 2, result.stderr
+    assert sentence in result.stderr
+    assert "Traceback" not in result.stderr
+    assert result.stderr.strip().count("\n") == 0
+    assert decisions(shell.data_dir).read_bytes() == before
+
+
+def test_bad_input_is_an_object_for_machines(shell: Shell) -> None:
+    result = shell.run("explain", "nobody", "--json")
+    assert result.exit_code == 2
+    assert set(json.loads(result.stdout)) == {"command", "error"}
+
+
+@pytest.mark.parametrize(
+    ("section", "values", "sentence"),
+    [
+        ("training", {"min_users": 100_000}, "not enough data for the churn model"),
+        ("churn", {"horizon_days": 1000}, "whose 1000 days are over"),
+        ("roles", {"activity": ["no_such_event"]}, "has no user active"),
+    ],
+)
+def test_a_history_that_cannot_teach_is_refused(
+    shell: Shell, tmp_path: Path, section: str, values: dict, sentence: str
+) -> None:
+    tiny = tiny_app(tmp_path / "app")
+    whole = tiny.settings.model_dump(mode="json")[section] | values
+    other = Shell(write_profile(tiny, tmp_path / "other.toml", **{section: whole}), tmp_path / "data")
+    for step in STEPS[:2]:
+        other.answer(step)
+    result = other.run("train-models")
+    assert result.exit_code == 2, result.stderr
+    assert sentence in result.stderr
+    assert not (tmp_path / "data" / "training").exists()
+
+
+def test_a_data_folder_that_cannot_be_written_is_refused(shell: Shell, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way", encoding="utf-8")
+    result = shell.run("ingest", data_dir=tmp_path / "file" / "data")
+    assert result.exit_code == 2
+    assert "cannot be written" in result.stderr
+
+
+def test_commands_before_their_input_name_the_step_that_is_missing(shell: Shell, tmp_path: Path) -> None:
+    for command, step in (("build-features", "ingest"), ("train-models", "ingest"), ("score-users", "ingest")):
+        result = shell.run(command, data_dir=tmp_path / "empty")
+        assert result.exit_code == 2, result.stderr
+        assert f"run winback {step} first" in result.stderr
+
+
+def test_help_loads_no_framework() -> None:
+    heavy = {"prefect", "feast", "mlflow", "shap", "pandas", "lightgbm", "duckdb", "ibis"}
+    code = "import sys, flows.cli; print(sorted(set(sys.modules) & set(sys.argv[1:])))"
+    done = subprocess.run([sys.executable, "-c", code, *heavy], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"

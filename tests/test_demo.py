@@ -1,0 +1,137 @@
+"""The main job on real input: the whole demo once, the bars it must meet, and the documents that speak of it."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shlex
+from collections.abc import Iterator
+from pathlib import Path
+
+import duckdb
+import nbformat
+import pytest
+from nbclient import NotebookClient
+from typer.testing import CliRunner
+
+from configs.settings import DATA_DIR_VARIABLE
+from flows.cli import app
+
+pytestmark = pytest.mark.xdist_group("demo")
+MEANT_FOR_A_PERSON = ("demo", "schedule", "ingest", "rollback")
+
+
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, dict]]:
+    """The demo's data folder and what it printed for machines."""
+    folder = tmp_path_factory.mktemp("demo") / "data"
+    result = CliRunner().invoke(app, ["demo", "--data-dir", str(folder), "--json"])
+    assert result.exit_code == 0, result.stderr
+    yield folder, json.loads(result.stdout)
+
+
+@pytest.fixture
+def metrics(demo: tuple[Path, dict]) -> dict[str, dict[str, float]]:
+    return demo[1]["metrics"]
+
+
+def test_churn_is_ranked_well_out_of_time_and_out_of_users(metrics: dict[str, dict[str, float]]) -> None:
+    assert metrics["churn.auc"]["n"] == 2317
+    assert metrics["churn.auc"]["value"] >= 0.870
+    assert metrics["churn.auc"]["low"] > metrics["churn.auc_recency"]["value"]
+
+
+def test_churn_is_calibrated(metrics: dict[str, dict[str, float]]) -> None:
+    assert metrics["churn.ece"]["value"] <= 0.03
+
+
+def test_redemption_is_ranked_well_on_later_campaigns(metrics: dict[str, dict[str, float]]) -> None:
+    assert metrics["redemption.auc"]["n"] == 2954
+    assert metrics["redemption.auc"]["value"] >= 0.775
+    assert metrics["redemption.auc"]["value"] > metrics["redemption.auc_past_redemptions"]["value"]
+
+
+def test_every_household_gets_a_decision_within_the_budget(demo: tuple[Path, dict]) -> None:
+    folder, answer = demo
+    path = folder / "decisions" / "day=2018-01-01" / "decisions.parquet"
+    query = f"SELECT count(*), count(DISTINCT user_id), sum(expected_cost) FROM read_parquet('{path}')"
+    rows, users, cost = duckdb.sql(query).fetchone()
+    assert rows == users == 2469
+    assert cost == pytest.approx(answer["metrics"]["budget.expected_cost"]["value"], abs=1e-5)
+    assert cost <= answer["metrics"]["budget.limit"]["value"]
+
+
+def test_the_demo_says_where_everything_is(demo: tuple[Path, dict]) -> None:
+    outputs = demo[1]["outputs"]
+    assert Path(outputs["report"]).is_file()
+    assert Path(outputs["decisions"]).is_file()
+    assert Path(outputs["mlflow"].removeprefix("sqlite:///")).is_file()
+
+
+def test_mlflow_holds_metrics_with_intervals_pictures_and_aliases(demo: tuple[Path, dict]) -> None:
+    from features.lake import Lake
+    from models.tracking import connect
+
+    client = connect(Lake(demo[0]))
+    version = client.get_model_version_by_alias("winback-churn", "champion")
+    run = client.get_run(version.run_id)
+    assert {"churn.auc", "churn.auc.low", "churn.auc.high"} <= set(run.data.metrics)
+    assert {"data_from", "data_to", "data_fingerprint"} <= set(run.data.params)
+    pictures = {artifact.path for artifact in client.list_artifacts(version.run_id)}
+    assert {"calibration.png", "lift.png", "shap_beeswarm.png", "shap_bar.png"} <= pictures
+    assert client.get_model_version_by_alias("winback-churn", "challenger").version != version.version
+
+
+@pytest.mark.parametrize("name", ["churn_risk", "one_decision"])
+def test_notebook_runs_from_top_to_bottom(
+    demo: tuple[Path, dict], repository: Path, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(DATA_DIR_VARIABLE, str(demo[0]))
+    notebook = nbformat.read(repository / "notebooks" / f"{name}.ipynb", as_version=4)
+    stored = sum("image/png" in output.get("data", {}) for cell in notebook.cells for output in cell.get("outputs", []))
+    assert stored >= 3, "the notebook is kept with its plots"
+    NotebookClient(notebook, timeout=300, resources={"metadata": {"path": str(repository / "notebooks")}}).execute()
+    drawn = sum("image/png" in output.get("data", {}) for cell in notebook.cells for output in cell.get("outputs", []))
+    assert drawn == stored
+
+
+def readme_commands() -> list[str]:
+    text = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
+    blocks = re.findall(r"```sh\n(.*?)```", text, flags=re.DOTALL)
+    lines = [line.split("#")[0].strip() for block in blocks for line in block.splitlines()]
+    return [line for line in lines if line.startswith("winback ")]
+
+
+def test_readme_shows_every_command() -> None:
+    shown = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
+    assert [command.name for command in app.registered_commands if f"winback {command.name}" not in shown] == []
+
+
+@pytest.mark.parametrize("line", readme_commands())
+def test_readme_command_runs_on_the_demo(demo: tuple[Path, dict], line: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    words = shlex.split(line)[1:]
+    if words[0] in MEANT_FOR_A_PERSON:
+        assert CliRunner().invoke(app, [words[0], "--help"]).exit_code == 0
+        return
+    monkeypatch.setitem(os.environ, DATA_DIR_VARIABLE, str(demo[0]))
+    result = CliRunner().invoke(app, words)
+    assert result.exit_code == 0, result.stderr
+
+
+def readme_figures() -> list[tuple[str, list[float]]]:
+    text = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
+    rows = re.findall(r"\| `([a-z_]+\.[a-z_]+)` \| (.+?) \|", text)
+    return [(name, [float(number) for number in re.findall(r"[-−]?[\d.]+", figures.replace("−", "-"))]) for name, figures in rows]
+
+
+def test_readme_has_a_table_of_results() -> None:
+    assert len(readme_figures()) >= 12
+
+
+@pytest.mark.parametrize(("name", "figures"), readme_figures())
+def test_readme_figure_is_what_the_demo_measures(
+    metrics: dict[str, dict[str, float]], name: str, figures: list[float]
+) -> None:
+    measured = [metrics[name][part] for part in ("value", "low", "high")][: len(figures)]
+    assert figures == pytest.approx(measured, rel=0.02, abs=0.006)

@@ -1,0 +1,101 @@
+"""Redemption: who uses an offer, and never less of them at a higher discount."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+from synthetic import AS_OF, FEATURES, redemptions, small_settings
+
+from configs.errors import InputError
+from models.evaluation import auc
+from models.redemption import covered_spend, train_redemption, with_option
+from models.training import Trained
+
+SETTINGS = small_settings()
+
+
+@pytest.fixture(scope="module")
+def frame() -> pd.DataFrame:
+    """Treatments redeemed the more, the higher the discount and the likelier the user."""
+    return redemptions(300, np.random.default_rng(41))
+
+
+@pytest.fixture(scope="module")
+def trained(frame) -> Trained:
+    """Redemption model of that frame."""
+    return train_redemption(frame, FEATURES, SETTINGS, AS_OF)
+
+
+def test_the_model_ranks_nearly_as_well_as_the_truth(frame, trained):
+    test = frame[frame["decided_at"] >= pd.Timestamp(AS_OF, tz="UTC") - pd.Timedelta(days=56)]
+    oracle = auc(test["is_redeemed"].to_numpy(float), test["p_true"].to_numpy(), np.ones(len(test)))
+    assert trained.metrics["redemption.auc"].n == len(test)
+    assert trained.metrics["redemption.auc"].value > oracle - 0.03
+    assert trained.metrics["redemption.ece"].value < 0.08
+    assert trained.metrics["redemption.rate"].value == pytest.approx(test["is_redeemed"].mean())
+
+
+@pytest.mark.parametrize("slope", [8.0, -8.0], ids=["the data agree", "the data say the opposite"])
+def test_p_redeem_never_falls_as_the_discount_rises(slope):
+    frame = redemptions(200, np.random.default_rng(42), slope=slope)
+    found = train_redemption(frame, FEATURES, SETTINGS, AS_OF)
+    for name, candidate in found.candidates.items():
+        steps = [
+            candidate.estimator.predict(with_option(frame, "bundle", share)) for share in (0.05, 0.1, 0.15, 0.2, 0.3)
+        ]
+        assert (np.diff(steps, axis=0) >= 0).all(), name
+        if slope > 0:
+            assert (steps[-1] > steps[0]).mean() > 0.9, name
+    assert ("discount" in found.candidates["logistic"].estimator.columns) == (slope > 0)
+
+
+def test_a_treatment_that_straddles_the_cut_is_used_by_neither_side(frame):
+    cut = pd.Timestamp(AS_OF, tz="UTC") - pd.Timedelta(days=56)
+    straddling = (frame["decided_at"] < cut) & (frame["closed_at"] > cut)
+    late = frame.assign(closed_at=frame["closed_at"].where(~straddling, cut + pd.Timedelta(days=1)))
+    open_longer = late.assign(closed_at=late["decided_at"] + pd.Timedelta(days=40))
+    used = train_redemption(open_longer, FEATURES, SETTINGS, AS_OF)
+    assert used.metrics["redemption.auc"].n == (frame["decided_at"] >= cut).sum()
+
+
+def test_an_offer_that_is_the_only_one_is_no_column(frame):
+    alone = frame.assign(offer_id=pd.Categorical(["bundle"] * len(frame)), discount=0.1)
+    found = train_redemption(alone, FEATURES, SETTINGS, AS_OF)
+    for candidate in found.candidates.values():
+        assert not {"offer_id", "discount"} & set(candidate.estimator.columns)
+
+
+def test_an_option_is_set_on_every_row_and_the_frame_stays(frame):
+    before = frame["discount"].tolist()
+    asked = with_option(frame, "come_back", 0.25)
+    assert set(asked["offer_id"]) == {"come_back"}
+    assert set(asked["discount"]) == {0.25}
+    assert frame["discount"].tolist() == before
+
+
+def test_an_offer_nobody_has_ever_been_given_gets_a_probability(frame, trained):
+    for candidate in trained.candidates.values():
+        predicted = candidate.estimator.predict(with_option(frame, "brand new", 0.1))
+        assert ((predicted >= 0) & (predicted <= 1)).all()
+
+
+def test_covered_spend_by_hand():
+    frame = pd.DataFrame(
+        {
+            "offer_id": pd.Categorical(["a", "a", "a", "a", "b", "c"]),
+            "is_redeemed": [1, 1, 0, 1, 1, 0],
+            "discount": [0.1, 0.2, 0.1, 0.1, 0.25, 0.5],
+            "discount_given": [2.0, 8.0, 9.0, 0.0, 5.0, 0.0],  # the fourth has no receipt, the third did not redeem
+        }
+    )
+    assert covered_spend(frame) == {"a": 30.0, "b": 20.0}
+
+
+def test_what_a_redeemer_spends_travels_with_the_model(trained):
+    assert trained.notes == {"covered_spend": {"bundle": 40.0, "come_back": 40.0}}
+
+
+def test_treatments_that_nobody_redeemed_are_refused(frame):
+    with pytest.raises(InputError, match="the redemption model has one class only: is_redeemed = 0"):
+        train_redemption(frame.assign(is_redeemed=0), FEATURES, SETTINGS, AS_OF)

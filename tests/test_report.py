@@ -1,0 +1,259 @@
+from __future__ import annotations
+
+import json
+import re
+from datetime import date, timedelta
+from html import unescape
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+from test_summary import AS_OF, DAY, MODELS, decision, offer, write_decisions
+
+from configs.errors import InputError
+from configs.settings import Settings, load_settings
+from features.lake import Lake, write_parquet
+from models.pictures import panel, png
+from serving.report import latest_training, write_report
+
+VOID = {"meta", "img", "br", "input", "hr", "link"}
+SHARE_OF_LEAVERS = {"value": 0.14, "low": 0.12, "high": 0.16, "n": 2317}
+
+
+class Page(HTMLParser):
+    """A page as its readers get it: the text, the tags, and whether every tag is closed."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        self.source = path.read_text(encoding="utf-8")
+        self.open: list[str] = []
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.feed(self.source)
+        visible = re.sub(r"<style>.*?</style>|<[^>]+>", " ", self.source, flags=re.DOTALL)
+        self.text = re.sub(r"\s+", " ", unescape(visible))
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+
+def metric(value: float, low: float, high: float, n: int = 2317) -> dict[str, float]:
+    return {"value": value, "low": low, "high": high, "n": n}
+
+
+def effect(evidence: str = "observational", low: float = -2.4, high: float = 6.0) -> dict[str, object]:
+    return {
+        "offer_id": "type_c", "evidence": evidence, "treated": 349, "control": 2689, "overlap": 0.32,
+        "redemption_rate": 0.057, "margin": metric((low + high) / 2, low, high), "margin_shrunk": 0.12,
+        "retention": metric(0.018, -0.011, 0.048), "retention_shrunk": 0.006,
+    }  # fmt: skip
+
+
+def models(*, ece: float = 0.01) -> dict[str, object]:
+    return {
+        "churn": {
+            "champion": "churn-logistic-1",
+            "reason": "logistic stays: the gain does not lie above 0",
+            "metrics": {
+                "churn.auc": metric(0.875, 0.857, 0.891), "churn.ece": metric(ece, 0.009, 0.025),
+                "churn.rate": SHARE_OF_LEAVERS, "churn.auc_recency": metric(0.785, 0.754, 0.816),
+                "churn.auc_logistic": metric(0.875, 0.857, 0.891),
+            },
+        },
+        "value": {
+            "champion": "value-lightgbm-2",
+            "reason": "lightgbm wins",
+            "metrics": {
+                "value.r_squared": metric(0.73, 0.68, 0.77), "value.bias_ratio": metric(0.8, 0.7, 0.9),
+                "value.r_squared_pace": metric(0.7, 0.65, 0.75),
+            },
+        },
+        "redemption": {
+            "champion": "redemption-logistic-3",
+            "reason": "logistic stays",
+            "metrics": {"redemption.auc": metric(0.65, 0.6, 0.7, 2954), "redemption.ece": metric(0.05, 0.04, 0.06)},
+        },
+    }  # fmt: skip
+
+
+def write_training(lake: Lake, day: date, *, effects: list[dict[str, object]] | None = None, **of: object) -> Path:
+    folder = lake.path("training", f"day={day}")
+    folder.mkdir(parents=True)
+    kept = {"as_of": str(day), "models": of.get("models", models()), "effects": effects or []}
+    (folder / "training.json").write_text(json.dumps(kept), encoding="utf-8")
+    with panel(1, 1) as (figure, _):
+        for name in ("churn_shap_bar", "churn_calibration"):
+            (folder / f"{name}.png").write_bytes(png(figure))
+    return folder
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    return load_settings("complete_journey", tmp_path)
+
+
+@pytest.fixture
+def lake(tmp_path: Path) -> Lake:
+    lake = Lake(tmp_path)
+    write_decisions(lake, DAY)
+    return lake
+
+
+def test_page_needs_nothing_from_outside_and_is_whole(settings: Settings, lake: Lake) -> None:
+    write_training(lake, AS_OF, effects=[effect()])
+    page = Page(write_report(settings, lake, AS_OF))
+    assert not page.open
+    for outside in ("http://", "https://", 'src="//', "url(", "@import", "<script", "<link"):
+        assert outside not in page.source
+    pictures = [attributes for tag, attributes in page.tags if tag == "img"]
+    assert len(pictures) == 2
+    assert all((p["src"] or "").startswith("data:image/png;base64,") and p["alt"] for p in pictures)
+    assert all(attributes.get("scope") for tag, attributes in page.tags if tag == "th")
+    assert ("html", {"lang": "en"}) in page.tags
+
+
+def test_text_of_users_is_escaped(settings: Settings, lake: Lake) -> None:
+    bad = "<script>alert(1)</script>"
+    reasons = f"plan: {bad} (raises the risk)"
+    write_decisions(lake, [decision(bad, 0.6, 10.0, reasons=reasons, **offer(message=bad, why=bad, channel=bad))])
+    page = Page(write_report(settings, lake, AS_OF))
+    assert "<script" not in page.source
+    assert page.source.count("&lt;script&gt;alert(1)&lt;/script&gt;") >= 5
+
+
+def test_figures_equal_the_sums_of_the_decisions(settings: Settings, lake: Lake) -> None:
+    text = Page(write_report(settings, lake, AS_OF)).text
+    # a: .6 x 100, b: .3 x 1000, d: .2 x 10 are at risk; c: .1 x 2000 is not
+    assert "3 of 5 users are at risk of leaving, with an expected loss of 362 USD" in text
+    assert "of the 1,110 USD that the users at risk would bring in 91 days" in text
+    assert "High risk 1 20% 100 USD 60.00 USD" in text
+    assert "Medium risk 2 40% 1,010 USD 302 USD" in text
+    assert "Low risk 1 20% 2,000 USD 200 USD" in text
+    assert "Lapsed 1 20% not known not known" in text
+    assert "Everybody 5 100% 3,110 USD 562 USD" in text
+    assert "expected to cost 2.25 USD and to bring 5.00 USD more than it costs" in text
+    assert "Category coupons 40% mail 2 1 20% 2.25 USD 5.00 USD observational" in text
+    assert "2 users get an offer, 1 of them at risk" in text
+    assert "2.25 USD of at most 500 USD (0.4%)" in text
+    assert "Why 3 users get no offer" in text
+    assert "1 user is in the control group" in text
+    assert "Days with activity in 90 days raises the risk 2 (67%) 2 3" in text
+
+
+def test_examples_show_risk_worth_reasons_and_decision(settings: Settings, lake: Lake) -> None:
+    text = Page(write_report(settings, lake, AS_OF)).text
+    assert "User a 60% · high risk Active · worth 100 USD · value at risk 60.00 USD" in text
+    assert "plan: a; b lowers the risk" in text
+    assert "40% off : Category coupons, by mail, 1 July 2024, 00:00 40% off BREAD" in text
+    assert "Why: worth +2.50 USD" in text
+    assert "User e" not in text
+
+
+def test_same_inputs_give_the_same_bytes(settings: Settings, lake: Lake) -> None:
+    write_training(lake, AS_OF, effects=[effect()])
+    first = write_report(settings, lake, AS_OF).read_bytes()
+    assert write_report(settings, lake, AS_OF).read_bytes() == first
+
+
+def test_models_are_judged_in_words_beside_plainer_rules(settings: Settings, lake: Lake) -> None:
+    write_training(lake, AS_OF)
+    text = Page(write_report(settings, lake, AS_OF)).text
+    assert "Who will leave? good" in text
+    assert "(AUC 0.875 [0.857, 0.891] ; a coin gets 50), tested on 2,317 users" in text
+    assert "Plainer rule, days since last active, nothing else: 0.785 [0.754, 0.816]" in text
+    assert "a logistic regression: 0.875" not in text  # the champion itself
+    assert "can be taken at their word: when it says 20%, typically 19 to 21 in 100 leave" in text
+    assert "logistic stays: the gain does not lie above 0." in text
+    assert "What is staying worth? good" in text
+    assert "when it says 100 USD, users bring about 125 USD" in text
+    assert "Who will use an offer? poor" in text
+    assert "with some care: when it says 20%, typically 15 to 25 in 100 use it" in text
+
+
+def test_without_a_training_the_page_says_so(settings: Settings, lake: Lake) -> None:
+    write_training(lake, AS_OF + timedelta(days=1))
+    text = Page(write_report(settings, lake, AS_OF)).text
+    assert latest_training(lake, AS_OF) is None
+    assert "No training is on record on or before 1 July 2024" in text
+    assert "Training None on record" in text
+
+
+def test_newest_training_on_or_before_the_day_is_shown(settings: Settings, lake: Lake) -> None:
+    for days in (30, 7, -1):
+        write_training(lake, AS_OF - timedelta(days=days))
+    text = Page(write_report(settings, lake, AS_OF)).text
+    assert "As of 24 June 2024, the newest one on record" in text
+    assert f"{MODELS} The section above" in text  # value-lightgbm-2 is judged, value-pace-2 decided
+    assert "judges value-lightgbm-2, which did not take part" in text
+
+
+@pytest.mark.parametrize(
+    ("given", "words", "is_bet"),
+    [
+        (effect(), "anything between −2.40 and +6.00 USD a head: treat it as a bet, not as a fact.", True),
+        (effect(low=0.5, high=1.0), "It brings money in, between +0.50 and +1.00 USD a head, as far as", True),
+        (effect("randomised", 0.5, 1.0), "It brings money in, between +0.50 and +1.00 USD a head.", False),
+        (effect("randomised", -3, -1), "It loses money, between −3.00 and −1.00 USD a head.", True),
+    ],
+)
+def test_evidence_of_an_offer_is_put_in_words(
+    settings: Settings, lake: Lake, given: dict[str, object], words: str, is_bet: bool
+) -> None:
+    write_training(lake, AS_OF, effects=[given])
+    text = Page(write_report(settings, lake, AS_OF)).text
+    assert words in text
+    assert ("That gain is a bet" in text) is is_bet
+    assert "349 cases with the offer and 2,689 without it could be compared, 32% of all" in text
+    assert "Coupon book none Not enough data: an effect needs 50 comparable users" in text
+
+
+def test_a_day_without_offers_says_why(settings: Settings, lake: Lake) -> None:
+    write_decisions(lake, [decision("a", 0.6, 100.0)])
+    text = Page(write_report(settings, lake, AS_OF)).text
+    assert "Nobody gets an offer today. There are not enough past offers to learn from" in text
+    assert "the models ask for 500 offers whose time is up" in text
+    write_training(lake, AS_OF)
+    text = Page(write_report(settings, lake, AS_OF)).text
+    assert "No offer is expected to bring more than it costs for anyone" in text
+
+
+def test_an_app_without_a_catalogue_reports_risk_alone(lake: Lake) -> None:
+    settings = load_settings("online_retail", lake.root)
+    write_decisions(lake, [decision("a", 0.6, 100.0), decision("b", None, None)])
+    text = Page(write_report(settings, lake, AS_OF)).text
+    assert "1 of 2 users is at risk of leaving, with an expected loss of 60.00 GBP" in text
+    assert "Nobody gets an offer today. This app has no offers in its catalogue" in text
+    assert "nothing on this page rests on the effect of an offer" in text
+    assert "USD" not in text
+
+
+def test_a_day_of_lapsed_users_only_still_makes_a_page(settings: Settings, lake: Lake) -> None:
+    write_decisions(lake, [decision(name, None, None, why="not active") for name in "abc"])
+    page = Page(write_report(settings, lake, AS_OF))
+    assert "None of 3 users was active lately" in page.text
+    assert "Nobody is at risk today" in page.text
+    assert "there is no user to show" in page.text
+    assert "nan" not in page.text.lower()
+
+
+def test_refused_rows_and_the_interval_of_the_events_are_told(settings: Settings, lake: Lake) -> None:
+    write_parquet(
+        pa.table({"reason": ["no user", "no user", "in the future"]}), lake.path("quarantine/src/events.parquet")
+    )
+    for days in (1, 3, -2):
+        write_parquet(pa.table({"n": [1]}), lake.partition("events", AS_OF - timedelta(days=days)))
+    text = Page(write_report(settings, lake, AS_OF)).text
+    assert "3 rows broke the data contract and were set aside" in text
+    assert "src events no user 2 src events in the future 1" in text
+    assert "28 June 2024 to 30 June 2024, 2 days with events" in text
+
+
+def test_a_damaged_training_names_the_command(settings: Settings, lake: Lake) -> None:
+    (write_training(lake, AS_OF) / "training.json").write_text("{}", encoding="utf-8")
+    with pytest.raises(InputError, match=r"training\.json is damaged; run winback train-models --as-of 2024-07-01"):
+        write_report(settings, lake, AS_OF)

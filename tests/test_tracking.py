@@ -1,0 +1,211 @@
+"""Tracking: every training is a run, every model has one version per data, and the log says who was champion."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import asdict
+from datetime import UTC, datetime
+
+import mlflow
+import numpy as np
+import pandas as pd
+import pytest
+from synthetic import AS_OF, MIXED, outcomes
+
+from configs.errors import InputError
+from features.lake import Lake
+from models.estimators import Estimator, fit_linear, fit_proportional
+from models.evaluation import Metric
+from models.tracking import (
+    CHALLENGER,
+    Promotion,
+    Training,
+    challenge,
+    connect,
+    fingerprint,
+    load,
+    promote,
+    promotion_log,
+    register,
+    registered_name,
+    rollback,
+    tracking_uri,
+)
+
+NOW = datetime(2024, 7, 1, 12, 30, tzinfo=UTC)
+
+
+@pytest.fixture(scope="module")
+def frame() -> pd.DataFrame:
+    return outcomes(60, np.random.default_rng(1), snapshots=2)
+
+
+@pytest.fixture(scope="module")
+def pace(frame) -> Estimator:
+    return fit_proportional(frame, "margin", "spend_sum_90d")
+
+
+def training(subject: str, mark: str, candidate: str = "pace") -> Training:
+    return Training(subject, candidate, AS_OF, AS_OF, AS_OF, mark * 16)
+
+
+def registered(lake: Lake, pace: Estimator, frame: pd.DataFrame, subject: str, *marks: str) -> list[int]:
+    """Register one version per mark."""
+    return [
+        register(
+            lake, training(subject, mark), pace, frame.head(9), parameters={"rows": 120, "seed": 1},
+            metrics={"value.mean": Metric(2.0, 1.0, 3.0, 9)}, pictures={"calibration": b"PNG"},
+            notes={"covered_spend": {"a": 1.5}}, verdict="pace stays",
+        )
+        for mark in marks
+    ]  # fmt: skip
+
+
+def log_of(lake: Lake, subject: str) -> list[tuple[int, str]]:
+    return [(entry.version, entry.reason) for entry in promotion_log(lake) if entry.subject == subject]
+
+
+def test_equal_rows_and_settings_have_equal_fingerprints(frame):
+    assert fingerprint(frame, "s") == fingerprint(frame.copy(deep=True), "s")
+    assert re.fullmatch("[0-9a-f]{16}", fingerprint(frame, "s"))
+
+
+@pytest.mark.parametrize("column", ["margin", "is_churned", "user_id", "trait_plan", "day", "trait_plan_plus"])
+def test_a_changed_value_changes_the_fingerprint(frame, column):
+    changed = frame.copy(deep=True)
+    other = frame.index[frame[column].notna() & (frame[column] != frame[column].iloc[3])][0]
+    changed.loc[3, column] = frame.loc[other, column]
+    assert fingerprint(changed, "s") != fingerprint(frame, "s")
+
+
+def test_settings_rows_and_column_names_are_part_of_the_fingerprint(frame):
+    marks = [
+        fingerprint(frame, "s"),
+        fingerprint(frame, "t"),
+        fingerprint(frame.head(119), "s"),
+        fingerprint(frame.rename(columns={"margin": "margins"}), "s"),
+        fingerprint(pd.concat([frame, frame.tail(1)]), "s"),
+        fingerprint(frame.assign(margin=frame["margin"].where(frame.index > 0)), "s"),
+    ]
+    assert len(set(marks)) == len(marks)
+
+
+def test_the_fingerprint_leaves_the_frame_unchanged(frame):
+    before = frame.copy(deep=True)
+    fingerprint(frame, "s")
+    pd.testing.assert_frame_equal(frame, before)
+
+
+def test_the_same_training_is_registered_once(registry, pace, frame):
+    first, again, other = registered(registry, pace, frame, "once", "a", "a", "b")
+    assert first == again
+    assert other == first + 1
+    found = connect(registry).search_model_versions(f"name = '{registered_name('once')}'")
+    assert len(found) == 2
+
+
+def test_a_run_holds_parameters_metrics_pictures_signature_and_verdict(registry, frame):
+    model = fit_linear(frame, "is_churned", MIXED)
+    version = register(
+        registry, training("run", "c", "logistic"), model, frame.head(9), parameters={"rows": 120, "seed": 1},
+        metrics={"churn.auc": Metric(0.8, 0.7, 0.9, 9)}, pictures={"calibration": b"PNG"}, notes={},
+        verdict="logistic stays",
+    )  # fmt: skip
+    client = connect(registry)
+    found = client.get_model_version(registered_name("run"), str(version))
+    run = client.get_run(found.run_id)
+    assert run.data.params["rows"] == "120"
+    assert run.data.params["data_fingerprint"] == "c" * 16
+    assert (run.data.params["data_from"], run.data.params["data_to"]) == (str(AS_OF), str(AS_OF))
+    assert run.data.metrics == {"churn.auc": 0.8, "churn.auc.low": 0.7, "churn.auc.high": 0.9}
+    assert run.data.tags["verdict"] == "logistic stays"
+    assert {file.path for file in client.list_artifacts(found.run_id)} >= {"calibration.png", "estimator.json"}
+    signature = mlflow.models.get_model_info(found.source).signature
+    assert signature.inputs.input_names() == MIXED
+    assert not list(registry.path("tmp").iterdir())
+
+
+def test_a_store_of_no_class_of_ours_can_be_read_without_our_code(registry, pace, frame):
+    (version,) = registered(registry, pace, frame, "foreign", "a")
+    found = connect(registry).get_model_version(registered_name("foreign"), str(version))
+    core = mlflow.sklearn.load_model(found.source)
+    assert type(core).__module__.startswith("sklearn")
+
+
+def test_promotion_writes_since_when_and_why(registry, pace, frame):
+    first, second = registered(registry, pace, frame, "log", "a", "b")
+    assert promote(registry, "log", first, "the only candidate", at=NOW)
+    assert promote(registry, "log", second, "lightgbm beats pace")
+    entry, latest = (entry for entry in promotion_log(registry) if entry.subject == "log")
+    assert entry == Promotion("log", first, "log-pace-aaaaaaaa", "2024-07-01T12:30:00+00:00", "the only candidate")
+    assert (latest.version, latest.reason) == (second, "lightgbm beats pace")
+    assert datetime.fromisoformat(latest.since).tzinfo is not None
+    lines = registry.path("mlflow", "promotions.jsonl").read_text(encoding="utf-8").splitlines()
+    assert asdict(entry) in [json.loads(line) for line in lines]
+
+
+def test_promoting_the_champion_again_changes_nothing(registry, pace, frame):
+    (version,) = registered(registry, pace, frame, "again", "a")
+    assert promote(registry, "again", version, "the only candidate")
+    assert not promote(registry, "again", version, "the only candidate")
+    assert log_of(registry, "again") == [(version, "the only candidate")]
+
+
+def test_the_former_champion_becomes_the_challenger(registry, pace, frame):
+    first, second, third = registered(registry, pace, frame, "alias", "a", "b", "c")
+    promote(registry, "alias", first, "first")
+    with pytest.raises(InputError, match="there is no challenger of the alias model"):
+        load(registry, "alias", CHALLENGER)
+    promote(registry, "alias", second, "second")
+    assert (load(registry, "alias").version, load(registry, "alias", CHALLENGER).version) == (second, first)
+    challenge(registry, "alias", third)
+    assert (load(registry, "alias").version, load(registry, "alias", CHALLENGER).version) == (second, third)
+
+
+def test_a_rollback_returns_to_the_champion_before_and_says_so(registry, pace, frame):
+    first, second = registered(registry, pace, frame, "back", "a", "b")
+    promote(registry, "back", first, "first")
+    promote(registry, "back", second, "second")
+    entry = rollback(registry, "back", "complaints")
+    assert (entry.version, entry.reason) == (first, "complaints")
+    assert (load(registry, "back").version, load(registry, "back", CHALLENGER).version) == (first, second)
+    assert log_of(registry, "back") == [(first, "first"), (second, "second"), (first, "complaints")]
+
+
+def test_there_is_no_rollback_before_the_second_champion(registry, pace, frame):
+    (version,) = registered(registry, pace, frame, "new", "a")
+    for _ in range(2):
+        with pytest.raises(InputError, match="the new model has no earlier champion to return to; train and promote"):
+            rollback(registry, "new", "complaints")
+        promote(registry, "new", version, "first")
+
+
+def test_what_was_registered_is_loaded(registry, pace, frame):
+    (version,) = registered(registry, pace, frame, "load", "a")
+    promote(registry, "load", version, "first")
+    found = load(registry, "load")
+    assert found.training == training("load", "a")
+    assert found.training.name == "load-pace-aaaaaaaa"
+    assert found.notes == {"covered_spend": {"a": 1.5}}
+    assert (found.estimator.predict(frame) == pace.predict(frame)).all()
+
+
+def test_a_lake_without_models_says_what_to_run(tmp_path):
+    with pytest.raises(InputError, match=r"holds no models; run winback train-models first"):
+        load(Lake(tmp_path), "churn")
+    assert promotion_log(Lake(tmp_path)) == []
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_subject_without_a_champion_says_what_to_run(registry):
+    with pytest.raises(
+        InputError, match=r"there is no champion of the unheard model .*; run winback train-models first"
+    ):
+        load(registry, "unheard")
+
+
+def test_the_store_is_a_sqlite_file_of_the_lake(registry):
+    assert tracking_uri(registry) == f"sqlite:///{registry.root}/mlflow/mlflow.db"
+    assert registry.path("mlflow", "mlflow.db").exists()
+    assert connect(registry).get_experiment_by_name("winback").artifact_location.startswith("file:")

@@ -1,0 +1,274 @@
+"""Training: cross-fitting that cannot cheat, refusals in one sentence, and the gate."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+from synthetic import FEATURES, outcomes, small_settings
+
+from configs.errors import InputError
+from models.estimators import fit_lightgbm, fit_linear
+from models.evaluation import auc, expected_calibration_error, log_loss, r_squared
+from models.splits import Split
+from models.training import (
+    Candidate,
+    check_enough,
+    cross_fit,
+    generator,
+    judge,
+    newest,
+    rows_of,
+    score_all,
+    train_candidates,
+    usable_columns,
+    varied,
+)
+
+SETTINGS = small_settings()
+
+
+def rng() -> np.random.Generator:
+    return np.random.default_rng(0)
+
+
+def halves(rows: int) -> Split:
+    """First half trains, second tests; two folds, taken in turns."""
+    first = np.arange(rows) < rows // 2
+    return Split(first, ~first, np.arange(rows) % 2)
+
+
+def candidates(**scores: np.ndarray) -> dict[str, Candidate]:
+    return {name: Candidate(name, None, score) for name, score in scores.items()}
+
+
+@pytest.fixture(scope="module")
+def test_rows() -> pd.DataFrame:
+    """300 users with a label that follows a known probability."""
+    draws = np.random.default_rng(1)
+    truth = draws.random(300)
+    label = (draws.random(300) < truth).astype(int)
+    return pd.DataFrame({"user_id": [f"u{n}" for n in range(300)], "label": label, "truth": truth})
+
+
+def test_the_gate_promotes_what_beats_the_simplest_with_its_whole_interval(test_rows):
+    found = judge(
+        candidates(simple=np.full(300, 0.5), clever=test_rows["truth"].to_numpy()),
+        test_rows, "label", log_loss, "log loss", SETTINGS, rng(), lower_is_better=True,
+    )  # fmt: skip
+    label = test_rows["label"].to_numpy(float)
+    arithmetic = log_loss(label, np.full(300, 0.5), np.ones(300)) - log_loss(
+        label, test_rows["truth"].to_numpy(), np.ones(300)
+    )
+    assert found.winner == "clever"
+    assert found.gain.value == pytest.approx(arithmetic)
+    assert 0 < found.gain.low < found.gain.value < found.gain.high
+    assert found.reason == (
+        f"clever beats simple: log loss gain {found.gain.value:+.4f} [{found.gain.low:+.4f}, {found.gain.high:+.4f}] "
+        "over 300 test rows lies above 0"
+    )
+
+
+def test_the_gate_keeps_the_simplest_when_the_gain_may_be_chance(test_rows):
+    truth = test_rows["truth"].to_numpy()
+    nearly = np.clip(truth + np.random.default_rng(2).normal(0, 0.02, 300), 0.01, 0.99)
+    better, worse = sorted(
+        (truth, nearly), key=lambda score: -auc(test_rows["label"].to_numpy(float), score, np.ones(300))
+    )
+    found = judge(candidates(simple=worse, clever=better), test_rows, "label", auc, "AUC", SETTINGS, rng())
+    assert found.gain.value >= 0
+    assert found.gain.low <= 0
+    assert found.winner == "simple"
+    assert found.reason.startswith("simple stays: AUC gain +")
+    assert found.reason.endswith("of clever does not lie above 0")
+
+
+def test_the_gate_keeps_the_simplest_when_the_other_is_worse(test_rows):
+    truth = test_rows["truth"].to_numpy()
+    found = judge(candidates(simple=truth, clever=1 - truth), test_rows, "label", auc, "AUC", SETTINGS, rng())
+    assert found.winner == "simple"
+    assert found.gain.high < 0
+
+
+def test_the_gate_knows_which_way_a_measure_is_better(test_rows):
+    both = candidates(simple=test_rows["truth"].to_numpy(), clever=np.full(300, 0.5))
+    loss = judge(both, test_rows, "label", log_loss, "log loss", SETTINGS, rng(), lower_is_better=True)
+    explained = judge(both, test_rows, "label", r_squared, "R²", SETTINGS, rng())
+    assert (loss.winner, explained.winner) == ("simple", "simple")
+
+
+def test_the_gate_compares_on_the_same_users(test_rows):
+    label = test_rows["label"].to_numpy(float)
+    simple = np.clip(test_rows["truth"].to_numpy(), 0.02, 0.98)
+    clever = np.clip(simple + 0.002 * (2 * label - 1), 0.02, 0.98)  # a little better for each user
+    found = judge(
+        candidates(simple=simple, clever=clever), test_rows, "label", log_loss, "log loss", SETTINGS, rng(),
+        lower_is_better=True,
+    )  # fmt: skip
+    assert found.winner == "clever"  # unpaired, so small a gain would drown
+
+
+def test_rows_of_one_user_are_one_piece_of_evidence(test_rows):
+    # one user in ten is right, 30 rows each; counted by rows the gain would look certain
+    one = pd.DataFrame({"user_id": np.repeat(["a", "b", "c", "d", "e", "f"], 30), "label": np.tile([0, 1], 90)})
+    label = one["label"].to_numpy(float)
+    better = np.isin(one["user_id"], ["a", "b", "c", "d"])
+    clever = np.where(better, 0.5 + 0.1 * (2 * label - 1), 0.5 - 0.1 * (2 * label - 1))
+    both = candidates(simple=np.full(180, 0.5), clever=clever)
+    by_user = judge(both, one, "label", log_loss, "log loss", SETTINGS, rng(), lower_is_better=True)
+    by_row = judge(
+        both, one.assign(user_id=np.arange(180)), "label", log_loss, "log loss", SETTINGS, rng(), lower_is_better=True
+    )
+    assert by_user.gain.value == by_row.gain.value > 0
+    assert (by_user.winner, by_row.winner) == ("simple", "clever")
+
+
+def test_the_only_candidate_wins_without_a_comparison(test_rows):
+    found = judge(candidates(simple=np.full(300, 0.5)), test_rows, "label", auc, "AUC", SETTINGS, rng())
+    assert (found.winner, found.reason, found.gain) == ("simple", "simple is the only candidate", None)
+
+
+def test_of_three_candidates_each_must_beat_the_best_so_far(test_rows):
+    truth, coin = test_rows["truth"].to_numpy(), np.full(300, 0.5)
+    found = judge(
+        candidates(simple=coin, clever=truth, copy=truth), test_rows, "label", log_loss, "log loss", SETTINGS, rng(),
+        lower_is_better=True,
+    )  # fmt: skip
+    assert found.winner == "clever"
+    assert found.reason.startswith("clever stays")
+
+
+def training_frame(users: int, label: list[int] | None = None) -> pd.DataFrame:
+    rows = 2 * users
+    names = [f"u{number % users}" for number in range(rows)]
+    return pd.DataFrame({"user_id": names, "label": label or [number % 3 % 2 for number in range(rows)]})
+
+
+def test_enough_data_is_accepted():
+    check_enough("churn", training_frame(60), halves(120), "label", SETTINGS)
+
+
+def test_too_few_users_are_refused_with_both_numbers():
+    with pytest.raises(InputError, match=r"not enough data for the churn model: 49 users .* training.min_users = 50; "):
+        check_enough("churn", training_frame(49), halves(98), "label", SETTINGS)
+
+
+def test_users_are_counted_not_rows():
+    frame = training_frame(100).assign(user_id=[f"u{number % 10}" for number in range(200)])
+    with pytest.raises(InputError, match="10 users have a closed label"):
+        check_enough("churn", frame, halves(200), "label", SETTINGS)
+
+
+def test_a_test_without_rows_is_refused():
+    split = Split(np.ones(120, bool), np.zeros(120, bool), np.zeros(120, int))
+    with pytest.raises(InputError, match="no label is closed between the test cut and as_of; choose a later as_of"):
+        check_enough("value", training_frame(60), split, "label", SETTINGS)
+
+
+@pytest.mark.parametrize(("part", "label"), [("training", [0] * 60 + [0, 1] * 30), ("test", [0, 1] * 30 + [1] * 60)])
+def test_one_class_only_is_refused_and_the_part_is_named(part, label):
+    sentence = (
+        rf"the churn model has one class only: label = {label[-1] if part == 'test' else 0} for all 60 {part} rows; "
+    )
+    with pytest.raises(InputError, match=sentence):
+        check_enough("churn", training_frame(60, label), halves(120), "label", SETTINGS)
+
+
+def test_a_class_that_lives_in_one_fold_of_users_is_refused():
+    label = [int(number == 2) for number in range(60)] + [0, 1] * 30  # the only leaver is in fold 0
+    with pytest.raises(InputError, match=r"label = 0 for all 30 training \(fold 0 left out\) rows"):
+        check_enough("churn", training_frame(60, label), halves(120), "label", SETTINGS)
+
+
+def test_columns_of_the_asked_views_that_vary_are_used_in_catalogue_order():
+    frame = outcomes(60, np.random.default_rng(0), snapshots=1).assign(tenure_days=3.0)
+    train = np.arange(len(frame)) < 30
+    used = usable_columns(frame, FEATURES, ("behaviour", "traits"), train)
+    assert used == [feature.name for feature in FEATURES if feature.name in used]
+    assert {"days_since_last_activity", "trait_plan"} <= set(used)
+    assert not {"tenure_days", "favourite_hour_90d", "treatments_count_90d", "user_id", "p_true"} & set(used)
+
+
+def test_a_column_that_varies_after_the_cut_only_is_not_used():
+    frame = pd.DataFrame({"tenure_days": [1.0, 1.0, 2.0], "spend_sum_28d": [1.0, 2.0, 2.0]})
+    used = usable_columns(frame, FEATURES, ("behaviour",), np.array([True, True, False]))
+    assert used == ["spend_sum_28d"]
+    assert varied(frame, ("tenure_days", "spend_sum_28d")) == ["tenure_days", "spend_sum_28d"]
+
+
+def test_a_model_that_memorises_users_gains_nothing_in_the_test():
+    draws = np.random.default_rng(5)
+    users = np.repeat(np.arange(80.0), 6)
+    habit = draws.integers(0, 2, 80)[users.astype(int)]  # each user always does the same; nothing else tells
+    frame = pd.DataFrame({"user_id": users.astype(int).astype(str), "number": users, "label": habit})
+    late = np.tile(np.arange(6) >= 4, 80)
+    split = Split(~late, late, users.astype(int) % 4)
+
+    def by_number(rows: pd.DataFrame):
+        settings = small_settings(training={"min_leaf_rows": 2, "leaves": 60})
+        return fit_lightgbm(rows, "label", ["number"], settings)
+
+    known = by_number(frame[~late]).raw_score(frame[late])
+    honest, _ = cross_fit(frame, split, "label", by_number)
+    label = frame.loc[late, "label"].to_numpy(float)
+    assert auc(label, known, np.ones(len(label))) > 0.9  # out of time alone is fooled
+    assert auc(label, honest, np.ones(len(label))) < 0.7
+
+
+def test_cross_fitted_scores_are_calibrated_on_rows_the_model_did_not_see():
+    frame = outcomes(500, np.random.default_rng(6), snapshots=4)
+    days = sorted(frame["day"].unique())
+    early = frame["day"].isin(days[:2]).to_numpy()
+    fold = frame["user_id"].str[1:].astype(int).to_numpy() % 3
+
+    def overfitted(rows: pd.DataFrame):
+        return fit_lightgbm(
+            rows,
+            "is_churned",
+            ["spend_sum_28d", "days_since_last_activity"],
+            small_settings(training={"trees": 120, "min_leaf_rows": 2, "leaves": 31}),
+        )
+
+    scores, calibrate = cross_fit(frame, Split(early, ~early, fold), "is_churned", overfitted)
+    label = frame.loc[~early, "is_churned"].to_numpy(float)
+    model = overfitted(frame[early])
+    assert calibrate(model).slope < 0.5  # too sure of itself by far
+    raw, calm = (
+        expected_calibration_error(label, p, np.ones(len(label))) for p in (model.predict(frame[~early]), scores)
+    )
+    assert calm < raw / 2
+    assert calm < 0.06
+
+
+def test_a_candidate_is_fitted_on_everything_and_tested_as_if_it_were_not():
+    frame = outcomes(120, np.random.default_rng(7), snapshots=2)
+    split = Split(np.arange(240) < 120, np.arange(240) >= 120, np.tile(np.arange(120) % 3, 2))
+    fitted: list[int] = []
+
+    def simple(rows: pd.DataFrame):
+        fitted.append(len(rows))
+        return fit_linear(rows, "is_churned", ["spend_sum_28d"])
+
+    found = train_candidates(frame, split, "is_churned", {"simple": simple}, np.ones(240, bool))
+    assert fitted == [80, 80, 80, 240]
+    assert found["simple"].test_score.shape == (120,)
+
+
+def test_draws_depend_on_the_seed_and_the_subject_alone():
+    def draw(subject: str, seed: int = 1) -> float:
+        return float(generator(small_settings(seed=seed), subject).random())
+
+    assert draw("churn") == draw("churn")
+    assert len({draw("churn"), draw("value"), draw("churn", 2)}) == 3
+
+
+def test_several_measures_are_named_after_their_keys():
+    label, users = np.array([0.0, 1.0] * 20), pd.Series(np.arange(40))
+    found = score_all({"churn.auc": (auc, label), "churn.auc_other": (auc, 1 - label)}, label, users, SETTINGS, rng())
+    assert {name: metric.value for name, metric in found.items()} == {"churn.auc": 1.0, "churn.auc_other": 0.0}
+
+
+def test_rows_under_a_mask_are_renumbered_and_the_newest_snapshot_is_the_last():
+    frame = outcomes(10, np.random.default_rng(0), snapshots=3)
+    assert rows_of(frame, np.arange(30) >= 28).index.tolist() == [0, 1]
+    assert set(newest(frame)["day"]) == {frame["day"].max()}

@@ -1,0 +1,75 @@
+"""Value: what a user is worth who stays, learnt from those who stayed."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+from synthetic import AS_OF, FEATURES, outcomes, small_settings
+
+from configs.errors import InputError
+from models.training import Trained
+from models.value import train_value
+
+SETTINGS = small_settings()
+
+
+@pytest.fixture(scope="module")
+def frame() -> pd.DataFrame:
+    """The margin of those who stay is a tenth of their pace, give or take."""
+    return outcomes(400, np.random.default_rng(31))
+
+
+@pytest.fixture(scope="module")
+def trained(frame) -> Trained:
+    """Value model of that frame."""
+    return train_value(frame, FEATURES, SETTINGS, AS_OF)
+
+
+def test_the_pace_goes_on_where_it_truly_does(frame, trained):
+    assert trained.verdict.winner == "pace"
+    predicted = trained.winner.estimator.predict(frame)
+    assert predicted == pytest.approx(0.1 * frame["spend_sum_90d"], rel=0.08)
+    assert trained.metrics["value.r_squared"].value == trained.metrics["value.r_squared_pace"].value
+
+
+def test_predictions_sum_to_the_truth(trained):
+    assert 0.9 < trained.metrics["value.bias_ratio"].value < 1.1
+
+
+def test_those_who_left_teach_nothing(frame, trained):
+    assert (
+        trained.metrics["value.mean"].n
+        == ((frame["is_churned"] == 0) & (frame["day"] >= sorted(frame["day"].unique())[-2])).sum()
+    )
+    absurd = frame.assign(margin=frame["margin"].where(frame["is_churned"] == 0, 1e6))
+    again = train_value(absurd, FEATURES, SETTINGS, AS_OF)
+    assert again.metrics == trained.metrics
+
+
+def test_a_negative_margin_counts_as_nothing(frame, trained):
+    refunded = frame.assign(margin=frame["margin"].where(frame.index % 10 > 0, -50.0))
+    found = train_value(refunded, FEATURES, SETTINGS, AS_OF)
+    assert found.label.min() == 0
+    assert found.winner.estimator.predict(frame).min() >= 0
+
+
+def test_trees_are_promoted_where_the_pace_does_not_tell(frame):
+    rng = np.random.default_rng(32)
+    worth = np.where(frame["trait_plan"] == "pro", 30.0, 3.0) * rng.gamma(20, 0.05, len(frame))
+    settings = small_settings(training={"trees": 60})
+    found = train_value(frame.assign(margin=worth), FEATURES, settings, AS_OF)
+    assert found.verdict.winner == "lightgbm"
+    assert found.verdict.gain.low > 0
+    assert found.metrics["value.r_squared"].value > 0.7
+    assert "R² gain" in found.verdict.reason
+
+
+def test_the_same_amount_for_everybody_is_refused(frame):
+    with pytest.raises(InputError, match="the value model has one class only: margin = 5 for all"):
+        train_value(frame.assign(margin=5.0), FEATURES, SETTINGS, AS_OF)
+
+
+def test_an_app_that_everybody_left_is_refused(frame):
+    with pytest.raises(InputError, match="not enough data for the value model: 0 users"):
+        train_value(frame.assign(is_churned=1), FEATURES, SETTINGS, AS_OF)
