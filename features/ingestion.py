@@ -13,7 +13,7 @@ from configs.errors import InputError
 from configs.progress import track
 from configs.settings import FOLDER, Settings, named_file
 from features.contract import CONTRACT, EVENTS, Table
-from features.lake import Lake, duckdb_session, first_line, split_by_day, sql_text, write_parquet
+from features.lake import Lake, duckdb_session, first_line, read_parquet, split_by_day, sql_text, write_parquet
 from features.validation import check_columns, fault_of_row, text_instants, typed_columns
 
 
@@ -131,7 +131,7 @@ def _settle(
     """Drop repeats, find what the lake already holds, and stop when too much is bad."""
     _check_rows(connection, lake, table)
     read = _count(connection, f"staged_{table.name}")
-    if read == 0:
+    if read == 0 and table is EVENTS:
         raise InputError(f"{table.name} of source {script} has no rows; check that the raw file is not empty")
     reasons: list[tuple[str, int]] = connection.execute(f"""
         SELECT reason, count(*) FROM ({_refused(table)}) GROUP BY reason ORDER BY count(*) DESC, reason
@@ -217,7 +217,10 @@ def _write_new(connection: duckdb.DuckDBPyConnection, settings: Settings, lake: 
 
 
 def _write_quarantine(connection: duckdb.DuckDBPyConnection, lake: Lake, table: Table, script: Path) -> None:
-    refused = connection.execute(f"SELECT DISTINCT * EXCLUDE (day) FROM ({_refused(table)}) ORDER BY ALL")
-    rows = refused.to_arrow_table()
-    if len(rows):
-        write_parquet(rows, lake.path("quarantine", script.stem, f"{table.name}.parquet"))
+    """Add the refused rows to those refused before; the same row again is the same row."""
+    path = lake.path("quarantine", script.stem, f"{table.name}.parquet")
+    before = f"UNION ALL BY NAME SELECT * FROM read_parquet({sql_text(path)})" if path.exists() else ""
+    refused = f"SELECT DISTINCT * FROM (SELECT * EXCLUDE (day) FROM ({_refused(table)}) {before}) ORDER BY ALL"
+    rows = connection.execute(refused).to_arrow_table()
+    if len(rows) and (not before or len(rows) > read_parquet(path).num_rows):
+        write_parquet(rows, path)

@@ -7,6 +7,7 @@ so an event at or after `as_of`, or one that became known only then, cannot be s
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import date, datetime
@@ -35,6 +36,21 @@ class Feature:
     role: str
     view: View
     is_text: bool = False
+
+    @property
+    def label(self) -> str:
+        """Name of the column for people: its meaning without what stands in brackets, and the window last.
+
+        Examples
+        --------
+        >>> Feature("spend_sum_28d", "Money spent (account currency).", "28 days", "value", "behaviour").label
+        'money spent, last 28 days'
+        """
+        if self.view == "traits":
+            return self.name.removeprefix("trait_").replace("_", " ")
+        words = self.meaning.split(" (")[0].rstrip(".")
+        window = f", last {self.window}" if re.search(r"_\d+d$", self.name) and self.window[0].isdigit() else ""
+        return words[0].lower() + words[1:] + window
 
 
 _WINDOWED: dict[str, tuple[Windowed, tuple[int, ...]]] = {}
@@ -85,61 +101,61 @@ def _enter(name: str, docstring: str | None, window: str, role: str, view: View,
 
 @windowed(*WINDOWS, role="activity")
 def active_days_count(days: ir.Table, within: ir.BooleanValue) -> ir.Value:
-    """Days with activity."""
+    """Active days."""
     return days.active_days.sum(where=within)
 
 
 @windowed(*WINDOWS, role="activity")
 def sessions_count(days: ir.Table, within: ir.BooleanValue) -> ir.Value:
-    """Sessions or baskets with activity."""
+    """Visits (sessions or baskets with activity)."""
     return days.sessions_count.sum(where=within)
 
 
 @windowed(*WINDOWS, role="value")
 def purchases_count(days: ir.Table, within: ir.BooleanValue) -> ir.Value:
-    """Baskets paid for."""
+    """Purchases (baskets paid for)."""
     return days.purchases_count.sum(where=within)
 
 
 @windowed(*WINDOWS, role="value")
 def items_count(days: ir.Table, within: ir.BooleanValue) -> ir.Value:
-    """Purchase lines."""
+    """Items bought (purchase lines)."""
     return days.items_count.sum(where=within)
 
 
 @windowed(*WINDOWS, role="value")
 def spend_sum(days: ir.Table, within: ir.BooleanValue) -> ir.Value:
-    """Money spent, account currency."""
+    """Money spent (account currency)."""
     return _money(days.spend_cents.sum(where=within))
 
 
 @windowed(28, 365, role="value")
 def spend_max(days: ir.Table, within: ir.BooleanValue) -> ir.Value:
-    """Most money spent on one day, account currency."""
+    """Most money spent on one day (account currency)."""
     return _money(days.spend_of_day_cents.max(where=within))
 
 
 @windowed(90, 365, role="refund")
 def refund_sum(days: ir.Table, within: ir.BooleanValue) -> ir.Value:
-    """Money paid back, account currency."""
+    """Money paid back (account currency)."""
     return _money(days.refund_cents.sum(where=within))
 
 
 @windowed(28, 90, 365, role="value")
 def discount_sum(days: ir.Table, within: ir.BooleanValue) -> ir.Value:
-    """Discounts received inside purchases, account currency."""
+    """Discounts received (inside purchases, account currency)."""
     return _money(days.discount_cents.sum(where=within))
 
 
 @windowed(90, 365, role="value")
 def discounted_items_count(days: ir.Table, within: ir.BooleanValue) -> ir.Value:
-    """Purchase lines bought at a discount."""
+    """Items bought at a discount (purchase lines)."""
     return days.discounted_items_count.sum(where=within)
 
 
 @recency(role="activity")
 def days_since_last_activity(days: ir.Table, within: ir.BooleanValue) -> ir.Value:
-    """Days since the user was last active."""
+    """Days since last active."""
     return days.age_days.min(where=within & (days.active_days > 0))
 
 
@@ -151,7 +167,7 @@ def days_since_last_purchase(days: ir.Table, within: ir.BooleanValue) -> ir.Valu
 
 @recency(role="activity")
 def days_since_first_activity(days: ir.Table, within: ir.BooleanValue) -> ir.Value:
-    """Days since the first activity within the last year."""
+    """Days since first active (within the last year)."""
     return days.age_days.max(where=within & (days.active_days > 0))
 
 
@@ -244,19 +260,19 @@ def days_since_last_redemption(days: ir.Table, within: ir.BooleanValue) -> ir.Va
 
 @derived("28 of 90 days", role="activity")
 def active_days_trend_28d(users: ir.Table) -> ir.Value:
-    """Active days of the last 28 against the pace of the last 90 (1 = as usual)."""
+    """Active days, against the usual pace (the last 28 days over the last 90, 1 = as usual)."""
     return _ratio(users.active_days_count_28d * 90.0, users.active_days_count_90d * 28.0)
 
 
 @derived("28 of 90 days", role="value")
 def spend_trend_28d(users: ir.Table) -> ir.Value:
-    """Spend of the last 28 days against the pace of the last 90 (1 = as usual)."""
+    """Spend, against the usual pace (the last 28 days over the last 90, 1 = as usual)."""
     return _ratio(users.spend_sum_28d * 90.0, users.spend_sum_90d * 28.0)
 
 
 @derived("90 of 365 days", role="value")
 def spend_trend_90d(users: ir.Table) -> ir.Value:
-    """Spend of the last 90 days against the pace since the first activity of the year (1 = as usual)."""
+    """Spend, against the pace of the year (the last 90 days over the time since first active, 1 = as usual)."""
     return _ratio(
         users.spend_sum_90d * ibis.greatest(users.days_since_first_activity, 90.0), users.spend_sum_365d * 90.0
     )
@@ -264,7 +280,7 @@ def spend_trend_90d(users: ir.Table) -> ir.Value:
 
 @derived("365 days", role="value")
 def order_value_mean_365d(users: ir.Table) -> ir.Value:
-    """Money spent per basket, account currency."""
+    """Money spent per purchase (account currency)."""
     return _ratio(users.spend_sum_365d, users.purchases_count_365d)
 
 
@@ -276,19 +292,19 @@ def discount_share_90d(users: ir.Table) -> ir.Value:
 
 @derived("365 days", role="activity")
 def gap_days_mean_365d(users: ir.Table) -> ir.Value:
-    """Mean days between two active days."""
+    """Usual days between visits (mean distance of active days)."""
     return _ratio(users.days_since_first_activity - users.days_since_last_activity, users.active_days_count_365d - 1.0)
 
 
 @derived("365 days", role="activity")
 def overdue_ratio_365d(users: ir.Table) -> ir.Value:
-    """Days since the last activity over the usual gap (above 1 = later than usual)."""
+    """Days since last active, against the usual gap (above 1 = later than usual)."""
     return _ratio(users.days_since_last_activity, users.gap_days_mean_365d)
 
 
 @derived("365 days", role="activity")
 def gap_days_variation_365d(users: ir.Table) -> ir.Value:
-    """Irregularity of the rhythm: standard deviation of the gaps over their mean."""
+    """Irregularity of visits, against the usual gap (standard deviation of the gaps over their mean)."""
     return _ratio(users.gap_days_std_365d, users.gap_days_mean_365d)
 
 
@@ -318,13 +334,13 @@ def is_viewed_not_carted_28d(users: ir.Table) -> ir.Value:
 
 @derived("all", role="activity")
 def tenure_days(users: ir.Table) -> ir.Value:
-    """Days since sign-up or the first event, whichever came first."""
+    """Days as a customer (since sign-up or the first event, whichever came first)."""
     return users.tenure_seen_days
 
 
 for _name, _meaning, _window in (
-    ("gap_days_std_365d", "Standard deviation of the days between two active days.", "365 days"),
-    ("gap_days_max_365d", "Longest pause between two active days.", "365 days"),
+    ("gap_days_std_365d", "Irregularity of visits (standard deviation of the days between active days).", "365 days"),
+    ("gap_days_max_365d", "Longest pause between visits (days).", "365 days"),
 ):
     _enter(_name, _meaning, _window, "activity", "behaviour")
 _enter("categories_count_90d", "Categories with activity.", "90 days", "activity", "behaviour")

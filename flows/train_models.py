@@ -66,8 +66,8 @@ def train_outcomes(settings: Settings, lake: Lake, as_of: date, frames: Frames) 
     churn = train_churn(frames.outcomes, frames.features, settings, as_of)
     value = train_value(worth, frames.features, settings, as_of)
     return [
-        publish(lake, churn, frames.outcomes, settings, as_of, frames.first_day),
-        publish(lake, value, worth, settings, as_of, frames.first_day),
+        publish(lake, churn, frames.outcomes, frames.features, settings, as_of, frames.first_day),
+        publish(lake, value, worth, frames.features, settings, as_of, frames.first_day),
     ]
 
 
@@ -83,7 +83,7 @@ def train_response(
     publish_propensities(lake, effects, frames.exposure, settings, as_of, frames.first_day)
     trained = train_redemption(frames.treatments, frames.features, settings, as_of)
     trained.notes["effects"] = {offer.effect.offer_id: offer.effect.as_dict() for offer in effects}
-    return [publish(lake, trained, frames.treatments, settings, as_of, frames.first_day)], effects
+    return [publish(lake, trained, frames.treatments, frames.features, settings, as_of, frames.first_day)], effects
 
 
 @flow(name="train-models", flow_run_name=dated("train-models"), validate_parameters=False)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 import numpy as np
@@ -15,8 +15,15 @@ from models.pictures import STYLE, png
 SAMPLE_ROWS = 2000
 
 
-def shap_pictures(estimator: Estimator, frame: pd.DataFrame, *, top: int = 12) -> dict[str, bytes]:
+def shap_pictures(
+    estimator: Estimator, frame: pd.DataFrame, labels: Mapping[str, str] | None = None, *, top: int = 12
+) -> dict[str, bytes]:
     """Draw SHAP beeswarm and bar of a sample of rows.
+
+    Parameters
+    ----------
+    labels
+        Words for people, by column; a column without one keeps its name.
 
     Returns
     -------
@@ -35,13 +42,17 @@ def shap_pictures(estimator: Estimator, frame: pd.DataFrame, *, top: int = 12) -
         values=parts[:, shown],
         base_values=parts[:, -1],
         data=np.column_stack([numbers(rows[estimator.columns[place]]) for place in shown]),
-        feature_names=[estimator.columns[place] for place in shown],
+        feature_names=[(labels or {}).get(name, name) for name in (estimator.columns[place] for place in shown)],
     )
     pictures = {}
-    for name, draw in (("shap_beeswarm", shap.plots.beeswarm), ("shap_bar", shap.plots.bar)):
+    for name, draw, axis in (
+        ("shap_beeswarm", shap.plots.beeswarm, "← lowers the prediction · raises it →"),
+        ("shap_bar", shap.plots.bar, "average effect on the prediction"),
+    ):
         with mpl.rc_context(STYLE), _fixed_global_draws():
             draw(values, max_display=top, show=False)
             figure = pyplot.gcf()
+            figure.axes[0].set_xlabel(axis)
             figure.tight_layout()
             pictures[name] = png(figure)
             pyplot.close(figure)

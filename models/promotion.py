@@ -9,6 +9,7 @@ import pandas as pd
 
 from configs.settings import Settings
 from features.lake import Lake
+from features.snapshots import Feature
 from models.effects import OfferEffect
 from models.evaluation import Metric
 from models.explain import shap_pictures
@@ -33,15 +34,16 @@ class Published:
 
 
 def publish(
-    lake: Lake, trained: Trained, frame: pd.DataFrame, settings: Settings, as_of: date, first_day: date
-) -> Published:
+    lake: Lake, trained: Trained, frame: pd.DataFrame, features: list[Feature], settings: Settings, as_of: date,
+    first_day: date,
+) -> Published:  # fmt: skip
     """Log and register every candidate of a subject and promote the gate's winner, with the gate's reason.
 
     Training again on the same rows with the same settings registers nothing new.
     """
     relevant = settings.model_dump_json(exclude=IRRELEVANT)
     mark = fingerprint(frame, f"{trained.subject}|{relevant}|{as_of}")
-    pictures = quality_pictures(trained, settings)
+    pictures = quality_pictures(trained, settings, features)
     versions = {}
     for name, candidate in trained.candidates.items():
         is_winner = name == trained.verdict.winner
@@ -78,7 +80,7 @@ def publish_propensities(
             offer.propensity,
             frame.head(100),
             parameters=parameters(settings, "linear", len(frame)),
-            metrics={f"{subject}.overlap": Metric.exact(offer.effect.overlap, offer.effect.margin.n)},
+            metrics={"propensity.overlap": Metric.exact(offer.effect.overlap, offer.effect.margin.n)},
             pictures={},
             notes={},
             verdict="the only candidate",
@@ -86,7 +88,7 @@ def publish_propensities(
         promote(lake, subject, version, "the only candidate")
 
 
-def quality_pictures(trained: Trained, settings: Settings) -> dict[str, bytes]:
+def quality_pictures(trained: Trained, settings: Settings, features: list[Feature]) -> dict[str, bytes]:
     """Draw calibration, lift and SHAP of the chosen model."""
     label, score = trained.label, trained.score
     if trained.subject == "value":
@@ -97,7 +99,8 @@ def quality_pictures(trained: Trained, settings: Settings) -> dict[str, bytes]:
             "calibration": calibration_picture(label, score, what),
             "lift": lift_picture(label, score, {"churn": "leavers", "redemption": "redeemers"}[trained.subject]),
         }
-    return quality | shap_pictures(trained.winner.estimator, trained.latest)
+    labels = {feature.name: feature.label for feature in features} | {"offer_id": "kind of offer"}
+    return quality | shap_pictures(trained.winner.estimator, trained.latest, labels)
 
 
 def parameters(settings: Settings, family: str, rows: int) -> dict[str, object]:

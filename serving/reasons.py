@@ -12,7 +12,6 @@ from models.estimators import Estimator
 Floats = npt.NDArray[np.float64]
 Texts = npt.NDArray[np.object_]
 TOP = 3
-CURRENT = ("all", "current")
 
 
 def risk_reasons(estimator: Estimator, frame: pd.DataFrame, features: list[Feature]) -> tuple[Texts, Texts]:
@@ -52,22 +51,7 @@ def describe(feature: Feature, values: pd.Series) -> Texts:
     >>> describe(feature, pd.Series([12.0, None])).tolist()
     ['days since last active: 12', 'days since last active: unknown']
     """
-    window = "" if feature.window in CURRENT or "days since" in feature.meaning.lower() else f" in {feature.window}"
-    return np.asarray(f"{label(feature)}{window}: " + value_words(values), dtype=object)
-
-
-def label(feature: Feature) -> str:
-    """Name a feature for people.
-
-    Examples
-    --------
-    >>> label(Feature("trait_home_ownership", "Trait from the users table.", "current", "users", "traits"))
-    'home ownership'
-    """
-    if feature.view == "traits":
-        return feature.name.removeprefix("trait_").replace("_", " ")
-    text = feature.meaning.split(" (")[0].rstrip(".").replace(", account currency", "")
-    return text[0].lower() + text[1:]
+    return np.asarray(f"{feature.label}: " + value_words(values), dtype=object)
 
 
 def value_words(values: pd.Series) -> Texts:

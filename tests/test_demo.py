@@ -122,7 +122,10 @@ def test_readme_command_runs_on_the_demo(demo: tuple[Path, dict], line: str, mon
 def readme_figures() -> list[tuple[str, list[float]]]:
     text = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
     rows = re.findall(r"\| `([a-z_]+\.[a-z_]+)` \| (.+?) \|", text)
-    return [(name, [float(number) for number in re.findall(r"[-−]?[\d.]+", figures.replace("−", "-"))]) for name, figures in rows]
+    return [
+        (name, [float(number) for number in re.findall(r"[-−]?[\d.]+", figures.replace("−", "-"))])
+        for name, figures in rows
+    ]
 
 
 def test_readme_has_a_table_of_results() -> None:

@@ -161,7 +161,7 @@ def exposure(*given: tuple[str, int, str, float | None], users: tuple[str, ...] 
     treatments = pd.DataFrame(
         [(user, DAY + timedelta(days=days), offer, redeemed) for user, days, offer, redeemed in given],
         columns=["user_id", "day", "offer_id", "is_redeemed"],
-    )
+    ).astype({"is_redeemed": float})
     return label_exposure(frame, treatments, 28).set_index("user_id")
 
 

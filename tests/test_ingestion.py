@@ -418,3 +418,12 @@ def test_the_moment_of_ingestion_decides_what_the_future_is(tmp_path):
     app = app_with(tmp_path, **LENIENT)
     assert app.ingest(now=at("2024-03-02 10:00"))["events"].added == 2
     assert app.ingest(now=NOW)["events"].added == 1
+
+
+def test_rows_refused_later_join_those_refused_before(tmp_path):
+    app = app_with(tmp_path, **LENIENT)
+    for bad in (-1.0, -2.0):
+        app.write(events=[*GOOD, event("a", "2024-03-05", "purchase", amount=bad)]).ingest()
+    assert sorted(quarantine(app).amount) == [-2.0, -1.0]
+    app.write(events=GOOD).ingest()
+    assert sorted(quarantine(app).amount) == [-2.0, -1.0]

@@ -48,7 +48,7 @@ SELECT 'line-' || basket_id || '-' || product_id AS event_id,
        CASE WHEN department NOT IN ('FUEL', 'MISCELLANEOUS') THEN quantity END AS quantity,
        product_id::VARCHAR AS item_id,
        -- 'COUPON/MISC ITEMS' is the till's word for whatever has no category of its own, fuel above all
-       coalesce(nullif(product_category, 'COUPON/MISC ITEMS'), department) AS item_category,
+       coalesce(nullif(product_category, 'COUPON/MISC ITEMS'), nullif(department, 'MISCELLANEOUS')) AS item_category,
        basket_id::VARCHAR AS session_id,
        NULL AS offer_id,
        NULL AS decision_id
