@@ -44,6 +44,11 @@ def outcome_frame(history: History, store: FeatureStore, days: list[date], *, ho
         )
     labels = outcome_labels(history.aggregates, history.moments(closed), history.settings)
     rows = labels.order_by("day", "user_id").to_pandas()
+    if rows.empty:
+        raise InputError(
+            f"the history before {history.as_of} has no user active within churn.lookback_days = "
+            f"{history.settings.churn.lookback_days} of a snapshot; check roles.activity and the events"
+        )
     rows["day"] = pd.to_datetime(rows["day"]).dt.date
     starts = {day: start_of(day, history.settings.time_zone) for day in closed}
     rows[EVENT_TIMESTAMP] = pd.to_datetime(rows["day"].map(starts), utc=True)

@@ -57,7 +57,7 @@ class History:
     @property
     def first_day(self) -> date:
         """First day with an event."""
-        return self.lake.days("events")[0]
+        return first_event_day(self.lake, self.as_of)
 
 
 @contextmanager
@@ -69,13 +69,7 @@ def open_history(settings: Settings, lake: Lake, as_of: date) -> Iterator[Histor
     InputError
         Nothing was ingested or aggregated, or no event lies before `as_of`.
     """
-    days = lake.days("events")
-    if not days:
-        raise InputError(f"{lake.root} holds no events; run winback ingest first")
-    if days[0] >= as_of:
-        raise InputError(
-            f"no event lies before as_of = {as_of}; the history runs from {days[0]} to {days[-1]}, choose a later day"
-        )
+    first_event_day(lake, as_of)
     if not lake.days("aggregates"):
         raise InputError(f"{lake.root} holds no daily aggregates; run winback build-features first")
     with duckdb_session(settings) as connection:
@@ -97,9 +91,27 @@ def open_history(settings: Settings, lake: Lake, as_of: date) -> Iterator[Histor
         )  # fmt: skip
 
 
+def first_event_day(lake: Lake, as_of: date) -> date:
+    """Find the first day with an event.
+
+    Raises
+    ------
+    InputError
+        There is no event at all, or none before `as_of`.
+    """
+    days = lake.days("events")
+    if not days:
+        raise InputError(f"{lake.root} holds no events; run winback ingest first")
+    if days[0] >= as_of:
+        raise InputError(
+            f"no event lies before as_of = {as_of}; the history runs from {days[0]} to {days[-1]}, choose a later day"
+        )
+    return days[0]
+
+
 def grid_days(settings: Settings, lake: Lake, as_of: date, *, holdouts: tuple[int, ...]) -> list[date]:
     """Days that models learn from: every ``features.snapshot_every_days`` back from `as_of`, and each holdout's cut."""
-    earliest = lake.days("events")[0] + timedelta(days=settings.features.min_history_days)
+    earliest = first_event_day(lake, as_of) + timedelta(days=settings.features.min_history_days)
     step = timedelta(days=settings.features.snapshot_every_days)
     grid = {as_of - step * index for index in range((as_of - earliest) // step + 1)}
     return sorted(grid | {cut for back in holdouts if (cut := as_of - timedelta(days=back)) >= earliest})
@@ -110,7 +122,7 @@ def snapshot_days(settings: Settings, lake: Lake, as_of: date, *, holdouts: tupl
 
     They are `as_of` itself, the days of `grid_days` and every day on which a treatment was decided.
     """
-    first = lake.days("events")[0]
+    first = first_event_day(lake, as_of)
     treated = {day for day in lake.days("treatments") if first < day < as_of}
     return sorted({as_of, *grid_days(settings, lake, as_of, holdouts=holdouts)} | treated)
 

@@ -75,9 +75,11 @@ def score_users_command(
 
 
 @app.command("demo")
-def demo_command(data_dir: DataDir = None, as_json: Json = False) -> None:
+def demo_command(
+    profile: Profile = "complete_journey", data_dir: DataDir = None, as_of: AsOf = None, as_json: Json = False
+) -> None:
     """Run everything on the 2,469 households of The Complete Journey."""
-    _run_flow("demo", "complete_journey", data_dir, None, as_json)
+    _run_flow("demo", profile, data_dir, as_of, as_json)
 
 
 @app.command("report")
@@ -169,15 +171,17 @@ def rollback_command(
 
 
 @app.command("schedule")
-def schedule_command(profile: Profile = None, data_dir: DataDir = None) -> None:
+def schedule_command(profile: Profile = None, data_dir: DataDir = None, as_json: Json = False) -> None:
     """Serve the daily scoring and the weekly training until stopped; stopping does not pause them."""
 
     def serve() -> None:
-        from flows.schedule import schedule
+        from flows.schedule import planned, schedule
 
+        plan = planned(profile, data_dir)
+        _print(json.dumps({"command": "schedule", "deployments": plan}) if as_json else "\n".join(plan.values()))
         schedule(profile, data_dir)
 
-    _guarded("schedule", serve, data_dir, as_json=False)
+    _guarded("schedule", serve, data_dir, as_json)
 
 
 def main() -> None:

@@ -74,6 +74,13 @@ def deployment(what: object, schedule: Schedule, profile: str | None, data_dir: 
     )
 
 
+def planned(profile: str | None, data_dir: str | None) -> dict[str, str]:
+    """Say which deployment runs when."""
+    times = open_run(profile, data_dir, None)[0].schedule
+    when = {"score-daily/winback": times.score_cron, "train-weekly/winback": times.train_cron}
+    return {name: f"{name} runs at {cron} ({times.time_zone})" for name, cron in when.items()}
+
+
 def schedule(profile: str | None = None, data_dir: str | None = None) -> None:
     """Serve the deployments until stopped; a stop leaves their schedules active, so that only a person pauses them."""
     settings, lake, _ = open_run(profile, data_dir, None)

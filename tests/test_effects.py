@@ -81,8 +81,9 @@ def test_a_certain_effect_is_hardly_pulled_at_all(effects):
 
 
 @pytest.mark.parametrize(
-    ("value", "error", "pulled"), [(2.0, 1.0, 1.5), (-2.0, 1.0, -1.5), (1.0, 1.0, 0.0), (0.5, 1.0, 0.0), (0.0, 1.0, 0.0)]
-)  # fmt: skip
+    ("value", "error", "pulled"),
+    [(2.0, 1.0, 1.5), (-2.0, 1.0, -1.5), (1.0, 1.0, 0.0), (0.5, 1.0, 0.0), (0.0, 1.0, 0.0)],
+)
 def test_shrinking_by_hand(value, error, pulled):
     assert shrink(value, error) == pulled
 

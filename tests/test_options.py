@@ -33,8 +33,7 @@ class Fixed:
 def response(**changes: object) -> Response:
     redeem = Fixed({("bundle", 0.1): [0.2, 0.4], ("bundle", 0.2): [0.5, 0.8], ("plain", 0.1): [0.3, 0.3]})
     effect = KnownEffect(2.0, 0.05, 0.4, "observational", Fixed([0.5, 0.5]))
-    known = Response(redeem, "redemption", {"bundle": replace(effect, **changes)}, {"bundle": 30.0})
-    return known
+    return Response(redeem, "redemption", {"bundle": replace(effect, **changes)}, {"bundle": 30.0})
 
 
 def options(

@@ -1,0 +1,410 @@
+"""Decisions: one for everybody, under the budget, the same every time, written whole or not at all."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from synthetic import AS_OF, behaviour, offer, small_policy, small_settings
+
+from configs.errors import InputError
+from features.lake import Lake
+from models.splits import hash_share
+from serving.allocation import Allocation
+from serving.decisions import CONTROL_SALT, SCHEMA, Policy, day_folder, decide, risk_band, stage
+
+DESIGN = (
+    "decision_id, user_id, as_of, arm, offer_id, play, channel, discount, featured_category, featured_item, message, "
+    "send_at, valid_until, p_churn, risk_band, stage, persona, remaining_value, incremental_retention, "
+    "incremental_margin, p_redeem, expected_cost, expected_value, propensity, reasons, why, suppressed_because, "
+    "evidence, model_versions"
+)
+Frames = Callable[[], Iterator[pd.DataFrame]]
+
+
+@pytest.fixture(scope="module")
+def policy() -> Policy:
+    return small_policy()
+
+
+@pytest.fixture(scope="module")
+def users() -> pd.DataFrame:
+    """200 users: some failed to pay, some lapsed, one never came."""
+    frame = behaviour(200, np.random.default_rng(71))
+    frame.loc[frame.index % 17 == 0, "payment_failures_count_28d"] = 1.0
+    frame.loc[frame.index % 13 == 0, "days_since_last_activity"] = 57.0
+    frame.loc[5, "days_since_last_activity"] = np.nan
+    return frame
+
+
+def batches(frame: pd.DataFrame, size: int = 1000) -> Frames:
+    """Scoring frames as they are read from the store: each with the categories it holds, and no other."""
+    texts = ["trait_plan", "favourite_category_90d"]
+
+    def frames() -> Iterator[pd.DataFrame]:
+        for start in range(0, len(frame), size):
+            part = frame.iloc[start : start + size].reset_index(drop=True)
+            yield part.astype(dict.fromkeys(texts, object)).astype(dict.fromkeys(texts, "category"))
+
+    return frames
+
+
+def read(lake: Lake, table: str = "decisions", as_of: date = AS_OF) -> pd.DataFrame:
+    return pq.ParquetFile(day_folder(lake, as_of) / f"{table}.parquet").read().to_pandas()
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in sorted(folder.iterdir())}
+
+
+@pytest.fixture(scope="module")
+def decided(policy, users, tmp_path_factory) -> tuple[Lake, Allocation]:
+    lake = Lake(tmp_path_factory.mktemp("decided"))
+    return lake, decide(policy, lake, AS_OF, batches(users))
+
+
+@pytest.fixture(scope="module")
+def decisions(decided) -> pd.DataFrame:
+    return read(decided[0])
+
+
+@pytest.fixture(scope="module")
+def options(decided) -> pd.DataFrame:
+    return read(decided[0], "options")
+
+
+def run(policy: Policy, folder: Path, users: pd.DataFrame, **scoring: object) -> tuple[pd.DataFrame, Allocation]:
+    settings = small_settings(scoring=scoring) if scoring else policy.settings
+    lake = Lake(folder)
+    found = decide(replace(policy, settings=settings), lake, AS_OF, batches(users))
+    return read(lake), found
+
+
+def test_the_table_is_that_of_the_design(decided):
+    schema = pq.read_schema(day_folder(decided[0], AS_OF) / "decisions.parquet")
+    assert schema.names == DESIGN.split(", ")
+    assert schema.equals(SCHEMA)
+    texts = {field.name for field in schema if field.type == pa.string()}
+    instants = {field.name for field in schema if field.type == pa.timestamp("us", "UTC")}
+    assert instants == {"as_of", "send_at", "valid_until"}
+    assert {field.name for field in schema if field.type == pa.float64()} == set(schema.names) - texts - instants
+
+
+def test_everybody_has_one_decision_nothing_included(users, decisions):
+    assert decisions["user_id"].tolist() == users["user_id"].tolist()
+    assert set(decisions["offer_id"]) >= {"none", "bundle"}
+    whole = ["decision_id", "as_of", "arm", "offer_id", "discount", "risk_band", "stage", "expected_cost"]
+    whole += ["expected_value", "propensity", "why", "evidence", "model_versions"]
+    assert not decisions[whole].isna().any().any()
+
+
+def test_there_is_a_prediction_for_everybody_and_a_row_for_every_option(decided, policy, users, options):
+    predictions = read(decided[0], "predictions")
+    assert predictions.columns.tolist() == ["user_id", "as_of", "p_churn", "remaining_value"]
+    assert predictions["user_id"].tolist() == users["user_id"].tolist()
+    active = users["days_since_last_activity"] <= 56
+    expected = policy.churn.estimator.predict(users[active])
+    assert predictions.loc[active, "p_churn"].tolist() == expected.tolist()
+    assert predictions.loc[active, "remaining_value"].tolist() == policy.value.estimator.predict(users[active]).tolist()
+    assert len(options) == 200 * 6
+
+
+def test_two_runs_write_the_same_bytes(decided, policy, users, tmp_path):
+    again = Lake(tmp_path)
+    assert decide(policy, again, AS_OF, batches(users)) == decided[1]
+    assert contents(day_folder(again, AS_OF)) == contents(day_folder(decided[0], AS_OF))
+
+
+@pytest.mark.parametrize("size", [1, 60, 199])
+def test_batches_of_any_size_give_the_same_rows(decided, policy, users, tmp_path, size):
+    part = users.head(25) if size == 1 else users
+    lake, one = Lake(tmp_path / "several"), Lake(tmp_path / "one")
+    found, whole = decide(policy, lake, AS_OF, batches(part, size)), decide(policy, one, AS_OF, batches(part))
+    for table in ("decisions", "predictions", "options"):
+        paths = [day_folder(each, AS_OF) / f"{table}.parquet" for each in (lake, one)]
+        several, single = (pq.ParquetFile(path).read().combine_chunks() for path in paths)
+        assert several.equals(single), table
+    assert found.spent == pytest.approx(whole.spent)
+    assert found.value == pytest.approx(whole.value)
+    assert found.shadow_price == whole.shadow_price
+
+
+def test_the_budget_is_held_and_the_allocation_says_what_was_decided(decided, decisions):
+    found = decided[1]
+    assert found.budget == 30.0
+    assert decisions["expected_cost"].sum() <= found.budget + 1e-9
+    assert decisions["expected_cost"].sum() == pytest.approx(found.spent)
+    assert decisions["expected_value"].sum() == pytest.approx(found.value)
+    assert found.spent > 0.8 * found.budget
+    assert 0 <= found.gap < 0.05
+    assert found.shadow_price > 0
+
+
+@pytest.mark.parametrize("budget", [0.0, 1.0, 10.0, 1e6])
+def test_any_budget_is_held(policy, users, tmp_path, budget):
+    found, allocation = run(policy, tmp_path, users, budget=budget)
+    assert found["expected_cost"].sum() <= budget + 1e-9
+    assert (found["offer_id"] != "none").any() == (budget > 0)
+    assert (allocation.shadow_price == 0) == (budget == 1e6)
+
+
+def test_a_decision_repeats_the_numbers_of_its_option(decisions, options):
+    given = decisions[decisions["offer_id"] != "none"].merge(
+        options, on=["user_id", "offer_id", "discount"], suffixes=("", "_option")
+    )
+    assert len(given) == (decisions["offer_id"] != "none").sum() > 10
+    for name in ("channel", "p_redeem", "incremental_retention", "incremental_margin", "expected_cost"):
+        assert (given[name] == given[f"{name}_option"]).all(), name
+    assert (given["expected_value"] == given["value"]).all()
+    assert given["eligible"].all()
+    assert (given["value"] > 0).all()
+    by_hand = (
+        given["incremental_margin"] + given["incremental_retention"] * given["remaining_value"] - given["expected_cost"]
+    )
+    assert given["expected_value"].tolist() == pytest.approx(by_hand.tolist())
+
+
+def test_nothing_costs_nothing_and_says_nothing(decisions):
+    nothing = decisions[decisions["offer_id"] == "none"]
+    zeros = ["discount", "expected_cost", "expected_value", "p_redeem", "incremental_margin", "incremental_retention"]
+    assert (nothing[zeros] == 0).all().all()
+    assert nothing[["play", "channel", "message", "featured_category", "send_at", "valid_until"]].isna().all().all()
+    assert set(nothing["evidence"]) == {"none"}
+
+
+def test_a_message_is_filled_in_for_its_user(users, decisions):
+    rows = decisions.merge(users, on="user_id")
+    rows = rows[rows["offer_id"] == "bundle"]
+    for row in rows.itertuples():
+        known = isinstance(row.favourite_category_90d, str)
+        category = row.favourite_category_90d if known else "your favourites"
+        assert row.featured_category == category
+        assert row.message == f"Bundle: {row.discount:.0%} off {category} until 2024-07-08."
+        assert (row.play, row.channel) == ("mail", "email")
+        assert row.send_at == pd.Timestamp(AS_OF, tz="UTC") + pd.Timedelta(hours=row.favourite_hour_90d)
+        assert row.valid_until == pd.Timestamp("2024-07-08", tz="UTC")
+    assert rows["favourite_category_90d"].isna().any()
+
+
+def test_a_message_is_sent_at_the_user_s_hour_of_the_app_s_time_zone(policy, users, tmp_path):
+    spring = date(2024, 3, 31)  # clocks in Berlin go forward at two
+    settings = policy.settings.model_copy(update={"time_zone": "Europe/Berlin"})
+    frame = users.assign(favourite_hour_90d=[15.0, np.nan] * 100)
+    lake = Lake(tmp_path)
+    decide(replace(policy, settings=settings), lake, spring, batches(frame))
+    found = read(lake, as_of=spring)
+    assert set(found["as_of"]) == {pd.Timestamp("2024-03-30 23:00", tz="UTC")}
+    given = found["offer_id"] != "none"
+    hours = found["send_at"].dt.tz_convert("Europe/Berlin").dt.hour
+    assert set(hours[given & (found.index % 2 == 0)]) == {15}
+    assert set(hours[given & (found.index % 2 == 1)]) == {12}  # nobody knows: noon
+
+
+def test_control_users_are_never_treated_and_stay_the_same(policy, users, decisions, tmp_path):
+    control = hash_share(users["user_id"], f"{CONTROL_SALT}:{policy.settings.seed}") < 0.1
+    barred = decisions["suppressed_because"].notna()
+    assert (decisions["arm"] == np.where(barred, "suppressed", np.where(control, "control", "policy"))).all()
+    assert (decisions.loc[control, "offer_id"] == "none").all()
+    assert (control & ~barred).sum() > 10
+    lake, later = Lake(tmp_path), AS_OF + timedelta(days=1)
+    decide(policy, lake, later, batches(users.iloc[::-1], 60))
+    other = read(lake, as_of=later).set_index("user_id").loc[users["user_id"], "arm"]
+    assert other.tolist() == decisions["arm"].tolist()
+
+
+def test_another_seed_draws_another_control_group(policy, users, decisions, tmp_path):
+    settings = policy.settings.model_copy(update={"seed": 1})
+    lake = Lake(tmp_path)
+    decide(replace(policy, settings=settings), lake, AS_OF, batches(users))
+    assert (read(lake)["arm"] == "control").tolist() != (decisions["arm"] == "control").tolist()
+
+
+def test_the_propensity_is_how_likely_the_decision_was(policy, users, decisions, options, tmp_path):
+    # without a control group it shows whom the policy would treat
+    everyone, _ = run(policy, tmp_path, users, budget=1e6, control_share=0.0)
+    generous, _ = run(policy, tmp_path / "control", users, budget=1e6, control_share=0.1)
+    would_treat = everyone["offer_id"] != "none"
+    control = generous["arm"] == "control"
+    assert (would_treat & control).sum() > 3
+    expected = np.where(would_treat, np.where(control, 0.1, 0.9), 1.0)
+    assert generous["propensity"].tolist() == expected.tolist()
+    assert set(everyone["propensity"]) == {1.0}
+    assert set(decisions["propensity"]) == {0.1, 0.9, 1.0}
+    assert set(decisions.loc[decisions["offer_id"] != "none", "propensity"]) == {0.9}
+    assert set(decisions.loc[decisions["arm"] == "suppressed", "propensity"]) == {1.0}
+
+
+def test_a_control_group_of_everybody_is_given_nothing(policy, users, tmp_path):
+    found, allocation = run(policy, tmp_path, users, control_share=1.0)
+    assert set(found["offer_id"]) == {"none"}
+    assert set(found["propensity"]) == {1.0}
+    assert (allocation.spent, allocation.value, allocation.gap) == (0.0, 0.0, 0.0)
+
+
+def test_who_failed_to_pay_gets_no_discount(users, decisions, options):
+    failed = users["payment_failures_count_28d"] > 0
+    rows = decisions[failed.to_numpy()]
+    assert set(rows["arm"]) == {"suppressed"}
+    assert set(rows["offer_id"]) == {"none"}
+    because = "a payment failed: payment recovery comes first, never a discount"
+    assert set(rows["suppressed_because"]) == set(rows["why"]) == {because}
+    listed = options[options["user_id"].isin(users.loc[failed, "user_id"])]
+    assert not listed["eligible"].any()
+    assert set(listed["why_not"]) == {because}
+
+
+def test_lapsed_users_are_suppressed_and_nobody_guesses_their_risk(users, decisions):
+    lapsed = ~(users["days_since_last_activity"] <= 56)
+    assert lapsed[5]  # never seen at all
+    rows = decisions[lapsed.to_numpy()]
+    assert rows[["p_churn", "remaining_value", "reasons"]].isna().all().all()
+    assert set(rows["risk_band"]) == {"unknown"}
+    assert set(rows["arm"]) == {"suppressed"}
+    paid = rows[users.loc[lapsed, "payment_failures_count_28d"].to_numpy() == 0]
+    assert set(paid["suppressed_because"]) == {"not active for 56 days: the models do not speak of lapsed users"}
+    known = decisions[~lapsed.to_numpy()]
+    assert known["p_churn"].between(0, 1).all()
+    assert known["reasons"].str.contains("the risk\\)").all()
+    assert set(known["risk_band"]) == {"high", "medium", "low"}
+
+
+def test_a_batch_of_lapsed_users_is_no_error(policy, users, tmp_path):
+    found, _ = run(policy, tmp_path, users.assign(days_since_last_activity=np.nan))
+    assert set(found["arm"]) == {"suppressed"}
+    assert found["p_churn"].isna().all()
+
+
+def test_why_nothing_is_given_is_said(policy, users, decisions, tmp_path):
+    words = decisions.groupby("arm")["why"].unique().to_dict()
+    assert words["control"].tolist() == [
+        "in the control group, which is never treated, so that effects can be measured"
+    ]
+    nothing = decisions[(decisions["arm"] == "policy") & (decisions["offer_id"] == "none")]
+    assert set(nothing["why"]) == {"the budget earns more with other users"}
+    given = decisions[decisions["offer_id"] != "none"]
+    assert given["why"].str.fullmatch(r"worth \+\d+\.\d\d USD = .* contact").all()
+    rich, _ = run(policy, tmp_path, users, budget=1e6)
+    assert not (rich["why"] == "the budget earns more with other users").any()
+    useless = {name: replace(effect, margin=0.0, retention=0.0) for name, effect in policy.response.effects.items()}
+    idle = replace(policy, response=replace(policy.response, effects=useless))
+    poor, _ = run(idle, tmp_path / "useless", users)
+    assert set(poor.loc[poor["arm"] == "policy", "why"]) == {
+        "nothing pays: every option would cost more than it brings"
+    }
+
+
+def test_evidence_travels_with_the_offer(decisions, policy, users, tmp_path):
+    assert set(decisions.loc[decisions["offer_id"] == "bundle", "evidence"]) == {"observational"}
+    other = replace(policy, catalogue=small_policy(offers=(offer("come_back", discounts=(0.05,)),)).catalogue)
+    found, _ = run(other, tmp_path, users)
+    assert set(found.loc[found["offer_id"] == "come_back", "evidence"]) == {"randomised"}
+
+
+def test_an_offer_without_a_known_effect_is_never_given(decisions, options):
+    assert "unproven" not in set(decisions["offer_id"])
+    assert not options.loc[options["offer_id"] == "unproven", "eligible"].any()
+
+
+def test_where_nothing_is_known_about_offers_everybody_gets_nothing(policy, users, tmp_path):
+    found, allocation = run(replace(policy, response=None), tmp_path, users)
+    assert set(found["offer_id"]) == {"none"}
+    open_ = found[found["arm"] == "policy"]
+    assert set(open_["why"]) == {"no option whose effect on this user is known"}
+    assert set(found["model_versions"]) == {"churn-lightgbm-churn012, value-linear-value012"}
+    assert allocation.bound == 0.0
+
+
+def test_every_decision_names_its_models(decisions):
+    names = "churn-lightgbm-churn012, value-linear-value012, redemption-lightgbm-x"
+    assert set(decisions["model_versions"]) == {names}
+
+
+def test_a_decision_has_a_name_of_its_own_that_a_rerun_keeps(policy, users, decisions, tmp_path):
+    assert decisions["decision_id"].is_unique
+    assert decisions["decision_id"].str.fullmatch("[0-9a-f]{32}").all()
+    lake, later = Lake(tmp_path), AS_OF + timedelta(days=1)
+    decide(policy, lake, later, batches(users))
+    assert not set(read(lake, as_of=later)["decision_id"]) & set(decisions["decision_id"])
+    other_app = replace(policy, settings=policy.settings.model_copy(update={"app": "other"}))
+    decide(other_app, lake, AS_OF, batches(users))
+    assert not set(read(lake)["decision_id"]) & set(decisions["decision_id"])
+
+
+def test_a_rerun_replaces_the_day(policy, users, tmp_path):
+    lake = Lake(tmp_path)
+    decide(policy, lake, AS_OF, batches(users, 50))
+    decide(policy, lake, AS_OF, batches(users.head(20), 7))
+    assert len(read(lake)) == len(read(lake, "predictions")) == 20
+    assert [path.name for path in lake.path("decisions").iterdir()] == [f"day={AS_OF}"]
+
+
+@pytest.mark.parametrize("breaks_at", [(1, 0), (1, 2), (2, 0), (2, 2)], ids=str)
+def test_a_crash_in_the_middle_leaves_the_day_as_it_was(policy, users, tmp_path, breaks_at):
+    lake, passes = Lake(tmp_path), []
+    decide(policy, lake, AS_OF, batches(users))
+    before = contents(day_folder(lake, AS_OF))
+
+    def frames() -> Iterator[pd.DataFrame]:
+        passes.append(1)
+        for count, frame in enumerate(batches(users, 40)()):
+            if (len(passes), count) == breaks_at:
+                raise RuntimeError("the power went out")
+            yield frame
+
+    for as_of in (AS_OF, AS_OF + timedelta(days=1)):
+        passes.clear()
+        with pytest.raises(RuntimeError, match="the power went out"):
+            decide(policy, lake, as_of, frames)
+    assert contents(day_folder(lake, AS_OF)) == before
+    assert [path.name for path in lake.path("decisions").iterdir()] == [f"day={AS_OF}"]
+
+
+def test_a_day_without_users_is_refused_and_earlier_results_stay(policy, users, tmp_path):
+    lake = Lake(tmp_path)
+    decide(policy, lake, AS_OF, batches(users))
+    before = contents(day_folder(lake, AS_OF))
+    with pytest.raises(InputError, match="there is nobody to decide about on 2024-07-01; ingest users"):
+        decide(policy, lake, AS_OF, batches(users.head(0)))
+    assert contents(day_folder(lake, AS_OF)) == before
+
+
+def test_the_users_who_decide_nothing_are_left_unchanged(policy, users, tmp_path):
+    before = users.copy(deep=True)
+    decide(policy, Lake(tmp_path), AS_OF, lambda: iter([users]))
+    pd.testing.assert_frame_equal(users, before)
+
+
+def test_a_user_whose_name_is_strange_gets_a_decision(policy, users, tmp_path):
+    strange = users.head(4).assign(user_id=["", "ü;'\"", "<script>", "a\nb"])
+    found, _ = run(policy, tmp_path, strange)
+    assert found["user_id"].tolist() == strange["user_id"].tolist()
+    assert json.dumps(found["decision_id"].tolist())
+
+
+def test_risk_bands_by_hand():
+    settings = small_settings(scoring={"high_risk": 0.5, "medium_risk": 0.2})
+    p_churn = np.array([0.5, 0.49, 0.2, 0.19, 0.0, np.nan])
+    assert risk_band(p_churn, settings).tolist() == ["high", "medium", "medium", "low", "low", "unknown"]
+
+
+def test_stages_by_hand():
+    frame = pd.DataFrame(
+        {
+            "days_since_last_activity": [1.0, 28.0, 29.0, 56.0, 57.0, np.nan, np.nan],
+            "tenure_days": [28.0, 29.0, 300.0, 300.0, 300.0, 300.0, 3.0],
+        }
+    )
+    found = stage(frame, small_settings()).tolist()
+    assert found == ["new", "active", "cooling", "cooling", "lapsed", "lapsed", "new"]
+
+
+def test_as_of_is_the_start_of_the_day(decisions):
+    assert set(decisions["as_of"]) == {pd.Timestamp(datetime(2024, 7, 1, tzinfo=UTC))}
