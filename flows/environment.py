@@ -16,7 +16,6 @@ QUIET = {
     "PREFECT_CLI_WRAP_LINES": "false",
     "DO_NOT_TRACK": "true",
     "MLFLOW_DISABLE_TELEMETRY": "true",
-    "MPLBACKEND": "Agg",
 }
 
 

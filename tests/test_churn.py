@@ -10,7 +10,6 @@ import pytest
 from synthetic import AS_OF, FEATURES, outcomes, small_settings
 
 from configs.errors import InputError
-from features.snapshots import Feature
 from models.churn import RFM, split_outcomes, train_churn
 from models.evaluation import auc
 from models.training import Trained
@@ -122,9 +121,3 @@ def test_explanations_are_drawn_on_the_newest_rows(frame, trained):
 def test_a_frame_that_cannot_teach_is_refused(frame, change, sentence):
     with pytest.raises(InputError, match=sentence):
         train_churn(change(frame).reset_index(drop=True), FEATURES, SETTINGS, AS_OF)
-
-
-def test_a_feature_nobody_has_heard_of_is_left_alone(frame):
-    unknown = [*FEATURES, Feature("sessions_count_7d", "Sessions.", "7 days", "activity", "behaviour")]
-    found = train_churn(frame, unknown, SETTINGS, AS_OF)  # in the catalogue, not in the frame
-    assert "sessions_count_7d" not in found.candidates["lightgbm"].estimator.columns

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pandas as pd
@@ -27,6 +27,7 @@ class Shell:
 
     profile: Path
     data_dir: Path
+    answers: dict[str, dict] = field(default_factory=dict)
 
     def run(self, command: str, *words: str, data_dir: Path | None = None) -> Result:
         own = ["--profile", str(self.profile), "--data-dir", str(data_dir or self.data_dir)]
@@ -38,8 +39,8 @@ class Shell:
         return json.loads(result.stdout)
 
 
-def write_profile(tiny: App, path: Path, **changes: object) -> Path:
-    """Write an app's settings as a profile; `changes` replace whole sections or values."""
+def write_profile(tiny: App, path: Path, **changes: dict[str, object]) -> Path:
+    """Write an app's settings as a profile; `changes` are laid over its sections."""
     values = (
         tiny.settings.model_dump(mode="json", exclude={"data_dir", "profile"}) | {"as_of": str(TINY_AS_OF)} | changes
     )
@@ -61,7 +62,7 @@ def shell(tmp_path_factory: pytest.TempPathFactory) -> Shell:
     tiny = tiny_app(folder / "app")
     shell = Shell(write_profile(tiny, folder / "tiny.toml"), folder / "data")
     for step in STEPS:
-        assert shell.answer(step)["command"] == step
+        shell.answers[step] = shell.answer(step)
     return shell
 
 
@@ -77,7 +78,7 @@ def test_every_user_with_a_history_gets_exactly_one_decision(shell: Shell) -> No
 
 
 def test_json_is_one_object_with_the_fields_of_the_design(shell: Shell) -> None:
-    answer = shell.answer("score-users")
+    answer = shell.answers["score-users"]
     assert set(answer) == {"command", "as_of", "seconds", "peak_mib", "metrics", "outputs", "warnings"}
     assert answer["as_of"] == str(TINY_AS_OF)
     assert all(set(metric) == {"value", "low", "high", "n"} for metric in answer["metrics"].values())
@@ -87,7 +88,7 @@ def test_json_is_one_object_with_the_fields_of_the_design(shell: Shell) -> None:
 
 
 def test_training_reports_every_model_with_intervals(shell: Shell) -> None:
-    metrics = shell.answer("train-models")["metrics"]
+    metrics = shell.answers["train-models"]["metrics"]
     for name in ("churn.auc", "churn.ece", "value.r_squared", "redemption.auc"):
         assert metrics[name]["low"] <= metrics[name]["value"] <= metrics[name]["high"], name
 
@@ -219,21 +220,30 @@ def test_bad_input_is_an_object_for_machines(shell: Shell) -> None:
     [
         ("training", {"min_users": 100_000}, "not enough data for the churn model"),
         ("churn", {"horizon_days": 1000}, "whose 1000 days are over"),
-        ("roles", {"activity": ["no_such_event"]}, "has no user active"),
     ],
 )
 def test_a_history_that_cannot_teach_is_refused(
     shell: Shell, tmp_path: Path, section: str, values: dict, sentence: str
 ) -> None:
-    tiny = tiny_app(tmp_path / "app")
-    whole = tiny.settings.model_dump(mode="json")[section] | values
-    other = Shell(write_profile(tiny, tmp_path / "other.toml", **{section: whole}), tmp_path / "data")
-    for step in STEPS[:2]:
-        other.answer(step)
+    before = decisions(shell.data_dir).parent.parent.parent / "training"
+    kept = {path: path.read_bytes() for path in before.rglob("*.json")}
+    other = Shell(
+        write_profile(tiny_app(tmp_path / "app"), tmp_path / "tiny.toml", **{section: values}), shell.data_dir
+    )
     result = other.run("train-models")
     assert result.exit_code == 2, result.stderr
     assert sentence in result.stderr
-    assert not (tmp_path / "data" / "training").exists()
+    assert {path: path.read_bytes() for path in before.rglob("*.json")} == kept
+
+
+def test_a_history_without_activity_is_refused(tmp_path: Path) -> None:
+    profile = write_profile(tiny_app(tmp_path / "app"), tmp_path / "tiny.toml", roles={"activity": ["no_such_event"]})
+    idle = Shell(profile, tmp_path / "data")
+    for step in STEPS[:2]:
+        idle.answer(step)
+    result = idle.run("train-models")
+    assert result.exit_code == 2, result.stderr
+    assert "has no user active" in result.stderr
 
 
 def test_a_data_folder_that_cannot_be_written_is_refused(shell: Shell, tmp_path: Path) -> None:

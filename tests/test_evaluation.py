@@ -187,8 +187,8 @@ def test_a_gain_is_measured_on_the_same_users_for_both_scores():
     rng = np.random.default_rng(5)
     label = rng.normal(0, 10, 200)
     users = pd.Series(np.arange(200))
-    old = label + 1.0
-    gain = gain_metric(mean_absolute_error, label, label + 0.5, old, users, samples=100, rng=rng)
+    old = label + 1.0 + rng.exponential(10, 200)
+    gain = gain_metric(mean_absolute_error, label, old - 0.5, old, users, samples=100, rng=rng)
     # unpaired, the spread would show; paired, each resample says exactly -0.5
     assert (gain.value, gain.low, gain.high) == pytest.approx((-0.5, -0.5, -0.5))
 
