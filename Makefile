@@ -5,7 +5,7 @@ STAMP := .venv/.installed
 export GOMP_SPINCOUNT = 0
 export UV_COMPILE_BYTECODE = 1
 
-.PHONY: demo test check bench lock clean
+.PHONY: demo test check lock clean
 
 demo: $(STAMP)
 	$(BIN)/winback demo
