@@ -17,9 +17,10 @@ from configs.errors import InputError
 from configs.progress import track
 from configs.settings import Settings
 from features.aggregates import INPUT_HASH, stored_input
+from features.columns import Feature, catalogue
 from features.contract import AUDIT_ONLY, USERS
 from features.lake import Lake, content_hash, duckdb_session, ibis_engine, split_by_day, write_parquet
-from features.snapshots import Feature, catalogue, snapshots, start_of
+from features.snapshots import snapshots, start_of
 
 TRAITS_OF_THE_CONTRACT = ("country", "device", "acquisition_source", "language")
 PAIRS_AT_ONCE = 40_000_000

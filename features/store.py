@@ -14,8 +14,8 @@ from feast.types import Float64, String
 
 from configs.errors import InputError
 from configs.settings import FOLDER
+from features.columns import Feature
 from features.lake import Lake, named_when_unreadable
-from features.snapshots import Feature
 
 ENTITY = "user_id"
 EVENT_TIMESTAMP = "event_timestamp"

@@ -10,9 +10,9 @@ from pydantic import BaseModel
 
 from configs.errors import InputError
 from configs.settings import Settings
+from features.columns import Feature, catalogue
 from features.history import open_history
 from features.lake import Lake
-from features.snapshots import Feature, catalogue
 from flows.outcome import Outcome, open_run
 from models.evaluation import Metric
 from models.tracking import promotion_log, rollback

@@ -14,10 +14,10 @@ from prefect.cache_policies import NO_CACHE
 from configs.offers import load_catalogue
 from configs.progress import announce
 from configs.settings import Settings
+from features.columns import Feature
 from features.frames import given_offers, outcome_frame, redemption_frame, treatment_days
 from features.history import grid_days, open_history
 from features.lake import Lake, whole_folder
-from features.snapshots import Feature
 from features.store import open_store
 from flows.outcome import Outcome, dated, open_run
 from models.churn import train_churn

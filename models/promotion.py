@@ -8,8 +8,8 @@ from datetime import date
 import pandas as pd
 
 from configs.settings import Settings
+from features.columns import Feature
 from features.lake import Lake
-from features.snapshots import Feature
 from models.effects import OfferEffect
 from models.evaluation import Metric
 from models.explain import shap_pictures

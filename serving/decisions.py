@@ -17,8 +17,9 @@ import pyarrow.parquet as pq
 from configs.errors import InputError
 from configs.offers import Catalogue
 from configs.settings import Settings
+from features.columns import Feature
 from features.lake import Lake, whole_folder
-from features.snapshots import Feature, start_of
+from features.snapshots import start_of
 from models.response import Response
 from models.splits import hash_number, hash_share
 from models.tracking import Registered

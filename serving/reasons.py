@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from features.snapshots import Feature
+from features.columns import Feature
 from models.estimators import Estimator
 
 Floats = npt.NDArray[np.float64]

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 from synthetic import FEATURES, MIXED, behaviour, outcomes, small_settings
 
-from features.snapshots import Feature
+from features.columns import Feature
 from models.estimators import Estimator, fit_lightgbm, fit_linear
 from serving.reasons import TOP, describe, risk_reasons, value_words, value_words_of_offer
 

@@ -11,8 +11,8 @@ from apps import App, event, small_app
 from feast import FeatureStore
 
 from configs.errors import InputError
+from features.columns import Feature, catalogue
 from features.lake import Lake, read_parquet, write_parquet
-from features.snapshots import Feature, catalogue
 from features.store import SERVICES, open_store, point_in_time_frame
 
 DAYS = (date(2024, 4, 1), date(2024, 4, 2), date(2024, 6, 1))
