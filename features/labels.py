@@ -113,6 +113,12 @@ def redemption_labels(
     keys = ["decision_id", "user_id", "day", "decided_at", "offer_id", "discount", "channel", "propensity", "closed_at"]
     return pairs.group_by(*keys).aggregate(
         is_redeemed=(pairs.event_id.count() > 0).cast("int64"),
-        covered_spend=pairs.spent.sum().fill_null(0.0),
-        discount_given=pairs.given.sum().fill_null(0.0),
+        covered_spend=_money(pairs.spent),
+        discount_given=_money(pairs.given),
     )
+
+
+def _money(amount: ir.Value) -> ir.Value:
+    """Add amounts up as whole cents, which gives the same bits in whatever order they come."""
+    cents = (amount * 100.0).round().cast("int64").sum()
+    return cents.cast("float64").fill_null(0.0) / 100.0

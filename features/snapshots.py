@@ -94,10 +94,16 @@ def _windows(recent: ir.Table) -> ir.Table:
 def _gaps(recent: ir.Table) -> ir.Table:
     active = recent.filter(recent.active_days > 0)
     before = active.happened_on.lag().over(group_by=list(KEYS), order_by="happened_on")
-    paced = active.mutate(gap=active.happened_on.delta(before, unit="day").cast("float64"))
-    return paced.group_by(*KEYS).aggregate(
-        gap_days_std_365d=paced.gap.std(how="sample"), gap_days_max_365d=paced.gap.max()
+    paced = active.mutate(gap=active.happened_on.delta(before, unit="day").cast("int64"))
+    # whole numbers add up to the same bits in whatever order threads meet them, an engine's own deviation does not
+    sums = paced.group_by(*KEYS).aggregate(
+        gaps=paced.gap.count().cast("float64"),
+        days=paced.gap.sum().cast("float64"),
+        squares=(paced.gap * paced.gap).sum().cast("float64"),
+        gap_days_max_365d=paced.gap.max().cast("float64"),
     )
+    spread = (sums.gaps * sums.squares - sums.days * sums.days) / (sums.gaps * (sums.gaps - 1.0)).nullif(0.0)
+    return sums.select(*KEYS, "gap_days_max_365d", gap_days_std_365d=spread.sqrt())
 
 
 def _tastes(seen: ir.Table) -> ir.Table:

@@ -197,8 +197,11 @@ def _run_flow(
     """Run the flow that bears the command's name."""
 
     def run() -> Outcome:
+        from flows.environment import hush
+
         name = command.replace("-", "_")
         flow = getattr(importlib.import_module(f"flows.{name}"), name)
+        hush()
         outcome: Outcome = flow(profile, data_dir, _day(as_of), **more)
         return outcome
 

@@ -33,4 +33,9 @@ def prepare(data_dir: str | None = None) -> None:
     Lake(folder).require_writable()
     for name, value in {**QUIET, "PREFECT_HOME": str(folder / "prefect")}.items():
         os.environ.setdefault(name, value)
+    hush()
+
+
+def hush() -> None:
+    """Keep the deprecations of libraries off the operator's screen; Feast shows them again when it is imported."""
     warnings.filterwarnings("ignore", category=DeprecationWarning)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, timedelta
 
 import pandas as pd
@@ -82,7 +82,8 @@ def train_response(
     effects = estimate_effects(frames.exposure, settings)
     publish_propensities(lake, effects, frames.exposure, settings, as_of, frames.first_day)
     trained = train_redemption(frames.treatments, frames.features, settings, as_of)
-    trained.notes["effects"] = {offer.effect.offer_id: offer.effect.as_dict() for offer in effects}
+    known = {offer.effect.offer_id: offer.effect.as_dict() for offer in effects}
+    trained = replace(trained, notes={**trained.notes, "effects": known})
     return [publish(lake, trained, frames.treatments, frames.features, settings, as_of, frames.first_day)], effects
 
 

@@ -7,6 +7,7 @@ import os
 import re
 import shlex
 from collections.abc import Iterator
+from datetime import date
 from pathlib import Path
 
 import duckdb
@@ -15,7 +16,14 @@ import pytest
 from nbclient import NotebookClient
 from typer.testing import CliRunner
 
-from configs.settings import DATA_DIR_VARIABLE
+from configs.offers import load_catalogue
+from configs.settings import DATA_DIR_VARIABLE, load_settings
+from features.frames import redemption_frame
+from features.history import open_history
+from features.labels import outcome_labels
+from features.lake import Lake
+from features.snapshots import snapshots
+from features.store import open_store
 from flows.cli import app
 
 pytestmark = pytest.mark.xdist_group("demo")
@@ -70,7 +78,6 @@ def test_the_demo_says_where_everything_is(demo: tuple[Path, dict]) -> None:
 
 
 def test_mlflow_holds_metrics_with_intervals_pictures_and_aliases(demo: tuple[Path, dict]) -> None:
-    from features.lake import Lake
     from models.tracking import connect
 
     client = connect(Lake(demo[0]))
@@ -94,6 +101,23 @@ def test_notebook_runs_from_top_to_bottom(
     NotebookClient(notebook, timeout=300, resources={"metadata": {"path": str(repository / "notebooks")}}).execute()
     drawn = sum("image/png" in output.get("data", {}) for cell in notebook.cells for output in cell.get("outputs", []))
     assert drawn == stored
+
+
+def test_all_threads_compute_the_same_bits_every_time(demo: tuple[Path, dict]) -> None:
+    settings = load_settings("complete_journey", demo[0])
+    lake, day = Lake(settings.data_dir), settings.as_of
+    runs = []
+    for _ in range(4):
+        with open_history(settings, lake, day) as history:
+            tables = history.aggregates, history.facets, history.users, history.moments([day])
+            snapshot = snapshots(*tables).order_by("user_id").to_pyarrow()
+            redemptions = redemption_frame(history, open_store(lake, history.features), load_catalogue(settings.offers))
+            outcomes = outcome_labels(history.aggregates, history.moments([date(2017, 10, 2)]), settings)
+            runs.append((snapshot, redemptions, outcomes.order_by("user_id").to_pyarrow()))
+    for snapshot, redemptions, outcomes in runs[1:]:
+        assert snapshot.equals(runs[0][0])
+        assert redemptions.equals(runs[0][1])
+        assert outcomes.equals(runs[0][2])
 
 
 def readme_commands() -> list[str]:
