@@ -46,14 +46,7 @@ def png(figure: Figure) -> bytes:
 
 def calibration_picture(label: Floats, score: Floats, what: str) -> bytes:
     """Draw predicted against observed rates; on the diagonal the probabilities can be taken at their word."""
-    table = calibration_table(label, score)
-    top = float(max(table["predicted"].max(), table["observed"].max())) * 1.08
-    with panel() as (figure, axes):
-        axes.plot([0, top], [0, top], color=MUTED, linewidth=1, linestyle="--", label="perfect")
-        axes.plot(table["predicted"], table["observed"], color=ACCENT, marker="o", label="model, tenths of the test")
-        axes.set(xlabel=f"predicted P({what})", ylabel="observed share", xlim=(0, top), ylim=(0, top))
-        axes.legend(frameon=False)
-        return png(figure)
+    return _against_truth(label, score, f"predicted P({what})", "observed share")
 
 
 def lift_picture(label: Floats, score: Floats, what: str) -> bytes:
@@ -74,11 +67,15 @@ def lift_picture(label: Floats, score: Floats, what: str) -> bytes:
 
 def amount_picture(label: Floats, score: Floats, currency: str) -> bytes:
     """Draw predicted against true amounts by tenths of the prediction."""
+    return _against_truth(label, score, f"predicted margin, {currency}", f"true margin, {currency}")
+
+
+def _against_truth(label: Floats, score: Floats, predicted: str, observed: str) -> bytes:
     table = calibration_table(label, score)
     top = float(max(table["predicted"].max(), table["observed"].max())) * 1.08
     with panel() as (figure, axes):
         axes.plot([0, top], [0, top], color=MUTED, linewidth=1, linestyle="--", label="perfect")
         axes.plot(table["predicted"], table["observed"], color=ACCENT, marker="o", label="model, tenths of the test")
-        axes.set(xlabel=f"predicted margin, {currency}", ylabel=f"true margin, {currency}")
+        axes.set(xlabel=predicted, ylabel=observed, xlim=(0, top), ylim=(0, top))
         axes.legend(frameon=False)
         return png(figure)
