@@ -28,6 +28,7 @@ class Offer(Section):
     covered_spend: float = Field(
         gt=0, description="spend that the discount applies to when no redemption was logged, account currency"
     )
+    stock: int | None = Field(None, ge=0, description="most users that may get it in one day; unset means no limit")
 
     @field_validator("discounts")
     @classmethod

@@ -86,6 +86,9 @@ class Response(Section):
     """How effects of offers are learnt."""
 
     holdout_days: Days = Field(description="treatments decided in this window before `as_of` are the test")
+    retained_from_day: int = Field(
+        ge=0, description="activity from this day of the churn horizon on counts as retained when effects are measured"
+    )
     min_treatments: int = Field(gt=0, description="fewer closed treatments than this: not enough data for a model")
     overlap: Share = Field(
         description="users whose estimated propensity is outside [overlap, 1 - overlap] are not compared"
@@ -116,6 +119,9 @@ class Scoring(Section):
     control_share: Share = Field(description="share of the users in the stable control group, never treated")
     high_risk: Share = Field(description="P(churn) from which the risk band is `high`")
     medium_risk: Share = Field(description="P(churn) from which the risk band is `medium`")
+    channel_capacity: dict[str, Annotated[int, Field(ge=0)]] = Field(
+        description="most users that may be contacted through a channel in one day; one that is not named has no limit"
+    )
 
 
 class Schedule(Section):

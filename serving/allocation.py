@@ -1,159 +1,296 @@
-"""Who gets what under one budget: a multiple-choice knapsack solved by its Lagrangian dual, a batch at a time.
+"""Who gets what: one option per user under a budget, channel capacities and offer stocks.
 
-The dual needs only how much budget the steps of every user's upper hull ask for at each efficiency, so it is read
-off a histogram: one pass over the users, and memory that does not grow with them (Sinha & Zoltners 1979 for the hull;
-Albert & Goldenberg 2022, arXiv 2108.13298, for the use).
+A multiple-choice knapsack with several limits. Every scarce thing has a price, found in `serving.prices`, and each
+user takes the option that is worth most after paying; where that takes too much the least is given up, and where
+something is left it is filled up greedily.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
+from configs.errors import InputError, did_you_mean
+from configs.offers import Catalogue
+from configs.settings import Settings
+from serving.prices import NOTHING, Market, blocks, budget_price, dual_bound, find_prices, sorted_steps
+
 Floats = npt.NDArray[np.float64]
+Bools = npt.NDArray[np.bool_]
 Choice = npt.NDArray[np.intp]
-NOTHING = -1
-LOWEST, HIGHEST, BINS = 1e-6, 1e6, 240_000
+ROUNDING = 1 + 1e-12  # sums of money are this exact
+ROUNDS = 100  # of filling, at most
+
+
+@dataclass(frozen=True)
+class Limit:
+    """At most so many users may get one of these options: a channel's capacity, an offer's stock.
+
+    `options` says which options take a place, shape (options,); `most` counts users.
+    """
+
+    name: str
+    options: Bools
+    most: int
 
 
 @dataclass(frozen=True)
 class Allocation:
-    """What an allocation is worth and how far it can be from the best one.
+    """Who gets what, what it is worth and how far that can be from the best.
 
-    `shadow_price` is what one more unit of budget would earn; `bound` is the dual bound on the total value.
+    `choice` is the place of each user's option or `NOTHING`, shape (users,). Sums are over those who spend: `value`,
+    `spent`, `bound` on the best total value, `used` places of each limit. `shadow_price` is what one more unit of
+    budget would earn, `limit_prices` what one more place would; `option_prices` adds them up per option, shape
+    (options,), for `choose`.
     """
 
     budget: float
-    spent: float
+    choice: Choice
     value: float
+    spent: float
     bound: float
     shadow_price: float
+    limit_prices: dict[str, float]
+    option_prices: Floats
+    used: dict[str, int]
 
     @property
     def gap(self) -> float:
         """Relative distance of the value from the bound; 0 when nothing pays."""
-        return (self.bound - self.value) / self.bound if self.bound > 0 else 0.0
+        return max(self.bound - self.value, 0.0) / self.bound if self.bound > 0 else 0.0
 
 
-@dataclass(frozen=True)
-class Price:
-    """What a unit of budget has to earn.
+class BudgetPoint(NamedTuple):
+    """What a budget would bring: total value, money spent, and what one more unit of budget would earn."""
 
-    Everything that earns more than `high` fits the budget and leaves `rest` of it, not enough for everything that
-    earns more than `low`: those in between, equals for all practical purposes, come in the order of the users.
+    budget: float
+    value: float
+    spent: float
+    shadow_price: float
+
+
+def limits_of(catalogue: Catalogue, settings: Settings) -> tuple[Limit, ...]:
+    """List the channel capacities of the settings and the stocks of the catalogue.
+
+    Raises
+    ------
+    InputError
+        A capacity names a channel that no offer uses.
     """
-
-    high: float
-    low: float
-    rest: float
-
-
-class Demand:
-    """How much budget is asked for at each efficiency (value per unit of cost)."""
-
-    def __init__(self) -> None:
-        self.edges = np.geomspace(LOWEST, HIGHEST, BINS + 1)
-        self.cost = np.zeros(BINS + 2)
-        self.steepest = HIGHEST
-
-    def add(self, value: Floats, cost: Floats) -> None:
-        """Count the hull steps of some users; `value` and `cost` have shape (users, options)."""
-        slope, step = hull_steps(value, cost)
-        asked = slope > 0
-        np.add.at(self.cost, np.searchsorted(self.edges, slope[asked], side="right"), step[asked])
-        self.steepest = slope.max(initial=self.steepest, where=np.isfinite(slope))
-
-    def price(self, budget: float) -> Price:
-        """Find the least efficiency at which everything asked for at it or above fits the budget.
-
-        It is 0 when all that pays fits.
-        """
-        above = np.r_[np.cumsum(self.cost[::-1])[::-1], 0.0]
-        fits = int(np.argmax(above <= budget))
-        bounds = np.r_[0.0, self.edges, np.nextafter(self.steepest, np.inf)]
-        return Price(float(bounds[fits]), float(bounds[max(fits - 1, 0)]), float(budget - above[fits]))
+    channels = np.array([offer.channel for offer, _ in catalogue.options], dtype=object)
+    offer_ids = np.array([offer.offer_id for offer, _ in catalogue.options], dtype=object)
+    capacity = settings.scoring.channel_capacity
+    for name in capacity:
+        if catalogue.offers and name not in channels:
+            known = did_you_mean(name, set(channels))
+            raise InputError(f"scoring.channel_capacity: no offer goes through channel {name!r}; {known}")
+    of_channels = [Limit(f"channel {name}", channels == name, most) for name, most in capacity.items()]
+    of_stocks = [
+        Limit(f"stock of {offer.offer_id}", offer_ids == offer.offer_id, offer.stock)
+        for offer in catalogue.offers
+        if offer.stock is not None
+    ]
+    return (*of_channels, *of_stocks)
 
 
-def hull_steps(value: Floats, cost: Floats) -> tuple[Floats, Floats]:
-    """Walk each user's upper hull from *nothing* upwards.
+def allocate(
+    value: Floats, cost: Floats, budget: float, limits: Sequence[Limit] = (), *, spends: Bools | None = None
+) -> Allocation:
+    """Choose at most one option per user, for the highest total value within the budget and every limit.
 
     Parameters
     ----------
     value, cost
-        Shape (users, options); an option that is not eligible has value ``-inf``.
-
-    Returns
-    -------
-    slope, step
-        Value per cost and cost of each step, shape (users, options), slopes falling, 0 where the walk has ended.
-        A free option with positive value has slope ``inf``.
+        Account currency, shape (users, options); an option that is not eligible has value ``-inf``, and one that is
+        worth nothing is never chosen.
+    budget
+        Most that the chosen options may cost; ``inf`` for no limit.
+    spends
+        Whose choice uses up budget and places, shape (users,); the others (a control group) are told what they would
+        have got at the final prices, and take nothing from anyone.
 
     Examples
     --------
-    >>> slope, step = hull_steps(np.array([[4.0, 5.0]]), np.array([[1.0, 2.0]]))
-    >>> slope.tolist(), step.tolist()
-    ([[4.0, 1.0]], [[1.0, 1.0]])
+    >>> value, cost = np.array([[3.0, 5.0], [2.0, 6.0]]), np.array([[1.0, 2.0], [1.0, 4.0]])
+    >>> allocate(value, cost, 4.0).choice.tolist()
+    [1, 0]
+    >>> allocate(value, cost, 4.0, [Limit("channel mail", np.array([True, False]), 0)]).choice.tolist()
+    [1, -1]
     """
-    users, options = value.shape
-    slopes, steps = np.zeros((users, options)), np.zeros((users, options))
-    at_value, at_cost = np.zeros((users, 1)), np.zeros((users, 1))
-    rows = np.arange(users)
-    for k in range(options):
-        more, dearer = value - at_value, cost - at_cost
-        with np.errstate(divide="ignore", invalid="ignore"):
-            slope = np.where(more > 0, np.where(dearer > 0, more / dearer, np.where(dearer == 0, np.inf, 0.0)), 0.0)
-        best = np.lexsort((more.T, slope.T), axis=0)[-1] if options > 1 else np.zeros(users, dtype=np.intp)
-        gained = slope[rows, best] > 0
-        slopes[gained, k] = slope[rows, best][gained]
-        steps[gained, k] = dearer[rows, best][gained]
-        at_value[gained, 0] = value[rows, best][gained]
-        at_cost[gained, 0] = cost[rows, best][gained]
-    return slopes, steps
-
-
-def choose(value: Floats, cost: Floats, shadow_price: float) -> Choice:
-    """Pick for each user the option with the highest value less its priced cost, or `NOTHING`.
-
-    Among equals the cheaper one is taken, and *nothing* before an option that is worth nothing; shape (users,).
-    """
-    priced = value - shadow_price * cost
-    best = priced.max(axis=1, initial=-np.inf)
-    cheapest = (
-        np.where(priced == best[:, None], cost, np.inf).argmin(axis=1) if value.shape[1] else np.zeros(len(value))
+    spends = np.ones(len(value), dtype=bool) if spends is None else spends
+    market = _market(value[spends], cost[spends], budget, limits)
+    if limits:
+        prices, start = find_prices(market)
+    else:
+        prices = budget_price(market)
+        start = choose(market.value, market.cost, float(prices[0]))
+    plan = Plan(market, prices, start)
+    plan.mend()
+    plan.fill()
+    option_prices = prices[1:] @ market.member
+    choice = np.empty(len(value), dtype=np.intp)
+    choice[spends] = np.where(plan.choice < value.shape[1], plan.choice, NOTHING)
+    choice[~spends] = choose(value[~spends], cost[~spends], float(prices[0]), option_prices)
+    used = plan.used()
+    return Allocation(
+        budget=budget,
+        choice=choice,
+        value=plan.worth(),
+        spent=float(used[0]),
+        bound=dual_bound(market, prices),
+        shadow_price=float(prices[0]),
+        limit_prices={limit.name: float(price) for limit, price in zip(limits, prices[1:], strict=True)},
+        option_prices=option_prices,
+        used={limit.name: int(places) for limit, places in zip(limits, used[1:], strict=True)},
     )
-    return np.where(best > 0, cheapest, NOTHING).astype(np.intp)
 
 
-def choose_in_turn(
-    value: Floats, cost: Floats, price: Price, rest: float, spends: npt.NDArray[np.bool_]
-) -> tuple[Choice, float]:
-    """Pick at the high price, and at the low one for user after user while the rest of the budget lasts.
+def choose(value: Floats, cost: Floats, shadow_price: float, option_prices: Floats | float = 0.0) -> Choice:
+    """Pick for each user the option that is worth most after paying for budget and places, or `NOTHING`.
+
+    Among equals the cheaper one is taken, and *nothing* before an option that is worth nothing.
 
     Parameters
     ----------
-    rest
-        What earlier batches have left of ``price.rest``.
-    spends
-        Whose choice uses the budget up, shape (users,); that of others is what they would get in their turn.
-
-    Returns
-    -------
-    The choice, shape (users,), and what is left for the next batch: negative when someone had to be refused.
+    value, cost
+        Shape (users, options).
+    shadow_price, option_prices
+        Of an `Allocation`; the latter has shape (options,).
     """
-    sure, more = choose(value, cost, price.high), choose(value, cost, price.low)
-    extra = _cost_of(more, cost) - _cost_of(sure, cost)
-    spent = np.cumsum(np.where(spends, extra, 0.0))
-    fits = np.where(spends, spent, spent + extra) <= rest
-    return np.where(fits, more, sure), rest - float(spent[-1]) if len(spent) else rest
+    choice = np.full(len(value), NOTHING, dtype=np.intp)
+    for rows in blocks(len(value) if value.shape[1] else 0):
+        pays = value[rows] > 0
+        priced = np.where(pays, value[rows] - shadow_price * np.where(pays, cost[rows], 0.0) - option_prices, -np.inf)
+        best = priced.max(axis=1)
+        cheapest = np.where(priced == best[:, None], cost[rows], np.inf).argmin(axis=1)
+        choice[rows] = np.where(best > 0, cheapest, NOTHING)
+    return choice
 
 
-def _cost_of(choice: Choice, cost: Floats) -> Floats:
-    """Cost of each user's choice, 0 for `NOTHING`; shape (users,)."""
-    return np.c_[cost, np.zeros(len(cost))][np.arange(len(cost)), choice]
+def budget_curve(
+    value: Floats, cost: Floats, budgets: Sequence[float], limits: Sequence[Limit] = ()
+) -> list[BudgetPoint]:
+    """Say what each of some budgets would bring, in the order asked.
+
+    Without limits all are read off one sort of the hull steps, whole steps only, at most one step below what
+    `allocate` finds; with limits each is an allocation.
+    """
+    if limits:
+        found = [allocate(value, cost, budget, limits) for budget in budgets]
+        return [BudgetPoint(each.budget, each.value, each.spent, each.shadow_price) for each in found]
+    market = _market(value, cost, 0.0, ())
+    slope, worth, spent = sorted_steps(market.value, market.cost)
+    taken = np.searchsorted(spent, np.asarray(budgets) * ROUNDING, side="right")
+    columns = (np.r_[0.0, worth][taken], np.r_[0.0, spent][taken], np.r_[slope, 0.0][taken])
+    return [BudgetPoint(*point) for point in zip(budgets, *(column.tolist() for column in columns), strict=True)]
 
 
-def dual_bound(value: Floats, cost: Floats, shadow_price: float) -> float:
-    """Sum the users' share of the Lagrangian bound; adding ``shadow_price * budget`` completes it."""
-    return float(np.maximum((value - shadow_price * cost).max(axis=1, initial=-np.inf), 0.0).sum())
+def _market(value: Floats, cost: Floats, budget: float, limits: Sequence[Limit]) -> Market:
+    pays = value > 0
+    member = np.array([limit.options for limit in limits], dtype=float).reshape(len(limits), value.shape[1])
+    room = np.array([budget * ROUNDING, *(limit.most for limit in limits)], dtype=float)
+    return Market(np.where(pays, value, -np.inf), np.where(pays, cost, 0.0), member, room)
+
+
+class Plan:
+    """A choice being mended and filled: `choice` has shape (users,), and the last option of all is *nothing*."""
+
+    def __init__(self, market: Market, prices: Floats, choice: Choice) -> None:
+        users = len(choice)
+        self.value, self.cost = np.c_[market.value, np.zeros(users)], np.c_[market.cost, np.zeros(users)]
+        self.member = np.c_[market.member, np.zeros(len(market.member))]
+        self.room, self.prices, self.choice = market.room, prices, choice.copy()
+        self.everyone = np.arange(users)
+
+    def worth(self) -> float:
+        """Total value of the choice."""
+        return float(self.value[self.everyone, self.choice].sum())
+
+    def used(self) -> Floats:
+        """How much the choice takes of each resource; shape (resources,)."""
+        options = self.value.shape[1]
+        places = self.member @ np.bincount(self.choice % options, minlength=options)
+        return np.r_[self.cost[self.everyone, self.choice].sum(), places]
+
+    def demand(self, resource: int, rows: Choice) -> Floats:
+        """How much more of a resource some users would take with each option; shape (rows, options + 1)."""
+        if resource == 0:
+            return np.asarray(self.cost[rows] - self.cost[rows, self.choice[rows]][:, None])
+        member = self.member[resource - 1]
+        return np.asarray(member - member[self.choice[rows]][:, None])
+
+    def mend(self) -> None:
+        """Give up what there is no room for: first places, limit by limit, then money without taking a place more."""
+        limits = range(1, len(self.room))
+        mended: list[int] = []
+        while (over := np.flatnonzero(self.used() > self.room)[::-1]).size and over[0]:
+            self.give_up(int(over[0]), mended)
+            mended.append(int(over[0]))
+        if over.size:
+            self.give_up(0, limits)
+
+    def give_up(self, resource: int, kept: Iterable[int]) -> None:
+        """Free the excess of a resource where the least is lost per unit, the last of equals first.
+
+        Nobody takes more of the resources in `kept`.
+        """
+        excess = self.used()[resource] - self.room[resource]
+        own = self.cost[self.everyone, self.choice] if resource == 0 else self.member[resource - 1][self.choice]
+        rows = np.flatnonzero(own > 0)[::-1]
+        freed = -self.demand(resource, rows)
+        allowed = (freed > 0) & np.isfinite(self.value[rows])
+        lost = self.value[rows, self.choice[rows]][:, None] - self.value[rows]
+        for other, price in enumerate(self.prices):
+            more = self.demand(other, rows)
+            lost += price * more
+            if other in kept:
+                allowed &= more <= 0
+        loss = np.divide(lost, freed, out=np.full_like(lost, np.inf), where=allowed)
+        best, own_row = loss.argmin(axis=1), np.arange(len(rows))
+        order = np.argsort(loss[own_row, best], kind="stable")
+        enough = np.searchsorted(np.cumsum(freed[own_row, best][order]), excess) + 1
+        self.choice[rows[order[:enough]]] = best[order[:enough]]
+
+    def fill(self) -> None:
+        """Move users to what is worth more while it fits, the most value per price first, until nothing fits."""
+        rows = self.everyone
+        for _ in range(ROUNDS):
+            rows, options, efficiency = self.best_moves(rows)
+            if not len(rows):
+                break
+            order = np.argsort(-efficiency, kind="stable")
+            fits = self.fitting(rows[order], options[order])
+            self.choice[rows[order[:fits]]] = options[order[:fits]]
+
+    def best_moves(self, rows: Choice) -> tuple[Choice, Choice, Floats]:
+        """Find those users who can move to something better, with the most efficient such option of each."""
+        rest = self.room - self.used()
+        none = (rows[:0], rows[:0], np.zeros(0))
+        found = [none, *(self._moves(rows[part], rest) for part in blocks(len(rows)))]
+        movers, options, efficiency = zip(*found, strict=True)
+        return np.concatenate(movers), np.concatenate(options), np.concatenate(efficiency)
+
+    def _moves(self, rows: Choice, rest: Floats) -> tuple[Choice, Choice, Floats]:
+        gain = self.value[rows] - self.value[rows, self.choice[rows]][:, None]
+        fits, paid = gain > 0, np.zeros_like(gain)
+        for resource, price in enumerate(self.prices):
+            more = self.demand(resource, rows)
+            fits &= more <= rest[resource]
+            paid += price * more
+        efficiency = np.divide(gain, paid, out=np.full_like(gain, np.inf), where=paid > 0)
+        efficiency[~fits] = -np.inf
+        best = efficiency.argmax(axis=1)
+        some = fits.any(axis=1)
+        return rows[some], best[some], efficiency[np.arange(len(rows)), best][some]
+
+    def fitting(self, rows: Choice, options: Choice) -> int:
+        """Count how many moves, one after another, fit what is left: at least the first."""
+        rest, before = self.room - self.used(), self.choice[rows]
+        fits = np.cumsum(self.cost[rows, options] - self.cost[rows, before]) <= rest[0]
+        for member, places in zip(self.member, rest[1:], strict=True):
+            fits &= np.cumsum(member[options] - member[before]) <= places
+        return len(fits) if fits.all() else max(int(fits.argmin()), 1)

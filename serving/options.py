@@ -27,7 +27,8 @@ class Options:
 
     `discount_cost` is what one redemption costs, `expected_cost` what the option is expected to cost in all,
     `value` the formula of DESIGN: incremental margin, plus retention times what staying is worth, less costs.
-    `why_not` says for an option that is not eligible why.
+    `value_error` is the standard error of the value (0 where it is not known), `why_not` says for an option that is
+    not eligible why, and `barred` (users,) why a user may get nothing at all, empty where they may.
     """
 
     choices: list[tuple[Offer, float]]
@@ -37,7 +38,14 @@ class Options:
     discount_cost: Floats
     expected_cost: Floats
     value: Floats
+    value_error: Floats
     why_not: npt.NDArray[np.object_]
+    barred: npt.NDArray[np.object_]
+
+    @property
+    def explorable(self) -> npt.NDArray[np.bool_]:
+        """Whether an option may be tried to learn from it: its effect need not be known."""
+        return np.asarray((self.barred == "")[:, None] & np.ones(self.value.shape, dtype=bool))
 
     @property
     def eligible(self) -> npt.NDArray[np.bool_]:
@@ -112,4 +120,4 @@ def build_options(
     cost = p_redeem * price + contact
     value = margin + retention * np.nan_to_num(remaining_value)[:, None] - cost
     why_not = np.where((barred != "")[:, None], barred[:, None], why_not)
-    return Options(choices, p_redeem, retention, margin, price, cost, value, why_not)
+    return Options(choices, p_redeem, retention, margin, price, cost, value, np.zeros(shape), why_not, barred)

@@ -1,0 +1,555 @@
+"""Lift: numbers by hand, and simulated experiments whose truth is known."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from configs.errors import InputError
+from models.lift import (
+    LIFETIME_ASSUMES,
+    Lift,
+    adjust_for_comparisons,
+    cuped,
+    expected_periods,
+    false_discovery_adjusted,
+    kpis,
+    lift,
+    lift_metrics,
+    measure,
+    sample_ratio_mismatch,
+)
+
+COVARIATES = ["pre_margin", "pre_active_days", "pre_converted"]
+SEEDS = range(200)
+
+
+def experiment(seed: int, users: int = 160, *, truth: float = 0.0, share: float = 0.5, days: int = 1) -> pd.DataFrame:
+    """Randomise users; `pre_margin` foretells half of the variance of margin, the rest of the covariates nothing."""
+    rng = np.random.default_rng(seed)
+    treated = rng.permutation(users) < users * share
+    before, of_user = rng.normal(10, 2, users), np.repeat(np.arange(users), days)
+    kept, buys = rng.random(users * days) < 0.5, rng.random(users * days) < 0.4
+    margin = before[of_user] + rng.normal(0, 2, users)[of_user] + rng.normal(0, 0.1, users * days)
+    return pd.DataFrame(
+        {
+            "user_id": [f"u{user}" for user in of_user],
+            "group": np.where(treated, "treated", "control")[of_user],
+            "offer_id": rng.choice(["bundle", "come_back"], users)[of_user],
+            "channel": rng.choice(["email", "push"], users)[of_user],
+            "stage": "at_risk",
+            "margin": margin + truth * treated[of_user],
+            "is_retained": kept.astype(int),
+            "is_converted": buys.astype(int),
+            "revenue": buys * rng.lognormal(3, 0.5, users * days),
+            "pre_margin": before[of_user],
+            "pre_active_days": rng.poisson(5, users)[of_user],
+            "pre_converted": rng.integers(0, 2, users)[of_user],
+        }
+    )
+
+
+def small(treated: list[float], control: list[float], outcome: str = "margin") -> pd.DataFrame:
+    """One row per user."""
+    groups = ["treated"] * len(treated) + ["control"] * len(control)
+    return pd.DataFrame({"user_id": range(len(groups)), "group": groups, outcome: [*treated, *control]})
+
+
+def margins(truth: float, seeds: range = SEEDS, **how: float) -> list[Lift]:
+    return [lift(experiment(seed, truth=truth, **how), "margin", COVARIATES) for seed in seeds]
+
+
+@pytest.fixture(scope="module")
+def helped() -> list[Lift]:
+    """Two hundred experiments in which an offer brings 1.0."""
+    return margins(1.0)
+
+
+@pytest.fixture(scope="module")
+def idle() -> list[Lift]:
+    """Two hundred experiments in which an offer changes nothing."""
+    return margins(0.0)
+
+
+@pytest.fixture(
+    scope="module", params=[{}, {"users": 330, "share": 0.9}, {"days": 4}], ids=["halves", "small control", "days"]
+)
+def designs(request: pytest.FixtureRequest, helped: list[Lift]) -> list[Lift]:
+    """Two hundred experiments of each kind in which an offer brings 1.0."""
+    return margins(1.0, **request.param) if request.param else helped
+
+
+# by hand
+
+
+def test_a_lift_by_hand():
+    found = lift(small([2, 4, 6, 8], [1, 9, 1, 9]), "margin").raw
+    # squares 20 and 64: 20/3/4 + 64/3/4 = 7
+    assert (found.treated, found.control, found.absolute.value, found.absolute.n) == (5.0, 5.0, 0.0, 8)
+    assert found.standard_error == pytest.approx(7**0.5)
+    assert found.p_value == pytest.approx(1.0)
+
+
+def test_a_small_group_that_varies_more_doubts_for_itself():
+    found = lift(small([4, 6, 8, 6], [1, 9]), "margin").raw
+    assert found.standard_error == pytest.approx((8 / 3 / 4 + 32 / 2) ** 0.5)  # Welch
+
+
+def test_a_small_group_that_varies_less_is_doubted_by_the_large_one():
+    found = lift(small([2, 4, 6, 8], [1, 3]), "margin").raw
+    assert found.standard_error == pytest.approx(((20 + 2) / 4 * (1 / 4 + 1 / 2)) ** 0.5)  # Student, not 2/2 + 20/3/4
+
+
+@pytest.mark.parametrize(("users", "student"), [(6, 2.228), (11, 2.086), (31, 2.000), (500, 1.962)])
+def test_the_reach_of_the_interval_is_that_of_the_tables(users, student):
+    amounts = [float(k) for k in range(users)]  # alike in both groups: 2 * (users - 1) degrees of freedom
+    found = lift(small(amounts, amounts), "margin").raw
+    assert found.absolute.high / found.standard_error == pytest.approx(student, abs=0.001)
+
+
+def test_a_group_that_varies_alone_has_its_own_degrees_of_freedom():
+    found = lift(small([5.0] * 40, list(range(11))), "margin").raw
+    assert found.absolute.value / found.standard_error < 0.1
+    assert (found.absolute.high - found.absolute.value) / found.standard_error == pytest.approx(2.228, abs=0.001)
+
+
+def test_a_p_value_by_hand():
+    found = lift(small([2, 3, 4, 5, 6, 7], [0, 1, 2, 3, 4, 5]), "margin").raw
+    assert found.absolute.value / found.standard_error == pytest.approx(1.8516, abs=1e-4)
+    assert found.p_value == pytest.approx(0.0938, abs=2e-4)  # Student with 10 degrees of freedom
+
+
+def test_rows_of_one_user_by_hand():
+    frame = small([1, 3, 5, 7], [0, 0, 2, 2]).assign(user_id=list("aabbccdd"))
+    # user sums around the mean: -4, 4 and -2, 2; (16 + 16)/16 * 2 + (4 + 4)/16 * 2 = 5
+    assert lift(frame, "margin").raw.standard_error == pytest.approx(5**0.5)
+    assert lift(frame, "margin").treated == lift(frame, "margin").control == 2
+
+
+def test_users_seen_in_both_groups_share_their_luck():
+    frame = small([1, 3, 5], [0, 2, 4]).assign(user_id=list("abcabc"))
+    assert lift(frame, "margin").raw.standard_error == pytest.approx(0.0, abs=1e-9)  # each user gains exactly 1
+    assert lift(frame, "margin").raw.absolute.value == pytest.approx(1.0)
+
+
+def test_copies_of_the_rows_are_no_new_evidence():
+    frame = experiment(0)
+    once, sixfold = (lift(rows, "margin", COVARIATES) for rows in (frame, pd.concat([frame] * 6, ignore_index=True)))
+    for part in ("raw", "cuped"):
+        assert getattr(sixfold, part).standard_error == pytest.approx(getattr(once, part).standard_error)
+    assert (sixfold.treated, sixfold.treated_responders) == (once.treated, once.treated_responders)
+
+
+def test_the_relative_lift_solves_fiellers_equation():
+    found = lift(small([14, 15, 16, 17, 18, 20], [9, 10, 10, 11, 12, 8]), "margin").raw
+    reach = (found.absolute.high - found.absolute.value) / found.standard_error
+    variances = [np.var(group, ddof=1) / 6 for group in ([14, 15, 16, 17, 18, 20], [9, 10, 10, 11, 12, 8])]
+    assert found.relative.value == pytest.approx(100 / 60 - 1)
+    for end in (found.relative.low, found.relative.high):
+        off = found.treated - (1 + end) * found.control
+        assert abs(off) == pytest.approx(reach * (variances[0] + (1 + end) ** 2 * variances[1]) ** 0.5)
+
+
+@pytest.mark.parametrize("control", [[-3.0, -2.0, -4.0], [-9.0, 1.0, 9.5], [0.0, 0.0, 0.0]])
+def test_a_ratio_to_nothing_is_not_given(control):
+    assert lift(small([1, 2, 3], control), "margin").raw.relative is None
+
+
+def test_absolute_and_relative_lift_agree_about_zero(idle, helped):
+    for found in [*idle, *helped, *margins(0.8, range(40), share=0.75)]:
+        for part in (found.raw, found.cuped):
+            assert (
+                (part.relative.low > 0) == (part.absolute.low > 0) == (part.p_value < 0.05 and part.absolute.value > 0)
+            )
+            assert (part.relative.high < 0) == (part.absolute.high < 0)
+
+
+# CUPED
+
+
+def test_cuped_is_the_regression_with_all_interactions():
+    frame = experiment(1, share=0.7)
+    treated, y = (frame["group"] == "treated").to_numpy(), frame["margin"].to_numpy()
+    x = frame[COVARIATES].to_numpy(dtype=float)
+    x = x - x.mean(axis=0)
+    t = treated[:, None].astype(float)
+    coefficients = np.linalg.lstsq(np.hstack([np.ones_like(t), t, x, t * x]), y, rcond=None)[0]
+    freed = cuped(y, frame[COVARIATES], treated)
+    assert freed[treated].mean() - freed[~treated].mean() == pytest.approx(coefficients[1])
+    assert freed.mean() == pytest.approx(y.mean())
+
+
+def test_every_covariate_costs_a_degree_of_freedom():
+    frame = experiment(1, users=60)
+    found, treated = lift(frame, "margin", COVARIATES).cuped, frame["group"] == "treated"
+    freed = pd.Series(cuped(frame["margin"].to_numpy(), frame[COVARIATES], treated.to_numpy()))
+    squares = sum(((group - group.mean()) ** 2).sum() for group in (freed[treated], freed[~treated]))
+    assert found.standard_error == pytest.approx((squares / 30 / (30 - 1 - 3)) ** 0.5)
+
+
+def test_a_relative_lift_knows_that_all_users_are_a_sample_too():
+    before = np.random.default_rng(0).normal(0, 1, 2000)
+    frame = small(list(15 + before[:1000]), list(10 + before[1000:])).assign(before=before)
+    found = lift(frame, "margin", ["before"]).cuped
+    assert found.absolute.value == pytest.approx(5.0)  # exactly, but not so its share of a mean of 10
+    assert found.absolute.high - found.absolute.low < 1e-6
+    half = 1.96 * 5 / 10**2 * before.std() / 2000**0.5
+    assert (found.relative.high - found.relative.low) / 2 == pytest.approx(half, rel=0.02)
+
+
+def test_cuped_is_unbiased_and_halves_the_variance(helped):
+    raw, freed = (np.array([getattr(found, part).absolute.value for found in helped]) for part in ("raw", "cuped"))
+    for values in (raw, freed):
+        assert values.mean() == pytest.approx(1.0, abs=4 * values.std() / len(SEEDS) ** 0.5)
+    assert freed.var() < 0.65 * raw.var()
+    assert np.mean([found.variance_reduction for found in helped]) == pytest.approx(0.5, abs=0.08)
+
+
+@pytest.mark.parametrize("part", ["raw", "cuped"])
+def test_intervals_cover_the_truth_and_are_no_wider_than_needed(part, designs):
+    found = [getattr(one, part) for one in designs]
+    assert np.mean([one.absolute.low <= 1.0 <= one.absolute.high for one in found]) >= 0.9
+    spread = np.std([one.absolute.value for one in found])
+    assert np.mean([one.standard_error for one in found]) == pytest.approx(spread, rel=0.2)
+
+
+def test_relative_intervals_cover_the_truth(helped):
+    found = [one.cuped.relative for one in helped]
+    assert np.mean([metric.low <= 0.1 <= metric.high for metric in found]) >= 0.9  # 1.0 over a control mean of 10
+
+
+def test_p_values_of_offers_that_change_nothing_are_even(idle):
+    for part in ("raw", "cuped"):
+        p_values = [getattr(found, part).p_value for found in idle]
+        counts = np.histogram(p_values, bins=5, range=(0, 1))[0]
+        assert counts.sum() == len(SEEDS)
+        assert (abs(counts - len(SEEDS) / 5) < 20).all()  # 3.5 standard deviations
+
+
+def test_a_small_control_group_without_big_spenders_proves_nothing():
+    def skewed(seed: int) -> pd.DataFrame:
+        rng = np.random.default_rng(seed)
+        return small(*np.split((rng.random(600) < 0.25) * rng.lognormal(2, 1.2, 600), [540]))
+
+    verdicts = [lift(skewed(seed), "margin").verdict for seed in SEEDS]
+    assert verdicts.count("helps") <= 5  # 10 to 14 of 100 by Welch alone
+
+
+def test_cuped_takes_slopes_that_differ_between_the_groups():
+    rng = np.random.default_rng(2)
+    before, treated = rng.normal(size=4000), np.arange(4000) < 3600
+    y = np.where(treated, 3.0, 1.0) * before  # truth: nothing on average
+    freed = cuped(y, pd.DataFrame({"before": before}), treated)
+    pooled = y - np.cov(y, before)[0, 1] / before.var() * before
+    variances = [v[treated].var() / 3600 + v[~treated].var() / 400 for v in (freed, pooled, y)]
+    assert variances[0] < 0.5 * min(variances[1:])  # the slope of the small group counts most
+
+
+def test_constant_and_missing_covariates_do_no_harm():
+    frame = experiment(3)
+    plain = lift(frame, "margin", ["pre_margin"])
+    spoilt = frame.assign(always=1e6 + 0.1, never=np.nan, twin=frame["pre_margin"] * 2)
+    assert lift(spoilt, "margin", ["always", "never", "pre_margin"]) == plain
+    twins = lift(spoilt, "margin", ["pre_margin", "twin"]).cuped.absolute
+    assert twins.value == pytest.approx(plain.cuped.absolute.value)
+    assert lift(spoilt, "margin", ["always", "never"]).cuped == plain.raw
+
+
+def test_a_missing_covariate_counts_as_the_mean():
+    frame = experiment(4)
+    gaps = frame["pre_margin"].where(frame.index % 3 > 0)
+    nullable = gaps.astype("Float64")
+    for column in (gaps, nullable, gaps.fillna(np.inf)):
+        found = lift(frame.assign(pre_margin=column), "margin", ["pre_margin"])
+        filled = lift(frame.assign(pre_margin=gaps.fillna(gaps.mean())), "margin", ["pre_margin"])
+        assert found.cuped.absolute.value == pytest.approx(filled.cuped.absolute.value)
+        assert 0.1 < found.variance_reduction < 0.5
+
+
+def test_few_users_carry_few_covariates():
+    frame = experiment(5, users=40)
+    noise = {f"noise_{k}": np.random.default_rng(k).normal(size=40) for k in range(30)}
+    names = ["pre_margin", *noise]
+    found = lift(frame.assign(**noise), "margin", names)
+    assert found.cuped == lift(frame.assign(**noise), "margin", names[:2]).cuped  # one per ten of the twenty controls
+    assert lift(frame[:15], "margin", names[:1]).cuped == lift(frame[:15], "margin").raw
+
+
+def test_one_group_leaves_the_outcome_as_it_is():
+    values = np.array([1.0, 2.0, 3.0])
+    for treated in (np.ones(3, dtype=bool), np.zeros(3, dtype=bool)):
+        assert cuped(values, pd.DataFrame({"before": [1, 2, 3]}), treated).tolist() == [1.0, 2.0, 3.0]
+
+
+# verdicts
+
+
+def yes_no(treated: tuple[int, int], control: tuple[int, int], outcome: str = "is_converted") -> Lift:
+    """Give users and how many of them said yes, for both groups."""
+    answers = [[1.0] * yes + [0.0] * (users - yes) for users, yes in (treated, control)]
+    return lift(small(*answers, outcome=outcome), outcome)
+
+
+@pytest.mark.parametrize(
+    ("treated", "control", "shortage"),
+    [
+        ((50, 15), (30, 5), ""),
+        ((49, 20), (30, 5), "49 treated users, at least 50 are needed"),
+        ((50, 15), (29, 5), "29 control users, at least 30 are needed"),
+        ((50, 14), (30, 5), "14 treated users with the rarer answer, at least 15 are needed"),
+        ((50, 15), (30, 4), "4 control users with the rarer answer, at least 5 are needed"),
+        ((50, 15), (30, 26), "4 control users with the rarer answer, at least 5 are needed"),
+        ((49, 15), (3, 1), "49 treated users, at least 50 are needed; 3 control users, at least 30 are needed"),
+    ],
+)
+def test_minimum_counts(treated, control, shortage):
+    found = yes_no(treated, control)
+    assert found.shortage == shortage
+    assert (found.verdict == "not enough data") == (shortage != "")
+    assert (found.p_adjusted is None) == (shortage != "")
+    assert (found.treated_responders, found.control_responders) == (treated[1], control[1])
+
+
+def test_amounts_need_users_who_spend():
+    found = lift(small([5.0] * 14 + [0.0] * 60, [0.0] * 60), "margin")
+    assert found.shortage == (
+        "14 treated users with an amount, at least 15 are needed; 0 control users with an amount, at least 5 are needed"
+    )
+    assert lift(small([5.0] * 50, [1.0] * 30), "margin").shortage == ""  # all of them may
+
+
+def test_rows_are_not_counted_as_users():
+    frame = experiment(6, users=60, days=9)
+    assert lift(frame, "margin").shortage == "30 treated users, at least 50 are needed"
+
+
+def test_verdicts_in_words():
+    assert yes_no((400, 200), (400, 100)).verdict == "helps"
+    assert yes_no((400, 100), (400, 200)).verdict == "harms"
+    assert yes_no((400, 104), (400, 100)).verdict == "no difference shown"
+
+
+@pytest.mark.parametrize("groups", [([1.0] * 60, []), ([], [1.0] * 60), ([], []), ([1.0] * 60, [2.0])])
+def test_one_group_only_is_not_enough_data(groups):
+    found = lift(small(*groups), "margin")
+    assert (found.verdict, found.raw, found.cuped, found.variance_reduction) == ("not enough data", None, None, 0.0)
+    assert not found.is_significant_alone
+    assert json.loads(json.dumps(found.as_dict()))["raw"] is None
+    assert lift_metrics([found]) == {}
+
+
+@pytest.mark.parametrize("amount", [0.1, 1 / 3, 1e6 + 0.1])
+def test_the_same_amount_for_everybody_is_no_difference(amount):
+    found = lift(small([amount] * 61, [amount] * 37).assign(before=range(98)), "margin", ["before"])
+    assert found.verdict == "no difference shown"
+    assert found.raw.p_value > 0.9
+
+
+# many comparisons
+
+
+def test_false_discoveries_by_hand():
+    assert false_discovery_adjusted(np.array([])).tolist() == []
+    assert false_discovery_adjusted(np.array([0.03])).tolist() == [0.03]
+    assert false_discovery_adjusted(np.array([0.02, 0.8, 0.001, 0.02])) == pytest.approx(
+        [0.08 / 3, 0.8, 0.004, 0.08 / 3]
+    )
+
+
+def test_a_family_is_judged_together():
+    lucky, idle, small_one = yes_no((400, 130), (400, 100)), yes_no((400, 100), (400, 100)), yes_no((40, 30), (40, 1))
+    assert lucky.verdict == "helps"
+    judged = adjust_for_comparisons([small_one, lucky, *[idle] * 9])
+    assert [found.comparisons for found in judged] == [10] * 11  # the one without data does not count
+    assert judged[0].p_adjusted is None
+    assert judged[1].p_adjusted == pytest.approx(10 * lucky.cuped.p_value)
+    assert (judged[1].is_significant_alone, judged[1].is_significant) == (True, False)
+    assert judged[1].verdict == "no difference shown"
+
+
+def test_looking_often_does_not_find_what_is_not_there():
+    alone, together = 0, 0
+    for seed in range(15):
+        frame = experiment(seed, users=2000)
+        of_twenty = frame["user_id"].str[1:].astype(int) % 20
+        lifts = measure(frame.assign(stage=of_twenty), ["pre_margin"], ("stage",), outcomes=("margin",))
+        assert len(lifts) == 21
+        enough = [replace(found, shortage="", p_adjusted=found.cuped.p_value) for found in lifts]
+        judged = adjust_for_comparisons(enough)
+        alone += any(found.is_significant_alone for found in judged)
+        together += any(found.is_significant for found in judged)
+    assert alone >= 6
+    assert together <= 3
+
+
+def test_measure_says_all_and_every_level():
+    lifts = measure(experiment(7, users=1600, truth=1.0), COVARIATES)
+    subjects = ["offers", "bundle", "come_back", "channel_email", "channel_push", "stage_at_risk"]
+    kinds = ["margin", "retention", "conversion", "revenue"]
+    assert [found.name for found in lifts] == [f"{subject}.lift_{kind}" for subject in subjects for kind in kinds]
+    assert {found.comparisons for found in lifts} == {24}
+    assert [found.verdict for found in lifts if found.measure == "margin"] == ["helps"] * 6
+    assert [found.verdict for found in lifts if found.measure == "retention"] == ["no difference shown"] * 6
+    assert lifts[4].treated + lifts[8].treated == lifts[0].treated
+
+
+def test_a_level_of_its_own_is_measured_on_its_own():
+    frame = experiment(8)
+    alone = lift(frame[frame["offer_id"] == "bundle"], "margin", COVARIATES, subject="bundle")
+    among = measure(frame, COVARIATES, ("offer_id",), outcomes=("margin",))[1]
+    assert replace(among, p_adjusted=None, comparisons=1) == replace(alone, p_adjusted=None)
+
+
+def test_a_missing_level_counts_in_all_only():
+    frame = experiment(9)
+    frame.loc[:79, "channel"] = None
+    everybody, *levels = measure(frame, by=("channel",), outcomes=("margin",))
+    assert everybody.raw.absolute.n == 160
+    assert sum(found.raw.absolute.n for found in levels) == 80
+
+
+def test_the_order_of_the_rows_has_no_effect_and_the_frame_is_left_alone():
+    frame = experiment(10, days=2)
+    frame.loc[5, "pre_margin"] = np.nan
+    kept = frame.copy()
+    shuffled = frame.sample(frac=1, random_state=1)
+    before, after = ([found.as_dict() for found in measure(rows, COVARIATES)] for rows in (frame, shuffled))
+    assert before == after
+    assert {k: v.as_dict() for k, v in kpis(frame).items()} == {k: v.as_dict() for k, v in kpis(shuffled).items()}
+    pd.testing.assert_frame_equal(frame, kept)
+
+
+def test_json_and_metrics():
+    found = measure(experiment(11, users=400, truth=1.0), COVARIATES, ("offer_id",), outcomes=("margin",))
+    written = json.loads(json.dumps(found[0].as_dict(), allow_nan=False))
+    assert written["name"] == "offers.lift_margin"
+    assert written["verdict"] == "helps"
+    assert written["cuped"]["absolute"]["value"] == round(found[0].cuped.absolute.value, 6)
+    assert written["variance_reduction"] == round(found[0].variance_reduction, 6)
+    assert written["comparisons"] == 3
+    metrics = lift_metrics(found)
+    assert metrics["offers.lift_margin"] == found[0].cuped.absolute
+    assert metrics["bundle.relative_lift_margin"] == found[1].cuped.relative
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"group": "holdout"}, "160 rows are of group 'holdout'; a group is 'treated' or 'control'"),
+        ({"margin": np.nan}, "160 rows have no margin; leave out decisions whose window is not over"),
+        ({"is_retained": 0.5}, "is_retained has other values than 0 and 1, such as 0.5"),
+        ({"user_id": None}, "160 rows have no user_id; leave them out"),
+    ],
+)
+def test_bad_rows_are_named(change, message):
+    with pytest.raises(InputError, match=message):
+        measure(experiment(12).assign(**change))
+
+
+def test_a_missing_column_is_named():
+    with pytest.raises(InputError, match=r"no column 'pre_margn' to measure; did you mean 'pre_margin'\?"):
+        measure(experiment(12), ["pre_margn"])
+
+
+# sample ratio
+
+
+def test_a_sample_ratio_by_hand():
+    found = sample_ratio_mismatch(60, 40, 0.5)
+    assert found.chi_square == pytest.approx(10**2 / 50 + 10**2 / 50)
+    assert found.p_value == pytest.approx(0.0455, abs=1e-4)  # two standard deviations
+    assert not found.is_mismatch
+
+
+def test_lost_users_are_found():
+    assert not sample_ratio_mismatch(5000, 5000, 0.5).is_mismatch
+    assert sample_ratio_mismatch(5000, 4000, 0.5).is_mismatch
+    assert sample_ratio_mismatch(9000, 800, 0.1).is_mismatch
+    assert not sample_ratio_mismatch(9000, 960, 0.1).is_mismatch
+    found = sample_ratio_mismatch(5000, 4000, 0.5)
+    assert found.advice.startswith("44.4% of the users are in the control group, 50.0% meant: a mismatch")
+    assert json.loads(json.dumps(found.as_dict()))["is_mismatch"] is True
+    assert sample_ratio_mismatch(0, 0, 0.1).p_value == 1.0
+
+
+def test_a_fair_split_seldom_cries_wolf():
+    controls = np.random.default_rng(0).binomial(2000, 0.1, 3000)
+    assert sum(sample_ratio_mismatch(2000 - n, n, 0.1).is_mismatch for n in controls.tolist()) <= 10
+
+
+@pytest.mark.parametrize("share", [0.0, 1.0, -0.1])
+def test_a_share_that_cannot_be_is_refused(share):
+    with pytest.raises(InputError, match="give one between 0 and 1"):
+        sample_ratio_mismatch(10, 10, share)
+
+
+# key figures
+
+
+def figures(rows: list[tuple[str, int, int, float, float]]) -> pd.DataFrame:
+    columns = ["user_id", "is_converted", "is_retained", "revenue", "margin"]
+    return pd.DataFrame(rows, columns=columns).assign(group="treated")
+
+
+def test_key_figures_by_hand():
+    found = kpis(figures([("a", 1, 1, 10, 4), ("b", 0, 1, 0, 0), ("c", 0, 0, 0, 0), ("d", 0, 0, 6, 4)]), periods=3)
+    assert {name: metric.value for name, metric in found.items()} == {
+        "treated.conversion_rate": 0.25,
+        "treated.retention_rate": 0.5,
+        "treated.revenue_per_user": 4.0,
+        "treated.margin_per_user": 2.0,
+        "treated.lifetime_value": 2.0 * (1 + 0.5 + 0.25),
+    }
+    assert {metric.n for metric in found.values()} == {4}
+    rate = found["treated.conversion_rate"]  # Wilson's interval of 1 in 4
+    assert (rate.low, rate.high) == pytest.approx((0.0456, 0.6994), abs=1e-4)
+    # the lifetime value by user: 1.75 * margin + 2 * (1 + 2 * 0.5) * (retained - 0.5)
+    by_user = np.array([9.0, 2.0, -2.0, 5.0])
+    reach = (found["treated.margin_per_user"].high - 2.0) / (np.std([4, 0, 0, 4], ddof=1) / 2)
+    assert found["treated.lifetime_value"].high - 3.5 == pytest.approx(reach * by_user.std(ddof=1) / 2)
+
+
+def test_a_rate_of_nothing_is_not_certain():
+    found = kpis(figures([(f"u{k}", 0, 1, 0, 0) for k in range(10)]))
+    assert (found["treated.conversion_rate"].low, found["treated.retention_rate"].high) == pytest.approx((0, 1))
+    assert found["treated.conversion_rate"].high == pytest.approx(0.2775, abs=1e-4)  # Wilson's 0 in 10
+    assert found["treated.retention_rate"].low == pytest.approx(1 - 0.2775, abs=1e-4)
+    assert found["treated.lifetime_value"].value == 0.0
+
+
+def test_days_of_the_same_user_say_little_about_a_rate():
+    frame = figures([(f"u{k}", k % 2, 1, 1.0, 1.0) for k in range(40)])
+    once, tenfold = kpis(frame), kpis(pd.concat([frame] * 10, ignore_index=True))
+    for name, metric in once.items():
+        assert (tenfold[name].low, tenfold[name].high) == pytest.approx((metric.low, metric.high))
+
+
+@pytest.mark.parametrize("share", [0.02, 0.5])
+def test_intervals_of_rates_and_lifetime_values_cover_the_truth(share):
+    covered = []
+    for seed in SEEDS:
+        rng = np.random.default_rng(seed)
+        kept, bought = rng.random(200) < 0.6, rng.random(200) < share
+        found = kpis(figures([(f"u{k}", bought[k], kept[k], 1.0, rng.normal(2, 1)) for k in range(200)]))
+        truth = {"conversion_rate": share, "retention_rate": 0.6, "lifetime_value": 2 * expected_periods(0.6, 12)}
+        covered.append([found[f"treated.{k}"].low <= v <= found[f"treated.{k}"].high for k, v in truth.items()])
+    assert (np.mean(covered, axis=0) >= 0.9).all()
+
+
+def test_lifetimes_end():
+    assert expected_periods(0.5, 60) == pytest.approx(1 / (1 - 0.5))
+    assert expected_periods(0.0, 12) == 1.0
+    assert "after 12 periods" in LIFETIME_ASSUMES.format(periods=12)
+
+
+def test_a_group_without_users_has_no_key_figures():
+    names = {name.split(".")[0] for name in kpis(experiment(13))}
+    assert names == {"treated", "control"}
+    assert kpis(experiment(13).query("group == 'control'")).keys() == {
+        f"control.{kpi}"
+        for kpi in ("conversion_rate", "retention_rate", "revenue_per_user", "margin_per_user", "lifetime_value")
+    }
