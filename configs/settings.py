@@ -6,7 +6,7 @@ import os
 import tomllib
 from datetime import date
 from pathlib import Path
-from typing import Annotated, TypeVar
+from typing import Annotated, Literal, TypeVar
 from zoneinfo import available_timezones
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -109,19 +109,41 @@ class Training(Section):
     min_leaf_rows: int = Field(gt=0, description="rows that a LightGBM leaf needs")
 
 
+class Exploration(Section):
+    """How users are drawn by lot to learn what works."""
+
+    share: Share = Field(description="share of the users who draw their option by lot today, drawn anew every day")
+    method: Literal["softmax", "thompson", "uniform"] = Field(
+        description="what the lot favours: options worth more, options that may be best given how little is known, "
+        "or none"
+    )
+    temperature: float = Field(
+        gt=0, description="softmax: an option worth this much more, account currency, is drawn 2.7 times as often"
+    )
+    floor: float = Field(
+        gt=0, le=0.5, description="least probability of every option that may be tried, and of giving nothing"
+    )
+
+
 class Scoring(Section):
     """How users become decisions."""
 
     budget: float = Field(
         ge=0, description="most that the expected discounts and contacts of one day may cost, account currency"
     )
-    batch_users: int = Field(gt=0, description="users scored at a time; memory grows with this, not with the users")
+    batch_users: int = Field(
+        gt=0, description="users scored at a time; of all others only worth and cost of their options are in memory"
+    )
     control_share: Share = Field(description="share of the users in the stable control group, never treated")
+    business_as_usual_share: Share = Field(
+        description="share of the users in the stable group that is left to the campaigns the company runs already"
+    )
     high_risk: Share = Field(description="P(churn) from which the risk band is `high`")
     medium_risk: Share = Field(description="P(churn) from which the risk band is `medium`")
     channel_capacity: dict[str, Annotated[int, Field(ge=0)]] = Field(
         description="most users that may be contacted through a channel in one day; one that is not named has no limit"
     )
+    exploration: Exploration
 
 
 class Schedule(Section):
@@ -160,6 +182,16 @@ class Settings(Section):
             raise ValueError(
                 f"scoring.medium_risk = {self.scoring.medium_risk} exceeds "
                 f"scoring.high_risk = {self.scoring.high_risk}; lower it"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _groups_fit(self) -> Settings:
+        control, as_usual = self.scoring.control_share, self.scoring.business_as_usual_share
+        if control + as_usual > 1 + 1e-9:
+            raise ValueError(
+                f"scoring.control_share = {control} and scoring.business_as_usual_share = {as_usual} are more than "
+                "all users together; lower one"
             )
         return self
 

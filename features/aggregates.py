@@ -80,6 +80,12 @@ def discount_cents(events: ir.Table) -> ir.IntegerScalar:
 
 
 @measure
+def offer_discount_cents(events: ir.Table) -> ir.IntegerScalar:
+    """Money given away through offers (part of the discount inside purchases)."""
+    return _cents(events.discount).sum(where=events.is_offer_redeem)
+
+
+@measure
 def discounted_items_count(events: ir.Table) -> ir.IntegerScalar:
     """Purchase lines with a discount."""
     return events.count(where=events.is_value & (events.discount > 0))

@@ -309,6 +309,12 @@ def redemption_share_365d(users: ir.Table) -> ir.Value:
     return _ratio(users.redemptions_count_365d, users.treatments_count_365d)
 
 
+@derived("90 days", role="message_opened", view="contact")
+def open_share_90d(users: ir.Table) -> ir.Value:
+    """Messages of ours opened per message received."""
+    return _ratio(users.messages_opened_count_90d, users.messages_sent_count_90d)
+
+
 @derived("365 days", role="cart")
 def is_cart_open(users: ir.Table) -> ir.Value:
     """1 when something was put into the cart on a later day than the last purchase."""

@@ -88,6 +88,37 @@ def given_offers(history: History, closed: pd.DataFrame) -> pd.DataFrame:
     return rows.merge(closed[["decision_id", "is_redeemed"]], on="decision_id", how="left")
 
 
+def lot_frame(history: History, outcomes: pd.DataFrame, closed: pd.DataFrame) -> pd.DataFrame:
+    """Collect what users were given by lot (propensity known and below 1, *nothing* included), and what came of it.
+
+    Parameters
+    ----------
+    outcomes
+        `outcome_frame` on the days of treatments.
+    closed
+        `redemption_frame`, for redemptions and what they gave away.
+
+    Returns
+    -------
+    The rows of `outcomes` with a lot: ``offer_id, discount, propensity, is_redeemed, discount_given``, instead of
+    anything of those names; ordered by day and user. A user with two lots on a day is left out.
+    """
+    if history.treatments is None:
+        return pd.DataFrame()
+    given = history.treatments
+    drawn = given.filter((given.propensity > 0) & (given.propensity < 1))
+    names = ["decision_id", "user_id", "day", "offer_id", "discount", "propensity"]
+    rows = drawn.select(*names).order_by("day", "user_id").to_pandas()
+    rows["day"] = pd.to_datetime(rows["day"]).dt.date
+    rows = rows.drop_duplicates(["user_id", "day"], keep=False)
+    known = closed[["decision_id", "is_redeemed", "discount_given"]] if len(closed) else None
+    rows = rows.merge(known, on="decision_id", how="left") if known is not None else rows
+    rows = rows.assign(**{name: rows.get(name, 0.0) for name in ("is_redeemed", "discount_given")})
+    rows = rows.fillna({"is_redeemed": 0.0, "discount_given": 0.0}).drop(columns="decision_id")
+    kept = outcomes.drop(columns=[name for name in rows.columns[2:] if name in outcomes.columns])
+    return kept.merge(rows, on=["user_id", "day"]).reset_index(drop=True)
+
+
 def treatment_days(lake: Lake, as_of: date) -> list[date]:
     """List the days before `as_of` that have treatments and a snapshot."""
     return [day for day in lake.days("treatments") if day < as_of and lake.partition("snapshots", day).exists()]

@@ -21,6 +21,11 @@ def closed_days(days: list[date], as_of: date, horizon_days: int) -> list[date]:
     return [day for day in days if day + timedelta(days=horizon_days) <= as_of]
 
 
+def effect_days(settings: Settings) -> int:
+    """Days over which an offer's margin is counted: until retention is, else the whole churn horizon."""
+    return settings.response.retained_from_day or settings.churn.horizon_days
+
+
 def outcome_labels(aggregates: ir.Table, moments: ir.Table, settings: Settings) -> ir.Table:
     """Say for every user active before each moment whether they left, and what they were worth.
 
@@ -34,8 +39,10 @@ def outcome_labels(aggregates: ir.Table, moments: ir.Table, settings: Settings) 
     Returns
     -------
     One row per moment and user with activity in the ``churn.lookback_days`` before it: ``user_id``, ``day``,
-    ``is_churned`` (0 or 1, no activity in ``churn.horizon_days`` from the day on) and gross margin in
-    account currency over ``value.horizon_days`` (``margin``) and over ``churn.horizon_days`` (``margin_soon``).
+    ``is_churned`` (0 or 1, no activity in ``churn.horizon_days`` from the day on), ``is_retained`` (0 or 1, activity
+    from ``response.retained_from_day`` of that horizon on) and gross margin in account currency over
+    ``value.horizon_days`` (``margin``) and until retention is counted (``margin_soon``: `effect_days`). What offers
+    gave away is added back, because the value formula charges it to every redeemer.
     """
     rows = aggregates.rename(happened_on="day")
     wide = max(settings.churn.lookback_days, settings.churn.horizon_days, settings.value.horizon_days)
@@ -48,15 +55,23 @@ def outcome_labels(aggregates: ir.Table, moments: ir.Table, settings: Settings) 
     was_active = (pairs.offset < 0) & (pairs.offset >= -settings.churn.lookback_days) & (pairs.known_on < pairs.day)
     stays = (pairs.offset >= 0) & (pairs.offset < settings.churn.horizon_days)
     pays = (pairs.offset >= 0) & (pairs.offset < settings.value.horizon_days)
-    cents = pairs.spend_cents - pairs.refund_cents
+    settled = stays & (pairs.offset >= settings.response.retained_from_day)
+    soon = (pairs.offset >= 0) & (pairs.offset < effect_days(settings))
+    cents = pairs.spend_cents + pairs.offer_discount_cents - pairs.refund_cents
     labels = pairs.group_by("user_id", "day").aggregate(
         active_before=pairs.active_days.sum(where=was_active).fill_null(0),
         active_after=pairs.active_days.sum(where=stays).fill_null(0),
+        active_later=pairs.active_days.sum(where=settled).fill_null(0),
         margin=_margin(cents.sum(where=pays), settings),
-        margin_soon=_margin(cents.sum(where=stays), settings),
+        margin_soon=_margin(cents.sum(where=soon), settings),
     )
     return labels.filter(labels.active_before > 0).select(
-        "user_id", "day", "margin", "margin_soon", is_churned=(labels.active_after == 0).cast("int64")
+        "user_id",
+        "day",
+        "margin",
+        "margin_soon",
+        is_churned=(labels.active_after == 0).cast("int64"),
+        is_retained=(labels.active_later > 0).cast("int64"),
     )
 
 

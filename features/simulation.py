@@ -16,6 +16,7 @@ from configs.offers import Catalogue
 from configs.progress import track
 from configs.settings import Settings
 from features.contract import EVENTS, TREATMENTS, Table
+from features.labels import effect_days
 from features.lake import Lake, whole_folder, write_parquet
 from features.world import (
     LOST_BY_FAILURE,
@@ -121,7 +122,7 @@ class World:
         """Compute the truth about every option if it were sent now, over the horizons of the settings."""
         return truth(
             self.people, self.state, self.physics, self.menu, (self.day, self.today),
-            days=settings.churn.horizon_days, value_days=settings.value.horizon_days,
+            days=effect_days(settings), value_days=settings.value.horizon_days,
             gross_margin=settings.value.gross_margin,
         )  # fmt: skip
 

@@ -20,19 +20,19 @@ Flags = npt.NDArray[np.bool_]
 Choice = npt.NDArray[np.intp]
 NOTHING = -1
 SEGMENTS = ("sure thing", "persuadable", "lost cause", "sleeping dog")
-SHARES = (0.34, 0.32, 0.16, 0.18)
-# per segment: habit (visits a day), hazard (leaving a day), price sensitivity, responsiveness, irritability
-HABIT = np.array([0.50, 0.46, 0.30, 0.42])
-HAZARD = np.array([0.0008, 0.0070, 0.0100, 0.0025])
-SENSITIVITY = np.array([0.12, 0.85, 0.10, 0.15])
-RESPONSIVENESS = np.array([0.15, 1.80, 0.10, 0.20])
-IRRITABILITY = np.array([0.04, 0.04, 0.06, 1.70])
-OPENNESS = np.array([0.70, 0.85, 0.50, 0.15])
+SHARES = (0.34, 0.32, 0.12, 0.22)
+# per segment: habit (visits a day), appetite (purchases a visit), hazard (leaving a day), price sensitivity, responsiveness, irritability
+HABIT = np.array([0.50, 0.48, 0.32, 0.44])
+APPETITE = np.array([0.62, 0.28, 0.26, 0.36])
+HAZARD = np.array([0.0005, 0.0085, 0.0080, 0.0020])
+SENSITIVITY = np.array([0.06, 1.00, 0.06, 0.08])
+RESPONSIVENESS = np.array([0.10, 2.00, 0.08, 0.10])
+IRRITABILITY = np.array([0.03, 0.03, 0.05, 2.10])
+OPENNESS = np.array([0.70, 0.90, 0.50, 0.15])
 WEEKDAY = np.array([0.95, 0.93, 0.95, 1.0, 1.06, 1.12, 0.99])
 REACH = {"push": 0.95, "email": 0.85, "in_app": 0.75}
 PRESSURE_LEFT = 0.88  # of yesterday's message pressure
 SLUMP_BEGINS, SLUMP_ENDS, SLUMP_VISITS, SLUMP_HAZARD = 0.012, 0.07, 0.40, 6.0
-BOUGHT_PER_VISIT = 0.33
 PROMOTION = 0.15  # everyday price promotion, share of the list price
 RENEWAL, RENEWAL_DAYS, PAYMENT_FAILS, LOST_BY_FAILURE = 8.0, 30, 0.06, 0.35
 
@@ -55,6 +55,7 @@ class People:
     segment: npt.NDArray[np.int8]
     joined: npt.NDArray[np.int32]
     habit: Floats
+    appetite: Floats
     floor: Floats
     hazard: Floats
     sensitivity: Floats
@@ -178,19 +179,20 @@ def populate(users: int, rng: np.random.Generator, *, days_before: int = 200, da
         return values[segment] * rng.lognormal(-(spread**2) / 2, spread, users)
 
     joined = np.where(
-        rng.random(users) < 0.6, -rng.integers(1, days_before, users), rng.integers(0, max(days_after, 1), users)
+        rng.random(users) < 0.75, -rng.integers(1, days_before, users), rng.integers(0, max(days_after, 1), users)
     )
     return People(
         segment=segment,
         joined=joined.astype(np.int32),
-        habit=np.clip(around(HABIT, 0.35), 0.02, 0.9),
+        habit=np.clip(around(HABIT, 0.30), 0.02, 0.9),
+        appetite=np.clip(around(APPETITE, 0.15), 0.05, 0.85),
         floor=rng.uniform(0.5, 1.0, users),
         hazard=around(HAZARD, 0.3),
         sensitivity=np.clip(around(SENSITIVITY, 0.25), 0.0, 1.2),
         responsiveness=around(RESPONSIVENESS, 0.25),
         irritability=around(IRRITABILITY, 0.25),
         openness=np.clip(around(OPENNESS, 0.2), 0.03, 1.0),
-        basket=rng.lognormal(np.log(12.0), 0.40, users),
+        basket=rng.lognormal(np.log(9.5), 0.30, users),
         subscribed=rng.random(users) < np.array([0.25, 0.12, 0.06, 0.15])[segment],
         renewal_phase=rng.integers(0, RENEWAL_DAYS, users).astype(np.int32),
     )
@@ -247,9 +249,9 @@ def daily_rates(
     visit = people.habit * engaged * WEEKDAY[weekday] * np.where(slump, SLUMP_VISITS, 1.0)
     calm = np.exp(-people.responsiveness * (0.80 * works + 1.00 * pull * people.sensitivity))
     irritated = np.exp(people.irritability * physics.message * pressure)
-    buys = BOUGHT_PER_VISIT * (1.0 + 2.4 * people.sensitivity * pull * np.where(unused, 1.0, 0.0))
+    buys = people.appetite * (1.0 + 2.4 * people.sensitivity * pull * np.where(unused, 1.0, 0.0))
     return Rates(
-        visit=np.clip(visit * (1.0 + 0.15 * works * people.responsiveness), 0.0, 0.95),
+        visit=np.clip(visit * (1.0 + 0.20 * works * people.responsiveness), 0.0, 0.95),
         purchase=np.clip(buys, 0.0, 0.9),
         leave=np.clip(people.hazard * np.where(slump, SLUMP_HAZARD, 1.0) * calm * irritated, 0.0, 0.6),
     )
@@ -262,7 +264,7 @@ def renews(people: People, day: int) -> Flags:
 
 def on_promotion(people: People) -> Floats:
     """Chance that a purchase without an offer is made at an everyday promotion: the price sensitive wait for it."""
-    return np.clip(0.05 + 0.80 * people.sensitivity, 0.0, 0.9)
+    return np.clip(0.05 + 0.70 * people.sensitivity, 0.0, 0.9)
 
 
 def truth(
@@ -334,11 +336,11 @@ def _expected(
         day, weekday = first + ahead, (start + timedelta(days=ahead)).weekday()
         is_open = live & (ahead < np.r_[menu.valid_days, 0][option])
         due = renews(people, day)
+        for slump in (False, True):  # what is over cannot be used any more
+            mass[slump, False] = mass[slump, False] + np.where(is_open, 0.0, mass[slump, True])
+            mass[slump, True] = np.where(is_open, mass[slump, True], 0.0)
         left = {key: np.zeros(users) for key in mass}
         for (slump, unused), amount in mass.items():
-            if unused and not is_open.any():
-                left[slump, False] += amount
-                continue
             active = np.where(is_open, option, NOTHING)
             rates = daily_rates(
                 people, physics, menu, day, weekday,

@@ -21,14 +21,14 @@ from flows.outcome import Outcome, dated, open_run
 from models.evaluation import Metric
 from models.response import load_response
 from models.tracking import load
-from serving.allocation import Allocation
+from serving.assignment import Spending
 from serving.decisions import Policy, day_folder, decide
 from serving.report import latest_training, write_report
-from serving.summary import summarise
+from serving.summary import Summary, summarise
 
 
 @task(name="decisions", cache_policy=NO_CACHE)
-def decide_for_all(settings: Settings, lake: Lake, as_of: date) -> Allocation:
+def decide_for_all(settings: Settings, lake: Lake, as_of: date) -> Spending:
     """Predict, value and decide, in batches of users."""
     announce(f"decisions for everybody as of {as_of}")
     with open_history(settings, lake, as_of) as history:
@@ -55,27 +55,62 @@ def decide_for_all(settings: Settings, lake: Lake, as_of: date) -> Allocation:
 def score_users(profile: str | None = None, data_dir: str | None = None, as_of: date | None = None) -> Outcome:
     """Give every user a decision under the budget and write the report."""
     settings, lake, day = open_run(profile, data_dir, as_of)
-    allocation = decide_for_all(settings, lake, day)
+    spending = decide_for_all(settings, lake, day)
     summary = summarise(lake, day)
     report = write_report(settings, lake, day)
-    users = summary.users
-    metrics = {
-        "users.scored": Metric.exact(users, users),
-        "users.at_high_risk": Metric.exact(summary.by_band.get("high", 0), users),
-        "users.with_offer": Metric.exact(summary.with_offer, users),
-        "budget.limit": Metric.exact(allocation.budget, users),
-        "budget.expected_cost": Metric.exact(allocation.spent, users),
-        "policy.expected_value": Metric.exact(allocation.value, users),
-        "allocation.bound": Metric.exact(allocation.bound, users),
-        "allocation.gap": Metric.exact(allocation.gap, users),
-        "allocation.shadow_price": Metric.exact(allocation.shadow_price, users),
-    }
+    figures = user_figures(summary) | spending_figures(spending)
+    metrics = {name: Metric.exact(figure, summary.users) for name, figure in figures.items()}
     metrics |= champion_metrics(lake, day)
-    outputs = {"report": str(report), "decisions": str(day_folder(lake, day) / "decisions.parquet")}
-    warnings = [] if summary.with_offer else ["no offer is expected to pay for anyone; nobody gets one"]
-    outcome = Outcome("score-users", day, metrics, outputs, warnings)
+    folder = day_folder(lake, day)
+    outputs = {"report": str(report), "decisions": str(folder / "decisions.parquet")}
+    outputs |= {"budget curve": str(folder / "budget_curve.parquet")}
+    outcome = Outcome("score-users", day, metrics, outputs, notes(settings, summary, spending))
     create_markdown_artifact(outcome.markdown(), key="score-users")
     return outcome
+
+
+def user_figures(summary: Summary) -> dict[str, float]:
+    """Count the users of a day, by what is known and done about them."""
+    return {
+        "users.scored": summary.users,
+        "users.at_high_risk": summary.by_band.get("high", 0),
+        "users.with_offer": summary.with_offer,
+        "users.exploring": summary.by_arm.get("explore", 0),
+        "users.in_control": summary.in_control,
+        "users.business_as_usual": summary.by_arm.get("business_as_usual", 0),
+    }
+
+
+def spending_figures(spending: Spending) -> dict[str, float]:
+    """Say what a day's decisions cost and bring, and what more of each scarce thing would earn."""
+    prices = {
+        f"allocation.{name.replace(' ', '_')}.shadow_price": price for name, price in spending.limit_prices.items()
+    }
+    used = {f"allocation.{name.replace(' ', '_')}.used": places for name, places in spending.used.items()}
+    return {
+        "budget.limit": spending.budget,
+        "budget.expected_cost": spending.spent,
+        "budget.for_exploration": spending.exploration_spent,
+        "exploration.share": spending.exploration_share,
+        "policy.expected_value": spending.value,
+        "allocation.bound": spending.bound,
+        "allocation.gap": spending.gap,
+        "allocation.shadow_price": spending.shadow_price,
+        **prices,
+        **used,
+    }
+
+
+def notes(settings: Settings, summary: Summary, spending: Spending) -> list[str]:
+    """Say what a person should know about the decisions of a day."""
+    found = [] if summary.with_offer else ["no offer is expected to pay for anyone; nobody gets one"]
+    wanted = settings.scoring.exploration.share
+    if spending.exploration_share < wanted:
+        found.append(
+            f"the budget pays for an exploration share of {spending.exploration_share:.2%} instead of {wanted:.2%}; "
+            "raise scoring.budget or lower scoring.exploration.share"
+        )
+    return found
 
 
 def champion_metrics(lake: Lake, as_of: date) -> dict[str, Metric]:

@@ -15,16 +15,21 @@ from configs.offers import load_catalogue
 from configs.progress import announce
 from configs.settings import Settings
 from features.columns import Feature
-from features.frames import given_offers, outcome_frame, redemption_frame, treatment_days
+from features.frames import given_offers, lot_frame, outcome_frame, redemption_frame, treatment_days
 from features.history import grid_days, open_history
 from features.lake import Lake, whole_folder
 from features.store import open_store
 from flows.outcome import Outcome, dated, open_run
 from models.churn import train_churn
-from models.effects import OfferEffect, estimate_effects, label_exposure
-from models.promotion import Published, publish, publish_propensities
+from models.effects import Effect, effects_of_lots, estimate_effects, label_exposure
+from models.evaluation import Metric
+from models.policies import PolicyVerdict, judge_policies
+from models.promotion import Published, publish, publish_effects, publish_propensities
 from models.redemption import train_redemption
-from models.tracking import tracking_uri
+from models.response import gather_evidence
+from models.tracking import load, tracking_uri
+from models.training import Trained, twins
+from models.uplift import Learnt, learn_effects, rows_of_options, usable_options
 from models.value import train_value
 
 
@@ -35,6 +40,7 @@ class Frames:
     outcomes: pd.DataFrame
     treatments: pd.DataFrame
     exposure: pd.DataFrame
+    lots: pd.DataFrame
     features: list[Feature]
     first_day: date
 
@@ -50,19 +56,19 @@ def collect_frames(settings: Settings, lake: Lake, as_of: date) -> Frames:
         store = open_store(lake, history.features)
         outcomes = outcome_frame(history, store, grid, horizon_days=horizon)
         treatments = redemption_frame(history, store, load_catalogue(settings.offers))
-        exposure = pd.DataFrame()
+        exposure, lots = pd.DataFrame(), pd.DataFrame()
         if len(treatments):
             around = outcome_frame(history, store, treated, horizon_days=horizon)
             exposure = label_exposure(around, given_offers(history, treatments), horizon)
-        return Frames(outcomes, treatments, exposure, history.features, history.first_day)
+            lots = lot_frame(history, around, treatments)
+        return Frames(outcomes, treatments, exposure, lots, history.features, history.first_day)
 
 
 @task(name="churn and value", cache_policy=NO_CACHE)
 def train_outcomes(settings: Settings, lake: Lake, as_of: date, frames: Frames) -> list[Published]:
     """Fit, judge and register who leaves and what staying is worth."""
     announce("churn and value models")
-    closed = pd.to_datetime(frames.outcomes["day"]) <= pd.Timestamp(as_of - timedelta(days=settings.value.horizon_days))
-    worth = frames.outcomes[closed].reset_index(drop=True)
+    worth = closed_values(frames.outcomes, settings, as_of)
     churn = train_churn(frames.outcomes, frames.features, settings, as_of)
     value = train_value(worth, frames.features, settings, as_of)
     return [
@@ -74,17 +80,53 @@ def train_outcomes(settings: Settings, lake: Lake, as_of: date, frames: Frames) 
 @task(name="redemption and effects", cache_policy=NO_CACHE)
 def train_response(
     settings: Settings, lake: Lake, as_of: date, frames: Frames
-) -> tuple[list[Published], list[OfferEffect]]:
-    """Fit, judge and register who uses offers and what offers change."""
+) -> tuple[list[Published], list[Effect], dict[str, Metric]]:
+    """Fit, judge and register who uses offers and what offers change: from lots if there are enough of them."""
     announce("redemption model and effects of offers")
     if len(frames.treatments) < settings.response.min_treatments:
-        return [], []
-    effects = estimate_effects(frames.exposure, settings)
-    publish_propensities(lake, effects, frames.exposure, settings, as_of, frames.first_day)
+        return [], [], {}
     trained = train_redemption(frames.treatments, frames.features, settings, as_of)
-    known = {offer.effect.offer_id: offer.effect.as_dict() for offer in effects}
-    trained = replace(trained, notes={**trained.notes, "effects": known})
-    return [publish(lake, trained, frames.treatments, frames.features, settings, as_of, frames.first_day)], effects
+    catalogue = load_catalogue(settings.offers)
+    options = usable_options(frames.lots, [(offer.offer_id, discount) for offer, discount in catalogue.options])
+    published: list[Published] = []
+    metrics: dict[str, Metric] = {}
+    if options:
+        lots = rows_of_options(frames.lots, options)
+        learnt = learn_effects(lots, options, settings)
+        verdict = judge_lots(settings, lake, as_of, frames, lots, learnt, trained)
+        published = publish_effects(lake, learnt, options, verdict, lots, settings, as_of, frames.first_day)
+        effects, metrics = effects_of_lots(lots, learnt), verdict.metrics
+    else:
+        found = estimate_effects(frames.exposure, settings)
+        publish_propensities(lake, found, frames.exposure, settings, as_of, frames.first_day)
+        effects = [offer.effect for offer in found]
+    known = {effect.offer_id: effect.as_dict() for effect in effects if not options}
+    trained = replace(trained, notes={**trained.notes, "effects": known, "has_lots": bool(options)})
+    redemption = publish(lake, trained, frames.treatments, frames.features, settings, as_of, frames.first_day)
+    return [redemption, *published], effects, metrics
+
+
+def judge_lots(
+    settings: Settings, lake: Lake, as_of: date, frames: Frames, lots: pd.DataFrame, learnt: dict[str, Learnt],
+    redemption: Trained,
+) -> PolicyVerdict:  # fmt: skip
+    """Ask the gate whether deciding personally beats every simpler policy on held-out lots."""
+    worth = load(lake, "value").estimator
+    stayed = closed_values(frames.outcomes, settings, as_of).query("is_churned == 0")
+    catalogue = load_catalogue(settings.offers)
+    options = learnt["margin_soon"].options
+    evidence = gather_evidence(
+        lots, learnt, twins(redemption.winner.estimator, frames.treatments, settings, rising=("discount",)),
+        twins(worth, stayed.assign(margin=stayed["margin"].clip(lower=0.0)), settings), redemption.notes, catalogue,
+        options,
+    )  # fmt: skip
+    return judge_policies(evidence)
+
+
+def closed_values(outcomes: pd.DataFrame, settings: Settings, as_of: date) -> pd.DataFrame:
+    """Rows whose value horizon is over."""
+    closed = pd.to_datetime(outcomes["day"]) <= pd.Timestamp(as_of - timedelta(days=settings.value.horizon_days))
+    return outcomes[closed].reset_index(drop=True)
 
 
 @flow(name="train-models", flow_run_name=dated("train-models"), validate_parameters=False)
@@ -93,12 +135,13 @@ def train_models(profile: str | None = None, data_dir: str | None = None, as_of:
     settings, lake, day = open_run(profile, data_dir, as_of)
     frames = collect_frames(settings, lake, day)
     published = train_outcomes(settings, lake, day, frames)
-    responses, effects = train_response(settings, lake, day, frames)
+    responses, effects, policy = train_response(settings, lake, day, frames)
     published += responses
     metrics = {name: metric for each in published for name, metric in each.metrics.items()}
-    for offer in effects:
-        metrics[f"{offer.effect.offer_id}.incremental_margin"] = offer.effect.margin
-        metrics[f"{offer.effect.offer_id}.incremental_retention"] = offer.effect.retention
+    for effect in effects:
+        metrics[f"{effect.offer_id}.incremental_margin"] = effect.margin
+        metrics[f"{effect.offer_id}.incremental_retention"] = effect.retention
+    metrics |= policy
     folder = lake.path("training", f"day={day}")
     write_training(lake, day, published, effects)
     outputs = {"mlflow": tracking_uri(lake), "training": str(folder)}
@@ -112,7 +155,7 @@ def train_models(profile: str | None = None, data_dir: str | None = None, as_of:
     return outcome
 
 
-def write_training(lake: Lake, as_of: date, published: list[Published], effects: list[OfferEffect]) -> None:
+def write_training(lake: Lake, as_of: date, published: list[Published], effects: list[Effect]) -> None:
     """Keep what the report needs of a training: verdicts, metrics, effects and pictures."""
     with whole_folder(lake.path("training", f"day={as_of}")) as folder:
         models = {}
@@ -121,5 +164,5 @@ def write_training(lake: Lake, as_of: date, published: list[Published], effects:
             models[each.subject] = {"champion": each.champion, "reason": each.reason, "metrics": metrics}
             for name, content in each.pictures.items():
                 (folder / f"{each.subject}_{name}.png").write_bytes(content)
-        summary = {"as_of": str(as_of), "models": models, "effects": [offer.effect.as_dict() for offer in effects]}
+        summary = {"as_of": str(as_of), "models": models, "effects": [effect.as_dict() for effect in effects]}
         (folder / "training.json").write_text(json.dumps(summary, indent=1) + "\n", encoding="utf-8")

@@ -17,8 +17,8 @@ from models.churn import RFM
 from models.estimators import Estimator, fit_lightgbm, fit_linear
 from models.evaluation import Floats, Metric
 from models.redemption import SIMPLE
-from models.splits import hash_share
-from models.training import varied
+from models.training import user_fold, varied
+from models.uplift import Learnt
 
 ADJUSTED_FOR = tuple(dict.fromkeys((*RFM, *SIMPLE, "overdue_ratio_365d", "spend_trend_28d", "treatments_count_90d")))
 OUTCOMES = ("margin_soon", "is_retained")
@@ -75,8 +75,7 @@ def label_exposure(frame: pd.DataFrame, treatments: pd.DataFrame, horizon_days: 
 
     Returns
     -------
-    The rows kept, with ``offer_given`` (``none`` for controls), ``is_redeemed`` (missing while the offer is open)
-    and ``is_retained``.
+    The rows kept, with ``offer_given`` (``none`` for controls) and ``is_redeemed`` (missing while the offer is open).
     """
     given = treatments.drop_duplicates(["user_id", "day"]).rename(columns={"offer_id": "offer_given"})
     rows = frame.drop(columns="offer_given", errors="ignore").merge(
@@ -96,8 +95,24 @@ def label_exposure(frame: pd.DataFrame, treatments: pd.DataFrame, horizon_days: 
     return kept.assign(
         offer_given=offer_given,
         is_redeemed=kept["is_redeemed"].where(offer_given != "none", 0.0),
-        is_retained=1.0 - kept["is_churned"],
     )
+
+
+def effects_of_lots(lots: pd.DataFrame, learnt: dict[str, Learnt]) -> list[Effect]:
+    """Average effect of each offer over its discounts, from treatments drawn by lot."""
+    margin, retention = learnt["margin_soon"], learnt["is_retained"]
+    nothing, effects = int((lots["offer_id"] == "none").sum()), []
+    for place, offer_id in enumerate(margin.surface.offers):
+        rows = lots[lots["offer_id"] == offer_id]
+        (gain, error), (stay, stay_error) = ((each.offer_mean[place], each.offer_error[place]) for each in (margin, retention))
+        effects.append(
+            Effect(
+                offer_id, "randomised", len(rows), nothing, 1.0, float(rows["is_redeemed"].mean()),
+                _interval(float(gain), float(error), len(lots)), _interval(float(stay), float(stay_error), len(lots)),
+                float(gain), float(stay),
+            )  # fmt: skip
+        )
+    return effects
 
 
 def estimate_effects(rows: pd.DataFrame, settings: Settings) -> list[OfferEffect]:
@@ -117,7 +132,7 @@ def estimate_effects(rows: pd.DataFrame, settings: Settings) -> list[OfferEffect
     One entry per offer with enough treated and control rows in the overlap; others are absent: not enough data.
     """
     columns = varied(rows, ADJUSTED_FOR)
-    fold = (hash_share(rows["user_id"], "folds") * settings.training.folds).astype(int)
+    fold = user_fold(rows["user_id"], settings)
     untreated = (rows["offer_given"] == "none").to_numpy()
     if not all(untreated[fold != k].any() for k in range(settings.training.folds)):
         return []

@@ -19,7 +19,7 @@ from configs.errors import InputError
 from configs.settings import Settings
 
 Floats = npt.NDArray[np.float64]
-Link = Literal["logit", "log", "identity"]
+Link = Literal["logit", "log", "identity", "signed"]
 NEVER_DAYS = 400.0
 # below this many rows LightGBM's threads cost more than they bring: 2,500 x 16 took 0.04 s on one, 0.54 s on two
 PARALLEL_ROWS = 200_000
@@ -29,12 +29,13 @@ PARALLEL_ROWS = 200_000
 class Estimator:
     """A fitted model of one target.
 
-    `core` is a scikit-learn pipeline or a LightGBM booster; `slope` and `intercept` calibrate it on the scale of
-    `link`. `columns` are read by name, so their order in a frame has no effect.
+    `core` is a scikit-learn pipeline or a LightGBM booster; a ``surface`` is linear with several outputs, so that its
+    scores have shape (rows, outputs). `slope` and
+    `intercept` calibrate it on the scale of `link`. `columns` are read by name, so their order has no effect.
     """
 
     target: str
-    family: Literal["linear", "lightgbm"]
+    family: Literal["linear", "lightgbm", "surface"]
     link: Link
     columns: tuple[str, ...]
     core: Any
@@ -44,6 +45,10 @@ class Estimator:
     def raw_score(self, frame: pd.DataFrame) -> Floats:
         """Score rows on the scale of the link, before calibration; shape (rows,)."""
         inputs = self.inputs(frame)
+        if self.family == "surface":
+            scaled = np.asarray(self.core[:-1].transform(_plain(inputs)), dtype=np.float64)
+            model = self.core[-1]
+            return np.stack([(scaled * row).sum(axis=1) for row in model.coef_], axis=1) + model.intercept_
         if self.family == "lightgbm":
             raw = self.core.predict(inputs, raw_score=True, num_threads=threads_for(len(inputs)))
             return np.asarray(raw, dtype=np.float64)
@@ -88,16 +93,27 @@ class Estimator:
             )
         return frame[list(self.columns)]
 
+    def plain_inputs(self, frame: pd.DataFrame) -> pd.DataFrame:
+        """Pick the model's columns as scikit-learn reads them."""
+        return _plain(self.inputs(frame))
+
+    def columns_behind(self) -> list[str]:
+        """Name the column behind each input of a linear model; a text has one input per category."""
+        return _columns_behind(self.core[:-1])
+
     def _linear(self, inputs: pd.DataFrame) -> Floats:
         head, model = self.core[:-1], self.core[-1]
-        # scikit-learn cannot read a category without any value, such as a trait that nobody of a batch has
-        plain = inputs.astype(dict.fromkeys(inputs.select_dtypes("category"), object))
-        scaled = np.asarray(head.transform(plain)) * np.ravel(model.coef_)
+        scaled = np.asarray(head.transform(_plain(inputs))) * np.ravel(model.coef_)
         parts = np.zeros((len(inputs), len(self.columns) + 1))
-        for place, column in enumerate(_columns_behind(head)):
+        for place, column in enumerate(self.columns_behind()):
             parts[:, self.columns.index(column)] += scaled[:, place]
         parts[:, -1] = float(np.ravel(model.intercept_)[0]) if np.ndim(model.intercept_) else float(model.intercept_)
         return parts
+
+
+def _plain(inputs: pd.DataFrame) -> pd.DataFrame:
+    # scikit-learn cannot read a category without any value, such as a trait that nobody of a batch has
+    return inputs.astype(dict.fromkeys(inputs.select_dtypes("category"), object))
 
 
 def threads_for(rows: int) -> int:
@@ -106,7 +122,9 @@ def threads_for(rows: int) -> int:
 
 
 def inverse_link(link: Link, score: Floats) -> Floats:
-    """Turn a score into a probability (logit), a positive amount (log) or itself."""
+    """Turn a score into a probability (logit), a positive amount (log, identity) or itself (signed)."""
+    if link == "signed":
+        return score
     if link == "logit":
         return 1.0 / (1.0 + np.exp(-score))
     return np.exp(score) if link == "log" else np.maximum(score, 0.0)
@@ -121,6 +139,14 @@ def fit_linear(frame: pd.DataFrame, target: str, columns: list[str], *, link: Li
         Rows with `columns` and `target`. A number must not be negative; missing days count as `NEVER_DAYS`,
         other missing numbers as the median; texts become indicators.
     """
+    model = LogisticRegression(C=0.1, max_iter=5000) if link == "logit" else LinearRegression()
+    pipeline = make_pipeline(scaled_columns(frame, columns), StandardScaler(), model)
+    pipeline.fit(frame[columns], frame[target])
+    return Estimator(target, "linear", link, tuple(columns), pipeline)
+
+
+def scaled_columns(frame: pd.DataFrame, columns: list[str]) -> ColumnTransformer:
+    """Plan how columns become comparable numbers: filled, logged, texts as indicators; not fitted yet."""
     texts = [name for name in columns if isinstance(frame[name].dtype, pd.CategoricalDtype)]
     days = [name for name in columns if name.startswith("days_since_")]
     numbers = [name for name in columns if name not in texts and name not in days]
@@ -129,10 +155,7 @@ def fit_linear(frame: pd.DataFrame, target: str, columns: list[str], *, link: Li
         ("numbers", make_pipeline(SimpleImputer(strategy="median", keep_empty_features=True), _logged()), numbers),
         ("texts", OneHotEncoder(handle_unknown="ignore", sparse_output=False), texts),
     ]
-    model = LogisticRegression(C=0.1, max_iter=5000) if link == "logit" else LinearRegression()
-    pipeline = make_pipeline(ColumnTransformer(steps), StandardScaler(), model)
-    pipeline.fit(frame[columns], frame[target])
-    return Estimator(target, "linear", link, tuple(columns), pipeline)
+    return ColumnTransformer(steps)
 
 
 def fit_proportional(frame: pd.DataFrame, target: str, column: str) -> Estimator:
@@ -169,6 +192,18 @@ def fit_lightgbm(
     }
     rows = lgb.Dataset(frame[columns], frame[target], free_raw_data=True)
     return Estimator(target, "lightgbm", link, tuple(columns), lgb.train(parameters, rows, training.trees))
+
+
+def refit(estimator: Estimator, frame: pd.DataFrame, settings: Settings, *, rising: tuple[str, ...] = ()) -> Estimator:
+    """Fit another model of the same kind, columns and calibration on other rows; `rising` as in `fit_lightgbm`."""
+    columns = list(estimator.columns)
+    if estimator.family == "lightgbm":
+        twin = fit_lightgbm(frame, estimator.target, columns, settings, link=estimator.link, rising=rising)
+    elif estimator.link == "identity":
+        twin = fit_proportional(frame, estimator.target, columns[0])
+    else:
+        twin = fit_linear(frame, estimator.target, columns, link=estimator.link)
+    return replace(twin, slope=estimator.slope, intercept=estimator.intercept)
 
 
 def calibrated(estimator: Estimator, raw_score: Floats, label: Floats) -> Estimator:

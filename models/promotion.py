@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import date
 
+import numpy as np
 import pandas as pd
 
 from configs.settings import Settings
@@ -14,9 +15,11 @@ from models.effects import OfferEffect
 from models.evaluation import Metric
 from models.explain import shap_pictures
 from models.pictures import amount_picture, calibration_picture, lift_picture
-from models.response import propensity_subject
+from models.policies import PolicyVerdict
+from models.response import EFFECT_SUBJECTS, propensity_subject
 from models.tracking import Training, challenge, fingerprint, promote, register
 from models.training import Trained
+from models.uplift import Learnt, Option
 
 IRRELEVANT = {"data_dir", "schedule", "scoring", "profile", "threads", "ingest"}
 
@@ -86,6 +89,35 @@ def publish_propensities(
             verdict="the only candidate",
         )
         promote(lake, subject, version, "the only candidate")
+
+
+def publish_effects(
+    lake: Lake, learnt: dict[str, Learnt], options: tuple[Option, ...], verdict: PolicyVerdict, lots: pd.DataFrame,
+    settings: Settings, as_of: date, first_day: date,
+) -> list[Published]:  # fmt: skip
+    """Register what every option changes for every user, and the policy that the gate deploys."""
+    average = np.stack([learnt[outcome].mean for outcome in EFFECT_SUBJECTS], axis=1)
+    notes = {
+        "options": [list(option) for option in options],
+        "offers": list(learnt["margin_soon"].surface.offers),
+        "deployed": verdict.deployed.as_dict(),
+        "average": average.tolist(),
+        "reason": verdict.reason,
+    }
+    published = []
+    for outcome, subject in EFFECT_SUBJECTS.items():
+        mark = fingerprint(lots, f"{subject}|{settings.model_dump_json(exclude=IRRELEVANT)}|{as_of}")
+        training = Training(subject, "linear", as_of, first_day, as_of, mark)
+        each = learnt[outcome]
+        found = {f"{subject.replace(' ', '_')}.ridge": Metric.exact(each.ridge, len(lots))} | verdict.metrics
+        known = {name: metric for name, metric in found.items() if np.isfinite([metric.value, metric.low]).all()}
+        version = register(
+            lake, training, each.surface.estimator, lots.head(100), parameters=parameters(settings, "linear", len(lots)),
+            metrics=known, pictures={}, notes=notes, verdict=verdict.reason,
+        )  # fmt: skip
+        promote(lake, subject, version, verdict.reason)
+        published.append(Published(subject, training.name, version, verdict.reason, {}, {}))
+    return published
 
 
 def quality_pictures(trained: Trained, settings: Settings, features: list[Feature]) -> dict[str, bytes]:

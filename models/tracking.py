@@ -25,7 +25,7 @@ EXPERIMENT = "winback"
 CHAMPION, CHALLENGER = "champion", "challenger"
 REQUIREMENTS = ["lightgbm", "scikit-learn", "pandas"]
 TRUSTED = ["numpy.dtype", "numpy.log1p", "sklearn.compose._column_transformer._RemainderColsList"]
-FLAVOURS = {"lightgbm": "lightgbm", "linear": "sklearn"}
+FLAVOURS = {"lightgbm": "lightgbm", "linear": "sklearn", "surface": "sklearn"}
 
 
 @dataclass(frozen=True)

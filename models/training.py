@@ -12,9 +12,9 @@ import pandas as pd
 from configs.errors import InputError
 from configs.settings import Settings
 from features.columns import Feature
-from models.estimators import Estimator, calibrated, inverse_link
+from models.estimators import Estimator, calibrated, inverse_link, refit
 from models.evaluation import Floats, Measure, Metric, gain_metric, score_metric
-from models.splits import Mask, Split
+from models.splits import Mask, Split, hash_share
 
 Fit = Callable[[pd.DataFrame], Estimator]
 Calibrate = Callable[[Estimator], Estimator]
@@ -128,6 +128,19 @@ def cross_fit(frame: pd.DataFrame, split: Split, target: str, fit: Fit) -> tuple
     scale = calibrate(twin)
     scores = inverse_link(scale.link, scale.slope * held_out[split.test] + scale.intercept)
     return scores, calibrate
+
+
+def twins(
+    estimator: Estimator, frame: pd.DataFrame, settings: Settings, *, rising: tuple[str, ...] = ()
+) -> dict[int, Estimator]:
+    """Fit the same kind of model once per fold of users, on the rows of the others: it may judge that fold honestly."""
+    fold = user_fold(frame["user_id"], settings)
+    return {k: refit(estimator, rows_of(frame, fold != k), settings, rising=rising) for k in range(settings.training.folds)}
+
+
+def user_fold(user_ids: pd.Series, settings: Settings) -> npt.NDArray[np.intp]:
+    """Fold of each row's user, shape (rows,); the same for every model."""
+    return (hash_share(user_ids, "folds") * settings.training.folds).astype(np.intp)
 
 
 def train_candidates(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
@@ -21,15 +21,31 @@ from features.columns import Feature
 from features.lake import Lake, whole_folder
 from features.snapshots import start_of
 from models.response import Response
-from models.splits import hash_number, hash_share
+from models.splits import hash_number
 from models.tracking import Registered
-from serving.allocation import NOTHING, Allocation, Demand, choose_in_turn, dual_bound
+from serving import ledger
+from serving.allocation import Limit, limits_of
+from serving.assignment import (
+    EXPLORE,
+    Assignment,
+    Claims,
+    Spending,
+    assign,
+    claims_of,
+    curve_table,
+    joined,
+    propensities,
+)
+from serving.exploration import check_floor
+from serving.funnel import BY_LOT, why_nothing
 from serving.options import Options, build_options
+from serving.prices import NOTHING
 from serving.reasons import risk_reasons, value_words_of_offer
 
 Floats = npt.NDArray[np.float64]
+Bools = npt.NDArray[np.bool_]
+Choice = npt.NDArray[np.intp]
 Texts = npt.NDArray[np.object_]
-CONTROL_SALT = "global control"
 
 SCHEMA = pa.schema(
     [
@@ -44,6 +60,7 @@ SCHEMA = pa.schema(
         ("suppressed_because", pa.string()), ("evidence", pa.string()), ("model_versions", pa.string()),
     ]
 )  # fmt: skip
+OF_CHOICE = ("incremental_retention", "incremental_margin", "p_redeem", "expected_cost")
 
 
 @dataclass(frozen=True)
@@ -61,7 +78,15 @@ class Policy:
     def model_versions(self) -> str:
         """Names of the models behind a decision."""
         names = [self.churn.training.name, self.value.training.name]
-        return ", ".join([*names, self.response.name] if self.response else names)
+        if self.response is not None:
+            names.append(self.response.name)
+            names += [self.response.personal.name] if self.response.personal else []
+        return ", ".join(names)
+
+    @property
+    def version(self) -> str:
+        """Short name of everything that makes the decisions."""
+        return ledger.policy_version(self.model_versions, self.settings, self.catalogue)
 
 
 @dataclass(frozen=True)
@@ -71,56 +96,61 @@ class Batch:
     frame: pd.DataFrame
     p_churn: Floats
     remaining_value: Floats
-    barred: Texts
-    is_control: npt.NDArray[np.bool_]
     options: Options
 
 
-def decide(policy: Policy, lake: Lake, as_of: date, frames: Callable[[], Iterable[pd.DataFrame]]) -> Allocation:
-    """Write predictions, options and decisions of a day, replacing what was there before.
+def decide(policy: Policy, lake: Lake, as_of: date, frames: Callable[[], Iterable[pd.DataFrame]]) -> Spending:
+    """Write predictions, options, decisions and budget curve of a day, replacing what was there before.
+
+    The decisions are also appended to the ledger and land in the treatments.
 
     Parameters
     ----------
     frames
-        Yields the scoring frames of all users, a batch at a time; it is called twice: to find the shadow price
-        and to decide. Memory does not grow with the number of batches.
-
-    Returns
-    -------
-    Allocation
-        What the chosen options of the users outside the control group are expected to cost and to be worth.
+        Yields the scoring frames of all users, a batch at a time; it is called twice: to find out who gets what and
+        to write it. Between the two only worth and cost of every user's options are held.
 
     Raises
     ------
     InputError
-        There are no users.
+        There are no users, a capacity names an unknown channel, or the floor of the exploration is too high.
     """
-    demand = Demand()
+    limits = limits_of(policy.catalogue, policy.settings)
+    check_floor(policy.settings, len(policy.catalogue.options))
+    parts: list[Claims] = []
     held: list[Batch] = []
-    users = 0
     for frame in frames():
         batch = predict_batch(policy, frame)
-        demand.add(batch.options.allocatable[~batch.is_control], batch.options.expected_cost[~batch.is_control])
-        held = [] if users else [batch]
-        users += len(frame)
-    if not users:
+        held = [] if parts else [batch]
+        parts.append(claims_of(batch.frame["user_id"], batch.options, policy.settings, limits, as_of))
+    if not sum(len(part.arm) for part in parts):
         raise InputError(f"there is nobody to decide about on {as_of}; ingest users or choose another as_of")
-    budget = policy.settings.scoring.budget
-    price = demand.price(budget)
-    rest, spent, value, bound = price.rest, 0.0, 0.0, 0.0
+    claims = joined(parts)
+    limits = limits if claims.value.shape[1] else ()
+    assignment = assign(claims, policy.settings, limits)
     with _day_writer(day_folder(lake, as_of)) as write:
-        for batch in held or (predict_batch(policy, frame) for frame in frames()):
-            free = ~batch.is_control
-            worth, cost = batch.options.allocatable, batch.options.expected_cost
-            chosen, rest = choose_in_turn(worth, cost, price, rest, free)
-            treated = np.flatnonzero((chosen != NOTHING) & free)
-            spent += float(cost[treated, chosen[treated]].sum())
-            value += float(worth[treated, chosen[treated]].sum())
-            bound += dual_bound(worth[free], cost[free], price.high)
-            write("predictions", predictions_table(batch, as_of, policy.settings))
-            write("options", batch.options.table(batch.frame["user_id"]))
-            write("decisions", decisions_table(policy, batch, chosen, as_of))
-    return Allocation(budget, spent, value, bound + price.high * budget, price.high)
+        write("budget_curve", curve_table(claims, policy.settings, limits))
+        batches = held or (predict_batch(policy, frame) for frame in frames())
+        entries = list(_write_batches(policy, batches, assignment, limits, as_of, write))
+    ledger.append(lake, as_of, policy.version, pa.concat_tables(entries))
+    ledger.land(lake, as_of, policy.catalogue, policy.settings.time_zone)
+    return assignment.spending
+
+
+def _write_batches(
+    policy: Policy, batches: Iterable[Batch], assignment: Assignment, limits: Sequence[Limit], as_of: date,
+    write: Callable[[str, pa.Table], None],
+) -> Iterator[pa.Table]:  # fmt: skip
+    """Write every batch's tables; yields its ledger rows."""
+    start, version = 0, policy.version
+    for batch in batches:
+        part = assignment.part(start, len(batch.frame))
+        start += len(batch.frame)
+        decisions = decisions_table(policy, batch, part, limits, as_of)
+        write("predictions", predictions_table(batch, as_of, policy.settings))
+        write("options", batch.options.table(batch.frame["user_id"]))
+        write("decisions", decisions)
+        yield ledger.entry_table(decisions, part.intended, batch.options.choices, version)
 
 
 def day_folder(lake: Lake, as_of: date) -> Path:
@@ -138,11 +168,10 @@ def predict_batch(policy: Policy, frame: pd.DataFrame) -> Batch:
         value[active] = policy.value.estimator.predict(frame[active])
     barred = barred_because(frame, active, settings)
     options = build_options(frame, p_churn, value, barred, policy.response, policy.catalogue, settings)
-    is_control = hash_share(frame["user_id"], f"{CONTROL_SALT}:{settings.seed}") < settings.scoring.control_share
-    return Batch(frame, p_churn, value, barred, is_control, options)
+    return Batch(frame, p_churn, value, options)
 
 
-def barred_because(frame: pd.DataFrame, active: npt.NDArray[np.bool_], settings: Settings) -> Texts:
+def barred_because(frame: pd.DataFrame, active: Bools, settings: Settings) -> Texts:
     """Say why a user may get no offer at all; empty where they may."""
     failed = (frame["payment_failures_count_28d"] > 0).to_numpy()
     lapsed = f"not active for {settings.churn.lookback_days} days: the models do not speak of lapsed users"
@@ -162,20 +191,13 @@ def predictions_table(batch: Batch, as_of: date, settings: Settings) -> pa.Table
     )
 
 
-def decisions_table(policy: Policy, batch: Batch, chosen: npt.NDArray[np.intp], as_of: date) -> pa.Table:
-    """Write the decision of every user of a batch, *nothing* included.
-
-    Parameters
-    ----------
-    chosen
-        Place of the option that the policy would take, `NOTHING` for none; a control user gets nothing all the same,
-        and the propensity says how likely it was.
-    """
+def decisions_table(
+    policy: Policy, batch: Batch, assignment: Assignment, limits: Sequence[Limit], as_of: date
+) -> pa.Table:
+    """Write the decision of every user of a batch, *nothing* included; `assignment` is the batch's part."""
     settings, frame, options = policy.settings, batch.frame, batch.options
-    users = len(frame)
-    given = np.where(batch.is_control, NOTHING, chosen)
-    treated = given != NOTHING
-    rows = np.flatnonzero(treated)
+    users, given = len(frame), assignment.given
+    rows = np.flatnonzero(given != NOTHING)
     now = start_of(as_of, settings.time_zone)
 
     def of_choice(values: Floats) -> Floats:
@@ -183,38 +205,35 @@ def decisions_table(policy: Policy, batch: Batch, chosen: npt.NDArray[np.intp], 
         picked[rows] = values[rows, given[rows]]
         return picked
 
-    offers = _offer_columns(batch, given, now)
-    active = ~np.isnan(batch.p_churn)
-    reasons = np.full(users, None, dtype=object)
-    if active.any():
-        reasons[active] = risk_reasons(policy.churn.estimator, frame[active], policy.features)[0]
-    suppressed = batch.barred != ""
-    share = settings.scoring.control_share
-    would_treat = chosen != NOTHING
     columns = {
         "decision_id": _decision_ids(frame["user_id"], as_of, settings),
         "user_id": frame["user_id"],
         "as_of": [now] * users,
-        "arm": np.where(suppressed, "suppressed", np.where(batch.is_control, "control", "policy")),
-        **offers,
+        "arm": assignment.arm,
+        **_offer_columns(batch, given, now),
         "p_churn": batch.p_churn,
         "risk_band": risk_band(batch.p_churn, settings),
         "stage": stage(frame, settings),
         "remaining_value": batch.remaining_value,
-        "incremental_retention": of_choice(options.incremental_retention),
-        "incremental_margin": of_choice(options.incremental_margin),
-        "p_redeem": of_choice(options.p_redeem),
-        "expected_cost": of_choice(options.expected_cost),
+        **{name: of_choice(getattr(options, name)) for name in OF_CHOICE},
         "expected_value": of_choice(options.value),
-        "propensity": np.where(would_treat, np.where(batch.is_control, share, 1 - share), 1.0),
-        "reasons": reasons,
-        "why": _why(policy, batch, given),
-        "suppressed_because": pd.Series(batch.barred).replace("", None),
+        "propensity": propensities(options, assignment, settings, limits, as_of),
+        "reasons": _reasons(policy, batch),
+        "why": _why(policy, batch, assignment, limits),
+        "suppressed_because": pd.Series(options.barred).replace("", None),
         "evidence": _evidence(policy, given),
         "model_versions": [policy.model_versions] * users,
     }
     arrays = [pa.array(columns.get(field.name, [None] * users), field.type, from_pandas=True) for field in SCHEMA]
     return pa.Table.from_arrays(arrays, schema=SCHEMA)
+
+
+def _reasons(policy: Policy, batch: Batch) -> Texts:
+    active = ~np.isnan(batch.p_churn)
+    reasons = np.full(len(active), None, dtype=object)
+    if active.any():
+        reasons[active] = risk_reasons(policy.churn.estimator, batch.frame[active], policy.features)[0]
+    return reasons
 
 
 def risk_band(p_churn: Floats, settings: Settings) -> Texts:
@@ -232,7 +251,7 @@ def stage(frame: pd.DataFrame, settings: Settings) -> Texts:
     return np.where(is_new, "new", np.where(idle <= settings.churn.horizon_days, "active", cooling)).astype(object)
 
 
-def _offer_columns(batch: Batch, given: npt.NDArray[np.intp], now: datetime) -> dict[str, object]:
+def _offer_columns(batch: Batch, given: Choice, now: datetime) -> dict[str, object]:
     """Fill in what is sent, looping over options, never over users."""
     users = len(given)
     texts = {name: np.full(users, None, dtype=object) for name in ("play", "channel", "message", "featured_category")}
@@ -256,35 +275,35 @@ def _offer_columns(batch: Batch, given: npt.NDArray[np.intp], now: datetime) -> 
     return {**texts, **instants, "discount": discount}
 
 
-def _why(policy: Policy, batch: Batch, given: npt.NDArray[np.intp]) -> Texts:
+def _why(policy: Policy, batch: Batch, assignment: Assignment, limits: Sequence[Limit]) -> Texts:
     """Say why this offer, or why nothing."""
-    options = batch.options
-    known, pays = options.eligible.any(axis=1), (options.allocatable > 0).any(axis=1)
-    funnel = [
-        (batch.barred != "", batch.barred),
-        (batch.is_control, "in the control group, which is never treated, so that effects can be measured"),
-        (~known, "no option whose effect on this user is known"),
-        (~pays, "nothing pays: every option would cost more than it brings"),
-    ]
-    why = np.full(len(given), "the budget earns more with other users", dtype=object)
-    for applies, because in reversed(funnel):
-        why = np.where(applies, because, why)
+    options, given = batch.options, assignment.given
+    why = why_nothing(options, assignment, limits)
     rows = np.flatnonzero(given != NOTHING)
+    if not len(rows):
+        return why
     cells = (rows, given[rows])
-    cost = np.array([offer.contact_cost for offer, _ in options.choices])
-    why[rows] = value_words_of_offer(
+    contact = np.array([offer.contact_cost for offer, _ in options.choices])
+    words = value_words_of_offer(
         options.incremental_margin[cells], options.incremental_retention[cells],
         np.nan_to_num(batch.remaining_value[rows]), options.p_redeem[cells], options.discount_cost[cells],
-        cost[given[rows]] if len(rows) else np.zeros(0), policy.settings.currency,
+        contact[given[rows]], policy.settings.currency,
     )  # fmt: skip
+    words = np.where(options.eligible[cells], words, "an option whose effect on this user is not known")
+    why[rows] = np.where(assignment.arm[rows] == EXPLORE, BY_LOT + words, words)
     return why
 
 
-def _evidence(policy: Policy, given: npt.NDArray[np.intp]) -> Texts:
+def _evidence(policy: Policy, given: Choice) -> Texts:
     evidence = np.full(len(given), "none", dtype=object)
-    for place, (offer, _) in enumerate(policy.catalogue.options):
-        if policy.response is not None and offer.offer_id in policy.response.effects:
-            evidence[given == place] = policy.response.effects[offer.offer_id].evidence
+    if policy.response is None:
+        return evidence
+    personal, effects = policy.response.personal, policy.response.effects
+    for place, (offer, discount) in enumerate(policy.catalogue.options):
+        if personal is not None:
+            evidence[given == place] = "randomised" if (offer.offer_id, discount) in personal.options else "none"
+        elif offer.offer_id in effects:
+            evidence[given == place] = effects[offer.offer_id].evidence
     return evidence
 
 

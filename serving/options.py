@@ -12,12 +12,15 @@ import pyarrow as pa
 from configs.offers import Catalogue, Offer
 from configs.settings import Settings
 from models.effects import is_comparable
+from models.policies import PERSONAL
 from models.redemption import with_option
-from models.response import Response
+from models.response import PersonalEffects, Response
+from models.uplift import DRAWS
 
 Floats = npt.NDArray[np.float64]
 NO_DATA = "its effect is not known: not enough comparable treatments"
 UNLIKE = "its effect on this user is not known: nobody like them was compared"
+NOT_CHOSEN = "held-out treatments speak for another policy: {policy}"
 DOES_NOT_PAY = "it would cost more than it brings"
 
 
@@ -95,19 +98,54 @@ def build_options(
     response
         What is known about redemption and effects; None when nothing is.
     """
-    choices = catalogue.options if response is not None else []
+    choices = catalogue.options
     shape = (len(frame), len(choices))
-    p_redeem, retention, margin = np.zeros(shape), np.zeros(shape), np.zeros(shape)
-    price, contact = np.zeros(shape), np.zeros(shape)
-    why_not = np.full(shape, "", dtype=object)
-    reach = np.nan_to_num(p_churn)
+    p_redeem, price = np.ones(shape), np.zeros(shape)
+    contact = np.array([offer.contact_cost for offer, _ in choices])
     for place, (offer, discount) in enumerate(choices):
         if response is None:
-            break
+            # nothing is known: trying an option is charged as if everybody used it
+            price[:, place] = discount * offer.covered_spend
+            continue
         p_redeem[:, place] = response.redemption.predict(with_option(frame, offer.offer_id, discount))
-        price[:, place] = discount * response.covered_spend.get(offer.offer_id, offer.covered_spend)
-        contact[:, place] = offer.contact_cost
-        effect = response.effects.get(offer.offer_id)
+        price[:, place] = response.discount_cost(frame, offer.offer_id, discount, offer.covered_spend)
+    known = effects_of(frame, np.nan_to_num(p_churn), p_redeem, response, choices, settings)
+    margin, retention, why_not = known.margin, known.retention, known.why_not
+    cost = p_redeem * price + contact
+    worth = np.nan_to_num(remaining_value)[:, None]
+    value = margin + retention * worth - cost
+    error = known.error(worth) if settings.scoring.exploration.method == "thompson" else np.zeros(shape)
+    why_not = np.where((barred != "")[:, None], barred[:, None], why_not)
+    return Options(choices, p_redeem, retention, margin, price, cost, value, error, why_not, barred)
+
+
+@dataclass(frozen=True)
+class _Effects:
+    """What options change; shape (users, options), draws (draws, users, options)."""
+
+    margin: Floats
+    retention: Floats
+    why_not: npt.NDArray[np.object_]
+    draws: tuple[Floats, Floats] | None = None
+
+    def error(self, worth: Floats) -> Floats:
+        """Standard error of the value; `worth` (users, 1) is what staying is worth."""
+        if self.draws is None:
+            return np.zeros(self.margin.shape)
+        return np.asarray((self.draws[0] + self.draws[1] * worth).std(axis=0))
+
+
+def effects_of(
+    frame: pd.DataFrame, p_churn: Floats, p_redeem: Floats, response: Response | None,
+    choices: list[tuple[Offer, float]], settings: Settings,
+) -> _Effects:  # fmt: skip
+    """Say what every option changes for every user, as far as treatments of the past can tell."""
+    if response is not None and response.personal is not None:
+        return _personal_effects(frame, p_redeem, response.personal, choices, settings)
+    shape = p_redeem.shape
+    margin, retention, why_not = np.zeros(shape), np.zeros(shape), np.full(shape, "", dtype=object)
+    for place, (offer, _) in enumerate(choices):
+        effect = response.effects.get(offer.offer_id) if response is not None else None
         if effect is None:
             why_not[:, place] = NO_DATA
             continue
@@ -115,9 +153,35 @@ def build_options(
         per_redeemer = p_redeem[:, place] / effect.redemption_rate if effect.redemption_rate > 0 else 0.0
         margin[:, place] = effect.margin * per_redeemer
         # nobody can be kept who would not have left, or driven away who would
-        retention[:, place] = np.clip(effect.retention * per_redeemer, reach - 1.0, reach)
+        retention[:, place] = np.clip(effect.retention * per_redeemer, p_churn - 1.0, p_churn)
         why_not[~is_comparable(effect.propensity.predict(frame), settings), place] = UNLIKE
-    cost = p_redeem * price + contact
-    value = margin + retention * np.nan_to_num(remaining_value)[:, None] - cost
-    why_not = np.where((barred != "")[:, None], barred[:, None], why_not)
-    return Options(choices, p_redeem, retention, margin, price, cost, value, np.zeros(shape), why_not, barred)
+    return _Effects(margin, retention, why_not)
+
+
+def _personal_effects(
+    frame: pd.DataFrame, p_redeem: Floats, personal: PersonalEffects, choices: list[tuple[Offer, float]],
+    settings: Settings,
+) -> _Effects:  # fmt: skip
+    """Effects learnt from lots, within what the gate allows."""
+    options = [(offer.offer_id, discount) for offer, discount in choices]
+    is_known = np.array([option in personal.options for option in options])
+    known = [option for option in options if option in personal.options]
+    shape = p_redeem.shape
+    margin, retention, why_not = np.zeros(shape), np.zeros(shape), np.full(shape, "", dtype=object)
+    why_not[:, ~is_known] = NO_DATA
+    deployed = personal.deployed
+    if deployed.name == PERSONAL:
+        margin[:, is_known] = personal.margin.effects(frame, known)
+        retention[:, is_known] = np.clip(personal.retention.effects(frame, known), -1.0, 1.0)
+        draws = (np.zeros((1, *shape)), np.zeros((1, *shape)))
+        if settings.scoring.exploration.method == "thompson":
+            draws = tuple(np.zeros((DRAWS, *shape)) for _ in range(2))  # type: ignore[assignment]
+            draws[0][..., is_known] = personal.margin.draws(frame, known)
+            draws[1][..., is_known] = personal.retention.draws(frame, known)
+        return _Effects(margin, retention, why_not, draws)
+    for place in np.flatnonzero(is_known):
+        margin[:, place], retention[:, place] = personal.average[personal.options.index(options[place])]
+        applies = deployed.option == options[place]
+        rule = deployed.applies_to(frame, p_redeem[:, place]) if applies else np.zeros(len(frame), dtype=bool)
+        why_not[~rule, place] = NOT_CHOSEN.format(policy=deployed)
+    return _Effects(margin, retention, why_not)

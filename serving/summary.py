@@ -32,17 +32,22 @@ class Summary:
     users: int
     known: int
     by_band: dict[str, int]
+    by_arm: dict[str, int]
     worth_by_band: dict[str, float]
     value_by_band: dict[str, float]
     value_at_risk: float
     with_offer: int
-    in_control: int
     expected_cost: float
     expected_value: float
     offers: pd.DataFrame
     nothing: pd.DataFrame
     drivers: pd.DataFrame
     model_versions: list[str]
+
+    @property
+    def in_control(self) -> int:
+        """Users of the control group who might have got something."""
+        return self.by_arm.get("control", 0)
 
     @property
     def at_risk(self) -> int:
@@ -61,7 +66,7 @@ class Summary:
 
 
 TOTALS = """
-    SELECT count(*), count(p_churn), count(*) FILTER (offer_id <> 'none'), count(*) FILTER (arm = 'control'),
+    SELECT count(*), count(p_churn), count(*) FILTER (offer_id <> 'none'),
            coalesce(sum(p_churn * remaining_value), 0), coalesce(sum(expected_cost), 0),
            coalesce(sum(expected_value), 0)
     FROM {decisions}
@@ -70,6 +75,7 @@ BANDS = """
     SELECT risk_band, count(*), coalesce(sum(remaining_value), 0), coalesce(sum(p_churn * remaining_value), 0)
     FROM {decisions} GROUP BY risk_band ORDER BY risk_band
 """
+ARMS = "SELECT arm, count(*) FROM {decisions} GROUP BY arm ORDER BY arm"
 OFFERS = f"""
     SELECT offer_id, discount, channel, count(*) AS users, count(*) FILTER (risk_band IN {AT_RISK}) AS at_risk,
            sum(expected_cost) AS expected_cost, sum(expected_value) AS expected_value, avg(p_redeem) AS p_redeem,
@@ -109,16 +115,16 @@ def summarise(lake: Lake, as_of: date) -> Summary:
             return connection.execute(query.format(decisions=decisions))
 
         bands = ask(BANDS).fetchall()
-        users, known, with_offer, in_control, value_at_risk, cost, value = ask(TOTALS).fetchall()[0]
+        users, known, with_offer, value_at_risk, cost, value = ask(TOTALS).fetchall()[0]
         return Summary(
             users=users,
             known=known,
             by_band={band: count for band, count, *_ in bands},
+            by_arm=dict(ask(ARMS).fetchall()),
             worth_by_band={band: worth for band, _, worth, _ in bands},
             value_by_band={band: loss for band, *_, loss in bands},
             value_at_risk=value_at_risk,
             with_offer=with_offer,
-            in_control=in_control,
             expected_cost=cost,
             expected_value=value,
             offers=ask(OFFERS).df(),

@@ -165,7 +165,7 @@ def small_policy(settings: Settings | None = None, *, offers: tuple[Offer, ...] 
         "bundle": KnownEffect(1.5, 0.04, 0.3, "observational", alike),
         "come_back": KnownEffect(0.4, 0.10, 0.3, "randomised", alike),
     }
-    response = Response(redeem, "redemption-lightgbm-x", effects, {"bundle": 15.0})
+    response = Response(redeem, "redemption-lightgbm-x", {"covered_spend": {"bundle": 15.0}}, effects)
     offers = offers or (offer("bundle"), offer("come_back", discounts=(0.05, 0.3)), offer("unproven"))
     return Policy(
         settings, Catalogue(offers=offers), FEATURES, registered(churn, "churn"), registered(value, "value"), response

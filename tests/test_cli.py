@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from dataclasses import dataclass, field
@@ -15,6 +16,7 @@ from apps import TINY_AS_OF, App, tiny_app
 from click.testing import Result
 from typer.testing import CliRunner
 
+from configs.settings import load_settings
 from flows.cli import app
 from serving.decisions import SCHEMA
 
@@ -46,13 +48,16 @@ def write_profile(tiny: App, path: Path, **changes: dict[str, object]) -> Path:
     )
     plain = [f"{key} = {json.dumps(value)}" for key, value in values.items() if not isinstance(value, dict)]
     plain = [line.replace(f'"{TINY_AS_OF}"', str(TINY_AS_OF)) for line in plain]
-    sections = [
-        f"[{key}]\n" + "\n".join(f"{name} = {json.dumps(value)}" for name, value in section.items())
-        for key, section in values.items()
-        if isinstance(section, dict)
-    ]
+    sections = [text for key, section in values.items() if isinstance(section, dict) for text in toml(key, section)]
     path.write_text("\n".join([*plain, *sections]) + "\n", encoding="utf-8")
     return path
+
+
+def toml(name: str, section: dict[str, object]) -> list[str]:
+    """Write a section and those below it."""
+    below = {key: value for key, value in section.items() if isinstance(value, dict)}
+    own = [f"{key} = {json.dumps(value)}" for key, value in section.items() if key not in below]
+    return ["\n".join([f"[{name}]", *own]), *(text for key in below for text in toml(f"{name}.{key}", below[key]))]
 
 
 @pytest.fixture(scope="module")
@@ -83,6 +88,9 @@ def test_json_is_one_object_with_the_fields_of_the_design(shell: Shell) -> None:
     assert answer["as_of"] == str(TINY_AS_OF)
     assert all(set(metric) == {"value", "low", "high", "n"} for metric in answer["metrics"].values())
     assert answer["metrics"]["budget.expected_cost"]["value"] <= answer["metrics"]["budget.limit"]["value"]
+    assert answer["metrics"]["users.in_control"]["value"] > 0
+    unused = ("users.exploring", "users.business_as_usual", "budget.for_exploration", "exploration.share")
+    assert [answer["metrics"][name]["value"] for name in unused] == [0, 0, 0, 0]
     assert answer["metrics"]["churn.auc"]["n"] > 0
     assert Path(answer["outputs"]["report"]).is_file()
 
@@ -114,10 +122,52 @@ def test_training_again_registers_nothing_and_changes_no_decision(shell: Shell) 
     assert (shell.data_dir / "mlflow" / "promotions.jsonl").read_bytes() == log
 
 
-def test_a_rerun_of_the_features_computes_nothing(shell: Shell) -> None:
+def test_a_rerun_of_the_features_computes_the_day_that_was_decided_and_then_nothing(shell: Shell) -> None:
+    assert shell.answer("build-features")["metrics"]["aggregates.days_computed"]["value"] == 1
+    shell.answer("score-users")
     metrics = shell.answer("build-features")["metrics"]
     assert metrics["aggregates.days_computed"]["value"] == 0
     assert metrics["snapshots.computed"]["value"] == 0
+
+
+def test_a_rerun_of_the_scoring_changes_no_byte(shell: Shell) -> None:
+    def bytes_of_tables() -> dict[Path, bytes]:
+        tables = ("decisions", "ledger", "treatments", "snapshots", "reports")
+        files = [path for table in tables for path in (shell.data_dir / table).rglob("*") if path.is_file()]
+        return {path: path.read_bytes() for path in files}
+
+    before = bytes_of_tables()
+    assert shell.data_dir / "treatments" / f"day={TINY_AS_OF}" / "treatments.parquet" in before
+    shell.answer("score-users")
+    assert bytes_of_tables() == before
+
+
+def test_decisions_land_without_changing_what_their_own_day_knew(shell: Shell, tmp_path: Path) -> None:
+    snapshot = shell.data_dir / "snapshots" / f"day={TINY_AS_OF}" / "snapshots.parquet"
+    for step in ("ingest", "build-features"):
+        shell.answer(step, data_dir=tmp_path / "never scored")
+    shell.answer("build-features")
+    untouched = tmp_path / "never scored" / snapshot.relative_to(shell.data_dir)
+    assert snapshot.read_bytes() == untouched.read_bytes()
+
+
+def test_exploring_is_counted_and_a_share_that_the_budget_cannot_pay_is_told(shell: Shell, tmp_path: Path) -> None:
+    shutil.copytree(shell.data_dir, tmp_path / "data")
+    tiny = App(load_settings(str(shell.profile), tmp_path / "data"))
+    scoring = tiny.settings.scoring.model_dump() | {"budget": 5.0, "business_as_usual_share": 0.2}
+    scoring["exploration"] |= {"share": 0.9, "method": "thompson"}
+    exploring = Shell(write_profile(tiny, tmp_path / "tiny.toml", scoring=scoring), tmp_path / "data")
+    answer = exploring.answer("score-users")
+    figures = {name: metric["value"] for name, metric in answer["metrics"].items()}
+    assert figures["users.exploring"] > 0
+    assert figures["users.business_as_usual"] > 0
+    assert 0 < figures["budget.for_exploration"] <= figures["budget.expected_cost"] <= 5.0
+    assert 0 < figures["exploration.share"] < 0.9
+    assert any("the budget pays for an exploration share of" in warning for warning in answer["warnings"])
+    page = Path(answer["outputs"]["report"]).read_text(encoding="utf-8")
+    assert "drawn by lot today to learn what works" in page
+    assert "left to business as usual: the campaigns that run anyway" in page
+    assert len(list((tmp_path / "data" / "ledger" / f"day={TINY_AS_OF}").iterdir())) == 2
 
 
 def test_the_data_folder_remembers_its_profile(shell: Shell) -> None:

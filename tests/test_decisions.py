@@ -16,10 +16,13 @@ import pytest
 from synthetic import AS_OF, behaviour, offer, small_policy, small_settings
 
 from configs.errors import InputError
+from configs.offers import Catalogue, Offer
 from features.lake import Lake
 from models.splits import hash_share
-from serving.allocation import Allocation
-from serving.decisions import CONTROL_SALT, SCHEMA, Policy, day_folder, decide, risk_band, stage
+from serving.assignment import Spending
+from serving.decisions import SCHEMA, Policy, day_folder, decide, risk_band, stage
+from serving.exploration import AS_USUAL_SALT, CONTROL_SALT
+from serving.ledger import entries
 
 DESIGN = (
     "decision_id, user_id, as_of, arm, offer_id, play, channel, discount, featured_category, featured_item, message, "
@@ -66,7 +69,7 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 
 @pytest.fixture(scope="module")
-def decided(policy, users, tmp_path_factory) -> tuple[Lake, Allocation]:
+def decided(policy, users, tmp_path_factory) -> tuple[Lake, Spending]:
     lake = Lake(tmp_path_factory.mktemp("decided"))
     return lake, decide(policy, lake, AS_OF, batches(users))
 
@@ -81,11 +84,15 @@ def options(decided) -> pd.DataFrame:
     return read(decided[0], "options")
 
 
-def run(policy: Policy, folder: Path, users: pd.DataFrame, **scoring: object) -> tuple[pd.DataFrame, Allocation]:
+def run(policy: Policy, folder: Path, users: pd.DataFrame, **scoring: object) -> tuple[pd.DataFrame, Spending]:
     settings = small_settings(scoring=scoring) if scoring else policy.settings
     lake = Lake(folder)
     found = decide(replace(policy, settings=settings), lake, AS_OF, batches(users))
     return read(lake), found
+
+
+def replace_offers(policy: Policy, offers: tuple[Offer, ...]) -> Catalogue:
+    return policy.catalogue.model_copy(update={"offers": offers})
 
 
 def test_the_table_is_that_of_the_design(decided):
@@ -227,19 +234,189 @@ def test_another_seed_draws_another_control_group(policy, users, decisions, tmp_
     assert (read(lake)["arm"] == "control").tolist() != (decisions["arm"] == "control").tolist()
 
 
-def test_the_propensity_is_how_likely_the_decision_was(policy, users, decisions, options, tmp_path):
-    # without a control group it shows whom the policy would treat
+def test_what_was_not_left_to_chance_has_propensity_one(decisions):
+    assert set(decisions["propensity"]) == {1.0}
+    assert set(decisions["arm"]) == {"policy", "control", "suppressed"}
+
+
+EXPLORING = {
+    "budget": 1e6, "control_share": 0.1, "business_as_usual_share": 0.1,
+    "exploration": {"share": 0.4, "method": "uniform"},
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def explored(policy, users, tmp_path_factory) -> tuple[Lake, Spending]:
+    """A day on which many explore and money is no object."""
+    lake = Lake(tmp_path_factory.mktemp("explored"))
+    settings = small_settings(scoring=EXPLORING)
+    return lake, decide(replace(policy, settings=settings), lake, AS_OF, batches(users))
+
+
+def test_every_arm_is_given_what_it_may_be_given(users, explored):
+    found = read(explored[0]).set_index("arm")
+    assert set(found.index) == {"policy", "explore", "control", "business_as_usual", "suppressed"}
+    assert set(found.loc[["control", "business_as_usual", "suppressed"], "offer_id"]) == {"none"}
+    # explorers draw from everything that may be tried, of unknown effect too, and nothing
+    assert set(found.loc["explore", "offer_id"]) == {"none", "bundle", "come_back", "unproven"}
+    assert set(found.loc["policy", "offer_id"]) <= {"none", "bundle", "come_back"}
+    assert found.loc["suppressed", "suppressed_because"].notna().all()
+    stable = {"control": CONTROL_SALT, "business_as_usual": AS_USUAL_SALT}
+    for arm, salt in stable.items():
+        lot = hash_share(found.loc[arm, "user_id"], f"{salt}:{small_settings().seed}")
+        assert (lot < 0.12).all(), arm
+
+
+def test_a_logged_propensity_by_hand(explored):
+    # six options and nothing, each drawn by one in seven of the 40% who explore; the others get the policy's
+    found = read(explored[0])
+    ledger = entries(explored[0], AS_OF, AS_OF).to_pandas()
+    is_intended = (ledger["offer_id"] == ledger["intended_offer_id"]) & (
+        ledger["discount"] == ledger["intended_discount"]
+    )
+    by_lot = 0.4 / 7
+    expected = np.where(is_intended, 0.6 + by_lot, by_lot)
+    expected[~found["arm"].isin(["policy", "explore"])] = 1.0
+    assert found["propensity"].tolist() == pytest.approx(expected.tolist())
+    assert is_intended[found["arm"] == "policy"].all()
+    assert not is_intended[found["arm"] == "explore"].all()
+
+
+def test_a_logged_propensity_can_be_computed_from_the_options(policy, users, tmp_path):
+    # an option of unknown effect counts like nothing, which is worth nothing
+    scoring = {"budget": 1e6, "exploration": {"share": 0.4, "temperature": 2.0, "floor": 0.02}}
+    run(policy, tmp_path, users, **scoring)
+    lake = Lake(tmp_path)
+    options = read(lake, "options")
+    weight = np.exp(np.where(options["eligible"], options["value"], 0.0) / 2.0)
+    whole = pd.Series(weight).groupby(options["user_id"]).transform("sum") + 1.0
+    options["chance"] = 0.02 + (1 - 7 * 0.02) * weight / whole
+    ledger = entries(lake, AS_OF, AS_OF).to_pandas().merge(options, on=["user_id", "offer_id", "discount"])
+    open_ = ledger[ledger["arm"].isin(["policy", "explore"])]
+    is_intended = (open_["offer_id"] == open_["intended_offer_id"]) & (open_["discount"] == open_["intended_discount"])
+    expected = 0.4 * open_["chance"] + 0.6 * is_intended
+    assert open_["propensity"].tolist() == pytest.approx(expected.tolist())
+    assert set(open_["offer_id"]) == {"bundle", "come_back", "unproven"}
+
+
+def test_a_propensity_is_a_probability_above_zero(policy, users, tmp_path):
+    for method in ("softmax", "thompson"):
+        scoring = {
+            "exploration": {"share": 0.3, "method": method, "temperature": 0.1},
+            "channel_capacity": {"email": 9},
+        }
+        found, _ = run(policy, tmp_path / method, users, **scoring)
+        assert found["propensity"].between(0, 1, inclusive="right").all()
+        assert (found["propensity"] < 1).any()
+
+
+def test_the_intended_option_is_the_one_the_policy_would_give(policy, users, explored, tmp_path):
     everyone, _ = run(policy, tmp_path, users, budget=1e6, control_share=0.0)
-    generous, _ = run(policy, tmp_path / "control", users, budget=1e6, control_share=0.1)
-    would_treat = everyone["offer_id"] != "none"
-    control = generous["arm"] == "control"
-    assert (would_treat & control).sum() > 3
-    expected = np.where(would_treat, np.where(control, 0.1, 0.9), 1.0)
-    assert generous["propensity"].tolist() == expected.tolist()
-    assert set(everyone["propensity"]) == {1.0}
-    assert set(decisions["propensity"]) == {0.1, 0.9, 1.0}
-    assert set(decisions.loc[decisions["offer_id"] != "none", "propensity"]) == {0.9}
-    assert set(decisions.loc[decisions["arm"] == "suppressed", "propensity"]) == {1.0}
+    ledger = entries(explored[0], AS_OF, AS_OF).to_pandas()
+    for name in ("offer_id", "discount", "channel"):
+        assert ledger[f"intended_{name}"].fillna("").tolist() == everyone[name].fillna("").tolist(), name
+    assert (ledger.loc[ledger["arm"] == "control", "intended_offer_id"] != "none").any()
+
+
+def test_explorers_are_drawn_anew_and_groups_stay(policy, users, explored, tmp_path):
+    lake, later = Lake(tmp_path), AS_OF + timedelta(days=1)
+    decide(replace(policy, settings=small_settings(scoring=EXPLORING)), lake, later, batches(users))
+    today, tomorrow = read(explored[0])["arm"], read(lake, as_of=later)["arm"]
+    for arm in ("control", "business_as_usual", "suppressed"):
+        assert ((today == arm) == (tomorrow == arm)).all()
+    assert ((today == "explore") & (tomorrow == "policy")).any()
+
+
+def test_exploring_is_paid_first_and_no_limit_is_broken(policy, users, tmp_path):
+    offers = (offer("bundle", stock=6), offer("come_back", channel="push"), offer("unproven"))
+    limited = replace(policy, catalogue=replace_offers(policy, offers))
+    scoring = {"budget": 12.0, "channel_capacity": {"email": 9, "push": 4}, "exploration": {"share": 0.5}}
+    for day in range(5):
+        lake, as_of = Lake(tmp_path / str(day)), AS_OF + timedelta(days=day)
+        spending = decide(replace(limited, settings=small_settings(scoring=scoring)), lake, as_of, batches(users, 60))
+        found = read(lake, as_of=as_of)
+        assert found["expected_cost"].sum() == pytest.approx(spending.spent)
+        assert spending.spent <= 12.0 + 1e-9
+        by_lot = found[found["arm"] == "explore"]
+        assert by_lot["expected_cost"].sum() == pytest.approx(spending.exploration_spent)
+        assert spending.exploration_share < 0.5  # the budget pays for no more
+        channels, offered = found["channel"].value_counts(), found["offer_id"].value_counts()
+        assert channels.get("email", 0) == spending.used["channel email"] <= 9
+        assert channels.get("push", 0) == spending.used["channel push"] <= 4
+        assert offered.get("bundle", 0) == spending.used["stock of bundle"] <= 6
+
+
+def test_an_option_without_a_place_is_not_tried(policy, users, tmp_path):
+    sold_out = replace(policy, catalogue=replace_offers(policy, (offer("bundle", stock=0), offer("come_back"))))
+    settings = small_settings(scoring=EXPLORING)
+    lake = Lake(tmp_path)
+    decide(replace(sold_out, settings=settings), lake, AS_OF, batches(users))
+    found = read(lake)
+    assert "bundle" not in set(found["offer_id"])
+    is_none = (found["arm"] == "explore") & (found["offer_id"] == "none")
+    assert set(found.loc[is_none, "propensity"].round(9)) <= {round(0.4 / 3, 9), round(0.6 + 0.4 / 3, 9)}
+
+
+@pytest.mark.parametrize("size", [7, 60])
+def test_batches_of_any_size_explore_alike(policy, users, tmp_path, size):
+    scoring = {"exploration": {"share": 0.4, "method": "thompson"}, "channel_capacity": {"email": 20}}
+    limited = replace(policy, settings=small_settings(scoring=scoring))
+    lake, one = Lake(tmp_path / "several"), Lake(tmp_path / "one")
+    found, whole = decide(limited, lake, AS_OF, batches(users, size)), decide(limited, one, AS_OF, batches(users))
+    assert found == whole
+    assert read(lake).equals(read(one))
+    assert entries(lake, AS_OF, AS_OF).equals(entries(one, AS_OF, AS_OF))
+
+
+def test_where_nothing_is_known_some_explore_and_the_others_get_nothing(policy, users, tmp_path):
+    cold = replace(policy, response=None, settings=small_settings(scoring=EXPLORING))
+    lake = Lake(tmp_path)
+    spending = decide(cold, lake, AS_OF, batches(users))
+    found = read(lake)
+    drawn = found[(found["arm"] == "explore") & (found["offer_id"] != "none")]
+    assert set(found.loc[found["arm"] != "explore", "offer_id"]) == {"none"}
+    assert len(drawn) > 20
+    assert set(drawn["why"]) == {"drawn by lot to learn what works: an option whose effect on this user is not known"}
+    assert set(drawn["propensity"].round(9)) == {round(0.4 / 7, 9)}
+    assert spending.spent == spending.exploration_spent == pytest.approx(drawn["expected_cost"].sum())
+    assert spending.value == pytest.approx(drawn["expected_value"].sum())
+
+
+def test_a_floor_too_high_for_the_catalogue_is_refused(policy, users, tmp_path):
+    with pytest.raises(InputError, match=r"lower it to 0\.1429 or less"):
+        run(policy, tmp_path, users, exploration={"share": 0.1, "floor": 0.2})
+    with pytest.raises(InputError, match="no offer goes through channel 'pusch'"):
+        run(policy, tmp_path, users, channel_capacity={"pusch": 1})
+
+
+@pytest.mark.parametrize("capacity", [{}, {"email": 12}])
+def test_the_budget_curve_rises_and_meets_the_day(policy, users, tmp_path, capacity):
+    _, spending = run(policy, tmp_path, users, channel_capacity=capacity)
+    curve = read(Lake(tmp_path), "budget_curve")
+    assert curve.columns.tolist() == ["budget", "value", "spent", "shadow_price"]
+    assert curve["budget"].tolist() == pytest.approx(np.linspace(0, 60, 21).tolist())
+    assert (curve["spent"] <= curve["budget"] + 1e-9).all()
+    assert (np.diff(curve["value"]) >= -0.02 * curve["value"].max()).all()
+    assert curve["value"].iloc[0] == 0
+    assert curve["value"].iloc[10] == pytest.approx(spending.value, rel=0.02)
+
+
+def test_the_budget_curve_of_many_users_is_drawn_from_some(policy, users, tmp_path, monkeypatch):
+    run(policy, tmp_path / "all", users, channel_capacity={"email": 60})
+    whole = read(Lake(tmp_path / "all"), "budget_curve")
+    monkeypatch.setattr("serving.assignment.CURVE_USERS", 100)
+    run(policy, tmp_path / "some", users, channel_capacity={"email": 60})
+    some = read(Lake(tmp_path / "some"), "budget_curve")
+    assert some["budget"].tolist() == pytest.approx(whole["budget"].tolist())
+    assert some["value"].tolist()[10] == pytest.approx(whole["value"].tolist()[10], rel=0.25)
+
+
+@pytest.mark.parametrize("budget", [0.0, np.inf])
+def test_the_budget_curve_of_an_odd_budget(policy, users, tmp_path, budget):
+    run(policy, tmp_path, users, budget=budget)
+    curve = read(Lake(tmp_path), "budget_curve")
+    assert len(curve) == (1 if budget == 0 else 21)
+    assert np.isfinite(curve).all().all()
 
 
 def test_a_control_group_of_everybody_is_given_nothing(policy, users, tmp_path):
@@ -298,6 +475,50 @@ def test_why_nothing_is_given_is_said(policy, users, decisions, tmp_path):
     poor, _ = run(idle, tmp_path / "useless", users)
     assert set(poor.loc[poor["arm"] == "policy", "why"]) == {
         "nothing pays: every option would cost more than it brings"
+    }
+
+
+def reasons_for_nothing(found: pd.DataFrame, arm: str = "policy") -> set[str]:
+    return set(found.loc[(found["arm"] == arm) & (found["offer_id"] == "none"), "why"])
+
+
+def with_effects(policy: Policy, **changes: float) -> Policy:
+    effects = {name: replace(effect, **changes) for name, effect in policy.response.effects.items()}
+    return replace(policy, response=replace(policy.response, effects=effects))
+
+
+def test_who_would_be_driven_away_is_left_alone(policy, users, tmp_path):
+    found, _ = run(with_effects(policy, margin=-1.0, retention=-0.05), tmp_path, users)
+    assert reasons_for_nothing(found) == {"better left alone: every known option would drive this user away"}
+    # that an option loses margin but keeps the user, or brings less than it costs, does no harm
+    for name, margin, retention in (("keeps", -1.0, 1e-6), ("dear", 0.01, -1e-6)):
+        dear, _ = run(with_effects(policy, margin=margin, retention=retention), tmp_path / name, users)
+        assert reasons_for_nothing(dear) == {"nothing pays: every option would cost more than it brings"}
+
+
+def test_a_full_channel_or_an_empty_stock_is_the_reason_when_the_budget_would_pay(policy, users, tmp_path):
+    found, spending = run(policy, tmp_path, users, budget=1e6, channel_capacity={"email": 10})
+    assert spending.limit_prices["channel email"] > 0
+    assert spending.used == {"channel email": 10}
+    full = "no place left: the channel email earns more with other users"
+    assert reasons_for_nothing(found) == {full}
+    both, _ = run(policy, tmp_path / "both", users, budget=5.0, channel_capacity={"email": 10})
+    assert reasons_for_nothing(both) == {full, "the budget earns more with other users"}
+    stocked = replace(policy, catalogue=replace_offers(policy, (offer("bundle", stock=3),)))
+    short, _ = run(stocked, tmp_path / "stock", users, budget=1e6)
+    assert reasons_for_nothing(short) == {"no place left: the stock of bundle earns more with other users"}
+
+
+def test_who_draws_nothing_or_something_by_lot_is_told_so(explored):
+    found = read(explored[0])
+    assert reasons_for_nothing(found, "explore") == {"drawn by lot to learn what works: nothing"}
+    given = found[(found["arm"] == "explore") & (found["offer_id"] != "none")]
+    words = (
+        r"drawn by lot to learn what works: (worth [+-]\d+\.\d\d USD = .* contact|an option whose effect .* not known)"
+    )
+    assert given["why"].str.fullmatch(words).all()
+    assert reasons_for_nothing(found, "business_as_usual") == {
+        "left to business as usual, which winback is compared with"
     }
 
 

@@ -1,0 +1,225 @@
+"""Who is in which arm and gets what on a day: groups and lots first, then the budget for everybody else."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import date
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import pyarrow as pa
+
+from configs.settings import Settings
+from serving.allocation import Allocation, Limit, allocate, budget_curve
+from serving.exploration import (
+    Explorers,
+    Lots,
+    decision_chances,
+    draw_lots,
+    explore,
+    lot_chances,
+    posterior_draws,
+    stable_groups,
+)
+from serving.options import Options
+from serving.prices import NOTHING
+
+Floats = npt.NDArray[np.float64]
+Bools = npt.NDArray[np.bool_]
+Choice = npt.NDArray[np.intp]
+Texts = npt.NDArray[np.object_]
+POLICY, EXPLORE, CONTROL = "policy", "explore", "control"
+AS_USUAL, SUPPRESSED = "business_as_usual", "suppressed"
+CURVE_STEPS = 20
+CURVE_USERS = 20_000  # with limits each point of the curve is an allocation: these many users show it
+
+
+class Claims(NamedTuple):
+    """What the allocation reads of some users.
+
+    `value` (``-inf`` where not eligible) and `cost` have shape (users, options); the others (users,): the `arm` before
+    anybody explores, and what the lot says.
+    """
+
+    value: Floats
+    cost: Floats
+    arm: Texts
+    place: Floats
+    option: Choice
+    lot_cost: Floats
+    lot_value: Floats
+
+
+@dataclass(frozen=True)
+class Spending:
+    """What a day's decisions are expected to cost and to be worth, account currency.
+
+    `spent` and `value` are those of everything given, `exploration_spent` is the part that went by lot; `bound` is the
+    best value that the same lots allowed. `shadow_price` is what one more unit of budget would earn, `limit_prices`
+    what one more place would, `used` counts the places taken; `exploration_share` is the share of those who may
+    explore that the budget paid for.
+    """
+
+    budget: float
+    spent: float
+    value: float
+    bound: float
+    gap: float
+    shadow_price: float
+    limit_prices: dict[str, float]
+    used: dict[str, int]
+    exploration_share: float
+    exploration_spent: float
+
+
+@dataclass(frozen=True)
+class Assignment:
+    """Arm and option of every user, shapes (users,).
+
+    `given` is the place of an option or `NOTHING`, `intended` what the policy would have given, for those whom the
+    lot or a group kept from it too.
+    """
+
+    arm: Texts
+    given: Choice
+    intended: Choice
+    explorers: Explorers
+    plan: Allocation
+    spending: Spending
+
+    def part(self, start: int, users: int) -> Assignment:
+        """Cut some users out; what is about the whole day stays."""
+        rows = slice(start, start + users)
+        return replace(self, arm=self.arm[rows], given=self.given[rows], intended=self.intended[rows])
+
+
+def joined(parts: Sequence[Claims]) -> Claims:
+    """Put the claims of several batches into one."""
+    return Claims(*(np.concatenate(columns) for columns in zip(*parts, strict=True)))
+
+
+def claims_of(
+    user_ids: pd.Series, options: Options, settings: Settings, limits: Sequence[Limit], as_of: date
+) -> Claims:
+    """Say what the allocation must know of some users: arms before anybody explores, worth, cost and lots."""
+    users = len(user_ids)
+    is_control, is_as_usual = stable_groups(user_ids, settings)
+    arm = np.full(users, POLICY, dtype=object)
+    arm[is_as_usual], arm[is_control], arm[options.barred != ""] = AS_USUAL, CONTROL, SUPPRESSED
+    lots = Lots(np.full(users, np.inf), np.full(users, NOTHING), np.zeros(users))
+    if settings.scoring.exploration.share > 0:
+        explorable = _explorable(options, limits)
+        may_explore = (arm == POLICY) & explorable.any(axis=1)
+        chances = _chances(options, explorable, settings, as_of)
+        lots = draw_lots(user_ids, chances, options.expected_cost, may_explore, settings, as_of)
+    drawn = np.flatnonzero(lots.option != NOTHING)
+    worth = np.zeros(users)
+    worth[drawn] = options.value[drawn, lots.option[drawn]]
+    return Claims(options.allocatable, options.expected_cost, arm, lots.place, lots.option, lots.expected_cost, worth)
+
+
+def assign(claims: Claims, settings: Settings, limits: Sequence[Limit]) -> Assignment:
+    """Give everybody an arm and an option, or nothing.
+
+    Explorers take from the budget, the capacities and the stocks first; the policy gets what they leave. Control,
+    business as usual and explorers are told what the policy would have given them at its final prices.
+
+    Parameters
+    ----------
+    claims
+        Of all users.
+    limits
+        Of the whole day.
+    """
+    budget = settings.scoring.budget
+    lots = Lots(claims.place, claims.option, claims.lot_cost)
+    explorers = explore(lots, claims.cost, settings.scoring.exploration.share, budget, limits)
+    taken = {limit.name: _places(explorers.given, limit) for limit in limits}
+    left = [replace(limit, most=limit.most - taken[limit.name]) for limit in limits]
+    spends = (claims.arm == POLICY) & ~explorers.explores
+    plan = allocate(claims.value, claims.cost, max(budget - explorers.spent, 0.0), left, spends=spends)
+    return Assignment(
+        arm=np.where(explorers.explores, EXPLORE, claims.arm),
+        given=np.where(spends, plan.choice, explorers.given),
+        intended=plan.choice,
+        explorers=explorers,
+        plan=plan,
+        spending=_spending(budget, claims, explorers, plan, taken),
+    )
+
+
+def _places(given: Choice, limit: Limit) -> int:
+    return int(limit.options[given[given != NOTHING]].sum())
+
+
+def _spending(budget: float, claims: Claims, explorers: Explorers, plan: Allocation, taken: dict[str, int]) -> Spending:
+    by_lot = float(claims.lot_value[explorers.given != NOTHING].sum())
+    return Spending(
+        budget=budget,
+        spent=plan.spent + explorers.spent,
+        value=plan.value + by_lot,
+        bound=plan.bound + by_lot,
+        gap=plan.gap,
+        shadow_price=plan.shadow_price,
+        limit_prices=plan.limit_prices,
+        used={name: places + plan.used[name] for name, places in taken.items()},
+        exploration_share=explorers.share,
+        exploration_spent=explorers.spent,
+    )
+
+
+def propensities(
+    options: Options, assignment: Assignment, settings: Settings, limits: Sequence[Limit], as_of: date
+) -> Floats:
+    """Say how likely what was given was, given everything but the day's lots; shape (users,), above 0.
+
+    It is 1 for control, business as usual and whoever may get nothing: their lot was drawn once for all, so that
+    weighing teaches nothing about them.
+    """
+    users = len(assignment.arm)
+    if assignment.explorers.share == 0:
+        return np.ones(users)
+    explorable = _explorable(options, limits)
+    may_explore = np.isin(assignment.arm, (POLICY, EXPLORE)) & explorable.any(axis=1)
+    chances = _chances(options, explorable, settings, as_of)
+    likely = decision_chances(assignment.explorers, chances, may_explore, assignment.intended)
+    return np.where(may_explore, likely[np.arange(users), assignment.given], 1.0)
+
+
+def curve_table(claims: Claims, settings: Settings, limits: Sequence[Limit]) -> pa.Table:
+    """List what the policy alone would bring with more or less budget: ``budget, value, spent, shadow_price``.
+
+    Budgets go from nothing to twice today's. Nobody explores; control and business as usual are left out. With limits
+    and many users it is drawn from some of them, evenly spaced, and scaled up.
+    """
+    rows = np.flatnonzero(claims.arm == POLICY)
+    if limits and len(rows) > CURVE_USERS:
+        rows = rows[np.linspace(0, len(rows) - 1, CURVE_USERS).astype(np.intp)]
+    scale = max(np.count_nonzero(claims.arm == POLICY) / max(len(rows), 1), 1.0)
+    value, cost = claims.value[rows], claims.cost[rows]
+    top = 2 * settings.scoring.budget
+    top = top if math.isfinite(top) else scale * float(cost.max(axis=1, initial=0.0).sum())
+    budgets = np.unique(np.linspace(0.0, top, CURVE_STEPS + 1)) / scale
+    narrow = [replace(limit, most=int(limit.most / scale)) for limit in limits]
+    points = np.array(budget_curve(value, cost, budgets.tolist(), narrow)).reshape(-1, 4)
+    points[:, :3] *= scale
+    return pa.table(dict(zip(("budget", "value", "spent", "shadow_price"), points.T, strict=True)))
+
+
+def _explorable(options: Options, limits: Sequence[Limit]) -> Bools:
+    """Tell which options may be tried; one without any place left today may not."""
+    is_open = np.ones(options.value.shape[1], dtype=bool)
+    for limit in limits:
+        is_open &= ~limit.options | (limit.most > 0)
+    return np.asarray(options.explorable & is_open)
+
+
+def _chances(options: Options, explorable: Bools, settings: Settings, as_of: date) -> Floats:
+    """Say with which probability an explorer draws each option, or nothing; shape (users, options + 1)."""
+    draws = posterior_draws(len(options.choices), settings, as_of)
+    value, error = (np.where(options.eligible, part, 0.0) for part in (options.value, options.value_error))
+    return lot_chances(value, error, explorable, settings.scoring.exploration, draws)
