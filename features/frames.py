@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from datetime import date
+from datetime import date, timedelta
 
 import ibis
+import ibis.expr.types as ir
 import pandas as pd
+import pyarrow as pa
 
 from configs.errors import InputError
 from configs.offers import Catalogue
@@ -14,6 +16,8 @@ from features.labels import closed_days, outcome_labels, redemption_labels
 from features.lake import Lake, read_parquet
 from features.snapshots import start_of
 from features.store import EVENT_TIMESTAMP, FeatureStore, point_in_time_frame
+
+KNOWN_BEFORE = ("pre_spend", "pre_active_days", "pre_purchases")
 
 
 def outcome_frame(history: History, store: FeatureStore, days: list[date], *, horizon_days: int) -> pd.DataFrame:
@@ -117,6 +121,98 @@ def lot_frame(history: History, outcomes: pd.DataFrame, closed: pd.DataFrame) ->
     rows = rows.fillna({"is_redeemed": 0.0, "discount_given": 0.0}).drop(columns="decision_id")
     kept = outcomes.drop(columns=[name for name in rows.columns[2:] if name in outcomes.columns])
     return kept.merge(rows, on=["user_id", "day"]).reset_index(drop=True)
+
+
+def measured_frame(history: History, entries: pd.DataFrame) -> pd.DataFrame:
+    """Say what became of the users of some ledger entries in the ``churn.horizon_days`` from the decision on.
+
+    Unlike in `outcome_labels` the user pays for nothing by formula: discounts of offers that were really used are
+    taken off, and so are the contacts that were really made (``cost`` of the treatments). Who left counts too, as 0.
+
+    Parameters
+    ----------
+    history
+        Cut at the day of measuring; an entry whose window is not over by then is left out.
+    entries
+        Rows of the ledger: ``user_id``, ``as_of`` and any columns to keep.
+
+    Returns
+    -------
+    One row per closed entry, ordered by day and user: the columns of `entries`, ``day``, ``revenue`` (what was paid),
+    ``margin`` (account currency, after discounts of offers and contacts), ``is_converted`` (0 or 1, any purchase),
+    ``is_retained`` (0 or 1, activity from ``response.retained_from_day`` on) and `KNOWN_BEFORE`: spend and
+    purchases of the 90 days and active days of the 28 days before the *first* closed entry of the user, because
+    whatever precedes a later one may be an effect already.
+    """
+    settings = history.settings
+    decided_at = pd.to_datetime(entries["as_of"], utc=True).dt.tz_convert(settings.time_zone)
+    rows = entries.assign(day=decided_at.dt.date)
+    rows = rows[rows["day"] <= history.as_of - timedelta(days=settings.churn.horizon_days)]
+    if rows.empty:
+        return rows.assign(revenue=0.0, margin=0.0, is_converted=0, is_retained=0, **dict.fromkeys(KNOWN_BEFORE, 0.0))
+    keys = rows[["user_id", "day"]].drop_duplicates()
+    keys = keys.assign(first_day=keys.groupby("user_id")["day"].transform("min"))
+    fields = [("user_id", pa.string()), ("day", pa.date32()), ("first_day", pa.date32())]
+    table = pa.Table.from_pandas(keys, pa.schema(fields), preserve_index=False)
+    moments = history.engine.create_table("measured", obj=table, temp=True, overwrite=True)
+    found = _money_and_activity(history, moments).to_pandas()
+    users_and_days = pd.MultiIndex.from_frame(found[["user_id", "day"]])
+    found["margin"] -= _contact_costs(history, moments).reindex(users_and_days, fill_value=0.0).to_numpy()
+    found["day"] = pd.to_datetime(found["day"]).dt.date
+    return rows.merge(found, on=["user_id", "day"]).sort_values(["day", "user_id"], ignore_index=True)
+
+
+def _money_and_activity(history: History, moments: ir.Table) -> ir.Table:
+    """Sum the daily aggregates in and before the windows of `moments`; a user without any has zeros."""
+    settings = history.settings
+    days = history.aggregates.select(
+        "known_on", "active_days", "purchases_count", "spend_cents", "refund_cents", "offer_discount_cents",
+        by_user="user_id", happened_on="day",
+    )  # fmt: skip
+    near = [
+        moments.user_id == days.by_user,
+        days.happened_on >= moments.first_day - ibis.interval(days=90),
+        days.happened_on < moments.day + ibis.interval(days=settings.churn.horizon_days),
+    ]
+    pairs = moments.left_join(days, near)
+    since = pairs.happened_on.delta(pairs.day, unit="day")
+    before = pairs.happened_on.delta(pairs.first_day, unit="day")
+    is_after, settled = since >= 0, since >= settings.response.retained_from_day
+    was_known = pairs.known_on < pairs.first_day  # and so is over: nothing is known before its day
+    net = pairs.spend_cents + pairs.offer_discount_cents - pairs.refund_cents
+    given = _in_money(pairs.offer_discount_cents.sum(where=is_after))
+    return pairs.group_by("user_id", "day").aggregate(
+        revenue=_in_money(pairs.spend_cents.sum(where=is_after)),
+        margin=_in_money(net.sum(where=is_after)) * settings.value.gross_margin - given,
+        is_converted=(pairs.purchases_count.sum(where=is_after) > 0).fill_null(False).cast("int64"),
+        is_retained=(pairs.active_days.sum(where=settled) > 0).fill_null(False).cast("int64"),
+        pre_spend=_in_money(pairs.spend_cents.sum(where=was_known)),
+        pre_active_days=pairs.active_days.sum(where=was_known & (before >= -28)).fill_null(0).cast("float64"),
+        pre_purchases=pairs.purchases_count.sum(where=was_known).fill_null(0).cast("float64"),
+    )
+
+
+def _contact_costs(history: History, moments: ir.Table) -> pd.Series:
+    """Sum what the contacts in the windows of `moments` cost, by user and day."""
+    names = ["user_id", "day"]
+    if history.treatments is None:
+        return pd.Series([], index=pd.MultiIndex.from_arrays([[], []], names=names), dtype="float64")
+    contacts = history.treatments.select("cost", by_user="user_id", contacted_on="day")
+    ends = moments.day + ibis.interval(days=history.settings.churn.horizon_days)
+    meets = [
+        moments.user_id == contacts.by_user,
+        contacts.contacted_on >= moments.day,
+        contacts.contacted_on < ends,
+    ]
+    pairs = moments.inner_join(contacts, meets)
+    # whole millionths: a contact may cost less than a cent, and a sum of floats depends on its order
+    millionths = (pairs.cost * 1e6).round().cast("int64").sum().fill_null(0)
+    costs = pairs.group_by(*names).aggregate(cost=millionths.cast("float64") / 1e6)
+    return costs.to_pandas().set_index(names)["cost"]
+
+
+def _in_money(cents: ir.IntegerScalar) -> ir.FloatingScalar:
+    return cents.fill_null(0).cast("float64") / 100.0
 
 
 def treatment_days(lake: Lake, as_of: date) -> list[date]:

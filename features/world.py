@@ -21,7 +21,8 @@ Choice = npt.NDArray[np.intp]
 NOTHING = -1
 SEGMENTS = ("sure thing", "persuadable", "lost cause", "sleeping dog")
 SHARES = (0.34, 0.32, 0.12, 0.22)
-# per segment: habit (visits a day), appetite (purchases a visit), hazard (leaving a day), price sensitivity, responsiveness, irritability
+# per segment: habit (visits a day), appetite (purchases a visit), hazard (leaving a day), price sensitivity,
+# responsiveness, irritability
 HABIT = np.array([0.50, 0.48, 0.32, 0.44])
 APPETITE = np.array([0.62, 0.28, 0.26, 0.36])
 HAZARD = np.array([0.0005, 0.0085, 0.0080, 0.0020])
@@ -69,8 +70,8 @@ class People:
     def __len__(self) -> int:
         return len(self.segment)
 
-    def some(self, rows: slice) -> People:
-        """Pick a block of users."""
+    def some(self, rows: slice | Choice) -> People:
+        """Pick some users."""
         return People(**{name: column[rows] for name, column in vars(self).items()})
 
 
@@ -88,8 +89,8 @@ class State:
     unused: Flags
     since: npt.NDArray[np.int32]
 
-    def some(self, rows: slice) -> State:
-        """Pick a block of users."""
+    def some(self, rows: slice | Choice) -> State:
+        """Pick some users."""
         return State(**{name: column[rows] for name, column in vars(self).items()})
 
 
@@ -242,8 +243,9 @@ def daily_rates(
     A message that was noticed brings users back and holds the responsive ones; a discount makes the price
     sensitive buy more and, like the message, holds the responsive. Pressure drives the irritable away.
     """
-    works = np.where(seen & (option != NOTHING), physics.message, 0.0)
-    pull = np.where(works > 0, np.r_[menu.pull, 0.0][option], 0.0) * physics.discount
+    is_noticed = seen & (option != NOTHING)
+    works = np.where(is_noticed, physics.message, 0.0)
+    pull = np.where(is_noticed, np.r_[menu.pull, 0.0][option], 0.0) * physics.discount
     age = np.maximum(day - people.joined, 0)
     engaged = people.floor + (1 - people.floor) * np.exp(-age / 60.0)
     visit = people.habit * engaged * WEEKDAY[weekday] * np.where(slump, SLUMP_VISITS, 1.0)

@@ -74,12 +74,43 @@ def score_users_command(
     _run_flow("score-users", profile, data_dir, as_of, as_json)
 
 
+@app.command("measure-offers")
+def measure_offers_command(
+    profile: Profile = None, data_dir: DataDir = None, as_of: AsOf = None, as_json: Json = False
+) -> None:
+    """Say what the decisions changed, measured against the control group."""
+    _run_flow("measure-offers", profile, data_dir, as_of, as_json)
+
+
 @app.command("demo")
 def demo_command(
     profile: Profile = "complete_journey", data_dir: DataDir = None, as_of: AsOf = None, as_json: Json = False
 ) -> None:
     """Run everything on the 2,469 households of The Complete Journey."""
     _run_flow("demo", profile, data_dir, as_of, as_json)
+
+
+@app.command("simulate")
+def simulate_command(
+    users: Annotated[int, typer.Option(help="users who ever join")] = 20_000,
+    days: Annotated[int, typer.Option(help="days from 2024-01-01 on")] = 84,
+    random_weeks: Annotated[int, typer.Option(help="last weeks, in which offers are given by lot")] = 4,
+    nothing_share: Annotated[float, typer.Option(help="share of a lot that is given nothing")] = 0.2,
+    profile: Profile = "simulated",
+    data_dir: DataDir = None,
+    as_json: Json = False,
+) -> None:
+    """Fill an empty data folder with a simulated app whose truth is known."""
+
+    def run() -> Outcome:
+        from flows.environment import hush
+        from flows.simulate import simulate
+
+        hush()
+        outcome: Outcome = simulate(profile, data_dir, users, days, random_weeks, nothing_share)
+        return outcome
+
+    _report_run("simulate", run, data_dir, as_json)
 
 
 @app.command("report")

@@ -29,7 +29,7 @@ from models.redemption import train_redemption
 from models.response import gather_evidence
 from models.tracking import load, tracking_uri
 from models.training import Trained, twins
-from models.uplift import Learnt, learn_effects, rows_of_options, usable_options
+from models.uplift import Learnt, learn_effects, usable_options
 from models.value import train_value
 
 
@@ -91,11 +91,10 @@ def train_response(
     published: list[Published] = []
     metrics: dict[str, Metric] = {}
     if options:
-        lots = rows_of_options(frames.lots, options)
-        learnt = learn_effects(lots, options, settings)
-        verdict = judge_lots(settings, lake, as_of, frames, lots, learnt, trained)
-        published = publish_effects(lake, learnt, options, verdict, lots, settings, as_of, frames.first_day)
-        effects, metrics = effects_of_lots(lots, learnt), verdict.metrics
+        learnt = learn_effects(frames.lots, options, settings)
+        verdict = judge_lots(settings, lake, as_of, frames, learnt, trained)
+        published = publish_effects(lake, learnt, options, verdict, frames.lots, settings, as_of, frames.first_day)
+        effects, metrics = effects_of_lots(frames.lots, learnt), verdict.metrics
     else:
         found = estimate_effects(frames.exposure, settings)
         publish_propensities(lake, found, frames.exposure, settings, as_of, frames.first_day)
@@ -107,16 +106,15 @@ def train_response(
 
 
 def judge_lots(
-    settings: Settings, lake: Lake, as_of: date, frames: Frames, lots: pd.DataFrame, learnt: dict[str, Learnt],
-    redemption: Trained,
-) -> PolicyVerdict:  # fmt: skip
+    settings: Settings, lake: Lake, as_of: date, frames: Frames, learnt: dict[str, Learnt], redemption: Trained
+) -> PolicyVerdict:
     """Ask the gate whether deciding personally beats every simpler policy on held-out lots."""
     worth = load(lake, "value").estimator
     stayed = closed_values(frames.outcomes, settings, as_of).query("is_churned == 0")
     catalogue = load_catalogue(settings.offers)
     options = learnt["margin_soon"].options
     evidence = gather_evidence(
-        lots, learnt, twins(redemption.winner.estimator, frames.treatments, settings, rising=("discount",)),
+        frames.lots, learnt, twins(redemption.winner.estimator, frames.treatments, settings, rising=("discount",)),
         twins(worth, stayed.assign(margin=stayed["margin"].clip(lower=0.0)), settings), redemption.notes, catalogue,
         options,
     )  # fmt: skip

@@ -104,14 +104,13 @@ def effects_of_lots(lots: pd.DataFrame, learnt: dict[str, Learnt]) -> list[Effec
     nothing, effects = int((lots["offer_id"] == "none").sum()), []
     for place, offer_id in enumerate(margin.surface.offers):
         rows = lots[lots["offer_id"] == offer_id]
-        (gain, error), (stay, stay_error) = ((each.offer_mean[place], each.offer_error[place]) for each in (margin, retention))
-        effects.append(
-            Effect(
-                offer_id, "randomised", len(rows), nothing, 1.0, float(rows["is_redeemed"].mean()),
-                _interval(float(gain), float(error), len(lots)), _interval(float(stay), float(stay_error), len(lots)),
-                float(gain), float(stay),
-            )  # fmt: skip
+        gain, stay = (
+            _interval(float(each.offer_mean[place]), float(each.offer_error[place]), len(lots))
+            for each in (margin, retention)
         )
+        redeemed = float(rows["is_redeemed"].mean())
+        shrunk = (gain.value, stay.value)  # drawn by lot and well counted: used as they are
+        effects.append(Effect(offer_id, "randomised", len(rows), nothing, 1.0, redeemed, gain, stay, *shrunk))
     return effects
 
 

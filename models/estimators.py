@@ -199,7 +199,7 @@ def refit(estimator: Estimator, frame: pd.DataFrame, settings: Settings, *, risi
     columns = list(estimator.columns)
     if estimator.family == "lightgbm":
         twin = fit_lightgbm(frame, estimator.target, columns, settings, link=estimator.link, rising=rising)
-    elif estimator.link == "identity":
+    elif not isinstance(estimator.core[0], ColumnTransformer):
         twin = fit_proportional(frame, estimator.target, columns[0])
     else:
         twin = fit_linear(frame, estimator.target, columns, link=estimator.link)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -13,6 +13,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from models.evaluation import Floats, calibration_table, lift_table
+from models.lift import Lift
 
 INK, ACCENT, MUTED = "#1f2933", "#0b7285", "#9aa5b1"
 STYLE: dict[Any, Any] = {
@@ -68,6 +69,38 @@ def lift_picture(label: Floats, score: Floats, what: str) -> bytes:
 def amount_picture(label: Floats, score: Floats, currency: str) -> bytes:
     """Draw predicted against true amounts by tenths of the prediction."""
     return _against_truth(label, score, f"predicted margin, {currency}", f"true margin, {currency}")
+
+
+def offers_picture(lifts: Sequence[Lift], currency: str) -> bytes:
+    """Draw what the offers changed per user, with 95% intervals: one line per offer, channel and stage.
+
+    Filled where it can be told from chance among all comparisons; what lacks data for a verdict is pale.
+    """
+    subjects = list(dict.fromkeys(found.subject for found in lifts))
+    measures = list(dict.fromkeys(found.measure for found in lifts))
+    with mpl.rc_context(STYLE):
+        size = 1.6 + 2.4 * len(measures), 1.2 + 0.3 * len(subjects)
+        figure = Figure(figsize=size, layout="constrained")
+        panels = figure.subplots(1, len(measures), sharey=True, squeeze=False)[0]
+        for axes, measure in zip(panels, measures, strict=True):
+            axes.axvline(0, color=MUTED, linewidth=1, linestyle="--")
+            for found in (found for found in lifts if found.measure == measure):
+                _interval(axes, found, subjects.index(found.subject))
+            is_money = measure in ("margin", "revenue")
+            axes.set(title=measure, xlabel=f"{currency} a user" if is_money else "share of the users")
+        panels[0].set_yticks(range(len(subjects)), subjects)
+        panels[0].set_ylim(len(subjects) - 0.5, -0.5)
+        return png(figure)
+
+
+def _interval(axes: Axes, found: Lift, place: int) -> None:
+    if found.cuped is None:
+        return
+    effect, colour = found.cuped.absolute, MUTED if found.shortage else ACCENT
+    axes.plot([effect.low, effect.high], [place, place], color=colour)
+    axes.plot(
+        effect.value, place, color=colour, marker="o", markerfacecolor=colour if found.is_significant else "white"
+    )
 
 
 def _against_truth(label: Floats, score: Floats, predicted: str, observed: str) -> bytes:

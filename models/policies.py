@@ -28,6 +28,7 @@ class Evidence:
 
     `net` is the outcome in account currency, after the discount and the contact were paid; `effect` and `usual` are
     what models that did not see the row's user expect an option to change, costs included, and of *nothing*.
+    `action` is -1 for *nothing* and ``len(options)`` for an option that is no longer on the menu.
     """
 
     options: tuple[Option, ...]
@@ -44,12 +45,17 @@ class Evidence:
     @property
     def logged(self) -> Logged:
         """The lots as off-policy estimators read them: 0 is *nothing*."""
-        return Logged(self.action + 1, self.propensity, self.net, self.user_ids.to_numpy())
+        return Logged(self.action + 1, self.propensity, self.net, self.user_ids)
 
     @property
     def predicted(self) -> Floats:
-        """Expected outcome of *nothing* and of every option; shape (rows, 1 + options)."""
-        return np.c_[self.usual, self.usual[:, None] + self.effect]
+        """Expected outcome of *nothing*, of every option and of what is off the menu; shape (rows, 2 + options)."""
+        return np.c_[self.usual, self.usual[:, None] + self.effect, self.usual]
+
+    @property
+    def scores(self) -> Floats:
+        """Doubly robust scores of *nothing* and of every option; shape (rows, 1 + options)."""
+        return doubly_robust_scores(self.logged, self.predicted)[:, :-1]
 
 
 @dataclass(frozen=True)
@@ -116,10 +122,12 @@ def judge_policies(evidence: Evidence) -> PolicyVerdict:
     From *nobody* on, a simple candidate takes the lead when its doubly robust gain over the leader lies above 0 with
     its whole 95% interval; the personal policy must do so against each of them. Unknown is not better.
     """
-    scores = doubly_robust_scores(evidence.logged, evidence.predicted)
+    scores = evidence.scores
     candidates = {name: _cross_chosen(evidence, scores, name) for name in (NOBODY, CONSTANT, RULE, RANKING)}
     candidates[PERSONAL] = personal_choice(evidence.effect)
-    values = {name: doubly_robust_value(evidence.logged, choice, evidence.predicted) for name, choice in candidates.items()}
+    values = {
+        name: doubly_robust_value(evidence.logged, choice, evidence.predicted) for name, choice in candidates.items()
+    }
 
     def gain(new: str, old: str) -> PolicyValue:
         return value_difference(evidence.logged, candidates[new], candidates[old], predicted=evidence.predicted)
@@ -135,7 +143,8 @@ def judge_policies(evidence: Evidence) -> PolicyVerdict:
         reason = f"personal beats every simpler policy; over {narrowest} by {_words(lead)} a head"
         return PolicyVerdict(Deployed(PERSONAL), reason, gains, lead, values)
     simple = simple_policy(evidence, scores, leader, np.ones(len(scores), dtype=bool))
-    reason = f"{leader} stays: personal is worth {_words(lead)} a head more than {narrowest}, which does not lie above 0"
+    more = f"personal is worth {_words(lead)} a head more than {narrowest}"
+    reason = f"{leader} stays: {more}, which does not lie above 0"
     return PolicyVerdict(simple, reason, gains, lead, values)
 
 

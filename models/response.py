@@ -17,7 +17,7 @@ from models.evaluation import Floats
 from models.policies import Deployed, Evidence
 from models.redemption import discount_cost, with_option
 from models.tracking import load
-from models.uplift import Learnt, Option, Surface
+from models.uplift import Learnt, Menu, Option, Surface
 
 EFFECT_SUBJECTS = {"margin_soon": "effect on margin", "is_retained": "effect on retention"}
 
@@ -121,9 +121,8 @@ def gather_evidence(
             p_redeem[fold == k, place] = model.predict(asked[fold == k])
         price = discount_cost(lots, offer, discount, notes, catalogue[offer].covered_spend)
         cost[:, place] = p_redeem[:, place] * price + contact[place]
-    places = {option: place for place, option in enumerate(options)}
-    given = zip(lots["offer_id"].astype(str), lots["discount"].astype(float), strict=True)
-    action = np.array([places.get(option, -1) for option in given], dtype=np.intp)
+    given = lots["offer_id"].astype(str).tolist()
+    action = Menu(options, ()).places(given, lots["discount"].to_numpy(dtype=np.float64))
     outcome = lots["margin_soon"] + lots["is_retained"] * remaining_value
     return Evidence(
         options=options,

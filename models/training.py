@@ -135,7 +135,8 @@ def twins(
 ) -> dict[int, Estimator]:
     """Fit the same kind of model once per fold of users, on the rows of the others: it may judge that fold honestly."""
     fold = user_fold(frame["user_id"], settings)
-    return {k: refit(estimator, rows_of(frame, fold != k), settings, rising=rising) for k in range(settings.training.folds)}
+    folds = range(settings.training.folds)
+    return {k: refit(estimator, rows_of(frame, fold != k), settings, rising=rising) for k in folds}
 
 
 def user_fold(user_ids: pd.Series, settings: Settings) -> npt.NDArray[np.intp]:

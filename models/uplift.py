@@ -21,7 +21,7 @@ from sklearn.preprocessing import StandardScaler
 from configs.settings import Settings
 from models.estimators import Estimator, fit_lightgbm, scaled_columns
 from models.evaluation import Floats
-from models.training import user_fold
+from models.training import user_fold, varied
 
 Option = tuple[str, float]
 Places = npt.NDArray[np.intp]
@@ -69,11 +69,11 @@ class Menu:
         return np.c_[self.levels, self.levels * self.pull[:, None]]
 
     def places(self, offer_ids: Sequence[str], discounts: Floats) -> Places:
-        """Find each row's option, -1 for *nothing*; an option that the menu lacks is an error of the caller."""
+        """Find each row's option: -1 for *nothing*, `len(options)` for whatever the menu lacks."""
         known = {(offer, round(discount, 6)): place for place, (offer, discount) in enumerate(self.options)}
         known[("none", 0.0)] = -1
         pairs = zip(offer_ids, np.round(np.where(np.array(offer_ids) == "none", 0.0, discounts), 6), strict=True)
-        return np.array([known[pair] for pair in pairs], dtype=np.intp)
+        return np.array([known.get(pair, len(self.options)) for pair in pairs], dtype=np.intp)
 
 
 @dataclass(frozen=True)
@@ -186,13 +186,6 @@ def usable_options(lots: pd.DataFrame, options: Sequence[Option]) -> tuple[Optio
     return tuple(option for option in options if rows.get(option[0], 0) >= MIN_OPTION_ROWS)
 
 
-def rows_of_options(lots: pd.DataFrame, options: tuple[Option, ...]) -> pd.DataFrame:
-    """Rows on which one of the options was drawn, or *nothing*, renumbered."""
-    menu = {(offer, round(discount, 6)) for offer, discount in options}
-    drawn = zip(lots["offer_id"].astype(str), lots["discount"].astype(float).round(6), strict=True)
-    return lots[[offer == "none" or (offer, discount) in menu for offer, discount in drawn]].reset_index(drop=True)
-
-
 def learn_effects(lots: pd.DataFrame, options: tuple[Option, ...], settings: Settings) -> dict[str, Learnt]:
     """Learn the effect of every option on margin and retention, doubly robust and cross-fitted.
 
@@ -203,7 +196,7 @@ def learn_effects(lots: pd.DataFrame, options: tuple[Option, ...], settings: Set
     Parameters
     ----------
     lots
-        From `features.frames.lot_frame`, rows of `options` and *nothing* only.
+        From `features.frames.lot_frame`. Rows of other options stay: without them the propensities would be wrong.
     options
         From `usable_options`.
     """
@@ -217,13 +210,18 @@ def surface_effects(coefficients: Floats, menu: Menu) -> Floats:
     """Turn coefficients, shape (rows, sets * basis), into effects, shape (sets, rows, options)."""
     half = menu.levels.shape[1]
     sets = coefficients.reshape(len(coefficients), -1, 2 * half).transpose(1, 0, 2)
-    level, slope = sets[..., :half] @ menu.levels.T, sets[..., half:] @ menu.levels.T
+    # summed term by term: a matrix product's last bits depend on how many rows there are
+    level, slope = (
+        np.sum([part[..., [term]] * menu.levels[:, term] for term in range(half)], axis=0)
+        for part in (sets[..., :half], sets[..., half:])
+    )
     return np.asarray(level + np.maximum(slope, 0.0) * menu.pull)
 
 
 def _design(lots: pd.DataFrame, options: tuple[Option, ...], settings: Settings) -> _Design:
     traits = [name for name in lots.columns if name.startswith("trait_")]
-    names = [name for name in (*MODERATORS, *traits) if name in lots.columns and lots[name].nunique() > 1]
+    names = [name for name in (*MODERATORS, *traits) if name in lots.columns]
+    names = varied(lots, tuple(names))
     head = make_pipeline(scaled_columns(lots, names), StandardScaler())
     texts = dict.fromkeys(lots[names].select_dtypes("category"), object)
     scaled = np.asarray(head.fit_transform(lots[names].astype(texts)), dtype=np.float64)
@@ -244,7 +242,7 @@ def _second_round(design: _Design, lots: pd.DataFrame, outcome: str, settings: S
     scores = _scores(label, np.repeat(usual[:, None], options + 1, axis=1), design)
     first = _held_out(scores, design, _choose(scores, design).ridges[True], has_slope=True)
     chance = np.bincount(design.place + 1, minlength=options + 1) / len(label)
-    without = usual - first @ chance[1:]
+    without = usual - first @ chance[1 : options + 1]
     scores = _scores(label, np.c_[without, without[:, None] + first], design)
     return _Scored(scores, without, _choose(scores, design))
 
@@ -278,9 +276,10 @@ def _usual_outcome(lots: pd.DataFrame, outcome: str, design: _Design, settings: 
 
 def _scores(label: Floats, predicted: Floats, design: _Design) -> Floats:
     """Doubly robust score of every option on every row; `predicted` is (rows, 1 + options), *nothing* first."""
-    rows = np.arange(len(label))
+    rows = np.flatnonzero(design.place + 1 < predicted.shape[1])
+    drawn = design.place[rows] + 1
     scores = predicted.copy()
-    scores[rows, design.place + 1] += (label - predicted[rows, design.place + 1]) / design.propensity
+    scores[rows, drawn] += (label[rows] - predicted[rows, drawn]) / design.propensity[rows]
     return np.asarray(scores[:, 1:] - scores[:, :1])
 
 

@@ -38,7 +38,7 @@ SCHEMA = pa.schema(
         ("propensity", pa.float64()), ("intended_offer_id", pa.string()), ("intended_discount", pa.float64()),
         ("intended_channel", pa.string()), ("expected_cost", pa.float64()), ("expected_value", pa.float64()),
         ("remaining_value", pa.float64()), ("p_churn", pa.float64()), ("risk_band", pa.string()),
-        ("stage", pa.string()),
+        ("stage", pa.string()), ("lot_propensity", pa.float64()),
     ]
 )  # fmt: skip
 ARROW = {"text": pa.string(), "instant": INSTANT, "number": pa.float64(), "flag": pa.bool_()}
@@ -53,8 +53,9 @@ def policy_version(models: str, settings: Settings, catalogue: Catalogue) -> str
 
 
 def entry_table(
-    decisions: pa.Table, intended: npt.NDArray[np.intp], choices: list[tuple[Offer, float]], version: str
-) -> pa.Table:
+    decisions: pa.Table, intended: npt.NDArray[np.intp], choices: list[tuple[Offer, float]], version: str,
+    share: float,
+) -> pa.Table:  # fmt: skip
     """Make ledger rows of decisions.
 
     Parameters
@@ -63,17 +64,27 @@ def entry_table(
         Rows of the day's decisions.
     intended
         Place in `choices` of what the policy would have given, -1 for nothing; shape (users,).
+    share
+        Of those who may explore, who did. An explorer's ``lot_propensity`` is the chance of what was drawn among
+        explorers; it is missing for everybody else.
     """
     offers = np.array([*(offer.offer_id for offer, _ in choices), NO_OFFER], dtype=object)
     channels = np.array([*(offer.channel for offer, _ in choices), None], dtype=object)
+    as_intended = (offers[intended] == decisions["offer_id"].to_numpy(zero_copy_only=False)) & np.isclose(
+        np.array([*(discount for _, discount in choices), 0.0])[intended], decisions["discount"].to_numpy()
+    )
+    by_lot = (decisions["propensity"].to_numpy() - np.where(as_intended, 1 - share, 0.0)) / (share or 1.0)
+    is_lot = pc.equal(decisions["arm"], "explore").to_numpy(zero_copy_only=False)
     own = {
+        "lot_propensity": np.where(is_lot, np.clip(by_lot, 0.0, 1.0), np.nan),
         "policy_version": [version] * len(decisions),
         "intended_offer_id": offers[intended],
         "intended_discount": np.array([*(discount for _, discount in choices), 0.0])[intended],
         "intended_channel": channels[intended],
     }
     columns = [
-        pa.array(own[field.name], field.type) if field.name in own else decisions[field.name] for field in SCHEMA
+        pa.array(own[field.name], field.type, from_pandas=True) if field.name in own else decisions[field.name]
+        for field in SCHEMA
     ]
     return pa.table(columns, schema=SCHEMA)
 
@@ -130,7 +141,9 @@ def land(lake: Lake, as_of: date, catalogue: Catalogue, time_zone: str) -> None:
     """Make what counts of a day's ledger treatments of the contract: what was given, *nothing* included, and control.
 
     Earlier versions of the day are replaced; treatments from elsewhere stay. Who may get nothing at all, or is left to
-    business as usual, was not given anything by choice: those decisions say nothing about what offers do.
+    business as usual, was not given anything by choice: those decisions say nothing about what offers do. The
+    propensity that lands is that within the lot: an explorer's chance among explorers, 1 for everybody else, whose
+    option followed from what was known. So effects are learnt from lots alone, whose chances are never tiny.
     """
     files, path = files_of(lake, as_of), lake.partition(TREATMENTS.name, as_of)
     landed = _treatments(read_parquet(files[-1]), start_of(as_of, time_zone), catalogue)
@@ -155,6 +168,7 @@ def _treatments(entries: pa.Table, decided_at: datetime, catalogue: Catalogue) -
     ends = {offer.offer_id: decided_at + timedelta(days=offer.valid_days) for offer in catalogue.offers}
     own = {
         "decided_at": [decided_at] * len(rows),
+        "propensity": pc.fill_null(rows["lot_propensity"], 1.0),
         "channel": pc.fill_null(rows["channel"], NO_OFFER),
         "cost": offer_id.map(cost).fillna(0.0),
         "valid_until": pd.to_datetime(offer_id.map(ends), utc=True),

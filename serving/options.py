@@ -129,7 +129,7 @@ class _Effects:
     draws: tuple[Floats, Floats] | None = None
 
     def error(self, worth: Floats) -> Floats:
-        """Standard error of the value; `worth` (users, 1) is what staying is worth."""
+        """Return the standard error of the value; `worth` (users, 1) is what staying is worth."""
         if self.draws is None:
             return np.zeros(self.margin.shape)
         return np.asarray((self.draws[0] + self.draws[1] * worth).std(axis=0))

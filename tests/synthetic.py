@@ -20,6 +20,7 @@ from serving.decisions import Policy
 AS_OF = date(2024, 7, 1)
 FEATURES: list[Feature] = catalogue({"trait_plan": True, "trait_plan_plus": False})
 MIXED = ["days_since_last_activity", "spend_sum_90d", "active_days_count_28d", "trait_plan", "trait_plan_plus"]
+LOT_OPTIONS = (("bundle", 0.1), ("bundle", 0.3), ("come_back", 0.05), ("come_back", 0.2), ("come_back", 0.3))
 SMALL: dict[str, object] = {
     "threads": 1,
     "churn": {"lookback_days": 56, "horizon_days": 28},
@@ -69,6 +70,7 @@ def behaviour(users: int, rng: np.random.Generator) -> pd.DataFrame:
         "trait_plan_plus": rng.integers(0, 4, users),
     }
     frame = pd.DataFrame({name: column if name == "user_id" else _number(column) for name, column in columns.items()})
+    frame["order_value_mean_365d"] = (frame["spend_sum_365d"] / (1 + frame["active_days_count_365d"])).round(2)
     frame.loc[rng.random(users) < 0.6, "days_since_last_redemption"] = np.nan
     frame.loc[rng.random(users) < 0.1, ["trait_plan_plus", "overdue_ratio_365d"]] = np.nan
     plans = rng.choice(np.array(["free", "plus", "pro", None], dtype=object), users)
@@ -130,6 +132,48 @@ def treated_rows(
     )
 
 
+def drawn_lots(
+    users: int, rng: np.random.Generator, *, pull: float = 1.5, rare: float = 0.0, taste: float = 1.0,
+) -> tuple[pd.DataFrame, dict[str, np.ndarray]]:  # fmt: skip
+    """Like `features.frames.lot_frame`: two rounds of `LOT_OPTIONS` drawn by lot, and what each option truly changes.
+
+    `pull` is that of the discount and `taste` how much users differ. A third offer, ``rare``, is drawn with that
+    probability, and changes 6 more. The wealthier a user, the likelier an option.
+
+    Returns
+    -------
+    Rows, and per outcome the true effects, shape (rows, options); those of the rare offer come last.
+    """
+    days = [AS_OF - timedelta(days=60 + 28 * back) for back in (1, 0)]
+    frame = pd.concat([behaviour(users, rng).assign(day=day) for day in days], ignore_index=True)
+    frame = frame.astype({"trait_plan": "category", "favourite_category_90d": "category"})
+    wealth, idle = (_scaled(frame[name]) for name in ("spend_sum_90d", "days_since_last_activity"))
+    options = [*LOT_OPTIONS, ("rare", 0.1)] if rare else list(LOT_OPTIONS)
+    strength = np.log1p(np.array([discount for _, discount in options]) / 0.1)
+    shift = np.array([{"bundle": 0.0, "come_back": 0.5, "rare": 6.0}[name] for name, _ in options])
+    slope = pull * np.maximum(1.0 + 0.8 * taste * idle, 0.0)
+    margin = 0.5 + 1.5 * taste * wealth[:, None] + shift + slope[:, None] * strength
+    truth = {"margin_soon": margin, "is_retained": 0.05 * np.clip(margin, -4, 6)}
+    nothing = np.where(wealth > 0, 0.2, 0.4)
+    chances = np.c_[nothing, np.repeat(((1 - nothing - rare) / len(LOT_OPTIONS))[:, None], len(LOT_OPTIONS), axis=1)]
+    chances = np.c_[chances, np.full(len(frame), rare)] if rare else chances
+    drawn = (rng.random(len(frame))[:, None] > chances.cumsum(axis=1)).sum(axis=1).clip(max=len(options))
+    every = np.arange(len(frame))
+    changes = {name: np.c_[np.zeros(len(frame)), effect][every, drawn] for name, effect in truth.items()}
+    stays = np.clip(0.4 + 0.05 * wealth, 0.2, 0.6) + changes["is_retained"]
+    redeemed = (drawn > 0) & (rng.random(len(frame)) < 0.3)
+    discount = np.r_[0.0, [share for _, share in options]][drawn]
+    return frame.assign(
+        offer_id=np.array(["none", *(name for name, _ in options)], dtype=object)[drawn],
+        discount=discount,
+        propensity=chances[every, drawn],
+        margin_soon=2.0 * wealth + changes["margin_soon"] + rng.normal(0, 3.0, len(frame)),
+        is_retained=(rng.random(len(frame)) < stays).astype(float),
+        is_redeemed=redeemed.astype(float),
+        discount_given=np.where(redeemed, 20.0 * discount, 0.0),
+    ), truth
+
+
 def offer(offer_id: str, **changes: object) -> Offer:
     """Offer of the catalogue."""
     fields: dict[str, object] = {
@@ -170,6 +214,11 @@ def small_policy(settings: Settings | None = None, *, offers: tuple[Offer, ...] 
     return Policy(
         settings, Catalogue(offers=offers), FEATURES, registered(churn, "churn"), registered(value, "value"), response
     )
+
+
+def _scaled(column: pd.Series) -> np.ndarray:
+    logged = np.log1p(column.to_numpy(dtype=np.float64))
+    return np.asarray((logged - logged.mean()) / logged.std())
 
 
 def _number(column: object) -> np.ndarray:

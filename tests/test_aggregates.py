@@ -70,6 +70,7 @@ def test_a_day_is_summed_by_hand(tmp_path):
         "spend_cents": 29 + 20 + 1000,
         "refund_cents": 20,
         "discount_cents": 20,
+        "offer_discount_cents": 100,
         "discounted_items_count": 1,
         "views_count": 2,
         "carts_count": 1,

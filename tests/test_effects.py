@@ -168,7 +168,9 @@ def test_the_redemption_rate_is_that_of_offers_that_are_over():
 
 def exposure(*given: tuple[str, int, str, float | None], users: tuple[str, ...] = ("a", "b", "c")) -> pd.DataFrame:
     """Label the users on DAY; `given` holds user, days after DAY, offer, whether redeemed."""
-    frame = pd.DataFrame({"user_id": users, "day": DAY, "is_churned": [0, 1, 0][: len(users)], "spend_sum_90d": 1.0})
+    frame = pd.DataFrame({"user_id": users, "day": DAY, "is_retained": [1.0, 0.0, 1.0][: len(users)]}).assign(
+        spend_sum_90d=1.0
+    )
     treatments = pd.DataFrame(
         [(user, DAY + timedelta(days=days), offer, redeemed) for user, days, offer, redeemed in given],
         columns=["user_id", "day", "offer_id", "is_redeemed"],

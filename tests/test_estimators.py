@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -15,6 +17,7 @@ from models.estimators import (
     fit_linear,
     fit_proportional,
     inverse_link,
+    refit,
 )
 
 
@@ -31,6 +34,37 @@ def rows() -> pd.DataFrame:
     )
     score = 0.04 * frame["days_since_last_activity"] - 2 + (frame["trait_plan"] == "free")
     return frame.assign(label=(rng.random(600) < 1 / (1 + np.exp(-score))).astype(int))
+
+
+SETTINGS = small_settings()
+COLUMNS = ["days_since_last_activity", "spend_sum_90d", "trait_plan"]
+FITS = {
+    "linear": lambda frame: fit_linear(frame, "label", COLUMNS),
+    "least squares": lambda frame: fit_linear(frame, "label", COLUMNS, link="identity"),
+    "proportional": lambda frame: fit_proportional(frame, "label", "spend_sum_90d"),
+    "lightgbm": lambda frame: fit_lightgbm(frame, "label", COLUMNS, SETTINGS),
+    "tweedie": lambda frame: fit_lightgbm(frame, "label", COLUMNS, SETTINGS, link="log"),
+}
+
+
+@pytest.mark.parametrize("name", FITS)
+def test_a_model_is_fitted_again_as_it_was(rows, name):
+    model = replace(FITS[name](rows), slope=0.7, intercept=0.0 if name == "proportional" else 0.2)
+    again = refit(model, rows, SETTINGS)
+    assert (again.predict(rows) == model.predict(rows)).all()
+    assert (again.family, again.link, again.columns) == (model.family, model.link, model.columns)
+    other = refit(model, rows.head(300), SETTINGS)
+    assert (other.slope, other.intercept) == (model.slope, model.intercept)
+    assert not (other.predict(rows) == model.predict(rows)).all()
+
+
+def test_a_model_that_must_rise_still_does_when_it_is_fitted_again(rows):
+    falling = rows.assign(label=(rows["spend_sum_90d"] < 60).astype(int))
+    rising = ("spend_sum_90d",)
+    model = fit_lightgbm(falling, "label", COLUMNS, SETTINGS, rising=rising)
+    asked = pd.concat([rows.head(1)] * 5).assign(spend_sum_90d=[1.0, 20.0, 50.0, 80.0, 200.0])
+    assert (np.diff(refit(model, falling, SETTINGS, rising=rising).predict(asked)) >= 0).all()
+    assert (np.diff(refit(model, falling, SETTINGS).predict(asked)) < 0).any()
 
 
 def test_links_by_hand():

@@ -14,6 +14,7 @@ from configs.offers import NOTHING, load_catalogue
 from features.frames import (
     given_offers,
     known_users,
+    lot_frame,
     outcome_frame,
     redemption_frame,
     scoring_frame,
@@ -87,6 +88,53 @@ def test_a_treatment_still_open_has_no_answer_yet(past, store):
     assert given.is_redeemed.notna().sum() == len(closed) < len(given)
 
 
+def test_lots_are_the_treatments_of_known_chance_with_what_came_of_them(past, store):
+    app, history = past
+    around = outcome_frame(history, store, treatment_days(app.lake, AS_OF), horizon_days=28)
+    closed = redemption_frame(history, store, load_catalogue(app.settings.offers))
+    found = lot_frame(history, around, closed)
+    given = pd.read_parquet(f"{app.settings.ingest.raw}/treatments.parquet")
+    given = given.assign(day=given.decided_at.dt.date).set_index(["user_id", "day"])
+    keys = pd.MultiIndex.from_frame(found[["user_id", "day"]])
+    told = given.loc[keys]
+    assert keys.is_unique and set(keys) == set(given.index) & set(pd.MultiIndex.from_frame(around[["user_id", "day"]]))
+    for name in ("offer_id", "discount", "propensity"):
+        assert found[name].tolist() == told[name].tolist()
+    assert (found.offer_id == "none").any()
+    used = closed.set_index("decision_id").reindex(told.decision_id)
+    assert found.is_redeemed.tolist() == used.is_redeemed.fillna(0).tolist()
+    assert found.discount_given.tolist() == used.discount_given.fillna(0.0).tolist()
+    assert 0 < found.is_redeemed.mean() < 1 and not found.loc[found.offer_id == "none", "is_redeemed"].any()
+    kept = around.set_index(["user_id", "day"]).loc[keys]
+    assert found.margin_soon.tolist() == kept.margin_soon.tolist()
+    assert list(found[["day", "user_id"]].itertuples(index=False)) == sorted(zip(found.day, found.user_id, strict=True))
+
+
+def test_only_a_lot_of_known_chance_counts_and_one_per_day(tmp_path):
+    given = [
+        treatment("a", "2024-03-02", "come_back", 0.1, propensity=0.5),
+        treatment("b", "2024-03-02", "none", 0.0, propensity=0.5),
+        treatment("certain", "2024-03-02", "come_back", 0.1, propensity=1.0),
+        treatment("chosen", "2024-03-02", "come_back", 0.1),
+        treatment("twice", "2024-03-02", "come_back", 0.1, propensity=0.5),
+        treatment("twice", "2024-03-02 12:00", "bundle", 0.1, propensity=0.5),
+    ]
+    app = small_app(tmp_path, events=[event("a", "2024-03-01 09:00", "purchase")], treatments=given)
+    app.ingest()
+    app.aggregate()
+    users = ["a", "b", "certain", "chosen", "twice", "untreated"]
+    around = pd.DataFrame({"user_id": users, "day": date(2024, 3, 2), "offer_id": "old", "is_retained": 1})
+    with app.history(date(2024, 3, 20)) as history:
+        found = lot_frame(history, around, pd.DataFrame()).set_index("user_id")
+    assert found.to_dict("index") == {
+        user: {
+            "day": date(2024, 3, 2), "is_retained": 1, "offer_id": offer_id, "discount": discount, "propensity": 0.5,
+            "is_redeemed": 0.0, "discount_given": 0.0,
+        }
+        for user, offer_id, discount in (("a", "come_back", 0.1), ("b", "none", 0.0))
+    }  # fmt: skip
+
+
 def test_an_app_without_treatments_has_empty_frames(tmp_path):
     app = small_app(tmp_path, events=[event("a", "2024-03-01 09:00", "purchase")])
     app.ingest()
@@ -95,6 +143,7 @@ def test_an_app_without_treatments_has_empty_frames(tmp_path):
         store = open_store(app.lake, history.features)
         assert redemption_frame(history, store, load_catalogue(NOTHING)).empty
         assert given_offers(history, pd.DataFrame()).empty
+        assert lot_frame(history, pd.DataFrame(), pd.DataFrame()).empty
 
 
 def test_treatments_that_are_all_open_give_no_redemption_yet(tmp_path):

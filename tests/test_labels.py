@@ -9,7 +9,7 @@ import ibis
 import pytest
 from apps import App, at, event, small_app, treatment
 
-from features.labels import closed_days, outcome_labels, redemption_labels
+from features.labels import closed_days, effect_days, outcome_labels, redemption_labels
 
 SETTINGS = {"churn": {"lookback_days": 10, "horizon_days": 5}, "value": {"horizon_days": 8, "gross_margin": 0.25}}
 DAY = date(2024, 3, 20)
@@ -74,6 +74,47 @@ def test_margin_is_the_share_of_spend_less_refunds_in_its_own_horizon(tmp_path):
         row = outcome_labels(history.aggregates, history.moments([DAY]), app.settings).to_pandas().iloc[0]
     assert row.margin == pytest.approx(0.25 * (10.0 + 20.01 - 4.0))  # eight days
     assert row.margin_soon == pytest.approx(0.25 * 10.0)  # the five days of the churn horizon
+
+
+def changed(app: App, section: str, **values: object) -> App:
+    """App whose settings have other values in one section."""
+    part = getattr(app.settings, section).model_copy(update=values)
+    return App(app.settings.model_copy(update={section: part}))
+
+
+def outcomes_of(app: App) -> dict[str, tuple[int, float]]:
+    """Whether each user stayed, and their margin over the days of an effect."""
+    with app.history(DAY + timedelta(days=20)) as history:
+        frame = outcome_labels(history.aggregates, history.moments([DAY]), app.settings).to_pandas()
+    return dict(zip(frame.user_id, zip(frame.is_retained, frame.margin_soon, strict=True), strict=True))
+
+
+def test_who_comes_back_only_while_an_offer_is_open_is_not_retained_yet(tmp_path):
+    early, late = (f"{DAY + timedelta(days=days)} 13:00" for days in (2, 3))
+    rows = [event(user, at, "purchase", amount=8.0) for user, at in (("early", early), ("late", late), ("both", late))]
+    before = [visit(user, -1) for user in ("early", "late", "both", "gone")]
+    app = ready(tmp_path, events=[*before, *rows, event("both", early, "purchase", amount=4.0)])
+    # from day 0 on: any activity of the five days keeps, and five days pay
+    assert outcomes_of(app) == {"early": (1, 2.0), "late": (1, 2.0), "both": (1, 3.0), "gone": (0, 0.0)}
+    # from day 3 on: activity must be on day 3 or 4, and the margin is that of days 0 to 2, so no money counts twice
+    later = changed(app, "response", retained_from_day=3)
+    assert outcomes_of(later) == {"early": (0, 2.0), "late": (1, 0.0), "both": (1, 1.0), "gone": (0, 0.0)}
+
+
+def test_an_effect_is_counted_until_retention_is(tmp_path):
+    app = small_app(tmp_path, overrides=SETTINGS)
+    assert effect_days(app.settings) == 5
+    assert effect_days(changed(app, "response", retained_from_day=3).settings) == 3
+
+
+def test_what_an_offer_gave_away_is_added_back_to_the_margin(tmp_path):
+    noon = f"{DAY} 12:00"
+    used = [
+        event("a", noon, "purchase", amount=9.0, discount=3.0),  # 2 of the shop's own sale, 1 of the offer
+        event("a", noon, "offer_redeem", amount=9.0, discount=1.0),
+    ]
+    app = ready(tmp_path, events=[visit("a", -1), *used])
+    assert outcomes_of(app) == {"a": (1, 0.25 * (9.0 + 1.0))}
 
 
 def test_a_margin_does_not_depend_on_the_order_of_its_sum(tmp_path):

@@ -23,7 +23,8 @@ from serving.ledger import SCHEMA, append, effective_files, entries, files_of, l
 
 COLUMNS = (
     "decision_id, user_id, as_of, policy_version, arm, offer_id, discount, channel, propensity, intended_offer_id, "
-    "intended_discount, intended_channel, expected_cost, expected_value, remaining_value, p_churn, risk_band, stage"
+    "intended_discount, intended_channel, expected_cost, expected_value, remaining_value, p_churn, risk_band, stage, "
+    "lot_propensity"
 )
 SCORING = {"business_as_usual_share": 0.1, "exploration": {"share": 0.3}}
 Tree = dict[str, bytes]
@@ -189,8 +190,15 @@ def test_what_was_given_lands_with_its_chance_and_what_says_nothing_does_not(lak
     arms = given.loc[found["decision_id"], "arm"]
     assert set(arms) == {"policy", "explore", "control"}
     assert len(found) == given["arm"].isin(["policy", "explore", "control"]).sum()
-    assert found["propensity"].tolist() == given.loc[found["decision_id"], "propensity"].tolist()
-    assert found.loc[(arms == "control").to_numpy(), "propensity"].eq(1.0).all()
+    rows = entries(lake, AS_OF, AS_OF).to_pandas().set_index("decision_id").loc[found["decision_id"]]
+    explores = (arms == "explore").to_numpy()
+    assert found.loc[~explores, "propensity"].eq(1.0).all()
+    # within the lot: the chance of having been given it anyhow is taken out, and the share of explorers
+    share = SCORING["exploration"]["share"]
+    same = (rows["offer_id"] == rows["intended_offer_id"]) & (rows["discount"] == rows["intended_discount"])
+    by_lot = (rows["propensity"] - (1 - share) * same) / share
+    assert found.loc[explores, "propensity"].to_numpy() == pytest.approx(by_lot[explores].to_numpy())
+    assert found.loc[explores, "propensity"].between(0.0, 1.0, inclusive="neither").all()
     assert set(found["decided_at"]) == {pd.Timestamp(AS_OF, tz="UTC")}
     nothing = found["offer_id"] == "none"
     assert set(found.loc[nothing, "channel"]) == {"none"}

@@ -10,8 +10,10 @@ import pytest
 from synthetic import offer, small_settings
 
 from configs.offers import Catalogue, Offer
-from models.response import KnownEffect, Response
-from serving.options import DOES_NOT_PAY, NO_DATA, UNLIKE, Options, build_options
+from models.policies import CONSTANT, P_REDEEM, PERSONAL, RANKING, RULE, Deployed
+from models.response import KnownEffect, PersonalEffects, Response
+from models.uplift import DRAWS
+from serving.options import DOES_NOT_PAY, NO_DATA, NOT_CHOSEN, UNLIKE, Options, build_options
 
 SETTINGS = small_settings()
 FRAME = pd.DataFrame({"user_id": ["a", "b"]})
@@ -33,7 +35,8 @@ class Fixed:
 def response(**changes: object) -> Response:
     redeem = Fixed({("bundle", 0.1): [0.2, 0.4], ("bundle", 0.2): [0.5, 0.8], ("plain", 0.1): [0.3, 0.3]})
     effect = KnownEffect(2.0, 0.05, 0.4, "observational", Fixed([0.5, 0.5]))
-    return Response(redeem, "redemption", {"bundle": replace(effect, **changes)}, {"bundle": 30.0})
+    notes = {"covered_spend": {"bundle": 30.0}}
+    return Response(redeem, "redemption", notes, {"bundle": replace(effect, **changes)})
 
 
 def options(
@@ -64,7 +67,7 @@ def test_the_discount_is_charged_to_everyone_expected_to_redeem():
 
 def test_spend_that_was_never_logged_comes_from_the_catalogue():
     known = response()
-    unlogged = Response(known.redemption, known.name, known.effects, {})
+    unlogged = replace(known, notes={})
     assert options(unlogged).discount_cost.tolist() == [[2.0, 4.0]] * 2  # 20 in the catalogue
 
 
@@ -98,6 +101,91 @@ def test_an_effect_is_not_carried_over_to_users_unlike_those_compared():
     assert found.why_not.tolist() == [["", ""], [UNLIKE, UNLIKE]]
 
 
+LOTS = [("bundle", 0.1), ("bundle", 0.2)]
+
+
+@dataclass(frozen=True)
+class Told:
+    """Surface that answers from a table: effects of the options on the two users, and of two draws."""
+
+    answers: dict[tuple[str, float], list[float]]
+
+    def effects(self, frame: pd.DataFrame, asked: list[tuple[str, float]]) -> np.ndarray:
+        return np.array([self.answers[option] for option in asked]).T
+
+    def draws(self, frame: pd.DataFrame, asked: list[tuple[str, float]]) -> np.ndarray:
+        # half of them lie 0.5 above, half below
+        return self.effects(frame, asked) + np.resize([0.5, -0.5], DRAWS)[:, None, None]
+
+
+def lots(deployed: Deployed) -> Response:
+    """Response that lots taught, for both users and on average."""
+    personal = PersonalEffects(
+        Told({LOTS[0]: [3.0, -1.0], LOTS[1]: [4.0, -2.0]}), Told({LOTS[0]: [0.1, 0.02], LOTS[1]: [0.2, 1.7]}),
+        tuple(LOTS), deployed, np.array([[1.0, 0.05], [1.5, 0.07]]), "effect on margin-x, effect on retention-x",
+    )  # fmt: skip
+    return replace(response(), effects={}, personal=personal)
+
+
+def test_personal_effects_reach_the_options():
+    found = options(lots(Deployed(PERSONAL)))
+    assert found.incremental_margin.tolist() == [[3.0, 4.0], [-1.0, -2.0]]
+    assert found.incremental_retention.tolist() == [[0.1, 0.2], [0.02, 1.0]]  # a probability
+    assert found.eligible.all()
+    # staying is worth 100 and 10; 30 spent of which 10% or 20% are given away, and the contact
+    assert found.value.tolist()[0] == pytest.approx([3.0 + 10.0 - 0.65, 4.0 + 20.0 - 3.05])
+    assert found.value.tolist()[1] == pytest.approx([-1.0 + 0.2 - 1.25, -2.0 + 10.0 - 4.85])
+
+
+def test_an_option_that_no_lot_knew_is_not_eligible():
+    found = options(lots(Deployed(PERSONAL)), offer("plain", discounts=(0.1,)), offer("bundle"))
+    assert found.why_not.tolist() == [[NO_DATA, "", ""]] * 2
+    assert found.explorable.all()
+    assert found.incremental_margin[:, 1:].tolist() == [[3.0, 4.0], [-1.0, -2.0]]
+    assert not found.incremental_margin[:, 0].any()
+
+
+def test_a_simple_policy_allows_its_option_only_and_only_whom_it_is_for():
+    frame = FRAME.assign(spend_sum_90d=[5.0, 15.0])
+    policy = Deployed(RULE, ("bundle", 0.2), "spend_sum_90d", 10.0)
+    catalogue, worth = Catalogue(offers=(offer("bundle"),)), np.array([100.0, 10.0])
+    found = build_options(frame, np.array([0.9, 0.3]), worth, NOBODY, lots(policy), catalogue, SETTINGS)
+    told = NOT_CHOSEN.format(policy="bundle at 20% where spend_sum_90d is above 10")
+    assert found.why_not.tolist() == [[told, told], [told, ""]]
+    # everybody is thought of alike: by the average effects
+    assert found.incremental_margin.tolist() == [[1.0, 1.5]] * 2
+    assert found.incremental_retention.tolist() == [[0.05, 0.07]] * 2
+    assert found.explorable.all()
+
+
+@pytest.mark.parametrize(
+    ("policy", "eligible"),
+    [
+        (Deployed("nobody"), [[False, False], [False, False]]),
+        (Deployed(CONSTANT, ("bundle", 0.1)), [[True, False], [True, False]]),
+        (Deployed(RANKING, ("bundle", 0.2), P_REDEEM, 0.6), [[False, False], [False, True]]),
+    ],
+    ids=str,
+)
+def test_what_the_gate_deployed_decides_who_may_get_what(policy, eligible):
+    found = options(lots(policy))
+    assert found.eligible.tolist() == eligible
+    assert set(found.why_not[~found.eligible]) == {NOT_CHOSEN.format(policy=policy)}
+
+
+def test_the_error_of_a_value_is_the_spread_of_its_draws():
+    exploring = small_settings(scoring={"exploration": {"method": "thompson"}})
+    catalogue, worth = Catalogue(offers=(offer("bundle"), offer("plain", discounts=(0.1,)))), np.array([100.0, 10.0])
+    known = lots(Deployed(PERSONAL))
+    found = build_options(FRAME, np.zeros(2), worth, NOBODY, known, catalogue, exploring)
+    # margin and retention move together by 0.5: 0.5 + 0.5 x what staying is worth; none where nothing is known
+    assert found.value_error.tolist() == [pytest.approx([50.5, 50.5, 0.0]), pytest.approx([5.5, 5.5, 0.0])]
+    quiet = build_options(FRAME, np.zeros(2), worth, NOBODY, known, catalogue, small_settings())
+    assert (SETTINGS.scoring.exploration.method == "thompson") or not quiet.value_error.any()
+    simple = build_options(FRAME, np.zeros(2), worth, NOBODY, lots(Deployed("nobody")), catalogue, exploring)
+    assert not simple.value_error.any()
+
+
 def test_who_is_barred_gets_no_option_and_is_told_why():
     found = options(response(propensity=Fixed([0.5, 0.999])), barred=np.array(["", "a payment failed"], dtype=object))
     assert found.why_not.tolist() == [["", ""], ["a payment failed"] * 2]
@@ -112,12 +200,24 @@ def test_who_the_models_do_not_speak_of_has_numbers_all_the_same():
     assert not found.incremental_retention.any()
 
 
-@pytest.mark.parametrize("known", [None, response()], ids=["nothing known", "empty catalogue"])
-def test_without_offers_or_knowledge_there_are_no_options(known):
-    catalogue = Catalogue(offers=() if known else (offer("bundle"),))
-    found = build_options(FRAME, np.zeros(2), np.zeros(2), NOBODY, known, catalogue, SETTINGS)
+@pytest.mark.parametrize("known", [None, response()], ids=["nothing known", "something known"])
+def test_without_offers_there_are_no_options(known):
+    found = build_options(FRAME, np.zeros(2), np.zeros(2), NOBODY, known, Catalogue(offers=()), SETTINGS)
     assert found.value.shape == (2, 0)
     assert found.table(FRAME["user_id"]).num_rows == 0
+
+
+def test_while_nothing_is_known_every_option_may_be_tried_and_none_chosen():
+    found = options(None, offer("bundle"), offer("plain", discounts=(0.3,)), barred=np.array(["", "no"], dtype=object))
+    assert found.why_not.tolist() == [[NO_DATA] * 3, ["no"] * 3]
+    assert not found.eligible.any()
+    assert found.explorable.tolist() == [[True] * 3, [False] * 3]
+    # charged as if everybody redeemed: 20 of the catalogue, the discount off, and the contact
+    assert (found.p_redeem == 1.0).all()
+    assert found.discount_cost.tolist() == pytest.approx(np.array([[2.0, 4.0, 6.0]] * 2))
+    assert found.expected_cost == pytest.approx(found.discount_cost + 0.05)
+    assert (found.value == -found.expected_cost).all()
+    assert not found.value_error.any()
 
 
 def test_the_table_lists_every_option_of_every_user():

@@ -9,7 +9,14 @@ from synthetic import AS_OF, FEATURES, redemptions, small_settings
 
 from configs.errors import InputError
 from models.evaluation import auc
-from models.redemption import covered_spend, train_redemption, with_option
+from models.redemption import (
+    MIN_REDEEMERS,
+    covered_spend,
+    discount_cost,
+    spend_per_order,
+    train_redemption,
+    with_option,
+)
 from models.training import Trained
 
 SETTINGS = small_settings()
@@ -93,7 +100,51 @@ def test_covered_spend_by_hand():
 
 
 def test_what_a_redeemer_spends_travels_with_the_model(trained):
-    assert trained.notes == {"covered_spend": {"bundle": 40.0, "come_back": 40.0}}
+    # everybody spends 40: a usual order says nothing more
+    assert trained.notes == {"covered_spend": {"bundle": 40.0, "come_back": 40.0}, "spend_per_order": None}
+
+
+def redeemers(usual: np.ndarray, spend: np.ndarray, *, discount: float = 0.1) -> pd.DataFrame:
+    return pd.DataFrame(
+        {
+            "offer_id": pd.Categorical(["a"] * len(usual)),
+            "is_redeemed": 1,
+            "discount": discount,
+            "discount_given": discount * spend,
+            "order_value_mean_365d": usual,
+        }
+    )
+
+
+def test_spend_per_order_by_hand():
+    usual = np.tile([10.0, 30.0], MIN_REDEEMERS // 2)
+    assert spend_per_order(redeemers(usual, 1.5 * usual)) == 1.5
+    # in proportion 1 the spends of 20 and 20 are missed by 10 each, the mean misses nothing
+    assert spend_per_order(redeemers(usual, np.full(len(usual), 20.0))) is None
+    # who did not redeem, has no receipt or no usual order says nothing
+    rows = redeemers(usual, 1.5 * usual)
+    silent = rows.assign(is_redeemed=0, discount_given=99.0)
+    lost, first = rows.assign(discount_given=0.0), rows.assign(order_value_mean_365d=np.nan, discount_given=99.0)
+    assert spend_per_order(pd.concat([rows, silent, lost, first], ignore_index=True)) == 1.5
+
+
+def test_few_redeemers_do_not_say_what_an_order_costs():
+    usual = np.tile([10.0, 30.0], MIN_REDEEMERS // 2)[1:]
+    assert spend_per_order(redeemers(usual, 1.5 * usual)) is None
+
+
+def test_the_cost_of_a_discount_by_hand():
+    users = pd.DataFrame({"order_value_mean_365d": [10.0, 40.0, 0.0, np.nan]})
+    notes = {"covered_spend": {"a": 30.0}, "spend_per_order": 1.5}
+    # their usual order times 1.5; who has none spends the offer's mean
+    assert discount_cost(users, "a", 0.2, notes, 7.0).tolist() == pytest.approx([3.0, 12.0, 6.0, 6.0])
+    # an offer that nobody redeemed yet: the catalogue's guess takes the place of its mean
+    assert discount_cost(users, "new", 0.2, notes, 7.0).tolist() == pytest.approx([3.0, 12.0, 1.4, 1.4])
+    # where the mean predicts better the user does not matter, nor must the column be there
+    unknown = {"covered_spend": {"a": 30.0}, "spend_per_order": None}
+    assert discount_cost(pd.DataFrame(index=range(2)), "a", 0.2, unknown, 7.0).tolist() == [6.0, 6.0]
+    assert discount_cost(users, "new", 0.2, {}, 7.0).tolist() == pytest.approx([1.4] * 4)
+    assert not discount_cost(users, "a", 0.0, notes, 7.0).any()
 
 
 def test_treatments_that_nobody_redeemed_are_refused(frame):

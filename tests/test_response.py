@@ -39,7 +39,10 @@ def test_what_is_loaded_is_what_was_learnt(registry, known):
     effect, trained, published = known
     found = load_response(registry)
     assert found.name == published.champion
-    assert found.covered_spend == {"bundle": 40.0, "come_back": 40.0}
+    assert found.notes == trained.notes
+    assert found.personal is None  # no lots
+    assert (found.discount_cost(trained.latest, "bundle", 0.1, 7.0) == 4.0).all()
+    assert (found.discount_cost(trained.latest, "unheard", 0.1, 7.0) == 0.1 * 7.0).all()
     treatments = trained.latest
     assert (found.redemption.predict(treatments) == trained.winner.estimator.predict(treatments)).all()
     assert list(found.effects) == [NAME]

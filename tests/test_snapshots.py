@@ -307,6 +307,8 @@ EXPECTED = [
     ("payer", {"gap_days_mean_365d": None, "overdue_ratio_365d": None, "tenure_days": 91}),
     ("contact", {"messages_sent_count_7d": 1, "messages_sent_count_28d": 2, "messages_opened_count_28d": 1}),
     ("contact", {"messages_opened_count_7d": 0, "treatments_count_28d": 2, "treatments_count_90d": 3}),
+    ("contact", {"open_share_90d": 1 / 2}),
+    ("viewer", {"open_share_90d": None}),
     ("contact", {"redemptions_count_28d": 1, "redemption_share_365d": 1 / 3, "days_since_last_treatment": 6}),
     ("contact", {"days_since_last_redemption": 5, "active_days_count_365d": 0, "days_since_last_activity": None}),
     ("taste", {"favourite_category_90d": "tea", "favourite_hour_90d": 8, "categories_count_90d": 2}),

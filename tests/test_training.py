@@ -21,7 +21,9 @@ from models.training import (
     rows_of,
     score_all,
     train_candidates,
+    twins,
     usable_columns,
+    user_fold,
     varied,
 )
 
@@ -30,6 +32,27 @@ SETTINGS = small_settings()
 
 def rng() -> np.random.Generator:
     return np.random.default_rng(0)
+
+
+def test_a_twin_saw_nobody_whom_it_judges():
+    frame = outcomes(90, rng(), snapshots=2)
+    model = fit_linear(frame, "is_churned", ["spend_sum_90d", "tenure_days"])
+    fold = user_fold(frame["user_id"], SETTINGS)
+    before = twins(model, frame, SETTINGS)
+    assert sorted(before) == [0, 1, 2] == sorted(np.unique(fold))
+    for k, twin in before.items():
+        turned = frame.assign(is_churned=frame["is_churned"].where(fold != k, 1 - frame["is_churned"]))
+        after = twins(model, turned, SETTINGS)
+        assert (after[k].predict(frame) == twin.predict(frame)).all()
+        other = (k + 1) % 3
+        assert not (after[other].predict(frame) == before[other].predict(frame)).all()
+
+
+def test_users_keep_their_fold_whatever_the_frame():
+    users = pd.Series([f"u{number}" for number in range(300)])
+    fold = user_fold(users, SETTINGS)
+    assert set(fold) == {0, 1, 2}
+    assert (user_fold(users[::-1], SETTINGS) == fold[::-1]).all()
 
 
 def halves(rows: int) -> Split:

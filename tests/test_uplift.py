@@ -1,0 +1,275 @@
+"""Uplift: personal effects of lots whose truth is known, and what a registry keeps of them."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import numpy as np
+import pandas as pd
+import pytest
+from synthetic import AS_OF, LOT_OPTIONS, drawn_lots, small_settings
+
+from configs.errors import InputError
+from features.lake import Lake
+from models.effects import effects_of_lots
+from models.off_policy import PolicyValue
+from models.policies import PERSONAL, Deployed, PolicyVerdict
+from models.promotion import publish_effects
+from models.response import _load_personal
+from models.uplift import (
+    DRAWS,
+    MIN_NOTHING_ROWS,
+    MIN_OPTION_ROWS,
+    OUTCOMES,
+    Learnt,
+    Menu,
+    _scores,
+    learn_effects,
+    usable_options,
+)
+
+SETTINGS = small_settings()
+every_outcome = pytest.mark.parametrize("outcome", OUTCOMES)
+Lots = tuple[pd.DataFrame, dict[str, np.ndarray]]
+
+
+@pytest.fixture(scope="module")
+def lots() -> Lots:
+    """Twelve thousand rows of six thousand users, and the true effects."""
+    return drawn_lots(6000, np.random.default_rng(61))
+
+
+@pytest.fixture(scope="module")
+def learnt(lots) -> dict[str, Learnt]:
+    """What these lots teach."""
+    return learn_effects(lots[0], LOT_OPTIONS, SETTINGS)
+
+
+@every_outcome
+def test_mean_effects_are_those_of_the_truth(lots, learnt, outcome):
+    frame, truth = lots
+    found, true = learnt[outcome], truth[outcome].mean(axis=0)
+    share = 1 / np.array([(frame["offer_id"] == name).sum() for name, _ in LOT_OPTIONS])
+    noise = frame[outcome].std() * np.sqrt(2.5 * share.max() + 1 / (frame["offer_id"] == "none").sum())
+    assert np.abs(found.mean - true).max() < 3 * noise
+    by_offer = np.array([true[:2].mean(), true[2:].mean()])
+    assert (np.abs(found.offer_mean - by_offer) < 3 * found.offer_error).all()
+    surface = found.surface.effects(frame, LOT_OPTIONS).mean(axis=0)
+    assert np.abs(surface - true).max() < 3 * noise
+
+
+@every_outcome
+def test_personal_effects_are_close_to_the_truth(lots, learnt, outcome):
+    frame, truth = lots
+    for effects in (learnt[outcome].surface.effects(frame, LOT_OPTIONS), learnt[outcome].held_out):
+        for place in range(len(LOT_OPTIONS)):
+            assert np.corrcoef(effects[:, place], truth[outcome][:, place])[0, 1] > 0.8
+    assert learnt[outcome].has_slope
+
+
+def test_what_is_expected_without_an_offer_is_what_happens_without_one(lots, learnt):
+    alone = (lots[0]["offer_id"] == "none").to_numpy()
+    left = (lots[0]["margin_soon"] - learnt["margin_soon"].without)[alone]
+    assert abs(left.mean()) < 3 * left.std() / np.sqrt(alone.sum())
+
+
+@every_outcome
+def test_no_effect_falls_as_the_discount_rises(lots, learnt, outcome):
+    steps = [(name, share) for name in ("bundle", "come_back") for share in (0.0, 0.01, 0.1, 0.25, 0.6)]
+    effects = learnt[outcome].surface.effects(lots[0], steps).reshape(-1, 2, 5)
+    assert (np.diff(effects, axis=2) >= 0).all()
+    draws = learnt[outcome].surface.draws(lots[0].head(500), steps).reshape(DRAWS, -1, 2, 5)
+    assert (np.diff(draws, axis=3) >= 0).all()
+
+
+def test_a_discount_without_effect_has_none():
+    frame, _ = drawn_lots(3000, np.random.default_rng(62), pull=0.0)
+    for found in learn_effects(frame, LOT_OPTIONS, SETTINGS).values():
+        assert not found.has_slope
+        effects = found.surface.effects(frame, LOT_OPTIONS)
+        assert (effects[:, 0] == effects[:, 1]).all()
+        assert (effects[:, 2:] == effects[:, [2]]).all()
+
+
+def test_a_rare_offer_borrows_from_the_others():
+    frame, _ = drawn_lots(6000, np.random.default_rng(64), rare=0.005, pull=0.0)
+    options = usable_options(frame, [*LOT_OPTIONS, ("rare", 0.1)])
+    assert MIN_OPTION_ROWS <= (frame["offer_id"] == "rare").sum() < 80
+    assert options[-1] == ("rare", 0.1)
+    found = learn_effects(frame, options, SETTINGS)["margin_soon"]
+    effects = found.surface.effects(frame, options).mean(axis=0)
+    own, others = found.mean[-1], effects[:-1].mean()
+    assert others + 0.05 * (own - others) < effects[-1] < own
+    # what is well known hardly borrows
+    assert effects[0] == pytest.approx(found.mean[:2].mean(), abs=0.3)
+
+
+@every_outcome
+def test_contributions_sum_to_the_effect(lots, learnt, outcome):
+    rows, surface = lots[0].head(700), learnt[outcome].surface
+    chosen = np.arange(len(rows)) % len(LOT_OPTIONS)
+    parts = surface.contributions(rows, LOT_OPTIONS, chosen)
+    effects = surface.effects(rows, LOT_OPTIONS)[np.arange(len(rows)), chosen]
+    assert np.abs(parts.sum(axis=1) - effects).max() < 1e-9
+
+
+def test_a_text_has_one_contribution_whatever_its_values(lots, learnt):
+    surface = learnt["margin_soon"].surface
+    columns = surface.estimator.columns
+    assert "trait_plan" in columns
+    assert surface.estimator.columns_behind().count("trait_plan") == 4  # free, plus, pro and unknown
+    rows = lots[0].head(300)
+    parts = surface.contributions(rows, LOT_OPTIONS, np.zeros(len(rows), dtype=np.intp))
+    assert parts.shape == (len(rows), len(columns) + 1)
+    plan = pd.Series(parts[:, columns.index("trait_plan")]).round(12)
+    # the discount's pull is cut off at 0 for some, hence at most two values per plan
+    assert plan.groupby(rows["trait_plan"].astype(str)).nunique().max() <= 2
+
+
+def test_a_surface_names_the_column_that_is_missing_and_leaves_its_input_unchanged(lots, learnt):
+    surface, rows = learnt["margin_soon"].surface, lots[0].head(40)
+    before = rows.copy(deep=True)
+    surface.effects(rows[rows.columns[::-1]], LOT_OPTIONS)
+    surface.contributions(rows, LOT_OPTIONS, np.zeros(len(rows), dtype=np.intp))
+    pd.testing.assert_frame_equal(rows, before)
+    with pytest.raises(InputError, match="reads the column 'spend_sum_90d', which the frame lacks"):
+        surface.effects(rows.drop(columns="spend_sum_90d"), LOT_OPTIONS)
+    nobody = rows.assign(trait_plan=pd.Categorical([None] * len(rows)), trait_plan_plus=np.nan)
+    assert np.isfinite(surface.effects(nobody, LOT_OPTIONS)).all()
+
+
+def test_the_column_that_matters_contributes_most(lots, learnt):
+    surface = learnt["margin_soon"].surface
+    parts = surface.contributions(lots[0], LOT_OPTIONS, np.full(len(lots[0]), 1))
+    size = dict(zip(surface.estimator.columns, np.abs(parts[:, :-1]).mean(axis=0), strict=True))
+    assert set(sorted(size, key=size.__getitem__)[-2:]) == {"spend_sum_90d", "days_since_last_activity"}
+
+
+def test_effects_do_not_depend_on_the_batch(lots, learnt):
+    rows, surface = lots[0].head(61), learnt["margin_soon"].surface
+    whole, draws = surface.effects(rows, LOT_OPTIONS), surface.draws(rows, LOT_OPTIONS)
+    for size in (1, 7, 40):
+        batches = [rows.iloc[start : start + size] for start in range(0, len(rows), size)]
+        assert (np.concatenate([surface.effects(batch, LOT_OPTIONS) for batch in batches]) == whole).all()
+        assert (np.concatenate([surface.draws(batch, LOT_OPTIONS) for batch in batches], axis=1) == draws).all()
+    turned = rows.iloc[::-1]
+    assert (surface.effects(turned, LOT_OPTIONS)[::-1] == whole).all()
+    one = [surface.effects(rows, [option])[:, 0] for option in LOT_OPTIONS]
+    assert (whole == np.array(one).T).all()
+
+
+@every_outcome
+def test_draws_are_as_uncertain_as_the_mean_effect(lots, learnt, outcome):
+    found = learnt[outcome]
+    draws = found.surface.draws(lots[0], LOT_OPTIONS).mean(axis=1)
+    assert draws.shape == (DRAWS, len(LOT_OPTIONS))
+    spread = np.array([draws[:, :2].mean(axis=1).std(), draws[:, 2:].mean(axis=1).std()])
+    assert ((spread > 0.4 * found.offer_error) & (spread < 2.0 * found.offer_error)).all()
+
+
+def test_scores_are_the_doubly_robust_ones_by_hand():
+    # nothing, the first option twice, the second; predictions of nothing, first, second
+    design = SimpleNamespace(place=np.array([-1, 0, 0, 1]), propensity=np.array([0.5, 0.25, 0.5, 0.25]))
+    predicted = np.array([[1.0, 2.0, 4.0]] * 4)
+    scores = _scores(np.array([2.0, 3.0, 1.0, 5.0]), predicted, design)
+    # row 1: nothing is 1 + (2 - 1) / 0.5 = 3; row 2: first is 2 + 1 / 0.25 = 6; row 3: 2 - 1 / 0.5; row 4: 4 + 1 / 0.25
+    assert scores.tolist() == [[2 - 3, 4 - 3], [6 - 1, 4 - 1], [0 - 1, 4 - 1], [2 - 1, 8 - 1]]
+    assert scores.mean(axis=0).tolist() == [1.0, 3.5]
+    assert predicted[0].tolist() == [1.0, 2.0, 4.0]
+    # of what is off the menu the predictions stay as they are
+    other = SimpleNamespace(place=np.array([2]), propensity=np.array([0.1]))
+    assert _scores(np.array([9.0]), predicted[:1], other).tolist() == [[1.0, 3.0]]
+
+
+def test_the_same_rows_and_seed_give_the_same_coefficients(lots):
+    rows = lots[0].head(1500).reset_index(drop=True)
+    first, again = (learn_effects(rows, LOT_OPTIONS, SETTINGS)["is_retained"] for _ in range(2))
+    model, same = first.surface.estimator.core[-1], again.surface.estimator.core[-1]
+    assert (model.coef_ == same.coef_).all() and (model.intercept_ == same.intercept_).all()
+    other = learn_effects(rows, LOT_OPTIONS, small_settings(seed=7))["is_retained"]
+    assert not (model.coef_ == other.surface.estimator.core[-1].coef_).all()
+
+
+def test_no_user_teaches_their_own_held_out_effect(lots):
+    rows = lots[0].head(1500).reset_index(drop=True)
+    before = learn_effects(rows, LOT_OPTIONS, SETTINGS)["margin_soon"]
+    inside = before.fold == 0
+    # the same ridge is kept by moving a few outcomes only
+    changed = rows.assign(margin_soon=rows["margin_soon"] + np.where(inside & (rows.index < 9), 0.5, 0.0))
+    after = learn_effects(changed, LOT_OPTIONS, SETTINGS)["margin_soon"]
+    assert after.ridge == before.ridge
+    assert not (after.held_out[~inside] == before.held_out[~inside]).all()
+    assert (after.fold == before.fold).all()
+    for k in np.unique(before.fold):
+        assert not set(rows["user_id"][before.fold == k]) & set(rows["user_id"][before.fold != k])
+
+
+def table(**counts: int) -> pd.DataFrame:
+    offers = [name for name, rows in counts.items() for _ in range(rows)]
+    return pd.DataFrame({"offer_id": offers, "discount": 0.1, "propensity": 0.5})
+
+
+@pytest.mark.parametrize(
+    ("counts", "usable"),
+    [
+        ({}, ()),
+        ({"none": MIN_NOTHING_ROWS, "a": MIN_OPTION_ROWS, "b": MIN_OPTION_ROWS - 1}, (("a", 0.1), ("a", 0.2))),
+        ({"none": MIN_NOTHING_ROWS - 1, "a": 500}, ()),
+        ({"none": 500, "a": MIN_OPTION_ROWS - 1, "retired": 500}, ()),
+    ],
+)
+def test_an_offer_is_learnt_from_enough_rows_only(counts, usable):
+    assert usable_options(table(**counts), [("a", 0.1), ("a", 0.2), ("b", 0.1)]) == usable
+
+
+def test_an_offer_that_is_off_the_menu_makes_no_other_effect_wrong(lots):
+    frame, truth = lots
+    found = learn_effects(frame, LOT_OPTIONS[:2], SETTINGS)["margin_soon"]
+    assert (frame["offer_id"] == "come_back").mean() > 0.3
+    assert abs(found.offer_mean[0] - truth["margin_soon"][:, :2].mean()) < 3 * found.offer_error[0]
+    effects = found.surface.effects(frame, LOT_OPTIONS[:2])
+    assert np.corrcoef(effects[:, 1], truth["margin_soon"][:, 1])[0, 1] > 0.8
+
+
+def test_a_menu_by_hand():
+    menu = Menu((("a", 0.0), ("a", 0.1), ("b", 0.1)), ("a", "b"))
+    assert menu.pull.tolist() == pytest.approx([0.0, np.log(2), np.log(2)])
+    assert menu.own.tolist() == [[1, 0], [1, 0], [0, 1]]
+    assert menu.levels.tolist() == [[1, 1, 0], [1, 1, 0], [1, 0, 1]]
+    assert menu.basis[1].tolist() == pytest.approx([1, 1, 0, np.log(2), np.log(2), 0])
+    places = menu.places(["none", "b", "a", "none"], np.array([0.0, 0.1 + 1e-12, 0.0, 0.3]))
+    assert places.tolist() == [-1, 2, 0, -1]
+    assert menu.places(["b", "retired"], np.array([0.3, 0.1])).tolist() == [3, 3]
+
+
+def test_an_offer_s_effect_is_its_average_over_discounts(lots, learnt):
+    frame, truth = lots
+    bundle, come_back = effects_of_lots(frame, learnt)
+    rows = frame[frame["offer_id"] == "bundle"]
+    assert (bundle.offer_id, bundle.evidence, bundle.overlap) == ("bundle", "randomised", 1.0)
+    assert (bundle.treated, bundle.control) == (len(rows), (frame["offer_id"] == "none").sum())
+    assert bundle.redemption_rate == rows["is_redeemed"].mean()
+    found = learnt["margin_soon"]
+    assert come_back.margin.value == found.offer_mean[1] == pytest.approx(found.mean[2:].mean())
+    assert come_back.margin.high - come_back.margin.value == pytest.approx(1.96 * found.offer_error[1])
+    assert come_back.margin.low <= truth["margin_soon"][:, 2:].mean() <= come_back.margin.high
+    assert come_back.retention.value == learnt["is_retained"].offer_mean[1]
+    # a randomised effect is used as it is
+    assert (come_back.margin_shrunk, come_back.retention_shrunk) == (come_back.margin.value, come_back.retention.value)
+
+
+def test_what_was_learnt_survives_the_registry(registry: Lake, lots, learnt):
+    rows, unknown = lots[0].head(200), PolicyValue(float("nan"), float("-inf"), float("inf"), 9, 1.0)
+    known = PolicyValue(2.0, 1.0, 3.0, 9, 9.0)
+    verdict = PolicyVerdict(Deployed(PERSONAL), "personal beats", {"rule": unknown}, known, {})
+    published = publish_effects(registry, learnt, LOT_OPTIONS, verdict, rows, SETTINGS, AS_OF, AS_OF)
+    found = _load_personal(registry)
+    assert [each.subject for each in published] == ["effect on margin", "effect on retention"]
+    assert found.name == ", ".join(each.champion for each in published)
+    assert found.options == LOT_OPTIONS
+    assert found.deployed == Deployed(PERSONAL)
+    assert found.average.tolist() == np.c_[learnt["margin_soon"].mean, learnt["is_retained"].mean].tolist()
+    for loaded, outcome in ((found.margin, "margin_soon"), (found.retention, "is_retained")):
+        surface = learnt[outcome].surface
+        assert (loaded.effects(rows, LOT_OPTIONS) == surface.effects(rows, LOT_OPTIONS)).all()
+        assert (loaded.draws(rows, LOT_OPTIONS) == surface.draws(rows, LOT_OPTIONS)).all()
