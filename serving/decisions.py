@@ -150,7 +150,9 @@ def _write_batches(
         write("predictions", predictions_table(batch, as_of, policy.settings))
         write("options", batch.options.table(batch.frame["user_id"]))
         write("decisions", decisions)
-        yield ledger.entry_table(decisions, part.intended, batch.options.choices, version, assignment.spending.exploration_share)
+        yield ledger.entry_table(
+            decisions, part.intended, batch.options.choices, version, assignment.spending.exploration_share
+        )
 
 
 def day_folder(lake: Lake, as_of: date) -> Path:
