@@ -112,8 +112,8 @@ def publish_effects(
         found = {f"{subject.replace(' ', '_')}.ridge": Metric.exact(each.ridge, len(lots))} | verdict.metrics
         known = {name: metric for name, metric in found.items() if np.isfinite([metric.value, metric.low]).all()}
         version = register(
-            lake, training, each.surface.estimator, lots.head(100), parameters=parameters(settings, "linear", len(lots)),
-            metrics=known, pictures={}, notes=notes, verdict=verdict.reason,
+            lake, training, each.surface.estimator, lots.head(100),
+            parameters=parameters(settings, "linear", len(lots)), metrics=known, pictures={}, notes=notes, verdict=verdict.reason,
         )  # fmt: skip
         promote(lake, subject, version, verdict.reason)
         published.append(Published(subject, training.name, version, verdict.reason, {}, {}))

@@ -27,7 +27,7 @@ from features.store import open_store
 from flows.cli import app
 
 pytestmark = pytest.mark.xdist_group("demo")
-MEANT_FOR_A_PERSON = ("demo", "schedule", "ingest", "rollback", "simulate")  # writes a folder of its own; test_simulation runs it
+MEANT_FOR_A_PERSON = ("demo", "schedule", "ingest", "rollback", "simulate")
 
 
 @pytest.fixture(scope="module")
