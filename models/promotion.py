@@ -113,7 +113,8 @@ def publish_effects(
         known = {name: metric for name, metric in found.items() if np.isfinite([metric.value, metric.low]).all()}
         version = register(
             lake, training, each.surface.estimator, lots.head(100),
-            parameters=parameters(settings, "linear", len(lots)), metrics=known, pictures={}, notes=notes, verdict=verdict.reason,
+            parameters=parameters(settings, "linear", len(lots)), metrics=known, pictures={}, notes=notes,
+            verdict=verdict.reason,
         )  # fmt: skip
         promote(lake, subject, version, verdict.reason)
         published.append(Published(subject, training.name, version, verdict.reason, {}, {}))
