@@ -5,7 +5,7 @@ from __future__ import annotations
 import string
 from pathlib import Path
 
-from pydantic import Field, field_validator
+from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from configs.errors import InputError, did_you_mean
 from configs.settings import FOLDER, Section, Share, named_file, read_toml, validated
@@ -22,6 +22,7 @@ class Offer(Section):
     play: str = Field(description="the kind of message this offer is part of")
     channel: str = Field(description="how it reaches the user")
     message: str = Field(description="text with $discount, $title, $category and $valid_until filled in")
+    plain_message: str | None = Field(None, description="text without a discount: `message`, but for $discount")
     discounts: tuple[Share, ...] = Field(min_length=1, description="discount levels, shares of the price")
     valid_days: int = Field(gt=0, description="days in which it can be redeemed")
     contact_cost: float = Field(ge=0, description="cost of one contact, account currency")
@@ -37,18 +38,24 @@ class Offer(Section):
             raise ValueError("discounts must rise without repeats")
         return discounts
 
-    @field_validator("message")
+    @field_validator("message", "plain_message")
     @classmethod
-    def _message_fields_are_known(cls, message: str) -> str:
-        template = string.Template(message)
-        if not template.is_valid() or set(template.get_identifiers()) - set(MESSAGE_FIELDS):
-            raise ValueError(
-                f"a message may use {', '.join('$' + name for name in MESSAGE_FIELDS)} and no other $ field"
-            )
+    def _message_fields_are_known(cls, message: str | None, about: ValidationInfo) -> str | None:
+        template = string.Template(message or "")
+        allowed = [name for name in MESSAGE_FIELDS if name != "discount" or about.field_name == "message"]
+        if not template.is_valid() or set(template.get_identifiers()) - set(allowed):
+            raise ValueError(f"a message may use {', '.join('$' + name for name in allowed)} and no other $ field")
         return message
 
+    @model_validator(mode="after")
+    def _no_discount_is_no_discount_in_words(self) -> Offer:
+        speaks_of_it = "discount" in string.Template(self.message).get_identifiers()
+        if 0.0 in self.discounts and speaks_of_it and self.plain_message is None:
+            raise ValueError("a discount of 0 needs a plain_message, because the message speaks of $discount")
+        return self
+
     def text(self, discount: float, category: str, valid_until: str) -> str:
-        """Fill the message in; nothing but the named fields is ever replaced.
+        """Fill the message in, the plain one where there is no discount; only the named fields are ever replaced.
 
         Examples
         --------
@@ -60,7 +67,8 @@ class Offer(Section):
         '10% off bread'
         """
         fields = {"discount": f"{discount:.0%}", "title": self.title, "category": category, "valid_until": valid_until}
-        return string.Template(self.message).substitute(fields)
+        message = self.message if discount or self.plain_message is None else self.plain_message
+        return string.Template(message).substitute(fields)
 
 
 class Catalogue(Section):

@@ -23,7 +23,10 @@ Derived = Callable[[ir.Table], ir.Value]
 
 @dataclass(frozen=True)
 class Feature:
-    """One column of a snapshot, as the data catalogue prints it."""
+    """One column of a snapshot, as the data catalogue prints it.
+
+    `role` names the events that it rests on, `view` the family that it is served in; text is read as categories.
+    """
 
     name: str
     meaning: str
@@ -87,8 +90,8 @@ def derived(window: str, *, role: str, view: View = "behaviour") -> Callable[[De
     return declare
 
 
-def _enter(name: str, docstring: str | None, window: str, role: str, view: View, *, is_text: bool = False) -> None:
-    _CATALOGUE[name] = Feature(name, (docstring or "").splitlines()[0], window, role, view, is_text)
+def _enter(name: str, docstring: str | None, window: str, role: str, view: View) -> None:
+    _CATALOGUE[name] = Feature(name, (docstring or "").splitlines()[0], window, role, view)
 
 
 # --- activity and money -------------------------------------------------------------------------------------
@@ -339,21 +342,26 @@ def tenure_days(users: ir.Table) -> ir.Value:
     return users.tenure_seen_days
 
 
-for _name, _meaning, _window in (
-    ("gap_days_std_365d", "Irregularity of visits (standard deviation of the days between active days).", "365 days"),
-    ("gap_days_max_365d", "Longest pause between visits (days).", "365 days"),
-):
-    _enter(_name, _meaning, _window, "activity", "behaviour")
-_enter("categories_count_90d", "Categories with activity.", "90 days", "activity", "behaviour")
-_enter(
-    "favourite_category_90d",
-    "Category with the most spend, then the most events.",
-    "90 days",
-    "activity",
-    "taste",
-    is_text=True,
-)
-_enter("favourite_hour_90d", "Hour of the day with the most activity (0-23).", "90 days", "activity", "taste")
+# those that `features.snapshots` computes by itself, from more than sums over windows
+_CATALOGUE |= {
+    feature.name: feature
+    for feature in (
+        Feature(
+            "gap_days_std_365d",
+            "Irregularity of visits (standard deviation of the days between active days).",
+            "365 days", "activity", "behaviour",
+        ),
+        Feature("gap_days_max_365d", "Longest pause between visits (days).", "365 days", "activity", "behaviour"),
+        Feature("categories_count_90d", "Categories with activity.", "90 days", "activity", "behaviour"),
+        Feature(
+            "favourite_category_90d", "Category with the most spend, then the most events.",
+            "90 days", "activity", "taste", is_text=True,
+        ),
+        Feature(
+            "favourite_hour_90d", "Hour of the day with the most activity (0-23).", "90 days", "activity", "taste"
+        ),
+    )
+}  # fmt: skip
 
 
 def catalogue(traits: dict[str, bool] | None = None) -> list[Feature]:

@@ -115,12 +115,14 @@ def lot_frame(history: History, outcomes: pd.DataFrame, closed: pd.DataFrame) ->
     rows = drawn.select(*names).order_by("day", "user_id").to_pandas()
     rows["day"] = pd.to_datetime(rows["day"]).dt.date
     rows = rows.drop_duplicates(["user_id", "day"], keep=False)
-    known = closed[["decision_id", "is_redeemed", "discount_given"]] if len(closed) else None
-    rows = rows.merge(known, on="decision_id", how="left") if known is not None else rows
-    rows = rows.assign(**{name: rows.get(name, 0.0) for name in ("is_redeemed", "discount_given")})
-    rows = rows.fillna({"is_redeemed": 0.0, "discount_given": 0.0}).drop(columns="decision_id")
-    kept = outcomes.drop(columns=[name for name in rows.columns[2:] if name in outcomes.columns])
-    return kept.merge(rows, on=["user_id", "day"]).reset_index(drop=True)
+    none_used = dict.fromkeys(("is_redeemed", "discount_given"), 0.0)
+    if closed.empty:
+        rows = rows.assign(**none_used)
+    else:
+        rows = rows.merge(closed[["decision_id", *none_used]], on="decision_id", how="left").fillna(none_used)
+    rows = rows.drop(columns="decision_id")
+    kept = outcomes.drop(columns=rows.columns.drop(["user_id", "day"]), errors="ignore")
+    return kept.merge(rows, on=["user_id", "day"])
 
 
 def measured_frame(history: History, entries: pd.DataFrame) -> pd.DataFrame:

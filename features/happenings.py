@@ -46,7 +46,8 @@ CATEGORIES = ("games", "music", "films", "books", "fitness", "travel", "cooking"
 COUNTRIES = {"DE": 1, "FR": 1, "GB": 0, "IN": 5, "JP": 9, "BR": -3, "US": -6}
 DEVICES = ("ios", "android", "web")
 LOCAL_HOURS = np.array([1, 1, 1, 1, 1, 2, 4, 7, 8, 7, 6, 6, 8, 7, 6, 6, 7, 9, 12, 14, 14, 12, 7, 3], dtype=float)
-REMOVES, OPTS_OUT = 0.30, 0.04
+REMOVES = 0.30  # chance that a user who leaves removes the app
+OPTS_OUT = 0.04  # chance that a message makes a user of irritability 1 opt out
 MORNING = 9.0  # local hour at which messages go out
 
 
@@ -100,10 +101,19 @@ class World:
         state = contacted(self.people, self.state, self.menu, given.option, chance, self.day)
         return replace(self, state=state, given=given)
 
+    def live(self) -> tuple[World, Day]:
+        """Live one day; returns the world of the next morning and what happened."""
+        day = _live(self)
+        return replace(self, day=self.day + 1, state=day.after), day
+
     def step(self) -> tuple[World, pa.Table]:
         """Live one day; returns the world of the next morning and the day's events, a table of the contract."""
-        day = _live(self)
-        return replace(self, day=self.day + 1, state=day.after), _events_of(self, day)
+        after, day = self.live()
+        return after, self.events_of(day)
+
+    def events_of(self, day: Day) -> pa.Table:
+        """Write a day that began in this world down in the words of the contract."""
+        return _events_of(self, day)
 
     def expected(self, settings: Settings) -> Truth:
         """Compute the truth about every option if it were sent now, over the horizons of the settings."""
@@ -115,7 +125,7 @@ class World:
 
 
 @dataclass(frozen=True)
-class _Day:
+class Day:
     """What happened to users on one day; flags and amounts have shape (users,)."""
 
     visits: Flags
@@ -130,8 +140,18 @@ class _Day:
     opts_out: Flags
     after: State
 
+    @property
+    def discounts(self) -> Floats:
+        """What offers gave away, account currency."""
+        return np.where(self.redeems, self.price_off * self.list_price, 0.0)
 
-def _live(world: World) -> _Day:
+    def margin(self, gross_margin: float) -> Floats:
+        """Sum up what users brought before the discounts of offers, account currency."""
+        paid = self.list_price * np.where(self.redeems, 1.0, 1.0 - self.price_off)
+        return np.asarray(gross_margin * (np.where(self.buys, paid, 0.0) + RENEWAL * (self.due & ~self.fails)))
+
+
+def _live(world: World) -> Day:
     """Draw one day of everybody."""
     people, state, day = world.people, world.state, world.day
     users = len(people)
@@ -165,10 +185,10 @@ def _live(world: World) -> _Day:
         reachable=state.reachable & ~opts_out,
         unused=state.unused & ~redeems,
     )
-    return _Day(visits, buys, people.basket * noise, price_off, redeems, due, fails, leaves, removes, opts_out, after)
+    return Day(visits, buys, people.basket * noise, price_off, redeems, due, fails, leaves, removes, opts_out, after)
 
 
-def _events_of(world: World, day: _Day) -> pa.Table:
+def _events_of(world: World, day: Day) -> pa.Table:
     """Write the day down in the words of the contract, ordered by user and instant."""
     pages = [*_messages(world), *_sessions(world, day), *_subscriptions(day), *_farewells(world, day)]
     rows = {name: np.concatenate([page[name] for page in pages]) for name in pages[0]}
@@ -234,10 +254,9 @@ def _messages(world: World) -> Iterator[dict[str, np.ndarray]]:
     yield _page("notification_open", opened, morning[opened] + 600, 1, channel="push")
     given = world.given.option
     sent = (given != NOTHING) & (state.since == world.day) & ~state.removed
-    is_push = np.isin(np.array([*world.menu.channel, ""], dtype=object)[given], ["push"])
-    received = np.flatnonzero(sent & (state.reachable | ~is_push))
-    offers = np.array([*(offer.offer_id for offer, _ in world.catalogue.options), None], dtype=object)[given]
     channel = np.array([*world.menu.channel, None], dtype=object)[given]
+    received = np.flatnonzero(sent & (state.reachable | (channel != "push")))
+    offers = np.array([*(offer.offer_id for offer, _ in world.catalogue.options), None], dtype=object)[given]
     ids = world.given.decision_id
     for name, rows, wait, step in (
         ("notification_receive", received, 1, 2),
@@ -248,7 +267,7 @@ def _messages(world: World) -> Iterator[dict[str, np.ndarray]]:
         yield _page(name, rows, morning[rows] + wait, step, **more)
 
 
-def _sessions(world: World, day: _Day) -> Iterator[dict[str, np.ndarray]]:
+def _sessions(world: World, day: Day) -> Iterator[dict[str, np.ndarray]]:
     """Visits: views, perhaps a cart, a checkout, a purchase, the use of an offer."""
     people = world.people
     luck = world.draws("visit").random((6, len(people)))
@@ -271,35 +290,34 @@ def _sessions(world: World, day: _Day) -> Iterator[dict[str, np.ndarray]]:
         yield _page("view_item", rows, begins[rows] + 70 + 60 * place, place, in_session=True, **more)
     carts = day.buys | (day.visits & (luck[4] < 0.18))
     checkouts = day.buys | (carts & (luck[3] < 0.35))
-    amount = day.list_price * (1 - day.price_off)
-    given = day.list_price * day.price_off
-    for name, flag, wait, money in (
-        ("add_to_cart", carts, 240, False),
-        ("begin_checkout", checkouts, 300, False),
-        ("purchase", day.buys, 360, True),
+    wares = {"item": item, "category": category}
+    money = {"amount": day.list_price * (1 - day.price_off), "discount": day.list_price * day.price_off}
+    for name, flag, wait, columns in (
+        ("add_to_cart", carts, 240, wares),
+        ("begin_checkout", checkouts, 300, wares),
+        ("purchase", day.buys, 360, wares | money),
     ):
         rows = np.flatnonzero(flag)
-        more = {"item": item[rows], "category": category[rows]}
-        if money:
-            more |= {"amount": amount[rows], "discount": given[rows]}
+        more = {column: values[rows] for column, values in columns.items()}
         yield _page(name, rows, begins[rows] + wait, 2, in_session=True, **more)
     rows = np.flatnonzero(day.redeems)
     option = world.state.option[rows]
     yield _page(
-        "offer_redeem", rows, begins[rows] + 360, 3, in_session=True, amount=amount[rows], discount=given[rows],
+        "offer_redeem", rows, begins[rows] + 360, 3, in_session=True,
+        **{column: values[rows] for column, values in money.items()},
         offer_id=np.array([offer.offer_id for offer, _ in world.catalogue.options], dtype=object)[option],
         channel=np.array(world.menu.channel, dtype=object)[option], decision_id=world.given.decision_id[rows],
     )  # fmt: skip
 
 
-def _subscriptions(day: _Day) -> Iterator[dict[str, np.ndarray]]:
+def _subscriptions(day: Day) -> Iterator[dict[str, np.ndarray]]:
     """Renewals and payments that failed, at three in the morning."""
     paid, failed = np.flatnonzero(day.due & ~day.fails), np.flatnonzero(day.fails)
     yield _page("app_store_subscription_renew", paid, np.full(len(paid), 10_800), 0, amount=RENEWAL)
     yield _page("payment_failed", failed, np.full(len(failed), 10_800), 0)
 
 
-def _farewells(world: World, day: _Day) -> Iterator[dict[str, np.ndarray]]:
+def _farewells(world: World, day: Day) -> Iterator[dict[str, np.ndarray]]:
     """Say the last that is heard of some users; most leave without a word."""
     for name, flag, step in (
         ("opt_out", day.opts_out, 0),

@@ -24,17 +24,20 @@ SHARES = (0.34, 0.32, 0.12, 0.22)
 # per segment: habit (visits a day), appetite (purchases a visit), hazard (leaving a day), price sensitivity,
 # responsiveness, irritability
 HABIT = np.array([0.50, 0.48, 0.32, 0.44])
-APPETITE = np.array([0.62, 0.28, 0.26, 0.36])
-HAZARD = np.array([0.0005, 0.0085, 0.0080, 0.0020])
+APPETITE = np.array([0.45, 0.36, 0.26, 0.36])
+HAZARD = np.array([0.0005, 0.0110, 0.0080, 0.0020])
 SENSITIVITY = np.array([0.06, 1.00, 0.06, 0.08])
 RESPONSIVENESS = np.array([0.10, 2.00, 0.08, 0.10])
 IRRITABILITY = np.array([0.03, 0.03, 0.05, 2.10])
-OPENNESS = np.array([0.70, 0.90, 0.50, 0.15])
+OPENNESS = np.array([0.75, 0.75, 0.50, 0.40])
 WEEKDAY = np.array([0.95, 0.93, 0.95, 1.0, 1.06, 1.12, 0.99])
 REACH = {"push": 0.95, "email": 0.85, "in_app": 0.75}
 PRESSURE_LEFT = 0.88  # of yesterday's message pressure
 SLUMP_BEGINS, SLUMP_ENDS, SLUMP_VISITS, SLUMP_HAZARD = 0.012, 0.07, 0.40, 6.0
 PROMOTION = 0.15  # everyday price promotion, share of the list price
+HUNTERS, HUNTING = 0.30, 0.50  # users of every segment who wait for promotions though they would pay the full price
+HOLDS_MESSAGE, HOLDS_DISCOUNT = 0.80, 1.00  # of the responsive, against leaving
+BRINGS_BACK, SELLS = 0.20, 2.40  # more visits by a message, more purchases by a discount
 RENEWAL, RENEWAL_DAYS, PAYMENT_FAILS, LOST_BY_FAILURE = 8.0, 30, 0.06, 0.35
 
 
@@ -60,6 +63,7 @@ class People:
     floor: Floats
     hazard: Floats
     sensitivity: Floats
+    hunting: Flags
     responsiveness: Floats
     irritability: Floats
     openness: Floats
@@ -196,6 +200,7 @@ def populate(users: int, rng: np.random.Generator, *, days_before: int = 200, da
         basket=rng.lognormal(np.log(9.5), 0.30, users),
         subscribed=rng.random(users) < np.array([0.25, 0.12, 0.06, 0.15])[segment],
         renewal_phase=rng.integers(0, RENEWAL_DAYS, users).astype(np.int32),
+        hunting=rng.random(users) < HUNTERS,
     )
 
 
@@ -249,11 +254,11 @@ def daily_rates(
     age = np.maximum(day - people.joined, 0)
     engaged = people.floor + (1 - people.floor) * np.exp(-age / 60.0)
     visit = people.habit * engaged * WEEKDAY[weekday] * np.where(slump, SLUMP_VISITS, 1.0)
-    calm = np.exp(-people.responsiveness * (0.80 * works + 1.00 * pull * people.sensitivity))
+    calm = np.exp(-people.responsiveness * (HOLDS_MESSAGE * works + HOLDS_DISCOUNT * pull * people.sensitivity))
     irritated = np.exp(people.irritability * physics.message * pressure)
-    buys = people.appetite * (1.0 + 2.4 * people.sensitivity * pull * np.where(unused, 1.0, 0.0))
+    buys = people.appetite * (1.0 + SELLS * people.sensitivity * pull * np.where(unused, 1.0, 0.0))
     return Rates(
-        visit=np.clip(visit * (1.0 + 0.20 * works * people.responsiveness), 0.0, 0.95),
+        visit=np.clip(visit * (1.0 + BRINGS_BACK * works * people.responsiveness), 0.0, 0.95),
         purchase=np.clip(buys, 0.0, 0.9),
         leave=np.clip(people.hazard * np.where(slump, SLUMP_HAZARD, 1.0) * calm * irritated, 0.0, 0.6),
     )
@@ -265,8 +270,11 @@ def renews(people: People, day: int) -> Flags:
 
 
 def on_promotion(people: People) -> Floats:
-    """Chance that a purchase without an offer is made at an everyday promotion: the price sensitive wait for it."""
-    return np.clip(0.05 + 0.70 * people.sensitivity, 0.0, 0.9)
+    """Chance that a purchase without an offer is made at an everyday promotion.
+
+    The price sensitive wait for it, and so do hunters, whom an offer changes no more than others.
+    """
+    return np.clip(0.05 + 0.50 * people.sensitivity + HUNTING * people.hunting, 0.0, 0.9)
 
 
 def truth(

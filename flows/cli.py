@@ -96,6 +96,11 @@ def simulate_command(
     days: Annotated[int, typer.Option(help="days from 2024-01-01 on")] = 84,
     random_weeks: Annotated[int, typer.Option(help="last weeks, in which offers are given by lot")] = 4,
     nothing_share: Annotated[float, typer.Option(help="share of a lot that is given nothing")] = 0.2,
+    seed: Annotated[int | None, typer.Option(help="another seed is another world; the profile's by default")] = None,
+    is_closed_loop: Annotated[
+        bool, typer.Option("--closed-loop", help="then let winback decide for --weeks, and every simpler policy too")
+    ] = False,
+    weeks: Annotated[int, typer.Option(help="weeks of policy of the closed loop")] = 8,
     profile: Profile = "simulated",
     data_dir: DataDir = None,
     as_json: Json = False,
@@ -103,11 +108,13 @@ def simulate_command(
     """Fill an empty data folder with a simulated app whose truth is known."""
 
     def run() -> Outcome:
+        from flows.closed_loop import closed_loop
         from flows.environment import hush
         from flows.simulate import simulate
 
         hush()
-        outcome: Outcome = simulate(profile, data_dir, users, days, random_weeks, nothing_share)
+        world = (profile, data_dir, users, days, random_weeks, nothing_share, seed)
+        outcome: Outcome = closed_loop(*world, weeks) if is_closed_loop else simulate(*world)
         return outcome
 
     _report_run("simulate", run, data_dir, as_json)

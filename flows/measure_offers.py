@@ -23,16 +23,8 @@ from features.history import History, open_history
 from features.lake import Lake, whole_folder
 from flows.outcome import Outcome, dated, open_run
 from models.evaluation import Metric
-from models.lift import (
-    LIFETIME_ASSUMES,
-    LIFETIME_PERIODS,
-    Lift,
-    SampleRatio,
-    kpis,
-    lift_metrics,
-    measure,
-    sample_ratio_mismatch,
-)
+from models.kpis import LIFETIME_ASSUMES, LIFETIME_PERIODS, kpis
+from models.lift import Lift, SampleRatio, lift_metrics, measure, sample_ratio_mismatch
 from models.pictures import offers_picture
 from serving.assignment import CONTROL, EXPLORE, POLICY
 from serving.ledger import effective_files

@@ -39,9 +39,10 @@ def simulate(
     days: int = 84,
     random_weeks: int = 4,
     nothing_share: float = 0.2,
+    seed: int | None = None,
 ) -> Outcome:
     """Fill an empty data folder with a simulated app; `as_of` of the outcome is the morning after the last day."""
-    settings, lake, _ = open_run(profile, data_dir, None)
+    settings, lake = open_world(profile, data_dir, seed)
     check_request(lake, users, days, random_weeks, nothing_share)
     offers_of(settings)
     lake.require_writable()
@@ -57,6 +58,12 @@ def simulate(
     outcome = Outcome("simulate", world.today, metrics, outputs, warnings)
     create_markdown_artifact(outcome.markdown(), key="simulate")
     return outcome
+
+
+def open_world(profile: str | None, data_dir: str | None, seed: int | None) -> tuple[Settings, Lake]:
+    """Find settings and folder of a simulated app; another seed is another world."""
+    settings, lake, _ = open_run(profile, data_dir, None)
+    return settings if seed is None else settings.model_copy(update={"seed": seed}), lake
 
 
 def check_request(lake: Lake, users: int, days: int, random_weeks: int, nothing_share: float) -> None:

@@ -22,13 +22,12 @@ from features.store import open_store
 from flows.outcome import Outcome, dated, open_run
 from models.churn import train_churn
 from models.effects import Effect, effects_of_lots, estimate_effects, label_exposure
-from models.evaluation import Metric
 from models.policies import PolicyVerdict, judge_policies
 from models.promotion import Published, publish, publish_effects, publish_propensities
 from models.redemption import train_redemption
 from models.response import gather_evidence
 from models.tracking import load, tracking_uri
-from models.training import Trained, twins
+from models.training import Trained, newest, twins
 from models.uplift import Learnt, learn_effects, usable_options
 from models.value import train_value
 
@@ -80,21 +79,21 @@ def train_outcomes(settings: Settings, lake: Lake, as_of: date, frames: Frames) 
 @task(name="redemption and effects", cache_policy=NO_CACHE)
 def train_response(
     settings: Settings, lake: Lake, as_of: date, frames: Frames
-) -> tuple[list[Published], list[Effect], dict[str, Metric]]:
+) -> tuple[list[Published], list[Effect], PolicyVerdict | None]:
     """Fit, judge and register who uses offers and what offers change: from lots if there are enough of them."""
     announce("redemption model and effects of offers")
     if len(frames.treatments) < settings.response.min_treatments:
-        return [], [], {}
+        return [], [], None
     trained = train_redemption(frames.treatments, frames.features, settings, as_of)
     catalogue = load_catalogue(settings.offers)
     options = usable_options(frames.lots, [(offer.offer_id, discount) for offer, discount in catalogue.options])
     published: list[Published] = []
-    metrics: dict[str, Metric] = {}
+    verdict: PolicyVerdict | None = None
     if options:
         learnt = learn_effects(frames.lots, options, settings)
         verdict = judge_lots(settings, lake, as_of, frames, learnt, trained)
         published = publish_effects(lake, learnt, options, verdict, frames.lots, settings, as_of, frames.first_day)
-        effects, metrics = effects_of_lots(frames.lots, learnt), verdict.metrics
+        effects = effects_of_lots(frames.lots, learnt)
     else:
         found = estimate_effects(frames.exposure, settings)
         publish_propensities(lake, found, frames.exposure, settings, as_of, frames.first_day)
@@ -102,7 +101,7 @@ def train_response(
     known = {effect.offer_id: effect.as_dict() for effect in effects if not options}
     trained = replace(trained, notes={**trained.notes, "effects": known, "has_lots": bool(options)})
     redemption = publish(lake, trained, frames.treatments, frames.features, settings, as_of, frames.first_day)
-    return [redemption, *published], effects, metrics
+    return [redemption, *published], effects, verdict
 
 
 def judge_lots(
@@ -116,7 +115,7 @@ def judge_lots(
     evidence = gather_evidence(
         frames.lots, learnt, twins(redemption.winner.estimator, frames.treatments, settings, rising=("discount",)),
         twins(worth, stayed.assign(margin=stayed["margin"].clip(lower=0.0)), settings), redemption.notes, catalogue,
-        options,
+        options, settings.scoring.budget / len(newest(frames.outcomes)),
     )  # fmt: skip
     return judge_policies(evidence)
 
@@ -133,15 +132,15 @@ def train_models(profile: str | None = None, data_dir: str | None = None, as_of:
     settings, lake, day = open_run(profile, data_dir, as_of)
     frames = collect_frames(settings, lake, day)
     published = train_outcomes(settings, lake, day, frames)
-    responses, effects, policy = train_response(settings, lake, day, frames)
+    responses, effects, verdict = train_response(settings, lake, day, frames)
     published += responses
     metrics = {name: metric for each in published for name, metric in each.metrics.items()}
     for effect in effects:
         metrics[f"{effect.offer_id}.incremental_margin"] = effect.margin
         metrics[f"{effect.offer_id}.incremental_retention"] = effect.retention
-    metrics |= policy
+    metrics |= verdict.metrics if verdict is not None else {}
     folder = lake.path("training", f"day={day}")
-    write_training(lake, day, published, effects)
+    write_training(lake, day, published, effects, verdict)
     outputs = {"mlflow": tracking_uri(lake), "training": str(folder)}
     outputs |= {f"{each.subject}.champion": f"{each.champion} (version {each.version})" for each in published}
     warnings = [f"{each.subject}: {each.reason}" for each in published]
@@ -153,7 +152,9 @@ def train_models(profile: str | None = None, data_dir: str | None = None, as_of:
     return outcome
 
 
-def write_training(lake: Lake, as_of: date, published: list[Published], effects: list[Effect]) -> None:
+def write_training(
+    lake: Lake, as_of: date, published: list[Published], effects: list[Effect], verdict: PolicyVerdict | None
+) -> None:
     """Keep what the report needs of a training: verdicts, metrics, effects and pictures."""
     with whole_folder(lake.path("training", f"day={as_of}")) as folder:
         models = {}
@@ -163,4 +164,7 @@ def write_training(lake: Lake, as_of: date, published: list[Published], effects:
             for name, content in each.pictures.items():
                 (folder / f"{each.subject}_{name}.png").write_bytes(content)
         summary = {"as_of": str(as_of), "models": models, "effects": [effect.as_dict() for effect in effects]}
+        if verdict is not None:
+            gains = {name: gain.as_dict() for name, gain in verdict.gains.items()}
+            summary["policy"] = {"deployed": str(verdict.deployed), "reason": verdict.reason, "gains": gains}
         (folder / "training.json").write_text(json.dumps(summary, indent=1) + "\n", encoding="utf-8")

@@ -22,18 +22,10 @@ from models.effects import MIN_CONTROL, MIN_TREATED
 from models.evaluation import Floats, Metric
 
 MEASURES = {"margin": "margin", "is_retained": "retention", "is_converted": "conversion", "revenue": "revenue"}
-RATES = {"is_converted": "conversion_rate", "is_retained": "retention_rate"}
-AMOUNTS = {"revenue": "revenue_per_user", "margin": "margin_per_user"}
 MIN_TREATED_RESPONDERS, MIN_CONTROL_RESPONDERS = 15, 5  # the practice of Optimove, as MIN_TREATED and MIN_CONTROL
 USERS_PER_COVARIATE = 10
 LEVEL = 0.05
 MISMATCH_LEVEL = 0.001
-LIFETIME_PERIODS = 12
-LIFETIME_ASSUMES = (
-    "The average lifetime value assumes that a user brings the same margin in every period, stays with the same "
-    "probability from each period to the next and never comes back, that money later is worth as much as money now, "
-    "and that nothing counts after {periods} periods."
-)
 
 Codes = npt.NDArray[np.intp]
 Mask = npt.NDArray[np.bool_]
@@ -177,7 +169,7 @@ def measure(
     -------
     ``offers`` first, then the levels in order: subject ``come_back`` for an offer, ``channel_push`` for a channel.
     """
-    _check(frame, (*outcomes, *covariates, *by))
+    check_rows(frame, (*outcomes, *covariates, *by))
     coded = frame.assign(user_id=pd.factorize(frame["user_id"])[0])
     return adjust_for_comparisons(
         [lift(part, outcome, covariates, subject=name) for name, part in _parts(coded, by) for outcome in outcomes]
@@ -201,8 +193,8 @@ def lift(frame: pd.DataFrame, outcome: str, covariates: Sequence[str] = (), *, s
     InputError
         A column is missing, an outcome is not a number, or a group is neither treated nor control.
     """
-    _check(frame, (outcome, *covariates))
-    values, codes = _outcome(frame, outcome), pd.factorize(frame["user_id"])[0]
+    check_rows(frame, (outcome, *covariates))
+    values, codes = outcome_of(frame, outcome), pd.factorize(frame["user_id"])[0]
     treated = (frame["group"] == "treated").to_numpy(dtype=bool)
     users = _users(treated, codes), _users(~treated, codes)
     raw = adjusted = None
@@ -259,11 +251,12 @@ def adjust_for_comparisons(lifts: Sequence[Lift]) -> list[Lift]:
 
     Those without enough data get no verdict and do not count. See `false_discovery_adjusted`.
     """
-    tested = [place for place, found in enumerate(lifts) if not found.shortage and found.cuped is not None]
-    p_values = np.array([found.cuped.p_value for place in tested if (found := lifts[place]).cuped is not None])
-    adjusted = dict(zip(tested, false_discovery_adjusted(p_values).tolist(), strict=True))
+    enough = [place for place, found in enumerate(lifts) if not found.shortage]
+    p_values = {place: tested.p_value for place in enough if (tested := lifts[place].cuped) is not None}
+    raised = false_discovery_adjusted(np.array(list(p_values.values())))
+    adjusted = dict(zip(p_values, raised.tolist(), strict=True))
     return [
-        replace(found, p_adjusted=adjusted.get(place), comparisons=len(tested)) for place, found in enumerate(lifts)
+        replace(found, p_adjusted=adjusted.get(place), comparisons=len(adjusted)) for place, found in enumerate(lifts)
     ]
 
 
@@ -316,44 +309,6 @@ def sample_ratio_mismatch(treated: int, control: int, expected_control_share: fl
     return SampleRatio(treated, control, expected_control_share, share, chi_square, p_value)
 
 
-def kpis(frame: pd.DataFrame, *, periods: int = LIFETIME_PERIODS) -> dict[str, Metric]:
-    """Sum up each group in the terms of retention marketing, per user and period (the window of a row).
-
-    Rates carry Wilson's (1927) interval with the rows that clustering leaves (Korn & Graubard 1998), amounts Student's
-    clustered by user. `LIFETIME_ASSUMES` says what stands behind the lifetime value.
-
-    Returns
-    -------
-    ``treated.conversion_rate``, ``.retention_rate``, ``.revenue_per_user``, ``.margin_per_user`` and
-    ``.lifetime_value``, and the same for ``control``; a group of fewer than two users is absent.
-    """
-    _check(frame, (*RATES, *AMOUNTS))
-    found: dict[str, Metric] = {}
-    for group in ("treated", "control"):
-        rows = frame[frame["group"] == group]
-        codes = pd.factorize(rows["user_id"])[0]
-        if _users(np.ones(len(rows), dtype=bool), codes) < 2:
-            continue
-        values = {name: _outcome(rows, name) for name in (*RATES, *AMOUNTS)}
-        found |= {f"{group}.{kpi}": _rate(values[name], codes) for name, kpi in RATES.items()}
-        found |= {f"{group}.{kpi}": _mean(values[name], codes) for name, kpi in AMOUNTS.items()}
-        found[f"{group}.lifetime_value"] = _lifetime_value(values["margin"], values["is_retained"], codes, periods)
-    return found
-
-
-def expected_periods(retention: float, periods: int) -> float:
-    """Say how many periods a user stays on average when every period keeps a share of the users.
-
-    The sum 1 + r + r² + …, which is 1 / (1 - r) without end, over a limited number of periods.
-
-    Examples
-    --------
-    >>> expected_periods(0.5, 3), expected_periods(1.0, 12)
-    (1.75, 12.0)
-    """
-    return float(np.sum(float(retention) ** np.arange(periods)))
-
-
 def lift_metrics(lifts: Sequence[Lift]) -> dict[str, Metric]:
     """Name the adjusted lifts as metrics: ``offers.lift_margin``, ``offers.relative_lift_margin``."""
     compared = [(found, found.cuped) for found in lifts if found.cuped is not None]
@@ -364,7 +319,14 @@ def lift_metrics(lifts: Sequence[Lift]) -> dict[str, Metric]:
     return {**absolute, **relative}
 
 
-def _check(frame: pd.DataFrame, columns: Sequence[str]) -> None:
+def check_rows(frame: pd.DataFrame, columns: Sequence[str]) -> None:
+    """Refuse a frame that cannot be compared.
+
+    Raises
+    ------
+    InputError
+        A column is missing, a group is neither treated nor control, or a row has no user.
+    """
     for column in ("user_id", "group", *columns):
         if column not in frame.columns:
             near = did_you_mean(column, map(str, frame.columns))
@@ -376,7 +338,14 @@ def _check(frame: pd.DataFrame, columns: Sequence[str]) -> None:
         raise InputError(f"{frame['user_id'].isna().sum()} rows have no user_id; leave them out")
 
 
-def _outcome(frame: pd.DataFrame, name: str) -> Floats:
+def outcome_of(frame: pd.DataFrame, name: str) -> Floats:
+    """Read an outcome, shape (rows,).
+
+    Raises
+    ------
+    InputError
+        A value is missing or infinite, or that of a yes or no (``is_...``) is neither 0 nor 1.
+    """
     values: Floats = frame[name].to_numpy(dtype=np.float64, na_value=np.nan)
     if not np.isfinite(values).all():
         missing = int((~np.isfinite(values)).sum())
@@ -440,8 +409,11 @@ def _slope(outcome: Floats, known: Floats) -> Floats:
 
 
 @dataclass(frozen=True)
-class _Arm:
-    """Mean of a group; `errors` has what each user adds to the error of the mean: their squares sum to its variance."""
+class GroupMean:
+    """Mean of a group with its error, which is clustered by user.
+
+    `errors` (users,) has what each user adds to the error of the mean: their squares sum to its variance.
+    """
 
     mean: float
     errors: Floats
@@ -451,26 +423,42 @@ class _Arm:
 
     @property
     def variance(self) -> float:
+        """Square of the standard error of the mean."""
         return float(np.sum(self.errors**2))
 
 
-def _arm(values: Floats, group: Mask, codes: Codes, *, spent: int = 0) -> _Arm:
+def group_mean(values: Floats, group: Mask, codes: Codes, *, spent: int = 0) -> GroupMean:
+    """Average the rows of a group of at least two users.
+
+    Parameters
+    ----------
+    values, group
+        Outcome and who counts, shape (rows,).
+    codes
+        Number of each row's user, from 0, shape (rows,).
+    spent
+        Degrees of freedom that an adjustment of the values has used up.
+    """
     mean, users, rows = float(values[group].mean()), _users(group, codes), int(group.sum())
     degrees = users - 1 - spent
     deviations = np.bincount(codes[group], values[group] - mean, minlength=codes.max() + 1).astype(np.float64)
-    return _Arm(mean, deviations * (math.sqrt(users / degrees) / rows), users, rows, degrees)
+    return GroupMean(mean, deviations * (math.sqrt(users / degrees) / rows), users, rows, degrees)
 
 
 def _compare(values: Floats, shift: Floats, treated: Mask, codes: Codes, *, spent: int) -> Difference:
-    """Compare two groups; `shift` is what an adjustment took away, an error that both means share."""
-    first, second = _arm(values, treated, codes, spent=spent), _arm(values, ~treated, codes, spent=spent)
+    """Compare two groups; `shift` is what an adjustment took away, shape (rows,).
+
+    The mean of the shift is an error that both groups share: it cancels in the difference, but not in the ratio.
+    """
+    first, second = group_mean(values, treated, codes, spent=spent), group_mean(values, ~treated, codes, spent=spent)
     degrees = _welch_degrees(first, second)
     variances, together = _variances(first, second), float(np.sum(first.errors * second.errors))
     noise = 1e-12 * float(np.abs(values).max())  # rounding is no evidence
     error = max(math.sqrt(max(sum(variances) - 2 * together, 0.0)), noise)
-    value, reach = first.mean - second.mean, _student_reach(degrees)
+    value, reach = first.mean - second.mean, student_reach(degrees)
     shared = np.bincount(codes, shift / len(shift))
     common = [float(np.sum(errors * shared)) for errors in (first.errors, second.errors, shared)]
+    # variances and covariance of the means with the shift's own error put back
     wide = variances[0] + 2 * common[0] + common[2], variances[1] + 2 * common[1] + common[2], together + sum(common)
     return Difference(
         treated=first.mean,
@@ -482,7 +470,7 @@ def _compare(values: Floats, shift: Floats, treated: Mask, codes: Codes, *, spen
     )
 
 
-def _variances(first: _Arm, second: _Arm) -> tuple[float, float]:
+def _variances(first: GroupMean, second: GroupMean) -> tuple[float, float]:
     """Variances of two means: their own or those of users who differ alike in both groups, whichever doubt more."""
     spread = sum(arm.variance * arm.rows**2 * arm.degrees / arm.users for arm in (first, second))
     spread /= first.degrees + second.degrees
@@ -504,7 +492,7 @@ def _fieller(
     return Metric(treated / control - 1, (middle - half) / square - 1, (middle + half) / square - 1, n)
 
 
-def _welch_degrees(first: _Arm, second: _Arm) -> float:
+def _welch_degrees(first: GroupMean, second: GroupMean) -> float:
     """Degrees of freedom of the difference of two means with variances of their own (Satterthwaite 1946)."""
     if first.variance + second.variance == 0:
         return float(first.degrees + second.degrees)
@@ -512,7 +500,7 @@ def _welch_degrees(first: _Arm, second: _Arm) -> float:
     return (first.variance + second.variance) ** 2 / parts
 
 
-def _student_reach(degrees: float) -> float:
+def student_reach(degrees: float) -> float:
     """Give the 97.5% point of Student's t by Wallace's (1959) way to the normal; 2.045 for 29 degrees, as in tables."""
     z = NormalDist().inv_cdf(1 - LEVEL / 2) * (8 * degrees + 3) / (8 * degrees + 1)
     return math.sqrt(degrees * math.expm1(z**2 / degrees))
@@ -522,28 +510,3 @@ def _student_p_value(t: float, degrees: float) -> float:
     """Two-sided p-value; it is 0.05 exactly where the interval ends at zero."""
     z = math.sqrt(degrees * math.log1p(t**2 / degrees)) * (8 * degrees + 1) / (8 * degrees + 3)
     return math.erfc(z / math.sqrt(2))
-
-
-def _mean(values: Floats, codes: Codes) -> Metric:
-    arm = _arm(values, np.ones(len(values), dtype=bool), codes)
-    half = _student_reach(arm.degrees) * math.sqrt(arm.variance)
-    return Metric(arm.mean, arm.mean - half, arm.mean + half, len(values))
-
-
-def _rate(values: Floats, codes: Codes) -> Metric:
-    arm = _arm(values, np.ones(len(values), dtype=bool), codes)
-    share, variance = arm.mean, arm.variance * arm.degrees / arm.users
-    rows = share * (1 - share) / variance if variance else float(arm.users)
-    z = NormalDist().inv_cdf(1 - LEVEL / 2)
-    middle = (share + z**2 / (2 * rows)) / (1 + z**2 / rows)
-    half = z * math.sqrt(share * (1 - share) / rows + (z / (2 * rows)) ** 2) / (1 + z**2 / rows)
-    return Metric(share, max(middle - half, 0.0), min(middle + half, 1.0), len(values))
-
-
-def _lifetime_value(margin: Floats, is_retained: Floats, codes: Codes, periods: int) -> Metric:
-    """Margin per period times `expected_periods` (Gupta & Lehmann 2003, undiscounted), errors by the delta method."""
-    retention = float(is_retained.mean())
-    stays, power = expected_periods(retention, periods), np.arange(1, periods)
-    more_per_retention = float(np.sum(power * retention ** (power - 1)))
-    linear = stays * margin + float(margin.mean()) * more_per_retention * (is_retained - retention)
-    return _mean(linear, codes)

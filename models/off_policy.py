@@ -188,7 +188,7 @@ def value_difference(
 def doubly_robust_scores(logged: Logged, predicted: Floats) -> Floats:
     """Score every option of every row so that its mean over any rows is what the option is worth there.
 
-    What `models.qini.multi_arm_qini` reads. A prediction of 0 everywhere, shape (rows, K + 1), gives the plain
+    What `models.budgets.multi_arm_qini` reads. A prediction of 0 everywhere, shape (rows, K + 1), gives the plain
     inverse propensity scores (Robins, Rotnitzky & Zhao 1994).
 
     Returns

@@ -41,7 +41,7 @@ def panel(width: float = 5.2, height: float = 3.6) -> Iterator[tuple[Figure, Axe
 def png(figure: Figure) -> bytes:
     """Render a figure; the same figure gives the same bytes."""
     buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", metadata={"Software": None})
+    figure.savefig(buffer, format="png", metadata={"Software": None}, bbox_inches="tight")
     return buffer.getvalue()
 
 
@@ -90,6 +90,44 @@ def offers_picture(lifts: Sequence[Lift], currency: str) -> bytes:
             axes.set(title=measure, xlabel=f"{currency} a user" if is_money else "share of the users")
         panels[0].set_yticks(range(len(subjects)), subjects)
         panels[0].set_ylim(len(subjects) - 0.5, -0.5)
+        return png(figure)
+
+
+def budget_picture(budget: Floats, value: Floats, place: int, currency: str) -> bytes:
+    """Draw what more or less budget would bring; today's stands at a `place` among them."""
+    with panel(6.4, 3.2) as (figure, axes):
+        axes.plot(budget, value, color=ACCENT)
+        axes.vlines(budget[place], 0, value[place], color=MUTED, linewidth=1, linestyle="--")
+        axes.plot(budget[place], value[place], color=ACCENT, marker="o", markersize=8, linestyle="", label="today")
+        axes.set(xlabel=f"budget, {currency}", ylabel=f"expected gain after cost, {currency}")
+        axes.set(xlim=(0, None), ylim=(0, float(value.max()) * 1.08))
+        axes.ticklabel_format(style="plain", useOffset=False)
+        axes.legend(frameon=False, loc="lower right")
+        return png(figure)
+
+
+def loop_picture(gains: dict[str, Floats], churned: dict[str, Floats], *, ours: str) -> bytes:
+    """Draw what policies earned over doing nothing, and who left, week by week; `ours` stands out.
+
+    Parameters
+    ----------
+    gains, churned
+        Per policy, shape (weeks,): account currency, and a share of the first morning's members.
+    """
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=(10.4, 3.9), layout="constrained")
+        left, right = figure.subplots(1, 2)
+        for axes, lines in ((left, gains), (right, churned)):
+            for place, (name, values) in enumerate(lines.items()):
+                style = {"color": ACCENT, "linewidth": 2.4} if name == ours else {"color": INK, "linewidth": 1.0}
+                dashes = (0, ()) if name == ours else (0, (1 + place, 1 + place / 2))
+                weeks = np.arange(1, len(values) + 1)
+                axes.plot(weeks, values, linestyle=dashes, label=name, **style)
+            axes.set(xlabel="week of policy")
+        left.axhline(0, color=MUTED, linewidth=1)
+        left.set(title="earned more than nobody, account currency")
+        right.set(title="share of the members who left", ylim=(0, None))
+        right.legend(frameon=False, fontsize=8, loc="upper left")
         return png(figure)
 
 

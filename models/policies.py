@@ -5,6 +5,7 @@ On real data a naive argmax of estimated effects often loses to "the same for ev
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -17,9 +18,11 @@ from models.off_policy import Logged, PolicyValue, doubly_robust_scores, doubly_
 from models.uplift import MODERATORS, Option
 
 Choice = npt.NDArray[np.intp]
+Flags = npt.NDArray[np.bool_]
 NOBODY, CONSTANT, RULE, RANKING, PERSONAL = "nobody", "constant", "rule", "response ranking", "personal"
 SHARES = (0.1, 0.2, 0.3, 0.5, 0.7)
 P_REDEEM = "p_redeem"
+DEAREST, HALVINGS = 1e9, 50  # of the search for the price of money
 
 
 @dataclass(frozen=True)
@@ -28,7 +31,8 @@ class Evidence:
 
     `net` is the outcome in account currency, after the discount and the contact were paid; `effect` and `usual` are
     what models that did not see the row's user expect an option to change, costs included, and of *nothing*.
-    `action` is -1 for *nothing* and ``len(options)`` for an option that is no longer on the menu.
+    `action` is -1 for *nothing* and ``len(options)`` for an option that is no longer on the menu. `cost` is what an
+    option is expected to cost a user, contact included, and `budget` how much of that there is per decision.
     """
 
     options: tuple[Option, ...]
@@ -39,8 +43,10 @@ class Evidence:
     net: Floats
     usual: Floats
     effect: Floats
+    cost: Floats
     p_redeem: Floats
     columns: pd.DataFrame
+    budget: float = math.inf
 
     @property
     def logged(self) -> Logged:
@@ -81,7 +87,7 @@ class Deployed:
         """Return the fields for JSON."""
         return asdict(self)
 
-    def applies_to(self, columns: pd.DataFrame, p_redeem: Floats) -> npt.NDArray[np.bool_]:
+    def applies_to(self, columns: pd.DataFrame, p_redeem: Floats) -> Flags:
         """Say who gets the option of a simple policy; `p_redeem` (rows,) is that of the option."""
         if self.name == NOBODY or self.option is None:
             return np.zeros(len(columns), dtype=bool)
@@ -119,14 +125,16 @@ class PolicyVerdict:
 def judge_policies(evidence: Evidence) -> PolicyVerdict:
     """Value every candidate on rows that neither its models nor its choices saw, and choose.
 
-    From *nobody* on, a simple candidate takes the lead when its doubly robust gain over the leader lies above 0 with
-    its whole 95% interval; the personal policy must do so against each of them. Unknown is not better.
+    Every candidate spends what the budget allows: the personal policy where it earns most, a simple one on a random
+    part of those whom it is for. From *nobody* on, a simple candidate takes the lead when its doubly robust gain over
+    the leader lies above 0 with its whole 95% interval; the personal policy must do so against each of them. Unknown
+    is not better.
     """
     scores = evidence.scores
     candidates = {name: _cross_chosen(evidence, scores, name) for name in (NOBODY, CONSTANT, RULE, RANKING)}
-    candidates[PERSONAL] = personal_choice(evidence.effect)
+    candidates[PERSONAL] = _chances(evidence, personal_choice(evidence), 1.0)
     values = {
-        name: doubly_robust_value(evidence.logged, choice, evidence.predicted) for name, choice in candidates.items()
+        name: doubly_robust_value(evidence.logged, chances, evidence.predicted) for name, chances in candidates.items()
     }
 
     def gain(new: str, old: str) -> PolicyValue:
@@ -148,48 +156,84 @@ def judge_policies(evidence: Evidence) -> PolicyVerdict:
     return PolicyVerdict(simple, reason, gains, lead, values)
 
 
-def personal_choice(effect: Floats) -> Choice:
-    """Pick the option with the highest expected gain of every row, 0 where none is above 0; shape (rows,)."""
-    return np.where(effect.max(axis=1) > 0, effect.argmax(axis=1) + 1, 0).astype(np.intp)
+def personal_choice(evidence: Evidence) -> Choice:
+    """Pick every row's option with the highest expected gain after paying a price on money; 0 where none is above 0.
+
+    The price is the least at which all choices together fit the budget (the dual of the allocation); it is found from
+    predictions alone, never from outcomes. Shape (rows,).
+    """
+    rows = np.arange(len(evidence.effect))
+    costs = np.c_[np.zeros(len(rows)), evidence.cost]
+
+    def chosen(price: float) -> Choice:
+        worth = np.c_[np.zeros(len(rows)), evidence.effect - price * evidence.cost]
+        return np.asarray(worth.argmax(axis=1), dtype=np.intp)
+
+    def overspends(price: float) -> bool:
+        return bool(costs[rows, chosen(price)].mean() > evidence.budget)
+
+    if not overspends(0.0):
+        return chosen(0.0)
+    low, high = 0.0, 1.0
+    while overspends(high) and high < DEAREST:
+        low, high = high, 2 * high
+    for _ in range(HALVINGS):
+        middle = (low + high) / 2
+        low, high = (middle, high) if overspends(middle) else (low, middle)
+    return chosen(high)
 
 
-def simple_policy(evidence: Evidence, scores: Floats, name: str, rows: npt.NDArray[np.bool_]) -> Deployed:
-    """Choose the best simple policy of a kind by the doubly robust scores of some rows."""
-    gain = (scores[:, 1:] - scores[:, :1])[rows]
+def simple_policy(evidence: Evidence, scores: Floats, name: str, rows: Flags) -> Deployed:
+    """Choose the policy of a kind that earns most within the budget, by the doubly robust scores of some rows."""
+    gain, cost = (scores[:, 1:] - scores[:, :1])[rows], evidence.cost[rows]
     if name == NOBODY:
         return Deployed(NOBODY)
     if name == CONSTANT:
-        return Deployed(CONSTANT, evidence.options[int(gain.mean(axis=0).argmax())])
-    return _best_rule(evidence, gain, rows) if name == RULE else _best_ranking(evidence, gain, rows)
+        return Deployed(CONSTANT, evidence.options[int(_affordable(evidence, gain, cost).argmax())])
+    if name == RULE:
+        return _best_rule(evidence, gain, cost, rows)
+    return _best_ranking(evidence, gain, cost, rows)
 
 
-def _best_rule(evidence: Evidence, gain: Floats, rows: npt.NDArray[np.bool_]) -> Deployed:
+def _best_rule(evidence: Evidence, gain: Floats, cost: Floats, rows: Flags) -> Deployed:
     """Split at the median of each column in turn and give one side its best option."""
     found: list[tuple[float, Deployed]] = []
     for column in (name for name in MODERATORS if name in evidence.columns.columns):
         values = np.nan_to_num(evidence.columns[column].to_numpy(dtype=np.float64))[rows]
         threshold = float(np.median(values))
         for is_above in (True, False):
-            total = gain[(values > threshold) == is_above].sum(axis=0)
+            side = ((values > threshold) == is_above)[:, None]
+            total = _affordable(evidence, gain * side, cost * side)
             policy = Deployed(RULE, evidence.options[int(total.argmax())], column, threshold, is_above)
             found.append((float(total.max()), policy))
     return max(found, key=lambda pair: pair[0])[1] if found else Deployed(NOBODY)
 
 
-def _best_ranking(evidence: Evidence, gain: Floats, rows: npt.NDArray[np.bool_]) -> Deployed:
+def _best_ranking(evidence: Evidence, gain: Floats, cost: Floats, rows: Flags) -> Deployed:
     """Give an option to the share of users who are likeliest to use it."""
     found: list[tuple[float, Deployed]] = []
     for place, option in enumerate(evidence.options):
         likely = evidence.p_redeem[rows, place]
         for share in SHARES:
             threshold = float(np.quantile(likely, 1 - share))
-            policy = Deployed(RANKING, option, P_REDEEM, threshold)
-            found.append((float(gain[likely > threshold, place].sum()), policy))
+            top = (likely > threshold)[:, None]
+            total = _affordable(evidence, gain[:, [place]] * top, cost[:, [place]] * top)
+            found.append((float(total[0]), Deployed(RANKING, option, P_REDEEM, threshold)))
     return max(found, key=lambda pair: pair[0])[1]
 
 
-def _cross_chosen(evidence: Evidence, scores: Floats, name: str) -> Choice:
-    """Choices of a simple policy whose parameters the other folds of users chose; 0 is *nothing*."""
+def _affordable(evidence: Evidence, gain: Floats, cost: Floats) -> Floats:
+    """Mean gain of options of which only so many users get one as the budget pays for; shape (options,)."""
+    return np.asarray(gain.mean(axis=0) * _part_paid(evidence, cost.mean(axis=0)))
+
+
+def _part_paid(evidence: Evidence, cost: Floats) -> Floats:
+    """Share of decisions that the budget pays for, when they cost so much on average; shape as `cost`."""
+    return np.minimum(1.0, np.divide(evidence.budget, cost, out=np.ones_like(cost), where=cost > 0))
+
+
+def _cross_chosen(evidence: Evidence, scores: Floats, name: str) -> Floats:
+    """Chances that a simple policy gives to options, its parameters chosen by the other folds of users."""
     choice = np.zeros(len(scores), dtype=np.intp)
     places = {option: place for place, option in enumerate(evidence.options)}
     for k in np.unique(evidence.fold):
@@ -199,7 +243,16 @@ def _cross_chosen(evidence: Evidence, scores: Floats, name: str) -> Choice:
             place = places[policy.option]
             applies = policy.applies_to(evidence.columns[inside], evidence.p_redeem[inside, place])
             choice[inside] = np.where(applies, place + 1, 0)
-    return choice
+    spent = np.c_[np.zeros(len(scores)), evidence.cost][np.arange(len(scores)), choice].mean()
+    return _chances(evidence, choice, float(_part_paid(evidence, np.array([spent]))[0]))
+
+
+def _chances(evidence: Evidence, choice: Choice, share: float) -> Floats:
+    """Chance of every option when a share of the rows gets its choice and the rest nothing; (rows, 2 + options)."""
+    chances = np.zeros((len(choice), len(evidence.options) + 2))
+    chances[:, 0] = 1.0 - share
+    chances[np.arange(len(choice)), choice] += share
+    return chances
 
 
 def _words(value: PolicyValue) -> str:

@@ -1,4 +1,7 @@
-"""How well a score says whom an action changes: uplift and Qini curves, with one action or several that cost money."""
+"""How well a score says whom an action changes: uplift and Qini curves of one action.
+
+`models.budgets` has the curve of several actions that cost money.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from models.evaluation import Floats, Measure, Metric, bootstrap, score_metric
+from models.evaluation import Floats, Measure, Metric, score_metric
 
 Curve = tuple[Floats, Floats]
 Places = npt.NDArray[np.intp]
@@ -23,25 +26,6 @@ class UpliftMeasure(Protocol):
         self, outcome: Floats, score: Floats, treated: Floats, propensity: Floats | None, weight: Floats | None
     ) -> float:
         """Measure; all of shape (rows,)."""
-
-
-@dataclass(frozen=True)
-class MultiArmQini:
-    """What treating the most worthwhile users first earns at each level of spending, per user in account currency.
-
-    `spend`, `gain` and `standard_error` have the shape (points,); `area` is the mean height of the curve above its
-    chord: what the order of the users and options earns over giving the same options to random users.
-    """
-
-    spend: Floats
-    gain: Floats
-    standard_error: Floats
-    area: Metric
-
-    def as_frame(self) -> pd.DataFrame:
-        """Tabulate the curve with its 95% interval: ``spend, gain, standard_error, low, high``."""
-        table = pd.DataFrame({"spend": self.spend, "gain": self.gain, "standard_error": self.standard_error})
-        return table.assign(low=self.gain - Z * self.standard_error, high=self.gain + Z * self.standard_error)
 
 
 @dataclass(frozen=True)
@@ -122,8 +106,7 @@ def uplift_area(
     >>> uplift_area(np.array([1., 0., 1., 0.]), np.array([.9, .9, .1, .1]), np.array([1., 0., 0., 1.]))
     0.25
     """
-    curve = uplift_curve(outcome, score, treated, propensity, weight)
-    return _height(curve) / float(curve[0][-1]) ** 2
+    return _mean_height(uplift_curve(outcome, score, treated, propensity, weight))
 
 
 def qini_area(
@@ -136,8 +119,7 @@ def qini_area(
     >>> qini_area(np.array([1., 0., 1., 0.]), np.array([.9, .9, .1, .1]), np.array([1., 0., 0., 1.]))
     0.125
     """
-    curve = qini_curve(outcome, score, treated, propensity, weight)
-    return _height(curve) / float(curve[0][-1]) ** 2
+    return _mean_height(qini_curve(outcome, score, treated, propensity, weight))
 
 
 def uplift_auc(
@@ -161,8 +143,8 @@ def uplift_auc(
     if not np.isin(outcome, (0, 1)).all():
         raise ValueError("uplift_auc is defined for outcomes of 0 and 1; use uplift_area for other outcomes")
     best = _best_uplift(outcome, treated, np.ones(len(outcome)) if weight is None else weight)
-    perfect = _height(uplift_curve(outcome, best, treated, propensity, weight))
-    return _share(_height(uplift_curve(outcome, score, treated, propensity, weight)), perfect)
+    perfect = area_above_chord(uplift_curve(outcome, best, treated, propensity, weight))
+    return _share(area_above_chord(uplift_curve(outcome, score, treated, propensity, weight)), perfect)
 
 
 def qini_auc(
@@ -190,15 +172,16 @@ def qini_auc(
     >>> qini_auc(np.array([1., 0., 1., 0.]), np.array([.9, .9, .1, .1]), np.array([1., 0., 0., 1.]))
     0.6666666666666666
     """
-    actual = qini_curve(outcome, score, treated, propensity, weight)
+    users, gain = qini_curve(outcome, score, treated, propensity, weight)
+    area = area_above_chord((users, gain))
     if negative_effect:
         best = outcome * treated - outcome * (1 - treated)
-        return _share(_height(actual), _height(qini_curve(outcome, best, treated, propensity, weight)))
+        return _share(area, area_above_chord(qini_curve(outcome, best, treated, propensity, weight)))
     if not np.isin(outcome, (0, 1)).all():
         raise ValueError("negative_effect=False is defined for outcomes of 0 and 1; leave it out for other outcomes")
-    users, total = actual[0][-1], actual[1][-1]
-    perfect = (np.array([0.0, total, users]), np.array([0.0, total, total]))
-    return _share(_height(actual), _height(perfect)) if total >= 0 else float("nan")
+    total = gain[-1]
+    perfect = (np.array([0.0, total, users[-1]]), np.array([0.0, total, total]))
+    return _share(area, area_above_chord(perfect)) if total >= 0 else float("nan")
 
 
 def as_measure(measure: UpliftMeasure, treated: Floats, propensity: Floats | None = None) -> Measure:
@@ -263,99 +246,11 @@ def uplift_by_decile(
         known = _difference(outcome[inside], treatment[inside], control[inside], users[inside])
         rows.append((float(score[inside].mean()), *(known if min(counts) > 1 else (np.nan, np.nan)), *counts))
     table = pd.DataFrame(rows, columns=["predicted", "observed", "standard_error", "treated", "control"])
-    table.insert(0, "decile", np.arange(1, len(table) + 1))
-    table.insert(4, "low", table["observed"] - Z * table["standard_error"])
-    table.insert(5, "high", table["observed"] + Z * table["standard_error"])
-    return table
-
-
-def multi_arm_qini(
-    scores: Floats, predicted: Floats, cost: Floats, user_ids: pd.Series,
-    *, points: int = 101, samples: int, rng: np.random.Generator,
-) -> MultiArmQini:  # fmt: skip
-    """Show what a policy that knows `predicted` and `cost` would have earned at every budget.
-
-    The policy walks each user's upper hull of predicted gain over cost, the steepest steps of all users first, which
-    is the optimal allocation at every budget; a budget that ends inside a step, or among equals, pays for a part of
-    it. What it earns is read off the scores, not off the prediction (Sverdrup, Wu, Athey & Wager 2023, arXiv
-    2306.11979). Intervals are by resampling users with the policy as it is.
-
-    Parameters
-    ----------
-    scores
-        Doubly robust or inverse propensity scores of every option, nothing in column 0, from
-        `models.off_policy.doubly_robust_scores`; shape (rows, options + 1), account currency.
-    predicted
-        Predicted gain over nothing, costs left out, from models that did not see these rows; shape (rows, options);
-        ``-inf`` for an option that is not eligible.
-    cost
-        Expected cost of each option, at least 0, same shape and currency.
-    user_ids
-        User of each row; all rows of a user are drawn together.
-    points
-        Number of budgets, evenly from 0 to that of the whole path.
-
-    Examples
-    --------
-    >>> scores = np.array([[0.0, 3.0], [1.0, 0.0]])
-    >>> qini = multi_arm_qini(
-    ...     scores, np.array([[2.0], [1.0]]), np.array([[1.0], [1.0]]), pd.Series(["a", "b"]),
-    ...     points=3, samples=10, rng=np.random.default_rng(0),
-    ... )
-    >>> qini.spend.tolist(), qini.gain.tolist(), qini.area.value
-    ([0.0, 0.5, 1.0], [0.0, 1.5, 1.0], 0.5)
-    """
-    order, ends, row, gained, paid = _path(scores, predicted, cost)
-    spend = np.linspace(0.0, paid.sum() / len(scores), points)
-    draws: list[Floats] = []
-
-    def area(weight: Floats) -> float:
-        counts = weight[row][order]
-        gain, used = (np.r_[0.0, np.cumsum(counts * step[order])[ends]] / weight.sum() for step in (gained, paid))
-        draws.append(np.interp(spend, used, gain))
-        return _height((spend, draws[-1])) / float(spend[-1]) if spend[-1] > 0 else 0.0
-
-    metric = bootstrap(area, user_ids, samples=samples, rng=rng)
-    area(np.ones(len(scores)))
-    gain = draws[-1]
-    # the curve of all users, drawn too, adds nothing to the sum
-    error = np.sqrt(np.square(np.array(draws) - gain).sum(axis=0) / samples)
-    return MultiArmQini(spend, gain, error, metric)
-
-
-def _path(scores: Floats, predicted: Floats, cost: Floats) -> tuple[Places, Places, Places, Floats, Floats]:
-    """Collect the steps of all users: their order, the ends of equals in it, and each one's row, gain and cost."""
-    slope, place = _hull(predicted, cost)
-    price = np.c_[np.zeros(len(cost)), cost]
-    row, step = np.nonzero(slope > 0)
-    before, after = place[row, step], place[row, step + 1]
-    steepness = slope[row, step]
-    order = np.argsort(-steepness, kind="stable")
-    ends = _ends(steepness[order])
-    return order, ends, row, scores[row, after] - scores[row, before], price[row, after] - price[row, before]
-
-
-def _hull(predicted: Floats, cost: Floats) -> tuple[Floats, Places]:
-    """Walk each row's upper hull from nothing upwards.
-
-    Returns
-    -------
-    slope, place
-        Gain per cost of each step, falling, 0 where the walk has ended, shape (rows, options), and the options
-        stood on, from 0 for nothing, shape (rows, options + 1).
-    """
-    rows, options = predicted.shape
-    value, price = np.c_[np.zeros(rows), predicted], np.c_[np.zeros(rows), cost]
-    slope, place, each = np.zeros((rows, options)), np.zeros((rows, options + 1), dtype=np.intp), np.arange(rows)
-    for step in range(options):
-        at = place[:, step]
-        more, dearer = value - value[each, at][:, None], price - price[each, at][:, None]
-        rises = (more > 0) & (dearer >= 0)
-        ratio = np.where(rises, np.divide(more, dearer, out=np.full_like(more, np.inf), where=dearer > 0), 0.0)
-        steepest = ratio.argmax(axis=1)
-        slope[:, step] = ratio[each, steepest]
-        place[:, step + 1] = np.where(slope[:, step] > 0, steepest, at)
-    return slope, place
+    reach = Z * table["standard_error"]
+    table = table.assign(
+        decile=np.arange(1, len(table) + 1), low=table["observed"] - reach, high=table["observed"] + reach
+    )
+    return table[["decile", "predicted", "observed", "standard_error", "low", "high", "treated", "control"]]
 
 
 def _tallies(
@@ -364,7 +259,7 @@ def _tallies(
     weight = np.ones(len(outcome)) if weight is None else weight
     treatment, control = _arms(treated, propensity, weight)
     order = np.argsort(-score, kind="stable")
-    ends = _ends(score[order])
+    ends = ends_of_equals(score[order])
     columns = (weight, treatment, control, treatment * outcome, control * outcome)
     return _Tallies(*(np.r_[0.0, np.cumsum(column[order])[ends]] for column in columns))
 
@@ -398,15 +293,21 @@ def _difference(outcome: Floats, treatment: Floats, control: Floats, users: Plac
     return with_it - without, float(np.sqrt((by_user**2).sum() * len(groups) / max(len(groups) - 1, 1)))
 
 
-def _ends(ranked: Floats) -> Places:
-    """Last place of every group of equals in a sorted array."""
+def ends_of_equals(ranked: Floats) -> Places:
+    """Find the last place of every group of equals in a sorted array, shape (groups,)."""
     return np.flatnonzero(np.r_[ranked[1:] != ranked[:-1], True][: len(ranked)])
 
 
-def _height(curve: Curve) -> float:
-    """Area of a curve above the straight line between its ends."""
+def area_above_chord(curve: Curve) -> float:
+    """Measure the area of a curve above the straight line between its ends; below the line it counts as negative."""
     x, y = curve
     return float(np.trapezoid(y, x) - x[-1] * (y[0] + y[-1]) / 2)
+
+
+def _mean_height(curve: Curve) -> float:
+    """Average over all shares treated how far a curve is above its chord, per user."""
+    users = float(curve[0][-1])
+    return area_above_chord(curve) / users**2
 
 
 def _share(actual: float, perfect: float) -> float:

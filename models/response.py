@@ -98,7 +98,7 @@ def _load_personal(lake: Lake) -> PersonalEffects:
 
 def gather_evidence(
     lots: pd.DataFrame, learnt: dict[str, Learnt], redemption: dict[int, Estimator], worth: dict[int, Estimator],
-    notes: dict[str, Any], catalogue: Catalogue, options: tuple[Option, ...],
+    notes: dict[str, Any], catalogue: Catalogue, options: tuple[Option, ...], budget: float,
 ) -> Evidence:  # fmt: skip
     """Put outcome, effects and costs of every row of a lot together in account currency, for the gate.
 
@@ -107,6 +107,8 @@ def gather_evidence(
     redemption, worth
         Models of P(redeem) and of what staying is worth, one per fold of users that it did not see (`twins`): an
         offer's redemption is part of the outcome that policies are judged by.
+    budget
+        Money per decision, in account currency.
     """
     fold = learnt["margin_soon"].fold
     remaining_value = np.zeros(len(lots))
@@ -133,8 +135,10 @@ def gather_evidence(
         net=(outcome - lots["discount_given"]).to_numpy(dtype=np.float64) - np.r_[contact, 0.0][action],
         usual=margin.without + retention.without * remaining_value,
         effect=margin.held_out + retention.held_out * remaining_value[:, None] - cost,
+        cost=cost,
         p_redeem=p_redeem,
         columns=lots,
+        budget=budget,
     )
 
 

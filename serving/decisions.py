@@ -20,6 +20,7 @@ from configs.settings import Settings
 from features.columns import Feature
 from features.lake import Lake, whole_folder
 from features.snapshots import start_of
+from models.policies import PERSONAL
 from models.response import Response
 from models.splits import hash_number
 from models.tracking import Registered
@@ -27,6 +28,7 @@ from serving import ledger
 from serving.allocation import Limit, limits_of
 from serving.assignment import (
     EXPLORE,
+    POLICY,
     Assignment,
     Claims,
     Spending,
@@ -38,9 +40,9 @@ from serving.assignment import (
 )
 from serving.exploration import check_floor
 from serving.funnel import BY_LOT, why_nothing
-from serving.options import Options, build_options
+from serving.options import NO_DATA, UNLIKE, Options, build_options
 from serving.prices import NOTHING
-from serving.reasons import risk_reasons, value_words_of_offer
+from serving.reasons import effect_reasons, risk_reasons, rule_reasons, value_words_of_offer
 
 Floats = npt.NDArray[np.float64]
 Bools = npt.NDArray[np.bool_]
@@ -121,7 +123,7 @@ def decide(policy: Policy, lake: Lake, as_of: date, frames: Callable[[], Iterabl
     held: list[Batch] = []
     for frame in frames():
         batch = predict_batch(policy, frame)
-        held = [] if parts else [batch]
+        held = [] if parts else [batch]  # where there is only one it need not be predicted again
         parts.append(claims_of(batch.frame["user_id"], batch.options, policy.settings, limits, as_of))
     if not sum(len(part.arm) for part in parts):
         raise InputError(f"there is nobody to decide about on {as_of}; ingest users or choose another as_of")
@@ -234,7 +236,7 @@ def _reasons(policy: Policy, batch: Batch) -> Texts:
     active = ~np.isnan(batch.p_churn)
     reasons = np.full(len(active), None, dtype=object)
     if active.any():
-        reasons[active] = risk_reasons(policy.churn.estimator, batch.frame[active], policy.features)[0]
+        reasons[active] = risk_reasons(policy.churn.estimator, batch.frame[active], policy.features)
     return reasons
 
 
@@ -279,21 +281,42 @@ def _offer_columns(batch: Batch, given: Choice, now: datetime) -> dict[str, obje
 
 def _why(policy: Policy, batch: Batch, assignment: Assignment, limits: Sequence[Limit]) -> Texts:
     """Say why this offer, or why nothing."""
-    options, given = batch.options, assignment.given
-    why = why_nothing(options, assignment, limits)
-    rows = np.flatnonzero(given != NOTHING)
-    if not len(rows):
-        return why
-    cells = (rows, given[rows])
+    why = why_nothing(batch.options, assignment, limits)
+    rows = np.flatnonzero(assignment.given != NOTHING)
+    if len(rows):
+        words = _why_this(policy, batch, assignment.arm[rows], rows, assignment.given[rows])
+        why[rows] = np.where(assignment.arm[rows] == EXPLORE, BY_LOT + words, words)
+    return why
+
+
+def _why_this(policy: Policy, batch: Batch, arm: Texts, rows: Choice, chosen: Choice) -> Texts:
+    """Say why some users get their option: what it is worth, and how the policy came to it."""
+    options, cells = batch.options, (rows, chosen)
+    remaining = np.nan_to_num(batch.remaining_value[rows])
     contact = np.array([offer.contact_cost for offer, _ in options.choices])
     words = value_words_of_offer(
-        options.incremental_margin[cells], options.incremental_retention[cells],
-        np.nan_to_num(batch.remaining_value[rows]), options.p_redeem[cells], options.discount_cost[cells],
-        contact[given[rows]], policy.settings.currency,
+        options.incremental_margin[cells], options.incremental_retention[cells], remaining, options.p_redeem[cells],
+        options.discount_cost[cells], contact[chosen], policy.settings.currency,
     )  # fmt: skip
-    words = np.where(options.eligible[cells], words, "an option whose effect on this user is not known")
-    why[rows] = np.where(assignment.arm[rows] == EXPLORE, BY_LOT + words, words)
-    return why
+    known = ~np.isin(options.why_not[cells], (NO_DATA, UNLIKE))
+    words = np.where(known, words, "an option whose effect on this user is not known")
+    personal = policy.response.personal if policy.response is not None else None
+    if personal is None:
+        return words
+    is_personal = personal.deployed.name == PERSONAL
+    told = np.flatnonzero(known if is_personal else arm == POLICY)
+    if not len(told):
+        return words
+    rows, chosen = rows[told], chosen[told]
+    frame = batch.frame.iloc[rows]
+    if is_personal:
+        menu = [(offer.offer_id, discount) for offer, discount in options.choices]
+        because = effect_reasons(personal, menu, frame, chosen, remaining[told], policy.features)
+    else:
+        titles = {offer.offer_id: offer.title for offer in policy.catalogue.offers}
+        because = rule_reasons(personal.deployed, titles, frame, options.p_redeem[rows, chosen])
+    words[told] += "; " + because
+    return words
 
 
 def _evidence(policy: Policy, given: Choice) -> Texts:

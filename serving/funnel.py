@@ -12,14 +12,19 @@ import numpy as np
 import numpy.typing as npt
 
 from serving.allocation import Limit
-from serving.assignment import AS_USUAL, CONTROL, EXPLORE, SUPPRESSED, Assignment
+from serving.assignment import AS_USUAL, CONTROL, EXPLORE, POLICY, SUPPRESSED, Assignment
 from serving.options import NO_DATA, UNLIKE, Options
 from serving.prices import NOTHING
 
 Bools = npt.NDArray[np.bool_]
 Texts = npt.NDArray[np.object_]
 BY_LOT = "drawn by lot to learn what works: "
+NOT_KNOWN = "no option whose effect on this user is known"
+LEFT_ALONE = "better left alone: every known option would drive this user away"
+DO_NOT_PAY = "nothing pays: every option would cost more than it brings"
+NO_PLACE = "no place left: the "
 OTHERWISE = "the budget earns more with other users"
+ARMS = (SUPPRESSED, CONTROL, AS_USUAL, EXPLORE, POLICY)
 
 
 class Reason(NamedTuple):
@@ -40,12 +45,9 @@ def reasons(options: Options, assignment: Assignment, limits: Sequence[Limit]) -
         Reason(_is_in(assignment, AS_USUAL), "left to business as usual, which winback is compared with"),
         Reason(_is_in(assignment, EXPLORE), BY_LOT + "nothing"),
         Reason(*_held_back(options)),
-        Reason(np.asarray(~known.any(axis=1)), "no option whose effect on this user is known"),
-        Reason(_is_sleeping_dog(options), "better left alone: every known option would drive this user away"),
-        Reason(
-            np.asarray(~(options.allocatable > 0).any(axis=1)),
-            "nothing pays: every option would cost more than it brings",
-        ),
+        Reason(np.asarray(~known.any(axis=1)), NOT_KNOWN),
+        Reason(_is_sleeping_dog(options), LEFT_ALONE),
+        Reason(np.asarray(~(options.allocatable > 0).any(axis=1)), DO_NOT_PAY),
         *_full(options, assignment, limits),
     ]
 
@@ -56,6 +58,13 @@ def why_nothing(options: Options, assignment: Assignment, limits: Sequence[Limit
     for reason in reversed(reasons(options, assignment, limits)):
         why = np.where(reason.applies, reason.words, why)
     return why
+
+
+def asked_at(arm: str, words: str) -> tuple[int, int]:
+    """Say where in the order of asking a reason of some arm stands, for sorting."""
+    later = (NOT_KNOWN, LEFT_ALONE, DO_NOT_PAY, NO_PLACE, OTHERWISE)
+    place = next((place for place, start in enumerate(later, 1) if words.startswith(start)), 0)
+    return (ARMS.index(arm) if arm in ARMS else len(ARMS), place)
 
 
 def _is_in(assignment: Assignment, arm: str) -> Bools:
@@ -84,7 +93,7 @@ def _full(options: Options, assignment: Assignment, limits: Sequence[Limit]) -> 
     return [
         Reason(
             (assignment.intended == NOTHING) & earns[:, limit.options].any(axis=1),
-            f"no place left: the {limit.name} earns more with other users",
+            f"{NO_PLACE}{limit.name} earns more with other users",
         )
         for limit in limits
         if plan.limit_prices[limit.name] > 0

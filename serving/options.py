@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -15,12 +16,12 @@ from models.effects import is_comparable
 from models.policies import PERSONAL
 from models.redemption import with_option
 from models.response import PersonalEffects, Response
-from models.uplift import DRAWS
+from serving.wording import policy_words
 
 Floats = npt.NDArray[np.float64]
 NO_DATA = "its effect is not known: not enough comparable treatments"
 UNLIKE = "its effect on this user is not known: nobody like them was compared"
-NOT_CHOSEN = "held-out treatments speak for another policy: {policy}"
+NOT_CHOSEN = "past offers speak for another rule: {policy}"
 DOES_NOT_PAY = "it would cost more than it brings"
 
 
@@ -109,41 +110,39 @@ def build_options(
             continue
         p_redeem[:, place] = response.redemption.predict(with_option(frame, offer.offer_id, discount))
         price[:, place] = response.discount_cost(frame, offer.offer_id, discount, offer.covered_spend)
-    known = effects_of(frame, np.nan_to_num(p_churn), p_redeem, response, choices, settings)
-    margin, retention, why_not = known.margin, known.retention, known.why_not
-    cost = p_redeem * price + contact
     worth = np.nan_to_num(remaining_value)[:, None]
+    if response is not None and response.personal is not None:
+        effects = _personal_effects(frame, p_redeem, worth, response.personal, choices, settings)
+    else:
+        effects = _effects_per_offer(frame, np.nan_to_num(p_churn), p_redeem, response, choices, settings)
+    margin, retention, error, why_not = effects
+    cost = p_redeem * price + contact
     value = margin + retention * worth - cost
-    error = known.error(worth) if settings.scoring.exploration.method == "thompson" else np.zeros(shape)
     why_not = np.where((barred != "")[:, None], barred[:, None], why_not)
     return Options(choices, p_redeem, retention, margin, price, cost, value, error, why_not, barred)
 
 
-@dataclass(frozen=True)
-class _Effects:
-    """What options change; shape (users, options), draws (draws, users, options)."""
+class _Effects(NamedTuple):
+    """What options change, with the standard error of what that is worth; arrays have shape (users, options)."""
 
     margin: Floats
     retention: Floats
+    error: Floats
     why_not: npt.NDArray[np.object_]
-    draws: tuple[Floats, Floats] | None = None
 
-    def error(self, worth: Floats) -> Floats:
-        """Return the standard error of the value; `worth` (users, 1) is what staying is worth."""
-        if self.draws is None:
-            return np.zeros(self.margin.shape)
-        return np.asarray((self.draws[0] + self.draws[1] * worth).std(axis=0))
+    @classmethod
+    def none(cls, shape: tuple[int, int]) -> _Effects:
+        """Effects that are all nil, without a reason against any option."""
+        return cls(np.zeros(shape), np.zeros(shape), np.zeros(shape), np.full(shape, "", dtype=object))
 
 
-def effects_of(
+def _effects_per_offer(
     frame: pd.DataFrame, p_churn: Floats, p_redeem: Floats, response: Response | None,
     choices: list[tuple[Offer, float]], settings: Settings,
 ) -> _Effects:  # fmt: skip
-    """Say what every option changes for every user, as far as treatments of the past can tell."""
-    if response is not None and response.personal is not None:
-        return _personal_effects(frame, p_redeem, response.personal, choices, settings)
-    shape = p_redeem.shape
-    margin, retention, why_not = np.zeros(shape), np.zeros(shape), np.full(shape, "", dtype=object)
+    """Say what every option changes for every user, by each offer's effect on average."""
+    effects = _Effects.none(p_redeem.shape)
+    margin, retention, _, why_not = effects
     for place, (offer, _) in enumerate(choices):
         effect = response.effects.get(offer.offer_id) if response is not None else None
         if effect is None:
@@ -155,33 +154,33 @@ def effects_of(
         # nobody can be kept who would not have left, or driven away who would
         retention[:, place] = np.clip(effect.retention * per_redeemer, p_churn - 1.0, p_churn)
         why_not[~is_comparable(effect.propensity.predict(frame), settings), place] = UNLIKE
-    return _Effects(margin, retention, why_not)
+    return effects
 
 
 def _personal_effects(
-    frame: pd.DataFrame, p_redeem: Floats, personal: PersonalEffects, choices: list[tuple[Offer, float]],
-    settings: Settings,
+    frame: pd.DataFrame, p_redeem: Floats, worth: Floats, personal: PersonalEffects,
+    choices: list[tuple[Offer, float]], settings: Settings,
 ) -> _Effects:  # fmt: skip
-    """Effects learnt from lots, within what the gate allows."""
+    """Effects learnt from lots, within what the gate allows; `worth` (users, 1) is what staying is worth."""
     options = [(offer.offer_id, discount) for offer, discount in choices]
-    is_known = np.array([option in personal.options for option in options])
+    is_known = np.array([option in personal.options for option in options], dtype=bool)
     known = [option for option in options if option in personal.options]
-    shape = p_redeem.shape
-    margin, retention, why_not = np.zeros(shape), np.zeros(shape), np.full(shape, "", dtype=object)
+    effects = _Effects.none(p_redeem.shape)
+    margin, retention, error, why_not = effects
     why_not[:, ~is_known] = NO_DATA
+    if not known:
+        return effects
     deployed = personal.deployed
     if deployed.name == PERSONAL:
         margin[:, is_known] = personal.margin.effects(frame, known)
         retention[:, is_known] = np.clip(personal.retention.effects(frame, known), -1.0, 1.0)
-        draws = (np.zeros((1, *shape)), np.zeros((1, *shape)))
         if settings.scoring.exploration.method == "thompson":
-            draws = tuple(np.zeros((DRAWS, *shape)) for _ in range(2))  # type: ignore[assignment]
-            draws[0][..., is_known] = personal.margin.draws(frame, known)
-            draws[1][..., is_known] = personal.retention.draws(frame, known)
-        return _Effects(margin, retention, why_not, draws)
+            drawn = personal.margin.draws(frame, known) + personal.retention.draws(frame, known) * worth
+            error[:, is_known] = drawn.std(axis=0)
+        return effects
+    told = NOT_CHOSEN.format(policy=policy_words(deployed, {offer.offer_id: offer.title for offer, _ in choices}))
     for place in np.flatnonzero(is_known):
         margin[:, place], retention[:, place] = personal.average[personal.options.index(options[place])]
-        applies = deployed.option == options[place]
-        rule = deployed.applies_to(frame, p_redeem[:, place]) if applies else np.zeros(len(frame), dtype=bool)
-        why_not[~rule, place] = NOT_CHOSEN.format(policy=deployed)
-    return _Effects(margin, retention, why_not)
+        is_meant = deployed.option == options[place]
+        why_not[:, place] = np.where(is_meant & deployed.applies_to(frame, p_redeem[:, place]), "", told)
+    return effects

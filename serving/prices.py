@@ -14,10 +14,11 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from models.budgets import BLOCK, hull_steps
+
 Floats = npt.NDArray[np.float64]
 Choice = npt.NDArray[np.intp]
 NOTHING = -1
-BLOCK = 4096  # users at a time: their options fit a processor's cache
 SAMPLE = 20_000  # users that the first prices are found on, when there are many more
 SCARCE = 50  # a sample needs room for so many users
 PASSES = 200  # over the users, at most
@@ -83,50 +84,6 @@ def dual_bound(market: Market, prices: Floats) -> float:
     """Bound the best total value: what users keep after paying these prices, and what all the room would fetch."""
     kept = sum(market.priced(prices, rows).max(axis=1, initial=0.0).sum() for rows in blocks(len(market.value)))
     return float(kept + prices @ np.where(prices > 0, market.room, 0.0))
-
-
-def hull_steps(value: Floats, cost: Floats) -> tuple[Floats, Floats]:
-    """Walk every user's upper hull from *nothing* upwards.
-
-    Parameters
-    ----------
-    value, cost
-        Shape (users, options); an option that is not eligible has value ``-inf``.
-
-    Returns
-    -------
-    gain, step
-        Value and cost of every step of every user, shape (steps,); gain per cost falls along a user's walk. The
-        first step of each user is the best free option, or nothing at all.
-
-    Examples
-    --------
-    >>> gain, step = hull_steps(np.array([[4.0, 5.0]]), np.array([[1.0, 2.0]]))
-    >>> gain.tolist(), step.tolist()
-    ([0.0, 4.0, 1.0], [0.0, 1.0, 1.0])
-    """
-    walks = (_hull_walk(value[rows].T.copy(), cost[rows].T.copy()) for rows in blocks(len(value)))
-    steps = [step for walk in walks for step in walk]
-    return np.concatenate([np.zeros(0), *(gain for gain, _ in steps)]), np.concatenate(
-        [np.zeros(0), *(step for _, step in steps)]
-    )
-
-
-def _hull_walk(value: Floats, cost: Floats) -> Iterator[tuple[Floats, Floats]]:
-    """Yield the first step of all users, the second of those who have one, and so on; arrays are (options, users)."""
-    free = (value > 0) & (cost <= 0)
-    at_cost = np.where(free, cost, 0.0).min(axis=0, initial=0.0)
-    at_value = np.where(free & (cost == at_cost), value, 0.0).max(axis=0, initial=0.0)
-    yield at_value, at_cost
-    while value.size:
-        more, dearer = value - at_value, cost - at_cost
-        slope = np.divide(more, dearer, out=np.zeros_like(more), where=(more > 0) & (dearer > 0))
-        best = slope.argmax(axis=0)
-        users = np.flatnonzero(slope[best, np.arange(len(best))] > 0)
-        best = best[users]
-        yield more[best, users], dearer[best, users]
-        at_value, at_cost = value[best, users], cost[best, users]
-        value, cost = value[:, users], cost[:, users]
 
 
 def sorted_steps(value: Floats, cost: Floats) -> tuple[Floats, Floats, Floats]:

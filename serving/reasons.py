@@ -1,6 +1,8 @@
-"""Reasons in plain words, for everybody: SHAP for the risk, the value terms for the offer."""
+"""Reasons in plain words: SHAP for the risk and for what an offer changes, and the terms of its worth."""
 
 from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -8,38 +10,125 @@ import pandas as pd
 
 from features.columns import Feature
 from models.estimators import Estimator
+from models.policies import P_REDEEM, Deployed
+from models.response import PersonalEffects
+from models.uplift import Option
+from serving.wording import policy_words
 
 Floats = npt.NDArray[np.float64]
+Places = npt.NDArray[np.intp]
 Texts = npt.NDArray[np.object_]
 TOP = 3
+HALF_A_CENT = 0.005  # what moves an effect by less is no reason
 
 
-def risk_reasons(estimator: Estimator, frame: pd.DataFrame, features: list[Feature]) -> tuple[Texts, Texts]:
+def risk_reasons(estimator: Estimator, frame: pd.DataFrame, features: list[Feature]) -> Texts:
     """Name the columns that move each user's risk most, as their exact Shapley values say.
 
     Returns
     -------
-    sentences
-        ``; ``-joined reasons, strongest first, shape (users,); a column that moves nothing is no reason.
-    drivers
-        Column name of the strongest reason, shape (users,).
+    ``; ``-joined reasons, strongest first, shape (users,); a column that moves nothing is no reason.
     """
     parts = estimator.contributions(frame)[:, :-1]
+    return _sentences(parts, estimator.columns, frame, features, _direction)
+
+
+def effect_reasons(
+    personal: PersonalEffects, options: Sequence[Option], frame: pd.DataFrame, chosen: Places, remaining: Floats,
+    features: list[Feature],
+) -> Texts:  # fmt: skip
+    """Say why each user's own option works better, or less, on them than on most.
+
+    Parameters
+    ----------
+    options, chosen, remaining
+        As in `effect_parts`.
+
+    Returns
+    -------
+    The columns that move the effect's value most, strongest first, each with what it adds; shape (rows,).
+    """
+    columns, parts = effect_parts(personal, options, frame, chosen, remaining)
+    parts = parts[:, :-1]
+    differs = parts.sum(axis=1)
+    told = np.where(np.abs(parts) < HALF_A_CENT, 0.0, parts)
+    because = _sentences(told, columns, frame, features, _amount)
+    compared = np.where(differs > 0, "works better", "works less well").astype(object)
+    amount = np.char.mod("%.2f", np.abs(differs)).astype(object)
+    words = compared + " on them than on most, by " + amount + ", because: " + because
+    return np.where(because == "", "works on them as on most", words)
+
+
+def effect_parts(
+    personal: PersonalEffects, options: Sequence[Option], frame: pd.DataFrame, chosen: Places, remaining: Floats
+) -> tuple[list[str], Floats]:
+    """Split the worth of what each user's own option changes, costs aside, into the Shapley values of the columns.
+
+    Those of the effects on margin and on retention add up, because Shapley values are linear (Lundberg & Lee 2017).
+
+    Parameters
+    ----------
+    options, chosen
+        The menu, and each row's place in it, shape (rows,); their effects must be known.
+    remaining
+        What staying is worth, account currency, shape (rows,).
+
+    Returns
+    -------
+    Column names, and shape (rows, columns + 1), the last one the effect on the average user; each row sums to
+    incremental margin + incremental retention x `remaining`.
+    """
+    columns = list(dict.fromkeys(personal.margin.estimator.columns + personal.retention.estimator.columns))
+    parts = np.zeros((len(frame), len(columns) + 1))
+    for surface, weight in ((personal.margin, np.ones(len(frame))), (personal.retention, remaining)):
+        own = [columns.index(name) for name in surface.estimator.columns]
+        parts[:, [*own, -1]] += weight[:, None] * surface.contributions(frame, options, chosen)
+    return columns, parts
+
+
+def rule_reasons(deployed: Deployed, titles: Mapping[str, str], frame: pd.DataFrame, p_redeem: Floats) -> Texts:
+    """Say the rule by which each of some users was given its option, and their own number where it asks for one.
+
+    Parameters
+    ----------
+    titles
+        What people call each offer.
+    p_redeem
+        Probability that the option is used, shape (rows,).
+    """
+    rule = f"by one rule for all: {policy_words(deployed, titles)}"
+    if deployed.column is None:
+        return np.full(len(frame), rule, dtype=object)
+    is_likely = deployed.column == P_REDEEM
+    own = np.char.mod("%.0f%%", 100 * p_redeem).astype(object) if is_likely else value_words(frame[deployed.column])
+    return np.asarray(rule + " (theirs: " + own + ")", dtype=object)
+
+
+def _sentences(
+    parts: Floats, columns: Sequence[str], frame: pd.DataFrame, features: list[Feature],
+    ending: Callable[[Floats], Texts],
+) -> Texts:  # fmt: skip
+    """Describe the columns that move each row most, ``; ``-joined, each with what `ending` says of its part."""
     order = np.argsort(-np.abs(parts), axis=1, kind="stable")[:, :TOP]
     by_name = {feature.name: feature for feature in features}
-    sentences = np.full((len(frame), order.shape[1]), "", dtype=object)
+    sentences: Texts = np.full(order.shape, "", dtype=object)
     # a loop over columns, never over users
     for place in np.unique(order):
-        name = estimator.columns[place]
+        name = columns[place]
         rows, ranks = np.nonzero((order == place) & (parts[:, [place]] != 0))
-        words = describe(by_name[name], frame[name].iloc[rows])
-        direction = np.where(parts[rows, place] > 0, " (raises the risk)", " (lowers the risk)")
-        sentences[rows, ranks] = words + direction.astype(object)
+        sentences[rows, ranks] = describe(by_name[name], frame[name].iloc[rows]) + ending(parts[rows, place])
     joined = sentences[:, 0]
     for rank in range(1, sentences.shape[1]):
         joined = joined + np.where(sentences[:, rank] == "", "", "; ") + sentences[:, rank]
-    columns = np.array(estimator.columns, dtype=object)
-    return joined, columns[order[:, 0]]
+    return joined
+
+
+def _direction(parts: Floats) -> Texts:
+    return np.where(parts > 0, " (raises the risk)", " (lowers the risk)").astype(object)
+
+
+def _amount(parts: Floats) -> Texts:
+    return np.char.mod(" (%+.2f)", parts).astype(object)
 
 
 def describe(feature: Feature, values: pd.Series) -> Texts:
@@ -68,18 +157,24 @@ def value_words_of_offer(
     margin: Floats, retention: Floats, remaining: Floats, p_redeem: Floats, discount_cost: Floats, contact: Floats,
     currency: str,
 ) -> Texts:  # fmt: skip
-    """Write the value formula of the chosen options out, term by term, shape (rows,)."""
+    """Write the value formula of the chosen options out, term by term, shape (rows,); amounts add up to the worth."""
     total = margin + retention * remaining - p_redeem * discount_cost - contact
-    parts = [
-        ("worth ", total, "%+.2f"),
-        (f" {currency} = ", margin, "%.2f"),
-        (" more margin + ", 100 * retention, "%.2f"),
-        (" points more retention x ", remaining, "%.2f"),
-        (" future margin - ", 100 * p_redeem, "%.1f"),
-        ("% redeem x ", discount_cost, "%.2f"),
-        (" discount - ", contact, "%.2f"),
-    ]
-    words = np.full(len(total), "", dtype=object)
+    discount = _filled(
+        (", -", p_redeem * discount_cost, "%.2f"), (" expected discount (", 100 * p_redeem, "%.1f"),
+        ("% likely to use it x ", discount_cost, "%.2f"),
+    )  # fmt: skip
+    gain = _filled(
+        ("worth ", total, "%+.2f"), (f" {currency} = ", margin, "%+.2f"),
+        (" extra margin, ", retention * remaining, "%+.2f"), (" extra chance to stay (", 100 * retention, "%+.2f"),
+        (" points x ", remaining, "%.2f"),
+    )  # fmt: skip
+    discount = np.where(discount_cost > 0, discount + ")", "")
+    return np.asarray(gain + " that staying is worth)" + discount + _filled((", -", contact, "%.2f")) + " contact")
+
+
+def _filled(*parts: tuple[str, Floats, str]) -> Texts:
+    """Join texts, each followed by a number of every row in its own shape."""
+    words = np.full(len(parts[0][1]), "", dtype=object)
     for lead, number, shape in parts:
         words = words + lead + np.char.mod(shape, number).astype(object)
-    return np.asarray(words + " contact", dtype=object)
+    return words

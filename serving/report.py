@@ -21,6 +21,9 @@ from configs.settings import Settings
 from features.lake import Lake, sql_text, write_text
 from models.effects import MIN_CONTROL, MIN_TREATED
 from models.evaluation import Metric, quality_word
+from models.policies import NOBODY
+from serving.curve import curve_of
+from serving.gate import Gate, gate_of
 from serving.summary import Summary, connect, examples, summarise
 from serving.wording import (
     day_words,
@@ -33,6 +36,7 @@ from serving.wording import (
     reasons_of,
     signed,
     thousands,
+    why_parts,
 )
 
 TEMPLATE = "report.html.j2"
@@ -77,13 +81,27 @@ class Training:
     as_of: date
     models: dict[str, Any] = field(default_factory=dict)
     effects: list[dict[str, Any]] = field(default_factory=list)
+    policy: dict[str, Any] | None = None
 
     def picture(self, name: str) -> str | None:
         """Embed a picture as a data URI; None when there is no such picture."""
         path = self.folder / f"{name}.png"
         if not path.exists():
             return None
-        return "data:image/png;base64," + base64.b64encode(path.read_bytes()).decode("ascii")
+        return embedded(path.read_bytes())
+
+    def gate(self, catalogue: Catalogue) -> Gate | None:
+        """Put the verdict about the policy into words; None when there were no lots to judge by.
+
+        Raises
+        ------
+        InputError
+            It is damaged.
+        """
+        try:
+            return gate_of(self.policy, catalogue)
+        except (KeyError, TypeError) as error:
+            raise damaged(self.folder / "training.json", self.as_of) from error
 
     def absent(self, versions: list[str]) -> list[str]:
         """Champions of this training that did not make the decisions."""
@@ -145,6 +163,7 @@ def render_report(settings: Settings, lake: Lake, as_of: date) -> str:
     catalogue = load_catalogue(settings.offers)
     summary = summarise(lake, as_of)
     trusts = trust_in_offers(training, catalogue, settings)
+    gate, curve = training.gate(catalogue) if training else None, curve_of(lake, as_of, settings)
     given = [_titled(row, catalogue) for row in summary.offers.to_dict("records")]
     page = _environment(settings).get_template(TEMPLATE)
     return page.render(
@@ -154,12 +173,15 @@ def render_report(settings: Settings, lake: Lake, as_of: date) -> str:
         drivers=summary.drivers.head(TOP_DRIVERS).to_dict("records"),
         given=given,
         is_bet=not {row["title"] for row in given} <= {trust.title for trust in trusts if trust.is_proven},
-        nothing=summary.nothing.to_dict("records"),
+        funnel=funnel(summary),
+        gate=gate,
+        curve=curve,
+        curve_picture=embedded(curve.picture(settings.currency)) if curve else None,
         examples=[_titled(row, catalogue) for row in examples(lake, as_of).to_dict("records")],
         training=training,
         verdicts=verdicts(training) if training else {},
         trusts=trusts,
-        why_no_offers=why_no_offers(summary, training, catalogue, settings),
+        why_no_offers=why_no_offers(summary, training, gate, catalogue, settings),
         event_days=[day for day in lake.days("events") if day < as_of],
         quarantine=quarantined(lake),
     )
@@ -180,9 +202,15 @@ def latest_training(lake: Lake, as_of: date) -> Training | None:
     path = found[max(days)]
     try:
         kept = json.loads(path.read_text(encoding="utf-8"))
-        return Training(path.parent, date.fromisoformat(max(days)), kept["models"], kept["effects"])
+        day = date.fromisoformat(max(days))
+        return Training(path.parent, day, kept["models"], kept["effects"], kept.get("policy"))
     except (ValueError, KeyError, TypeError) as error:
-        raise InputError(f"{path} is damaged; run winback train-models --as-of {max(days)} again") from error
+        raise damaged(path, max(days)) from error
+
+
+def damaged(path: Path, day: date | str) -> InputError:
+    """Say that a training's file cannot be read, and what to do."""
+    return InputError(f"{path} is damaged; run winback train-models --as-of {day} again")
 
 
 def verdicts(training: Training) -> dict[str, Verdict]:
@@ -225,7 +253,9 @@ def _trust(title: str, effect: dict[str, Any] | None, settings: Settings) -> Tru
     return Trust(title, evidence, EVIDENCE.get(evidence, evidence), verdict, margin, retention, effect)
 
 
-def why_no_offers(summary: Summary, training: Training | None, catalogue: Catalogue, settings: Settings) -> str | None:
+def why_no_offers(
+    summary: Summary, training: Training | None, gate: Gate | None, catalogue: Catalogue, settings: Settings
+) -> str | None:
     """Say why nobody gets an offer; None when somebody does."""
     if summary.with_offer:
         return None
@@ -236,7 +266,20 @@ def why_no_offers(summary: Summary, training: Training | None, catalogue: Catalo
             "There are not enough past offers to learn from: the models ask for "
             f"{settings.response.min_treatments:,} offers whose time is up."
         )
+    if gate is not None and gate.name == NOBODY:
+        return f"{gate.why} The table below counts the reasons."
     return "No offer is expected to bring more than it costs for anyone; the table below counts the reasons."
+
+
+def funnel(summary: Summary) -> list[dict[Any, Any]]:
+    """List why users get nothing, in the order in which it is asked: ``arm, why, users``, and who is ``left`` after."""
+    left = summary.users - summary.nothing["users"].cumsum()
+    return summary.nothing.assign(left=left).to_dict("records")
+
+
+def embedded(picture: bytes) -> str:
+    """Write a PNG as a data URI."""
+    return "data:image/png;base64," + base64.b64encode(picture).decode("ascii")
 
 
 def quarantined(lake: Lake) -> list[dict[str, Any]]:
@@ -273,6 +316,7 @@ def _environment(settings: Settings) -> Environment:
         "money": partial(money, currency=settings.currency),
         "moment": partial(moment_words, time_zone=settings.time_zone),
         "reasons": reasons_of,
+        "why_parts": why_parts,
     }
     environment.globals |= {"trusted_ece": TRUSTED_ECE}
     environment.tests["missing"] = pd.isna

@@ -13,6 +13,7 @@ import pandas as pd
 from configs.errors import InputError
 from features.lake import Lake, named_when_unreadable, sql_text
 from serving.decisions import day_folder
+from serving.funnel import asked_at
 
 AT_RISK = ("high", "medium")
 
@@ -24,9 +25,10 @@ class Summary:
     `worth_by_band` is the sum of the remaining value, `value_by_band` that of P(churn) x remaining value, and
     `value_at_risk` the latter over everyone whose risk is known. `offers` has one row per option given:
     ``offer_id, discount, channel, users, at_risk, expected_cost, expected_value, p_redeem, evidence``. `nothing` counts
-    the users without an offer by reason. `drivers` has the reasons of the users at risk: ``reason, direction,
-    users`` for whom it is among the strongest, ``strongest`` for whom it comes first, ``typical`` the median value, if
-    a number. `model_versions` names the models behind the decisions.
+    the users without an offer by arm and reason, in the order in which reasons are asked: ``arm, why, users``.
+    `drivers` has the reasons of the users at risk: ``reason, direction, users`` for whom it is among the strongest,
+    ``strongest`` for whom it comes first, ``typical`` the median value, if a number. `model_versions` names the models
+    behind the decisions.
     """
 
     users: int
@@ -83,8 +85,8 @@ OFFERS = f"""
     FROM {{decisions}} WHERE offer_id <> 'none' GROUP BY ALL ORDER BY offer_id, discount, channel
 """
 WITHOUT = """
-    SELECT coalesce(why, 'not recorded') AS why, count(*) AS users FROM {decisions} WHERE offer_id = 'none'
-    GROUP BY ALL ORDER BY users DESC, why
+    SELECT arm, coalesce(why, 'not recorded') AS why, count(*) AS users FROM {decisions} WHERE offer_id = 'none'
+    GROUP BY ALL ORDER BY users DESC, why, arm
 """
 # reasons read `label: value (raises the risk); ...`, the strongest first
 DRIVERS = f"""
@@ -128,10 +130,16 @@ def summarise(lake: Lake, as_of: date) -> Summary:
             expected_cost=cost,
             expected_value=value,
             offers=ask(OFFERS).df(),
-            nothing=ask(WITHOUT).df(),
+            nothing=_as_asked(ask(WITHOUT).df()),
             drivers=ask(DRIVERS).df(),
             model_versions=[names for (names,) in ask(MODELS).fetchall()],
         )
+
+
+def _as_asked(nothing: pd.DataFrame) -> pd.DataFrame:
+    """Sort the reasons for nothing as they are asked; those asked at once stay most users first."""
+    order = [asked_at(arm, why) for arm, why in zip(nothing["arm"], nothing["why"], strict=True)]
+    return nothing.iloc[sorted(range(len(order)), key=order.__getitem__)].reset_index(drop=True)
 
 
 def examples(lake: Lake, as_of: date, count: int = 10) -> pd.DataFrame:

@@ -13,16 +13,19 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from synthetic import AS_OF, behaviour, offer, small_policy, small_settings
+from synthetic import AS_OF, LOT_OPTIONS, behaviour, drawn_lots, offer, small_policy, small_settings
+from test_reasons import personal_effects
 
 from configs.errors import InputError
 from configs.offers import Catalogue, Offer
 from features.lake import Lake
+from models.policies import NOBODY, RULE, Deployed
 from models.splits import hash_share
 from serving.assignment import Spending
 from serving.decisions import SCHEMA, Policy, day_folder, decide, risk_band, stage
 from serving.exploration import AS_USUAL_SALT, CONTROL_SALT
 from serving.ledger import entries
+from serving.reasons import value_words
 
 DESIGN = (
     "decision_id, user_id, as_of, arm, offer_id, play, channel, discount, featured_category, featured_item, message, "
@@ -476,6 +479,80 @@ def test_why_nothing_is_given_is_said(policy, users, decisions, tmp_path):
     assert set(poor.loc[poor["arm"] == "policy", "why"]) == {
         "nothing pays: every option would cost more than it brings"
     }
+
+
+@pytest.fixture(scope="module")
+def personal(policy) -> Policy:
+    """Policy that decides by effects learnt from lots, with enough money for all and some who explore."""
+    effects = personal_effects(drawn_lots(400, np.random.default_rng(72))[0])
+    settings = small_settings(scoring={"budget": 1e6, "exploration": {"share": 0.3}})
+    return replace(policy, settings=settings, response=replace(policy.response, effects={}, personal=effects))
+
+
+def deployed(personal: Policy, policy: Deployed) -> Policy:
+    effects = replace(personal.response.personal, deployed=policy)
+    return replace(personal, response=replace(personal.response, personal=effects))
+
+
+WORTH = r"worth [+-]\d+\.\d\d USD = .* contact"
+UNKNOWN = "an option whose effect on this user is not known"
+
+
+def test_a_personal_decision_says_its_worth_and_what_makes_the_offer_work(personal, users, tmp_path):
+    lake = Lake(tmp_path)
+    decide(personal, lake, AS_OF, batches(users))
+    found = read(lake)
+    given = found[found["offer_id"] != "none"]
+    differs = r"works (better|less well) on them than on most, by \d+\.\d\d, because: .+ \([+-]\d+\.\d\d\)"
+    by_policy = given.loc[given["arm"] == "policy", "why"]
+    assert len(by_policy) > 20
+    assert by_policy.str.fullmatch(f"{WORTH}; {differs}").all()
+    lot = "drawn by lot to learn what works: "
+    by_lot = given.loc[given["arm"] == "explore", "why"].str.removeprefix(lot)
+    assert set(by_lot.str.fullmatch(f"{WORTH}; {differs}|{UNKNOWN}")) == {True}
+    assert by_lot.str.fullmatch(UNKNOWN).any()
+    again = Lake(tmp_path / "batches")
+    decide(personal, again, AS_OF, batches(users, 33))
+    assert read(again)["why"].tolist() == found["why"].tolist()
+
+
+def test_what_is_said_to_work_better_is_the_effect_against_that_on_the_average_user(personal, users, tmp_path):
+    found = run(replace(personal, settings=small_settings()), tmp_path, users, budget=1e6)[0]
+    given = found[found["offer_id"] != "none"]
+    assert len(given) > 20
+    effects = personal.response.personal
+    rows, worth = users.iloc[given.index], given["remaining_value"].to_numpy()
+    places = [LOT_OPTIONS.index(option) for option in zip(given["offer_id"], given["discount"], strict=True)]
+    base = [
+        each.contributions(rows, LOT_OPTIONS, np.array(places))[:, -1] for each in (effects.margin, effects.retention)
+    ]
+    changes = given["incremental_margin"] + given["incremental_retention"] * worth
+    told = given["why"].str.extract(r"works (?P<how>.*) on them than on most, by (?P<amount>[\d.]+)")
+    signed = told["amount"].astype(float) * np.where(told["how"] == "better", 1.0, -1.0)
+    assert signed.tolist() == pytest.approx((changes - base[0] - base[1] * worth).tolist(), abs=0.006)
+
+
+def test_a_simple_policy_says_its_rule_to_those_it_gives_to_and_to_the_others(personal, users, tmp_path):
+    rule = deployed(personal, Deployed(RULE, ("come_back", 0.3), "spend_sum_90d", 50.0))
+    found = run(rule, tmp_path, users)[0].assign(spend=users["spend_sum_90d"])
+    words = "Come_Back, 30% off, for users whose “money spent, last 90 days” is above 50"
+    by_policy = found[found["arm"] == "policy"]
+    given, nothing = by_policy[by_policy["offer_id"] != "none"], by_policy[by_policy["spend"] <= 50.0]
+    assert len(given) > 10
+    assert set(given["discount"]) == {0.3}
+    for row in given.itertuples():
+        assert row.why.endswith(
+            f" contact; by one rule for all: {words} (theirs: {value_words(pd.Series([row.spend]))[0]})"
+        )
+    assert set(nothing["why"]) == {f"past offers speak for another rule: {words}"}
+    lots_only, _ = run(rule, tmp_path / "lots", users, budget=1e6, exploration={"share": 0.5})
+    drawn = lots_only[(lots_only["arm"] == "explore") & (lots_only["offer_id"] != "none")]
+    assert drawn["why"].str.fullmatch(f"drawn by lot to learn what works: ({WORTH}|{UNKNOWN})").all()
+
+
+def test_a_policy_that_gives_nobody_anything_says_so(personal, users, tmp_path):
+    found = run(deployed(personal, Deployed(NOBODY)), tmp_path, users)[0]
+    assert reasons_for_nothing(found) == {"past offers speak for another rule: nobody gets an offer"}
 
 
 def reasons_for_nothing(found: pd.DataFrame, arm: str = "policy") -> set[str]:

@@ -37,7 +37,9 @@ def test_options_are_every_discount_of_every_offer_in_order(tmp_path):
 @pytest.mark.parametrize("path", sorted((FOLDER / "offers").glob("*.toml")), ids=lambda path: path.stem)
 def test_every_shipped_catalogue_is_valid_and_its_messages_can_be_filled(path):
     for offer, discount in load_catalogue(path.stem).options:
-        assert "$" not in offer.text(discount, "bread", "2018-01-08")
+        text = offer.text(discount, "bread", "2018-01-08")
+        assert "$" not in text
+        assert " 0%" not in text
 
 
 def test_the_empty_catalogue_has_no_options():
@@ -47,6 +49,18 @@ def test_the_empty_catalogue_has_no_options():
 def test_a_message_never_fills_in_what_a_category_says(tmp_path):
     offer = load_catalogue(catalogue_file(tmp_path, message='"$category"'))["a"]
     assert offer.text(0.1, "$title", "2018-01-08") == "$title"
+
+
+def test_a_message_without_a_discount_does_not_speak_of_one(tmp_path):
+    plain = {"discounts": "[0.0, 0.1]", "plain_message": '"See $category"'}
+    offer = load_catalogue(catalogue_file(tmp_path, **plain))["a"]
+    assert offer.text(0.0, "bread", "2018-01-08") == "See bread"
+    assert offer.text(0.1, "bread", "2018-01-08") == "10% off"
+
+
+def test_a_message_that_never_speaks_of_the_discount_needs_no_plain_one(tmp_path):
+    offer = load_catalogue(catalogue_file(tmp_path, message='"New: $category"', discounts="[0.0]"))["a"]
+    assert offer.text(0.0, "bread", "2018-01-08") == "New: bread"
 
 
 def test_an_unknown_offer_is_named(tmp_path):
@@ -63,6 +77,8 @@ def test_an_unknown_offer_is_named(tmp_path):
         ({"discounts": "[1.2]"}, "discounts.0: .*less than or equal to 1, found 1.2"),
         ({"discounts": "[]"}, "discounts: .*at least 1 item"),
         ({"message": '"Hi $name"'}, "message: a message may use .discount, .title, .category, .valid_until and no"),
+        ({"plain_message": '"$discount off"'}, "plain_message: a message may use .title, .category, .valid"),
+        ({"discounts": "[0.0]"}, "a discount of 0 needs a plain_message, because the message speaks of .discount"),
         ({"valid_days": "0"}, "valid_days: .*greater than 0, found 0"),
         ({"contact_cost": "-1"}, "contact_cost: .*greater than or equal to 0, found -1"),
     ],

@@ -14,6 +14,7 @@ from models.policies import CONSTANT, P_REDEEM, PERSONAL, RANKING, RULE, Deploye
 from models.response import KnownEffect, PersonalEffects, Response
 from models.uplift import DRAWS
 from serving.options import DOES_NOT_PAY, NO_DATA, NOT_CHOSEN, UNLIKE, Options, build_options
+from serving.wording import policy_words
 
 SETTINGS = small_settings()
 FRAME = pd.DataFrame({"user_id": ["a", "b"]})
@@ -150,7 +151,7 @@ def test_a_simple_policy_allows_its_option_only_and_only_whom_it_is_for():
     policy = Deployed(RULE, ("bundle", 0.2), "spend_sum_90d", 10.0)
     catalogue, worth = Catalogue(offers=(offer("bundle"),)), np.array([100.0, 10.0])
     found = build_options(frame, np.array([0.9, 0.3]), worth, NOBODY, lots(policy), catalogue, SETTINGS)
-    told = NOT_CHOSEN.format(policy="bundle at 20% where spend_sum_90d is above 10")
+    told = NOT_CHOSEN.format(policy="Bundle, 20% off, for users whose “money spent, last 90 days” is above 10")
     assert found.why_not.tolist() == [[told, told], [told, ""]]
     # everybody is thought of alike: by the average effects
     assert found.incremental_margin.tolist() == [[1.0, 1.5]] * 2
@@ -170,7 +171,7 @@ def test_a_simple_policy_allows_its_option_only_and_only_whom_it_is_for():
 def test_what_the_gate_deployed_decides_who_may_get_what(policy, eligible):
     found = options(lots(policy))
     assert found.eligible.tolist() == eligible
-    assert set(found.why_not[~found.eligible]) == {NOT_CHOSEN.format(policy=policy)}
+    assert set(found.why_not[~found.eligible]) == {NOT_CHOSEN.format(policy=policy_words(policy, {"bundle": "Bundle"}))}
 
 
 def test_the_error_of_a_value_is_the_spread_of_its_draws():
@@ -200,7 +201,7 @@ def test_who_the_models_do_not_speak_of_has_numbers_all_the_same():
     assert not found.incremental_retention.any()
 
 
-@pytest.mark.parametrize("known", [None, response()], ids=["nothing known", "something known"])
+@pytest.mark.parametrize("known", [None, response(), lots(Deployed(PERSONAL))], ids=["nothing", "something", "lots"])
 def test_without_offers_there_are_no_options(known):
     found = build_options(FRAME, np.zeros(2), np.zeros(2), NOBODY, known, Catalogue(offers=()), SETTINGS)
     assert found.value.shape == (2, 0)

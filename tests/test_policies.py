@@ -55,6 +55,7 @@ def evidence_of(effect: np.ndarray, *, seed: int = 0, error: float = 0.3) -> Evi
         net=usual + np.c_[effect, np.zeros(rows)][np.arange(rows), action] + rng.normal(0, 1.0, rows),
         usual=usual,
         effect=effect + rng.normal(0, error, effect.shape),
+        cost=np.full(effect.shape, 0.1),
         p_redeem=rng.random(effect.shape),
         columns=pd.DataFrame({"spend_sum_90d": rng.random(rows), "tenure_days": np.arange(rows, dtype=float)}),
     )
@@ -105,7 +106,33 @@ def test_without_a_column_there_is_no_rule(four):
 
 def test_the_personal_choice_by_hand():
     effect = np.array([[1.0, 2.0], [3.0, -1.0], [-1.0, -2.0], [0.0, 0.0]])
-    assert personal_choice(effect).tolist() == [2, 1, 0, 0]
+    evidence = replace(evidence_of(effect), effect=effect)
+    assert personal_choice(evidence).tolist() == [2, 1, 0, 0]
+
+
+def test_the_personal_choice_fits_the_budget_by_hand():
+    effect = np.array([[1.0, 2.0], [3.0, -1.0], [0.6, -2.0], [0.0, 0.0]])
+    cost = np.array([[0.1, 1.5], [4.0, 1.0], [0.4, 1.0], [1.0, 1.0]])
+    evidence = replace(evidence_of(effect), effect=effect, cost=cost)
+    spent = {}
+    for budget in (6.0, 2.0, 0.5, 0.1, 0.0):
+        chosen = personal_choice(replace(evidence, budget=budget / 4))
+        spent[budget] = (chosen.tolist(), np.c_[np.zeros(4), cost][np.arange(4), chosen].sum())
+    assert spent[6.0][0] == [2, 1, 1, 0]  # 5.9
+    # per money: 10 and then .71 for the first user's steps, .75 for the second, 1.5 for the third
+    assert [spent[budget][0] for budget in (2.0, 0.5, 0.1, 0.0)] == [[1, 0, 1, 0], [1, 0, 1, 0], [1, 0, 0, 0], [0] * 4]
+    assert all(cost <= budget + 1e-12 for budget, (_, cost) in spent.items())
+
+
+def test_a_simple_policy_treats_only_whom_the_budget_pays_for():
+    alike = evidence_of(np.tile([2.0, 1.0], (3000, 1)), error=0.0)
+    evidence = replace(alike, cost=np.tile([5.0, 0.1], (3000, 1)), budget=0.1)
+    found = judge_policies(evidence)
+    # 2% of the users at 5.00 earn 0.04 a head; everybody at 0.10 earns 1
+    assert found.deployed == Deployed(CONSTANT, ("b", 0.2))
+    assert found.gains[CONSTANT].low <= 1.0 <= found.gains[CONSTANT].high
+    poor = judge_policies(replace(evidence, budget=0.02))
+    assert poor.gains[CONSTANT].value == pytest.approx(0.2, abs=0.03)
 
 
 def test_whom_a_policy_applies_to():
@@ -198,7 +225,7 @@ def learnt_verdict(seed: int, gain: float) -> PolicyVerdict:
     evidence = Evidence(
         LOT_OPTIONS, np.array([places.get(option, -1) for option in given]), rows["propensity"].to_numpy(),
         rows["user_id"], learnt.fold, margin.to_numpy(), learnt.without, learnt.held_out,
-        rng.random((len(rows), len(LOT_OPTIONS))), rows,
+        np.zeros((len(rows), len(LOT_OPTIONS))), rng.random((len(rows), len(LOT_OPTIONS))), rows,
     )  # fmt: skip
     return judge_policies(evidence)
 
@@ -219,7 +246,7 @@ def test_a_fold_has_no_say_in_its_own_choices(name):
         turned = replace(evidence, net=np.where(inside, -7.0 * evidence.net, evidence.net))
         after = _cross_chosen(turned, turned.scores, name)
         assert (after[inside] == before[inside]).all()
-    assert set(np.unique(before)) <= {0, 1, 2}
+    assert (before.sum(axis=1) == 1).all()
 
 
 def test_an_evidence_is_read_by_the_estimators_as_it_is():
@@ -267,7 +294,7 @@ def test_evidence_of_lots_by_hand():
     )
     found = gather_evidence(
         lots, {"margin_soon": margin, "is_retained": retention}, {0: fixed(0.4), 1: fixed(0.2)},
-        {0: fixed(10.0), 1: fixed(20.0)}, {"covered_spend": {"a": 30.0}}, catalogue, OPTIONS,
+        {0: fixed(10.0), 1: fixed(20.0)}, {"covered_spend": {"a": 30.0}}, catalogue, OPTIONS, 0.75,
     )  # fmt: skip
     assert found.action.tolist() == [-1, 0, 1]
     # margin and what staying is worth, less the discount given and the contact; nothing costs nothing
@@ -277,3 +304,5 @@ def test_evidence_of_lots_by_hand():
     # a redemption costs 0.1 x 30 (measured) or 0.2 x 20 (the catalogue's)
     assert found.effect[0].tolist() == pytest.approx([1 + 1 - 0.4 * 3 - 0.5, 2 + 2 - 0.4 * 4 - 0.25])
     assert found.effect[2].tolist() == pytest.approx([1 + 2 - 0.2 * 3 - 0.5, 2 + 4 - 0.2 * 4 - 0.25])
+    assert found.cost[2].tolist() == pytest.approx([0.2 * 3 + 0.5, 0.2 * 4 + 0.25])
+    assert found.budget == 0.75

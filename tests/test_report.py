@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from datetime import date, timedelta
 from html import unescape
@@ -15,6 +16,8 @@ from configs.errors import InputError
 from configs.settings import Settings, load_settings
 from features.lake import Lake, write_parquet
 from models.pictures import panel, png
+from models.policies import NOBODY, PERSONAL, RANKING, Deployed
+from serving.decisions import day_folder
 from serving.report import latest_training, write_report
 
 VOID = {"meta", "img", "br", "input", "hr", "link"}
@@ -84,12 +87,39 @@ def models(*, ece: float = 0.01) -> dict[str, object]:
 def write_training(lake: Lake, day: date, *, effects: list[dict[str, object]] | None = None, **of: object) -> Path:
     folder = lake.path("training", f"day={day}")
     folder.mkdir(parents=True)
-    kept = {"as_of": str(day), "models": of.get("models", models()), "effects": effects or []}
+    kept = {
+        "as_of": str(day),
+        "models": of.get("models", models()),
+        "effects": effects or [],
+        "policy": of.get("policy"),
+    }
     (folder / "training.json").write_text(json.dumps(kept), encoding="utf-8")
     with panel(1, 1) as (figure, _):
         for name in ("churn_shap_bar", "churn_calibration"):
             (folder / f"{name}.png").write_bytes(png(figure))
     return folder
+
+
+def verdict(deployed: Deployed, **metrics: dict[str, float]) -> dict[str, object]:
+    """What a training keeps of the gate."""
+    known = {
+        "policy.gain_constant": metric(-0.4, -1.4, 0.5),
+        "policy.gain_response_ranking": metric(0.4, 0.1, 0.7),
+        "policy.gain_personal": metric(0.9, 0.2, 1.6),
+        "policy.lead_of_personal": metric(0.5, -0.5, 0.9),
+    }
+    return {"deployed": deployed.as_dict(), "reason": "as it were", "metrics": known | metrics}
+
+
+def write_curve(lake: Lake, prices: list[float]) -> None:
+    """Curve of budgets 0, 100, 200, ...; the settings' budget is 500."""
+    points = {
+        "budget": [100.0 * place for place in range(len(prices))],
+        "value": [0.0, *(50.0 + place for place in range(len(prices) - 1))],
+        "spent": [90.0 * place for place in range(len(prices))],
+        "shadow_price": prices,
+    }
+    write_parquet(pa.table(points), day_folder(lake, AS_OF) / "budget_curve.parquet")
 
 
 @pytest.fixture
@@ -239,6 +269,93 @@ def test_a_day_of_lapsed_users_only_still_makes_a_page(settings: Settings, lake:
     assert "Nobody is at risk today" in page.text
     assert "there is no user to show" in page.text
     assert "nan" not in page.text.lower()
+
+
+@pytest.mark.parametrize(
+    ("deployed", "words"),
+    [
+        (Deployed(PERSONAL), "Each user gets what is expected to be worth most for them. It was proven to bring more"),
+        (Deployed(NOBODY), "Nobody gets an offer. No way of giving offers was proven to bring more than giving none."),
+        (
+            Deployed(RANKING, ("type_c", 0.4), "p_redeem", 0.25),
+            "Category coupons, 40% off, for users whose chance to use it is above 25%. It was proven to",
+        ),
+    ],
+    ids=str,
+)
+def test_the_policy_that_decides_is_told_with_what_it_was_chosen_from(
+    settings: Settings, lake: Lake, deployed: Deployed, words: str
+) -> None:
+    unknown = metric(math.nan, -math.inf, math.inf)
+    write_training(lake, AS_OF, policy=verdict(deployed, **{"policy.gain_rule": unknown}))
+    text = Page(write_report(settings, lake, AS_OF)).text
+    assert words in text
+    own = {PERSONAL: "To each user what is expected to be worth most for them", RANKING: "likeliest to use it"}
+    assert text.count(" decides ") == (deployed.name in own)
+    if deployed.name in own:
+        assert re.search(f"{own[deployed.name]} [^A-Z]* decides", text)
+    assert "The same offer for everybody −0.40 −1.40 to +0.50 not proven" in text
+    assert "One offer for whoever lies on one side of one number not known too few data not proven" in text
+    assert "worth +0.50 USD a head (−0.50 to +0.90) more than the simpler way that came closest" in text
+    assert "In the gate’s own words: as it were." in text
+
+
+def test_without_lots_nothing_is_said_about_a_policy(settings: Settings, lake: Lake) -> None:
+    write_training(lake, AS_OF)
+    assert "How it was decided" not in Page(write_report(settings, lake, AS_OF)).text
+
+
+def test_when_no_policy_is_proven_the_page_says_that_nobody_gets_an_offer(settings: Settings, lake: Lake) -> None:
+    write_decisions(lake, [decision("a", 0.6, 100.0)])
+    write_training(lake, AS_OF, policy=verdict(Deployed(NOBODY)))
+    text = Page(write_report(settings, lake, AS_OF)).text
+    assert "Nobody gets an offer today. No way of giving offers was proven to bring more than giving none." in text
+
+
+def test_a_damaged_verdict_names_the_command(settings: Settings, lake: Lake) -> None:
+    write_training(lake, AS_OF, policy={"reason": "lost"})
+    with pytest.raises(InputError, match=r"training\.json is damaged; run winback train-models --as-of 2024-07-01"):
+        write_report(settings, lake, AS_OF)
+
+
+def test_the_budget_curve_is_shown_with_what_one_more_unit_earns(settings: Settings, lake: Lake) -> None:
+    write_curve(lake, [2.0, 1.0, 0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2, 0.1])
+    page = Page(write_report(settings, lake, AS_OF))
+    assert "One more USD of budget would earn about 0.60 USD after paying for itself" in page.text
+    assert "500 USD today 450 USD 54.00 USD 0.60 USD" in page.text
+    assert "1,000 USD 900 USD 59.00 USD 0.10 USD" in page.text
+    assert sum(tag == "img" for tag, _ in page.tags) == 1
+    assert write_report(settings, lake, AS_OF).read_text(encoding="utf-8") == page.source
+
+
+def test_a_budget_that_buys_everything_is_said_to_be_enough(settings: Settings, lake: Lake) -> None:
+    write_curve(lake, [2.0, 1.0, 0.0, 0.0])
+    text = Page(write_report(settings, lake, AS_OF)).text
+    assert "More budget would earn nothing: all that pays is given, for 270 USD." in text
+    assert "300 USD today" in text  # the nearest to today's budget that the curve has
+
+
+@pytest.mark.parametrize("prices", [[], [0.0]], ids=["no points", "nothing to gain"])
+def test_a_curve_that_says_nothing_is_left_out(settings: Settings, lake: Lake, prices: list[float]) -> None:
+    points = {name: [0.0] * len(prices) for name in ("budget", "value", "spent")} | {"shadow_price": prices}
+    table = pa.table({name: pa.array(column, pa.float64()) for name, column in points.items()})
+    write_parquet(table, day_folder(lake, AS_OF) / "budget_curve.parquet")
+    assert "would earn" not in Page(write_report(settings, lake, AS_OF)).text
+
+
+def test_the_funnel_counts_who_is_left_after_every_reason(settings: Settings, lake: Lake) -> None:
+    text = Page(write_report(settings, lake, AS_OF)).text
+    rows = ["Not active 1 (20%) 4", "In the control group 1 (20%) 3", "Nothing pays 1 (20%) 2", "Get an offer 2 (40%)"]
+    assert " ".join(rows) in text
+
+
+def test_a_message_without_a_discount_is_not_zero_percent_off(settings: Settings, lake: Lake) -> None:
+    write_decisions(lake, [decision("a", 0.6, 100.0, **offer(discount=0.0, channel="in_app", message="New for you"))])
+    text = Page(write_report(settings, lake, AS_OF)).text
+    assert "No discount : Category coupons, by in-app" in text
+    assert "Category coupons none in-app 1" in text
+    assert "0% off" not in text
+    assert "likely to use it" not in text
 
 
 def test_refused_rows_and_the_interval_of_the_events_are_told(settings: Settings, lake: Lake) -> None:

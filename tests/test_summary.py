@@ -9,6 +9,7 @@ import pytest
 from configs.errors import InputError
 from features.lake import Lake, write_parquet
 from serving.decisions import SCHEMA, day_folder
+from serving.funnel import DO_NOT_PAY, LEFT_ALONE, NO_PLACE, NOT_KNOWN, OTHERWISE
 from serving.summary import decided_days, decision_of, examples, summarise
 
 AS_OF = date(2024, 7, 1)
@@ -83,6 +84,18 @@ def test_offers_are_counted_by_offer_discount_and_channel(lake: Lake) -> None:
     )
     assert row["p_redeem"] == pytest.approx(0.2)
     assert row["evidence"] == "observational"
+
+
+def test_reasons_for_nothing_come_in_the_order_in_which_they_are_asked(lake: Lake) -> None:
+    asked = [
+        ("suppressed", "not active"), ("control", "in the control group"), ("explore", "drawn by lot"),
+        ("policy", "past offers speak for another rule"), ("policy", NOT_KNOWN), ("policy", LEFT_ALONE),
+        ("policy", DO_NOT_PAY), ("policy", f"{NO_PLACE}channel email earns more"), ("policy", OTHERWISE),
+    ]  # fmt: skip
+    rows = [decision(f"u{place}", 0.1, 1.0, arm=arm, why=why) for place, (arm, why) in enumerate(asked)]
+    write_decisions(lake, rows[::-1])
+    nothing = summarise(lake, AS_OF).nothing
+    assert list(zip(nothing["arm"], nothing["why"], strict=True)) == asked
 
 
 def test_users_without_an_offer_are_counted_by_reason(lake: Lake) -> None:

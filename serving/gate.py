@@ -1,0 +1,70 @@
+"""What the gate of decisions said: which policy decides, why, and what each candidate would have been worth."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from configs.offers import Catalogue
+from models.off_policy import PolicyValue
+from models.policies import NOBODY, PERSONAL, Deployed
+from serving.wording import policy_words
+
+CANDIDATES = {
+    "constant": "The same offer for everybody",
+    "rule": "One offer for whoever lies on one side of one number",
+    "response_ranking": "One offer for those likeliest to use it",
+    "personal": "To each user what is expected to be worth most for them",
+}
+WHY = {
+    NOBODY: "No way of giving offers was proven to bring more than giving none.",
+    PERSONAL: "It was proven to bring more than every simpler way of giving offers.",
+}
+SIMPLE = (
+    "It was proven to bring more than what is simpler, and choosing for each user was not proven to bring more still."
+)
+GAIN = "policy.gain_"
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A policy that was judged; `gain` is what it brings a head against giving nobody anything."""
+
+    words: str
+    gain: PolicyValue
+    is_deployed: bool
+
+
+@dataclass(frozen=True)
+class Gate:
+    """The policy that decides, in words, and what it was chosen from; `lead` is that of the personal policy."""
+
+    name: str
+    words: str
+    why: str
+    reason: str
+    candidates: list[Candidate]
+    lead: PolicyValue | None
+
+
+def gate_of(policy: Mapping[str, Any] | None, catalogue: Catalogue) -> Gate | None:
+    """Put the verdict that a training kept into words; None when it had no lots to judge by.
+
+    Raises
+    ------
+    KeyError, TypeError
+        The verdict is damaged.
+    """
+    if policy is None:
+        return None
+    deployed = Deployed.from_notes(policy["deployed"])
+    values = {name: PolicyValue(**numbers) for name, numbers in policy["metrics"].items()}
+    gains = {name.removeprefix(GAIN): gain for name, gain in values.items() if name.startswith(GAIN)}
+    own = deployed.name.replace(" ", "_")
+    candidates = [
+        Candidate(CANDIDATES.get(name, name.replace("_", " ")), gain, name == own) for name, gain in gains.items()
+    ]
+    words = policy_words(deployed, {offer.offer_id: offer.title for offer in catalogue.offers})
+    why = WHY.get(deployed.name, SIMPLE)
+    return Gate(deployed.name, words, why, policy["reason"], candidates, values.get("policy.lead_of_personal"))
