@@ -33,6 +33,8 @@ class Evidence:
     what models that did not see the row's user expect an option to change, costs included, and of *nothing*.
     `action` is -1 for *nothing* and ``len(options)`` for an option that is no longer on the menu. `cost` is what an
     option is expected to cost a user, contact included, and `budget` how much of that there is per decision.
+    `had_chance` tells what a row's lot could draw: no policy is judged by what the lots cannot show. `is_simple`
+    (options,) are the options that simple policies choose among.
     """
 
     options: tuple[Option, ...]
@@ -46,6 +48,8 @@ class Evidence:
     cost: Floats
     p_redeem: Floats
     columns: pd.DataFrame
+    had_chance: Flags
+    is_simple: Flags
     budget: float = math.inf
 
     @property
@@ -166,7 +170,8 @@ def personal_choice(evidence: Evidence) -> Choice:
     costs = np.c_[np.zeros(len(rows)), evidence.cost]
 
     def chosen(price: float) -> Choice:
-        worth = np.c_[np.zeros(len(rows)), evidence.effect - price * evidence.cost]
+        worth = np.where(evidence.had_chance, evidence.effect - price * evidence.cost, -np.inf)
+        worth = np.c_[np.zeros(len(rows)), worth]
         return np.asarray(worth.argmax(axis=1), dtype=np.intp)
 
     def overspends(price: float) -> bool:
@@ -185,11 +190,12 @@ def personal_choice(evidence: Evidence) -> Choice:
 
 def simple_policy(evidence: Evidence, scores: Floats, name: str, rows: Flags) -> Deployed:
     """Choose the policy of a kind that earns most within the budget, by the doubly robust scores of some rows."""
-    gain, cost = (scores[:, 1:] - scores[:, :1])[rows], evidence.cost[rows]
+    gain, cost = (part * evidence.had_chance for part in (scores[:, 1:] - scores[:, :1], evidence.cost))
+    gain, cost = np.where(evidence.is_simple, gain[rows], -np.inf), cost[rows]
     if name == NOBODY:
         return Deployed(NOBODY)
     if name == CONSTANT:
-        return Deployed(CONSTANT, evidence.options[int(_affordable(evidence, gain, cost).argmax())])
+        return Deployed(CONSTANT, evidence.options[int(_affordable(evidence, gain, cost, len(gain)).argmax())])
     if name == RULE:
         return _best_rule(evidence, gain, cost, rows)
     return _best_ranking(evidence, gain, cost, rows)
@@ -202,8 +208,8 @@ def _best_rule(evidence: Evidence, gain: Floats, cost: Floats, rows: Flags) -> D
         values = np.nan_to_num(evidence.columns[column].to_numpy(dtype=np.float64))[rows]
         threshold = float(np.median(values))
         for is_above in (True, False):
-            side = ((values > threshold) == is_above)[:, None]
-            total = _affordable(evidence, gain * side, cost * side)
+            side = (values > threshold) == is_above
+            total = _affordable(evidence, gain[side], cost[side], len(values))
             policy = Deployed(RULE, evidence.options[int(total.argmax())], column, threshold, is_above)
             found.append((float(total.max()), policy))
     return max(found, key=lambda pair: pair[0])[1] if found else Deployed(NOBODY)
@@ -212,19 +218,19 @@ def _best_rule(evidence: Evidence, gain: Floats, cost: Floats, rows: Flags) -> D
 def _best_ranking(evidence: Evidence, gain: Floats, cost: Floats, rows: Flags) -> Deployed:
     """Give an option to the share of users who are likeliest to use it."""
     found: list[tuple[float, Deployed]] = []
-    for place, option in enumerate(evidence.options):
-        likely = evidence.p_redeem[rows, place]
+    for place in np.flatnonzero(evidence.is_simple):
+        option, likely = evidence.options[place], evidence.p_redeem[rows, place]
         for share in SHARES:
             threshold = float(np.quantile(likely, 1 - share))
-            top = (likely > threshold)[:, None]
-            total = _affordable(evidence, gain[:, [place]] * top, cost[:, [place]] * top)
+            top = likely > threshold
+            total = _affordable(evidence, gain[top][:, [place]], cost[top][:, [place]], len(likely))
             found.append((float(total[0]), Deployed(RANKING, option, P_REDEEM, threshold)))
     return max(found, key=lambda pair: pair[0])[1]
 
 
-def _affordable(evidence: Evidence, gain: Floats, cost: Floats) -> Floats:
-    """Mean gain of options of which only so many users get one as the budget pays for; shape (options,)."""
-    return np.asarray(gain.mean(axis=0) * _part_paid(evidence, cost.mean(axis=0)))
+def _affordable(evidence: Evidence, gain: Floats, cost: Floats, users: int) -> Floats:
+    """Gain a head of `users` if each option goes to as many of some rows as the budget pays for; shape (options,)."""
+    return np.asarray(gain.sum(axis=0) / users * _part_paid(evidence, cost.sum(axis=0) / users))
 
 
 def _part_paid(evidence: Evidence, cost: Floats) -> Floats:
@@ -242,6 +248,7 @@ def _cross_chosen(evidence: Evidence, scores: Floats, name: str) -> Floats:
         if policy.option is not None:
             place = places[policy.option]
             applies = policy.applies_to(evidence.columns[inside], evidence.p_redeem[inside, place])
+            applies &= evidence.had_chance[inside, place]
             choice[inside] = np.where(applies, place + 1, 0)
     spent = np.c_[np.zeros(len(scores)), evidence.cost][np.arange(len(scores)), choice].mean()
     return _chances(evidence, choice, float(_part_paid(evidence, np.array([spent]))[0]))

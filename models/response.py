@@ -102,6 +102,8 @@ def gather_evidence(
 ) -> Evidence:  # fmt: skip
     """Put outcome, effects and costs of every row of a lot together in account currency, for the gate.
 
+    Where the lots do not show that a discount pulls, simple policies choose among the lowest of each offer only.
+
     Parameters
     ----------
     redemption, worth
@@ -125,6 +127,7 @@ def gather_evidence(
         cost[:, place] = p_redeem[:, place] * price + contact[place]
     given = lots["offer_id"].astype(str).tolist()
     action = Menu(options, ()).places(given, lots["discount"].to_numpy(dtype=np.float64))
+    least = {offer: min(share for name, share in options if name == offer) for offer, _ in options}
     outcome = lots["margin_soon"] + lots["is_retained"] * remaining_value
     return Evidence(
         options=options,
@@ -138,6 +141,8 @@ def gather_evidence(
         cost=cost,
         p_redeem=p_redeem,
         columns=lots,
+        had_chance=margin.had_chance,
+        is_simple=np.array([margin.has_slope or discount == least[offer] for offer, discount in options]),
         budget=budget,
     )
 

@@ -25,6 +25,7 @@ from models.training import user_fold, varied
 
 Option = tuple[str, float]
 Places = npt.NDArray[np.intp]
+Flags = npt.NDArray[np.bool_]
 MODERATORS = (
     "days_since_last_activity", "active_days_count_28d", "active_days_count_90d", "sessions_count_365d",
     "overdue_ratio_365d", "tenure_days", "spend_sum_28d", "spend_sum_90d", "order_value_mean_365d",
@@ -132,7 +133,8 @@ class Learnt:
 
     `held_out` (rows, options) is the effect on every row as predicted without its user, `without` (rows,) the
     outcome expected under *nothing*. `mean` (options,) are the average effects, `offer_mean` (offers,) those over an
-    offer's discounts, with their standard errors, clustered by user. `fold` (rows,) says what was held out together.
+    offer's discounts, with their standard errors, clustered by user. `fold` (rows,) says what was held out together,
+    `had_chance` (rows, options) which options the lot of a row could draw.
     """
 
     surface: Surface
@@ -145,11 +147,12 @@ class Learnt:
     offer_mean: Floats
     offer_error: Floats
     fold: Places
+    had_chance: Flags
 
 
 @dataclass(frozen=True)
 class _Design:
-    """Rows of a lot as the effects need them."""
+    """Rows of a lot as the effects need them; `patterns` are the rows that had the same options to draw from."""
 
     head: Pipeline
     columns: tuple[str, ...]
@@ -159,6 +162,8 @@ class _Design:
     propensity: Floats
     fold: Places
     users: Places
+    had_chance: Flags
+    patterns: tuple[Places, ...]
 
 
 @dataclass(frozen=True)
@@ -226,12 +231,30 @@ def _design(lots: pd.DataFrame, options: tuple[Option, ...], settings: Settings)
     texts = dict.fromkeys(lots[names].select_dtypes("category"), object)
     scaled = np.asarray(head.fit_transform(lots[names].astype(texts)), dtype=np.float64)
     menu = Menu(options, tuple(dict.fromkeys(offer for offer, _ in options)))
+    place = menu.places(lots["offer_id"].astype(str).tolist(), lots["discount"].to_numpy(dtype=np.float64))
+    had_chance = since_first_drawn(pd.to_datetime(lots["day"]).to_numpy(), place, len(options))
+    _, pattern = np.unique(had_chance, axis=0, return_inverse=True)
     return _Design(
-        head, tuple(names), np.c_[np.ones(len(lots)), scaled], menu,
-        menu.places(lots["offer_id"].astype(str).tolist(), lots["discount"].to_numpy(dtype=np.float64)),
+        head, tuple(names), np.c_[np.ones(len(lots)), scaled], menu, place,
         lots["propensity"].to_numpy(dtype=np.float64),
         user_fold(lots["user_id"], settings), pd.factorize(lots["user_id"])[0].astype(np.intp),
+        had_chance, tuple(np.flatnonzero(pattern.ravel() == each) for each in range(int(pattern.max()) + 1)),
     )  # fmt: skip
+
+
+def since_first_drawn(day: npt.NDArray[np.datetime64], place: Places, options: int) -> Flags:
+    """Tell which options a row's lot could draw: an option had no chance before the first day on which it was drawn.
+
+    Examples
+    --------
+    >>> day = np.array(["2024-01-01", "2024-01-02", "2024-01-02"], dtype="datetime64[D]")
+    >>> since_first_drawn(day, np.array([0, 1, -1]), 2).tolist()
+    [[True, False], [True, True], [True, True]]
+    """
+    first = np.full(options, day.max() + np.timedelta64(1, "D"))
+    drawn = (place >= 0) & (place < options)
+    np.minimum.at(first, place[drawn], day[drawn])
+    return np.asarray(day[:, None] >= first)
 
 
 def _second_round(design: _Design, lots: pd.DataFrame, outcome: str, settings: Settings) -> _Scored:
@@ -241,14 +264,16 @@ def _second_round(design: _Design, lots: pd.DataFrame, outcome: str, settings: S
     options = len(design.menu.options)
     scores = _scores(label, np.repeat(usual[:, None], options + 1, axis=1), design)
     first = _held_out(scores, design, _choose(scores, design).ridges[True], has_slope=True)
-    chance = np.bincount(design.place + 1, minlength=options + 1) / len(label)
-    without = usual - first @ chance[1 : options + 1]
+    without = usual.copy()
+    for rows in design.patterns:
+        chance = np.bincount(design.place[rows] + 1, minlength=options + 1) / len(rows)
+        without[rows] -= first[rows] @ chance[1 : options + 1]
     scores = _scores(label, np.c_[without, without[:, None] + first], design)
     return _Scored(scores, without, _choose(scores, design))
 
 
 def _learnt(design: _Design, scored: _Scored, outcome: str, has_slope: bool, settings: Settings) -> Learnt:
-    ridge, own = scored.choice.ridges[has_slope], design.menu.own
+    ridge = scored.choice.ridges[has_slope]
     coefficients = [_fit(scored.scores, design, np.ones(len(design.users)), ridge, has_slope)]
     users = int(design.users.max()) + 1
     rng = np.random.default_rng([settings.seed, *outcome.encode()])
@@ -258,7 +283,8 @@ def _learnt(design: _Design, scored: _Scored, outcome: str, has_slope: bool, set
     return Learnt(
         Surface(_as_estimator(design, np.concatenate(coefficients), outcome), design.menu.offers), design.menu.options,
         _held_out(scored.scores, design, ridge, has_slope), scored.without, ridge, has_slope,
-        scored.scores.mean(axis=0), *_clustered(scored.scores @ (own / own.sum(axis=0)), design.users), design.fold,
+        _means(scored.scores, design, np.eye(len(design.menu.options)))[0],
+        *_means(scored.scores, design, design.menu.own), design.fold, design.had_chance,
     )  # fmt: skip
 
 
@@ -299,7 +325,7 @@ def _choose(scores: Floats, design: _Design) -> _Choice:
 def _error_of(scores: Floats, design: _Design, ridge: float, has_slope: bool) -> Floats:
     """Squared distance of held-out effects from the scores, less what no model can change; shape (rows,)."""
     held_out = _held_out(scores, design, ridge, has_slope)
-    return np.asarray((held_out**2 - 2 * held_out * scores).mean(axis=1))
+    return np.asarray(((held_out**2 - 2 * held_out * scores) * design.had_chance).mean(axis=1))
 
 
 def _held_out(scores: Floats, design: _Design, ridge: float, has_slope: bool) -> Floats:
@@ -314,28 +340,43 @@ def _held_out(scores: Floats, design: _Design, ridge: float, has_slope: bool) ->
 def _fit(scores: Floats, design: _Design, weight: Floats, ridge: float, has_slope: bool) -> Floats:
     """Solve the ridge regression of the scores on basis times inputs; returns (basis, inputs).
 
-    Every option has a score on every row, so the normal equations are a Kronecker product of a small matrix of
-    options and one of inputs.
+    Options that had a chance have a score on every row of a pattern, so its part of the normal equations is a
+    Kronecker product of a small matrix of options and one of inputs.
     """
     menu, inputs = design.menu, design.inputs
     basis = menu.basis if has_slope else np.c_[menu.levels, np.zeros(menu.levels.shape)]
     wide, deep = basis.shape[1], inputs.shape[1]
-    gram = np.kron(basis.T @ basis, (inputs * weight[:, None]).T @ inputs)
-    target = (inputs * weight[:, None]).T @ (scores @ basis)
+    gram, pairs = np.zeros((wide * deep, wide * deep)), 0.0
+    for rows in design.patterns:
+        offered = basis[design.had_chance[rows[0]]]
+        gram += np.kron(offered.T @ offered, (inputs[rows] * weight[rows, None]).T @ inputs[rows])
+        pairs += weight[rows].sum() * len(offered)
+    target = (inputs * weight[:, None]).T @ ((scores * design.had_chance) @ basis)
     own = np.ones(wide)
     own[[*range(1, wide // 2), *range(wide // 2 + 1, wide)]] = OWN_RIDGE
     per_input = np.ones(deep)
     per_input[0] = INTERCEPT_RIDGE
-    penalty = ridge * weight.sum() * len(menu.options) * np.outer(own, per_input)
+    penalty = ridge * pairs * np.outer(own, per_input)
     solved = np.linalg.solve(gram + np.diag(penalty.ravel()), target.T.ravel())
     return np.asarray(solved.reshape(wide, deep))
 
 
-def _clustered(scores: Floats, users: Places) -> tuple[Floats, Floats]:
-    """Mean effect of every option and its standard error when the rows of a user hang together."""
-    mean = scores.mean(axis=0)
-    error = [np.sqrt((np.bincount(users, column) ** 2).sum()) / len(scores) for column in (scores - mean).T]
-    return mean, np.array(error)
+def _means(scores: Floats, design: _Design, members: Floats) -> tuple[Floats, Floats]:
+    """Mean effect of groups of options and its standard error when the rows of a user hang together.
+
+    Both are 0 of a group that never had a chance.
+
+    Parameters
+    ----------
+    members
+        1 where an option belongs to a group; shape (options, groups).
+    """
+    pairs = design.had_chance @ members
+    total = (scores * design.had_chance) @ members
+    counts = np.maximum(pairs.sum(axis=0), 1)
+    mean = total.sum(axis=0) / counts
+    by_user = [np.bincount(design.users, column) for column in (total - pairs * mean).T]
+    return mean, np.array([np.sqrt((column**2).sum()) for column in by_user]) / counts
 
 
 def _as_estimator(design: _Design, coefficients: Floats, outcome: str) -> Estimator:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from datetime import date
 from typing import NamedTuple
 
@@ -74,6 +74,11 @@ class Spending:
     used: dict[str, int]
     exploration_share: float
     exploration_spent: float
+
+    def table(self) -> pa.Table:
+        """List what concerns the whole budget, in one row."""
+        whole = {name: figure for name, figure in asdict(self).items() if not isinstance(figure, dict)}
+        return pa.table({name: pa.array([figure], pa.float64()) for name, figure in whole.items()})
 
 
 @dataclass(frozen=True)

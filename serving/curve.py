@@ -24,15 +24,12 @@ class Curve:
     """Budget curve of a day.
 
     `points` has columns ``budget, value, spent, shadow_price``, budgets rising; the day's own budget stands at `place`.
+    `earns` is what one more unit of it would have earned, after paying for itself.
     """
 
     points: pd.DataFrame
     place: int
-
-    @property
-    def earns(self) -> float:
-        """What one more unit of budget would earn, after paying for itself."""
-        return float(self.points["shadow_price"].iloc[self.place])
+    earns: float
 
     @property
     def enough(self) -> float | None:
@@ -54,9 +51,17 @@ class Curve:
 
 def curve_of(lake: Lake, as_of: date, settings: Settings) -> Curve | None:
     """Read the budget curve of a day; None when there is none, or when no budget would bring anything."""
-    path = day_folder(lake, as_of) / "budget_curve.parquet"
-    points = read_parquet(path).to_pandas() if path.exists() else pd.DataFrame({"value": []})
-    if points.empty or points["value"].max() <= 0:
+    points = _read(lake, as_of, "budget_curve")
+    if points is None or points.empty or points["value"].max() <= 0:
         return None
     budgets = points["budget"].to_numpy(dtype=np.float64)
-    return Curve(points, int(np.abs(budgets - min(settings.scoring.budget, budgets.max())).argmin()))
+    place = int(np.abs(budgets - min(settings.scoring.budget, budgets.max())).argmin())
+    spending = _read(lake, as_of, "spending")
+    # who draws by lot takes a part of the budget, so that the plan pays a higher price than the curve says
+    earns = points["shadow_price"].iloc[place] if spending is None else spending["shadow_price"].iloc[0]
+    return Curve(points, place, float(earns))
+
+
+def _read(lake: Lake, as_of: date, name: str) -> pd.DataFrame | None:
+    path = day_folder(lake, as_of) / f"{name}.parquet"
+    return read_parquet(path).to_pandas() if path.exists() else None

@@ -102,7 +102,7 @@ class Batch:
 
 
 def decide(policy: Policy, lake: Lake, as_of: date, frames: Callable[[], Iterable[pd.DataFrame]]) -> Spending:
-    """Write predictions, options, decisions and budget curve of a day, replacing what was there before.
+    """Write predictions, options, decisions, spending and budget curve of a day, replacing what was there before.
 
     The decisions are also appended to the ledger and land in the treatments.
 
@@ -132,6 +132,7 @@ def decide(policy: Policy, lake: Lake, as_of: date, frames: Callable[[], Iterabl
     assignment = assign(claims, policy.settings, limits)
     with _day_writer(day_folder(lake, as_of)) as write:
         write("budget_curve", curve_table(claims, policy.settings, limits))
+        write("spending", assignment.spending.table())
         batches = held or (predict_batch(policy, frame) for frame in frames())
         entries = list(_write_batches(policy, batches, assignment, limits, as_of, write))
     ledger.append(lake, as_of, policy.version, pa.concat_tables(entries))

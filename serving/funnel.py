@@ -76,7 +76,8 @@ def _held_back(options: Options) -> tuple[Bools, Texts]:
     told = (options.why_not != "") & (options.why_not != NO_DATA) & (options.why_not != UNLIKE)
     rows = np.flatnonzero(told.any(axis=1) & ~options.eligible.any(axis=1))
     words = np.full(len(told), "", dtype=object)
-    words[rows] = options.why_not[rows, told[rows].argmax(axis=1)]
+    if rows.size:  # a catalogue without offers has no first option
+        words[rows] = options.why_not[rows, told[rows].argmax(axis=1)]
     return np.asarray(words != ""), words
 
 

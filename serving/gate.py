@@ -8,14 +8,14 @@ from typing import Any
 
 from configs.offers import Catalogue
 from models.off_policy import PolicyValue
-from models.policies import NOBODY, PERSONAL, Deployed
+from models.policies import CONSTANT, NOBODY, PERSONAL, RANKING, RULE, Deployed
 from serving.wording import policy_words
 
 CANDIDATES = {
-    "constant": "The same offer for everybody",
-    "rule": "One offer for whoever lies on one side of one number",
-    "response_ranking": "One offer for those likeliest to use it",
-    "personal": "To each user what is expected to be worth most for them",
+    CONSTANT: "The same offer for everybody",
+    RULE: "One offer for whoever lies on one side of one number",
+    RANKING: "One offer for those likeliest to use it",
+    PERSONAL: "To each user what is expected to be worth most for them",
 }
 WHY = {
     NOBODY: "No way of giving offers was proven to bring more than giving none.",
@@ -24,7 +24,6 @@ WHY = {
 SIMPLE = (
     "It was proven to bring more than what is simpler, and choosing for each user was not proven to bring more still."
 )
-GAIN = "policy.gain_"
 
 
 @dataclass(frozen=True)
@@ -58,13 +57,19 @@ def gate_of(policy: Mapping[str, Any] | None, catalogue: Catalogue) -> Gate | No
     """
     if policy is None:
         return None
-    deployed = Deployed.from_notes(policy["deployed"])
-    values = {name: PolicyValue(**numbers) for name, numbers in policy["metrics"].items()}
-    gains = {name.removeprefix(GAIN): gain for name, gain in values.items() if name.startswith(GAIN)}
-    own = deployed.name.replace(" ", "_")
-    candidates = [
-        Candidate(CANDIDATES.get(name, name.replace("_", " ")), gain, name == own) for name, gain in gains.items()
-    ]
+    kept = policy["deployed"]
+    deployed = Deployed(kept) if isinstance(kept, str) else Deployed.from_notes(kept)
     words = policy_words(deployed, {offer.offer_id: offer.title for offer in catalogue.offers})
-    why = WHY.get(deployed.name, SIMPLE)
-    return Gate(deployed.name, words, why, policy["reason"], candidates, values.get("policy.lead_of_personal"))
+    candidates = [
+        Candidate(CANDIDATES.get(name, name), PolicyValue(**numbers), name == deployed.name)
+        for name, numbers in policy["gains"].items()
+    ]
+    return Gate(
+        name=deployed.name,
+        # some trainings kept no more of a simple policy than its own words
+        words=kept if isinstance(kept, str) and kept not in WHY else words,
+        why=WHY.get(deployed.name, SIMPLE),
+        reason=policy["reason"],
+        candidates=candidates,
+        lead=PolicyValue(**policy["lead"]) if "lead" in policy else None,
+    )

@@ -172,7 +172,9 @@ def render_report(settings: Settings, lake: Lake, as_of: date) -> str:
         summary=summary,
         drivers=summary.drivers.head(TOP_DRIVERS).to_dict("records"),
         given=given,
-        is_bet=not {row["title"] for row in given} <= {trust.title for trust in trusts if trust.is_proven},
+        is_bet=gate.name == NOBODY
+        if gate
+        else not {row["title"] for row in given} <= {trust.title for trust in trusts if trust.is_proven},
         funnel=funnel(summary),
         gate=gate,
         curve=curve,

@@ -28,7 +28,7 @@ def fit_word(r_squared: float) -> str:
 
 
 def effect_words(margin: Metric, evidence: str, currency: str) -> str:
-    """Say what an interval of the margin a head allows.
+    """Say what an interval of the margin a head, before discounts and contacts are paid, allows.
 
     Examples
     --------
@@ -38,9 +38,9 @@ def effect_words(margin: Metric, evidence: str, currency: str) -> str:
     between = f"between {signed(margin.low)} and {signed(margin.high)} {currency} a head"
     if margin.low <= 0 <= margin.high:
         return f"Its effect could be anything {between}: treat it as a bet, not as a fact."
-    judged = "It brings money in" if margin.low > 0 else "It loses money"
+    judged = "It adds margin" if margin.low > 0 else "It loses margin"
     ending = "." if evidence == "randomised" else ", as far as an adjusted comparison can tell."
-    return f"{judged}, {between}{ending}"
+    return f"{judged}, {between} before costs{ending}"
 
 
 def policy_words(deployed: Deployed, titles: Mapping[str, str]) -> str:

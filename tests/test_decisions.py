@@ -158,6 +158,13 @@ def test_the_budget_is_held_and_the_allocation_says_what_was_decided(decided, de
     assert found.shadow_price > 0
 
 
+def test_the_day_keeps_what_its_budget_was_spent_on(explored):
+    lake, spending = explored
+    (kept,) = read(lake, "spending").to_dict("records")
+    assert kept == {name: getattr(spending, name) for name in kept}
+    assert {"budget", "spent", "shadow_price", "exploration_share"} <= set(kept)
+
+
 @pytest.mark.parametrize("budget", [0.0, 1.0, 10.0, 1e6])
 def test_any_budget_is_held(policy, users, tmp_path, budget):
     found, allocation = run(policy, tmp_path, users, budget=budget)

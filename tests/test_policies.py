@@ -58,6 +58,8 @@ def evidence_of(effect: np.ndarray, *, seed: int = 0, error: float = 0.3) -> Evi
         cost=np.full(effect.shape, 0.1),
         p_redeem=rng.random(effect.shape),
         columns=pd.DataFrame({"spend_sum_90d": rng.random(rows), "tenure_days": np.arange(rows, dtype=float)}),
+        had_chance=np.ones(effect.shape, dtype=bool),
+        is_simple=np.ones(2, dtype=bool),
     )
 
 
@@ -226,6 +228,7 @@ def learnt_verdict(seed: int, gain: float) -> PolicyVerdict:
         LOT_OPTIONS, np.array([places.get(option, -1) for option in given]), rows["propensity"].to_numpy(),
         rows["user_id"], learnt.fold, margin.to_numpy(), learnt.without, learnt.held_out,
         np.zeros((len(rows), len(LOT_OPTIONS))), rng.random((len(rows), len(LOT_OPTIONS))), rows,
+        learnt.had_chance, np.ones(len(LOT_OPTIONS), dtype=bool),
     )  # fmt: skip
     return judge_policies(evidence)
 
@@ -278,7 +281,8 @@ def fixed(value: float) -> SimpleNamespace:
     return SimpleNamespace(predict=lambda frame: np.full(len(frame), value))
 
 
-def test_evidence_of_lots_by_hand():
+@pytest.mark.parametrize("has_slope", [True, False])
+def test_evidence_of_lots_by_hand(has_slope):
     lots = pd.DataFrame(
         {
             "user_id": ["u", "v", "w"], "offer_id": ["none", "a", "b"], "discount": [0.0, 0.1, 0.2 + 1e-12],
@@ -287,7 +291,10 @@ def test_evidence_of_lots_by_hand():
         }
     )  # fmt: skip
     fold = np.array([0, 1, 1])
-    margin = SimpleNamespace(without=np.full(3, 3.0), held_out=np.tile([1.0, 2.0], (3, 1)), fold=fold)
+    margin = SimpleNamespace(
+        without=np.full(3, 3.0), held_out=np.tile([1.0, 2.0], (3, 1)), fold=fold, has_slope=has_slope,
+        had_chance=np.array([[True, False], [True, True], [True, True]]),
+    )  # fmt: skip
     retention = SimpleNamespace(without=np.full(3, 0.5), held_out=np.tile([0.1, 0.2], (3, 1)), fold=fold)
     catalogue = Catalogue(
         offers=(offer("a", discounts=(0.1,), contact_cost=0.5), offer("b", discounts=(0.2,), contact_cost=0.25))
@@ -306,3 +313,27 @@ def test_evidence_of_lots_by_hand():
     assert found.effect[2].tolist() == pytest.approx([1 + 2 - 0.2 * 3 - 0.5, 2 + 4 - 0.2 * 4 - 0.25])
     assert found.cost[2].tolist() == pytest.approx([0.2 * 3 + 0.5, 0.2 * 4 + 0.25])
     assert found.budget == 0.75
+    assert found.had_chance.tolist() == [[True, False], [True, True], [True, True]]
+    assert found.is_simple.tolist() == [True, True]  # each the lowest of its offer
+
+
+def test_without_a_pull_only_the_lowest_discount_of_an_offer_is_simple():
+    evidence = replace(evidence_of(np.tile([1.0, 2.0], (3000, 1))), is_simple=np.array([True, False]))
+    for name in (CONSTANT, RULE, RANKING):
+        assert simple_policy(evidence, evidence.scores, name, np.ones(3000, dtype=bool)).option == ("a", 0.1)
+
+
+def test_no_policy_is_judged_by_what_the_lots_could_not_draw():
+    evidence = evidence_of(np.tile([1.0, 5.0], (3000, 1)), error=0.0)
+    late = np.arange(3000) < 1500  # the second option came later: nobody drew it on these rows
+    gone = late & (evidence.action == 1)
+    action = np.where(gone, -1, evidence.action)
+    net = np.where(gone, evidence.usual, evidence.net)
+    had_chance = np.c_[np.ones(3000, dtype=bool), ~late]
+    propensity = np.where(late, np.where(action == -1, 2 / 3, 1 / 3), 1 / 3)
+    new = replace(evidence, action=action, net=net, had_chance=had_chance, propensity=propensity)
+    assert set(personal_choice(new)[late]) == {1}
+    assert set(personal_choice(new)[~late]) == {2}
+    found = judge_policies(new)
+    assert found.gains[PERSONAL].value == pytest.approx(3.0, abs=0.2)  # 1 on the early half, 5 on the late one
+    assert found.gains[CONSTANT].value == pytest.approx(2.5, abs=0.2)  # the second option, where it had a chance

@@ -100,15 +100,14 @@ def write_training(lake: Lake, day: date, *, effects: list[dict[str, object]] | 
     return folder
 
 
-def verdict(deployed: Deployed, **metrics: dict[str, float]) -> dict[str, object]:
+def verdict(deployed: Deployed) -> dict[str, object]:
     """What a training keeps of the gate."""
-    known = {
-        "policy.gain_constant": metric(-0.4, -1.4, 0.5),
-        "policy.gain_response_ranking": metric(0.4, 0.1, 0.7),
-        "policy.gain_personal": metric(0.9, 0.2, 1.6),
-        "policy.lead_of_personal": metric(0.5, -0.5, 0.9),
-    }
-    return {"deployed": deployed.as_dict(), "reason": "as it were", "metrics": known | metrics}
+    gains = {
+        "constant": metric(-0.4, -1.4, 0.5), "rule": metric(math.nan, -math.inf, math.inf),
+        "response ranking": metric(0.4, 0.1, 0.7), "personal": metric(0.9, 0.2, 1.6),
+    }  # fmt: skip
+    lead = metric(0.5, -0.5, 0.9)
+    return {"deployed": deployed.as_dict(), "reason": "as it were", "gains": gains, "lead": lead}
 
 
 def write_curve(lake: Lake, prices: list[float]) -> None:
@@ -226,9 +225,9 @@ def test_newest_training_on_or_before_the_day_is_shown(settings: Settings, lake:
     ("given", "words", "is_bet"),
     [
         (effect(), "anything between −2.40 and +6.00 USD a head: treat it as a bet, not as a fact.", True),
-        (effect(low=0.5, high=1.0), "It brings money in, between +0.50 and +1.00 USD a head, as far as", True),
-        (effect("randomised", 0.5, 1.0), "It brings money in, between +0.50 and +1.00 USD a head.", False),
-        (effect("randomised", -3, -1), "It loses money, between −3.00 and −1.00 USD a head.", True),
+        (effect(low=0.5, high=1.0), "It adds margin, between +0.50 and +1.00 USD a head before costs, as far as", True),
+        (effect("randomised", 0.5, 1.0), "It adds margin, between +0.50 and +1.00 USD a head before costs.", False),
+        (effect("randomised", -3, -1), "It loses margin, between −3.00 and −1.00 USD a head before costs.", True),
     ],
 )
 def test_evidence_of_an_offer_is_put_in_words(
@@ -286,8 +285,7 @@ def test_a_day_of_lapsed_users_only_still_makes_a_page(settings: Settings, lake:
 def test_the_policy_that_decides_is_told_with_what_it_was_chosen_from(
     settings: Settings, lake: Lake, deployed: Deployed, words: str
 ) -> None:
-    unknown = metric(math.nan, -math.inf, math.inf)
-    write_training(lake, AS_OF, policy=verdict(deployed, **{"policy.gain_rule": unknown}))
+    write_training(lake, AS_OF, policy=verdict(deployed))
     text = Page(write_report(settings, lake, AS_OF)).text
     assert words in text
     own = {PERSONAL: "To each user what is expected to be worth most for them", RANKING: "likeliest to use it"}
@@ -298,6 +296,18 @@ def test_the_policy_that_decides_is_told_with_what_it_was_chosen_from(
     assert "One offer for whoever lies on one side of one number not known too few data not proven" in text
     assert "worth +0.50 USD a head (−0.50 to +0.90) more than the simpler way that came closest" in text
     assert "In the gate’s own words: as it were." in text
+    assert ("That gain is a bet" in text) is (deployed.name == NOBODY)
+
+
+@pytest.mark.parametrize(
+    ("kept", "words"),
+    [("personal", "Each user gets what is"), ("a at 15% for everybody", "A at 15% for everybody. It")],
+)
+def test_a_policy_of_which_only_its_words_were_kept_is_told_too(
+    settings: Settings, lake: Lake, kept: str, words: str
+) -> None:
+    write_training(lake, AS_OF, policy={"deployed": kept, "reason": "as it were", "gains": {}})
+    assert f"How it was decided {words}" in Page(write_report(settings, lake, AS_OF)).text
 
 
 def test_without_lots_nothing_is_said_about_a_policy(settings: Settings, lake: Lake) -> None:
@@ -326,6 +336,19 @@ def test_the_budget_curve_is_shown_with_what_one_more_unit_earns(settings: Setti
     assert "1,000 USD 900 USD 59.00 USD 0.10 USD" in page.text
     assert sum(tag == "img" for tag, _ in page.tags) == 1
     assert write_report(settings, lake, AS_OF).read_text(encoding="utf-8") == page.source
+
+
+def test_what_one_more_unit_earns_is_what_the_day_s_allocation_said(settings: Settings, lake: Lake) -> None:
+    write_curve(lake, [2.0, 1.0, 0.9, 0.8, 0.7, 0.6, 0.5])
+    write_parquet(pa.table({"shadow_price": [0.75]}), day_folder(lake, AS_OF) / "spending.parquet")
+    text = Page(write_report(settings, lake, AS_OF)).text
+    assert "would earn about 0.75 USD after" in text
+    assert "one more USD earns more today than the table says" in text
+
+
+def test_when_only_the_lot_gives_offers_the_page_says_so(settings: Settings, lake: Lake) -> None:
+    write_training(lake, AS_OF, policy=verdict(Deployed(NOBODY)))
+    assert "Only those drawn by lot do" in Page(write_report(settings, lake, AS_OF)).text
 
 
 def test_a_budget_that_buys_everything_is_said_to_be_enough(settings: Settings, lake: Lake) -> None:

@@ -231,6 +231,24 @@ def test_an_offer_that_is_off_the_menu_makes_no_other_effect_wrong(lots):
     assert np.corrcoef(effects[:, 1], truth["margin_soon"][:, 1])[0, 1] > 0.8
 
 
+def test_an_offer_that_came_late_is_not_diluted_by_the_days_before_it(lots):
+    frame, truth = lots
+    early, late_offer = frame["day"] == frame["day"].min(), frame["offer_id"] == "come_back"
+    # on the first day nobody could draw it: the others were likelier
+    one = np.where(frame["offer_id"] == "none", (1 - frame["propensity"]) / len(LOT_OPTIONS), frame["propensity"])
+    others = 1 - 3 * one
+    kept = ~(early & late_offer)
+    rows = frame.assign(propensity=np.where(early, frame["propensity"] / others, frame["propensity"]))[kept]
+    found = learn_effects(rows.reset_index(drop=True), LOT_OPTIONS, SETTINGS)
+    assert found["margin_soon"].had_chance.all(axis=0).tolist() == [name != "come_back" for name, _ in LOT_OPTIONS]
+    for outcome, effect in truth.items():
+        learnt = found[outcome]
+        assert learnt.offer_mean == pytest.approx(
+            [effect[:, :2].mean(), effect[(~early).to_numpy(), 2:].mean()], abs=3 * learnt.offer_error.max()
+        )
+    assert found["margin_soon"].offer_error[1] > found["margin_soon"].offer_error[0]
+
+
 def test_a_menu_by_hand():
     menu = Menu((("a", 0.0), ("a", 0.1), ("b", 0.1)), ("a", "b"))
     assert menu.pull.tolist() == pytest.approx([0.0, np.log(2), np.log(2)])

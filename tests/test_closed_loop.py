@@ -1,0 +1,153 @@
+"""The closed loop: one budget, one world, the same chances for every policy, and sums that agree with the events."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pyarrow.compute as pc
+import pytest
+
+from configs.offers import load_catalogue
+from configs.settings import load_settings
+from features.happenings import World
+from features.simulation import new_world
+from features.world import NOTHING, RENEWAL
+from flows import closed_loop as loop
+from models.evaluation import Metric
+
+SETTINGS = load_settings("simulated", Path("nowhere"))
+GROSS_MARGIN = SETTINGS.value.gross_margin
+
+
+@pytest.fixture(scope="module")
+def world() -> World:
+    """Morning of 3,000 users after seven weeks."""
+    world = new_world(SETTINGS, load_catalogue("simulated"), 3000, days=60)
+    for _ in range(49):
+        world, _ = world.live()
+    return world
+
+
+def nobody(world: World, _: object) -> object:
+    return loop.given_to(world, np.zeros(0, dtype=np.intp), 0)
+
+
+def first_offer(world: World, _: object) -> object:
+    return loop.given_to(world, np.flatnonzero(world.is_member), 1)
+
+
+def test_sums_of_a_week_are_those_of_its_events(world):
+    events = []
+    career = loop.follow(
+        "x", world, 1, first_offer, SETTINGS, lambda morning, day: events.append(morning.events_of(day))
+    )
+    (week,) = career.weeks
+    paid = discounts = renewals = 0.0
+    for table in events:
+        bought = table.filter(pc.equal(table["event_name"], "purchase"))
+        used = table.filter(pc.equal(table["event_name"], "offer_redeem"))
+        paid += pc.sum(bought["amount"]).as_py()
+        discounts += pc.sum(used["discount"]).as_py() or 0.0
+        renewals += RENEWAL * pc.sum(pc.equal(table["event_name"], "app_store_subscription_renew")).as_py()
+    assert discounts > 100
+    assert week.discounts == pytest.approx(discounts, rel=1e-3)  # events are rounded to cents
+    # an offer's discount is charged by itself: margin is what it was before
+    assert week.margin == pytest.approx(GROSS_MARGIN * (paid + discounts + renewals), rel=1e-3)
+    assert week.treated == np.count_nonzero(world.is_member & world.state.reachable)
+    assert week.contacts == pytest.approx(week.treated * 0.10)
+    assert week.earned == pytest.approx(week.margin - week.discounts - week.contacts)
+
+
+def test_the_same_decisions_have_the_same_outcome(world):
+    assert loop.follow("x", world, 2, nobody, SETTINGS) == loop.follow("x", world, 2, nobody, SETTINGS)
+
+
+def test_churn_counts_the_members_of_the_first_morning(world):
+    career = loop.follow("x", world, 2, nobody, SETTINGS)
+    after = world
+    for _ in range(14):
+        after, _ = after.live()
+    gone = world.is_member & ~after.state.here
+    assert career.churn == pytest.approx(gone.sum() / world.is_member.sum())
+    assert 0 < career.churn < 1
+
+
+@pytest.mark.parametrize("name", loop.RIVALS)
+def test_no_rival_spends_more_than_the_budget_nor_on_strangers(world, name):
+    truth = world.expected(SETTINGS)
+    given = loop._rival(name, 100.0)(world, truth)
+    rows = np.flatnonzero(given.option != NOTHING)
+    cost = truth.cost[rows, given.option[rows]].sum()
+    assert len(rows) > 20
+    assert world.is_member[rows].all()
+    assert 90.0 < cost <= 100.0 or len(rows) == world.is_member.sum()
+
+
+def test_the_oracle_expects_more_than_every_rival(world):
+    truth = world.expected(SETTINGS)
+
+    def expected(given) -> float:
+        rows = np.flatnonzero(given.option != NOTHING)
+        return float(truth.value[rows, given.option[rows]].sum())
+
+    best = loop.oracle(world, truth, 100.0)
+    rows = np.flatnonzero(best.option != NOTHING)
+    assert truth.cost[rows, best.option[rows]].sum() <= 100.0 * (1 + 1e-9)
+    assert all(expected(best) > expected(loop._rival(name, 100.0)(world, truth)) for name in loop.RIVALS)
+
+
+def test_rivals_order_users_by_what_their_name_says(world):
+    truth = world.expected(SETTINGS)
+    at_risk = loop._rival(loop.AT_RISK, 60.0)(world, truth).option != NOTHING
+    left_out = world.is_member & ~at_risk
+    assert truth.stays[at_risk].max() <= truth.stays[left_out].min()
+    top = loop._rival(loop.EVERYBODY, 60.0)(world, truth).option
+    assert set(world.menu.discount[top[top != NOTHING]]) == {world.menu.discount.max()}
+    constant = loop._rival(loop.CONSTANT, 60.0)(world, truth).option
+    assert len(set(constant[constant != NOTHING])) == 1
+
+
+def test_metrics_by_hand():
+    week = loop.Week(margin=100.0, discounts=0.0, contacts=0.0, treated=0, left_over=50.0, here=0.8)
+    careers = [
+        loop.Career(loop.NOBODY, (week, week)),
+        loop.Career(loop.ORACLE, (week, replace(week, margin=140.0, discounts=15.0, contacts=5.0, here=0.9))),
+        loop.Career(loop.OURS, (week, replace(week, left_over=65.0, here=0.84)), ("constant", "constant")),
+    ]
+    found = loop.loop_metrics(careers, 10)
+    assert found["oracle.gain"] == Metric.exact(20.0, 10)
+    assert found["winback.gain"].value == pytest.approx(15.0)
+    assert found["winback.share_of_oracle"].value == pytest.approx(0.75)
+    assert found["winback.churn"].value == pytest.approx(0.16)
+    assert found["winback.churn_change"].value == pytest.approx(-0.2)
+    assert "week 1: constant" in loop.loop_notes(careers)[0]
+
+
+@pytest.mark.parametrize(
+    ("more", "sentence"),
+    [(["--weeks", "0"], "a closed loop needs at least 1 week of policy"), (["--random-weeks", "0"], "1 of lots")],
+)
+def test_a_loop_that_cannot_be_is_refused(cli, tmp_path, more, sentence):
+    result = cli("simulate", "--closed-loop", "--users", "50", *more, data_dir=tmp_path / "app")
+    assert result.exit_code == 2
+    assert sentence in result.stderr
+    assert not (tmp_path / "app" / "events").exists()
+
+
+def test_a_small_loop_from_the_command_line(cli, tmp_path):
+    folder = tmp_path / "app"
+    result = cli("simulate", "--closed-loop", "--users", "1500", "--weeks", "1", "--json", data_dir=folder)
+    assert result.exit_code == 0, result.stderr
+    found = json.loads(result.stdout)
+    policies = {name.split(".")[0] for name in found["metrics"]}
+    assert policies == {name.replace(" ", "_") for name in (loop.NOBODY, *loop.RIVALS, loop.ORACLE, loop.OURS)}
+    assert found["metrics"]["oracle.share_of_oracle"]["value"] == 1.0
+    assert found["metrics"]["nobody.gain"]["value"] == 0.0
+    weeks = json.loads(Path(found["outputs"]["weeks"]).read_text())
+    assert all(len(career) == 1 for career in weeks.values())
+    assert weeks["winback"][0]["treated"] > 0  # lots explore even where the gate allows nothing else
+    assert Path(found["outputs"]["picture"]).read_bytes().startswith(b"\x89PNG")
+    assert "the gate deployed week 1: " in found["warnings"][0]

@@ -1,0 +1,141 @@
+"""Policies on the simulated world: their values are estimated right, and without effects the gate lets nothing pass.
+
+Small instances of tests/benchmarks/bench_policy_value.py and bench_gate.py.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from benchmarks.bench_gate import NO_EFFECT, NO_PULL, discounts_given, judged
+from benchmarks.bench_policy_value import (
+    ESTIMATORS,
+    SETTINGS,
+    Metrics,
+    Morning,
+    coverage,
+    covered,
+    cross_predicted,
+    logged_sample,
+    silent_morning,
+    targets,
+    worth_more,
+    worth_of_nobody,
+)
+
+from features.happenings import Given, World
+from features.simulation import at_random
+from features.world import NOTHING
+from models.off_policy import PolicyValue
+from models.policies import PERSONAL
+
+SAMPLES, SIZE = 20, 1_500
+ENOUGH = 16 / SAMPLES  # a right interval covers fewer than 16 of 20 times once in 400
+TOLERANCE = 3.5  # standard errors; the seeds are fixed
+
+
+@pytest.fixture(scope="module")
+def morning() -> Morning:
+    return silent_morning(2_000, 56)
+
+
+@pytest.fixture(scope="module")
+def found(morning) -> Metrics:
+    level, error = worth_of_nobody(morning, 60)
+    assert error < 0.05
+    return covered(morning, SAMPLES, SIZE, level)
+
+
+def blinds(world: World, nothing_share: float) -> tuple[Given, np.ndarray]:
+    """Draw lots like `at_random` and state the same propensities, but leave who is about to leave without an offer."""
+    given, propensity = at_random(world, nothing_share)
+    fading = world.state.slump | (world.people.hazard > np.median(world.people.hazard))
+    kept = ~fading | (world.draws("blind").random(len(fading)) < 0.5)
+    option = np.where(kept, given.option, NOTHING).astype(np.intp)
+    options = len(world.menu)
+    stated = np.where(option == NOTHING, nothing_share, (1 - nothing_share) / options)
+    return Given(option, given.decision_id), stated
+
+
+# --- values of policies ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("estimator", ESTIMATORS)
+@pytest.mark.parametrize("what", ["value", "difference"])
+def test_intervals_cover_the_truth_of_the_world(morning, found, what, estimator):
+    for name in targets(morning):
+        one = found[f"policy_value.coverage_{what}_{estimator}_{name}"]
+        assert one["n"] == SAMPLES
+        assert one["value"] >= ENOUGH, (name, one)
+        assert abs(one["bias_in_errors"]) < TOLERANCE, (name, one)
+        assert 0.5 < one["spread_of_errors"] < 1.5, (name, one)
+
+
+def test_predictions_narrow_the_intervals(morning, found):
+    for name in targets(morning):
+        width = {each: found[f"policy_value.coverage_difference_{each}_{name}"]["half_width"] for each in ESTIMATORS}
+        assert width["doubly_robust"] < width["snips"] < width["ips"], name
+
+
+def test_propensities_that_are_not_those_of_the_lots_are_seen(morning):
+    level, _ = worth_of_nobody(morning, 10)
+    wrong = covered(morning, 8, SIZE, level, blinds)
+    for estimator in ESTIMATORS:
+        one = wrong[f"policy_value.coverage_difference_{estimator}_constant"]
+        assert one["value"] < ENOUGH or abs(one["bias_in_errors"]) > TOLERANCE, (estimator, one)
+
+
+def test_outcomes_of_a_sample_average_to_the_truth_of_their_options(morning):
+    samples = [logged_sample(morning, seed, 4_000) for seed in range(6)]
+    known = [morning.gain[sample.rows, sample.logged.action] for sample in samples]
+    quiet, _ = worth_of_nobody(morning, 60)
+    brought = np.concatenate([sample.logged.outcome for sample in samples]) - np.concatenate(known)
+    assert abs(brought.mean() - quiet) < 4 * brought.std() / np.sqrt(len(brought))
+
+
+def test_a_sample_is_drawn_by_its_seed_and_predicted_by_others(morning):
+    one, same, other = (logged_sample(morning, seed, 500) for seed in (1, 1, 2))
+    assert np.array_equal(one.logged.outcome, same.logged.outcome)
+    assert not np.array_equal(one.rows, other.rows)
+    assert one.logged.user_id.is_unique
+    options = morning.gain.shape[1] - 1
+    mine = np.arange(500) % 5 == 0
+    changed = np.where(mine, one.logged.outcome + 1_000, one.logged.outcome)
+    moved = cross_predicted(
+        morning.known[one.rows], type(one.logged)(one.logged.action, one.logged.propensity, changed,
+                                                  one.logged.user_id), options)  # fmt: skip
+    assert np.array_equal(moved[mine], one.predicted[mine])
+    assert not np.allclose(moved[~mine], one.predicted[~mine])
+
+
+def test_the_worth_of_a_policy_by_hand(morning):
+    members, options = morning.gain.shape
+    assert worth_more(morning, np.zeros(members, dtype=int)) == 0.0
+    assert worth_more(morning, np.full(members, 2)) == pytest.approx(morning.truth.value[:, 1].mean())
+    even = np.full((members, options), 1 / options)
+    assert worth_more(morning, even) == pytest.approx(morning.truth.value.sum() / members / options)
+
+
+def test_coverage_by_hand():
+    values = [PolicyValue(middle, middle - 1, middle + 1, 9, 50.0) for middle in (0.0, 0.5, 2.5, 1.0)]
+    one = coverage(values, 1.2)
+    assert (one["value"], one["n"], one["too_low"], one["too_high"]) == (0.5, 4, 1, 1)
+    assert one["mean_error"] == pytest.approx(-0.2)
+    assert one["low"] == pytest.approx(0.15, abs=0.005) and one["high"] == pytest.approx(0.85, abs=0.005)
+    assert one["half_width"] == 1.0
+
+
+# --- the gate -------------------------------------------------------------------------------------------------
+
+
+def test_without_effects_no_personal_policy_is_deployed(tmp_path):
+    trained = judged(tmp_path, 1, NO_EFFECT, users=1_500)
+    assert trained.world.expected(SETTINGS).value.max() < 0.3  # of a sold promotion spared
+    assert trained.verdict.lead.is_known
+    assert trained.verdict.deployed.name != PERSONAL, trained.verdict.reason
+
+
+def test_without_pull_of_the_discount_none_is_given(tmp_path):
+    trained = judged(tmp_path, 1, NO_PULL, users=1_500)
+    discounted, _ = discounts_given(trained)
+    assert discounted == 0, trained.verdict.reason
