@@ -16,6 +16,7 @@ from configs.settings import Settings
 from features.contract import EVENTS, Table
 from features.labels import effect_days
 from features.world import (
+    DEVICES,
     LOST_BY_FAILURE,
     NOTHING,
     PAYMENT_FAILS,
@@ -44,7 +45,6 @@ START = date(2024, 1, 1)
 TYPES = {"text": pa.string(), "instant": pa.timestamp("us", "UTC"), "number": pa.float64(), "flag": pa.bool_()}
 CATEGORIES = ("games", "music", "films", "books", "fitness", "travel", "cooking", "news")
 COUNTRIES = {"DE": 1, "FR": 1, "GB": 0, "IN": 5, "JP": 9, "BR": -3, "US": -6}
-DEVICES = ("ios", "android", "web")
 LOCAL_HOURS = np.array([1, 1, 1, 1, 1, 2, 4, 7, 8, 7, 6, 6, 8, 7, 6, 6, 7, 9, 12, 14, 14, 12, 7, 3], dtype=float)
 REMOVES = 0.30  # chance that a user who leaves removes the app
 OPTS_OUT = 0.04  # chance that a message makes a user of irritability 1 opt out
@@ -215,7 +215,7 @@ def _events_of(world: World, day: Day) -> pa.Table:
         "offer_id": _optional(rows["offer_id"]),
         "decision_id": _optional(rows["decision_id"]),
         "session_id": pa.array(session, pa.string(), mask=~rows["in_session"]),
-        "device": pa.array(np.array(DEVICES, dtype=object)[device_of(len(world.people))[users]], pa.string()),
+        "device": pa.array(np.array(DEVICES, dtype=object)[world.people.device[users]], pa.string()),
         "country": pa.array(np.array(list(COUNTRIES), dtype=object)[home_of(len(world.people))[users]], pa.string()),
     }
     return contract_table(EVENTS, len(users), columns)
@@ -343,11 +343,6 @@ def _category(world: World, luck: Floats) -> Indices:
 def home_of(users: int) -> Indices:
     """Find the place of each user's country in `COUNTRIES`; shape (users,)."""
     return np.arange(users) * 104_729 % len(COUNTRIES)
-
-
-def device_of(users: int) -> Indices:
-    """Find the place of each user's device in `DEVICES`; shape (users,)."""
-    return np.arange(users) * 1_299_709 % 11 % len(DEVICES)
 
 
 def ids_of(numbers: Indices) -> npt.NDArray[np.object_]:

@@ -15,18 +15,16 @@ from configs.settings import Settings
 from features.contract import TREATMENTS, USERS
 from features.happenings import (
     COUNTRIES,
-    DEVICES,
     TYPES,
     Given,
     World,
     contract_table,
-    device_of,
     home_of,
     ids_of,
     prefixed,
 )
 from features.lake import Lake, read_parquet, whole_folder, write_parquet
-from features.world import NOTHING, Floats, Physics, newborn, populate
+from features.world import DEVICES, NOTHING, Floats, Physics, newborn, populate
 from features.world import Choice as Choice
 from features.world import Truth as Truth
 
@@ -145,7 +143,7 @@ def write_users(world: World, lake: Lake) -> None:
         "signed_up_at": pa.array(instants.astype("datetime64[us]"), pa.timestamp("us")).cast(pa.timestamp("us", "UTC")),
         "country": np.array(list(COUNTRIES), dtype=object)[place],
         "time_zone": np.array(ZONES, dtype=object)[place],
-        "device": np.array(DEVICES, dtype=object)[device_of(users)],
+        "device": np.array(DEVICES, dtype=object)[people.device],
         "acquisition_source": np.array(SOURCES, dtype=object)[source],
         "language": np.array(LANGUAGES, dtype=object)[place],
         "birth_year": rng.integers(1950, 2008, users).astype(float),

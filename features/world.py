@@ -32,7 +32,10 @@ IRRITABILITY = np.array([0.03, 0.03, 0.05, 2.10])
 OPENNESS = np.array([0.75, 0.75, 0.50, 0.40])
 BASKET = np.array([9.5, 14.0, 9.5, 9.5])
 WEEKDAY = np.array([0.95, 0.93, 0.95, 1.0, 1.06, 1.12, 0.99])
-REACH = {"push": 0.95, "email": 0.85, "in_app": 0.75}
+DEVICES = ("ios", "android", "web")
+# chance that somebody who opens everything notices a message, by channel and device: each device has a best channel
+REACH = {"push": (0.95, 0.45, 0.05), "email": (0.35, 0.30, 0.90), "in_app": (0.45, 0.90, 0.40)}
+REACH_OF_OTHERS = (0.5, 0.5, 0.5)
 PRESSURE_LEFT = 0.88  # of yesterday's message pressure
 SLUMP_BEGINS, SLUMP_ENDS, SLUMP_VISITS, SLUMP_HAZARD = 0.012, 0.07, 0.40, 6.0
 PROMOTION = 0.15  # everyday price promotion, share of the list price
@@ -58,6 +61,7 @@ class People:
     """What a user is and never says; every array has shape (users,)."""
 
     segment: npt.NDArray[np.int8]
+    device: npt.NDArray[np.int8]
     joined: npt.NDArray[np.int32]
     habit: Floats
     appetite: Floats
@@ -124,8 +128,8 @@ class Menu:
 
     @property
     def reach(self) -> Floats:
-        """Chance that a message of each option is noticed by somebody who opens every message."""
-        return np.array([REACH.get(channel, 0.5) for channel in self.channel])
+        """Chance that somebody who opens every message notices each option; shape (devices, options)."""
+        return np.array([REACH.get(channel, REACH_OF_OTHERS) for channel in self.channel]).T.reshape(len(DEVICES), -1)
 
     @property
     def pull(self) -> Floats:
@@ -185,10 +189,11 @@ def populate(users: int, rng: np.random.Generator, *, days_before: int = 200, da
         return values[segment] * rng.lognormal(-(spread**2) / 2, spread, users)
 
     joined = np.where(
-        rng.random(users) < 0.75, -rng.integers(1, days_before, users), rng.integers(0, max(days_after, 1), users)
+        rng.random(users) < 0.85, -rng.integers(1, days_before, users), rng.integers(0, max(days_after, 1), users)
     )
     return People(
         segment=segment,
+        device=(np.arange(users) * 1_299_709 % 11 % len(DEVICES)).astype(np.int8),
         joined=joined.astype(np.int32),
         habit=np.clip(around(HABIT, 0.30), 0.02, 0.9),
         appetite=np.clip(around(APPETITE, 0.15), 0.05, 0.85),
@@ -227,7 +232,7 @@ def contacted(people: People, state: State, menu: Menu, option: Choice, chance: 
     Who has opted out is not reached by push; who is reached feels the pressure, noticed or not.
     """
     sent = (option != NOTHING) & state.here
-    blocked = ~state.reachable & np.isin(np.array([*menu.channel, ""], dtype=object)[option], ["push"])
+    blocked = ~state.reachable & (np.array([*menu.channel, ""], dtype=object)[option] == "push")
     felt = sent & ~blocked
     seen = felt & (chance < _noticed(people, menu, option))
     return replace(
@@ -321,7 +326,8 @@ def truth(
 
 
 def _noticed(people: People, menu: Menu, option: Choice) -> Floats:
-    return np.r_[menu.reach, 0.0][option] * np.sqrt(people.openness)
+    reach = np.c_[menu.reach, np.zeros(len(DEVICES))]
+    return np.asarray(reach[people.device, option] * np.sqrt(people.openness))
 
 
 def _expected(

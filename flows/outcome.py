@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import date, datetime
@@ -34,7 +35,7 @@ class Outcome:
             "as_of": str(self.as_of),
             "seconds": seconds,
             "peak_mib": peak_mib,
-            "metrics": {name: metric.as_dict() for name, metric in self.metrics.items()},
+            "metrics": {name: _json_numbers(metric) for name, metric in self.metrics.items()},
             "outputs": self.outputs,
             "warnings": self.warnings,
         }
@@ -63,6 +64,11 @@ class Outcome:
         places = [f"- {name}: `{place}`" for name, place in self.outputs.items()]
         notes = [f"- warning: {warning}" for warning in self.warnings]
         return "\n".join([f"# {self.command} as of {self.as_of}", "", *table, "", *places, *notes, ""])
+
+
+def _json_numbers(metric: Metric) -> dict[str, float | None]:
+    """Return the fields of a metric; JSON has no word for what is not a number or has no end."""
+    return {name: value if math.isfinite(value) else None for name, value in metric.as_dict().items()}
 
 
 def open_run(profile: str | None, data_dir: str | None, as_of: date | None) -> tuple[Settings, Lake, date]:

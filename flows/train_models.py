@@ -166,5 +166,8 @@ def write_training(
         summary = {"as_of": str(as_of), "models": models, "effects": [effect.as_dict() for effect in effects]}
         if verdict is not None:
             gains = {name: gain.as_dict() for name, gain in verdict.gains.items()}
-            summary["policy"] = {"deployed": str(verdict.deployed), "reason": verdict.reason, "gains": gains}
+            summary["policy"] = {
+                "deployed": verdict.deployed.as_dict(), "reason": verdict.reason, "gains": gains,
+                "lead": verdict.lead.as_dict(),
+            }  # fmt: skip
         (folder / "training.json").write_text(json.dumps(summary, indent=1) + "\n", encoding="utf-8")

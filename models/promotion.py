@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from datetime import date
 
@@ -106,7 +107,11 @@ def publish_effects(
     }
     published = []
     for outcome, subject in EFFECT_SUBJECTS.items():
-        mark = fingerprint(lots, f"{subject}|{settings.model_dump_json(exclude=IRRELEVANT)}|{as_of}")
+        # the gate's verdict depends on costs and budget too: another one is another version
+        known_by = (
+            f"{subject}|{settings.model_dump_json(exclude=IRRELEVANT)}|{as_of}|{json.dumps(notes, sort_keys=True)}"
+        )
+        mark = fingerprint(lots, known_by)
         training = Training(subject, "linear", as_of, first_day, as_of, mark)
         each = learnt[outcome]
         found = {f"{subject.replace(' ', '_')}.ridge": Metric.exact(each.ridge, len(lots))} | verdict.metrics

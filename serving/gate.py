@@ -44,7 +44,7 @@ class Gate:
     why: str
     reason: str
     candidates: list[Candidate]
-    lead: PolicyValue | None
+    lead: PolicyValue
 
 
 def gate_of(policy: Mapping[str, Any] | None, catalogue: Catalogue) -> Gate | None:
@@ -57,8 +57,7 @@ def gate_of(policy: Mapping[str, Any] | None, catalogue: Catalogue) -> Gate | No
     """
     if policy is None:
         return None
-    kept = policy["deployed"]
-    deployed = Deployed(kept) if isinstance(kept, str) else Deployed.from_notes(kept)
+    deployed = Deployed.from_notes(policy["deployed"])
     words = policy_words(deployed, {offer.offer_id: offer.title for offer in catalogue.offers})
     candidates = [
         Candidate(CANDIDATES.get(name, name), PolicyValue(**numbers), name == deployed.name)
@@ -66,10 +65,9 @@ def gate_of(policy: Mapping[str, Any] | None, catalogue: Catalogue) -> Gate | No
     ]
     return Gate(
         name=deployed.name,
-        # some trainings kept no more of a simple policy than its own words
-        words=kept if isinstance(kept, str) and kept not in WHY else words,
+        words=words,
         why=WHY.get(deployed.name, SIMPLE),
         reason=policy["reason"],
         candidates=candidates,
-        lead=PolicyValue(**policy["lead"]) if "lead" in policy else None,
+        lead=PolicyValue(**policy["lead"]),
     )

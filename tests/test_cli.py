@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 from dataclasses import dataclass, field
+from datetime import date
 from pathlib import Path
 
 import pandas as pd
@@ -18,6 +19,8 @@ from typer.testing import CliRunner
 
 from configs.settings import load_settings
 from flows.cli import app
+from flows.outcome import Outcome
+from models.evaluation import Metric
 from serving.decisions import SCHEMA
 
 STEPS = ("ingest", "build-features", "train-models", "score-users")
@@ -315,3 +318,10 @@ def test_help_loads_no_framework() -> None:
     code = "import sys, flows.cli; print(sorted(set(sys.modules) & set(sys.argv[1:])))"
     done = subprocess.run([sys.executable, "-c", code, *heavy], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_json_has_no_word_for_an_unknown_number():
+    unknown = Metric(float("nan"), float("-inf"), float("inf"), 3)
+    found = Outcome("x", date(2024, 1, 1), {"policy.gain": unknown}).as_dict(1.0, 2)
+    assert found["metrics"] == {"policy.gain": {"value": None, "low": None, "high": None, "n": 3}}
+    json.dumps(found, allow_nan=False)

@@ -9,6 +9,8 @@ from pathlib import Path
 import numpy as np
 import pyarrow.compute as pc
 import pytest
+from click.testing import Result
+from typer.testing import CliRunner
 
 from configs.offers import load_catalogue
 from configs.settings import load_settings
@@ -16,6 +18,7 @@ from features.happenings import World
 from features.simulation import new_world
 from features.world import NOTHING, RENEWAL
 from flows import closed_loop as loop
+from flows.cli import app
 from models.evaluation import Metric
 
 SETTINGS = load_settings("simulated", Path("nowhere"))
@@ -29,6 +32,10 @@ def world() -> World:
     for _ in range(49):
         world, _ = world.live()
     return world
+
+
+def simulate(folder: Path, *words: str) -> Result:
+    return CliRunner().invoke(app, ["simulate", "--closed-loop", "--data-dir", str(folder), *words])
 
 
 def nobody(world: World, _: object) -> object:
@@ -130,16 +137,15 @@ def test_metrics_by_hand():
     ("more", "sentence"),
     [(["--weeks", "0"], "a closed loop needs at least 1 week of policy"), (["--random-weeks", "0"], "1 of lots")],
 )
-def test_a_loop_that_cannot_be_is_refused(cli, tmp_path, more, sentence):
-    result = cli("simulate", "--closed-loop", "--users", "50", *more, data_dir=tmp_path / "app")
+def test_a_loop_that_cannot_be_is_refused(tmp_path, more, sentence):
+    result = simulate(tmp_path / "app", "--users", "50", *more)
     assert result.exit_code == 2
     assert sentence in result.stderr
     assert not (tmp_path / "app" / "events").exists()
 
 
-def test_a_small_loop_from_the_command_line(cli, tmp_path):
-    folder = tmp_path / "app"
-    result = cli("simulate", "--closed-loop", "--users", "1500", "--weeks", "1", "--json", data_dir=folder)
+def test_a_small_loop_from_the_command_line(tmp_path):
+    result = simulate(tmp_path / "app", "--users", "1500", "--weeks", "1", "--json")
     assert result.exit_code == 0, result.stderr
     found = json.loads(result.stdout)
     policies = {name.split(".")[0] for name in found["metrics"]}

@@ -299,17 +299,6 @@ def test_the_policy_that_decides_is_told_with_what_it_was_chosen_from(
     assert ("That gain is a bet" in text) is (deployed.name == NOBODY)
 
 
-@pytest.mark.parametrize(
-    ("kept", "words"),
-    [("personal", "Each user gets what is"), ("a at 15% for everybody", "A at 15% for everybody. It")],
-)
-def test_a_policy_of_which_only_its_words_were_kept_is_told_too(
-    settings: Settings, lake: Lake, kept: str, words: str
-) -> None:
-    write_training(lake, AS_OF, policy={"deployed": kept, "reason": "as it were", "gains": {}})
-    assert f"How it was decided {words}" in Page(write_report(settings, lake, AS_OF)).text
-
-
 def test_without_lots_nothing_is_said_about_a_policy(settings: Settings, lake: Lake) -> None:
     write_training(lake, AS_OF)
     assert "How it was decided" not in Page(write_report(settings, lake, AS_OF)).text

@@ -32,7 +32,7 @@ from flows.score_users import decide_for_all
 from flows.simulate import offers_of
 from flows.train_models import collect_frames, train_outcomes, train_response
 from models.off_policy import PolicyValue
-from models.policies import PERSONAL, PolicyVerdict
+from models.policies import NOBODY, PERSONAL, PolicyVerdict
 from serving.assignment import POLICY
 from serving.decisions import day_folder
 
@@ -104,9 +104,10 @@ def counted(rows: list[dict[str, Any]], count: int) -> dict[str, Any]:
 
 
 def promotions(seeds: Iterable[int], users: int = USERS) -> dict[str, Any]:
-    """Count the worlds without any effect in which a personal policy is deployed."""
+    """Count the worlds without any effect in which a personal policy is deployed, and those with a simple one."""
     rows = [of_a_seed(seed, NO_EFFECT, users, lambda _: {}) for seed in seeds]
-    return counted(rows, sum(row["deployed"] == PERSONAL for row in rows))
+    simple = sum(row["deployed"] not in (PERSONAL, NOBODY) for row in rows)
+    return {**counted(rows, sum(row["deployed"] == PERSONAL for row in rows)), "simple": simple}
 
 
 def discounts(seeds: Iterable[int], users: int = USERS) -> dict[str, Any]:

@@ -5,7 +5,8 @@ sample as the intervals mean it (of a population that stays the same they would 
 with known propensities, and lives the days after with luck of its own. Its outcome is margin less discounts and
 contacts, and, for who is still here, what staying is worth: on average under an option exactly ``World.expected``
 more than under nothing. What nobody's offers are worth is averaged over many silent lives; its error is printed.
-Run as a script it prints one JSON object; ``--quick`` takes fewer users and samples, ``--samples 1000`` as many as it says.
+Run as a script it prints one JSON object; ``--quick`` takes fewer users and samples, ``--samples 1000`` as many
+samples as it says.
 """
 
 from __future__ import annotations
