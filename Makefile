@@ -5,7 +5,7 @@ STAMP := .venv/.installed
 export GOMP_SPINCOUNT = 0
 export UV_COMPILE_BYTECODE = 1
 
-.PHONY: demo test check lock clean
+.PHONY: demo test check bench lock clean
 
 demo: $(STAMP)
 	$(BIN)/winback demo
@@ -18,6 +18,11 @@ check: $(STAMP)
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
+
+# every benchmark at full size, one after the other: hours; BENCH=bench_allocation.py runs one, QUICK=--quick small ones
+bench: $(STAMP)
+	@set -e; for bench in $(or $(BENCH),$(notdir $(wildcard tests/benchmarks/bench_*.py))); do \
+	echo "== $$bench" >&2; $(BIN)/python -W ignore tests/benchmarks/$$bench $(QUICK); done
 
 # uv from the path, or from pip into a folder of its own; a second call installs nothing
 $(STAMP): requirements.lock pyproject.toml

@@ -33,15 +33,13 @@ OPENNESS = np.array([0.75, 0.75, 0.50, 0.40])
 BASKET = np.array([9.5, 14.0, 9.5, 9.5])
 WEEKDAY = np.array([0.95, 0.93, 0.95, 1.0, 1.06, 1.12, 0.99])
 DEVICES = ("ios", "android", "web")
-# chance that somebody who opens everything notices a message, by channel and device: each device has a best channel
-REACH = {"push": (0.95, 0.45, 0.05), "email": (0.35, 0.30, 0.90), "in_app": (0.45, 0.90, 0.40)}
-REACH_OF_OTHERS = (0.5, 0.5, 0.5)
+REACH = {"push": 0.95, "email": 0.85, "in_app": 0.75}
 PRESSURE_LEFT = 0.88  # of yesterday's message pressure
 SLUMP_BEGINS, SLUMP_ENDS, SLUMP_VISITS, SLUMP_HAZARD = 0.012, 0.07, 0.40, 6.0
 PROMOTION = 0.15  # everyday price promotion, share of the list price
 HUNTERS, HUNTING = 0.30, 0.50  # users of every segment who wait for promotions though they would pay the full price
-HOLDS_MESSAGE, HOLDS_DISCOUNT = 0.80, 1.00  # of the responsive, against leaving
-BRINGS_BACK, SELLS = 0.20, 2.40  # more visits by a message, more purchases by a discount
+HOLDS_MESSAGE, HOLDS_DISCOUNT = 0.50, 1.50  # of the responsive, against leaving
+BRINGS_BACK, SELLS = 0.15, 2.40  # more visits by a message, more purchases by a discount
 RENEWAL, RENEWAL_DAYS, PAYMENT_FAILS, LOST_BY_FAILURE = 8.0, 30, 0.06, 0.35
 
 
@@ -128,8 +126,8 @@ class Menu:
 
     @property
     def reach(self) -> Floats:
-        """Chance that somebody who opens every message notices each option; shape (devices, options)."""
-        return np.array([REACH.get(channel, REACH_OF_OTHERS) for channel in self.channel]).T.reshape(len(DEVICES), -1)
+        """Chance that a message of each option is noticed by somebody who opens every message."""
+        return np.array([REACH.get(channel, 0.5) for channel in self.channel])
 
     @property
     def pull(self) -> Floats:
@@ -326,8 +324,7 @@ def truth(
 
 
 def _noticed(people: People, menu: Menu, option: Choice) -> Floats:
-    reach = np.c_[menu.reach, np.zeros(len(DEVICES))]
-    return np.asarray(reach[people.device, option] * np.sqrt(people.openness))
+    return np.asarray(np.r_[menu.reach, 0.0][option] * np.sqrt(people.openness))
 
 
 def _expected(

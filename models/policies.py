@@ -216,9 +216,10 @@ def _best_rule(evidence: Evidence, gain: Floats, cost: Floats, rows: Flags) -> D
 
 
 def _best_ranking(evidence: Evidence, gain: Floats, cost: Floats, rows: Flags) -> Deployed:
-    """Give an option to the share of users who are likeliest to use it."""
-    found: list[tuple[float, Deployed]] = []
-    for place in np.flatnonzero(evidence.is_simple):
+    """Give a discount to the share of users who are likeliest to use it; nobody uses a plain message."""
+    found: list[tuple[float, Deployed]] = [(0.0, Deployed(NOBODY))]
+    discount = np.array([share for _, share in evidence.options])
+    for place in np.flatnonzero(evidence.is_simple & (discount > 0)):
         option, likely = evidence.options[place], evidence.p_redeem[rows, place]
         for share in SHARES:
             threshold = float(np.quantile(likely, 1 - share))

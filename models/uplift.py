@@ -8,12 +8,14 @@ rare offer borrows from the others (partial pooling).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
+from scipy import linalg
 from sklearn.linear_model import LinearRegression
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
@@ -152,7 +154,7 @@ class Learnt:
 
 @dataclass(frozen=True)
 class _Design:
-    """Rows of a lot as the effects need them; `patterns` are the rows that had the same options to draw from."""
+    """Rows of a lot as the effects need them; `cells` part them by fold and by the options they could draw."""
 
     head: Pipeline
     columns: tuple[str, ...]
@@ -163,7 +165,24 @@ class _Design:
     fold: Places
     users: Places
     had_chance: Flags
-    patterns: tuple[Places, ...]
+    cells: tuple[_Cell, ...]
+
+
+class _Cell(NamedTuple):
+    """Rows of one fold of users that could draw the same options, `offered` (options,)."""
+
+    fold: int
+    offered: Flags
+    rows: Places
+
+
+class _Moments(NamedTuple):
+    """All that a ridge regression needs to know of a cell: of its inputs, (inputs, inputs) and with the scores."""
+
+    cell: _Cell
+    rows: float
+    gram: Floats
+    target: Floats
 
 
 @dataclass(frozen=True)
@@ -233,13 +252,21 @@ def _design(lots: pd.DataFrame, options: tuple[Option, ...], settings: Settings)
     menu = Menu(options, tuple(dict.fromkeys(offer for offer, _ in options)))
     place = menu.places(lots["offer_id"].astype(str).tolist(), lots["discount"].to_numpy(dtype=np.float64))
     had_chance = since_first_drawn(pd.to_datetime(lots["day"]).to_numpy(), place, len(options))
-    _, pattern = np.unique(had_chance, axis=0, return_inverse=True)
+    fold = user_fold(lots["user_id"], settings)
     return _Design(
         head, tuple(names), np.c_[np.ones(len(lots)), scaled], menu, place,
         lots["propensity"].to_numpy(dtype=np.float64),
-        user_fold(lots["user_id"], settings), pd.factorize(lots["user_id"])[0].astype(np.intp),
-        had_chance, tuple(np.flatnonzero(pattern.ravel() == each) for each in range(int(pattern.max()) + 1)),
+        fold, pd.factorize(lots["user_id"])[0].astype(np.intp), had_chance, tuple(_cells(fold, had_chance)),
     )  # fmt: skip
+
+
+def _cells(fold: Places, had_chance: Flags) -> Iterator[_Cell]:
+    offered, pattern = np.unique(had_chance, axis=0, return_inverse=True)
+    for k in np.unique(fold):
+        for place in range(len(offered)):
+            rows = np.flatnonzero((fold == k) & (pattern.ravel() == place))
+            if len(rows):
+                yield _Cell(int(k), offered[place], rows)
 
 
 def since_first_drawn(day: npt.NDArray[np.datetime64], place: Places, options: int) -> Flags:
@@ -263,26 +290,32 @@ def _second_round(design: _Design, lots: pd.DataFrame, outcome: str, settings: S
     usual = _usual_outcome(lots, outcome, design, settings)
     options = len(design.menu.options)
     scores = _scores(label, np.repeat(usual[:, None], options + 1, axis=1), design)
-    first = _held_out(scores, design, _choose(scores, design).ridges[True], has_slope=True)
+    moments = _moments(scores, design, np.ones(len(label)))
+    ridge = _best_ridge(_errors(scores, moments, design, has_slope=True))
+    first = _held_out(moments, design, ridge, has_slope=True)
+    drawn = {cell.offered.tobytes(): np.zeros(options + 2) for cell in design.cells}
+    for cell in design.cells:
+        drawn[cell.offered.tobytes()] += np.bincount(design.place[cell.rows] + 1, minlength=options + 2)
     without = usual.copy()
-    for rows in design.patterns:
-        chance = np.bincount(design.place[rows] + 1, minlength=options + 1) / len(rows)
-        without[rows] -= first[rows] @ chance[1 : options + 1]
+    for cell in design.cells:
+        counts = drawn[cell.offered.tobytes()]
+        without[cell.rows] -= first[cell.rows] @ (counts[1 : options + 1] / counts.sum())
     scores = _scores(label, np.c_[without, without[:, None] + first], design)
-    return _Scored(scores, without, _choose(scores, design))
+    return _Scored(scores, without, _choose(scores, _moments(scores, design, np.ones(len(label))), design))
 
 
 def _learnt(design: _Design, scored: _Scored, outcome: str, has_slope: bool, settings: Settings) -> Learnt:
     ridge = scored.choice.ridges[has_slope]
-    coefficients = [_fit(scored.scores, design, np.ones(len(design.users)), ridge, has_slope)]
+    moments = _moments(scored.scores, design, np.ones(len(design.users)))
+    coefficients = [_solve(moments, design.menu, ridge, has_slope)]
     users = int(design.users.max()) + 1
     rng = np.random.default_rng([settings.seed, *outcome.encode()])
     for _ in range(DRAWS):
         weight = np.bincount(rng.integers(0, users, users), minlength=users)[design.users].astype(np.float64)
-        coefficients.append(_fit(scored.scores, design, weight, ridge, has_slope))
+        coefficients.append(_solve(_moments(scored.scores, design, weight), design.menu, ridge, has_slope))
     return Learnt(
         Surface(_as_estimator(design, np.concatenate(coefficients), outcome), design.menu.offers), design.menu.options,
-        _held_out(scored.scores, design, ridge, has_slope), scored.without, ridge, has_slope,
+        _held_out(moments, design, ridge, has_slope), scored.without, ridge, has_slope,
         _means(scored.scores, design, np.eye(len(design.menu.options)))[0],
         *_means(scored.scores, design, design.menu.own), design.fold, design.had_chance,
     )  # fmt: skip
@@ -309,55 +342,73 @@ def _scores(label: Floats, predicted: Floats, design: _Design) -> Floats:
     return np.asarray(scores[:, 1:] - scores[:, :1])
 
 
-def _choose(scores: Floats, design: _Design) -> _Choice:
+def _choose(scores: Floats, moments: Sequence[_Moments], design: _Design) -> _Choice:
     """Pick the ridge by held-out error, without and with a pull of the discount, and say whether it matters.
 
     Of a discount without effect nothing may remain, so its slopes must lower the held-out error by more than two
     standard errors.
     """
-    error = {(ridge, slope): _error_of(scores, design, ridge, slope) for ridge in RIDGES for slope in (False, True)}
-    best = {slope: min(RIDGES, key=lambda ridge: float(error[ridge, slope].mean())) for slope in (False, True)}
-    gain = error[best[False], False] - error[best[True], True]
+    errors = {has_slope: _errors(scores, moments, design, has_slope=has_slope) for has_slope in (False, True)}
+    best = {has_slope: _best_ridge(found) for has_slope, found in errors.items()}
+    gain = errors[False][best[False]] - errors[True][best[True]]
     by_user = np.bincount(design.users, gain - gain.mean())
     return _Choice(best, bool(gain.mean() > 2.0 * np.sqrt((by_user**2).sum()) / len(gain)))
 
 
-def _error_of(scores: Floats, design: _Design, ridge: float, has_slope: bool) -> Floats:
-    """Squared distance of held-out effects from the scores, less what no model can change; shape (rows,)."""
-    held_out = _held_out(scores, design, ridge, has_slope)
-    return np.asarray(((held_out**2 - 2 * held_out * scores) * design.had_chance).mean(axis=1))
+def _best_ridge(errors: dict[float, Floats]) -> float:
+    return min(errors, key=lambda ridge: float(errors[ridge].mean()))
 
 
-def _held_out(scores: Floats, design: _Design, ridge: float, has_slope: bool) -> Floats:
-    held_out = np.zeros(scores.shape)
+def _errors(scores: Floats, moments: Sequence[_Moments], design: _Design, *, has_slope: bool) -> dict[float, Floats]:
+    """Squared distance of held-out effects from the scores by ridge, less what no model can change; each (rows,)."""
+    errors = {}
+    for ridge in RIDGES:
+        held_out = _held_out(moments, design, ridge, has_slope)
+        errors[ridge] = ((held_out**2 - 2 * held_out * scores) * design.had_chance).mean(axis=1)
+    return errors
+
+
+def _held_out(moments: Sequence[_Moments], design: _Design, ridge: float, has_slope: bool) -> Floats:
+    held_out = np.zeros((len(design.inputs), len(design.menu.options)))
     for k in np.unique(design.fold):
-        coefficients = _fit(scores, design, (design.fold != k).astype(np.float64), ridge, has_slope)
+        coefficients = _solve([part for part in moments if part.cell.fold != k], design.menu, ridge, has_slope)
         rows = design.fold == k
         held_out[rows] = surface_effects(design.inputs[rows] @ coefficients.T, design.menu)[0]
     return held_out
 
 
-def _fit(scores: Floats, design: _Design, weight: Floats, ridge: float, has_slope: bool) -> Floats:
+def _moments(scores: Floats, design: _Design, weight: Floats) -> list[_Moments]:
+    """Sum up every cell once, so that any ridge on any folds is solved without the rows; `weight` has shape (rows,)."""
+    moments = []
+    for cell in design.cells:
+        inputs = design.inputs[cell.rows]
+        weighted = (inputs * weight[cell.rows, None]).T
+        target = weighted @ (scores[cell.rows] * cell.offered)
+        moments.append(_Moments(cell, float(weight[cell.rows].sum()), weighted @ inputs, target))
+    return moments
+
+
+def _solve(moments: Sequence[_Moments], menu: Menu, ridge: float, has_slope: bool) -> Floats:
     """Solve the ridge regression of the scores on basis times inputs; returns (basis, inputs).
 
-    Options that had a chance have a score on every row of a pattern, so its part of the normal equations is a
-    Kronecker product of a small matrix of options and one of inputs.
+    Options that had a chance have a score on every row of a cell, so its part of the normal equations is a Kronecker
+    product of a small matrix of options and one of inputs.
     """
-    menu, inputs = design.menu, design.inputs
     basis = menu.basis if has_slope else np.c_[menu.levels, np.zeros(menu.levels.shape)]
-    wide, deep = basis.shape[1], inputs.shape[1]
-    gram, pairs = np.zeros((wide * deep, wide * deep)), 0.0
-    for rows in design.patterns:
-        offered = basis[design.had_chance[rows[0]]]
-        gram += np.kron(offered.T @ offered, (inputs[rows] * weight[rows, None]).T @ inputs[rows])
-        pairs += weight[rows].sum() * len(offered)
-    target = (inputs * weight[:, None]).T @ ((scores * design.had_chance) @ basis)
+    wide, deep = basis.shape[1], len(moments[0].gram)
+    gram = np.zeros((wide * deep, wide * deep))
+    for part in moments:
+        offered = basis[part.cell.offered]
+        gram += np.kron(offered.T @ offered, part.gram)
+    target = np.sum([part.target for part in moments], axis=0) @ basis
+    pairs = sum(part.rows * np.count_nonzero(part.cell.offered) for part in moments)
     own = np.ones(wide)
     own[[*range(1, wide // 2), *range(wide // 2 + 1, wide)]] = OWN_RIDGE
     per_input = np.ones(deep)
     per_input[0] = INTERCEPT_RIDGE
     penalty = ridge * pairs * np.outer(own, per_input)
-    solved = np.linalg.solve(gram + np.diag(penalty.ravel()), target.T.ravel())
+    factor = linalg.cho_factor(gram + np.diag(penalty.ravel()), check_finite=False)
+    solved = linalg.cho_solve(factor, target.T.ravel(), check_finite=False)
     return np.asarray(solved.reshape(wide, deep))
 
 

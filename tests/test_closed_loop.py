@@ -64,7 +64,7 @@ def test_sums_of_a_week_are_those_of_its_events(world):
     # an offer's discount is charged by itself: margin is what it was before
     assert week.margin == pytest.approx(GROSS_MARGIN * (paid + discounts + renewals), rel=1e-3)
     assert week.treated == np.count_nonzero(world.is_member & world.state.reachable)
-    assert week.contacts == pytest.approx(week.treated * 0.10)
+    assert week.contacts == pytest.approx(week.treated * world.menu.contact_cost[1])
     assert week.earned == pytest.approx(week.margin - week.discounts - week.contacts)
 
 
