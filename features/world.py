@@ -38,8 +38,8 @@ PRESSURE_LEFT = 0.88  # of yesterday's message pressure
 SLUMP_BEGINS, SLUMP_ENDS, SLUMP_VISITS, SLUMP_HAZARD = 0.012, 0.07, 0.40, 6.0
 PROMOTION = 0.15  # everyday price promotion, share of the list price
 HUNTERS, HUNTING = 0.30, 0.50  # users of every segment who wait for promotions though they would pay the full price
-HOLDS_MESSAGE, HOLDS_DISCOUNT = 0.50, 1.50  # of the responsive, against leaving
-BRINGS_BACK, SELLS = 0.15, 2.40  # more visits by a message, more purchases by a discount
+HOLDS_MESSAGE, HOLDS_DISCOUNT = 0.80, 1.00  # of the responsive, against leaving
+BRINGS_BACK, SELLS = 0.20, 2.40  # more visits by a message, more purchases by a discount
 RENEWAL, RENEWAL_DAYS, PAYMENT_FAILS, LOST_BY_FAILURE = 8.0, 30, 0.06, 0.35
 
 
