@@ -15,6 +15,7 @@ from configs.offers import Catalogue
 from configs.settings import Settings
 from features.contract import EVENTS, Table
 from features.labels import effect_days
+from features.truth import Scene, Truth, truth
 from features.world import (
     DEVICES,
     LOST_BY_FAILURE,
@@ -32,12 +33,10 @@ from features.world import (
     People,
     Physics,
     State,
-    Truth,
     contacted,
     daily_rates,
     on_promotion,
     renews,
-    truth,
 )
 
 Indices = npt.NDArray[np.intp]
@@ -117,11 +116,9 @@ class World:
 
     def expected(self, settings: Settings) -> Truth:
         """Compute the truth about every option if it were sent now, over the horizons of the settings."""
-        return truth(
-            self.people, self.state, self.physics, self.menu, (self.day, self.today),
-            days=effect_days(settings), value_days=settings.value.horizon_days,
-            gross_margin=settings.value.gross_margin,
-        )  # fmt: skip
+        gross_margin = settings.value.gross_margin
+        scene = Scene(self.people, self.state, self.physics, self.menu, self.day, self.today, gross_margin)
+        return truth(scene, days=effect_days(settings), value_days=settings.value.horizon_days)
 
 
 @dataclass(frozen=True)

@@ -25,8 +25,6 @@ from features.happenings import (
 )
 from features.lake import Lake, read_parquet, whole_folder, write_parquet
 from features.world import DEVICES, NOTHING, Floats, Physics, newborn, populate
-from features.world import Choice as Choice
-from features.world import Truth as Truth
 
 ZONES = ("Europe/Berlin", "Europe/Paris", "Europe/London", "Asia/Kolkata", "Asia/Tokyo", "America/Sao_Paulo",
          "America/Chicago")  # fmt: skip

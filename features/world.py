@@ -1,14 +1,13 @@
-"""A simulated app with known truth: who its users are, how they live, and what every offer would change.
+"""A simulated app with known truth: who its users are, what moves them, and the chances of a day.
 
-Everything that a policy could learn shows in the events; everything that it would have to know stays here. A day
-draws the same random numbers whatever was decided, so that two policies differ only where they act differently
-(common random numbers), and the truth is computed, not simulated: a Markov chain of a user's possible states.
+Everything that a policy could learn shows in the events; everything that it would have to know stays here. The
+segments are those of uplift modelling: sure things buy anyway, persuadables only if asked, lost causes never, and
+sleeping dogs leave when they are woken.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from datetime import date, timedelta
 
 import numpy as np
 import numpy.typing as npt
@@ -144,38 +143,6 @@ class Rates:
     leave: Floats
 
 
-@dataclass(frozen=True)
-class Truth:
-    """What every option would change for every user, against nothing; arrays have shape (users, options).
-
-    Money is account currency over `days`, before the offer's own discount; `retention` is the change of the chance
-    to be still here after `days`; `remaining_value` and `stays` (users,) are the margin of the days after, if here,
-    and the chance to be here untreated.
-    """
-
-    p_redeem: Floats
-    margin: Floats
-    retention: Floats
-    cost: Floats
-    remaining_value: Floats
-    stays: Floats
-
-    @property
-    def value(self) -> Floats:
-        """Expected worth of every option; shape (users, options)."""
-        return self.margin + self.retention * self.remaining_value[:, None] - self.cost
-
-
-@dataclass(frozen=True)
-class _Path:
-    """Expectations along one course of events; arrays have shape (users,)."""
-
-    redeemed: Floats
-    margin: Floats
-    given: Floats
-    stays: Floats
-
-
 def populate(users: int, rng: np.random.Generator, *, days_before: int = 200, days_after: int = 60) -> People:
     """Draw the users; those who join after day 0 do so over `days_after`.
 
@@ -232,7 +199,7 @@ def contacted(people: People, state: State, menu: Menu, option: Choice, chance: 
     sent = (option != NOTHING) & state.here
     blocked = ~state.reachable & (np.array([*menu.channel, ""], dtype=object)[option] == "push")
     felt = sent & ~blocked
-    seen = felt & (chance < _noticed(people, menu, option))
+    seen = felt & (chance < noticed(people, menu, option))
     return replace(
         state,
         option=np.where(felt, option, NOTHING),
@@ -281,100 +248,6 @@ def on_promotion(people: People) -> Floats:
     return np.clip(0.05 + 0.50 * people.sensitivity + HUNTING * people.hunting, 0.0, 0.9)
 
 
-def truth(
-    people: People, state: State, physics: Physics, menu: Menu, today: tuple[int, date], *,
-    days: int, value_days: int, gross_margin: float,
-) -> Truth:  # fmt: skip
-    """Compute what each option, sent this morning and followed by nothing, would change for every user.
-
-    Parameters
-    ----------
-    today
-        Number of the day and its date.
-    days
-        Horizon of the incremental terms.
-    value_days
-        Length of the window over which staying is worth something, beginning at the end of the horizon.
-    """
-    users = len(people)
-    nothing = np.full(users, NOTHING, dtype=np.intp)
-    stages = (people, physics, menu, today, gross_margin)
-    quiet = _expected(*stages, state, nothing, np.zeros(users), seen=False, days=days)
-    long = _expected(*stages, state, nothing, np.zeros(users), seen=False, days=days + value_days)
-    remaining_value = (long.margin - quiet.margin) / np.maximum(quiet.stays, 1e-9)
-    shape = (users, len(menu))
-    redeemed, margin, retention, cost = (np.zeros(shape) for _ in range(4))
-    ignored: dict[bool, _Path] = {}
-    for place in range(len(menu)):
-        option = np.full(users, place, dtype=np.intp)
-        is_push = menu.channel[place] == "push"
-        felt = np.where(state.reachable | (not is_push), 1.0, 0.0)
-        if is_push not in ignored:
-            ignored[is_push] = _expected(*stages, state, nothing, felt, seen=False, days=days)
-        seen, unseen = _expected(*stages, state, option, felt, seen=True, days=days), ignored[is_push]
-        share = felt * _noticed(people, menu, option)
-        redeemed[:, place] = share * seen.redeemed
-        margin[:, place] = share * seen.margin + (1 - share) * unseen.margin - quiet.margin
-        retention[:, place] = share * seen.stays + (1 - share) * unseen.stays - quiet.stays
-        cost[:, place] = share * seen.given + menu.contact_cost[place] * felt
-    for table in (redeemed, margin, retention, cost):
-        table[~state.here] = 0.0
-    here = state.here.astype(np.float64)
-    return Truth(redeemed, margin, retention, cost, remaining_value * here, quiet.stays * here)
-
-
-def _noticed(people: People, menu: Menu, option: Choice) -> Floats:
+def noticed(people: People, menu: Menu, option: Choice) -> Floats:
+    """Chance that each user notices an option that reaches them; 0 for `NOTHING`."""
     return np.asarray(np.r_[menu.reach, 0.0][option] * np.sqrt(people.openness))
-
-
-def _expected(
-    people: People, physics: Physics, menu: Menu, today: tuple[int, date], gross_margin: float, state: State,
-    option: Choice, felt: Floats, seen: bool, days: int,
-) -> _Path:  # fmt: skip
-    """Follow the chances of every state (in a slump or not, offer still unused or not) day by day."""
-    first, start = today
-    users = len(people)
-    live = option != NOTHING
-    price = np.r_[menu.discount, 0.0][option]
-    paid = gross_margin * people.basket * (1 - on_promotion(people) * PROMOTION)
-    mass = {(slump, unused): np.zeros(users) for slump in (False, True) for unused in (False, True)}
-    for slump in (False, True):
-        mass[slump, bool(seen)] = np.where(state.slump == slump, 1.0, 0.0)
-    if seen:
-        for slump in (False, True):
-            mass[slump, False] += np.where(price > 0, 0.0, mass[slump, True])
-            mass[slump, True] = np.where(price > 0, mass[slump, True], 0.0)
-    redeemed, margin, given = np.zeros(users), np.zeros(users), np.zeros(users)
-    pressure = state.pressure + felt
-    for ahead in range(days):
-        day, weekday = first + ahead, (start + timedelta(days=ahead)).weekday()
-        is_open = live & (ahead < np.r_[menu.valid_days, 0][option])
-        due = renews(people, day)
-        for slump in (False, True):  # what is over cannot be used any more
-            mass[slump, False] = mass[slump, False] + np.where(is_open, 0.0, mass[slump, True])
-            mass[slump, True] = np.where(is_open, mass[slump, True], 0.0)
-        left = {key: np.zeros(users) for key in mass}
-        for (slump, unused), amount in mass.items():
-            active = np.where(is_open, option, NOTHING)
-            rates = daily_rates(
-                people, physics, menu, day, weekday,
-                slump=slump, pressure=pressure, option=active, seen=seen, unused=unused,
-            )  # fmt: skip
-            bought = amount * rates.visit * rates.purchase
-            margin += bought * np.where(unused & is_open, gross_margin * people.basket, paid)
-            margin += amount * due * gross_margin * RENEWAL * (1 - PAYMENT_FAILS)
-            stays = (1 - rates.leave) * (1 - due * PAYMENT_FAILS * LOST_BY_FAILURE)
-            used = bought if unused else 0.0
-            if unused:
-                redeemed += bought
-                given += bought * price * people.basket
-                left[slump, False] += bought * stays
-            left[slump, unused] += (amount - used) * stays
-        begins, ends = SLUMP_BEGINS, SLUMP_ENDS
-        mass = {
-            (slump, unused): left[slump, unused] * (1 - (ends if slump else begins))
-            + left[not slump, unused] * (begins if slump else ends)
-            for slump, unused in left
-        }
-        pressure = pressure * PRESSURE_LEFT
-    return _Path(redeemed, margin, given, np.asarray(sum(mass.values())))

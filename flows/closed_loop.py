@@ -24,7 +24,8 @@ from configs.settings import Settings
 from features.happenings import Day, Given, World
 from features.lake import Lake, read_parquet, whole_folder, write_parquet
 from features.simulation import new_world, simulate
-from features.world import NOTHING, Choice, Floats, Truth
+from features.truth import Truth
+from features.world import NOTHING, Choice, Floats
 from flows.build_features import aggregate, take_snapshots
 from flows.outcome import Outcome, remember_profile
 from flows.score_users import decide_for_all

@@ -41,7 +41,7 @@ CREATE VIEW treatments AS FROM read_parquet(getvariable('raw') || '/treatments/*
 """
 # who makes the world, who writes its truth down, and the two flows that live in it
 TRUTH_DOORS = {
-    *(f"features/{name}.py" for name in ("world", "happenings", "simulation")),
+    *(f"features/{name}.py" for name in ("truth", "happenings", "simulation")),
     *(f"flows/{name}.py" for name in ("simulate", "closed_loop")),
 }
 
@@ -269,7 +269,7 @@ def touches_truth(source: str) -> bool:
             imported = [node.module or "", *(f"{node.module}.{alias.name}" for alias in node.names)]
         else:
             imported = []
-        if {"features.world", "features.happenings", "features.simulation"} & set(imported):
+        if {"features.world", "features.truth", "features.happenings", "features.simulation"} & set(imported):
             return True
         text = node.value if isinstance(node, ast.Constant) and isinstance(node.value, str) else ""
         if re.search(r"(^|/)truth($|/|\.parquet)", text):

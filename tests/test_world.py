@@ -14,7 +14,8 @@ from configs.settings import Settings, load_settings
 from features.happenings import Given, World
 from features.labels import effect_days
 from features.simulation import at_random, new_world
-from features.world import NOTHING, PROMOTION, SEGMENTS, Physics, Truth, on_promotion
+from features.truth import Truth
+from features.world import NOTHING, PROMOTION, SEGMENTS, Physics, on_promotion
 
 SETTINGS = load_settings("simulated")
 CATALOGUE = load_catalogue("simulated")

@@ -26,7 +26,8 @@ from configs.settings import Settings, load_settings
 from features.happenings import Given, World
 from features.labels import effect_days
 from features.simulation import at_random, new_world
-from features.world import NOTHING, Truth
+from features.truth import Truth
+from features.world import NOTHING
 from models.off_policy import (
     Estimator,
     Logged,
