@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -13,7 +14,7 @@ from configs.errors import InputError
 from features.lake import Lake
 from models.effects import effects_of_lots
 from models.off_policy import PolicyValue
-from models.policies import PERSONAL, Deployed, PolicyVerdict
+from models.policies import NOBODY, PERSONAL, Deployed, PolicyVerdict
 from models.promotion import publish_effects
 from models.response import _load_personal
 from models.uplift import (
@@ -291,3 +292,11 @@ def test_what_was_learnt_survives_the_registry(registry: Lake, lots, learnt):
         surface = learnt[outcome].surface
         assert (loaded.effects(rows, LOT_OPTIONS) == surface.effects(rows, LOT_OPTIONS)).all()
         assert (loaded.draws(rows, LOT_OPTIONS) == surface.draws(rows, LOT_OPTIONS)).all()
+    # the same rows under another budget or price can end in another verdict: it decides from then on
+    other = replace(verdict, deployed=Deployed(NOBODY), reason="nobody stays")
+    again = publish_effects(registry, learnt, LOT_OPTIONS, other, rows, SETTINGS, AS_OF, AS_OF)
+    assert again[0].version > published[0].version
+    assert _load_personal(registry).deployed == Deployed(NOBODY)
+    # and the first one again is the first version
+    publish_effects(registry, learnt, LOT_OPTIONS, verdict, rows, SETTINGS, AS_OF, AS_OF)
+    assert _load_personal(registry).deployed == Deployed(PERSONAL)
