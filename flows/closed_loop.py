@@ -288,8 +288,8 @@ def write_loop(lake: Lake, careers: list[Career]) -> dict[str, str]:
         weeks = {career.policy: [asdict(week) for week in career.weeks] for career in careers}
         (folder / "weeks.json").write_text(json.dumps(weeks, indent=1) + "\n", encoding="utf-8")
         nobody = next(career for career in careers if career.policy == NOBODY)
-        gains = {career.policy: career.values - nobody.values for career in careers if career is not nobody}
+        gains = {career.policy: career.values - nobody.values for career in careers}
         churned = {career.policy: 1 - np.array([week.here for week in career.weeks]) for career in careers}
-        (folder / "closed_loop.png").write_bytes(loop_picture(gains, churned, ours=OURS))
+        (folder / "closed_loop.png").write_bytes(loop_picture(gains, churned, ours=OURS, best=ORACLE, none=NOBODY))
     place = lake.path("closed_loop")
     return {"weeks": str(place / "weeks.json"), "picture": str(place / "closed_loop.png")}

@@ -16,6 +16,7 @@ from models.evaluation import Floats, calibration_table, lift_table
 from models.lift import Lift
 
 INK, ACCENT, MUTED = "#1f2933", "#0b7285", "#9aa5b1"
+OTHERS = ("#d9480f", "#9c36b5", "#e8a33d", "#5c7cfa", "#66a80f", "#868e96")  # where many lines must be told apart
 STYLE: dict[Any, Any] = {
     "font.size": 10,
     "axes.spines.top": False,
@@ -106,28 +107,36 @@ def budget_picture(budget: Floats, value: Floats, place: int, currency: str) -> 
         return png(figure)
 
 
-def loop_picture(gains: dict[str, Floats], churned: dict[str, Floats], *, ours: str) -> bytes:
-    """Draw what policies earned over doing nothing, and who left, week by week; `ours` stands out.
+def loop_picture(gains: dict[str, Floats], churned: dict[str, Floats], *, ours: str, best: str, none: str) -> bytes:
+    """Draw what policies earned over doing nothing, and who left, week by week.
 
     Parameters
     ----------
     gains, churned
         Per policy, shape (weeks,): account currency, and a share of the first morning's members.
+    ours, best, none
+        Policies that stand out: the one it is about, the one that nobody can beat, and doing nothing.
     """
+    others = [name for name in gains if name not in (ours, best, none)]
+    styles = {name: {"color": colour, "linewidth": 1.2} for name, colour in zip(others, OTHERS, strict=False)}
+    styles |= {
+        ours: {"color": ACCENT, "linewidth": 2.6},
+        best: {"color": INK, "linewidth": 1.2, "linestyle": "--"},
+        none: {"color": INK, "linewidth": 1.2, "linestyle": ":"},
+    }
     with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(10.4, 3.9), layout="constrained")
+        figure = Figure(figsize=(11.2, 3.6), layout="constrained")
         left, right = figure.subplots(1, 2)
         for axes, lines in ((left, gains), (right, churned)):
-            for place, (name, values) in enumerate(lines.items()):
-                style = {"color": ACCENT, "linewidth": 2.4} if name == ours else {"color": INK, "linewidth": 1.0}
-                dashes = (0, ()) if name == ours else (0, (1 + place, 1 + place / 2))
-                weeks = np.arange(1, len(values) + 1)
-                axes.plot(weeks, values, linestyle=dashes, label=name, **style)
-            axes.set(xlabel="week of policy")
-        left.axhline(0, color=MUTED, linewidth=1)
+            for name, values in lines.items():
+                axes.plot(np.arange(1, len(values) + 1), values, label=name, **styles[name])
+            axes.set(xlabel="week of policy", xticks=np.arange(1, len(values) + 1))
         left.set(title="earned more than nobody, account currency")
+        left.yaxis.set_major_formatter("{x:,.0f}")
         right.set(title="share of the members who left", ylim=(0, None))
-        right.legend(frameon=False, fontsize=8, loc="upper left")
+        ranked = sorted(gains, key=lambda name: -float(gains[name][-1]))
+        handles = dict(zip(*reversed(left.get_legend_handles_labels()), strict=True))
+        figure.legend([handles[name] for name in ranked], ranked, loc="outside right center", frameon=False, fontsize=9)
         return png(figure)
 
 

@@ -8,7 +8,7 @@ import pytest
 from matplotlib.figure import Figure
 
 from models import pictures
-from models.pictures import amount_picture, budget_picture, calibration_picture, lift_picture, panel, png
+from models.pictures import amount_picture, budget_picture, calibration_picture, lift_picture, loop_picture, panel, png
 
 RNG = np.random.default_rng(0)
 SCORE = RNG.random(200)
@@ -86,3 +86,13 @@ def test_a_panel_has_the_size_that_was_asked_for():
         assert figure.get_size_inches().tolist() == [4, 2]
         assert axes in figure.axes
     assert png(figure).startswith(b"\x89PNG")
+
+
+def test_a_loop_is_drawn_the_same_way_every_time():
+    gains = {"nobody": np.zeros(2), "random": np.array([-1.0, -3.0]), "oracle": np.array([2.0, 5.0]), "us": np.ones(2)}
+    churned = {name: np.array([0.1, 0.2]) for name in gains}
+    first, again = (loop_picture(gains, churned, ours="us", best="oracle", none="nobody") for _ in range(2))
+    assert first == again
+    assert first.startswith(b"\x89PNG")
+    other = loop_picture(gains | {"random": np.array([-1.0, 4.0])}, churned, ours="us", best="oracle", none="nobody")
+    assert other != first
