@@ -27,6 +27,7 @@ from features.simulation import new_world, simulate
 from features.truth import Truth
 from features.world import NOTHING, Choice, Floats
 from flows.build_features import aggregate, take_snapshots
+from flows.measure_offers import measured_until
 from flows.outcome import Outcome, remember_profile
 from flows.score_users import decide_for_all
 from flows.simulate import check_request, offers_of, open_world
@@ -110,8 +111,11 @@ def closed_loop(
     remember_profile(lake, profile)
     careers = [*live_rivals(settings, world, weeks), live_ours(settings, lake, world, weeks)]
     ends = date.fromordinal(world.today.toordinal() + WEEK * weeks)
-    outputs = write_loop(lake, careers)
-    outcome = Outcome("simulate", ends, loop_metrics(careers, users), outputs, loop_notes(careers))
+    aggregate(settings, lake)
+    measured = measured_until(settings, lake, ends)
+    outputs = write_loop(lake, careers) | measured.outputs
+    warnings = [*loop_notes(careers), *(f"measured on its own: {note}" for note in measured.warnings[:2])]
+    outcome = Outcome("simulate", ends, loop_metrics(careers, users) | measured.metrics, outputs, warnings)
     create_markdown_artifact(outcome.markdown(), key="closed-loop")
     return outcome
 

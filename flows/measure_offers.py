@@ -107,6 +107,13 @@ def sample_ratio(ledger: ir.Table, settings: Settings) -> SampleRatio | None:
 def measure_offers(profile: str | None = None, data_dir: str | None = None, as_of: date | None = None) -> Outcome:
     """Compare users of the policy with the control group, by what was meant for them (intention to treat)."""
     settings, lake, day = open_run(profile, data_dir, as_of)
+    outcome = measured_until(settings, lake, day)
+    create_markdown_artifact(outcome.markdown(), key="measure-offers")
+    return outcome
+
+
+def measured_until(settings: Settings, lake: Lake, day: date) -> Outcome:
+    """Measure every decision whose outcome is known on a day, and keep what was found."""
     measured = collect_closed(settings, lake, day)
     metrics, outputs = ratio_metrics(measured.ratio), {}
     lifts: list[Lift] = []
@@ -116,9 +123,7 @@ def measure_offers(profile: str | None = None, data_dir: str | None = None, as_o
         write_measurement(settings, lake, day, measured, lifts, groups)
         metrics = {**lift_metrics(lifts), **groups, **metrics}
         outputs = {"measurement": str(lake.path("measurements", f"day={day}"))}
-    outcome = Outcome("measure-offers", day, metrics, outputs, list(notes(settings, day, measured, lifts)))
-    create_markdown_artifact(outcome.markdown(), key="measure-offers")
-    return outcome
+    return Outcome("measure-offers", day, metrics, outputs, list(notes(settings, day, measured, lifts)))
 
 
 def ratio_metrics(ratio: SampleRatio | None) -> dict[str, Metric]:

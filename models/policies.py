@@ -15,7 +15,8 @@ import pandas as pd
 
 from models.evaluation import Floats, Metric
 from models.off_policy import Logged, PolicyValue, doubly_robust_scores, doubly_robust_value, value_difference
-from models.uplift import MODERATORS, Option
+from models.surfaces import Option
+from models.uplift import MODERATORS
 
 Choice = npt.NDArray[np.intp]
 Flags = npt.NDArray[np.bool_]

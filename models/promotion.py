@@ -18,9 +18,10 @@ from models.explain import shap_pictures
 from models.pictures import amount_picture, calibration_picture, lift_picture
 from models.policies import PolicyVerdict
 from models.response import EFFECT_SUBJECTS, propensity_subject
+from models.surfaces import Option
 from models.tracking import Training, challenge, fingerprint, promote, register
 from models.training import Trained
-from models.uplift import Learnt, Option
+from models.uplift import Learnt
 
 IRRELEVANT = {"data_dir", "schedule", "scoring", "profile", "threads", "ingest"}
 

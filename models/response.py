@@ -16,8 +16,9 @@ from models.estimators import Estimator
 from models.evaluation import Floats
 from models.policies import Deployed, Evidence
 from models.redemption import discount_cost, with_option
+from models.surfaces import Menu, Option, Surface
 from models.tracking import load
-from models.uplift import Learnt, Menu, Option, Surface
+from models.uplift import Learnt
 
 EFFECT_SUBJECTS = {"margin_soon": "effect on margin", "is_retained": "effect on retention"}
 

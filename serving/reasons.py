@@ -12,7 +12,7 @@ from features.columns import Feature
 from models.estimators import Estimator
 from models.policies import P_REDEEM, Deployed
 from models.response import PersonalEffects
-from models.uplift import Option
+from models.surfaces import Option
 from serving.wording import policy_words
 
 Floats = npt.NDArray[np.float64]

@@ -150,7 +150,7 @@ def test_a_small_loop_from_the_command_line(tmp_path, repository, monkeypatch):
     result = simulate(tmp_path / "app", "--users", "1500", "--weeks", "1", "--json")
     assert result.exit_code == 0, result.stderr
     found = json.loads(result.stdout)
-    policies = {name.split(".")[0] for name in found["metrics"]}
+    policies = {name.split(".")[0] for name in found["metrics"] if name.endswith(".share_of_oracle")}
     assert policies == {name.replace(" ", "_") for name in (loop.NOBODY, *loop.RIVALS, loop.ORACLE, loop.OURS)}
     assert found["metrics"]["oracle.share_of_oracle"]["value"] == 1.0
     assert found["metrics"]["nobody.gain"]["value"] == 0.0
@@ -159,6 +159,7 @@ def test_a_small_loop_from_the_command_line(tmp_path, repository, monkeypatch):
     assert weeks["winback"][0]["treated"] > 0  # lots explore even where the gate allows nothing else
     assert Path(found["outputs"]["picture"]).read_bytes().startswith(b"\x89PNG")
     assert "the gate deployed week 1: " in found["warnings"][0]
+    assert "measured on its own: " in found["warnings"][2]
 
     monkeypatch.setenv(DATA_DIR_VARIABLE, str(tmp_path / "app"))
     notebook = nbformat.read(repository / "notebooks" / "policy_value.ipynb", as_version=4)

@@ -16,7 +16,8 @@ from features.columns import Feature
 from models.estimators import Estimator, fit_lightgbm, fit_linear
 from models.policies import CONSTANT, P_REDEEM, PERSONAL, RANKING, RULE, Deployed
 from models.response import PersonalEffects
-from models.uplift import Surface, learn_effects
+from models.surfaces import Surface
+from models.uplift import learn_effects
 from serving.reasons import (
     TOP,
     describe,

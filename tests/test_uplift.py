@@ -17,13 +17,13 @@ from models.off_policy import PolicyValue
 from models.policies import NOBODY, PERSONAL, Deployed, PolicyVerdict
 from models.promotion import publish_effects
 from models.response import _load_personal
+from models.surfaces import Menu
 from models.uplift import (
     DRAWS,
     MIN_NOTHING_ROWS,
     MIN_OPTION_ROWS,
     OUTCOMES,
     Learnt,
-    Menu,
     _scores,
     learn_effects,
     usable_options,

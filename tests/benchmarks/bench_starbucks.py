@@ -28,7 +28,8 @@ from features.lake import Lake
 from features.store import EVENT_TIMESTAMP, open_store, point_in_time_frame
 from models.off_policy import Estimator, Logged, PolicyValue, ips_value, value_difference
 from models.splits import hash_share
-from models.uplift import Learnt, Menu, Option, learn_effects, usable_options
+from models.surfaces import Menu, Option
+from models.uplift import Learnt, learn_effects, usable_options
 from serving.allocation import choose
 
 RAW = Path(__file__).parents[3] / "shared" / "data" / "starbucks"
