@@ -113,6 +113,9 @@ class Exploration(Section):
     """How users are drawn by lot to learn what works."""
 
     share: Share = Field(description="share of the users who draw their option by lot today, drawn anew every day")
+    budget_share: Share = Field(
+        description="most of the budget that the lots may cost; fewer users explore where it would not do"
+    )
     method: Literal["softmax", "thompson", "uniform"] = Field(
         description="what the lot favours: options worth more, options that may be best given how little is known, "
         "or none"

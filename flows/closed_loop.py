@@ -38,7 +38,7 @@ from serving.allocation import allocate
 from serving.decisions import day_folder
 
 WEEK = 7
-RETRAIN_EVERY = 2  # weeks
+RETRAIN_EVERY = 4  # weeks
 OURS, ORACLE, NOBODY = "winback", "oracle", "nobody"
 EVERYBODY, RANDOM, AT_RISK = "everybody top discount", "random", "top risk gets a discount"
 REDEEMERS, CONSTANT = "highest redemption propensity", "constant best"

@@ -108,7 +108,7 @@ def notes(settings: Settings, summary: Summary, spending: Spending) -> list[str]
     if spending.exploration_share < wanted:
         found.append(
             f"the budget pays for an exploration share of {spending.exploration_share:.2%} instead of {wanted:.2%}; "
-            "raise scoring.budget or lower scoring.exploration.share"
+            "raise scoring.budget or scoring.exploration.budget_share, or lower scoring.exploration.share"
         )
     return found
 

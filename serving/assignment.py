@@ -142,7 +142,8 @@ def assign(claims: Claims, settings: Settings, limits: Sequence[Limit]) -> Assig
     """
     budget = settings.scoring.budget
     lots = Lots(claims.place, claims.option, claims.lot_cost)
-    explorers = explore(lots, claims.cost, settings.scoring.exploration.share, budget, limits)
+    exploration = settings.scoring.exploration
+    explorers = explore(lots, claims.cost, exploration.share, budget * exploration.budget_share, limits)
     taken = {limit.name: _places(explorers.given, limit) for limit in limits}
     left = [replace(limit, most=limit.most - taken[limit.name]) for limit in limits]
     spends = (claims.arm == POLICY) & ~explorers.explores

@@ -37,7 +37,9 @@ METHODS = ("uniform", "softmax", "thompson")
 
 
 def exploring(method: str = "softmax", **changes: float) -> Exploration:
-    return Exploration(method=method, **{"share": 0.1, "temperature": 1.0, "floor": 0.01, **changes})
+    return Exploration(
+        method=method, **{"share": 0.1, "budget_share": 1.0, "temperature": 1.0, "floor": 0.01, **changes}
+    )
 
 
 def grouped(control: float, as_usual: float, **changes: object) -> Settings:
