@@ -347,6 +347,7 @@ def test_exploring_is_paid_first_and_no_limit_is_broken(policy, users, tmp_path)
         found = read(lake, as_of=as_of)
         assert found["expected_cost"].sum() == pytest.approx(spending.spent)
         assert spending.spent <= 12.0 + 1e-9
+        assert spending.exploration_spent <= 0.25 * 12.0 + 1e-9  # exploration.budget_share
         by_lot = found[found["arm"] == "explore"]
         assert by_lot["expected_cost"].sum() == pytest.approx(spending.exploration_spent)
         assert spending.exploration_share < 0.5  # the budget pays for no more
