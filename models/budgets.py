@@ -15,8 +15,8 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from models.evaluation import Floats, Metric, bootstrap
-from models.qini import Z, area_above_chord, ends_of_equals
+from models.evaluation import Floats, Metric, Z, bootstrap
+from models.qini import area_above_chord, ends_of_equals
 
 Places = npt.NDArray[np.intp]
 BLOCK = 4096  # users at a time: their options fit a processor's cache

@@ -11,6 +11,7 @@ import pandas as pd
 
 Floats = npt.NDArray[np.float64]
 Measure = Callable[[Floats, Floats, Floats], float]
+Z = 1.959964  # 97.5% quantile of the normal distribution
 
 
 @dataclass(frozen=True)

@@ -11,8 +11,9 @@ from statistics import NormalDist
 import numpy as np
 import pandas as pd
 
+from models.comparison import LEVEL, Codes, GroupMean, group_mean, student_reach
 from models.evaluation import Floats, Metric
-from models.lift import LEVEL, Codes, GroupMean, check_rows, group_mean, outcome_of, student_reach
+from models.lift import check_rows, outcome_of
 
 RATES = {"is_converted": "conversion_rate", "is_retained": "retention_rate"}
 AMOUNTS = {"revenue": "revenue_per_user", "margin": "margin_per_user"}

@@ -15,13 +15,12 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from models.evaluation import Floats, Metric
+from models.evaluation import Floats, Metric, Z
 
 Choice = npt.NDArray[np.integer]
 Target = Choice | Floats
 Estimator = Literal["ips", "snips", "doubly_robust"]
 MIN_EFFECTIVE = 30.0
-Z = 1.959964  # 97.5% quantile of the normal distribution
 
 
 @dataclass(frozen=True, eq=False)

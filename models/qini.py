@@ -12,11 +12,10 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from models.evaluation import Floats, Measure, Metric, score_metric
+from models.evaluation import Floats, Measure, Metric, Z, score_metric
 
 Curve = tuple[Floats, Floats]
 Places = npt.NDArray[np.intp]
-Z = 1.959964  # 97.5% quantile of the normal distribution
 
 
 class UpliftMeasure(Protocol):
@@ -210,7 +209,7 @@ def qini_metric(
 
 
 def uplift_by_decile(
-    score: Floats, outcome: Floats, treated: Floats, propensity: Floats | None = None,
+    outcome: Floats, score: Floats, treated: Floats, propensity: Floats | None = None,
     user_ids: pd.Series | None = None, *, bins: int = 10,
 ) -> pd.DataFrame:  # fmt: skip
     """Compare predicted with observed uplift in equally filled bins, the most promising users first.
@@ -231,7 +230,7 @@ def uplift_by_decile(
     Examples
     --------
     >>> table = uplift_by_decile(
-    ...     np.repeat([0.1, 0.5], 4), np.array([1., 0., 0., 1., 1., 1., 0., 0.]), np.tile([1., 1., 0., 0.], 2), bins=2
+    ...     np.array([1., 0., 0., 1., 1., 1., 0., 0.]), np.repeat([0.1, 0.5], 4), np.tile([1., 1., 0., 0.], 2), bins=2
     ... )
     >>> table[["decile", "predicted", "observed", "treated"]].to_numpy().tolist()
     [[1.0, 0.5, 1.0, 2.0], [2.0, 0.1, 0.0, 2.0]]

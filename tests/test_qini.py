@@ -194,7 +194,7 @@ def test_deciles_by_hand():
     score = np.array([0.3, 0.3, 0.3, 0.3, 0.1, 0.1, 0.1, 0.1])
     outcome = np.array([4.0, 2.0, 1.0, 1.0, 0.0, 2.0, 1.0, 3.0])
     treated = np.array([1.0, 1.0, 0.0, 0.0, 1.0, 1.0, 0.0, 0.0])
-    table = uplift_by_decile(score, outcome, treated, bins=2)
+    table = uplift_by_decile(outcome, score, treated, bins=2)
     assert table["predicted"].tolist() == pytest.approx([0.3, 0.1])
     assert table["observed"].tolist() == [2.0, -1.0]
     # treated 4, 2 and control 1, 1: squares (1/2)^2 + (1/2)^2, times 4/3 for a sample of 4
@@ -203,7 +203,7 @@ def test_deciles_by_hand():
     assert table[["treated", "control"]].to_numpy().tolist() == [[2, 2], [2, 2]]
     # twice the chance of treatment, half the say
     propensity = np.array([0.8, 0.4, 0.5, 0.5, 0.5, 0.5, 0.5, 0.5])
-    assert uplift_by_decile(score, outcome, treated, propensity, bins=2)["observed"][0] == pytest.approx(8 / 3 - 1)
+    assert uplift_by_decile(outcome, score, treated, propensity, bins=2)["observed"][0] == pytest.approx(8 / 3 - 1)
 
 
 def test_deciles_of_a_true_score_hold_the_truth():
@@ -211,20 +211,20 @@ def test_deciles_of_a_true_score_hold_the_truth():
     score, propensity = rng.uniform(-1, 1, 20_000), rng.uniform(0.1, 0.9, 20_000)
     treated = (rng.random(20_000) < propensity).astype(float)
     outcome = 2 * propensity + score * treated + rng.normal(size=20_000)
-    table = uplift_by_decile(score, outcome, treated, propensity)
+    table = uplift_by_decile(outcome, score, treated, propensity)
     assert len(table) == 10
     assert table["predicted"].is_monotonic_decreasing
     assert ((table["low"] <= table["predicted"]) & (table["predicted"] <= table["high"])).sum() >= 9
-    naive = uplift_by_decile(score, outcome, treated)
+    naive = uplift_by_decile(outcome, score, treated)
     assert (naive["low"] > naive["predicted"]).all()
 
 
 def test_deciles_do_not_depend_on_the_order_of_the_rows_and_know_the_rows_of_a_user():
     outcome, score, treated = experiment(12, 300)
     shuffled = np.random.default_rng(0).permutation(300)
-    table = uplift_by_decile(score, outcome, treated)
-    pd.testing.assert_frame_equal(table, uplift_by_decile(score[shuffled], outcome[shuffled], treated[shuffled]))
-    copies = [np.repeat(column, 4) for column in (score, outcome, treated)]
+    table = uplift_by_decile(outcome, score, treated)
+    pd.testing.assert_frame_equal(table, uplift_by_decile(outcome[shuffled], score[shuffled], treated[shuffled]))
+    copies = [np.repeat(column, 4) for column in (outcome, score, treated)]
     by_user = uplift_by_decile(*copies, user_ids=pd.Series(np.repeat(np.arange(300), 4)))
     assert by_user["standard_error"].tolist() == pytest.approx(table["standard_error"].tolist())
 

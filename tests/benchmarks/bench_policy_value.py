@@ -28,12 +28,12 @@ from features.labels import effect_days
 from features.simulation import at_random, new_world
 from features.truth import Truth
 from features.world import NOTHING
+from models.evaluation import Z
 from models.off_policy import (
     Estimator,
     Logged,
     PolicyValue,
     Target,
-    Z,
     doubly_robust_value,
     ips_value,
     snips_value,
