@@ -11,7 +11,7 @@ import time
 import traceback
 from collections.abc import Callable
 from datetime import date, datetime
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
@@ -108,14 +108,17 @@ def simulate_command(
     """Fill an empty data folder with a simulated app whose truth is known."""
 
     def run() -> Outcome:
-        from flows.closed_loop import closed_loop
         from flows.environment import hush
-        from flows.simulate import simulate
 
         hush()
         world = (profile, data_dir, users, days, random_weeks, nothing_share, seed)
-        outcome: Outcome = closed_loop(*world, weeks) if is_closed_loop else simulate(*world)
-        return outcome
+        if is_closed_loop:
+            from flows.closed_loop import closed_loop
+
+            return cast("Outcome", closed_loop(*world, weeks))
+        from flows.simulate import simulate
+
+        return cast("Outcome", simulate(*world))
 
     _report_run("simulate", run, data_dir, as_json)
 
