@@ -11,7 +11,7 @@ import time
 import traceback
 from collections.abc import Callable
 from datetime import date, datetime
-from typing import TYPE_CHECKING, Annotated, cast
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -115,10 +115,10 @@ def simulate_command(
         if is_closed_loop:
             from flows.closed_loop import closed_loop
 
-            return cast("Outcome", closed_loop(*world, weeks))
+            return closed_loop(*world, weeks)
         from flows.simulate import simulate
 
-        return cast("Outcome", simulate(*world))
+        return simulate(*world)
 
     _report_run("simulate", run, data_dir, as_json)
 
