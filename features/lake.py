@@ -177,7 +177,6 @@ def duckdb_session(settings: Settings) -> Iterator[duckdb.DuckDBPyConnection]:
     connection = duckdb.connect(config={"temp_directory": str(settings.data_dir / "tmp")})
     try:
         connection.execute(f"SET TimeZone = '{settings.time_zone}'")
-        connection.execute("SET enable_progress_bar = false")  # it would print between what --json prints
         if settings.threads:
             connection.execute(f"SET threads = {settings.threads}")
         with named_when_unreadable(settings.data_dir):

@@ -104,7 +104,7 @@ def lot_chances(value: Floats, value_error: Floats, explorable: Bools, settings:
 
     Examples
     --------
-    >>> softmax = Exploration(share=0.1, method="softmax", temperature=1.0, floor=0.1)
+    >>> softmax = Exploration(share=0.1, budget_share=1.0, method="softmax", temperature=1.0, floor=0.1)
     >>> may = np.array([[True, True], [True, False]])
     >>> none = np.zeros((2, 2))
     >>> lot_chances(np.log([[3.0, 4.0], [3.0, 4.0]]), none, may, softmax, none).round(4).tolist()

@@ -26,7 +26,7 @@ COLUMNS = (
     "intended_discount, intended_channel, expected_cost, expected_value, remaining_value, p_churn, risk_band, stage, "
     "lot_propensity"
 )
-SCORING = {"business_as_usual_share": 0.1, "exploration": {"share": 0.3}}
+SCORING = {"business_as_usual_share": 0.1, "exploration": {"budget_share": 1.0, "share": 0.3}}
 Tree = dict[str, bytes]
 
 
