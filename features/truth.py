@@ -31,7 +31,7 @@ from features.world import (
     noticed,
     on_promotion,
     renews,
-)  # fmt: skip
+)
 
 Mass = dict[tuple[bool, bool], Floats]  # chance of each state: in a slump, offer unused; each (users,)
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
-from datetime import date
+from datetime import date, timedelta
 
 import numpy as np
 import pyarrow.compute as pc
@@ -23,14 +23,13 @@ from configs.progress import announce
 from configs.settings import Settings
 from features.happenings import Day, Given, World
 from features.lake import Lake, read_parquet, whole_folder, write_parquet
-from features.simulation import new_world, simulate
 from features.truth import Truth
 from features.world import NOTHING, Choice, Floats
 from flows.build_features import aggregate, take_snapshots
 from flows.measure_offers import measured_until
 from flows.outcome import Outcome, remember_profile
 from flows.score_users import decide_for_all
-from flows.simulate import check_request, offers_of, open_world
+from flows.simulate import begin_world, check_request, open_world
 from flows.train_models import collect_frames, train_outcomes, train_response, write_training
 from models.evaluation import Metric
 from models.pictures import loop_picture
@@ -98,19 +97,21 @@ def closed_loop(
 ) -> Outcome:
     """Simulate an app into an empty folder, then let winback run it for some weeks, and every rival in its place."""
     settings, lake = open_world(profile, data_dir, seed)
-    check_request(lake, users, days + WEEK * weeks, random_weeks, nothing_share)
+    more_days = WEEK * weeks
+    check_request(lake, users, days, random_weeks, nothing_share, more_days)
     if weeks < 1 or random_weeks < 1:
         raise InputError(
             f"--weeks {weeks} and --random-weeks {random_weeks}: a closed loop needs at least 1 week of policy and 1 "
             "of lots before it"
         )
     lake.require_writable()
-    announce(f"{users:,} users over {days} days before the first decision")
-    world = new_world(settings, offers_of(settings), users, days=days + WEEK * weeks)
-    world = simulate(settings, lake, world, days, random_weeks, nothing_share)
+    world = begin_world(
+        settings, lake, users=users, days=days, random_weeks=random_weeks, nothing_share=nothing_share,
+        more_days=more_days,
+    )  # fmt: skip
     remember_profile(lake, profile)
     careers = [*live_rivals(settings, world, weeks), live_ours(settings, lake, world, weeks)]
-    ends = date.fromordinal(world.today.toordinal() + WEEK * weeks)
+    ends = world.today + timedelta(days=more_days)
     aggregate(settings, lake)
     measured = measured_until(settings, lake, ends)
     outputs = write_loop(lake, careers) | measured.outputs

@@ -23,11 +23,21 @@ from models.evaluation import Metric
 
 @task(name="simulated days", cache_policy=NO_CACHE)
 def begin_world(
-    settings: Settings, lake: Lake, *, users: int, days: int, random_weeks: int, nothing_share: float
+    settings: Settings,
+    lake: Lake,
+    *,
+    users: int,
+    days: int,
+    random_weeks: int,
+    nothing_share: float,
+    more_days: int = 0,
 ) -> World:
-    """Live the days before the first decision of a policy and write the truth about the morning after."""
+    """Live the days before the first decision of a policy and write the truth about the morning after.
+
+    People go on joining for `more_days`.
+    """
     announce(f"{users:,} users over {days} days")
-    world = simulation.new_world(settings, offers_of(settings), users, days=days)
+    world = simulation.new_world(settings, offers_of(settings), users, days=days + more_days)
     return simulation.simulate(settings, lake, world, days, random_weeks, nothing_share)
 
 
@@ -66,15 +76,19 @@ def open_world(profile: str | None, data_dir: str | None, seed: int | None) -> t
     return settings if seed is None else settings.model_copy(update={"seed": seed}), lake
 
 
-def check_request(lake: Lake, users: int, days: int, random_weeks: int, nothing_share: float) -> None:
+def check_request(
+    lake: Lake, users: int, days: int, random_weeks: int, nothing_share: float, more_days: int = 0
+) -> None:
     """Refuse numbers that make no world, and a data folder that holds events.
+
+    `more_days` of policy follow on the days before.
 
     Raises
     ------
     InputError
         With the first thing that is wrong.
     """
-    ends, today = START + timedelta(days=days), datetime.now(UTC).date()
+    ends, today = START + timedelta(days=days + more_days), datetime.now(UTC).date()
     faults = {
         f"--users {users} leaves nobody to live; ask for at least 1": users < 1,
         f"--days {days} is no time; ask for at least 1": days < 1,
@@ -82,7 +96,8 @@ def check_request(lake: Lake, users: int, days: int, random_weeks: int, nothing_
         f"--days {days} is shorter than --random-weeks {random_weeks} ({7 * random_weeks} days); "
         f"ask for at least {7 * random_weeks} days": days < 7 * random_weeks,
         f"--nothing-share {nothing_share} is no share; choose one from 0 to 1": not 0 <= nothing_share <= 1,
-        f"--days {days} from {START} on end at {ends}, in the future (today is {today}); ask for fewer": ends > today,
+        f"--days {days + more_days} from {START} on end at {ends}, in the future (today is {today}); "
+        "ask for fewer": ends > today,
     }
     for sentence in (sentence for sentence, is_wrong in faults.items() if is_wrong):
         raise InputError(sentence)

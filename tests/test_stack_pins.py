@@ -22,7 +22,6 @@ CEILINGS_ONLY = {
     "fastapi": "0.155 breaks every Prefect flow run",
     "sqlalchemy": "2.1: Prefect's cron deployments never fire",
     "sqlglot": "30 breaks the create_table of ibis 12",
-    "numba": "a floor: shap's old markers admit a numba that does not build",
 }
 
 
