@@ -5,13 +5,21 @@ STAMP := .venv/.installed
 export GOMP_SPINCOUNT = 0
 export UV_COMPILE_BYTECODE = 1
 
-.PHONY: demo test check bench lock clean
+.PHONY: demo test spark test-spark check bench lock clean
 
 demo: $(STAMP)
 	$(BIN)/winback demo
 
 test: $(STAMP)
 	$(BIN)/python -m pytest
+
+# the optional engine: 400 MB and Java 17, so that make test does without
+spark: $(STAMP)
+	@uv=$$(command -v uv || echo .uv/bin/uv); \
+	$$uv pip install --quiet --python $(BIN)/python -r pyproject.toml --extra spark -c requirements.lock
+
+test-spark: spark
+	$(BIN)/python -m pytest tests/test_spark.py -n 0 --no-cov
 
 check: $(STAMP)
 	$(BIN)/ruff check .

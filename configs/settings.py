@@ -21,6 +21,8 @@ Days = Annotated[int, Field(gt=0, le=3660)]
 TimeZone = Annotated[str, AfterValidator(lambda name: _known_time_zone(name))]
 Model = TypeVar("Model", bound=BaseModel)
 EventNames = tuple[str, ...]
+Engine = Literal["duckdb", "spark"]
+MACHINES = {"engine", "spark", "threads", "data_dir", "schedule"}  # no result depends on these
 
 
 class Section(BaseModel):
@@ -102,6 +104,9 @@ class Training(Section):
     folds: int = Field(ge=2, le=20, description="groups of users; each is predicted by a model that never saw it")
     bootstrap_samples: int = Field(ge=100, description="resamples behind every 95% interval")
     min_users: int = Field(gt=0, description="fewer users than this in a training frame: not enough data")
+    max_users: int = Field(
+        gt=0, description="users that models learn from; where there are more, a stable random part of them"
+    )
     trees: int = Field(gt=0, description="LightGBM trees")
     leaves: int = Field(gt=1, description="leaves of a LightGBM tree")
     learning_rate: float = Field(gt=0, le=1, description="LightGBM learning rate")
@@ -149,6 +154,15 @@ class Scoring(Section):
     exploration: Exploration
 
 
+class Spark(Section):
+    """Where and how Spark runs, for `engine = "spark"`."""
+
+    master: str = Field(description="`local[2]` and the like, or a cluster's address; empty where spark-submit says it")
+    driver_memory: str = Field(description="memory of the driver, as Spark writes it; locally of everything")
+    pieces: int = Field(gt=0, description="pieces that a table is cut into where its rows meet; a few per core")
+    options: dict[str, str] = Field(description="further properties of Spark, by their own names")
+
+
 class Schedule(Section):
     """When the flows run by themselves."""
 
@@ -166,6 +180,9 @@ class Settings(Section):
     as_of: date | None = Field(None, description="moment of decision for a history that has ended; unset means today")
     seed: int = Field(ge=0, description="source of every random draw")
     threads: int = Field(ge=0, description="threads of DuckDB and LightGBM, 0 = all cores")
+    engine: Engine = Field(
+        description="what computes features and decisions: DuckDB on this machine, or Spark, which gives the same"
+    )
     offers: str = Field(description="name of a file in configs/offers, or the path of a TOML file")
     data_dir: Path = Field(description="where everything that a run makes is kept")
     profile: str = Field(description="name of the profile these settings came from")
@@ -178,6 +195,7 @@ class Settings(Section):
     training: Training
     scoring: Scoring
     schedule: Schedule
+    spark: Spark
 
     @model_validator(mode="after")
     def _bands_are_ordered(self) -> Settings:
@@ -205,7 +223,8 @@ def load_settings(profile: str | None = None, data_dir: Path | None = None, **ov
     Parameters
     ----------
     profile
-        Name of a TOML file in ``configs/profiles``, or a path to one; None takes the defaults alone.
+        Name of a TOML file in ``configs/profiles``, or a path to one; several, joined by commas, are laid over each
+        other, and the first gives its name; None takes the defaults alone.
     data_dir
         Overrides the folder for everything a run makes (else ``WINBACK_DATA_DIR``, else the TOML).
     **overrides
@@ -227,14 +246,31 @@ def load_settings(profile: str | None = None, data_dir: Path | None = None, **ov
     """
     layers = read_toml(FOLDER / "defaults.toml")
     where = "the defaults"
-    if profile is not None:
-        path = named_file(profile, FOLDER / "profiles", ".toml", "profile")
+    for path in profile_files(profile):
         layers, where = _laid_over(layers, read_toml(path)), str(path)
     if overrides:
         layers, where = _laid_over(layers, overrides), "the overrides"
     chosen = data_dir or os.environ.get(DATA_DIR_VARIABLE) or str(layers["data_dir"])
-    layers |= {"data_dir": Path(chosen).absolute(), "profile": Path(profile).stem if profile else "defaults"}
+    named = [path.stem for path in profile_files(profile)]
+    layers |= {"data_dir": Path(chosen).absolute(), "profile": [*named, "defaults"][0]}
     return validated(Settings, layers, where)
+
+
+def profile_files(profile: str | None) -> list[Path]:
+    """Find the files of a profile, the lowest first."""
+    names = profile.split(",") if profile else []
+    return [named_file(name, FOLDER / "profiles", ".toml", "profile") for name in names]
+
+
+def is_about_machines(profile: str) -> bool:
+    """Tell whether a profile says nothing about an app, so that it can be laid over any.
+
+    Examples
+    --------
+    >>> is_about_machines("spark"), is_about_machines("simulated,spark")
+    (True, False)
+    """
+    return all(read_toml(path).keys() <= MACHINES for path in profile_files(profile))
 
 
 def named_file(name: str, folder: Path, suffix: str, kind: str) -> Path:

@@ -17,7 +17,8 @@ import ibis.expr.types as ir
 WINDOWS = (7, 28, 90, 365)
 LONGEST = 365
 View = Literal["behaviour", "contact", "taste", "traits"]
-Windowed = Callable[[ir.Table, ir.BooleanValue], ir.Value]
+Kind = Literal["sum", "max", "last", "first"]
+Daily = Callable[[ir.Table], ir.Value]
 Derived = Callable[[ir.Table], ir.Value]
 
 
@@ -51,29 +52,63 @@ class Feature:
         return words[0].lower() + words[1:] + window
 
 
-WINDOWED: dict[str, tuple[Windowed, tuple[int, ...]]] = {}
+@dataclass(frozen=True)
+class Windowed:
+    """What a window makes of the daily rows in it.
+
+    `of` yields a whole number of a row (``sum`` adds it up, ``max`` takes the largest) or whether something happened
+    (``last`` and ``first`` take the days since). Whole numbers of cents become money in the column.
+    """
+
+    name: str
+    kind: Kind
+    of: Daily
+    windows: tuple[int, ...]
+    in_cents: bool = False
+
+    def column(self, days: int) -> str:
+        """Name of the column of one window."""
+        return f"{self.name}_{days}d" if self.kind in ("sum", "max") else self.name
+
+    @property
+    def columns(self) -> list[str]:
+        """Names of the columns, one per window."""
+        return [self.column(days) for days in self.windows]
+
+
+WINDOWED: dict[str, Windowed] = {}
 DERIVED: dict[str, Derived] = {}
 _CATALOGUE: dict[str, Feature] = {}
 
 
-def windowed(*windows: int, role: str, view: View = "behaviour") -> Callable[[Windowed], Windowed]:
-    """Declare a feature of the daily rows, once per window in days; columns are named ``<function>_<window>d``."""
+def summed(*windows: int, role: str, view: View = "behaviour", in_cents: bool = False) -> Callable[[Daily], Daily]:
+    """Declare the sum of a daily measure, once per window in days; columns are named ``<function>_<window>d``."""
+    return _windowed("sum", windows, role, view, in_cents)
 
-    def declare(function: Windowed) -> Windowed:
-        WINDOWED[function.__name__] = (function, windows)
+
+def largest(*windows: int, role: str, view: View = "behaviour", in_cents: bool = False) -> Callable[[Daily], Daily]:
+    """Declare the largest daily measure, once per window in days; columns are named ``<function>_<window>d``."""
+    return _windowed("max", windows, role, view, in_cents)
+
+
+def last_seen(*, role: str, view: View = "behaviour") -> Callable[[Daily], Daily]:
+    """Declare the days since something last happened within the longest window; the column is the function's name."""
+    return _windowed("last", (LONGEST,), role, view)
+
+
+def first_seen(*, role: str, view: View = "behaviour") -> Callable[[Daily], Daily]:
+    """Declare the days since something first happened within the longest window."""
+    return _windowed("first", (LONGEST,), role, view)
+
+
+def _windowed(
+    kind: Kind, windows: tuple[int, ...], role: str, view: View, in_cents: bool = False
+) -> Callable[[Daily], Daily]:
+    def declare(function: Daily) -> Daily:
+        declared = Windowed(function.__name__, kind, function, windows, in_cents)
+        WINDOWED[function.__name__] = declared
         for days in windows:
-            _enter(f"{function.__name__}_{days}d", function.__doc__, f"{days} days", role, view)
-        return function
-
-    return declare
-
-
-def recency(*, role: str, view: View = "behaviour") -> Callable[[Windowed], Windowed]:
-    """Declare a feature of all daily rows within the longest window; the column is the function's name."""
-
-    def declare(function: Windowed) -> Windowed:
-        WINDOWED[function.__name__] = (function, ())
-        _enter(function.__name__, function.__doc__, f"{LONGEST} days", role, view)
+            _enter(declared.column(days), function.__doc__, f"{days} days", role, view)
         return function
 
     return declare
@@ -97,160 +132,160 @@ def _enter(name: str, docstring: str | None, window: str, role: str, view: View)
 # --- activity and money -------------------------------------------------------------------------------------
 
 
-@windowed(*WINDOWS, role="activity")
-def active_days_count(days: ir.Table, within: ir.BooleanValue) -> ir.Value:
+@summed(*WINDOWS, role="activity")
+def active_days_count(days: ir.Table) -> ir.Value:
     """Active days."""
-    return days.active_days.sum(where=within)
+    return days.active_days
 
 
-@windowed(*WINDOWS, role="activity")
-def sessions_count(days: ir.Table, within: ir.BooleanValue) -> ir.Value:
+@summed(*WINDOWS, role="activity")
+def sessions_count(days: ir.Table) -> ir.Value:
     """Visits (sessions or baskets with activity)."""
-    return days.sessions_count.sum(where=within)
+    return days.sessions_count
 
 
-@windowed(*WINDOWS, role="value")
-def purchases_count(days: ir.Table, within: ir.BooleanValue) -> ir.Value:
+@summed(*WINDOWS, role="value")
+def purchases_count(days: ir.Table) -> ir.Value:
     """Purchases (baskets paid for)."""
-    return days.purchases_count.sum(where=within)
+    return days.purchases_count
 
 
-@windowed(*WINDOWS, role="value")
-def items_count(days: ir.Table, within: ir.BooleanValue) -> ir.Value:
+@summed(*WINDOWS, role="value")
+def items_count(days: ir.Table) -> ir.Value:
     """Items bought (purchase lines)."""
-    return days.items_count.sum(where=within)
+    return days.items_count
 
 
-@windowed(*WINDOWS, role="value")
-def spend_sum(days: ir.Table, within: ir.BooleanValue) -> ir.Value:
+@summed(*WINDOWS, role="value", in_cents=True)
+def spend_sum(days: ir.Table) -> ir.Value:
     """Money spent (account currency)."""
-    return _money(days.spend_cents.sum(where=within))
+    return days.spend_cents
 
 
-@windowed(28, 365, role="value")
-def spend_max(days: ir.Table, within: ir.BooleanValue) -> ir.Value:
+@largest(28, 365, role="value", in_cents=True)
+def spend_max(days: ir.Table) -> ir.Value:
     """Most money spent on one day (account currency)."""
-    return _money(days.spend_of_day_cents.max(where=within))
+    return days.spend_of_day_cents
 
 
-@windowed(90, 365, role="refund")
-def refund_sum(days: ir.Table, within: ir.BooleanValue) -> ir.Value:
+@summed(90, 365, role="refund", in_cents=True)
+def refund_sum(days: ir.Table) -> ir.Value:
     """Money paid back (account currency)."""
-    return _money(days.refund_cents.sum(where=within))
+    return days.refund_cents
 
 
-@windowed(28, 90, 365, role="value")
-def discount_sum(days: ir.Table, within: ir.BooleanValue) -> ir.Value:
+@summed(28, 90, 365, role="value", in_cents=True)
+def discount_sum(days: ir.Table) -> ir.Value:
     """Discounts received (inside purchases, account currency)."""
-    return _money(days.discount_cents.sum(where=within))
+    return days.discount_cents
 
 
-@windowed(90, 365, role="value")
-def discounted_items_count(days: ir.Table, within: ir.BooleanValue) -> ir.Value:
+@summed(90, 365, role="value")
+def discounted_items_count(days: ir.Table) -> ir.Value:
     """Items bought at a discount (purchase lines)."""
-    return days.discounted_items_count.sum(where=within)
+    return days.discounted_items_count
 
 
-@recency(role="activity")
-def days_since_last_activity(days: ir.Table, within: ir.BooleanValue) -> ir.Value:
+@last_seen(role="activity")
+def days_since_last_activity(days: ir.Table) -> ir.Value:
     """Days since last active."""
-    return days.age_days.min(where=within & (days.active_days > 0))
+    return days.active_days > 0
 
 
-@recency(role="value")
-def days_since_last_purchase(days: ir.Table, within: ir.BooleanValue) -> ir.Value:
+@last_seen(role="value")
+def days_since_last_purchase(days: ir.Table) -> ir.Value:
     """Days since the last purchase."""
-    return days.age_days.min(where=within & (days.purchase_days > 0))
+    return days.purchase_days > 0
 
 
-@recency(role="activity")
-def days_since_first_activity(days: ir.Table, within: ir.BooleanValue) -> ir.Value:
+@first_seen(role="activity")
+def days_since_first_activity(days: ir.Table) -> ir.Value:
     """Days since first active (within the last year)."""
-    return days.age_days.max(where=within & (days.active_days > 0))
+    return days.active_days > 0
 
 
 # --- journey ------------------------------------------------------------------------------------------------
 
 
-@windowed(7, 28, role="view")
-def views_count(days: ir.Table, within: ir.BooleanValue) -> ir.Value:
+@summed(7, 28, role="view")
+def views_count(days: ir.Table) -> ir.Value:
     """Items looked at."""
-    return days.views_count.sum(where=within)
+    return days.views_count
 
 
-@windowed(7, 28, role="cart")
-def carts_count(days: ir.Table, within: ir.BooleanValue) -> ir.Value:
+@summed(7, 28, role="cart")
+def carts_count(days: ir.Table) -> ir.Value:
     """Items put into the cart."""
-    return days.carts_count.sum(where=within)
+    return days.carts_count
 
 
-@recency(role="cart")
-def days_since_last_cart(days: ir.Table, within: ir.BooleanValue) -> ir.Value:
+@last_seen(role="cart")
+def days_since_last_cart(days: ir.Table) -> ir.Value:
     """Days since something was put into the cart."""
-    return days.age_days.min(where=within & (days.carts_count > 0))
+    return days.carts_count > 0
 
 
-@recency(role="checkout")
-def days_since_last_checkout(days: ir.Table, within: ir.BooleanValue) -> ir.Value:
+@last_seen(role="checkout")
+def days_since_last_checkout(days: ir.Table) -> ir.Value:
     """Days since a payment was begun."""
-    return days.age_days.min(where=within & (days.checkouts_count > 0))
+    return days.checkouts_count > 0
 
 
-@windowed(365, role="onboarding")
-def onboarding_count(days: ir.Table, within: ir.BooleanValue) -> ir.Value:
+@summed(365, role="onboarding")
+def onboarding_count(days: ir.Table) -> ir.Value:
     """First steps completed."""
-    return days.onboarding_count.sum(where=within)
+    return days.onboarding_count
 
 
-@windowed(28, 90, role="payment_failure")
-def payment_failures_count(days: ir.Table, within: ir.BooleanValue) -> ir.Value:
+@summed(28, 90, role="payment_failure")
+def payment_failures_count(days: ir.Table) -> ir.Value:
     """Payments that failed."""
-    return days.payment_failures_count.sum(where=within)
+    return days.payment_failures_count
 
 
-@windowed(365, role="cancellation")
-def cancellations_count(days: ir.Table, within: ir.BooleanValue) -> ir.Value:
+@summed(365, role="cancellation")
+def cancellations_count(days: ir.Table) -> ir.Value:
     """Contracts ended."""
-    return days.cancellations_count.sum(where=within)
+    return days.cancellations_count
 
 
 # --- our own contacts: kept apart, because what we sent is a consequence of what we believed ------------------
 
 
-@windowed(7, 28, 90, role="message_sent", view="contact")
-def messages_sent_count(days: ir.Table, within: ir.BooleanValue) -> ir.Value:
+@summed(7, 28, 90, role="message_sent", view="contact")
+def messages_sent_count(days: ir.Table) -> ir.Value:
     """Messages of ours received."""
-    return days.messages_sent_count.sum(where=within)
+    return days.messages_sent_count
 
 
-@windowed(7, 28, 90, role="message_opened", view="contact")
-def messages_opened_count(days: ir.Table, within: ir.BooleanValue) -> ir.Value:
+@summed(7, 28, 90, role="message_opened", view="contact")
+def messages_opened_count(days: ir.Table) -> ir.Value:
     """Messages of ours opened."""
-    return days.messages_opened_count.sum(where=within)
+    return days.messages_opened_count
 
 
-@windowed(28, 90, 365, role="treatments", view="contact")
-def treatments_count(days: ir.Table, within: ir.BooleanValue) -> ir.Value:
+@summed(28, 90, 365, role="treatments", view="contact")
+def treatments_count(days: ir.Table) -> ir.Value:
     """Offers received."""
-    return days.treatments_count.sum(where=within)
+    return days.treatments_count
 
 
-@windowed(28, 90, 365, role="offer_redeem", view="contact")
-def redemptions_count(days: ir.Table, within: ir.BooleanValue) -> ir.Value:
+@summed(28, 90, 365, role="offer_redeem", view="contact")
+def redemptions_count(days: ir.Table) -> ir.Value:
     """Offers used."""
-    return days.redemptions_count.sum(where=within)
+    return days.redemptions_count
 
 
-@recency(role="treatments", view="contact")
-def days_since_last_treatment(days: ir.Table, within: ir.BooleanValue) -> ir.Value:
+@last_seen(role="treatments", view="contact")
+def days_since_last_treatment(days: ir.Table) -> ir.Value:
     """Days since the last offer was received."""
-    return days.age_days.min(where=within & (days.treatments_count > 0))
+    return days.treatments_count > 0
 
 
-@recency(role="offer_redeem", view="contact")
-def days_since_last_redemption(days: ir.Table, within: ir.BooleanValue) -> ir.Value:
+@last_seen(role="offer_redeem", view="contact")
+def days_since_last_redemption(days: ir.Table) -> ir.Value:
     """Days since an offer was last used."""
-    return days.age_days.min(where=within & (days.redemptions_count > 0))
+    return days.redemptions_count > 0
 
 
 # --- ratios, trends and rhythm --------------------------------------------------------------------------------
@@ -371,10 +406,6 @@ def catalogue(traits: dict[str, bool] | None = None) -> list[Feature]:
         for name, is_text in (traits or {}).items()
     ]
     return [*_CATALOGUE.values(), *own]
-
-
-def _money(cents: ir.Value) -> ir.Value:
-    return cast(ir.NumericValue, cents.cast("float64")) / 100.0
 
 
 def _ratio(above: ir.Value, below: ir.Value) -> ir.Value:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import date, timedelta
 
 import ibis
 import ibis.expr.types as ir
+import numpy as np
+import numpy.typing as npt
 import pandas as pd
 import pyarrow as pa
 
@@ -17,10 +20,18 @@ from features.lake import Lake, read_parquet
 from features.snapshots import start_of
 from features.store import EVENT_TIMESTAMP, FeatureStore, point_in_time_frame
 
+Keep = Callable[[pd.Series], npt.NDArray[np.bool_]]
 KNOWN_BEFORE = ("pre_spend", "pre_active_days", "pre_purchases")
 
 
-def outcome_frame(history: History, store: FeatureStore, days: list[date], *, horizon_days: int) -> pd.DataFrame:
+def everybody(user_ids: pd.Series) -> npt.NDArray[np.bool_]:
+    """Keep all users."""
+    return np.ones(len(user_ids), dtype=bool)
+
+
+def outcome_frame(
+    history: History, store: FeatureStore, days: list[date], *, horizon_days: int, keep: Keep = everybody
+) -> pd.DataFrame:
     """Collect what became of the users active before each day, with their features of that day.
 
     Parameters
@@ -29,6 +40,8 @@ def outcome_frame(history: History, store: FeatureStore, days: list[date], *, ho
         Cut at the day of training, so that no label can look past it.
     days
         Snapshot days; those whose `horizon_days` are not over are left out.
+    keep
+        Says of user ids which to learn from.
 
     Returns
     -------
@@ -47,20 +60,25 @@ def outcome_frame(history: History, store: FeatureStore, days: list[date], *, ho
             "choose a later as_of or a shorter horizon"
         )
     labels = outcome_labels(history.aggregates, history.moments(closed), history.settings)
-    rows = labels.order_by("day", "user_id").to_pandas()
+    rows = history.collect(labels.order_by("day", "user_id"))
     if rows.empty:
         raise InputError(
             f"the history before {history.as_of} has no user active within churn.lookback_days = "
             f"{history.settings.churn.lookback_days} of a snapshot; check roles.activity and the events"
         )
+    rows = rows[keep(rows["user_id"])].reset_index(drop=True)
     rows["day"] = pd.to_datetime(rows["day"]).dt.date
     starts = {day: start_of(day, history.settings.time_zone) for day in closed}
     rows[EVENT_TIMESTAMP] = pd.to_datetime(rows["day"].map(starts), utc=True)
     return with_categories(point_in_time_frame(store, "redemption", rows))
 
 
-def redemption_frame(history: History, store: FeatureStore, catalogue: Catalogue) -> pd.DataFrame:
+def redemption_frame(
+    history: History, store: FeatureStore, catalogue: Catalogue, *, keep: Keep = everybody
+) -> pd.DataFrame:
     """Collect the closed treatments, whether they were redeemed, and what was known when they were decided.
+
+    `keep` says of user ids which to learn from.
 
     Returns
     -------
@@ -72,7 +90,8 @@ def redemption_frame(history: History, store: FeatureStore, catalogue: Catalogue
     now = ibis.literal(start_of(history.as_of, history.settings.time_zone), type="timestamp('UTC', 6)")
     valid_days = {offer.offer_id: offer.valid_days for offer in catalogue.offers}
     labels = redemption_labels(history.treatments, history.events, history.settings, valid_days, now)
-    rows = labels.order_by("decided_at", "user_id", "decision_id").to_pandas()
+    rows = history.collect(labels.order_by("decided_at", "user_id", "decision_id"))
+    rows = rows[keep(rows["user_id"])].reset_index(drop=True)
     if rows.empty:
         return rows
     rows[EVENT_TIMESTAMP] = rows["decided_at"]
@@ -87,7 +106,7 @@ def given_offers(history: History, closed: pd.DataFrame) -> pd.DataFrame:
     if history.treatments is None:
         return pd.DataFrame()
     given = history.treatments.filter(history.treatments.offer_id != "none")
-    rows = given.select("decision_id", "user_id", "day", "offer_id").order_by("day", "user_id").to_pandas()
+    rows = history.collect(given.select("decision_id", "user_id", "day", "offer_id").order_by("day", "user_id"))
     rows["day"] = pd.to_datetime(rows["day"]).dt.date
     return rows.merge(closed[["decision_id", "is_redeemed"]], on="decision_id", how="left")
 
@@ -112,7 +131,7 @@ def lot_frame(history: History, outcomes: pd.DataFrame, closed: pd.DataFrame) ->
     given = history.treatments
     drawn = given.filter((given.propensity > 0) & (given.propensity < 1))
     names = ["decision_id", "user_id", "day", "offer_id", "discount", "propensity"]
-    rows = drawn.select(*names).order_by("day", "user_id").to_pandas()
+    rows = history.collect(drawn.select(*names).order_by("day", "user_id"))
     rows["day"] = pd.to_datetime(rows["day"]).dt.date
     rows = rows.drop_duplicates(["user_id", "day"], keep=False)
     none_used = dict.fromkeys(("is_redeemed", "discount_given"), 0.0)
@@ -157,7 +176,7 @@ def measured_frame(history: History, entries: pd.DataFrame) -> pd.DataFrame:
     fields = [("user_id", pa.string()), ("day", pa.date32()), ("first_day", pa.date32())]
     table = pa.Table.from_pandas(keys, pa.schema(fields), preserve_index=False)
     moments = history.engine.create_table("measured", obj=table, temp=True, overwrite=True)
-    found = _money_and_activity(history, moments).to_pandas()
+    found = history.collect(_money_and_activity(history, moments))
     users_and_days = pd.MultiIndex.from_frame(found[["user_id", "day"]])
     found["margin"] -= _contact_costs(history, moments).reindex(users_and_days, fill_value=0.0).to_numpy()
     found["day"] = pd.to_datetime(found["day"]).dt.date
@@ -210,7 +229,7 @@ def _contact_costs(history: History, moments: ir.Table) -> pd.Series:
     # whole millionths: a contact may cost less than a cent, and a sum of floats depends on its order
     millionths = (pairs.cost * 1e6).round().cast("int64").sum().fill_null(0)
     costs = pairs.group_by(*names).aggregate(cost=millionths.cast("float64") / 1e6)
-    return costs.to_pandas().set_index(names)["cost"]
+    return history.collect(costs).set_index(names)["cost"]
 
 
 def _in_money(cents: ir.IntegerScalar) -> ir.FloatingScalar:

@@ -7,23 +7,22 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date, timedelta
 
-import duckdb
 import ibis
 import ibis.expr.types as ir
+import pandas as pd
 import pyarrow as pa
 from ibis.backends.duckdb import Backend
 
 from configs.errors import InputError
-from configs.progress import track
 from configs.settings import Settings
-from features.aggregates import INPUT_HASH, stored_input
 from features.columns import Feature, catalogue
 from features.contract import AUDIT_ONLY, USERS
-from features.lake import Lake, content_hash, duckdb_session, ibis_engine, split_by_day, write_parquet
-from features.snapshots import snapshots, start_of
+from features.lake import Lake, duckdb_session, ibis_engine
+from features.snapshot_files import build_snapshots as build_snapshots
+from features.snapshots import start_of
+from features.spark import SparkEngine
 
 TRAITS_OF_THE_CONTRACT = ("country", "device", "acquisition_source", "language")
-PAIRS_AT_ONCE = 40_000_000
 
 
 @dataclass(frozen=True)
@@ -44,11 +43,15 @@ class History:
     users: ir.Table
     traits: dict[str, bool]
 
-    def moments(self, days: list[date]) -> ir.Table:
+    def moments(self, days: list[date], name: str = "moments") -> ir.Table:
         """Table of snapshot days (``day``) and the instants at which they start (``as_of``)."""
         starts = [start_of(day, self.settings.time_zone) for day in days]
         rows = pa.table({"day": pa.array(days, pa.date32()), "as_of": pa.array(starts, pa.timestamp("us", "UTC"))})
-        return self.engine.create_table("moments", obj=rows, temp=True, overwrite=True)
+        return self.engine.create_table(name, obj=rows, temp=True, overwrite=True)
+
+    def collect(self, rows: ir.Table) -> pd.DataFrame:
+        """Bring the rows of an expression into memory."""
+        return self.engine.collect(rows) if isinstance(self.engine, SparkEngine) else rows.to_pandas()
 
     @property
     def features(self) -> list[Feature]:
@@ -73,9 +76,8 @@ def open_history(settings: Settings, lake: Lake, as_of: date) -> Iterator[Histor
     first_event_day(lake, as_of)
     if not lake.days("aggregates"):
         raise InputError(f"{lake.root} holds no daily aggregates; run winback build-features first")
-    with duckdb_session(settings) as connection:
-        engine = ibis_engine(connection, settings)
-        tables = {name: _cut(connection, engine, lake, name, as_of) for name in ("aggregates", "facets")}
+    with _open_engine(settings) as engine:
+        tables = {name: _cut(engine, lake, name, as_of) for name in ("aggregates", "facets")}
         users, traits = _users(engine, lake, settings)
         start = start_of(as_of, settings.time_zone)
         events = engine.read_parquet(lake.glob("events"), table_name="events", hive_partitioning=True)
@@ -128,32 +130,19 @@ def snapshot_days(settings: Settings, lake: Lake, as_of: date, *, holdouts: tupl
     return sorted({as_of, *grid_days(settings, lake, as_of, holdouts=holdouts)} | treated)
 
 
-def build_snapshots(history: History, days: list[date]) -> list[date]:
-    """Write the snapshot of each day whose input changed; returns the days that were computed."""
-    tables = history.aggregates, history.facets, history.users
-    query = str(ibis.to_sql(snapshots(*tables, history.moments(days)).order_by("day", "user_id"), dialect="duckdb"))
-    wanted = _inputs_of(history, days, query)
-    stale = [day for day in days if stored_input(history.lake.partition("snapshots", day)) != wanted[day]]
-    rows = max(1, int(history.facets.count().execute()))
-    size = max(1, PAIRS_AT_ONCE // rows)
-    chunks = [stale[start : start + size] for start in range(0, len(stale), size)]
-    for chunk in track(chunks, "snapshots"):
-        history.moments(chunk)  # the query reads this table by its name
-        for day, table in split_by_day(history.engine.con.execute(query).to_arrow_reader(500_000)):
-            write_parquet(
-                table.replace_schema_metadata({INPUT_HASH: wanted[day].encode()}),
-                history.lake.partition("snapshots", day),
-            )
-    return stale
+@contextmanager
+def _open_engine(settings: Settings) -> Iterator[Backend]:
+    if settings.engine == "spark":
+        yield SparkEngine(settings)
+        return
+    with duckdb_session(settings) as connection:
+        yield ibis_engine(connection, settings)
 
 
-def _cut(connection: duckdb.DuckDBPyConnection, engine: Backend, lake: Lake, name: str, as_of: date) -> ir.Table:
-    connection.execute(
-        f"CREATE TEMP TABLE {name} AS SELECT * FROM read_parquet($2, hive_partitioning = true) "
-        "WHERE day < $1 AND known_on < $1",
-        [as_of, lake.glob(name)],
-    )
-    return engine.table(name)
+def _cut(engine: Backend, lake: Lake, name: str, as_of: date) -> ir.Table:
+    """Look at the files of a table of daily rows; nothing is read before somebody asks."""
+    rows = engine.read_parquet(lake.glob(name), table_name=name, hive_partitioning=True)
+    return rows.filter(rows.day < as_of, rows.known_on < as_of)
 
 
 def _users(engine: Backend, lake: Lake, settings: Settings) -> tuple[ir.Table, dict[str, bool]]:
@@ -179,14 +168,3 @@ def _trait(users: ir.Table, name: str, settings: Settings) -> bool | None:
     if column.type().is_string():
         return True
     return False if column.type().is_numeric() or column.type().is_boolean() else None
-
-
-def _inputs_of(history: History, days: list[date], query: str) -> dict[date, str]:
-    """Hash of everything each snapshot rests on: the aggregates before it, the users, the query."""
-    stored = [
-        (past, stored_input(history.lake.partition("aggregates", past)) or "")
-        for past in history.lake.days("aggregates")
-    ]
-    users = [path] if (path := history.lake.path("users", "users.parquet")).exists() else []
-    fixed = content_hash(*users, text=query + history.settings.time_zone)
-    return {day: content_hash(text=fixed + "".join(text for past, text in stored if past < day)) for day in days}

@@ -6,7 +6,7 @@ import hashlib
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from datetime import date
 from itertools import pairwise
@@ -22,6 +22,8 @@ from ibis.backends.duckdb import Backend
 from configs.errors import InputError
 from configs.settings import Settings
 
+# what one step may hold before it spills to the data folder
+MEMORY_GIB = 2.0
 # what DuckDB raises for a file that is missing, cut short or damaged
 UNREADABLE = (duckdb.IOException, duckdb.InvalidInputException, duckdb.Error)
 
@@ -71,6 +73,17 @@ def write_parquet(table: pa.Table, path: Path) -> None:
     """Write one Parquet file whole: a temporary file beside it, then an atomic rename; instants are kept in UTC."""
     schema = pa.schema([_in_utc(field) for field in table.schema], table.schema.metadata)
     write_file(path, lambda part: pq.write_table(table.cast(schema), part, compression="zstd"))
+
+
+def write_batches(batches: Iterable[pa.RecordBatch], schema: pa.Schema, path: Path) -> None:
+    """Write one Parquet file whole, a batch at a time."""
+
+    def write(part: Path) -> None:
+        with pq.ParquetWriter(part, schema, compression="zstd") as writer:
+            for batch in batches:
+                writer.write_table(pa.Table.from_batches([batch]).cast(schema))
+
+    write_file(path, write)
 
 
 def _in_utc(field: pa.Field) -> pa.Field:
@@ -131,6 +144,12 @@ def count_rows(path: Path) -> int:
         return int(pq.read_metadata(path).num_rows)
 
 
+def read_notes(path: Path) -> dict[bytes, bytes]:
+    """Read what was noted in the footer of one Parquet file; a missing or corrupt one is named."""
+    with _named(path):
+        return dict(pq.read_metadata(path).metadata or {})
+
+
 @contextmanager
 def _named(path: Path) -> Iterator[None]:
     try:
@@ -172,13 +191,21 @@ def content_hash(*paths: Path, text: str = "") -> str:
 
 
 @contextmanager
-def duckdb_session(settings: Settings) -> Iterator[duckdb.DuckDBPyConnection]:
-    """Open an in-memory DuckDB in the configured time zone that spills under the data folder, and close it."""
-    connection = duckdb.connect(config={"temp_directory": str(settings.data_dir / "tmp")})
+def duckdb_session(settings: Settings, *, share_of: int = 0) -> Iterator[duckdb.DuckDBPyConnection]:
+    """Open an in-memory DuckDB in the configured time zone that spills under the data folder, and close it.
+
+    Parameters
+    ----------
+    share_of
+        Number of sessions that work side by side: each gets one thread and its share of the memory.
+    """
+    threads = 1 if share_of else settings.threads
+    limits = {"memory_limit": f"{int(1024 * MEMORY_GIB / max(share_of, 1))}MiB"} | (
+        {"threads": threads} if threads else {}
+    )
+    connection = duckdb.connect(config={"temp_directory": str(settings.data_dir / "tmp"), **limits})
     try:
         connection.execute(f"SET TimeZone = '{settings.time_zone}'")
-        if settings.threads:
-            connection.execute(f"SET threads = {settings.threads}")
         with named_when_unreadable(settings.data_dir):
             yield connection
     finally:

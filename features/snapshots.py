@@ -7,14 +7,15 @@ Only rows with ``day < as_of`` and ``known_on < as_of`` ever reach a feature's f
 from __future__ import annotations
 
 from datetime import date, datetime
+from typing import cast
 from zoneinfo import ZoneInfo
 
 import ibis
 import ibis.expr.types as ir
 
-from features.columns import DERIVED, LONGEST, WINDOWED, catalogue
+from features.columns import DERIVED, LONGEST, catalogue
+from features.windows import KEYS, seen, windows
 
-KEYS = ("user_id", "day")
 TASTE_DAYS = 90
 
 
@@ -35,10 +36,28 @@ def snapshots(aggregates: ir.Table, facets: ir.Table, users: ir.Table, moments: 
     One row per moment and user: ``user_id``, ``day``, ``as_of``, ``created_at`` (instants) and the columns of
     `catalogue`; numbers are float64, a missing number is null.
     """
-    recent = _seen(aggregates, moments, LONGEST)
-    table = _known_users(aggregates, users, moments)
-    for part in (_windows(recent), _gaps(recent), _tastes(_seen(facets, moments, TASTE_DAYS))):
+    return with_derived(behaviour(aggregates, facets, moments), users, moments)
+
+
+def behaviour(aggregates: ir.Table, facets: ir.Table, moments: ir.Table) -> ir.Table:
+    """Compute what the daily rows say about each user: ``first_day`` and every column that is not derived."""
+    recent = seen(aggregates, moments, LONGEST)
+    older = seen(aggregates, moments).filter(lambda pairs: pairs.age_days > LONGEST)
+    earliest = older.group_by(*KEYS).aggregate(older_day=older.happened_on.min())
+    table = outer_join(windows(recent), earliest)
+    table = table.mutate(first_day=ibis.coalesce(table.older_day, table.first_day)).drop("older_day")
+    for part in (rhythm(aggregates, moments), tastes(facets, moments)):
         table = table.left_join(part, KEYS).drop([f"{name}_right" for name in KEYS])
+    return table
+
+
+def with_derived(state: ir.Table, users: ir.Table, moments: ir.Table) -> ir.Table:
+    """Add users who only signed up, the traits and the derived columns to what `behaviour` knows."""
+    signed_up = moments.select("day").inner_join(users, users.signed_up_on < moments.day).select(*KEYS)
+    table = outer_join(state, signed_up)
+    table = table.left_join(users, "user_id").drop("user_id_right")
+    begun = ibis.coalesce(ibis.least(table.signed_up_on, table.first_day), table.signed_up_on, table.first_day)
+    table = table.mutate(tenure_seen_days=table.day.delta(begun, unit="day").cast("float64"))
     table = table.mutate(
         **{name: table[name].fill_null(0.0) for name in table.columns if "_count_" in name or "_sum_" in name}
     )
@@ -57,42 +76,17 @@ def start_of(day: date, time_zone: str) -> datetime:
     return datetime(day.year, day.month, day.day, tzinfo=ZoneInfo(time_zone))
 
 
-def _seen(rows: ir.Table, moments: ir.Table, within_days: int) -> ir.Table:
-    """Pair each moment with the rows known by then and at most `within_days` old (yesterday is 1 day old)."""
-    past = rows.rename(happened_on="day").mutate(expires_on=rows.day + ibis.interval(days=within_days))
-    is_known = [past.happened_on < moments.day, past.known_on < moments.day, past.expires_on >= moments.day]
-    pairs = moments.select("day").inner_join(past, is_known)
-    return pairs.mutate(age_days=pairs.day.delta(pairs.happened_on, unit="day").cast("int64"))
+def outer_join(left: ir.Table, right: ir.Table) -> ir.Table:
+    """Join all users of two tables; a name of both is told apart by ``_right``."""
+    table = left.outer_join(right, KEYS)
+    keys = {name: ibis.coalesce(table[name], table[f"{name}_right"]) for name in KEYS}
+    return table.mutate(**keys).drop([f"{name}_right" for name in KEYS])
 
 
-def _known_users(aggregates: ir.Table, users: ir.Table, moments: ir.Table) -> ir.Table:
-    known_from = aggregates.mutate(known_from=ibis.greatest(aggregates.day, aggregates.known_on))
-    days = known_from.group_by("user_id", "known_from").aggregate(earliest=known_from.day.min())
-    seen = moments.select("day").inner_join(days, days.known_from < moments.day)
-    first = seen.group_by(*KEYS).aggregate(first_day=seen.earliest.min())
-    signed_up = moments.select("day").inner_join(users, users.signed_up_on < moments.day).select(*KEYS)
-    known = first.select(*KEYS).union(signed_up, distinct=True)
-    table = known.left_join(first, KEYS).drop([f"{name}_right" for name in KEYS])
-    table = table.left_join(users, "user_id").drop("user_id_right")
-    begun = ibis.coalesce(ibis.least(table.signed_up_on, table.first_day), table.signed_up_on, table.first_day)
-    return table.mutate(tenure_seen_days=table.day.delta(begun, unit="day").cast("float64")).drop(
-        "first_day", "signed_up_on"
-    )
-
-
-def _windows(recent: ir.Table) -> ir.Table:
-    everything = recent.age_days <= LONGEST
-    columns: dict[str, ir.Value] = {}
-    for name, (function, windows) in WINDOWED.items():
-        if not windows:
-            columns[name] = function(recent, everything).cast("float64")
-        for days in windows:
-            columns[f"{name}_{days}d"] = function(recent, recent.age_days <= days).cast("float64")
-    return recent.group_by(*KEYS).aggregate(**columns)
-
-
-def _gaps(recent: ir.Table) -> ir.Table:
-    active = recent.filter(recent.active_days > 0)
+def rhythm(aggregates: ir.Table, moments: ir.Table) -> ir.Table:
+    """Measure the pauses between active days of the last year, by user and moment."""
+    days = aggregates.select("user_id", "day", "known_on", "active_days").filter(aggregates.active_days > 0)
+    active = seen(days, moments, LONGEST)
     before = active.happened_on.lag().over(group_by=list(KEYS), order_by="happened_on")
     paced = active.mutate(gap=active.happened_on.delta(before, unit="day").cast("int64"))
     # whole numbers add up to the same bits in whatever order threads meet them, an engine's own deviation does not
@@ -102,22 +96,34 @@ def _gaps(recent: ir.Table) -> ir.Table:
         squares=(paced.gap * paced.gap).sum().cast("float64"),
         gap_days_max_365d=paced.gap.max().cast("float64"),
     )
-    spread = (sums.gaps * sums.squares - sums.days * sums.days) / (sums.gaps * (sums.gaps - 1.0)).nullif(0.0)
-    return sums.select(*KEYS, "gap_days_max_365d", gap_days_std_365d=spread.sqrt())
+    return sums.select(*KEYS, "gap_days_max_365d", gap_days_std_365d=spread(sums.gaps, sums.days, sums.squares))
 
 
-def _tastes(seen: ir.Table) -> ir.Table:
-    totals = seen.group_by(*KEYS, "facet", "label").aggregate(
-        events=seen.events_count.sum().cast("int64"), spend=seen.spend_cents.sum().cast("int64")
+def spread(gaps: ir.Value, days: ir.Value, squares: ir.Value) -> ir.Value:
+    """Compute the standard deviation of some pauses from their number, their sum and the sum of their squares."""
+    gaps, days, squares = (cast(ir.FloatingColumn, value) for value in (gaps, days, squares))
+    return ((gaps * squares - days * days) / (gaps * (gaps - 1.0)).nullif(0.0)).sqrt()
+
+
+def tastes(facets: ir.Table, moments: ir.Table) -> ir.Table:
+    """Find the favourite category and hour of the last `TASTE_DAYS` days, by user and moment."""
+    seen_facets = seen(facets, moments, TASTE_DAYS)
+    totals = seen_facets.group_by(*KEYS, "facet", "label").aggregate(
+        events=seen_facets.events_count.cast("float64").sum(), spend=seen_facets.spend_cents.cast("float64").sum()
     )
-    spend_of_category = ibis.ifelse(totals.facet == "category", totals.spend, 0)
-    rank = ibis.row_number().over(
-        group_by=[*KEYS, "facet"], order_by=[spend_of_category.desc(), totals.events.desc(), totals.label]
+    is_category = totals.facet == "category"
+    # the least of (-spend, -events, label) is the favourite: most spend, then most events, then first by name
+    rank = ibis.struct({"spend": ibis.ifelse(is_category, -totals.spend, 0.0), "events": -totals.events,
+                        "label": totals.label})  # fmt: skip
+    ranked = totals.mutate(rank=rank, is_category=is_category)
+    best = ranked.group_by(*KEYS).aggregate(
+        categories_count_90d=ranked.count(where=ranked.is_category).cast("float64"),
+        category=ranked["rank"].min(where=ranked.is_category),
+        hour=ranked["rank"].min(where=~ranked.is_category),
     )
-    ranked = totals.mutate(place=rank)
-    is_category = ranked.facet == "category"
-    return ranked.group_by(*KEYS).aggregate(
-        categories_count_90d=ranked.count(where=is_category).cast("float64"),
-        favourite_category_90d=ranked.label.max(where=is_category & (ranked.place == 0)),
-        favourite_hour_90d=ranked.label.max(where=(ranked.facet == "hour") & (ranked.place == 0)).cast("float64"),
+    return best.select(
+        *KEYS,
+        "categories_count_90d",
+        favourite_category_90d=best.category["label"],
+        favourite_hour_90d=best.hour["label"].cast("float64"),
     )

@@ -3,22 +3,33 @@
 from __future__ import annotations
 
 import string
-from datetime import timedelta
+import warnings
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from datetime import date, timedelta
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pandas as pd
 import yaml
 from feast import Entity, FeatureService, FeatureView, Field, FileSource, RepoConfig, ValueType
 from feast import FeatureStore as FeatureStore
+from feast.data_source import DataSource
+from feast.infra.offline_stores.offline_store import RetrievalJob
 from feast.types import Float64, String
 
 from configs.errors import InputError
-from configs.settings import FOLDER
+from configs.settings import FOLDER, Engine
 from features.columns import Feature
 from features.lake import Lake, named_when_unreadable
+from features.spark import address, in_utc
+
+if TYPE_CHECKING:
+    from features.spark import DataFrame
 
 ENTITY = "user_id"
 EVENT_TIMESTAMP = "event_timestamp"
+ROW = "entity_row"
 SERVICES: dict[str, tuple[str, ...]] = {
     "churn": ("behaviour", "traits"),
     "value": ("behaviour", "traits"),
@@ -27,8 +38,12 @@ SERVICES: dict[str, tuple[str, ...]] = {
 }
 
 
-def open_store(lake: Lake, features: list[Feature]) -> FeatureStore:
-    """Register the entity, the views and one feature service per model, and return the store.
+def open_store(
+    lake: Lake, features: list[Feature], *, only: date | None = None, engine: Engine = "duckdb"
+) -> FeatureStore:
+    """Register the entity and, per model, one view and service of what it reads, and return the store.
+
+    Every view that a service has costs a join of its own: so it has one.
 
     Parameters
     ----------
@@ -36,12 +51,20 @@ def open_store(lake: Lake, features: list[Feature]) -> FeatureStore:
         Its ``snapshots`` are the offline store, its ``feast`` folder holds the registry.
     features
         The data catalogue, traits included.
+    only
+        Read the snapshot of this day alone, which is much faster than to look for it among all of them; such a store
+        has a registry of its own.
+    engine
+        What joins: DuckDB, or the Spark session of this process. Each has a registry of its own.
     """
     lake.path("feast").mkdir(parents=True, exist_ok=True)
+    marks = [*(["day"] if only else []), *([engine] if engine != "duckdb" else [])]
+    registry = lake.path("feast", "-".join(["registry", *marks]) + ".db")
     text = (FOLDER / "feature_store.yaml").read_text(encoding="utf-8")
-    config = yaml.safe_load(string.Template(text).substitute(data_dir=lake.root))
+    config = yaml.safe_load(string.Template(text).substitute(data_dir=lake.root, registry=registry, engine=engine))
     store = FeatureStore(config=RepoConfig(repo_path=lake.root, **config))
-    store.apply(_definitions(lake, features))
+    files = lake.glob("snapshots") if only is None else str(lake.partition("snapshots", only))
+    store.apply(_definitions(_source(files, engine), features))
     return store
 
 
@@ -67,50 +90,92 @@ def point_in_time_frame(store: FeatureStore, service: str, entities: pd.DataFram
     InputError
         There is no snapshot at all.
     """
+    rows = entities.reset_index(drop=True)
+    # the keys alone: no store keeps the order of the rows, and an engine may change what it does not need
+    keys = rows[[ENTITY, EVENT_TIMESTAMP]].rename_axis(ROW).reset_index()
+    with named_when_unreadable(_folder_with_snapshots(store)), _own_zone(store):
+        frame = _join(store, service, keys).to_df().sort_values(ROW, ignore_index=True)
+    if len(frame) != len(rows):
+        raise RuntimeError(
+            f"the point-in-time join returned {len(frame)} rows for {len(rows)}; no example may be lost or doubled"
+        )
+    return pd.concat([rows, frame.drop(columns=keys.columns)], axis=1)
+
+
+def everybodys_features(store: FeatureStore, service: str, day: date) -> DataFrame:
+    """Join on Spark, to everybody in the snapshot of a day, what was known at its moment; nothing is collected.
+
+    Parameters
+    ----------
+    store
+        From `open_store` for Spark.
+    service
+        Name of a feature service: one of `SERVICES`.
+
+    Returns
+    -------
+    ``user_id``, ``event_timestamp`` and the service's features, in no order.
+    """
+    path = Lake(_folder_with_snapshots(store)).partition("snapshots", day)
+    everybody = f"SELECT {ENTITY}, as_of AS {EVENT_TIMESTAMP} FROM parquet.`{address(path)}`"
+    with _own_zone(store):
+        return _join(store, service, everybody).to_spark_df()
+
+
+def _join(store: FeatureStore, service: str, keys: pd.DataFrame | str) -> RetrievalJob:
+    with _without_alarm():
+        return store.get_historical_features(
+            entity_df=keys, features=store.get_feature_service(service), filter_by_created_timestamp=True
+        )
+
+
+def _folder_with_snapshots(store: FeatureStore) -> Path:
     root = store.config.repo_path
     if root is None or not any(Path(root).glob("snapshots/*/*.parquet")):
         raise InputError(f"{root} holds no snapshots; run winback build-features first")
-    numbered = entities.reset_index(drop=True).rename_axis("entity_row").reset_index()
-    with named_when_unreadable(Path(root)):
-        job = store.get_historical_features(
-            entity_df=numbered, features=store.get_feature_service(service), filter_by_created_timestamp=True
-        )
-        frame = job.to_df().sort_values("entity_row", ignore_index=True)
-    if len(frame) != len(entities):
-        raise RuntimeError(
-            f"the point-in-time join returned {len(frame)} rows for {len(entities)}; no example may be lost or doubled"
-        )
-    return frame.drop(columns="entity_row")
+    return Path(root)
 
 
-def _definitions(lake: Lake, features: list[Feature]) -> list[Entity | FeatureView | FeatureService]:
+def _own_zone(store: FeatureStore) -> AbstractContextManager[None]:
+    """Let Spark read Feast's instants, which name no zone, in the zone that Feast means."""
+    return in_utc() if store.config.offline_store.type == "spark" else nullcontext()
+
+
+def _source(files: str, engine: Engine) -> DataSource:
+    columns = {"timestamp_field": "as_of", "created_timestamp_column": "created_at"}
+    about = "one row per user and snapshot day"
+    if engine == "duckdb":
+        return FileSource(name="snapshots", path=files, description=about, **columns)
+    from feast.infra.offline_stores.contrib.spark_offline_store.spark_source import SparkSource
+
+    with _without_alarm():
+        return SparkSource(name="snapshots", path=address(files), file_format="parquet", description=about, **columns)
+
+
+@contextmanager
+def _without_alarm() -> Iterator[None]:
+    """Keep quiet that Feast calls its Spark store young; the tests compare it with DuckDB's."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "The spark .* is an experimental feature", RuntimeWarning)
+        yield
+
+
+def _definitions(source: DataSource, features: list[Feature]) -> list[Entity | FeatureView | FeatureService]:
     user = Entity(name="user", join_keys=[ENTITY], value_type=ValueType.STRING, description="one user of the app")
-    source = FileSource(
-        name="snapshots",
-        path=str(Path(lake.glob("snapshots"))),
-        timestamp_field="as_of",
-        created_timestamp_column="created_at",
-        description="one row per user and snapshot day",
-    )
     views = {
-        name: _view(name, user, source, [feature for feature in features if feature.view == name])
-        for name in SERVICES["scoring"]
-    }
-    filled = {name: view for name, view in views.items() if view is not None}
-    services = [
-        FeatureService(
-            name=name,
-            features=[filled[view] for view in parts if view in filled],
-            description=f"what the {name} step reads",
+        name: _view(
+            name, user, source, [feature for family in families for feature in features if feature.view == family]
         )
-        for name, parts in SERVICES.items()
+        for name, families in SERVICES.items()
+    }
+    services = [
+        FeatureService(name=name, features=[view], description=f"what the {name} step reads")
+        for name, view in views.items()
     ]
-    return [user, *filled.values(), *services]
+    return [user, *views.values(), *services]
 
 
-def _view(name: str, user: Entity, source: FileSource, features: list[Feature]) -> FeatureView | None:
-    if not features:
-        return None
+def _view(name: str, user: Entity, source: DataSource, features: list[Feature]) -> FeatureView:
     schema = [
         Field(name=feature.name, dtype=String if feature.is_text else Float64, description=feature.meaning)
         for feature in features

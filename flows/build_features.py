@@ -33,7 +33,7 @@ def take_snapshots(settings: Settings, lake: Lake, as_of: date) -> tuple[list[da
     days = snapshot_days(settings, lake, as_of, holdouts=holdouts)
     with open_history(settings, lake, as_of) as history:
         built = build_snapshots(history, days)
-        open_store(lake, history.features)
+        open_store(lake, history.features, engine=settings.engine)
         return days, built, len(history.features)
 
 

@@ -24,7 +24,10 @@ app = typer.Typer(help=HELP, no_args_is_help=True, add_completion=False, pretty_
 
 Profile = Annotated[
     str | None,
-    typer.Option(help="TOML over the defaults: a name in configs/profiles, or a path  [default: the data's own]"),
+    typer.Option(
+        help="TOML over the defaults: a name in configs/profiles or a path, several with commas  "
+        "[default: the data's own]"
+    ),
 ]
 DataDir = Annotated[str | None, typer.Option(help="folder for everything a run makes  [default: data]")]
 AsOf = Annotated[

@@ -11,7 +11,7 @@ from typing import IO
 from zoneinfo import ZoneInfo
 
 from configs.errors import InputError
-from configs.settings import Settings, load_settings
+from configs.settings import Settings, is_about_machines, load_settings
 from features.lake import Lake, write_text
 from models.evaluation import Metric
 
@@ -74,7 +74,8 @@ def _json_numbers(metric: Metric) -> dict[str, float | None]:
 def open_run(profile: str | None, data_dir: str | None, as_of: date | None) -> tuple[Settings, Lake, date]:
     """Find settings, lake and moment of decision of a run.
 
-    Without a profile the one that the data folder was filled with is taken; without `as_of` the profile's, else today.
+    Without a profile the one that the data folder was filled with is taken, and one that is about machines alone is
+    laid over it; without `as_of` the profile's, else today.
 
     Raises
     ------
@@ -84,6 +85,8 @@ def open_run(profile: str | None, data_dir: str | None, as_of: date | None) -> t
     folder = Path(data_dir) if data_dir else None
     remembered = load_settings(None, folder).data_dir / PROFILE_FILE
     held = remembered.read_text(encoding="utf-8").strip() if remembered.exists() else None
+    if held and profile and is_about_machines(profile):
+        profile = f"{held},{profile}"
     settings = load_settings(profile or held, folder)
     if held is not None and load_settings(held, folder).profile != settings.profile:
         raise InputError(

@@ -2,27 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import math
 from datetime import date
+from functools import partial
 
-import pandas as pd
 from prefect import flow, task
 from prefect.artifacts import create_markdown_artifact
 from prefect.cache_policies import NO_CACHE
 
 from configs.offers import load_catalogue
-from configs.progress import announce, track
+from configs.progress import announce
 from configs.settings import Settings
+from features.aggregates import stored_input
 from features.frames import known_users, scoring_frame
-from features.history import open_history
-from features.lake import Lake
-from features.store import open_store
+from features.history import History, open_history
+from features.lake import Lake, count_rows
+from features.store import FeatureStore, everybodys_features, open_store
 from flows.outcome import Outcome, dated, open_run
 from models.evaluation import Metric
 from models.response import load_response
 from models.tracking import load
 from serving.assignment import Spending
-from serving.decisions import Policy, day_folder, decide
+from serving.batches import Frames, Policy
+from serving.crews import Machines
+from serving.decisions import day_folder, decide
 from serving.report import latest_training, write_report
 from serving.summary import Summary, summarise
 
@@ -32,14 +35,7 @@ def decide_for_all(settings: Settings, lake: Lake, as_of: date) -> Spending:
     """Predict, value and decide, in batches of users."""
     announce(f"decisions for everybody as of {as_of}")
     with open_history(settings, lake, as_of) as history:
-        store = open_store(lake, history.features)
-        users = known_users(history)
-        size = settings.scoring.batch_users
-        batches = [users.iloc[start : start + size] for start in range(0, len(users), size)]
-
-        def frames() -> Iterator[pd.DataFrame]:
-            return (scoring_frame(history, store, batch) for batch in track(batches, "users"))
-
+        store = open_store(lake, history.features, only=as_of, engine=settings.engine)
         policy = Policy(
             settings,
             load_catalogue(settings.offers),
@@ -48,7 +44,23 @@ def decide_for_all(settings: Settings, lake: Lake, as_of: date) -> Spending:
             load(lake, "value"),
             load_response(lake),
         )
-        return decide(policy, lake, as_of, frames)
+        frames = in_pieces(history, store) if settings.engine == "spark" else in_batches(history, store)
+        return decide(policy, lake, as_of, frames, inputs=stored_input(lake.partition("snapshots", as_of)) or "")
+
+
+def in_batches(history: History, store: FeatureStore) -> Frames:
+    """Cut everybody into batches, each read when its turn comes."""
+    users, size = known_users(history), history.settings.scoring.batch_users
+    return [
+        partial(scoring_frame, history, store, users.iloc[start : start + size]) for start in range(0, len(users), size)
+    ]
+
+
+def in_pieces(history: History, store: FeatureStore) -> Machines:
+    """Leave everybody on Spark's machines, in pieces of about a batch each."""
+    users = count_rows(history.lake.partition("snapshots", history.as_of))
+    pieces = math.ceil(users / history.settings.scoring.batch_users)
+    return Machines(history.engine, everybodys_features(store, "scoring", history.as_of), max(pieces, 1))
 
 
 @flow(name="score-users", flow_run_name=dated("score-users"), validate_parameters=False)

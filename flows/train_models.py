@@ -6,6 +6,7 @@ import json
 from dataclasses import dataclass, replace
 from datetime import date, timedelta
 
+import numpy as np
 import pandas as pd
 from prefect import flow, task
 from prefect.artifacts import create_markdown_artifact
@@ -17,7 +18,7 @@ from configs.settings import Settings
 from features.columns import Feature
 from features.frames import given_offers, lot_frame, outcome_frame, redemption_frame, treatment_days
 from features.history import grid_days, open_history
-from features.lake import Lake, whole_folder
+from features.lake import Lake, count_rows, whole_folder
 from features.store import open_store
 from flows.outcome import Outcome, dated, open_run
 from models.churn import train_churn
@@ -26,6 +27,7 @@ from models.policies import PolicyVerdict, judge_policies
 from models.promotion import Published, publish, publish_effects, publish_propensities
 from models.redemption import train_redemption
 from models.response import gather_evidence
+from models.splits import Mask, hash_share
 from models.tracking import load, tracking_uri
 from models.training import Trained, newest, twins
 from models.uplift import Learnt, learn_effects, usable_options
@@ -34,7 +36,7 @@ from models.value import train_value
 
 @dataclass(frozen=True)
 class Frames:
-    """Everything the models learn from."""
+    """Everything the models learn from: that of a `share` of all users."""
 
     outcomes: pd.DataFrame
     treatments: pd.DataFrame
@@ -42,6 +44,7 @@ class Frames:
     lots: pd.DataFrame
     features: list[Feature]
     first_day: date
+    share: float = 1.0
 
 
 @task(name="training frames", cache_policy=NO_CACHE)
@@ -51,16 +54,29 @@ def collect_frames(settings: Settings, lake: Lake, as_of: date) -> Frames:
     grid = grid_days(settings, lake, as_of, holdouts=(settings.training.holdout_days,))
     treated = treatment_days(lake, as_of)
     horizon = settings.churn.horizon_days
+    share = learning_share(settings, lake, as_of)
+
+    def is_learnt_from(user_ids: pd.Series) -> Mask:
+        return np.asarray(hash_share(user_ids, f"learners:{settings.seed}") < share)
+
     with open_history(settings, lake, as_of) as history:
-        store = open_store(lake, history.features)
-        outcomes = outcome_frame(history, store, grid, horizon_days=horizon)
-        treatments = redemption_frame(history, store, load_catalogue(settings.offers))
+        store = open_store(lake, history.features, engine=settings.engine)
+        outcomes = outcome_frame(history, store, grid, horizon_days=horizon, keep=is_learnt_from)
+        treatments = redemption_frame(history, store, load_catalogue(settings.offers), keep=is_learnt_from)
         exposure, lots = pd.DataFrame(), pd.DataFrame()
         if len(treatments):
-            around = outcome_frame(history, store, treated, horizon_days=horizon)
+            around = outcome_frame(history, store, treated, horizon_days=horizon, keep=is_learnt_from)
             exposure = label_exposure(around, given_offers(history, treatments), horizon)
             lots = lot_frame(history, around, treatments)
-        return Frames(outcomes, treatments, exposure, lots, history.features, history.first_day)
+        return Frames(outcomes, treatments, exposure, lots, history.features, history.first_day, share)
+
+
+def learning_share(settings: Settings, lake: Lake, as_of: date) -> float:
+    """Share of the users that models learn from, so that they are no more than ``training.max_users``."""
+    users = max(
+        (count_rows(lake.partition("snapshots", day)) for day in lake.days("snapshots") if day <= as_of), default=0
+    )
+    return min(1.0, settings.training.max_users / users) if users else 1.0
 
 
 @task(name="churn and value", cache_policy=NO_CACHE)
@@ -115,7 +131,7 @@ def judge_lots(
     evidence = gather_evidence(
         frames.lots, learnt, twins(redemption.winner.estimator, frames.treatments, settings, rising=("discount",)),
         twins(worth, stayed.assign(margin=stayed["margin"].clip(lower=0.0)), settings), redemption.notes, catalogue,
-        options, settings.scoring.budget / len(newest(frames.outcomes)),
+        options, settings.scoring.budget * frames.share / len(newest(frames.outcomes)),
     )  # fmt: skip
     return judge_policies(evidence)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -17,12 +18,12 @@ from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, StandardSc
 
 from configs.errors import InputError
 from configs.settings import Settings
+from models import boosters
+from models.boosters import Constant, threads_for, with_constants
 
 Floats = npt.NDArray[np.float64]
 Link = Literal["logit", "log", "identity", "signed"]
 NEVER_DAYS = 400.0
-# below this many rows LightGBM's threads cost more than they bring: 2,500 x 16 took 0.04 s on one, 0.54 s on two
-PARALLEL_ROWS = 200_000
 
 
 @dataclass(frozen=True)
@@ -46,18 +47,45 @@ class Estimator:
         """Score rows on the scale of the link, before calibration; shape (rows,)."""
         inputs = self.inputs(frame)
         if self.family == "surface":
-            scaled = np.asarray(self.core[:-1].transform(_plain(inputs)), dtype=np.float64)
-            model = self.core[-1]
-            return np.stack([(scaled * row).sum(axis=1) for row in model.coef_], axis=1) + model.intercept_
+            return self.surface_scores(frame)
         if self.family == "lightgbm":
-            raw = self.core.predict(inputs, raw_score=True, num_threads=threads_for(len(inputs)))
-            return np.asarray(raw, dtype=np.float64)
+            return boosters.raw_scores(self.core, inputs)
         # summed row by row: a matrix product's last bits depend on how many rows there are
         return np.asarray(self._linear(inputs).sum(axis=1))
+
+    def surface_scores(self, frame: pd.DataFrame, outputs: int | None = None) -> Floats:
+        """Score rows by the first outputs of a ``surface``, or all of them; shape (rows, outputs)."""
+        scaled = np.asarray(self.core[:-1].transform(self.plain_inputs(frame)), dtype=np.float64)
+        model = self.core[-1]
+        found = np.tile(model.intercept_[:outputs], (len(frame), 1))
+        for values, weights in zip(scaled.T, model.coef_[:outputs].T, strict=True):
+            found += values[:, None] * weights  # term by term: a matrix product's last bits depend on the rows' number
+        return found
 
     def predict(self, frame: pd.DataFrame) -> Floats:
         """Predict rows on the scale of the target: a probability or an amount; shape (rows,)."""
         return inverse_link(self.link, self.slope * self.raw_score(frame) + self.intercept)
+
+    def predict_given(self, frame: pd.DataFrame, constants: Sequence[Mapping[str, Constant]]) -> Floats:
+        """Predict rows once under each of several sets of constants, such as the options of a catalogue.
+
+        Parameters
+        ----------
+        constants
+            Values that some columns take on all rows; each set names the same columns.
+
+        Returns
+        -------
+        Shape (rows, sets of constants); each column as `predict` would give it.
+        """
+        if self.family == "lightgbm" and constants:
+            inputs = self.inputs(with_constants(frame, constants[0]))
+            own = [{name: given[name] for name in given if name in self.columns} for given in constants]
+            raw = boosters.raw_scores_given(self.core, inputs, own)
+        else:
+            each = [self.raw_score(with_constants(frame, given)) for given in constants]
+            raw = np.stack(each, axis=1) if each else np.empty((len(frame), 0))
+        return inverse_link(self.link, self.slope * raw + self.intercept)
 
     def contributions(self, frame: pd.DataFrame) -> Floats:
         """Split each prediction exactly into its columns' Shapley values on the scale of the link.
@@ -68,12 +96,8 @@ class Estimator:
         Trees: path-dependent TreeSHAP (Lundberg et al. 2020); linear: coefficient times distance from the mean.
         """
         inputs = self.inputs(frame)
-        parts = (
-            self.core.predict(inputs, pred_contrib=True, num_threads=threads_for(len(inputs)))
-            if self.family == "lightgbm"
-            else self._linear(inputs)
-        )
-        parts = self.slope * np.asarray(parts, dtype=np.float64)
+        parts = boosters.contributions(self.core, inputs) if self.family == "lightgbm" else self._linear(inputs)
+        parts = self.slope * parts
         parts[:, -1] += self.intercept
         return parts
 
@@ -114,11 +138,6 @@ class Estimator:
 def _plain(inputs: pd.DataFrame) -> pd.DataFrame:
     # scikit-learn cannot read a category without any value, such as a trait that nobody of a batch has
     return inputs.astype(dict.fromkeys(inputs.select_dtypes("category"), object))
-
-
-def threads_for(rows: int) -> int:
-    """Threads that LightGBM should take for so many rows; 0 is one per core."""
-    return 1 if rows < PARALLEL_ROWS else 0
 
 
 def inverse_link(link: Link, score: Floats) -> Floats:

@@ -9,7 +9,7 @@ from datetime import date
 import numpy as np
 import pandas as pd
 
-from configs.settings import Settings
+from configs.settings import MACHINES, Settings
 from features.columns import Feature
 from features.lake import Lake
 from models.effects import OfferEffect
@@ -23,7 +23,7 @@ from models.tracking import Training, challenge, fingerprint, promote, register
 from models.training import Trained
 from models.uplift import Learnt
 
-IRRELEVANT = {"data_dir", "schedule", "scoring", "profile", "threads", "ingest"}
+IRRELEVANT = MACHINES | {"scoring", "profile", "ingest"}
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import date, timedelta
 from typing import Any
 
@@ -11,9 +12,11 @@ import pandas as pd
 from configs.settings import Settings
 from features.columns import Feature
 from features.snapshots import start_of
+from models.boosters import with_constants
 from models.estimators import Estimator, fit_lightgbm, fit_linear
 from models.evaluation import Floats, auc, average_precision, brier, expected_calibration_error, log_loss, mean_label
 from models.splits import out_of_time_and_user
+from models.surfaces import Option
 from models.training import (
     Trained,
     check_enough,
@@ -137,7 +140,12 @@ def discount_cost(
 
 def with_option(frame: pd.DataFrame, offer_id: str, discount: float) -> pd.DataFrame:
     """Set the option that P(redeem) is asked for on every row."""
-    return frame.assign(offer_id=pd.Categorical([offer_id] * len(frame)), discount=discount)
+    return with_constants(frame, dict(zip(OPTION, (offer_id, discount), strict=True)))
+
+
+def p_redeem_each(model: Estimator, frame: pd.DataFrame, options: Sequence[Option]) -> Floats:
+    """Predict for every user whether each option would be used; shape (users, options)."""
+    return model.predict_given(frame, [dict(zip(OPTION, option, strict=True)) for option in options])
 
 
 def _rises(estimator: Estimator) -> bool:

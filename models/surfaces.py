@@ -68,11 +68,12 @@ class Surface:
 
     def effects(self, frame: pd.DataFrame, options: Sequence[Option]) -> Floats:
         """Effect of every option on every row against *nothing*; shape (rows, options)."""
-        return self._of(self.estimator.raw_score(frame), options)[0]
+        menu = Menu(tuple(options), self.offers)
+        return surface_effects(self.estimator.surface_scores(frame, menu.basis.shape[1]), menu)[0]
 
     def draws(self, frame: pd.DataFrame, options: Sequence[Option]) -> Floats:
         """Effects under each resample of users; shape (draws, rows, options). Their spread is the uncertainty."""
-        return self._of(self.estimator.raw_score(frame), options)[1:]
+        return surface_effects(self.estimator.surface_scores(frame), Menu(tuple(options), self.offers))[1:]
 
     def contributions(self, frame: pd.DataFrame, options: Sequence[Option], chosen: Places) -> Floats:
         """Split the effect of each row's own option into the Shapley values of the columns.
@@ -89,7 +90,7 @@ class Surface:
         has no part.
         """
         menu = Menu(tuple(options), self.offers)
-        coefficients = self.estimator.raw_score(frame)[:, : menu.basis.shape[1]]
+        coefficients = self.estimator.surface_scores(frame, menu.basis.shape[1])
         half = menu.levels.shape[1]
         slope = (coefficients[:, half:] * menu.levels[chosen]).sum(axis=1)
         weight = menu.basis[chosen] * np.c_[np.ones((len(frame), half)), np.repeat((slope > 0)[:, None], half, axis=1)]
@@ -101,9 +102,6 @@ class Surface:
             parts[:, self.estimator.columns.index(column)] += moved[:, place]
         parts[:, -1] = weight @ model.intercept_[: menu.basis.shape[1]]
         return parts
-
-    def _of(self, coefficients: Floats, options: Sequence[Option]) -> Floats:
-        return surface_effects(coefficients, Menu(tuple(options), self.offers))
 
 
 def surface_effects(coefficients: Floats, menu: Menu) -> Floats:

@@ -7,7 +7,7 @@ something is left it is filled up greedily.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -17,7 +17,8 @@ import numpy.typing as npt
 from configs.errors import InputError, did_you_mean
 from configs.offers import Catalogue
 from configs.settings import Settings
-from serving.prices import NOTHING, Market, blocks, budget_price, dual_bound, find_prices, sorted_steps
+from serving.market import NOTHING, Block, Elsewhere, Market, Part, blocks, offered
+from serving.prices import budget_price, dual_bound, find_prices
 
 Floats = npt.NDArray[np.float64]
 Bools = npt.NDArray[np.bool_]
@@ -122,23 +123,30 @@ def allocate(
     [1, -1]
     """
     spends = np.ones(len(value), dtype=bool) if spends is None else spends
-    market = _market(value[spends], cost[spends], budget, limits)
+    return allocate_parts([Part(*offered(value, cost), spends)], budget, limits)
+
+
+def allocate_parts(
+    parts: Sequence[Part], budget: float, limits: Sequence[Limit] = (), elsewhere: Elsewhere | None = None
+) -> Allocation:
+    """Do as `allocate` does for users in parts, such as mapped files: a few numbers per user are held in memory.
+
+    Where the parts lie on other machines, the long sums over users are taken there: see `serving.market.Market`.
+    """
+    market = _market(parts, budget, limits)._replace(elsewhere=elsewhere)
     if limits:
         prices, start = find_prices(market)
     else:
         prices = budget_price(market)
-        start = choose(market.value, market.cost, float(prices[0]))
+        start = joined(_choose(block.value, block.cost, float(prices[0])) for block in market.blocks())
     plan = Plan(market, prices, start)
     plan.mend()
     plan.fill()
     option_prices = prices[1:] @ market.member
-    choice = np.empty(len(value), dtype=np.intp)
-    choice[spends] = np.where(plan.choice < value.shape[1], plan.choice, NOTHING)
-    choice[~spends] = choose(value[~spends], cost[~spends], float(prices[0]), option_prices)
     used = plan.used()
     return Allocation(
         budget=budget,
-        choice=choice,
+        choice=_told(parts, plan.given, float(prices[0]), option_prices),
         value=plan.worth(),
         spent=float(used[0]),
         bound=dual_bound(market, prices),
@@ -161,13 +169,31 @@ def choose(value: Floats, cost: Floats, shadow_price: float, option_prices: Floa
     shadow_price, option_prices
         Of an `Allocation`; the latter has shape (options,).
     """
-    choice = np.full(len(value), NOTHING, dtype=np.intp)
-    for rows in blocks(len(value) if value.shape[1] else 0):
-        pays = value[rows] > 0
-        priced = np.where(pays, value[rows] - shadow_price * np.where(pays, cost[rows], 0.0) - option_prices, -np.inf)
-        best = priced.max(axis=1)
-        cheapest = np.where(priced == best[:, None], cost[rows], np.inf).argmin(axis=1)
-        choice[rows] = np.where(best > 0, cheapest, NOTHING)
+    cuts = blocks(len(value))
+    return joined(_choose(value[rows].T, cost[rows].T, shadow_price, option_prices) for rows in cuts)
+
+
+def _choose(value: Floats, cost: Floats, shadow_price: float, option_prices: Floats | float = 0.0) -> Choice:
+    """Choose for users of a block, whose arrays have shape (options, users)."""
+    if not len(value):
+        return np.full(value.shape[1], NOTHING, dtype=np.intp)
+    pays = value > 0
+    dear = np.broadcast_to(option_prices, len(value))[:, None]
+    kept = np.where(pays, value - shadow_price * np.where(pays, cost, 0.0) - dear, -np.inf)
+    best = kept.max(axis=0)
+    cheapest = np.where(kept == best, cost, np.inf).argmin(axis=0)
+    return np.where(best > 0, cheapest, NOTHING)
+
+
+def _told(parts: Sequence[Part], given: Choice, shadow_price: float, option_prices: Floats) -> Choice:
+    """Fill in what those who spend nothing would have got at the final prices."""
+    choice, start = given.copy(), 0
+    for part in parts:
+        others = np.flatnonzero(~part.spends)
+        for rows in blocks(len(others)):
+            value, cost, _ = part.some(others[rows])
+            choice[start + others[rows]] = _choose(value, cost, shadow_price, option_prices)
+        start += len(part.spends)
     return choice
 
 
@@ -182,52 +208,58 @@ def budget_curve(
     if limits:
         found = [allocate(value, cost, budget, limits) for budget in budgets]
         return [BudgetPoint(each.budget, each.value, each.spent, each.shadow_price) for each in found]
-    market = _market(value, cost, 0.0, ())
-    slope, worth, spent = sorted_steps(market.value, market.cost)
+    everyone = Part(*offered(value, cost), np.ones(len(value), dtype=bool))
+    slope, worth, spent = _market([everyone], 0.0, ()).sorted_steps()
     taken = np.searchsorted(spent, np.asarray(budgets) * ROUNDING, side="right")
     columns = (np.r_[0.0, worth][taken], np.r_[0.0, spent][taken], np.r_[slope, 0.0][taken])
     return [BudgetPoint(*point) for point in zip(budgets, *(column.tolist() for column in columns), strict=True)]
 
 
-def _market(value: Floats, cost: Floats, budget: float, limits: Sequence[Limit]) -> Market:
-    pays = value > 0
-    member = np.array([limit.options for limit in limits], dtype=float).reshape(len(limits), value.shape[1])
-    room = np.array([budget * ROUNDING, *(limit.most for limit in limits)], dtype=float)
-    return Market(np.where(pays, value, -np.inf), np.where(pays, cost, 0.0), member, room)
+def _market(parts: Sequence[Part], budget: float, limits: Sequence[Limit]) -> Market:
+    options = len(parts[0].value)
+    member = np.array([limit.options for limit in limits], dtype=float).reshape(len(limits), options)
+    return Market(parts, member, np.array([budget * ROUNDING, *(limit.most for limit in limits)], dtype=float))
 
 
 class Plan:
     """A choice being mended and filled: `choice` has shape (users,), and the last option of all is *nothing*."""
 
     def __init__(self, market: Market, prices: Floats, choice: Choice) -> None:
-        users = len(choice)
-        self.value, self.cost = np.c_[market.value, np.zeros(users)], np.c_[market.cost, np.zeros(users)]
+        self.market, self.prices = market, prices
+        self.nothing = market.member.shape[1]
+        self.choice = np.where(choice == NOTHING, self.nothing, choice)
         self.member = np.c_[market.member, np.zeros(len(market.member))]
-        self.room, self.prices, self.choice = market.room, prices, choice.copy()
-        self.everyone = np.arange(users)
+
+    @property
+    def given(self) -> Choice:
+        """Every user's option or `NOTHING`, shape (users,)."""
+        return np.where(self.choice == self.nothing, NOTHING, self.choice)
+
+    def blocks(self) -> Iterator[tuple[Choice, Block]]:
+        """Yield all users with what they could have, *nothing* as the last option."""
+        return ((np.arange(block.rows.start, block.rows.stop), block.with_nothing()) for block in self.market.blocks())
 
     def worth(self) -> float:
         """Total value of the choice."""
-        return float(self.value[self.everyone, self.choice].sum())
+        return float(sum(_at(block.value, self.choice[rows]).sum() for rows, block in self.blocks()))
 
     def used(self) -> Floats:
         """How much the choice takes of each resource; shape (resources,)."""
-        options = self.value.shape[1]
-        places = self.member @ np.bincount(self.choice % options, minlength=options)
-        return np.r_[self.cost[self.everyone, self.choice].sum(), places]
+        money = sum(_at(block.cost, self.choice[rows]).sum() for rows, block in self.blocks())
+        return np.r_[money, self.member @ np.bincount(self.choice, minlength=self.nothing + 1)]
 
-    def demand(self, resource: int, rows: Choice) -> Floats:
-        """How much more of a resource some users would take with each option; shape (rows, options + 1)."""
+    def demand(self, resource: int, block: Block, chosen: Choice) -> Floats:
+        """How much more of a resource users would take with each option; shape (options + 1, users)."""
         if resource == 0:
-            return np.asarray(self.cost[rows] - self.cost[rows, self.choice[rows]][:, None])
+            return np.asarray(block.cost - _at(block.cost, chosen))
         member = self.member[resource - 1]
-        return np.asarray(member - member[self.choice[rows]][:, None])
+        return np.asarray(member[:, None] - member[chosen])
 
     def mend(self) -> None:
         """Give up what there is no room for: first places, limit by limit, then money without taking a place more."""
-        limits = range(1, len(self.room))
+        limits = range(1, len(self.market.room))
         mended: list[int] = []
-        while (over := np.flatnonzero(self.used() > self.room)[::-1]).size and over[0]:
+        while (over := np.flatnonzero(self.used() > self.market.room)[::-1]).size and over[0]:
             self.give_up(int(over[0]), mended)
             mended.append(int(over[0]))
         if over.size:
@@ -238,59 +270,96 @@ class Plan:
 
         Nobody takes more of the resources in `kept`.
         """
-        excess = self.used()[resource] - self.room[resource]
-        own = self.cost[self.everyone, self.choice] if resource == 0 else self.member[resource - 1][self.choice]
-        rows = np.flatnonzero(own > 0)[::-1]
-        freed = -self.demand(resource, rows)
-        allowed = (freed > 0) & np.isfinite(self.value[rows])
-        lost = self.value[rows, self.choice[rows]][:, None] - self.value[rows]
+        excess = self.used()[resource] - self.market.room[resource]
+        found = [self._losses(resource, kept, rows, block) for rows, block in self.blocks()]
+        rows, options, loss, freed = (np.concatenate(each)[::-1] for each in zip(*found, strict=True))
+        order = np.argsort(loss, kind="stable")
+        enough = np.searchsorted(np.cumsum(freed[order]), excess) + 1
+        self.choice[rows[order[:enough]]] = options[order[:enough]]
+
+    def _losses(
+        self, resource: int, kept: Iterable[int], rows: Choice, block: Block
+    ) -> tuple[Choice, Choice, Floats, Floats]:
+        """Find, for those of a block who hold some of a resource, the cheapest way to free it: loss per unit, units."""
+        chosen = self.choice[rows]
+        holds = np.flatnonzero((_at(block.cost, chosen) if resource == 0 else self.member[resource - 1][chosen]) > 0)
+        block, chosen = Block(block.rows, block.value[:, holds], block.cost[:, holds]), chosen[holds]
+        freed = -self.demand(resource, block, chosen)
+        allowed = (freed > 0) & np.isfinite(block.value)
+        lost = _at(block.value, chosen) - block.value
         for other, price in enumerate(self.prices):
-            more = self.demand(other, rows)
+            more = self.demand(other, block, chosen)
             lost += price * more
             if other in kept:
                 allowed &= more <= 0
         loss = np.divide(lost, freed, out=np.full_like(lost, np.inf), where=allowed)
-        best, own_row = loss.argmin(axis=1), np.arange(len(rows))
-        order = np.argsort(loss[own_row, best], kind="stable")
-        enough = np.searchsorted(np.cumsum(freed[own_row, best][order]), excess) + 1
-        self.choice[rows[order[:enough]]] = best[order[:enough]]
+        best = loss.argmin(axis=0)
+        return rows[holds], best, _at(loss, best), _at(freed, best)
 
     def fill(self) -> None:
         """Move users to what is worth more while it fits, the most value per price first, until nothing fits."""
-        rows = self.everyone
+        moves = self._best_moves(self.blocks())
         for _ in range(ROUNDS):
-            rows, options, efficiency = self.best_moves(rows)
-            if not len(rows):
+            if not len(moves.rows):
                 break
-            order = np.argsort(-efficiency, kind="stable")
-            fits = self.fitting(rows[order], options[order])
-            self.choice[rows[order[:fits]]] = options[order[:fits]]
+            moves = moves.some(np.argsort(-moves.efficiency, kind="stable"))
+            first = moves.some(slice(0, self._fitting(moves)))
+            self.choice[first.rows] = first.options
+            again = self.market.pick(np.sort(moves.rows))
+            moves = self._best_moves((rows, block.with_nothing()) for rows, block in again)
 
-    def best_moves(self, rows: Choice) -> tuple[Choice, Choice, Floats]:
-        """Find those users who can move to something better, with the most efficient such option of each."""
-        rest = self.room - self.used()
-        none = (rows[:0], rows[:0], np.zeros(0))
-        found = [none, *(self._moves(rows[part], rest) for part in blocks(len(rows)))]
-        movers, options, efficiency = zip(*found, strict=True)
-        return np.concatenate(movers), np.concatenate(options), np.concatenate(efficiency)
+    def _best_moves(self, users: Iterable[tuple[Choice, Block]]) -> Moves:
+        """Find those users who can move to something better that fits, with the most efficient such option of each."""
+        rest = self.market.room - self.used()
+        found = [self._moves(rows, block, rest) for rows, block in users]
+        return Moves(*(np.concatenate(each) for each in zip(*found, strict=True))) if found else Moves.none()
 
-    def _moves(self, rows: Choice, rest: Floats) -> tuple[Choice, Choice, Floats]:
-        gain = self.value[rows] - self.value[rows, self.choice[rows]][:, None]
+    def _moves(self, rows: Choice, block: Block, rest: Floats) -> Moves:
+        chosen = self.choice[rows]
+        gain = block.value - _at(block.value, chosen)
         fits, paid = gain > 0, np.zeros_like(gain)
         for resource, price in enumerate(self.prices):
-            more = self.demand(resource, rows)
+            more = self.demand(resource, block, chosen)
             fits &= more <= rest[resource]
             paid += price * more
         efficiency = np.divide(gain, paid, out=np.full_like(gain, np.inf), where=paid > 0)
         efficiency[~fits] = -np.inf
-        best = efficiency.argmax(axis=1)
-        some = fits.any(axis=1)
-        return rows[some], best[some], efficiency[np.arange(len(rows)), best][some]
+        best, some = efficiency.argmax(axis=0), fits.any(axis=0)
+        dearer = _at(block.cost, best) - _at(block.cost, chosen)
+        return Moves(rows, best, _at(efficiency, best), dearer).some(np.flatnonzero(some))
 
-    def fitting(self, rows: Choice, options: Choice) -> int:
+    def _fitting(self, moves: Moves) -> int:
         """Count how many moves, one after another, fit what is left: at least the first."""
-        rest, before = self.room - self.used(), self.choice[rows]
-        fits = np.cumsum(self.cost[rows, options] - self.cost[rows, before]) <= rest[0]
+        rest, before = self.market.room - self.used(), self.choice[moves.rows]
+        fits = np.cumsum(moves.dearer) <= rest[0]
         for member, places in zip(self.member, rest[1:], strict=True):
-            fits &= np.cumsum(member[options] - member[before]) <= places
+            fits &= np.cumsum(member[moves.options] - member[before]) <= places
         return len(fits) if fits.all() else max(int(fits.argmin()), 1)
+
+
+class Moves(NamedTuple):
+    """Moves of users to better options, shape (moves,): value per price, and how much more each costs."""
+
+    rows: Choice
+    options: Choice
+    efficiency: Floats
+    dearer: Floats
+
+    @classmethod
+    def none(cls) -> Moves:
+        """No move at all."""
+        return cls(np.zeros(0, np.intp), np.zeros(0, np.intp), np.zeros(0), np.zeros(0))
+
+    def some(self, places: Choice | slice) -> Moves:
+        """Pick some moves."""
+        return Moves(self.rows[places], self.options[places], self.efficiency[places], self.dearer[places])
+
+
+def joined(choices: Iterable[Choice]) -> Choice:
+    """Put the choices of blocks of users together."""
+    return np.concatenate([np.zeros(0, dtype=np.intp), *choices])
+
+
+def _at(matrix: Floats, options: Choice) -> Floats:
+    """Read each user's own option; shape (users,)."""
+    return np.asarray(matrix[options, np.arange(len(options))])

@@ -14,7 +14,7 @@ import pandas as pd
 import pyarrow as pa
 
 from configs.settings import Settings
-from serving.allocation import Allocation, Limit, allocate, budget_curve
+from serving.allocation import Allocation, Limit, allocate_parts, budget_curve
 from serving.exploration import (
     Explorers,
     Lots,
@@ -25,8 +25,8 @@ from serving.exploration import (
     posterior_draws,
     stable_groups,
 )
+from serving.market import NOTHING, Elsewhere, Part, offered
 from serving.options import Options
-from serving.prices import NOTHING
 
 Floats = npt.NDArray[np.float64]
 Bools = npt.NDArray[np.bool_]
@@ -35,22 +35,22 @@ Texts = npt.NDArray[np.object_]
 POLICY, EXPLORE, CONTROL = "policy", "explore", "control"
 AS_USUAL, SUPPRESSED = "business_as_usual", "suppressed"
 CURVE_STEPS = 20
-CURVE_USERS = 20_000  # with limits each point of the curve is an allocation: these many users show it
+CURVE_USERS = 100_000  # show the curve
+CURVE_USERS_OF_LIMITS = 20_000  # with limits each point of the curve is an allocation
 
 
 class Claims(NamedTuple):
     """What the allocation reads of some users.
 
-    `value` (``-inf`` where not eligible) and `cost` have shape (users, options); the others (users,): the `arm` before
-    anybody explores, and what the lot says.
+    `value` and `cost` have shape (options, users), as `serving.market.offered` leaves them, and may be mapped files.
+    The others are of shape (users,): the `arm` before anybody explores, what the lot says, and what the option drawn
+    is worth.
     """
 
     value: Floats
     cost: Floats
     arm: Texts
-    place: Floats
-    option: Choice
-    lot_cost: Floats
+    lots: Lots
     lot_value: Floats
 
 
@@ -99,12 +99,20 @@ class Assignment:
     def part(self, start: int, users: int) -> Assignment:
         """Cut some users out; what is about the whole day stays."""
         rows = slice(start, start + users)
-        return replace(self, arm=self.arm[rows], given=self.given[rows], intended=self.intended[rows])
+        explores, given = self.explorers.explores[rows], self.explorers.given[rows]
+        return replace(
+            self,
+            arm=self.arm[rows],
+            given=self.given[rows],
+            intended=self.intended[rows],
+            explorers=replace(self.explorers, explores=explores, given=given),
+            plan=replace(self.plan, choice=self.plan.choice[rows]),
+        )
 
-
-def joined(parts: Sequence[Claims]) -> Claims:
-    """Put the claims of several batches into one."""
-    return Claims(*(np.concatenate(columns) for columns in zip(*parts, strict=True)))
+    def parts(self, claims: Sequence[Claims]) -> list[Assignment]:
+        """Cut out the users of each batch."""
+        sizes = [len(part.arm) for part in claims]
+        return [self.part(end - users, users) for end, users in zip(np.cumsum(sizes), sizes, strict=True)]
 
 
 def claims_of(
@@ -115,7 +123,7 @@ def claims_of(
     is_control, is_as_usual = stable_groups(user_ids, settings)
     arm = np.full(users, POLICY, dtype=object)
     arm[is_as_usual], arm[is_control], arm[options.barred != ""] = AS_USUAL, CONTROL, SUPPRESSED
-    lots = Lots(np.full(users, np.inf), np.full(users, NOTHING), np.zeros(users))
+    lots = Lots(np.full(users, np.inf), np.full(users, NOTHING), np.zeros(users), np.zeros(users))
     if settings.scoring.exploration.share > 0:
         explorable = _explorable(options, limits)
         may_explore = (arm == POLICY) & explorable.any(axis=1)
@@ -124,10 +132,12 @@ def claims_of(
     drawn = np.flatnonzero(lots.option != NOTHING)
     worth = np.zeros(users)
     worth[drawn] = options.value[drawn, lots.option[drawn]]
-    return Claims(options.allocatable, options.expected_cost, arm, lots.place, lots.option, lots.expected_cost, worth)
+    return Claims(*offered(options.allocatable, options.expected_cost), arm, lots, worth)
 
 
-def assign(claims: Claims, settings: Settings, limits: Sequence[Limit]) -> Assignment:
+def assign(
+    claims: Sequence[Claims], settings: Settings, limits: Sequence[Limit], elsewhere: Elsewhere | None = None
+) -> Assignment:
     """Give everybody an arm and an option, or nothing.
 
     Explorers take from the budget, the capacities and the stocks first; the policy gets what they leave. Control,
@@ -136,25 +146,31 @@ def assign(claims: Claims, settings: Settings, limits: Sequence[Limit]) -> Assig
     Parameters
     ----------
     claims
-        Of all users.
+        Of all users, in parts.
     limits
         Of the whole day.
+    elsewhere
+        Takes long sums over users where the parts lie, if that is on other machines.
     """
     budget = settings.scoring.budget
-    lots = Lots(claims.place, claims.option, claims.lot_cost)
-    exploration = settings.scoring.exploration
-    explorers = explore(lots, claims.cost, exploration.share, budget * exploration.budget_share, limits)
+    exploration, options = settings.scoring.exploration, len(claims[0].value)
+    arm, lot_value = (np.concatenate([getattr(part, name) for part in claims]) for name in ("arm", "lot_value"))
+    lots = Lots(*(np.concatenate(each) for each in zip(*(part.lots for part in claims), strict=True)))
+    explorers = explore(lots, options, exploration.share, budget * exploration.budget_share, limits)
     taken = {limit.name: _places(explorers.given, limit) for limit in limits}
     left = [replace(limit, most=limit.most - taken[limit.name]) for limit in limits]
-    spends = (claims.arm == POLICY) & ~explorers.explores
-    plan = allocate(claims.value, claims.cost, max(budget - explorers.spent, 0.0), left, spends=spends)
+    spends = (arm == POLICY) & ~explorers.explores
+    ends = np.cumsum([len(part.arm) for part in claims])
+    own = zip(claims, np.split(spends, ends[:-1]), strict=True)
+    parts = [Part(part.value, part.cost, spending) for part, spending in own]
+    plan = allocate_parts(parts, max(budget - explorers.spent, 0.0), left, elsewhere)
     return Assignment(
-        arm=np.where(explorers.explores, EXPLORE, claims.arm),
+        arm=np.where(explorers.explores, EXPLORE, arm),
         given=np.where(spends, plan.choice, explorers.given),
         intended=plan.choice,
         explorers=explorers,
         plan=plan,
-        spending=_spending(budget, claims, explorers, plan, taken),
+        spending=_spending(budget, lot_value, explorers, plan, taken),
     )
 
 
@@ -162,8 +178,10 @@ def _places(given: Choice, limit: Limit) -> int:
     return int(limit.options[given[given != NOTHING]].sum())
 
 
-def _spending(budget: float, claims: Claims, explorers: Explorers, plan: Allocation, taken: dict[str, int]) -> Spending:
-    by_lot = float(claims.lot_value[explorers.given != NOTHING].sum())
+def _spending(
+    budget: float, lot_value: Floats, explorers: Explorers, plan: Allocation, taken: dict[str, int]
+) -> Spending:
+    by_lot = float(lot_value[explorers.given != NOTHING].sum())
     return Spending(
         budget=budget,
         spent=plan.spent + explorers.spent,
@@ -196,17 +214,17 @@ def propensities(
     return np.where(may_explore, likely[np.arange(users), assignment.given], 1.0)
 
 
-def curve_table(claims: Claims, settings: Settings, limits: Sequence[Limit]) -> pa.Table:
+def curve_table(claims: Sequence[Claims], settings: Settings, limits: Sequence[Limit]) -> pa.Table:
     """List what the policy alone would bring with more or less budget: ``budget, value, spent, shadow_price``.
 
-    Budgets go from nothing to twice today's. Nobody explores; control and business as usual are left out. With limits
-    and many users it is drawn from some of them, evenly spaced, and scaled up.
+    Budgets go from nothing to twice today's. Nobody explores; control and business as usual are left out. Of many users
+    it is drawn from some, evenly spaced, and scaled up.
     """
-    rows = np.flatnonzero(claims.arm == POLICY)
-    if limits and len(rows) > CURVE_USERS:
-        rows = rows[np.linspace(0, len(rows) - 1, CURVE_USERS).astype(np.intp)]
-    scale = max(np.count_nonzero(claims.arm == POLICY) / max(len(rows), 1), 1.0)
-    value, cost = claims.value[rows], claims.cost[rows]
+    who = np.flatnonzero(np.concatenate([part.arm for part in claims]) == POLICY)
+    most = CURVE_USERS_OF_LIMITS if limits else CURVE_USERS
+    rows = who[np.linspace(0, len(who) - 1, most).astype(np.intp)] if len(who) > most else who
+    scale = max(len(who) / max(len(rows), 1), 1.0)
+    value, cost = (_rows_of([getattr(part, name) for part in claims], rows) for name in ("value", "cost"))
     top = 2 * settings.scoring.budget
     top = top if math.isfinite(top) else scale * float(cost.max(axis=1, initial=0.0).sum())
     budgets = np.unique(np.linspace(0.0, top, CURVE_STEPS + 1)) / scale
@@ -214,6 +232,13 @@ def curve_table(claims: Claims, settings: Settings, limits: Sequence[Limit]) -> 
     points = np.array(budget_curve(value, cost, budgets.tolist(), narrow)).reshape(-1, 4)
     points[:, :3] *= scale
     return pa.table(dict(zip(("budget", "value", "spent", "shadow_price"), points.T, strict=True)))
+
+
+def _rows_of(parts: Sequence[Floats], rows: Choice) -> Floats:
+    """Read some users, whose rows rise, of arrays of shape (options, users); shape (rows, options)."""
+    starts = np.cumsum([0, *(part.shape[1] for part in parts)])
+    cuts = np.split(rows, np.searchsorted(rows, starts[1:-1]))
+    return np.concatenate([part[:, own - start].T for part, own, start in zip(parts, cuts, starts, strict=False)])
 
 
 def _explorable(options: Options, limits: Sequence[Limit]) -> Bools:

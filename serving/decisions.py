@@ -1,11 +1,11 @@
-"""One decision for every user and day, in batches of users, written whole or not at all."""
+"""One decision for every user and day: scored in batches, shared out at once, written whole or not at all."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
-from datetime import date, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -15,15 +15,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from configs.errors import InputError
-from configs.offers import Catalogue
+from configs.progress import track
 from configs.settings import Settings
-from features.columns import Feature
 from features.lake import Lake, whole_folder
 from features.snapshots import start_of
 from models.policies import PERSONAL
-from models.response import Response
 from models.splits import hash_number
-from models.tracking import Registered
 from serving import ledger
 from serving.allocation import Limit, limits_of
 from serving.assignment import (
@@ -35,14 +32,15 @@ from serving.assignment import (
     assign,
     claims_of,
     curve_table,
-    joined,
     propensities,
 )
+from serving.batches import Batch, Frames, Policy, parking
+from serving.crews import Crew, Threads
 from serving.exploration import check_floor
 from serving.funnel import BY_LOT, why_nothing
-from serving.options import NO_DATA, UNLIKE, Options, build_options
-from serving.prices import NOTHING
-from serving.reasons import effect_reasons, risk_reasons, rule_reasons, value_words_of_offer
+from serving.market import NOTHING
+from serving.options import NO_DATA, UNLIKE, none_for_empty
+from serving.reasons import effect_reasons, rule_reasons, value_words_of_offer
 
 Floats = npt.NDArray[np.float64]
 Bools = npt.NDArray[np.bool_]
@@ -65,52 +63,19 @@ SCHEMA = pa.schema(
 OF_CHOICE = ("incremental_retention", "incremental_margin", "p_redeem", "expected_cost")
 
 
-@dataclass(frozen=True)
-class Policy:
-    """Everything that turns a frame of users into decisions."""
-
-    settings: Settings
-    catalogue: Catalogue
-    features: list[Feature]
-    churn: Registered
-    value: Registered
-    response: Response | None
-
-    @property
-    def model_versions(self) -> str:
-        """Names of the models behind a decision."""
-        names = [self.churn.training.name, self.value.training.name]
-        if self.response is not None:
-            names.append(self.response.name)
-            names += [self.response.personal.name] if self.response.personal else []
-        return ", ".join(names)
-
-    @property
-    def version(self) -> str:
-        """Short name of everything that makes the decisions."""
-        return ledger.policy_version(self.model_versions, self.settings, self.catalogue)
-
-
-@dataclass(frozen=True)
-class Batch:
-    """Users of one batch with their predictions and options; arrays have shape (users,) unless said."""
-
-    frame: pd.DataFrame
-    p_churn: Floats
-    remaining_value: Floats
-    options: Options
-
-
-def decide(policy: Policy, lake: Lake, as_of: date, frames: Callable[[], Iterable[pd.DataFrame]]) -> Spending:
+def decide(policy: Policy, lake: Lake, as_of: date, frames: Frames | Crew, *, inputs: str = "") -> Spending:
     """Write predictions, options, decisions, spending and budget curve of a day, replacing what was there before.
 
-    The decisions are also appended to the ledger and land in the treatments.
+    The decisions are also appended to the ledger and land in the treatments. Every batch of users is scored once and
+    parked on disk; a run that failed goes on where it stopped.
 
     Parameters
     ----------
     frames
-        Yields the scoring frames of all users, a batch at a time; it is called twice: to find out who gets what and
-        to write it. Between the two only worth and cost of every user's options are held.
+        Each reads the scoring frame of one batch of users; or the crew that has them elsewhere. Of all users together
+        only a few numbers each are held.
+    inputs
+        Names what the frames are read from: only a run on the same goes on where another one stopped.
 
     Raises
     ------
@@ -119,43 +84,46 @@ def decide(policy: Policy, lake: Lake, as_of: date, frames: Callable[[], Iterabl
     """
     limits = limits_of(policy.catalogue, policy.settings)
     check_floor(policy.settings, len(policy.catalogue.options))
-    parts: list[Claims] = []
-    held: list[Batch] = []
-    for frame in frames():
-        batch = predict_batch(policy, frame)
-        held = [] if parts else [batch]  # where there is only one it need not be predicted again
-        parts.append(claims_of(batch.frame["user_id"], batch.options, policy.settings, limits, as_of))
-    if not sum(len(part.arm) for part in parts):
-        raise InputError(f"there is nobody to decide about on {as_of}; ingest users or choose another as_of")
-    claims = joined(parts)
-    limits = limits if claims.value.shape[1] else ()
-    assignment = assign(claims, policy.settings, limits)
-    with _day_writer(day_folder(lake, as_of)) as write:
-        write("budget_curve", curve_table(claims, policy.settings, limits))
-        write("spending", assignment.spending.table())
-        batches = held or (predict_batch(policy, frame) for frame in frames())
-        entries = list(_write_batches(policy, batches, assignment, limits, as_of, write))
-    ledger.append(lake, as_of, policy.version, pa.concat_tables(entries))
+    crew = Threads(frames) if isinstance(frames, Sequence) else frames
+    key = f"{policy.version} {as_of} {crew.batches} x {policy.settings.scoring.batch_users} {inputs}"
+    with parking(lake.path("scoring", f"day={as_of:%Y-%m-%d}"), key, policy.catalogue.options) as parked:
+
+        def claims_of_batch(batch: Batch) -> Claims:
+            return claims_of(batch.frame["user_id"], batch.options, policy.settings, limits, as_of)
+
+        claims = list(track(crew.claims(policy, parked, claims_of_batch), "users scored", crew.batches))
+        if not sum(len(part.arm) for part in claims):
+            raise InputError(f"there is nobody to decide about on {as_of}; ingest users or choose another as_of")
+        limits = limits if policy.catalogue.options else ()
+        assignment = assign(claims, policy.settings, limits, crew.adding_up(parked))
+        with (
+            ledger.appending(lake, as_of, policy.version) as enter,
+            _day_writer(day_folder(lake, as_of)) as write,
+        ):
+            write("budget_curve", curve_table(claims, policy.settings, limits))
+            write("spending", assignment.spending.table())
+            told = crew.tables(
+                parked, assignment.parts(claims), lambda batch, part: tables_of(policy, batch, part, limits, as_of)
+            )
+            for tables in track(told, "decisions written", len(claims)):
+                for name, rows in tables.items():
+                    (enter if name == "ledger" else partial(write, name))(rows)
     ledger.land(lake, as_of, policy.catalogue, policy.settings.time_zone)
     return assignment.spending
 
 
-def _write_batches(
-    policy: Policy, batches: Iterable[Batch], assignment: Assignment, limits: Sequence[Limit], as_of: date,
-    write: Callable[[str, pa.Table], None],
-) -> Iterator[pa.Table]:  # fmt: skip
-    """Write every batch's tables; yields its ledger rows."""
-    start, version = 0, policy.version
-    for batch in batches:
-        part = assignment.part(start, len(batch.frame))
-        start += len(batch.frame)
-        decisions = decisions_table(policy, batch, part, limits, as_of)
-        write("predictions", predictions_table(batch, as_of, policy.settings))
-        write("options", batch.options.table(batch.frame["user_id"]))
-        write("decisions", decisions)
-        yield ledger.entry_table(
-            decisions, part.intended, batch.options.choices, version, assignment.spending.exploration_share
-        )
+def tables_of(
+    policy: Policy, batch: Batch, assignment: Assignment, limits: Sequence[Limit], as_of: date
+) -> dict[str, pa.Table]:
+    """Write everything that a day keeps about the users of a batch; `assignment` is the batch's part."""
+    decisions = decisions_table(policy, batch, assignment, limits, as_of)
+    share, choices = assignment.spending.exploration_share, batch.options.choices
+    return {
+        "predictions": predictions_table(batch, as_of, policy.settings),
+        "options": batch.options.table(batch.frame["user_id"]),
+        "decisions": decisions,
+        "ledger": ledger.entry_table(decisions, assignment.intended, choices, policy.version, share),
+    }
 
 
 def day_folder(lake: Lake, as_of: date) -> Path:
@@ -163,33 +131,13 @@ def day_folder(lake: Lake, as_of: date) -> Path:
     return lake.path("decisions", f"day={as_of:%Y-%m-%d}")
 
 
-def predict_batch(policy: Policy, frame: pd.DataFrame) -> Batch:
-    """Predict risk, value and every option for a batch of users."""
-    settings = policy.settings
-    active = (frame["days_since_last_activity"] <= settings.churn.lookback_days).to_numpy()
-    p_churn, value = np.full(len(frame), np.nan), np.full(len(frame), np.nan)
-    if active.any():
-        p_churn[active] = policy.churn.estimator.predict(frame[active])
-        value[active] = policy.value.estimator.predict(frame[active])
-    barred = barred_because(frame, active, settings)
-    options = build_options(frame, p_churn, value, barred, policy.response, policy.catalogue, settings)
-    return Batch(frame, p_churn, value, options)
-
-
-def barred_because(frame: pd.DataFrame, active: Bools, settings: Settings) -> Texts:
-    """Say why a user may get no offer at all; empty where they may."""
-    failed = (frame["payment_failures_count_28d"] > 0).to_numpy()
-    lapsed = f"not active for {settings.churn.lookback_days} days: the models do not speak of lapsed users"
-    unpaid = "a payment failed: payment recovery comes first, never a discount"
-    return np.where(failed, unpaid, np.where(active, "", lapsed)).astype(object)
-
-
 def predictions_table(batch: Batch, as_of: date, settings: Settings) -> pa.Table:
     """List risk and value of every user of a batch."""
+    now = _in_utc(start_of(as_of, settings.time_zone))
     return pa.table(
         {
             "user_id": pa.array(batch.frame["user_id"], pa.string()),
-            "as_of": pa.array([start_of(as_of, settings.time_zone)] * len(batch.frame), pa.timestamp("us", "UTC")),
+            "as_of": pa.array(np.full(len(batch.frame), now), pa.timestamp("us", "UTC")),
             "p_churn": pa.array(batch.p_churn, pa.float64(), from_pandas=True),
             "remaining_value": pa.array(batch.remaining_value, pa.float64(), from_pandas=True),
         }
@@ -213,7 +161,7 @@ def decisions_table(
     columns = {
         "decision_id": _decision_ids(frame["user_id"], as_of, settings),
         "user_id": frame["user_id"],
-        "as_of": [now] * users,
+        "as_of": np.full(users, _in_utc(now)),
         "arm": assignment.arm,
         **_offer_columns(batch, given, now),
         "p_churn": batch.p_churn,
@@ -223,22 +171,14 @@ def decisions_table(
         **{name: of_choice(getattr(options, name)) for name in OF_CHOICE},
         "expected_value": of_choice(options.value),
         "propensity": propensities(options, assignment, settings, limits, as_of),
-        "reasons": _reasons(policy, batch),
+        "reasons": batch.reasons,
         "why": _why(policy, batch, assignment, limits),
-        "suppressed_because": pd.Series(options.barred).replace("", None),
+        "suppressed_because": none_for_empty(options.barred),
         "evidence": _evidence(policy, given),
         "model_versions": [policy.model_versions] * users,
     }
     arrays = [pa.array(columns.get(field.name, [None] * users), field.type, from_pandas=True) for field in SCHEMA]
     return pa.Table.from_arrays(arrays, schema=SCHEMA)
-
-
-def _reasons(policy: Policy, batch: Batch) -> Texts:
-    active = ~np.isnan(batch.p_churn)
-    reasons = np.full(len(active), None, dtype=object)
-    if active.any():
-        reasons[active] = risk_reasons(policy.churn.estimator, batch.frame[active], policy.features)
-    return reasons
 
 
 def risk_band(p_churn: Floats, settings: Settings) -> Texts:
@@ -261,8 +201,8 @@ def _offer_columns(batch: Batch, given: Choice, now: datetime) -> dict[str, obje
     users = len(given)
     texts = {name: np.full(users, None, dtype=object) for name in ("play", "channel", "message", "featured_category")}
     texts["offer_id"] = np.full(users, "none", dtype=object)
-    instants = {name: np.full(users, None, dtype=object) for name in ("send_at", "valid_until")}
-    discount = np.zeros(users)
+    send_at, valid_until = np.full((2, users), np.datetime64("NaT", "us"))
+    discount, hours = np.zeros(users), np.array([_in_utc(now + timedelta(hours=hour)) for hour in range(24)])
     favourite = batch.frame["favourite_category_90d"].astype(object)
     hour = batch.frame["favourite_hour_90d"].fillna(12).astype(int).to_numpy()
     for place, (offer, share) in enumerate(batch.options.choices):
@@ -274,10 +214,13 @@ def _offer_columns(batch: Batch, given: Choice, now: datetime) -> dict[str, obje
         texts["message"][rows] = category.map(
             {name: offer.text(share, name, f"{ends:%Y-%m-%d}") for name in set(category)}
         )
-        instants["send_at"][rows] = np.array([now + timedelta(hours=k) for k in range(24)], dtype=object)[hour[rows]]
-        instants["valid_until"][rows] = ends
+        send_at[rows], valid_until[rows] = hours[hour[rows]], _in_utc(ends)
         discount[rows] = share
-    return {**texts, **instants, "discount": discount}
+    return {**texts, "send_at": send_at, "valid_until": valid_until, "discount": discount}
+
+
+def _in_utc(instant: datetime) -> np.datetime64:
+    return np.datetime64(instant.astimezone(UTC).replace(tzinfo=None), "us")
 
 
 def _why(policy: Policy, batch: Batch, assignment: Assignment, limits: Sequence[Limit]) -> Texts:

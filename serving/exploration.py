@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -20,7 +21,7 @@ from configs.errors import InputError
 from configs.settings import Exploration, Settings
 from models.splits import hash_share
 from serving.allocation import Limit
-from serving.prices import NOTHING
+from serving.market import NOTHING
 
 Floats = npt.NDArray[np.float64]
 Bools = npt.NDArray[np.bool_]
@@ -30,16 +31,16 @@ QUEUE_SALT, LOT_SALT = "explores today", "explored option"
 DRAWS = 64  # of the posterior, for Thompson sampling
 
 
-@dataclass(frozen=True)
-class Lots:
+class Lots(NamedTuple):
     """What the lot says of some users before anybody pays for it; arrays have shape (users,).
 
     `place` is the place in the queue of explorers, in [0, 1), and ``inf`` for who may not explore; `option` is what
-    they would draw, `expected_cost` what drawing would cost on average.
+    they would draw and `option_cost` what it is expected to cost, `expected_cost` what drawing would cost on average.
     """
 
     place: Floats
     option: Choice
+    option_cost: Floats
     expected_cost: Floats
 
 
@@ -163,10 +164,11 @@ def draw_lots(
     passed = (np.cumsum(chances[:, :-1], axis=1) <= lot[:, None]).sum(axis=1)
     option = np.where(passed < cost.shape[1], passed, NOTHING)
     spent = (chances[:, :-1] * cost).sum(axis=1)
-    return Lots(np.where(may_explore, place, np.inf), option, np.where(may_explore, spent, 0.0))
+    option_cost = np.c_[cost, np.zeros(len(cost))][np.arange(len(cost)), option]
+    return Lots(np.where(may_explore, place, np.inf), option, option_cost, np.where(may_explore, spent, 0.0))
 
 
-def explore(lots: Lots, cost: Floats, share: float, budget: float, limits: Sequence[Limit]) -> Explorers:
+def explore(lots: Lots, options: int, share: float, budget: float, limits: Sequence[Limit]) -> Explorers:
     """Let the front of the queue explore, as far as money and places go: no limit is ever broken.
 
     The share is first lowered until exploring is expected to cost no more than the budget. Places and money then go
@@ -177,8 +179,8 @@ def explore(lots: Lots, cost: Floats, share: float, budget: float, limits: Seque
 
     Parameters
     ----------
-    cost
-        Expected cost of each option, shape (users, options).
+    options
+        Number of options in the catalogue.
     share
         Of those who may explore.
     """
@@ -187,13 +189,13 @@ def explore(lots: Lots, cost: Floats, share: float, budget: float, limits: Seque
     explores = lots.place < share
     rows = np.flatnonzero(explores & (lots.option != NOTHING))
     rows = rows[np.argsort(lots.place[rows], kind="stable")]
-    until = np.full(cost.shape[1], share)
+    until = np.full(options, share)
     for limit in limits:
         takers = rows[limit.options[lots.option[rows]]]
         if len(takers) > limit.most:
             until[limit.options] = np.minimum(until[limit.options], lots.place[takers[limit.most]])
     rows = rows[lots.place[rows] < until[lots.option[rows]]]
-    paid = np.cumsum(cost[rows, lots.option[rows]])
+    paid = np.cumsum(lots.option_cost[rows])
     fits = int(np.searchsorted(paid, budget, side="right"))
     if fits < len(rows):
         until = np.minimum(until, lots.place[rows[fits]])

@@ -13,8 +13,8 @@ import numpy.typing as npt
 
 from serving.allocation import Limit
 from serving.assignment import AS_USUAL, CONTROL, EXPLORE, POLICY, SUPPRESSED, Assignment
+from serving.market import NOTHING
 from serving.options import NO_DATA, UNLIKE, Options
-from serving.prices import NOTHING
 
 Bools = npt.NDArray[np.bool_]
 Texts = npt.NDArray[np.object_]

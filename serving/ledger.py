@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import date, datetime, timedelta
 from pathlib import Path
 
@@ -17,19 +19,20 @@ import numpy.typing as npt
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.parquet as pq
 
 from configs.offers import NOTHING as NO_OFFER
 from configs.offers import Catalogue, Offer
-from configs.settings import Settings
+from configs.settings import MACHINES, Settings
 from features.contract import TREATMENTS
-from features.lake import Lake, content_hash, named_when_unreadable, read_parquet, sql_text, write_parquet
+from features.lake import Lake, content_hash, named_when_unreadable, read_notes, read_parquet, sql_text, write_batches
 from features.snapshots import start_of
 
 CONTENT = b"winback.content"
 INSTANT = pa.timestamp("us", "UTC")
 LANDING = ("policy", "explore", "control")
 # what a decision does not depend on: machines, folders, clocks, and what made the models, which have names
-NO_MATTER = {"threads", "data_dir", "profile", "as_of", "schedule", "ingest", "training", "offers"}
+NO_MATTER = MACHINES | {"profile", "as_of", "ingest", "training", "offers"}
 
 SCHEMA = pa.schema(
     [
@@ -42,6 +45,13 @@ SCHEMA = pa.schema(
     ]
 )  # fmt: skip
 ARROW = {"text": pa.string(), "instant": INSTANT, "number": pa.float64(), "flag": pa.bool_()}
+TREATMENTS_OF = """
+    SELECT decision_id, user_id, {decided_at}::TIMESTAMPTZ AS decided_at, offer_id, discount,
+           coalesce(channel, 'none') AS channel, coalesce(lot_propensity, 1.0) AS propensity,
+           coalesce(cost, 0.0) AS cost, valid_until
+    FROM read_parquet({ledger}, hive_partitioning = false) LEFT JOIN offers USING (offer_id) WHERE arm IN {arms}
+"""
+BATCH = 100_000  # rows at a time
 LANDED = pa.schema([(column.name, ARROW[column.kind]) for column in TREATMENTS.columns])
 
 
@@ -89,26 +99,36 @@ def entry_table(
     return pa.table(columns, schema=SCHEMA)
 
 
-def append(lake: Lake, as_of: date, version: str, table: pa.Table) -> Path:
-    """Append a day's decisions under the next number, unless its newest file says the same already.
+@contextmanager
+def appending(lake: Lake, as_of: date, version: str) -> Iterator[Callable[[pa.Table], None]]:
+    """Append a day's decisions, a batch at a time, under the next number when the block ends well.
 
-    Returns
-    -------
-    The file that counts.
+    Nothing is appended when the day's newest file says the same already.
 
     Raises
     ------
     InputError
         The newest file is damaged.
     """
-    content = _digest(table)
     files = files_of(lake, as_of)
-    if files and (read_parquet(files[-1]).schema.metadata or {}).get(CONTENT) == content:
-        return files[-1]
+    newest = read_notes(files[-1]).get(CONTENT) if files else None
     number = int(files[-1].name[:4]) + 1 if files else 1
     path = _folder(lake, as_of) / f"{number:04d}-{version}.parquet"
-    write_parquet(table.replace_schema_metadata({CONTENT: content}), path)
-    return path
+    part, content = path.with_name(f".{path.name}.part"), _Digest()
+    part.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        with pq.ParquetWriter(part, SCHEMA, compression="zstd") as writer:
+
+            def enter(rows: pa.Table) -> None:
+                content.update(rows)
+                writer.write_table(rows)
+
+            yield enter
+            writer.add_key_value_metadata({CONTENT: content.text})
+        if content.text != newest:
+            part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
 
 
 def files_of(lake: Lake, day: date) -> list[Path]:
@@ -146,49 +166,55 @@ def land(lake: Lake, as_of: date, catalogue: Catalogue, time_zone: str) -> None:
     option followed from what was known. So effects are learnt from lots alone, whose chances are never tiny.
     """
     files, path = files_of(lake, as_of), lake.partition(TREATMENTS.name, as_of)
-    landed = _treatments(read_parquet(files[-1]), start_of(as_of, time_zone), catalogue)
-    own = ", ".join(sql_text(file) for file in files)
+    versions = ", ".join(sql_text(file) for file in files)
     others = f"""
         UNION ALL BY NAME SELECT * FROM read_parquet({sql_text(path)}, hive_partitioning = false)
-        WHERE decision_id NOT IN (SELECT decision_id FROM read_parquet([{own}], hive_partitioning = false))
+        WHERE decision_id NOT IN (SELECT decision_id FROM read_parquet([{versions}], hive_partitioning = false))
     """
     with named_when_unreadable(lake.root), duckdb.connect() as connection:
-        connection.register("landed", landed)
+        decided_at = start_of(as_of, time_zone)
+        connection.register("offers", _costs_and_ends(catalogue, decided_at))
+        own = TREATMENTS_OF.format(
+            ledger=sql_text(files[-1]), arms=LANDING, decided_at=sql_text(decided_at.isoformat())
+        )
         rows = connection.execute(f"""
-            SELECT * FROM landed {others if path.exists() else ""} ORDER BY user_id, decided_at, decision_id
-        """).to_arrow_table()
-    write_parquet(rows.cast(LANDED), path)
+            {own} {others if path.exists() else ""}
+            ORDER BY user_id, decided_at, decision_id
+        """).to_arrow_reader(BATCH)
+        write_batches(rows, LANDED, path)
 
 
-def _treatments(entries: pa.Table, decided_at: datetime, catalogue: Catalogue) -> pa.Table:
-    """Write ledger rows in the contract's columns."""
-    rows = entries.filter(pc.is_in(entries["arm"], pa.array(LANDING)))
-    offer_id = rows["offer_id"].to_pandas()
-    cost = {offer.offer_id: offer.contact_cost for offer in catalogue.offers}
-    ends = {offer.offer_id: decided_at + timedelta(days=offer.valid_days) for offer in catalogue.offers}
-    own = {
-        "decided_at": [decided_at] * len(rows),
-        "propensity": pc.fill_null(rows["lot_propensity"], 1.0),
-        "channel": pc.fill_null(rows["channel"], NO_OFFER),
-        "cost": offer_id.map(cost).fillna(0.0),
-        "valid_until": pd.to_datetime(offer_id.map(ends), utc=True),
-    }
-    columns = [
-        pa.array(own[field.name], field.type, from_pandas=True) if field.name in own else rows[field.name]
-        for field in LANDED
-    ]
-    return pa.table(columns, schema=LANDED)
+def _costs_and_ends(catalogue: Catalogue, decided_at: datetime) -> pa.Table:
+    """List what a contact of every offer costs, and until when the offer is open if it is given now."""
+    offers = catalogue.offers
+    ends = [decided_at + timedelta(days=offer.valid_days) for offer in offers]
+    return pa.table(
+        {
+            "offer_id": pa.array([offer.offer_id for offer in offers], pa.string()),
+            "cost": pa.array([offer.contact_cost for offer in offers], pa.float64()),
+            "valid_until": pa.array(ends, INSTANT),
+        }
+    )
 
 
 def _folder(lake: Lake, day: date) -> Path:
     return lake.path("ledger", f"day={day:%Y-%m-%d}")
 
 
-def _digest(table: pa.Table) -> bytes:
-    """Hash the rows, in their order, whatever file or version of a library holds them."""
-    digest = hashlib.sha256()
-    for name, column in zip(table.column_names, table.columns, strict=True):
-        plain = column.cast(pa.int64()) if pa.types.is_timestamp(column.type) else column
-        hashed = pd.util.hash_array(plain.to_pandas().to_numpy(), categorize=True)
-        digest.update(name.encode() + hashed.tobytes())
-    return digest.hexdigest().encode()
+class _Digest:
+    """Hash of rows, in their order, whatever file, batches or version of a library hold them."""
+
+    def __init__(self) -> None:
+        self.columns = {name: hashlib.sha256() for name in SCHEMA.names}
+
+    def update(self, rows: pa.Table) -> None:
+        """Take in more rows."""
+        for name, column in zip(rows.column_names, rows.columns, strict=True):
+            plain = column.cast(pa.int64()) if pa.types.is_timestamp(column.type) else column
+            self.columns[name].update(pd.util.hash_array(plain.to_pandas().to_numpy(), categorize=True).tobytes())
+
+    @property
+    def text(self) -> bytes:
+        """What stands in the file."""
+        whole = "".join(name + digest.hexdigest() for name, digest in self.columns.items())
+        return hashlib.sha256(whole.encode()).hexdigest().encode()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -14,7 +15,7 @@ from configs.offers import Catalogue, Offer
 from configs.settings import Settings
 from models.effects import is_comparable
 from models.policies import PERSONAL
-from models.redemption import with_option
+from models.redemption import p_redeem_each
 from models.response import PersonalEffects, Response
 from serving.wording import policy_words
 
@@ -65,21 +66,33 @@ class Options:
         """List one row per user and option, so that anyone can check a number."""
         users, options = self.value.shape
         flat = {name: getattr(self, name).ravel() for name in MEASURES}
-        reasons = np.where((self.why_not == "") & (self.value <= 0), DOES_NOT_PAY, self.why_not).ravel()
+        reasons = np.where((self.why_not == "") & (self.value <= 0), DOES_NOT_PAY, self.why_not)
+
+        def repeated(values: Iterable[str]) -> pa.Array:
+            return pa.array(values, pa.string()).take(np.tile(np.arange(options), users))
+
         return pa.table(
             {
-                "user_id": pa.array(np.repeat(user_ids.to_numpy(dtype=object), options), pa.string()),
-                "offer_id": pa.array([offer.offer_id for offer, _ in self.choices] * users, pa.string()),
+                "user_id": pa.array(user_ids, pa.string()).take(np.repeat(np.arange(users), options)),
+                "offer_id": repeated(offer.offer_id for offer, _ in self.choices),
                 "discount": pa.array(np.tile([discount for _, discount in self.choices], users), pa.float64()),
-                "channel": pa.array([offer.channel for offer, _ in self.choices] * users, pa.string()),
+                "channel": repeated(offer.channel for offer, _ in self.choices),
                 **{name: pa.array(column, pa.float64()) for name, column in flat.items()},
                 "eligible": pa.array(self.eligible.ravel()),
-                "why_not": pa.array(pd.Series(reasons).replace("", None), pa.string(), from_pandas=True),
+                "why_not": pa.array(none_for_empty(reasons).ravel(), pa.string()),
             }
         )
 
 
+def none_for_empty(texts: npt.NDArray[np.object_]) -> npt.NDArray[np.object_]:
+    """Put None in the place of empty texts."""
+    filled = texts.copy()
+    filled[filled == ""] = None
+    return filled
+
+
 MEASURES = ("p_redeem", "incremental_retention", "incremental_margin", "expected_cost", "value")
+MATRICES = (*MEASURES, "discount_cost", "value_error")
 
 
 def build_options(
@@ -103,12 +116,14 @@ def build_options(
     shape = (len(frame), len(choices))
     p_redeem, price = np.ones(shape), np.zeros(shape)
     contact = np.array([offer.contact_cost for offer, _ in choices])
+    if response is not None:
+        options = [(offer.offer_id, discount) for offer, discount in choices]
+        p_redeem = p_redeem_each(response.redemption, frame, options)
     for place, (offer, discount) in enumerate(choices):
         if response is None:
             # nothing is known: trying an option is charged as if everybody used it
             price[:, place] = discount * offer.covered_spend
             continue
-        p_redeem[:, place] = response.redemption.predict(with_option(frame, offer.offer_id, discount))
         price[:, place] = response.discount_cost(frame, offer.offer_id, discount, offer.covered_spend)
     worth = np.nan_to_num(remaining_value)[:, None]
     if response is not None and response.personal is not None:

@@ -14,11 +14,11 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from models.budgets import BLOCK, hull_steps
+from serving.market import NOTHING, Block, Market, Sums, priced
 
 Floats = npt.NDArray[np.float64]
+Bools = npt.NDArray[np.bool_]
 Choice = npt.NDArray[np.intp]
-NOTHING = -1
 SAMPLE = 20_000  # users that the first prices are found on, when there are many more
 SCARCE = 50  # a sample needs room for so many users
 PASSES = 200  # over the users, at most
@@ -30,22 +30,35 @@ FAR = 50.0  # so many softnesses below the best an option's share is nil
 GOLDEN = (5**0.5 - 1) / 2
 
 
-class Market(NamedTuple):
-    """What is offered and what is scarce: resource 0 is the budget, then comes one resource per limit.
+class Scaled(NamedTuple):
+    """A market in units in which means are near 1, without what needs a thing that there is none of.
 
-    `value` and `cost` have shape (users, options); an option that cannot be chosen has value ``-inf`` and cost 0.
-    `member` is 1 where an option takes a place of a limit, shape (limits, options); `room` is how much there is of
-    each resource, shape (1 + limits,).
+    `room` is in these units; `shut` are the resources that there is none of, `closed` (options,) is out of reach with
+    them. Money that is free costs nothing.
     """
 
-    value: Floats
-    cost: Floats
-    member: Floats
+    market: Market
+    value_unit: float
+    cost_unit: float
     room: Floats
+    shut: Choice
+    closed: Bools
 
-    def priced(self, prices: Floats, rows: slice | Choice) -> Floats:
-        """Value of some users' options after paying for what they take; shape (rows, options)."""
-        return np.asarray(self.value[rows] - prices[0] * self.cost[rows] - prices[1:] @ self.member)
+    @property
+    def price_units(self) -> Floats:
+        """What a price of 1 is in the market's own units, shape (resources,)."""
+        return np.r_[self.value_unit / self.cost_unit, np.full(len(self.room) - 1, self.value_unit)]
+
+    def blocks(self) -> Iterator[Block]:
+        """Yield the users' options in these units."""
+        return (Block(block.rows, *self.of(block.value, block.cost)) for block in self.market.blocks())
+
+    def of(self, value: Floats, cost: Floats) -> tuple[Floats, Floats]:
+        """Bring value and cost of some users, shape (options, users), into these units."""
+        closed = self.closed[:, None] | ((cost > 0) & (0 in self.shut))
+        if closed.any():
+            value, cost = np.where(closed, -np.inf, value), np.where(closed, 0.0, cost)
+        return value / self.value_unit, cost / self.cost_unit
 
 
 class Smooth(NamedTuple):
@@ -75,28 +88,15 @@ class Descent(NamedTuple):
     misfit: float
 
 
-def blocks(users: int) -> Iterator[slice]:
-    """Cut the users into pieces that fit a processor's cache."""
-    return (slice(start, start + BLOCK) for start in range(0, users, BLOCK))
-
-
 def dual_bound(market: Market, prices: Floats) -> float:
     """Bound the best total value: what users keep after paying these prices, and what all the room would fetch."""
-    kept = sum(market.priced(prices, rows).max(axis=1, initial=0.0).sum() for rows in blocks(len(market.value)))
+    kept = sum(priced(block, market.member, prices).max(axis=0, initial=0.0).sum() for block in market.blocks())
     return float(kept + prices @ np.where(prices > 0, market.room, 0.0))
-
-
-def sorted_steps(value: Floats, cost: Floats) -> tuple[Floats, Floats, Floats]:
-    """Sort all hull steps, the most efficient first: gain per cost, value so far and cost so far, shape (steps,)."""
-    gain, step = hull_steps(value, cost)
-    slope = np.divide(gain, step, out=np.full_like(gain, np.inf), where=step > 0)
-    order = np.argsort(-slope, kind="stable")
-    return slope[order], np.cumsum(gain[order]), np.cumsum(step[order])
 
 
 def budget_price(market: Market) -> Floats:
     """Price the budget at the efficiency of the first hull step that does not fit; shape (1,)."""
-    slope, _, spent = sorted_steps(market.value, market.cost)
+    slope, _, spent = market.sorted_steps()
     return np.r_[slope, 0.0][[np.searchsorted(spent, market.room[0], side="right")]]
 
 
@@ -110,53 +110,45 @@ def find_prices(market: Market) -> tuple[Floats, Choice]:
     choice
         Shape (users,): nearly what fits, even where many users are all alike.
     """
-    scaled, unit, shut = _scaled(market)
+    scaled = _scaled(market)
     found = _descend(scaled, *_first_prices(scaled))
-    prices = _forbidding(market, found.least * unit, shut)
+    prices = _forbidding(market, found.least * scaled.price_units, scaled.shut)
     if found.misfit > WELL_FITTED:
         found = _descend(scaled, found.prices, ALIKE, hardest=ALIKE)
     return prices, _soft_choice(scaled, found.prices, found.softness)
 
 
-def _first_prices(scaled: Market) -> tuple[Floats, float]:
+def _first_prices(scaled: Scaled) -> tuple[Floats, float]:
     """Find prices on a sample of the users where they are many, and how soft the dual is to be with them."""
-    prices, users = np.zeros(len(scaled.room)), scaled.value.shape[1]
-    every = int(min(users // SAMPLE, scaled.room.min() // SCARCE))
+    prices = np.zeros(len(scaled.room))
+    every = int(min(scaled.market.users // SAMPLE, scaled.room.min() // SCARCE))
     if every < 2:
         return prices, 1.0
-    value, cost = (np.ascontiguousarray(each[:, ::every]) for each in (scaled.value, scaled.cost))
-    found = _descend(Market(value, cost, scaled.member, scaled.room / every), prices, 1.0, precision=1e-4)
+    sample = scaled._replace(market=scaled.market.sample(every), room=scaled.room / every)
+    found = _descend(sample, prices, 1.0, precision=1e-4)
     return found.prices, max(found.softness, 0.01)
 
 
-def _scaled(market: Market) -> tuple[Market, Floats, Choice]:
-    """Turn value and cost around, options first, with means near 1, and leave out what needs a thing there is none of.
-
-    Returns the market with arrays of shape (options, users), the unit of each price, and the resources that are shut.
-    """
+def _scaled(market: Market) -> Scaled:
+    """Find the units, and leave out what needs a thing there is none of."""
     room = market.room.copy()
     shut = room <= 0
-    shut[0] &= bool((market.cost >= 0).all())
-    open_ = (market.value > 0) & ~(market.member[shut[1:]] > 0).any(axis=0)
-    if shut[0]:
-        open_ &= market.cost <= 0
-    value, cost = (np.where(open_, each, 0.0).T.copy() for each in (market.value, market.cost))
-    worth = value.max(axis=0, initial=0.0)
-    mean_value = worth.sum() / max((worth > 0).sum(), 1) or 1.0
-    mean_cost = np.abs(cost).sum() / max(open_.sum(), 1) or 1.0
-    value /= mean_value
-    cost /= mean_cost
-    value[~open_.T] = -1e9
-    room[0] /= mean_cost
-    if np.isinf(room[0]):
-        cost[:], room[0] = 0.0, 1.0
+    shut[0] &= all((block.cost >= 0).all() for block in market.blocks())
+    closed = np.asarray((market.member[shut[1:]] > 0).any(axis=0))
+    scaled = Scaled(market, 1.0, 1.0, room, np.flatnonzero(shut), closed)
+    worth = spent = users = options = 0.0
+    for _, value, cost in scaled.blocks():
+        best = value.max(axis=0, initial=0.0)
+        worth, users = worth + best.sum(), users + (best > 0).sum()
+        spent, options = spent + np.abs(cost).sum(), options + np.isfinite(value).sum()
+    value_unit, cost_unit = worth / max(users, 1) or 1.0, spent / max(options, 1) or 1.0
+    room[0] = 1.0 if np.isinf(room[0]) else room[0] / cost_unit
     room[shut] = 1.0
-    unit = np.r_[mean_value / mean_cost, np.full(len(room) - 1, mean_value)]
-    return Market(value, cost, market.member, room), unit, np.flatnonzero(shut)
+    return scaled._replace(value_unit=value_unit, cost_unit=np.inf if np.isinf(market.room[0]) else cost_unit)
 
 
 def _descend(
-    scaled: Market, prices: Floats, softness: float, *, precision: float = PRECISION, hardest: float = 0.0
+    scaled: Scaled, prices: Floats, softness: float, *, precision: float = PRECISION, hardest: float = 0.0
 ) -> Descent:
     """Lower the dual by Newton's method, softer first, until what is left to gain is less than the precision."""
     here, reach = _smooth(scaled, prices, softness), REACH
@@ -179,7 +171,7 @@ def _descend(
     return Descent(least, prices, softness, float(misfit) / max(least_bound, 1.0))
 
 
-def _step_down(scaled: Market, prices: Floats, here: Smooth, step: Floats, softness: float) -> tuple[Floats, Smooth]:
+def _step_down(scaled: Scaled, prices: Floats, here: Smooth, step: Floats, softness: float) -> tuple[Floats, Smooth]:
     """Take the step, or as much of it as leads down."""
     for _ in range(8):
         moved = np.maximum(prices + step, 0.0)
@@ -204,14 +196,26 @@ def _newton_step(prices: Floats, here: Smooth) -> Floats:
         free &= ~stuck
 
 
-def _smooth(scaled: Market, prices: Floats, softness: float) -> Smooth:
+def _smooth(scaled: Scaled, prices: Floats, softness: float) -> Smooth:
     """Evaluate the softened dual in one pass over the users."""
-    resources, member = len(prices), scaled.member
+    bare = scaled._replace(market=scaled.market._replace(parts=(), elsewhere=None))
+
+    def sums_of(market: Market) -> Sums:
+        return _sums(bare._replace(market=market), prices, softness)
+
+    bound, height, blur, used, curvature = scaled.market.add_up(sums_of)
+    bound += float(scaled.room @ prices)
+    return Smooth(bound, bound + softness * height, scaled.room - used, curvature / softness, blur)
+
+
+def _sums(scaled: Scaled, prices: Floats, softness: float) -> Sums:
+    """Add up over users: bound, height above it by softness, blur, what is used of each resource, and curvature."""
+    resources, member = len(prices), scaled.market.member
     bound, height, blur = 0.0, 0.0, 0.0
     used, curvature = np.zeros(resources), np.zeros((resources, resources))
-    for rows in blocks(scaled.value.shape[1]):
-        best, regret, share, total = _shares(scaled, prices, softness, rows)
-        share_cost = share * scaled.cost[:, rows]
+    for block in scaled.blocks():
+        best, regret, share, total = _shares(block, member, prices, softness)
+        share_cost = share * block.cost
         demand = np.vstack([share_cost.sum(axis=0), member @ share])
         taken, at_cost = share.sum(axis=1), member @ share_cost.sum(axis=1)
         bound += best.sum()
@@ -219,15 +223,14 @@ def _smooth(scaled: Market, prices: Floats, softness: float) -> Smooth:
         blur += best @ (1 - share.sum(axis=0)) + np.einsum("ij,ij->", share, regret)
         used += demand.sum(axis=1)
         curvature -= demand @ demand.T
-        curvature[0, 0] += np.einsum("ij,ij->", share_cost, scaled.cost[:, rows])
+        curvature[0, 0] += np.einsum("ij,ij->", share_cost, block.cost)
         curvature[0, 1:] += at_cost
         curvature[1:, 0] += at_cost
         curvature[1:, 1:] += (member * taken) @ member.T
-    bound += float(scaled.room @ prices)
-    return Smooth(bound, bound + softness * height, scaled.room - used, curvature / softness, blur)
+    return bound, height, blur, used, curvature
 
 
-def _shares(scaled: Market, prices: Floats, softness: float, rows: slice) -> tuple[Floats, Floats, Floats, Floats]:
+def _shares(block: Block, member: Floats, prices: Floats, softness: float) -> tuple[Floats, Floats, Floats, Floats]:
     """Share every user's choice out between the options by a softmax.
 
     Returns
@@ -239,43 +242,42 @@ def _shares(scaled: Market, prices: Floats, softness: float, rows: slice) -> tup
     total
         Sum of the weights that the shares are made of, *nothing* included, shape (users,).
     """
-    priced = scaled.cost[:, rows] * -prices[0]
-    priced += scaled.value[:, rows]
-    priced -= (prices[1:] @ scaled.member)[:, None]
-    best = priced.max(axis=0, initial=0.0)
-    regret = np.minimum(np.subtract(best, priced, out=priced), FAR * softness, out=priced)
+    kept = priced(block, member, prices)
+    best = kept.max(axis=0, initial=0.0)
+    regret = np.minimum(np.subtract(best, kept, out=kept), FAR * softness, out=kept)
     share = np.exp(regret / -softness)
     total = share.sum(axis=0) + np.exp(-np.minimum(best / softness, FAR))
     share /= total
     return best, regret, share, total
 
 
-def _soft_choice(scaled: Market, prices: Floats, softness: float) -> Choice:
+def _soft_choice(scaled: Scaled, prices: Floats, softness: float) -> Choice:
     """Pick one option per user in proportion to the shares, evenly along the users, the same on every call.
 
     Most users have one option with all of the share. Those on the margin, or all alike, are spread over several by
     the golden ratio's sequence, so that together they take what the shares say.
     """
-    options, users = scaled.value.shape
+    member, users = scaled.market.member, scaled.market.users
     choice = np.empty(users, dtype=np.intp)
-    for rows in blocks(users):
-        _, _, share, _ = _shares(scaled, prices, softness, rows)
-        mark = (np.arange(users)[rows] + 0.5) * GOLDEN % 1.0
-        choice[rows] = (np.cumsum(share, axis=0) < mark).sum(axis=0)
-    choice[choice == options] = NOTHING
+    for block in scaled.blocks():
+        _, _, share, _ = _shares(block, member, prices, softness)
+        mark = (np.arange(users)[block.rows] + 0.5) * GOLDEN % 1.0
+        choice[block.rows] = (np.cumsum(share, axis=0) < mark).sum(axis=0)
+    choice[choice == member.shape[1]] = NOTHING
     return choice
 
 
 def _forbidding(market: Market, prices: Floats, shut: Choice) -> Floats:
     """Price what there is none of so that nobody wants it: at what one unit would earn; the other prices stay."""
-    prices = prices.copy()
-    takes = np.concatenate([np.zeros((1, market.value.shape[1])), market.member])
+    prices, member = prices.copy(), market.member
+    takes = np.concatenate([np.zeros((1, member.shape[1])), member])
+    closed = np.asarray((takes[shut] > 0).any(axis=0))[:, None]
     for resource in shut:
-        for rows in blocks(len(market.value)):
-            priced = market.priced(prices, rows)
-            needed = takes[resource] if resource else market.cost[rows]
-            barred = (takes[shut] > 0).any(axis=0) | ((market.cost[rows] > 0) & (0 in shut))
-            kept = np.where(barred, 0.0, priced).max(axis=1, initial=0.0)
-            better = np.divide(priced - kept[:, None], needed, out=np.zeros_like(priced), where=needed > 0)
+        for block in market.blocks():
+            kept = priced(block, member, prices)
+            needed = takes[resource][:, None] * np.ones_like(kept) if resource else block.cost
+            barred = closed | ((block.cost > 0) & (0 in shut))
+            best = np.where(barred, 0.0, kept).max(axis=0, initial=0.0)
+            better = np.divide(kept - best, needed, out=np.zeros_like(kept), where=needed > 0)
             prices[resource] += max(better.max(initial=0.0), 0.0)
     return prices

@@ -15,7 +15,7 @@ from models.effects import ADJUSTED_FOR
 from models.estimators import Estimator, fit_lightgbm, fit_linear, fit_proportional
 from models.response import KnownEffect, Response
 from models.tracking import Registered, Training
-from serving.decisions import Policy
+from serving.batches import Policy
 
 AS_OF = date(2024, 7, 1)
 FEATURES: list[Feature] = catalogue({"trait_plan": True, "trait_plan_plus": False})

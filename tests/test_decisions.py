@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +23,8 @@ from features.lake import Lake
 from models.policies import NOBODY, RULE, Deployed
 from models.splits import hash_share
 from serving.assignment import Spending
-from serving.decisions import SCHEMA, Policy, day_folder, decide, risk_band, stage
+from serving.batches import Frames, Policy
+from serving.decisions import SCHEMA, day_folder, decide, predictions_table, risk_band, stage
 from serving.exploration import AS_USUAL_SALT, CONTROL_SALT
 from serving.ledger import entries
 from serving.reasons import value_words
@@ -33,7 +35,6 @@ DESIGN = (
     "incremental_margin, p_redeem, expected_cost, expected_value, propensity, reasons, why, suppressed_because, "
     "evidence, model_versions"
 )
-Frames = Callable[[], Iterator[pd.DataFrame]]
 
 
 @pytest.fixture(scope="module")
@@ -55,12 +56,11 @@ def batches(frame: pd.DataFrame, size: int = 1000) -> Frames:
     """Scoring frames as they are read from the store: each with the categories it holds, and no other."""
     texts = ["trait_plan", "favourite_category_90d"]
 
-    def frames() -> Iterator[pd.DataFrame]:
-        for start in range(0, len(frame), size):
-            part = frame.iloc[start : start + size].reset_index(drop=True)
-            yield part.astype(dict.fromkeys(texts, object)).astype(dict.fromkeys(texts, "category"))
+    def scoring_frame(start: int) -> pd.DataFrame:
+        part = frame.iloc[start : start + size].reset_index(drop=True)
+        return part.astype(dict.fromkeys(texts, object)).astype(dict.fromkeys(texts, "category"))
 
-    return frames
+    return [partial(scoring_frame, start) for start in range(0, len(frame), size)]
 
 
 def read(lake: Lake, table: str = "decisions", as_of: date = AS_OF) -> pd.DataFrame:
@@ -652,24 +652,74 @@ def test_a_rerun_replaces_the_day(policy, users, tmp_path):
     assert [path.name for path in lake.path("decisions").iterdir()] == [f"day={AS_OF}"]
 
 
-@pytest.mark.parametrize("breaks_at", [(1, 0), (1, 2), (2, 0), (2, 2)], ids=str)
-def test_a_crash_in_the_middle_leaves_the_day_as_it_was(policy, users, tmp_path, breaks_at):
-    lake, passes = Lake(tmp_path), []
-    decide(policy, lake, AS_OF, batches(users))
-    before = contents(day_folder(lake, AS_OF))
+@pytest.mark.parametrize("breaks_at", [0, 2, 4])
+def test_a_crash_in_the_middle_leaves_the_day_as_it_was_and_the_next_run_goes_on_there(
+    policy, users, tmp_path, breaks_at
+):
+    lake, whole = Lake(tmp_path / "lake"), Lake(tmp_path / "whole")
+    decide(policy, lake, AS_OF, batches(users.head(30)))
+    decide(policy, whole, AS_OF, batches(users, 40))
+    before, read_again = contents(day_folder(lake, AS_OF)), []
 
-    def frames() -> Iterator[pd.DataFrame]:
-        passes.append(1)
-        for count, frame in enumerate(batches(users, 40)()):
-            if (len(passes), count) == breaks_at:
-                raise RuntimeError("the power went out")
-            yield frame
+    def crash() -> pd.DataFrame:
+        raise RuntimeError("the power went out")
 
-    for as_of in (AS_OF, AS_OF + timedelta(days=1)):
-        passes.clear()
-        with pytest.raises(RuntimeError, match="the power went out"):
-            decide(policy, lake, as_of, frames)
+    def noted(number: int, frame: Callable[[], pd.DataFrame]) -> pd.DataFrame:
+        read_again.append(number)
+        return frame()
+
+    frames = batches(users, 40)
+    broken = [crash if number == breaks_at else frame for number, frame in enumerate(frames)]
+    with pytest.raises(RuntimeError, match="the power went out"):
+        decide(policy, lake, AS_OF, broken)
     assert contents(day_folder(lake, AS_OF)) == before
+    assert [path.name for path in lake.path("decisions").iterdir()] == [f"day={AS_OF}"]
+    decide(policy, lake, AS_OF, [partial(noted, number, frame) for number, frame in enumerate(frames)])
+    assert min(read_again) == breaks_at
+    assert contents(day_folder(lake, AS_OF)) == contents(day_folder(whole, AS_OF))
+    assert not lake.path("scoring", f"day={AS_OF}").exists()
+
+
+@pytest.mark.parametrize("changed", ["policy", "inputs", "size"])
+def test_what_a_failed_run_left_is_not_used_for_another(policy, users, tmp_path, changed):
+    lake, other = Lake(tmp_path), small_settings(scoring={"high_risk": 0.9})
+    frames = batches(users, 40)
+
+    def crash() -> pd.DataFrame:
+        raise RuntimeError("the power went out")
+
+    with pytest.raises(RuntimeError, match="the power went out"):
+        decide(policy, lake, AS_OF, [*frames[:3], crash, frames[4]], inputs="yesterday")
+    left = sorted(path.name for path in lake.path("scoring", f"day={AS_OF}").glob("batch-*"))
+    assert left[:3] == ["batch-00000.arrow", "batch-00001.arrow", "batch-00002.arrow"]
+    stale = lake.path("scoring", f"day={AS_OF}", left[0])
+    stale.write_bytes(b"must not be read")
+    changes = {
+        "policy": lambda: decide(replace(policy, settings=other), lake, AS_OF, frames, inputs="yesterday"),
+        "inputs": lambda: decide(policy, lake, AS_OF, frames, inputs="today"),
+        "size": lambda: decide(policy, lake, AS_OF, batches(users, 50), inputs="yesterday"),
+    }
+    changes[changed]()
+    assert len(read(lake)) == len(users)
+
+
+def test_a_crash_while_decisions_are_written_leaves_the_day_as_it_was(policy, users, tmp_path, monkeypatch):
+    lake = Lake(tmp_path)
+    decide(policy, lake, AS_OF, batches(users))
+    before, entered = contents(day_folder(lake, AS_OF)), entries(lake, AS_OF, AS_OF)
+    written = []
+
+    def crash(*_: object) -> pa.Table:
+        written.append(1)
+        if len(written) == 3:
+            raise RuntimeError("the disk is full")
+        return predictions_table(*_)
+
+    monkeypatch.setattr("serving.decisions.predictions_table", crash)
+    with pytest.raises(RuntimeError, match="the disk is full"):
+        decide(policy, lake, AS_OF, batches(users.head(120), 30))
+    assert contents(day_folder(lake, AS_OF)) == before
+    assert entries(lake, AS_OF, AS_OF).equals(entered)
     assert [path.name for path in lake.path("decisions").iterdir()] == [f"day={AS_OF}"]
 
 
@@ -684,7 +734,7 @@ def test_a_day_without_users_is_refused_and_earlier_results_stay(policy, users, 
 
 def test_the_users_who_decide_nothing_are_left_unchanged(policy, users, tmp_path):
     before = users.copy(deep=True)
-    decide(policy, Lake(tmp_path), AS_OF, lambda: iter([users]))
+    decide(policy, Lake(tmp_path), AS_OF, [lambda: users])
     pd.testing.assert_frame_equal(users, before)
 
 

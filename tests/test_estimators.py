@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 from synthetic import small_settings
 
+from models import boosters
 from models.estimators import (
     NEVER_DAYS,
     Estimator,
@@ -72,6 +73,31 @@ def test_links_by_hand():
     assert inverse_link("logit", score).tolist() == pytest.approx([0.268941, 0.5, 0.880797], abs=1e-6)
     assert inverse_link("log", score).tolist() == pytest.approx(np.exp(score).tolist())
     assert inverse_link("identity", score).tolist() == [0.0, 0.0, 2.0]  # an amount is never negative
+
+
+@pytest.mark.parametrize("many", [1, 10**9])
+@pytest.mark.parametrize("name", FITS)
+def test_constants_are_predicted_as_if_every_row_held_them(rows, monkeypatch, name, many):
+    monkeypatch.setattr(boosters, "MANY_SCORES", many)
+    model = replace(FITS[name](rows), slope=0.7, intercept=0.1)
+    plans, spends = ["free", "plus", "new"], [5.0, 60.0, np.nan]
+    given = [{"trait_plan": plan, "spend_sum_90d": spend, "unread": 1.0} for plan in plans for spend in spends]
+    found = model.predict_given(rows.drop(columns=["trait_plan", "spend_sum_90d"]), given)
+    expected = [
+        model.predict(rows.assign(trait_plan=pd.Categorical([plan] * len(rows)), spend_sum_90d=spend))
+        for plan in plans
+        for spend in spends
+    ]
+    assert (found == np.stack(expected, axis=1)).all()
+    assert model.predict_given(rows, []).shape == (len(rows), 0)
+
+
+@pytest.mark.parametrize("many", [1, 10**9])
+def test_constants_that_a_model_does_not_read_change_nothing(rows, monkeypatch, many):
+    monkeypatch.setattr(boosters, "MANY_SCORES", many)
+    model = FITS["lightgbm"](rows)
+    found = model.predict_given(rows, [{"unread": 0.0}, {"unread": 1.0}])
+    assert (found == model.predict(rows)[:, None]).all()
 
 
 def test_a_missing_recency_counts_as_never(rows):

@@ -22,7 +22,9 @@ from features.frames import (
 )
 from features.history import History, build_snapshots
 from features.labels import outcome_labels
+from features.lake import Lake, count_rows
 from features.store import EVENT_TIMESTAMP, open_store
+from flows.train_models import learning_share
 
 AS_OF = date(2024, 6, 15)
 DAYS = [date(2024, 4, 1), date(2024, 5, 1), date(2024, 6, 1)]
@@ -57,6 +59,30 @@ def test_outcomes_are_the_labels_of_closed_days_with_the_features_of_those_days(
     of_rows = known.loc[pd.MultiIndex.from_frame(frame[["user_id", "day"]]), "tenure_days"]
     assert frame.tenure_days.tolist() == of_rows.tolist()
     assert 0 < frame.is_churned.mean() < 1
+
+
+def test_only_those_who_are_kept_are_learnt_from(past, store):
+    app, history = past
+    whole = outcome_frame(history, store, DAYS, horizon_days=28)
+    part = outcome_frame(history, store, DAYS, horizon_days=28, keep=lambda ids: (ids.str[-1] < "5").to_numpy())
+    expected = whole[whole.user_id.str[-1] < "5"].reset_index(drop=True)
+    assert 0 < len(part) < len(whole)
+    pd.testing.assert_frame_equal(
+        part[["user_id", "day", "is_churned", "tenure_days"]], expected[["user_id", "day", "is_churned", "tenure_days"]]
+    )
+    catalogue = load_catalogue(app.settings.offers)
+    redeemed = redemption_frame(history, store, catalogue, keep=lambda ids: (ids.str[-1] < "5").to_numpy())
+    everybody = redemption_frame(history, store, catalogue)
+    assert redeemed.decision_id.tolist() == everybody[everybody.user_id.str[-1] < "5"].decision_id.tolist()
+
+
+def test_models_learn_from_a_stable_part_of_many_users(past):
+    app, _ = past
+    few = app.settings.model_copy(update={"training": app.settings.training.model_copy(update={"max_users": 20})})
+    users = max(count_rows(app.lake.partition("snapshots", day)) for day in app.lake.days("snapshots") if day <= AS_OF)
+    assert learning_share(app.settings, app.lake, AS_OF) == 1.0
+    assert learning_share(few, app.lake, AS_OF) == 20 / users
+    assert learning_share(few, Lake(app.lake.root / "nothing"), AS_OF) == 1.0
 
 
 def test_outcomes_without_a_closed_day_say_so(past, store):

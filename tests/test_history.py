@@ -74,7 +74,7 @@ def test_a_late_event_changes_later_snapshots_and_no_earlier_ones(copy_tiny, tmp
         events=[event("u001", "2024-03-20 10:00", "purchase", amount=77.0, received_at="2024-04-20 10:00")]
     ).ingest()
     app.aggregate()
-    assert built(app, *days) == days[1:]  # the snapshot of March 20 rests on the days before it
+    assert built(app, *days) == days[2:]  # what was known by April 1 is as it was
     after = app.snapshots(*days)
     assert_frame_equal(after.drop(days[2], level="day"), before.drop(days[2], level="day"))
     spent = after.spend_sum_90d - before.spend_sum_90d
@@ -108,9 +108,9 @@ def test_a_corrupt_snapshot_is_computed_again(tmp_path):
     assert app.lake.partition("snapshots", DAYS[0]).read_bytes() == good
 
 
-def test_snapshots_in_chunks_equal_snapshots_at_once(tiny, copy_tiny, tmp_path, monkeypatch):
+def test_snapshots_in_slices_of_users_equal_snapshots_at_once(tiny, copy_tiny, tmp_path, monkeypatch):
     at_once = tiny.snapshots(*DAYS)
-    monkeypatch.setattr("features.history.PAIRS_AT_ONCE", 1)
+    monkeypatch.setattr("features.snapshot_files.ROWS_AT_ONCE", 1)
     app = copy_tiny(tmp_path)
     assert_frame_equal(app.snapshots(*DAYS), at_once)
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -18,8 +18,9 @@ from configs.errors import InputError
 from features.contract import TREATMENTS
 from features.history import build_snapshots
 from features.lake import Lake, read_parquet, write_parquet
-from serving.decisions import Policy, day_folder, decide
-from serving.ledger import SCHEMA, append, effective_files, entries, files_of, land, policy_version
+from serving.batches import Policy
+from serving.decisions import day_folder, decide
+from serving.ledger import SCHEMA, appending, effective_files, entries, files_of, land, policy_version
 
 COLUMNS = (
     "decision_id, user_id, as_of, policy_version, arm, offer_id, discount, channel, propensity, intended_offer_id, "
@@ -49,10 +50,8 @@ def lake(tmp_path: Path, policy: Policy, users: pd.DataFrame) -> Lake:
 
 
 def decided(lake: Lake, policy: Policy, users: pd.DataFrame, as_of: date = AS_OF, size: int = 1000) -> Lake:
-    def frames() -> Iterator[pd.DataFrame]:
-        return (users.iloc[start : start + size].reset_index(drop=True) for start in range(0, len(users), size))
-
-    decide(policy, lake, as_of, frames)
+    parts = [users.iloc[start : start + size].reset_index(drop=True) for start in range(0, len(users), size)]
+    decide(policy, lake, as_of, [partial(pd.DataFrame, part) for part in parts])
     return lake
 
 
@@ -78,6 +77,13 @@ def row(name: str, **fields: object) -> dict[str, object]:
         "decision_id": f"d-{name}", "user_id": name, "as_of": datetime(2024, 7, 1, tzinfo=UTC), "arm": "policy",
         "offer_id": "none", "discount": 0.0, "propensity": 1.0, **fields,
     }  # fmt: skip
+
+
+def append(lake: Lake, as_of: date, version: str, rows: pa.Table) -> Path:
+    """Append rows; returns the file that counts."""
+    with appending(lake, as_of, version) as enter:
+        enter(rows)
+    return files_of(lake, as_of)[-1]
 
 
 def table(*rows: dict[str, object]) -> pa.Table:

@@ -14,6 +14,7 @@ import pytest
 from apps import App, event, small_app
 from matplotlib.figure import Figure
 from test_cli import Shell, write_profile
+from test_ledger import append
 
 from configs.offers import Catalogue, Offer
 from features.frames import KNOWN_BEFORE, measured_frame
@@ -21,7 +22,7 @@ from flows.measure_offers import collect_closed, notes, verdict
 from models import pictures
 from models.lift import Lift, lift, measure
 from models.pictures import offers_picture
-from serving.ledger import SCHEMA, append, land
+from serving.ledger import SCHEMA, land
 
 DAY = date(2024, 3, 1)
 CLOSED = DAY + timedelta(days=28)

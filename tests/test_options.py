@@ -32,6 +32,10 @@ class Fixed:
             return np.array(self.answers)
         return np.array(self.answers[str(frame["offer_id"].iloc[0]), float(frame["discount"].iloc[0])])
 
+    def predict_given(self, frame: pd.DataFrame, constants: list[dict]) -> np.ndarray:
+        each = [self.predict(frame.assign(**given)) for given in constants]
+        return np.stack(each, axis=1) if each else np.empty((len(frame), 0))
+
 
 def response(**changes: object) -> Response:
     redeem = Fixed({("bundle", 0.1): [0.2, 0.4], ("bundle", 0.2): [0.5, 0.8], ("plain", 0.1): [0.3, 0.3]})

@@ -127,14 +127,27 @@ def test_the_registry_describes_every_feature(store, features):
     assert described == {feature.name: feature.meaning for feature in features}
 
 
-def test_a_store_without_traits_has_no_view_of_them(tmp_path):
+def test_a_service_is_one_view_without_the_traits_that_there_are_not(tmp_path):
     app = small_app(tmp_path, events=[event("a", "2024-03-01 09:00", "purchase", amount=5.0)])
     app.ingest()
     app.aggregate()
     app.snapshots(date(2024, 3, 2))
     store = open_store(app.lake, catalogue())
-    assert [view.name for view in store.list_feature_views()] == ["behaviour", "contact", "taste"]
+    assert {view.name for view in store.list_feature_views()} == set(SERVICES)
+    families = {feature.name: feature.view for feature in catalogue()}
+    read = {families[field.name] for view in store.list_feature_views() for field in view.features}
+    assert read == {"behaviour", "contact", "taste"}
     assert point_in_time_frame(store, "churn", examples(("a", "2024-03-02"))).spend_sum_7d.tolist() == [5.0]
+
+
+def test_a_store_of_one_day_reads_that_day_as_the_whole_store_does(app, store, features):
+    day = max(app.lake.days("snapshots"))
+    narrow = open_store(app.lake, features, only=day)
+    rows = examples(*((user, str(day)) for user in ("u003", "u001", "nobody")))
+    both = [point_in_time_frame(each, "scoring", rows) for each in (narrow, store)]
+    pd.testing.assert_frame_equal(*both)
+    assert both[0]["tenure_days"].notna().sum() == 2
+    assert narrow.config.registry != store.config.registry
 
 
 def test_opening_the_store_twice_changes_nothing(app, store, features):

@@ -14,8 +14,9 @@ from pathlib import Path
 
 import numpy as np
 
-from serving import prices
+from serving import allocation, prices
 from serving.allocation import NOTHING, Limit, allocate, choose
+from serving.market import Part, offered
 
 OPTIONS = 12
 SEEDS = (1, 2, 3)
@@ -125,12 +126,11 @@ def costs(users: int, runs: int) -> Metrics:
 def pass_ratio(users: int, runs: int) -> list[float]:
     """How long one pass of the dual takes, as a multiple of one NumPy argmax over the priced options."""
     value, cost = instance(users, OPTIONS, np.random.default_rng(SEEDS[0]))
-    options_first = np.where(value > 0, value, -1e9).T.copy(), np.where(value > 0, cost, 0.0).T.copy()
     budget, limits = scarcity(value, cost, money=0.5, places=0.3)
-    member = np.array([limit.options for limit in limits], dtype=float)
-    market = prices.Market(*options_first, member, np.array([budget, *(limit.most for limit in limits)]))
+    market = allocation._market([Part(*offered(value, cost), np.ones(users, dtype=bool))], budget, limits)
+    scaled, member = prices._scaled(market), market.member
     at = np.full(len(market.room), 0.3)
-    one_pass = [seconds(lambda: prices._smooth(market, at, 0.001)) for _ in range(runs)]
+    one_pass = [seconds(lambda: prices._smooth(scaled, at, 0.001)) for _ in range(runs)]
     argmax = [seconds(lambda: (value - 0.3 * cost - at[1:] @ member).argmax(axis=1)) for _ in range(runs)]
     return [first / second for first, second in zip(one_pass[1:], argmax[1:], strict=True)]  # the first warms up
 

@@ -1,0 +1,151 @@
+"""The measures of a day of a user, each declared once: a function named like the column, with a docstring for people.
+
+A function sees the events of one user and day that became known on one day. Every measure is additive over rows.
+Money is summed as whole cents, so that every engine gives the same bits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import cast
+
+import ibis.expr.types as ir
+
+Measure = Callable[[ir.Table], ir.NumericScalar]
+TREATMENT = "winback:treatment"
+# roles of few events: what rests on them alone is summed over those events alone, which is cheaper
+RARE_ROLES = ("value", "refund", "onboarding", "offer_redeem", "payment_failure", "cancellation")
+
+MEASURES: dict[str, Measure] = {}
+RARE_MEASURES: set[str] = set()
+
+
+def measure(function: Measure) -> Measure:
+    """Declare a daily measure; its name is the column, its docstring the meaning."""
+    MEASURES[function.__name__] = function
+    return function
+
+
+def rare_measure(function: Measure) -> Measure:
+    """Declare a daily measure that only treatments and the events of `RARE_ROLES` add to."""
+    RARE_MEASURES.add(function.__name__)
+    return measure(function)
+
+
+@measure
+def activity_count(events: ir.Table) -> ir.NumericScalar:
+    """Events that show the user is here."""
+    return events.count(where=events.is_activity)
+
+
+@measure
+def sessions_count(events: ir.Table) -> ir.NumericScalar:
+    """Sessions or baskets with activity."""
+    return events.session_key.nunique(where=events.opens_session)
+
+
+@rare_measure
+def purchases_count(events: ir.Table) -> ir.NumericScalar:
+    """Baskets paid for."""
+    return events.session_key.nunique(where=events.opens_basket)
+
+
+@rare_measure
+def items_count(events: ir.Table) -> ir.NumericScalar:
+    """Purchase lines."""
+    return events.count(where=events.is_value)
+
+
+@rare_measure
+def spend_cents(events: ir.Table) -> ir.NumericScalar:
+    """Money received for purchases."""
+    return cents(events.amount).sum(where=events.is_value)
+
+
+@rare_measure
+def refund_cents(events: ir.Table) -> ir.NumericScalar:
+    """Money paid back, as a positive number."""
+    return cents(-events.amount).sum(where=events.is_refund)
+
+
+@rare_measure
+def discount_cents(events: ir.Table) -> ir.NumericScalar:
+    """Money given away inside purchases."""
+    return cents(events.discount).sum(where=events.is_value)
+
+
+@rare_measure
+def offer_discount_cents(events: ir.Table) -> ir.NumericScalar:
+    """Money given away through offers (part of the discount inside purchases)."""
+    return cents(events.discount).sum(where=events.is_offer_redeem)
+
+
+@rare_measure
+def discounted_items_count(events: ir.Table) -> ir.NumericScalar:
+    """Purchase lines with a discount."""
+    return events.count(where=events.is_value & (events.discount > 0))
+
+
+@measure
+def views_count(events: ir.Table) -> ir.NumericScalar:
+    """Items looked at."""
+    return events.count(where=events.is_view)
+
+
+@measure
+def carts_count(events: ir.Table) -> ir.NumericScalar:
+    """Items put into the cart."""
+    return events.count(where=events.is_cart)
+
+
+@measure
+def checkouts_count(events: ir.Table) -> ir.NumericScalar:
+    """Payments begun."""
+    return events.count(where=events.is_checkout)
+
+
+@rare_measure
+def onboarding_count(events: ir.Table) -> ir.NumericScalar:
+    """First steps completed."""
+    return events.count(where=events.is_onboarding)
+
+
+@measure
+def messages_sent_count(events: ir.Table) -> ir.NumericScalar:
+    """Messages of ours received."""
+    return events.count(where=events.is_message_sent)
+
+
+@measure
+def messages_opened_count(events: ir.Table) -> ir.NumericScalar:
+    """Messages of ours opened."""
+    return events.count(where=events.is_message_opened)
+
+
+@rare_measure
+def treatments_count(events: ir.Table) -> ir.NumericScalar:
+    """Offers given."""
+    return events.count(where=events.event_name == TREATMENT)
+
+
+@rare_measure
+def redemptions_count(events: ir.Table) -> ir.NumericScalar:
+    """Offers used."""
+    return events.count(where=events.is_offer_redeem)
+
+
+@rare_measure
+def payment_failures_count(events: ir.Table) -> ir.NumericScalar:
+    """Payments that failed."""
+    return events.count(where=events.is_payment_failure)
+
+
+@rare_measure
+def cancellations_count(events: ir.Table) -> ir.NumericScalar:
+    """Contracts ended."""
+    return events.count(where=events.is_cancellation)
+
+
+def cents(amount: ir.Value) -> ir.FloatingColumn:
+    """Money as whole cents; a float holds them exactly, so their sum is the same in any order, and fast."""
+    return cast(ir.FloatingColumn, (amount * 100.0).round().cast("float64"))

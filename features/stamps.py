@@ -1,0 +1,109 @@
+"""Stamps: what a stored file rests on and what was known when, in its footer, so that only stale files are computed.
+
+A file of daily aggregates holds one run of row groups per ``known_on`` and a digest of each. What was known before a
+moment is named by the digests alone: an event that becomes known later leaves the earlier ones as they are.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import date
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from features.lake import Lake, content_hash, write_file, write_text
+
+INPUT_HASH = b"winback_input"
+KNOWN_DIGESTS = b"winback_known"
+ROW_GROUP_ROWS = 32_768
+
+
+@dataclass(frozen=True)
+class Stamp:
+    """Hash of the input that a stored file was computed from, and a digest of its rows for each ``known_on``."""
+
+    input: str | None = None
+    digests: dict[date, str] = field(default_factory=dict)
+
+
+def footer(path: Path) -> dict[bytes, bytes]:
+    """Read what was noted in the footer of a file; nothing where there is no readable file."""
+    try:
+        return dict(pq.read_metadata(path).metadata or {})
+    except (FileNotFoundError, pa.ArrowInvalid):
+        return {}
+
+
+def read_stamp(path: Path) -> Stamp:
+    """Read the stamp of a file; an empty one where there is no readable file."""
+    notes = footer(path)
+    if not notes:
+        return Stamp()
+    digests = json.loads(notes.get(KNOWN_DIGESTS, b"{}"))
+    return Stamp(notes.get(INPUT_HASH, b"").decode(), {date.fromisoformat(day): text for day, text in digests.items()})
+
+
+def stored_input(path: Path) -> str | None:
+    """Hash of the input that a stored file was computed from, None where there is no file."""
+    return read_stamp(path).input
+
+
+def write_stamped(rows: pa.Table, path: Path, wanted: str) -> None:
+    """Write daily rows, sorted by ``known_on`` first, with the hash of their input and a digest per ``known_on``."""
+    file = io.BytesIO()
+    digests = {}
+    # counts of a few are packed well by their differences, and are written twice as fast as through a dictionary
+    packed = {each.name: "DELTA_BINARY_PACKED" for each in rows.schema if pa.types.is_int64(each.type)}
+    others = [name for name in rows.column_names if name not in packed]
+    words = [name for name in ("facet", "label") if name in others]
+    with pq.ParquetWriter(
+        file, rows.schema, use_dictionary=words, column_encoding=packed, write_statistics=others
+    ) as writer:
+        for known_on, part in _by_known_on(rows):
+            start = file.tell()
+            writer.write_table(part, row_group_size=ROW_GROUP_ROWS)
+            digests[str(known_on)] = hashlib.sha256(file.getbuffer()[start:]).hexdigest()[:16]
+        writer.add_key_value_metadata({INPUT_HASH: wanted.encode(), KNOWN_DIGESTS: json.dumps(digests).encode()})
+    write_file(path, lambda part: part.write_bytes(file.getbuffer()))
+
+
+def _by_known_on(rows: pa.Table) -> Iterator[tuple[date, pa.Table]]:
+    known_on = rows["known_on"].to_numpy()
+    edges = [0, *(np.flatnonzero(known_on[1:] != known_on[:-1]) + 1).tolist(), len(rows)]
+    for start, stop in pairwise(edges):
+        if stop > start:
+            yield rows["known_on"][start].as_py(), rows.slice(start, stop - start)
+
+
+@contextmanager
+def file_hashes(lake: Lake) -> Iterator[Callable[[Path], str]]:
+    """Hash contents of files of the lake; a file whose size and time of change are remembered is not read again."""
+    notes = lake.path("hashes.json")
+    try:
+        remembered = json.loads(notes.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        remembered = {}
+    asked: dict[str, list[object]] = {}
+
+    def hash_of(path: Path) -> str:
+        place, found = str(path.relative_to(lake.root)), path.stat()
+        known = remembered.get(place)
+        if known is None or known[:2] != [found.st_size, found.st_mtime_ns]:
+            known = [found.st_size, found.st_mtime_ns, content_hash(path)]
+        asked[place] = known
+        return str(known[2])
+
+    yield hash_of
+    merged = remembered | asked
+    kept = {place: known for place, known in sorted(merged.items()) if lake.path(place).exists()}
+    if kept != remembered:
+        write_text(notes, json.dumps(kept, indent=0))

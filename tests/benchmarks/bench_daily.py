@@ -1,0 +1,355 @@
+"""How long a day takes and what it needs, from the events of yesterday to the decisions of today, by number of users.
+
+Run as a script it prints one JSON object and writes it, with a picture, beside itself; ``--quick`` takes small apps.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from datetime import date, timedelta
+from functools import wraps
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+HERE = Path(__file__).parent
+REPOSITORY = HERE.parents[1]
+DAYS = 90
+THINNED = 0.25  # of the usual habit: about fifty events per user and quarter
+RUNS = 3
+OPTIONS = {"come_back": (0.0, 0.1, 0.2, 0.3), "favourites": (0.0, 0.05, 0.1, 0.15), "basket": (0.0, 0.05, 0.1, 0.15)}
+CHANNELS = {"come_back": ("push", 0.10), "favourites": ("email", 0.09), "basket": ("in_app", 0.09)}
+Metrics = dict[str, dict[str, float]]
+
+# parts of a day, outermost first, and the function that each of them is
+PARTS = {
+    "aggregates of the new day": "flows.build_features:aggregate.fn",
+    "snapshot of the new day": "flows.build_features:take_snapshots.fn",
+    "models loaded": "flows.score_users:load",
+    "features read through Feast": "flows.score_users:scoring_frame",
+    "risk and value": "models.estimators:Estimator.predict",
+    "reasons: exact SHAP, in words": "serving.batches:risk_reasons",
+    "12 options: redemption": "serving.options:p_redeem_each",
+    "12 options: effects": "serving.options:_personal_effects",
+    "batches parked": "serving.batches:Parked.put",
+    "lots and claims": "serving.decisions:claims_of",
+    "allocation": "serving.decisions:assign",
+    "budget curve": "serving.decisions:curve_table",
+    "batches fetched": "serving.batches:Parked.get",
+    "decisions in words": "serving.decisions:tables_of",
+    "Parquet written": "pyarrow.parquet:ParquetWriter.write_table",
+    "treatments landed": "serving.ledger:land",
+    "report": "flows.score_users:write_report",
+}
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What a process took."""
+
+    wall: float
+    cpu: float
+    mib: float
+
+
+@dataclass(frozen=True)
+class App:
+    """A simulated app in a folder; its newest day is decided by the benchmark."""
+
+    folder: Path
+    users: int
+    days: int
+
+    @property
+    def today(self) -> date:
+        """Day that is decided."""
+        return date(2024, 1, 1) + timedelta(days=self.days)
+
+    @property
+    def data(self) -> Path:
+        """Data folder."""
+        return self.folder / "data"
+
+    @property
+    def profile(self) -> Path:
+        """Profile of the app."""
+        return self.folder / "app.toml"
+
+    def make(self) -> dict[str, Cost]:
+        """Simulate it, build the features of the day before and train; returns what each took."""
+        self.folder.mkdir(parents=True)
+        write_profile(self)
+        made = {
+            "simulate": cost_of(
+                [sys.executable, __file__, "--simulate", str(self.folder), str(self.users), str(self.days)]
+            )
+        }
+        yesterday = self.today - timedelta(days=1)
+        for command in ("build-features", "train-models"):
+            made[command] = self.run(command, yesterday)
+        return made
+
+    def run(self, command: str, as_of: date) -> Cost:
+        """Run a command of winback in a process of its own."""
+        words = ["--profile", str(self.profile), "--data-dir", str(self.data), "--as-of", str(as_of), "--json"]
+        return cost_of([sys.executable, "-W", "ignore", "-c", "from flows.cli import main; main()", command, *words])
+
+    def day(self) -> tuple[Cost, dict[str, float]]:
+        """Decide today as if it had not been decided; returns what that took, and the seconds of each flow."""
+        self.forget_today()
+        said: list[str] = []
+        cost = cost_of([sys.executable, "-W", "ignore", __file__, "--day", str(self.folder), str(self.today)], said)
+        return cost, json.loads(said[-1])
+
+    def forget_today(self) -> None:
+        """Throw away what a run of today leaves."""
+        yesterday = self.today - timedelta(days=1)
+        made = [("aggregates", yesterday), ("facets", yesterday)]
+        made += [(table, self.today) for table in ("snapshots", "decisions", "ledger", "treatments", "reports")]
+        for table, day in made:
+            shutil.rmtree(self.data / table / f"day={day}", ignore_errors=True)
+
+    def events(self) -> int:
+        """Count the events."""
+        import duckdb
+
+        found = duckdb.sql(f"SELECT count(*) FROM read_parquet('{self.data}/events/*/*.parquet')").fetchall()
+        return int(found[0][0])
+
+
+def write_profile(app: App) -> None:
+    """Write the app's profile: the simulated one with a catalogue of twelve options."""
+    offers = []
+    for name, discounts in OPTIONS.items():
+        channel, contact = CHANNELS[name]
+        offers.append(
+            f'[{name}]\ntitle = "{name}"\nplay = "{name}"\nchannel = "{channel}"\nmessage = "$discount off $category"\n'
+            f'plain_message = "New in $category"\ndiscounts = {list(discounts)}\nvalid_days = 7\n'
+            f"contact_cost = {contact}\ncovered_spend = 25.0\n"
+        )
+    (app.folder / "offers.toml").write_text("\n".join(offers), encoding="utf-8")
+    usual = (REPOSITORY / "configs/profiles/simulated.toml").read_text(encoding="utf-8")
+    budget = app.users / 100
+    text = usual.replace('offers = "simulated"', f'offers = "{app.folder / "offers.toml"}"')
+    app.profile.write_text(text.replace("budget = 1_000.0", f"budget = {budget}"), encoding="utf-8")
+
+
+def simulate(folder: str, users: str, days: str) -> None:
+    """Simulate an app; runs in a process of its own."""
+    from configs.offers import load_catalogue
+    from configs.settings import load_settings
+    from features import simulation
+    from features.lake import Lake
+
+    settings = load_settings(str(Path(folder) / "app.toml"), Path(folder) / "data")
+    lake = Lake(settings.data_dir)
+    lake.require_writable()
+    world = simulation.new_world(settings, load_catalogue(settings.offers), int(users), days=int(days))
+    world = replace(world, people=replace(world.people, habit=world.people.habit * THINNED))
+    simulation.simulate(settings, lake, world, int(days), 4, 0.3)
+
+
+def cost_of(command: list[str], output: list[str] | None = None) -> Cost:
+    """Run a process and say what it took; `output` gets the lines that it prints."""
+    own = {**os.environ, "PYTHONPATH": str(REPOSITORY), "GOMP_SPINCOUNT": "0", "PREFECT_LOGGING_LEVEL": "ERROR"}
+    started = time.perf_counter()
+    with tempfile.TemporaryFile() as said, subprocess.Popen(command, env=own, stdout=said, stderr=said) as process:
+        _, status, usage = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(status)
+        said.seek(0)
+        text = said.read().decode()
+        if process.returncode:
+            raise RuntimeError(text[-2000:])
+    if output is not None:
+        output += text.splitlines()
+    return Cost(time.perf_counter() - started, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024)
+
+
+def day(folder: str, as_of: str) -> None:
+    """Run a day as the schedule does, from the features on, in one flow; runs in a process of its own."""
+    from flows.environment import prepare
+
+    own = {"profile": str(Path(folder) / "app.toml"), "data_dir": str(Path(folder) / "data")}
+    prepare(own["data_dir"])
+    from prefect import flow
+
+    from flows.build_features import build_features
+    from flows.score_users import score_users
+
+    seconds = {}
+
+    @flow(name="day")
+    def decide() -> None:
+        for step in (build_features, score_users):
+            started = time.perf_counter()
+            step(**own, as_of=date.fromisoformat(as_of))
+            seconds[step.name] = time.perf_counter() - started
+
+    decide()
+    sys.stdout.write(json.dumps(seconds) + "\n")
+
+
+def profile(folder: str, as_of: str) -> None:
+    """Print the CPU seconds of each part of a day, one batch after another; runs in a process of its own."""
+    from configs.settings import load_settings
+    from features.lake import Lake
+    from flows import build_features, score_users
+    from serving import batches
+
+    spent: dict[str, float] = {}
+    inside: list[str] = []
+    for part, place in PARTS.items():
+        _time(part, place, spent, inside)
+    batches.AT_ONCE = 1
+    settings = load_settings(str(Path(folder) / "app.toml"), Path(folder) / "data")
+    lake, day = Lake(settings.data_dir), date.fromisoformat(as_of)
+    started = time.process_time()
+    build_features.aggregate.fn(settings, lake)
+    build_features.take_snapshots.fn(settings, lake, day)
+    score_users.decide_for_all.fn(settings, lake, day)
+    score_users.write_report(settings, lake, day)
+    spent["everything else"] = time.process_time() - started - sum(spent.values())
+    sys.stdout.write(json.dumps(spent) + "\n")
+
+
+def _time(part: str, place: str, spent: dict[str, float], inside: list[str]) -> None:
+    """Let a function add what it takes to `spent`, less what timed functions inside of it take."""
+    module, path = place.split(":")
+    __import__(module)
+    owner: Any = sys.modules[module]
+    *owners, name = path.split(".")
+    for each in owners:
+        owner = getattr(owner, each)
+    function: Callable[..., object] = getattr(owner, name)
+
+    @wraps(function)
+    def timed(*args: object, **kwargs: object) -> object:
+        before, others = time.process_time(), sum(spent.values())
+        try:
+            return function(*args, **kwargs)
+        finally:
+            nested = sum(spent.values()) - others
+            spent[part] = spent.get(part, 0.0) + time.process_time() - before - nested
+
+    setattr(owner, name, timed)
+
+
+def parts_of(app: App) -> dict[str, float]:
+    """CPU seconds of each part of a day."""
+    app.forget_today()
+    command = [sys.executable, "-W", "ignore", __file__, "--profile", str(app.folder), str(app.today)]
+    own = {**os.environ, "PYTHONPATH": str(REPOSITORY), "GOMP_SPINCOUNT": "0", "PREFECT_LOGGING_LEVEL": "ERROR"}
+    found: dict[str, float] = json.loads(subprocess.check_output(command, env=own).splitlines()[-1])
+    return found
+
+
+def metric(values: list[float], n: int) -> dict[str, float]:
+    """Median with the lowest and the highest."""
+    return {"value": float(np.median(values)), "low": min(values), "high": max(values), "n": n}
+
+
+def measure(app: App, runs: int) -> Metrics:
+    """Measure the day of an app some times."""
+    made = app.make()
+    days = [app.day() for _ in range(runs)]
+    name = f"daily.{app.users}_users.{app.days}_days"
+    found = {f"{name}.events": metric([float(app.events())], app.users)}
+    for measure_of in ("wall", "cpu", "mib"):
+        found[f"{name}.{measure_of}"] = metric([getattr(cost, measure_of) for cost, _ in days], app.users)
+        for step, cost in made.items():
+            found[f"{name}.before.{step}.{measure_of}"] = metric([getattr(cost, measure_of)], app.users)
+    for step in days[0][1]:
+        found[f"{name}.{step}.wall"] = metric([seconds[step] for _, seconds in days], app.users)
+    for part, seconds in parts_of(app).items():
+        found[f"{name}.part.{part}.cpu"] = metric([seconds], app.users)
+    return found
+
+
+def apps(quick: bool, folder: Path) -> Iterator[App]:
+    """List the apps that are measured: growing in users, and one with twice the history."""
+    sizes = (1_000, 4_000) if quick else (10_000, 100_000, 1_000_000)
+    for users in sizes:
+        yield App(folder / f"{users}", users, DAYS)
+    yield App(folder / f"{sizes[-2]}-long", sizes[-2], 2 * DAYS)
+
+
+def growth(found: Metrics, quick: bool) -> Metrics:
+    """Say how time per user and memory grow, with users and with days of history."""
+    small, large = (1_000, 4_000) if quick else (100_000, 1_000_000)
+
+    def of(users: int, days: int, name: str) -> float:
+        return found[f"daily.{users}_users.{days}_days.{name}"]["value"]
+
+    ratios = {
+        "growth.wall_per_user": of(large, DAYS, "wall") / large / (of(small, DAYS, "wall") / small),
+        "growth.mib_with_users": of(large, DAYS, "mib") / of(small, DAYS, "mib"),
+        "growth.wall_with_history": of(small, 2 * DAYS, "wall") / of(small, DAYS, "wall"),
+        "growth.mib_with_history": of(small, 2 * DAYS, "mib") / of(small, DAYS, "mib"),
+    }
+    return {name: metric([ratio], large) for name, ratio in ratios.items()}
+
+
+def run(quick: bool = False, only: str = "") -> Metrics:
+    """Measure everything; quick takes small apps, `only` one of them, such as ``100000x90``."""
+    results = HERE / "daily.json"
+    found: Metrics = {} if quick or not results.exists() else json.loads(results.read_text(encoding="utf-8"))
+    with tempfile.TemporaryDirectory() as place:
+        for app in apps(quick, Path(place)):
+            if only in ("", f"{app.users}x{app.days}"):
+                found |= measure(app, 1 if quick else RUNS)
+                shutil.rmtree(app.folder)
+            if not quick:
+                results.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+    return found
+
+
+def draw(found: Metrics, path: Path) -> None:
+    """Draw seconds and memory of a day against the number of users."""
+    from matplotlib import pyplot
+
+    from models.pictures import STYLE
+
+    rows = sorted(
+        (values["n"], values["value"], found[name.removesuffix("wall") + "mib"]["value"])
+        for name, values in found.items()
+        if name.endswith(f"{DAYS}_days.wall")
+    )
+    users, wall, mib = np.array(rows).T
+    with pyplot.rc_context(STYLE):
+        figure, axes = pyplot.subplots(1, 2, figsize=(9, 3.4))
+        for axis, height, title in ((axes[0], wall, "seconds of a daily run"), (axes[1], mib, "peak memory, MiB")):
+            axis.plot(users, height, marker="o")
+            axis.set(xscale="log", xlabel="users", title=title, ylim=(0, 1.15 * height.max()))
+            for place, number in zip(users, height, strict=True):
+                axis.annotate(f"{number:,.0f}", (place, number), textcoords="offset points", xytext=(0, 7), ha="center")
+        figure.tight_layout()
+        figure.savefig(path, dpi=110)
+
+
+def main() -> None:
+    """Print the metrics, or do one step in a process of its own."""
+    for step, function in (("--simulate", simulate), ("--day", day), ("--profile", profile)):
+        if step in sys.argv:
+            function(*sys.argv[sys.argv.index(step) + 1 :])
+            return
+    quick, only = "--quick" in sys.argv, [word for word in sys.argv[1:] if "x" in word]
+    found = run(quick, *only)
+    if not only:
+        found |= growth(found, quick)
+    if not quick and not only:
+        (HERE / "daily.json").write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+        draw(found, HERE / "daily.png")
+    print(json.dumps(found, indent=1))  # noqa: T201
+
+
+if __name__ == "__main__":
+    main()
