@@ -6,128 +6,24 @@ The name gets the window appended where there is one. A function sees only the d
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Literal, cast
+from typing import cast
 
 import ibis
 import ibis.expr.types as ir
 
-WINDOWS = (7, 28, 90, 365)
-LONGEST = 365
-View = Literal["behaviour", "contact", "taste", "traits"]
-Kind = Literal["sum", "max", "last", "first"]
-Daily = Callable[[ir.Table], ir.Value]
-Derived = Callable[[ir.Table], ir.Value]
-
-
-@dataclass(frozen=True)
-class Feature:
-    """One column of a snapshot, as the data catalogue prints it.
-
-    `role` names the events that it rests on, `view` the family that it is served in; text is read as categories.
-    """
-
-    name: str
-    meaning: str
-    window: str
-    role: str
-    view: View
-    is_text: bool = False
-
-    @property
-    def label(self) -> str:
-        """Name of the column for people: its meaning without what stands in brackets, and the window last.
-
-        Examples
-        --------
-        >>> Feature("spend_sum_28d", "Money spent (account currency).", "28 days", "value", "behaviour").label
-        'money spent, last 28 days'
-        """
-        if self.view == "traits":
-            return self.name.removeprefix("trait_").replace("_", " ")
-        words = self.meaning.split(" (")[0].rstrip(".")
-        window = f", last {self.window}" if re.search(r"_\d+d$", self.name) and self.window[0].isdigit() else ""
-        return words[0].lower() + words[1:] + window
-
-
-@dataclass(frozen=True)
-class Windowed:
-    """What a window makes of the daily rows in it.
-
-    `of` yields a whole number of a row (``sum`` adds it up, ``max`` takes the largest) or whether something happened
-    (``last`` and ``first`` take the days since). Whole numbers of cents become money in the column.
-    """
-
-    name: str
-    kind: Kind
-    of: Daily
-    windows: tuple[int, ...]
-    in_cents: bool = False
-
-    def column(self, days: int) -> str:
-        """Name of the column of one window."""
-        return f"{self.name}_{days}d" if self.kind in ("sum", "max") else self.name
-
-    @property
-    def columns(self) -> list[str]:
-        """Names of the columns, one per window."""
-        return [self.column(days) for days in self.windows]
-
-
-WINDOWED: dict[str, Windowed] = {}
-DERIVED: dict[str, Derived] = {}
-_CATALOGUE: dict[str, Feature] = {}
-
-
-def summed(*windows: int, role: str, view: View = "behaviour", in_cents: bool = False) -> Callable[[Daily], Daily]:
-    """Declare the sum of a daily measure, once per window in days; columns are named ``<function>_<window>d``."""
-    return _windowed("sum", windows, role, view, in_cents)
-
-
-def largest(*windows: int, role: str, view: View = "behaviour", in_cents: bool = False) -> Callable[[Daily], Daily]:
-    """Declare the largest daily measure, once per window in days; columns are named ``<function>_<window>d``."""
-    return _windowed("max", windows, role, view, in_cents)
-
-
-def last_seen(*, role: str, view: View = "behaviour") -> Callable[[Daily], Daily]:
-    """Declare the days since something last happened within the longest window; the column is the function's name."""
-    return _windowed("last", (LONGEST,), role, view)
-
-
-def first_seen(*, role: str, view: View = "behaviour") -> Callable[[Daily], Daily]:
-    """Declare the days since something first happened within the longest window."""
-    return _windowed("first", (LONGEST,), role, view)
-
-
-def _windowed(
-    kind: Kind, windows: tuple[int, ...], role: str, view: View, in_cents: bool = False
-) -> Callable[[Daily], Daily]:
-    def declare(function: Daily) -> Daily:
-        declared = Windowed(function.__name__, kind, function, windows, in_cents)
-        WINDOWED[function.__name__] = declared
-        for days in windows:
-            _enter(declared.column(days), function.__doc__, f"{days} days", role, view)
-        return function
-
-    return declare
-
-
-def derived(window: str, *, role: str, view: View = "behaviour") -> Callable[[Derived], Derived]:
-    """Declare a feature of the columns declared before it; the column is the function's name."""
-
-    def declare(function: Derived) -> Derived:
-        DERIVED[function.__name__] = function
-        _enter(function.__name__, function.__doc__, window, role, view)
-        return function
-
-    return declare
-
-
-def _enter(name: str, docstring: str | None, window: str, role: str, view: View) -> None:
-    _CATALOGUE[name] = Feature(name, (docstring or "").splitlines()[0], window, role, view)
-
+from features.declarations import (
+    CATALOGUE,
+    LONGEST,
+    WINDOWS,
+    Feature,
+    derived,
+    first_seen,
+    largest,
+    last_seen,
+    summed,
+)
+from features.declarations import DERIVED as DERIVED
+from features.declarations import WINDOWED as WINDOWED
 
 # --- activity and money -------------------------------------------------------------------------------------
 
@@ -378,7 +274,7 @@ def tenure_days(users: ir.Table) -> ir.Value:
 
 
 # those that `features.snapshots` computes by itself, from more than sums over windows
-_CATALOGUE |= {
+CATALOGUE |= {
     feature.name: feature
     for feature in (
         Feature(
@@ -405,7 +301,7 @@ def catalogue(traits: dict[str, bool] | None = None) -> list[Feature]:
         Feature(name, "Trait from the users table.", "current", "users", "traits", is_text)
         for name, is_text in (traits or {}).items()
     ]
-    return [*_CATALOGUE.values(), *own]
+    return [*CATALOGUE.values(), *own]
 
 
 def _ratio(above: ir.Value, below: ir.Value) -> ir.Value:

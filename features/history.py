@@ -15,8 +15,9 @@ from ibis.backends.duckdb import Backend
 
 from configs.errors import InputError
 from configs.settings import Settings
-from features.columns import Feature, catalogue
+from features.columns import catalogue
 from features.contract import AUDIT_ONLY, USERS
+from features.declarations import Feature
 from features.lake import Lake, duckdb_session, ibis_engine
 from features.snapshot_files import build_snapshots as build_snapshots
 from features.snapshots import start_of

@@ -13,7 +13,8 @@ from zoneinfo import ZoneInfo
 import ibis
 import ibis.expr.types as ir
 
-from features.columns import DERIVED, LONGEST, catalogue
+from features.columns import DERIVED, catalogue
+from features.declarations import LONGEST
 from features.windows import KEYS, seen, windows
 
 TASTE_DAYS = 90

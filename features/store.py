@@ -20,7 +20,7 @@ from feast.types import Float64, String
 
 from configs.errors import InputError
 from configs.settings import FOLDER, Engine
-from features.columns import Feature
+from features.declarations import Feature
 from features.lake import Lake, named_when_unreadable
 from features.spark import address, in_utc
 

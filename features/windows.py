@@ -11,7 +11,8 @@ from typing import cast
 import ibis
 import ibis.expr.types as ir
 
-from features.columns import LONGEST, WINDOWED, WINDOWS, Windowed
+from features.columns import WINDOWED
+from features.declarations import LONGEST, WINDOWS, Windowed
 
 KEYS = ("user_id", "day")
 

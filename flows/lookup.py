@@ -10,7 +10,8 @@ from pydantic import BaseModel
 
 from configs.errors import InputError
 from configs.settings import Settings
-from features.columns import Feature, catalogue
+from features.columns import catalogue
+from features.declarations import Feature
 from features.history import open_history
 from features.lake import Lake
 from flows.outcome import Outcome, open_run

@@ -15,7 +15,7 @@ from prefect.cache_policies import NO_CACHE
 from configs.offers import load_catalogue
 from configs.progress import announce
 from configs.settings import Settings
-from features.columns import Feature
+from features.declarations import Feature
 from features.frames import given_offers, lot_frame, outcome_frame, redemption_frame, treatment_days
 from features.history import grid_days, open_history
 from features.lake import Lake, count_rows, whole_folder

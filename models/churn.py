@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from configs.settings import Settings
-from features.columns import Feature
+from features.declarations import Feature
 from features.snapshots import start_of
 from models.estimators import Estimator, fit_lightgbm, fit_linear
 from models.evaluation import auc, average_precision, brier, expected_calibration_error, log_loss, mean_label

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from configs.settings import MACHINES, Settings
-from features.columns import Feature
+from features.declarations import Feature
 from features.lake import Lake
 from models.effects import OfferEffect
 from models.evaluation import Metric

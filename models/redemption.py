@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from configs.settings import Settings
-from features.columns import Feature
+from features.declarations import Feature
 from features.snapshots import start_of
 from models.boosters import with_constants
 from models.estimators import Estimator, fit_lightgbm, fit_linear

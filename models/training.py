@@ -11,7 +11,7 @@ import pandas as pd
 
 from configs.errors import InputError
 from configs.settings import Settings
-from features.columns import Feature
+from features.declarations import Feature
 from models.estimators import Estimator, calibrated, inverse_link, refit
 from models.evaluation import Floats, Measure, Metric, gain_metric, score_metric
 from models.splits import Mask, Split, hash_share

@@ -19,7 +19,7 @@ from pyarrow import feather
 
 from configs.offers import Catalogue, Offer
 from configs.settings import Settings
-from features.columns import Feature
+from features.declarations import Feature
 from features.lake import write_file, write_text
 from models.response import Response
 from models.tracking import Registered

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from features.columns import Feature
+from features.declarations import Feature
 from models.estimators import Estimator
 from models.policies import P_REDEEM, Deployed
 from models.response import PersonalEffects

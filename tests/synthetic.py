@@ -9,7 +9,8 @@ import pandas as pd
 
 from configs.offers import Catalogue, Offer
 from configs.settings import Settings, load_settings
-from features.columns import Feature, catalogue
+from features.columns import catalogue
+from features.declarations import Feature
 from features.snapshots import start_of
 from models.effects import ADJUSTED_FOR
 from models.estimators import Estimator, fit_lightgbm, fit_linear, fit_proportional

@@ -12,7 +12,7 @@ from sklearn.linear_model import LinearRegression
 from sklearn.pipeline import Pipeline
 from synthetic import FEATURES, LOT_OPTIONS, MIXED, behaviour, drawn_lots, outcomes, small_settings
 
-from features.columns import Feature
+from features.declarations import Feature
 from models.estimators import Estimator, fit_lightgbm, fit_linear
 from models.policies import CONSTANT, P_REDEEM, PERSONAL, RANKING, RULE, Deployed
 from models.response import PersonalEffects

@@ -11,7 +11,8 @@ from apps import App, event, small_app
 from feast import FeatureStore
 
 from configs.errors import InputError
-from features.columns import Feature, catalogue
+from features.columns import catalogue
+from features.declarations import Feature
 from features.lake import Lake, read_parquet, write_parquet
 from features.store import SERVICES, open_store, point_in_time_frame
 
