@@ -48,7 +48,7 @@ def behaviour(aggregates: ir.Table, facets: ir.Table, moments: ir.Table) -> ir.T
     table = outer_join(windows(recent), earliest)
     table = table.mutate(first_day=ibis.coalesce(table.older_day, table.first_day)).drop("older_day")
     for part in (rhythm(aggregates, moments), tastes(facets, moments)):
-        table = table.left_join(part, KEYS).drop([f"{name}_right" for name in KEYS])
+        table = without_doubles(table.left_join(part, KEYS))
     return table
 
 
@@ -81,7 +81,14 @@ def outer_join(left: ir.Table, right: ir.Table) -> ir.Table:
     """Join all users of two tables; a name of both is told apart by ``_right``."""
     table = left.outer_join(right, KEYS)
     keys = {name: ibis.coalesce(table[name], table[f"{name}_right"]) for name in KEYS}
-    return table.mutate(**keys).drop([f"{name}_right" for name in KEYS])
+    return without_doubles(table.mutate(**keys))
+
+
+def without_doubles(joined: ir.Table) -> ir.Table:
+    """Leave the second copy of the keys of a join out."""
+    doubles = {f"{name}_right" for name in KEYS}
+    # not by `drop`, which names several columns in an order that differs from process to process, and with it the hash
+    return joined.select(*(name for name in joined.columns if name not in doubles))
 
 
 def rhythm(aggregates: ir.Table, moments: ir.Table) -> ir.Table:

@@ -26,11 +26,13 @@ def aggregate(settings: Settings, lake: Lake) -> list[date]:
 
 
 @task(name="snapshots", cache_policy=NO_CACHE)
-def take_snapshots(settings: Settings, lake: Lake, as_of: date) -> tuple[list[date], list[date], int]:
+def take_snapshots(
+    settings: Settings, lake: Lake, as_of: date, *, only_today: bool = False
+) -> tuple[list[date], list[date], int]:
     """Compute the snapshots whose input changed and register them with Feast."""
     announce(f"snapshots up to {as_of}")
     holdouts = (settings.training.holdout_days, settings.response.holdout_days)
-    days = snapshot_days(settings, lake, as_of, holdouts=holdouts)
+    days = [as_of] if only_today else snapshot_days(settings, lake, as_of, holdouts=holdouts)
     with open_history(settings, lake, as_of) as history:
         built = build_snapshots(history, days)
         open_store(lake, history.features, engine=settings.engine)
@@ -38,11 +40,16 @@ def take_snapshots(settings: Settings, lake: Lake, as_of: date) -> tuple[list[da
 
 
 @flow(name="build-features", flow_run_name=dated("build-features"), validate_parameters=False)
-def build_features(profile: str | None = None, data_dir: str | None = None, as_of: date | None = None) -> Outcome:
-    """Bring aggregates and snapshots up to date; only what changed is computed."""
+def build_features(
+    profile: str | None = None, data_dir: str | None = None, as_of: date | None = None, only_today: bool = False
+) -> Outcome:
+    """Bring aggregates and snapshots up to date; only what changed is computed.
+
+    Models learn from many snapshots, which move with `as_of`; scoring reads one, and `only_today` builds no other.
+    """
     settings, lake, day = open_run(profile, data_dir, as_of)
     aggregated = aggregate(settings, lake)
-    days, built, columns = take_snapshots(settings, lake, day)
+    days, built, columns = take_snapshots(settings, lake, day, only_today=only_today)
     metrics = {
         "aggregates.days_computed": Metric.exact(len(aggregated), len(lake.days("aggregates"))),
         "snapshots.computed": Metric.exact(len(built), len(days)),

@@ -55,10 +55,16 @@ def ingest_command(
 
 @app.command("build-features")
 def build_features_command(
-    profile: Profile = None, data_dir: DataDir = None, as_of: AsOf = None, as_json: Json = False
+    only_today: Annotated[
+        bool, typer.Option("--only-today", help="leave out the snapshots that only training reads")
+    ] = False,
+    profile: Profile = None,
+    data_dir: DataDir = None,
+    as_of: AsOf = None,
+    as_json: Json = False,
 ) -> None:
     """Compute daily aggregates and point-in-time snapshots, as far as something changed."""
-    _run_flow("build-features", profile, data_dir, as_of, as_json)
+    _run_flow("build-features", profile, data_dir, as_of, as_json, only_today=only_today)
 
 
 @app.command("train-models")
@@ -236,7 +242,12 @@ def main() -> None:
 
 
 def _run_flow(
-    command: str, profile: str | None, data_dir: str | None, as_of: datetime | None, as_json: bool, **more: str | None
+    command: str,
+    profile: str | None,
+    data_dir: str | None,
+    as_of: datetime | None,
+    as_json: bool,
+    **more: str | bool | None,
 ) -> None:
     """Run the flow that bears the command's name."""
 

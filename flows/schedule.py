@@ -36,7 +36,7 @@ def score_daily(profile: str | None = None, data_dir: str | None = None, as_of: 
     if is_outdated(flow_run.scheduled_start_time, timedelta(days=1)):
         return None
     ingest(profile, data_dir, as_of)
-    build_features(profile, data_dir, as_of)
+    build_features(profile, data_dir, as_of, only_today=True)
     return score_users(profile, data_dir, as_of)
 
 

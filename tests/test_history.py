@@ -11,6 +11,7 @@ from pandas.testing import assert_frame_equal
 
 from configs.errors import InputError
 from features.history import build_snapshots, open_history, snapshot_days
+from flows.build_features import take_snapshots
 
 DAYS = [date(2024, 4, 1), date(2024, 5, 1)]
 
@@ -188,3 +189,12 @@ def test_a_corrupt_file_is_named(tmp_path, table):
         open_history(app.settings, app.lake, DAYS[0]),
     ):
         pass
+
+
+def test_scoring_needs_one_snapshot_and_training_more(tmp_path, copy_tiny):
+    app = copy_tiny(tmp_path)
+    app.aggregate()
+    day = date(2024, 6, 15)
+    assert take_snapshots.fn(app.settings, app.lake, day, only_today=True)[:2] == ([day], [day])
+    days, built, _ = take_snapshots.fn(app.settings, app.lake, day)
+    assert len(days) > 1 and day in days and day not in built

@@ -189,9 +189,9 @@ def day(folder: str, as_of: str) -> None:
 
     @flow(name="day")
     def decide() -> None:
-        for step in (build_features, score_users):
+        for step, more in ((build_features, {"only_today": True}), (score_users, {})):
             started = time.perf_counter()
-            step(**own, as_of=date.fromisoformat(as_of))
+            step(**own, as_of=date.fromisoformat(as_of), **more)
             seconds[step.name] = time.perf_counter() - started
 
     decide()
@@ -214,7 +214,7 @@ def profile(folder: str, as_of: str) -> None:
     lake, day = Lake(settings.data_dir), date.fromisoformat(as_of)
     started = time.process_time()
     build_features.aggregate.fn(settings, lake)
-    build_features.take_snapshots.fn(settings, lake, day)
+    build_features.take_snapshots.fn(settings, lake, day, only_today=True)
     score_users.decide_for_all.fn(settings, lake, day)
     score_users.write_report(settings, lake, day)
     spent["everything else"] = time.process_time() - started - sum(spent.values())
