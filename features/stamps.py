@@ -20,7 +20,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from features.lake import Lake, content_hash, write_file, write_text
+from configs.errors import InputError
+from features.lake import Lake, content_hash, read_notes, write_file, write_text
 
 INPUT_HASH = b"winback_input"
 KNOWN_DIGESTS = b"winback_known"
@@ -38,8 +39,8 @@ class Stamp:
 def footer(path: Path) -> dict[bytes, bytes]:
     """Read what was noted in the footer of a file; nothing where there is no readable file."""
     try:
-        return dict(pq.read_metadata(path).metadata or {})
-    except (FileNotFoundError, pa.ArrowInvalid):
+        return read_notes(path)
+    except InputError:
         return {}
 
 
