@@ -1,34 +1,23 @@
-"""Daily aggregates: what each user did on each day, computed once and again only for days that changed.
+"""Daily aggregates: what each user did on each day, as expressions that every engine can compute.
 
 Rows are keyed by ``user_id, day, known_on``: an event that became known later than its day gets a row of its
-own, so that a snapshot can leave out what was not known yet.
+own, so that a snapshot can leave out what was not known yet. One machine computes the same rows by arrays
+(`features.daily_rows`), Spark by these expressions.
 """
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from datetime import date
-from functools import partial
+from collections.abc import Callable
 from typing import cast
 
-import duckdb
 import ibis
 import ibis.expr.types as ir
-import pyarrow as pa
 
-from configs.progress import track
-from configs.settings import Roles, Settings
-from features.lake import Lake, content_hash, count_rows, duckdb_session, split_by_day
+from configs.settings import Roles
 from features.measures import MEASURES, RARE_MEASURES, RARE_ROLES, TREATMENT, cents
-from features.spark import SparkEngine
-from features.stamps import file_hashes, write_stamped
-from features.stamps import stored_input as stored_input
 
 KEYS = ("user_id", "day", "known_on")
 DAY_OF_USER = ("user_id", "day")
-CHUNK_EVENTS = 600_000
 EVENTS = ibis.schema(
     dict.fromkeys(("user_id", "event_name", "item_category", "session_id", "event_id"), "string")
     | dict.fromkeys(("occurred_at", "received_at"), "timestamp('UTC')")
@@ -66,44 +55,35 @@ def with_roles(events: ir.Table, treatments: ir.Table | None, roles: Roles) -> i
     """
     columns = ["user_id", "day", "event_name", "received_at", "amount", "discount", "item_category"]
     clock = events.clock if "clock" in events.columns else events.occurred_at
-    rows = events.select(*columns, clock=clock, session_key=ibis.coalesce(events.session_id, events.event_id))
+    rows = events.select(*columns, clock=clock, session_key=_session(events))
     if treatments is not None:
         rows = rows.union(_as_events(treatments, rows))
     known_on = ibis.ifelse(rows.received_at.isnull(), rows.day, ibis.greatest(rows.day, rows.received_at.date()))
     # one look at the name yields a whole number with one bit per role, which is cheaper than a list of names per role
-    named = {role: set(names) for role, names in roles} | {"rare": {TREATMENT}}
-    named["rare"] = named["rare"].union(*(named[role] for role in RARE_ROLES))
-    bits = {role: 1 << place for place, role in enumerate(named)}
+    rows = rows.mutate(
+        known_on=known_on, role_bits=rows.event_name.cases(*role_codes(roles).items(), else_=0).cast("int64")
+    )
+    flags = {f"is_{role}": (rows.role_bits & bit) != 0 for role, bit in role_bits(roles).items()}
+    return rows.mutate(**flags).drop("role_bits")
+
+
+def _session(events: ir.Table) -> ir.Value:
+    """Name the session of an event; an event without one is a session of its own."""
+    return ibis.coalesce(events.session_id, ibis.literal("event ") + events.event_id)
+
+
+def role_bits(roles: Roles) -> dict[str, int]:
+    """Give each role a bit, and with them those of treatments and of the rare roles together."""
+    return {role: 1 << place for place, role in enumerate([*dict(roles), "treatment", "rare"])}
+
+
+def role_codes(roles: Roles) -> dict[str, int]:
+    """Name the bits of every event name that plays a role."""
+    named = {role: set(names) for role, names in roles} | {"treatment": {TREATMENT}}
+    named["rare"] = named["treatment"].union(*(named[role] for role in RARE_ROLES))
+    bits = role_bits(roles)
     every = sorted(set().union(*named.values()))
-    codes = {name: sum(bits[role] for role, names in named.items() if name in names) for name in every}
-    rows = rows.mutate(known_on=known_on, role_bits=rows.event_name.cases(*codes.items(), else_=0).cast("int64"))
-    return rows.mutate(**{f"is_{role}": (rows.role_bits & bit) != 0 for role, bit in bits.items()}).drop("role_bits")
-
-
-def build_aggregates(settings: Settings, lake: Lake) -> list[date]:
-    """Bring ``aggregates`` and ``facets`` up to date with the events; returns the days that were computed.
-
-    A day is computed again when its events, its treatments or the declarations above changed. Each thread takes a few
-    days at a time: their users fit the processor's cache, and a group-by of one thread keeps the order of the files.
-    """
-    stale = _stale_days(settings, lake)
-    if stale and settings.engine == "spark":
-        _build_on_spark(SparkEngine(settings), settings.roles, lake, stale)
-        return sorted(stale)
-    workers = settings.threads or os.cpu_count() or 1
-    chunks = list(_chunks(lake, stale))
-    queries = _queries(settings.roles)
-
-    def compute(days: list[date]) -> None:
-        with duckdb_session(settings, share_of=workers) as connection:
-            _open_events(connection, settings, lake, days)
-            for table, query in queries.items():
-                _write_days(connection, lake, table, query, {day: stale[day] for day in days})
-
-    with ThreadPoolExecutor(workers) as pool:
-        for _ in track(pool.map(compute, chunks), "daily aggregates", total=len(chunks)):
-            pass
-    return sorted(stale)
+    return {name: sum(bits[role] for role, names in named.items() if name in names) for name in every}
 
 
 def _of_days_on_time(events: ir.Table) -> ir.Table:
@@ -176,90 +156,3 @@ TABLES: dict[str, tuple[Callable[[ir.Table], ir.Table], tuple[str, ...]]] = {
     "facets": (daily_facets, ("known_on", "facet", "user_id", "label")),
     "aggregates": (daily_aggregates, ("known_on", "user_id")),
 }
-
-
-def _queries(roles: Roles) -> dict[str, str]:
-    """Write the SQL of both tables for views named ``events`` and ``treatments``, each in the order of its file."""
-    events = with_roles(ibis.table(EVENTS, name="events"), ibis.table(TREATMENTS, name="treatments"), roles)
-    return {
-        name: str(ibis.to_sql(table(events).order_by("day", *order), dialect="duckdb"))
-        for name, (table, order) in TABLES.items()
-    }
-
-
-def _build_on_spark(engine: SparkEngine, roles: Roles, lake: Lake, stale: dict[date, str]) -> None:
-    """Let Spark compute days; each is written where its rows are."""
-    inputs = {}
-    for name, schema in (("events", EVENTS), ("treatments", TREATMENTS)):
-        paths = [path for day in stale if (path := lake.partition(name, day)).exists()]
-        if paths:
-            inputs[name] = engine.read_parquet(paths, table_name=name, hive_partitioning=True)
-        else:
-            inputs[name] = engine.create_table(name, obj=schema.to_pyarrow().empty_table())
-    events = with_roles(inputs["events"], inputs["treatments"], roles)
-    for name, (table, order) in TABLES.items():
-        rows = table(events)
-        written = engine.write_days(rows, order, len(stale), partial(_write_pieces, lake, name, stale))
-        nothing = rows.schema().to_pyarrow().empty_table().drop_columns("day")
-        for day in stale.keys() - written:
-            write_stamped(nothing, lake.partition(name, day), stale[day])
-
-
-def _write_pieces(lake: Lake, table: str, inputs: dict[date, str], day: date, pieces: Iterator[pa.Table]) -> None:
-    write_stamped(pa.concat_tables(pieces).combine_chunks(), lake.partition(table, day), inputs[day])
-
-
-def _stale_days(settings: Settings, lake: Lake) -> dict[date, str]:
-    """Days whose stored rows do not rest on today's input, each with the hash of that input."""
-    declarations = "".join(_queries(settings.roles).values()) + settings.time_zone
-    stale = {}
-    inputs = {table: set(lake.days(table)) for table in ("events", "treatments")}
-    with file_hashes(lake) as hash_of:
-        for day in sorted(set().union(*inputs.values())):
-            hashes = [hash_of(lake.partition(table, day)) for table, days in inputs.items() if day in days]
-            wanted = content_hash(text=declarations + "".join(hashes))
-            if any(stored_input(lake.partition(table, day)) != wanted for table in ("facets", "aggregates")):
-                stale[day] = wanted
-    return stale
-
-
-def _chunks(lake: Lake, days: Iterable[date]) -> Iterator[list[date]]:
-    chunk: list[date] = []
-    size = 0
-    for day in days:
-        path = lake.partition("events", day)
-        rows = count_rows(path) if path.exists() else 0
-        if chunk and size + rows > CHUNK_EVENTS:
-            yield chunk
-            chunk, size = [], 0
-        chunk.append(day)
-        size += rows
-    if chunk:
-        yield chunk
-
-
-def _open_events(connection: duckdb.DuckDBPyConnection, settings: Settings, lake: Lake, days: list[date]) -> None:
-    """Put views on the files of some days; a table without any is empty."""
-    # an instant of UTC is a clock time as it stands; every other zone costs a look into its rules
-    clock = "make_timestamp(epoch_us(occurred_at))" if settings.time_zone == "UTC" else "occurred_at::TIMESTAMP"
-    for table, schema, extra in (("events", EVENTS, f", {clock} AS clock"), ("treatments", TREATMENTS, "")):
-        paths = [str(path) for day in days if (path := lake.partition(table, day)).exists()]
-        if paths:
-            connection.execute(
-                f"CREATE TEMP VIEW {table} AS SELECT *{extra} FROM read_parquet({paths}, hive_partitioning = true)"
-            )
-        else:
-            connection.register(table, schema.to_pyarrow().empty_table())
-
-
-def _write_days(
-    connection: duckdb.DuckDBPyConnection, lake: Lake, table: str, query: str, inputs: dict[date, str]
-) -> None:
-    reader = connection.execute(query).to_arrow_reader(1_000_000)
-    nothing = reader.schema.remove(reader.schema.get_field_index("day")).empty_table()
-    written = set()
-    for day, rows in split_by_day(reader):
-        write_stamped(rows, lake.partition(table, day), inputs[day])
-        written.add(day)
-    for day in inputs.keys() - written:
-        write_stamped(nothing, lake.partition(table, day), inputs[day])

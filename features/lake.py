@@ -6,7 +6,7 @@ import hashlib
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import date
 from itertools import pairwise
@@ -23,6 +23,7 @@ from configs.errors import InputError
 from configs.settings import Settings
 
 # what one step may hold before it spills to the data folder
+ROW_GROUP_ROWS = 131_072
 MEMORY_GIB = 2.0
 # what DuckDB raises for a file that is missing, cut short or damaged
 UNREADABLE = (duckdb.IOException, duckdb.InvalidInputException, duckdb.Error)
@@ -76,14 +77,26 @@ def write_parquet(table: pa.Table, path: Path) -> None:
 
 
 def write_batches(batches: Iterable[pa.RecordBatch], schema: pa.Schema, path: Path) -> None:
-    """Write one Parquet file whole, a batch at a time."""
+    """Write one Parquet file whole, a row group at a time; the same rows make the same file however they are cut."""
 
     def write(part: Path) -> None:
         with pq.ParquetWriter(part, schema, compression="zstd") as writer:
-            for batch in batches:
-                writer.write_table(pa.Table.from_batches([batch]).cast(schema))
+            for group in _row_groups(batches):
+                writer.write_table(group.cast(schema), row_group_size=ROW_GROUP_ROWS)
 
     write_file(path, write)
+
+
+def _row_groups(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.Table]:
+    held: list[pa.RecordBatch] = []
+    for batch in batches:
+        held.append(batch)
+        while sum(map(len, held)) >= ROW_GROUP_ROWS:
+            rows = pa.Table.from_batches(held)
+            yield rows.slice(0, ROW_GROUP_ROWS)
+            held = rows.slice(ROW_GROUP_ROWS).to_batches()
+    if held:
+        yield pa.Table.from_batches(held)
 
 
 def _in_utc(field: pa.Field) -> pa.Field:
@@ -126,32 +139,41 @@ def write_text(path: Path, text: str) -> None:
     write_file(path, lambda part: part.write_text(text, encoding="utf-8"))
 
 
-def read_parquet(path: Path) -> pa.Table:
+def read_parquet(path: Path, columns: Sequence[str] | None = None, *, words: Sequence[str] = ()) -> pa.Table:
     """Read one Parquet file; a corrupt one is named.
+
+    Parameters
+    ----------
+    columns
+        Those to read, all by default.
+    words
+        Columns of text that are wanted as dictionaries; such a read is left to the caller's thread.
 
     Raises
     ------
     InputError
         The file is missing or not Parquet.
     """
-    with _named(path):
-        return pq.ParquetFile(path).read()
+    with readable(path):
+        file = pq.ParquetFile(path, read_dictionary=list(words))
+        return file.read(columns=None if columns is None else list(columns), use_threads=not words)
 
 
 def count_rows(path: Path) -> int:
     """Count the rows of one Parquet file by its footer; a missing or corrupt one is named like in `read_parquet`."""
-    with _named(path):
+    with readable(path):
         return int(pq.read_metadata(path).num_rows)
 
 
 def read_notes(path: Path) -> dict[bytes, bytes]:
     """Read what was noted in the footer of one Parquet file; a missing or corrupt one is named."""
-    with _named(path):
+    with readable(path):
         return dict(pq.read_metadata(path).metadata or {})
 
 
 @contextmanager
-def _named(path: Path) -> Iterator[None]:
+def readable(path: Path) -> Iterator[None]:
+    """Name a file that is missing or cannot be read inside the block."""
     try:
         yield
     except FileNotFoundError as error:

@@ -125,7 +125,7 @@ def messages_opened_count(events: ir.Table) -> ir.NumericScalar:
 @rare_measure
 def treatments_count(events: ir.Table) -> ir.NumericScalar:
     """Offers given."""
-    return events.count(where=events.event_name == TREATMENT)
+    return events.count(where=events.is_treatment)
 
 
 @rare_measure

@@ -1,33 +1,35 @@
-"""Files of snapshots: each day computed once, a slice of users at a time, and again only when its input changed."""
+"""Files of snapshots: each day computed once, a slice of users at a time, and again only when its input changed.
+
+On one machine a snapshot starts from the states that the one before it left (`features.carried`), where they still
+fit what is known; Spark computes it from the expressions of `features.snapshots`.
+"""
 
 from __future__ import annotations
 
-import math
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import date, timedelta
+from datetime import date
 from functools import partial
-from itertools import chain, pairwise
+from itertools import chain
 from typing import TYPE_CHECKING
 
-import ibis
-import ibis.expr.types as ir
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from configs.progress import track
-from features.lake import Lake, content_hash, count_rows, sql_text, write_batches
-from features.snapshots import TASTE_DAYS, snapshots
+from features.carried import CannotBeCarried, Carried, carry, read_carried
+from features.lake import Lake, content_hash, write_batches
+from features.mornings import Morning
+from features.snapshots import snapshots
 from features.spark import SparkEngine
-from features.stamps import INPUT_HASH, Stamp, file_hashes, footer, read_stamp
+from features.stamps import INPUT_HASH, Stamp, file_hashes, footer, read_stamp, sources
+from features.states import changes
 
 if TYPE_CHECKING:
     from features.history import History
 
-# daily rows of a slice: its users fit the memory with everything that is summed about them
-ROWS_AT_ONCE = 4_000_000
 DAILY = ("aggregates", "facets")
-MOMENTS = ibis.schema({"day": "date", "as_of": "timestamp('UTC', 6)"})
+COMPUTED_BY = ("columns", "declarations", "windows", "snapshots", "states", "tallies", "mornings")
 
 
 @dataclass(frozen=True)
@@ -58,8 +60,7 @@ class Past:
 def build_snapshots(history: History, days: list[date]) -> list[date]:
     """Write the snapshot of each day whose input changed; returns the days that were computed."""
     lake = history.lake
-    query = _query(history)
-    past = Past.of(lake, query + history.settings.time_zone)
+    past = Past.of(lake, f"{sources(*COMPUTED_BY)}{history.traits}{history.settings.time_zone}")
     notes = _notes(history, past, days)
     stale = [day for day in days if footer(lake.partition("snapshots", day)).get(INPUT_HASH) != notes[day][INPUT_HASH]]
     if stale and isinstance(history.engine, SparkEngine):
@@ -67,19 +68,31 @@ def build_snapshots(history: History, days: list[date]) -> list[date]:
         history.engine.write_days(rows, ["user_id"], len(stale), partial(_write_pieces, lake, notes))
         return stale
     for day in track(stale, "snapshots"):
-        _write(lake, notes, day, _computed(history, day, query))
+        carried = _fitting(read_carried(lake), past, day)
+        try:
+            _carry_on(history, past, day, carried, notes[day])
+        except CannotBeCarried:
+            _carry_on(history, past, day, None, notes[day])
     return stale
 
 
-def _write(lake: Lake, notes: dict[date, dict[bytes, bytes]], day: date, batches: Iterator[pa.RecordBatch]) -> None:
+def _carry_on(history: History, past: Past, day: date, carried: Carried | None, notes: dict[bytes, bytes]) -> None:
+    """Write a day's snapshot, and keep what the next one starts from."""
+    settings, lake = history.settings, history.lake
+    morning = Morning(lake, day, settings.time_zone, past.stamps, carried, history.users, history.engine.con)
+    with carry(lake, day, past.hash_before(day)) as keep:
+        _write(lake, notes, day, morning.snapshot(keep, settings.threads or os.cpu_count() or 1))
+
+
+def _write(lake: Lake, notes: dict[bytes, bytes], day: date, batches: Iterator[pa.RecordBatch]) -> None:
     first = next(batches)
-    schema = _in_utc(first.schema).with_metadata(notes[day])
+    schema = _in_utc(first.schema).with_metadata(notes)
     write_batches(chain([first], batches), schema, lake.partition("snapshots", day))
 
 
 def _write_pieces(lake: Lake, notes: dict[date, dict[bytes, bytes]], day: date, pieces: Iterator[pa.Table]) -> None:
     """Write a day's snapshot where Spark has it."""
-    _write(lake, notes, day, (batch for piece in pieces for batch in piece.to_batches()))
+    _write(lake, notes[day], day, (batch for piece in pieces for batch in piece.to_batches()))
 
 
 def _notes(history: History, past: Past, days: list[date]) -> dict[date, dict[bytes, bytes]]:
@@ -90,54 +103,12 @@ def _notes(history: History, past: Past, days: list[date]) -> dict[date, dict[by
     return {day: {INPUT_HASH: content_hash(text=users + past.hash_before(day)).encode()} for day in days}
 
 
-def _query(history: History) -> str:
-    """Write the SQL of a snapshot from the daily rows, over the views of `_open_slice`."""
-    rows, facets, users = (_view(name, getattr(history, name)) for name in (*DAILY, "users"))
-    return _sql(snapshots(rows, facets, users, ibis.table(MOMENTS, name="slice_moments")))
-
-
-def _view(name: str, like: ir.Table) -> ir.Table:
-    return ibis.table(like.schema(), name=f"slice_{name}")
-
-
-def _sql(snapshot: ir.Table) -> str:
-    return str(ibis.to_sql(snapshot.order_by("user_id").drop("day"), dialect="duckdb"))
-
-
-def _computed(history: History, day: date, query: str) -> Iterator[pa.RecordBatch]:
-    """Compute a day slice by slice, in the order of the users."""
-    history.moments([day], name="slice_moments")
-    for low, high in pairwise([None, *_edges(history.lake, day), None]):
-        _open_slice(history, day, low, high)
-        yield from history.engine.con.execute(query).to_arrow_reader(200_000)
-
-
-def _edges(lake: Lake, day: date) -> list[str]:
-    """Cut the users into slices of about `ROWS_AT_ONCE` daily rows, by the users of the latest day with any."""
-    paths = [lake.partition("aggregates", past) for past in lake.days("aggregates") if past < day]
-    slices = math.ceil(sum(map(count_rows, paths)) / ROWS_AT_ONCE)
-    latest = next((path for path in reversed(paths) if count_rows(path)), None)
-    if latest is None or slices < 2:
-        return []
-    users = sorted(set(pq.ParquetFile(latest).read(columns=["user_id"])["user_id"].to_pylist()))
-    return sorted({users[len(users) * number // slices] for number in range(1, slices)})
-
-
-def _open_slice(history: History, day: date, low: str | None, high: str | None) -> None:
-    """Put views on what was known before a day of the users from `low` to before `high`."""
-    lake = history.lake
-    mine = [f"user_id >= {sql_text(low)}"] * (low is not None) + [f"user_id < {sql_text(high)}"] * (high is not None)
-    known = [f"day < DATE '{day}'", f"known_on < DATE '{day}'", *mine]
-
-    files = {name: f"read_parquet({sql_text(lake.glob(name))}, hive_partitioning = true)" for name in DAILY}
-    views = {
-        "aggregates": (files["aggregates"], known),
-        "facets": (files["facets"], [*known, f"day >= DATE '{day - timedelta(days=TASTE_DAYS)}'"]),
-        "users": (f"({ibis.to_sql(history.users, dialect='duckdb')})", mine),
-    }
-    for name, (source, filters) in views.items():
-        where = " AND ".join(filters or ["true"])
-        history.engine.con.execute(f"CREATE OR REPLACE TEMP VIEW slice_{name} AS SELECT * FROM {source} WHERE {where}")
+def _fitting(carried: Carried | None, past: Past, day: date) -> Carried | None:
+    """Take what was carried if it still holds and spares work."""
+    if carried is None or carried.day > day or carried.known != past.hash_before(carried.day):
+        return None
+    stamps = past.stamps["aggregates"]
+    return carried if len(changes(stamps, carried.day, day)) < len(changes(stamps, None, day)) else None
 
 
 def _in_utc(schema: pa.Schema) -> pa.Schema:

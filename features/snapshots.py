@@ -57,6 +57,14 @@ def with_derived(state: ir.Table, users: ir.Table, moments: ir.Table) -> ir.Tabl
     signed_up = moments.select("day").inner_join(users, users.signed_up_on < moments.day).select(*KEYS)
     table = outer_join(state, signed_up)
     table = table.left_join(users, "user_id").drop("user_id_right")
+    return finished(without_doubles(table.left_join(moments, "day")))
+
+
+def finished(table: ir.Table) -> ir.Table:
+    """Compute the columns of a snapshot from what is known of each user, row by row.
+
+    `table` has the keys, ``as_of``, the columns of `behaviour`, the traits and ``signed_up_on``.
+    """
     begun = ibis.coalesce(ibis.least(table.signed_up_on, table.first_day), table.signed_up_on, table.first_day)
     table = table.mutate(tenure_seen_days=table.day.delta(begun, unit="day").cast("float64"))
     table = table.mutate(
@@ -68,7 +76,6 @@ def with_derived(state: ir.Table, users: ir.Table, moments: ir.Table) -> ir.Tabl
         each.name: table[each.name] if each.is_text else table[each.name].cast("float64") for each in catalogue()
     }
     traits = {name: table[name] for name in table.columns if name.startswith("trait_")}
-    table = table.left_join(moments, "day")
     return table.select("user_id", "day", "as_of", created_at=table.as_of, **columns, **traits)
 
 

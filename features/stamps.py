@@ -18,14 +18,16 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from configs.errors import InputError
+from features.grouped import run_starts
 from features.lake import Lake, content_hash, read_notes, write_file, write_text
 
 INPUT_HASH = b"winback_input"
 KNOWN_DIGESTS = b"winback_known"
-ROW_GROUP_ROWS = 32_768
+ROW_GROUP_ROWS = 16_384
 
 
 @dataclass(frozen=True)
@@ -34,6 +36,11 @@ class Stamp:
 
     input: str | None = None
     digests: dict[date, str] = field(default_factory=dict)
+
+
+def sources(*modules: str) -> str:
+    """Name the declarations and the code of some modules of this package, so that a change of theirs is noticed."""
+    return content_hash(*(Path(__file__).with_name(f"{module}.py") for module in modules))
 
 
 def footer(path: Path) -> dict[bytes, bytes]:
@@ -65,24 +72,58 @@ def write_stamped(rows: pa.Table, path: Path, wanted: str) -> None:
     # counts of a few are packed well by their differences, and are written twice as fast as through a dictionary
     packed = {each.name: "DELTA_BINARY_PACKED" for each in rows.schema if pa.types.is_int64(each.type)}
     others = [name for name in rows.column_names if name not in packed]
-    words = [name for name in ("facet", "label") if name in others]
+    words = [name for name in ("user_id", "facet", "label") if name in others]
     with pq.ParquetWriter(
-        file, rows.schema, use_dictionary=words, column_encoding=packed, write_statistics=others
+        file, rows.schema, use_dictionary=words, column_encoding=packed, write_statistics=others, store_schema=False
     ) as writer:
         for known_on, part in _by_known_on(rows):
             start = file.tell()
-            writer.write_table(part, row_group_size=ROW_GROUP_ROWS)
+            for group in _row_groups(part):
+                writer.write_table(_own_users(group))
             digests[str(known_on)] = hashlib.sha256(file.getbuffer()[start:]).hexdigest()[:16]
         writer.add_key_value_metadata({INPUT_HASH: wanted.encode(), KNOWN_DIGESTS: json.dumps(digests).encode()})
     write_file(path, lambda part: part.write_bytes(file.getbuffer()))
 
 
 def _by_known_on(rows: pa.Table) -> Iterator[tuple[date, pa.Table]]:
-    known_on = rows["known_on"].to_numpy()
-    edges = [0, *(np.flatnonzero(known_on[1:] != known_on[:-1]) + 1).tolist(), len(rows)]
+    for part in _runs(rows, "known_on"):
+        yield part["known_on"][0].as_py(), part
+
+
+def _row_groups(rows: pa.Table) -> Iterator[pa.Table]:
+    """Cut rows into groups within which users are in order."""
+    for run in _runs(rows, "facet") if "facet" in rows.column_names else [rows]:
+        for first in range(0, len(run), ROW_GROUP_ROWS):
+            yield run.slice(first, ROW_GROUP_ROWS)
+
+
+def _runs(rows: pa.Table, column: str) -> Iterator[pa.Table]:
+    values = rows[column].combine_chunks()
+    codes = values.indices if pa.types.is_dictionary(values.type) else pc.rank(values, tiebreaker="dense")
+    edges = [*run_starts(codes.to_numpy()).tolist(), len(rows)]
     for start, stop in pairwise(edges):
-        if stop > start:
-            yield rows["known_on"][start].as_py(), rows.slice(start, stop - start)
+        yield rows.slice(start, stop - start)
+
+
+def _own_users(rows: pa.Table) -> pa.Table:
+    """Leave users that are not in these rows out of the dictionary of users."""
+    users = rows["user_id"].combine_chunks()
+    if not pa.types.is_dictionary(users.type):
+        return rows
+    return rows.set_column(rows.column_names.index("user_id"), "user_id", narrowed(users))
+
+
+def narrowed(words: pa.DictionaryArray) -> pa.DictionaryArray:
+    """Leave words that are not used out of a dictionary."""
+    codes = words.indices.to_numpy()
+    if not len(codes):
+        return words.slice(0, 0)
+    first, last = int(codes.min()), int(codes.max())
+    is_used = np.zeros(last - first + 1, bool)
+    is_used[codes - first] = True
+    place = np.cumsum(is_used, dtype=np.int32) - 1
+    used = words.dictionary.slice(first, len(is_used)).filter(pa.array(is_used))
+    return pa.DictionaryArray.from_arrays(place[codes - first], used)
 
 
 @contextmanager

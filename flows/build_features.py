@@ -10,7 +10,7 @@ from prefect.cache_policies import NO_CACHE
 
 from configs.progress import announce
 from configs.settings import Settings
-from features.aggregates import build_aggregates
+from features.daily_files import build_aggregates
 from features.history import build_snapshots, open_history, snapshot_days
 from features.lake import Lake
 from features.store import open_store

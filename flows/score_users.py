@@ -13,10 +13,10 @@ from prefect.cache_policies import NO_CACHE
 from configs.offers import load_catalogue
 from configs.progress import announce
 from configs.settings import Settings
-from features.aggregates import stored_input
 from features.frames import known_users, scoring_frame
 from features.history import History, open_history
 from features.lake import Lake, count_rows
+from features.stamps import stored_input
 from features.store import FeatureStore, everybodys_features, open_store
 from flows.outcome import Outcome, dated, open_run
 from models.evaluation import Metric

@@ -15,8 +15,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from configs.settings import Settings, load_settings
-from features.aggregates import build_aggregates
 from features.contract import CONTRACT
+from features.daily_files import build_aggregates
 from features.history import History, build_snapshots, open_history
 from features.ingestion import TableIngest, ingest_source
 from features.lake import Lake

@@ -197,13 +197,6 @@ def test_an_app_without_any_activity_has_aggregates(tmp_path):
     assert (features.messages_sent_count_7d, features.active_days_count_7d) == (1, 0)
 
 
-def test_many_days_are_computed_in_chunks(tmp_path, monkeypatch):
-    monkeypatch.setattr("features.aggregates.CHUNK_EVENTS", 2)
-    days = [f"2024-03-{day:02d} 10:00" for day in range(1, 8)]
-    app = aggregated(tmp_path, *(event("a", day, "purchase", amount=1.0) for day in days))
-    assert [stored(app, "aggregates", day).spend_cents.sum() for day in app.lake.days("events")] == [100] * 7
-
-
 @pytest.mark.parametrize("table", ["aggregates", "facets"])
 def test_a_corrupt_aggregate_is_computed_again(tmp_path, table):
     app = aggregated(tmp_path, *DAY)

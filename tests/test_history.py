@@ -94,7 +94,7 @@ def test_changed_users_compute_every_snapshot_again(tmp_path):
 def test_a_changed_declaration_computes_every_snapshot_again(copy_tiny, tmp_path, monkeypatch):
     app = copy_tiny(tmp_path)
     built(app, DAYS[0])
-    monkeypatch.setattr("features.snapshots.TASTE_DAYS", 30)
+    monkeypatch.setattr("features.snapshot_files.COMPUTED_BY", ("windows",))
     assert built(app, DAYS[0]) == [DAYS[0]]
 
 
@@ -111,7 +111,7 @@ def test_a_corrupt_snapshot_is_computed_again(tmp_path):
 
 def test_snapshots_in_slices_of_users_equal_snapshots_at_once(tiny, copy_tiny, tmp_path, monkeypatch):
     at_once = tiny.snapshots(*DAYS)
-    monkeypatch.setattr("features.snapshot_files.ROWS_AT_ONCE", 1)
+    monkeypatch.setattr("features.mornings.ROWS_AT_ONCE", 1)
     app = copy_tiny(tmp_path)
     assert_frame_equal(app.snapshots(*DAYS), at_once)
 

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
@@ -401,20 +398,3 @@ def test_an_event_known_before_the_day_starts_in_its_own_zone_is_seen(tmp_path):
     app.ingest()
     app.aggregate()
     assert app.snapshots(AS_OF).iloc[0].spend_sum_7d == 1
-
-
-def test_the_queries_that_name_what_is_stale_are_the_same_in_every_process():
-    code = """
-import ibis, types
-from configs.settings import load_settings
-from features import aggregates, snapshot_files
-roles = load_settings().roles
-events = aggregates.with_roles(ibis.table(aggregates.EVENTS, name="e"), None, roles)
-users = ibis.table({"user_id": "string", "signed_up_on": "date", "trait_a": "string"}, name="u")
-rows, facets = aggregates.daily_aggregates(events), aggregates.daily_facets(events)
-history = types.SimpleNamespace(aggregates=rows, facets=facets, users=users)
-print(snapshot_files._query(history), aggregates._queries(roles))
-"""
-    command = [sys.executable, "-W", "ignore", "-c", code]
-    said = {subprocess.check_output(command, env={**os.environ, "PYTHONHASHSEED": seed}) for seed in "1234"}
-    assert len(said) == 1

@@ -96,6 +96,7 @@ class App:
         yesterday = self.today - timedelta(days=1)
         for command in ("build-features", "train-models"):
             made[command] = self.run(command, yesterday)
+        shutil.copytree(self.data / "carried", self.folder / "carried")
         return made
 
     def run(self, command: str, as_of: date) -> Cost:
@@ -117,6 +118,8 @@ class App:
         made += [(table, self.today) for table in ("snapshots", "decisions", "ledger", "treatments", "reports")]
         for table, day in made:
             shutil.rmtree(self.data / table / f"day={day}", ignore_errors=True)
+        shutil.rmtree(self.data / "carried", ignore_errors=True)
+        shutil.copytree(self.folder / "carried", self.data / "carried")
 
     def events(self) -> int:
         """Count the events."""

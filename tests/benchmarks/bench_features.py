@@ -81,7 +81,7 @@ def step(name: str, folder: Path, as_of: date) -> None:
     settings = load_settings("simulated", folder)
     lake = Lake(folder)
     if name == "aggregates":
-        from features.aggregates import build_aggregates
+        from features.daily_files import build_aggregates
 
         build_aggregates(settings, lake)
     elif name == "snapshot":
@@ -122,7 +122,7 @@ def measured_step(name: str, folder: Path, as_of: date) -> dict[str, float]:
 def one_round(folder: Path, day: date) -> dict[str, dict[str, float]]:
     """Build everything up to a day from nothing, then one more day; the last day's events are held back."""
     lake = Lake(folder)
-    for name in ("aggregates", "facets", "snapshots"):
+    for name in ("aggregates", "facets", "snapshots", "carried"):
         shutil.rmtree(lake.path(name), ignore_errors=True)
     lake.path("hashes.json").unlink(missing_ok=True)
     aside = folder / "held_back.parquet"

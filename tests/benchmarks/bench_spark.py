@@ -92,7 +92,7 @@ def daily_rows(app: App) -> int:
 def measure(engine: str, folder: str, users: str, days: str) -> None:
     """Build everything and decide in this process; prints the CPU seconds of each step."""
     from configs.settings import load_settings
-    from features.aggregates import build_aggregates
+    from features.daily_files import build_aggregates
     from features.history import build_snapshots, open_history
     from features.lake import Lake
     from flows.environment import prepare

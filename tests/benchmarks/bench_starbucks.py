@@ -20,7 +20,7 @@ import pandas as pd
 
 from configs.offers import load_catalogue
 from configs.settings import Settings, load_settings
-from features.aggregates import build_aggregates
+from features.daily_files import build_aggregates
 from features.frames import measured_frame, with_categories
 from features.history import build_snapshots, open_history
 from features.ingestion import ingest_source

@@ -1,0 +1,204 @@
+"""One day's rows by arrays: what `features.aggregates` declares, without an engine, in one pass over the day's events.
+
+The measures are the same functions; the tests hold both ways to the same rows.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+from zoneinfo import ZoneInfo
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from configs.settings import Roles
+from features.aggregates import role_bits, role_codes
+from features.grouped import Array, Flags, Grouped, Integers, run_lengths, run_starts
+from features.measures import MEASURES, TREATMENT, cents
+
+WORDS = ("user_id", "event_name", "item_category", "session_id")  # read as codes of a dictionary
+COLUMNS = (*WORDS, "occurred_at", "received_at", "amount", "discount")
+WORD = pa.dictionary(pa.int32(), pa.string())
+HOUR = 3_600_000_000  # microseconds
+QUARTER, DAY = HOUR // 4, HOUR * 24
+EPOCH = date(1970, 1, 1)
+HOURS = sorted(str(hour) for hour in range(24))
+HOUR_PLACE = np.array([HOURS.index(str(hour)) for hour in range(24)])
+
+
+@dataclass(frozen=True)
+class Day:
+    """The events of a day in groups, one per row of the aggregates.
+
+    A row is a user (a place in `users`, the ids in order) and the number of days until the events became known; rows
+    are ordered by both. `labels` holds the words of each facet, in order; the column of `events` named like the facet
+    has the place of each event's word, -1 where it has none.
+    """
+
+    day: date
+    users: pa.Array
+    row_user: Integers
+    row_known: Integers
+    events: Grouped
+    labels: dict[str, pa.Array]
+
+
+def day_rows(
+    events: pa.Table, treatments: pa.Table | None, day: date, roles: Roles, time_zone: str
+) -> dict[str, pa.Table]:
+    """Sum the events of a day to its daily rows.
+
+    Parameters
+    ----------
+    events, treatments
+        Rows of the contract, of one day; `WORDS` of the events may be dictionaries.
+
+    Returns
+    -------
+    ``aggregates`` and ``facets`` as `daily_aggregates` and `daily_facets` define them, without ``day``, in the order
+    of their files; words are dictionaries.
+    """
+    found = _grouped(_with_treatments(events, treatments), day, roles, time_zone)
+    return {"aggregates": _aggregates(found), "facets": _facets(found)}
+
+
+def _with_treatments(events: pa.Table, treatments: pa.Table | None) -> pa.Table:
+    rows = pa.table({name: events[name].cast(WORD) if name in WORDS else events[name] for name in COLUMNS})
+    if treatments is not None:
+        given = treatments.filter(pc.field("offer_id") != "none")["user_id"].cast(WORD)
+        names = pa.array([TREATMENT] * len(given), pa.string()).cast(WORD)
+        rows = pa.concat_tables([rows, pa.table({"user_id": given, "event_name": names})], promote_options="default")
+    return rows.unify_dictionaries().combine_chunks()
+
+
+def _grouped(rows: pa.Table, day: date, roles: Roles, time_zone: str) -> Day:
+    """Name every event's row and roles, and put the events into the order of their rows."""
+    user, users = _codes(rows["user_id"])
+    name, names = _codes(rows["event_name"])
+    session, sessions = _codes(rows["session_id"])
+    category, categories = _codes(rows["item_category"])
+    alone = session < 0  # an event without a session is one of its own
+    session[alone] = len(sessions) + np.arange(np.count_nonzero(alone))
+    today = (day - EPOCH).days
+    known = np.maximum(_clock(rows["received_at"], time_zone, today * DAY) // DAY - today, 0)
+    codes = role_codes(roles)
+    columns: dict[str, Array] = {
+        "roles": np.array([codes.get(each, 0) for each in names.to_pylist()], np.int32)[name],
+        "session_key": session,
+        "category": category,
+        "hour": HOUR_PLACE[_clock(rows["occurred_at"], time_zone, today * DAY) % DAY // HOUR],
+        "amount": rows["amount"].to_numpy(),
+        "discount": rows["discount"].to_numpy(),
+    }
+    key = user * (known.max(initial=0) + 1) + known
+    if np.any(key[1:] < key[:-1]):
+        order = np.argsort(key, kind="stable")
+        key, user, known = key[order], user[order], known[order]
+        columns = {each: column[order] for each, column in columns.items()}
+    starts = run_starts(key)
+    row = np.repeat(np.arange(len(starts)), run_lengths(starts, len(key)))
+    bits = columns.pop("roles")
+    columns |= {f"is_{role}": (bits & bit) != 0 for role, bit in role_bits(roles).items()}
+    has_late = (np.bincount(user[starts]) > 1)[user]
+    for opens, role in (("opens_session", "is_activity"), ("opens_basket", "is_value")):
+        columns[opens] = _is_first(columns[role], columns["session_key"], user, row, has_late)
+    events = Grouped(row, len(starts), columns)
+    return Day(day, users, user[starts], known[starts], events, {"category": categories, "hour": pa.array(HOURS)})
+
+
+def _codes(column: pa.ChunkedArray) -> tuple[Integers, pa.Array]:
+    """Give words numbers in their order, -1 where there is none; returns the numbers and the words."""
+    encoded = column.chunk(0) if column.num_chunks else pa.array([], WORD)
+    words = encoded.dictionary
+    order = pc.sort_indices(words).to_numpy()
+    place = np.full(len(words) + 1, -1)
+    place[order] = np.arange(len(words))
+    return place[encoded.indices.fill_null(len(words)).to_numpy()], words.take(pa.array(order))
+
+
+def _clock(instants: pa.ChunkedArray, time_zone: str, missing: int) -> Integers:
+    """Microseconds since 1970 by the clocks of a time zone."""
+    micros = instants.cast(pa.timestamp("us", "UTC")).cast(pa.int64()).fill_null(missing).to_numpy()
+    if time_zone == "UTC":
+        return micros
+    zone = ZoneInfo(time_zone)
+    quarters, place = np.unique(micros // QUARTER, return_inverse=True)  # clocks change on a quarter of an hour
+    offsets = [datetime.fromtimestamp(each * QUARTER / 1e6, zone).utcoffset() for each in quarters.tolist()]
+    return micros + np.array([each // timedelta(microseconds=1) for each in offsets if each is not None])[place]
+
+
+def _is_first(happened: Flags, session: Integers, user: Integers, row: Integers, has_late: Flags) -> Flags:
+    """Mark what happened on the row that makes its session known first; users with one row have nothing to compare."""
+    late = np.flatnonzero(happened & has_late)
+    late = late[np.lexsort((row[late], session[late], user[late]))]
+    starts = run_starts(user[late], session[late])
+    is_first = happened.copy()
+    is_first[late] = row[late] == np.repeat(row[late][starts], run_lengths(starts, len(late)))
+    return is_first
+
+
+def _aggregates(found: Day) -> pa.Table:
+    measured = {name: np.asarray(measure(found.events)) for name, measure in MEASURES.items()}
+    spend = np.cumsum(measured["spend_cents"])
+    starts = run_starts(found.row_user)
+    before = np.repeat((spend - measured["spend_cents"])[starts], run_lengths(starts, len(spend)))
+    measured |= {
+        "active_days": _first_of_user(found, measured["activity_count"] > 0),
+        "purchase_days": _first_of_user(found, measured["purchases_count"] > 0),
+        "spend_of_day_cents": spend - before,
+    }
+    rows = pa.table(_keys(found, found.row_user, found.row_known) | measured)
+    return rows.take(np.argsort(found.row_known, kind="stable")) if np.any(found.row_known) else rows
+
+
+def _first_of_user(found: Day, happened: Flags) -> Integers:
+    """1 on the first row of each user where it happened, 0 elsewhere."""
+    rows = np.flatnonzero(happened)
+    first = np.zeros(len(happened), np.int64)
+    first[rows[run_starts(found.row_user[rows])]] = 1
+    return first
+
+
+def _facets(found: Day) -> pa.Table:
+    """Count activity by row, facet and label; one number stands for all of them, in the order of the file."""
+    events, columns = found.events, found.events.columns
+    names = sorted(found.labels)
+    labels = pa.concat_arrays([found.labels[name] for name in names]).dictionary_encode()
+    first_label = np.cumsum([0, *(len(found.labels[name]) for name in names)])
+    known, user = found.row_known[events.group], found.row_user[events.group]
+    keys, paid_keys, paid = [], [], []
+    for place, name in enumerate(names):
+        about = np.flatnonzero(columns["is_activity"] & (columns[name] >= 0))
+        key = (known[about] * len(names) + place) * len(found.users) + user[about]
+        key = key * len(labels) + first_label[place] + columns[name][about]
+        keys.append(key)
+        is_paid = columns["is_value"][about]
+        paid_keys.append(key[is_paid])
+        paid.append(about[is_paid])
+    ordered = np.sort(np.concatenate(keys))
+    starts = run_starts(ordered)
+    key = ordered[starts]
+    spend = np.nan_to_num(cents(events.amount).of(np.concatenate(paid)))
+    spend = np.bincount(np.searchsorted(key, np.concatenate(paid_keys)), spend, len(key)).astype(np.int64)
+    key, label = np.divmod(key, len(labels))
+    key, user = np.divmod(key, max(len(found.users), 1))
+    known, facet = np.divmod(key, len(names))
+    return pa.table(
+        _keys(found, user, known)
+        | {
+            "facet": pa.DictionaryArray.from_arrays(facet.astype(np.int32), names),
+            "label": pa.DictionaryArray.from_arrays(labels.indices.take(label), labels.dictionary),
+            "events_count": run_lengths(starts, len(ordered)),
+            "spend_cents": spend,
+        }
+    )
+
+
+def _keys(found: Day, user: Integers, known: Integers) -> dict[str, pa.Array]:
+    """Name the users of rows and the days on which they became known."""
+    return {
+        "user_id": pa.DictionaryArray.from_arrays(user.astype(np.int32), found.users),
+        "known_on": pa.array((known + (found.day - EPOCH).days).astype(np.int32), pa.date32()),
+    }

@@ -1,0 +1,108 @@
+"""Rows in groups, held as arrays: as much of a table as the measures ask for, so that they run without an engine."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+Flags = npt.NDArray[np.bool_]
+Integers = npt.NDArray[np.int64]
+Array = npt.NDArray[Any]
+
+
+@dataclass(frozen=True)
+class Grouped:
+    """Rows whose columns are attributes: flags as arrays, everything else as `Values`.
+
+    `group` is the group of each row, shape (rows,), from 0 to ``groups - 1``.
+    """
+
+    group: Integers
+    groups: int
+    columns: Mapping[str, Array]
+
+    def __getattr__(self, name: str) -> Any:  # noqa: ANN401
+        try:
+            column = self.columns[name]
+        except KeyError as error:
+            raise AttributeError(name) from error
+        return column if column.dtype == np.bool_ else Values(self, column)
+
+    def count(self, where: Flags) -> Integers:
+        """Count the rows of each group that `where` marks, shape (groups,)."""
+        return np.bincount(self.group[np.flatnonzero(where)], minlength=self.groups)
+
+
+@dataclass(frozen=True)
+class Values:
+    """One column of grouped rows, NaN where a number is missing; what is done to it is done to the rows asked for.
+
+    Names are those of Ibis.
+    """
+
+    rows: Grouped
+    column: Array
+    done: tuple[Callable[[Array], Array], ...] = ()
+
+    def __mul__(self, factor: float) -> Values:
+        return self._then(lambda values: values * factor)
+
+    def __neg__(self) -> Values:
+        return self._then(np.negative)
+
+    def __gt__(self, other: float) -> Flags:
+        return self.of(slice(None)) > other
+
+    def round(self) -> Values:
+        """Round to whole numbers, halves away from zero, as SQL does."""
+        return self._then(_round)
+
+    def cast(self, name: str) -> Values:
+        """Turn the numbers into another type."""
+        return self._then(lambda values: values.astype(name, copy=False))
+
+    def of(self, rows: Integers | slice) -> Array:
+        """Compute the values of some rows."""
+        values = self.column[rows]
+        for step in self.done:
+            values = step(values)
+        return values
+
+    def sum(self, where: Flags) -> Integers:
+        """Add the whole numbers of each group up that `where` marks and that are there."""
+        marked = np.flatnonzero(where)
+        weights = np.nan_to_num(self.of(marked))
+        return np.bincount(self.rows.group[marked], weights, self.rows.groups).astype(np.int64)
+
+    def nunique(self, where: Flags) -> Integers:
+        """Count the different values of each group that `where` marks; values are whole numbers from 0."""
+        marked = np.flatnonzero(where)
+        width = int(self.column.max(initial=0)) + 1
+        pairs = np.sort(self.rows.group[marked] * width + self.of(marked))
+        return np.bincount(pairs[run_starts(pairs)] // width, minlength=self.rows.groups)
+
+    def _then(self, step: Callable[[Array], Array]) -> Values:
+        return replace(self, done=(*self.done, step))
+
+
+def _round(values: Array) -> Array:
+    whole = np.trunc(values)
+    return whole + np.where(np.abs(values - whole) >= 0.5, np.sign(values), 0.0)
+
+
+def run_starts(*columns: Array) -> Integers:
+    """Find where another value begins in one of the columns, all of shape (rows,)."""
+    changes = np.zeros(len(columns[0]), bool)
+    changes[:1] = True
+    for column in columns:
+        changes[1:] |= column[1:] != column[:-1]
+    return np.flatnonzero(changes)
+
+
+def run_lengths(starts: Integers, rows: int) -> Integers:
+    """Count the rows of each run, from where they start."""
+    return np.diff(np.append(starts, rows))

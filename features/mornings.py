@@ -1,0 +1,163 @@
+"""A morning's snapshot by arrays: what `features.snapshots` declares, from the rows that changed since the last one.
+
+Users are taken slice by slice, so that memory does not grow with them.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import date
+from functools import cache, cached_property
+from itertools import pairwise, repeat, starmap
+from typing import Any, TypeVar
+
+import duckdb
+import ibis
+import ibis.expr.types as ir
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from features.carried import Carried, Slice
+from features.daily_reader import DailyReader, Users
+from features.lake import Lake, count_rows, sql_text
+from features.news import LARGEST, News
+from features.snapshots import TASTE_DAYS, finished, start_of
+from features.stamps import Stamp
+from features.states import NEVER, Change, behaviour, changes, days_since_1970
+
+Found = TypeVar("Found")
+# daily rows of a slice: its users fit the memory with everything that is summed about them
+ROWS_AT_ONCE = 2_500_000
+USERS_AT_ONCE = 65_536  # of a batch of the snapshot
+
+
+@dataclass(frozen=True)
+class Morning:
+    """The start of a day: what had become known, what was carried so far, and the users table.
+
+    `stamps` are those of the daily rows, by table and day; `users` is an expression of the engine of `connection`.
+    """
+
+    lake: Lake
+    day: date
+    time_zone: str
+    stamps: Mapping[str, Mapping[date, Stamp]]
+    carried: Carried | None
+    users: ir.Table
+    connection: duckdb.DuckDBPyConnection
+
+    def snapshot(self, keep: Callable[[Slice], None], workers: int = 1) -> Iterator[pa.RecordBatch]:
+        """Compute the snapshot in the order of the users, as many slices at once as there are workers.
+
+        `keep` gets every slice, in order, too.
+        """
+        reader = DailyReader(self.lake)
+        edges = self.carried.edges if self.carried else _edges(self.lake, self.day)
+        before = self.carried.slices() if self.carried else repeat(None)
+        slices = (
+            (reader, users, carried, self._signed_up(users), self.connection.cursor())
+            for users, carried in zip(starmap(Users, pairwise([None, *edges, None])), before, strict=False)
+        )
+        for found, batches in in_turn(self._computed, slices, workers):
+            keep(found)
+            yield from batches
+
+    def _computed(
+        self,
+        reader: DailyReader,
+        users: Users,
+        carried: Slice | None,
+        signed_up: pa.Table,
+        connection: duckdb.DuckDBPyConnection,
+    ) -> tuple[Slice, list[pa.RecordBatch]]:
+        """Carry a slice on, and make its part of the snapshot."""
+        rows, facets = (
+            [(each, reader.part(table, each.day, each.known_on, users)) for each in changed]
+            for table, changed in (("aggregates", self._changes), ("facets", self._taste_changes))
+        )
+        there = signed_up.filter(pc.field("signed_up_on") < pa.scalar(self.day, pa.date32()))["user_id"]
+        found = News(self.day, rows, facets, there.combine_chunks(), carried).told()
+        edges = [*range(0, len(found.users), USERS_AT_ONCE), len(found.users)]
+        pieces = [self._finished(found.cut(*piece), signed_up, connection) for piece in pairwise(edges)]
+        return found, [batch for piece in pieces for batch in piece.to_batches()]
+
+    @property
+    def _since(self) -> date | None:
+        return self.carried.day if self.carried else None
+
+    @cached_property
+    def _changes(self) -> list[Change]:
+        """Rows of the aggregates that enter or leave a window."""
+        return changes(self.stamps["aggregates"], self._since, self.day)
+
+    @cached_property
+    def _taste_changes(self) -> list[Change]:
+        """Rows of the facets that enter or leave theirs."""
+        return changes(self.stamps["facets"], self._since, self.day, (TASTE_DAYS,))
+
+    def _signed_up(self, users: Users) -> pa.Table:
+        """Read the users table of some users, in any order."""
+        bounds = [f"user_id >= {sql_text(users.low)}"] * (users.low is not None)
+        bounds += [f"user_id < {sql_text(users.high)}"] * (users.high is not None)
+        query = f"SELECT * FROM ({ibis.to_sql(self.users, dialect='duckdb')}) WHERE {' AND '.join(bounds or ['true'])}"
+        return self.connection.execute(query).to_arrow_table()
+
+    def _finished(self, found: Slice, signed_up: pa.Table, connection: duckdb.DuckDBPyConnection) -> pa.Table:
+        """Add traits and derived columns to what is known of users."""
+        count = len(found.users)
+        start = pa.scalar(start_of(self.day, self.time_zone), pa.timestamp("us", "UTC"))
+        first_day = found.states["first_day"]
+        numbers = behaviour(found.states, self.day) | found.tastes.favourites(count)
+        for declared in LARGEST:
+            for days in declared.windows:
+                largest = found.peaks[declared.name].largest(days_since_1970(self.day) - days, count)
+                numbers[declared.column(days)] = largest / 100.0 if declared.in_cents else largest
+        place = pc.index_in(found.users, value_set=signed_up["user_id"])
+        traits = signed_up.drop_columns("user_id").take(place)
+        known = pa.table(
+            {
+                "user_id": found.users,
+                "day": pa.repeat(pa.scalar(self.day, pa.date32()), count),
+                "as_of": pa.repeat(start, count),
+                "first_day": pa.array(first_day, pa.int32(), mask=first_day == NEVER).cast(pa.date32()),
+                **{name: pa.array(values, from_pandas=True) for name, values in numbers.items()},
+                **dict(zip(traits.column_names, traits.columns, strict=True)),
+            }
+        )
+        connection.register("known", known)
+        return connection.execute(_finishing(known.schema)).to_arrow_table()
+
+
+def in_turn(function: Callable[..., Found], items: Iterable[tuple[Any, ...]], workers: int) -> Iterator[Found]:
+    """Compute items side by side and hand them out in their order; no more than the workers hold are waiting."""
+    with ThreadPoolExecutor(workers) as pool:
+        waiting: deque[Future[Found]] = deque()
+        for item in items:
+            if len(waiting) == workers:
+                yield waiting.popleft().result()
+            waiting.append(pool.submit(function, *item))
+        while waiting:
+            yield waiting.popleft().result()
+
+
+@cache
+def _finishing(schema: pa.Schema) -> str:
+    """Write the SQL that adds the derived columns to rows named ``known``."""
+    rows = ibis.table(ibis.Schema.from_pyarrow(schema), name="known")
+    return str(ibis.to_sql(finished(rows).drop("day"), dialect="duckdb"))
+
+
+def _edges(lake: Lake, day: date) -> list[str]:
+    """Cut the users into slices of about `ROWS_AT_ONCE` daily rows, by the users of the latest day with any."""
+    paths = [lake.partition("aggregates", past) for past in lake.days("aggregates") if past < day]
+    slices = math.ceil(sum(map(count_rows, paths)) / ROWS_AT_ONCE)
+    latest = next((path for path in reversed(paths) if count_rows(path)), None)
+    if latest is None or slices < 2:
+        return []
+    users = sorted(set(pq.ParquetFile(latest).read(columns=["user_id"])["user_id"].to_pylist()))
+    return sorted({users[len(users) * number // slices] for number in range(1, slices)})

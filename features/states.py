@@ -1,0 +1,198 @@
+"""What is carried about each user from one morning to the next, by arrays: everything that `features.windows` sums.
+
+Between two mornings a daily row becomes known, grows older, and leaves what it is too old for; only rows to which one
+of these happened are looked at. States from nothing are the same work, in which every row becomes known.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import date
+
+import numpy as np
+
+from features.columns import WINDOWED
+from features.declarations import LONGEST, WINDOWS, Windowed
+from features.grouped import Array, Integers, run_starts
+from features.stamps import Stamp
+
+EPOCH = date(1970, 1, 1)
+ALWAYS = 100_000  # days of a window that no row leaves
+NEVER = -(2**31)  # a day that was not
+ROUND = 384  # days of a calendar that goes round: whole bytes, and longer than the longest window
+ACTIVE, LAST_ACTIVE = "days_since_first_activity", "days_since_last_activity"
+USERS_AT_ONCE = 32_768
+
+
+@dataclass(frozen=True)
+class Change:
+    """Daily rows of one day and day of becoming known: their age in days on two mornings, None while unknown."""
+
+    day: date
+    known_on: date
+    before: int | None
+    after: int | None
+
+    @property
+    def number(self) -> int:
+        """The day, counted from 1970."""
+        return days_since_1970(self.day)
+
+    def bands(self, windows: tuple[int, ...]) -> tuple[int | None, int | None]:
+        """Shortest window that holds the rows on either morning, None of no window."""
+        return band(self.before, windows), band(self.after, windows)
+
+
+def changes(
+    stamps: Mapping[date, Stamp], since: date | None, today: date, windows: tuple[int, ...] = (*WINDOWS, ALWAYS)
+) -> list[Change]:
+    """List the rows that are in another window than on the morning `since` (None: before all rows), new ones last."""
+    ages = [
+        Change(day, known_on, age(day, known_on, since) if since else None, age(day, known_on, today))
+        for day, stamp in stamps.items()
+        for known_on in stamp.digests
+    ]
+    found = [each for each in ages if len(set(each.bands(windows))) == 2]
+    return sorted(found, key=lambda each: (each.before is None, each.day, each.known_on))
+
+
+def age(day: date, known_on: date, morning: date) -> int | None:
+    """Age of rows on a morning (yesterday is 1 day old), None where they are not known yet."""
+    return (morning - day).days if max(day, known_on) < morning else None
+
+
+def band(days: int | None, windows: tuple[int, ...]) -> int | None:
+    """Shortest window that holds rows of an age."""
+    return None if days is None else next((window for window in windows if days <= window), None)
+
+
+def days_since_1970(day: date) -> int:
+    """Count the days from 1970 to a day."""
+    return (day - EPOCH).days
+
+
+class DailyRows:
+    """Daily rows of one change: the place of each row's user, and columns as attributes, fetched when asked for."""
+
+    def __init__(self, users: Integers, fetch: Callable[[str], Array]) -> None:
+        self.users, self._fetch = users, fetch
+
+    def __getattr__(self, name: str) -> Array:
+        column = self._fetch(name)
+        setattr(self, name, column)
+        return column
+
+
+class States:
+    """What the daily rows say about users on a morning: one array per column, shape (users,) or (users, bytes).
+
+    The column of a sum holds what its window adds to the next shorter one. The column of a last or first time holds
+    the day, counted from 1970 (`NEVER` where there is none); a first time has a calendar beside it, one bit per day.
+    """
+
+    def __init__(self, users: int) -> None:
+        self.columns: dict[str, Array] = {"first_day": np.full(users, NEVER, np.int32)}
+        for declared in WINDOWED.values():
+            if declared.kind == "sum":
+                number = np.int64 if declared.in_cents else np.int32
+                self.columns |= {name: np.zeros(users, number) for name in declared.columns}
+            elif declared.kind in ("last", "first"):
+                self.columns[declared.name] = np.full(users, NEVER, np.int32)
+            if declared.kind == "first":
+                self.columns[calendar_of(declared)] = np.zeros((users, ROUND // 8), np.uint8)
+        self.columns |= {name: np.zeros(users, np.int32) for name in ("gap_squares", "gap_days_max")}
+        self._has_moved = np.zeros(users, bool)
+
+    def put(self, places: Integers, columns: Mapping[str, Array]) -> None:
+        """Set the states of users that were carried."""
+        for name, values in columns.items():
+            self.columns[name][places] = values
+
+    def apply(self, change: Change, rows: DailyRows) -> None:
+        """Let rows become known or grow older; a row's user occurs once."""
+        if change.before is None:
+            first_day = self.columns["first_day"]
+            seen = first_day[rows.users]
+            first_day[rows.users] = np.where(seen == NEVER, change.number, np.minimum(seen, change.number))
+        for declared in WINDOWED.values():
+            before, after = change.bands(declared.windows)
+            if before != after and declared.kind in APPLY:
+                APPLY[declared.kind](self, declared, before, after, change.number, rows)
+
+    def _add(self, declared: Windowed, before: int | None, after: int | None, _: int, rows: DailyRows) -> None:
+        if before:
+            self.columns[declared.column(before)][rows.users] -= declared.of(rows)
+        if after:
+            self.columns[declared.column(after)][rows.users] += declared.of(rows)
+
+    def _see_last(self, declared: Windowed, _: int | None, after: int | None, day: int, rows: DailyRows) -> None:
+        users = rows.users[declared.of(rows)]
+        last = self.columns[declared.name][users]
+        self.columns[declared.name][users] = np.maximum(last, day) if after else np.where(last == day, NEVER, last)
+
+    def _mark(self, declared: Windowed, _: int | None, after: int | None, day: int, rows: DailyRows) -> None:
+        users = rows.users[declared.of(rows)]
+        byte, place = divmod(day % ROUND, 8)
+        bit = np.uint8(1 << place)
+        calendar = self.columns[calendar_of(declared)][:, byte]
+        calendar[users] = calendar[users] | bit if after else calendar[users] & ~bit
+        self._has_moved[users] = True
+
+    def settle(self, today: date) -> None:
+        """Read the calendars of users whose days changed: the first day, and the pauses between days."""
+        oldest = days_since_1970(today) - LONGEST
+        moved = np.flatnonzero(self._has_moved)
+        for users in np.split(moved, range(USERS_AT_ONCE, len(moved), USERS_AT_ONCE)):
+            for declared in WINDOWED.values():
+                if declared.kind == "first":
+                    user, day = _marked_days(self.columns[calendar_of(declared)][users], oldest)
+                    starts = run_starts(user)
+                    self.columns[declared.name][users] = _spread(day[starts], user[starts], len(users), NEVER)
+                if declared.name == ACTIVE and len(starts):
+                    gaps = np.diff(day, prepend=0)
+                    gaps[starts] = 0
+                    squares, largest = np.add.reduceat(gaps * gaps, starts), np.maximum.reduceat(gaps, starts)
+                    self.columns["gap_squares"][users] = _spread(squares, user[starts], len(users), 0)
+                    self.columns["gap_days_max"][users] = _spread(largest, user[starts], len(users), 0)
+        self._has_moved[:] = False
+
+
+APPLY = {"sum": States._add, "last": States._see_last, "first": States._mark}
+
+
+def behaviour(states: Mapping[str, Array], today: date) -> dict[str, Array]:
+    """Compute the columns of a snapshot that rest on sums, last and first times: floats, NaN where one is missing."""
+    found: dict[str, Array] = {}
+    for declared in WINDOWED.values():
+        if declared.kind == "sum":
+            so_far = np.cumsum([states[name] for name in declared.columns], axis=0, dtype=float)
+            found |= dict(zip(declared.columns, so_far / 100.0 if declared.in_cents else so_far, strict=True))
+        elif declared.kind != "max":
+            day = states[declared.name]
+            found[declared.name] = np.where(day == NEVER, np.nan, days_since_1970(today) - day.astype(float))
+    gaps = found["active_days_count_365d"] - 1.0
+    days = found[ACTIVE] - found[LAST_ACTIVE]
+    pairs = np.where(gaps > 1.0, gaps * (gaps - 1.0), np.nan)
+    found["gap_days_std_365d"] = np.sqrt((gaps * states["gap_squares"] - days * days) / pairs)
+    found["gap_days_max_365d"] = np.where(gaps > 0.0, states["gap_days_max"], np.nan)
+    return found
+
+
+def calendar_of(declared: Windowed) -> str:
+    """Name the column with the calendar of a ``first_seen``."""
+    return f"{declared.name}_calendar"
+
+
+def _marked_days(calendars: Array, oldest: int) -> tuple[Integers, Integers]:
+    """Read calendars: the user and the number of each marked day, in order, from the oldest day on."""
+    bits = np.roll(np.unpackbits(calendars, axis=1, bitorder="little"), -(oldest % ROUND), axis=1)
+    user, place = np.divmod(np.flatnonzero(bits), ROUND)
+    return user, place + oldest
+
+
+def _spread(values: Array, users: Integers, count: int, missing: int) -> Array:
+    """Give each of `count` users its value."""
+    found = np.full(count, missing)
+    found[users] = values
+    return found
