@@ -165,7 +165,8 @@ def _facets(found: Day) -> pa.Table:
     """Count activity by row, facet and label; one number stands for all of them, in the order of the file."""
     events, columns = found.events, found.events.columns
     names = sorted(found.labels)
-    labels = pa.concat_arrays([found.labels[name] for name in names]).dictionary_encode()
+    labels = pa.concat_arrays([found.labels[name] for name in names])
+    words = labels.unique().sort()
     first_label = np.cumsum([0, *(len(found.labels[name]) for name in names)])
     known, user = found.row_known[events.group], found.row_user[events.group]
     keys, paid_keys, paid = [], [], []
@@ -189,7 +190,7 @@ def _facets(found: Day) -> pa.Table:
         _keys(found, user, known)
         | {
             "facet": pa.DictionaryArray.from_arrays(facet.astype(np.int32), names),
-            "label": pa.DictionaryArray.from_arrays(labels.indices.take(label), labels.dictionary),
+            "label": pa.DictionaryArray.from_arrays(pc.index_in(labels, value_set=words).take(label), words),
             "events_count": run_lengths(starts, len(ordered)),
             "spend_cents": spend,
         }

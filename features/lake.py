@@ -212,20 +212,16 @@ def content_hash(*paths: Path, text: str = "") -> str:
     return digest.hexdigest()[:16]
 
 
-@contextmanager
-def duckdb_session(settings: Settings, *, share_of: int = 0) -> Iterator[duckdb.DuckDBPyConnection]:
-    """Open an in-memory DuckDB in the configured time zone that spills under the data folder, and close it.
+def duckdb_limits(root: Path) -> dict[str, str | bool | int | float | list[str]]:
+    """Keep a DuckDB's memory within bounds, and let it spill below the data folder `root`."""
+    return {"memory_limit": f"{int(1024 * MEMORY_GIB)}MiB", "temp_directory": str(root / "tmp")}
 
-    Parameters
-    ----------
-    share_of
-        Number of sessions that work side by side: each gets one thread and its share of the memory.
-    """
-    threads = 1 if share_of else settings.threads
-    limits = {"memory_limit": f"{int(1024 * MEMORY_GIB / max(share_of, 1))}MiB"} | (
-        {"threads": threads} if threads else {}
-    )
-    connection = duckdb.connect(config={"temp_directory": str(settings.data_dir / "tmp"), **limits})
+
+@contextmanager
+def duckdb_session(settings: Settings) -> Iterator[duckdb.DuckDBPyConnection]:
+    """Open an in-memory DuckDB in the configured time zone, and close it."""
+    threads = {"threads": settings.threads} if settings.threads else {}
+    connection = duckdb.connect(config={**duckdb_limits(settings.data_dir), **threads})
     try:
         connection.execute(f"SET TimeZone = '{settings.time_zone}'")
         with named_when_unreadable(settings.data_dir):

@@ -28,6 +28,7 @@ from features.lake import Lake, content_hash, read_notes, write_file, write_text
 INPUT_HASH = b"winback_input"
 KNOWN_DIGESTS = b"winback_known"
 ROW_GROUP_ROWS = 16_384
+WORD = pa.dictionary(pa.int32(), pa.string())
 
 
 @dataclass(frozen=True)
@@ -73,13 +74,14 @@ def write_stamped(rows: pa.Table, path: Path, wanted: str) -> None:
     packed = {each.name: "DELTA_BINARY_PACKED" for each in rows.schema if pa.types.is_int64(each.type)}
     others = [name for name in rows.column_names if name not in packed]
     words = [name for name in ("user_id", "facet", "label") if name in others]
+    schema = pa.schema([field.with_type(WORD) if field.name in words else field for field in rows.schema])
     with pq.ParquetWriter(
-        file, rows.schema, use_dictionary=words, column_encoding=packed, write_statistics=others, store_schema=False
+        file, schema, use_dictionary=words, column_encoding=packed, write_statistics=others, store_schema=False
     ) as writer:
         for known_on, part in _by_known_on(rows):
             start = file.tell()
             for group in _row_groups(part):
-                writer.write_table(_own_users(group))
+                writer.write_table(_own_words(group, words))
             digests[str(known_on)] = hashlib.sha256(file.getbuffer()[start:]).hexdigest()[:16]
         writer.add_key_value_metadata({INPUT_HASH: wanted.encode(), KNOWN_DIGESTS: json.dumps(digests).encode()})
     write_file(path, lambda part: part.write_bytes(file.getbuffer()))
@@ -105,12 +107,20 @@ def _runs(rows: pa.Table, column: str) -> Iterator[pa.Table]:
         yield rows.slice(start, stop - start)
 
 
-def _own_users(rows: pa.Table) -> pa.Table:
-    """Leave users that are not in these rows out of the dictionary of users."""
-    users = rows["user_id"].combine_chunks()
-    if not pa.types.is_dictionary(users.type):
-        return rows
-    return rows.set_column(rows.column_names.index("user_id"), "user_id", narrowed(users))
+def _own_words(rows: pa.Table, words: list[str]) -> pa.Table:
+    """Hold texts as dictionaries of those that are there, in order: the same file whoever computed the rows."""
+    for name in words:
+        column = rows[name].combine_chunks()
+        own = narrowed(column) if pa.types.is_dictionary(column.type) else _encoded(column)
+        rows = rows.set_column(rows.column_names.index(name), name, own)
+    return rows
+
+
+def _encoded(texts: pa.Array) -> pa.DictionaryArray:
+    encoded = texts.dictionary_encode()
+    order = pc.sort_indices(encoded.dictionary).to_numpy()
+    place = np.argsort(order).astype(np.int32)
+    return pa.DictionaryArray.from_arrays(place[encoded.indices.to_numpy()], encoded.dictionary.take(pa.array(order)))
 
 
 def narrowed(words: pa.DictionaryArray) -> pa.DictionaryArray:

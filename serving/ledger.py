@@ -25,7 +25,16 @@ from configs.offers import NOTHING as NO_OFFER
 from configs.offers import Catalogue, Offer
 from configs.settings import MACHINES, Settings
 from features.contract import TREATMENTS
-from features.lake import Lake, content_hash, named_when_unreadable, read_notes, read_parquet, sql_text, write_batches
+from features.lake import (
+    Lake,
+    content_hash,
+    duckdb_limits,
+    named_when_unreadable,
+    read_notes,
+    read_parquet,
+    sql_text,
+    write_batches,
+)
 from features.snapshots import start_of
 
 CONTENT = b"winback.content"
@@ -152,7 +161,7 @@ def entries(lake: Lake, first_day: date, last_day: date, columns: list[str] | No
         A file is damaged.
     """
     wanted = SCHEMA.names if columns is None else columns
-    parts = [read_parquet(path).select(wanted) for path in effective_files(lake, first_day, last_day)]
+    parts = [read_parquet(path, wanted) for path in effective_files(lake, first_day, last_day)]
     nothing = SCHEMA.empty_table().select(wanted)
     return pa.concat_tables([nothing, *(part.replace_schema_metadata(None) for part in parts)])
 
@@ -171,7 +180,7 @@ def land(lake: Lake, as_of: date, catalogue: Catalogue, time_zone: str) -> None:
         UNION ALL BY NAME SELECT * FROM read_parquet({sql_text(path)}, hive_partitioning = false)
         WHERE decision_id NOT IN (SELECT decision_id FROM read_parquet([{versions}], hive_partitioning = false))
     """
-    with named_when_unreadable(lake.root), duckdb.connect() as connection:
+    with named_when_unreadable(lake.root), duckdb.connect(config=duckdb_limits(lake.root)) as connection:
         decided_at = start_of(as_of, time_zone)
         connection.register("offers", _costs_and_ends(catalogue, decided_at))
         own = TREATMENTS_OF.format(

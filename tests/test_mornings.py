@@ -156,12 +156,21 @@ def test_damage_to_what_was_carried_costs_time_only(old_app, damage):
 
 
 def test_an_earlier_day_is_not_made_from_a_later_one(old_app):
+    days = [FIRST + timedelta(days=day) for day in range(160, 150, -1)]
     forget(old_app)
-    early, later = (FIRST + timedelta(days=day) for day in (150, 151))
-    whole = built(old_app, early)[early]
+    whole = [(forget(old_app), built(old_app, day)[day])[1] for day in days]
     forget(old_app)
-    built(old_app, later)
-    assert built(old_app, early)[early] == whole
+    assert [built(old_app, day)[day] for day in days] == whole
+
+
+def test_a_first_event_that_becomes_known_late_moves_the_beginning(tmp_path):
+    day = date(2024, 3, 10)
+    late = event("a", "2024-02-01 10:00", "purchase", amount=1.0, received_at="2024-03-10 08:00")
+    app = small_app(tmp_path, events=[event("a", "2024-03-08 10:00", "purchase", amount=1.0), late])
+    app.ingest()
+    app.aggregate()
+    tenure = [app.snapshots(each).tenure_days.item() for each in (day, day + timedelta(days=1))]
+    assert tenure == [2.0, 39.0]
 
 
 def test_changes_are_rows_that_came_grew_older_or_left():

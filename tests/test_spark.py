@@ -1,4 +1,4 @@
-"""Spark: what it builds has the bits of what DuckDB builds, and either takes over from the other."""
+"""Spark: what it builds has the bits of what one machine builds, and either takes over from the other."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def build(app: App) -> App:
 
 @pytest.fixture(scope="module")
 def both(copy_tiny, tmp_path_factory) -> tuple[App, App]:
-    """The tiny app in a time zone of its own, built by DuckDB and by Spark."""
+    """The tiny app in a time zone of its own, built by one machine and by Spark."""
     apps = [copy_tiny(tmp_path_factory.mktemp(engine)) for engine in ("duckdb", "spark")]
     apps = [App(app.settings.model_copy(update={"time_zone": "America/New_York"})) for app in apps]
     for app in apps:
