@@ -259,7 +259,7 @@ def known_users(history: History) -> pd.Series:
     path = history.lake.partition("snapshots", history.as_of)
     if not path.exists():
         raise InputError(f"there is no snapshot of {history.as_of}; run winback build-features --as-of {history.as_of}")
-    return read_parquet(path).column("user_id").to_pandas().sort_values(ignore_index=True)
+    return read_parquet(path, ["user_id"])["user_id"].to_pandas().sort_values(ignore_index=True)
 
 
 def with_categories(frame: pd.DataFrame) -> pd.DataFrame:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from datetime import UTC, date, datetime, timedelta
 from functools import partial
+from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
@@ -85,7 +86,8 @@ def decide(policy: Policy, lake: Lake, as_of: date, frames: Frames | Crew, *, in
     limits = limits_of(policy.catalogue, policy.settings)
     check_floor(policy.settings, len(policy.catalogue.options))
     crew = Threads(frames) if isinstance(frames, Sequence) else frames
-    key = f"{policy.version} {as_of} {crew.batches} x {policy.settings.scoring.batch_users} {inputs}"
+    pieces = f"{crew.batches} x {policy.settings.scoring.batch_users}"
+    key = f"winback {version('winback')} {policy.version} {as_of} {pieces} {inputs}"
     with parking(lake.path("scoring", f"day={as_of:%Y-%m-%d}"), key, policy.catalogue.options) as parked:
 
         def claims_of_batch(batch: Batch) -> Claims:

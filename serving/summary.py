@@ -11,7 +11,7 @@ import duckdb
 import pandas as pd
 
 from configs.errors import InputError
-from features.lake import Lake, named_when_unreadable, sql_text
+from features.lake import Lake, duckdb_limits, named_when_unreadable, sql_text
 from serving.decisions import day_folder
 from serving.funnel import asked_at
 
@@ -145,14 +145,16 @@ def _as_asked(nothing: pd.DataFrame) -> pd.DataFrame:
 def examples(lake: Lake, as_of: date, count: int = 10) -> pd.DataFrame:
     """Pick users that show the day: half with an offer, half without, most value at risk first."""
     with connect(lake) as connection:
+        decisions = decisions_source(lake, as_of)
         return connection.execute(f"""
             WITH ranked AS (
-                SELECT *, row_number() OVER (
+                SELECT user_id, row_number() OVER (
                     PARTITION BY offer_id <> 'none'
                     ORDER BY p_churn * remaining_value DESC NULLS LAST, user_id) AS place
-                FROM {decisions_source(lake, as_of)} WHERE p_churn IS NOT NULL
+                FROM {decisions} WHERE p_churn IS NOT NULL QUALIFY place <= {count}
             )
-            SELECT * EXCLUDE (place) FROM ranked ORDER BY place, offer_id = 'none' LIMIT {count}
+            SELECT * EXCLUDE (place) FROM {decisions} JOIN ranked USING (user_id)
+            ORDER BY place, offer_id = 'none' LIMIT {count}
         """).df()
 
 
@@ -197,7 +199,7 @@ def connect(lake: Lake) -> Iterator[duckdb.DuckDBPyConnection]:
     InputError
         A file of the lake could not be read inside the block.
     """
-    with named_when_unreadable(lake.root), duckdb.connect() as connection:
+    with named_when_unreadable(lake.root), duckdb.connect(config=duckdb_limits(lake.root)) as connection:
         yield connection
 
 
