@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -28,6 +29,7 @@ THINNED = 0.25  # of the usual habit: about fifty events per user and quarter
 RUNS = 3
 OPTIONS = {"come_back": (0.0, 0.1, 0.2, 0.3), "favourites": (0.0, 0.05, 0.1, 0.15), "basket": (0.0, 0.05, 0.1, 0.15)}
 CHANNELS = {"come_back": ("push", 0.10), "favourites": ("email", 0.09), "basket": ("in_app", 0.09)}
+MEASURED = {"wall": "seconds of a daily run", "mib": "peak memory, MiB"}
 Metrics = dict[str, dict[str, float]]
 
 # parts of a day, outermost first, and the function that each of them is
@@ -316,24 +318,31 @@ def run(quick: bool = False, only: str = "") -> Metrics:
 
 
 def draw(found: Metrics, path: Path) -> None:
-    """Draw seconds and memory of a day against the number of users."""
+    """Draw seconds and memory of a day against the number of users, and against the days of history."""
     from matplotlib import pyplot
 
     from models.pictures import STYLE
 
-    rows = sorted(
-        (values["n"], values["value"], found[name.removesuffix("wall") + "mib"]["value"])
-        for name, values in found.items()
-        if name.endswith(f"{DAYS}_days.wall")
-    )
-    users, wall, mib = np.array(rows).T
+    names = [re.fullmatch(r"daily\.(\d+)_users\.(\d+)_days\.wall", name) for name in found]
+    sizes = sorted((int(name[1]), int(name[2])) for name in names if name)
+    longer = next(users for users, days in sizes if days != DAYS)
+    by_users = {users: (users, days) for users, days in sizes if days == DAYS}
+    by_days = {days: (users, days) for users, days in sizes if users == longer}
     with pyplot.rc_context(STYLE):
-        figure, axes = pyplot.subplots(1, 2, figsize=(9, 3.4))
-        for axis, height, title in ((axes[0], wall, "seconds of a daily run"), (axes[1], mib, "peak memory, MiB")):
-            axis.plot(users, height, marker="o")
-            axis.set(xscale="log", xlabel="users", title=title, ylim=(0, 1.15 * height.max()))
-            for place, number in zip(users, height, strict=True):
-                axis.annotate(f"{number:,.0f}", (place, number), textcoords="offset points", xytext=(0, 7), ha="center")
+        figure, axes = pyplot.subplots(2, 2, figsize=(9, 6.4))
+        for (measured, title), column in zip(MEASURED.items(), axes.T, strict=True):
+            for axis, apps_at in zip(column, (by_users, by_days), strict=True):
+                place = list(apps_at)
+                keys = [f"daily.{users}_users.{days}_days.{measured}" for users, days in apps_at.values()]
+                height = [found[key]["value"] for key in keys]
+                axis.plot(place, height, marker="o")
+                axis.set(title=title, ylim=(0, 1.15 * max(height)))
+                for at, number in zip(place, height, strict=True):
+                    above = {"textcoords": "offset points", "xytext": (0, 7), "ha": "center"}
+                    axis.annotate(f"{number:,.0f}", (at, number), **above)
+            column[0].set(xscale="log", xlabel=f"users, {DAYS} days of history")
+            column[1].set(xlim=(0, 1.15 * max(by_days)), xticks=list(by_days))
+            column[1].set(xlabel=f"days of history, {longer:,} users")
         figure.tight_layout()
         figure.savefig(path, dpi=110)
 
