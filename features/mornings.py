@@ -82,9 +82,10 @@ class Morning:
         )
         there = signed_up.filter(pc.field("signed_up_on") < pa.scalar(self.day, pa.date32()))["user_id"]
         found = News(self.day, rows, facets, there.combine_chunks(), carried).told()
-        edges = [*range(0, len(found.users), USERS_AT_ONCE), len(found.users)]
+        edges = [*range(0, max(len(found.users), 1), USERS_AT_ONCE), len(found.users)]  # nobody is one piece, too
         pieces = [self._finished(found.cut(*piece), signed_up, connection) for piece in pairwise(edges)]
-        return found, [batch for piece in pieces for batch in piece.to_batches()]
+        nobody = pa.RecordBatch.from_pylist([], pieces[0].schema)
+        return found, [batch for piece in pieces for batch in piece.to_batches()] or [nobody]
 
     @property
     def _since(self) -> date | None:

@@ -29,7 +29,9 @@ if TYPE_CHECKING:
     from features.history import History
 
 DAILY = ("aggregates", "facets")
-COMPUTED_BY = ("columns", "declarations", "windows", "snapshots", "states", "tallies", "mornings")
+COMPUTED_BY = (
+    "columns", "declarations", "windows", "snapshots", "grouped", "states", "tallies", "news", "mornings",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)

@@ -173,6 +173,13 @@ def test_a_first_event_that_becomes_known_late_moves_the_beginning(tmp_path):
     assert tenure == [2.0, 39.0]
 
 
+def test_a_morning_that_knows_nobody_has_an_empty_snapshot(tmp_path):
+    app = small_app(tmp_path, events=[event("a", "2024-03-01 10:00", "purchase", received_at="2024-03-05 10:00")])
+    app.ingest()
+    app.aggregate()
+    assert [len(app.snapshots(date(2024, 3, day))) for day in (3, 4, 6)] == [0, 0, 1]
+
+
 def test_changes_are_rows_that_came_grew_older_or_left():
     today = date(2024, 3, 10)
     stamps = {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 from datetime import date, timedelta
 from pathlib import Path
 
@@ -10,8 +11,9 @@ import pyarrow.parquet as pq
 import pytest
 from apps import App, event, small_app
 
+from features import daily_files, snapshot_files
 from features.lake import Lake, content_hash
-from features.stamps import Stamp, file_hashes, footer, read_stamp, stored_input, write_stamped
+from features.stamps import Stamp, file_hashes, footer, read_stamp, sources, stored_input, write_stamped
 
 MONDAY, TUESDAY = date(2024, 3, 4), date(2024, 3, 5)
 ON_TIME = event("a", "2024-03-04 10:00", "purchase", amount=1.0)
@@ -40,6 +42,28 @@ def test_each_day_of_becoming_known_has_a_digest_of_its_own(tmp_path):
     after = read_stamp(path)
     assert after.digests[MONDAY] == before.digests[MONDAY]
     assert after.digests[TUESDAY] != before.digests[TUESDAY]
+
+
+@pytest.mark.parametrize("computed_by", [daily_files.COMPUTED_BY, snapshot_files.COMPUTED_BY])
+def test_all_code_that_computes_is_named(computed_by):
+    reads_and_writes = {"lake", "stamps", "daily_reader", "carried", "daily_rows"}
+    used = {
+        node.module.removeprefix("features.")
+        for module in computed_by
+        for node in ast.walk(ast.parse(Path(daily_files.__file__).with_name(f"{module}.py").read_text()))
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("features.")
+    }
+    assert used - reads_and_writes <= set(computed_by)
+
+
+def test_a_change_of_code_is_noticed(tmp_path, monkeypatch):
+    for name in ("a", "b"):
+        (tmp_path / f"{name}.py").write_text(name)
+    monkeypatch.setattr("features.stamps.__file__", str(tmp_path / "stamps.py"))
+    before = sources("a", "b")
+    assert sources("a", "b") == before
+    (tmp_path / "b.py").write_text("c")
+    assert sources("a", "b") != before
 
 
 def test_the_same_rows_have_the_same_bytes(tmp_path):

@@ -98,9 +98,8 @@ def step(name: str, folder: Path, as_of: date) -> None:
             "plain": plain_query(settings, lake, as_of, distinct=False),
             "distinct": plain_query(settings, lake, as_of, distinct=True),
         }
-        with (
-            duckdb.connect() as connection
-        ):  # bounded like winback's own, the query would spill and take thrice the time
+        # all memory: bounded like winback's own sessions, the query would spill and take thrice the time
+        with duckdb.connect() as connection:
             connection.execute(f"CREATE TEMP TABLE found AS {queries[name]}")
 
 
