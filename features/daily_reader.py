@@ -15,9 +15,9 @@ import pyarrow.parquet as pq
 
 from features.grouped import Array, Flags
 from features.lake import Lake, readable
-from features.stamps import narrowed
+from features.stamps import WORDS
+from features.words import narrowed
 
-WORDS = ("user_id", "facet", "label")
 LAST = chr(0x10FFFF)  # sorts behind every id
 
 
@@ -79,14 +79,14 @@ class Part:
     users: Users
 
     @cached_property
-    def user_id(self) -> pa.ChunkedArray:
-        """Users as dictionaries."""
+    def user_id(self) -> list[pa.DictionaryArray]:
+        """Users as dictionaries, one per row group."""
         kept = self._kept(self._ids)
-        return kept if kept is self._ids else pa.chunked_array([narrowed(each) for each in kept.chunks], kept.type)
+        return kept.chunks if kept is self._ids else [narrowed(each) for each in kept.chunks]
 
-    def words(self, column: str) -> pa.ChunkedArray:
-        """Read a column of text as dictionaries."""
-        return self._kept(self._read(column))
+    def words(self, column: str) -> list[pa.DictionaryArray]:
+        """Read a column of text as dictionaries, one per row group."""
+        return self._kept(self._read(column)).chunks
 
     def numbers(self, column: str) -> Array:
         """Read a column of numbers."""

@@ -16,14 +16,14 @@ import pyarrow.compute as pc
 from configs.settings import Roles
 from features.aggregates import role_bits, role_codes
 from features.grouped import Array, Flags, Grouped, Integers, run_lengths, run_starts
+from features.lake import days_since_1970
 from features.measures import MEASURES, TREATMENT, cents
+from features.words import WORD, numbered
 
 WORDS = ("user_id", "event_name", "item_category", "session_id")  # read as codes of a dictionary
 COLUMNS = (*WORDS, "occurred_at", "received_at", "amount", "discount")
-WORD = pa.dictionary(pa.int32(), pa.string())
 HOUR = 3_600_000_000  # microseconds
 QUARTER, DAY = HOUR // 4, HOUR * 24
-EPOCH = date(1970, 1, 1)
 HOURS = sorted(str(hour) for hour in range(24))
 HOUR_PLACE = np.array([HOURS.index(str(hour)) for hour in range(24)])
 
@@ -75,13 +75,13 @@ def _with_treatments(events: pa.Table, treatments: pa.Table | None) -> pa.Table:
 
 def _grouped(rows: pa.Table, day: date, roles: Roles, time_zone: str) -> Day:
     """Name every event's row and roles, and put the events into the order of their rows."""
-    user, users = _codes(rows["user_id"])
-    name, names = _codes(rows["event_name"])
-    session, sessions = _codes(rows["session_id"])
-    category, categories = _codes(rows["item_category"])
+    user, users = _numbered(rows["user_id"])
+    name, names = _numbered(rows["event_name"])
+    session, sessions = _numbered(rows["session_id"])
+    category, categories = _numbered(rows["item_category"])
     alone = session < 0  # an event without a session is one of its own
     session[alone] = len(sessions) + np.arange(np.count_nonzero(alone))
-    today = (day - EPOCH).days
+    today = days_since_1970(day)
     known = np.maximum(_clock(rows["received_at"], time_zone, today * DAY) // DAY - today, 0)
     codes = role_codes(roles)
     columns: dict[str, Array] = {
@@ -108,14 +108,8 @@ def _grouped(rows: pa.Table, day: date, roles: Roles, time_zone: str) -> Day:
     return Day(day, users, user[starts], known[starts], events, {"category": categories, "hour": pa.array(HOURS)})
 
 
-def _codes(column: pa.ChunkedArray) -> tuple[Integers, pa.Array]:
-    """Give words numbers in their order, -1 where there is none; returns the numbers and the words."""
-    encoded = column.chunk(0) if column.num_chunks else pa.array([], WORD)
-    words = encoded.dictionary
-    order = pc.sort_indices(words).to_numpy()
-    place = np.full(len(words) + 1, -1)
-    place[order] = np.arange(len(words))
-    return place[encoded.indices.fill_null(len(words)).to_numpy()], words.take(pa.array(order))
+def _numbered(column: pa.ChunkedArray) -> tuple[Integers, pa.Array]:
+    return numbered(column.chunk(0) if column.num_chunks else pa.array([], WORD))
 
 
 def _clock(instants: pa.ChunkedArray, time_zone: str, missing: int) -> Integers:
@@ -201,5 +195,5 @@ def _keys(found: Day, user: Integers, known: Integers) -> dict[str, pa.Array]:
     """Name the users of rows and the days on which they became known."""
     return {
         "user_id": pa.DictionaryArray.from_arrays(user.astype(np.int32), found.users),
-        "known_on": pa.array((known + (found.day - EPOCH).days).astype(np.int32), pa.date32()),
+        "known_on": pa.array((known + days_since_1970(found.day)).astype(np.int32), pa.date32()),
     }

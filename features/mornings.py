@@ -6,14 +6,11 @@ Users are taken slice by slice, so that memory does not grow with them.
 from __future__ import annotations
 
 import math
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import date
-from functools import cache, cached_property
+from functools import cache, cached_property, partial
 from itertools import pairwise, repeat, starmap
-from typing import Any, TypeVar
 
 import duckdb
 import ibis
@@ -22,15 +19,15 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from configs.progress import in_turn
 from features.carried import Carried, Slice
 from features.daily_reader import DailyReader, Users
-from features.lake import Lake, count_rows, sql_text
+from features.lake import Lake, count_rows, days_since_1970, sql_text
 from features.news import LARGEST, News
 from features.snapshots import TASTE_DAYS, finished, start_of
 from features.stamps import Stamp
-from features.states import NEVER, Change, behaviour, changes, days_since_1970
+from features.states import NEVER, Change, behaviour, changes
 
-Found = TypeVar("Found")
 # daily rows of a slice: its users fit the memory with everything that is summed about them
 ROWS_AT_ONCE = 2_500_000
 USERS_AT_ONCE = 65_536  # of a batch of the snapshot
@@ -60,10 +57,10 @@ class Morning:
         edges = self.carried.edges if self.carried else _edges(self.lake, self.day)
         before = self.carried.slices() if self.carried else repeat(None)
         slices = (
-            (reader, users, carried, self._signed_up(users), self.connection.cursor())
+            partial(self._computed, reader, users, carried, self._signed_up(users), self.connection.cursor())
             for users, carried in zip(starmap(Users, pairwise([None, *edges, None])), before, strict=False)
         )
-        for found, batches in in_turn(self._computed, slices, workers):
+        for found, batches in in_turn(slices, workers):
             keep(found)
             yield from batches
 
@@ -132,18 +129,6 @@ class Morning:
         )
         connection.register("known", known)
         return connection.execute(_finishing(known.schema)).to_arrow_table()
-
-
-def in_turn(function: Callable[..., Found], items: Iterable[tuple[Any, ...]], workers: int) -> Iterator[Found]:
-    """Compute items side by side and hand them out in their order; no more than the workers hold are waiting."""
-    with ThreadPoolExecutor(workers) as pool:
-        waiting: deque[Future[Found]] = deque()
-        for item in items:
-            if len(waiting) == workers:
-                yield waiting.popleft().result()
-            waiting.append(pool.submit(function, *item))
-        while waiting:
-            yield waiting.popleft().result()
 
 
 @cache

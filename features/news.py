@@ -12,12 +12,13 @@ import pyarrow.compute as pc
 from features.carried import Slice
 from features.columns import WINDOWED
 from features.daily_reader import Part
-from features.daily_rows import WORD
 from features.declarations import LONGEST
-from features.grouped import Array, Integers
+from features.grouped import Array
+from features.lake import days_since_1970
 from features.snapshots import TASTE_DAYS
-from features.states import NEVER, Change, DailyRows, States, days_since_1970
+from features.states import NEVER, Change, DailyRows, States
 from features.tallies import Peaks, Tastes
+from features.words import as_words, in_order, joined
 
 Parts = Sequence[tuple[Change, Part]]
 LARGEST = [declared for declared in WINDOWED.values() if declared.kind == "max"]
@@ -31,10 +32,10 @@ class News:
 
     def __init__(self, day: date, rows: Parts, facets: Parts, signed_up: pa.Array, carried: Slice | None) -> None:
         self.day, self.rows, self.facets, self.carried = day, rows, facets, carried
-        columns = [as_words(signed_up), *(part.user_id for _, part in [*rows, *facets])]
+        columns = [[as_words(signed_up)], *(part.user_id for _, part in [*rows, *facets])]
         if carried:
             self._kept = np.flatnonzero(carried.states["first_day"] != NEVER)
-            columns.append(as_words(carried.users.take(pa.array(self._kept))))
+            columns.append([as_words(carried.users.take(pa.array(self._kept)))])
         self.ids, (_, *places) = in_order(columns)
         self._users_of_rows, self._users_of_facets = places[: len(rows)], places[len(rows) :]
         if carried:
@@ -79,46 +80,20 @@ class News:
             rows.append((users, sign * part.numbers("events_count"), sign * part.numbers("spend_cents")))
         if self.carried:
             before = self.carried.tastes
-            labels.append(pa.chunked_array([pa.DictionaryArray.from_arrays(before.label, before.words)]))
+            labels.append([pa.DictionaryArray.from_arrays(before.label, before.words)])
             rows.append((self._place[before.user], before.events, before.spend))
         words, places = in_order(labels)
         user, events, spend = (joined([row[column] for row in rows]) for column in range(3))
         return Tastes.of(user, joined(places), events, spend, words)
 
 
-def as_words(texts: pa.Array | pa.ChunkedArray) -> pa.ChunkedArray:
-    """Hold different texts as a dictionary of their own."""
-    words = texts.combine_chunks() if isinstance(texts, pa.ChunkedArray) else texts
-    return pa.chunked_array([pa.DictionaryArray.from_arrays(np.arange(len(words), dtype=np.int32), words)], WORD)
-
-
-def in_order(columns: list[pa.ChunkedArray]) -> tuple[pa.Array, list[Integers]]:
-    """Give the texts of several columns numbers in their order; returns the texts, and the numbers by column."""
-    chunks = pa.chunked_array([chunk for column in columns for chunk in column.chunks], WORD).unify_dictionaries()
-    words = chunks.chunk(0).dictionary if chunks.num_chunks else pa.array([], pa.string())
-    codes = joined([chunk.indices.to_numpy() for chunk in chunks.chunks])
-    is_used = np.zeros(len(words), bool)
-    is_used[codes] = True
-    used = np.flatnonzero(is_used)
-    order = used[pc.sort_indices(words.take(pa.array(used))).to_numpy()]
-    place = np.full(len(words), -1)
-    place[order] = np.arange(len(order))
-    edges = np.cumsum([len(column) for column in columns])[:-1]
-    return words.take(pa.array(order)), np.split(place[codes], edges) if columns else []
-
-
-def joined(parts: list[Array]) -> Integers:
-    """Put arrays of whole numbers one after another."""
-    return np.concatenate([np.array([], np.int64), *parts])
-
-
-def _labels(part: Part) -> pa.ChunkedArray:
+def _labels(part: Part) -> list[pa.DictionaryArray]:
     """Name each row's facet and label by one text."""
     texts = []
-    for facet, label in zip(part.words("facet").chunks, part.words("label").chunks, strict=True):
+    for facet, label in zip(part.words("facet"), part.words("label"), strict=True):
         facets, labels = facet.dictionary, label.dictionary
         pairs = np.divmod(np.arange(len(facets) * len(labels)), len(labels))
         words = pc.binary_join_element_wise(facets.take(pa.array(pairs[0])), labels.take(pa.array(pairs[1])), ":")
         codes = facet.indices.to_numpy().astype(np.int32) * len(labels) + label.indices.to_numpy()
         texts.append(pa.DictionaryArray.from_arrays(codes, words))
-    return pa.chunked_array(texts, WORD)
+    return texts

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 DAILY = ("aggregates", "facets")
 COMPUTED_BY = (
-    "columns", "declarations", "windows", "snapshots", "grouped", "states", "tallies", "news", "mornings",
+    "columns", "declarations", "windows", "snapshots", "grouped", "words", "states", "tallies", "news", "mornings",
 )  # fmt: skip
 
 

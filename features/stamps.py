@@ -16,7 +16,6 @@ from datetime import date
 from itertools import pairwise
 from pathlib import Path
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
@@ -24,11 +23,12 @@ import pyarrow.parquet as pq
 from configs.errors import InputError
 from features.grouped import run_starts
 from features.lake import Lake, content_hash, read_notes, write_file, write_text
+from features.words import WORD, packed
 
 INPUT_HASH = b"winback_input"
 KNOWN_DIGESTS = b"winback_known"
 ROW_GROUP_ROWS = 16_384
-WORD = pa.dictionary(pa.int32(), pa.string())
+WORDS = ("user_id", "facet", "label")  # columns of daily rows that are texts
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,7 @@ def write_stamped(rows: pa.Table, path: Path, wanted: str) -> None:
     # counts of a few are packed well by their differences, and are written twice as fast as through a dictionary
     packed = {each.name: "DELTA_BINARY_PACKED" for each in rows.schema if pa.types.is_int64(each.type)}
     others = [name for name in rows.column_names if name not in packed]
-    words = [name for name in ("user_id", "facet", "label") if name in others]
+    words = [name for name in WORDS if name in others]
     schema = pa.schema([field.with_type(WORD) if field.name in words else field for field in rows.schema])
     with pq.ParquetWriter(
         file, schema, use_dictionary=words, column_encoding=packed, write_statistics=others, store_schema=False
@@ -81,7 +81,7 @@ def write_stamped(rows: pa.Table, path: Path, wanted: str) -> None:
         for known_on, part in _by_known_on(rows):
             start = file.tell()
             for group in _row_groups(part):
-                writer.write_table(_own_words(group, words))
+                writer.write_table(_own_words(group))
             digests[str(known_on)] = hashlib.sha256(file.getbuffer()[start:]).hexdigest()[:16]
         writer.add_key_value_metadata({INPUT_HASH: wanted.encode(), KNOWN_DIGESTS: json.dumps(digests).encode()})
     write_file(path, lambda part: part.write_bytes(file.getbuffer()))
@@ -107,33 +107,11 @@ def _runs(rows: pa.Table, column: str) -> Iterator[pa.Table]:
         yield rows.slice(start, stop - start)
 
 
-def _own_words(rows: pa.Table, words: list[str]) -> pa.Table:
+def _own_words(rows: pa.Table) -> pa.Table:
     """Hold texts as dictionaries of those that are there, in order: the same file whoever computed the rows."""
-    for name in words:
-        column = rows[name].combine_chunks()
-        own = narrowed(column) if pa.types.is_dictionary(column.type) else _encoded(column)
-        rows = rows.set_column(rows.column_names.index(name), name, own)
+    for name in (each for each in WORDS if each in rows.column_names):
+        rows = rows.set_column(rows.column_names.index(name), name, packed(rows[name].combine_chunks()))
     return rows
-
-
-def _encoded(texts: pa.Array) -> pa.DictionaryArray:
-    encoded = texts.dictionary_encode()
-    order = pc.sort_indices(encoded.dictionary).to_numpy()
-    place = np.argsort(order).astype(np.int32)
-    return pa.DictionaryArray.from_arrays(place[encoded.indices.to_numpy()], encoded.dictionary.take(pa.array(order)))
-
-
-def narrowed(words: pa.DictionaryArray) -> pa.DictionaryArray:
-    """Leave words that are not used out of a dictionary."""
-    codes = words.indices.to_numpy()
-    if not len(codes):
-        return words.slice(0, 0)
-    first, last = int(codes.min()), int(codes.max())
-    is_used = np.zeros(last - first + 1, bool)
-    is_used[codes - first] = True
-    place = np.cumsum(is_used, dtype=np.int32) - 1
-    used = words.dictionary.slice(first, len(is_used)).filter(pa.array(is_used))
-    return pa.DictionaryArray.from_arrays(place[codes - first], used)
 
 
 @contextmanager

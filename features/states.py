@@ -15,9 +15,9 @@ import numpy as np
 from features.columns import WINDOWED
 from features.declarations import LONGEST, WINDOWS, Windowed
 from features.grouped import Array, Integers, run_starts
+from features.lake import days_since_1970
 from features.stamps import Stamp
 
-EPOCH = date(1970, 1, 1)
 ALWAYS = 100_000  # days of a window that no row leaves
 NEVER = -(2**31)  # a day that was not
 ROUND = 384  # days of a calendar that goes round: whole bytes, and longer than the longest window
@@ -65,11 +65,6 @@ def age(day: date, known_on: date, morning: date) -> int | None:
 def band(days: int | None, windows: tuple[int, ...]) -> int | None:
     """Shortest window that holds rows of an age."""
     return None if days is None else next((window for window in windows if days <= window), None)
-
-
-def days_since_1970(day: date) -> int:
-    """Count the days from 1970 to a day."""
-    return (day - EPOCH).days
 
 
 class DailyRows:
@@ -146,16 +141,19 @@ class States:
         for users in np.split(moved, range(USERS_AT_ONCE, len(moved), USERS_AT_ONCE)):
             for declared in WINDOWED.values():
                 if declared.kind == "first":
-                    user, day = _marked_days(self.columns[calendar_of(declared)][users], oldest)
-                    starts = run_starts(user)
-                    self.columns[declared.name][users] = _spread(day[starts], user[starts], len(users), NEVER)
-                if declared.name == ACTIVE and len(starts):
-                    gaps = np.diff(day, prepend=0)
-                    gaps[starts] = 0
-                    squares, largest = np.add.reduceat(gaps * gaps, starts), np.maximum.reduceat(gaps, starts)
-                    self.columns["gap_squares"][users] = _spread(squares, user[starts], len(users), 0)
-                    self.columns["gap_days_max"][users] = _spread(largest, user[starts], len(users), 0)
+                    self._read_calendar(declared, users, oldest)
         self._has_moved[:] = False
+
+    def _read_calendar(self, declared: Windowed, users: Integers, oldest: int) -> None:
+        user, day = _marked_days(self.columns[calendar_of(declared)][users], oldest)
+        starts = run_starts(user)
+        self.columns[declared.name][users] = _spread(day[starts], user[starts], len(users), NEVER)
+        if declared.name == ACTIVE and len(starts):
+            gaps = np.diff(day, prepend=0)
+            gaps[starts] = 0
+            squares, largest = np.add.reduceat(gaps * gaps, starts), np.maximum.reduceat(gaps, starts)
+            self.columns["gap_squares"][users] = _spread(squares, user[starts], len(users), 0)
+            self.columns["gap_days_max"][users] = _spread(largest, user[starts], len(users), 0)
 
 
 APPLY = {"sum": States._add, "last": States._see_last, "first": States._mark}

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from threading import Lock
 from typing import Any
@@ -18,6 +18,7 @@ import pyarrow as pa
 from pyarrow import feather
 
 from configs.offers import Catalogue, Offer
+from configs.progress import in_turn
 from configs.settings import Settings
 from features.declarations import Feature
 from features.lake import write_file, write_text
@@ -180,16 +181,7 @@ def park_all(policy: Policy, frames: Frames, parked: Parked) -> Iterator[Batch]:
         parked.put(number, batch)
         return batch
 
-    with ThreadPoolExecutor(AT_ONCE) as pool:
-        waiting = [pool.submit(scored, number) for number in range(min(AT_ONCE, len(frames)))]
-        try:
-            for number in range(len(frames)):
-                batch = waiting.pop(0).result()
-                if number + AT_ONCE < len(frames):
-                    waiting.append(pool.submit(scored, number + AT_ONCE))
-                yield batch
-        finally:
-            pool.shutdown(cancel_futures=True)
+    yield from in_turn((partial(scored, number) for number in range(len(frames))), AT_ONCE)
 
 
 def score(policy: Policy, frame: pd.DataFrame) -> Batch:

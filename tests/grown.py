@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import lightgbm as lgb
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
 QUIET = {"verbosity": -1, "num_threads": 1, "min_data_in_leaf": 5, "min_data_per_group": 5, "cat_smooth": 1.0}
@@ -18,6 +21,15 @@ def drawn(rows: int, seed: int, columns: int = 6) -> pd.DataFrame:
     numbers[rng.random(numbers.shape) < 0.1] = 0.0
     frame = pd.DataFrame(numbers, columns=[f"number_{place}" for place in range(columns)])
     return frame.assign(plan=pd.Categorical(rng.choice([*"abcdefghij", None], rows)))
+
+
+def strange_plans(frame: pd.DataFrame) -> Iterator[pd.DataFrame | npt.NDArray[np.float64]]:
+    """Rows of `drawn` with categories that are new or in another order, and with codes that are none."""
+    plans = ["zzz", "j", "a", "b", "c"]
+    yield frame.head(50).assign(plan=pd.Categorical(np.resize(plans, 50), categories=plans))
+    codes = frame.assign(plan=frame["plan"].cat.codes).to_numpy(dtype=float)
+    codes[:6, -1] = [-1.0, -0.5, 3.7, 99.0, 1e9, np.nan]
+    yield codes
 
 
 def fitted(frame: pd.DataFrame, *, leaves: int = 15, trees: int = 5, **parameters: object) -> lgb.Booster:

@@ -6,7 +6,7 @@ import lightgbm as lgb
 import numpy as np
 import pandas as pd
 import pytest
-from grown import MISSING, QUIET, drawn, fitted
+from grown import MISSING, QUIET, drawn, fitted, strange_plans
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -89,11 +89,8 @@ def test_leaves_too_deep_for_a_table_are_computed(monkeypatch):
 def test_unseen_categories_and_other_orders_of_them():
     frame = drawn(400, 5)
     booster = fitted(frame)
-    plans = ["zzz", "j", "a", "b", "c"]
-    check(booster, frame.head(50).assign(plan=pd.Categorical(np.resize(plans, 50), categories=plans)))
-    codes = frame.assign(plan=frame["plan"].cat.codes).to_numpy(dtype=float)
-    codes[:6, -1] = [-1.0, -0.5, 3.7, 99.0, 1e9, np.nan]
-    check(booster, codes)
+    for asked in strange_plans(frame):
+        check(booster, asked)
 
 
 def test_infinite_values_and_other_types():

@@ -17,7 +17,6 @@ from pandas.testing import assert_frame_equal
 from features import carried
 from features.history import build_snapshots
 from features.lake import read_parquet
-from features.mornings import in_turn
 from features.snapshots import snapshots
 from features.stamps import Stamp
 from features.states import ALWAYS, Change, changes
@@ -213,12 +212,6 @@ def test_peaks_hold_the_largest_of_every_window(rows, cut, window):
         found = peaks.largest(window, 4)[person]
         assert np.isnan(found) if not len(mine) else found == mine.max()
     assert len(peaks.user) == len(set(zip(peaks.user, peaks.value, strict=True)))
-
-
-def test_work_in_turn_keeps_its_order_and_its_errors():
-    assert list(in_turn(lambda number: number * 2, [(each,) for each in range(9)], 3)) == list(range(0, 18, 2))
-    with pytest.raises(ZeroDivisionError):
-        list(in_turn(lambda number: 1 // number, [(1,), (0,), (2,)], 2))
 
 
 def test_the_folder_of_what_is_carried_is_written_whole(old_app, monkeypatch):

@@ -1,10 +1,13 @@
-"""Progress: a bar for people, nothing for machines."""
+"""Long work: a bar for people and nothing for machines, and pieces side by side that keep their order."""
 
 from __future__ import annotations
 
 import sys
+from functools import partial
 
-from configs.progress import track
+import pytest
+
+from configs.progress import in_turn, track
 
 
 def test_without_a_terminal_progress_is_a_plain_loop(capsys):
@@ -16,3 +19,9 @@ def test_on_a_terminal_progress_goes_to_standard_error(capsys, monkeypatch):
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
     assert list(track([1, 2], "counting", total=2)) == [1, 2]
     assert capsys.readouterr().out == ""
+
+
+def test_work_in_turn_keeps_its_order_and_its_errors():
+    assert list(in_turn([partial(pow, each, 2) for each in range(9)], 3)) == [each * each for each in range(9)]
+    with pytest.raises(ZeroDivisionError):
+        list(in_turn([partial(divmod, 1, number) for number in (1, 0, 2)], 2))

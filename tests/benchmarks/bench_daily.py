@@ -20,7 +20,7 @@ from functools import wraps
 from pathlib import Path
 from typing import Any
 
-import numpy as np
+from timing import Metrics, metric
 
 HERE = Path(__file__).parent
 REPOSITORY = HERE.parents[1]
@@ -30,7 +30,6 @@ RUNS = 3
 OPTIONS = {"come_back": (0.0, 0.1, 0.2, 0.3), "favourites": (0.0, 0.05, 0.1, 0.15), "basket": (0.0, 0.05, 0.1, 0.15)}
 CHANNELS = {"come_back": ("push", 0.10), "favourites": ("email", 0.09), "basket": ("in_app", 0.09)}
 MEASURED = {"wall": "seconds of a daily run", "mib": "peak memory, MiB"}
-Metrics = dict[str, dict[str, float]]
 
 # parts of a day, outermost first, and the function that each of them is
 PARTS = {
@@ -255,11 +254,6 @@ def parts_of(app: App) -> dict[str, float]:
     own = {**os.environ, "PYTHONPATH": str(REPOSITORY), "GOMP_SPINCOUNT": "0", "PREFECT_LOGGING_LEVEL": "ERROR"}
     found: dict[str, float] = json.loads(subprocess.check_output(command, env=own).splitlines()[-1])
     return found
-
-
-def metric(values: list[float], n: int) -> dict[str, float]:
-    """Median with the lowest and the highest."""
-    return {"value": float(np.median(values)), "low": min(values), "high": max(values), "n": n}
 
 
 def measure(app: App, runs: int) -> Metrics:

@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from timing import Metrics, metric
 
 from configs.offers import load_catalogue
 from configs.settings import Settings, load_settings
@@ -27,7 +28,6 @@ from features.simulation import new_world, write_users
 THINNED = 0.43
 MESSAGES = pa.array(["notification_receive", "notification_open"])
 ROLE_OF = {"spend_sum": "value", "spend_max": "value", "discount_sum": "value", "refund_sum": "refund"}
-Metrics = dict[str, dict[str, float]]
 
 
 def live(settings: Settings, lake: Lake, users: int, days: int) -> int:
@@ -153,11 +153,6 @@ def run(quick: bool = False) -> Metrics:
     metrics["features.full_per_query"] = metric([a / b for a, b in zip(full, plain, strict=True)], users)
     metrics["features.increment_per_full"] = metric([a / b for a, b in zip(more, full, strict=True)], users)
     return metrics
-
-
-def metric(values: list[float], users: int) -> dict[str, float]:
-    """Median with the lowest and the highest."""
-    return {"value": float(np.median(values)), "low": min(values), "high": max(values), "n": users}
 
 
 def main() -> None:

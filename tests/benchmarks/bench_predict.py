@@ -10,14 +10,13 @@ from __future__ import annotations
 import json
 import sys
 import tempfile
-import time
-from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import pandas as pd
+from timing import Metrics, Seconds, metric, seconds
 
 from configs.settings import load_settings
 from models import boosters
@@ -27,14 +26,6 @@ from models.estimators import Estimator, fit_lightgbm
 NUMBERS, RUNS = 48, 3
 OPTIONS = [{"offer_id": offer, "discount": discount} for offer in "abcd" for discount in (0.05, 0.1, 0.2)]
 SHAPES = {"usual": (100, 15), "large": (300, 31)}
-Metrics = dict[str, dict[str, float]]
-
-
-class Seconds(NamedTuple):
-    """What a call takes."""
-
-    cpu: float
-    wall: float
 
 
 def treatments(rows: int, seed: int) -> pd.DataFrame:
@@ -48,18 +39,6 @@ def treatments(rows: int, seed: int) -> pd.DataFrame:
     frame["discount"] = rng.choice([0.05, 0.1, 0.2], rows)
     pull = 8 * frame["discount"] * (frame["offer_id"] == "a") + 4 * frame["discount"]
     return frame.assign(is_redeemed=(score + pull + rng.normal(size=rows) > 1).astype(int))
-
-
-def seconds(call: Callable[[], object]) -> Seconds:
-    """Time that a call takes."""
-    cpu, wall = time.process_time(), time.perf_counter()
-    call()
-    return Seconds(time.process_time() - cpu, time.perf_counter() - wall)
-
-
-def metric(values: list[float], rows: int) -> dict[str, float]:
-    """Median with the lowest and the highest."""
-    return {"value": float(np.median(values)), "low": min(values), "high": max(values), "n": rows}
 
 
 def compiled_forest(model: Estimator) -> Any:

@@ -11,7 +11,6 @@ import io
 import json
 import resource
 import sys
-import time
 from collections.abc import Callable
 from contextlib import redirect_stderr, redirect_stdout
 from importlib.util import find_spec
@@ -20,12 +19,12 @@ from typing import NamedTuple
 import lightgbm as lgb
 import numpy as np
 import pandas as pd
+from timing import Metrics, Seconds, metric, seconds
 
 from models.forest import Forest
 from models.forest_shap import ForestShap
 
 COLUMNS, RUNS = 50, 3
-Metrics = dict[str, dict[str, float]]
 
 
 class Shape(NamedTuple):
@@ -44,13 +43,6 @@ SHAPES = {
 }
 
 
-class Seconds(NamedTuple):
-    """What a call takes."""
-
-    cpu: float
-    wall: float
-
-
 def model(shape: Shape, rows: int, seed: int) -> tuple[lgb.Booster, np.ndarray]:
     """Trees on columns of which all matter, some together, with missing values; and the rows."""
     rng = np.random.default_rng(seed)
@@ -65,18 +57,6 @@ def model(shape: Shape, rows: int, seed: int) -> tuple[lgb.Booster, np.ndarray]:
     label = score if shape.heavy else (score > 0).astype(int)
     parameters["objective"] = "regression" if shape.heavy else "binary"
     return lgb.train(parameters, lgb.Dataset(inputs, label), shape.trees), inputs
-
-
-def seconds(call: Callable[[], object]) -> Seconds:
-    """Time that a call takes."""
-    cpu, wall = time.process_time(), time.perf_counter()
-    call()
-    return Seconds(time.process_time() - cpu, time.perf_counter() - wall)
-
-
-def metric(values: list[float], rows: int) -> dict[str, float]:
-    """Median with the lowest and the highest."""
-    return {"value": float(np.median(values)), "low": min(values), "high": max(values), "n": rows}
 
 
 def others(
