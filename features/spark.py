@@ -1,7 +1,7 @@
 """The one door to Spark: a session, tables of the lake as it reads them, and rows handed to functions where they are.
 
-Spark reads and writes the files that DuckDB does: what one engine has built the other one takes over. Every machine
-must see the data folder under the same path.
+Spark reads and writes the files that one machine does: what one engine has built the other one takes over. Every
+machine must see the data folder under the same path.
 """
 
 from __future__ import annotations
