@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import date
 from functools import cached_property
+from itertools import pairwise
+from operator import methodcaller
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from features.grouped import Array, Flags
 from features.lake import Lake, readable
-from features.stamps import WORDS
-from features.words import narrowed
+from features.stamps import LABELS
 
+_TEXT = methodcaller("as_py")
 LAST = chr(0x10FFFF)  # sorts behind every id
 
 
@@ -31,14 +33,11 @@ class Users(NamedTuple):
         """Whether users from `first` to `last` may be among them."""
         return (self.low is None or last >= self.low) and (self.high is None or first < self.high)
 
-    def hold(self, users: pa.Array) -> Flags:
-        """Mark the ids that are among them."""
-        held = np.ones(len(users), bool)
-        if self.low is not None:
-            held &= pc.greater_equal(users, self.low).to_numpy(zero_copy_only=False)
-        if self.high is not None:
-            held &= pc.less(users, self.high).to_numpy(zero_copy_only=False)
-        return held
+    def among(self, ids: pa.Array, first: int, last: int) -> slice:
+        """Find them among ids, which are in order from place `first` to before `last`."""
+        low = first if self.low is None else bisect_left(ids, self.low, first, last, key=_TEXT)
+        high = last if self.high is None else bisect_left(ids, self.high, first, last, key=_TEXT)
+        return slice(low, high)
 
 
 class Group(NamedTuple):
@@ -79,40 +78,32 @@ class Part:
     users: Users
 
     @cached_property
-    def user_id(self) -> list[pa.DictionaryArray]:
-        """Users as dictionaries, one per row group."""
-        kept = self._kept(self._ids)
-        return kept.chunks if kept is self._ids else [narrowed(each) for each in kept.chunks]
+    def user_id(self) -> pa.Array:
+        """Ids of the users."""
+        return self._held(self._ids)
 
-    def words(self, column: str) -> list[pa.DictionaryArray]:
-        """Read a column of text as dictionaries, one per row group."""
-        return self._kept(self._read(column)).chunks
-
-    def numbers(self, column: str) -> Array:
-        """Read a column of numbers."""
-        values = self._read(column).to_numpy()
-        return values if self._held is None else values[self._held]
+    def columns(self, names: Collection[str]) -> dict[str, pa.Array]:
+        """Read columns, all at once: asking a file once more costs more than a column does."""
+        return {name: self._held(values) for name, values in self._read(names).items()} if names else {}
 
     @cached_property
-    def _file(self) -> pq.ParquetFile:
-        words = [name for name in self.footer.schema.names if name in WORDS]
-        return pq.ParquetFile(self.path, metadata=self.footer, read_dictionary=words)
+    def _ids(self) -> pa.Array:
+        return self._read(["user_id"])["user_id"]
 
     @cached_property
-    def _ids(self) -> pa.ChunkedArray:
-        return self._read("user_id")
+    def _rows(self) -> list[slice]:
+        """Rows of the users who are asked for, within each row group; its users are in order."""
+        counts = [self.footer.row_group(place).num_rows for place in self.groups]
+        return [self.users.among(self._ids, *edge) for edge in pairwise(np.cumsum([0, *counts]).tolist())]
 
-    @cached_property
-    def _held(self) -> Flags | None:
-        held = [self.users.hold(chunk.dictionary)[chunk.indices.to_numpy()] for chunk in self._ids.chunks]
-        return None if all(each.all() for each in held) else np.concatenate(held)
+    def _held(self, column: pa.Array) -> pa.Array:
+        return pa.concat_arrays([column[rows] for rows in self._rows])
 
-    def _kept(self, column: pa.ChunkedArray) -> pa.ChunkedArray:
-        return column if self._held is None else column.filter(pa.array(self._held))
-
-    def _read(self, column: str) -> pa.ChunkedArray:
-        with readable(self.path):
-            return self._file.read_row_groups(list(self.groups), columns=[column], use_threads=False)[column]
+    def _read(self, names: Collection[str]) -> dict[str, pa.Array]:
+        labels = [name for name in names if name in LABELS]
+        with readable(self.path), pq.ParquetFile(self.path, metadata=self.footer, read_dictionary=labels) as file:
+            rows = file.read_row_groups(list(self.groups), columns=list(names), use_threads=False)
+        return {name: rows[name].unify_dictionaries().combine_chunks() for name in sorted(names)}
 
 
 def _groups(footer: pq.FileMetaData) -> list[Group]:

@@ -18,10 +18,10 @@ from features.aggregates import role_bits, role_codes
 from features.grouped import Array, Flags, Grouped, Integers, run_lengths, run_starts
 from features.lake import days_since_1970
 from features.measures import MEASURES, TREATMENT, cents
-from features.words import WORD, numbered
+from features.words import WORD, coded, numbered
 
-WORDS = ("user_id", "event_name", "item_category", "session_id")  # read as codes of a dictionary
-COLUMNS = (*WORDS, "occurred_at", "received_at", "amount", "discount")
+WORDS = ("event_name", "item_category", "session_id")  # read as codes of a dictionary
+COLUMNS = ("user_id", *WORDS, "occurred_at", "received_at", "amount", "discount")
 HOUR = 3_600_000_000  # microseconds
 QUARTER, DAY = HOUR // 4, HOUR * 24
 HOURS = sorted(str(hour) for hour in range(24))
@@ -67,7 +67,7 @@ def day_rows(
 def _with_treatments(events: pa.Table, treatments: pa.Table | None) -> pa.Table:
     rows = pa.table({name: events[name].cast(WORD) if name in WORDS else events[name] for name in COLUMNS})
     if treatments is not None:
-        given = treatments.filter(pc.field("offer_id") != "none")["user_id"].cast(WORD)
+        given = treatments.filter(pc.field("offer_id") != "none")["user_id"]
         names = pa.array([TREATMENT] * len(given), pa.string()).cast(WORD)
         rows = pa.concat_tables([rows, pa.table({"user_id": given, "event_name": names})], promote_options="default")
     return rows.unify_dictionaries().combine_chunks()
@@ -75,12 +75,12 @@ def _with_treatments(events: pa.Table, treatments: pa.Table | None) -> pa.Table:
 
 def _grouped(rows: pa.Table, day: date, roles: Roles, time_zone: str) -> Day:
     """Name every event's row and roles, and put the events into the order of their rows."""
-    user, users = _numbered(rows["user_id"])
-    name, names = _numbered(rows["event_name"])
-    session, sessions = _numbered(rows["session_id"])
-    category, categories = _numbered(rows["item_category"])
+    user, users = numbered(_whole(rows["user_id"]))
+    name, names = numbered(_whole(rows["event_name"]))
+    category, categories = numbered(_whole(rows["item_category"]))
+    session = coded(_whole(rows["session_id"]))
     alone = session < 0  # an event without a session is one of its own
-    session[alone] = len(sessions) + np.arange(np.count_nonzero(alone))
+    session[alone] = session.max(initial=0) + 1 + np.arange(np.count_nonzero(alone))
     today = days_since_1970(day)
     known = np.maximum(_clock(rows["received_at"], time_zone, today * DAY) // DAY - today, 0)
     codes = role_codes(roles)
@@ -108,8 +108,8 @@ def _grouped(rows: pa.Table, day: date, roles: Roles, time_zone: str) -> Day:
     return Day(day, users, user[starts], known[starts], events, {"category": categories, "hour": pa.array(HOURS)})
 
 
-def _numbered(column: pa.ChunkedArray) -> tuple[Integers, pa.Array]:
-    return numbered(column.chunk(0) if column.num_chunks else pa.array([], WORD))
+def _whole(column: pa.ChunkedArray) -> pa.Array:
+    return column.chunk(0) if column.num_chunks else pa.array([], column.type)
 
 
 def _clock(instants: pa.ChunkedArray, time_zone: str, missing: int) -> Integers:
@@ -194,6 +194,6 @@ def _facets(found: Day) -> pa.Table:
 def _keys(found: Day, user: Integers, known: Integers) -> dict[str, pa.Array]:
     """Name the users of rows and the days on which they became known."""
     return {
-        "user_id": pa.DictionaryArray.from_arrays(user.astype(np.int32), found.users),
+        "user_id": found.users.take(pa.array(user)),
         "known_on": pa.array((known + days_since_1970(found.day)).astype(np.int32), pa.date32()),
     }

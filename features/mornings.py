@@ -74,7 +74,7 @@ class Morning:
     ) -> tuple[Slice, list[pa.RecordBatch]]:
         """Carry a slice on, and make its part of the snapshot."""
         rows, facets = (
-            [(each, reader.part(table, each.day, each.known_on, users)) for each in changed]
+            [(each, part) for each in changed if (part := reader.part(table, each.day, each.known_on, users)).groups]
             for table, changed in (("aggregates", self._changes), ("facets", self._taste_changes))
         )
         there = signed_up.filter(pc.field("signed_up_on") < pa.scalar(self.day, pa.date32()))["user_id"]

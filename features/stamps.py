@@ -27,8 +27,8 @@ from features.words import WORD, packed
 
 INPUT_HASH = b"winback_input"
 KNOWN_DIGESTS = b"winback_known"
-ROW_GROUP_ROWS = 16_384
-WORDS = ("user_id", "facet", "label")  # columns of daily rows that are texts
+ROW_GROUP_ROWS = 8_192
+LABELS = ("facet", "label")  # columns of daily rows with few words
 
 
 @dataclass(frozen=True)
@@ -70,21 +70,31 @@ def write_stamped(rows: pa.Table, path: Path, wanted: str) -> None:
     """Write daily rows, sorted by ``known_on`` first, with the hash of their input and a digest per ``known_on``."""
     file = io.BytesIO()
     digests = {}
-    # counts of a few are packed well by their differences, and are written twice as fast as through a dictionary
-    packed = {each.name: "DELTA_BINARY_PACKED" for each in rows.schema if pa.types.is_int64(each.type)}
-    others = [name for name in rows.column_names if name not in packed]
-    words = [name for name in WORDS if name in others]
-    schema = pa.schema([field.with_type(WORD) if field.name in words else field for field in rows.schema])
+    schema = pa.schema([_stored(field) for field in rows.schema])
+    numbers = [field.name for field in schema if pa.types.is_int64(field.type)]
+    others = [name for name in schema.names if name not in numbers]
     with pq.ParquetWriter(
-        file, schema, use_dictionary=words, column_encoding=packed, write_statistics=others, store_schema=False
+        file,
+        schema,
+        # counts of a few are packed well by their differences, and are written twice as fast as through a dictionary
+        column_encoding=dict.fromkeys(numbers, "DELTA_BINARY_PACKED"),
+        compression=dict.fromkeys(numbers, "none") | dict.fromkeys(others, "lz4"),
+        use_dictionary=[name for name in others if name in LABELS],
+        write_statistics=others,
+        store_schema=False,
     ) as writer:
         for known_on, part in _by_known_on(rows):
             start = file.tell()
             for group in _row_groups(part):
-                writer.write_table(_own_words(group))
+                writer.write_table(_own_words(group).cast(schema))
             digests[str(known_on)] = hashlib.sha256(file.getbuffer()[start:]).hexdigest()[:16]
         writer.add_key_value_metadata({INPUT_HASH: wanted.encode(), KNOWN_DIGESTS: json.dumps(digests).encode()})
     write_file(path, lambda part: part.write_bytes(file.getbuffer()))
+
+
+def _stored(field: pa.Field) -> pa.Field:
+    """Say how a column of daily rows is stored; none has a missing value."""
+    return pa.field(field.name, WORD if field.name in LABELS else field.type, nullable=False)
 
 
 def _by_known_on(rows: pa.Table) -> Iterator[tuple[date, pa.Table]]:
@@ -109,7 +119,7 @@ def _runs(rows: pa.Table, column: str) -> Iterator[pa.Table]:
 
 def _own_words(rows: pa.Table) -> pa.Table:
     """Hold texts as dictionaries of those that are there, in order: the same file whoever computed the rows."""
-    for name in (each for each in WORDS if each in rows.column_names):
+    for name in (each for each in LABELS if each in rows.column_names):
         rows = rows.set_column(rows.column_names.index(name), name, packed(rows[name].combine_chunks()))
     return rows
 

@@ -6,14 +6,17 @@ of these happened are looked at. States from nothing are the same work, in which
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import date
+from functools import cache
+from typing import NamedTuple
 
 import numpy as np
 
 from features.columns import WINDOWED
-from features.declarations import LONGEST, WINDOWS, Windowed
+from features.declarations import LONGEST, WINDOWS, Kind, Windowed
 from features.grouped import Array, Integers, run_starts
 from features.lake import days_since_1970
 from features.stamps import Stamp
@@ -43,6 +46,29 @@ class Change:
         """Shortest window that holds the rows on either morning, None of no window."""
         return band(self.before, windows), band(self.after, windows)
 
+    def moves(self) -> list[Move]:
+        """List the declared columns of which the rows enter or leave a window; a largest value only gains rows."""
+        found = (Move(declared, *self.bands(declared.windows)) for declared in WINDOWED.values())
+        return [each for each in found if each.before != each.after and (each.before is None or each.kind != "max")]
+
+
+class Move(NamedTuple):
+    """A declared column, and the shortest of its windows that holds some rows on two mornings, None of no window."""
+
+    declared: Windowed
+    before: int | None
+    after: int | None
+
+    @property
+    def kind(self) -> Kind:
+        """What a window makes of rows."""
+        return self.declared.kind
+
+    @property
+    def columns(self) -> list[str]:
+        """Columns of daily rows that it rests on."""
+        return _columns_of(self.declared)
+
 
 def changes(
     stamps: Mapping[date, Stamp], since: date | None, today: date, windows: tuple[int, ...] = (*WINDOWS, ALWAYS)
@@ -68,15 +94,13 @@ def band(days: int | None, windows: tuple[int, ...]) -> int | None:
 
 
 class DailyRows:
-    """Daily rows of one change: the place of each row's user, and columns as attributes, fetched when asked for."""
+    """Daily rows of one change: the place of each row's user, and columns as attributes."""
 
-    def __init__(self, users: Integers, fetch: Callable[[str], Array]) -> None:
-        self.users, self._fetch = users, fetch
+    def __init__(self, users: Integers, columns: Mapping[str, Array]) -> None:
+        self.users, self._columns = users, columns
 
     def __getattr__(self, name: str) -> Array:
-        column = self._fetch(name)
-        setattr(self, name, column)
-        return column
+        return self._columns[name]
 
 
 class States:
@@ -99,39 +123,42 @@ class States:
         self.columns |= {name: np.zeros(users, np.int32) for name in ("gap_squares", "gap_days_max")}
         self._has_moved = np.zeros(users, bool)
 
-    def put(self, places: Integers, columns: Mapping[str, Array]) -> None:
-        """Set the states of users that were carried."""
+    def put(self, places: Integers, columns: Mapping[str, Array], kept: Integers) -> None:
+        """Set the states of those users that were carried and are kept."""
         for name, values in columns.items():
-            self.columns[name][places] = values
+            self.columns[name][places] = values[kept]
 
-    def apply(self, change: Change, rows: DailyRows) -> None:
+    def apply(self, change: Change, moves: Iterable[Move], rows: DailyRows) -> None:
         """Let rows become known or grow older; a row's user occurs once."""
         if change.before is None:
             first_day = self.columns["first_day"]
             seen = first_day[rows.users]
             first_day[rows.users] = np.where(seen == NEVER, change.number, np.minimum(seen, change.number))
-        for declared in WINDOWED.values():
-            before, after = change.bands(declared.windows)
-            if before != after and declared.kind in APPLY:
-                APPLY[declared.kind](self, declared, before, after, change.number, rows)
+        for move in moves:
+            if move.kind in APPLY:
+                APPLY[move.kind](self, move, change.number, rows)
 
-    def _add(self, declared: Windowed, before: int | None, after: int | None, _: int, rows: DailyRows) -> None:
-        if before:
-            self.columns[declared.column(before)][rows.users] -= declared.of(rows)
-        if after:
-            self.columns[declared.column(after)][rows.users] += declared.of(rows)
+    def _add(self, move: Move, _: int, rows: DailyRows) -> None:
+        values = move.declared.of(rows)
+        there = np.flatnonzero(values)
+        users, values = rows.users[there], values[there]
+        if move.before:
+            self.columns[move.declared.column(move.before)][users] -= values
+        if move.after:
+            self.columns[move.declared.column(move.after)][users] += values
 
-    def _see_last(self, declared: Windowed, _: int | None, after: int | None, day: int, rows: DailyRows) -> None:
-        users = rows.users[declared.of(rows)]
-        last = self.columns[declared.name][users]
-        self.columns[declared.name][users] = np.maximum(last, day) if after else np.where(last == day, NEVER, last)
+    def _see_last(self, move: Move, day: int, rows: DailyRows) -> None:
+        users = rows.users[move.declared.of(rows)]
+        column = self.columns[move.declared.name]
+        last = column[users]
+        column[users] = np.maximum(last, day) if move.after else np.where(last == day, NEVER, last)
 
-    def _mark(self, declared: Windowed, _: int | None, after: int | None, day: int, rows: DailyRows) -> None:
-        users = rows.users[declared.of(rows)]
+    def _mark(self, move: Move, day: int, rows: DailyRows) -> None:
+        users = rows.users[move.declared.of(rows)]
         byte, place = divmod(day % ROUND, 8)
         bit = np.uint8(1 << place)
-        calendar = self.columns[calendar_of(declared)][:, byte]
-        calendar[users] = calendar[users] | bit if after else calendar[users] & ~bit
+        calendar = self.columns[calendar_of(move.declared)][:, byte]
+        calendar[users] = calendar[users] | bit if move.after else calendar[users] & ~bit
         self._has_moved[users] = True
 
     def settle(self, today: date) -> None:
@@ -175,6 +202,14 @@ def behaviour(states: Mapping[str, Array], today: date) -> dict[str, Array]:
     found["gap_days_std_365d"] = np.sqrt((gaps * states["gap_squares"] - days * days) / pairs)
     found["gap_days_max_365d"] = np.where(gaps > 0.0, states["gap_days_max"], np.nan)
     return found
+
+
+@cache
+def _columns_of(declared: Windowed) -> list[str]:
+    """Find the columns that a declaration reads, by letting it read."""
+    asked: dict[str, Array] = defaultdict(lambda: np.zeros(0, np.int64))
+    declared.of(DailyRows(np.zeros(0, np.int64), asked))
+    return list(asked)
 
 
 def calendar_of(declared: Windowed) -> str:

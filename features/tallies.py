@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Self
 
@@ -10,6 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from features.grouped import Array, Flags, Integers, run_lengths, run_starts
+from features.words import joined
 
 DAYS = 2**20  # more than a day's number
 
@@ -81,8 +83,9 @@ class Peaks:
     value: Integers
 
     @classmethod
-    def of(cls, user: Integers, day: Integers, value: Integers, oldest: int) -> Self:
+    def of(cls, parts: Sequence[Peaks], oldest: int) -> Self:
         """Leave out what lies before the day `oldest` and what a later day reaches; rows come in any order."""
+        user, day, value = (joined([getattr(part, name) for part in parts]) for name in ("user", "day", "value"))
         recent = np.flatnonzero(day >= oldest)
         order = recent[np.argsort(user[recent] * DAYS + day[recent])[::-1]]
         user, day, value = user[order], day[order], value[order]

@@ -1,6 +1,8 @@
-"""Texts as dictionaries: codes of 32 bits and the words that they stand for, in order wherever it matters."""
+"""Texts as whole numbers: the place of each among its words, which are in order."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import numpy as np
 import pyarrow as pa
@@ -11,18 +13,28 @@ from features.grouped import Array, Integers
 WORD = pa.dictionary(pa.int32(), pa.string())
 
 
-def as_words(texts: pa.Array) -> pa.DictionaryArray:
-    """Hold different texts, shape (texts,), as a dictionary of their own."""
-    return pa.DictionaryArray.from_arrays(np.arange(len(texts), dtype=np.int32), texts)
+def numbered(texts: pa.Array) -> tuple[Integers, pa.Array]:
+    """Find the place of each text among the words in order, shape (texts,), -1 of none; returns the words, too.
 
-
-def numbered(texts: pa.DictionaryArray) -> tuple[Integers, pa.Array]:
-    """Find the place of each text among the words in order, shape (texts,), -1 of none; returns the words, too."""
+    Texts are a dictionary or plain; plain ones that come in order need no search.
+    """
+    if not pa.types.is_dictionary(texts.type):
+        runs = pc.run_end_encode(texts)
+        words, ends = runs.values, runs.run_ends.to_numpy()
+        if not words.null_count and pc.all(pc.less(words[:-1], words[1:]), min_count=0).as_py():
+            return np.repeat(np.arange(len(words)), np.diff(ends, prepend=0)), words
+        texts = texts.dictionary_encode()
     words = texts.dictionary
     order = pc.sort_indices(words).to_numpy()
     place = np.full(len(words) + 1, -1)
     place[order] = np.arange(len(words))
-    return place[texts.indices.fill_null(len(words)).to_numpy()], words.take(pa.array(order))
+    return place[coded(texts)], words.take(pa.array(order))
+
+
+def coded(texts: pa.DictionaryArray) -> Integers:
+    """Take the codes of a dictionary, -1 of none."""
+    codes = texts.indices.fill_null(-1) if texts.null_count else texts.indices
+    return codes.to_numpy().astype(np.int64)
 
 
 def narrowed(texts: pa.DictionaryArray) -> pa.DictionaryArray:
@@ -42,19 +54,20 @@ def packed(texts: pa.Array) -> pa.DictionaryArray:
     """Hold texts as a dictionary of the words that are used, in order; a dictionary that comes is in order."""
     if pa.types.is_dictionary(texts.type):
         return narrowed(texts)
-    codes, words = numbered(texts.dictionary_encode())
+    codes, words = numbered(texts)
     return pa.DictionaryArray.from_arrays(codes.astype(np.int32), words)
 
 
-def in_order(columns: list[list[pa.DictionaryArray]]) -> tuple[pa.Array, list[Integers]]:
-    """Find the places of the texts of several columns, each in chunks; returns the words in order, and the places."""
-    chunks = pa.chunked_array([chunk for column in columns for chunk in column], WORD).unify_dictionaries()
-    if not chunks.num_chunks:
-        return pa.array([], pa.string()), [joined([]) for _ in columns]
-    codes = joined([chunk.indices.to_numpy() for chunk in chunks.chunks]).astype(np.int32)
-    together = narrowed(pa.DictionaryArray.from_arrays(codes, chunks.chunk(0).dictionary))
-    numbers, words = numbered(together)
-    return words, np.split(numbers, np.cumsum([sum(map(len, column)) for column in columns])[:-1])
+def in_order(columns: Sequence[pa.Array]) -> tuple[pa.Array, list[Integers]]:
+    """Find the places of the texts of several columns; returns the words in order, and the places by column.
+
+    Either all columns are dictionaries or none is.
+    """
+    if not columns:
+        return pa.array([], pa.string()), []
+    texts = pa.concat_arrays(columns)
+    places, words = numbered(narrowed(texts) if pa.types.is_dictionary(texts.type) else texts.dictionary_encode())
+    return words, np.split(places, np.cumsum([len(column) for column in columns])[:-1])
 
 
 def joined(parts: list[Array]) -> Integers:

@@ -203,10 +203,8 @@ def test_peaks_hold_the_largest_of_every_window(rows, cut, window):
         (np.array(column, np.int64) for column in zip(*rows, strict=True)) if rows else [np.array([], int)] * 3
     )
     early, late = day < cut, day >= cut
-    before = Peaks.of(user[early], day[early], value[early], 0)
-    peaks = Peaks.of(
-        *(np.append(a, b[late]) for a, b in zip(vars(before).values(), (user, day, value), strict=True)), 0
-    )
+    before = Peaks.of([Peaks(user[early], day[early], value[early])], 0)
+    peaks = Peaks.of([before, Peaks(user[late], day[late], value[late])], 0)
     for person in range(4):
         mine = value[(user == person) & (day >= window)]
         found = peaks.largest(window, 4)[person]
