@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from typing import cast
 
-import ibis
 import ibis.expr.types as ir
 
 from features.declarations import (
@@ -202,9 +201,8 @@ def spend_trend_28d(users: ir.Table) -> ir.Value:
 @derived("90 of 365 days", role="value")
 def spend_trend_90d(users: ir.Table) -> ir.Value:
     """Spend, against the pace of the year (the last 90 days over the time since first active, 1 = as usual)."""
-    return _ratio(
-        users.spend_sum_90d * ibis.greatest(users.days_since_first_activity, 90.0), users.spend_sum_365d * 90.0
-    )
+    days = users.days_since_first_activity.fill_null(90.0).clip(lower=90.0)
+    return _ratio(users.spend_sum_90d * days, users.spend_sum_365d * 90.0)
 
 
 @derived("365 days", role="value")

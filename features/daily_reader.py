@@ -18,6 +18,7 @@ import pyarrow.parquet as pq
 
 from features.lake import Lake, readable
 from features.stamps import LABELS
+from features.words import whole
 
 _TEXT = methodcaller("as_py")
 LAST = chr(0x10FFFF)  # sorts behind every id
@@ -92,18 +93,25 @@ class Part:
 
     @cached_property
     def _rows(self) -> list[slice]:
-        """Rows of the users who are asked for, within each row group; its users are in order."""
+        """Rows of the users who are asked for; users are in order within each row group, and often beyond."""
         counts = [self.footer.row_group(place).num_rows for place in self.groups]
-        return [self.users.among(self._ids, *edge) for edge in pairwise(np.cumsum([0, *counts]).tolist())]
+        found: list[slice] = []
+        for edge in pairwise(np.cumsum([0, *counts]).tolist()):
+            rows = self.users.among(self._ids, *edge)
+            if found and found[-1].stop == rows.start:
+                rows = slice(found.pop().start, rows.stop)
+            found.append(rows)
+        return found
 
     def _held(self, column: pa.Array) -> pa.Array:
-        return pa.concat_arrays([column[rows] for rows in self._rows])
+        held = [column[rows] for rows in self._rows]
+        return held[0] if len(held) == 1 else pa.concat_arrays(held)
 
     def _read(self, names: Collection[str]) -> dict[str, pa.Array]:
         labels = [name for name in names if name in LABELS]
         with readable(self.path), pq.ParquetFile(self.path, metadata=self.footer, read_dictionary=labels) as file:
             rows = file.read_row_groups(list(self.groups), columns=list(names), use_threads=False)
-        return {name: rows[name].unify_dictionaries().combine_chunks() for name in sorted(names)}
+        return {name: whole(rows[name]) for name in sorted(names)}
 
 
 def _groups(footer: pq.FileMetaData) -> list[Group]:

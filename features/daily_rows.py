@@ -18,7 +18,7 @@ from features.aggregates import role_bits, role_codes
 from features.grouped import Array, Flags, Grouped, Integers, run_lengths, run_starts
 from features.lake import days_since_1970
 from features.measures import MEASURES, TREATMENT, cents
-from features.words import WORD, coded, numbered
+from features.words import WORD, coded, numbered, whole
 
 WORDS = ("event_name", "item_category", "session_id")  # read as codes of a dictionary
 COLUMNS = ("user_id", *WORDS, "occurred_at", "received_at", "amount", "discount")
@@ -70,15 +70,15 @@ def _with_treatments(events: pa.Table, treatments: pa.Table | None) -> pa.Table:
         given = treatments.filter(pc.field("offer_id") != "none")["user_id"]
         names = pa.array([TREATMENT] * len(given), pa.string()).cast(WORD)
         rows = pa.concat_tables([rows, pa.table({"user_id": given, "event_name": names})], promote_options="default")
-    return rows.unify_dictionaries().combine_chunks()
+    return rows
 
 
 def _grouped(rows: pa.Table, day: date, roles: Roles, time_zone: str) -> Day:
     """Name every event's row and roles, and put the events into the order of their rows."""
-    user, users = numbered(_whole(rows["user_id"]))
-    name, names = numbered(_whole(rows["event_name"]))
-    category, categories = numbered(_whole(rows["item_category"]))
-    session = coded(_whole(rows["session_id"]))
+    user, users = numbered(whole(rows["user_id"]))
+    name, names = numbered(whole(rows["event_name"]))
+    category, categories = numbered(whole(rows["item_category"]))
+    session = coded(whole(rows["session_id"]))
     alone = session < 0  # an event without a session is one of its own
     session[alone] = session.max(initial=0) + 1 + np.arange(np.count_nonzero(alone))
     today = days_since_1970(day)
@@ -106,10 +106,6 @@ def _grouped(rows: pa.Table, day: date, roles: Roles, time_zone: str) -> Day:
         columns[opens] = _is_first(columns[role], columns["session_key"], user, row, has_late)
     events = Grouped(row, len(starts), columns)
     return Day(day, users, user[starts], known[starts], events, {"category": categories, "hour": pa.array(HOURS)})
-
-
-def _whole(column: pa.ChunkedArray) -> pa.Array:
-    return column.chunk(0) if column.num_chunks else pa.array([], column.type)
 
 
 def _clock(instants: pa.ChunkedArray, time_zone: str, missing: int) -> Integers:

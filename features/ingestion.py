@@ -13,7 +13,16 @@ from configs.errors import InputError
 from configs.progress import track
 from configs.settings import FOLDER, Settings, named_file
 from features.contract import CONTRACT, EVENTS, Table
-from features.lake import Lake, duckdb_session, first_line, read_parquet, split_by_day, sql_text, write_parquet
+from features.lake import (
+    ROW_GROUP_ROWS,
+    Lake,
+    duckdb_session,
+    first_line,
+    read_parquet,
+    split_by_day,
+    sql_text,
+    write_parquet,
+)
 from features.validation import check_columns, fault_of_row, text_instants, typed_columns
 
 
@@ -210,7 +219,7 @@ def _write_new(connection: duckdb.DuckDBPyConnection, settings: Settings, lake: 
         ORDER BY {order}
     """)
     if not is_dated:
-        write_parquet(rows.to_arrow_table().drop_columns(["day"]), lake.path("users", "users.parquet"))
+        write_parquet(rows.to_arrow_table().drop_columns(["day"]), lake.path("users", "users.parquet"), ROW_GROUP_ROWS)
         return
     for day, part in track(split_by_day(rows.to_arrow_reader(1_000_000)), f"writing {table.name}"):
         write_parquet(part, lake.partition(table.name, day))

@@ -9,7 +9,7 @@ import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import date
-from functools import cache, cached_property, partial
+from functools import cached_property, partial
 from itertools import pairwise, repeat, starmap
 
 import duckdb
@@ -22,11 +22,12 @@ import pyarrow.parquet as pq
 from configs.progress import in_turn
 from features.carried import Carried, Slice
 from features.daily_reader import DailyReader, Users
-from features.lake import Lake, count_rows, days_since_1970, sql_text
-from features.news import LARGEST, News
-from features.snapshots import TASTE_DAYS, finished, start_of
+from features.lake import Lake, count_rows, sql_text
+from features.news import News
+from features.snapshot_rows import snapshot_rows
+from features.snapshots import TASTE_DAYS, start_of
 from features.stamps import Stamp
-from features.states import NEVER, Change, behaviour, changes
+from features.states import Change, changes
 
 # daily rows of a slice: its users fit the memory with everything that is summed about them
 ROWS_AT_ONCE = 2_500_000
@@ -57,7 +58,7 @@ class Morning:
         edges = self.carried.edges if self.carried else _edges(self.lake, self.day)
         before = self.carried.slices() if self.carried else repeat(None)
         slices = (
-            partial(self._computed, reader, users, carried, self._signed_up(users), self.connection.cursor())
+            partial(self._computed, reader, users, carried, self._signed_up(users))
             for users, carried in zip(starmap(Users, pairwise([None, *edges, None])), before, strict=False)
         )
         for found, batches in in_turn(slices, workers):
@@ -70,7 +71,6 @@ class Morning:
         users: Users,
         carried: Slice | None,
         signed_up: pa.Table,
-        connection: duckdb.DuckDBPyConnection,
     ) -> tuple[Slice, list[pa.RecordBatch]]:
         """Carry a slice on, and make its part of the snapshot."""
         rows, facets = (
@@ -80,9 +80,8 @@ class Morning:
         there = signed_up.filter(pc.field("signed_up_on") < pa.scalar(self.day, pa.date32()))["user_id"]
         found = News(self.day, rows, facets, there.combine_chunks(), carried).told()
         edges = [*range(0, max(len(found.users), 1), USERS_AT_ONCE), len(found.users)]  # nobody is one piece, too
-        pieces = [self._finished(found.cut(*piece), signed_up, connection) for piece in pairwise(edges)]
-        nobody = pa.RecordBatch.from_pylist([], pieces[0].schema)
-        return found, [batch for piece in pieces for batch in piece.to_batches()] or [nobody]
+        start = start_of(self.day, self.time_zone)
+        return found, [snapshot_rows(found.cut(*piece), signed_up, self.day, start) for piece in pairwise(edges)]
 
     @property
     def _since(self) -> date | None:
@@ -102,40 +101,12 @@ class Morning:
         """Read the users table of some users, in any order."""
         bounds = [f"user_id >= {sql_text(users.low)}"] * (users.low is not None)
         bounds += [f"user_id < {sql_text(users.high)}"] * (users.high is not None)
-        query = f"SELECT * FROM ({ibis.to_sql(self.users, dialect='duckdb')}) WHERE {' AND '.join(bounds or ['true'])}"
+        query = f"SELECT * FROM ({self._users_query}) WHERE {' AND '.join(bounds or ['true'])}"
         return self.connection.execute(query).to_arrow_table()
 
-    def _finished(self, found: Slice, signed_up: pa.Table, connection: duckdb.DuckDBPyConnection) -> pa.Table:
-        """Add traits and derived columns to what is known of users."""
-        count = len(found.users)
-        start = pa.scalar(start_of(self.day, self.time_zone), pa.timestamp("us", "UTC"))
-        first_day = found.states["first_day"]
-        numbers = behaviour(found.states, self.day) | found.tastes.favourites(count)
-        for declared in LARGEST:
-            for days in declared.windows:
-                largest = found.peaks[declared.name].largest(days_since_1970(self.day) - days, count)
-                numbers[declared.column(days)] = largest / 100.0 if declared.in_cents else largest
-        place = pc.index_in(found.users, value_set=signed_up["user_id"])
-        traits = signed_up.drop_columns("user_id").take(place)
-        known = pa.table(
-            {
-                "user_id": found.users,
-                "day": pa.repeat(pa.scalar(self.day, pa.date32()), count),
-                "as_of": pa.repeat(start, count),
-                "first_day": pa.array(first_day, pa.int32(), mask=first_day == NEVER).cast(pa.date32()),
-                **{name: pa.array(values, from_pandas=True) for name, values in numbers.items()},
-                **dict(zip(traits.column_names, traits.columns, strict=True)),
-            }
-        )
-        connection.register("known", known)
-        return connection.execute(_finishing(known.schema)).to_arrow_table()
-
-
-@cache
-def _finishing(schema: pa.Schema) -> str:
-    """Write the SQL that adds the derived columns to rows named ``known``."""
-    rows = ibis.table(ibis.Schema.from_pyarrow(schema), name="known")
-    return str(ibis.to_sql(finished(rows).drop("day"), dialect="duckdb"))
+    @cached_property
+    def _users_query(self) -> str:
+        return str(ibis.to_sql(self.users, dialect="duckdb"))
 
 
 def _edges(lake: Lake, day: date) -> list[str]:

@@ -10,17 +10,16 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from features.carried import Slice
-from features.columns import WINDOWED
 from features.daily_reader import Part
 from features.declarations import LONGEST
 from features.lake import days_since_1970
+from features.snapshot_rows import LARGEST
 from features.snapshots import TASTE_DAYS
 from features.states import NEVER, Change, DailyRows, States
-from features.tallies import Peaks, Tastes
+from features.tallies import Heights, Peaks, Tastes
 from features.words import in_order, joined
 
 Parts = Sequence[tuple[Change, Part]]
-LARGEST = [declared for declared in WINDOWED.values() if declared.kind == "max"]
 
 
 class News:
@@ -43,11 +42,11 @@ class News:
 
     def told(self) -> Slice:
         """Carry everything on to the morning."""
-        states, peaks = States(len(self.ids)), {each.name: list[Peaks]() for each in LARGEST}
+        states, peaks = States(len(self.ids)), {each.name: Heights(len(self.ids)) for each in LARGEST}
         if self.carried:
             states.put(self._place[self._kept], self.carried.states, self._kept)
             for name, found in self.carried.peaks.items():
-                peaks[name].append(Peaks(self._place[found.user], found.day, found.value))
+                peaks[name].parts.append(Peaks(self._place[found.user], found.day, found.value))
         for (change, part), users in zip(self.rows, self._users_of_rows, strict=True):
             moves = change.moves()
             columns = part.columns({name for move in moves for name in move.columns})
@@ -55,13 +54,11 @@ class News:
             states.apply(change, moves, rows)
             for move in moves:
                 if move.kind == "max":
-                    days = np.full(len(users), change.number)
-                    peaks[move.declared.name].append(Peaks(users, days, move.declared.of(rows)))
+                    peaks[move.declared.name].climb(users, change.number, move.declared.of(rows))
         states.settle(self.day)
         oldest = days_since_1970(self.day) - LONGEST
-        return Slice(
-            self.ids, states.columns, self._tastes(), {name: Peaks.of(rows, oldest) for name, rows in peaks.items()}
-        )
+        largest = {name: Peaks.of(found.parts, oldest) for name, found in peaks.items()}
+        return Slice(self.ids, states.columns, self._tastes(), largest)
 
     def _tastes(self) -> Tastes:
         labels, rows = [], []

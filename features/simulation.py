@@ -23,7 +23,7 @@ from features.happenings import (
     ids_of,
     prefixed,
 )
-from features.lake import Lake, read_parquet, whole_folder, write_parquet
+from features.lake import ROW_GROUP_ROWS, Lake, read_parquet, whole_folder, write_parquet
 from features.world import DEVICES, NOTHING, Floats, Physics, newborn, populate
 
 ZONES = ("Europe/Berlin", "Europe/Paris", "Europe/London", "Asia/Kolkata", "Asia/Tokyo", "America/Sao_Paulo",
@@ -154,7 +154,7 @@ def write_users(world: World, lake: Lake) -> None:
     table = table.append_column(
         "notification_setting", pa.array(np.array(SETTINGS, dtype=object)[setting], pa.string())
     )
-    write_parquet(table, lake.path("users", "users.parquet"))
+    write_parquet(table, lake.path("users", "users.parquet"), ROW_GROUP_ROWS)
 
 
 def write_truth(world: World, settings: Settings, lake: Lake) -> None:

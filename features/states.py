@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import date
 from functools import cache
+from itertools import accumulate
 from typing import NamedTuple
 
 import numpy as np
@@ -73,14 +74,17 @@ class Move(NamedTuple):
 def changes(
     stamps: Mapping[date, Stamp], since: date | None, today: date, windows: tuple[int, ...] = (*WINDOWS, ALWAYS)
 ) -> list[Change]:
-    """List the rows that are in another window than on the morning `since` (None: before all rows), new ones last."""
+    """List the rows that are in another window than on the morning `since` (None: before all rows).
+
+    New ones come last, later days before earlier ones.
+    """
     ages = [
         Change(day, known_on, age(day, known_on, since) if since else None, age(day, known_on, today))
         for day, stamp in stamps.items()
         for known_on in stamp.digests
     ]
     found = [each for each in ages if len(set(each.bands(windows))) == 2]
-    return sorted(found, key=lambda each: (each.before is None, each.day, each.known_on))
+    return sorted(found, key=lambda each: (each.before is None, -each.number, each.known_on))
 
 
 def age(day: date, known_on: date, morning: date) -> int | None:
@@ -140,7 +144,7 @@ class States:
 
     def _add(self, move: Move, _: int, rows: DailyRows) -> None:
         values = move.declared.of(rows)
-        there = np.flatnonzero(values)
+        there = np.flatnonzero(values != 0)
         users, values = rows.users[there], values[there]
         if move.before:
             self.columns[move.declared.column(move.before)][users] -= values
@@ -191,8 +195,11 @@ def behaviour(states: Mapping[str, Array], today: date) -> dict[str, Array]:
     found: dict[str, Array] = {}
     for declared in WINDOWED.values():
         if declared.kind == "sum":
-            so_far = np.cumsum([states[name] for name in declared.columns], axis=0, dtype=float)
-            found |= dict(zip(declared.columns, so_far / 100.0 if declared.in_cents else so_far, strict=True))
+            so_far = accumulate(states[name].astype(float) for name in declared.columns)
+            found |= {
+                name: total / 100.0 if declared.in_cents else total
+                for name, total in zip(declared.columns, so_far, strict=True)
+            }
         elif declared.kind != "max":
             day = states[declared.name]
             found[declared.name] = np.where(day == NEVER, np.nan, days_since_1970(today) - day.astype(float))

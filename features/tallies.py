@@ -14,6 +14,7 @@ from features.grouped import Array, Flags, Integers, run_lengths, run_starts
 from features.words import joined
 
 DAYS = 2**20  # more than a day's number
+LOWEST = np.iinfo(np.int64).min
 
 
 @dataclass(frozen=True)
@@ -110,6 +111,21 @@ class Peaks:
         found = np.full(users, np.nan)
         found[self.user[rows]] = self.value[rows]
         return found
+
+
+class Heights:
+    """Gathers what may be peaks from days that come latest first: what no day so far reaches."""
+
+    def __init__(self, users: int) -> None:
+        self.parts: list[Peaks] = []
+        self._highest = np.full(users, LOWEST)
+
+    def climb(self, users: Integers, day: int, values: Integers) -> None:
+        """Take in a day's values; a user occurs once."""
+        higher = np.flatnonzero(values > self._highest[users])
+        users, values = users[higher], values[higher]
+        self._highest[users] = values
+        self.parts.append(Peaks(users, np.full(len(users), day), values))
 
 
 def _reduced(function: np.ufunc, values: Integers, starts: Integers) -> Integers:

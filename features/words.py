@@ -13,6 +13,11 @@ from features.grouped import Array, Integers
 WORD = pa.dictionary(pa.int32(), pa.string())
 
 
+def whole(column: pa.ChunkedArray) -> pa.Array:
+    """Take a column in one piece, without a copy where it is in one."""
+    return column.chunk(0) if column.num_chunks == 1 else column.unify_dictionaries().combine_chunks()
+
+
 def numbered(texts: pa.Array) -> tuple[Integers, pa.Array]:
     """Find the place of each text among the words in order, shape (texts,), -1 of none; returns the words, too.
 

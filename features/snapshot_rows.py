@@ -1,0 +1,91 @@
+"""A snapshot's rows by arrays: what `features.snapshots.finished` declares, from what is known of each user."""
+
+from __future__ import annotations
+
+from datetime import date, datetime
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from features.carried import Slice
+from features.columns import DERIVED, WINDOWED, catalogue
+from features.grouped import Array
+from features.lake import days_since_1970
+from features.states import NEVER, behaviour
+
+LARGEST = [declared for declared in WINDOWED.values() if declared.kind == "max"]
+
+
+class Column(np.ndarray[Any, Any]):
+    """An array of one value per user, NaN where it is missing; methods are named like those of Ibis."""
+
+    def cast(self, name: str) -> Column:
+        """Turn the values into another type."""
+        return self.astype(name).view(Column)
+
+    def nullif(self, value: float) -> Column:
+        """Leave out one value."""
+        return np.where(np.equal(self, value), np.nan, self).view(Column)
+
+    def fill_null(self, value: float) -> Column:
+        """Put a value where there is none; a comparison with a missing number is False already."""
+        return np.where(np.isnan(self), value, self).view(Column)
+
+    def clip(self, *, lower: float) -> Column:  # type: ignore[override]
+        """Raise values to a lower bound."""
+        return np.maximum(self, lower).view(Column)
+
+
+class Users:
+    """Columns as attributes."""
+
+    def __init__(self, columns: dict[str, Array]) -> None:
+        self.columns = {name: values.view(Column) for name, values in columns.items()}
+
+    def __getattr__(self, name: str) -> Column:
+        return self.columns[name]
+
+
+def snapshot_rows(found: Slice, signed_up: pa.Table, day: date, start: datetime) -> pa.RecordBatch:
+    """Make the rows of a slice of users.
+
+    Parameters
+    ----------
+    signed_up
+        ``user_id``, ``signed_up_on`` and the traits of at least those of the users who ever signed up, in any order.
+    day, start
+        Day of the snapshot, and the instant at which it starts.
+    """
+    count = len(found.users)
+    traits = signed_up.take(pc.index_in(found.users, value_set=signed_up["user_id"]))
+    tastes = found.tastes.favourites(count)
+    users = Users(
+        behaviour(found.states, day) | _largest(found, day) | {"tenure_seen_days": _tenure(found, traits, day)}
+    )
+    for name, function in DERIVED.items():
+        users.columns[name] = function(users).astype(float)
+    columns = {name: pa.array(np.asarray(values), from_pandas=True) for name, values in users.columns.items()} | tastes
+    as_of = pa.repeat(pa.scalar(start, pa.timestamp("us", "UTC")), count)
+    return pa.record_batch(
+        {"user_id": found.users, "as_of": as_of, "created_at": as_of}
+        | {each.name: columns[each.name] for each in catalogue()}
+        | {name: traits[name].combine_chunks() for name in traits.column_names if name.startswith("trait_")}
+    )
+
+
+def _largest(found: Slice, day: date) -> dict[str, Array]:
+    numbers = {}
+    for declared in LARGEST:
+        for days in declared.windows:
+            largest = found.peaks[declared.name].largest(days_since_1970(day) - days, len(found.users))
+            numbers[declared.column(days)] = largest / 100.0 if declared.in_cents else largest
+    return numbers
+
+
+def _tenure(found: Slice, traits: pa.Table, day: date) -> Array:
+    first_day = found.states["first_day"]
+    seen = np.where(first_day == NEVER, np.nan, first_day)
+    signed_up = traits["signed_up_on"].cast(pa.int32()).to_numpy().astype(float)
+    return days_since_1970(day) - np.fmin(seen, signed_up)
