@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 
 from configs.settings import Roles
 from features.aggregates import role_bits, role_codes
-from features.grouped import Array, Flags, Grouped, Integers, run_lengths, run_starts
+from features.grouped import Array, Flags, Grouped, Integers, run_lengths, run_numbers, run_starts
 from features.lake import days_since_1970
 from features.measures import MEASURES, TREATMENT, cents
 from features.words import WORD, coded, numbered, whole
@@ -83,12 +83,13 @@ def _grouped(rows: pa.Table, day: date, roles: Roles, time_zone: str) -> Day:
     session[alone] = session.max(initial=0) + 1 + np.arange(np.count_nonzero(alone))
     today = days_since_1970(day)
     known = np.maximum(_clock(rows["received_at"], time_zone, today * DAY) // DAY - today, 0)
+    hours = _clock(rows["occurred_at"], time_zone, today * DAY) // HOUR
     codes = role_codes(roles)
     columns: dict[str, Array] = {
         "roles": np.array([codes.get(each, 0) for each in names.to_pylist()], np.int32)[name],
         "session_key": session,
         "category": category,
-        "hour": HOUR_PLACE[_clock(rows["occurred_at"], time_zone, today * DAY) % DAY // HOUR],
+        "hour": HOUR_PLACE[hours - hours // 24 * 24],
         "amount": rows["amount"].to_numpy(),
         "discount": rows["discount"].to_numpy(),
     }
@@ -98,7 +99,7 @@ def _grouped(rows: pa.Table, day: date, roles: Roles, time_zone: str) -> Day:
         key, user, known = key[order], user[order], known[order]
         columns = {each: column[order] for each, column in columns.items()}
     starts = run_starts(key)
-    row = np.repeat(np.arange(len(starts)), run_lengths(starts, len(key)))
+    row = run_numbers(starts, len(key))
     bits = columns.pop("roles")
     columns |= {f"is_{role}": (bits & bit) != 0 for role, bit in role_bits(roles).items()}
     has_late = (np.bincount(user[starts]) > 1)[user]
@@ -125,7 +126,7 @@ def _is_first(happened: Flags, session: Integers, user: Integers, row: Integers,
     late = late[np.lexsort((row[late], session[late], user[late]))]
     starts = run_starts(user[late], session[late])
     is_first = happened.copy()
-    is_first[late] = row[late] == np.repeat(row[late][starts], run_lengths(starts, len(late)))
+    is_first[late] = row[late] == row[late][starts][run_numbers(starts, len(late))]
     return is_first
 
 
@@ -133,7 +134,7 @@ def _aggregates(found: Day) -> pa.Table:
     measured = {name: np.asarray(measure(found.events)) for name, measure in MEASURES.items()}
     spend = np.cumsum(measured["spend_cents"])
     starts = run_starts(found.row_user)
-    before = np.repeat((spend - measured["spend_cents"])[starts], run_lengths(starts, len(spend)))
+    before = (spend - measured["spend_cents"])[starts][run_numbers(starts, len(spend))]
     measured |= {
         "active_days": _first_of_user(found, measured["activity_count"] > 0),
         "purchase_days": _first_of_user(found, measured["purchases_count"] > 0),

@@ -103,6 +103,13 @@ def run_starts(*columns: Array) -> Integers:
     return np.flatnonzero(changes)
 
 
+def run_numbers(starts: Integers, rows: int) -> Integers:
+    """Give each row the number of its run, from 0, from where runs start."""
+    is_next = np.zeros(rows, np.int64)
+    is_next[starts[1:]] = 1
+    return np.cumsum(is_next)
+
+
 def run_lengths(starts: Integers, rows: int) -> Integers:
     """Count the rows of each run, from where they start."""
     return np.diff(np.append(starts, rows))

@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from features.grouped import Array, Flags, Integers, run_lengths, run_starts
+from features.grouped import Array, Flags, Integers, run_numbers, run_starts
 from features.words import joined
 
 DAYS = 2**20  # more than a day's number
@@ -65,7 +65,7 @@ class Tastes:
         for values in (spend, self.events):
             starts = run_starts(self.user[rows])
             most = _reduced(np.maximum, values[rows], starts)
-            rows = rows[values[rows] == np.repeat(most, run_lengths(starts, len(rows)))]
+            rows = rows[values[rows] == most[run_numbers(starts, len(rows))]]
         rows = rows[run_starts(self.user[rows])]
         best = np.full(users, -1)
         best[self.user[rows]] = self.label[rows]

@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from features.grouped import Array, Integers
+from features.grouped import Array, Integers, run_numbers
 
 WORD = pa.dictionary(pa.int32(), pa.string())
 
@@ -27,7 +27,7 @@ def numbered(texts: pa.Array) -> tuple[Integers, pa.Array]:
         runs = pc.run_end_encode(texts)
         words, ends = runs.values, runs.run_ends.to_numpy()
         if not words.null_count and pc.all(pc.less(words[:-1], words[1:]), min_count=0).as_py():
-            return np.repeat(np.arange(len(words)), np.diff(ends, prepend=0)), words
+            return run_numbers(np.append(0, ends[:-1]), len(texts)), words
         texts = texts.dictionary_encode()
     words = texts.dictionary
     order = pc.sort_indices(words).to_numpy()
