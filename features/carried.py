@@ -23,7 +23,7 @@ from features.tallies import Peaks, Tastes
 
 FOLDER, NOTES = "carried", "notes.json"
 STATES, TASTES = "states", "tastes"
-MOST_USERS = 100_000  # of a slice
+MOST_USERS = 32_768  # of a slice
 PACKED = pa.ipc.IpcWriteOptions(compression="lz4")
 
 

@@ -249,7 +249,7 @@ def scoring_frame(history: History, store: FeatureStore, user_ids: pd.Series) ->
 
 
 def known_users(history: History) -> pd.Series:
-    """Ids of every user with a snapshot at `history.as_of`, sorted.
+    """Ids of every user with a snapshot at `history.as_of`, in its order, which is theirs.
 
     Raises
     ------
@@ -259,7 +259,8 @@ def known_users(history: History) -> pd.Series:
     path = history.lake.partition("snapshots", history.as_of)
     if not path.exists():
         raise InputError(f"there is no snapshot of {history.as_of}; run winback build-features --as-of {history.as_of}")
-    return read_parquet(path, ["user_id"])["user_id"].to_pandas().sort_values(ignore_index=True)
+    # as Arrow holds them: a million texts of Python's own take ten times the memory
+    return read_parquet(path, ["user_id"])["user_id"].to_pandas(types_mapper=pd.ArrowDtype)
 
 
 def with_categories(frame: pd.DataFrame) -> pd.DataFrame:

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
+import sys
 import warnings
 from pathlib import Path
+
+import pyarrow as pa
 
 from configs.settings import load_settings
 from features.lake import Lake
 
+M_ARENA_MAX = -8  # of malloc.h
 QUIET = {
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
     "PREFECT_LOGGING_LEVEL": "CRITICAL",
@@ -33,7 +38,21 @@ def prepare(data_dir: str | None = None) -> None:
     Lake(folder).require_writable()
     for name, value in {**QUIET, "PREFECT_HOME": str(folder / "prefect")}.items():
         os.environ.setdefault(name, value)
+    share_memory()
     hush()
+
+
+def share_memory() -> None:
+    """Let memory that was freed be used by whoever needs some next: one heap for all threads, and little kept by Arrow.
+
+    The usual allocators keep what is freed for the thread that freed it, and a day's work passes between many.
+    """
+    if "ARROW_DEFAULT_MEMORY_POOL" not in os.environ and "jemalloc" in pa.supported_memory_backends():
+        pa.set_memory_pool(pa.jemalloc_memory_pool())
+    if "MALLOC_ARENA_MAX" not in os.environ and sys.platform == "linux":
+        mallopt = getattr(ctypes.CDLL(None), "mallopt", None)  # of glibc
+        if mallopt is not None:
+            mallopt(M_ARENA_MAX, 1)
 
 
 def hush() -> None:

@@ -121,8 +121,8 @@ def claims_of(
     """Say what the allocation must know of some users: arms before anybody explores, worth, cost and lots."""
     users = len(user_ids)
     is_control, is_as_usual = stable_groups(user_ids, settings)
-    arm = np.full(users, POLICY, dtype=object)
-    arm[is_as_usual], arm[is_control], arm[options.barred != ""] = AS_USUAL, CONTROL, SUPPRESSED
+    arms = np.array([POLICY, AS_USUAL, CONTROL, SUPPRESSED], dtype=object)
+    arm = arms[np.select([options.barred != "", is_control, is_as_usual], [3, 2, 1], 0)]
     lots = Lots(np.full(users, np.inf), np.full(users, NOTHING), np.zeros(users), np.zeros(users))
     if settings.scoring.exploration.share > 0:
         explorable = _explorable(options, limits)

@@ -109,7 +109,9 @@ class Batch:
             return np.asarray(table[f"batch:{name}"].to_numpy(), dtype=np.float64)
 
         def words(name: str) -> Texts:
-            return np.asarray(table[f"batch:{name}"].cast(pa.string()).to_numpy(zero_copy_only=False), dtype=object)
+            texts = table[f"batch:{name}"].combine_chunks()
+            different = np.array([*texts.dictionary.to_pylist(), None], dtype=object)  # each is one object, not many
+            return different[texts.indices.fill_null(-1).to_numpy()]
 
         def matrix(columns: list[npt.NDArray[np.generic]], kind: type) -> npt.NDArray[Any]:
             return np.stack(columns, axis=1) if columns else np.empty((len(table), 0), dtype=kind)
@@ -206,4 +208,4 @@ def barred_because(frame: pd.DataFrame, active: Bools, settings: Settings) -> Te
     failed = (frame["payment_failures_count_28d"] > 0).to_numpy()
     lapsed = f"not active for {settings.churn.lookback_days} days: the models do not speak of lapsed users"
     unpaid = "a payment failed: payment recovery comes first, never a discount"
-    return np.where(failed, unpaid, np.where(active, "", lapsed)).astype(object)
+    return np.array(["", lapsed, unpaid], dtype=object)[np.where(failed, 2, np.where(active, 0, 1))]

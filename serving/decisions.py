@@ -42,6 +42,7 @@ from serving.funnel import BY_LOT, why_nothing
 from serving.market import NOTHING
 from serving.options import NO_DATA, UNLIKE, none_for_empty
 from serving.reasons import effect_reasons, rule_reasons, value_words_of_offer
+from serving.wording import repeated
 
 Floats = npt.NDArray[np.float64]
 Bools = npt.NDArray[np.bool_]
@@ -104,10 +105,10 @@ def decide(policy: Policy, lake: Lake, as_of: date, frames: Frames | Crew, *, in
         ):
             write("budget_curve", curve_table(claims, policy.settings, limits))
             write("spending", assignment.spending.table())
-            told = crew.tables(
-                parked, assignment.parts(claims), lambda batch, part: tables_of(policy, batch, part, limits, as_of)
-            )
-            for tables in track(told, "decisions written", len(claims)):
+            parts = assignment.parts(claims)
+            del claims  # files that are mapped into memory
+            told = crew.tables(parked, parts, lambda batch, part: tables_of(policy, batch, part, limits, as_of))
+            for tables in track(told, "decisions written", len(parts)):
                 for name, rows in tables.items():
                     (enter if name == "ledger" else partial(write, name))(rows)
     ledger.land(lake, as_of, policy.catalogue, policy.settings.time_zone)
@@ -186,23 +187,26 @@ def decisions_table(
 def risk_band(p_churn: Floats, settings: Settings) -> Texts:
     """Say the risk in a word: high, medium, low, or unknown outside the models' population."""
     scoring = settings.scoring
-    bands = np.where(p_churn >= scoring.high_risk, "high", np.where(p_churn >= scoring.medium_risk, "medium", "low"))
-    return np.where(np.isnan(p_churn), "unknown", bands).astype(object)
+    bands = np.array(["low", "medium", "high", "unknown"], dtype=object)
+    return bands[
+        np.select([np.isnan(p_churn), p_churn >= scoring.high_risk, p_churn >= scoring.medium_risk], [3, 2, 1], 0)
+    ]
 
 
 def stage(frame: pd.DataFrame, settings: Settings) -> Texts:
     """Say where in the lifecycle a user is: new, active, cooling or lapsed."""
     idle = frame["days_since_last_activity"].fillna(np.inf).to_numpy()
     is_new = (frame["tenure_days"] <= settings.churn.horizon_days).to_numpy()
-    cooling = np.where(idle <= settings.churn.lookback_days, "cooling", "lapsed")
-    return np.where(is_new, "new", np.where(idle <= settings.churn.horizon_days, "active", cooling)).astype(object)
+    stages = np.array(["new", "active", "cooling", "lapsed"], dtype=object)
+    bounds = [idle <= settings.churn.horizon_days, idle <= settings.churn.lookback_days]
+    return stages[np.select([is_new, *bounds], [0, 1, 2], 3)]
 
 
 def _offer_columns(batch: Batch, given: Choice, now: datetime) -> dict[str, object]:
     """Fill in what is sent, looping over options, never over users."""
     users = len(given)
     texts = {name: np.full(users, None, dtype=object) for name in ("play", "channel", "message", "featured_category")}
-    texts["offer_id"] = np.full(users, "none", dtype=object)
+    texts["offer_id"] = repeated("none", users)
     send_at, valid_until = np.full((2, users), np.datetime64("NaT", "us"))
     discount, hours = np.zeros(users), np.array([_in_utc(now + timedelta(hours=hour)) for hour in range(24)])
     favourite = batch.frame["favourite_category_90d"].astype(object)
@@ -266,7 +270,7 @@ def _why_this(policy: Policy, batch: Batch, arm: Texts, rows: Choice, chosen: Ch
 
 
 def _evidence(policy: Policy, given: Choice) -> Texts:
-    evidence = np.full(len(given), "none", dtype=object)
+    evidence = repeated("none", len(given))
     if policy.response is None:
         return evidence
     personal, effects = policy.response.personal, policy.response.effects

@@ -15,6 +15,7 @@ from serving.allocation import Limit
 from serving.assignment import AS_USUAL, CONTROL, EXPLORE, POLICY, SUPPRESSED, Assignment
 from serving.market import NOTHING
 from serving.options import NO_DATA, UNLIKE, Options
+from serving.wording import repeated
 
 Bools = npt.NDArray[np.bool_]
 Texts = npt.NDArray[np.object_]
@@ -54,9 +55,9 @@ def reasons(options: Options, assignment: Assignment, limits: Sequence[Limit]) -
 
 def why_nothing(options: Options, assignment: Assignment, limits: Sequence[Limit]) -> Texts:
     """Say of every user why they get nothing, or would, shape (users,)."""
-    why = np.full(len(assignment.arm), OTHERWISE, dtype=object)
+    why = repeated(OTHERWISE, len(assignment.arm))
     for reason in reversed(reasons(options, assignment, limits)):
-        why = np.where(reason.applies, reason.words, why)
+        why = np.where(reason.applies, np.asarray(reason.words, dtype=object), why)
     return why
 
 

@@ -13,7 +13,7 @@ from models.estimators import Estimator
 from models.policies import P_REDEEM, Deployed
 from models.response import PersonalEffects
 from models.surfaces import Option
-from serving.wording import policy_words
+from serving.wording import policy_words, repeated
 
 Floats = npt.NDArray[np.float64]
 Places = npt.NDArray[np.intp]
@@ -98,7 +98,7 @@ def rule_reasons(deployed: Deployed, titles: Mapping[str, str], frame: pd.DataFr
     """
     rule = f"by one rule for all: {policy_words(deployed, titles)}"
     if deployed.column is None:
-        return np.full(len(frame), rule, dtype=object)
+        return repeated(rule, len(frame))
     is_likely = deployed.column == P_REDEEM
     own = np.char.mod("%.0f%%", 100 * p_redeem).astype(object) if is_likely else value_words(frame[deployed.column])
     return np.asarray(rule + " (theirs: " + own + ")", dtype=object)
@@ -124,7 +124,7 @@ def _sentences(
 
 
 def _direction(parts: Floats) -> Texts:
-    return np.where(parts > 0, " (raises the risk)", " (lowers the risk)").astype(object)
+    return np.array([" (lowers the risk)", " (raises the risk)"], dtype=object)[(parts > 0).astype(int)]
 
 
 def _amount(parts: Floats) -> Texts:

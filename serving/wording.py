@@ -6,6 +6,8 @@ import re
 from collections.abc import Mapping
 from datetime import date
 
+import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
 from features.columns import catalogue
@@ -13,6 +15,11 @@ from models.evaluation import Metric
 from models.policies import NOBODY, P_REDEEM, PERSONAL, Deployed
 
 UNBROKEN = "\u00a0"
+
+
+def repeated(text: str, rows: int) -> npt.NDArray[np.object_]:
+    """Hold a text for many rows; it is one object, where NumPy's ``full`` makes one of each."""
+    return np.repeat(np.array([text], dtype=object), rows)
 
 
 def fit_word(r_squared: float) -> str:

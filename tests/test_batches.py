@@ -48,6 +48,14 @@ def test_a_parked_batch_comes_back_bit_for_bit(policy, users, tmp_path):
     assert not (tmp_path / "day").exists()
 
 
+def test_a_text_of_many_users_is_one_object_in_memory(policy, users, tmp_path):
+    with parking(tmp_path / "day", "key", policy.catalogue.options) as parked:
+        parked.put(0, score(policy, users))
+        batch = parked.get(0)
+    for column in (batch.options.barred, *batch.options.why_not.T):
+        assert len({id(text) for text in column}) == len(set(column))
+
+
 def test_a_batch_without_options_can_be_parked(policy, users, tmp_path):
     bare = replace(policy, catalogue=Catalogue(offers=()), response=None)
     batch = score(bare, users)

@@ -20,7 +20,7 @@ from features.lake import read_parquet
 from features.snapshots import snapshots
 from features.stamps import Stamp
 from features.states import ALWAYS, Change, changes
-from features.tallies import Peaks
+from features.tallies import Heights, Peaks
 
 FIRST = date(2023, 1, 2)
 NAMES = ("view_item", "purchase", "purchase", "add_to_cart", "notification_receive", "offer_redeem", "unheard_of")
@@ -204,7 +204,12 @@ def test_peaks_hold_the_largest_of_every_window(rows, cut, window):
     )
     early, late = day < cut, day >= cut
     before = Peaks.of([Peaks(user[early], day[early], value[early])], 0)
-    peaks = Peaks.of([before, Peaks(user[late], day[late], value[late])], 0)
+    heights = Heights(4)
+    for number in sorted(set(day[late].tolist()), reverse=True):
+        for person in range(4):  # a user occurs once in what is climbed at a time
+            for each in value[(day == number) & (user == person)]:
+                heights.climb(np.array([person]), number, np.array([each]))
+    peaks = Peaks.of([before, *heights.parts], 0)
     for person in range(4):
         mine = value[(user == person) & (day >= window)]
         found = peaks.largest(window, 4)[person]

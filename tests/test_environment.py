@@ -1,0 +1,35 @@
+"""The process as the frameworks need it: what winback sets, and that the operator's own settings win."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+import pyarrow as pa
+import pytest
+
+SCRIPT = """
+import sys
+from flows.environment import prepare
+prepare(sys.argv[1])
+import os, pyarrow
+print(pyarrow.default_memory_pool().backend_name, os.environ["PREFECT_HOME"], os.environ["DO_NOT_TRACK"])
+"""
+
+
+def prepared(folder, **own: str) -> list[str]:
+    """Say what a process has after it was prepared."""
+    environment = {name: text for name, text in os.environ.items() if name not in ("PREFECT_HOME", "DO_NOT_TRACK")}
+    command = [sys.executable, "-c", SCRIPT, str(folder)]
+    return subprocess.check_output(command, env={**environment, **own}, text=True).split()
+
+
+@pytest.mark.skipif("jemalloc" not in pa.supported_memory_backends(), reason="Arrow was built without jemalloc")
+def test_arrow_hands_memory_back_and_tools_keep_quiet(tmp_path):
+    assert prepared(tmp_path) == ["jemalloc", str(tmp_path / "prefect"), "true"]
+
+
+def test_what_the_operator_sets_wins(tmp_path):
+    own = {"ARROW_DEFAULT_MEMORY_POOL": "system", "MALLOC_ARENA_MAX": "4", "PREFECT_HOME": "elsewhere"}
+    assert prepared(tmp_path, **own) == ["system", "elsewhere", "true"]
