@@ -194,9 +194,9 @@ def test_changes_are_rows_that_came_grew_older_or_left():
 
 
 @given(
-    st.lists(st.tuples(st.integers(0, 3), st.integers(0, 30), st.integers(-5, 5)), max_size=30),
-    st.integers(0, 30),
-    st.integers(0, 30),
+    st.lists(st.tuples(st.integers(0, 2), st.integers(0, 6), st.integers(-2, 3)), max_size=30),
+    st.integers(0, 6),
+    st.integers(0, 6),
 )
 def test_peaks_hold_the_largest_of_every_window(rows, cut, window):
     user, day, value = (

@@ -95,6 +95,12 @@ def test_a_rerun_from_nothing_has_the_same_bytes(tmp_path):
         assert first.lake.partition(table, MONDAY).read_bytes() == second.lake.partition(table, MONDAY).read_bytes()
 
 
+@pytest.mark.parametrize("table", ["aggregates", "facets"])
+def test_no_column_of_daily_rows_can_miss_a_value(tmp_path, table):
+    path = aggregated(tmp_path, ON_TIME).lake.partition(table, MONDAY)
+    assert [field.name for field in pq.read_schema(path) if field.nullable] == []
+
+
 def test_a_file_that_did_not_change_is_not_read_again(tmp_path, monkeypatch):
     lake, path = Lake(tmp_path), tmp_path / "events.bin"
     path.write_bytes(b"one")
