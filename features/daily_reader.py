@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from datetime import date
 from functools import cached_property
 from itertools import pairwise
-from operator import methodcaller
 from pathlib import Path
 from typing import NamedTuple
 
@@ -20,7 +19,6 @@ from features.lake import Lake, readable
 from features.stamps import LABELS
 from features.words import whole
 
-_TEXT = methodcaller("as_py")
 LAST = chr(0x10FFFF)  # sorts behind every id
 
 
@@ -36,8 +34,8 @@ class Users(NamedTuple):
 
     def among(self, ids: pa.Array, first: int, last: int) -> slice:
         """Find them among ids, which are in order from place `first` to before `last`."""
-        low = first if self.low is None else bisect_left(ids, self.low, first, last, key=_TEXT)
-        high = last if self.high is None else bisect_left(ids, self.high, first, last, key=_TEXT)
+        low = first if self.low is None else bisect_left(ids, self.low, first, last, key=str)
+        high = last if self.high is None else bisect_left(ids, self.high, first, last, key=str)
         return slice(low, high)
 
 

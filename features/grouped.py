@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -113,3 +113,8 @@ def run_numbers(starts: Integers, rows: int) -> Integers:
 def run_lengths(starts: Integers, rows: int) -> Integers:
     """Count the rows of each run, from where they start."""
     return np.diff(np.append(starts, rows))
+
+
+def joined(parts: Sequence[Array]) -> Integers:
+    """Put arrays of whole numbers one after another."""
+    return np.concatenate([np.array([], np.int64), *parts])

@@ -73,21 +73,27 @@ class Lake:
 
 
 def write_parquet(table: pa.Table, path: Path, row_group_rows: int | None = None) -> None:
-    """Write one Parquet file whole: a temporary file beside it, then an atomic rename; instants are kept in UTC."""
+    """Write one Parquet file whole: a temporary file beside it, then an atomic rename; instants are kept in UTC.
+
+    `row_group_rows` cuts it into row groups for readers who want some of the rows.
+    """
     schema = pa.schema([_in_utc(field) for field in table.schema], table.schema.metadata)
     rows = table.cast(schema)
     write_file(path, lambda part: pq.write_table(rows, part, compression="zstd", row_group_size=row_group_rows))
 
 
-def write_batches(batches: Iterable[pa.RecordBatch], schema: pa.Schema, path: Path, *, unique: str = "") -> None:
+def write_batches(batches: Iterable[pa.RecordBatch], schema: pa.Schema, path: Path, *, key: str | None = None) -> None:
     """Write one Parquet file whole, a row group at a time; the same rows make the same file however they are cut.
 
-    A table that is written daily and read by one column alone, whose values are `unique`, is packed for speed.
+    Parameters
+    ----------
+    key
+        Column by which alone rows are looked up, each value once: such a file is packed for speed, not for size.
     """
     options: dict[str, Any] = {"compression": "zstd"}
-    if unique:
-        others = [name for name in schema.names if name != unique]
-        options = {"compression": "lz4", "use_dictionary": others, "write_statistics": [unique]}
+    if key is not None:
+        others = [name for name in schema.names if name != key]
+        options = {"compression": "lz4", "use_dictionary": others, "write_statistics": [key]}
 
     def write(part: Path) -> None:
         with pq.ParquetWriter(part, schema, **options) as writer:

@@ -12,12 +12,13 @@ import pyarrow.compute as pc
 from features.carried import Slice
 from features.daily_reader import Part
 from features.declarations import LONGEST
+from features.grouped import joined
 from features.lake import days_since_1970
 from features.snapshot_rows import LARGEST
 from features.snapshots import TASTE_DAYS
 from features.states import NEVER, Change, DailyRows, States
 from features.tallies import Heights, Peaks, Tastes
-from features.words import in_order, joined
+from features.words import in_order
 
 Parts = Sequence[tuple[Change, Part]]
 
@@ -42,11 +43,11 @@ class News:
 
     def told(self) -> Slice:
         """Carry everything on to the morning."""
-        states, peaks = States(len(self.ids)), {each.name: Heights(len(self.ids)) for each in LARGEST}
+        states, heights = States(len(self.ids)), {each.name: Heights(len(self.ids)) for each in LARGEST}
         if self.carried:
             states.put(self._place[self._kept], self.carried.states, self._kept)
             for name, found in self.carried.peaks.items():
-                peaks[name].parts.append(Peaks(self._place[found.user], found.day, found.value))
+                heights[name].keep(Peaks(self._place[found.user], found.day, found.value))
         for (change, part), users in zip(self.rows, self._users_of_rows, strict=True):
             moves = change.moves()
             columns = part.columns({name for move in moves for name in move.columns})
@@ -54,11 +55,11 @@ class News:
             states.apply(change, moves, rows)
             for move in moves:
                 if move.kind == "max":
-                    peaks[move.declared.name].climb(users, change.number, move.declared.of(rows))
+                    heights[move.declared.name].climb(users, change.number, move.declared.of(rows))
         states.settle(self.day)
         oldest = days_since_1970(self.day) - LONGEST
-        largest = {name: Peaks.of(found.parts, oldest) for name, found in peaks.items()}
-        return Slice(self.ids, states.columns, self._tastes(), largest)
+        peaks = {name: found.peaks(oldest) for name, found in heights.items()}
+        return Slice(self.ids, states.columns, self._tastes(), peaks)
 
     def _tastes(self) -> Tastes:
         labels, rows = [], []

@@ -90,7 +90,7 @@ def _carry_on(history: History, past: Past, day: date, carried: Carried | None, 
 def _write(lake: Lake, notes: dict[bytes, bytes], day: date, batches: Iterator[pa.RecordBatch]) -> None:
     first = next(batches)
     schema = _in_utc(first.schema).with_metadata(notes)
-    write_batches(chain([first], batches), schema, lake.partition("snapshots", day), unique="user_id")
+    write_batches(chain([first], batches), schema, lake.partition("snapshots", day), key="user_id")
 
 
 def _write_pieces(lake: Lake, notes: dict[date, dict[bytes, bytes]], day: date, pieces: Iterator[pa.Table]) -> None:

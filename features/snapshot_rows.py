@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import date, datetime
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -38,16 +39,6 @@ class Column(np.ndarray[Any, Any]):
         return np.maximum(self, lower).view(Column)
 
 
-class Users:
-    """Columns as attributes."""
-
-    def __init__(self, columns: dict[str, Array]) -> None:
-        self.columns = {name: values.view(Column) for name, values in columns.items()}
-
-    def __getattr__(self, name: str) -> Column:
-        return self.columns[name]
-
-
 def snapshot_rows(found: Slice, signed_up: pa.Table, day: date, start: datetime) -> pa.RecordBatch:
     """Make the rows of a slice of users.
 
@@ -57,16 +48,19 @@ def snapshot_rows(found: Slice, signed_up: pa.Table, day: date, start: datetime)
         ``user_id``, ``signed_up_on`` and the traits of at least those of the users who ever signed up, in any order.
     day, start
         Day of the snapshot, and the instant at which it starts.
+
+    Returns
+    -------
+    One row per user of the slice, in its order, with the columns of `features.snapshots.snapshots` but for ``day``.
     """
     count = len(found.users)
     traits = signed_up.take(pc.index_in(found.users, value_set=signed_up["user_id"]))
     tastes = found.tastes.favourites(count)
-    users = Users(
-        behaviour(found.states, day) | _largest(found, day) | {"tenure_seen_days": _tenure(found, traits, day)}
-    )
+    numbers = behaviour(found.states, day) | _largest(found, day) | {"tenure_seen_days": _tenure(found, traits, day)}
+    users = SimpleNamespace(**{name: values.view(Column) for name, values in numbers.items()})
     for name, function in DERIVED.items():
-        users.columns[name] = function(users).astype(float)
-    columns = {name: pa.array(np.asarray(values), from_pandas=True) for name, values in users.columns.items()} | tastes
+        setattr(users, name, function(users).astype(float))
+    columns = {name: pa.array(np.asarray(values), from_pandas=True) for name, values in vars(users).items()} | tastes
     as_of = pa.repeat(pa.scalar(start, pa.timestamp("us", "UTC")), count)
     return pa.record_batch(
         {"user_id": found.users, "as_of": as_of, "created_at": as_of}

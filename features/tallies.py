@@ -10,8 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from features.grouped import Array, Flags, Integers, run_numbers, run_starts
-from features.words import joined
+from features.grouped import Array, Flags, Integers, joined, run_numbers, run_starts
 
 DAYS = 2**20  # more than a day's number
 LOWEST = np.iinfo(np.int64).min
@@ -114,18 +113,26 @@ class Peaks:
 
 
 class Heights:
-    """Gathers what may be peaks from days that come latest first: what no day so far reaches."""
+    """Gathers what may be peaks of some users: those so far, and of days that come latest first what none reaches."""
 
     def __init__(self, users: int) -> None:
-        self.parts: list[Peaks] = []
+        self._parts: list[Peaks] = []
         self._highest = np.full(users, LOWEST)
+
+    def keep(self, peaks: Peaks) -> None:
+        """Take in the peaks so far, days in any order."""
+        self._parts.append(peaks)
 
     def climb(self, users: Integers, day: int, values: Integers) -> None:
         """Take in a day's values; a user occurs once."""
         higher = np.flatnonzero(values > self._highest[users])
         users, values = users[higher], values[higher]
         self._highest[users] = values
-        self.parts.append(Peaks(users, np.full(len(users), day), values))
+        self._parts.append(Peaks(users, np.full(len(users), day), values))
+
+    def peaks(self, oldest: int) -> Peaks:
+        """Find the peaks from the day `oldest` on."""
+        return Peaks.of(self._parts, oldest)
 
 
 def _reduced(function: np.ufunc, values: Integers, starts: Integers) -> Integers:

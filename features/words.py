@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from features.grouped import Array, Integers, run_numbers
+from features.grouped import Integers, run_numbers
 
 WORD = pa.dictionary(pa.int32(), pa.string())
 
@@ -37,7 +37,7 @@ def numbered(texts: pa.Array) -> tuple[Integers, pa.Array]:
 
 
 def coded(texts: pa.DictionaryArray) -> Integers:
-    """Take the codes of a dictionary, -1 of none."""
+    """Take the codes of a dictionary, shape (texts,), -1 of none."""
     codes = texts.indices.fill_null(-1) if texts.null_count else texts.indices
     return codes.to_numpy().astype(np.int64)
 
@@ -73,8 +73,3 @@ def in_order(columns: Sequence[pa.Array]) -> tuple[pa.Array, list[Integers]]:
     texts = pa.concat_arrays(columns)
     places, words = numbered(narrowed(texts) if pa.types.is_dictionary(texts.type) else texts.dictionary_encode())
     return words, np.split(places, np.cumsum([len(column) for column in columns])[:-1])
-
-
-def joined(parts: list[Array]) -> Integers:
-    """Put arrays of whole numbers one after another."""
-    return np.concatenate([np.array([], np.int64), *parts])

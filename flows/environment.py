@@ -38,11 +38,11 @@ def prepare(data_dir: str | None = None) -> None:
     Lake(folder).require_writable()
     for name, value in {**QUIET, "PREFECT_HOME": str(folder / "prefect")}.items():
         os.environ.setdefault(name, value)
-    share_memory()
+    reuse_memory()
     hush()
 
 
-def share_memory() -> None:
+def reuse_memory() -> None:
     """Let memory that was freed be used by whoever needs some next: one heap for all threads, and little kept by Arrow.
 
     The usual allocators keep what is freed for the thread that freed it, and a day's work passes between many.

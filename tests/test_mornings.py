@@ -205,11 +205,12 @@ def test_peaks_hold_the_largest_of_every_window(rows, cut, window):
     early, late = day < cut, day >= cut
     before = Peaks.of([Peaks(user[early], day[early], value[early])], 0)
     heights = Heights(4)
+    heights.keep(before)
     for number in sorted(set(day[late].tolist()), reverse=True):
         for person in range(4):  # a user occurs once in what is climbed at a time
             for each in value[(day == number) & (user == person)]:
                 heights.climb(np.array([person]), number, np.array([each]))
-    peaks = Peaks.of([before, *heights.parts], 0)
+    peaks = heights.peaks(0)
     for person in range(4):
         mine = value[(user == person) & (day >= window)]
         found = peaks.largest(window, 4)[person]
