@@ -16,7 +16,7 @@ from configs.errors import InputError
 from configs.offers import Catalogue
 from features.history import History
 from features.labels import closed_days, outcome_labels, redemption_labels
-from features.lake import Lake, read_parquet
+from features.lake import Lake, count_rows, read_parquet
 from features.snapshots import start_of
 from features.store import EVENT_TIMESTAMP, FeatureStore, point_in_time_frame
 
@@ -248,8 +248,13 @@ def scoring_frame(history: History, store: FeatureStore, user_ids: pd.Series) ->
     return with_categories(point_in_time_frame(store, "scoring", entities))
 
 
-def known_users(history: History) -> pd.Series:
-    """Ids of every user with a snapshot at `history.as_of`, in its order, which is theirs.
+def scoring_batch(history: History, store: FeatureStore, places: range) -> pd.DataFrame:
+    """Read the scoring frame of some of the users that `count_users` counts, by their places among all of them."""
+    return scoring_frame(history, store, known_users(history, places))
+
+
+def count_users(history: History) -> int:
+    """Count the users with a snapshot at `history.as_of`.
 
     Raises
     ------
@@ -259,11 +264,18 @@ def known_users(history: History) -> pd.Series:
     path = history.lake.partition("snapshots", history.as_of)
     if not path.exists():
         raise InputError(f"there is no snapshot of {history.as_of}; run winback build-features --as-of {history.as_of}")
-    # as Arrow holds them: a million texts of Python's own take ten times the memory
-    return read_parquet(path, ["user_id"])["user_id"].to_pandas(types_mapper=pd.ArrowDtype)
+    return count_rows(path)
+
+
+def known_users(history: History, places: range | None = None) -> pd.Series:
+    """Ids of the users that `count_users` counts, in order; or of some, by their places among all of them."""
+    path = history.lake.partition("snapshots", history.as_of)
+    # as Arrow holds them: texts of Python's own take ten times the memory
+    return read_parquet(path, ["user_id"], rows=places)["user_id"].to_pandas(types_mapper=pd.ArrowDtype)
 
 
 def with_categories(frame: pd.DataFrame) -> pd.DataFrame:
     """Turn the text features into categories, which is how the models read them."""
     texts = [name for name in frame.columns if name.startswith(("trait_", "favourite_", "offer_id"))]
-    return frame.astype({name: "category" for name in texts if not pd.api.types.is_numeric_dtype(frame[name])})
+    kinds = {name: "category" for name in texts if not pd.api.types.is_numeric_dtype(frame[name])}
+    return frame.astype(kinds, copy=False)

@@ -155,7 +155,9 @@ def write_text(path: Path, text: str) -> None:
     write_file(path, lambda part: part.write_text(text, encoding="utf-8"))
 
 
-def read_parquet(path: Path, columns: Sequence[str] | None = None, *, words: Sequence[str] = ()) -> pa.Table:
+def read_parquet(
+    path: Path, columns: Sequence[str] | None = None, *, words: Sequence[str] = (), rows: range | None = None
+) -> pa.Table:
     """Read one Parquet file; a corrupt one is named.
 
     Parameters
@@ -164,6 +166,8 @@ def read_parquet(path: Path, columns: Sequence[str] | None = None, *, words: Seq
         Those to read, all by default.
     words
         Columns of text that are wanted as dictionaries; such a read is left to the caller's thread.
+    rows
+        Places of the rows to read, one after another; all by default.
 
     Raises
     ------
@@ -172,7 +176,13 @@ def read_parquet(path: Path, columns: Sequence[str] | None = None, *, words: Seq
     """
     with readable(path):
         file = pq.ParquetFile(path, read_dictionary=list(words))
-        return file.read(columns=None if columns is None else list(columns), use_threads=not words)
+        names = None if columns is None else list(columns)
+        if rows is None:
+            return file.read(columns=names, use_threads=not words)
+        edges = np.cumsum([0, *(file.metadata.row_group(group).num_rows for group in range(file.num_row_groups))])
+        groups = np.flatnonzero((edges[:-1] < rows.stop) & (edges[1:] > rows.start))
+        found = file.read_row_groups(groups.tolist(), columns=names, use_threads=not words)
+        return found.slice(rows.start - int(edges[groups].min(initial=rows.start)), len(rows))
 
 
 def count_rows(path: Path) -> int:

@@ -99,7 +99,7 @@ def point_in_time_frame(store: FeatureStore, service: str, entities: pd.DataFram
         raise RuntimeError(
             f"the point-in-time join returned {len(frame)} rows for {len(rows)}; no example may be lost or doubled"
         )
-    return pd.concat([rows, frame.drop(columns=keys.columns)], axis=1)
+    return pd.concat([rows, frame.drop(columns=keys.columns)], axis=1, copy=False)
 
 
 def everybodys_features(store: FeatureStore, service: str, day: date) -> DataFrame:

@@ -13,7 +13,8 @@ import pyarrow as pa
 from configs.settings import load_settings
 from features.lake import Lake
 
-M_ARENA_MAX = -8  # of malloc.h
+M_MMAP_THRESHOLD, M_ARENA_MAX = -3, -8  # of malloc.h
+LARGE_ARRAY = 128 * 1024  # bytes
 QUIET = {
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
     "PREFECT_LOGGING_LEVEL": "CRITICAL",
@@ -43,16 +44,19 @@ def prepare(data_dir: str | None = None) -> None:
 
 
 def reuse_memory() -> None:
-    """Let memory that was freed be used by whoever needs some next: one heap for all threads, and little kept by Arrow.
+    """Let memory that was freed be used by whoever needs some next: one heap for all threads, and nothing kept by Arrow.
 
-    The usual allocators keep what is freed for the thread that freed it, and a day's work passes between many.
+    The usual allocators keep what is freed for the thread that freed it, and a day's work passes between many. Large
+    arrays get pages of their own, which go back to the system: between others they would leave holes in the heap.
     """
     if "ARROW_DEFAULT_MEMORY_POOL" not in os.environ and "jemalloc" in pa.supported_memory_backends():
         pa.set_memory_pool(pa.jemalloc_memory_pool())
-    if "MALLOC_ARENA_MAX" not in os.environ and sys.platform == "linux":
-        mallopt = getattr(ctypes.CDLL(None), "mallopt", None)  # of glibc
-        if mallopt is not None:
-            mallopt(M_ARENA_MAX, 1)
+        pa.jemalloc_set_decay_ms(0)
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None  # of glibc
+    if mallopt is not None and "MALLOC_ARENA_MAX" not in os.environ:
+        mallopt(M_ARENA_MAX, 1)
+    if mallopt is not None and "MALLOC_MMAP_THRESHOLD_" not in os.environ:
+        mallopt(M_MMAP_THRESHOLD, LARGE_ARRAY)
 
 
 def hush() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from contextlib import ExitStack
 from datetime import date
 from functools import partial
 
@@ -13,9 +14,9 @@ from prefect.cache_policies import NO_CACHE
 from configs.offers import load_catalogue
 from configs.progress import announce
 from configs.settings import Settings
-from features.frames import known_users, scoring_frame
+from features.frames import count_users, scoring_batch
 from features.history import History, open_history
-from features.lake import Lake, count_rows
+from features.lake import Lake
 from features.stamps import stored_input
 from features.store import FeatureStore, everybodys_features, open_store
 from flows.outcome import Outcome, dated, open_run
@@ -24,7 +25,7 @@ from models.response import load_response
 from models.tracking import load
 from serving.assignment import Spending
 from serving.batches import Frames, Policy
-from serving.crews import Machines
+from serving.crews import Crew, Machines, Threads
 from serving.decisions import day_folder, decide
 from serving.report import latest_training, write_report
 from serving.summary import Summary, summarise
@@ -34,7 +35,8 @@ from serving.summary import Summary, summarise
 def decide_for_all(settings: Settings, lake: Lake, as_of: date) -> Spending:
     """Predict, value and decide, in batches of users."""
     announce(f"decisions for everybody as of {as_of}")
-    with open_history(settings, lake, as_of) as history:
+    with ExitStack() as sources:
+        history = sources.enter_context(open_history(settings, lake, as_of))
         store = open_store(lake, history.features, only=as_of, engine=settings.engine)
         policy = Policy(
             settings,
@@ -44,22 +46,22 @@ def decide_for_all(settings: Settings, lake: Lake, as_of: date) -> Spending:
             load(lake, "value"),
             load_response(lake),
         )
-        frames = in_pieces(history, store) if settings.engine == "spark" else in_batches(history, store)
-        return decide(policy, lake, as_of, frames, inputs=stored_input(lake.partition("snapshots", as_of)) or "")
+        if settings.engine == "spark":
+            crew: Crew = in_pieces(history, store)
+        else:
+            crew = Threads(in_batches(history, store), done=sources.close)
+        return decide(policy, lake, as_of, crew, inputs=stored_input(lake.partition("snapshots", as_of)) or "")
 
 
 def in_batches(history: History, store: FeatureStore) -> Frames:
     """Cut everybody into batches, each read when its turn comes."""
-    users, size = known_users(history), history.settings.scoring.batch_users
-    return [
-        partial(scoring_frame, history, store, users.iloc[start : start + size]) for start in range(0, len(users), size)
-    ]
+    everybody, size = range(count_users(history)), history.settings.scoring.batch_users
+    return [partial(scoring_batch, history, store, everybody[first : first + size]) for first in everybody[::size]]
 
 
 def in_pieces(history: History, store: FeatureStore) -> Machines:
     """Leave everybody on Spark's machines, in pieces of about a batch each."""
-    users = count_rows(history.lake.partition("snapshots", history.as_of))
-    pieces = math.ceil(users / history.settings.scoring.batch_users)
+    pieces = math.ceil(count_users(history) / history.settings.scoring.batch_users)
     return Machines(history.engine, everybodys_features(store, "scoring", history.as_of), max(pieces, 1))
 
 

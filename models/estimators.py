@@ -78,12 +78,13 @@ class Estimator:
         -------
         Shape (rows, sets of constants); each column as `predict` would give it.
         """
+        own_columns = [name for name in self.columns if name in frame.columns]
         if self.family == "lightgbm" and constants:
-            inputs = self.inputs(with_constants(frame, constants[0]))
+            inputs = self.inputs(with_constants(frame[own_columns], constants[0]))
             own = [{name: given[name] for name in given if name in self.columns} for given in constants]
             raw = boosters.raw_scores_given(self.core, inputs, own)
         else:
-            each = [self.raw_score(with_constants(frame, given)) for given in constants]
+            each = [self.raw_score(with_constants(frame[own_columns], given)) for given in constants]
             raw = np.stack(each, axis=1) if each else np.empty((len(frame), 0))
         return inverse_link(self.link, self.slope * raw + self.intercept)
 
@@ -97,7 +98,7 @@ class Estimator:
         """
         inputs = self.inputs(frame)
         parts = boosters.contributions(self.core, inputs) if self.family == "lightgbm" else self._linear(inputs)
-        parts = self.slope * parts
+        parts *= self.slope
         parts[:, -1] += self.intercept
         return parts
 

@@ -17,7 +17,7 @@ import numpy.typing as npt
 from configs.errors import InputError, did_you_mean
 from configs.offers import Catalogue
 from configs.settings import Settings
-from serving.market import NOTHING, Elsewhere, Market, Part, blocks, offered
+from serving.market import NOTHING, Elsewhere, Market, Part, blocks, offered, opened
 from serving.plan import Plan
 from serving.prices import budget_price, dual_bound, find_prices
 
@@ -129,7 +129,7 @@ def allocate(
 def allocate_parts(
     parts: Sequence[Part], budget: float, limits: Sequence[Limit] = (), elsewhere: Elsewhere | None = None
 ) -> Allocation:
-    """Do as `allocate` does for users in parts, such as mapped files: a few numbers per user are held in memory.
+    """Do as `allocate` does for users in parts, such as files: a few numbers per user are held in memory.
 
     Where the parts lie on other machines, the long sums over users are taken there: see `serving.market.Market`.
     """
@@ -216,7 +216,7 @@ def budget_curve(
 
 
 def _market(parts: Sequence[Part], budget: float, limits: Sequence[Limit]) -> Market:
-    options = len(parts[0].value)
+    options = len(opened(parts[0].value))
     member = np.array([limit.options for limit in limits], dtype=float).reshape(len(limits), options)
     return Market(parts, member, np.array([budget * ROUNDING, *(limit.most for limit in limits)], dtype=float))
 

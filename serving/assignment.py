@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import date
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -25,7 +26,7 @@ from serving.exploration import (
     posterior_draws,
     stable_groups,
 )
-from serving.market import NOTHING, Elsewhere, Part, offered
+from serving.market import NOTHING, Elsewhere, Part, offered, opened
 from serving.options import Options
 
 Floats = npt.NDArray[np.float64]
@@ -42,13 +43,13 @@ CURVE_USERS_OF_LIMITS = 20_000  # with limits each point of the curve is an allo
 class Claims(NamedTuple):
     """What the allocation reads of some users.
 
-    `value` and `cost` have shape (options, users), as `serving.market.offered` leaves them, and may be mapped files.
+    `value` and `cost` have shape (options, users), as `serving.market.offered` leaves them, and may be files.
     The others are of shape (users,): the `arm` before anybody explores, what the lot says, and what the option drawn
     is worth.
     """
 
-    value: Floats
-    cost: Floats
+    value: Floats | Path
+    cost: Floats | Path
     arm: Texts
     lots: Lots
     lot_value: Floats
@@ -153,7 +154,7 @@ def assign(
         Takes long sums over users where the parts lie, if that is on other machines.
     """
     budget = settings.scoring.budget
-    exploration, options = settings.scoring.exploration, len(claims[0].value)
+    exploration, options = settings.scoring.exploration, len(opened(claims[0].value))
     arm, lot_value = (np.concatenate([getattr(part, name) for part in claims]) for name in ("arm", "lot_value"))
     lots = Lots(*(np.concatenate(each) for each in zip(*(part.lots for part in claims), strict=True)))
     explorers = explore(lots, options, exploration.share, budget * exploration.budget_share, limits)
@@ -234,11 +235,12 @@ def curve_table(claims: Sequence[Claims], settings: Settings, limits: Sequence[L
     return pa.table(dict(zip(("budget", "value", "spent", "shadow_price"), points.T, strict=True)))
 
 
-def _rows_of(parts: Sequence[Floats], rows: Choice) -> Floats:
+def _rows_of(parts: Sequence[Floats | Path], rows: Choice) -> Floats:
     """Read some users, whose rows rise, of arrays of shape (options, users); shape (rows, options)."""
-    starts = np.cumsum([0, *(part.shape[1] for part in parts)])
+    starts = np.cumsum([0, *(opened(part).shape[1] for part in parts)])
     cuts = np.split(rows, np.searchsorted(rows, starts[1:-1]))
-    return np.concatenate([part[:, own - start].T for part, own, start in zip(parts, cuts, starts, strict=False)])
+    pieces = zip(parts, cuts, starts, strict=False)
+    return np.concatenate([opened(part)[:, own - start].T for part, own, start in pieces])
 
 
 def _explorable(options: Options, limits: Sequence[Limit]) -> Bools:

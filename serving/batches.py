@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from threading import Lock
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -26,15 +26,18 @@ from models.response import Response
 from models.tracking import Registered
 from serving import ledger
 from serving.assignment import Claims
+from serving.exploration import Lots
+from serving.market import opened
 from serving.options import MATRICES, Options, build_options
 from serving.reasons import risk_reasons
 
+Array = npt.NDArray[Any]
 Floats = npt.NDArray[np.float64]
 Bools = npt.NDArray[np.bool_]
 Texts = npt.NDArray[np.object_]
 Frames = Sequence[Callable[[], pd.DataFrame]]
+Found = TypeVar("Found")
 OF_DECISIONS = ("user_id", "days_since_last_activity", "tenure_days", "favourite_category_90d", "favourite_hour_90d")
-LARGE = ("value", "cost")  # of the claims: a number per user and option
 AT_ONCE = 2  # batches in memory: one is read and written while another is computed
 
 
@@ -140,16 +143,22 @@ class Parked:
         write_file(self.path(number), lambda part: feather.write_feather(batch.table(), part, compression="lz4"))
 
     def claims(self, number: int, claims: Claims) -> Claims:
-        """Park the large part of a batch's claims in files that are mapped into memory."""
-        for name in LARGE:
-            np.save(self.folder / f"{name}-{number:05d}.npy", getattr(claims, name))
-        value, cost = self.mapped(number)
-        return claims._replace(value=value, cost=cost)
+        """Park the numbers of a batch's claims in files; the smaller ones are read when somebody looks at them."""
+        value, cost = self.large(number)
+        np.save(value, opened(claims.value))
+        np.save(cost, opened(claims.cost))
+        lots = {name: self._on_disk(number, name, column) for name, column in claims.lots._asdict().items()}
+        lot_value = self._on_disk(number, "lot_value", claims.lot_value)
+        return claims._replace(value=value, cost=cost, lots=Lots(**lots), lot_value=lot_value)
 
-    def mapped(self, number: int) -> tuple[Floats, Floats]:
-        """Map the large part of a batch's claims into memory: value and cost, shapes (options, users)."""
-        value, cost = (np.load(self.folder / f"{name}-{number:05d}.npy", mmap_mode="r") for name in LARGE)
-        return value, cost
+    def _on_disk(self, number: int, name: str, column: Array) -> Array:
+        path = self.folder / f"{name}-{number:05d}.npy"
+        np.save(path, column)
+        return opened(path)
+
+    def large(self, number: int) -> tuple[Path, Path]:
+        """Files of the large part of a batch's claims: value and cost, shapes (options, users)."""
+        return self.folder / f"value-{number:05d}.npy", self.folder / f"cost-{number:05d}.npy"
 
     def get(self, number: int) -> Batch:
         """Fetch a batch."""
@@ -170,20 +179,27 @@ def parking(folder: Path, key: str, choices: list[tuple[Offer, float]]) -> Itera
     shutil.rmtree(folder)
 
 
-def park_all(policy: Policy, frames: Frames, parked: Parked) -> Iterator[Batch]:
-    """Score every batch that is not parked yet, several at once; yields all of them in order."""
-    one_reads = Lock()  # stores are not made for several readers at a time
+def park_all(
+    policy: Policy, frames: Frames, parked: Parked, found_in: Callable[[int, Batch], Found]
+) -> Iterator[Found]:
+    """Score every batch that is not parked yet, several at once; yields what `found_in` finds in each, in order.
 
-    def scored(number: int) -> Batch:
+    A batch itself is in memory no longer than it is looked at.
+    """
+    one_reads, one_scores = Lock(), Lock()
+
+    def found(number: int) -> Found:
         if parked.path(number).exists():
-            return parked.get(number)
+            return found_in(number, parked.get(number))
         with one_reads:
             frame = frames[number]()
-        batch = score(policy, frame)
+        with one_scores:
+            batch = score(policy, frame)
+            del frame
         parked.put(number, batch)
-        return batch
+        return found_in(number, batch)
 
-    yield from in_turn((partial(scored, number) for number in range(len(frames))), AT_ONCE)
+    return in_turn((partial(found, number) for number in range(len(frames))), AT_ONCE)
 
 
 def score(policy: Policy, frame: pd.DataFrame) -> Batch:
@@ -197,6 +213,7 @@ def score(policy: Policy, frame: pd.DataFrame) -> Batch:
         p_churn[active] = policy.churn.estimator.predict(known)
         value[active] = policy.value.estimator.predict(known)
         reasons[active] = risk_reasons(policy.churn.estimator, known, policy.features)
+        del known
     barred = barred_because(frame, active, settings)
     options = build_options(frame, p_churn, value, barred, policy.response, policy.catalogue, settings)
     told = frame[[name for name in frame.columns if name in policy.columns_told]]

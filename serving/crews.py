@@ -53,9 +53,10 @@ class Crew(Protocol):
 
 @dataclass(frozen=True)
 class Threads:
-    """Threads of this process."""
+    """Threads of this process; `done` is called when the last frame was read."""
 
     frames: Frames
+    done: Callable[[], None] = lambda: None
 
     @property
     def batches(self) -> int:
@@ -64,8 +65,8 @@ class Threads:
 
     def claims(self, policy: Policy, parked: Parked, claims_of: ClaimsOf) -> Iterator[Claims]:
         """Score and park every batch; yield what each claims, in the order of the users."""
-        for number, batch in enumerate(park_all(policy, self.frames, parked)):
-            yield parked.claims(number, claims_of(batch))
+        yield from park_all(policy, self.frames, parked, lambda number, batch: parked.claims(number, claims_of(batch)))
+        self.done()
 
     def adding_up(self, parked: Parked) -> Elsewhere | None:  # noqa: ARG002
         """Everything is here."""
@@ -97,7 +98,7 @@ class Machines:
         found = self.engine.map_pieces(self.users, "user_id", self.batches, work, _small_part(0, NOBODY).schema)
         self.numbers = found["number"].unique().to_pylist()
         for number in self.numbers:
-            yield _whole(found.filter(pc.field("number") == number), *parked.mapped(number))
+            yield _whole(found.filter(pc.field("number") == number), *parked.large(number))
 
     def adding_up(self, parked: Parked) -> Elsewhere | None:
         """Take sums over all users where the batches are parked; only the sums come back."""
@@ -105,7 +106,7 @@ class Machines:
         def elsewhere(sums_of: Callable[[Part], Sums], spends: Sequence[Bools]) -> Sequence[Sums]:
             def work(item: tuple[int, Bools]) -> Sums:
                 number, spending = item
-                return sums_of(Part(*parked.mapped(number), spending))
+                return sums_of(Part(*parked.large(number), spending))
 
             return self.engine.map_items(list(zip(self.numbers, spends, strict=True)), work)
 
@@ -146,7 +147,7 @@ def _small_part(number: int, claims: Claims) -> pa.Table:
     return pa.table({"number": pa.array(np.full(len(arm), number)), "arm": arm, **lots, "lot_value": claims.lot_value})
 
 
-def _whole(small: pa.Table, value: Floats, cost: Floats) -> Claims:
+def _whole(small: pa.Table, value: Path, cost: Path) -> Claims:
     lots = Lots(**{name: small[f"lot:{name}"].to_numpy() for name in Lots._fields})
     arm = small["arm"].to_numpy(zero_copy_only=False)
     return Claims(value, cost, arm, lots, small["lot_value"].to_numpy())

@@ -106,11 +106,11 @@ def decide(policy: Policy, lake: Lake, as_of: date, frames: Frames | Crew, *, in
             write("budget_curve", curve_table(claims, policy.settings, limits))
             write("spending", assignment.spending.table())
             parts = assignment.parts(claims)
-            del claims  # files that are mapped into memory
+            del claims
             told = crew.tables(parked, parts, lambda batch, part: tables_of(policy, batch, part, limits, as_of))
             for tables in track(told, "decisions written", len(parts)):
-                for name, rows in tables.items():
-                    (enter if name == "ledger" else partial(write, name))(rows)
+                for name in list(tables):
+                    (enter if name == "ledger" else partial(write, name))(tables.pop(name))  # and forget them
     ledger.land(lake, as_of, policy.catalogue, policy.settings.time_zone)
     return assignment.spending
 

@@ -1,12 +1,12 @@
 """What is offered to whom and what of it is scarce, in parts that need not be in memory all at once.
 
-Everything that the allocation asks of all users is a sum over blocks of them, so parts may be files that are mapped
-into memory.
+Everything that the allocation asks of all users is a sum over blocks of them, so parts may be files.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -26,19 +26,36 @@ Elsewhere = Callable[[Callable[["Part"], Sums], Sequence[Bools]], Sequence[Sums]
 
 
 class Part(NamedTuple):
-    """Some users: `value` and `cost` have shape (options, users), as `offered` leaves them, and may be mapped files.
+    """Some users: `value` and `cost` have shape (options, users), as `offered` leaves them, and may be files.
 
     Whose choice uses up what is scarce, `spends` says (users,).
     """
 
-    value: Floats
-    cost: Floats
+    value: Floats | Path
+    cost: Floats | Path
     spends: Bools
 
-    def some(self, rows: slice | Choice) -> Part:
-        """Copy some users."""
-        value, cost = (np.array(each[:, rows], order="C") for each in (self.value, self.cost))
-        return Part(value, cost, self.spends[rows])
+    def opened(self) -> Part:
+        """Map what is in files into memory."""
+        return self._replace(value=opened(self.value), cost=opened(self.cost))
+
+    def some(self, rows: slice | Choice) -> tuple[Floats, Floats, Bools]:
+        """Copy value, cost and who spends, of some users."""
+        value, cost = (np.array(opened(each)[:, rows], order="C") for each in (self.value, self.cost))
+        return value, cost, self.spends[rows]
+
+
+class OneOpen:
+    """Parts of which one at a time is mapped into memory, for whoever goes through them in order."""
+
+    def __init__(self, parts: Sequence[Part]) -> None:
+        self._parts = parts
+        self._open: dict[int, Part] = {}
+
+    def __getitem__(self, number: int) -> Part:
+        if number not in self._open:
+            self._open = {number: self._parts[number].opened()}
+        return self._open[number]
 
 
 class Block(NamedTuple):
@@ -84,30 +101,33 @@ class Market(NamedTuple):
 
         Where a block ends does not depend on the parts: so neither do the last bits of any sum.
         """
-        return (_block(self._users(np.arange(rows.start, rows.stop)), rows) for rows in blocks(self.users))
+        parts = OneOpen(self.parts)
+        return (_block(rows, *self._users(np.arange(rows.start, rows.stop), parts)) for rows in blocks(self.users))
 
     def pick(self, rows: Choice) -> Iterator[tuple[Choice, Block]]:
         """Yield some users, whose rows rise, in blocks; the rows of a block are its own."""
-        return ((rows[cut], _block(self._users(rows[cut]), cut)) for cut in blocks(len(rows)))
+        parts = OneOpen(self.parts)
+        return ((rows[cut], _block(cut, *self._users(rows[cut], parts))) for cut in blocks(len(rows)))
 
     def sample(self, every: int) -> Market:
         """Take every so-manieth user and as much less room."""
-        return Market([self._users(np.arange(0, self.users, every))], self.member, self.room / every)
+        some = self._users(np.arange(0, self.users, every), OneOpen(self.parts))
+        return Market([Part(*some)], self.member, self.room / every)
 
-    def _users(self, rows: Choice) -> Part:
+    def _users(self, rows: Choice, parts: OneOpen) -> tuple[Floats, Floats, Bools]:
         """Read some users, whose rows rise, from the parts that they are in."""
         found, start = [], 0
-        for part in self.parts:
+        for number, part in enumerate(self.parts):
             first, last = np.searchsorted(rows, (start, start + len(part.spends)))
             if first < last:
                 whole = rows[last - 1] - rows[first] == last - 1 - first
                 own = rows[first:last] - start
-                found.append(part.some(slice(own[0], own[-1] + 1) if whole else own))
+                found.append(parts[number].some(slice(own[0], own[-1] + 1) if whole else own))
             start += len(part.spends)
         if len(found) == 1:
             return found[0]
         value, cost, spends = (np.concatenate(each, axis=-1) for each in zip(*found, strict=True))
-        return Part(value, cost, spends)
+        return value, cost, spends
 
     def sorted_steps(self) -> tuple[Floats, Floats, Floats]:
         """Sort all hull steps, the most efficient first: gain per cost, value so far and cost so far, (steps,)."""
@@ -117,6 +137,11 @@ class Market(NamedTuple):
         slope = np.divide(gain, step, out=np.full_like(gain, np.inf), where=step > 0)
         order = np.argsort(-slope, kind="stable")
         return slope[order], np.cumsum(gain[order]), np.cumsum(step[order])
+
+
+def opened(column: Floats | Path) -> Floats:
+    """Take an array as it is, and map a file into memory: what was looked at is held for as long as the array is."""
+    return np.load(column, mmap_mode="r") if isinstance(column, Path) else column
 
 
 def offered(value: Floats, cost: Floats) -> tuple[Floats, Floats]:
@@ -143,8 +168,7 @@ def priced(block: Block, member: Floats, prices: Floats) -> Floats:
     return kept
 
 
-def _block(part: Part, rows: slice) -> Block:
-    value, cost, spends = part
+def _block(rows: slice, value: Floats, cost: Floats, spends: Bools) -> Block:
     if not spends.all():
         value[:, ~spends], cost[:, ~spends] = -np.inf, 0.0  # both are copies
     return Block(rows, value, cost)

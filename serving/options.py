@@ -197,5 +197,5 @@ def _personal_effects(
     for place in np.flatnonzero(is_known):
         margin[:, place], retention[:, place] = personal.average[personal.options.index(options[place])]
         is_meant = deployed.option == options[place]
-        why_not[:, place] = np.where(is_meant & deployed.applies_to(frame, p_redeem[:, place]), "", told)
+        why_not[~(is_meant & deployed.applies_to(frame, p_redeem[:, place])), place] = told
     return effects

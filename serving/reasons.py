@@ -109,7 +109,7 @@ def _sentences(
     ending: Callable[[Floats], Texts],
 ) -> Texts:  # fmt: skip
     """Describe the columns that move each row most, ``; ``-joined, each with what `ending` says of its part."""
-    order = np.argsort(-np.abs(parts), axis=1, kind="stable")[:, :TOP]
+    order = _strongest(parts)
     by_name = {feature.name: feature for feature in features}
     sentences: Texts = np.full(order.shape, "", dtype=object)
     # a loop over columns, never over users
@@ -121,6 +121,13 @@ def _sentences(
     for rank in range(1, sentences.shape[1]):
         joined = joined + np.where(sentences[:, rank] == "", "", "; ") + sentences[:, rank]
     return joined
+
+
+def _strongest(parts: Floats) -> Places:
+    """Places of the columns that move each row most, strongest first, shape (rows, up to `TOP`)."""
+    weakness = np.abs(parts)
+    np.negative(weakness, out=weakness)
+    return np.argsort(weakness, axis=1, kind="stable")[:, :TOP].copy()  # without all the others behind it
 
 
 def _direction(parts: Floats) -> Texts:

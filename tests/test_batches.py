@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import threading
 import time
+import weakref
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -15,6 +17,7 @@ from synthetic import behaviour, small_policy
 from configs.offers import Catalogue
 from serving import batches
 from serving.batches import Batch, Policy, park_all, parking, score
+from serving.market import opened
 from serving.options import MATRICES
 
 
@@ -37,6 +40,10 @@ def same(one: Batch, other: Batch) -> None:
         np.testing.assert_array_equal(getattr(one, name), getattr(other, name))
     for name in (*MATRICES, "why_not", "barred"):
         np.testing.assert_array_equal(getattr(one.options, name), getattr(other.options, name))
+
+
+def ids_of(_: int, batch: Batch) -> list[str]:
+    return batch.frame["user_id"].tolist()
 
 
 def test_a_parked_batch_comes_back_bit_for_bit(policy, users, tmp_path):
@@ -69,27 +76,27 @@ def test_only_what_decisions_are_told_from_is_parked(policy, users):
     assert set(score(policy, users).frame.columns) == policy.columns_told & set(users.columns)
 
 
-def test_batches_come_in_order_and_one_reads_at_a_time_while_others_compute(policy, users, tmp_path, monkeypatch):
-    reading, most, computing = threading.Lock(), [0], []
+def test_batches_come_in_order_and_one_is_read_while_another_is_scored(policy, users, tmp_path, monkeypatch):
+    reading, scoring, together = threading.Lock(), threading.Lock(), []
 
     def frame(number: int) -> pd.DataFrame:
         assert reading.acquire(blocking=False), "two were reading at once"
         time.sleep(0.01)
+        together.append(scoring.locked())
         reading.release()
         return users.iloc[10 * number : 10 * number + 10]
 
     def slow_score(own_policy: Policy, rows: pd.DataFrame) -> Batch:
-        computing.append(1)
-        most[0] = max(most[0], len(computing))
+        assert scoring.acquire(blocking=False), "two were scored at once"
         time.sleep(0.05)
-        computing.pop()
+        scoring.release()
         return score(own_policy, rows)
 
     monkeypatch.setattr(batches, "score", slow_score)
     with parking(tmp_path / "day", "key", policy.catalogue.options) as parked:
-        found = list(park_all(policy, [partial(frame, number) for number in range(9)], parked))
-    assert [name for batch in found for name in batch.frame["user_id"]] == users["user_id"].tolist()
-    assert most[0] == batches.AT_ONCE == 2
+        found = list(park_all(policy, [partial(frame, number) for number in range(9)], parked, ids_of))
+    assert [name for ids in found for name in ids] == users["user_id"].tolist()
+    assert any(together)
 
 
 def test_few_batches_are_in_memory_at_a_time(policy, users, tmp_path):
@@ -100,7 +107,7 @@ def test_few_batches_are_in_memory_at_a_time(policy, users, tmp_path):
         return users.head(5)
 
     with parking(tmp_path / "day", "key", policy.catalogue.options) as parked:
-        coming = park_all(policy, [partial(frame, number) for number in range(20)], parked)
+        coming = park_all(policy, [partial(frame, number) for number in range(20)], parked, ids_of)
         next(coming)
         time.sleep(0.2)
         assert max(started) <= batches.AT_ONCE
@@ -108,7 +115,19 @@ def test_few_batches_are_in_memory_at_a_time(policy, users, tmp_path):
     assert len(started) <= 2 * batches.AT_ONCE
 
 
-def test_claims_are_mapped_from_files(policy, users, tmp_path):
+def test_a_batch_is_forgotten_once_it_was_looked_at(policy, users, tmp_path):
+    seen: list[weakref.ref[Batch]] = []
+
+    def look(_: int, batch: Batch) -> int:
+        seen.append(weakref.ref(batch))
+        return sum(each() is not None for each in seen)
+
+    with parking(tmp_path / "day", "key", policy.catalogue.options) as parked:
+        alive = list(park_all(policy, [partial(users.head, 5)] * 9, parked, look))
+    assert len(alive) == 9 and max(alive) <= batches.AT_ONCE
+
+
+def test_the_large_part_of_claims_is_left_in_files(policy, users, tmp_path):
     from datetime import date
 
     from serving.assignment import claims_of
@@ -116,8 +135,10 @@ def test_claims_are_mapped_from_files(policy, users, tmp_path):
     batch = score(policy, users)
     claims = claims_of(batch.frame["user_id"], batch.options, policy.settings, (), date(2024, 7, 1))
     with parking(tmp_path / "day", "key", policy.catalogue.options) as parked:
-        mapped = parked.claims(0, claims)
-        assert isinstance(mapped.value, np.memmap) and isinstance(mapped.cost, np.memmap)
-        np.testing.assert_array_equal(mapped.value, claims.value)
-        np.testing.assert_array_equal(mapped.cost, claims.cost)
-        assert mapped.lots is claims.lots
+        left = parked.claims(0, claims)
+        assert isinstance(left.value, Path) and isinstance(opened(left.value), np.memmap)
+        np.testing.assert_array_equal(opened(left.value), claims.value)
+        np.testing.assert_array_equal(opened(left.cost), claims.cost)
+        for column, name in [(left.lot_value, "lot_value"), *zip(left.lots, left.lots._fields, strict=True)]:
+            assert isinstance(column, np.memmap)
+            np.testing.assert_array_equal(column, getattr(claims, name, getattr(claims.lots, name, None)))

@@ -22,9 +22,11 @@ from configs.offers import Catalogue, Offer
 from features.lake import Lake
 from models.policies import NOBODY, RULE, Deployed
 from models.splits import hash_share
+from serving import decisions as day_of_decisions
 from serving.assignment import Spending
 from serving.batches import Frames, Policy
-from serving.decisions import SCHEMA, day_folder, decide, predictions_table, risk_band, stage
+from serving.crews import Threads
+from serving.decisions import SCHEMA, day_folder, decide, predictions_table, risk_band, stage, tables_of
 from serving.exploration import AS_USUAL_SALT, CONTROL_SALT
 from serving.ledger import entries
 from serving.reasons import value_words
@@ -125,6 +127,23 @@ def test_there_is_a_prediction_for_everybody_and_a_row_for_every_option(decided,
     assert predictions.loc[active, "p_churn"].tolist() == expected.tolist()
     assert predictions.loc[active, "remaining_value"].tolist() == policy.value.estimator.predict(users[active]).tolist()
     assert len(options) == 200 * 6
+
+
+def test_what_frames_are_read_from_is_let_go_before_anything_is_told(policy, users, tmp_path, monkeypatch):
+    happened = []
+
+    def reading(frame: Callable[[], pd.DataFrame]) -> pd.DataFrame:
+        happened.append("read")
+        return frame()
+
+    def telling(*args: object) -> dict[str, pa.Table]:
+        happened.append("told")
+        return tables_of(*args)
+
+    monkeypatch.setattr(day_of_decisions, "tables_of", telling)
+    frames = [partial(reading, frame) for frame in batches(users, 60)]
+    decide(policy, Lake(tmp_path), AS_OF, Threads(frames, done=lambda: happened.append("done")))
+    assert happened == ["read"] * len(frames) + ["done"] + ["told"] * len(frames)
 
 
 def test_two_runs_write_the_same_bytes(decided, policy, users, tmp_path):

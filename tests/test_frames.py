@@ -12,11 +12,13 @@ from apps import TINY_AS_OF, App, event, small_app, treatment
 from configs.errors import InputError
 from configs.offers import NOTHING, load_catalogue
 from features.frames import (
+    count_users,
     given_offers,
     known_users,
     lot_frame,
     outcome_frame,
     redemption_frame,
+    scoring_batch,
     scoring_frame,
     treatment_days,
 )
@@ -200,9 +202,18 @@ def test_scoring_reads_each_user_once_in_the_order_asked_for(past, store):
     assert frame.tenure_days.notna().all() and str(frame.favourite_category_90d.dtype) == "category"
 
 
+def test_a_batch_of_the_scoring_frame_is_cut_out_by_places(past, store):
+    _, history = past
+    users = known_users(history)
+    assert count_users(history) == len(users) > 20
+    batch = scoring_batch(history, store, range(7, 20))
+    assert batch["user_id"].tolist() == users[7:20].tolist()
+    pd.testing.assert_frame_equal(batch, scoring_frame(history, store, users[7:20]))
+
+
 def test_scoring_a_day_without_a_snapshot_says_what_to_run(past):
     with (
         past[0].history(date(2024, 6, 14)) as history,
         pytest.raises(InputError, match="no snapshot of 2024-06-14; run winback build-features --as-of 2024-06-14"),
     ):
-        known_users(history)
+        count_users(history)

@@ -77,6 +77,18 @@ def test_instants_are_stored_in_utc_to_the_microsecond(tmp_path, kind):
     assert read_parquet(tmp_path / "a.parquet").schema.field("at").type == pa.timestamp("us", "UTC")
 
 
+@pytest.mark.parametrize("rows", [range(10), range(3, 4), range(2, 9), range(9, 10), range(3)], ids=str)
+def test_some_rows_are_read_whatever_row_groups_they_are_in(tmp_path, rows):
+    write_parquet(pa.table({"row": range(10), "other": range(10)}), tmp_path / "a.parquet", 3)
+    found = read_parquet(tmp_path / "a.parquet", ["row"], rows=rows)
+    assert found.to_pydict() == {"row": list(rows)}
+
+
+def test_no_rows_are_read_of_a_file_without_any(tmp_path):
+    write_parquet(pa.table({"row": pa.array([], pa.int64())}), tmp_path / "a.parquet")
+    assert read_parquet(tmp_path / "a.parquet", rows=range(0)).num_rows == 0
+
+
 @pytest.mark.parametrize("read", [read_parquet, count_rows])
 def test_a_missing_and_a_corrupt_file_are_named(tmp_path, read):
     with pytest.raises(InputError, match=r"gone\.parquet does not exist; run the step that writes it first"):

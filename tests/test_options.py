@@ -176,6 +176,7 @@ def test_what_the_gate_deployed_decides_who_may_get_what(policy, eligible):
     found = options(lots(policy))
     assert found.eligible.tolist() == eligible
     assert set(found.why_not[~found.eligible]) == {NOT_CHOSEN.format(policy=policy_words(policy, {"bundle": "Bundle"}))}
+    assert len({id(text) for text in found.why_not.flat}) == len(set(found.why_not.flat))  # one object each
 
 
 def test_the_error_of_a_value_is_the_spread_of_its_draws():
