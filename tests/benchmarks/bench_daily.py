@@ -36,7 +36,7 @@ PARTS = {
     "aggregates of the new day": "flows.build_features:aggregate.fn",
     "snapshot of the new day": "flows.build_features:take_snapshots.fn",
     "models loaded": "flows.score_users:load",
-    "features read through Feast": "flows.score_users:scoring_frame",
+    "features read through Feast": "flows.score_users:scoring_batch",
     "risk and value": "models.estimators:Estimator.predict",
     "reasons: exact SHAP, in words": "serving.batches:risk_reasons",
     "12 options: redemption": "serving.options:p_redeem_each",
