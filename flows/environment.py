@@ -44,7 +44,7 @@ def prepare(data_dir: str | None = None) -> None:
 
 
 def reuse_memory() -> None:
-    """Let memory that was freed be used by whoever needs some next: one heap for all threads, and nothing kept by Arrow.
+    """Let memory that was freed be used by whoever needs some next: one heap for all threads, nothing kept by Arrow.
 
     The usual allocators keep what is freed for the thread that freed it, and a day's work passes between many. Large
     arrays get pages of their own, which go back to the system: between others they would leave holes in the heap.
