@@ -249,7 +249,7 @@ def scoring_frame(history: History, store: FeatureStore, user_ids: pd.Series) ->
 
 
 def scoring_batch(history: History, store: FeatureStore, places: range) -> pd.DataFrame:
-    """Read the scoring frame of some of the users that `count_users` counts, by their places among all of them."""
+    """Read the `scoring_frame` of some of the users that `count_users` counts, by their places among all of them."""
     return scoring_frame(history, store, known_users(history, places))
 
 
@@ -268,7 +268,13 @@ def count_users(history: History) -> int:
 
 
 def known_users(history: History, places: range | None = None) -> pd.Series:
-    """Ids of the users that `count_users` counts, in order; or of some, by their places among all of them."""
+    """Ids of the users that `count_users` counts, in order; or of some, by their places among all of them.
+
+    Raises
+    ------
+    InputError
+        The snapshot is missing or cannot be read.
+    """
     path = history.lake.partition("snapshots", history.as_of)
     # as Arrow holds them: texts of Python's own take ten times the memory
     return read_parquet(path, ["user_id"], rows=places)["user_id"].to_pandas(types_mapper=pd.ArrowDtype)

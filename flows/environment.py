@@ -13,8 +13,8 @@ import pyarrow as pa
 from configs.settings import load_settings
 from features.lake import Lake
 
-M_MMAP_THRESHOLD, M_ARENA_MAX = -3, -8  # of malloc.h
-LARGE_ARRAY = 128 * 1024  # bytes
+# of malloc.h, by the variable of the operator that wins: M_ARENA_MAX, and M_MMAP_THRESHOLD in bytes
+MALLOPT = {"MALLOC_ARENA_MAX": (-8, 1), "MALLOC_MMAP_THRESHOLD_": (-3, 128 * 1024)}
 QUIET = {
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
     "PREFECT_LOGGING_LEVEL": "CRITICAL",
@@ -53,10 +53,9 @@ def reuse_memory() -> None:
         pa.set_memory_pool(pa.jemalloc_memory_pool())
         pa.jemalloc_set_decay_ms(0)
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None  # of glibc
-    if mallopt is not None and "MALLOC_ARENA_MAX" not in os.environ:
-        mallopt(M_ARENA_MAX, 1)
-    if mallopt is not None and "MALLOC_MMAP_THRESHOLD_" not in os.environ:
-        mallopt(M_MMAP_THRESHOLD, LARGE_ARRAY)
+    if mallopt is not None:
+        for option, value in (wish for name, wish in MALLOPT.items() if name not in os.environ):
+            mallopt(option, value)
 
 
 def hush() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from contextlib import ExitStack
 from datetime import date
 from functools import partial
@@ -24,8 +25,8 @@ from models.evaluation import Metric
 from models.response import load_response
 from models.tracking import load
 from serving.assignment import Spending
-from serving.batches import Frames, Policy
-from serving.crews import Crew, Machines, Threads
+from serving.batches import Policy
+from serving.crews import Machines, Threads
 from serving.decisions import day_folder, decide
 from serving.report import latest_training, write_report
 from serving.summary import Summary, summarise
@@ -46,17 +47,16 @@ def decide_for_all(settings: Settings, lake: Lake, as_of: date) -> Spending:
             load(lake, "value"),
             load_response(lake),
         )
-        if settings.engine == "spark":
-            crew: Crew = in_pieces(history, store)
-        else:
-            crew = Threads(in_batches(history, store), done=sources.close)
+        on_spark = settings.engine == "spark"
+        crew = in_pieces(history, store) if on_spark else in_batches(history, store, sources.close)
         return decide(policy, lake, as_of, crew, inputs=stored_input(lake.partition("snapshots", as_of)) or "")
 
 
-def in_batches(history: History, store: FeatureStore) -> Frames:
-    """Cut everybody into batches, each read when its turn comes."""
+def in_batches(history: History, store: FeatureStore, done: Callable[[], None]) -> Threads:
+    """Cut everybody into batches, each read when its turn comes; `done` is called when nothing is read any more."""
     everybody, size = range(count_users(history)), history.settings.scoring.batch_users
-    return [partial(scoring_batch, history, store, everybody[first : first + size]) for first in everybody[::size]]
+    places = [everybody[first : first + size] for first in everybody[::size]]
+    return Threads([partial(scoring_batch, history, store, each) for each in places], done)
 
 
 def in_pieces(history: History, store: FeatureStore) -> Machines:

@@ -188,7 +188,7 @@ def _choose(value: Floats, cost: Floats, shadow_price: float, option_prices: Flo
 def _told(parts: Sequence[Part], given: Choice, shadow_price: float, option_prices: Floats) -> Choice:
     """Fill in what those who spend nothing would have got at the final prices."""
     choice, start = given.copy(), 0
-    for part in parts:
+    for part in map(Part.opened, parts):
         others = np.flatnonzero(~part.spends)
         for rows in blocks(len(others)):
             value, cost, _ = part.some(others[rows])

@@ -186,7 +186,8 @@ def park_all(
 
     A batch itself is in memory no longer than it is looked at.
     """
-    one_reads, one_scores = Lock(), Lock()
+    one_reads = Lock()  # stores are not made for several readers at a time
+    one_scores = Lock()  # on all cores: two at once would need twice the memory, and no less time
 
     def found(number: int) -> Found:
         if parked.path(number).exists():

@@ -35,8 +35,8 @@ from serving.assignment import (
     curve_table,
     propensities,
 )
-from serving.batches import Batch, Frames, Policy, parking
-from serving.crews import Crew, Threads
+from serving.batches import Batch, Policy, parking
+from serving.crews import Crew
 from serving.exploration import check_floor
 from serving.funnel import BY_LOT, why_nothing
 from serving.market import NOTHING
@@ -65,7 +65,7 @@ SCHEMA = pa.schema(
 OF_CHOICE = ("incremental_retention", "incremental_margin", "p_redeem", "expected_cost")
 
 
-def decide(policy: Policy, lake: Lake, as_of: date, frames: Frames | Crew, *, inputs: str = "") -> Spending:
+def decide(policy: Policy, lake: Lake, as_of: date, crew: Crew, *, inputs: str = "") -> Spending:
     """Write predictions, options, decisions, spending and budget curve of a day, replacing what was there before.
 
     The decisions are also appended to the ledger and land in the treatments. Every batch of users is scored once and
@@ -73,11 +73,10 @@ def decide(policy: Policy, lake: Lake, as_of: date, frames: Frames | Crew, *, in
 
     Parameters
     ----------
-    frames
-        Each reads the scoring frame of one batch of users; or the crew that has them elsewhere. Of all users together
-        only a few numbers each are held.
+    crew
+        Who scores and tells, here or on other machines. Of all users together only a few numbers each are held.
     inputs
-        Names what the frames are read from: only a run on the same goes on where another one stopped.
+        Names what the crew reads: only a run on the same goes on where another one stopped.
 
     Raises
     ------
@@ -86,7 +85,6 @@ def decide(policy: Policy, lake: Lake, as_of: date, frames: Frames | Crew, *, in
     """
     limits = limits_of(policy.catalogue, policy.settings)
     check_floor(policy.settings, len(policy.catalogue.options))
-    crew = Threads(frames) if isinstance(frames, Sequence) else frames
     pieces = f"{crew.batches} x {policy.settings.scoring.batch_users}"
     key = f"winback {version('winback')} {policy.version} {as_of} {pieces} {inputs}"
     with parking(lake.path("scoring", f"day={as_of:%Y-%m-%d}"), key, policy.catalogue.options) as parked:
@@ -106,7 +104,7 @@ def decide(policy: Policy, lake: Lake, as_of: date, frames: Frames | Crew, *, in
             write("budget_curve", curve_table(claims, policy.settings, limits))
             write("spending", assignment.spending.table())
             parts = assignment.parts(claims)
-            del claims
+            del claims  # what they were read from is mapped into memory
             told = crew.tables(parked, parts, lambda batch, part: tables_of(policy, batch, part, limits, as_of))
             for tables in track(told, "decisions written", len(parts)):
                 for name in list(tables):

@@ -24,7 +24,7 @@ from models.policies import NOBODY, RULE, Deployed
 from models.splits import hash_share
 from serving import decisions as day_of_decisions
 from serving.assignment import Spending
-from serving.batches import Frames, Policy
+from serving.batches import Policy
 from serving.crews import Threads
 from serving.decisions import SCHEMA, day_folder, decide, predictions_table, risk_band, stage, tables_of
 from serving.exploration import AS_USUAL_SALT, CONTROL_SALT
@@ -54,7 +54,7 @@ def users() -> pd.DataFrame:
     return frame
 
 
-def batches(frame: pd.DataFrame, size: int = 1000) -> Frames:
+def batches(frame: pd.DataFrame, size: int = 1000) -> Threads:
     """Scoring frames as they are read from the store: each with the categories it holds, and no other."""
     texts = ["trait_plan", "favourite_category_90d"]
 
@@ -62,7 +62,7 @@ def batches(frame: pd.DataFrame, size: int = 1000) -> Frames:
         part = frame.iloc[start : start + size].reset_index(drop=True)
         return part.astype(dict.fromkeys(texts, object)).astype(dict.fromkeys(texts, "category"))
 
-    return [partial(scoring_frame, start) for start in range(0, len(frame), size)]
+    return Threads([partial(scoring_frame, start) for start in range(0, len(frame), size)])
 
 
 def read(lake: Lake, table: str = "decisions", as_of: date = AS_OF) -> pd.DataFrame:
@@ -141,7 +141,7 @@ def test_what_frames_are_read_from_is_let_go_before_anything_is_told(policy, use
         return tables_of(*args)
 
     monkeypatch.setattr(day_of_decisions, "tables_of", telling)
-    frames = [partial(reading, frame) for frame in batches(users, 60)]
+    frames = [partial(reading, frame) for frame in batches(users, 60).frames]
     decide(policy, Lake(tmp_path), AS_OF, Threads(frames, done=lambda: happened.append("done")))
     assert happened == ["read"] * len(frames) + ["done"] + ["told"] * len(frames)
 
@@ -687,13 +687,13 @@ def test_a_crash_in_the_middle_leaves_the_day_as_it_was_and_the_next_run_goes_on
         read_again.append(number)
         return frame()
 
-    frames = batches(users, 40)
+    frames = batches(users, 40).frames
     broken = [crash if number == breaks_at else frame for number, frame in enumerate(frames)]
     with pytest.raises(RuntimeError, match="the power went out"):
-        decide(policy, lake, AS_OF, broken)
+        decide(policy, lake, AS_OF, Threads(broken))
     assert contents(day_folder(lake, AS_OF)) == before
     assert [path.name for path in lake.path("decisions").iterdir()] == [f"day={AS_OF}"]
-    decide(policy, lake, AS_OF, [partial(noted, number, frame) for number, frame in enumerate(frames)])
+    decide(policy, lake, AS_OF, Threads([partial(noted, number, frame) for number, frame in enumerate(frames)]))
     assert min(read_again) == breaks_at
     assert contents(day_folder(lake, AS_OF)) == contents(day_folder(whole, AS_OF))
     assert not lake.path("scoring", f"day={AS_OF}").exists()
@@ -702,20 +702,20 @@ def test_a_crash_in_the_middle_leaves_the_day_as_it_was_and_the_next_run_goes_on
 @pytest.mark.parametrize("changed", ["policy", "inputs", "size"])
 def test_what_a_failed_run_left_is_not_used_for_another(policy, users, tmp_path, changed):
     lake, other = Lake(tmp_path), small_settings(scoring={"high_risk": 0.9})
-    frames = batches(users, 40)
+    crew = batches(users, 40)
 
     def crash() -> pd.DataFrame:
         raise RuntimeError("the power went out")
 
     with pytest.raises(RuntimeError, match="the power went out"):
-        decide(policy, lake, AS_OF, [*frames[:3], crash, frames[4]], inputs="yesterday")
+        decide(policy, lake, AS_OF, Threads([*crew.frames[:3], crash, crew.frames[4]]), inputs="yesterday")
     left = sorted(path.name for path in lake.path("scoring", f"day={AS_OF}").glob("batch-*"))
     assert left[:3] == ["batch-00000.arrow", "batch-00001.arrow", "batch-00002.arrow"]
     stale = lake.path("scoring", f"day={AS_OF}", left[0])
     stale.write_bytes(b"must not be read")
     changes = {
-        "policy": lambda: decide(replace(policy, settings=other), lake, AS_OF, frames, inputs="yesterday"),
-        "inputs": lambda: decide(policy, lake, AS_OF, frames, inputs="today"),
+        "policy": lambda: decide(replace(policy, settings=other), lake, AS_OF, crew, inputs="yesterday"),
+        "inputs": lambda: decide(policy, lake, AS_OF, crew, inputs="today"),
         "size": lambda: decide(policy, lake, AS_OF, batches(users, 50), inputs="yesterday"),
     }
     changes[changed]()
@@ -753,7 +753,7 @@ def test_a_day_without_users_is_refused_and_earlier_results_stay(policy, users, 
 
 def test_the_users_who_decide_nothing_are_left_unchanged(policy, users, tmp_path):
     before = users.copy(deep=True)
-    decide(policy, Lake(tmp_path), AS_OF, [lambda: users])
+    decide(policy, Lake(tmp_path), AS_OF, Threads([lambda: users]))
     pd.testing.assert_frame_equal(users, before)
 
 

@@ -19,6 +19,7 @@ from features.contract import TREATMENTS
 from features.history import build_snapshots
 from features.lake import Lake, read_parquet, write_parquet
 from serving.batches import Policy
+from serving.crews import Threads
 from serving.decisions import day_folder, decide
 from serving.ledger import SCHEMA, appending, effective_files, entries, files_of, land, policy_version
 
@@ -51,7 +52,7 @@ def lake(tmp_path: Path, policy: Policy, users: pd.DataFrame) -> Lake:
 
 def decided(lake: Lake, policy: Policy, users: pd.DataFrame, as_of: date = AS_OF, size: int = 1000) -> Lake:
     parts = [users.iloc[start : start + size].reset_index(drop=True) for start in range(0, len(users), size)]
-    decide(policy, lake, as_of, [partial(pd.DataFrame, part) for part in parts])
+    decide(policy, lake, as_of, Threads([partial(pd.DataFrame, part) for part in parts]))
     return lake
 
 

@@ -26,7 +26,7 @@ from features.spark import INSTALL, SparkEngine, open_session
 from features.stamps import footer
 from features.store import everybodys_features, open_store
 from flows.outcome import open_run, remember_profile
-from serving.crews import Machines
+from serving.crews import Machines, Threads
 from serving.decisions import day_folder, decide
 
 HERE = Path(__file__).parent
@@ -168,7 +168,7 @@ def test_decisions_of_machines_are_those_of_threads(tmp_path, scoring, monkeypat
     machines = Machines(engine, engine.session.createDataFrame(users.astype(texts)), 3)
     lakes = [Lake(tmp_path / name) for name in ("threads", "machines")]
     spendings = [
-        decide(policy, lakes[0], AS_OF, [lambda: users]),
+        decide(policy, lakes[0], AS_OF, Threads([lambda: users])),
         decide(policy, lakes[1], AS_OF, machines),
     ]
     one, other = (spending.table().to_pylist()[0] for spending in spendings)
