@@ -19,10 +19,10 @@ import pyarrow as pa
 
 from features.grouped import Array
 from features.lake import Lake, whole_folder, write_text
-from features.tallies import Peaks, Tastes
+from features.tallies import About, Peaks, Tastes
 
 FOLDER, NOTES = "carried", "notes.json"
-STATES, TASTES = "states", "tastes"
+STATES, TASTES, FAVOURITES = "states", "tastes", "favourites"
 MOST_USERS = 32_768  # of a slice
 PACKED = pa.ipc.IpcWriteOptions(compression="lz4")
 
@@ -49,25 +49,25 @@ class Slice:
     def batches(self) -> dict[str, pa.RecordBatch]:
         """Write it down, by name of the stream."""
         states = {name: _arrow(values) for name, values in self.states.items()}
-        label = pa.DictionaryArray.from_arrays(self.tastes.label.astype(np.int32), self.tastes.words)
-        tastes = {name: getattr(self.tastes, name) for name in ("user", "events", "spend")}
+        rows = self.tastes.rows
+        labels = pa.DictionaryArray.from_arrays(rows.label, self.tastes.words)
         return {
             STATES: pa.record_batch({"user_id": self.users, **states}),
-            TASTES: pa.record_batch({"label": label, **tastes}),
+            TASTES: pa.record_batch(rows._asdict() | {"label": labels}),
+            FAVOURITES: pa.record_batch(dict(self.tastes.favourites)),
             **{name: pa.record_batch(vars(each)) for name, each in self.peaks.items()},
         }
 
     @classmethod
     def of(cls, batches: dict[str, pa.RecordBatch]) -> Slice:
         """Read what `batches` wrote down."""
-        states, tastes = batches.pop(STATES), batches.pop(TASTES)
+        states, tastes, favourites = (batches.pop(name) for name in (STATES, TASTES, FAVOURITES))
         columns = {name: _array(states[name]) for name in states.schema.names if name != "user_id"}
-        user, events, spend = (tastes[name].to_numpy() for name in ("user", "events", "spend"))
-        label = tastes["label"]
+        user, label, events, spend = tastes.columns
+        rows = About(*(column.to_numpy() for column in (user, label.indices, events, spend)))
+        best = {name: favourites[name].to_numpy() for name in favourites.schema.names}
         peaks = {name: Peaks(*(column.to_numpy() for column in batch.columns)) for name, batch in batches.items()}
-        return cls(
-            states["user_id"], columns, Tastes(user, label.indices.to_numpy(), events, spend, label.dictionary), peaks
-        )
+        return cls(states["user_id"], columns, Tastes(rows, label.dictionary, best), peaks)
 
 
 @dataclass(frozen=True)

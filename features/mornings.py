@@ -6,7 +6,7 @@ Users are taken slice by slice, so that memory does not grow with them.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import date
 from functools import cached_property, partial
@@ -57,9 +57,10 @@ class Morning:
         reader = DailyReader(self.lake)
         edges = self.carried.edges if self.carried else _edges(self.lake, self.day)
         before = self.carried.slices() if self.carried else repeat(None)
+        ranges = starmap(Users, pairwise([None, *edges, None]))
         slices = (
-            partial(self._computed, reader, users, carried, self._signed_up(users))
-            for users, carried in zip(starmap(Users, pairwise([None, *edges, None])), before, strict=False)
+            partial(self._computed, reader, users, carried, signed_up)
+            for users, carried, signed_up in zip(ranges, before, self._signed_up([*edges, None]), strict=False)
         )
         for found, batches in in_turn(slices, workers):
             keep(found)
@@ -97,16 +98,21 @@ class Morning:
         """Rows of the facets that enter or leave theirs."""
         return changes(self.stamps["facets"], self._since, self.day, (TASTE_DAYS,))
 
-    def _signed_up(self, users: Users) -> pa.Table:
-        """Read the users table of some users, in any order."""
-        bounds = [f"user_id >= {sql_text(users.low)}"] * (users.low is not None)
-        bounds += [f"user_id < {sql_text(users.high)}"] * (users.high is not None)
-        query = f"SELECT * FROM ({self._users_query}) WHERE {' AND '.join(bounds or ['true'])}"
-        return self.connection.execute(query).to_arrow_table()
-
-    @cached_property
-    def _users_query(self) -> str:
-        return str(ibis.to_sql(self.users, dialect="duckdb"))
+    def _signed_up(self, edges: Iterable[str | None]) -> Iterator[pa.Table]:
+        """Read the users table in order, once, in pieces that end before each of some users; None is the end."""
+        query = f"SELECT * FROM ({ibis.to_sql(self.users, dialect='duckdb')}) ORDER BY user_id"
+        with self.connection.execute(query).to_arrow_reader(USERS_AT_ONCE) as batches:
+            held: list[pa.RecordBatch] = []
+            for edge in edges:
+                while edge is None or not held or held[-1]["user_id"][-1].as_py() < edge:
+                    batch = next(batches, None)
+                    if batch is None:
+                        break
+                    held.append(batch)
+                rows = pa.Table.from_batches(held, batches.schema)
+                here = Users(high=edge).among(rows["user_id"], 0, len(rows)).stop
+                yield rows.slice(0, here)
+                held = rows.slice(here).to_batches()
 
 
 def _edges(lake: Lake, day: date) -> list[str]:

@@ -12,12 +12,11 @@ import pyarrow.compute as pc
 from features.carried import Slice
 from features.daily_reader import Part
 from features.declarations import LONGEST
-from features.grouped import joined
 from features.lake import days_since_1970
 from features.snapshot_rows import LARGEST
 from features.snapshots import TASTE_DAYS
 from features.states import NEVER, Change, DailyRows, States
-from features.tallies import Heights, Peaks, Tastes
+from features.tallies import NOTHING, About, Heights, Peaks, Tastes
 from features.words import in_order
 
 Parts = Sequence[tuple[Change, Part]]
@@ -62,19 +61,21 @@ class News:
         return Slice(self.ids, states.columns, self._tastes(), peaks)
 
     def _tastes(self) -> Tastes:
-        labels, rows = [], []
+        labels, columns = [], []
         for (change, part), users in zip(self.facets, self._users_of_facets, strict=True):
             sign = 1 if change.bands((TASTE_DAYS,))[1] else -1
             found = part.columns(("facet", "label", "events_count", "spend_cents"))
             labels.append(_labels(found["facet"], found["label"]))
-            rows.append((users, *(sign * found[name].to_numpy() for name in ("events_count", "spend_cents"))))
-        if self.carried:
-            before = self.carried.tastes
-            labels.append(pa.DictionaryArray.from_arrays(before.label, before.words))
-            rows.append((self._place[before.user], before.events, before.spend))
-        words, places = in_order(labels)
-        user, events, spend = (joined([row[column] for row in rows]) for column in range(3))
-        return Tastes.of(user, joined(places), events, spend, words)
+            columns.append((users, *(sign * found[name].to_numpy() for name in ("events_count", "spend_cents"))))
+        before = self.carried.tastes if self.carried else Tastes.of(0, NOTHING, pa.array([], pa.string()))
+        words, (place, *places) = in_order([before.words.dictionary_encode(), *labels])
+        news = About.joined(
+            About(users.astype(np.int32), label.astype(np.int32), events.astype(np.int32), spend)
+            for (users, events, spend), label in zip(columns, places, strict=True)
+        )
+        if not self.carried:
+            return Tastes.of(len(self.ids), news, words)
+        return before.placed(self._place, len(self.ids), place, words).plus(news)
 
 
 def _labels(facet: pa.DictionaryArray, label: pa.DictionaryArray) -> pa.DictionaryArray:

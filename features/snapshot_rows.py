@@ -55,18 +55,23 @@ def snapshot_rows(found: Slice, signed_up: pa.Table, day: date, start: datetime)
     """
     count = len(found.users)
     traits = signed_up.take(pc.index_in(found.users, value_set=signed_up["user_id"]))
-    tastes = found.tastes.favourites(count)
     numbers = behaviour(found.states, day) | _largest(found, day) | {"tenure_seen_days": _tenure(found, traits, day)}
     users = SimpleNamespace(**{name: values.view(Column) for name, values in numbers.items()})
     for name, function in DERIVED.items():
         setattr(users, name, function(users).astype(float))
-    columns = {name: pa.array(np.asarray(values), from_pandas=True) for name, values in vars(users).items()} | tastes
+    columns = {name: _nullable(np.asarray(values)) for name, values in vars(users).items()}
+    columns |= found.tastes.columns()
     as_of = pa.repeat(pa.scalar(start, pa.timestamp("us", "UTC")), count)
     return pa.record_batch(
         {"user_id": found.users, "as_of": as_of, "created_at": as_of}
         | {each.name: columns[each.name] for each in catalogue()}
         | {name: traits[name].combine_chunks() for name in traits.column_names if name.startswith("trait_")}
     )
+
+
+def _nullable(values: Array) -> pa.Array:
+    missing = np.isnan(values)
+    return pa.array(values, mask=missing) if missing.any() else pa.array(values)
 
 
 def _largest(found: Slice, day: date) -> dict[str, Array]:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Self
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import NamedTuple, Self
 
 import numpy as np
 import pyarrow as pa
@@ -16,59 +16,118 @@ DAYS = 2**20  # more than a day's number
 LOWEST = np.iinfo(np.int64).min
 
 
-@dataclass(frozen=True)
-class Tastes:
-    """How much of what each user's activity was about in a window, by user and label.
-
-    Labels are places in `words`, which are in order: a facet, a colon and a label of the facet.
-    """
+class About(NamedTuple):
+    """What activity was about, in rows of any order: places of the user and of the label, events and cents of spend."""
 
     user: Integers
     label: Integers
     events: Integers
     spend: Integers
-    words: pa.Array
 
     @classmethod
-    def of(cls, user: Integers, label: Integers, events: Integers, spend: Integers, words: pa.Array) -> Self:
-        """Add up rows in any order; what adds up to no events is left out."""
-        key = user * max(len(words), 1) + label
+    def joined(cls, parts: Iterable[About]) -> Self:
+        """Put rows one after another."""
+        return cls(*map(np.concatenate, zip(NOTHING, *parts, strict=True)))
+
+    def taken(self, rows: Integers | Flags | slice) -> Self:
+        """Take some of the rows."""
+        return type(self)(*(column[rows] for column in self))
+
+    def summed(self, labels: int) -> Self:
+        """Add up to one row per user and label, in order; what adds up to no events is left out."""
+        key = self.user.astype(np.int64) * labels + self.label
         order = np.argsort(key)
-        key = key[order]
-        starts = run_starts(key)
-        events, spend = (_reduced(np.add, values[order], starts) for values in (events, spend))
+        starts = run_starts(key[order])
+        events, spend = (_reduced(np.add, values[order], starts) for values in (self.events, self.spend))
         there = np.flatnonzero(events)
-        user, label = np.divmod(key[starts[there]], max(len(words), 1))
-        return cls(user, label, events[there], spend[there], words)
+        rows = order[starts[there]]
+        return type(self)(self.user[rows], self.label[rows], events[there], spend[there])
+
+
+NOTHING = About(*(np.zeros(0, number) for number in (np.int32, np.int32, np.int32, np.int64)))
+
+
+@dataclass(frozen=True)
+class Tastes:
+    """How much of what each user's activity was about in a window, and what most of it was about.
+
+    `rows` are one per user and label, in order; labels are places in `words`, which are in order: a facet, a colon and
+    a label of the facet. `favourites` are columns of shape (users,): how many categories, and the places of the
+    category with the most spend, then events, then first by name, and of the hour with the most events; -1 of none.
+    """
+
+    rows: About
+    words: pa.Array
+    favourites: Mapping[str, Integers]
+
+    @classmethod
+    def of(cls, users: int, about: About, words: pa.Array) -> Self:
+        """Add up rows in any order."""
+        rows = about.summed(len(words))
+        is_category = pc.starts_with(words, "category:").to_numpy(zero_copy_only=False)[rows.label]
+        categories, hours = rows.taken(is_category), rows.taken(~is_category)
+        favourites = {
+            "categories_count_90d": np.bincount(categories.user, minlength=users).astype(np.int32),
+            "favourite_category_90d": _best(categories, (categories.spend, categories.events), users),
+            "favourite_hour_90d": _best(hours, (hours.events,), users),
+        }
+        return cls(rows, words, favourites)
+
+    def placed(self, place: Integers, users: int, label: Integers, words: pa.Array) -> Self:
+        """Give users and labels other places, in the same order; users without any have no rows."""
+        rows = self.rows._replace(
+            user=place[self.rows.user].astype(np.int32), label=label[self.rows.label].astype(np.int32)
+        )
+        kept = np.flatnonzero(place >= 0)
+        favourites = {}
+        for name, values in self.favourites.items():
+            is_place = not name.startswith("categories")
+            favourites[name] = np.full(users, -1 if is_place else 0, np.int32)
+            favourites[name][place[kept]] = np.append(label, -1)[values[kept]] if is_place else values[kept]
+        return type(self)(rows, words, favourites)
+
+    def plus(self, news: About) -> Self:
+        """Add rows, in any order; what has none of them is left as it is."""
+        if not len(news.user):
+            return self
+        has_news = np.zeros(len(next(iter(self.favourites.values()))), bool)
+        has_news[news.user] = True
+        is_changed = has_news[self.rows.user]
+        changed = self.of(len(has_news), About.joined([self.rows.taken(is_changed), news]), self.words)
+        rows = About.joined([self.rows.taken(~is_changed), changed.rows])
+        favourites = {
+            name: np.where(has_news, changed.favourites[name], values) for name, values in self.favourites.items()
+        }
+        return replace(self, rows=rows.taken(np.argsort(rows.user, kind="stable")), favourites=favourites)
 
     def cut(self, first: int, last: int) -> Self:
         """Take the users from `first` to before `last`, counted anew."""
-        rows = slice(*np.searchsorted(self.user, (first, last)))
-        return type(self)(self.user[rows] - first, self.label[rows], self.events[rows], self.spend[rows], self.words)
+        rows = self.rows.taken(slice(*np.searchsorted(self.rows.user, (first, last))))
+        favourites = {name: values[first:last] for name, values in self.favourites.items()}
+        return type(self)(rows._replace(user=rows.user - first), self.words, favourites)
 
-    def favourites(self, users: int) -> dict[str, Array | pa.Array]:
-        """Find the category with the most spend, then events, then first by name, and the hour with the most events."""
-        is_category = pc.starts_with(self.words, "category:").to_numpy(zero_copy_only=False)[self.label]
-        category = self._best(is_category, self.spend, users)
-        hour = self._best(~is_category, np.zeros_like(self.spend), users)
+    def columns(self) -> dict[str, Array | pa.Array]:
+        """Name the favourites: columns of a snapshot, shape (users,)."""
         names = pc.replace_substring_regex(self.words, "^[a-z]+:", "")
+        count, category, hour = self.favourites.values()
         return {
-            "categories_count_90d": np.bincount(self.user[is_category], minlength=users).astype(float),
+            "categories_count_90d": count.astype(float),
             "favourite_category_90d": names.take(pa.array(category, mask=category < 0)),
             "favourite_hour_90d": names.take(pa.array(hour, mask=hour < 0)).cast(pa.float64()),
         }
 
-    def _best(self, among: Flags, spend: Integers, users: int) -> Integers:
-        """Label of the first row of each user with the most spend, then events, shape (users,); -1 of no row."""
-        rows = np.flatnonzero(among)
-        for values in (spend, self.events):
-            starts = run_starts(self.user[rows])
-            most = _reduced(np.maximum, values[rows], starts)
-            rows = rows[values[rows] == most[run_numbers(starts, len(rows))]]
-        rows = rows[run_starts(self.user[rows])]
-        best = np.full(users, -1)
-        best[self.user[rows]] = self.label[rows]
-        return best
+
+def _best(about: About, ranks: Iterable[Integers], users: int) -> Integers:
+    """Label of the first row of each user with the most by every rank, shape (users,); -1 of no row."""
+    rows = np.arange(len(about.user))
+    for values in ranks:
+        starts = run_starts(about.user[rows])
+        most = _reduced(np.maximum, values[rows], starts)
+        rows = rows[values[rows] == most[run_numbers(starts, len(rows))]]
+    rows = rows[run_starts(about.user[rows])]
+    best = np.full(users, -1, np.int32)
+    best[about.user[rows]] = about.label[rows]
+    return best
 
 
 @dataclass(frozen=True)
@@ -137,4 +196,4 @@ class Heights:
 
 def _reduced(function: np.ufunc, values: Integers, starts: Integers) -> Integers:
     """Reduce each run of values to one."""
-    return function.reduceat(values, starts) if len(starts) else values[:0]
+    return function.reduceat(values, starts, dtype=values.dtype) if len(starts) else values[:0]
