@@ -19,11 +19,11 @@ import pyarrow as pa
 
 from features.grouped import Array
 from features.lake import Lake, whole_folder, write_text
-from features.tallies import About, Peaks, Tastes
+from features.tallies import About, Favourites, Peaks, Tastes
 
 FOLDER, NOTES = "carried", "notes.json"
 STATES, TASTES, FAVOURITES = "states", "tastes", "favourites"
-MOST_USERS = 32_768  # of a slice
+MOST_USERS = 65_536  # of a slice
 PACKED = pa.ipc.IpcWriteOptions(compression="lz4")
 
 
@@ -54,7 +54,7 @@ class Slice:
         return {
             STATES: pa.record_batch({"user_id": self.users, **states}),
             TASTES: pa.record_batch(rows._asdict() | {"label": labels}),
-            FAVOURITES: pa.record_batch(dict(self.tastes.favourites)),
+            FAVOURITES: pa.record_batch(self.tastes.favourites._asdict()),
             **{name: pa.record_batch(vars(each)) for name, each in self.peaks.items()},
         }
 
@@ -62,12 +62,12 @@ class Slice:
     def of(cls, batches: dict[str, pa.RecordBatch]) -> Slice:
         """Read what `batches` wrote down."""
         states, tastes, favourites = (batches.pop(name) for name in (STATES, TASTES, FAVOURITES))
-        columns = {name: _array(states[name]) for name in states.schema.names if name != "user_id"}
+        columns = dict(zip(states.schema.names[1:], _arrays(*states.columns[1:]), strict=True))
         user, label, events, spend = tastes.columns
-        rows = About(*(column.to_numpy() for column in (user, label.indices, events, spend)))
-        best = {name: favourites[name].to_numpy() for name in favourites.schema.names}
-        peaks = {name: Peaks(*(column.to_numpy() for column in batch.columns)) for name, batch in batches.items()}
-        return cls(states["user_id"], columns, Tastes(rows, label.dictionary, best), peaks)
+        rows = About(*_arrays(user, label.indices, events, spend))
+        taste = Tastes(rows, label.dictionary, Favourites(*_arrays(*favourites.columns)))
+        peaks = {name: Peaks(*_arrays(*batch.columns)) for name, batch in batches.items()}
+        return cls(states["user_id"], columns, taste, peaks)
 
 
 @dataclass(frozen=True)
@@ -136,6 +136,10 @@ def _arrow(values: Array) -> pa.Array:
         return pa.array(values)
     flat = pa.py_buffer(np.ascontiguousarray(values))
     return pa.FixedSizeBinaryArray.from_buffers(pa.binary(values.shape[1]), len(values), [None, flat])
+
+
+def _arrays(*columns: pa.Array) -> Iterator[Array]:
+    return map(_array, columns)
 
 
 def _array(column: pa.Array) -> Array:

@@ -93,7 +93,12 @@ def write_batches(batches: Iterable[pa.RecordBatch], schema: pa.Schema, path: Pa
     options: dict[str, Any] = {"compression": "zstd"}
     if key is not None:
         others = [name for name in schema.names if name != key]
-        options = {"compression": "lz4", "use_dictionary": others, "write_statistics": [key]}
+        options = {
+            "compression": dict.fromkeys(others, "none") | {key: "lz4"},  # a dictionary's places are packed already
+            "use_dictionary": others,
+            "dictionary_pagesize_limit": 2**17,  # bytes: what takes more values is written faster without
+            "write_statistics": [key],
+        }
 
     def write(part: Path) -> None:
         with pq.ParquetWriter(part, schema, **options) as writer:

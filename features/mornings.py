@@ -22,7 +22,7 @@ import pyarrow.parquet as pq
 from configs.progress import in_turn
 from features.carried import Carried, Slice
 from features.daily_reader import DailyReader, Users
-from features.lake import Lake, count_rows, sql_text
+from features.lake import Lake, count_rows
 from features.news import News
 from features.snapshot_rows import snapshot_rows
 from features.snapshots import TASTE_DAYS, start_of

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from typing import NamedTuple, Self
 
 import numpy as np
@@ -19,10 +19,10 @@ LOWEST = np.iinfo(np.int64).min
 class About(NamedTuple):
     """What activity was about, in rows of any order: places of the user and of the label, events and cents of spend."""
 
-    user: Integers
-    label: Integers
-    events: Integers
-    spend: Integers
+    user: Array
+    label: Array
+    events: Array
+    spend: Array
 
     @classmethod
     def joined(cls, parts: Iterable[About]) -> Self:
@@ -47,77 +47,106 @@ class About(NamedTuple):
 NOTHING = About(*(np.zeros(0, number) for number in (np.int32, np.int32, np.int32, np.int64)))
 
 
+class Favourites(NamedTuple):
+    """What most of each user's activity was about, shape (users,): the number of categories, and two labels.
+
+    They are places of words, -1 of none: the category with the most spend, then events, then first by name, and the
+    hour with the most events.
+    """
+
+    categories: Array
+    category: Array
+    hour: Array
+
+    @classmethod
+    def of(cls, rows: About, words: pa.Array, users: int) -> Self:
+        """Find the favourites among one row per user and label, in order."""
+        is_category = pc.starts_with(words, "category:").to_numpy(zero_copy_only=False)[rows.label]
+        categories, hours = rows.taken(is_category), rows.taken(~is_category)
+        return cls(
+            np.bincount(categories.user, minlength=users).astype(np.int32),
+            _best(categories, (categories.spend, categories.events), users),
+            _best(hours, (hours.events,), users),
+        )
+
+    @classmethod
+    def nothing(cls, users: int) -> Self:
+        """Know nothing about anybody."""
+        return cls(np.zeros(users, np.int32), np.full(users, -1, np.int32), np.full(users, -1, np.int32))
+
+    def placed(self, place: Integers, users: int, label: Integers) -> Self:
+        """Give users and labels other places, -1 of none."""
+        kept = np.flatnonzero(place >= 0)
+        found = self.nothing(users)
+        found.categories[place[kept]] = self.categories[kept]
+        found.category[place[kept]] = np.append(label, -1)[self.category[kept]]
+        found.hour[place[kept]] = np.append(label, -1)[self.hour[kept]]
+        return found
+
+    def where(self, is_other: Flags, other: Favourites) -> Self:
+        """Take those of some users from elsewhere."""
+        return type(self)(*(np.where(is_other, *both) for both in zip(other, self, strict=True)))
+
+    def cut(self, first: int, last: int) -> Self:
+        """Take the users from `first` to before `last`."""
+        return type(self)(*(values[first:last] for values in self))
+
+
 @dataclass(frozen=True)
 class Tastes:
     """How much of what each user's activity was about in a window, and what most of it was about.
 
     `rows` are one per user and label, in order; labels are places in `words`, which are in order: a facet, a colon and
-    a label of the facet. `favourites` are columns of shape (users,): how many categories, and the places of the
-    category with the most spend, then events, then first by name, and of the hour with the most events; -1 of none.
+    a label of the facet.
     """
 
     rows: About
     words: pa.Array
-    favourites: Mapping[str, Integers]
+    favourites: Favourites
 
     @classmethod
     def of(cls, users: int, about: About, words: pa.Array) -> Self:
         """Add up rows in any order."""
         rows = about.summed(len(words))
-        is_category = pc.starts_with(words, "category:").to_numpy(zero_copy_only=False)[rows.label]
-        categories, hours = rows.taken(is_category), rows.taken(~is_category)
-        favourites = {
-            "categories_count_90d": np.bincount(categories.user, minlength=users).astype(np.int32),
-            "favourite_category_90d": _best(categories, (categories.spend, categories.events), users),
-            "favourite_hour_90d": _best(hours, (hours.events,), users),
-        }
-        return cls(rows, words, favourites)
+        return cls(rows, words, Favourites.of(rows, words, users))
 
     def placed(self, place: Integers, users: int, label: Integers, words: pa.Array) -> Self:
-        """Give users and labels other places, in the same order; users without any have no rows."""
+        """Give users and labels other places, in the same order; users who get none have no rows."""
         rows = self.rows._replace(
             user=place[self.rows.user].astype(np.int32), label=label[self.rows.label].astype(np.int32)
         )
-        kept = np.flatnonzero(place >= 0)
-        favourites = {}
-        for name, values in self.favourites.items():
-            is_place = not name.startswith("categories")
-            favourites[name] = np.full(users, -1 if is_place else 0, np.int32)
-            favourites[name][place[kept]] = np.append(label, -1)[values[kept]] if is_place else values[kept]
-        return type(self)(rows, words, favourites)
+        return type(self)(rows, words, self.favourites.placed(place, users, label))
 
     def plus(self, news: About) -> Self:
-        """Add rows, in any order; what has none of them is left as it is."""
-        if not len(news.user):
-            return self
-        has_news = np.zeros(len(next(iter(self.favourites.values()))), bool)
+        """Add rows, in any order; users without any are left as they are."""
+        has_news = np.zeros(len(self.favourites.hour), bool)
         has_news[news.user] = True
         is_changed = has_news[self.rows.user]
         changed = self.of(len(has_news), About.joined([self.rows.taken(is_changed), news]), self.words)
         rows = About.joined([self.rows.taken(~is_changed), changed.rows])
-        favourites = {
-            name: np.where(has_news, changed.favourites[name], values) for name, values in self.favourites.items()
-        }
-        return replace(self, rows=rows.taken(np.argsort(rows.user, kind="stable")), favourites=favourites)
+        return type(self)(
+            rows.taken(np.argsort(rows.user, kind="stable")),
+            self.words,
+            self.favourites.where(has_news, changed.favourites),
+        )
 
     def cut(self, first: int, last: int) -> Self:
         """Take the users from `first` to before `last`, counted anew."""
         rows = self.rows.taken(slice(*np.searchsorted(self.rows.user, (first, last))))
-        favourites = {name: values[first:last] for name, values in self.favourites.items()}
-        return type(self)(rows._replace(user=rows.user - first), self.words, favourites)
+        return type(self)(rows._replace(user=rows.user - first), self.words, self.favourites.cut(first, last))
 
     def columns(self) -> dict[str, Array | pa.Array]:
         """Name the favourites: columns of a snapshot, shape (users,)."""
         names = pc.replace_substring_regex(self.words, "^[a-z]+:", "")
-        count, category, hour = self.favourites.values()
+        categories, category, hour = self.favourites
         return {
-            "categories_count_90d": count.astype(float),
+            "categories_count_90d": categories.astype(float),
             "favourite_category_90d": names.take(pa.array(category, mask=category < 0)),
             "favourite_hour_90d": names.take(pa.array(hour, mask=hour < 0)).cast(pa.float64()),
         }
 
 
-def _best(about: About, ranks: Iterable[Integers], users: int) -> Integers:
+def _best(about: About, ranks: Iterable[Array], users: int) -> Array:
     """Label of the first row of each user with the most by every rank, shape (users,); -1 of no row."""
     rows = np.arange(len(about.user))
     for values in ranks:
@@ -194,6 +223,6 @@ class Heights:
         return Peaks.of(self._parts, oldest)
 
 
-def _reduced(function: np.ufunc, values: Integers, starts: Integers) -> Integers:
+def _reduced(function: np.ufunc, values: Array, starts: Integers) -> Array:
     """Reduce each run of values to one."""
     return function.reduceat(values, starts, dtype=values.dtype) if len(starts) else values[:0]
