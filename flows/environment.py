@@ -14,7 +14,7 @@ from configs.settings import load_settings
 from features.lake import Lake
 
 # of malloc.h, by the variable of the operator that wins: M_ARENA_MAX, and M_MMAP_THRESHOLD in bytes
-MALLOPT = {"MALLOC_ARENA_MAX": (-8, 1), "MALLOC_MMAP_THRESHOLD_": (-3, 128 * 1024)}
+MALLOPT = {"MALLOC_ARENA_MAX": (-8, 1), "MALLOC_MMAP_THRESHOLD_": (-3, 2**20)}
 QUIET = {
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
     "PREFECT_LOGGING_LEVEL": "CRITICAL",
