@@ -16,7 +16,7 @@ from features.lake import days_since_1970
 from features.snapshot_rows import LARGEST
 from features.snapshots import TASTE_DAYS
 from features.states import NEVER, Change, DailyRows, States
-from features.tallies import NOTHING, About, Heights, Peaks, Tastes
+from features.tallies import NO_ROWS, About, Heights, Peaks, Tastes
 from features.words import in_order
 
 Parts = Sequence[tuple[Change, Part]]
@@ -36,8 +36,8 @@ class News:
             columns.append(carried.users.take(pa.array(self._kept)))
         self.ids, (_, *places) = in_order(columns)
         self._users_of_rows, self._users_of_facets = places[: len(rows)], places[len(rows) :]
+        self._place = np.full(len(carried.users) if carried else 0, -1)
         if carried:
-            self._place = np.full(len(carried.users), -1)
             self._place[self._kept] = self._users_of_facets.pop()
 
     def told(self) -> Slice:
@@ -67,14 +67,12 @@ class News:
             found = part.columns(("facet", "label", "events_count", "spend_cents"))
             labels.append(_labels(found["facet"], found["label"]))
             columns.append((users, *(sign * found[name].to_numpy() for name in ("events_count", "spend_cents"))))
-        before = self.carried.tastes if self.carried else Tastes.of(0, NOTHING, pa.array([], pa.string()))
+        before = self.carried.tastes if self.carried else Tastes.of(0, NO_ROWS, pa.array([], pa.string()))
         words, (place, *places) = in_order([before.words.dictionary_encode(), *labels])
         news = About.joined(
             About(users.astype(np.int32), label.astype(np.int32), events.astype(np.int32), spend)
             for (users, events, spend), label in zip(columns, places, strict=True)
         )
-        if not self.carried:
-            return Tastes.of(len(self.ids), news, words)
         return before.placed(self._place, len(self.ids), place, words).plus(news)
 
 

@@ -27,7 +27,7 @@ class About(NamedTuple):
     @classmethod
     def joined(cls, parts: Iterable[About]) -> Self:
         """Put rows one after another."""
-        return cls(*map(np.concatenate, zip(NOTHING, *parts, strict=True)))
+        return cls(*map(np.concatenate, zip(NO_ROWS, *parts, strict=True)))
 
     def taken(self, rows: Integers | Flags | slice) -> Self:
         """Take some of the rows."""
@@ -44,7 +44,7 @@ class About(NamedTuple):
         return type(self)(self.user[rows], self.label[rows], events[there], spend[there])
 
 
-NOTHING = About(*(np.zeros(0, number) for number in (np.int32, np.int32, np.int32, np.int64)))
+NO_ROWS = About(*(np.zeros(0, number) for number in (np.int32, np.int32, np.int32, np.int64)))
 
 
 class Favourites(NamedTuple):
