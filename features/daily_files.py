@@ -18,7 +18,7 @@ from features.lake import Lake, content_hash, read_parquet
 from features.spark import SparkEngine
 from features.stamps import file_hashes, sources, stored_input, write_stamped
 
-COMPUTED_BY = ("measures", "aggregates", "grouped", "words", "daily_rows")
+COMPUTED_BY = ("measures", "aggregates", "clocks", "grouped", "words", "daily_rows")
 NO_EVENTS = EVENTS.to_pyarrow().empty_table().select(COLUMNS)
 
 

@@ -6,8 +6,7 @@ The measures are the same functions; the tests hold both ways to the same rows.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import date, datetime, timedelta
-from zoneinfo import ZoneInfo
+from datetime import date
 
 import numpy as np
 import pyarrow as pa
@@ -15,15 +14,13 @@ import pyarrow.compute as pc
 
 from configs.settings import Roles
 from features.aggregates import role_bits, role_codes
+from features.clocks import DAY, HOUR, clock, days_since_1970
 from features.grouped import Array, Flags, Grouped, Integers, run_lengths, run_numbers, run_starts
-from features.lake import days_since_1970
 from features.measures import MEASURES, TREATMENT, cents
 from features.words import WORD, coded, numbered, whole
 
 WORDS = ("event_name", "item_category", "session_id")  # read as codes of a dictionary
 COLUMNS = ("user_id", *WORDS, "occurred_at", "received_at", "amount", "discount")
-HOUR = 3_600_000_000  # microseconds
-QUARTER, DAY = HOUR // 4, HOUR * 24
 HOURS = sorted(str(hour) for hour in range(24))
 HOUR_PLACE = np.array([HOURS.index(str(hour)) for hour in range(24)])
 
@@ -82,8 +79,8 @@ def _grouped(rows: pa.Table, day: date, roles: Roles, time_zone: str) -> Day:
     alone = session < 0  # an event without a session is one of its own
     session[alone] = session.max(initial=0) + 1 + np.arange(np.count_nonzero(alone))
     today = days_since_1970(day)
-    known = np.maximum(_clock(rows["received_at"], time_zone, today * DAY) // DAY - today, 0)
-    hours = _clock(rows["occurred_at"], time_zone, today * DAY) // HOUR
+    known = np.maximum(clock(rows["received_at"], time_zone, today * DAY) // DAY - today, 0)
+    hours = clock(rows["occurred_at"], time_zone, today * DAY) // HOUR
     codes = role_codes(roles)
     columns: dict[str, Array] = {
         "roles": np.array([codes.get(each, 0) for each in names.to_pylist()], np.int32)[name],
@@ -107,17 +104,6 @@ def _grouped(rows: pa.Table, day: date, roles: Roles, time_zone: str) -> Day:
         columns[opens] = _is_first(columns[role], columns["session_key"], user, row, has_late)
     events = Grouped(row, len(starts), columns)
     return Day(day, users, user[starts], known[starts], events, {"category": categories, "hour": pa.array(HOURS)})
-
-
-def _clock(instants: pa.ChunkedArray, time_zone: str, missing: int) -> Integers:
-    """Microseconds since 1970 by the clocks of a time zone."""
-    micros = instants.cast(pa.timestamp("us", "UTC")).cast(pa.int64()).fill_null(missing).to_numpy()
-    if time_zone == "UTC":
-        return micros
-    zone = ZoneInfo(time_zone)
-    quarters, place = np.unique(micros // QUARTER, return_inverse=True)  # clocks change on a quarter of an hour
-    offsets = [datetime.fromtimestamp(each * QUARTER / 1e6, zone).utcoffset() for each in quarters.tolist()]
-    return micros + np.array([each // timedelta(microseconds=1) for each in offsets if each is not None])[place]
 
 
 def _is_first(happened: Flags, session: Integers, user: Integers, row: Integers, has_late: Flags) -> Flags:
@@ -159,17 +145,17 @@ def _facets(found: Day) -> pa.Table:
     labels = pa.concat_arrays([found.labels[name] for name in names])
     words = labels.unique().sort()
     first_label = np.cumsum([0, *(len(found.labels[name]) for name in names)])
-    known, user = found.row_known[events.group], found.row_user[events.group]
+    row_key = found.row_known * (len(names) * len(found.users)) + found.row_user
     keys, paid_keys, paid = [], [], []
     for place, name in enumerate(names):
         about = np.flatnonzero(columns["is_activity"] & (columns[name] >= 0))
-        key = (known[about] * len(names) + place) * len(found.users) + user[about]
+        key = row_key[events.group[about]] + place * len(found.users)
         key = key * len(labels) + first_label[place] + columns[name][about]
         keys.append(key)
         is_paid = columns["is_value"][about]
         paid_keys.append(key[is_paid])
         paid.append(about[is_paid])
-    ordered = np.sort(np.concatenate(keys))
+    ordered = np.sort(np.concatenate(keys), kind="stable")  # nearly in order already, as the rows are
     starts = run_starts(ordered)
     key = ordered[starts]
     spend = np.nan_to_num(cents(events.amount).of(np.concatenate(paid)))

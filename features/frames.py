@@ -14,10 +14,10 @@ import pyarrow as pa
 
 from configs.errors import InputError
 from configs.offers import Catalogue
+from features.clocks import start_of
 from features.history import History
 from features.labels import closed_days, outcome_labels, redemption_labels
 from features.lake import Lake, count_rows, read_parquet
-from features.snapshots import start_of
 from features.store import EVENT_TIMESTAMP, FeatureStore, point_in_time_frame
 
 Keep = Callable[[pd.Series], npt.NDArray[np.bool_]]

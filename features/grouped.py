@@ -82,7 +82,7 @@ class Values:
         """Count the different values of each group that `where` marks; values are whole numbers from 0."""
         marked = np.flatnonzero(where)
         width = int(self.column.max(initial=0)) + 1
-        pairs = np.sort(self.rows.group[marked] * width + self.of(marked))
+        pairs = np.sort(self.rows.group[marked] * width + self.of(marked), kind="stable")  # fast where nearly in order
         return np.bincount(pairs[run_starts(pairs)] // width, minlength=self.rows.groups)
 
     def _then(self, step: Callable[[Array], Array]) -> Values:

@@ -15,12 +15,12 @@ from ibis.backends.duckdb import Backend
 
 from configs.errors import InputError
 from configs.settings import Settings
+from features.clocks import start_of
 from features.columns import catalogue
 from features.contract import AUDIT_ONLY, USERS
 from features.declarations import Feature
 from features.lake import Lake, duckdb_session, ibis_engine
 from features.snapshot_files import build_snapshots as build_snapshots
-from features.snapshots import start_of
 from features.spark import SparkEngine
 
 TRAITS_OF_THE_CONTRACT = ("country", "device", "acquisition_source", "language")

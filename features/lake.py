@@ -26,7 +26,6 @@ from configs.settings import Settings
 # what one step may hold before it spills to the data folder
 ROW_GROUP_ROWS = 131_072
 MEMORY_GIB = 2.0
-EPOCH = date(1970, 1, 1)
 # what DuckDB raises for a file that is missing, cut short or damaged
 UNREADABLE = (duckdb.IOException, duckdb.InvalidInputException, duckdb.Error)
 
@@ -233,17 +232,6 @@ def split_by_day(reader: pa.RecordBatchReader) -> Iterator[tuple[date, pa.Table]
 
 def _one_day(pieces: list[pa.Table]) -> tuple[date, pa.Table]:
     return pieces[0]["day"][0].as_py(), pa.concat_tables(pieces).combine_chunks().drop_columns(["day"])
-
-
-def days_since_1970(day: date) -> int:
-    """Count the days from the first of January 1970 to a day.
-
-    Examples
-    --------
-    >>> days_since_1970(date(1970, 1, 31))
-    30
-    """
-    return (day - EPOCH).days
 
 
 def content_hash(*paths: Path, text: str = "") -> str:

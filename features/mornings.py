@@ -12,33 +12,31 @@ from datetime import date
 from functools import cached_property, partial
 from itertools import pairwise, repeat, starmap
 
-import duckdb
-import ibis
-import ibis.expr.types as ir
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from configs.progress import in_turn
 from features.carried import Carried, Slice
+from features.clocks import start_of
 from features.daily_reader import DailyReader, Users
 from features.lake import Lake, count_rows
 from features.news import News
 from features.snapshot_rows import snapshot_rows
-from features.snapshots import TASTE_DAYS, start_of
+from features.snapshots import TASTE_DAYS
 from features.stamps import Stamp
 from features.states import Change, changes
+from features.user_table import USERS_AT_ONCE, in_order_of, users_in_order
 
 # daily rows of a slice: its users fit the memory with everything that is summed about them
 ROWS_AT_ONCE = 2_500_000
-USERS_AT_ONCE = 65_536  # of a batch of the snapshot
 
 
 @dataclass(frozen=True)
 class Morning:
-    """The start of a day: what had become known, what was carried so far, and the users table.
+    """The start of a day: what had become known, what was carried so far, and what of the users table counts.
 
-    `stamps` are those of the daily rows, by table and day; `users` is an expression of the engine of `connection`.
+    `stamps` are those of the daily rows, by table and day; `traits` maps columns of a snapshot to "is text".
     """
 
     lake: Lake
@@ -46,8 +44,7 @@ class Morning:
     time_zone: str
     stamps: Mapping[str, Mapping[date, Stamp]]
     carried: Carried | None
-    users: ir.Table
-    connection: duckdb.DuckDBPyConnection
+    traits: Mapping[str, bool]
 
     def snapshot(self, keep: Callable[[Slice], None], workers: int = 1) -> Iterator[pa.RecordBatch]:
         """Compute the snapshot in the order of the users, as many slices at once as there are workers.
@@ -80,9 +77,13 @@ class Morning:
         )
         there = signed_up.filter(pc.field("signed_up_on") < pa.scalar(self.day, pa.date32()))["user_id"]
         found = News(self.day, rows, facets, there.combine_chunks(), carried).told()
-        edges = [*range(0, max(len(found.users), 1), USERS_AT_ONCE), len(found.users)]  # nobody is one piece, too
+        traits = in_order_of(found.users, signed_up)
         start = start_of(self.day, self.time_zone)
-        return found, [snapshot_rows(found.cut(*piece), signed_up, self.day, start) for piece in pairwise(edges)]
+        edges = [*range(0, max(len(found.users), 1), USERS_AT_ONCE), len(found.users)]  # nobody is one piece, too
+        return found, [
+            snapshot_rows(found.cut(first, last), traits.slice(first, last - first), self.day, start)
+            for first, last in pairwise(edges)
+        ]
 
     @property
     def _since(self) -> date | None:
@@ -100,19 +101,17 @@ class Morning:
 
     def _signed_up(self, edges: Iterable[str | None]) -> Iterator[pa.Table]:
         """Read the users table in order, once, in pieces that end before each of some users; None is the end."""
-        query = f"SELECT * FROM ({ibis.to_sql(self.users, dialect='duckdb')}) ORDER BY user_id"
-        with self.connection.execute(query).to_arrow_reader(USERS_AT_ONCE) as batches:
-            held: list[pa.RecordBatch] = []
-            for edge in edges:
-                while edge is None or not held or held[-1]["user_id"][-1].as_py() < edge:
-                    batch = next(batches, None)
-                    if batch is None:
-                        break
-                    held.append(batch)
-                rows = pa.Table.from_batches(held, batches.schema)
-                here = Users(high=edge).among(rows["user_id"], 0, len(rows)).stop
-                yield rows.slice(0, here)
-                held = rows.slice(here).to_batches()
+        batches = users_in_order(self.lake, self.traits, self.time_zone)
+        held = next(batches)
+        for edge in edges:
+            while edge is None or not len(held) or held["user_id"][-1].as_py() < edge:
+                batch = next(batches, None)
+                if batch is None:
+                    break
+                held = pa.concat_tables([held, batch])
+            here = Users(high=edge).among(held["user_id"], 0, len(held)).stop
+            yield held.slice(0, here)
+            held = held.slice(here)
 
 
 def _edges(lake: Lake, day: date) -> list[str]:

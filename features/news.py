@@ -10,9 +10,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from features.carried import Slice
+from features.clocks import days_since_1970
 from features.daily_reader import Part
 from features.declarations import LONGEST
-from features.lake import days_since_1970
 from features.snapshot_rows import LARGEST
 from features.snapshots import TASTE_DAYS
 from features.states import NEVER, Change, DailyRows, States

@@ -30,8 +30,8 @@ if TYPE_CHECKING:
 
 DAILY = ("aggregates", "facets")
 COMPUTED_BY = (
-    "columns", "declarations", "windows", "snapshots", "grouped", "words", "states", "tallies", "news",
-    "snapshot_rows", "mornings",
+    "columns", "declarations", "windows", "snapshots", "clocks", "grouped", "words", "states", "tallies", "news",
+    "snapshot_rows", "user_table", "mornings",
 )  # fmt: skip
 
 
@@ -82,7 +82,7 @@ def build_snapshots(history: History, days: list[date]) -> list[date]:
 def _carry_on(history: History, past: Past, day: date, carried: Carried | None, notes: dict[bytes, bytes]) -> None:
     """Write a day's snapshot, and keep what the next one starts from."""
     settings, lake = history.settings, history.lake
-    morning = Morning(lake, day, settings.time_zone, past.stamps, carried, history.users, history.engine.con)
+    morning = Morning(lake, day, settings.time_zone, past.stamps, carried, history.traits)
     with carry(lake, day, past.hash_before(day)) as keep:
         _write(lake, notes, day, morning.snapshot(keep, settings.threads or os.cpu_count() or 1))
 

@@ -8,13 +8,14 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from features.carried import Slice
+from features.clocks import days_since_1970
 from features.columns import DERIVED, WINDOWED, catalogue
 from features.grouped import Array
-from features.lake import days_since_1970
 from features.states import NEVER, behaviour
+from features.user_table import TRAIT
+from features.words import whole
 
 LARGEST = [declared for declared in WINDOWED.values() if declared.kind == "max"]
 
@@ -39,13 +40,13 @@ class Column(np.ndarray[Any, Any]):
         return np.maximum(self, lower).view(Column)
 
 
-def snapshot_rows(found: Slice, signed_up: pa.Table, day: date, start: datetime) -> pa.RecordBatch:
+def snapshot_rows(found: Slice, traits: pa.Table, day: date, start: datetime) -> pa.RecordBatch:
     """Make the rows of a slice of users.
 
     Parameters
     ----------
-    signed_up
-        ``user_id``, ``signed_up_on`` and the traits of at least those of the users who ever signed up, in any order.
+    traits
+        ``signed_up_on`` and the traits, one row per user of the slice, in its order; texts may be dictionaries.
     day, start
         Day of the snapshot, and the instant at which it starts.
 
@@ -54,7 +55,6 @@ def snapshot_rows(found: Slice, signed_up: pa.Table, day: date, start: datetime)
     One row per user of the slice, in its order, with the columns of `features.snapshots.snapshots` but for ``day``.
     """
     count = len(found.users)
-    traits = signed_up.take(pc.index_in(found.users, value_set=signed_up["user_id"]))
     numbers = behaviour(found.states, day) | _largest(found, day) | {"tenure_seen_days": _tenure(found, traits, day)}
     users = SimpleNamespace(**{name: values.view(Column) for name, values in numbers.items()})
     for name, function in DERIVED.items():
@@ -65,13 +65,17 @@ def snapshot_rows(found: Slice, signed_up: pa.Table, day: date, start: datetime)
     return pa.record_batch(
         {"user_id": found.users, "as_of": as_of, "created_at": as_of}
         | {each.name: columns[each.name] for each in catalogue()}
-        | {name: traits[name].combine_chunks() for name in traits.column_names if name.startswith("trait_")}
+        | {name: _plain(whole(traits[name])) for name in traits.column_names if name.startswith(TRAIT)}
     )
 
 
 def _nullable(values: Array) -> pa.Array:
     missing = np.isnan(values)
     return pa.array(values, mask=missing) if missing.any() else pa.array(values)
+
+
+def _plain(values: pa.Array) -> pa.Array:
+    return values.cast(pa.string()) if pa.types.is_dictionary(values.type) else values
 
 
 def _largest(found: Slice, day: date) -> dict[str, Array]:

@@ -6,9 +6,7 @@ Only rows with ``day < as_of`` and ``known_on < as_of`` ever reach a feature's f
 
 from __future__ import annotations
 
-from datetime import date, datetime
 from typing import cast
-from zoneinfo import ZoneInfo
 
 import ibis
 import ibis.expr.types as ir
@@ -77,11 +75,6 @@ def finished(table: ir.Table) -> ir.Table:
     }
     traits = {name: table[name] for name in table.columns if name.startswith("trait_")}
     return table.select("user_id", "day", "as_of", created_at=table.as_of, **columns, **traits)
-
-
-def start_of(day: date, time_zone: str) -> datetime:
-    """First instant of a day in a time zone."""
-    return datetime(day.year, day.month, day.day, tzinfo=ZoneInfo(time_zone))
 
 
 def outer_join(left: ir.Table, right: ir.Table) -> ir.Table:

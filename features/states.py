@@ -16,10 +16,10 @@ from typing import NamedTuple
 
 import numpy as np
 
+from features.clocks import days_since_1970
 from features.columns import WINDOWED
 from features.declarations import LONGEST, WINDOWS, Kind, Windowed
 from features.grouped import Array, Integers, run_starts
-from features.lake import days_since_1970
 from features.stamps import Stamp
 
 ALWAYS = 100_000  # days of a window that no row leaves

@@ -33,15 +33,22 @@ class About(NamedTuple):
         """Take some of the rows."""
         return type(self)(*(column[rows] for column in self))
 
+    def with_rows(self, places: Integers, others: About) -> Self:
+        """Put other rows in, each before the row at its place."""
+        return type(self)(*(np.insert(*each) for each in zip(self, [places] * len(self), others, strict=True)))
+
+    def keys(self, labels: int) -> Integers:
+        """Name the user and the label of each row by one number, which grows with both."""
+        return self.user.astype(np.int64) * labels + self.label
+
     def summed(self, labels: int) -> Self:
-        """Add up to one row per user and label, in order; what adds up to no events is left out."""
-        key = self.user.astype(np.int64) * labels + self.label
+        """Add up to one row per user and label, in order."""
+        key = self.keys(labels)
         order = np.argsort(key)
         starts = run_starts(key[order])
         events, spend = (_reduced(np.add, values[order], starts) for values in (self.events, self.spend))
-        there = np.flatnonzero(events)
-        rows = order[starts[there]]
-        return type(self)(self.user[rows], self.label[rows], events[there], spend[there])
+        rows = order[starts]
+        return type(self)(self.user[rows], self.label[rows], events, spend)
 
 
 NO_ROWS = About(*(np.zeros(0, number) for number in (np.int32, np.int32, np.int32, np.int64)))
@@ -107,8 +114,7 @@ class Tastes:
     @classmethod
     def of(cls, users: int, about: About, words: pa.Array) -> Self:
         """Add up rows in any order."""
-        rows = about.summed(len(words))
-        return cls(rows, words, Favourites.of(rows, words, users))
+        return cls(NO_ROWS, words, Favourites.nothing(users)).plus(about)
 
     def placed(self, place: Integers, users: int, label: Integers, words: pa.Array) -> Self:
         """Give users and labels other places, in the same order; users who get none have no rows."""
@@ -118,17 +124,20 @@ class Tastes:
         return type(self)(rows, words, self.favourites.placed(place, users, label))
 
     def plus(self, news: About) -> Self:
-        """Add rows, in any order; users without any are left as they are."""
-        has_news = np.zeros(len(self.favourites.hour), bool)
+        """Add rows, in any order; what adds up to no events is left out, users without any are left as they are."""
+        users, news = len(self.favourites.hour), news.summed(len(self.words))
+        key, new_key = self.rows.keys(len(self.words)), news.keys(len(self.words))
+        place = np.searchsorted(key, new_key)
+        is_there = np.append(key, -1)[place] == new_key
+        events, spend = self.rows.events.copy(), self.rows.spend.copy()
+        events[place[is_there]] += news.events[is_there]
+        spend[place[is_there]] += news.spend[is_there]
+        grown = self.rows._replace(events=events, spend=spend).with_rows(place[~is_there], news.taken(~is_there))
+        rows = grown.taken(grown.events != 0)
+        has_news = np.zeros(users, bool)
         has_news[news.user] = True
-        is_changed = has_news[self.rows.user]
-        changed = self.of(len(has_news), About.joined([self.rows.taken(is_changed), news]), self.words)
-        rows = About.joined([self.rows.taken(~is_changed), changed.rows])
-        return type(self)(
-            rows.taken(np.argsort(rows.user, kind="stable")),
-            self.words,
-            self.favourites.where(has_news, changed.favourites),
-        )
+        changed = Favourites.of(rows.taken(has_news[rows.user]), self.words, users)
+        return type(self)(rows, self.words, self.favourites.where(has_news, changed))
 
     def cut(self, first: int, last: int) -> Self:
         """Take the users from `first` to before `last`, counted anew."""

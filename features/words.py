@@ -21,19 +21,26 @@ def whole(column: pa.ChunkedArray) -> pa.Array:
 def numbered(texts: pa.Array) -> tuple[Integers, pa.Array]:
     """Find the place of each text among the words in order, shape (texts,), -1 of none; returns the words, too.
 
-    Texts are a dictionary or plain; plain ones that come in order need no search.
+    Texts are a dictionary or plain; those that come in order need no search.
     """
     if not pa.types.is_dictionary(texts.type):
         runs = pc.run_end_encode(texts)
         words, ends = runs.values, runs.run_ends.to_numpy()
-        if not words.null_count and pc.all(pc.less(words[:-1], words[1:]), min_count=0).as_py():
+        if not words.null_count and is_ascending(words):
             return run_numbers(np.append(0, ends[:-1]), len(texts)), words
         texts = texts.dictionary_encode()
     words = texts.dictionary
+    if is_ascending(words):
+        return coded(texts), words
     order = pc.sort_indices(words).to_numpy()
     place = np.full(len(words) + 1, -1)
     place[order] = np.arange(len(words))
     return place[coded(texts)], words.take(pa.array(order))
+
+
+def is_ascending(words: pa.Array) -> bool:
+    """Whether each text comes before the next one; none is missing."""
+    return bool(pc.all(pc.less(words[:-1], words[1:]), min_count=0).as_py())
 
 
 def coded(texts: pa.DictionaryArray) -> Integers:

@@ -10,8 +10,8 @@ import numpy as np
 import pandas as pd
 
 from configs.settings import Settings
+from features.clocks import start_of
 from features.declarations import Feature
-from features.snapshots import start_of
 from models.boosters import with_constants
 from models.estimators import Estimator, fit_lightgbm, fit_linear
 from models.evaluation import Floats, auc, average_precision, brier, expected_calibration_error, log_loss, mean_label

@@ -8,8 +8,8 @@ import numpy as np
 import pandas as pd
 
 from configs.settings import Settings
+from features.clocks import start_of
 from features.declarations import Feature
-from features.snapshots import start_of
 from models.churn import VIEWS, split_outcomes
 from models.estimators import Estimator, fit_lightgbm, fit_proportional
 from models.evaluation import bias_ratio, mean_absolute_error, mean_label, r_squared

@@ -18,8 +18,8 @@ import pyarrow.parquet as pq
 from configs.errors import InputError
 from configs.progress import track
 from configs.settings import Settings
+from features.clocks import start_of
 from features.lake import Lake, whole_folder
-from features.snapshots import start_of
 from models.policies import PERSONAL
 from models.splits import hash_number
 from serving import ledger

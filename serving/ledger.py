@@ -24,6 +24,7 @@ import pyarrow.parquet as pq
 from configs.offers import NOTHING as NO_OFFER
 from configs.offers import Catalogue, Offer
 from configs.settings import MACHINES, Settings
+from features.clocks import start_of
 from features.contract import TREATMENTS
 from features.lake import (
     Lake,
@@ -35,7 +36,6 @@ from features.lake import (
     sql_text,
     write_batches,
 )
-from features.snapshots import start_of
 
 CONTENT = b"winback.content"
 INSTANT = pa.timestamp("us", "UTC")

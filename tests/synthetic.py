@@ -9,9 +9,9 @@ import pandas as pd
 
 from configs.offers import Catalogue, Offer
 from configs.settings import Settings, load_settings
+from features.clocks import start_of
 from features.columns import catalogue
 from features.declarations import Feature
-from features.snapshots import start_of
 from models.effects import ADJUSTED_FOR
 from models.estimators import Estimator, fit_lightgbm, fit_linear, fit_proportional
 from models.response import KnownEffect, Response

@@ -17,10 +17,11 @@ from pandas.testing import assert_frame_equal
 
 from configs.settings import load_settings
 from features.aggregates import daily_aggregates, daily_facets, with_roles
+from features.clocks import start_of
 from features.columns import catalogue
 from features.contract import EVENTS, TREATMENTS
 from features.declarations import WINDOWS
-from features.snapshots import snapshots, start_of
+from features.snapshots import snapshots
 
 AS_OF = date(2024, 7, 1)
 MIDNIGHT = datetime(2024, 7, 1, tzinfo=UTC)

@@ -18,10 +18,10 @@ from synthetic import AS_OF, behaviour, small_policy, small_settings
 from configs.errors import InputError
 from configs.offers import load_catalogue
 from configs.settings import load_settings
+from features.clocks import start_of
 from features.frames import known_users, lot_frame, measured_frame, outcome_frame, redemption_frame, scoring_frame
 from features.history import History, build_snapshots
 from features.lake import Lake
-from features.snapshots import start_of
 from features.spark import INSTALL, SparkEngine, open_session
 from features.stamps import footer
 from features.store import everybodys_features, open_store

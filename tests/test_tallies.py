@@ -41,6 +41,12 @@ def test_what_left_the_window_is_taken_off_and_others_stay_as_they_are():
     assert after.rows.label.tolist() == [GAMES, SEVEN, BOOKS, NINE]
 
 
+def test_spend_changes_where_as_many_events_come_as_go():
+    before = Tastes.of(1, about((0, BOOKS, 2, 300), (0, GAMES, 1, 350)), WORDS)
+    after = before.plus(about((0, BOOKS, -1, -100), (0, BOOKS, 1, 500)))
+    assert after.rows.spend.tolist() == [700, 350] and told(after)["favourite_category_90d"] == ["books"]
+
+
 def test_users_and_labels_get_other_places():
     words = pa.array(["category:art", *WORDS.to_pylist()])
     before = Tastes.of(3, about((0, BOOKS, 1, 0), (2, GAMES, 1, 0), (2, NINE, 1, 0)), WORDS)

@@ -18,9 +18,9 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
+from features.clocks import start_of
 from features.columns import catalogue
 from features.lake import Lake, write_parquet
-from features.snapshots import start_of
 from features.store import open_store, point_in_time_frame
 
 FIRST = date(2024, 1, 1)
