@@ -13,8 +13,12 @@ import pyarrow as pa
 from configs.settings import load_settings
 from features.lake import Lake
 
-# of malloc.h, by the variable of the operator that wins: M_ARENA_MAX, and M_MMAP_THRESHOLD in bytes
-MALLOPT = {"MALLOC_ARENA_MAX": (-8, 1), "MALLOC_MMAP_THRESHOLD_": (-3, 2**20)}
+# of malloc.h, by the variable of the operator that wins: M_ARENA_MAX, and in bytes M_MMAP_THRESHOLD, M_TRIM_THRESHOLD
+MALLOPT = {
+    "MALLOC_ARENA_MAX": (-8, 1),
+    "MALLOC_MMAP_THRESHOLD_": (-3, 2**23),
+    "MALLOC_TRIM_THRESHOLD_": (-1, 2**26),
+}
 QUIET = {
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
     "PREFECT_LOGGING_LEVEL": "CRITICAL",

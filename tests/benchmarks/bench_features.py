@@ -22,8 +22,11 @@ from timing import Metrics, metric
 from configs.offers import load_catalogue
 from configs.settings import Settings, load_settings
 from features.columns import WINDOWED
+from features.daily_files import build_aggregates
+from features.history import build_snapshots, open_history
 from features.lake import Lake, count_rows, write_parquet
 from features.simulation import new_world, write_users
+from flows.environment import reuse_memory
 
 THINNED = 0.43
 MESSAGES = pa.array(["notification_receive", "notification_open"])
@@ -77,16 +80,14 @@ def _plain_value(name: str, kind: str, *, distinct: bool) -> str:
 
 
 def step(name: str, folder: Path, as_of: date) -> None:
-    """Run one step in this process."""
+    """Run one step in this process; those of winback as it runs them, the queries as DuckDB does."""
     settings = load_settings("simulated", folder)
     lake = Lake(folder)
     if name == "aggregates":
-        from features.daily_files import build_aggregates
-
+        reuse_memory()
         build_aggregates(settings, lake)
     elif name == "snapshot":
-        from features.history import build_snapshots, open_history
-
+        reuse_memory()
         with open_history(settings, lake, as_of) as history:
             build_snapshots(history, [as_of])
     else:
