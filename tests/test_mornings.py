@@ -97,13 +97,15 @@ def test_a_snapshot_carried_on_has_the_bytes_of_one_from_nothing(old_app):
 
 
 @pytest.mark.parametrize("steps", [(1,), (7, 1), (21, 7, 7)])
-def test_slices_and_steps_of_any_size_lead_to_the_same_bytes(old_app, monkeypatch, steps):
+def test_slices_pieces_and_steps_of_any_size_lead_to_the_same_bytes(old_app, monkeypatch, steps):
     last = FIRST + timedelta(days=400)
     forget(old_app)
     whole = built(old_app, last)[last]
     forget(old_app)
     monkeypatch.setattr(carried, "MOST_USERS", 3)
     monkeypatch.setattr("features.mornings.ROWS_AT_ONCE", 100)
+    monkeypatch.setattr("features.mornings.USERS_AT_ONCE", 2)
+    monkeypatch.setattr("features.user_table.USERS_AT_ONCE", 2)
     days = [last - timedelta(days=sum(steps[place:])) for place in range(len(steps))]
     assert built(old_app, *days, last)[last] == whole
     assert len(carried.read_carried(old_app.lake).edges) > 1
