@@ -32,7 +32,7 @@ def start_of(day: date, time_zone: str) -> datetime:
 
 
 def clock(instants: pa.Array | pa.ChunkedArray, time_zone: str, missing: int) -> Integers:
-    """Microseconds since 1970 by the clocks of a time zone."""
+    """Read instants off the clocks of a time zone: microseconds since 1970, shape (instants,), `missing` for null."""
     micros = instants.cast(pa.timestamp("us", "UTC")).cast(pa.int64()).fill_null(missing).to_numpy()
     if time_zone == "UTC":
         return micros

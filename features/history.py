@@ -22,6 +22,7 @@ from features.declarations import Feature
 from features.lake import Lake, duckdb_session, ibis_engine
 from features.snapshot_files import build_snapshots as build_snapshots
 from features.spark import SparkEngine
+from features.user_table import TRAIT
 
 TRAITS_OF_THE_CONTRACT = ("country", "device", "acquisition_source", "language")
 
@@ -153,8 +154,8 @@ def _users(engine: Backend, lake: Lake, settings: Settings) -> tuple[ir.Table, d
         return engine.create_table("users", obj=nobody, temp=True), {}
     users = engine.read_parquet(path, table_name="users")
     kinds = {name: is_text for name in users.columns if (is_text := _trait(users, name, settings)) is not None}
-    columns = {f"trait_{name}": users[name].cast("string" if is_text else "float64") for name, is_text in kinds.items()}
-    traits = {f"trait_{name}": is_text for name, is_text in kinds.items()}
+    traits = {TRAIT + name: is_text for name, is_text in kinds.items()}
+    columns = {TRAIT + name: users[name].cast("string" if is_text else "float64") for name, is_text in kinds.items()}
     return users.select("user_id", signed_up_on=users.signed_up_at.date(), **columns), traits
 
 

@@ -41,7 +41,7 @@ def users_in_order(lake: Lake, traits: Mapping[str, bool], time_zone: str) -> It
         columns = ["user_id", "signed_up_at", *names.values()]
         for batch in file.iter_batches(USERS_AT_ONCE, columns=columns, use_threads=False):
             ids = batch["user_id"]
-            if (last and ids[0].as_py() <= last) or not is_ascending(ids):
+            if not is_ascending(ids) or (last is not None and ids[0].as_py() <= last):
                 raise InputError(f"{path} is not in the order of user_id; delete it and run winback ingest again")
             last = ids[-1].as_py()
             signed_up_at = batch["signed_up_at"]
@@ -52,6 +52,6 @@ def users_in_order(lake: Lake, traits: Mapping[str, bool], time_zone: str) -> It
 
 
 def in_order_of(users: pa.Array, rows: pa.Table) -> pa.Table:
-    """Take the row of each user, null where there is none."""
+    """Take the row of each user, in their order; null where there is none. Rows have a ``user_id`` each once."""
     ids = rows["user_id"].combine_chunks()
     return rows if ids.equals(users) else rows.take(pc.index_in(users, value_set=ids))

@@ -83,11 +83,11 @@ def step(name: str, folder: Path, as_of: date) -> None:
     """Run one step in this process; those of winback as it runs them, the queries as DuckDB does."""
     settings = load_settings("simulated", folder)
     lake = Lake(folder)
-    if name == "aggregates":
+    if name in ("aggregates", "snapshot"):
         reuse_memory()
+    if name == "aggregates":
         build_aggregates(settings, lake)
     elif name == "snapshot":
-        reuse_memory()
         with open_history(settings, lake, as_of) as history:
             build_snapshots(history, [as_of])
     else:
