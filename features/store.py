@@ -12,17 +12,20 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 import yaml
-from feast import Entity, FeatureService, FeatureView, Field, FileSource, RepoConfig, ValueType
-from feast import FeatureStore as FeatureStore
-from feast.data_source import DataSource
-from feast.infra.offline_stores.offline_store import RetrievalJob
-from feast.types import Float64, String
 
 from configs.errors import InputError
 from configs.settings import FOLDER, Engine
 from features.declarations import Feature
 from features.lake import Lake, named_when_unreadable
 from features.spark import address, in_utc
+from features.unchecked import unchecked
+
+with unchecked():
+    from feast import Entity, FeatureService, FeatureView, Field, FileSource, RepoConfig, ValueType
+    from feast import FeatureStore as FeatureStore
+    from feast.data_source import DataSource
+    from feast.infra.offline_stores.offline_store import RetrievalJob
+    from feast.types import Float64, String
 
 if TYPE_CHECKING:
     from features.spark import DataFrame

@@ -11,6 +11,7 @@ import time
 import traceback
 from collections.abc import Callable
 from datetime import date, datetime
+from functools import partial
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -115,20 +116,8 @@ def simulate_command(
     as_json: Json = False,
 ) -> None:
     """Fill an empty data folder with a simulated app whose truth is known."""
-
-    def run() -> Outcome:
-        from flows.environment import hush
-
-        hush()
-        world = (profile, data_dir, users, days, random_weeks, nothing_share, seed)
-        if is_closed_loop:
-            from flows.closed_loop import closed_loop
-
-            return closed_loop(*world, weeks)
-        from flows.simulate import simulate
-
-        return simulate(*world)
-
+    world = (profile, data_dir, users, days, random_weeks, nothing_share, seed)
+    run = partial(_flow, "closed_loop", *world, weeks) if is_closed_loop else partial(_flow, "simulate", *world)
     _report_run("simulate", run, data_dir, as_json)
 
 
@@ -225,10 +214,14 @@ def schedule_command(profile: Profile = None, data_dir: DataDir = None, as_json:
     """Serve the daily scoring and the weekly training until stopped; stopping does not pause them."""
 
     def serve() -> None:
+        from flows.server import start_server
+
+        wait_for_server = start_server(is_scheduling=True)
         from flows.schedule import planned, schedule
 
         plan = planned(profile, data_dir)
         _print(json.dumps({"command": "schedule", "deployments": plan}) if as_json else "\n".join(plan.values()))
+        wait_for_server()
         schedule(profile, data_dir)
 
     _guarded("schedule", serve, data_dir, as_json)
@@ -250,17 +243,21 @@ def _run_flow(
     **more: str | bool | None,
 ) -> None:
     """Run the flow that bears the command's name."""
-
-    def run() -> Outcome:
-        from flows.environment import hush
-
-        name = command.replace("-", "_")
-        flow = getattr(importlib.import_module(f"flows.{name}"), name)
-        hush()
-        outcome: Outcome = flow(profile, data_dir, _day(as_of), **more)
-        return outcome
-
+    run = partial(_flow, command.replace("-", "_"), profile, data_dir, _day(as_of), **more)
     _report_run(command, run, data_dir, as_json)
+
+
+def _flow(name: str, *given: object, **more: object) -> Outcome:
+    """Run the flow of the module of the same name, which is imported while Prefect's server starts."""
+    from flows.environment import hush
+    from flows.server import start_server
+
+    wait_for_server = start_server()
+    flow = getattr(importlib.import_module(f"flows.{name}"), name)
+    hush()
+    wait_for_server()
+    outcome: Outcome = flow(*given, **more)
+    return outcome
 
 
 def _report_run(command: str, run: Callable[[], Outcome], data_dir: str | None, as_json: bool) -> None:

@@ -2,14 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import socket
-import subprocess
-import sys
-import time
-import urllib.request
-from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import date, datetime, timedelta
 from zoneinfo import ZoneInfo
 
@@ -18,10 +10,10 @@ from prefect.client.schemas.objects import ConcurrencyLimitConfig, ConcurrencyLi
 from prefect.deployments.runner import RunnerDeployment
 from prefect.runtime import flow_run
 from prefect.schedules import Cron, Schedule
-from prefect.settings import PREFECT_API_URL, temporary_settings
 
 from configs.settings import Settings
 from flows.build_features import build_features
+from flows.environment import prepare
 from flows.ingest import ingest
 from flows.outcome import Outcome, dated, open_run
 from flows.score_users import score_users
@@ -35,6 +27,7 @@ def score_daily(profile: str | None = None, data_dir: str | None = None, as_of: 
     """Ingest, build features and score; a run that was missed for more than a day gives way to the newest."""
     if is_outdated(flow_run.scheduled_start_time, timedelta(days=1)):
         return None
+    prepare(data_dir)
     ingest(profile, data_dir, as_of)
     build_features(profile, data_dir, as_of, only_today=True)
     return score_users(profile, data_dir, as_of)
@@ -45,6 +38,7 @@ def train_weekly(profile: str | None = None, data_dir: str | None = None, as_of:
     """Ingest, build features and train; a run that was missed for more than a week gives way to the newest."""
     if is_outdated(flow_run.scheduled_start_time, timedelta(days=7)):
         return None
+    prepare(data_dir)
     ingest(profile, data_dir, as_of)
     build_features(profile, data_dir, as_of)
     return train_models(profile, data_dir, as_of)
@@ -84,47 +78,4 @@ def planned(profile: str | None, data_dir: str | None) -> dict[str, str]:
 def schedule(profile: str | None = None, data_dir: str | None = None) -> None:
     """Serve the deployments until stopped; a stop leaves their schedules active, so that only a person pauses them."""
     settings, lake, _ = open_run(profile, data_dir, None)
-    with prefect_server():
-        serve(*deployments(settings, profile, str(lake.root)), pause_on_shutdown=False)
-
-
-@contextmanager
-def prefect_server(timeout_seconds: float = 120.0) -> Iterator[str]:
-    """Use the server that ``PREFECT_API_URL`` names, or run one of our own on this machine for the while.
-
-    Prefect's temporary server, which single runs use, has no scheduler: a deployment served on it never fires.
-    """
-    if address := os.environ.get("PREFECT_API_URL"):
-        yield address
-        return
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    place = {"PREFECT_SERVER_API_HOST": "127.0.0.1", "PREFECT_SERVER_API_PORT": str(port)}
-    command = [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(port)]
-    process = subprocess.Popen(  # noqa: S603 - our own interpreter and fixed words
-        command, env=os.environ | place, stdout=subprocess.DEVNULL, start_new_session=True
-    )
-    address = f"http://127.0.0.1:{port}/api"
-    try:
-        _wait_until_healthy(f"{address}/health", process, timeout_seconds)
-        with temporary_settings({PREFECT_API_URL: address}):
-            os.environ["PREFECT_API_URL"] = address
-            yield address
-    finally:
-        os.environ.pop("PREFECT_API_URL", None)
-        process.terminate()
-        process.wait(timeout=30)
-
-
-def _wait_until_healthy(address: str, process: subprocess.Popen[bytes], timeout_seconds: float) -> None:
-    ends = time.monotonic() + timeout_seconds
-    while time.monotonic() < ends:
-        if process.poll() is not None:
-            break
-        try:
-            with urllib.request.urlopen(address, timeout=5):  # noqa: S310 - our own loopback address
-                return
-        except OSError:
-            time.sleep(0.5)
-    raise RuntimeError(f"Prefect's server did not answer on {address} within {timeout_seconds:.0f} s")
+    serve(*deployments(settings, profile, str(lake.root)), pause_on_shutdown=False)

@@ -22,12 +22,13 @@ import sys
 from datetime import timedelta
 from flows.environment import prepare
 prepare(sys.argv[2])
+from flows.server import start_server
+wait_for_server = start_server(is_scheduling=True)
 from prefect import serve
 from prefect.schedules import Interval
-from flows.schedule import deployment, prefect_server, score_daily
-with prefect_server():
-    soon = deployment(score_daily, Interval(timedelta(seconds=4)), sys.argv[1], sys.argv[2])
-    serve(soon, pause_on_shutdown=False)
+from flows.schedule import deployment, score_daily
+wait_for_server()
+serve(deployment(score_daily, Interval(timedelta(seconds=4)), sys.argv[1], sys.argv[2]), pause_on_shutdown=False)
 """
 
 

@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from datetime import date
 
 import pandas as pd
 import pyarrow as pa
 import pytest
 from apps import App, event, small_app
-from feast import FeatureStore
 
 from configs.errors import InputError
 from features.columns import catalogue
 from features.declarations import Feature
 from features.lake import Lake, read_parquet, write_parquet
-from features.store import SERVICES, open_store, point_in_time_frame
+from features.store import SERVICES, FeatureStore, open_store, point_in_time_frame
 
+UNCHECKED = """
+import typeguard
+checked = typeguard.typechecked
+from features.store import Entity
+print("typeguard" in str(Entity.__init__.__code__.co_names), typeguard.typechecked is checked)
+Entity(name=3)
+"""
 DAYS = (date(2024, 4, 1), date(2024, 4, 2), date(2024, 6, 1))
 
 
@@ -181,3 +189,8 @@ def test_a_join_that_loses_rows_is_an_error_and_never_a_smaller_frame(store, mon
     monkeypatch.setattr(store, "get_historical_features", lambda **_: Losing())
     with pytest.raises(RuntimeError, match="returned 1 rows for 2; no example may be lost or doubled"):
         point_in_time_frame(store, "churn", examples(("a", "2024-03-02"), ("b", "2024-03-02")))
+
+
+def test_feast_is_imported_without_checks_of_its_own_arguments():
+    done = subprocess.run([sys.executable, "-c", UNCHECKED], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["False", "True"]

@@ -184,6 +184,9 @@ def day(folder: str, as_of: str) -> None:
 
     own = {"profile": str(Path(folder) / "app.toml"), "data_dir": str(Path(folder) / "data")}
     prepare(own["data_dir"])
+    from flows.server import start_server
+
+    wait_for_server = start_server()
     from prefect import flow
 
     from flows.build_features import build_features
@@ -198,6 +201,7 @@ def day(folder: str, as_of: str) -> None:
             step(**own, as_of=date.fromisoformat(as_of), **more)
             seconds[step.name] = time.perf_counter() - started
 
+    wait_for_server()
     decide()
     sys.stdout.write(json.dumps(seconds) + "\n")
 

@@ -1,0 +1,89 @@
+"""Prefect's server: the one that the operator names, or one of our own in a process beside this one.
+
+Prefect would start one itself, but only when a flow begins, and it would import all of the server into the flow's
+process. Ours starts while the flow is still being imported. This module imports nothing of Prefect, so that Prefect
+finds the address when it reads its settings.
+"""
+
+from __future__ import annotations
+
+import atexit
+import os
+import socket
+import subprocess
+import sys
+import threading
+import urllib.request
+from collections.abc import Callable
+from contextlib import suppress
+
+ADDRESS = "PREFECT_API_URL"
+SCHEDULING = "--scheduling"
+STARTS_WITHIN, ENDS_WITHIN = 120.0, 10.0  # seconds
+
+
+def start_server(*, is_scheduling: bool = False) -> Callable[[], None]:
+    """Name a server to Prefect, which is not imported yet; it ends with this process, however that ends.
+
+    Nothing is started where ``PREFECT_API_URL`` names one, or where Prefect has read its settings already.
+
+    Parameters
+    ----------
+    is_scheduling
+        Let the server fire deployments, too: a single run wants none to begin beside it.
+
+    Returns
+    -------
+    A function that waits until the server answers; it raises RuntimeError where it does not.
+    """
+    if os.environ.get(ADDRESS) or "prefect" in sys.modules:
+        return lambda: None
+    with socket.create_server(("127.0.0.1", 0)) as listening:  # from now on; who asks early is answered later
+        port = listening.getsockname()[1]
+        words = [str(listening.fileno()), *([SCHEDULING] if is_scheduling else [])]
+        process = subprocess.Popen(  # noqa: S603 - our own interpreter and fixed words
+            [sys.executable, "-m", "flows.server", *words],
+            env=os.environ | {"PREFECT_SERVER_API_HOST": "127.0.0.1", "PREFECT_SERVER_API_PORT": str(port)},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            pass_fds=[listening.fileno()],
+            start_new_session=True,  # an interrupt ends the run, and the run ends its server
+        )
+    atexit.register(_end, process)
+    os.environ[ADDRESS] = f"http://127.0.0.1:{port}/api"
+    return _wait_for_answer
+
+
+def _wait_for_answer() -> None:
+    address = f"{os.environ[ADDRESS]}/health"
+    try:
+        urllib.request.urlopen(address, timeout=STARTS_WITHIN).close()  # noqa: S310 - our own loopback address
+    except OSError as error:
+        raise RuntimeError(f"Prefect's server does not answer on {address}: {error}") from error
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    with suppress(subprocess.TimeoutExpired):
+        process.communicate(timeout=ENDS_WITHIN)
+    process.kill()
+    process.wait()
+
+
+def serve(listening: socket.socket, *, is_scheduling: bool) -> None:
+    """Be the server on a socket that listens already, until standard input ends."""
+    import uvicorn
+    from prefect.server.api.server import create_app
+
+    app = create_app(ephemeral=not is_scheduling, final=True)
+    server = uvicorn.Server(uvicorn.Config(app, log_level="error", lifespan="on", timeout_graceful_shutdown=5))
+
+    def end_with_input() -> None:
+        sys.stdin.read()
+        server.should_exit = True
+
+    threading.Thread(target=end_with_input, daemon=True).start()
+    server.run(sockets=[listening])
+
+
+if __name__ == "__main__":
+    serve(socket.socket(fileno=int(sys.argv[1])), is_scheduling=SCHEDULING in sys.argv)
