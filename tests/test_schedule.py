@@ -15,6 +15,7 @@ from apps import App, tiny_app
 from test_cli import write_profile
 
 from configs.settings import load_settings
+from flows import schedule
 from flows.schedule import deployments, is_outdated
 
 SERVE_SOON = """
@@ -80,3 +81,15 @@ def test_a_run_gives_way_only_when_the_next_one_is_due() -> None:
     assert not is_outdated(None, timedelta(days=1))
     assert not is_outdated(now - timedelta(hours=23), timedelta(days=1))
     assert is_outdated(now - timedelta(hours=25), timedelta(days=1))
+
+
+def test_scheduled_runs_are_prepared_like_those_of_the_command_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    done: list[tuple[str, ...]] = []
+    monkeypatch.setattr(schedule, "prepare", lambda data_dir: done.append(("prepare", data_dir)))
+    for step in ("ingest", "build_features", "train_models", "score_users"):
+        monkeypatch.setattr(schedule, step, lambda *given, step=step, **more: done.append((step, given[1])))
+    schedule.score_daily.fn("a profile", "somewhere")
+    schedule.train_weekly.fn("a profile", "elsewhere")
+    daily = [(step, "somewhere") for step in ("prepare", "ingest", "build_features", "score_users")]
+    weekly = [(step, "elsewhere") for step in ("prepare", "ingest", "build_features", "train_models")]
+    assert done == daily + weekly
