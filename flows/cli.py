@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import importlib
 import json
 import os
@@ -253,7 +254,12 @@ def _flow(name: str, *given: object, **more: object) -> Outcome:
     from flows.server import start_server
 
     wait_for_server = start_server()
-    flow = getattr(importlib.import_module(f"flows.{name}"), name)
+    gc.disable()  # what is imported stays: none of it is garbage, now or later
+    try:
+        flow = getattr(importlib.import_module(f"flows.{name}"), name)
+    finally:
+        gc.freeze()
+        gc.enable()
     hush()
     wait_for_server()
     outcome: Outcome = flow(*given, **more)

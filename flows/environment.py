@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import atexit
 import ctypes
+import gc
 import os
 import sys
 import warnings
@@ -45,6 +47,7 @@ def prepare(data_dir: str | None = None) -> None:
         os.environ.setdefault(name, value)
     reuse_memory()
     hush()
+    atexit.register(gc.freeze)  # an ending process need not find its garbage: that takes a second or two
 
 
 def reuse_memory() -> None:

@@ -8,6 +8,7 @@ finds the address when it reads its settings.
 from __future__ import annotations
 
 import atexit
+import gc
 import os
 import socket
 import subprocess
@@ -83,6 +84,7 @@ def serve(listening: socket.socket, *, is_scheduling: bool) -> None:
 
     threading.Thread(target=end_with_input, daemon=True).start()
     server.run(sockets=[listening])
+    gc.freeze()  # the process ends: its garbage need not be found
 
 
 if __name__ == "__main__":
