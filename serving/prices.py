@@ -26,7 +26,6 @@ PRECISION = 1e-8  # of the bound, relative
 REACH = 4  # a step changes prices by so many softnesses at most: beyond, the curvature is another one
 WELL_FITTED = 1e-4  # shares that lose less can be trusted
 ALIKE = 1e-4  # options that differ by less, relative to the mean value, are equals where the shares do not fit
-FAR = 50.0  # so many softnesses below the best an option's share is nil
 GOLDEN = (5**0.5 - 1) / 2
 
 
@@ -55,8 +54,8 @@ class Scaled(NamedTuple):
 
     def of(self, value: Floats, cost: Floats) -> tuple[Floats, Floats]:
         """Bring value and cost of some users, shape (options, users), into these units."""
-        closed = self.closed[:, None] | ((cost > 0) & (0 in self.shut))
-        if closed.any():
+        if len(self.shut):
+            closed = self.closed[:, None] | ((cost > 0) & (0 in self.shut))
             value, cost = np.where(closed, -np.inf, value), np.where(closed, 0.0, cost)
         return value / self.value_unit, cost / self.cost_unit
 
@@ -210,45 +209,16 @@ def _smooth(scaled: Scaled, prices: Floats, softness: float) -> Smooth:
 
 def _sums(scaled: Scaled, prices: Floats, softness: float) -> Sums:
     """Add up over users: bound, height above it by softness, blur, what is used of each resource, and curvature."""
-    resources, member = len(prices), scaled.market.member
-    bound, height, blur = 0.0, 0.0, 0.0
-    used, curvature = np.zeros(resources), np.zeros((resources, resources))
+    from serving.softmax import add_shares  # only what needs it waits for numba
+
+    member = np.ascontiguousarray(scaled.market.member)
+    used, curvature = np.zeros(len(prices)), np.zeros((len(prices), len(prices)))
+    dear: Floats = prices[1:] @ member
+    sums = np.zeros(3)
     for block in scaled.blocks():
-        best, regret, share, total = _shares(block, member, prices, softness)
-        share_cost = share * block.cost
-        demand = np.vstack([share_cost.sum(axis=0), member @ share])
-        taken, at_cost = share.sum(axis=1), member @ share_cost.sum(axis=1)
-        bound += best.sum()
-        height += np.log(total).sum()
-        blur += best @ (1 - share.sum(axis=0)) + np.einsum("ij,ij->", share, regret)
-        used += demand.sum(axis=1)
-        curvature -= demand @ demand.T
-        curvature[0, 0] += np.einsum("ij,ij->", share_cost, block.cost)
-        curvature[0, 1:] += at_cost
-        curvature[1:, 0] += at_cost
-        curvature[1:, 1:] += (member * taken) @ member.T
-    return bound, height, blur, used, curvature
-
-
-def _shares(block: Block, member: Floats, prices: Floats, softness: float) -> tuple[Floats, Floats, Floats, Floats]:
-    """Share every user's choice out between the options by a softmax.
-
-    Returns
-    -------
-    best
-        Most that a user keeps after paying, shape (users,).
-    regret, share
-        What an option keeps less than the best, and its share of the choice, shape (options, users).
-    total
-        Sum of the weights that the shares are made of, *nothing* included, shape (users,).
-    """
-    kept = priced(block, member, prices)
-    best = kept.max(axis=0, initial=0.0)
-    regret = np.minimum(np.subtract(best, kept, out=kept), FAR * softness, out=kept)
-    share = np.exp(regret / -softness)
-    total = share.sum(axis=0) + np.exp(-np.minimum(best / softness, FAR))
-    share /= total
-    return best, regret, share, total
+        sums += add_shares(block.value, block.cost, member, prices[0], dear, softness, used, curvature)
+    bound, height, blur = sums.tolist()
+    return bound, height, blur, used, curvature + np.tril(curvature, -1).T
 
 
 def _soft_choice(scaled: Scaled, prices: Floats, softness: float) -> Choice:
@@ -257,13 +227,15 @@ def _soft_choice(scaled: Scaled, prices: Floats, softness: float) -> Choice:
     Most users have one option with all of the share. Those on the margin, or all alike, are spread over several by
     the golden ratio's sequence, so that together they take what the shares say.
     """
+    from serving.softmax import pick_in_shares
+
     member, users = scaled.market.member, scaled.market.users
     choice = np.empty(users, dtype=np.intp)
+    mark = np.float64(GOLDEN) * (np.arange(users) + 0.5) % 1.0
+    dear: Floats = prices[1:] @ member
     for block in scaled.blocks():
-        _, _, share, _ = _shares(block, member, prices, softness)
-        mark = (np.arange(users)[block.rows] + 0.5) * GOLDEN % 1.0
-        choice[block.rows] = (np.cumsum(share, axis=0) < mark).sum(axis=0)
-    choice[choice == member.shape[1]] = NOTHING
+        pick_in_shares(block.value, block.cost, prices[0], dear, softness, mark[block.rows], choice[block.rows])
+    choice[choice == len(member.T)] = NOTHING
     return choice
 
 

@@ -17,7 +17,7 @@ from configs.errors import InputError
 from configs.offers import Catalogue, Offer
 from configs.settings import load_settings
 from models.budgets import hull_steps
-from serving import prices
+from serving import allocation, prices
 from serving.allocation import NOTHING, Allocation, Limit, allocate, allocate_parts, budget_curve, choose, limits_of
 from serving.market import Market, Part, offered
 
@@ -464,3 +464,28 @@ def test_a_market_picks_and_samples_users_across_its_parts():
     assert found.tolist() == rows.tolist() and block.value.T.tolist() == value[rows].tolist()
     sampled = market.sample(3)
     assert sampled.room.tolist() == [10 / 3] and sampled.parts[0].value.T.tolist() == value[::3].tolist()
+
+
+@pytest.mark.parametrize("softness", [1.0, 0.03, 1e-4])
+def test_the_softened_dual_is_that_of_its_definition(softness):
+    value, cost = realistic(700, 12, np.random.default_rng(8))
+    value[::7, 3] = -INF
+    budget, limits = scarcity(value, cost, money=0.5, places=0.3)
+    market = allocation._market([Part(*offered(value, cost), np.arange(700) % 5 > 0)], budget, limits)
+    scaled, at = prices._scaled(market), np.linspace(0.3, 0.1, 1 + len(limits))
+    bound, height, blur, used, curvature = prices._sums(scaled, at, softness)
+
+    _, gain, money = next(scaled.blocks())
+    takes = np.concatenate([money[None], np.repeat(market.member[:, :, None], 700, axis=2)])
+    kept = np.vstack([gain - np.einsum("r,rou->ou", at, takes), np.zeros((1, 700))])
+    best = kept.max(axis=0)
+    weight = np.exp((kept - best) / softness)
+    share = weight / weight.sum(axis=0)
+    assert bound == pytest.approx(best.sum())
+    assert height == pytest.approx(np.log(weight.sum(axis=0)).sum(), abs=1e-12)
+    lost = np.subtract(best, kept, out=np.zeros_like(kept), where=share > 0)
+    assert blur == pytest.approx((share * lost).sum(), rel=1e-9, abs=1e-12)
+    demand = np.einsum("ou,rou->ru", share[:-1], takes)
+    assert used == pytest.approx(demand.sum(axis=1))
+    expected = np.einsum("ou,rou,sou->rs", share[:-1], takes, takes) - demand @ demand.T
+    assert curvature == pytest.approx(expected, rel=1e-6, abs=1e-9)
