@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pandas as pd
+import typeguard
 import yaml
 
 from configs.errors import InputError
@@ -18,7 +19,22 @@ from configs.settings import FOLDER, Engine
 from features.declarations import Feature
 from features.lake import Lake, named_when_unreadable
 from features.spark import address, in_utc
-from features.unchecked import unchecked
+
+
+@contextmanager
+def unchecked() -> Iterator[None]:
+    """Leave functions as they are while modules are imported that mark them with ``@typeguard.typechecked``.
+
+    typeguard parses and compiles a whole module again for every mark in it, which takes most of Feast's import. Its
+    checks are meant for development; ``python -O`` leaves them out as well.
+    """
+    checked = typeguard.typechecked
+    typeguard.typechecked = lambda target: target  # type: ignore[assignment]
+    try:
+        yield
+    finally:
+        typeguard.typechecked = checked
+
 
 with unchecked():
     from feast import Entity, FeatureService, FeatureView, Field, FileSource, RepoConfig, ValueType
