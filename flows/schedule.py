@@ -76,6 +76,9 @@ def planned(profile: str | None, data_dir: str | None) -> dict[str, str]:
 
 
 def schedule(profile: str | None = None, data_dir: str | None = None) -> None:
-    """Serve the deployments until stopped; a stop leaves their schedules active, so that only a person pauses them."""
+    """Serve the deployments until stopped, on a server that fires them (`flows.server.start_server`).
+
+    A stop leaves their schedules active, so that only a person pauses them.
+    """
     settings, lake, _ = open_run(profile, data_dir, None)
     serve(*deployments(settings, profile, str(lake.root)), pause_on_shutdown=False)

@@ -43,7 +43,7 @@ def start_server(*, is_scheduling: bool = False) -> Callable[[], None]:
         port = listening.getsockname()[1]
         words = [str(listening.fileno()), *([SCHEDULING] if is_scheduling else [])]
         process = subprocess.Popen(  # noqa: S603 - our own interpreter and fixed words
-            [sys.executable, "-m", "flows.server", *words],
+            [sys.executable, "-P", "-m", "flows.server", *words],  # not the flows of the folder that we run in
             env=os.environ | {"PREFECT_SERVER_API_HOST": "127.0.0.1", "PREFECT_SERVER_API_PORT": str(port)},
             stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,

@@ -40,8 +40,11 @@ print(small(), "prefect.server.api.server" in sys.modules)
 
 
 def test_a_run_uses_the_server_beside_it_which_keeps_what_ran(tmp_path: Path) -> None:
+    (tmp_path / "flows").mkdir()  # whoever uses Prefect may have a folder of this name
+    (tmp_path / "flows" / "__init__.py").touch()
     own = os.environ | {"PREFECT_HOME": str(tmp_path)}
-    done = subprocess.run([sys.executable, "-c", RUN], env=own, capture_output=True, text=True, check=True)
+    command = [sys.executable, "-P", "-c", RUN]
+    done = subprocess.run(command, cwd=tmp_path, env=own, capture_output=True, text=True, check=True)
     assert done.stdout.split() == ["2", "False"]  # Prefect would have imported its server to start one
     with sqlite3.connect(tmp_path / "prefect.db") as kept:
         assert kept.execute("SELECT state_type FROM flow_run").fetchall() == [("COMPLETED",)]
