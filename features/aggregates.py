@@ -39,12 +39,20 @@ def daily_aggregates(events: ir.Table) -> ir.Table:
 
 
 def daily_facets(events: ir.Table) -> ir.Table:
-    """Count what a user's activity was about: one row per KEYS, ``facet`` (category or hour) and its ``label``."""
+    """Count what a user's activity was about: one row per KEYS, ``facet`` (category or hour) and its ``label``.
+
+    ``row`` numbers the aggregates of the same day and ``known_on`` in the order of their users: whoever has read those
+    need not read the users again.
+    """
     about = events.filter(events.is_activity)
-    return ibis.union(
+    found = ibis.union(
         _facet(about.filter(about.item_category.notnull()), "category", lambda table: table.item_category),
         _facet(about, "hour", lambda table: table.clock.hour()),
     )
+    users = events.select(*KEYS).distinct()
+    number = ibis.row_number().over(group_by=["day", "known_on"], order_by="user_id")
+    found = found.inner_join(users.mutate(row=number.cast("int64")), KEYS)
+    return found.select(*KEYS, "row", "facet", "label", "events_count", "spend_cents")
 
 
 def with_roles(events: ir.Table, treatments: ir.Table | None, roles: Roles) -> ir.Table:

@@ -166,12 +166,24 @@ def _facets(found: Day) -> pa.Table:
     return pa.table(
         _keys(found, user, known)
         | {
+            "row": _row_numbers(found, user, known),
             "facet": pa.DictionaryArray.from_arrays(facet.astype(np.int32), names),
             "label": pa.DictionaryArray.from_arrays(pc.index_in(labels, value_set=words).take(label), words),
             "events_count": run_lengths(starts, len(ordered)),
             "spend_cents": spend,
         }
     )
+
+
+def _row_numbers(found: Day, user: Integers, known: Integers) -> Integers:
+    """Number the aggregates of users and days of becoming known, from 0 for each day of becoming known."""
+    if not np.any(found.row_known):
+        return user  # each has one row
+    order = np.argsort(found.row_known, kind="stable")
+    number = np.empty(len(order), np.int64)
+    number[order] = np.arange(len(order)) - np.searchsorted(found.row_known[order], found.row_known[order])
+    days = found.row_known.max() + 1
+    return number[np.searchsorted(found.row_user * days + found.row_known, user * days + known)]
 
 
 def _keys(found: Day, user: Integers, known: Integers) -> dict[str, pa.Array]:

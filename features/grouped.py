@@ -94,6 +94,17 @@ def _round(values: Array) -> Array:
     return whole + np.where(np.abs(values - whole) >= 0.5, np.sign(values), 0.0)
 
 
+def order_of(keys: Integers) -> Integers:
+    """Sort whole numbers from 0, shape (rows,); returns their places, equal ones as they came.
+
+    Key and place are sorted as one number, in half the time of NumPy's own argsort.
+    """
+    bits = len(keys).bit_length()
+    if int(keys.max(initial=0)) >> (63 - bits):
+        return np.argsort(keys, kind="stable")
+    return np.sort(keys << bits | np.arange(len(keys))) & ((1 << bits) - 1)
+
+
 def run_starts(*columns: Array) -> Integers:
     """Find where another value begins in one of the columns, all of shape (rows,)."""
     changes = np.zeros(len(columns[0]), bool)
@@ -113,6 +124,12 @@ def run_numbers(starts: Integers, rows: int) -> Integers:
 def run_lengths(starts: Integers, rows: int) -> Integers:
     """Count the rows of each run, from where they start."""
     return np.diff(np.append(starts, rows))
+
+
+def run_sums(values: Array, starts: Integers) -> Integers:
+    """Add the whole numbers of each run up, from where they start."""
+    so_far = np.append(0, np.cumsum(values))
+    return np.diff(so_far[np.append(starts, len(values))])
 
 
 def joined(parts: Sequence[Array]) -> Integers:

@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 from configs.progress import in_turn
 from features.carried import Carried, Slice
 from features.clocks import start_of
-from features.daily_reader import DailyReader, Users
+from features.daily_reader import DailyReader, Range
 from features.lake import Lake, count_rows
 from features.news import News
 from features.snapshot_rows import snapshot_rows
@@ -36,13 +36,13 @@ ROWS_AT_ONCE = 2_500_000
 class Morning:
     """The start of a day: what had become known, what was carried so far, and what of the users table counts.
 
-    `stamps` are those of the daily rows, by table and day; `traits` maps columns of a snapshot to "is text".
+    `stamps` are those of the aggregates, by day; `traits` maps columns of a snapshot to "is text".
     """
 
     lake: Lake
     day: date
     time_zone: str
-    stamps: Mapping[str, Mapping[date, Stamp]]
+    stamps: Mapping[date, Stamp]
     carried: Carried | None
     traits: Mapping[str, bool]
 
@@ -54,7 +54,7 @@ class Morning:
         reader = DailyReader(self.lake)
         edges = self.carried.edges if self.carried else _edges(self.lake, self.day)
         before = self.carried.slices() if self.carried else repeat(None)
-        ranges = starmap(Users, pairwise([None, *edges, None]))
+        ranges = starmap(Range, pairwise([None, *edges, None]))
         slices = (
             partial(self._computed, reader, users, carried, signed_up)
             for users, carried, signed_up in zip(ranges, before, self._signed_up([*edges, None]), strict=False)
@@ -66,15 +66,17 @@ class Morning:
     def _computed(
         self,
         reader: DailyReader,
-        users: Users,
+        users: Range[str],
         carried: Slice | None,
         signed_up: pa.Table,
     ) -> tuple[Slice, list[pa.RecordBatch]]:
         """Carry a slice on, and make its part of the snapshot."""
-        rows, facets = (
-            [(each, part) for each in changed if (part := reader.part(table, each.day, each.known_on, users)).groups]
-            for table, changed in (("aggregates", self._changes), ("facets", self._taste_changes))
-        )
+        rows = {each: part for each in self._changes if (part := reader.rows(each.day, each.known_on, users)).groups}
+        facets = {
+            each: part
+            for each, of in rows.items()
+            if each.is_move((TASTE_DAYS,)) and (part := reader.facets(each.day, each.known_on, users, of)).groups
+        }
         there = signed_up.filter(pc.field("signed_up_on") < pa.scalar(self.day, pa.date32()))["user_id"]
         found = News(self.day, rows, facets, there.combine_chunks(), carried).told()
         traits = in_order_of(found.users, signed_up)
@@ -85,19 +87,10 @@ class Morning:
             for first, last in pairwise(edges)
         ]
 
-    @property
-    def _since(self) -> date | None:
-        return self.carried.day if self.carried else None
-
     @cached_property
     def _changes(self) -> list[Change]:
-        """Rows of the aggregates that enter or leave a window."""
-        return changes(self.stamps["aggregates"], self._since, self.day)
-
-    @cached_property
-    def _taste_changes(self) -> list[Change]:
-        """Rows of the facets that enter or leave theirs."""
-        return changes(self.stamps["facets"], self._since, self.day, (TASTE_DAYS,))
+        """Daily rows that enter or leave a window."""
+        return changes(self.stamps, self.carried.day if self.carried else None, self.day)
 
     def _signed_up(self, edges: Iterable[str | None]) -> Iterator[pa.Table]:
         """Read the users table in order, once, in pieces that end before each of some users; None is the end."""
@@ -109,7 +102,7 @@ class Morning:
                 if batch is None:
                     break
                 held = pa.concat_tables([held, batch])
-            here = Users(high=edge).among(held["user_id"], 0, len(held)).stop
+            here = Range(high=edge).among(held["user_id"], 0, len(held)).stop
             yield held.slice(0, here)
             held = held.slice(here)
 

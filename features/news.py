@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from datetime import date
 
 import numpy as np
@@ -19,7 +19,7 @@ from features.states import NEVER, Change, DailyRows, States
 from features.tallies import NO_ROWS, About, Heights, Peaks, Tastes
 from features.words import in_order
 
-Parts = Sequence[tuple[Change, Part]]
+Parts = Mapping[Change, Part]
 
 
 class News:
@@ -30,15 +30,15 @@ class News:
 
     def __init__(self, day: date, rows: Parts, facets: Parts, signed_up: pa.Array, carried: Slice | None) -> None:
         self.day, self.rows, self.facets, self.carried = day, rows, facets, carried
-        columns = [signed_up, *(part.user_id for _, part in [*rows, *facets])]
+        columns = [signed_up, *(part.keys for part in rows.values())]
         if carried:
             self._kept = np.flatnonzero(carried.states["first_day"] != NEVER)
             columns.append(carried.users.take(pa.array(self._kept)))
         self.ids, (_, *places) = in_order(columns)
-        self._users_of_rows, self._users_of_facets = places[: len(rows)], places[len(rows) :]
         self._place = np.full(len(carried.users) if carried else 0, -1)
         if carried:
-            self._place[self._kept] = self._users_of_facets.pop()
+            self._place[self._kept] = places.pop()
+        self._users = dict(zip(rows, places, strict=True))
 
     def told(self) -> Slice:
         """Carry everything on to the morning."""
@@ -47,8 +47,8 @@ class News:
             states.put(self._place[self._kept], self.carried.states, self._kept)
             for name, found in self.carried.peaks.items():
                 heights[name].keep(Peaks(self._place[found.user], found.day, found.value))
-        for (change, part), users in zip(self.rows, self._users_of_rows, strict=True):
-            moves = change.moves()
+        for change, part in self.rows.items():
+            users, moves = self._users[change], change.moves()
             columns = part.columns({name for move in moves for name in move.columns})
             rows = DailyRows(users, {name: column.to_numpy() for name, column in columns.items()})
             states.apply(change, moves, rows)
@@ -62,9 +62,10 @@ class News:
 
     def _tastes(self) -> Tastes:
         labels, columns = [], []
-        for (change, part), users in zip(self.facets, self._users_of_facets, strict=True):
+        for change, part in self.facets.items():
             sign = 1 if change.bands((TASTE_DAYS,))[1] else -1
-            found = part.columns(("facet", "label", "events_count", "spend_cents"))
+            found = part.columns(("row", "facet", "label", "events_count", "spend_cents"))
+            users = self._users[change][found["row"].to_numpy() - self.rows[change].first]
             labels.append(_labels(found["facet"], found["label"]))
             columns.append((users, *(sign * found[name].to_numpy() for name in ("events_count", "spend_cents"))))
         before = self.carried.tastes if self.carried else Tastes.of(0, NO_ROWS, pa.array([], pa.string()))

@@ -82,7 +82,7 @@ def build_snapshots(history: History, days: list[date]) -> list[date]:
 def _carry_on(history: History, past: Past, day: date, carried: Carried | None, notes: dict[bytes, bytes]) -> None:
     """Write a day's snapshot, and keep what the next one starts from."""
     settings, lake = history.settings, history.lake
-    morning = Morning(lake, day, settings.time_zone, past.stamps, carried, history.traits)
+    morning = Morning(lake, day, settings.time_zone, past.stamps["aggregates"], carried, history.traits)
     with carry(lake, day, past.hash_before(day)) as keep:
         _write(lake, notes, day, morning.snapshot(keep, settings.threads or os.cpu_count() or 1))
 

@@ -85,8 +85,8 @@ def write_stamped(rows: pa.Table, path: Path, wanted: str) -> None:
     ) as writer:
         for known_on, part in _by_known_on(rows):
             start = file.tell()
-            for group in _row_groups(part):
-                writer.write_table(_own_words(group).cast(schema))
+            for run in _runs(part, "facet") if "facet" in rows.column_names else [part]:  # users are in order in each
+                writer.write_table(_own_words(run).cast(schema), row_group_size=ROW_GROUP_ROWS)
             digests[str(known_on)] = hashlib.sha256(file.getbuffer()[start:]).hexdigest()[:16]
         writer.add_key_value_metadata({INPUT_HASH: wanted.encode(), KNOWN_DIGESTS: json.dumps(digests).encode()})
     write_file(path, lambda part: part.write_bytes(file.getbuffer()))
@@ -100,13 +100,6 @@ def _stored(field: pa.Field) -> pa.Field:
 def _by_known_on(rows: pa.Table) -> Iterator[tuple[date, pa.Table]]:
     for part in _runs(rows, "known_on"):
         yield part["known_on"][0].as_py(), part
-
-
-def _row_groups(rows: pa.Table) -> Iterator[pa.Table]:
-    """Cut rows into groups within which users are in order."""
-    for run in _runs(rows, "facet") if "facet" in rows.column_names else [rows]:
-        for first in range(0, len(run), ROW_GROUP_ROWS):
-            yield run.slice(first, ROW_GROUP_ROWS)
 
 
 def _runs(rows: pa.Table, column: str) -> Iterator[pa.Table]:

@@ -47,6 +47,11 @@ class Change:
         """Shortest window that holds the rows on either morning, None of no window."""
         return band(self.before, windows), band(self.after, windows)
 
+    def is_move(self, windows: tuple[int, ...]) -> bool:
+        """Whether the rows enter or leave a window."""
+        before, after = self.bands(windows)
+        return before != after
+
     def moves(self) -> list[Move]:
         """List the declared columns of which the rows enter or leave a window; a largest value only gains rows."""
         found = (Move(declared, *self.bands(declared.windows)) for declared in WINDOWED.values())
@@ -71,9 +76,7 @@ class Move(NamedTuple):
         return _columns_of(self.declared)
 
 
-def changes(
-    stamps: Mapping[date, Stamp], since: date | None, today: date, windows: tuple[int, ...] = (*WINDOWS, ALWAYS)
-) -> list[Change]:
+def changes(stamps: Mapping[date, Stamp], since: date | None, today: date) -> list[Change]:
     """List the rows that are in another window than on the morning `since` (None: before all rows).
 
     New ones come last, later days before earlier ones.
@@ -83,7 +86,7 @@ def changes(
         for day, stamp in stamps.items()
         for known_on in stamp.digests
     ]
-    found = [each for each in ages if len(set(each.bands(windows))) == 2]
+    found = [each for each in ages if each.is_move((*WINDOWS, ALWAYS))]
     return sorted(found, key=lambda each: (each.before is None, -each.number, each.known_on))
 
 
@@ -225,10 +228,14 @@ def calendar_of(declared: Windowed) -> str:
 
 
 def _marked_days(calendars: Array, oldest: int) -> tuple[Integers, Integers]:
-    """Read calendars: the user and the number of each marked day, in order, from the oldest day on."""
-    bits = np.roll(np.unpackbits(calendars, axis=1, bitorder="little"), -(oldest % ROUND), axis=1)
-    user, place = np.divmod(np.flatnonzero(bits), ROUND)
-    return user, place + oldest
+    """Read calendars: the user and the number of each marked day, in order; none lies before the oldest day."""
+    first_byte, first_bit = divmod(oldest % ROUND, 8)
+    in_order = np.roll(calendars, -first_byte, axis=1)
+    used = np.flatnonzero(in_order.any(axis=0))  # a young history leaves most of the year empty
+    low, high = (used[0], used[-1] + 1) if len(used) else (0, 1)
+    marked = np.flatnonzero(np.unpackbits(in_order[:, low:high], axis=1, bitorder="little"))
+    user = marked // (8 * (high - low))
+    return user, marked - user * (8 * (high - low)) + (oldest - first_bit + 8 * low)
 
 
 def _spread(values: Array, users: Integers, count: int, missing: int) -> Array:

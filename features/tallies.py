@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from features.grouped import Array, Flags, Integers, joined, run_numbers, run_starts
+from features.grouped import Array, Flags, Integers, joined, order_of, run_numbers, run_starts, run_sums
 
 DAYS = 2**20  # more than a day's number
 LOWEST = np.iinfo(np.int64).min
@@ -33,10 +33,6 @@ class About(NamedTuple):
         """Take some of the rows."""
         return type(self)(*(column[rows] for column in self))
 
-    def with_rows(self, places: Integers, others: About) -> Self:
-        """Put other rows in, each before the row at its place."""
-        return type(self)(*(np.insert(*each) for each in zip(self, [places] * len(self), others, strict=True)))
-
     def keys(self, labels: int) -> Integers:
         """Name the user and the label of each row by one number, which grows with both."""
         return self.user.astype(np.int64) * labels + self.label
@@ -44,11 +40,22 @@ class About(NamedTuple):
     def summed(self, labels: int) -> Self:
         """Add up to one row per user and label, in order."""
         key = self.keys(labels)
-        order = np.argsort(key)
+        order = order_of(key)
         starts = run_starts(key[order])
-        events, spend = (_reduced(np.add, values[order], starts) for values in (self.events, self.spend))
+        events, spend = (run_sums(values[order], starts) for values in (self.events, self.spend))
         rows = order[starts]
-        return type(self)(self.user[rows], self.label[rows], events, spend)
+        return type(self)(self.user[rows], self.label[rows], events.astype(self.events.dtype), spend)
+
+    def plus(self, others: About, labels: int) -> Self:
+        """Add other rows up with these; either are one row per user and label, in order."""
+        key, other_key = self.keys(labels), others.keys(labels)
+        place = np.searchsorted(key, other_key)
+        is_there = np.append(key, -1)[place] == other_key
+        events, spend = self.events.copy(), self.spend.copy()
+        events[place[is_there]] += others.events[is_there]
+        spend[place[is_there]] += others.spend[is_there]
+        rows, new = self._replace(events=events, spend=spend), others.taken(~is_there)
+        return type(self)(*(np.insert(*each) for each in zip(rows, [place[~is_there]] * len(rows), new, strict=True)))
 
 
 NO_ROWS = About(*(np.zeros(0, number) for number in (np.int32, np.int32, np.int32, np.int64)))
@@ -125,15 +132,11 @@ class Tastes:
 
     def plus(self, news: About) -> Self:
         """Add rows, in any order; what adds up to no events is left out, users without any are left as they are."""
-        users, news = len(self.favourites.hour), news.summed(len(self.words))
-        key, new_key = self.rows.keys(len(self.words)), news.keys(len(self.words))
-        place = np.searchsorted(key, new_key)
-        is_there = np.append(key, -1)[place] == new_key
-        events, spend = self.rows.events.copy(), self.rows.spend.copy()
-        events[place[is_there]] += news.events[is_there]
-        spend[place[is_there]] += news.spend[is_there]
-        grown = self.rows._replace(events=events, spend=spend).with_rows(place[~is_there], news.taken(~is_there))
-        rows = grown.taken(grown.events != 0)
+        users, labels = len(self.favourites.hour), len(self.words)
+        news = news.summed(labels)
+        rows = self.rows.plus(news, labels) if len(self.rows.user) else news
+        if not rows.events.all():
+            rows = rows.taken(rows.events != 0)
         has_news = np.zeros(users, bool)
         has_news[news.user] = True
         changed = Favourites.of(rows.taken(has_news[rows.user]), self.words, users)
@@ -160,7 +163,7 @@ def _best(about: About, ranks: Iterable[Array], users: int) -> Array:
     rows = np.arange(len(about.user))
     for values in ranks:
         starts = run_starts(about.user[rows])
-        most = _reduced(np.maximum, values[rows], starts)
+        most = np.maximum.reduceat(values[rows], starts) if len(starts) else values[:0]
         rows = rows[values[rows] == most[run_numbers(starts, len(rows))]]
     rows = rows[run_starts(about.user[rows])]
     best = np.full(users, -1, np.int32)
@@ -184,7 +187,7 @@ class Peaks:
         """Leave out what lies before the day `oldest` and what a later day reaches; rows come in any order."""
         user, day, value = (joined([getattr(part, name) for part in parts]) for name in ("user", "day", "value"))
         recent = np.flatnonzero(day >= oldest)
-        order = recent[np.argsort(user[recent] * DAYS + day[recent])[::-1]]
+        order = recent[order_of(user[recent] * DAYS + day[recent])[::-1]]
         user, day, value = user[order], day[order], value[order]
         # one growing number per row, later days first: the largest so far starts anew with each user
         height = value - value.min(initial=0)
@@ -230,8 +233,3 @@ class Heights:
     def peaks(self, oldest: int) -> Peaks:
         """Find the peaks from the day `oldest` on."""
         return Peaks.of(self._parts, oldest)
-
-
-def _reduced(function: np.ufunc, values: Array, starts: Integers) -> Array:
-    """Reduce each run of values to one."""
-    return function.reduceat(values, starts, dtype=values.dtype) if len(starts) else values[:0]

@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from features.grouped import Integers, run_numbers
+from features.grouped import Integers
 
 WORD = pa.dictionary(pa.int32(), pa.string())
 
@@ -24,10 +24,12 @@ def numbered(texts: pa.Array) -> tuple[Integers, pa.Array]:
     Texts are a dictionary or plain; those that come in order need no search.
     """
     if not pa.types.is_dictionary(texts.type):
-        runs = pc.run_end_encode(texts)
-        words, ends = runs.values, runs.run_ends.to_numpy()
-        if not words.null_count and is_ascending(words):
-            return run_numbers(np.append(0, ends[:-1]), len(texts)), words
+        if not texts.null_count:
+            is_start = np.ones(len(texts), bool)
+            is_start[1:] = pc.not_equal(texts[1:], texts[:-1])
+            words = texts.filter(pa.array(is_start))
+            if is_ascending(words):
+                return np.cumsum(is_start) - 1, words
         texts = texts.dictionary_encode()
     words = texts.dictionary
     if is_ascending(words):
