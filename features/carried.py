@@ -1,7 +1,8 @@
 """What the newest snapshot left about all users, on disk, so that the next one starts from there.
 
-Streams of Arrow batches, one batch per slice of users, in order. They are no result: where they do not fit what is
-known now, they are left aside and everything is computed from the daily rows.
+Files of Arrow streams, one stream per slice of users, in order, each number as short as those of its slice allow. They
+are no result: where they do not fit what is known now, they are left aside and everything is computed from the daily
+rows.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from features.tallies import About, Favourites, Peaks, Tastes
 FOLDER, NOTES = "carried", "notes.json"
 STATES, TASTES, FAVOURITES = "states", "tastes", "favourites"
 MOST_USERS = 65_536  # of a slice
+SHORT = (np.int8, np.int16, np.int32)
 PACKED = pa.ipc.IpcWriteOptions(compression="lz4")
 
 
@@ -47,26 +49,31 @@ class Slice:
         return Slice(self.users.slice(first, last - first), states, self.tastes.cut(first, last), peaks)
 
     def batches(self) -> dict[str, pa.RecordBatch]:
-        """Write it down, by name of the stream."""
-        states = {name: _arrow(values) for name, values in self.states.items()}
-        rows = self.tastes.rows
-        labels = pa.DictionaryArray.from_arrays(rows.label, self.tastes.words)
+        """Write it down, by name of the file."""
+        rows, favourites = self.tastes.rows, self.tastes.favourites
+        count = np.bincount(rows.user, minlength=len(self.users))
+        labels = pa.DictionaryArray.from_arrays(_arrow(rows.label), self.tastes.words)
         return {
-            STATES: pa.record_batch({"user_id": self.users, **states}),
-            TASTES: pa.record_batch(rows._asdict() | {"label": labels}),
-            FAVOURITES: pa.record_batch(self.tastes.favourites._asdict()),
-            **{name: pa.record_batch(vars(each)) for name, each in self.peaks.items()},
+            STATES: pa.record_batch({"user_id": self.users} | _arrows(self.states)),
+            TASTES: pa.record_batch({"label": labels} | _arrows({"events": rows.events, "spend": rows.spend})),
+            FAVOURITES: pa.record_batch(_arrows(favourites._asdict() | {"rows": count})),
+            **{name: pa.record_batch(_arrows(vars(each))) for name, each in self.peaks.items()},
         }
 
     @classmethod
     def of(cls, batches: dict[str, pa.RecordBatch]) -> Slice:
         """Read what `batches` wrote down."""
         states, tastes, favourites = (batches.pop(name) for name in (STATES, TASTES, FAVOURITES))
-        columns = dict(zip(states.schema.names[1:], _arrays(*states.columns[1:]), strict=True))
-        user, label, events, spend = tastes.columns
-        rows = About(*_arrays(user, label.indices, events, spend))
-        taste = Tastes(rows, label.dictionary, Favourites(*_arrays(*favourites.columns)))
-        peaks = {name: Peaks(*_arrays(*batch.columns)) for name, batch in batches.items()}
+        columns = {name: _array(states[name]) for name in states.schema.names[1:]}
+        *found, count = (_array(column) for column in favourites.columns)
+        user = np.repeat(np.arange(len(count)), count)
+        label, events, spend = tastes.columns
+        rows = About.of_any(user, *(_array(column) for column in (label.indices, events, spend)))
+        taste = Tastes(rows, label.dictionary, Favourites(*(values.astype(np.int32) for values in found)))
+        peaks = {
+            name: Peaks(*(_array(column).astype(np.int64) for column in batch.columns))
+            for name, batch in batches.items()
+        }
         return cls(states["user_id"], columns, taste, peaks)
 
 
@@ -78,7 +85,7 @@ class Carried:
     day: date
     known: str
     edges: tuple[str, ...]
-    streams: tuple[str, ...]
+    files: tuple[str, ...]
 
     def slices(self) -> Iterator[Slice]:
         """Read slice by slice.
@@ -90,10 +97,9 @@ class Carried:
         """
         try:
             with ExitStack() as files:
-                sources = [files.enter_context(pa.OSFile(str(self.folder / name))) for name in self.streams]
-                readers = [files.enter_context(pa.ipc.open_stream(source)) for source in sources]
-                for batches in zip(*readers, strict=True):
-                    yield Slice.of(dict(zip(self.streams, batches, strict=True)))
+                sources = {name: files.enter_context(pa.OSFile(str(self.folder / name))) for name in self.files}
+                for _ in range(len(self.edges) + 1):
+                    yield Slice.of({name: _read_stream(source) for name, source in sources.items()})
         except (OSError, ValueError, KeyError) as error:
             raise CannotBeCarried from error
 
@@ -104,7 +110,7 @@ def read_carried(lake: Lake) -> Carried | None:
     try:
         notes = json.loads((folder / NOTES).read_text(encoding="utf-8"))
         day = date.fromisoformat(notes["day"])
-        return Carried(folder, day, notes["known"], tuple(notes["edges"]), tuple(notes["streams"]))
+        return Carried(folder, day, notes["known"], tuple(notes["edges"]), tuple(notes["files"]))
     except (OSError, ValueError, KeyError, TypeError):
         return None
 
@@ -114,32 +120,40 @@ def carry(lake: Lake, day: date, known: str) -> Iterator[Callable[[Slice], None]
     """Keep slices, in order; they take the place of what was carried when the block ends well."""
     with whole_folder(lake.path(FOLDER)) as folder, ExitStack() as files:
         first_users: list[str] = []
-        streams: dict[str, pa.RecordBatchStreamWriter] = {}
+        sinks: dict[str, pa.OSFile] = {}
 
         def keep(slice_: Slice) -> None:
             edges = np.linspace(0, len(slice_.users), -(-len(slice_.users) // MOST_USERS) + 1).astype(int).tolist()
             for first, last in pairwise(edges):
                 first_users.append(slice_.users[first].as_py())
                 for name, batch in slice_.cut(first, last).batches().items():
-                    if name not in streams:
-                        file = files.enter_context(pa.OSFile(str(folder / name), "wb"))
-                        streams[name] = files.enter_context(pa.ipc.new_stream(file, batch.schema, options=PACKED))
-                    streams[name].write_batch(batch)
+                    if name not in sinks:
+                        sinks[name] = files.enter_context(pa.OSFile(str(folder / name), "wb"))
+                    with pa.ipc.new_stream(sinks[name], batch.schema, options=PACKED) as stream:
+                        stream.write_batch(batch)
 
         yield keep
-        notes = {"day": str(day), "known": known, "edges": first_users[1:], "streams": list(streams)}
+        notes = {"day": str(day), "known": known, "edges": first_users[1:], "files": list(sinks)}
         write_text(folder / NOTES, json.dumps(notes))
+
+
+def _read_stream(source: pa.OSFile) -> pa.RecordBatch:
+    with pa.ipc.open_stream(source) as reader:
+        (batch,) = reader
+    return batch
+
+
+def _arrows(columns: Mapping[str, Array]) -> dict[str, pa.Array]:
+    return {name: _arrow(values) for name, values in columns.items()}
 
 
 def _arrow(values: Array) -> pa.Array:
     if values.ndim == 1:
-        return pa.array(values)
+        low, high = values.min(initial=0), values.max(initial=0)
+        fitting = (kind for kind in SHORT if np.iinfo(kind).min <= low and high <= np.iinfo(kind).max)
+        return pa.array(values.astype(next(fitting, values.dtype), copy=False))
     flat = pa.py_buffer(np.ascontiguousarray(values))
     return pa.FixedSizeBinaryArray.from_buffers(pa.binary(values.shape[1]), len(values), [None, flat])
-
-
-def _arrays(*columns: pa.Array) -> Iterator[Array]:
-    return map(_array, columns)
 
 
 def _array(column: pa.Array) -> Array:

@@ -71,7 +71,7 @@ class News:
         before = self.carried.tastes if self.carried else Tastes.of(0, NO_ROWS, pa.array([], pa.string()))
         words, (place, *places) = in_order([before.words.dictionary_encode(), *labels])
         news = About.joined(
-            About(users.astype(np.int32), label.astype(np.int32), events.astype(np.int32), spend)
+            About.of_any(users, label, events, spend)
             for (users, events, spend), label in zip(columns, places, strict=True)
         )
         return before.placed(self._place, len(self.ids), place, words).plus(news)

@@ -27,7 +27,7 @@ from features.words import WORD, packed
 
 INPUT_HASH = b"winback_input"
 KNOWN_DIGESTS = b"winback_known"
-ROW_GROUP_ROWS = 8_192
+ROW_GROUP_ROWS = 16_384
 LABELS = ("facet", "label")  # columns of daily rows with few words
 
 

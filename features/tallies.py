@@ -17,12 +17,20 @@ LOWEST = np.iinfo(np.int64).min
 
 
 class About(NamedTuple):
-    """What activity was about, in rows of any order: places of the user and of the label, events and cents of spend."""
+    """What activity was about, in rows of any order: places of the user and of the label, events and cents of spend.
+
+    Cents are int64, all else is int32.
+    """
 
     user: Array
     label: Array
     events: Array
     spend: Array
+
+    @classmethod
+    def of_any(cls, user: Array, label: Array, events: Array, spend: Array) -> Self:
+        """Take whole numbers of any type."""
+        return cls(*(column.astype(np.int32, copy=False) for column in (user, label, events)), spend.astype(np.int64))
 
     @classmethod
     def joined(cls, parts: Iterable[About]) -> Self:
