@@ -26,7 +26,7 @@ FOLDER, NOTES = "carried", "notes.json"
 STATES, TASTES, FAVOURITES = "states", "tastes", "favourites"
 MOST_USERS = 65_536  # of a slice
 SHORT = (np.int8, np.int16, np.int32)
-PACKED = pa.ipc.IpcWriteOptions(compression="lz4")
+PACKED = pa.ipc.IpcWriteOptions()
 
 
 class CannotBeCarried(Exception):  # noqa: N818

@@ -16,7 +16,7 @@ from features.aggregates import EVENTS, TABLES, TREATMENTS, with_roles
 from features.daily_rows import COLUMNS, WORDS, day_rows
 from features.lake import Lake, content_hash, read_parquet
 from features.spark import SparkEngine
-from features.stamps import file_hashes, sources, stored_input, write_stamped
+from features.stamps import file_hashes, file_stamps, sources, write_stamped
 
 COMPUTED_BY = ("measures", "aggregates", "clocks", "grouped", "words", "daily_rows")
 NO_EVENTS = EVENTS.to_pyarrow().empty_table().select(COLUMNS)
@@ -78,10 +78,10 @@ def _stale_days(settings: Settings, lake: Lake) -> dict[date, str]:
     declarations = f"{sources(*COMPUTED_BY)}{settings.roles.model_dump_json()}{settings.time_zone}"
     stale = {}
     inputs = {table: set(lake.days(table)) for table in ("events", "treatments")}
-    with file_hashes(lake) as hash_of:
+    with file_hashes(lake) as hash_of, file_stamps(lake) as stamp_of:
         for day in sorted(set().union(*inputs.values())):
             hashes = [hash_of(lake.partition(table, day)) for table, days in inputs.items() if day in days]
             wanted = content_hash(text=declarations + "".join(hashes))
-            if any(stored_input(lake.partition(table, day)) != wanted for table in ("facets", "aggregates")):
+            if any(stamp_of(lake.partition(table, day)).input != wanted for table in ("facets", "aggregates")):
                 stale[day] = wanted
     return stale

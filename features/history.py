@@ -153,20 +153,25 @@ def _users(engine: Backend, lake: Lake, settings: Settings) -> tuple[ir.Table, d
         nobody = pa.table({"user_id": pa.array([], pa.string()), "signed_up_on": pa.array([], pa.date32())})
         return engine.create_table("users", obj=nobody, temp=True), {}
     users = engine.read_parquet(path, table_name="users")
-    kinds = {name: is_text for name in users.columns if (is_text := _trait(users, name, settings)) is not None}
+    kinds = _trait_kinds(users, settings)
     traits = {TRAIT + name: is_text for name, is_text in kinds.items()}
     columns = {TRAIT + name: users[name].cast("string" if is_text else "float64") for name, is_text in kinds.items()}
     return users.select("user_id", signed_up_on=users.signed_up_at.date(), **columns), traits
 
 
-def _trait(users: ir.Table, name: str, settings: Settings) -> bool | None:
-    """Tell whether a trait is text (True) or a number (False); None where it is no feature."""
-    if name in AUDIT_ONLY or (name in USERS.names and name not in TRAITS_OF_THE_CONTRACT):
-        return None
-    column = users[name]
-    values = int(column.nunique().execute())
-    if values < 2 or (column.type().is_string() and values > settings.features.max_trait_values):
-        return None
-    if column.type().is_string():
-        return True
-    return False if column.type().is_numeric() or column.type().is_boolean() else None
+def _trait_kinds(users: ir.Table, settings: Settings) -> dict[str, bool]:
+    """Tell which columns of the users table are traits, and whether they are text or numbers."""
+    left = {*USERS.names, *AUDIT_ONLY} - {*TRAITS_OF_THE_CONTRACT}
+    types = {name: users[name].type() for name in users.columns if name not in left}
+    kinds = {
+        name: kind.is_string()
+        for name, kind in types.items()
+        if kind.is_string() or kind.is_numeric() or kind.is_boolean()
+    }
+    if not kinds:
+        return {}
+    counts = users.aggregate(**{name: users[name].nunique() for name in kinds}).execute().iloc[0]
+    most = settings.features.max_trait_values
+    return {
+        name: is_text for name, is_text in kinds.items() if counts[name] > 1 and not (is_text and counts[name] > most)
+    }

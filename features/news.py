@@ -32,8 +32,8 @@ class News:
         self.day, self.rows, self.facets, self.carried = day, rows, facets, carried
         columns = [signed_up, *(part.keys for part in rows.values())]
         if carried:
-            self._kept = np.flatnonzero(carried.states["first_day"] != NEVER)
-            columns.append(carried.users.take(pa.array(self._kept)))
+            self._kept = carried.states["first_day"] != NEVER
+            columns.append(carried.users.filter(pa.array(self._kept)))
         self.ids, (_, *places) = in_order(columns)
         self._place = np.full(len(carried.users) if carried else 0, -1)
         if carried:

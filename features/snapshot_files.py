@@ -22,7 +22,7 @@ from features.lake import Lake, content_hash, write_batches
 from features.mornings import Morning
 from features.snapshots import snapshots
 from features.spark import SparkEngine
-from features.stamps import INPUT_HASH, Stamp, file_hashes, footer, read_stamp, sources
+from features.stamps import INPUT_HASH, Stamp, file_hashes, file_stamps, footer, sources
 from features.states import changes
 
 if TYPE_CHECKING:
@@ -45,7 +45,8 @@ class Past:
     @classmethod
     def of(cls, lake: Lake, declarations: str) -> Past:
         """Read the stamps of a lake."""
-        stamps = {name: {day: read_stamp(lake.partition(name, day)) for day in lake.days(name)} for name in DAILY}
+        with file_stamps(lake) as stamp_of:
+            stamps = {name: {day: stamp_of(lake.partition(name, day)) for day in lake.days(name)} for name in DAILY}
         return cls(stamps, declarations)
 
     def hash_before(self, day: date) -> str:

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from datetime import date
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -119,23 +120,48 @@ def _own_words(rows: pa.Table) -> pa.Table:
 
 @contextmanager
 def file_hashes(lake: Lake) -> Iterator[Callable[[Path], str]]:
-    """Hash contents of files of the lake; a file whose size and time of change are remembered is not read again."""
-    notes = lake.path("hashes.json")
+    """Hash contents of files of the lake; a file that was hashed before is not read again."""
+    with _remembered(lake, "hashes.json", content_hash) as hash_of:
+        yield hash_of
+
+
+@contextmanager
+def file_stamps(lake: Lake) -> Iterator[Callable[[Path], Stamp]]:
+    """Read stamps of files of the lake; a file whose stamp was read before is not read again."""
+
+    def noted(path: Path) -> list[object]:
+        stamp = read_stamp(path)
+        return [stamp.input, {str(day): digest for day, digest in stamp.digests.items()}]
+
+    def stamp_of(path: Path) -> Stamp:
+        if not path.exists():
+            return Stamp()
+        wanted, digests = notes_of(path)
+        return Stamp(wanted, {date.fromisoformat(day): digest for day, digest in digests.items()})
+
+    with _remembered(lake, "stamps.json", noted) as notes_of:
+        yield stamp_of
+
+
+@contextmanager
+def _remembered(lake: Lake, name: str, look: Callable[[Path], Any]) -> Iterator[Callable[[Path], Any]]:
+    """Look at files of the lake; what was found, in JSON, holds as long as a file's size and time of change."""
+    notes = lake.path(name)
     try:
         remembered = json.loads(notes.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         remembered = {}
-    asked: dict[str, list[object]] = {}
+    asked: dict[str, list[Any]] = {}
 
-    def hash_of(path: Path) -> str:
-        place, found = str(path.relative_to(lake.root)), path.stat()
+    def found(path: Path) -> Any:  # noqa: ANN401
+        place, seen = str(path.relative_to(lake.root)), path.stat()
         known = remembered.get(place)
-        if known is None or known[:2] != [found.st_size, found.st_mtime_ns]:
-            known = [found.st_size, found.st_mtime_ns, content_hash(path)]
+        if known is None or known[:2] != [seen.st_size, seen.st_mtime_ns]:
+            known = [seen.st_size, seen.st_mtime_ns, look(path)]
         asked[place] = known
-        return str(known[2])
+        return known[2]
 
-    yield hash_of
+    yield found
     merged = remembered | asked
     kept = {place: known for place, known in sorted(merged.items()) if lake.path(place).exists()}
     if kept != remembered:

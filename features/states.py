@@ -19,7 +19,7 @@ import numpy as np
 from features.clocks import days_since_1970
 from features.columns import WINDOWED
 from features.declarations import LONGEST, WINDOWS, Kind, Windowed
-from features.grouped import Array, Integers, run_starts
+from features.grouped import Array, Flags, Integers, run_starts
 from features.stamps import Stamp
 
 ALWAYS = 100_000  # days of a window that no row leaves
@@ -130,10 +130,12 @@ class States:
         self.columns |= {name: np.zeros(users, np.int32) for name in ("gap_squares", "gap_days_max")}
         self._has_moved = np.zeros(users, bool)
 
-    def put(self, places: Integers, columns: Mapping[str, Array], kept: Integers) -> None:
-        """Set the states of those users that were carried and are kept."""
+    def put(self, places: Integers, columns: Mapping[str, Array], kept: Flags) -> None:
+        """Set the states of those users that were carried and are kept, whose places come in order."""
+        is_carried = np.zeros(len(self._has_moved), bool)
+        is_carried[places] = True
         for name, values in columns.items():
-            self.columns[name][places] = values[kept]
+            self.columns[name][is_carried] = values[kept]  # by flags: NumPy copies at once, by places one by one
 
     def apply(self, change: Change, moves: Iterable[Move], rows: DailyRows) -> None:
         """Let rows become known or grow older; a row's user occurs once."""
@@ -155,13 +157,13 @@ class States:
             self.columns[move.declared.column(move.after)][users] += values
 
     def _see_last(self, move: Move, day: int, rows: DailyRows) -> None:
-        users = rows.users[move.declared.of(rows)]
+        users = rows.users[np.flatnonzero(move.declared.of(rows))]
         column = self.columns[move.declared.name]
         last = column[users]
         column[users] = np.maximum(last, day) if move.after else np.where(last == day, NEVER, last)
 
     def _mark(self, move: Move, day: int, rows: DailyRows) -> None:
-        users = rows.users[move.declared.of(rows)]
+        users = rows.users[np.flatnonzero(move.declared.of(rows))]
         byte, place = divmod(day % ROUND, 8)
         bit = np.uint8(1 << place)
         calendar = self.columns[calendar_of(move.declared)][:, byte]

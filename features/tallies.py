@@ -63,7 +63,9 @@ class About(NamedTuple):
         events[place[is_there]] += others.events[is_there]
         spend[place[is_there]] += others.spend[is_there]
         rows, new = self._replace(events=events, spend=spend), others.taken(~is_there)
-        return type(self)(*(np.insert(*each) for each in zip(rows, [place[~is_there]] * len(rows), new, strict=True)))
+        is_new = np.zeros(len(key) + len(new.user), bool)
+        is_new[place[~is_there] + np.arange(len(new.user))] = True
+        return type(self)(*(_merged(*columns, is_new) for columns in zip(rows, new, strict=True)))
 
 
 NO_ROWS = About(*(np.zeros(0, number) for number in (np.int32, np.int32, np.int32, np.int64)))
@@ -241,3 +243,9 @@ class Heights:
     def peaks(self, oldest: int) -> Peaks:
         """Find the peaks from the day `oldest` on."""
         return Peaks.of(self._parts, oldest)
+
+
+def _merged(values: Array, new: Array, is_new: Flags) -> Array:
+    merged = np.empty(len(is_new), values.dtype)
+    merged[is_new], merged[~is_new] = new, values
+    return merged
