@@ -5,6 +5,7 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections import Counter
 from collections.abc import Collection, Sequence
+from dataclasses import dataclass
 from datetime import date
 from functools import cached_property
 from itertools import pairwise
@@ -25,7 +26,8 @@ LAST = chr(0x10FFFF)  # sorts behind every id
 Key = TypeVar("Key", str, int)
 
 
-class Range(NamedTuple, Generic[Key]):
+@dataclass(frozen=True)
+class Range(Generic[Key]):
     """Keys from `low` to before `high`; None is open."""
 
     low: Key | None = None
@@ -44,7 +46,7 @@ class Range(NamedTuple, Generic[Key]):
 
 
 class Group(NamedTuple):
-    """A row group: when its rows became known, its users, and how many rows of that day of becoming known come first."""
+    """A row group: when its rows became known, its users, and how many rows that became known then come before."""
 
     place: int
     known_on: date
@@ -65,7 +67,7 @@ class DailyReader:
         return self._part("aggregates", day, known_on, users, "user_id", users)
 
     def facets(self, day: date, known_on: date, users: Range[str], rows: Part) -> Part:
-        """Find the facets of some aggregates; their keys are the numbers of those rows, the first of them `rows.first`."""
+        """Find the facets of some aggregates; their keys are the numbers of those, the first of them `rows.first`."""
         return self._part("facets", day, known_on, users, "row", Range(rows.first, rows.first + len(rows.keys)))
 
     def _part(self, table: str, day: date, known_on: date, users: Range[str], key: str, within: Range[Any]) -> Part:

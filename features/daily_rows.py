@@ -176,7 +176,7 @@ def _facets(found: Day) -> pa.Table:
 
 
 def _row_numbers(found: Day, user: Integers, known: Integers) -> Integers:
-    """Number the aggregates of users and days of becoming known, from 0 for each day of becoming known."""
+    """Give the aggregates of some users and days of becoming known their numbers: from 0 for each such day."""
     if not np.any(found.row_known):
         return user  # each has one row
     order = np.argsort(found.row_known, kind="stable")

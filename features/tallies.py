@@ -30,7 +30,8 @@ class About(NamedTuple):
     @classmethod
     def of_any(cls, user: Array, label: Array, events: Array, spend: Array) -> Self:
         """Take whole numbers of any type."""
-        return cls(*(column.astype(np.int32, copy=False) for column in (user, label, events)), spend.astype(np.int64))
+        user, label, events = (column.astype(np.int32, copy=False) for column in (user, label, events))
+        return cls(user, label, events, spend.astype(np.int64, copy=False))
 
     @classmethod
     def joined(cls, parts: Iterable[About]) -> Self:

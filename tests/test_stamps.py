@@ -13,7 +13,7 @@ from apps import App, event, small_app
 
 from features import daily_files, snapshot_files
 from features.lake import Lake, content_hash
-from features.stamps import Stamp, file_hashes, footer, read_stamp, sources, stored_input, write_stamped
+from features.stamps import Stamp, file_hashes, file_stamps, footer, read_stamp, sources, stored_input, write_stamped
 
 MONDAY, TUESDAY = date(2024, 3, 4), date(2024, 3, 5)
 ON_TIME = event("a", "2024-03-04 10:00", "purchase", amount=1.0)
@@ -114,6 +114,23 @@ def test_a_file_that_did_not_change_is_not_read_again(tmp_path, monkeypatch):
     with file_hashes(lake) as hash_of:
         assert hash_of(path) == content_hash(path)
     assert len(read) == 2
+
+
+def test_a_stamp_is_read_once_and_again_when_its_file_changed(tmp_path, monkeypatch):
+    lake, path = Lake(tmp_path), tmp_path / "a.parquet"
+    read = []
+    monkeypatch.setattr("features.stamps.read_stamp", lambda where: read.append(where) or read_stamp(where))
+    for expected, wanted in ((1, "one"), (1, None), (2, "another")):
+        if wanted:
+            write_stamped(rows(1, 2, known_on=(MONDAY, TUESDAY)), path, wanted)
+        for _ in range(2):
+            with file_stamps(lake) as stamp_of:
+                assert stamp_of(path) == read_stamp(path)
+        assert len(read) == expected
+    path.unlink()
+    with file_stamps(lake) as stamp_of:
+        assert stamp_of(path) == Stamp()
+    assert (tmp_path / "stamps.json").read_text(encoding="utf-8") == "{}"
 
 
 def test_damaged_notes_are_made_again(tmp_path):
