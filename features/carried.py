@@ -96,10 +96,11 @@ class Carried:
             A file is missing or damaged.
         """
         try:
-            with ExitStack() as files:
-                sources = {name: files.enter_context(pa.OSFile(str(self.folder / name))) for name in self.files}
-                for _ in range(len(self.edges) + 1):
-                    yield Slice.of({name: _read_stream(source) for name, source in sources.items()})
+            read = dict.fromkeys(self.files, 0)
+            for _ in range(len(self.edges) + 1):
+                found = {name: _read_stream(self.folder / name, start) for name, start in read.items()}
+                read = {name: stop for name, (_, stop) in found.items()}
+                yield Slice.of({name: batch for name, (batch, _) in found.items()})
         except (OSError, ValueError, KeyError) as error:
             raise CannotBeCarried from error
 
@@ -137,10 +138,13 @@ def carry(lake: Lake, day: date, known: str) -> Iterator[Callable[[Slice], None]
         write_text(folder / NOTES, json.dumps(notes))
 
 
-def _read_stream(source: pa.OSFile) -> pa.RecordBatch:
-    with pa.ipc.open_stream(source) as reader:
-        (batch,) = reader
-    return batch
+def _read_stream(path: Path, start: int) -> tuple[pa.RecordBatch, int]:
+    """Read the stream that starts at some byte of a file; returns where it stops, too."""
+    with pa.memory_map(str(path)) as source:  # one map per stream, so that what was read can be let go
+        source.seek(start)
+        with pa.ipc.open_stream(source) as reader:
+            (batch,) = reader
+        return batch, source.tell()
 
 
 def _arrows(columns: Mapping[str, Array]) -> dict[str, pa.Array]:

@@ -49,7 +49,8 @@ class Morning:
     def snapshot(self, keep: Callable[[Slice], None], workers: int = 1) -> Iterator[pa.RecordBatch]:
         """Compute the snapshot in the order of the users, as many slices at once as there are workers.
 
-        `keep` gets every slice, in order, too.
+        `keep` gets every slice, in order, too. To carry slices on is no more work than to read and to write them,
+        which keeps a worker busy: there is one fewer.
         """
         reader = DailyReader(self.lake)
         edges = self.carried.edges if self.carried else _edges(self.lake, self.day)
@@ -59,7 +60,7 @@ class Morning:
             partial(self._computed, reader, users, carried, signed_up)
             for users, carried, signed_up in zip(ranges, before, self._signed_up([*edges, None]), strict=False)
         )
-        for found, batches in in_turn(slices, workers):
+        for found, batches in in_turn(slices, max(workers - 1, 1) if self.carried else workers):
             keep(found)
             yield from batches
 

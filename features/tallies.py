@@ -56,10 +56,10 @@ class About(NamedTuple):
         return type(self)(self.user[rows], self.label[rows], events.astype(self.events.dtype), spend)
 
     def plus(self, others: About, labels: int) -> Self:
-        """Add other rows up with these; either are one row per user and label, in order."""
+        """Add other rows up with these, of which there are some; either are one row per user and label, in order."""
         key, other_key = self.keys(labels), others.keys(labels)
         place = np.searchsorted(key, other_key)
-        is_there = np.append(key, -1)[place] == other_key
+        is_there = key[np.minimum(place, len(key) - 1)] == other_key
         events, spend = self.events.copy(), self.spend.copy()
         events[place[is_there]] += others.events[is_there]
         spend[place[is_there]] += others.spend[is_there]
