@@ -24,7 +24,7 @@ from features.tallies import About, Favourites, Peaks, Tastes
 
 FOLDER, NOTES = "carried", "notes.json"
 STATES, TASTES, FAVOURITES = "states", "tastes", "favourites"
-MOST_USERS = 65_536  # of a slice
+MOST_USERS = 131_072  # of a slice
 SHORT = (np.int8, np.int16, np.int32)
 PACKED = pa.ipc.IpcWriteOptions()
 

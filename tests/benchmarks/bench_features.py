@@ -5,6 +5,7 @@ Run as a script it prints one JSON object; ``--quick`` takes a small app. It is 
 
 from __future__ import annotations
 
+import gc
 import json
 import shutil
 import subprocess
@@ -85,6 +86,7 @@ def step(name: str, folder: Path, as_of: date) -> None:
     lake = Lake(folder)
     if name in ("aggregates", "snapshot"):
         reuse_memory()
+        gc.freeze()  # as flows/cli.py does with what is imported
     if name == "aggregates":
         build_aggregates(settings, lake)
     elif name == "snapshot":
