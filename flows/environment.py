@@ -18,8 +18,8 @@ from features.lake import Lake
 # of malloc.h, by the variable of the operator that wins: M_ARENA_MAX, and in bytes M_MMAP_THRESHOLD, M_TRIM_THRESHOLD
 MALLOPT = {
     "MALLOC_ARENA_MAX": (-8, 1),
-    "MALLOC_MMAP_THRESHOLD_": (-3, 2**23),
-    "MALLOC_TRIM_THRESHOLD_": (-1, 2**26),
+    "MALLOC_MMAP_THRESHOLD_": (-3, 2**25),  # the most that glibc takes
+    "MALLOC_TRIM_THRESHOLD_": (-1, 2**28),
 }
 QUIET = {
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
@@ -51,15 +51,14 @@ def prepare(data_dir: str | None = None) -> None:
 
 
 def reuse_memory() -> None:
-    """Let memory that was freed be used by whoever needs some next: one heap for all threads, Arrow keeps a second.
+    """Let memory that was freed be used by whoever needs some next: one heap for all threads, for NumPy and for Arrow.
 
-    The usual allocators keep what is freed for the thread that freed it, and a day's work passes between many. Large
-    arrays get pages of their own, which go back to the system: between others they would leave holes in the heap.
-    What goes back at once is paid for again with the next array: a build would spend half as much again on fresh pages.
+    The usual allocators keep what is freed for the thread that freed it, and each library its own, while a day's work
+    passes between many. What goes back to the system at once is paid for again with the next array, page by page: only
+    the largest arrays do, and what lies free beyond some at the end of the heap.
     """
-    if "ARROW_DEFAULT_MEMORY_POOL" not in os.environ and "jemalloc" in pa.supported_memory_backends():
-        pa.set_memory_pool(pa.jemalloc_memory_pool())
-        pa.jemalloc_set_decay_ms(1000)
+    if "ARROW_DEFAULT_MEMORY_POOL" not in os.environ:
+        pa.set_memory_pool(pa.system_memory_pool())
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None  # of glibc
     if mallopt is not None:
         for option, value in (wish for name, wish in MALLOPT.items() if name not in os.environ):
