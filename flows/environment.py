@@ -10,10 +10,7 @@ import sys
 import warnings
 from pathlib import Path
 
-import pyarrow as pa
-
 from configs.settings import load_settings
-from features.lake import Lake
 
 # of malloc.h, by the variable of the operator that wins: M_ARENA_MAX, and in bytes M_MMAP_THRESHOLD, M_TRIM_THRESHOLD
 MALLOPT = {
@@ -41,11 +38,13 @@ def prepare(data_dir: str | None = None) -> None:
     InputError
         The data folder cannot be written.
     """
+    reuse_memory()
+    from features.lake import Lake
+
     folder = load_settings(None, Path(data_dir) if data_dir else None).data_dir
     Lake(folder).require_writable()
     for name, value in {**QUIET, "PREFECT_HOME": str(folder / "prefect")}.items():
         os.environ.setdefault(name, value)
-    reuse_memory()
     hush()
     atexit.register(gc.freeze)  # an ending process need not find its garbage: that takes a second or two
 
@@ -56,9 +55,11 @@ def reuse_memory() -> None:
     The usual allocators keep what is freed for the thread that freed it, and each library its own, while a day's work
     passes between many. What goes back to the system at once is paid for again with the next array, page by page: only
     the largest arrays do, and what lies free beyond some at the end of the heap.
+
+    Arrow looks at its variable once, when it is imported: a process that has imported it keeps Arrow's own heap, those
+    that it starts do not.
     """
-    if "ARROW_DEFAULT_MEMORY_POOL" not in os.environ:
-        pa.set_memory_pool(pa.system_memory_pool())
+    os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "system")
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None  # of glibc
     if mallopt is not None:
         for option, value in (wish for name, wish in MALLOPT.items() if name not in os.environ):

@@ -140,6 +140,7 @@ def one_round(folder: Path, day: date) -> dict[str, dict[str, float]]:
 def run(quick: bool = False) -> Metrics:
     """Measure rounds; quick takes a hundredth of the users."""
     users, rounds = (10_000, 1) if quick else (1_000_000, 3)
+    reuse_memory()  # Arrow's part of it is for the processes that are started
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)
         lake = Lake(folder)
