@@ -7,7 +7,7 @@ import tomllib
 from datetime import date
 from pathlib import Path
 from typing import Annotated, Literal, TypeVar
-from zoneinfo import available_timezones
+from zoneinfo import ZoneInfo
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -307,8 +307,10 @@ def validated(model: type[Model], values: dict[str, object], where: str) -> Mode
 
 
 def _known_time_zone(name: str) -> str:
-    if name not in available_timezones():
-        raise ValueError("no IANA time zone has this name; write one such as 'Europe/Berlin'")
+    try:
+        ZoneInfo(name)
+    except (LookupError, OSError, ValueError) as error:
+        raise ValueError("no IANA time zone has this name; write one such as 'Europe/Berlin'") from error
     return name
 
 

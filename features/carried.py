@@ -25,7 +25,7 @@ from features.tallies import About, Favourites, Peaks, Tastes
 FOLDER, NOTES = "carried", "notes.json"
 STATES, TASTES, FAVOURITES = "states", "tastes", "favourites"
 MOST_USERS = 131_072  # of a slice
-SHORT = (np.int8, np.int16, np.int32)
+SHORT = (np.int8, np.uint8, np.int16, np.int32)
 PACKED = pa.ipc.IpcWriteOptions()
 
 
@@ -64,14 +64,14 @@ class Slice:
     def of(cls, batches: dict[str, pa.RecordBatch]) -> Slice:
         """Read what `batches` wrote down."""
         states, tastes, favourites = (batches.pop(name) for name in (STATES, TASTES, FAVOURITES))
-        columns = {name: _array(states[name]) for name in states.schema.names[1:]}
-        *found, count = (_array(column) for column in favourites.columns)
+        columns = {name: states[name].to_numpy() for name in states.schema.names[1:]}
+        *found, count = (column.to_numpy() for column in favourites.columns)
         user = np.repeat(np.arange(len(count)), count)
         label, events, spend = tastes.columns
-        rows = About.of_any(user, *(_array(column) for column in (label.indices, events, spend)))
+        rows = About.of_any(user, *(column.to_numpy() for column in (label.indices, events, spend)))
         taste = Tastes(rows, label.dictionary, Favourites(*(values.astype(np.int32) for values in found)))
         peaks = {
-            name: Peaks(*(_array(column).astype(np.int64) for column in batch.columns))
+            name: Peaks(*(column.to_numpy().astype(np.int64) for column in batch.columns))
             for name, batch in batches.items()
         }
         return cls(states["user_id"], columns, taste, peaks)
@@ -152,16 +152,6 @@ def _arrows(columns: Mapping[str, Array]) -> dict[str, pa.Array]:
 
 
 def _arrow(values: Array) -> pa.Array:
-    if values.ndim == 1:
-        low, high = values.min(initial=0), values.max(initial=0)
-        fitting = (kind for kind in SHORT if np.iinfo(kind).min <= low and high <= np.iinfo(kind).max)
-        return pa.array(values.astype(next(fitting, values.dtype), copy=False))
-    flat = pa.py_buffer(np.ascontiguousarray(values))
-    return pa.FixedSizeBinaryArray.from_buffers(pa.binary(values.shape[1]), len(values), [None, flat])
-
-
-def _array(column: pa.Array) -> Array:
-    if not pa.types.is_fixed_size_binary(column.type):
-        return column.to_numpy()
-    flat = np.frombuffer(column.buffers()[1], np.uint8).reshape(-1, column.type.byte_width)
-    return flat[column.offset : column.offset + len(column)]
+    low, high = values.min(initial=0), values.max(initial=0)
+    fitting = (kind for kind in SHORT if np.iinfo(kind).min <= low and high <= np.iinfo(kind).max)
+    return pa.array(values.astype(next(fitting, values.dtype), copy=False))

@@ -94,7 +94,7 @@ def _round(values: Array) -> Array:
     return whole + np.where(np.abs(values - whole) >= 0.5, np.sign(values), 0.0)
 
 
-def order_of(keys: Integers) -> Integers:
+def order_of(keys: Array) -> Integers:
     """Sort whole numbers from 0, shape (rows,); returns their places, equal ones as they came.
 
     Key and place are sorted as one number, in half the time of NumPy's own argsort.
@@ -102,7 +102,7 @@ def order_of(keys: Integers) -> Integers:
     bits = len(keys).bit_length()
     if int(keys.max(initial=0)) >> (63 - bits):
         return np.argsort(keys, kind="stable")
-    return np.sort(keys << bits | np.arange(len(keys))) & ((1 << bits) - 1)
+    return np.sort(keys.astype(np.int64) << bits | np.arange(len(keys))) & ((1 << bits) - 1)
 
 
 def run_starts(*columns: Array) -> Integers:

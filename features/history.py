@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date, timedelta
+from functools import cached_property
 
 import ibis
 import ibis.expr.types as ir
@@ -29,7 +30,7 @@ TRAITS_OF_THE_CONTRACT = ("country", "device", "acquisition_source", "language")
 
 @dataclass(frozen=True)
 class History:
-    """Contract tables and aggregates cut at the start of `as_of`.
+    """Contract tables and aggregates cut at the start of `as_of`; a file is opened when somebody asks for its table.
 
     `traits` maps each trait's column to whether it is text; `users` carries those columns and ``signed_up_on``.
     """
@@ -38,12 +39,35 @@ class History:
     lake: Lake
     as_of: date
     engine: Backend
-    events: ir.Table
-    treatments: ir.Table | None
-    aggregates: ir.Table
-    facets: ir.Table
     users: ir.Table
     traits: dict[str, bool]
+
+    @cached_property
+    def events(self) -> ir.Table:
+        """Events that had arrived."""
+        events, start = self._rows("events"), start_of(self.as_of, self.settings.time_zone)
+        return events.filter(ibis.coalesce(events.received_at, events.occurred_at) < start)
+
+    @cached_property
+    def treatments(self) -> ir.Table | None:
+        """Decisions that were carried out; None where there are none."""
+        return self._rows("treatments") if self.lake.days("treatments") else None
+
+    @cached_property
+    def aggregates(self) -> ir.Table:
+        """Aggregates that had become known."""
+        aggregates = self._rows("aggregates")
+        return aggregates.filter(aggregates.known_on < self.as_of)
+
+    @cached_property
+    def facets(self) -> ir.Table:
+        """Facets that had become known."""
+        facets = self._rows("facets")
+        return facets.filter(facets.known_on < self.as_of)
+
+    def _rows(self, name: str) -> ir.Table:
+        rows = self.engine.read_parquet(self.lake.glob(name), table_name=name, hive_partitioning=True)
+        return rows.filter(rows.day < self.as_of)
 
     def moments(self, days: list[date], name: str = "moments") -> ir.Table:
         """Table of snapshot days (``day``) and the instants at which they start (``as_of``)."""
@@ -79,21 +103,7 @@ def open_history(settings: Settings, lake: Lake, as_of: date) -> Iterator[Histor
     if not lake.days("aggregates"):
         raise InputError(f"{lake.root} holds no daily aggregates; run winback build-features first")
     with _open_engine(settings) as engine:
-        tables = {name: _cut(engine, lake, name, as_of) for name in ("aggregates", "facets")}
-        users, traits = _users(engine, lake, settings)
-        start = start_of(as_of, settings.time_zone)
-        events = engine.read_parquet(lake.glob("events"), table_name="events", hive_partitioning=True)
-        treatments = (
-            engine.read_parquet(lake.glob("treatments"), table_name="treatments", hive_partitioning=True)
-            if lake.days("treatments")
-            else None
-        )
-        yield History(
-            settings, lake, as_of, engine,
-            events=events.filter(events.day < as_of, ibis.coalesce(events.received_at, events.occurred_at) < start),
-            treatments=None if treatments is None else treatments.filter(treatments.day < as_of),
-            users=users, traits=traits, **tables,
-        )  # fmt: skip
+        yield History(settings, lake, as_of, engine, *_users(engine, lake, settings))
 
 
 def first_event_day(lake: Lake, as_of: date) -> date:
@@ -139,12 +149,6 @@ def _open_engine(settings: Settings) -> Iterator[Backend]:
         return
     with duckdb_session(settings) as connection:
         yield ibis_engine(connection, settings)
-
-
-def _cut(engine: Backend, lake: Lake, name: str, as_of: date) -> ir.Table:
-    """Look at the files of a table of daily rows; nothing is read before somebody asks."""
-    rows = engine.read_parquet(lake.glob(name), table_name=name, hive_partitioning=True)
-    return rows.filter(rows.day < as_of, rows.known_on < as_of)
 
 
 def _users(engine: Backend, lake: Lake, settings: Settings) -> tuple[ir.Table, dict[str, bool]]:

@@ -17,7 +17,7 @@ from features.snapshot_rows import LARGEST
 from features.snapshots import TASTE_DAYS
 from features.states import NEVER, Change, DailyRows, States
 from features.tallies import NO_ROWS, About, Heights, Peaks, Tastes
-from features.words import in_order
+from features.words import in_order, merged
 
 Parts = Mapping[Change, Part]
 
@@ -34,7 +34,7 @@ class News:
         if carried:
             self._kept = carried.states["first_day"] != NEVER
             columns.append(carried.users.filter(pa.array(self._kept)))
-        self.ids, (_, *places) = in_order(columns)
+        self.ids, (_, *places) = merged(columns)
         self._place = np.full(len(carried.users) if carried else 0, -1)
         if carried:
             self._place[self._kept] = places.pop()

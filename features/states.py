@@ -23,7 +23,7 @@ from features.grouped import Array, Flags, Integers, run_starts
 from features.stamps import Stamp
 
 ALWAYS = 100_000  # days of a window that no row leaves
-NEVER = -(2**31)  # a day that was not
+NEVER = -(2**15)  # a day that was not, in few bytes
 ROUND = 384  # days of a calendar that goes round: whole bytes, and longer than the longest window
 ACTIVE, LAST_ACTIVE = "days_since_first_activity", "days_since_last_activity"
 USERS_AT_ONCE = 32_768
@@ -111,10 +111,11 @@ class DailyRows:
 
 
 class States:
-    """What the daily rows say about users on a morning: one array per column, shape (users,) or (users, bytes).
+    """What the daily rows say about users on a morning: one array per column, shape (users,).
 
     The column of a sum holds what its window adds to the next shorter one. The column of a last or first time holds
-    the day, counted from 1970 (`NEVER` where there is none); a first time has a calendar beside it, one bit per day.
+    the day, counted from 1970 (`NEVER` where there is none); a first time has a calendar beside it: a bit per day,
+    and a column for each eight days on which something happened to somebody.
     """
 
     def __init__(self, users: int) -> None:
@@ -125,8 +126,6 @@ class States:
                 self.columns |= {name: np.zeros(users, number) for name in declared.columns}
             elif declared.kind in ("last", "first"):
                 self.columns[declared.name] = np.full(users, NEVER, np.int32)
-            if declared.kind == "first":
-                self.columns[calendar_of(declared)] = np.zeros((users, ROUND // 8), np.uint8)
         self.columns |= {name: np.zeros(users, np.int32) for name in ("gap_squares", "gap_days_max")}
         self._has_moved = np.zeros(users, bool)
 
@@ -135,7 +134,7 @@ class States:
         is_carried = np.zeros(len(self._has_moved), bool)
         is_carried[places] = True
         for name, values in columns.items():
-            self.columns[name][is_carried] = values[kept]  # by flags: NumPy copies at once, by places one by one
+            self._column(name)[is_carried] = values[kept]  # by flags: NumPy copies at once, by places one by one
 
     def apply(self, change: Change, moves: Iterable[Move], rows: DailyRows) -> None:
         """Let rows become known or grow older; a row's user occurs once."""
@@ -166,7 +165,7 @@ class States:
         users = rows.users[np.flatnonzero(move.declared.of(rows))]
         byte, place = divmod(day % ROUND, 8)
         bit = np.uint8(1 << place)
-        calendar = self.columns[calendar_of(move.declared)][:, byte]
+        calendar = self._column(calendar_of(move.declared, byte))
         calendar[users] = calendar[users] | bit if move.after else calendar[users] & ~bit
         self._has_moved[users] = True
 
@@ -181,7 +180,9 @@ class States:
         self._has_moved[:] = False
 
     def _read_calendar(self, declared: Windowed, users: Integers, oldest: int) -> None:
-        user, day = _marked_days(self.columns[calendar_of(declared)][users], oldest)
+        names = [calendar_of(declared, byte) for byte in range(ROUND // 8)]
+        calendars = {byte: self.columns[name][users] for byte, name in enumerate(names) if name in self.columns}
+        user, day = _marked_days(calendars, len(users), oldest)
         starts = run_starts(user)
         self.columns[declared.name][users] = _spread(day[starts], user[starts], len(users), NEVER)
         if declared.name == ACTIVE and len(starts):
@@ -190,6 +191,12 @@ class States:
             squares, largest = np.add.reduceat(gaps * gaps, starts), np.maximum.reduceat(gaps, starts)
             self.columns["gap_squares"][users] = _spread(squares, user[starts], len(users), 0)
             self.columns["gap_days_max"][users] = _spread(largest, user[starts], len(users), 0)
+
+    def _column(self, name: str) -> Array:
+        """Find a column; of a calendar it is there from its first mark on."""
+        if name not in self.columns:
+            self.columns[name] = np.zeros(len(self._has_moved), np.uint8)
+        return self.columns[name]
 
 
 APPLY = {"sum": States._add, "last": States._see_last, "first": States._mark}
@@ -224,18 +231,23 @@ def _columns_of(declared: Windowed) -> list[str]:
     return list(asked)
 
 
-def calendar_of(declared: Windowed) -> str:
-    """Name the column with the calendar of a ``first_seen``."""
-    return f"{declared.name}_calendar"
+def calendar_of(declared: Windowed, byte: int) -> str:
+    """Name the column with eight days of the calendar of a ``first_seen``."""
+    return f"{declared.name}_calendar_{byte}"
 
 
-def _marked_days(calendars: Array, oldest: int) -> tuple[Integers, Integers]:
-    """Read calendars: the user and the number of each marked day, in order; none lies before the oldest day."""
+def _marked_days(calendars: Mapping[int, Array], users: int, oldest: int) -> tuple[Integers, Integers]:
+    """Read calendars, by byte of the round: the user and the number of each marked day, in order.
+
+    No marked day lies before the oldest day.
+    """
     first_byte, first_bit = divmod(oldest % ROUND, 8)
-    in_order = np.roll(calendars, -first_byte, axis=1)
-    used = np.flatnonzero(in_order.any(axis=0))  # a young history leaves most of the year empty
-    low, high = (used[0], used[-1] + 1) if len(used) else (0, 1)
-    marked = np.flatnonzero(np.unpackbits(in_order[:, low:high], axis=1, bitorder="little"))
+    by_age = {(byte - first_byte) % (ROUND // 8): calendar for byte, calendar in calendars.items()}
+    low, high = min(by_age, default=0), max(by_age, default=0) + 1  # a young history leaves most of the year empty
+    in_order = np.zeros((users, high - low), np.uint8)
+    for place, calendar in by_age.items():
+        in_order[:, place - low] = calendar
+    marked = np.flatnonzero(np.unpackbits(in_order, axis=1, bitorder="little"))
     user = marked // (8 * (high - low))
     return user, marked - user * (8 * (high - low)) + (oldest - first_bit + 8 * low)
 

@@ -42,9 +42,10 @@ class About(NamedTuple):
         """Take some of the rows."""
         return type(self)(*(column[rows] for column in self))
 
-    def keys(self, labels: int) -> Integers:
-        """Name the user and the label of each row by one number, which grows with both."""
-        return self.user.astype(np.int64) * labels + self.label
+    def keys(self, labels: int) -> Array:
+        """Name the user and the label of each row by one number, which grows with both and is int32 if it fits."""
+        number = np.int32 if (int(self.user.max(initial=0)) + 1) * labels < 2**31 else np.int64
+        return np.multiply(self.user, labels, dtype=number) + self.label
 
     def summed(self, labels: int) -> Self:
         """Add up to one row per user and label, in order."""

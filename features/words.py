@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Sequence
+from itertools import pairwise
+from operator import methodcaller
 
 import numpy as np
 import pyarrow as pa
@@ -11,6 +14,8 @@ import pyarrow.compute as pc
 from features.grouped import Integers
 
 WORD = pa.dictionary(pa.int32(), pa.string())
+AS_TEXT = methodcaller("as_py")
+AT_ONCE = 8_192
 
 
 def whole(column: pa.ChunkedArray) -> pa.Array:
@@ -82,3 +87,22 @@ def in_order(columns: Sequence[pa.Array]) -> tuple[pa.Array, list[Integers]]:
     texts = pa.concat_arrays(columns)
     places, words = numbered(narrowed(texts) if pa.types.is_dictionary(texts.type) else texts.dictionary_encode())
     return words, np.split(places, np.cumsum([len(column) for column in columns])[:-1])
+
+
+def merged(columns: Sequence[pa.Array]) -> tuple[pa.Array, list[Integers]]:
+    """Do what `in_order` does for plain columns that come in order, in two thirds of the time.
+
+    A range of texts is looked at at a time: a table of few words fits the processor's cache.
+    """
+    edges = max(columns, key=len)[AT_ONCE::AT_ONCE].to_pylist()
+    cuts = [[0, *(bisect_left(column, edge, key=AS_TEXT) for edge in edges), len(column)] for column in columns]
+    pieces = [
+        in_order([column[slice(*cut)] for column, cut in zip(columns, piece, strict=True)])
+        for piece in zip(*map(pairwise, cuts), strict=True)
+    ]
+    words = pa.concat_arrays([own for own, _ in pieces])
+    if not is_ascending(words):  # a column that is not in order was cut anywhere
+        return in_order(columns)
+    before = np.cumsum([0, *(len(own) for own, _ in pieces)])
+    places = [[found + first for found in piece] for (_, piece), first in zip(pieces, before, strict=False)]
+    return words, [np.concatenate(found) for found in zip(*places, strict=True)]

@@ -11,6 +11,7 @@ import pytest
 from features import carried
 from features.carried import Slice, carry, read_carried
 from features.lake import Lake
+from features.states import NEVER
 from features.tallies import About, Peaks, Tastes
 
 WORDS = pa.array(["category:tea", "hour:7"])
@@ -21,8 +22,8 @@ def slice_of(users: list[str], number: int) -> Slice:
     """Every number of the slice is a multiple of one."""
     count = len(users)
     rows = About.of_any(np.arange(count), np.arange(count) % 2, np.full(count, 1), np.full(count, number))
-    states = {"sum": np.arange(count) * number, "last": np.full(count, -(2**31), np.int32),
-              "calendar": np.arange(3 * count, dtype=np.uint8).reshape(count, 3)}  # fmt: skip
+    states = {"sum": np.arange(count) * number, "last": np.full(count, NEVER, np.int32),
+              "calendar": np.full(count, 255, np.uint8)}  # fmt: skip
     peaks = {"most": Peaks(np.arange(count), np.full(count, 19_000), np.full(count, number))}
     return Slice(pa.array(users), states, Tastes.of(count, rows, WORDS), peaks)
 

@@ -186,9 +186,9 @@ def test_a_corrupt_file_is_named(tmp_path, table):
     path.write_bytes(b"broken")
     with (
         pytest.raises(InputError, match=rf"cannot be read .*{table}\.parquet.*; delete it and run the step"),
-        open_history(app.settings, app.lake, DAYS[0]),
+        open_history(app.settings, app.lake, DAYS[0]) as history,
     ):
-        pass
+        getattr(history, table)
 
 
 def test_scoring_needs_one_snapshot_and_training_more(tmp_path, copy_tiny):
