@@ -22,6 +22,7 @@ from ibis.backends.duckdb import Backend
 
 from configs.errors import InputError
 from configs.settings import Settings
+from features.words import WORD, own_words
 
 # what one step may hold before it spills to the data folder
 ROW_GROUP_ROWS = 131_072
@@ -88,8 +89,10 @@ def write_batches(batches: Iterable[pa.RecordBatch], schema: pa.Schema, path: Pa
     ----------
     key
         Column by which alone rows are looked up, each value once: such a file is packed for speed, not for size.
+        Its other texts may come as dictionaries, too, and are read as plain texts.
     """
     options: dict[str, Any] = {"compression": "zstd"}
+    texts: list[str] = []
     if key is not None:
         others = [name for name in schema.names if name != key]
         options = {
@@ -97,14 +100,22 @@ def write_batches(batches: Iterable[pa.RecordBatch], schema: pa.Schema, path: Pa
             "use_dictionary": others,
             "dictionary_pagesize_limit": 2**17,  # bytes: what takes more values is written faster without
             "write_statistics": [key],
+            "store_schema": False,
         }
+        texts = [name for name in others if _is_text(schema.field(name).type)]
+    stored = pa.schema([field.with_type(WORD) if field.name in texts else field for field in schema], schema.metadata)
 
     def write(part: Path) -> None:
-        with pq.ParquetWriter(part, schema, **options) as writer:
+        with pq.ParquetWriter(part, stored, **options) as writer:
             for group in _row_groups(batches):
-                writer.write_table(group.cast(schema), row_group_size=ROW_GROUP_ROWS)
+                writer.write_table(own_words(group, texts).cast(stored), row_group_size=ROW_GROUP_ROWS)
+            writer.add_key_value_metadata(schema.metadata or {})
 
     write_file(path, write)
+
+
+def _is_text(kind: pa.DataType) -> bool:
+    return pa.types.is_string(kind) or pa.types.is_dictionary(kind)
 
 
 def _row_groups(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.Table]:

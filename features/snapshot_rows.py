@@ -65,17 +65,13 @@ def snapshot_rows(found: Slice, traits: pa.Table, day: date, start: datetime) ->
     return pa.record_batch(
         {"user_id": found.users, "as_of": as_of, "created_at": as_of}
         | {each.name: columns[each.name] for each in catalogue()}
-        | {name: _plain(whole(traits[name])) for name in traits.column_names if name.startswith(TRAIT)}
+        | {name: whole(traits[name]) for name in traits.column_names if name.startswith(TRAIT)}
     )
 
 
 def _nullable(values: Array) -> pa.Array:
     missing = np.isnan(values)
     return pa.array(values, mask=missing) if missing.any() else pa.array(values)
-
-
-def _plain(values: pa.Array) -> pa.Array:
-    return values.cast(pa.string()) if pa.types.is_dictionary(values.type) else values
 
 
 def _largest(found: Slice, day: date) -> dict[str, Array]:

@@ -24,7 +24,7 @@ import pyarrow.parquet as pq
 from configs.errors import InputError
 from features.grouped import run_starts
 from features.lake import Lake, content_hash, read_notes, write_file, write_text
-from features.words import WORD, packed
+from features.words import WORD, own_words
 
 INPUT_HASH = b"winback_input"
 KNOWN_DIGESTS = b"winback_known"
@@ -74,20 +74,21 @@ def write_stamped(rows: pa.Table, path: Path, wanted: str) -> None:
     schema = pa.schema([_stored(field) for field in rows.schema])
     numbers = [field.name for field in schema if pa.types.is_int64(field.type)]
     others = [name for name in schema.names if name not in numbers]
+    labels = [name for name in others if name in LABELS]
     with pq.ParquetWriter(
         file,
         schema,
         # counts of a few are packed well by their differences, and are written twice as fast as through a dictionary
         column_encoding=dict.fromkeys(numbers, "DELTA_BINARY_PACKED"),
         compression=dict.fromkeys(numbers, "none") | dict.fromkeys(others, "lz4"),
-        use_dictionary=[name for name in others if name in LABELS],
+        use_dictionary=labels,
         write_statistics=others,
         store_schema=False,
     ) as writer:
         for known_on, part in _by_known_on(rows):
             start = file.tell()
             for run in _runs(part, "facet") if "facet" in rows.column_names else [part]:  # users are in order in each
-                writer.write_table(_own_words(run).cast(schema), row_group_size=ROW_GROUP_ROWS)
+                writer.write_table(own_words(run, labels).cast(schema), row_group_size=ROW_GROUP_ROWS)
             digests[str(known_on)] = hashlib.sha256(file.getbuffer()[start:]).hexdigest()[:16]
         writer.add_key_value_metadata({INPUT_HASH: wanted.encode(), KNOWN_DIGESTS: json.dumps(digests).encode()})
     write_file(path, lambda part: part.write_bytes(file.getbuffer()))
@@ -109,13 +110,6 @@ def _runs(rows: pa.Table, column: str) -> Iterator[pa.Table]:
     edges = [*run_starts(codes.to_numpy()).tolist(), len(rows)]
     for start, stop in pairwise(edges):
         yield rows.slice(start, stop - start)
-
-
-def _own_words(rows: pa.Table) -> pa.Table:
-    """Hold texts as dictionaries of those that are there, in order: the same file whoever computed the rows."""
-    for name in (each for each in LABELS if each in rows.column_names):
-        rows = rows.set_column(rows.column_names.index(name), name, packed(rows[name].combine_chunks()))
-    return rows
 
 
 @contextmanager

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from itertools import pairwise
 from operator import methodcaller
 
@@ -70,11 +70,22 @@ def narrowed(texts: pa.DictionaryArray) -> pa.DictionaryArray:
 
 
 def packed(texts: pa.Array) -> pa.DictionaryArray:
-    """Hold texts as a dictionary of the words that are used, in order; a dictionary that comes is in order."""
-    if pa.types.is_dictionary(texts.type):
+    """Hold texts as a dictionary of the words that are used, in order."""
+    if pa.types.is_dictionary(texts.type) and not texts.null_count and is_ascending(texts.dictionary):
         return narrowed(texts)
     codes, words = numbered(texts)
-    return pa.DictionaryArray.from_arrays(codes.astype(np.int32), words)
+    is_used = np.zeros(len(words) + 1, bool)
+    is_used[codes] = True  # a missing text marks the last
+    place = np.cumsum(is_used, dtype=np.int32) - 1
+    own = pa.array(place[codes], mask=codes < 0)
+    return pa.DictionaryArray.from_arrays(own, words.filter(pa.array(is_used[:-1])))
+
+
+def own_words(rows: pa.Table, names: Iterable[str]) -> pa.Table:
+    """Hold columns of texts as dictionaries of those that are there, in order: the same whoever computed the rows."""
+    for name in names:
+        rows = rows.set_column(rows.column_names.index(name), name, packed(whole(rows[name])))
+    return rows
 
 
 def in_order(columns: Sequence[pa.Array]) -> tuple[pa.Array, list[Integers]]:
