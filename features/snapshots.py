@@ -65,16 +65,16 @@ def finished(table: ir.Table) -> ir.Table:
     """
     begun = ibis.coalesce(ibis.least(table.signed_up_on, table.first_day), table.signed_up_on, table.first_day)
     table = table.mutate(tenure_seen_days=table.day.delta(begun, unit="day").cast("float64"))
-    table = table.mutate(
-        **{name: table[name].fill_null(0.0) for name in table.columns if "_count_" in name or "_sum_" in name}
-    )
+    traits = [name for name in table.columns if name.startswith("trait_")]
+    totals = [name for name in table.columns if ("_count_" in name or "_sum_" in name) and name not in traits]
+    table = table.mutate(**{name: table[name].fill_null(0.0) for name in totals})
     for name, function in DERIVED.items():
         table = table.mutate(**{name: function(table).cast("float64")})
     columns = {
         each.name: table[each.name] if each.is_text else table[each.name].cast("float64") for each in catalogue()
     }
-    traits = {name: table[name] for name in table.columns if name.startswith("trait_")}
-    return table.select("user_id", "day", "as_of", created_at=table.as_of, **columns, **traits)
+    columns |= {name: table[name] for name in traits}
+    return table.select("user_id", "day", "as_of", created_at=table.as_of, **columns)
 
 
 def outer_join(left: ir.Table, right: ir.Table) -> ir.Table:

@@ -25,7 +25,7 @@ from features.snapshots import snapshots
 
 AS_OF = date(2024, 7, 1)
 MIDNIGHT = datetime(2024, 7, 1, tzinfo=UTC)
-TRAITS = {"trait_country": True, "trait_pets": False}
+TRAITS = {"trait_country": True, "trait_pet_count_now": False}
 ROLES = load_settings().roles
 EVENT_NAMES = sorted({name for _, names in ROLES for name in names})
 
@@ -38,7 +38,7 @@ USERS_KNOWN = pa.table(
         "user_id": ["a", "b", "newcomer"],
         "signed_up_on": pa.array([date(2023, 6, 1), None, AS_OF - timedelta(days=2)], pa.date32()),
         "trait_country": ["DE", None, "US"],
-        "trait_pets": [1.0, 2.0, None],
+        "trait_pet_count_now": [1.0, 2.0, None],
     }
 )
 
@@ -327,6 +327,11 @@ def test_a_feature_equals_the_count_by_hand(hand, user, values):
     assert found == {
         name: pytest.approx(value) if isinstance(value, int | float) else value for name, value in values.items()
     }
+
+
+def test_a_trait_that_is_missing_stays_missing_whatever_its_name(pipeline):
+    found = pipeline.features([], [], AS_OF).loc[("newcomer", pd.Timestamp(AS_OF))]
+    assert pd.isna(found["trait_pet_count_now"]) and found["purchases_count_7d"] == 0
 
 
 def test_every_family_of_features_was_counted_by_hand(hand):
