@@ -67,3 +67,10 @@ def test_tastes_with_news_are_those_of_all_rows():
         for one, other in zip([*grown.rows, *grown.favourites], [*whole.rows, *whole.favourites], strict=True):
             np.testing.assert_array_equal(one, other)
             assert one.dtype == other.dtype
+
+
+def test_keys_are_short_as_long_as_they_fit():
+    few = About.of_any(*(np.array([0, 7]) for _ in range(4)))
+    many = About.of_any(np.array([3, 99_999]), np.array([1, 99_999]), *(np.array([1, 1]) for _ in range(2)))
+    assert (few.keys(10).dtype, few.keys(10).tolist()) == (np.int32, [0, 77])
+    assert many.keys(100_000).tolist() == [300_001, 9_999_999_999]

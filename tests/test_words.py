@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from unittest.mock import patch
+
 import numpy as np
 import pyarrow as pa
 from hypothesis import given
 from hypothesis import strategies as st
 
-from features.words import in_order, numbered
+from features import words as module
+from features.words import in_order, merged, numbered, packed
 
 TEXTS = st.lists(st.sampled_from(["", "a", "ab", "b", "B", "é", "日", "𝄞"]), max_size=12)
 
@@ -35,6 +38,26 @@ def test_several_columns_have_places_among_the_same_words(columns, is_dictionary
     assert words.to_pylist() == sorted({text for texts in columns for text in texts})
     for texts, found in zip(columns, places, strict=True):
         assert [words[place].as_py() for place in found.tolist()] == texts
+
+
+@given(st.lists(TEXTS, min_size=1, max_size=4), st.booleans())
+def test_columns_are_merged_a_range_at_a_time_and_at_once_where_one_is_not_in_order(columns, is_sorted):
+    columns = [sorted(set(texts)) if is_sorted else texts for texts in columns]
+    arrays = [pa.array(texts, pa.string()) for texts in columns]
+    with patch.object(module, "AT_ONCE", 2):
+        words, places = merged(arrays)
+    wanted_words, wanted_places = in_order(arrays)
+    assert words.equals(wanted_words)
+    assert all(map(np.array_equal, places, wanted_places))
+
+
+@given(st.lists(st.sampled_from(["a", "ab", "b", "日", None]), max_size=12), st.booleans())
+def test_a_packed_column_holds_its_own_words_in_order(texts, is_dictionary):
+    column = pa.array(texts, pa.string())
+    found = packed(column.dictionary_encode().slice(len(texts) // 3) if is_dictionary else column)
+    left = texts[len(texts) // 3 :] if is_dictionary else texts
+    assert found.to_pylist() == left
+    assert found.dictionary.to_pylist() == sorted({text for text in left if text is not None})
 
 
 def test_no_column_has_no_words():
