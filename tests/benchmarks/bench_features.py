@@ -27,9 +27,11 @@ from features.daily_files import build_aggregates
 from features.history import build_snapshots, open_history
 from features.lake import Lake, count_rows, write_parquet
 from features.simulation import new_world, write_users
-from flows.environment import reuse_memory
 
 THINNED = 0.43
+OURS = ("aggregates", "snapshot")
+# as flows/cli.py does: memory first, before the libraries start threads with heaps of their own
+START = "from flows.environment import reuse_memory; reuse_memory(); from bench_features import main; main()"
 MESSAGES = pa.array(["notification_receive", "notification_open"])
 ROLE_OF = {"spend_sum": "value", "spend_max": "value", "discount_sum": "value", "refund_sum": "refund"}
 
@@ -84,8 +86,7 @@ def step(name: str, folder: Path, as_of: date) -> None:
     """Run one step in this process; those of winback as it runs them, the queries as DuckDB does."""
     settings = load_settings("simulated", folder)
     lake = Lake(folder)
-    if name in ("aggregates", "snapshot"):
-        reuse_memory()
+    if name in OURS:
         gc.freeze()  # as flows/cli.py does with what is imported
     if name == "aggregates":
         build_aggregates(settings, lake)
@@ -108,8 +109,9 @@ def step(name: str, folder: Path, as_of: date) -> None:
 
 def cost(name: str, folder: Path, as_of: date) -> dict[str, float]:
     """Run a step in a fresh process: CPU seconds after the imports, and peak memory."""
-    command = [sys.executable, "-W", "ignore", __file__, "--step", name, str(folder), str(as_of)]
-    return dict(json.loads(subprocess.check_output(command)))
+    script = ["-c", START] if name in OURS else [__file__]
+    command = [sys.executable, "-W", "ignore", *script, "--step", name, str(folder), str(as_of)]
+    return dict(json.loads(subprocess.check_output(command, cwd=Path(__file__).parent).splitlines()[-1]))
 
 
 def measured_step(name: str, folder: Path, as_of: date) -> dict[str, float]:
@@ -140,7 +142,6 @@ def one_round(folder: Path, day: date) -> dict[str, dict[str, float]]:
 def run(quick: bool = False) -> Metrics:
     """Measure rounds; quick takes a hundredth of the users."""
     users, rounds = (10_000, 1) if quick else (1_000_000, 3)
-    reuse_memory()  # Arrow's part of it is for the processes that are started
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)
         lake = Lake(folder)
