@@ -77,7 +77,6 @@ def thinned(app: App, folder: Path, share: float) -> App:
             )
     shutil.rmtree(part.data / "treatments" / f"day={part.today}", ignore_errors=True)
     shutil.copytree(app.data / "mlflow", part.data / "mlflow")
-    shutil.copy(app.data / "profile.txt", part.data / "profile.txt")
     budget = f"budget = {part.users / 100}"
     part.profile.write_text(app.profile.read_text().replace("budget = 1_000.0", budget), encoding="utf-8")
     return part
