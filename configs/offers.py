@@ -11,6 +11,7 @@ from configs.errors import InputError, did_you_mean
 from configs.settings import FOLDER, Section, Share, named_file, read_toml, validated
 
 NOTHING = "none"
+Option = tuple[str, float]  # an offer's id and one of its discounts
 MESSAGE_FIELDS = ("discount", "title", "category", "valid_until")
 
 

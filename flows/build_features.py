@@ -10,12 +10,13 @@ from prefect.cache_policies import NO_CACHE
 
 from configs.progress import announce
 from configs.settings import Settings
-from features.daily_files import build_aggregates
-from features.history import build_snapshots, open_history, snapshot_days
-from features.lake import Lake
-from features.store import open_store
+from features.materialise.as_of_view import open_history, snapshot_days
+from features.materialise.build_daily import build_aggregates
+from features.materialise.build_snapshots import build_snapshots
+from features.storage.lake import Lake
+from features.training_data.feature_store import open_store
 from flows.outcome import Outcome, dated, open_run
-from models.evaluation import Metric
+from models.metrics.evaluation import Metric
 
 
 @task(name="daily aggregates", cache_policy=NO_CACHE)

@@ -21,20 +21,20 @@ from prefect.cache_policies import NO_CACHE
 from configs.errors import InputError
 from configs.progress import announce
 from configs.settings import Settings
-from features.happenings import Day, Given, World
-from features.lake import Lake, read_parquet, whole_folder, write_parquet
-from features.truth import Truth
-from features.world import NOTHING, Choice, Floats
+from features.simulator.ground_truth import Truth
+from features.simulator.population import NOTHING, Choice, Floats
+from features.simulator.simulated_day import Day, Given, World
+from features.storage.lake import Lake, read_parquet, whole_folder, write_parquet
 from flows.build_features import aggregate, take_snapshots
 from flows.measure_offers import measured_until
 from flows.outcome import Outcome, remember_profile
 from flows.score_users import decide_for_all
 from flows.simulate import begin_world, check_request, open_world
 from flows.train_models import collect_frames, train_outcomes, train_response, write_training
-from models.evaluation import Metric
-from models.pictures import loop_picture
-from serving.allocation import allocate
-from serving.decisions import day_folder
+from models.metrics.evaluation import Metric
+from models.registry.pictures import loop_picture
+from serving.decide.decisions import day_folder
+from serving.knapsack.allocation import allocate
 
 WEEK = 7
 RETRAIN_EVERY = 4  # weeks

@@ -39,7 +39,7 @@ def prepare(data_dir: str | None = None) -> None:
         The data folder cannot be written.
     """
     reuse_memory()
-    from features.lake import Lake
+    from features.storage.lake import Lake
 
     folder = load_settings(None, Path(data_dir) if data_dir else None).data_dir
     Lake(folder).require_writable()

@@ -11,10 +11,10 @@ from prefect.cache_policies import NO_CACHE
 from configs.errors import InputError
 from configs.progress import announce
 from configs.settings import Settings
-from features.ingestion import TableIngest, ingest_source
-from features.lake import Lake
+from features.ingestion.ingest_source import TableIngest, ingest_source
+from features.storage.lake import Lake
 from flows.outcome import Outcome, dated, open_run, remember_profile
-from models.evaluation import Metric
+from models.metrics.evaluation import Metric
 
 
 def is_worth_retrying(_task: object, _run: object, state: object) -> bool:

@@ -10,15 +10,15 @@ from pydantic import BaseModel
 
 from configs.errors import InputError
 from configs.settings import Settings
-from features.columns import catalogue
-from features.declarations import Feature
-from features.history import open_history
-from features.lake import Lake
+from features.definitions.registry import Feature
+from features.definitions.snapshot_features import catalogue
+from features.materialise.as_of_view import open_history
+from features.storage.lake import Lake
 from flows.outcome import Outcome, open_run
-from models.evaluation import Metric
-from models.tracking import promotion_log, rollback
-from serving.report import write_report
-from serving.summary import decided_days, decision_of, options_of
+from models.metrics.evaluation import Metric
+from models.registry.tracking import promotion_log, rollback
+from serving.report_page.report import write_report
+from serving.report_page.summary import decided_days, decision_of, options_of
 
 SUBJECTS = ("churn", "value", "redemption")
 

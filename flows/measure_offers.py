@@ -18,16 +18,16 @@ from prefect.cache_policies import NO_CACHE
 from configs.offers import NOTHING as NO_OFFER
 from configs.progress import announce
 from configs.settings import Settings
-from features.frames import KNOWN_BEFORE, measured_frame
-from features.history import History, open_history
-from features.lake import Lake, whole_folder
+from features.materialise.as_of_view import History, open_history
+from features.storage.lake import Lake, whole_folder
+from features.training_data.frames import KNOWN_BEFORE, measured_frame
 from flows.outcome import Outcome, dated, open_run
-from models.evaluation import Metric
-from models.kpis import LIFETIME_ASSUMES, LIFETIME_PERIODS, kpis
-from models.lift import Lift, SampleRatio, lift_metrics, measure, sample_ratio_mismatch
-from models.pictures import offers_picture
-from serving.assignment import CONTROL, EXPLORE, POLICY
-from serving.ledger import effective_files
+from models.judge.kpis import LIFETIME_ASSUMES, LIFETIME_PERIODS, kpis
+from models.judge.lift import Lift, SampleRatio, lift_metrics, measure, sample_ratio_mismatch
+from models.metrics.evaluation import Metric
+from models.registry.pictures import offers_picture
+from serving.decide.assignment import CONTROL, EXPLORE, POLICY
+from serving.decide.ledger import effective_files
 
 GROUPS = {POLICY: "treated", CONTROL: "control"}
 SPLIT = (POLICY, EXPLORE, CONTROL)  # explorers are drawn from the users of the policy
@@ -37,7 +37,7 @@ MONEY = ("margin", "revenue")
 
 @dataclass(frozen=True)
 class Measured:
-    """Closed first decisions as `models.lift` reads them, how the split came out, and when there will be more.
+    """Closed first decisions as `models.judge.lift` reads them, how the split came out, and when there will be more.
 
     `first_day` is the first day on which somebody was meant to get an offer, None before there was one.
     """

@@ -12,8 +12,8 @@ from zoneinfo import ZoneInfo
 
 from configs.errors import InputError
 from configs.settings import Settings, is_about_machines, load_settings
-from features.lake import Lake, write_text
-from models.evaluation import Metric
+from features.storage.lake import Lake, write_text
+from models.metrics.evaluation import Metric
 
 PROFILE_FILE = "profile.txt"
 

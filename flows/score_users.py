@@ -15,21 +15,21 @@ from prefect.cache_policies import NO_CACHE
 from configs.offers import load_catalogue
 from configs.progress import announce
 from configs.settings import Settings
-from features.frames import count_users, scoring_batch
-from features.history import History, open_history
-from features.lake import Lake
-from features.stamps import stored_input
-from features.store import FeatureStore, everybodys_features, open_store
+from features.materialise.as_of_view import History, open_history
+from features.storage.fingerprints import stored_input
+from features.storage.lake import Lake
+from features.training_data.feature_store import FeatureStore, everybodys_features, open_store
+from features.training_data.frames import count_users, scoring_batch
 from flows.outcome import Outcome, dated, open_run
-from models.evaluation import Metric
-from models.response import load_response
-from models.tracking import load
-from serving.assignment import Spending
-from serving.batches import Policy
-from serving.crews import Machines, Threads
-from serving.decisions import day_folder, decide
-from serving.report import latest_training, write_report
-from serving.summary import Summary, summarise
+from models.metrics.evaluation import Metric
+from models.registry.response import load_response
+from models.registry.tracking import load
+from serving.decide.assignment import Spending
+from serving.decide.decisions import day_folder, decide
+from serving.decide.executors import Machines, Threads
+from serving.decide.scoring import Policy
+from serving.report_page.report import latest_training, write_report
+from serving.report_page.summary import Summary, summarise
 
 
 @task(name="decisions", cache_policy=NO_CACHE)

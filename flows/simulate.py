@@ -14,11 +14,11 @@ from configs.errors import InputError
 from configs.offers import Catalogue, load_catalogue
 from configs.progress import announce
 from configs.settings import Settings
-from features import simulation
-from features.happenings import START, World
-from features.lake import Lake, count_rows
+from features.simulator import simulator_run as simulation
+from features.simulator.simulated_day import START, World
+from features.storage.lake import Lake, count_rows
 from flows.outcome import Outcome, open_run, remember_profile
-from models.evaluation import Metric
+from models.metrics.evaluation import Metric
 
 
 @task(name="simulated days", cache_policy=NO_CACHE)

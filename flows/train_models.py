@@ -15,23 +15,23 @@ from prefect.cache_policies import NO_CACHE
 from configs.offers import load_catalogue
 from configs.progress import announce
 from configs.settings import Settings
-from features.declarations import Feature
-from features.frames import given_offers, lot_frame, outcome_frame, redemption_frame, treatment_days
-from features.history import grid_days, open_history
-from features.lake import Lake, count_rows, whole_folder
-from features.store import open_store
+from features.definitions.registry import Feature
+from features.materialise.as_of_view import grid_days, open_history
+from features.storage.lake import Lake, count_rows, whole_folder
+from features.training_data.feature_store import open_store
+from features.training_data.frames import given_offers, lot_frame, outcome_frame, redemption_frame, treatment_days
 from flows.outcome import Outcome, dated, open_run
-from models.churn import train_churn
-from models.effects import Effect, effects_of_lots, estimate_effects, label_exposure
-from models.policies import PolicyVerdict, judge_policies
-from models.promotion import Published, publish, publish_effects, publish_propensities
-from models.redemption import train_redemption
-from models.response import gather_evidence
-from models.splits import Mask, hash_share
-from models.tracking import load, tracking_uri
-from models.training import Trained, newest, twins
-from models.uplift import Learnt, learn_effects, usable_options
-from models.value import train_value
+from models.effects.observational_effects import Effect, effects_of_lots, estimate_effects, label_exposure
+from models.effects.uplift import Learnt, learn_effects, usable_options
+from models.judge.policies import PolicyVerdict, judge_policies
+from models.learn.churn import train_churn
+from models.learn.redemption import train_redemption
+from models.learn.training import Trained, newest, twins
+from models.learn.value import train_value
+from models.metrics.splits import Mask, hash_share
+from models.registry.promotion import Published, publish, publish_effects, publish_propensities
+from models.registry.response import gather_evidence
+from models.registry.tracking import load, tracking_uri
 
 
 @dataclass(frozen=True)

@@ -1,1 +1,5 @@
-"""What a user gets and why: options, allocation under a budget, decisions, reasons, the report."""
+"""What a user gets and why: options, allocation under a budget, decisions, reasons, the report.
+
+In come models of the registry and the snapshot of a day, out come a decision for everybody and a page about it. Start
+reading at `decide.decisions`; the rooms from the ground up are `wording` and `knapsack`, `decide`, `report_page`.
+"""

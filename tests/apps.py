@@ -15,11 +15,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from configs.settings import Settings, load_settings
-from features.contract import CONTRACT
-from features.daily_files import build_aggregates
-from features.history import History, build_snapshots, open_history
-from features.ingestion import TableIngest, ingest_source
-from features.lake import Lake
+from features.ingestion.contract import CONTRACT
+from features.ingestion.ingest_source import TableIngest, ingest_source
+from features.materialise.as_of_view import History, open_history
+from features.materialise.build_daily import build_aggregates
+from features.materialise.build_snapshots import build_snapshots
+from features.storage.lake import Lake
 
 Row = dict[str, object]
 Rows = Iterable[Row] | pa.Table

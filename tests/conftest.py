@@ -11,7 +11,7 @@ import pytest
 from apps import App, tiny_app
 
 from configs.settings import DATA_DIR_VARIABLE, Settings
-from features.lake import Lake
+from features.storage.lake import Lake
 from flows.environment import QUIET
 
 # before LightGBM and Prefect are loaded: idle threads must not spin, and no run may touch the machine's own Prefect
@@ -62,7 +62,7 @@ def tiny_lake(tiny: App) -> Lake:
 @pytest.fixture(scope="session")
 def registry(tmp_path_factory: pytest.TempPathFactory) -> Lake:
     """Lake whose MLflow store tests share, as making one takes seconds: register under a subject of your own."""
-    from models.tracking import connect  # MLflow takes seconds to import
+    from models.registry.tracking import connect  # MLflow takes seconds to import
 
     lake = Lake(tmp_path_factory.mktemp("registry"))
     connect(lake)

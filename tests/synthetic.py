@@ -9,14 +9,14 @@ import pandas as pd
 
 from configs.offers import Catalogue, Offer
 from configs.settings import Settings, load_settings
-from features.clocks import start_of
-from features.columns import catalogue
-from features.declarations import Feature
-from models.effects import ADJUSTED_FOR
-from models.estimators import Estimator, fit_lightgbm, fit_linear, fit_proportional
-from models.response import KnownEffect, Response
-from models.tracking import Registered, Training
-from serving.batches import Policy
+from features.arrays.calendar_days import start_of
+from features.definitions.registry import Feature
+from features.definitions.snapshot_features import catalogue
+from models.effects.observational_effects import ADJUSTED_FOR
+from models.learn.estimators import Estimator, fit_lightgbm, fit_linear, fit_proportional
+from models.registry.response import KnownEffect, Response
+from models.registry.tracking import Registered, Training
+from serving.decide.scoring import Policy
 
 AS_OF = date(2024, 7, 1)
 FEATURES: list[Feature] = catalogue({"trait_plan": True, "trait_plan_plus": False})
@@ -86,7 +86,7 @@ def churn_logit(frame: pd.DataFrame) -> np.ndarray:
 
 
 def outcomes(users: int, rng: np.random.Generator, *, every: int = 28, snapshots: int = 5) -> pd.DataFrame:
-    """Like `features.frames.outcome_frame`: some snapshots of the same users, newest label closed at `AS_OF`."""
+    """Like `frames.outcome_frame`: some snapshots of the same users, newest label closed at `AS_OF`."""
     days = [AS_OF - timedelta(days=28 + every * back) for back in reversed(range(snapshots))]
     parts = [behaviour(users, rng).assign(day=day, event_timestamp=pd.Timestamp(start_of(day, "UTC"))) for day in days]
     frame = pd.concat(parts, ignore_index=True).astype({"trait_plan": "category", "favourite_category_90d": "category"})
@@ -98,7 +98,7 @@ def outcomes(users: int, rng: np.random.Generator, *, every: int = 28, snapshots
 
 
 def redemptions(users: int, rng: np.random.Generator, *, slope: float = 8.0) -> pd.DataFrame:
-    """Like `features.frames.redemption_frame`: five rounds of two offers; `slope` is the pull of the discount."""
+    """Like `frames.redemption_frame`: five rounds of two offers; `slope` is the pull of the discount."""
     days = [AS_OF - timedelta(days=20 + 28 * back) for back in reversed(range(5))]
     parts = [behaviour(users, rng).assign(day=day, decided_at=pd.Timestamp(start_of(day, "UTC"))) for day in days]
     frame = pd.concat(parts, ignore_index=True).astype({"trait_plan": "category", "favourite_category_90d": "category"})
@@ -116,7 +116,7 @@ def redemptions(users: int, rng: np.random.Generator, *, slope: float = 8.0) -> 
 def treated_rows(
     users: int, rng: np.random.Generator, *, margin: float, retention: float, aim: float = 1.0
 ) -> pd.DataFrame:
-    """Like `models.effects.label_exposure`: the more a user spends, the likelier the offer; one row per user.
+    """Like `observational_effects.label_exposure`: the more a user spends, the likelier the offer; one row per user.
 
     `margin` and `retention` are the true effects; with `aim` above 0 the plain difference is far too high.
     """
@@ -136,7 +136,7 @@ def treated_rows(
 def drawn_lots(
     users: int, rng: np.random.Generator, *, pull: float = 1.5, rare: float = 0.0, taste: float = 1.0,
 ) -> tuple[pd.DataFrame, dict[str, np.ndarray]]:  # fmt: skip
-    """Like `features.frames.lot_frame`: two rounds of `LOT_OPTIONS` drawn by lot, and what each option truly changes.
+    """Like `frames.lot_frame`: two rounds of `LOT_OPTIONS` drawn by lot, and what each option truly changes.
 
     `pull` is that of the discount and `taste` how much users differ. A third offer, ``rare``, is drawn with that
     probability, and changes 6 more. The wealthier a user, the likelier an option.

@@ -16,10 +16,20 @@ from scipy.optimize import LinearConstraint, milp
 from configs.errors import InputError
 from configs.offers import Catalogue, Offer
 from configs.settings import load_settings
-from models.budgets import hull_steps
-from serving import allocation, prices
-from serving.allocation import NOTHING, Allocation, Limit, allocate, allocate_parts, budget_curve, choose, limits_of
-from serving.market import Market, Part, offered
+from models.judge.budgets import hull_steps
+from serving.knapsack import allocation
+from serving.knapsack import dual_prices as prices
+from serving.knapsack.allocation import (
+    NOTHING,
+    Allocation,
+    Limit,
+    allocate,
+    allocate_parts,
+    budget_curve,
+    choose,
+    limits_of,
+)
+from serving.knapsack.problem import Market, Part, offered
 
 INF = float("inf")
 

@@ -12,8 +12,9 @@ import pandas as pd
 import pytest
 from grown import drawn, fitted, misfits
 
-from models import boosters, forest
-from models.boosters import contributions, raw_scores, raw_scores_given, with_constants
+from models.forest import boosters
+from models.forest import parsed_forest as forest
+from models.forest.boosters import contributions, raw_scores, raw_scores_given, with_constants
 
 GIVEN = [{"plan": plan, "number_1": number} for plan in ("a", "j", "zzz") for number in (-0.3, 0.0, 0.4, np.nan)]
 
@@ -87,5 +88,5 @@ def test_kernels_are_compiled_anew_where_nothing_can_be_kept(monkeypatch):
 
 
 def test_numba_waits_until_it_is_needed():
-    code = "import sys, models.estimators; assert 'numba' not in sys.modules"
+    code = "import sys, models.learn.estimators; assert 'numba' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True)

@@ -10,9 +10,9 @@ import pytest
 from synthetic import AS_OF, FEATURES, outcomes, small_settings
 
 from configs.errors import InputError
-from models.churn import RFM, split_outcomes, train_churn
-from models.evaluation import auc
-from models.training import Trained
+from models.learn.churn import RFM, split_outcomes, train_churn
+from models.learn.training import Trained
+from models.metrics.evaluation import auc
 
 SETTINGS = small_settings()
 

@@ -20,8 +20,8 @@ from typer.testing import CliRunner
 from configs.settings import load_settings
 from flows.cli import app
 from flows.outcome import Outcome
-from models.evaluation import Metric
-from serving.decisions import SCHEMA
+from models.metrics.evaluation import Metric
+from serving.decide.decisions import SCHEMA
 
 STEPS = ("ingest", "build-features", "train-models", "score-users")
 

@@ -16,12 +16,12 @@ from typer.testing import CliRunner
 
 from configs.offers import load_catalogue
 from configs.settings import DATA_DIR_VARIABLE, load_settings
-from features.happenings import World
-from features.simulation import new_world
-from features.world import NOTHING, RENEWAL
+from features.simulator.population import NOTHING, RENEWAL
+from features.simulator.simulated_day import World
+from features.simulator.simulator_run import new_world
 from flows import closed_loop as loop
 from flows.cli import app
-from models.evaluation import Metric
+from models.metrics.evaluation import Metric
 
 SETTINGS = load_settings("simulated", Path("nowhere"))
 GROSS_MARGIN = SETTINGS.value.gross_margin

@@ -6,8 +6,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from models.comparison import cuped
-from models.lift import Lift, lift
+from models.judge.lift import Lift, lift
+from models.metrics.comparison import cuped
 
 COVARIATES = ["pre_margin", "pre_active_days", "pre_converted"]
 SEEDS = range(200)

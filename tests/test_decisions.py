@@ -19,17 +19,17 @@ from test_reasons import personal_effects
 
 from configs.errors import InputError
 from configs.offers import Catalogue, Offer
-from features.lake import Lake
-from models.policies import NOBODY, RULE, Deployed
-from models.splits import hash_share
-from serving import decisions as day_of_decisions
-from serving.assignment import Spending
-from serving.batches import Policy
-from serving.crews import Threads
-from serving.decisions import SCHEMA, day_folder, decide, predictions_table, risk_band, stage, tables_of
-from serving.exploration import AS_USUAL_SALT, CONTROL_SALT
-from serving.ledger import entries
-from serving.reasons import value_words
+from features.storage.lake import Lake
+from models.judge.policies import NOBODY, RULE, Deployed
+from models.metrics.splits import hash_share
+from serving.decide import decisions as day_of_decisions
+from serving.decide.assignment import Spending
+from serving.decide.decisions import SCHEMA, day_folder, decide, predictions_table, risk_band, stage, tables_of
+from serving.decide.executors import Threads
+from serving.decide.exploration import AS_USUAL_SALT, CONTROL_SALT
+from serving.decide.ledger import entries
+from serving.decide.scoring import Policy
+from serving.wording.explanations import value_words
 
 DESIGN = (
     "decision_id, user_id, as_of, arm, offer_id, play, channel, discount, featured_category, featured_item, message, "
@@ -434,7 +434,7 @@ def test_the_budget_curve_rises_and_meets_the_day(policy, users, tmp_path, capac
 def test_the_budget_curve_of_many_users_is_drawn_from_some(policy, users, tmp_path, monkeypatch):
     run(policy, tmp_path / "all", users, channel_capacity={"email": 60})
     whole = read(Lake(tmp_path / "all"), "budget_curve")
-    monkeypatch.setattr("serving.assignment.CURVE_USERS", 100)
+    monkeypatch.setattr("serving.decide.assignment.CURVE_USERS", 100)
     run(policy, tmp_path / "some", users, channel_capacity={"email": 60})
     some = read(Lake(tmp_path / "some"), "budget_curve")
     assert some["budget"].tolist() == pytest.approx(whole["budget"].tolist())
@@ -734,7 +734,7 @@ def test_a_crash_while_decisions_are_written_leaves_the_day_as_it_was(policy, us
             raise RuntimeError("the disk is full")
         return predictions_table(*_)
 
-    monkeypatch.setattr("serving.decisions.predictions_table", crash)
+    monkeypatch.setattr("serving.decide.decisions.predictions_table", crash)
     with pytest.raises(RuntimeError, match="the disk is full"):
         decide(policy, lake, AS_OF, batches(users.head(120), 30))
     assert contents(day_folder(lake, AS_OF)) == before

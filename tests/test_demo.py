@@ -18,12 +18,12 @@ from typer.testing import CliRunner
 
 from configs.offers import load_catalogue
 from configs.settings import DATA_DIR_VARIABLE, load_settings
-from features.frames import redemption_frame
-from features.history import open_history
-from features.labels import outcome_labels
-from features.lake import Lake
-from features.snapshots import snapshots
-from features.store import open_store
+from features.definitions.labels import outcome_labels
+from features.materialise.as_of_view import open_history
+from features.sql_oracle.snapshot_queries import snapshots
+from features.storage.lake import Lake
+from features.training_data.feature_store import open_store
+from features.training_data.frames import redemption_frame
 from flows.cli import app
 
 pytestmark = pytest.mark.xdist_group("demo")
@@ -78,7 +78,7 @@ def test_the_demo_says_where_everything_is(demo: tuple[Path, dict]) -> None:
 
 
 def test_mlflow_holds_metrics_with_intervals_pictures_and_aliases(demo: tuple[Path, dict]) -> None:
-    from models.tracking import connect
+    from models.registry.tracking import connect
 
     client = connect(Lake(demo[0]))
     version = client.get_model_version_by_alias("winback-churn", "champion")

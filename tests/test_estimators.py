@@ -9,8 +9,8 @@ import pandas as pd
 import pytest
 from synthetic import small_settings
 
-from models import boosters
-from models.estimators import (
+from models.forest import boosters
+from models.learn.estimators import (
     NEVER_DAYS,
     Estimator,
     calibrated,

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn import metrics
 
-from models.evaluation import (
+from models.metrics.evaluation import (
     Metric,
     auc,
     average_precision,

@@ -7,8 +7,8 @@ import pandas as pd
 import pytest
 from synthetic import MIXED, outcomes, small_settings
 
-from models.estimators import fit_lightgbm, fit_linear
-from models.explain import SAMPLE_ROWS, importance, numbers, shap_pictures
+from models.learn.estimators import fit_lightgbm, fit_linear
+from models.registry.explain import SAMPLE_ROWS, importance, numbers, shap_pictures
 
 FITS = {
     "trees": lambda rows: fit_lightgbm(rows, "is_churned", MIXED, small_settings()),

@@ -13,8 +13,7 @@ from synthetic import small_settings
 
 from configs.errors import InputError
 from configs.settings import Exploration, Settings
-from serving.allocation import Limit
-from serving.exploration import (
+from serving.decide.exploration import (
     DRAWS,
     Explorers,
     Lots,
@@ -26,7 +25,8 @@ from serving.exploration import (
     posterior_draws,
     stable_groups,
 )
-from serving.market import NOTHING
+from serving.knapsack.allocation import Limit
+from serving.knapsack.problem import NOTHING
 
 TODAY = date(2024, 7, 1)
 USERS = pd.Series([f"u{number}" for number in range(20_000)])

@@ -13,9 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from configs.errors import InputError
-from models import forest as forest_module
-from models.forest import DoesNotFit, Forest
-from models.forest_scores import ForestScores
+from models.forest import parsed_forest as forest_module
+from models.forest.forest_scores import ForestScores
+from models.forest.parsed_forest import DoesNotFit, Forest
 
 
 def scored(booster: lgb.Booster, inputs: pd.DataFrame | np.ndarray) -> np.ndarray:

@@ -11,7 +11,12 @@ from apps import TINY_AS_OF, App, event, small_app, treatment
 
 from configs.errors import InputError
 from configs.offers import NOTHING, load_catalogue
-from features.frames import (
+from features.definitions.labels import outcome_labels
+from features.materialise.as_of_view import History
+from features.materialise.build_snapshots import build_snapshots
+from features.storage.lake import Lake, count_rows
+from features.training_data.feature_store import EVENT_TIMESTAMP, open_store
+from features.training_data.frames import (
     count_users,
     given_offers,
     known_users,
@@ -22,10 +27,6 @@ from features.frames import (
     scoring_frame,
     treatment_days,
 )
-from features.history import History, build_snapshots
-from features.labels import outcome_labels
-from features.lake import Lake, count_rows
-from features.store import EVENT_TIMESTAMP, open_store
 from flows.train_models import learning_share
 
 AS_OF = date(2024, 6, 15)

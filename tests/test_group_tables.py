@@ -10,12 +10,12 @@ from grown import MISSING, QUIET, drawn, fitted, strange_plans
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from models import forest as forest_module
-from models import group_tables, leaf_groups
-from models.forest import DoesNotFit, Forest
-from models.forest_shap import ForestShap
-from models.group_tables import make_tables
-from models.leaf_groups import Group, Leaf
+from models.forest import group_tables, leaf_groups
+from models.forest import parsed_forest as forest_module
+from models.forest.forest_shap import ForestShap
+from models.forest.group_tables import make_tables
+from models.forest.leaf_groups import Group, Leaf
+from models.forest.parsed_forest import DoesNotFit, Forest
 
 
 def explained(booster: lgb.Booster, inputs: pd.DataFrame | np.ndarray, threads: int = 0) -> np.ndarray:

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from models.kpis import LIFETIME_ASSUMES, expected_periods, kpis
+from models.judge.kpis import LIFETIME_ASSUMES, expected_periods, kpis
 
 SEEDS = range(200)
 

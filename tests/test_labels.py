@@ -9,7 +9,7 @@ import ibis
 import pytest
 from apps import App, at, event, small_app, treatment
 
-from features.labels import closed_days, effect_days, outcome_labels, redemption_labels
+from features.definitions.labels import closed_days, effect_days, outcome_labels, redemption_labels
 
 SETTINGS = {"churn": {"lookback_days": 10, "horizon_days": 5}, "value": {"horizon_days": 8, "gross_margin": 0.25}}
 DAY = date(2024, 3, 20)

@@ -10,7 +10,7 @@ import pytest
 
 from configs.errors import InputError
 from configs.settings import load_settings
-from features.lake import (
+from features.storage.lake import (
     Lake,
     content_hash,
     count_rows,

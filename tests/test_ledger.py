@@ -15,13 +15,13 @@ from apps import App, small_app, treatment
 from synthetic import AS_OF, behaviour, small_policy, small_settings
 
 from configs.errors import InputError
-from features.contract import TREATMENTS
-from features.history import build_snapshots
-from features.lake import Lake, read_parquet, write_parquet
-from serving.batches import Policy
-from serving.crews import Threads
-from serving.decisions import day_folder, decide
-from serving.ledger import SCHEMA, appending, effective_files, entries, files_of, land, policy_version
+from features.ingestion.contract import TREATMENTS
+from features.materialise.build_snapshots import build_snapshots
+from features.storage.lake import Lake, read_parquet, write_parquet
+from serving.decide.decisions import day_folder, decide
+from serving.decide.executors import Threads
+from serving.decide.ledger import SCHEMA, appending, effective_files, entries, files_of, land, policy_version
+from serving.decide.scoring import Policy
 
 COLUMNS = (
     "decision_id, user_id, as_of, policy_version, arm, offer_id, discount, channel, propensity, intended_offer_id, "

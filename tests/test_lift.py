@@ -11,7 +11,7 @@ import pytest
 from test_comparison import COVARIATES, SEEDS, experiment, small
 
 from configs.errors import InputError
-from models.lift import (
+from models.judge.lift import (
     Lift,
     adjust_for_comparisons,
     false_discovery_adjusted,

@@ -17,12 +17,12 @@ from test_cli import Shell, write_profile
 from test_ledger import append
 
 from configs.offers import Catalogue, Offer
-from features.frames import KNOWN_BEFORE, measured_frame
+from features.training_data.frames import KNOWN_BEFORE, measured_frame
 from flows.measure_offers import collect_closed, notes, verdict
-from models import pictures
-from models.lift import Lift, lift, measure
-from models.pictures import offers_picture
-from serving.ledger import SCHEMA, land
+from models.judge.lift import Lift, lift, measure
+from models.registry import pictures
+from models.registry.pictures import offers_picture
+from serving.decide.ledger import SCHEMA, land
 
 DAY = date(2024, 3, 1)
 CLOSED = DAY + timedelta(days=28)

@@ -12,11 +12,11 @@ import pytest
 from synthetic import AS_OF, MIXED, outcomes, small_settings
 
 from configs.errors import InputError
-from features.lake import Lake
-from models.estimators import Estimator, fit_lightgbm, fit_linear, fit_proportional
-from models.evaluation import Metric
-from models.explain import importance
-from models.tracking import Training, load, promote, register
+from features.storage.lake import Lake
+from models.learn.estimators import Estimator, fit_lightgbm, fit_linear, fit_proportional
+from models.metrics.evaluation import Metric
+from models.registry.explain import importance
+from models.registry.tracking import Training, load, promote, register
 
 SETTINGS = small_settings()
 FITS: dict[str, Callable[[pd.DataFrame], Estimator]] = {

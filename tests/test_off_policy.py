@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from models.off_policy import (
+from models.judge.off_policy import (
     Logged,
     PolicyValue,
     doubly_robust_scores,

@@ -10,11 +10,11 @@ import pytest
 from synthetic import offer, small_settings
 
 from configs.offers import Catalogue, Offer
-from models.policies import CONSTANT, P_REDEEM, PERSONAL, RANKING, RULE, Deployed
-from models.response import KnownEffect, PersonalEffects, Response
-from models.uplift import DRAWS
-from serving.options import DOES_NOT_PAY, NO_DATA, NOT_CHOSEN, UNLIKE, Options, build_options
-from serving.wording import policy_words
+from models.effects.uplift import DRAWS
+from models.judge.policies import CONSTANT, P_REDEEM, PERSONAL, RANKING, RULE, Deployed
+from models.registry.response import KnownEffect, PersonalEffects, Response
+from serving.decide.options import DOES_NOT_PAY, NO_DATA, NOT_CHOSEN, UNLIKE, Options, build_options
+from serving.wording.formatting import policy_words
 
 SETTINGS = small_settings()
 FRAME = pd.DataFrame({"user_id": ["a", "b"]})

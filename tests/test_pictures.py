@@ -7,8 +7,16 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
-from models import pictures
-from models.pictures import amount_picture, budget_picture, calibration_picture, lift_picture, loop_picture, panel, png
+from models.registry import pictures
+from models.registry.pictures import (
+    amount_picture,
+    budget_picture,
+    calibration_picture,
+    lift_picture,
+    loop_picture,
+    panel,
+    png,
+)
 
 RNG = np.random.default_rng(0)
 SCORE = RNG.random(200)

@@ -12,7 +12,8 @@ import pytest
 from synthetic import LOT_OPTIONS, drawn_lots, offer, small_settings
 
 from configs.offers import Catalogue
-from models.policies import (
+from models.effects.uplift import learn_effects
+from models.judge.policies import (
     CONSTANT,
     NOBODY,
     P_REDEEM,
@@ -27,8 +28,7 @@ from models.policies import (
     personal_choice,
     simple_policy,
 )
-from models.response import gather_evidence
-from models.uplift import learn_effects
+from models.registry.response import gather_evidence
 
 SETTINGS = small_settings()
 OPTIONS = (("a", 0.1), ("b", 0.2))

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 from synthetic import AS_OF, FEATURES, outcomes, small_settings
 
-from features.lake import Lake
-from models.churn import train_churn
-from models.promotion import parameters, publish, quality_pictures
-from models.tracking import CHALLENGER, connect, load, promotion_log, registered_name
-from models.value import train_value
+from features.storage.lake import Lake
+from models.learn.churn import train_churn
+from models.learn.value import train_value
+from models.registry.promotion import parameters, publish, quality_pictures
+from models.registry.tracking import CHALLENGER, connect, load, promotion_log, registered_name
 
 SETTINGS = small_settings()
 

@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklift import metrics as sklift
 
-from models.evaluation import gain_metric
-from models.qini import (
+from models.metrics.evaluation import gain_metric
+from models.metrics.qini import (
     as_measure,
     qini_area,
     qini_auc,

@@ -8,8 +8,7 @@ import pytest
 from synthetic import AS_OF, FEATURES, redemptions, small_settings
 
 from configs.errors import InputError
-from models.evaluation import auc
-from models.redemption import (
+from models.learn.redemption import (
     MIN_REDEEMERS,
     covered_spend,
     discount_cost,
@@ -17,7 +16,8 @@ from models.redemption import (
     train_redemption,
     with_option,
 )
-from models.training import Trained
+from models.learn.training import Trained
+from models.metrics.evaluation import auc
 
 SETTINGS = small_settings()
 

@@ -14,11 +14,11 @@ from test_summary import AS_OF, DAY, MODELS, decision, offer, write_decisions
 
 from configs.errors import InputError
 from configs.settings import Settings, load_settings
-from features.lake import Lake, write_parquet
-from models.pictures import panel, png
-from models.policies import NOBODY, PERSONAL, RANKING, Deployed
-from serving.decisions import day_folder
-from serving.report import latest_training, write_report
+from features.storage.lake import Lake, write_parquet
+from models.judge.policies import NOBODY, PERSONAL, RANKING, Deployed
+from models.registry.pictures import panel, png
+from serving.decide.decisions import day_folder
+from serving.report_page.report import latest_training, write_report
 
 VOID = {"meta", "img", "br", "input", "hr", "link"}
 SHARE_OF_LEAVERS = {"value": 0.14, "low": 0.12, "high": 0.16, "n": 2317}

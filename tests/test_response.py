@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 from synthetic import AS_OF, FEATURES, redemptions, small_settings, treated_rows
 
-from features.lake import Lake
-from models.effects import OfferEffect, estimate_effects
-from models.promotion import Published, publish, publish_propensities
-from models.redemption import train_redemption
-from models.response import load_response, propensity_subject
-from models.training import Trained
+from features.storage.lake import Lake
+from models.effects.observational_effects import OfferEffect, estimate_effects
+from models.learn.redemption import train_redemption
+from models.learn.training import Trained
+from models.registry.promotion import Published, publish, publish_propensities
+from models.registry.response import load_response, propensity_subject
 
 SETTINGS = small_settings()
 NAME = "10%/week: 'B'"  # an offer that the registry would refuse as it is

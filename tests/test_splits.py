@@ -6,8 +6,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from models import training
-from models.splits import hash_number, hash_share, out_of_time_and_user
+from models.learn import training
+from models.metrics.splits import hash_number, hash_share, out_of_time_and_user
 
 USERS = pd.Series([f"user {number}" for number in range(20_000)])
 CUT = pd.Timestamp("2024-03-01", tz="UTC")

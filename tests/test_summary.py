@@ -7,10 +7,10 @@ import pyarrow as pa
 import pytest
 
 from configs.errors import InputError
-from features.lake import Lake, write_parquet
-from serving.decisions import SCHEMA, day_folder
-from serving.funnel import DO_NOT_PAY, LEFT_ALONE, NO_PLACE, NOT_KNOWN, OTHERWISE
-from serving.summary import decided_days, decision_of, examples, summarise
+from features.storage.lake import Lake, write_parquet
+from serving.decide.decisions import SCHEMA, day_folder
+from serving.decide.no_offer_reasons import DO_NOT_PAY, LEFT_ALONE, NO_PLACE, NOT_KNOWN, OTHERWISE
+from serving.report_page.summary import decided_days, decision_of, examples, summarise
 
 AS_OF = date(2024, 7, 1)
 MOMENT = datetime(2024, 7, 1, tzinfo=UTC)

@@ -14,10 +14,10 @@ import pytest
 from synthetic import AS_OF, MIXED, outcomes
 
 from configs.errors import InputError
-from features.lake import Lake
-from models.estimators import Estimator, fit_linear, fit_proportional
-from models.evaluation import Metric
-from models.tracking import (
+from features.storage.lake import Lake
+from models.learn.estimators import Estimator, fit_linear, fit_proportional
+from models.metrics.evaluation import Metric
+from models.registry.tracking import (
     CHALLENGER,
     Promotion,
     Training,

@@ -8,10 +8,8 @@ import pytest
 from synthetic import FEATURES, outcomes, small_settings
 
 from configs.errors import InputError
-from models.estimators import fit_lightgbm, fit_linear
-from models.evaluation import auc, expected_calibration_error, log_loss, r_squared
-from models.splits import Split
-from models.training import (
+from models.learn.estimators import fit_lightgbm, fit_linear
+from models.learn.training import (
     Candidate,
     check_enough,
     cross_fit,
@@ -26,6 +24,8 @@ from models.training import (
     user_fold,
     varied,
 )
+from models.metrics.evaluation import auc, expected_calibration_error, log_loss, r_squared
+from models.metrics.splits import Split
 
 SETTINGS = small_settings()
 

@@ -11,14 +11,10 @@ import pytest
 from synthetic import AS_OF, LOT_OPTIONS, drawn_lots, small_settings
 
 from configs.errors import InputError
-from features.lake import Lake
-from models.effects import effects_of_lots
-from models.off_policy import PolicyValue
-from models.policies import NOBODY, PERSONAL, Deployed, PolicyVerdict
-from models.promotion import publish_effects
-from models.response import _load_personal
-from models.surfaces import Menu
-from models.uplift import (
+from features.storage.lake import Lake
+from models.effects.effect_model import Menu
+from models.effects.observational_effects import effects_of_lots
+from models.effects.uplift import (
     DRAWS,
     MIN_NOTHING_ROWS,
     MIN_OPTION_ROWS,
@@ -28,6 +24,10 @@ from models.uplift import (
     learn_effects,
     usable_options,
 )
+from models.judge.off_policy import PolicyValue
+from models.judge.policies import NOBODY, PERSONAL, Deployed, PolicyVerdict
+from models.registry.promotion import publish_effects
+from models.registry.response import _load_personal
 
 SETTINGS = small_settings()
 every_outcome = pytest.mark.parametrize("outcome", OUTCOMES)

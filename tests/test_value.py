@@ -8,8 +8,8 @@ import pytest
 from synthetic import AS_OF, FEATURES, outcomes, small_settings
 
 from configs.errors import InputError
-from models.training import Trained
-from models.value import train_value
+from models.learn.training import Trained
+from models.learn.value import train_value
 
 SETTINGS = small_settings()
 

@@ -27,11 +27,11 @@ from benchmarks.bench_policy_value import (
     worth_of_nobody,
 )
 
-from features.happenings import Given, World
-from features.simulation import at_random
-from features.world import NOTHING
-from models.off_policy import PolicyValue
-from models.policies import PERSONAL, Deployed, Evidence, PolicyVerdict, judge_policies
+from features.simulator.population import NOTHING
+from features.simulator.simulated_day import Given, World
+from features.simulator.simulator_run import at_random
+from models.judge.off_policy import PolicyValue
+from models.judge.policies import PERSONAL, Deployed, Evidence, PolicyVerdict, judge_policies
 
 SAMPLES, SIZE, LIVES = 100, 1_500, 60
 ENOUGH = 0.85  # a right interval covers fewer than 85 of 100 times once in 10,000
@@ -154,7 +154,9 @@ def test_without_pull_of_the_discount_none_is_given_even_if_the_gate_lets_everyt
         return replace(verdicts[0], deployed=Deployed(PERSONAL))
 
     monkeypatch.setattr("flows.train_models.judge_policies", lenient)
-    monkeypatch.setattr("features.world.SHARES", (0.03, 0.94, 0.02, 0.01))  # persuadables, so that few are enough
+    monkeypatch.setattr(
+        "features.simulator.population.SHARES", (0.03, 0.94, 0.02, 0.01)
+    )  # persuadables, so that few are enough
     discounted, treated = discounts_given(judged(tmp_path, 2, NO_PULL, users=2_000))
     assert treated > 100
     assert discounted == 0

@@ -14,9 +14,10 @@ from pathlib import Path
 
 import numpy as np
 
-from serving import allocation, prices
-from serving.allocation import NOTHING, Limit, allocate, choose
-from serving.market import Part, offered
+from serving.knapsack import allocation
+from serving.knapsack import dual_prices as prices
+from serving.knapsack.allocation import NOTHING, Limit, allocate, choose
+from serving.knapsack.problem import Part, offered
 
 OPTIONS = 12
 SEEDS = (1, 2, 3)

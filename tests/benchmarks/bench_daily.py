@@ -37,18 +37,18 @@ PARTS = {
     "snapshot of the new day": "flows.build_features:take_snapshots.fn",
     "models loaded": "flows.score_users:load",
     "features read through Feast": "flows.score_users:scoring_batch",
-    "risk and value": "models.estimators:Estimator.predict",
-    "reasons: exact SHAP, in words": "serving.batches:risk_reasons",
-    "12 options: redemption": "serving.options:p_redeem_each",
-    "12 options: effects": "serving.options:_personal_effects",
-    "batches parked": "serving.batches:Parked.put",
-    "lots and claims": "serving.decisions:claims_of",
-    "allocation": "serving.decisions:assign",
-    "budget curve": "serving.decisions:curve_table",
-    "batches fetched": "serving.batches:Parked.get",
-    "decisions in words": "serving.decisions:tables_of",
+    "risk and value": "models.learn.estimators:Estimator.predict",
+    "reasons: exact SHAP, in words": "serving.decide.scoring:risk_reasons",
+    "12 options: redemption": "serving.decide.options:p_redeem_each",
+    "12 options: effects": "serving.decide.options:_personal_effects",
+    "batches parked": "serving.decide.scoring:Parked.put",
+    "lots and claims": "serving.decide.decisions:claims_of",
+    "allocation": "serving.decide.decisions:assign",
+    "budget curve": "serving.decide.decisions:curve_table",
+    "batches fetched": "serving.decide.scoring:Parked.get",
+    "decisions in words": "serving.decide.decisions:tables_of",
     "Parquet written": "pyarrow.parquet:ParquetWriter.write_table",
-    "treatments landed": "serving.ledger:land",
+    "treatments landed": "serving.decide.ledger:land",
     "report": "flows.score_users:write_report",
 }
 
@@ -151,8 +151,8 @@ def simulate(folder: str, users: str, days: str) -> None:
     """Simulate an app; runs in a process of its own."""
     from configs.offers import load_catalogue
     from configs.settings import load_settings
-    from features import simulation
-    from features.lake import Lake
+    from features.simulator import simulator_run as simulation
+    from features.storage.lake import Lake
 
     settings = load_settings(str(Path(folder) / "app.toml"), Path(folder) / "data")
     lake = Lake(settings.data_dir)
@@ -209,9 +209,9 @@ def day(folder: str, as_of: str) -> None:
 def profile(folder: str, as_of: str) -> None:
     """Print the CPU seconds of each part of a day, one batch after another; runs in a process of its own."""
     from configs.settings import load_settings
-    from features.lake import Lake
+    from features.storage.lake import Lake
     from flows import build_features, score_users
-    from serving import batches
+    from serving.decide import scoring as batches
 
     spent: dict[str, float] = {}
     inside: list[str] = []
@@ -319,7 +319,7 @@ def draw(found: Metrics, path: Path) -> None:
     """Draw seconds and memory of a day against the number of users, and against the days of history."""
     from matplotlib import pyplot
 
-    from models.pictures import STYLE
+    from models.registry.pictures import STYLE
 
     names = [re.fullmatch(r"daily\.(\d+)_users\.(\d+)_days\.wall", name) for name in found]
     sizes = sorted((int(name[1]), int(name[2])) for name in names if name)

@@ -22,11 +22,12 @@ from timing import Metrics, metric
 
 from configs.offers import load_catalogue
 from configs.settings import Settings, load_settings
-from features.columns import WINDOWED
-from features.daily_files import build_aggregates
-from features.history import build_snapshots, open_history
-from features.lake import Lake, count_rows, write_parquet
-from features.simulation import new_world, write_users
+from features.definitions.snapshot_features import WINDOWED
+from features.materialise.as_of_view import open_history
+from features.materialise.build_daily import build_aggregates
+from features.materialise.build_snapshots import build_snapshots
+from features.simulator.simulator_run import new_world, write_users
+from features.storage.lake import Lake, count_rows, write_parquet
 
 THINNED = 0.43
 OURS = ("aggregates", "snapshot")

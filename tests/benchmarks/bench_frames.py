@@ -18,10 +18,10 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from features.clocks import start_of
-from features.columns import catalogue
-from features.lake import Lake, write_parquet
-from features.store import open_store, point_in_time_frame
+from features.arrays.calendar_days import start_of
+from features.definitions.snapshot_features import catalogue
+from features.storage.lake import Lake, write_parquet
+from features.training_data.feature_store import open_store, point_in_time_frame
 
 FIRST = date(2024, 1, 1)
 Metrics = dict[str, dict[str, float]]

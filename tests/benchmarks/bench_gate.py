@@ -23,18 +23,18 @@ from flows.environment import QUIET, hush
 
 os.environ.update(QUIET | {"GOMP_SPINCOUNT": "0"})  # before LightGBM is loaded: idle threads must not spin
 
-from features.happenings import World
-from features.lake import Lake, read_parquet
-from features.simulation import new_world, simulate
-from features.world import Physics
+from features.simulator.population import Physics
+from features.simulator.simulated_day import World
+from features.simulator.simulator_run import new_world, simulate
+from features.storage.lake import Lake, read_parquet
 from flows.build_features import aggregate, take_snapshots
 from flows.score_users import decide_for_all
 from flows.simulate import offers_of
 from flows.train_models import collect_frames, train_outcomes, train_response
-from models.off_policy import PolicyValue
-from models.policies import NOBODY, PERSONAL, PolicyVerdict
-from serving.assignment import POLICY
-from serving.decisions import day_folder
+from models.judge.off_policy import PolicyValue
+from models.judge.policies import NOBODY, PERSONAL, PolicyVerdict
+from serving.decide.assignment import POLICY
+from serving.decide.decisions import day_folder
 
 USERS, DAYS, RANDOM_WEEKS, NOTHING_SHARE = 4_000, 84, 4, 0.2
 NO_EFFECT, NO_PULL = Physics(message=0, discount=0), Physics(discount=0)

@@ -23,13 +23,12 @@ import pandas as pd
 
 from configs.offers import load_catalogue
 from configs.settings import Settings, load_settings
-from features.happenings import Given, World
-from features.labels import effect_days
-from features.simulation import at_random, new_world
-from features.truth import Truth
-from features.world import NOTHING
-from models.evaluation import Z
-from models.off_policy import (
+from features.definitions.labels import effect_days
+from features.simulator.ground_truth import Truth
+from features.simulator.population import NOTHING
+from features.simulator.simulated_day import Given, World
+from features.simulator.simulator_run import at_random, new_world
+from models.judge.off_policy import (
     Estimator,
     Logged,
     PolicyValue,
@@ -39,6 +38,7 @@ from models.off_policy import (
     snips_value,
     value_difference,
 )
+from models.metrics.evaluation import Z
 
 SETTINGS = load_settings("simulated", Path("nowhere"))
 NOTHING_SHARE, LOOK_BACK, FOLDS = 0.2, 28, 5

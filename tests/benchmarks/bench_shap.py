@@ -21,8 +21,8 @@ import numpy as np
 import pandas as pd
 from timing import Metrics, Seconds, metric, seconds
 
-from models.forest import Forest
-from models.forest_shap import ForestShap
+from models.forest.forest_shap import ForestShap
+from models.forest.parsed_forest import Forest
 
 COLUMNS, RUNS = 50, 3
 

@@ -37,8 +37,8 @@ GROWS_WITH = {
     "driver": "users_and_options",
 }
 WRAPPED = {
-    "predictions, SHAP, eligibility": "features.spark:SparkEngine.map_pieces",
-    "decisions in words": "features.spark:SparkEngine.map_items",
+    "predictions, SHAP, eligibility": "features.materialise.spark_executor:SparkEngine.map_pieces",
+    "decisions in words": "features.materialise.spark_executor:SparkEngine.map_items",
 }
 Costs = dict[str, float]
 
@@ -91,9 +91,10 @@ def daily_rows(app: App) -> int:
 def measure(engine: str, folder: str, users: str, days: str) -> None:
     """Build everything and decide in this process; prints the CPU seconds of each step."""
     from configs.settings import load_settings
-    from features.daily_files import build_aggregates
-    from features.history import build_snapshots, open_history
-    from features.lake import Lake
+    from features.materialise.as_of_view import open_history
+    from features.materialise.build_daily import build_aggregates
+    from features.materialise.build_snapshots import build_snapshots
+    from features.storage.lake import Lake
     from flows.environment import prepare
     from flows.score_users import decide_for_all
 

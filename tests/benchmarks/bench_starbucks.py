@@ -18,19 +18,20 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from configs.offers import load_catalogue
+from configs.offers import Option, load_catalogue
 from configs.settings import Settings, load_settings
-from features.daily_files import build_aggregates
-from features.frames import measured_frame, with_categories
-from features.history import build_snapshots, open_history
-from features.ingestion import ingest_source
-from features.lake import Lake
-from features.store import EVENT_TIMESTAMP, open_store, point_in_time_frame
-from models.off_policy import Estimator, Logged, PolicyValue, ips_value, value_difference
-from models.splits import hash_share
-from models.surfaces import Menu, Option
-from models.uplift import Learnt, learn_effects, usable_options
-from serving.allocation import choose
+from features.ingestion.ingest_source import ingest_source
+from features.materialise.as_of_view import open_history
+from features.materialise.build_daily import build_aggregates
+from features.materialise.build_snapshots import build_snapshots
+from features.storage.lake import Lake
+from features.training_data.feature_store import EVENT_TIMESTAMP, open_store, point_in_time_frame
+from features.training_data.frames import measured_frame, with_categories
+from models.effects.effect_model import Menu
+from models.effects.uplift import Learnt, learn_effects, usable_options
+from models.judge.off_policy import Estimator, Logged, PolicyValue, ips_value, value_difference
+from models.metrics.splits import hash_share
+from serving.knapsack.allocation import choose
 
 RAW = Path(__file__).parents[3] / "shared" / "data" / "starbucks"
 FIRST_DAY = date(2018, 7, 27)

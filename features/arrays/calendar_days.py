@@ -1,0 +1,42 @@
+"""Days and instants: as whole numbers since 1970, and by the clocks of a time zone."""
+
+from __future__ import annotations
+
+from datetime import date, datetime, timedelta
+from zoneinfo import ZoneInfo
+
+import numpy as np
+import pyarrow as pa
+
+from features.arrays.group_by import Integers
+
+EPOCH = date(1970, 1, 1)
+HOUR = 3_600_000_000  # microseconds
+QUARTER, DAY = HOUR // 4, HOUR * 24
+
+
+def days_since_1970(day: date) -> int:
+    """Count the days from the first of January 1970 to a day.
+
+    Examples
+    --------
+    >>> days_since_1970(date(1970, 1, 31))
+    30
+    """
+    return (day - EPOCH).days
+
+
+def start_of(day: date, time_zone: str) -> datetime:
+    """First instant of a day in a time zone."""
+    return datetime(day.year, day.month, day.day, tzinfo=ZoneInfo(time_zone))
+
+
+def clock(instants: pa.Array | pa.ChunkedArray, time_zone: str, missing: int) -> Integers:
+    """Read instants off the clocks of a time zone: microseconds since 1970, shape (instants,), `missing` for null."""
+    micros = instants.cast(pa.timestamp("us", "UTC")).cast(pa.int64()).fill_null(missing).to_numpy()
+    if time_zone == "UTC":
+        return micros
+    zone = ZoneInfo(time_zone)
+    quarters, place = np.unique(micros // QUARTER, return_inverse=True)  # clocks change on a quarter of an hour
+    offsets = [datetime.fromtimestamp(each * QUARTER / 1e6, zone).utcoffset() for each in quarters.tolist()]
+    return micros + np.array([each // timedelta(microseconds=1) for each in offsets if each is not None])[place]

@@ -1,0 +1,194 @@
+"""One day's rows by arrays: what `daily_queries` declares, without an engine, in one pass over the day's events.
+
+The measures are the same functions; the tests hold both ways to the same rows.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import date
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from configs.settings import Roles
+from features.arrays.calendar_days import DAY, HOUR, clock, days_since_1970
+from features.arrays.dictionaries import WORD, coded, numbered, whole
+from features.arrays.group_by import Array, Flags, Grouped, Integers, run_lengths, run_numbers, run_starts
+from features.definitions.daily_measures import MEASURES, TREATMENT, cents
+from features.sql_oracle.daily_queries import role_bits, role_codes
+
+WORDS = ("event_name", "item_category", "session_id")  # read as codes of a dictionary
+COLUMNS = ("user_id", *WORDS, "occurred_at", "received_at", "amount", "discount")
+HOURS = sorted(str(hour) for hour in range(24))
+HOUR_PLACE = np.array([HOURS.index(str(hour)) for hour in range(24)])
+
+
+@dataclass(frozen=True)
+class Day:
+    """The events of a day in groups, one per row of the aggregates.
+
+    A row is a user (a place in `users`, the ids in order) and the number of days until the events became known; rows
+    are ordered by both. `labels` holds the words of each facet, in order; the column of `events` named like the facet
+    has the place of each event's word, -1 where it has none.
+    """
+
+    day: date
+    users: pa.Array
+    row_user: Integers
+    row_known: Integers
+    events: Grouped
+    labels: dict[str, pa.Array]
+
+
+def day_rows(
+    events: pa.Table, treatments: pa.Table | None, day: date, roles: Roles, time_zone: str
+) -> dict[str, pa.Table]:
+    """Sum the events of a day to its daily rows.
+
+    Parameters
+    ----------
+    events, treatments
+        Rows of the contract, of one day; `WORDS` of the events may be dictionaries.
+
+    Returns
+    -------
+    ``aggregates`` and ``facets`` as `daily_aggregates` and `daily_facets` define them, without ``day``, in the order
+    of their files; words are dictionaries.
+    """
+    found = _grouped(_with_treatments(events, treatments), day, roles, time_zone)
+    return {"aggregates": _aggregates(found), "facets": _facets(found)}
+
+
+def _with_treatments(events: pa.Table, treatments: pa.Table | None) -> pa.Table:
+    rows = pa.table({name: events[name].cast(WORD) if name in WORDS else events[name] for name in COLUMNS})
+    if treatments is not None:
+        given = treatments.filter(pc.field("offer_id") != "none")["user_id"]
+        names = pa.array([TREATMENT] * len(given), pa.string()).cast(WORD)
+        rows = pa.concat_tables([rows, pa.table({"user_id": given, "event_name": names})], promote_options="default")
+    return rows
+
+
+def _grouped(rows: pa.Table, day: date, roles: Roles, time_zone: str) -> Day:
+    """Name every event's row and roles, and put the events into the order of their rows."""
+    user, users = numbered(whole(rows["user_id"]))
+    name, names = numbered(whole(rows["event_name"]))
+    category, categories = numbered(whole(rows["item_category"]))
+    session = coded(whole(rows["session_id"]))
+    alone = session < 0  # an event without a session is one of its own
+    session[alone] = session.max(initial=0) + 1 + np.arange(np.count_nonzero(alone))
+    today = days_since_1970(day)
+    known = np.maximum(clock(rows["received_at"], time_zone, today * DAY) // DAY - today, 0)
+    hours = clock(rows["occurred_at"], time_zone, today * DAY) // HOUR
+    codes = role_codes(roles)
+    columns: dict[str, Array] = {
+        "roles": np.array([codes.get(each, 0) for each in names.to_pylist()], np.int32)[name],
+        "session_key": session,
+        "category": category,
+        "hour": HOUR_PLACE[hours - hours // 24 * 24],
+        "amount": rows["amount"].to_numpy(),
+        "discount": rows["discount"].to_numpy(),
+    }
+    key = user * (known.max(initial=0) + 1) + known
+    if np.any(key[1:] < key[:-1]):
+        order = np.argsort(key, kind="stable")
+        key, user, known = key[order], user[order], known[order]
+        columns = {each: column[order] for each, column in columns.items()}
+    starts = run_starts(key)
+    row = run_numbers(starts, len(key))
+    bits = columns.pop("roles")
+    columns |= {f"is_{role}": (bits & bit) != 0 for role, bit in role_bits(roles).items()}
+    has_late = (np.bincount(user[starts]) > 1)[user]
+    for opens, role in (("opens_session", "is_activity"), ("opens_basket", "is_value")):
+        columns[opens] = _is_first(columns[role], columns["session_key"], user, row, has_late)
+    events = Grouped(row, len(starts), columns)
+    return Day(day, users, user[starts], known[starts], events, {"category": categories, "hour": pa.array(HOURS)})
+
+
+def _is_first(happened: Flags, session: Integers, user: Integers, row: Integers, has_late: Flags) -> Flags:
+    """Mark what happened on the row that makes its session known first; users with one row have nothing to compare."""
+    late = np.flatnonzero(happened & has_late)
+    late = late[np.lexsort((row[late], session[late], user[late]))]
+    starts = run_starts(user[late], session[late])
+    is_first = happened.copy()
+    is_first[late] = row[late] == row[late][starts][run_numbers(starts, len(late))]
+    return is_first
+
+
+def _aggregates(found: Day) -> pa.Table:
+    measured = {name: np.asarray(measure(found.events)) for name, measure in MEASURES.items()}
+    spend = np.cumsum(measured["spend_cents"])
+    starts = run_starts(found.row_user)
+    before = (spend - measured["spend_cents"])[starts][run_numbers(starts, len(spend))]
+    measured |= {
+        "active_days": _first_of_user(found, measured["activity_count"] > 0),
+        "purchase_days": _first_of_user(found, measured["purchases_count"] > 0),
+        "spend_of_day_cents": spend - before,
+    }
+    rows = pa.table(_keys(found, found.row_user, found.row_known) | measured)
+    return rows.take(np.argsort(found.row_known, kind="stable")) if np.any(found.row_known) else rows
+
+
+def _first_of_user(found: Day, happened: Flags) -> Integers:
+    """1 on the first row of each user where it happened, 0 elsewhere."""
+    rows = np.flatnonzero(happened)
+    first = np.zeros(len(happened), np.int64)
+    first[rows[run_starts(found.row_user[rows])]] = 1
+    return first
+
+
+def _facets(found: Day) -> pa.Table:
+    """Count activity by row, facet and label; one number stands for all of them, in the order of the file."""
+    events, columns = found.events, found.events.columns
+    names = sorted(found.labels)
+    labels = pa.concat_arrays([found.labels[name] for name in names])
+    words = labels.unique().sort()
+    first_label = np.cumsum([0, *(len(found.labels[name]) for name in names)])
+    row_key = found.row_known * (len(names) * len(found.users)) + found.row_user
+    keys, paid_keys, paid = [], [], []
+    for place, name in enumerate(names):
+        about = np.flatnonzero(columns["is_activity"] & (columns[name] >= 0))
+        key = row_key[events.group[about]] + place * len(found.users)
+        key = key * len(labels) + first_label[place] + columns[name][about]
+        keys.append(key)
+        is_paid = columns["is_value"][about]
+        paid_keys.append(key[is_paid])
+        paid.append(about[is_paid])
+    ordered = np.sort(np.concatenate(keys), kind="stable")  # nearly in order already, as the rows are
+    starts = run_starts(ordered)
+    key = ordered[starts]
+    spend = np.nan_to_num(cents(events.amount).of(np.concatenate(paid)))
+    spend = np.bincount(np.searchsorted(key, np.concatenate(paid_keys)), spend, len(key)).astype(np.int64)
+    key, label = np.divmod(key, len(labels))
+    key, user = np.divmod(key, max(len(found.users), 1))
+    known, facet = np.divmod(key, len(names))
+    return pa.table(
+        _keys(found, user, known)
+        | {
+            "row": _row_numbers(found, user, known),
+            "facet": pa.DictionaryArray.from_arrays(facet.astype(np.int32), names),
+            "label": pa.DictionaryArray.from_arrays(pc.index_in(labels, value_set=words).take(label), words),
+            "events_count": run_lengths(starts, len(ordered)),
+            "spend_cents": spend,
+        }
+    )
+
+
+def _row_numbers(found: Day, user: Integers, known: Integers) -> Integers:
+    """Give the aggregates of some users and days of becoming known their numbers: from 0 for each such day."""
+    if not np.any(found.row_known):
+        return user  # each has one row
+    order = np.argsort(found.row_known, kind="stable")
+    number = np.empty(len(order), np.int64)
+    number[order] = np.arange(len(order)) - np.searchsorted(found.row_known[order], found.row_known[order])
+    days = found.row_known.max() + 1
+    return number[np.searchsorted(found.row_user * days + found.row_known, user * days + known)]
+
+
+def _keys(found: Day, user: Integers, known: Integers) -> dict[str, pa.Array]:
+    """Name the users of rows and the days on which they became known."""
+    return {
+        "user_id": found.users.take(pa.array(user)),
+        "known_on": pa.array((known + days_since_1970(found.day)).astype(np.int32), pa.date32()),
+    }

@@ -1,0 +1,149 @@
+"""Reading daily rows: those of one day that became known on one day, of a range of users, column by column."""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections import Counter
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from datetime import date
+from functools import cached_property
+from itertools import pairwise
+from operator import methodcaller
+from pathlib import Path
+from typing import Any, Generic, NamedTuple, TypeVar
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from features.arrays.dictionaries import whole
+from features.storage.fingerprints import LABELS
+from features.storage.lake import Lake, readable
+
+LAST = chr(0x10FFFF)  # sorts behind every id
+
+Key = TypeVar("Key", str, int)
+
+
+@dataclass(frozen=True)
+class Range(Generic[Key]):
+    """Keys from `low` to before `high`; None is open."""
+
+    low: Key | None = None
+    high: Key | None = None
+
+    def might_hold(self, first: Key, last: Key) -> bool:
+        """Whether keys from `first` to `last` may be among them."""
+        return (self.low is None or last >= self.low) and (self.high is None or first < self.high)
+
+    def among(self, keys: pa.Array, first: int, last: int) -> slice:
+        """Find them among keys, which are in order from place `first` to before `last`."""
+        value = methodcaller("as_py")
+        low = first if self.low is None else bisect_left(keys, self.low, first, last, key=value)
+        high = last if self.high is None else bisect_left(keys, self.high, first, last, key=value)
+        return slice(low, high)
+
+
+class Group(NamedTuple):
+    """A row group: when its rows became known, its users, and how many rows that became known then come before."""
+
+    place: int
+    known_on: date
+    first: str
+    last: str
+    before: int
+
+
+class DailyReader:
+    """Opens the files of daily rows; each footer is read once."""
+
+    def __init__(self, lake: Lake) -> None:
+        self._lake = lake
+        self._footers: dict[Path, tuple[pq.FileMetaData, list[Group]]] = {}
+
+    def rows(self, day: date, known_on: date, users: Range[str]) -> Part:
+        """Find aggregates of some users; their keys are ids."""
+        return self._part("aggregates", day, known_on, users, "user_id", users)
+
+    def facets(self, day: date, known_on: date, users: Range[str], rows: Part) -> Part:
+        """Find the facets of some aggregates; their keys are the numbers of those, the first of them `rows.first`."""
+        return self._part("facets", day, known_on, users, "row", Range(rows.first, rows.first + len(rows.keys)))
+
+    def _part(self, table: str, day: date, known_on: date, users: Range[str], key: str, within: Range[Any]) -> Part:
+        path = self._lake.partition(table, day)
+        if path not in self._footers:
+            with readable(path):
+                footer = pq.read_metadata(path)
+            self._footers[path] = footer, _groups(footer)
+        footer, groups = self._footers[path]
+        mine = [each for each in groups if each.known_on == known_on and users.might_hold(each.first, each.last)]
+        return Part(path, footer, mine, key, within)
+
+
+class Part:
+    """Rows of a file, those whose `key` is `within` a range; nothing is read before it is asked for."""
+
+    def __init__(
+        self, path: Path, footer: pq.FileMetaData, groups: Sequence[Group], key: str, within: Range[Any]
+    ) -> None:
+        self.groups = groups
+        self._path, self._footer, self._key, self._within = path, footer, key, within
+        self._kept: dict[str, pa.Array] = {}  # the key, of whole row groups
+
+    @property
+    def keys(self) -> pa.Array:
+        """Keys of the rows."""
+        return self.columns([self._key])[self._key]
+
+    @property
+    def first(self) -> int:
+        """Number of the first row among those that became known on its day."""
+        return self.groups[0].before + self._rows[0].start
+
+    def columns(self, names: Collection[str]) -> dict[str, pa.Array]:
+        """Read columns, all at once: asking a file once more costs more than a column does."""
+        found = self._of_groups(names)
+        return {name: self._held(found[name]) for name in names}
+
+    @cached_property
+    def _rows(self) -> list[slice]:
+        """Rows that are asked for; keys are in order within each row group, and often beyond."""
+        keys = self._of_groups(())[self._key]
+        counts = [self._footer.row_group(group.place).num_rows for group in self.groups]
+        found: list[slice] = []
+        for edge in pairwise(np.cumsum([0, *counts]).tolist()):
+            rows = self._within.among(keys, *edge)
+            if found and found[-1].stop == rows.start:
+                rows = slice(found.pop().start, rows.stop)
+            found.append(rows)
+        return found
+
+    def _held(self, column: pa.Array) -> pa.Array:
+        held = [column[rows] for rows in self._rows]
+        return held[0] if len(held) == 1 else pa.concat_arrays(held)
+
+    def _of_groups(self, names: Collection[str]) -> dict[str, pa.Array]:
+        """Read columns of whole row groups and the key, which is kept."""
+        asked = sorted({*names, self._key} - self._kept.keys())
+        if not asked:
+            return self._kept
+        labels = [name for name in asked if name in LABELS]
+        with readable(self._path), pq.ParquetFile(self._path, metadata=self._footer, read_dictionary=labels) as file:
+            rows = file.read_row_groups([group.place for group in self.groups], columns=asked, use_threads=False)
+        found = self._kept | {name: whole(rows[name]) for name in asked}
+        self._kept = {self._key: found[self._key]}
+        return found
+
+
+def _groups(footer: pq.FileMetaData) -> list[Group]:
+    places = {footer.schema.column(place).name: place for place in range(footer.num_columns)}
+    groups = []
+    before: Counter[date] = Counter()
+    for number in range(footer.num_row_groups):
+        group = footer.row_group(number)
+        known_on, user = (group.column(places[name]).statistics for name in ("known_on", "user_id"))
+        first, last = (user.min, user.max) if user else ("", LAST)  # ids too long for statistics have none
+        groups.append(Group(number, known_on.min, first, last, before[known_on.min]))
+        before[known_on.min] += group.num_rows
+    return groups

@@ -1,0 +1,90 @@
+"""A snapshot's rows by arrays: what `snapshot_queries.finished` declares, from what is known of each user."""
+
+from __future__ import annotations
+
+from datetime import date, datetime
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from features.arrays.calendar_days import days_since_1970
+from features.arrays.dictionaries import whole
+from features.arrays.group_by import Array
+from features.definitions.snapshot_features import DERIVED, WINDOWED, catalogue
+from features.engine.state_store import Slice
+from features.engine.users_reader import TRAIT
+from features.engine.window_state import NEVER, behaviour
+
+LARGEST = [declared for declared in WINDOWED.values() if declared.kind == "max"]
+
+
+class Column(np.ndarray[Any, Any]):
+    """An array of one value per user, NaN where it is missing; methods are named like those of Ibis."""
+
+    def cast(self, name: str) -> Column:
+        """Turn the values into another type."""
+        return self.astype(name).view(Column)
+
+    def nullif(self, value: float) -> Column:
+        """Leave out one value."""
+        return np.where(np.equal(self, value), np.nan, self).view(Column)
+
+    def fill_null(self, value: float) -> Column:
+        """Put a value where there is none; a comparison with a missing number is False already."""
+        return np.where(np.isnan(self), value, self).view(Column)
+
+    def clip(self, *, lower: float) -> Column:  # type: ignore[override]
+        """Raise values to a lower bound."""
+        return np.maximum(self, lower).view(Column)
+
+
+def snapshot_rows(found: Slice, traits: pa.Table, day: date, start: datetime) -> pa.RecordBatch:
+    """Make the rows of a slice of users.
+
+    Parameters
+    ----------
+    traits
+        ``signed_up_on`` and the traits, one row per user of the slice, in its order; texts may be dictionaries.
+    day, start
+        Day of the snapshot, and the instant at which it starts.
+
+    Returns
+    -------
+    One row per user of the slice, in its order, with the columns of `snapshot_queries.snapshots` but for ``day``.
+    """
+    count = len(found.users)
+    numbers = behaviour(found.states, day) | _largest(found, day) | {"tenure_seen_days": _tenure(found, traits, day)}
+    users = SimpleNamespace(**{name: values.view(Column) for name, values in numbers.items()})
+    for name, function in DERIVED.items():
+        setattr(users, name, function(users).astype(float))
+    columns = {name: _nullable(np.asarray(values)) for name, values in vars(users).items()}
+    columns |= found.tastes.columns()
+    as_of = pa.repeat(pa.scalar(start, pa.timestamp("us", "UTC")), count)
+    return pa.record_batch(
+        {"user_id": found.users, "as_of": as_of, "created_at": as_of}
+        | {each.name: columns[each.name] for each in catalogue()}
+        | {name: whole(traits[name]) for name in traits.column_names if name.startswith(TRAIT)}
+    )
+
+
+def _nullable(values: Array) -> pa.Array:
+    missing = np.isnan(values)
+    return pa.array(values, mask=missing) if missing.any() else pa.array(values)
+
+
+def _largest(found: Slice, day: date) -> dict[str, Array]:
+    numbers = {}
+    for declared in LARGEST:
+        for days in declared.windows:
+            largest = found.peaks[declared.name].largest(days_since_1970(day) - days, len(found.users))
+            numbers[declared.column(days)] = largest / 100.0 if declared.in_cents else largest
+    return numbers
+
+
+def _tenure(found: Slice, traits: pa.Table, day: date) -> Array:
+    first_day = found.states["first_day"]
+    seen = np.where(first_day == NEVER, np.nan, first_day)
+    signed_up = traits["signed_up_on"].cast(pa.int32()).to_numpy().astype(float)
+    return days_since_1970(day) - np.fmin(seen, signed_up)

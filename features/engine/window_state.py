@@ -1,0 +1,259 @@
+"""What is carried about each user from one morning to the next, by arrays: everything that `window_queries` sums.
+
+Between two mornings a daily row becomes known, grows older, and leaves what it is too old for; only rows to which one
+of these happened are looked at. States from nothing are the same work, in which every row becomes known.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import date
+from functools import cache
+from itertools import accumulate
+from typing import NamedTuple
+
+import numpy as np
+
+from features.arrays.calendar_days import days_since_1970
+from features.arrays.group_by import Array, Flags, Integers, run_starts
+from features.definitions.registry import LONGEST, WINDOWS, Kind, Windowed
+from features.definitions.snapshot_features import WINDOWED
+from features.storage.fingerprints import Stamp
+
+ALWAYS = 100_000  # days of a window that no row leaves
+NEVER = -(2**15)  # a day that was not, in few bytes
+ROUND = 384  # days of a calendar that goes round: whole bytes, and longer than the longest window
+ACTIVE, LAST_ACTIVE = "days_since_first_activity", "days_since_last_activity"
+USERS_AT_ONCE = 32_768
+
+
+@dataclass(frozen=True)
+class Change:
+    """Daily rows of one day and day of becoming known: their age in days on two mornings, None while unknown."""
+
+    day: date
+    known_on: date
+    before: int | None
+    after: int | None
+
+    @property
+    def number(self) -> int:
+        """The day, counted from 1970."""
+        return days_since_1970(self.day)
+
+    def bands(self, windows: tuple[int, ...]) -> tuple[int | None, int | None]:
+        """Shortest window that holds the rows on either morning, None of no window."""
+        return band(self.before, windows), band(self.after, windows)
+
+    def is_move(self, windows: tuple[int, ...]) -> bool:
+        """Whether the rows enter or leave a window."""
+        before, after = self.bands(windows)
+        return before != after
+
+    def moves(self) -> list[Move]:
+        """List the declared columns of which the rows enter or leave a window; a largest value only gains rows."""
+        found = (Move(declared, *self.bands(declared.windows)) for declared in WINDOWED.values())
+        return [each for each in found if each.before != each.after and (each.before is None or each.kind != "max")]
+
+
+class Move(NamedTuple):
+    """A declared column, and the shortest of its windows that holds some rows on two mornings, None of no window."""
+
+    declared: Windowed
+    before: int | None
+    after: int | None
+
+    @property
+    def kind(self) -> Kind:
+        """What a window makes of rows."""
+        return self.declared.kind
+
+    @property
+    def columns(self) -> list[str]:
+        """Columns of daily rows that it rests on."""
+        return _columns_of(self.declared)
+
+
+def changes(stamps: Mapping[date, Stamp], since: date | None, today: date) -> list[Change]:
+    """List the rows that are in another window than on the morning `since` (None: before all rows).
+
+    New ones come last, later days before earlier ones.
+    """
+    ages = [
+        Change(day, known_on, age(day, known_on, since) if since else None, age(day, known_on, today))
+        for day, stamp in stamps.items()
+        for known_on in stamp.digests
+    ]
+    found = [each for each in ages if each.is_move((*WINDOWS, ALWAYS))]
+    return sorted(found, key=lambda each: (each.before is None, -each.number, each.known_on))
+
+
+def age(day: date, known_on: date, morning: date) -> int | None:
+    """Age of rows on a morning (yesterday is 1 day old), None where they are not known yet."""
+    return (morning - day).days if max(day, known_on) < morning else None
+
+
+def band(days: int | None, windows: tuple[int, ...]) -> int | None:
+    """Shortest window that holds rows of an age."""
+    return None if days is None else next((window for window in windows if days <= window), None)
+
+
+class DailyRows:
+    """Daily rows of one change: the place of each row's user, and columns as attributes."""
+
+    def __init__(self, users: Integers, columns: Mapping[str, Array]) -> None:
+        self.users, self._columns = users, columns
+
+    def __getattr__(self, name: str) -> Array:
+        return self._columns[name]
+
+
+class States:
+    """What the daily rows say about users on a morning: one array per column, shape (users,).
+
+    The column of a sum holds what its window adds to the next shorter one. The column of a last or first time holds
+    the day, counted from 1970 (`NEVER` where there is none); a first time has a calendar beside it: a bit per day,
+    and a column for each eight days on which something happened to somebody.
+    """
+
+    def __init__(self, users: int) -> None:
+        self.columns: dict[str, Array] = {"first_day": np.full(users, NEVER, np.int32)}
+        for declared in WINDOWED.values():
+            if declared.kind == "sum":
+                number = np.int64 if declared.in_cents else np.int32
+                self.columns |= {name: np.zeros(users, number) for name in declared.columns}
+            elif declared.kind in ("last", "first"):
+                self.columns[declared.name] = np.full(users, NEVER, np.int32)
+        self.columns |= {name: np.zeros(users, np.int32) for name in ("gap_squares", "gap_days_max")}
+        self._has_moved = np.zeros(users, bool)
+
+    def put(self, places: Integers, columns: Mapping[str, Array], kept: Flags) -> None:
+        """Set the states of those users that were carried and are kept, whose places come in order."""
+        is_carried = np.zeros(len(self._has_moved), bool)
+        is_carried[places] = True
+        for name, values in columns.items():
+            self._column(name)[is_carried] = values[kept]  # by flags: NumPy copies at once, by places one by one
+
+    def apply(self, change: Change, moves: Iterable[Move], rows: DailyRows) -> None:
+        """Let rows become known or grow older; a row's user occurs once."""
+        if change.before is None:
+            first_day = self.columns["first_day"]
+            seen = first_day[rows.users]
+            first_day[rows.users] = np.where(seen == NEVER, change.number, np.minimum(seen, change.number))
+        for move in moves:
+            if move.kind in APPLY:
+                APPLY[move.kind](self, move, change.number, rows)
+
+    def _add(self, move: Move, _: int, rows: DailyRows) -> None:
+        values = move.declared.of(rows)
+        there = np.flatnonzero(values != 0)
+        users, values = rows.users[there], values[there]
+        if move.before:
+            self.columns[move.declared.column(move.before)][users] -= values
+        if move.after:
+            self.columns[move.declared.column(move.after)][users] += values
+
+    def _see_last(self, move: Move, day: int, rows: DailyRows) -> None:
+        users = rows.users[np.flatnonzero(move.declared.of(rows))]
+        column = self.columns[move.declared.name]
+        last = column[users]
+        column[users] = np.maximum(last, day) if move.after else np.where(last == day, NEVER, last)
+
+    def _mark(self, move: Move, day: int, rows: DailyRows) -> None:
+        users = rows.users[np.flatnonzero(move.declared.of(rows))]
+        byte, place = divmod(day % ROUND, 8)
+        bit = np.uint8(1 << place)
+        calendar = self._column(calendar_of(move.declared, byte))
+        calendar[users] = calendar[users] | bit if move.after else calendar[users] & ~bit
+        self._has_moved[users] = True
+
+    def settle(self, today: date) -> None:
+        """Read the calendars of users whose days changed: the first day, and the pauses between days."""
+        oldest = days_since_1970(today) - LONGEST
+        moved = np.flatnonzero(self._has_moved)
+        for users in np.split(moved, range(USERS_AT_ONCE, len(moved), USERS_AT_ONCE)):
+            for declared in WINDOWED.values():
+                if declared.kind == "first":
+                    self._read_calendar(declared, users, oldest)
+        self._has_moved[:] = False
+
+    def _read_calendar(self, declared: Windowed, users: Integers, oldest: int) -> None:
+        names = [calendar_of(declared, byte) for byte in range(ROUND // 8)]
+        calendars = {byte: self.columns[name][users] for byte, name in enumerate(names) if name in self.columns}
+        user, day = _marked_days(calendars, len(users), oldest)
+        starts = run_starts(user)
+        self.columns[declared.name][users] = _spread(day[starts], user[starts], len(users), NEVER)
+        if declared.name == ACTIVE and len(starts):
+            gaps = np.diff(day, prepend=0)
+            gaps[starts] = 0
+            squares, largest = np.add.reduceat(gaps * gaps, starts), np.maximum.reduceat(gaps, starts)
+            self.columns["gap_squares"][users] = _spread(squares, user[starts], len(users), 0)
+            self.columns["gap_days_max"][users] = _spread(largest, user[starts], len(users), 0)
+
+    def _column(self, name: str) -> Array:
+        """Find a column; of a calendar it is there from its first mark on."""
+        if name not in self.columns:
+            self.columns[name] = np.zeros(len(self._has_moved), np.uint8)
+        return self.columns[name]
+
+
+APPLY = {"sum": States._add, "last": States._see_last, "first": States._mark}
+
+
+def behaviour(states: Mapping[str, Array], today: date) -> dict[str, Array]:
+    """Compute the columns of a snapshot that rest on sums, last and first times: floats, NaN where one is missing."""
+    found: dict[str, Array] = {}
+    for declared in WINDOWED.values():
+        if declared.kind == "sum":
+            so_far = accumulate(states[name].astype(float) for name in declared.columns)
+            found |= {
+                name: total / 100.0 if declared.in_cents else total
+                for name, total in zip(declared.columns, so_far, strict=True)
+            }
+        elif declared.kind != "max":
+            day = states[declared.name]
+            found[declared.name] = np.where(day == NEVER, np.nan, days_since_1970(today) - day.astype(float))
+    gaps = found["active_days_count_365d"] - 1.0
+    days = found[ACTIVE] - found[LAST_ACTIVE]
+    pairs = np.where(gaps > 1.0, gaps * (gaps - 1.0), np.nan)
+    found["gap_days_std_365d"] = np.sqrt((gaps * states["gap_squares"] - days * days) / pairs)
+    found["gap_days_max_365d"] = np.where(gaps > 0.0, states["gap_days_max"], np.nan)
+    return found
+
+
+@cache
+def _columns_of(declared: Windowed) -> list[str]:
+    """Find the columns that a declaration reads, by letting it read."""
+    asked: dict[str, Array] = defaultdict(lambda: np.zeros(0, np.int64))
+    declared.of(DailyRows(np.zeros(0, np.int64), asked))
+    return list(asked)
+
+
+def calendar_of(declared: Windowed, byte: int) -> str:
+    """Name the column with eight days of the calendar of a ``first_seen``."""
+    return f"{declared.name}_calendar_{byte}"
+
+
+def _marked_days(calendars: Mapping[int, Array], users: int, oldest: int) -> tuple[Integers, Integers]:
+    """Read calendars, by byte of the round: the user and the number of each marked day, in order.
+
+    No marked day lies before the oldest day.
+    """
+    first_byte, first_bit = divmod(oldest % ROUND, 8)
+    by_age = {(byte - first_byte) % (ROUND // 8): calendar for byte, calendar in calendars.items()}
+    low, high = min(by_age, default=0), max(by_age, default=0) + 1  # a young history leaves most of the year empty
+    in_order = np.zeros((users, high - low), np.uint8)
+    for place, calendar in by_age.items():
+        in_order[:, place - low] = calendar
+    marked = np.flatnonzero(np.unpackbits(in_order, axis=1, bitorder="little"))
+    user = marked // (8 * (high - low))
+    return user, marked - user * (8 * (high - low)) + (oldest - first_bit + 8 * low)
+
+
+def _spread(values: Array, users: Integers, count: int, missing: int) -> Array:
+    """Give each of `count` users its value."""
+    found = np.full(count, missing)
+    found[users] = values
+    return found

@@ -1,0 +1,151 @@
+"""What a row must be to enter the lake: column checks for a whole table, and SQL that names each bad row's fault."""
+
+from __future__ import annotations
+
+import re
+from datetime import datetime
+
+from configs.errors import InputError, did_you_mean
+from configs.settings import Settings
+from features.ingestion.contract import EVENTS, SQL_TYPES, TREATMENTS, USERS, Column, Table
+from features.storage.lake import sql_text
+
+EARLIEST = "1990-01-01"
+NAIVE = ("TIMESTAMP", "TIMESTAMP_S", "TIMESTAMP_MS", "TIMESTAMP_NS", "DATE")
+NUMERIC = ("TINY", "SMALL", "INTEGER", "BIGINT", "HUGEINT", "UTINY", "USMALL", "UINT", "UBIG", "FLOAT", "DOUBLE", "DEC")
+ACCEPTED = {"number": NUMERIC, "flag": ("BOOLEAN",), "instant": ("TIMESTAMP WITH TIME ZONE", "VARCHAR")}
+UNTYPED = '"NULL"'
+# words that ingestion adds, and names that the feature store and LightGBM take: Feast loses columns ending in _y
+RESERVED = ("day", "reason", "is_known")
+TRAIT_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]*(?<!_y)")
+
+Fault = tuple[str, str]
+
+
+def check_columns(table: Table, types: dict[str, str], source: str) -> None:
+    """Refuse a whole table whose columns cannot be the contract's.
+
+    Parameters
+    ----------
+    types
+        SQL type of each column that the source yields.
+
+    Raises
+    ------
+    InputError
+        A required column is missing, an unknown one is there, or a type is wrong.
+    """
+    for column in table.columns:
+        if column.name in types:
+            _check_type(table, column, types[column.name], source)
+        elif column.required:
+            raise InputError(f"{table.name} of {source} lacks the column {column.name!r} ({column.meaning}); select it")
+    for name in (name for name in types if name not in table.names):
+        if table is not USERS:
+            hint = did_you_mean(name, table.names)
+            raise InputError(f"{table.name} of {source} has a column {name!r} outside the contract; {hint}")
+        if name in RESERVED or not TRAIT_NAME.fullmatch(name):
+            raise InputError(
+                f"users of {source} has a column {name!r}, which cannot name a trait; rename it in the SQL "
+                f"(letters, digits and underscores, no _y at the end, none of {', '.join(RESERVED)})"
+            )
+
+
+def _check_type(table: Table, column: Column, found: str, source: str) -> None:
+    name = f"{table.name}.{column.name}"
+    if column.kind == "instant" and found in NAIVE:
+        raise InputError(f"{name} of {source} is a {found} without a time zone; write {column.name} AT TIME ZONE 'UTC'")
+    accepted = ACCEPTED.get(column.kind, (found,))
+    if found != UNTYPED and not found.startswith(accepted):
+        raise InputError(f"{name} of {source} is {found}, wanted {SQL_TYPES[column.kind]}; cast it in the SQL")
+
+
+def typed_columns(table: Table, types: dict[str, str]) -> str:
+    """Write the SELECT list that casts a table to the contract.
+
+    An instant that comes as text is parsed when it names its zone, and is kept beside as ``raw_<column>``.
+    """
+    columns = [f"{_value(column, types)} AS {column.name}" for column in table.columns]
+    columns += [f'"{name}"' for name in types if name not in table.names]
+    columns += [f"{name} AS raw_{name}" for name in text_instants(table, types)]
+    return ", ".join(columns)
+
+
+def text_instants(table: Table, types: dict[str, str]) -> list[str]:
+    """Name the instants that the source yields as text."""
+    return [column.name for column in table.columns if _is_text_instant(column, types)]
+
+
+def _is_text_instant(column: Column, types: dict[str, str]) -> bool:
+    return column.kind == "instant" and types.get(column.name) == "VARCHAR"
+
+
+def _value(column: Column, types: dict[str, str]) -> str:
+    if _is_text_instant(column, types):
+        return f"CASE WHEN {_names_its_zone(column.name)} THEN TRY_CAST({column.name} AS TIMESTAMPTZ) END"
+    if column.name in types:
+        return f"{column.name}::{SQL_TYPES[column.kind]}"
+    if column is TREATMENTS.columns[0]:
+        return "md5(concat_ws('|', user_id, decided_at, offer_id))"
+    return f"NULL::{SQL_TYPES[column.kind]}"
+
+
+def _names_its_zone(text: str) -> str:
+    return f"regexp_matches({text}, ':[0-9.]+([zZ]| UTC|[+-][0-9]{{2}}(:?[0-9]{{2}})?)$')"
+
+
+def fault_of_row(table: Table, types: dict[str, str], settings: Settings, now: datetime) -> str:
+    """Write the SQL expression for the first clause of the contract that a row breaks; NULL for a good row."""
+    faults = [fault for column in table.columns for fault in _column_faults(table, column)]
+    faults += [fault for name in text_instants(table, types) for fault in _text_faults(name)]
+    if table.instant is not None:
+        faults += _instant_faults(table.instant, now)
+    faults += _event_faults(settings, now) if table is EVENTS else _treatment_faults() if table is TREATMENTS else []
+    # a text that is no timestamp is also a missing instant: the sharper sentence comes first
+    faults.sort(key=lambda fault: fault[1].endswith("is missing"))
+    return "CASE " + " ".join(f"WHEN {broken} THEN '{reason}'" for broken, reason in faults) + " END"
+
+
+def _column_faults(table: Table, column: Column) -> list[Fault]:
+    if column.kind == "number":
+        return [(f"NOT isfinite({column.name})", f"{column.name} is not a finite number")]
+    if column.name != table.key and not column.required:
+        return []
+    empty = f" OR trim({column.name}) = ''" if column.kind == "text" else ""
+    return [(f"{column.name} IS NULL{empty}", f"{column.name} is missing")]
+
+
+def _text_faults(name: str) -> list[Fault]:
+    zoneless = f"raw_{name} IS NOT NULL AND NOT {_names_its_zone(f'raw_{name}')}"
+    return [
+        (f"{zoneless} AND TRY_CAST(raw_{name} AS TIMESTAMP) IS NOT NULL", f"{name} has no time zone"),
+        (f"raw_{name} IS NOT NULL AND {name} IS NULL", f"{name} is not a timestamp"),
+    ]
+
+
+def _instant_faults(name: str, now: datetime) -> list[Fault]:
+    return [
+        (f"{name} > TIMESTAMPTZ '{now.isoformat()}'", f"{name} lies in the future"),
+        (f"{name} < TIMESTAMPTZ '{EARLIEST} 00:00:00+00'", f"{name} lies before {EARLIEST}"),
+    ]
+
+
+def _event_faults(settings: Settings, now: datetime) -> list[Fault]:
+    refunds = ", ".join(sql_text(name) for name in settings.roles.refund) or "''"
+    return [
+        (f"amount < 0 AND event_name NOT IN ({refunds})", "amount is negative and the event is no refund"),
+        (f"abs(amount) > {settings.ingest.max_amount}", "amount exceeds ingest.max_amount"),
+        ("discount < 0", "discount is negative"),
+        ("received_at < occurred_at", "received_at lies before occurred_at"),
+        *_instant_faults("received_at", now),
+    ]
+
+
+def _treatment_faults() -> list[Fault]:
+    return [
+        ("discount IS NULL", "discount is missing"),
+        ("NOT discount BETWEEN 0 AND 1", "discount is not a share between 0 and 1"),
+        ("NOT (propensity > 0 AND propensity <= 1)", "propensity is not a probability above 0"),
+        ("cost < 0", "cost is negative"),
+        ("valid_until < decided_at", "valid_until lies before decided_at"),
+    ]

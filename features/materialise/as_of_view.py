@@ -1,0 +1,180 @@
+"""History: every table of the lake as it stood at one moment, open for Ibis; nothing later can be reached."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import date, timedelta
+from functools import cached_property
+
+import ibis
+import ibis.expr.types as ir
+import pandas as pd
+import pyarrow as pa
+from ibis.backends.duckdb import Backend
+
+from configs.errors import InputError
+from configs.settings import Settings
+from features.arrays.calendar_days import start_of
+from features.definitions.registry import Feature
+from features.definitions.snapshot_features import catalogue
+from features.engine.users_reader import TRAIT
+from features.ingestion.contract import AUDIT_ONLY, USERS
+from features.materialise.spark_executor import SparkEngine
+from features.storage.lake import Lake, duckdb_session, ibis_engine
+
+TRAITS_OF_THE_CONTRACT = ("country", "device", "acquisition_source", "language")
+
+
+@dataclass(frozen=True)
+class History:
+    """Contract tables and aggregates cut at the start of `as_of`; a file is opened when somebody asks for its table.
+
+    `traits` maps each trait's column to whether it is text; `users` carries those columns and ``signed_up_on``.
+    """
+
+    settings: Settings
+    lake: Lake
+    as_of: date
+    engine: Backend
+    users: ir.Table
+    traits: dict[str, bool]
+
+    @cached_property
+    def events(self) -> ir.Table:
+        """Events that had arrived."""
+        events, start = self._rows("events"), start_of(self.as_of, self.settings.time_zone)
+        return events.filter(ibis.coalesce(events.received_at, events.occurred_at) < start)
+
+    @cached_property
+    def treatments(self) -> ir.Table | None:
+        """Decisions that were carried out; None where there are none."""
+        return self._rows("treatments") if self.lake.days("treatments") else None
+
+    @cached_property
+    def aggregates(self) -> ir.Table:
+        """Aggregates that had become known."""
+        aggregates = self._rows("aggregates")
+        return aggregates.filter(aggregates.known_on < self.as_of)
+
+    @cached_property
+    def facets(self) -> ir.Table:
+        """Facets that had become known."""
+        facets = self._rows("facets")
+        return facets.filter(facets.known_on < self.as_of)
+
+    def _rows(self, name: str) -> ir.Table:
+        rows = self.engine.read_parquet(self.lake.glob(name), table_name=name, hive_partitioning=True)
+        return rows.filter(rows.day < self.as_of)
+
+    def moments(self, days: list[date], name: str = "moments") -> ir.Table:
+        """Table of snapshot days (``day``) and the instants at which they start (``as_of``)."""
+        starts = [start_of(day, self.settings.time_zone) for day in days]
+        rows = pa.table({"day": pa.array(days, pa.date32()), "as_of": pa.array(starts, pa.timestamp("us", "UTC"))})
+        return self.engine.create_table(name, obj=rows, temp=True, overwrite=True)
+
+    def collect(self, rows: ir.Table) -> pd.DataFrame:
+        """Bring the rows of an expression into memory."""
+        return self.engine.collect(rows) if isinstance(self.engine, SparkEngine) else rows.to_pandas()
+
+    @property
+    def features(self) -> list[Feature]:
+        """The data catalogue with this history's traits."""
+        return catalogue(self.traits)
+
+    @property
+    def first_day(self) -> date:
+        """First day with an event."""
+        return first_event_day(self.lake, self.as_of)
+
+
+@contextmanager
+def open_history(settings: Settings, lake: Lake, as_of: date) -> Iterator[History]:
+    """Open the lake as it stood at the start of `as_of`.
+
+    Raises
+    ------
+    InputError
+        Nothing was ingested or aggregated, or no event lies before `as_of`.
+    """
+    first_event_day(lake, as_of)
+    if not lake.days("aggregates"):
+        raise InputError(f"{lake.root} holds no daily aggregates; run winback build-features first")
+    with _open_engine(settings) as engine:
+        yield History(settings, lake, as_of, engine, *_users(engine, lake, settings))
+
+
+def first_event_day(lake: Lake, as_of: date) -> date:
+    """Find the first day with an event.
+
+    Raises
+    ------
+    InputError
+        There is no event at all, or none before `as_of`.
+    """
+    days = lake.days("events")
+    if not days:
+        raise InputError(f"{lake.root} holds no events; run winback ingest first")
+    if days[0] >= as_of:
+        raise InputError(
+            f"no event lies before as_of = {as_of}; the history runs from {days[0]} to {days[-1]}, choose a later day"
+        )
+    return days[0]
+
+
+def grid_days(settings: Settings, lake: Lake, as_of: date, *, holdouts: tuple[int, ...]) -> list[date]:
+    """Days that models learn from: every ``features.snapshot_every_days`` back from `as_of`, and each holdout's cut."""
+    earliest = first_event_day(lake, as_of) + timedelta(days=settings.features.min_history_days)
+    step = timedelta(days=settings.features.snapshot_every_days)
+    grid = {as_of - step * index for index in range((as_of - earliest) // step + 1)}
+    return sorted(grid | {cut for back in holdouts if (cut := as_of - timedelta(days=back)) >= earliest})
+
+
+def snapshot_days(settings: Settings, lake: Lake, as_of: date, *, holdouts: tuple[int, ...]) -> list[date]:
+    """Days of which a snapshot is needed to train and score at `as_of`.
+
+    They are `as_of` itself, the days of `grid_days` and every day on which a treatment was decided.
+    """
+    first = first_event_day(lake, as_of)
+    treated = {day for day in lake.days("treatments") if first < day < as_of}
+    return sorted({as_of, *grid_days(settings, lake, as_of, holdouts=holdouts)} | treated)
+
+
+@contextmanager
+def _open_engine(settings: Settings) -> Iterator[Backend]:
+    if settings.engine == "spark":
+        yield SparkEngine(settings)
+        return
+    with duckdb_session(settings) as connection:
+        yield ibis_engine(connection, settings)
+
+
+def _users(engine: Backend, lake: Lake, settings: Settings) -> tuple[ir.Table, dict[str, bool]]:
+    path = lake.path("users", "users.parquet")
+    if not path.exists():
+        nobody = pa.table({"user_id": pa.array([], pa.string()), "signed_up_on": pa.array([], pa.date32())})
+        return engine.create_table("users", obj=nobody, temp=True), {}
+    users = engine.read_parquet(path, table_name="users")
+    kinds = _trait_kinds(users, settings)
+    traits = {TRAIT + name: is_text for name, is_text in kinds.items()}
+    columns = {TRAIT + name: users[name].cast("string" if is_text else "float64") for name, is_text in kinds.items()}
+    return users.select("user_id", signed_up_on=users.signed_up_at.date(), **columns), traits
+
+
+def _trait_kinds(users: ir.Table, settings: Settings) -> dict[str, bool]:
+    """Tell which columns of the users table are traits, and whether they are text or numbers."""
+    left = {*USERS.names, *AUDIT_ONLY} - {*TRAITS_OF_THE_CONTRACT}
+    types = {name: users[name].type() for name in users.columns if name not in left}
+    kinds = {
+        name: kind.is_string()
+        for name, kind in types.items()
+        if kind.is_string() or kind.is_numeric() or kind.is_boolean()
+    }
+    if not kinds:
+        return {}
+    counts = users.aggregate(**{name: users[name].nunique() for name in kinds}).execute().iloc[0]
+    most = settings.features.max_trait_values
+    return {
+        name: is_text for name, is_text in kinds.items() if counts[name] > 1 and not (is_text and counts[name] > most)
+    }

@@ -1,0 +1,166 @@
+"""Daily aggregates: what each user did on each day, as expressions that every engine can compute.
+
+Rows are keyed by ``user_id, day, known_on``: an event that became known later than its day gets a row of its
+own, so that a snapshot can leave out what was not known yet. One machine computes the same rows by arrays
+(`features.engine.daily_aggregation`), Spark by these expressions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import cast
+
+import ibis
+import ibis.expr.types as ir
+
+from configs.settings import Roles
+from features.definitions.daily_measures import MEASURES, RARE_MEASURES, RARE_ROLES, TREATMENT, cents
+
+KEYS = ("user_id", "day", "known_on")
+DAY_OF_USER = ("user_id", "day")
+EVENTS = ibis.schema(
+    dict.fromkeys(("user_id", "event_name", "item_category", "session_id", "event_id"), "string")
+    | dict.fromkeys(("occurred_at", "received_at"), "timestamp('UTC')")
+    | {"day": "date", "clock": "timestamp", "amount": "float64", "discount": "float64"}
+)
+TREATMENTS = ibis.schema({"user_id": "string", "day": "date", "offer_id": "string", "decision_id": "string"})
+
+
+def daily_aggregates(events: ir.Table) -> ir.Table:
+    """Sum events to one row per user, day and day of becoming known.
+
+    Columns are KEYS, MEASURES and three that make a day whole however late some of its events came:
+    ``active_days`` and ``purchase_days`` are 1 on the row by which the day first counts, so that their sum counts
+    distinct days; ``spend_of_day_cents`` is the day's spend as far as known by the row, so that its maximum is
+    that of whole days.
+    """
+    late = events.filter(events.known_on > events.day).select(*DAY_OF_USER).distinct()
+    return _of_days_on_time(events).anti_join(late, DAY_OF_USER).union(_of_days_with_late(events, late))
+
+
+def daily_facets(events: ir.Table) -> ir.Table:
+    """Count what a user's activity was about: one row per KEYS, ``facet`` (category or hour) and its ``label``.
+
+    ``row`` numbers the aggregates of the same day and ``known_on`` in the order of their users: whoever has read those
+    need not read the users again.
+    """
+    about = events.filter(events.is_activity)
+    found = ibis.union(
+        _facet(about.filter(about.item_category.notnull()), "category", lambda table: table.item_category),
+        _facet(about, "hour", lambda table: table.clock.hour()),
+    )
+    users = events.select(*KEYS).distinct()
+    number = ibis.row_number().over(group_by=["day", "known_on"], order_by="user_id")
+    found = found.inner_join(users.mutate(row=number.cast("int64")), KEYS)
+    return found.select(*KEYS, "row", "facet", "label", "events_count", "spend_cents")
+
+
+def with_roles(events: ir.Table, treatments: ir.Table | None, roles: Roles) -> ir.Table:
+    """Mark each event with its roles and the day it became known; treatments join as events of their own.
+
+    ``clock`` is the local time of the event: a column of `events` where the engine has it at hand, else the instant
+    itself, which an engine reads in the time zone of its session.
+    """
+    columns = ["user_id", "day", "event_name", "received_at", "amount", "discount", "item_category"]
+    clock = events.clock if "clock" in events.columns else events.occurred_at
+    rows = events.select(*columns, clock=clock, session_key=_session(events))
+    if treatments is not None:
+        rows = rows.union(_as_events(treatments, rows))
+    known_on = ibis.ifelse(rows.received_at.isnull(), rows.day, ibis.greatest(rows.day, rows.received_at.date()))
+    # one look at the name yields a whole number with one bit per role, which is cheaper than a list of names per role
+    rows = rows.mutate(
+        known_on=known_on, role_bits=rows.event_name.cases(*role_codes(roles).items(), else_=0).cast("int64")
+    )
+    flags = {f"is_{role}": (rows.role_bits & bit) != 0 for role, bit in role_bits(roles).items()}
+    return rows.mutate(**flags).drop("role_bits")
+
+
+def _session(events: ir.Table) -> ir.Value:
+    """Name the session of an event; an event without one is a session of its own."""
+    return ibis.coalesce(events.session_id, ibis.literal("event ") + events.event_id)
+
+
+def role_bits(roles: Roles) -> dict[str, int]:
+    """Give each role a bit, and with them those of treatments and of the rare roles together."""
+    return {role: 1 << place for place, role in enumerate([*dict(roles), "treatment", "rare"])}
+
+
+def role_codes(roles: Roles) -> dict[str, int]:
+    """Name the bits of every event name that plays a role."""
+    named = {role: set(names) for role, names in roles} | {"treatment": {TREATMENT}}
+    named["rare"] = named["treatment"].union(*(named[role] for role in RARE_ROLES))
+    bits = role_bits(roles)
+    every = sorted(set().union(*named.values()))
+    return {name: sum(bits[role] for role, names in named.items() if name in names) for name in every}
+
+
+def _of_days_on_time(events: ir.Table) -> ir.Table:
+    """Sum events of days of which nothing became known late: whatever is on a row is there for the first time."""
+    rows = _sums(events.mutate(opens_session=events.is_activity, opens_basket=events.is_value))
+    return rows.mutate(
+        active_days=(rows.activity_count > 0).cast("int64"),
+        purchase_days=(rows.purchases_count > 0).cast("int64"),
+        spend_of_day_cents=rows.spend_cents,
+    )
+
+
+def _of_days_with_late(events: ir.Table, late: ir.Table) -> ir.Table:
+    """Sum events of the days in `late`; a session, a basket and a day count on the row that makes them known first."""
+    found = events.semi_join(late, DAY_OF_USER)
+    rows = _sums(
+        found.mutate(
+            opens_session=_is_first(found, found.is_activity, *DAY_OF_USER, "session_key"),
+            opens_basket=_is_first(found, found.is_value, *DAY_OF_USER, "session_key"),
+        )
+    )
+    so_far = ibis.cumulative_window(group_by=list(DAY_OF_USER), order_by="known_on")
+    return rows.mutate(
+        active_days=_is_first(rows, rows.activity_count > 0, *DAY_OF_USER).cast("int64"),
+        purchase_days=_is_first(rows, rows.purchases_count > 0, *DAY_OF_USER).cast("int64"),
+        spend_of_day_cents=_whole(rows.spend_cents.sum().over(so_far)),
+    )
+
+
+def _sums(events: ir.Table) -> ir.Table:
+    few = events.filter(events.is_rare)
+    usual = {name: _whole(function(events)) for name, function in MEASURES.items() if name not in RARE_MEASURES}
+    rare = {name: _whole(MEASURES[name](few)) for name in MEASURES if name in RARE_MEASURES}
+    rows = events.group_by(*KEYS).aggregate(**usual).left_join(few.group_by(*KEYS).aggregate(**rare), KEYS)
+    return rows.select(*KEYS, **{name: rows[name].fill_null(0) for name in MEASURES})
+
+
+def _whole(value: ir.Value) -> ir.IntegerValue:
+    # DuckDB sums BIGINT to HUGEINT, which Parquet would store as DOUBLE
+    return cast(ir.IntegerValue, value.cast("float64").cast("int64"))
+
+
+def _is_first(rows: ir.Table, happened: ir.BooleanValue, *keys: str) -> ir.BooleanValue:
+    first = rows.known_on.min(where=happened).over(group_by=list(keys))
+    return (happened & (rows.known_on == first)).fill_null(False)
+
+
+def _facet(events: ir.Table, facet: str, label: Callable[[ir.Table], ir.Value]) -> ir.Table:
+    spend = _whole(cents(events.amount).sum(where=events.is_value)).fill_null(0)
+    rows = events.group_by(*KEYS, label=label(events)).aggregate(events_count=events.count(), spend_cents=spend)
+    counts = {name: rows[name] for name in ("events_count", "spend_cents")}
+    return rows.select(*KEYS, facet=ibis.literal(facet), label=rows.label.cast("string"), **counts)
+
+
+def _as_events(treatments: ir.Table, events: ir.Table) -> ir.Table:
+    given = treatments.filter(treatments.offer_id != "none")
+    known: dict[str, ir.Value] = {
+        "user_id": given.user_id,
+        "day": given.day,
+        "event_name": ibis.literal(TREATMENT),
+        "session_key": given.decision_id,
+    }
+    return given.select(
+        **{name: known.get(name, ibis.null(events[name].type())).cast(events[name].type()) for name in events.columns}
+    )
+
+
+# each table of daily rows: how it is computed, and the order of its files
+TABLES: dict[str, tuple[Callable[[ir.Table], ir.Table], tuple[str, ...]]] = {
+    "facets": (daily_facets, ("known_on", "facet", "user_id", "label")),
+    "aggregates": (daily_aggregates, ("known_on", "user_id")),
+}

@@ -1,0 +1,63 @@
+"""Windows over the daily rows: every declared column of a window, from one pass over the rows.
+
+Rows are first added up by band of age (1 to 7 days, 8 to 28, ...), then every window is made of the bands within it:
+a row is touched once per measure and not once per column.
+"""
+
+from __future__ import annotations
+
+from typing import cast
+
+import ibis
+import ibis.expr.types as ir
+
+from features.definitions.registry import LONGEST, WINDOWS, Windowed
+from features.definitions.snapshot_features import WINDOWED
+
+KEYS = ("user_id", "day")
+
+
+def seen(rows: ir.Table, moments: ir.Table, within_days: int | None = None) -> ir.Table:
+    """Pair each moment with the rows known by then and at most `within_days` old (yesterday is 1 day old)."""
+    past = rows.rename(happened_on="day")
+    is_known = [past.happened_on < moments.day, past.known_on < moments.day]
+    if within_days is not None:
+        past = past.mutate(expires_on=past.happened_on + ibis.interval(days=within_days))
+        is_known = [past.happened_on < moments.day, past.known_on < moments.day, past.expires_on >= moments.day]
+    pairs = moments.select("day").inner_join(past, is_known)
+    return pairs.mutate(age_days=pairs.day.delta(pairs.happened_on, unit="day").cast("int64"))
+
+
+def windows(recent: ir.Table) -> ir.Table:
+    """Compute the columns of `WINDOWED` by user and moment, and ``first_day``, the first day with a row."""
+    band = ibis.cases(*((recent.age_days <= days, days) for days in WINDOWS), else_=LONGEST)
+    parts = {name: of_rows(recent, declared) for name, declared in WINDOWED.items()}
+    bands = recent.group_by(*KEYS, band=band.cast("int16")).aggregate(first_day=recent.happened_on.min(), **parts)
+    columns = {
+        declared.column(days): _of_bands(bands, declared, days)
+        for declared in WINDOWED.values()
+        for days in declared.windows
+    }
+    return bands.group_by(*KEYS).aggregate(first_day=bands.first_day.min(), **columns)
+
+
+def of_rows(rows: ir.Table, declared: Windowed) -> ir.Value:
+    """Add the rows of a group up, as far as windows can be made of it."""
+    value = declared.of(rows)
+    if declared.kind == "last":
+        return rows.age_days.min(where=cast(ir.BooleanValue, value)).cast("float64")
+    if declared.kind == "first":
+        return rows.age_days.max(where=cast(ir.BooleanValue, value)).cast("float64")
+    # whole numbers as floats: their sum is exact in any order, and DuckDB adds floats faster than integers
+    number = cast(ir.NumericColumn, value.cast("float64"))
+    return number.sum() if declared.kind == "sum" else number.max()
+
+
+def _of_bands(bands: ir.Table, declared: Windowed, days: int) -> ir.Value:
+    within = bands.band <= days
+    value = cast(ir.NumericColumn, bands[declared.name])
+    if declared.kind == "sum":
+        found = value.sum(where=within).fill_null(0.0)
+    else:
+        found = value.min(where=within) if declared.kind == "last" else value.max(where=within)
+    return found / 100.0 if declared.in_cents else found

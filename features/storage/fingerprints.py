@@ -1,0 +1,157 @@
+"""Stamps: what a stored file rests on and what was known when, in its footer, so that only stale files are computed.
+
+A file of daily aggregates holds one run of row groups per ``known_on`` and a digest of each. What was known before a
+moment is named by the digests alone: an event that becomes known later leaves the earlier ones as they are.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import date
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from configs.errors import InputError
+from features.arrays.dictionaries import WORD, own_words
+from features.arrays.group_by import run_starts
+from features.storage.lake import Lake, content_hash, read_notes, write_file, write_text
+
+INPUT_HASH = b"winback_input"
+KNOWN_DIGESTS = b"winback_known"
+ROW_GROUP_ROWS = 16_384
+LABELS = ("facet", "label")  # columns of daily rows with few words
+
+
+@dataclass(frozen=True)
+class Stamp:
+    """Hash of the input that a stored file was computed from, and a digest of its rows for each ``known_on``."""
+
+    input: str | None = None
+    digests: dict[date, str] = field(default_factory=dict)
+
+
+def footer(path: Path) -> dict[bytes, bytes]:
+    """Read what was noted in the footer of a file; nothing where there is no readable file."""
+    try:
+        return read_notes(path)
+    except InputError:
+        return {}
+
+
+def read_stamp(path: Path) -> Stamp:
+    """Read the stamp of a file; an empty one where there is no readable file."""
+    notes = footer(path)
+    if not notes:
+        return Stamp()
+    digests = json.loads(notes.get(KNOWN_DIGESTS, b"{}"))
+    return Stamp(notes.get(INPUT_HASH, b"").decode(), {date.fromisoformat(day): text for day, text in digests.items()})
+
+
+def stored_input(path: Path) -> str | None:
+    """Hash of the input that a stored file was computed from, None where there is no file."""
+    return read_stamp(path).input
+
+
+def write_stamped(rows: pa.Table, path: Path, wanted: str) -> None:
+    """Write daily rows, sorted by ``known_on`` first, with the hash of their input and a digest per ``known_on``."""
+    file = io.BytesIO()
+    digests = {}
+    schema = pa.schema([_stored(field) for field in rows.schema])
+    numbers = [field.name for field in schema if pa.types.is_int64(field.type)]
+    others = [name for name in schema.names if name not in numbers]
+    labels = [name for name in others if name in LABELS]
+    with pq.ParquetWriter(
+        file,
+        schema,
+        # counts of a few are packed well by their differences, and are written twice as fast as through a dictionary
+        column_encoding=dict.fromkeys(numbers, "DELTA_BINARY_PACKED"),
+        compression=dict.fromkeys(numbers, "none") | dict.fromkeys(others, "lz4"),
+        use_dictionary=labels,
+        write_statistics=others,
+        store_schema=False,
+    ) as writer:
+        for known_on, part in _by_known_on(rows):
+            start = file.tell()
+            for run in _runs(part, "facet") if "facet" in rows.column_names else [part]:  # users are in order in each
+                writer.write_table(own_words(run, labels).cast(schema), row_group_size=ROW_GROUP_ROWS)
+            digests[str(known_on)] = hashlib.sha256(file.getbuffer()[start:]).hexdigest()[:16]
+        writer.add_key_value_metadata({INPUT_HASH: wanted.encode(), KNOWN_DIGESTS: json.dumps(digests).encode()})
+    write_file(path, lambda part: part.write_bytes(file.getbuffer()))
+
+
+def _stored(field: pa.Field) -> pa.Field:
+    """Say how a column of daily rows is stored; none has a missing value."""
+    return pa.field(field.name, WORD if field.name in LABELS else field.type, nullable=False)
+
+
+def _by_known_on(rows: pa.Table) -> Iterator[tuple[date, pa.Table]]:
+    for part in _runs(rows, "known_on"):
+        yield part["known_on"][0].as_py(), part
+
+
+def _runs(rows: pa.Table, column: str) -> Iterator[pa.Table]:
+    values = rows[column].combine_chunks()
+    codes = values.indices if pa.types.is_dictionary(values.type) else pc.rank(values, tiebreaker="dense")
+    edges = [*run_starts(codes.to_numpy()).tolist(), len(rows)]
+    for start, stop in pairwise(edges):
+        yield rows.slice(start, stop - start)
+
+
+@contextmanager
+def file_hashes(lake: Lake) -> Iterator[Callable[[Path], str]]:
+    """Hash contents of files of the lake; a file that was hashed before is not read again."""
+    with _remembered(lake, "hashes.json", content_hash) as hash_of:
+        yield hash_of
+
+
+@contextmanager
+def file_stamps(lake: Lake) -> Iterator[Callable[[Path], Stamp]]:
+    """Read stamps of files of the lake; a file whose stamp was read before is not read again."""
+
+    def noted(path: Path) -> list[object]:
+        stamp = read_stamp(path)
+        return [stamp.input, {str(day): digest for day, digest in stamp.digests.items()}]
+
+    def stamp_of(path: Path) -> Stamp:
+        if not path.exists():
+            return Stamp()
+        wanted, digests = notes_of(path)
+        return Stamp(wanted, {date.fromisoformat(day): digest for day, digest in digests.items()})
+
+    with _remembered(lake, "stamps.json", noted) as notes_of:
+        yield stamp_of
+
+
+@contextmanager
+def _remembered(lake: Lake, name: str, look: Callable[[Path], Any]) -> Iterator[Callable[[Path], Any]]:
+    """Look at files of the lake; what was found, in JSON, holds as long as a file's size and time of change."""
+    notes = lake.path(name)
+    try:
+        remembered = json.loads(notes.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        remembered = {}
+    asked: dict[str, list[Any]] = {}
+
+    def found(path: Path) -> Any:  # noqa: ANN401
+        place, seen = str(path.relative_to(lake.root)), path.stat()
+        known = remembered.get(place)
+        if known is None or known[:2] != [seen.st_size, seen.st_mtime_ns]:
+            known = [seen.st_size, seen.st_mtime_ns, look(path)]
+        asked[place] = known
+        return known[2]
+
+    yield found
+    merged = remembered | asked
+    kept = {place: known for place, known in sorted(merged.items()) if lake.path(place).exists()}
+    if kept != remembered:
+        write_text(notes, json.dumps(kept, indent=0))

@@ -1,0 +1,202 @@
+"""The one door to Feast: what the models may read, and the point-in-time join that reads it."""
+
+from __future__ import annotations
+
+import string
+import warnings
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from datetime import date, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pandas as pd
+import typeguard
+import yaml
+
+from configs.errors import InputError
+from configs.settings import FOLDER, Engine
+from features.definitions.registry import Feature
+from features.materialise.spark_executor import address, in_utc
+from features.storage.lake import Lake, named_when_unreadable
+
+
+@contextmanager
+def unchecked() -> Iterator[None]:
+    """Leave functions as they are while modules are imported that mark them with ``@typeguard.typechecked``.
+
+    typeguard parses and compiles a whole module again for every mark in it, which takes most of Feast's import. Its
+    checks are meant for development; ``python -O`` leaves them out as well.
+    """
+    checked = typeguard.typechecked
+    typeguard.typechecked = lambda target: target  # type: ignore[assignment]
+    try:
+        yield
+    finally:
+        typeguard.typechecked = checked
+
+
+with unchecked():
+    from feast import Entity, FeatureService, FeatureView, Field, FileSource, RepoConfig, ValueType
+    from feast import FeatureStore as FeatureStore
+    from feast.data_source import DataSource
+    from feast.infra.offline_stores.offline_store import RetrievalJob
+    from feast.types import Float64, String
+
+if TYPE_CHECKING:
+    from features.materialise.spark_executor import DataFrame
+
+ENTITY = "user_id"
+EVENT_TIMESTAMP = "event_timestamp"
+ROW = "entity_row"
+SERVICES: dict[str, tuple[str, ...]] = {
+    "churn": ("behaviour", "traits"),
+    "value": ("behaviour", "traits"),
+    "redemption": ("behaviour", "contact", "traits"),
+    "scoring": ("behaviour", "contact", "traits", "taste"),
+}
+
+
+def open_store(
+    lake: Lake, features: list[Feature], *, only: date | None = None, engine: Engine = "duckdb"
+) -> FeatureStore:
+    """Register the entity and, per model, one view and service of what it reads, and return the store.
+
+    Every view that a service has costs a join of its own: so it has one.
+
+    Parameters
+    ----------
+    lake
+        Its ``snapshots`` are the offline store, its ``feast`` folder holds the registry.
+    features
+        The data catalogue, traits included.
+    only
+        Read the snapshot of this day alone, which is much faster than to look for it among all of them; such a store
+        has a registry of its own.
+    engine
+        What joins: DuckDB, or the Spark session of this process. Each has a registry of its own.
+    """
+    lake.path("feast").mkdir(parents=True, exist_ok=True)
+    marks = [*(["day"] if only else []), *([engine] if engine != "duckdb" else [])]
+    registry = lake.path("feast", "-".join(["registry", *marks]) + ".db")
+    text = (FOLDER / "feature_store.yaml").read_text(encoding="utf-8")
+    config = yaml.safe_load(string.Template(text).substitute(data_dir=lake.root, registry=registry, engine=engine))
+    store = FeatureStore(config=RepoConfig(repo_path=lake.root, **config))
+    files = lake.glob("snapshots") if only is None else str(lake.partition("snapshots", only))
+    store.apply(_definitions(_source(files, engine), features))
+    return store
+
+
+def point_in_time_frame(store: FeatureStore, service: str, entities: pd.DataFrame) -> pd.DataFrame:
+    """Join to each row the features as they were known at its moment.
+
+    Parameters
+    ----------
+    store
+        From `open_store`.
+    service
+        Name of a feature service: one of `SERVICES`.
+    entities
+        ``user_id`` and ``event_timestamp`` (instants, UTC) and any columns to keep; one row per example.
+
+    Returns
+    -------
+    The rows of `entities`, all of them and in their order, with the service's features appended; a user
+    without a snapshot at that moment has nulls.
+
+    Raises
+    ------
+    InputError
+        There is no snapshot at all.
+    """
+    rows = entities.reset_index(drop=True)
+    # the keys alone: no store keeps the order of the rows, and an engine may change what it does not need
+    keys = rows[[ENTITY, EVENT_TIMESTAMP]].rename_axis(ROW).reset_index()
+    with named_when_unreadable(_folder_with_snapshots(store)), _own_zone(store):
+        frame = _join(store, service, keys).to_df().sort_values(ROW, ignore_index=True)
+    if len(frame) != len(rows):
+        raise RuntimeError(
+            f"the point-in-time join returned {len(frame)} rows for {len(rows)}; no example may be lost or doubled"
+        )
+    return pd.concat([rows, frame.drop(columns=keys.columns)], axis=1, copy=False)
+
+
+def everybodys_features(store: FeatureStore, service: str, day: date) -> DataFrame:
+    """Join on Spark, to everybody in the snapshot of a day, what was known at its moment; nothing is collected.
+
+    Parameters
+    ----------
+    store
+        From `open_store` for Spark.
+    service
+        Name of a feature service: one of `SERVICES`.
+
+    Returns
+    -------
+    ``user_id``, ``event_timestamp`` and the service's features, in no order.
+    """
+    path = Lake(_folder_with_snapshots(store)).partition("snapshots", day)
+    everybody = f"SELECT {ENTITY}, as_of AS {EVENT_TIMESTAMP} FROM parquet.`{address(path)}`"
+    with _own_zone(store):
+        return _join(store, service, everybody).to_spark_df()
+
+
+def _join(store: FeatureStore, service: str, keys: pd.DataFrame | str) -> RetrievalJob:
+    with _without_alarm():
+        return store.get_historical_features(
+            entity_df=keys, features=store.get_feature_service(service), filter_by_created_timestamp=True
+        )
+
+
+def _folder_with_snapshots(store: FeatureStore) -> Path:
+    root = store.config.repo_path
+    if root is None or not any(Path(root).glob("snapshots/*/*.parquet")):
+        raise InputError(f"{root} holds no snapshots; run winback build-features first")
+    return Path(root)
+
+
+def _own_zone(store: FeatureStore) -> AbstractContextManager[None]:
+    """Let Spark read Feast's instants, which name no zone, in the zone that Feast means."""
+    return in_utc() if store.config.offline_store.type == "spark" else nullcontext()
+
+
+def _source(files: str, engine: Engine) -> DataSource:
+    columns = {"timestamp_field": "as_of", "created_timestamp_column": "created_at"}
+    about = "one row per user and snapshot day"
+    if engine == "duckdb":
+        return FileSource(name="snapshots", path=files, description=about, **columns)
+    from feast.infra.offline_stores.contrib.spark_offline_store.spark_source import SparkSource
+
+    with _without_alarm():
+        return SparkSource(name="snapshots", path=address(files), file_format="parquet", description=about, **columns)
+
+
+@contextmanager
+def _without_alarm() -> Iterator[None]:
+    """Keep quiet that Feast calls its Spark store young; the tests compare it with DuckDB's."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "The spark .* is an experimental feature", RuntimeWarning)
+        yield
+
+
+def _definitions(source: DataSource, features: list[Feature]) -> list[Entity | FeatureView | FeatureService]:
+    user = Entity(name="user", join_keys=[ENTITY], value_type=ValueType.STRING, description="one user of the app")
+    views = {
+        name: _view(
+            name, user, source, [feature for family in families for feature in features if feature.view == family]
+        )
+        for name, families in SERVICES.items()
+    }
+    services = [
+        FeatureService(name=name, features=[view], description=f"what the {name} step reads")
+        for name, view in views.items()
+    ]
+    return [user, *views.values(), *services]
+
+
+def _view(name: str, user: Entity, source: DataSource, features: list[Feature]) -> FeatureView:
+    schema = [
+        Field(name=feature.name, dtype=String if feature.is_text else Float64, description=feature.meaning)
+        for feature in features
+    ]
+    return FeatureView(name=name, entities=[user], ttl=timedelta(days=1), schema=schema, source=source, online=False)

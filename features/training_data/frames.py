@@ -1,0 +1,287 @@
+"""Frames that models read: examples with their labels, joined by Feast to what was known at their moment."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import date, timedelta
+
+import ibis
+import ibis.expr.types as ir
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import pyarrow as pa
+
+from configs.errors import InputError
+from configs.offers import Catalogue
+from features.arrays.calendar_days import start_of
+from features.definitions.labels import closed_days, outcome_labels, redemption_labels
+from features.materialise.as_of_view import History
+from features.storage.lake import Lake, count_rows, read_parquet
+from features.training_data.feature_store import EVENT_TIMESTAMP, FeatureStore, point_in_time_frame
+
+Keep = Callable[[pd.Series], npt.NDArray[np.bool_]]
+KNOWN_BEFORE = ("pre_spend", "pre_active_days", "pre_purchases")
+
+
+def everybody(user_ids: pd.Series) -> npt.NDArray[np.bool_]:
+    """Keep all users."""
+    return np.ones(len(user_ids), dtype=bool)
+
+
+def outcome_frame(
+    history: History, store: FeatureStore, days: list[date], *, horizon_days: int, keep: Keep = everybody
+) -> pd.DataFrame:
+    """Collect what became of the users active before each day, with their features of that day.
+
+    Parameters
+    ----------
+    history
+        Cut at the day of training, so that no label can look past it.
+    days
+        Snapshot days; those whose `horizon_days` are not over are left out.
+    keep
+        Says of user ids which to learn from.
+
+    Returns
+    -------
+    One row per day and active user: ``user_id``, ``day``, ``event_timestamp``, ``is_churned``, ``margin`` and the
+    features of the ``redemption`` service (every model's columns are among them), ordered by day and user.
+
+    Raises
+    ------
+    InputError
+        No day is closed.
+    """
+    closed = closed_days(days, history.as_of, horizon_days)
+    if not closed:
+        raise InputError(
+            f"no snapshot before as_of = {history.as_of} has a label whose {horizon_days} days are over; "
+            "choose a later as_of or a shorter horizon"
+        )
+    labels = outcome_labels(history.aggregates, history.moments(closed), history.settings)
+    rows = history.collect(labels.order_by("day", "user_id"))
+    if rows.empty:
+        raise InputError(
+            f"the history before {history.as_of} has no user active within churn.lookback_days = "
+            f"{history.settings.churn.lookback_days} of a snapshot; check roles.activity and the events"
+        )
+    rows = rows[keep(rows["user_id"])].reset_index(drop=True)
+    rows["day"] = pd.to_datetime(rows["day"]).dt.date
+    starts = {day: start_of(day, history.settings.time_zone) for day in closed}
+    rows[EVENT_TIMESTAMP] = pd.to_datetime(rows["day"].map(starts), utc=True)
+    return with_categories(point_in_time_frame(store, "redemption", rows))
+
+
+def redemption_frame(
+    history: History, store: FeatureStore, catalogue: Catalogue, *, keep: Keep = everybody
+) -> pd.DataFrame:
+    """Collect the closed treatments, whether they were redeemed, and what was known when they were decided.
+
+    `keep` says of user ids which to learn from.
+
+    Returns
+    -------
+    One row per treatment, ordered by instant and user: the columns of `redemption_labels` and the features of the
+    ``redemption`` service; empty when the app has no closed treatment.
+    """
+    if history.treatments is None:
+        return pd.DataFrame()
+    now = ibis.literal(start_of(history.as_of, history.settings.time_zone), type="timestamp('UTC', 6)")
+    valid_days = {offer.offer_id: offer.valid_days for offer in catalogue.offers}
+    labels = redemption_labels(history.treatments, history.events, history.settings, valid_days, now)
+    rows = history.collect(labels.order_by("decided_at", "user_id", "decision_id"))
+    rows = rows[keep(rows["user_id"])].reset_index(drop=True)
+    if rows.empty:
+        return rows
+    rows[EVENT_TIMESTAMP] = rows["decided_at"]
+    return with_categories(point_in_time_frame(store, "redemption", rows))
+
+
+def given_offers(history: History, closed: pd.DataFrame) -> pd.DataFrame:
+    """List every treatment before `history.as_of`, open ones too: ``user_id, day, offer_id, is_redeemed``.
+
+    `closed` is the `redemption_frame`; a treatment that is still open has no ``is_redeemed``.
+    """
+    if history.treatments is None:
+        return pd.DataFrame()
+    given = history.treatments.filter(history.treatments.offer_id != "none")
+    rows = history.collect(given.select("decision_id", "user_id", "day", "offer_id").order_by("day", "user_id"))
+    rows["day"] = pd.to_datetime(rows["day"]).dt.date
+    return rows.merge(closed[["decision_id", "is_redeemed"]], on="decision_id", how="left")
+
+
+def lot_frame(history: History, outcomes: pd.DataFrame, closed: pd.DataFrame) -> pd.DataFrame:
+    """Collect what users were given by lot (propensity known and below 1, *nothing* included), and what came of it.
+
+    Parameters
+    ----------
+    outcomes
+        `outcome_frame` on the days of treatments.
+    closed
+        `redemption_frame`, for redemptions and what they gave away.
+
+    Returns
+    -------
+    The rows of `outcomes` with a lot: ``offer_id, discount, propensity, is_redeemed, discount_given``, instead of
+    anything of those names; ordered by day and user. A user with two lots on a day is left out.
+    """
+    if history.treatments is None:
+        return pd.DataFrame()
+    given = history.treatments
+    drawn = given.filter((given.propensity > 0) & (given.propensity < 1))
+    names = ["decision_id", "user_id", "day", "offer_id", "discount", "propensity"]
+    rows = history.collect(drawn.select(*names).order_by("day", "user_id"))
+    rows["day"] = pd.to_datetime(rows["day"]).dt.date
+    rows = rows.drop_duplicates(["user_id", "day"], keep=False)
+    none_used = dict.fromkeys(("is_redeemed", "discount_given"), 0.0)
+    if closed.empty:
+        rows = rows.assign(**none_used)
+    else:
+        rows = rows.merge(closed[["decision_id", *none_used]], on="decision_id", how="left").fillna(none_used)
+    rows = rows.drop(columns="decision_id")
+    kept = outcomes.drop(columns=rows.columns.drop(["user_id", "day"]), errors="ignore")
+    return kept.merge(rows, on=["user_id", "day"])
+
+
+def measured_frame(history: History, entries: pd.DataFrame) -> pd.DataFrame:
+    """Say what became of the users of some ledger entries in the ``churn.horizon_days`` from the decision on.
+
+    Unlike in `outcome_labels` the user pays for nothing by formula: discounts of offers that were really used are
+    taken off, and so are the contacts that were really made (``cost`` of the treatments). Who left counts too, as 0.
+
+    Parameters
+    ----------
+    history
+        Cut at the day of measuring; an entry whose window is not over by then is left out.
+    entries
+        Rows of the ledger: ``user_id``, ``as_of`` and any columns to keep.
+
+    Returns
+    -------
+    One row per closed entry, ordered by day and user: the columns of `entries`, ``day``, ``revenue`` (what was paid),
+    ``margin`` (account currency, after discounts of offers and contacts), ``is_converted`` (0 or 1, any purchase),
+    ``is_retained`` (0 or 1, activity from ``response.retained_from_day`` on) and `KNOWN_BEFORE`: spend and
+    purchases of the 90 days and active days of the 28 days before the *first* closed entry of the user, because
+    whatever precedes a later one may be an effect already.
+    """
+    settings = history.settings
+    decided_at = pd.to_datetime(entries["as_of"], utc=True).dt.tz_convert(settings.time_zone)
+    rows = entries.assign(day=decided_at.dt.date)
+    rows = rows[rows["day"] <= history.as_of - timedelta(days=settings.churn.horizon_days)]
+    if rows.empty:
+        return rows.assign(revenue=0.0, margin=0.0, is_converted=0, is_retained=0, **dict.fromkeys(KNOWN_BEFORE, 0.0))
+    keys = rows[["user_id", "day"]].drop_duplicates()
+    keys = keys.assign(first_day=keys.groupby("user_id")["day"].transform("min"))
+    fields = [("user_id", pa.string()), ("day", pa.date32()), ("first_day", pa.date32())]
+    table = pa.Table.from_pandas(keys, pa.schema(fields), preserve_index=False)
+    moments = history.engine.create_table("measured", obj=table, temp=True, overwrite=True)
+    found = history.collect(_money_and_activity(history, moments))
+    users_and_days = pd.MultiIndex.from_frame(found[["user_id", "day"]])
+    found["margin"] -= _contact_costs(history, moments).reindex(users_and_days, fill_value=0.0).to_numpy()
+    found["day"] = pd.to_datetime(found["day"]).dt.date
+    return rows.merge(found, on=["user_id", "day"]).sort_values(["day", "user_id"], ignore_index=True)
+
+
+def _money_and_activity(history: History, moments: ir.Table) -> ir.Table:
+    """Sum the daily aggregates in and before the windows of `moments`; a user without any has zeros."""
+    settings = history.settings
+    days = history.aggregates.select(
+        "known_on", "active_days", "purchases_count", "spend_cents", "refund_cents", "offer_discount_cents",
+        by_user="user_id", happened_on="day",
+    )  # fmt: skip
+    near = [
+        moments.user_id == days.by_user,
+        days.happened_on >= moments.first_day - ibis.interval(days=90),
+        days.happened_on < moments.day + ibis.interval(days=settings.churn.horizon_days),
+    ]
+    pairs = moments.left_join(days, near)
+    since = pairs.happened_on.delta(pairs.day, unit="day")
+    before = pairs.happened_on.delta(pairs.first_day, unit="day")
+    is_after, settled = since >= 0, since >= settings.response.retained_from_day
+    was_known = pairs.known_on < pairs.first_day  # and so is over: nothing is known before its day
+    net = pairs.spend_cents + pairs.offer_discount_cents - pairs.refund_cents
+    given = _in_money(pairs.offer_discount_cents.sum(where=is_after))
+    return pairs.group_by("user_id", "day").aggregate(
+        revenue=_in_money(pairs.spend_cents.sum(where=is_after)),
+        margin=_in_money(net.sum(where=is_after)) * settings.value.gross_margin - given,
+        is_converted=(pairs.purchases_count.sum(where=is_after) > 0).fill_null(False).cast("int64"),
+        is_retained=(pairs.active_days.sum(where=settled) > 0).fill_null(False).cast("int64"),
+        pre_spend=_in_money(pairs.spend_cents.sum(where=was_known)),
+        pre_active_days=pairs.active_days.sum(where=was_known & (before >= -28)).fill_null(0).cast("float64"),
+        pre_purchases=pairs.purchases_count.sum(where=was_known).fill_null(0).cast("float64"),
+    )
+
+
+def _contact_costs(history: History, moments: ir.Table) -> pd.Series:
+    """Sum what the contacts in the windows of `moments` cost, by user and day."""
+    names = ["user_id", "day"]
+    if history.treatments is None:
+        return pd.Series([], index=pd.MultiIndex.from_arrays([[], []], names=names), dtype="float64")
+    contacts = history.treatments.select("cost", by_user="user_id", contacted_on="day")
+    ends = moments.day + ibis.interval(days=history.settings.churn.horizon_days)
+    meets = [
+        moments.user_id == contacts.by_user,
+        contacts.contacted_on >= moments.day,
+        contacts.contacted_on < ends,
+    ]
+    pairs = moments.inner_join(contacts, meets)
+    # whole millionths: a contact may cost less than a cent, and a sum of floats depends on its order
+    millionths = (pairs.cost * 1e6).round().cast("int64").sum().fill_null(0)
+    costs = pairs.group_by(*names).aggregate(cost=millionths.cast("float64") / 1e6)
+    return history.collect(costs).set_index(names)["cost"]
+
+
+def _in_money(cents: ir.IntegerScalar) -> ir.FloatingScalar:
+    return cents.fill_null(0).cast("float64") / 100.0
+
+
+def treatment_days(lake: Lake, as_of: date) -> list[date]:
+    """List the days before `as_of` that have treatments and a snapshot."""
+    return [day for day in lake.days("treatments") if day < as_of and lake.partition("snapshots", day).exists()]
+
+
+def scoring_frame(history: History, store: FeatureStore, user_ids: pd.Series) -> pd.DataFrame:
+    """Read what is known about some users at the start of `history.as_of`; one row per user, in their order."""
+    now = pd.Timestamp(start_of(history.as_of, history.settings.time_zone)).tz_convert("UTC")
+    entities = pd.DataFrame({"user_id": user_ids.to_numpy(), EVENT_TIMESTAMP: now})
+    return with_categories(point_in_time_frame(store, "scoring", entities))
+
+
+def scoring_batch(history: History, store: FeatureStore, places: range) -> pd.DataFrame:
+    """Read the `scoring_frame` of some of the users that `count_users` counts, by their places among all of them."""
+    return scoring_frame(history, store, known_users(history, places))
+
+
+def count_users(history: History) -> int:
+    """Count the users with a snapshot at `history.as_of`.
+
+    Raises
+    ------
+    InputError
+        That snapshot was not built.
+    """
+    path = history.lake.partition("snapshots", history.as_of)
+    if not path.exists():
+        raise InputError(f"there is no snapshot of {history.as_of}; run winback build-features --as-of {history.as_of}")
+    return count_rows(path)
+
+
+def known_users(history: History, places: range | None = None) -> pd.Series:
+    """Ids of the users that `count_users` counts, in order; or of some, by their places among all of them.
+
+    Raises
+    ------
+    InputError
+        The snapshot is missing or cannot be read.
+    """
+    path = history.lake.partition("snapshots", history.as_of)
+    # as Arrow holds them: texts of Python's own take ten times the memory
+    return read_parquet(path, ["user_id"], rows=places)["user_id"].to_pandas(types_mapper=pd.ArrowDtype)
+
+
+def with_categories(frame: pd.DataFrame) -> pd.DataFrame:
+    """Turn the text features into categories, which is how the models read them."""
+    texts = [name for name in frame.columns if name.startswith(("trait_", "favourite_", "offer_id"))]
+    kinds = {name: "category" for name in texts if not pd.api.types.is_numeric_dtype(frame[name])}
+    return frame.astype(kinds, copy=False)

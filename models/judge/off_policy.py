@@ -1,0 +1,273 @@
+"""What a policy would have been worth, from what was logged while others decided; with an interval or not at all.
+
+Three estimators: inverse propensity scoring needs nothing but the logged propensities (Horvitz & Thompson 1952), its
+self-normalised form forgives a common mistake in them (Swaminathan & Joachims 2015), and the doubly robust one also
+uses predicted outcomes to be more precise (Dudík, Langford & Li 2011, arXiv 1103.4601). All of them need every option
+that the policy takes to have had a chance in the log, and are blind to one that had none.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from models.metrics.evaluation import Floats, Metric, Z
+
+Choice = npt.NDArray[np.integer]
+Target = Choice | Floats
+Estimator = Literal["ips", "snips", "doubly_robust"]
+MIN_EFFECTIVE = 30.0
+
+
+@dataclass(frozen=True, eq=False)
+class Logged:
+    """What was done, with which chance, and what came of it; one row per decision, all of shape (rows,).
+
+    Parameters
+    ----------
+    action
+        Option given: 0 is nothing, 1 to K the options.
+    propensity
+        Probability with which that option was chosen, in (0, 1].
+    outcome
+        What the decision brought, in account currency, contacts and discounts paid.
+    user_id
+        Whom it was about; the rows of one user hang together in every interval.
+    """
+
+    action: Choice
+    propensity: Floats
+    outcome: Floats
+    user_id: pd.Series
+
+    def __post_init__(self) -> None:
+        lengths = {len(self.action), len(self.propensity), len(self.outcome), len(self.user_id)}
+        if len(lengths) > 1:
+            raise ValueError(f"logged columns differ in length: {sorted(lengths)}; give one row per decision")
+        unknown = int((~((self.propensity > 0) & (self.propensity <= 1))).sum())
+        if unknown:
+            raise ValueError(
+                f"propensity of {unknown:,} rows is not in (0, 1]; keep the rows whose propensity is known"
+            )
+        if not np.isfinite(self.outcome).all() or np.any(self.action < 0):
+            raise ValueError("an outcome is not finite or an action is negative; keep the rows whose outcome is closed")
+
+    def __len__(self) -> int:
+        return len(self.action)
+
+
+@dataclass(frozen=True)
+class PolicyValue(Metric):
+    """Mean outcome per decision under a policy, in account currency, with its 95% interval.
+
+    `effective_sample_size` says how many equally weighted users the estimate rests on (Kish 1965). When they are too
+    few, or their outcomes are all the same, `value` is NaN and the interval is infinite: not enough data. The interval
+    leans on the normal distribution: an outcome that is rare or heavy-tailed wants many more users than the minimum.
+    """
+
+    effective_sample_size: float = float("nan")
+
+    @property
+    def is_known(self) -> bool:
+        """Whether there was enough data for a number."""
+        return not np.isnan(self.value)
+
+    def __str__(self) -> str:
+        size = f"{self.effective_sample_size:,.0f} effective users"
+        return f"{super().__str__()} from {size}" if self.is_known else f"not enough data: {size}"
+
+
+@dataclass(frozen=True, eq=False)
+class _Estimate:
+    """A value, what each row adds to its error, and with which weights rows speak for it, one array per policy."""
+
+    value: float
+    influence: Floats
+    weights: tuple[Floats, ...]
+
+
+def ips_value(logged: Logged, target: Target, *, minimum: float = MIN_EFFECTIVE) -> PolicyValue:
+    """Value a policy by inverse propensity scoring: unbiased whatever the outcomes look like, and the least precise.
+
+    Parameters
+    ----------
+    target
+        Probability of each option, shape (rows, K + 1) with nothing in column 0, or the one option that is chosen,
+        whole numbers of shape (rows,). It must not depend on these outcomes.
+    minimum
+        Effective sample size below which there is no number.
+
+    Examples
+    --------
+    >>> action, outcome = np.tile([0, 1], 30), np.tile([1.0, 3.0, 2.0, 5.0], 15)
+    >>> logged = Logged(action, np.full(60, 0.5), outcome, pd.Series(range(60)))
+    >>> ips_value(logged, np.ones(60, dtype=int)).value  # the treated had 3 or 5
+    4.0
+    >>> str(ips_value(logged, np.full(60, 2)))
+    'not enough data: 0 effective users'
+    """
+    return _policy_value(logged, _ips(logged, target), minimum)
+
+
+def snips_value(logged: Logged, target: Target, *, minimum: float = MIN_EFFECTIVE) -> PolicyValue:
+    """Value a policy by self-normalised inverse propensity scoring: the weighted mean of the matched outcomes.
+
+    Biased by order 1 / rows, but never outside the range of the outcomes, and adding a constant to them adds it to
+    the value. The interval is by the delta method. Parameters as for `ips_value`.
+
+    Examples
+    --------
+    >>> logged = Logged(np.tile([0, 1], 30), np.full(60, 0.4), np.tile([1.0, 3.0, 2.0, 5.0], 15), pd.Series(range(60)))
+    >>> snips_value(logged, np.ones(60, dtype=int)).value  # a common mistake in the propensities has no effect
+    4.0
+    """
+    return _policy_value(logged, _snips(logged, target), minimum)
+
+
+def doubly_robust_value(
+    logged: Logged, target: Target, predicted: Floats, *, minimum: float = MIN_EFFECTIVE
+) -> PolicyValue:
+    """Value a policy by predicted outcomes, corrected by what the matched rows say about the prediction.
+
+    Right when either the propensities or the predictions are; with propensities known, the predictions can only
+    change the precision. Other parameters as for `ips_value`.
+
+    Parameters
+    ----------
+    predicted
+        Expected outcome of every option, shape (rows, K + 1), from a model that did not see the row's user
+        (cross-fitted); all 0 gives `ips_value`.
+
+    Examples
+    --------
+    >>> logged = Logged(np.tile([0, 1], 30), np.full(60, 0.5), np.tile([1.0, 3.0, 2.0, 5.0], 15), pd.Series(range(60)))
+    >>> doubly_robust_value(logged, np.ones(60, dtype=int), np.tile([1.5, 4.0], (60, 1))).value
+    4.0
+    """
+    return _policy_value(logged, _doubly_robust(logged, target, predicted), minimum)
+
+
+def value_difference(
+    logged: Logged, new: Target, old: Target, *, estimator: Estimator = "doubly_robust",
+    predicted: Floats | None = None, minimum: float = MIN_EFFECTIVE,
+) -> PolicyValue:  # fmt: skip
+    """Say how much more a new policy is worth than an old one, both valued on the same rows (paired).
+
+    What the two have in common cancels, so the interval is narrower than those of the two values suggest. The
+    effective sample size is that of the rows on which they differ, and the smaller one of those that speak for the
+    new and those that speak for the old. A policy against itself is worth exactly 0 more.
+
+    Parameters
+    ----------
+    new, old
+        As `target` of `ips_value`.
+    estimator
+        Which of the three values is compared; ``doubly_robust`` needs `predicted`.
+
+    Examples
+    --------
+    >>> logged = Logged(np.tile([0, 1], 60), np.full(120, 0.5), np.tile([1., 3., 2., 5.], 30), pd.Series(range(120)))
+    >>> difference = value_difference(logged, np.ones(120, dtype=int), np.zeros(120, dtype=int), estimator="snips")
+    >>> difference.value, difference.low > 0, difference.effective_sample_size
+    (2.5, True, 60.0)
+    """
+    if np.array_equal(new, old):
+        return PolicyValue(0.0, 0.0, 0.0, len(logged), float(logged.user_id.nunique()))
+    first, second = (_estimate(logged, target, estimator, predicted) for target in (new, old))
+    more = first.weights[0] - second.weights[0]
+    sides = (np.maximum(more, 0.0), np.maximum(-more, 0.0))
+    change = _Estimate(first.value - second.value, first.influence - second.influence, sides)
+    return _policy_value(logged, change, minimum)
+
+
+def doubly_robust_scores(logged: Logged, predicted: Floats) -> Floats:
+    """Score every option of every row so that its mean over any rows is what the option is worth there.
+
+    What `models.judge.budgets.multi_arm_qini` reads. A prediction of 0 everywhere, shape (rows, K + 1), gives the plain
+    inverse propensity scores (Robins, Rotnitzky & Zhao 1994).
+
+    Returns
+    -------
+    Shape (rows, K + 1), in account currency.
+
+    Examples
+    --------
+    >>> logged = Logged(np.array([0, 1]), np.array([0.5, 0.25]), np.array([3.0, 2.0]), pd.Series(["a", "b"]))
+    >>> doubly_robust_scores(logged, np.array([[2.0, 1.0], [1.0, 1.0]])).tolist()
+    [[4.0, 1.0], [1.0, 5.0]]
+    """
+    scores = np.array(predicted, dtype=np.float64)
+    rows = np.arange(len(logged))
+    scores[rows, logged.action] += (logged.outcome - scores[rows, logged.action]) / logged.propensity
+    return scores
+
+
+def _estimate(logged: Logged, target: Target, estimator: Estimator, predicted: Floats | None) -> _Estimate:
+    if estimator == "ips":
+        return _ips(logged, target)
+    if estimator == "snips":
+        return _snips(logged, target)
+    if predicted is None:
+        raise ValueError("the doubly robust difference needs predicted outcomes; pass predicted= or estimator='ips'")
+    return _doubly_robust(logged, target, predicted)
+
+
+def _ips(logged: Logged, target: Target) -> _Estimate:
+    weight = _weight(logged, target)
+    part = weight * logged.outcome
+    return _Estimate(float(part.mean()), part - part.mean(), (weight,))
+
+
+def _snips(logged: Logged, target: Target) -> _Estimate:
+    weight = _weight(logged, target)
+    if not weight.any():
+        return _Estimate(float("nan"), np.zeros(len(logged)), (weight,))
+    value = float(np.average(logged.outcome, weights=weight))
+    return _Estimate(value, weight * (logged.outcome - value) / weight.mean(), (weight,))
+
+
+def _doubly_robust(logged: Logged, target: Target, predicted: Floats) -> _Estimate:
+    weight, rows = _weight(logged, target), np.arange(len(logged))
+    expected = predicted[rows, target] if target.ndim == 1 else (target * predicted).sum(axis=1)
+    part = expected + weight * (logged.outcome - predicted[rows, logged.action])
+    return _Estimate(float(part.mean()), part - part.mean(), (weight,))
+
+
+def _weight(logged: Logged, target: Target) -> Floats:
+    """How much more often the policy takes the logged action than the log did; shape (rows,)."""
+    if len(target) != len(logged):
+        raise ValueError(f"the policy has {len(target):,} rows and the log {len(logged):,}; give one row per decision")
+    if target.ndim == 1:
+        if not np.issubdtype(target.dtype, np.integer) or np.any(target < 0):
+            raise ValueError("a policy of shape (rows,) holds whole numbers from 0 (nothing) to the number of options")
+        return (target == logged.action) / logged.propensity
+    if not np.allclose(target.sum(axis=1), 1.0, atol=1e-6) or np.any(target < 0):
+        raise ValueError("the probabilities of a policy must be at least 0 and add up to 1 in every row")
+    return np.asarray(target[np.arange(len(logged)), logged.action] / logged.propensity)
+
+
+def _policy_value(logged: Logged, estimate: _Estimate, minimum: float) -> PolicyValue:
+    """Put an interval around an estimate, clustered by user, or say that the data are too few."""
+    codes, users = pd.factorize(logged.user_id)
+    size = min(_effective_size(np.bincount(codes, weight)) for weight in estimate.weights)
+    matched = logged.outcome[np.sum(estimate.weights, axis=0) > 0]
+    if size < minimum or not len(matched) or np.ptp(matched) == 0:
+        return PolicyValue(float("nan"), float("-inf"), float("inf"), len(logged), size)
+    by_user = np.bincount(codes, estimate.influence)
+    error = np.sqrt((by_user**2).sum() * len(users) / max(len(users) - 1, 1)) / len(logged)
+    half = float(error * _student(size - 1))
+    return PolicyValue(estimate.value, estimate.value - half, estimate.value + half, len(logged), size)
+
+
+def _student(degrees: float) -> float:
+    """97.5% quantile of Student's t to first order (Fisher 1926): few effective users widen an interval."""
+    return Z + (Z**3 + Z) / (4 * max(degrees, 1.0))
+
+
+def _effective_size(weight: npt.NDArray[np.number]) -> float:
+    """How many equal weights say as much as these (Kish 1965); 0 when all are 0."""
+    return float(weight.sum() ** 2 / (weight**2).sum()) if weight.any() else 0.0

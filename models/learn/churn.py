@@ -1,0 +1,116 @@
+"""Who will leave: a calibrated P(churn), by a logistic on recency, frequency and money unless trees beat it."""
+
+from __future__ import annotations
+
+from datetime import date, timedelta
+
+import numpy as np
+import pandas as pd
+
+from configs.settings import Settings
+from features.arrays.calendar_days import start_of
+from features.definitions.registry import Feature
+from models.learn.estimators import Estimator, fit_lightgbm, fit_linear
+from models.learn.training import (
+    Trained,
+    check_enough,
+    cross_fit,
+    generator,
+    judge,
+    newest,
+    rows_of,
+    score_all,
+    train_candidates,
+    usable_columns,
+)
+from models.metrics.evaluation import auc, average_precision, brier, expected_calibration_error, log_loss, mean_label
+from models.metrics.splits import Split, out_of_time_and_user
+
+TARGET = "is_churned"
+VIEWS = ("behaviour", "traits")
+RFM = (
+    "days_since_last_activity",
+    "active_days_count_28d",
+    "active_days_count_90d",
+    "active_days_count_365d",
+    "spend_sum_28d",
+    "spend_sum_90d",
+    "spend_sum_365d",
+    "tenure_days",
+)
+
+
+def train_churn(frame: pd.DataFrame, features: list[Feature], settings: Settings, as_of: date) -> Trained:
+    """Train, judge and choose the churn model.
+
+    Parameters
+    ----------
+    frame
+        From `features.training_data.frames.outcome_frame`: rows with a closed churn label.
+    features
+        The data catalogue.
+    as_of
+        Day of training; the test cut lies ``training.holdout_days`` before it.
+
+    Returns
+    -------
+    Trained
+        Metrics named ``churn.…`` are those of the chosen model on the first test snapshot, out of time and of
+        users; the gate compares the candidates on all test snapshots.
+    """
+    cut = start_of(as_of - timedelta(days=settings.training.holdout_days), settings.time_zone)
+    split = split_outcomes(frame, settings.churn.horizon_days, pd.Timestamp(cut), settings)
+    check_enough("churn", frame, split, TARGET, settings)
+    columns = usable_columns(frame, features, VIEWS, split.train)
+    simple = [name for name in RFM if name in columns]
+
+    def logistic(rows: pd.DataFrame) -> Estimator:
+        return fit_linear(rows, TARGET, simple)
+
+    def lightgbm(rows: pd.DataFrame) -> Estimator:
+        return fit_lightgbm(rows, TARGET, columns, settings)
+
+    everything = np.ones(len(frame), dtype=bool)
+    candidates = train_candidates(frame, split, TARGET, {"logistic": logistic, "lightgbm": lightgbm}, everything)
+    rng = generator(settings, "churn")
+    test = rows_of(frame, split.test)
+    verdict = judge(candidates, test, TARGET, log_loss, "log loss", settings, rng, lower_is_better=True)
+    headline = (test["event_timestamp"] == test["event_timestamp"].min()).to_numpy()
+    label = test.loc[headline, TARGET].to_numpy(dtype=np.float64)
+    chosen = candidates[verdict.winner]
+    score = chosen.test_score[headline]
+    measures = {
+        "churn.auc": (auc, score),
+        "churn.average_precision": (average_precision, score),
+        "churn.brier": (brier, score),
+        "churn.log_loss": (log_loss, score),
+        "churn.ece": (expected_calibration_error, score),
+        "churn.rate": (mean_label, score),
+        "churn.auc_recency": (auc, test.loc[headline, "days_since_last_activity"].to_numpy(dtype=np.float64)),
+        "churn.auc_without_top_column": (auc, _without_top(frame, split, chosen.estimator, settings)[headline]),
+        **{f"churn.auc_{name}": (auc, candidate.test_score[headline]) for name, candidate in candidates.items()},
+    }
+    metrics = score_all(measures, label, test.loc[headline, "user_id"], settings, rng)
+    if verdict.gain is not None:
+        metrics["churn.log_loss_gain"] = verdict.gain
+    return Trained("churn", candidates, verdict, metrics, label, score, newest(frame))
+
+
+def split_outcomes(frame: pd.DataFrame, horizon_days: int, cut: pd.Timestamp, settings: Settings) -> Split:
+    """Split snapshot rows at a cut, with a gap as long as the horizon."""
+    starts = frame["event_timestamp"]
+    ends = starts + pd.Timedelta(days=horizon_days)
+    return out_of_time_and_user(frame["user_id"], starts, ends, cut, settings.training.folds)
+
+
+def _without_top(frame: pd.DataFrame, split: Split, chosen: Estimator, settings: Settings) -> np.ndarray:
+    """Score the test by the chosen kind of model without its strongest column, to unmask a leak."""
+    strength = np.abs(chosen.contributions(rows_of(frame, split.test))[:, :-1]).mean(axis=0)
+    columns = [name for place, name in enumerate(chosen.columns) if place != int(strength.argmax())]
+
+    def fit(rows: pd.DataFrame) -> Estimator:
+        if chosen.family == "linear":
+            return fit_linear(rows, TARGET, columns)
+        return fit_lightgbm(rows, TARGET, columns, settings)
+
+    return cross_fit(frame, split, TARGET, fit)[0]

@@ -1,0 +1,164 @@
+"""Who will use an offer: P(redeem) for every (offer, discount), from what happened to earlier offers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import date, timedelta
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from configs.offers import Option
+from configs.settings import Settings
+from features.arrays.calendar_days import start_of
+from features.definitions.registry import Feature
+from models.forest.boosters import with_constants
+from models.learn.estimators import Estimator, fit_lightgbm, fit_linear
+from models.learn.training import (
+    Trained,
+    check_enough,
+    generator,
+    judge,
+    rows_of,
+    score_all,
+    train_candidates,
+    usable_columns,
+    varied,
+)
+from models.metrics.evaluation import (
+    Floats,
+    auc,
+    average_precision,
+    brier,
+    expected_calibration_error,
+    log_loss,
+    mean_label,
+)
+from models.metrics.splits import out_of_time_and_user
+
+TARGET = "is_redeemed"
+OPTION = ("offer_id", "discount")
+VIEWS = ("behaviour", "contact", "traits")
+ORDER = "order_value_mean_365d"
+MIN_REDEEMERS = 100
+# no sums over a year: while the history is shorter than that they grow with the calendar, and the model drifts
+SIMPLE = (
+    "redemption_share_365d",
+    "redemptions_count_90d",
+    "days_since_last_redemption",
+    "active_days_count_90d",
+    "spend_sum_90d",
+    "items_count_90d",
+    "discount_sum_90d",
+)
+
+
+def train_redemption(frame: pd.DataFrame, features: list[Feature], settings: Settings, as_of: date) -> Trained:
+    """Train, judge and choose the redemption model.
+
+    Parameters
+    ----------
+    frame
+        From `features.training_data.frames.redemption_frame`: closed treatments with their label.
+    as_of
+        Day of training. Treatments closed ``response.holdout_days`` before it train, those decided later test.
+
+    Returns
+    -------
+    Trained
+        In both candidates P(redeem) never falls as the discount rises. ``notes`` hold `covered_spend` and
+        `spend_per_order`.
+    """
+    cut = pd.Timestamp(start_of(as_of - timedelta(days=settings.response.holdout_days), settings.time_zone))
+    folds = settings.training.folds
+    split = out_of_time_and_user(frame["user_id"], frame["decided_at"], frame["closed_at"], cut, folds)
+    check_enough("redemption", frame, split, TARGET, settings)
+    known = usable_columns(frame, features, VIEWS, split.train)
+    options = varied(frame[split.train], OPTION)
+    simple = [*options, *(name for name in SIMPLE if name in known)]
+
+    def logistic(rows: pd.DataFrame) -> Estimator:
+        fitted = fit_linear(rows, TARGET, simple)
+        return fitted if _rises(fitted) else fit_linear(rows, TARGET, [name for name in simple if name != "discount"])
+
+    def lightgbm(rows: pd.DataFrame) -> Estimator:
+        return fit_lightgbm(rows, TARGET, [*options, *known], settings, rising=("discount",))
+
+    everything = np.ones(len(frame), dtype=bool)
+    candidates = train_candidates(frame, split, TARGET, {"logistic": logistic, "lightgbm": lightgbm}, everything)
+    rng = generator(settings, "redemption")
+    test = rows_of(frame, split.test)
+    verdict = judge(candidates, test, TARGET, log_loss, "log loss", settings, rng, lower_is_better=True)
+    label = test[TARGET].to_numpy(dtype=np.float64)
+    score = candidates[verdict.winner].test_score
+    measures = {
+        "redemption.auc": (auc, score),
+        "redemption.average_precision": (average_precision, score),
+        "redemption.brier": (brier, score),
+        "redemption.log_loss": (log_loss, score),
+        "redemption.ece": (expected_calibration_error, score),
+        "redemption.rate": (mean_label, score),
+        "redemption.auc_past_redemptions": (auc, test["redemptions_count_365d"].fillna(0).to_numpy(dtype=np.float64)),
+        **{f"redemption.auc_{name}": (auc, candidate.test_score) for name, candidate in candidates.items()},
+    }
+    metrics = score_all(measures, label, test["user_id"], settings, rng)
+    if verdict.gain is not None:
+        metrics["redemption.log_loss_gain"] = verdict.gain
+    notes: dict[str, object] = {"covered_spend": covered_spend(frame), "spend_per_order": spend_per_order(frame)}
+    return Trained("redemption", candidates, verdict, metrics, label, score, frame, notes)
+
+
+def covered_spend(frame: pd.DataFrame) -> dict[str, float]:
+    """Measure the spend that a redeemer's discount applies to, per offer, account currency.
+
+    Redemptions whose receipt could not be found carry no money and are left out of the mean.
+    """
+    paid = frame[(frame[TARGET] == 1) & (frame["discount_given"] > 0)]
+    spend = (paid["discount_given"] / paid["discount"].clip(lower=0.01)).groupby(paid["offer_id"], observed=True).mean()
+    return {str(offer_id): round(float(mean), 4) for offer_id, mean in spend.items()}
+
+
+def spend_per_order(frame: pd.DataFrame) -> float | None:
+    """Measure the covered spend per money of a redeemer's usual order; None where the offer's mean predicts as well."""
+    paid = frame[(frame[TARGET] == 1) & (frame["discount_given"] > 0) & (frame[ORDER] > 0)]
+    if len(paid) < MIN_REDEEMERS:
+        return None
+    spend, usual = paid["discount_given"] / paid["discount"].clip(lower=0.01), paid[ORDER]
+    ratio = float(spend.sum() / usual.sum())
+    mean = spend.groupby(paid["offer_id"], observed=True).transform("mean")
+    return round(ratio, 6) if ((spend - ratio * usual) ** 2).sum() < ((spend - mean) ** 2).sum() else None
+
+
+def discount_cost(
+    frame: pd.DataFrame, offer_id: str, discount: float, notes: dict[str, Any], assumed_spend: float
+) -> Floats:
+    """Cost of one redemption for each user, account currency, shape (rows,).
+
+    The discount times the spend that it will cover: in proportion to the user's usual order where that predicts
+    better, else the offer's mean, else (nothing was ever redeemed) `assumed_spend`.
+    """
+    mean = float(notes.get("covered_spend", {}).get(offer_id, assumed_spend))
+    ratio = notes.get("spend_per_order")
+    if ratio is None:
+        return np.full(len(frame), discount * mean)
+    usual = frame[ORDER].to_numpy(dtype=np.float64)
+    return discount * np.where(np.nan_to_num(usual) > 0, ratio * usual, mean)
+
+
+def with_option(frame: pd.DataFrame, offer_id: str, discount: float) -> pd.DataFrame:
+    """Set the option that P(redeem) is asked for on every row."""
+    return with_constants(frame, dict(zip(OPTION, (offer_id, discount), strict=True)))
+
+
+def p_redeem_each(model: Estimator, frame: pd.DataFrame, options: Sequence[Option]) -> Floats:
+    """Predict for every user whether each option would be used; shape (users, options)."""
+    return model.predict_given(frame, [dict(zip(OPTION, option, strict=True)) for option in options])
+
+
+def _rises(estimator: Estimator) -> bool:
+    """Whether the score does not fall with the discount."""
+    if "discount" not in estimator.columns:
+        return True
+    names = list(estimator.core[:-1].get_feature_names_out())
+    return bool(np.ravel(estimator.core[-1].coef_)[names.index("numbers__discount")] >= 0)

@@ -1,0 +1,159 @@
+"""From a training to the registry: every candidate is logged, the gate's winner becomes champion."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from datetime import date
+
+import numpy as np
+import pandas as pd
+
+from configs.offers import Option
+from configs.settings import MACHINES, Settings
+from features.definitions.registry import Feature
+from features.storage.lake import Lake
+from models.effects.observational_effects import OfferEffect
+from models.effects.uplift import Learnt
+from models.judge.policies import PolicyVerdict
+from models.learn.training import Trained
+from models.metrics.evaluation import Metric
+from models.registry.explain import shap_pictures
+from models.registry.pictures import amount_picture, calibration_picture, lift_picture
+from models.registry.response import EFFECT_SUBJECTS, propensity_subject
+from models.registry.tracking import Training, challenge, fingerprint, promote, register
+
+IRRELEVANT = MACHINES | {"scoring", "profile", "ingest"}
+
+
+@dataclass(frozen=True)
+class Published:
+    """What a training run left in the registry; `pictures` maps names to PNG bytes."""
+
+    subject: str
+    champion: str
+    version: int
+    reason: str
+    metrics: dict[str, Metric]
+    pictures: dict[str, bytes]
+
+
+def publish(
+    lake: Lake, trained: Trained, frame: pd.DataFrame, features: list[Feature], settings: Settings, as_of: date,
+    first_day: date,
+) -> Published:  # fmt: skip
+    """Log and register every candidate of a subject and promote the gate's winner, with the gate's reason.
+
+    Training again on the same rows with the same settings registers nothing new.
+    """
+    relevant = settings.model_dump_json(exclude=IRRELEVANT)
+    mark = fingerprint(frame, f"{trained.subject}|{relevant}|{as_of}")
+    pictures = quality_pictures(trained, settings, features)
+    versions = {}
+    for name, candidate in trained.candidates.items():
+        is_winner = name == trained.verdict.winner
+        versions[name] = register(
+            lake,
+            Training(trained.subject, name, as_of, first_day, as_of, mark),
+            candidate.estimator,
+            trained.latest.head(100),
+            parameters=parameters(settings, candidate.estimator.family, len(frame)),
+            metrics=trained.metrics if is_winner else _own_metrics(trained, name),
+            pictures=pictures if is_winner else {},
+            notes=trained.notes,
+            verdict=trained.verdict.reason,
+        )
+    promote(lake, trained.subject, versions[trained.verdict.winner], trained.verdict.reason)
+    for name, version in versions.items():
+        if name != trained.verdict.winner:
+            challenge(lake, trained.subject, version)
+    champion = Training(trained.subject, trained.verdict.winner, as_of, first_day, as_of, mark).name
+    version = versions[trained.verdict.winner]
+    return Published(trained.subject, champion, version, trained.verdict.reason, trained.metrics, pictures)
+
+
+def publish_propensities(
+    lake: Lake, effects: list[OfferEffect], frame: pd.DataFrame, settings: Settings, as_of: date, first_day: date
+) -> None:
+    """Register who used to get each offer, which says whom its effect speaks about."""
+    for offer in effects:
+        subject = propensity_subject(offer.effect.offer_id)
+        mark = fingerprint(frame, f"{subject}|{settings.model_dump_json(exclude=IRRELEVANT)}|{as_of}")
+        version = register(
+            lake,
+            Training(subject, "logistic", as_of, first_day, as_of, mark),
+            offer.propensity,
+            frame.head(100),
+            parameters=parameters(settings, "linear", len(frame)),
+            metrics={"propensity.overlap": Metric.exact(offer.effect.overlap, offer.effect.margin.n)},
+            pictures={},
+            notes={},
+            verdict="the only candidate",
+        )
+        promote(lake, subject, version, "the only candidate")
+
+
+def publish_effects(
+    lake: Lake, learnt: dict[str, Learnt], options: tuple[Option, ...], verdict: PolicyVerdict, lots: pd.DataFrame,
+    settings: Settings, as_of: date, first_day: date,
+) -> list[Published]:  # fmt: skip
+    """Register what every option changes for every user, and the policy that the gate deploys."""
+    average = np.stack([learnt[outcome].mean for outcome in EFFECT_SUBJECTS], axis=1)
+    notes = {
+        "options": [list(option) for option in options],
+        "offers": list(learnt["margin_soon"].surface.offers),
+        "deployed": verdict.deployed.as_dict(),
+        "average": average.tolist(),
+        "reason": verdict.reason,
+    }
+    published = []
+    for outcome, subject in EFFECT_SUBJECTS.items():
+        # the gate's verdict depends on costs and budget too: another one is another version
+        known_by = (
+            f"{subject}|{settings.model_dump_json(exclude=IRRELEVANT)}|{as_of}|{json.dumps(notes, sort_keys=True)}"
+        )
+        mark = fingerprint(lots, known_by)
+        training = Training(subject, "linear", as_of, first_day, as_of, mark)
+        each = learnt[outcome]
+        found = {f"{subject.replace(' ', '_')}.ridge": Metric.exact(each.ridge, len(lots))} | verdict.metrics
+        known = {name: metric for name, metric in found.items() if np.isfinite([metric.value, metric.low]).all()}
+        version = register(
+            lake, training, each.surface.estimator, lots.head(100),
+            parameters=parameters(settings, "linear", len(lots)), metrics=known, pictures={}, notes=notes,
+            verdict=verdict.reason,
+        )  # fmt: skip
+        promote(lake, subject, version, verdict.reason)
+        published.append(Published(subject, training.name, version, verdict.reason, {}, {}))
+    return published
+
+
+def quality_pictures(trained: Trained, settings: Settings, features: list[Feature]) -> dict[str, bytes]:
+    """Draw calibration, lift and SHAP of the chosen model."""
+    label, score = trained.label, trained.score
+    if trained.subject == "value":
+        quality = {"calibration": amount_picture(label, score, settings.currency)}
+    else:
+        what = {"churn": "leaves", "redemption": "redeems"}[trained.subject]
+        quality = {
+            "calibration": calibration_picture(label, score, what),
+            "lift": lift_picture(label, score, {"churn": "leavers", "redemption": "redeemers"}[trained.subject]),
+        }
+    labels = {feature.name: feature.label for feature in features} | {"offer_id": "kind of offer"}
+    return quality | shap_pictures(trained.winner.estimator, trained.latest, labels)
+
+
+def parameters(settings: Settings, family: str, rows: int) -> dict[str, object]:
+    """Parameters that a run is logged with."""
+    common: dict[str, object] = {"family": family, "rows": rows, "seed": settings.seed, "profile": settings.profile}
+    horizons = {
+        "churn_lookback_days": settings.churn.lookback_days,
+        "churn_horizon_days": settings.churn.horizon_days,
+        "value_horizon_days": settings.value.horizon_days,
+        "holdout_days": settings.training.holdout_days,
+    }
+    trees = settings.training.model_dump(include={"trees", "leaves", "learning_rate", "min_leaf_rows"})
+    return common | horizons | (trees if family == "lightgbm" else {})
+
+
+def _own_metrics(trained: Trained, name: str) -> dict[str, Metric]:
+    return {key: metric for key, metric in trained.metrics.items() if key.endswith(f"_{name}")}

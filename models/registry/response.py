@@ -1,0 +1,159 @@
+"""What is known about how users respond to offers, as the serving step reads it from the registry."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import quote
+
+import numpy as np
+import pandas as pd
+
+from configs.errors import InputError
+from configs.offers import Catalogue, Option
+from features.storage.lake import Lake
+from models.effects.effect_model import Menu, Surface
+from models.effects.uplift import Learnt
+from models.judge.policies import Deployed, Evidence
+from models.learn.estimators import Estimator
+from models.learn.redemption import discount_cost, with_option
+from models.metrics.evaluation import Floats
+from models.registry.tracking import load
+
+EFFECT_SUBJECTS = {"margin_soon": "effect on margin", "is_retained": "effect on retention"}
+
+
+@dataclass(frozen=True)
+class KnownEffect:
+    """Effect of one offer that decisions use, already pulled to zero by its uncertainty.
+
+    `margin` is account currency and `retention` a probability per treated user over the churn horizon, at the
+    `redemption_rate` of those treated; `propensity` tells who is comparable with them.
+    """
+
+    margin: float
+    retention: float
+    redemption_rate: float
+    evidence: str
+    propensity: Estimator
+
+
+@dataclass(frozen=True)
+class PersonalEffects:
+    """Effects learnt from lots, and the policy that the gate allows to use them.
+
+    `average` (options, 2) are the mean effects on margin and retention, for the simple policies.
+    """
+
+    margin: Surface
+    retention: Surface
+    options: tuple[Option, ...]
+    deployed: Deployed
+    average: Floats
+    name: str
+
+
+@dataclass(frozen=True)
+class Response:
+    """Redemption model with its notes, and effects: from lots where there were enough, else per offer."""
+
+    redemption: Estimator
+    name: str
+    notes: dict[str, Any]
+    effects: dict[str, KnownEffect]
+    personal: PersonalEffects | None = None
+
+    def discount_cost(self, frame: pd.DataFrame, offer_id: str, discount: float, assumed_spend: float) -> Floats:
+        """Cost of one redemption for each user; shape (rows,)."""
+        return discount_cost(frame, offer_id, discount, self.notes, assumed_spend)
+
+
+def load_response(lake: Lake) -> Response | None:
+    """Read the champion redemption model and the effects learnt with it; None when there is no such model."""
+    try:
+        champion = load(lake, "redemption")
+    except InputError:
+        return None
+    effects = {}
+    for offer_id, effect in champion.notes["effects"].items():
+        propensity = load(lake, propensity_subject(offer_id)).estimator
+        shrunk = (effect["margin_shrunk"], effect["retention_shrunk"], effect["redemption_rate"])
+        effects[offer_id] = KnownEffect(*shrunk, effect["evidence"], propensity)
+    personal = _load_personal(lake) if champion.notes.get("has_lots") else None
+    return Response(champion.estimator, champion.training.name, champion.notes, effects, personal)
+
+
+def _load_personal(lake: Lake) -> PersonalEffects:
+    margin, retention = (load(lake, subject) for subject in EFFECT_SUBJECTS.values())
+    notes = margin.notes
+    offers = tuple(notes["offers"])
+    return PersonalEffects(
+        Surface(margin.estimator, offers),
+        Surface(retention.estimator, offers),
+        tuple((offer, float(discount)) for offer, discount in notes["options"]),
+        Deployed.from_notes(notes["deployed"]),
+        np.array(notes["average"], dtype=np.float64),
+        f"{margin.training.name}, {retention.training.name}",
+    )
+
+
+def gather_evidence(
+    lots: pd.DataFrame, learnt: dict[str, Learnt], redemption: dict[int, Estimator], worth: dict[int, Estimator],
+    notes: dict[str, Any], catalogue: Catalogue, options: tuple[Option, ...], budget: float,
+) -> Evidence:  # fmt: skip
+    """Put outcome, effects and costs of every row of a lot together in account currency, for the gate.
+
+    Where the lots do not show that a discount pulls, simple policies choose among the lowest of each offer only.
+
+    Parameters
+    ----------
+    redemption, worth
+        Models of P(redeem) and of what staying is worth, one per fold of users that it did not see (`twins`): an
+        offer's redemption is part of the outcome that policies are judged by.
+    budget
+        Money per decision, in account currency.
+    """
+    fold = learnt["margin_soon"].fold
+    remaining_value = np.zeros(len(lots))
+    for k, model in worth.items():
+        remaining_value[fold == k] = model.predict(lots[fold == k])
+    margin, retention = learnt["margin_soon"], learnt["is_retained"]
+    p_redeem, cost = np.zeros((len(lots), len(options))), np.zeros((len(lots), len(options)))
+    contact = np.array([catalogue[offer].contact_cost for offer, _ in options])
+    for place, (offer, discount) in enumerate(options):
+        asked = with_option(lots, offer, discount)
+        for k, model in redemption.items():
+            p_redeem[fold == k, place] = model.predict(asked[fold == k])
+        price = discount_cost(lots, offer, discount, notes, catalogue[offer].covered_spend)
+        cost[:, place] = p_redeem[:, place] * price + contact[place]
+    given = lots["offer_id"].astype(str).tolist()
+    action = Menu(options, ()).places(given, lots["discount"].to_numpy(dtype=np.float64))
+    least = {offer: min(share for name, share in options if name == offer) for offer, _ in options}
+    outcome = lots["margin_soon"] + lots["is_retained"] * remaining_value
+    return Evidence(
+        options=options,
+        action=action,
+        propensity=lots["propensity"].to_numpy(dtype=np.float64),
+        user_ids=lots["user_id"],
+        fold=fold,
+        net=(outcome - lots["discount_given"]).to_numpy(dtype=np.float64) - np.r_[contact, 0.0][action],
+        usual=margin.without + retention.without * remaining_value,
+        effect=margin.held_out + retention.held_out * remaining_value[:, None] - cost,
+        cost=cost,
+        p_redeem=p_redeem,
+        columns=lots,
+        had_chance=margin.had_chance,
+        is_simple=np.array([margin.has_slope or discount == least[offer] for offer, discount in options]),
+        budget=budget,
+    )
+
+
+def propensity_subject(offer_id: str) -> str:
+    """Name of the registry's model of who used to get an offer; the registry refuses some signs.
+
+    Examples
+    --------
+    >>> propensity_subject("10% off: now")
+    'propensity-10%25 off%3A now'
+    """
+    return f"propensity-{quote(offer_id, safe=' ')}"

@@ -1,0 +1,259 @@
+"""The one door to MLflow: runs, the registry, who is champion and since when."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from datetime import UTC, date, datetime
+from typing import Any
+
+import mlflow
+import pandas as pd
+from mlflow import MlflowClient
+from mlflow.entities.model_registry import ModelVersion
+from mlflow.exceptions import MlflowException
+
+from configs.errors import InputError
+from features.storage.lake import Lake, content_hash, write_text
+from models.learn.estimators import Estimator
+from models.metrics.evaluation import Metric
+
+EXPERIMENT = "winback"
+CHAMPION, CHALLENGER = "champion", "challenger"
+REQUIREMENTS = ["lightgbm", "scikit-learn", "pandas"]
+TRUSTED = ["numpy.dtype", "numpy.log1p", "sklearn.compose._column_transformer._RemainderColsList"]
+FLAVOURS = {"lightgbm": "lightgbm", "linear": "sklearn", "surface": "sklearn"}
+
+
+@dataclass(frozen=True)
+class Training:
+    """What a run of one candidate was made from, and what it is called in decisions."""
+
+    subject: str
+    candidate: str
+    as_of: date
+    data_from: date
+    data_to: date
+    fingerprint: str
+
+    @property
+    def name(self) -> str:
+        """Name that decisions carry: it depends on the data and the settings, not on how often they were run."""
+        return f"{self.subject}-{self.candidate}-{self.fingerprint[:8]}"
+
+
+@dataclass(frozen=True)
+class Registered:
+    """A model read back from the registry."""
+
+    estimator: Estimator
+    version: int
+    training: Training
+    notes: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Promotion:
+    """One line of the promotion log: `version` is champion of `subject` from `since` until the next line."""
+
+    subject: str
+    version: int
+    name: str
+    since: str
+    reason: str
+
+
+def connect(lake: Lake) -> MlflowClient:
+    """Point MLflow at the lake's SQLite store, creating it once."""
+    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    os.environ.setdefault("DO_NOT_TRACK", "true")
+    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+    for noisy in ("mlflow", "alembic"):
+        logging.getLogger(noisy).setLevel(logging.ERROR)
+    folder = lake.path("mlflow")
+    folder.mkdir(parents=True, exist_ok=True)
+    mlflow.set_tracking_uri(tracking_uri(lake))
+    client = MlflowClient()
+    if client.get_experiment_by_name(EXPERIMENT) is None:
+        client.create_experiment(EXPERIMENT, artifact_location=(folder / "artifacts").as_uri())
+    return client
+
+
+def tracking_uri(lake: Lake) -> str:
+    """Address of the lake's MLflow store."""
+    return f"sqlite:///{lake.path('mlflow', 'mlflow.db')}"
+
+
+def fingerprint(frame: pd.DataFrame, settings: str) -> str:
+    """Digest of training rows and settings; equal inputs have equal fingerprints."""
+    rows = pd.util.hash_pandas_object(frame.astype(dict.fromkeys(frame.select_dtypes("category"), str)), index=False)
+    return content_hash(text=f"{settings}|{list(frame.columns)}|{rows.sum()}|{len(rows)}")
+
+
+def register(
+    lake: Lake, training: Training, estimator: Estimator, sample: pd.DataFrame, *, parameters: Mapping[str, object],
+    metrics: Mapping[str, Metric], pictures: Mapping[str, bytes], notes: Mapping[str, object], verdict: str,
+) -> int:  # fmt: skip
+    """Log one candidate as an MLflow run and register it; the same fingerprint is never registered twice.
+
+    Parameters
+    ----------
+    sample
+        A few rows of the training frame, for the signature.
+
+    Returns
+    -------
+    Number of the model version.
+    """
+    client = connect(lake)
+    known = _version_of(client, training)
+    if known is not None:
+        return known
+    mlflow.set_experiment(EXPERIMENT)
+    with mlflow.start_run(run_name=f"{training.subject} {training.candidate} {training.as_of}"):
+        mlflow.log_params(
+            {
+                **parameters,
+                "data_from": training.data_from,
+                "data_to": training.data_to,
+                "data_fingerprint": training.fingerprint,
+            }
+        )
+        for name, metric in metrics.items():
+            mlflow.log_metrics({name: metric.value, f"{name}.low": metric.low, f"{name}.high": metric.high})
+        for name, content in pictures.items():
+            _log_bytes(lake, f"{name}.png", content)
+        shape = {"target": estimator.target, "family": estimator.family, "link": estimator.link}
+        fitted = {"columns": list(estimator.columns), "slope": estimator.slope, "intercept": estimator.intercept}
+        mlflow.log_dict({**shape, **fitted, "training": _json(asdict(training)), "notes": notes}, "estimator.json")
+        mlflow.set_tag("verdict", verdict)
+        model = _log_core(estimator, sample)
+        version = _create_version(client, training, model.model_uri, str(model.run_id))
+    return int(version.version)
+
+
+def promote(lake: Lake, subject: str, version: int, reason: str, *, at: datetime | None = None) -> bool:
+    """Make a version champion and write the promotion log; nothing happens when it is champion already.
+
+    The former champion becomes the challenger.
+    """
+    client = connect(lake)
+    current = _alias(client, subject, CHAMPION)
+    if current is not None and int(current.version) == version:
+        return False
+    if current is not None:
+        client.set_registered_model_alias(registered_name(subject), CHALLENGER, current.version)
+    client.set_registered_model_alias(registered_name(subject), CHAMPION, str(version))
+    name = client.get_model_version(registered_name(subject), str(version)).tags["name"]
+    since = (at or datetime.now(UTC)).isoformat(timespec="seconds")
+    entry = Promotion(subject, version, name, since, reason)
+    lines = [*(json.dumps(asdict(past)) for past in promotion_log(lake)), json.dumps(asdict(entry))]
+    write_text(lake.path("mlflow", "promotions.jsonl"), "\n".join(lines) + "\n")
+    return True
+
+
+def challenge(lake: Lake, subject: str, version: int) -> None:
+    """Mark a version as the challenger."""
+    connect(lake).set_registered_model_alias(registered_name(subject), CHALLENGER, str(version))
+
+
+def rollback(lake: Lake, subject: str, reason: str) -> Promotion:
+    """Make the champion before the present one champion again.
+
+    Raises
+    ------
+    InputError
+        There was none.
+    """
+    past = [entry for entry in promotion_log(lake) if entry.subject == subject]
+    if len(past) < 2:
+        raise InputError(f"the {subject} model has no earlier champion to return to; train and promote another first")
+    earlier = next((entry for entry in reversed(past[:-1]) if entry.version != past[-1].version), past[-2])
+    promote(lake, subject, earlier.version, reason)
+    return promotion_log(lake)[-1]
+
+
+def promotion_log(lake: Lake) -> list[Promotion]:
+    """Read who was champion from when, oldest first."""
+    path = lake.path("mlflow", "promotions.jsonl")
+    if not path.exists():
+        return []
+    return [Promotion(**json.loads(line)) for line in path.read_text(encoding="utf-8").splitlines()]
+
+
+def load(lake: Lake, subject: str, alias: str = CHAMPION) -> Registered:
+    """Read a model back by its alias.
+
+    Raises
+    ------
+    InputError
+        There is none.
+    """
+    if not lake.path("mlflow", "mlflow.db").exists():
+        raise InputError(f"{lake.root} holds no models; run winback train-models first")
+    client = connect(lake)
+    version = _alias(client, subject, alias)
+    if version is None:
+        raise InputError(f"there is no {alias} of the {subject} model in {lake.root}; run winback train-models first")
+    described = mlflow.artifacts.load_dict(f"runs:/{version.run_id}/estimator.json")
+    flavour = getattr(mlflow, FLAVOURS[described["family"]])
+    core = flavour.load_model(version.source)
+    training = described["training"]
+    dates = {name: date.fromisoformat(training[name]) for name in ("as_of", "data_from", "data_to")}
+    estimator = Estimator(
+        described["target"], described["family"], described["link"], tuple(described["columns"]), core,
+        described["slope"], described["intercept"],
+    )  # fmt: skip
+    return Registered(estimator, int(version.version), Training(**{**training, **dates}), described["notes"])
+
+
+def registered_name(subject: str) -> str:
+    """Name of a subject in MLflow's registry."""
+    return f"winback-{subject}"
+
+
+def _version_of(client: MlflowClient, training: Training) -> int | None:
+    found = client.search_model_versions(f"name = '{registered_name(training.subject)}'")
+    return next((int(version.version) for version in found if version.tags.get("name") == training.name), None)
+
+
+def _alias(client: MlflowClient, subject: str, alias: str) -> ModelVersion | None:
+    try:
+        return client.get_model_version_by_alias(registered_name(subject), alias)
+    except MlflowException:
+        return None
+
+
+def _log_core(estimator: Estimator, sample: pd.DataFrame) -> Any:  # noqa: ANN401 - MLflow's ModelInfo has no stable home
+    inputs = estimator.inputs(sample)
+    texts = dict.fromkeys(inputs.select_dtypes("category"), str)
+    signature = mlflow.models.infer_signature(inputs.astype(texts), estimator.predict(sample))
+    common = {"name": "model", "signature": signature, "pip_requirements": REQUIREMENTS}
+    if estimator.family == "lightgbm":
+        return mlflow.lightgbm.log_model(estimator.core, **common)
+    return mlflow.sklearn.log_model(estimator.core, skops_trusted_types=TRUSTED, **common)
+
+
+def _create_version(client: MlflowClient, training: Training, source: str, run_id: str) -> ModelVersion:
+    name = registered_name(training.subject)
+    try:
+        client.create_registered_model(name)
+    except MlflowException:
+        client.get_registered_model(name)
+    tags = {"name": training.name, "fingerprint": training.fingerprint, "as_of": str(training.as_of)}
+    return client.create_model_version(name, source, run_id=run_id, tags=tags)
+
+
+def _log_bytes(lake: Lake, name: str, content: bytes) -> None:
+    path = lake.path("tmp", name)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(content)
+    mlflow.log_artifact(str(path))
+    path.unlink()
+
+
+def _json(values: dict[str, Any]) -> dict[str, Any]:
+    return {name: str(value) if isinstance(value, date) else value for name, value in values.items()}

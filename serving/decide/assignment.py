@@ -1,0 +1,258 @@
+"""Who is in which arm and gets what on a day: groups and lots first, then the budget for everybody else."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from datetime import date
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import pyarrow as pa
+
+from configs.settings import Settings
+from serving.decide.exploration import (
+    Explorers,
+    Lots,
+    decision_chances,
+    draw_lots,
+    explore,
+    lot_chances,
+    posterior_draws,
+    stable_groups,
+)
+from serving.decide.options import Options
+from serving.knapsack.allocation import Allocation, Limit, allocate_parts, budget_curve
+from serving.knapsack.problem import NOTHING, Elsewhere, Part, offered, opened
+
+Floats = npt.NDArray[np.float64]
+Bools = npt.NDArray[np.bool_]
+Choice = npt.NDArray[np.intp]
+Texts = npt.NDArray[np.object_]
+POLICY, EXPLORE, CONTROL = "policy", "explore", "control"
+AS_USUAL, SUPPRESSED = "business_as_usual", "suppressed"
+CURVE_STEPS = 20
+CURVE_USERS = 100_000  # show the curve
+CURVE_USERS_OF_LIMITS = 20_000  # with limits each point of the curve is an allocation
+
+
+class Claims(NamedTuple):
+    """What the allocation reads of some users.
+
+    `value` and `cost` have shape (options, users), as `serving.knapsack.problem.offered` leaves them, and may be files.
+    The others are of shape (users,): the `arm` before anybody explores, what the lot says, and what the option drawn
+    is worth.
+    """
+
+    value: Floats | Path
+    cost: Floats | Path
+    arm: Texts
+    lots: Lots
+    lot_value: Floats
+
+
+@dataclass(frozen=True)
+class Spending:
+    """What a day's decisions are expected to cost and to be worth, account currency.
+
+    `spent` and `value` are those of everything given, `exploration_spent` is the part that went by lot; `bound` is the
+    best value that the same lots allowed. `shadow_price` is what one more unit of budget would earn, `limit_prices`
+    what one more place would, `used` counts the places taken; `exploration_share` is the share of those who may
+    explore that the budget paid for.
+    """
+
+    budget: float
+    spent: float
+    value: float
+    bound: float
+    gap: float
+    shadow_price: float
+    limit_prices: dict[str, float]
+    used: dict[str, int]
+    exploration_share: float
+    exploration_spent: float
+
+    def table(self) -> pa.Table:
+        """List what concerns the whole budget, in one row."""
+        whole = {name: figure for name, figure in asdict(self).items() if not isinstance(figure, dict)}
+        return pa.table({name: pa.array([figure], pa.float64()) for name, figure in whole.items()})
+
+
+@dataclass(frozen=True)
+class Assignment:
+    """Arm and option of every user, shapes (users,).
+
+    `given` is the place of an option or `NOTHING`, `intended` what the policy would have given, for those whom the
+    lot or a group kept from it too.
+    """
+
+    arm: Texts
+    given: Choice
+    intended: Choice
+    explorers: Explorers
+    plan: Allocation
+    spending: Spending
+
+    def part(self, start: int, users: int) -> Assignment:
+        """Cut some users out; what is about the whole day stays."""
+        rows = slice(start, start + users)
+        explores, given = self.explorers.explores[rows], self.explorers.given[rows]
+        return replace(
+            self,
+            arm=self.arm[rows],
+            given=self.given[rows],
+            intended=self.intended[rows],
+            explorers=replace(self.explorers, explores=explores, given=given),
+            plan=replace(self.plan, choice=self.plan.choice[rows]),
+        )
+
+    def parts(self, claims: Sequence[Claims]) -> list[Assignment]:
+        """Cut out the users of each batch."""
+        sizes = [len(part.arm) for part in claims]
+        return [self.part(end - users, users) for end, users in zip(np.cumsum(sizes), sizes, strict=True)]
+
+
+def claims_of(
+    user_ids: pd.Series, options: Options, settings: Settings, limits: Sequence[Limit], as_of: date
+) -> Claims:
+    """Say what the allocation must know of some users: arms before anybody explores, worth, cost and lots."""
+    users = len(user_ids)
+    is_control, is_as_usual = stable_groups(user_ids, settings)
+    arms = np.array([POLICY, AS_USUAL, CONTROL, SUPPRESSED], dtype=object)
+    arm = arms[np.select([options.barred != "", is_control, is_as_usual], [3, 2, 1], 0)]
+    lots = Lots(np.full(users, np.inf), np.full(users, NOTHING), np.zeros(users), np.zeros(users))
+    if settings.scoring.exploration.share > 0:
+        explorable = _explorable(options, limits)
+        may_explore = (arm == POLICY) & explorable.any(axis=1)
+        chances = _chances(options, explorable, settings, as_of)
+        lots = draw_lots(user_ids, chances, options.expected_cost, may_explore, settings, as_of)
+    drawn = np.flatnonzero(lots.option != NOTHING)
+    worth = np.zeros(users)
+    worth[drawn] = options.value[drawn, lots.option[drawn]]
+    return Claims(*offered(options.allocatable, options.expected_cost), arm, lots, worth)
+
+
+def assign(
+    claims: Sequence[Claims], settings: Settings, limits: Sequence[Limit], elsewhere: Elsewhere | None = None
+) -> Assignment:
+    """Give everybody an arm and an option, or nothing.
+
+    Explorers take from the budget, the capacities and the stocks first; the policy gets what they leave. Control,
+    business as usual and explorers are told what the policy would have given them at its final prices.
+
+    Parameters
+    ----------
+    claims
+        Of all users, in parts.
+    limits
+        Of the whole day.
+    elsewhere
+        Takes long sums over users where the parts lie, if that is on other machines.
+    """
+    budget = settings.scoring.budget
+    exploration, options = settings.scoring.exploration, len(opened(claims[0].value))
+    arm, lot_value = (np.concatenate([getattr(part, name) for part in claims]) for name in ("arm", "lot_value"))
+    lots = Lots(*(np.concatenate(each) for each in zip(*(part.lots for part in claims), strict=True)))
+    explorers = explore(lots, options, exploration.share, budget * exploration.budget_share, limits)
+    taken = {limit.name: _places(explorers.given, limit) for limit in limits}
+    left = [replace(limit, most=limit.most - taken[limit.name]) for limit in limits]
+    spends = (arm == POLICY) & ~explorers.explores
+    ends = np.cumsum([len(part.arm) for part in claims])
+    own = zip(claims, np.split(spends, ends[:-1]), strict=True)
+    parts = [Part(part.value, part.cost, spending) for part, spending in own]
+    plan = allocate_parts(parts, max(budget - explorers.spent, 0.0), left, elsewhere)
+    return Assignment(
+        arm=np.where(explorers.explores, EXPLORE, arm),
+        given=np.where(spends, plan.choice, explorers.given),
+        intended=plan.choice,
+        explorers=explorers,
+        plan=plan,
+        spending=_spending(budget, lot_value, explorers, plan, taken),
+    )
+
+
+def _places(given: Choice, limit: Limit) -> int:
+    return int(limit.options[given[given != NOTHING]].sum())
+
+
+def _spending(
+    budget: float, lot_value: Floats, explorers: Explorers, plan: Allocation, taken: dict[str, int]
+) -> Spending:
+    by_lot = float(lot_value[explorers.given != NOTHING].sum())
+    return Spending(
+        budget=budget,
+        spent=plan.spent + explorers.spent,
+        value=plan.value + by_lot,
+        bound=plan.bound + by_lot,
+        gap=plan.gap,
+        shadow_price=plan.shadow_price,
+        limit_prices=plan.limit_prices,
+        used={name: places + plan.used[name] for name, places in taken.items()},
+        exploration_share=explorers.share,
+        exploration_spent=explorers.spent,
+    )
+
+
+def propensities(
+    options: Options, assignment: Assignment, settings: Settings, limits: Sequence[Limit], as_of: date
+) -> Floats:
+    """Say how likely what was given was, given everything but the day's lots; shape (users,), above 0.
+
+    It is 1 for control, business as usual and whoever may get nothing: their lot was drawn once for all, so that
+    weighing teaches nothing about them.
+    """
+    users = len(assignment.arm)
+    if assignment.explorers.share == 0:
+        return np.ones(users)
+    explorable = _explorable(options, limits)
+    may_explore = np.isin(assignment.arm, (POLICY, EXPLORE)) & explorable.any(axis=1)
+    chances = _chances(options, explorable, settings, as_of)
+    likely = decision_chances(assignment.explorers, chances, may_explore, assignment.intended)
+    return np.where(may_explore, likely[np.arange(users), assignment.given], 1.0)
+
+
+def curve_table(claims: Sequence[Claims], settings: Settings, limits: Sequence[Limit]) -> pa.Table:
+    """List what the policy alone would bring with more or less budget: ``budget, value, spent, shadow_price``.
+
+    Budgets go from nothing to twice today's. Nobody explores; control and business as usual are left out. Of many users
+    it is drawn from some, evenly spaced, and scaled up.
+    """
+    who = np.flatnonzero(np.concatenate([part.arm for part in claims]) == POLICY)
+    most = CURVE_USERS_OF_LIMITS if limits else CURVE_USERS
+    rows = who[np.linspace(0, len(who) - 1, most).astype(np.intp)] if len(who) > most else who
+    scale = max(len(who) / max(len(rows), 1), 1.0)
+    value, cost = (_rows_of([getattr(part, name) for part in claims], rows) for name in ("value", "cost"))
+    top = 2 * settings.scoring.budget
+    top = top if math.isfinite(top) else scale * float(cost.max(axis=1, initial=0.0).sum())
+    budgets = np.unique(np.linspace(0.0, top, CURVE_STEPS + 1)) / scale
+    narrow = [replace(limit, most=int(limit.most / scale)) for limit in limits]
+    points = np.array(budget_curve(value, cost, budgets.tolist(), narrow)).reshape(-1, 4)
+    points[:, :3] *= scale
+    return pa.table(dict(zip(("budget", "value", "spent", "shadow_price"), points.T, strict=True)))
+
+
+def _rows_of(parts: Sequence[Floats | Path], rows: Choice) -> Floats:
+    """Read some users, whose rows rise, of arrays of shape (options, users); shape (rows, options)."""
+    starts = np.cumsum([0, *(opened(part).shape[1] for part in parts)])
+    cuts = np.split(rows, np.searchsorted(rows, starts[1:-1]))
+    pieces = zip(parts, cuts, starts, strict=False)
+    return np.concatenate([opened(part)[:, own - start].T for part, own, start in pieces])
+
+
+def _explorable(options: Options, limits: Sequence[Limit]) -> Bools:
+    """Tell which options may be tried; one without any place left today may not."""
+    is_open = np.ones(options.value.shape[1], dtype=bool)
+    for limit in limits:
+        is_open &= ~limit.options | (limit.most > 0)
+    return np.asarray(options.explorable & is_open)
+
+
+def _chances(options: Options, explorable: Bools, settings: Settings, as_of: date) -> Floats:
+    """Say with which probability an explorer draws each option, or nothing; shape (users, options + 1)."""
+    draws = posterior_draws(len(options.choices), settings, as_of)
+    value, error = (np.where(options.eligible, part, 0.0) for part in (options.value, options.value_error))
+    return lot_chances(value, error, explorable, settings.scoring.exploration, draws)

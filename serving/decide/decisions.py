@@ -1,0 +1,302 @@
+"""One decision for every user and day: scored in batches, shared out at once, written whole or not at all."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from datetime import UTC, date, datetime, timedelta
+from functools import partial
+from importlib.metadata import version
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from configs.errors import InputError
+from configs.progress import track
+from configs.settings import Settings
+from features.arrays.calendar_days import start_of
+from features.storage.lake import Lake, whole_folder
+from models.judge.policies import PERSONAL
+from models.metrics.splits import hash_number
+from serving.decide import ledger
+from serving.decide.assignment import (
+    EXPLORE,
+    POLICY,
+    Assignment,
+    Claims,
+    Spending,
+    assign,
+    claims_of,
+    curve_table,
+    propensities,
+)
+from serving.decide.executors import Crew
+from serving.decide.exploration import check_floor
+from serving.decide.no_offer_reasons import BY_LOT, why_nothing
+from serving.decide.options import NO_DATA, UNLIKE, none_for_empty
+from serving.decide.scoring import Batch, Policy, parking
+from serving.knapsack.allocation import Limit, limits_of
+from serving.knapsack.problem import NOTHING
+from serving.wording.explanations import effect_reasons, rule_reasons, value_words_of_offer
+from serving.wording.formatting import repeated
+
+Floats = npt.NDArray[np.float64]
+Bools = npt.NDArray[np.bool_]
+Choice = npt.NDArray[np.intp]
+Texts = npt.NDArray[np.object_]
+
+SCHEMA = pa.schema(
+    [
+        ("decision_id", pa.string()), ("user_id", pa.string()), ("as_of", pa.timestamp("us", "UTC")),
+        ("arm", pa.string()), ("offer_id", pa.string()), ("play", pa.string()), ("channel", pa.string()),
+        ("discount", pa.float64()), ("featured_category", pa.string()), ("featured_item", pa.string()),
+        ("message", pa.string()), ("send_at", pa.timestamp("us", "UTC")), ("valid_until", pa.timestamp("us", "UTC")),
+        ("p_churn", pa.float64()), ("risk_band", pa.string()), ("stage", pa.string()), ("persona", pa.string()),
+        ("remaining_value", pa.float64()), ("incremental_retention", pa.float64()),
+        ("incremental_margin", pa.float64()), ("p_redeem", pa.float64()), ("expected_cost", pa.float64()),
+        ("expected_value", pa.float64()), ("propensity", pa.float64()), ("reasons", pa.string()), ("why", pa.string()),
+        ("suppressed_because", pa.string()), ("evidence", pa.string()), ("model_versions", pa.string()),
+    ]
+)  # fmt: skip
+OF_CHOICE = ("incremental_retention", "incremental_margin", "p_redeem", "expected_cost")
+
+
+def decide(policy: Policy, lake: Lake, as_of: date, crew: Crew, *, inputs: str = "") -> Spending:
+    """Write predictions, options, decisions, spending and budget curve of a day, replacing what was there before.
+
+    The decisions are also appended to the ledger and land in the treatments. Every batch of users is scored once and
+    parked on disk; a run that failed goes on where it stopped.
+
+    Parameters
+    ----------
+    crew
+        Who scores and tells, here or on other machines. Of all users together only a few numbers each are held.
+    inputs
+        Names what the crew reads: only a run on the same goes on where another one stopped.
+
+    Raises
+    ------
+    InputError
+        There are no users, a capacity names an unknown channel, or the floor of the exploration is too high.
+    """
+    limits = limits_of(policy.catalogue, policy.settings)
+    check_floor(policy.settings, len(policy.catalogue.options))
+    pieces = f"{crew.batches} x {policy.settings.scoring.batch_users}"
+    key = f"winback {version('winback')} {policy.version} {as_of} {pieces} {inputs}"
+    with parking(lake.path("scoring", f"day={as_of:%Y-%m-%d}"), key, policy.catalogue.options) as parked:
+
+        def claims_of_batch(batch: Batch) -> Claims:
+            return claims_of(batch.frame["user_id"], batch.options, policy.settings, limits, as_of)
+
+        claims = list(track(crew.claims(policy, parked, claims_of_batch), "users scored", crew.batches))
+        if not sum(len(part.arm) for part in claims):
+            raise InputError(f"there is nobody to decide about on {as_of}; ingest users or choose another as_of")
+        limits = limits if policy.catalogue.options else ()
+        assignment = assign(claims, policy.settings, limits, crew.adding_up(parked))
+        with (
+            ledger.appending(lake, as_of, policy.version) as enter,
+            _day_writer(day_folder(lake, as_of)) as write,
+        ):
+            write("budget_curve", curve_table(claims, policy.settings, limits))
+            write("spending", assignment.spending.table())
+            parts = assignment.parts(claims)
+            del claims  # what they were read from is mapped into memory
+            told = crew.tables(parked, parts, lambda batch, part: tables_of(policy, batch, part, limits, as_of))
+            for tables in track(told, "decisions written", len(parts)):
+                for name in list(tables):
+                    (enter if name == "ledger" else partial(write, name))(tables.pop(name))  # and forget them
+    ledger.land(lake, as_of, policy.catalogue, policy.settings.time_zone)
+    return assignment.spending
+
+
+def tables_of(
+    policy: Policy, batch: Batch, assignment: Assignment, limits: Sequence[Limit], as_of: date
+) -> dict[str, pa.Table]:
+    """Write everything that a day keeps about the users of a batch; `assignment` is the batch's part."""
+    decisions = decisions_table(policy, batch, assignment, limits, as_of)
+    share, choices = assignment.spending.exploration_share, batch.options.choices
+    return {
+        "predictions": predictions_table(batch, as_of, policy.settings),
+        "options": batch.options.table(batch.frame["user_id"]),
+        "decisions": decisions,
+        "ledger": ledger.entry_table(decisions, assignment.intended, choices, policy.version, share),
+    }
+
+
+def day_folder(lake: Lake, as_of: date) -> Path:
+    """Folder that holds predictions, options and decisions of a day."""
+    return lake.path("decisions", f"day={as_of:%Y-%m-%d}")
+
+
+def predictions_table(batch: Batch, as_of: date, settings: Settings) -> pa.Table:
+    """List risk and value of every user of a batch."""
+    now = _in_utc(start_of(as_of, settings.time_zone))
+    return pa.table(
+        {
+            "user_id": pa.array(batch.frame["user_id"], pa.string()),
+            "as_of": pa.array(np.full(len(batch.frame), now), pa.timestamp("us", "UTC")),
+            "p_churn": pa.array(batch.p_churn, pa.float64(), from_pandas=True),
+            "remaining_value": pa.array(batch.remaining_value, pa.float64(), from_pandas=True),
+        }
+    )
+
+
+def decisions_table(
+    policy: Policy, batch: Batch, assignment: Assignment, limits: Sequence[Limit], as_of: date
+) -> pa.Table:
+    """Write the decision of every user of a batch, *nothing* included; `assignment` is the batch's part."""
+    settings, frame, options = policy.settings, batch.frame, batch.options
+    users, given = len(frame), assignment.given
+    rows = np.flatnonzero(given != NOTHING)
+    now = start_of(as_of, settings.time_zone)
+
+    def of_choice(values: Floats) -> Floats:
+        picked = np.zeros(users)
+        picked[rows] = values[rows, given[rows]]
+        return picked
+
+    columns = {
+        "decision_id": _decision_ids(frame["user_id"], as_of, settings),
+        "user_id": frame["user_id"],
+        "as_of": np.full(users, _in_utc(now)),
+        "arm": assignment.arm,
+        **_offer_columns(batch, given, now),
+        "p_churn": batch.p_churn,
+        "risk_band": risk_band(batch.p_churn, settings),
+        "stage": stage(frame, settings),
+        "remaining_value": batch.remaining_value,
+        **{name: of_choice(getattr(options, name)) for name in OF_CHOICE},
+        "expected_value": of_choice(options.value),
+        "propensity": propensities(options, assignment, settings, limits, as_of),
+        "reasons": batch.reasons,
+        "why": _why(policy, batch, assignment, limits),
+        "suppressed_because": none_for_empty(options.barred),
+        "evidence": _evidence(policy, given),
+        "model_versions": [policy.model_versions] * users,
+    }
+    arrays = [pa.array(columns.get(field.name, [None] * users), field.type, from_pandas=True) for field in SCHEMA]
+    return pa.Table.from_arrays(arrays, schema=SCHEMA)
+
+
+def risk_band(p_churn: Floats, settings: Settings) -> Texts:
+    """Say the risk in a word: high, medium, low, or unknown outside the models' population."""
+    scoring = settings.scoring
+    bands = np.array(["low", "medium", "high", "unknown"], dtype=object)
+    return bands[
+        np.select([np.isnan(p_churn), p_churn >= scoring.high_risk, p_churn >= scoring.medium_risk], [3, 2, 1], 0)
+    ]
+
+
+def stage(frame: pd.DataFrame, settings: Settings) -> Texts:
+    """Say where in the lifecycle a user is: new, active, cooling or lapsed."""
+    idle = frame["days_since_last_activity"].fillna(np.inf).to_numpy()
+    is_new = (frame["tenure_days"] <= settings.churn.horizon_days).to_numpy()
+    stages = np.array(["new", "active", "cooling", "lapsed"], dtype=object)
+    bounds = [idle <= settings.churn.horizon_days, idle <= settings.churn.lookback_days]
+    return stages[np.select([is_new, *bounds], [0, 1, 2], 3)]
+
+
+def _offer_columns(batch: Batch, given: Choice, now: datetime) -> dict[str, object]:
+    """Fill in what is sent, looping over options, never over users."""
+    users = len(given)
+    texts = {name: np.full(users, None, dtype=object) for name in ("play", "channel", "message", "featured_category")}
+    texts["offer_id"] = repeated("none", users)
+    send_at, valid_until = np.full((2, users), np.datetime64("NaT", "us"))
+    discount, hours = np.zeros(users), np.array([_in_utc(now + timedelta(hours=hour)) for hour in range(24)])
+    favourite = batch.frame["favourite_category_90d"].astype(object)
+    hour = batch.frame["favourite_hour_90d"].fillna(12).astype(int).to_numpy()
+    for place, (offer, share) in enumerate(batch.options.choices):
+        rows = np.flatnonzero(given == place)
+        ends = now + timedelta(days=offer.valid_days)
+        category = favourite.iloc[rows].where(favourite.iloc[rows].notna(), "your favourites")
+        texts["offer_id"][rows], texts["play"][rows], texts["channel"][rows] = offer.offer_id, offer.play, offer.channel
+        texts["featured_category"][rows] = category
+        texts["message"][rows] = category.map(
+            {name: offer.text(share, name, f"{ends:%Y-%m-%d}") for name in set(category)}
+        )
+        send_at[rows], valid_until[rows] = hours[hour[rows]], _in_utc(ends)
+        discount[rows] = share
+    return {**texts, "send_at": send_at, "valid_until": valid_until, "discount": discount}
+
+
+def _in_utc(instant: datetime) -> np.datetime64:
+    return np.datetime64(instant.astimezone(UTC).replace(tzinfo=None), "us")
+
+
+def _why(policy: Policy, batch: Batch, assignment: Assignment, limits: Sequence[Limit]) -> Texts:
+    """Say why this offer, or why nothing."""
+    why = why_nothing(batch.options, assignment, limits)
+    rows = np.flatnonzero(assignment.given != NOTHING)
+    if len(rows):
+        words = _why_this(policy, batch, assignment.arm[rows], rows, assignment.given[rows])
+        why[rows] = np.where(assignment.arm[rows] == EXPLORE, BY_LOT + words, words)
+    return why
+
+
+def _why_this(policy: Policy, batch: Batch, arm: Texts, rows: Choice, chosen: Choice) -> Texts:
+    """Say why some users get their option: what it is worth, and how the policy came to it."""
+    options, cells = batch.options, (rows, chosen)
+    remaining = np.nan_to_num(batch.remaining_value[rows])
+    contact = np.array([offer.contact_cost for offer, _ in options.choices])
+    words = value_words_of_offer(
+        options.incremental_margin[cells], options.incremental_retention[cells], remaining, options.p_redeem[cells],
+        options.discount_cost[cells], contact[chosen], policy.settings.currency,
+    )  # fmt: skip
+    known = ~np.isin(options.why_not[cells], (NO_DATA, UNLIKE))
+    words = np.where(known, words, "an option whose effect on this user is not known")
+    personal = policy.response.personal if policy.response is not None else None
+    if personal is None:
+        return words
+    is_personal = personal.deployed.name == PERSONAL
+    told = np.flatnonzero(known if is_personal else arm == POLICY)
+    if not len(told):
+        return words
+    rows, chosen = rows[told], chosen[told]
+    frame = batch.frame.iloc[rows]
+    if is_personal:
+        menu = [(offer.offer_id, discount) for offer, discount in options.choices]
+        because = effect_reasons(personal, menu, frame, chosen, remaining[told], policy.features)
+    else:
+        titles = {offer.offer_id: offer.title for offer in policy.catalogue.offers}
+        because = rule_reasons(personal.deployed, titles, frame, options.p_redeem[rows, chosen])
+    words[told] += "; " + because
+    return words
+
+
+def _evidence(policy: Policy, given: Choice) -> Texts:
+    evidence = repeated("none", len(given))
+    if policy.response is None:
+        return evidence
+    personal, effects = policy.response.personal, policy.response.effects
+    for place, (offer, discount) in enumerate(policy.catalogue.options):
+        if personal is not None:
+            evidence[given == place] = "randomised" if (offer.offer_id, discount) in personal.options else "none"
+        elif offer.offer_id in effects:
+            evidence[given == place] = effects[offer.offer_id].evidence
+    return evidence
+
+
+def _decision_ids(user_ids: pd.Series, as_of: date, settings: Settings) -> npt.NDArray[np.str_]:
+    """Name each decision after app, day and user, so that a rerun names it the same."""
+    salt = f"{settings.app}:{as_of}"
+    halves = [np.char.mod("%016x", hash_number(user_ids, f"{salt}:{half}")) for half in ("high", "low")]
+    return np.char.add(halves[0], halves[1])
+
+
+@contextmanager
+def _day_writer(folder: Path) -> Iterator[Callable[[str, pa.Table], None]]:
+    """Collect the tables of one day, a batch at a time; they replace the folder whole, or not at all."""
+    with whole_folder(folder) as part, ExitStack() as open_files:
+        writers: dict[str, pq.ParquetWriter] = {}
+
+        def write(name: str, rows: pa.Table) -> None:
+            if name not in writers:
+                path = part / f"{name}.parquet"
+                writers[name] = open_files.enter_context(pq.ParquetWriter(path, rows.schema, compression="zstd"))
+            writers[name].write_table(rows)
+
+        yield write

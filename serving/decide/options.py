@@ -1,0 +1,201 @@
+"""What could be done for each user, and what each of it is worth."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import pyarrow as pa
+
+from configs.offers import Catalogue, Offer
+from configs.settings import Settings
+from models.effects.observational_effects import is_comparable
+from models.judge.policies import PERSONAL
+from models.learn.redemption import p_redeem_each
+from models.registry.response import PersonalEffects, Response
+from serving.wording.formatting import policy_words
+
+Floats = npt.NDArray[np.float64]
+NO_DATA = "its effect is not known: not enough comparable treatments"
+UNLIKE = "its effect on this user is not known: nobody like them was compared"
+NOT_CHOSEN = "past offers speak for another rule: {policy}"
+DOES_NOT_PAY = "it would cost more than it brings"
+
+
+@dataclass(frozen=True)
+class Options:
+    """Every option of some users; arrays have shape (users, options), in the catalogue's order.
+
+    `discount_cost` is what one redemption costs, `expected_cost` what the option is expected to cost in all,
+    `value` the formula of DESIGN: incremental margin, plus retention times what staying is worth, less costs.
+    `value_error` is the standard error of the value (0 where it is not known), `why_not` says for an option that is
+    not eligible why, and `barred` (users,) why a user may get nothing at all, empty where they may.
+    """
+
+    choices: list[tuple[Offer, float]]
+    p_redeem: Floats
+    incremental_retention: Floats
+    incremental_margin: Floats
+    discount_cost: Floats
+    expected_cost: Floats
+    value: Floats
+    value_error: Floats
+    why_not: npt.NDArray[np.object_]
+    barred: npt.NDArray[np.object_]
+
+    @property
+    def explorable(self) -> npt.NDArray[np.bool_]:
+        """Whether an option may be tried to learn from it: its effect need not be known."""
+        return np.asarray((self.barred == "")[:, None] & np.ones(self.value.shape, dtype=bool))
+
+    @property
+    def eligible(self) -> npt.NDArray[np.bool_]:
+        """Whether an option may be chosen."""
+        return np.asarray(self.why_not == "")
+
+    @property
+    def allocatable(self) -> Floats:
+        """Value for the allocation: ``-inf`` where an option is not eligible."""
+        return np.where(self.eligible, self.value, -np.inf)
+
+    def table(self, user_ids: pd.Series) -> pa.Table:
+        """List one row per user and option, so that anyone can check a number."""
+        users, options = self.value.shape
+        flat = {name: getattr(self, name).ravel() for name in MEASURES}
+        reasons = np.where((self.why_not == "") & (self.value <= 0), DOES_NOT_PAY, self.why_not)
+
+        def repeated(values: Iterable[str]) -> pa.Array:
+            return pa.array(values, pa.string()).take(np.tile(np.arange(options), users))
+
+        return pa.table(
+            {
+                "user_id": pa.array(user_ids, pa.string()).take(np.repeat(np.arange(users), options)),
+                "offer_id": repeated(offer.offer_id for offer, _ in self.choices),
+                "discount": pa.array(np.tile([discount for _, discount in self.choices], users), pa.float64()),
+                "channel": repeated(offer.channel for offer, _ in self.choices),
+                **{name: pa.array(column, pa.float64()) for name, column in flat.items()},
+                "eligible": pa.array(self.eligible.ravel()),
+                "why_not": pa.array(none_for_empty(reasons).ravel(), pa.string()),
+            }
+        )
+
+
+def none_for_empty(texts: npt.NDArray[np.object_]) -> npt.NDArray[np.object_]:
+    """Put None in the place of empty texts."""
+    filled = texts.copy()
+    filled[filled == ""] = None
+    return filled
+
+
+MEASURES = ("p_redeem", "incremental_retention", "incremental_margin", "expected_cost", "value")
+MATRICES = (*MEASURES, "discount_cost", "value_error")
+
+
+def build_options(
+    frame: pd.DataFrame, p_churn: Floats, remaining_value: Floats, barred: npt.NDArray[np.object_],
+    response: Response | None, catalogue: Catalogue, settings: Settings,
+) -> Options:  # fmt: skip
+    """Value every (offer, discount) for every user of a batch.
+
+    Parameters
+    ----------
+    frame
+        From `features.training_data.frames.scoring_frame`, one row per user.
+    p_churn, remaining_value
+        Predictions, shape (users,); NaN where the user is outside the models' population.
+    barred
+        Why a user may get no offer at all, empty where they may; shape (users,).
+    response
+        What is known about redemption and effects; None when nothing is.
+    """
+    choices = catalogue.options
+    shape = (len(frame), len(choices))
+    p_redeem, price = np.ones(shape), np.zeros(shape)
+    contact = np.array([offer.contact_cost for offer, _ in choices])
+    if response is not None:
+        options = [(offer.offer_id, discount) for offer, discount in choices]
+        p_redeem = p_redeem_each(response.redemption, frame, options)
+    for place, (offer, discount) in enumerate(choices):
+        if response is None:
+            # nothing is known: trying an option is charged as if everybody used it
+            price[:, place] = discount * offer.covered_spend
+            continue
+        price[:, place] = response.discount_cost(frame, offer.offer_id, discount, offer.covered_spend)
+    worth = np.nan_to_num(remaining_value)[:, None]
+    if response is not None and response.personal is not None:
+        effects = _personal_effects(frame, p_redeem, worth, response.personal, choices, settings)
+    else:
+        effects = _effects_per_offer(frame, np.nan_to_num(p_churn), p_redeem, response, choices, settings)
+    margin, retention, error, why_not = effects
+    cost = p_redeem * price + contact
+    value = margin + retention * worth - cost
+    why_not = np.where((barred != "")[:, None], barred[:, None], why_not)
+    return Options(choices, p_redeem, retention, margin, price, cost, value, error, why_not, barred)
+
+
+class _Effects(NamedTuple):
+    """What options change, with the standard error of what that is worth; arrays have shape (users, options)."""
+
+    margin: Floats
+    retention: Floats
+    error: Floats
+    why_not: npt.NDArray[np.object_]
+
+    @classmethod
+    def none(cls, shape: tuple[int, int]) -> _Effects:
+        """Effects that are all nil, without a reason against any option."""
+        return cls(np.zeros(shape), np.zeros(shape), np.zeros(shape), np.full(shape, "", dtype=object))
+
+
+def _effects_per_offer(
+    frame: pd.DataFrame, p_churn: Floats, p_redeem: Floats, response: Response | None,
+    choices: list[tuple[Offer, float]], settings: Settings,
+) -> _Effects:  # fmt: skip
+    """Say what every option changes for every user, by each offer's effect on average."""
+    effects = _Effects.none(p_redeem.shape)
+    margin, retention, _, why_not = effects
+    for place, (offer, _) in enumerate(choices):
+        effect = response.effects.get(offer.offer_id) if response is not None else None
+        if effect is None:
+            why_not[:, place] = NO_DATA
+            continue
+        # an offer that nobody redeemed is assumed to change nothing
+        per_redeemer = p_redeem[:, place] / effect.redemption_rate if effect.redemption_rate > 0 else 0.0
+        margin[:, place] = effect.margin * per_redeemer
+        # nobody can be kept who would not have left, or driven away who would
+        retention[:, place] = np.clip(effect.retention * per_redeemer, p_churn - 1.0, p_churn)
+        why_not[~is_comparable(effect.propensity.predict(frame), settings), place] = UNLIKE
+    return effects
+
+
+def _personal_effects(
+    frame: pd.DataFrame, p_redeem: Floats, worth: Floats, personal: PersonalEffects,
+    choices: list[tuple[Offer, float]], settings: Settings,
+) -> _Effects:  # fmt: skip
+    """Effects learnt from lots, within what the gate allows; `worth` (users, 1) is what staying is worth."""
+    options = [(offer.offer_id, discount) for offer, discount in choices]
+    is_known = np.array([option in personal.options for option in options], dtype=bool)
+    known = [option for option in options if option in personal.options]
+    effects = _Effects.none(p_redeem.shape)
+    margin, retention, error, why_not = effects
+    why_not[:, ~is_known] = NO_DATA
+    if not known:
+        return effects
+    deployed = personal.deployed
+    if deployed.name == PERSONAL:
+        margin[:, is_known] = personal.margin.effects(frame, known)
+        retention[:, is_known] = np.clip(personal.retention.effects(frame, known), -1.0, 1.0)
+        if settings.scoring.exploration.method == "thompson":
+            drawn = personal.margin.draws(frame, known) + personal.retention.draws(frame, known) * worth
+            error[:, is_known] = drawn.std(axis=0)
+        return effects
+    told = NOT_CHOSEN.format(policy=policy_words(deployed, {offer.offer_id: offer.title for offer, _ in choices}))
+    for place in np.flatnonzero(is_known):
+        margin[:, place], retention[:, place] = personal.average[personal.options.index(options[place])]
+        is_meant = deployed.option == options[place]
+        why_not[~(is_meant & deployed.applies_to(frame, p_redeem[:, place])), place] = told
+    return effects

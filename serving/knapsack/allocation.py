@@ -1,0 +1,226 @@
+"""Who gets what: one option per user under a budget, channel capacities and offer stocks.
+
+A multiple-choice knapsack with several limits. Every scarce thing has a price, found in `dual_prices`, and each
+user takes the option that is worth most after paying; where that takes too much the least is given up, and where
+something is left it is filled up greedily.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from configs.errors import InputError, did_you_mean
+from configs.offers import Catalogue
+from configs.settings import Settings
+from serving.knapsack.dual_prices import budget_price, dual_bound, find_prices
+from serving.knapsack.problem import NOTHING, Elsewhere, Market, Part, blocks, offered, opened
+from serving.knapsack.repair import Plan
+
+Floats = npt.NDArray[np.float64]
+Bools = npt.NDArray[np.bool_]
+Choice = npt.NDArray[np.intp]
+ROUNDING = 1 + 1e-12  # sums of money are this exact
+
+
+@dataclass(frozen=True)
+class Limit:
+    """At most so many users may get one of these options: a channel's capacity, an offer's stock.
+
+    `options` says which options take a place, shape (options,); `most` counts users.
+    """
+
+    name: str
+    options: Bools
+    most: int
+
+
+@dataclass(frozen=True)
+class Allocation:
+    """Who gets what, what it is worth and how far that can be from the best.
+
+    `choice` is the place of each user's option or `NOTHING`, shape (users,). Sums are over those who spend: `value`,
+    `spent`, `bound` on the best total value, `used` places of each limit. `shadow_price` is what one more unit of
+    budget would earn, `limit_prices` what one more place would; `option_prices` adds them up per option, shape
+    (options,), for `choose`.
+    """
+
+    budget: float
+    choice: Choice
+    value: float
+    spent: float
+    bound: float
+    shadow_price: float
+    limit_prices: dict[str, float]
+    option_prices: Floats
+    used: dict[str, int]
+
+    @property
+    def gap(self) -> float:
+        """Relative distance of the value from the bound; 0 when nothing pays."""
+        return max(self.bound - self.value, 0.0) / self.bound if self.bound > 0 else 0.0
+
+
+class BudgetPoint(NamedTuple):
+    """What a budget would bring: total value, money spent, and what one more unit of budget would earn."""
+
+    budget: float
+    value: float
+    spent: float
+    shadow_price: float
+
+
+def limits_of(catalogue: Catalogue, settings: Settings) -> tuple[Limit, ...]:
+    """List the channel capacities of the settings and the stocks of the catalogue.
+
+    Raises
+    ------
+    InputError
+        A capacity names a channel that no offer uses.
+    """
+    channels = np.array([offer.channel for offer, _ in catalogue.options], dtype=object)
+    offer_ids = np.array([offer.offer_id for offer, _ in catalogue.options], dtype=object)
+    capacity = settings.scoring.channel_capacity
+    for name in capacity:
+        if catalogue.offers and name not in channels:
+            known = did_you_mean(name, set(channels))
+            raise InputError(f"scoring.channel_capacity: no offer goes through channel {name!r}; {known}")
+    of_channels = [Limit(f"channel {name}", channels == name, most) for name, most in capacity.items()]
+    of_stocks = [
+        Limit(f"stock of {offer.offer_id}", offer_ids == offer.offer_id, offer.stock)
+        for offer in catalogue.offers
+        if offer.stock is not None
+    ]
+    return (*of_channels, *of_stocks)
+
+
+def allocate(
+    value: Floats, cost: Floats, budget: float, limits: Sequence[Limit] = (), *, spends: Bools | None = None
+) -> Allocation:
+    """Choose at most one option per user, for the highest total value within the budget and every limit.
+
+    Parameters
+    ----------
+    value, cost
+        Account currency, shape (users, options); an option that is not eligible has value ``-inf``, and one that is
+        worth nothing is never chosen.
+    budget
+        Most that the chosen options may cost; ``inf`` for no limit.
+    spends
+        Whose choice uses up budget and places, shape (users,); the others (a control group) are told what they would
+        have got at the final prices, and take nothing from anyone.
+
+    Examples
+    --------
+    >>> value, cost = np.array([[3.0, 5.0], [2.0, 6.0]]), np.array([[1.0, 2.0], [1.0, 4.0]])
+    >>> allocate(value, cost, 4.0).choice.tolist()
+    [1, 0]
+    >>> allocate(value, cost, 4.0, [Limit("channel mail", np.array([True, False]), 0)]).choice.tolist()
+    [1, -1]
+    """
+    spends = np.ones(len(value), dtype=bool) if spends is None else spends
+    return allocate_parts([Part(*offered(value, cost), spends)], budget, limits)
+
+
+def allocate_parts(
+    parts: Sequence[Part], budget: float, limits: Sequence[Limit] = (), elsewhere: Elsewhere | None = None
+) -> Allocation:
+    """Do as `allocate` does for users in parts, such as files: a few numbers per user are held in memory.
+
+    Where the parts lie on other machines, the long sums over users are taken there: see `problem.Market`.
+    """
+    market = _market(parts, budget, limits)._replace(elsewhere=elsewhere)
+    if limits:
+        prices, start = find_prices(market)
+    else:
+        prices = budget_price(market)
+        start = _joined(_choose(block.value, block.cost, float(prices[0])) for block in market.blocks())
+    plan = Plan(market, prices, start)
+    plan.mend()
+    plan.fill()
+    option_prices = prices[1:] @ market.member
+    used = plan.used()
+    return Allocation(
+        budget=budget,
+        choice=_told(parts, plan.given, float(prices[0]), option_prices),
+        value=plan.worth(),
+        spent=float(used[0]),
+        bound=dual_bound(market, prices),
+        shadow_price=float(prices[0]),
+        limit_prices={limit.name: float(price) for limit, price in zip(limits, prices[1:], strict=True)},
+        option_prices=option_prices,
+        used={limit.name: int(places) for limit, places in zip(limits, used[1:], strict=True)},
+    )
+
+
+def choose(value: Floats, cost: Floats, shadow_price: float, option_prices: Floats | float = 0.0) -> Choice:
+    """Pick for each user the option that is worth most after paying for budget and places, or `NOTHING`.
+
+    Among equals the cheaper one is taken, and *nothing* before an option that is worth nothing.
+
+    Parameters
+    ----------
+    value, cost
+        Shape (users, options).
+    shadow_price, option_prices
+        Of an `Allocation`; the latter has shape (options,).
+    """
+    cuts = blocks(len(value))
+    return _joined(_choose(value[rows].T, cost[rows].T, shadow_price, option_prices) for rows in cuts)
+
+
+def _choose(value: Floats, cost: Floats, shadow_price: float, option_prices: Floats | float = 0.0) -> Choice:
+    """Choose for users of a block, whose arrays have shape (options, users)."""
+    if not len(value):
+        return np.full(value.shape[1], NOTHING, dtype=np.intp)
+    pays = value > 0
+    dear = np.broadcast_to(option_prices, len(value))[:, None]
+    kept = np.where(pays, value - shadow_price * np.where(pays, cost, 0.0) - dear, -np.inf)
+    best = kept.max(axis=0)
+    cheapest = np.where(kept == best, cost, np.inf).argmin(axis=0)
+    return np.where(best > 0, cheapest, NOTHING)
+
+
+def _told(parts: Sequence[Part], given: Choice, shadow_price: float, option_prices: Floats) -> Choice:
+    """Fill in what those who spend nothing would have got at the final prices."""
+    choice, start = given.copy(), 0
+    for part in map(Part.opened, parts):
+        others = np.flatnonzero(~part.spends)
+        for rows in blocks(len(others)):
+            value, cost, _ = part.some(others[rows])
+            choice[start + others[rows]] = _choose(value, cost, shadow_price, option_prices)
+        start += len(part.spends)
+    return choice
+
+
+def budget_curve(
+    value: Floats, cost: Floats, budgets: Sequence[float], limits: Sequence[Limit] = ()
+) -> list[BudgetPoint]:
+    """Say what each of some budgets would bring, in the order asked.
+
+    Without limits all are read off one sort of the hull steps, whole steps only, at most one step below what
+    `allocate` finds; with limits each is an allocation.
+    """
+    if limits:
+        found = [allocate(value, cost, budget, limits) for budget in budgets]
+        return [BudgetPoint(each.budget, each.value, each.spent, each.shadow_price) for each in found]
+    everyone = Part(*offered(value, cost), np.ones(len(value), dtype=bool))
+    slope, worth, spent = _market([everyone], 0.0, ()).sorted_steps()
+    taken = np.searchsorted(spent, np.asarray(budgets) * ROUNDING, side="right")
+    columns = (np.r_[0.0, worth][taken], np.r_[0.0, spent][taken], np.r_[slope, 0.0][taken])
+    return [BudgetPoint(*point) for point in zip(budgets, *(column.tolist() for column in columns), strict=True)]
+
+
+def _market(parts: Sequence[Part], budget: float, limits: Sequence[Limit]) -> Market:
+    options = len(opened(parts[0].value))
+    member = np.array([limit.options for limit in limits], dtype=float).reshape(len(limits), options)
+    return Market(parts, member, np.array([budget * ROUNDING, *(limit.most for limit in limits)], dtype=float))
+
+
+def _joined(choices: Iterable[Choice]) -> Choice:
+    """Put the choices of blocks of users together."""
+    return np.concatenate([np.zeros(0, dtype=np.intp), *choices])

@@ -1,0 +1,174 @@
+"""What is offered to whom and what of it is scarce, in parts that need not be in memory all at once.
+
+Everything that the allocation asks of all users is a sum over blocks of them, so parts may be files.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from models.judge.budgets import BLOCK, hull_steps
+
+Floats = npt.NDArray[np.float64]
+Bools = npt.NDArray[np.bool_]
+Choice = npt.NDArray[np.intp]
+NOTHING = -1
+
+
+Sums = tuple[Any, ...]  # numbers and arrays that add up over users
+# applies a function to every part where it lies, given who spends in each
+Elsewhere = Callable[[Callable[["Part"], Sums], Sequence[Bools]], Sequence[Sums]]
+
+
+class Part(NamedTuple):
+    """Some users: `value` and `cost` have shape (options, users), as `offered` leaves them, and may be files.
+
+    Whose choice uses up what is scarce, `spends` says (users,).
+    """
+
+    value: Floats | Path
+    cost: Floats | Path
+    spends: Bools
+
+    def opened(self) -> Part:
+        """Map what is in files into memory."""
+        return self._replace(value=opened(self.value), cost=opened(self.cost))
+
+    def some(self, rows: slice | Choice) -> tuple[Floats, Floats, Bools]:
+        """Copy value, cost and who spends, of some users."""
+        value, cost = (np.array(opened(each)[:, rows], order="C") for each in (self.value, self.cost))
+        return value, cost, self.spends[rows]
+
+
+class OneOpen:
+    """Parts of which one at a time is mapped into memory, for whoever goes through them in order."""
+
+    def __init__(self, parts: Sequence[Part]) -> None:
+        self._parts = parts
+        self._open: dict[int, Part] = {}
+
+    def __getitem__(self, number: int) -> Part:
+        if number not in self._open:
+            self._open = {number: self._parts[number].opened()}
+        return self._open[number]
+
+
+class Block(NamedTuple):
+    """Users that fit a processor's cache: `rows` among all of them, `value` and `cost` of shape (options, users)."""
+
+    rows: slice
+    value: Floats
+    cost: Floats
+
+    def with_nothing(self) -> Block:
+        """Add *nothing*, which is worth nothing and free, as the last option."""
+        none = np.zeros((1, self.value.shape[1]))
+        return Block(self.rows, np.vstack([self.value, none]), np.vstack([self.cost, none]))
+
+
+class Market(NamedTuple):
+    """What is offered and what is scarce: resource 0 is the budget, then comes one resource per limit.
+
+    `member` is 1 where an option takes a place of a limit, shape (limits, options); `room` is how much there is of
+    each resource, shape (1 + limits,). Long sums over users are taken `elsewhere` where the parts lie on machines.
+    """
+
+    parts: Sequence[Part]
+    member: Floats
+    room: Floats
+    elsewhere: Elsewhere | None = None
+
+    def add_up(self, sums_of: Callable[[Market], Sums]) -> Sums:
+        """Add up over the users what `sums_of` finds for some of them; where `elsewhere` is given, it does so there."""
+        if self.elsewhere is None:
+            return sums_of(self)
+        member, room = self.member, self.room
+        found = self.elsewhere(lambda part: sums_of(Market([part], member, room)), [part.spends for part in self.parts])
+        return tuple(np.sum(each, axis=0) for each in zip(*found, strict=True))
+
+    @property
+    def users(self) -> int:
+        """Number of users."""
+        return sum(len(part.spends) for part in self.parts)
+
+    def blocks(self) -> Iterator[Block]:
+        """Yield all users in order, those who spend nothing without anything to choose from.
+
+        Where a block ends does not depend on the parts: so neither do the last bits of any sum.
+        """
+        parts = OneOpen(self.parts)
+        return (_block(rows, *self._users(np.arange(rows.start, rows.stop), parts)) for rows in blocks(self.users))
+
+    def pick(self, rows: Choice) -> Iterator[tuple[Choice, Block]]:
+        """Yield some users, whose rows rise, in blocks; the rows of a block are its own."""
+        parts = OneOpen(self.parts)
+        return ((rows[cut], _block(cut, *self._users(rows[cut], parts))) for cut in blocks(len(rows)))
+
+    def sample(self, every: int) -> Market:
+        """Take every so-manieth user and as much less room."""
+        some = self._users(np.arange(0, self.users, every), OneOpen(self.parts))
+        return Market([Part(*some)], self.member, self.room / every)
+
+    def _users(self, rows: Choice, parts: OneOpen) -> tuple[Floats, Floats, Bools]:
+        """Read some users, whose rows rise, from the parts that they are in."""
+        found, start = [], 0
+        for number, part in enumerate(self.parts):
+            first, last = np.searchsorted(rows, (start, start + len(part.spends)))
+            if first < last:
+                whole = rows[last - 1] - rows[first] == last - 1 - first
+                own = rows[first:last] - start
+                found.append(parts[number].some(slice(own[0], own[-1] + 1) if whole else own))
+            start += len(part.spends)
+        if len(found) == 1:
+            return found[0]
+        value, cost, spends = (np.concatenate(each, axis=-1) for each in zip(*found, strict=True))
+        return value, cost, spends
+
+    def sorted_steps(self) -> tuple[Floats, Floats, Floats]:
+        """Sort all hull steps, the most efficient first: gain per cost, value so far and cost so far, (steps,)."""
+        none = np.zeros(0)
+        steps = [(none, none), *(hull_steps(block.value.T, block.cost.T) for block in self.blocks())]
+        gain, step = (np.concatenate(each) for each in zip(*steps, strict=True))
+        slope = np.divide(gain, step, out=np.full_like(gain, np.inf), where=step > 0)
+        order = np.argsort(-slope, kind="stable")
+        return slope[order], np.cumsum(gain[order]), np.cumsum(step[order])
+
+
+def opened(column: Floats | Path) -> Floats:
+    """Take an array as it is, and map a file into memory: what was looked at is held for as long as the array is."""
+    return np.load(column, mmap_mode="r") if isinstance(column, Path) else column
+
+
+def offered(value: Floats, cost: Floats) -> tuple[Floats, Floats]:
+    """Turn arrays of shape (users, options) around, and what cannot be chosen or is worth nothing into ``-inf`` and 0.
+
+    Returns
+    -------
+    Value and cost, shape (options, users).
+    """
+    pays = value.T > 0
+    return np.where(pays, value.T, -np.inf), np.where(pays, cost.T, 0.0)
+
+
+def blocks(users: int) -> Iterator[slice]:
+    """Cut users into pieces that fit a processor's cache."""
+    return (slice(start, min(start + BLOCK, users)) for start in range(0, users, BLOCK))
+
+
+def priced(block: Block, member: Floats, prices: Floats) -> Floats:
+    """Value of options after paying for what they take; shape (options, users)."""
+    kept = block.cost * -prices[0]
+    kept += block.value
+    kept -= (prices[1:] @ member)[:, None]
+    return kept
+
+
+def _block(rows: slice, value: Floats, cost: Floats, spends: Bools) -> Block:
+    if not spends.all():
+        value[:, ~spends], cost[:, ~spends] = -np.inf, 0.0  # both are copies
+    return Block(rows, value, cost)

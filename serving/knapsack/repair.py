@@ -1,0 +1,158 @@
+"""A plan of who gets what: what there is no room for is given up, and what is left is filled up.
+
+Prices that are right on the whole leave a little too much here and a little too little there. Where too much is taken
+the least is given up per unit, and what is left goes to the moves that are worth most for their price.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from serving.knapsack.problem import NOTHING, Block, Market
+
+Floats = npt.NDArray[np.float64]
+Choice = npt.NDArray[np.intp]
+ROUNDS = 100  # of filling, at most
+
+
+class Plan:
+    """A choice being mended and filled: `choice` has shape (users,), and the last option of all is *nothing*."""
+
+    def __init__(self, market: Market, prices: Floats, choice: Choice) -> None:
+        self.market, self.prices = market, prices
+        self.nothing = market.member.shape[1]
+        self.choice = np.where(choice == NOTHING, self.nothing, choice)
+        self.member = np.c_[market.member, np.zeros(len(market.member))]
+
+    @property
+    def given(self) -> Choice:
+        """Every user's option or `NOTHING`, shape (users,)."""
+        return np.where(self.choice == self.nothing, NOTHING, self.choice)
+
+    def blocks(self) -> Iterator[tuple[Choice, Block]]:
+        """Yield all users with what they could have, *nothing* as the last option."""
+        return ((np.arange(block.rows.start, block.rows.stop), block.with_nothing()) for block in self.market.blocks())
+
+    def worth(self) -> float:
+        """Total value of the choice."""
+        return float(sum(_at(block.value, self.choice[rows]).sum() for rows, block in self.blocks()))
+
+    def used(self) -> Floats:
+        """How much the choice takes of each resource; shape (resources,)."""
+        money = sum(_at(block.cost, self.choice[rows]).sum() for rows, block in self.blocks())
+        return np.r_[money, self.member @ np.bincount(self.choice, minlength=self.nothing + 1)]
+
+    def demand(self, resource: int, block: Block, chosen: Choice) -> Floats:
+        """How much more of a resource users would take with each option; shape (options + 1, users)."""
+        if resource == 0:
+            return np.asarray(block.cost - _at(block.cost, chosen))
+        member = self.member[resource - 1]
+        return np.asarray(member[:, None] - member[chosen])
+
+    def mend(self) -> None:
+        """Give up what there is no room for: first places, limit by limit, then money without taking a place more."""
+        limits = range(1, len(self.market.room))
+        mended: list[int] = []
+        while (over := np.flatnonzero(self.used() > self.market.room)[::-1]).size and over[0]:
+            self.give_up(int(over[0]), mended)
+            mended.append(int(over[0]))
+        if over.size:
+            self.give_up(0, limits)
+
+    def give_up(self, resource: int, kept: Iterable[int]) -> None:
+        """Free the excess of a resource where the least is lost per unit, the last of equals first.
+
+        Nobody takes more of the resources in `kept`.
+        """
+        excess = self.used()[resource] - self.market.room[resource]
+        found = [self._losses(resource, kept, rows, block) for rows, block in self.blocks()]
+        rows, options, loss, freed = (np.concatenate(each)[::-1] for each in zip(*found, strict=True))
+        order = np.argsort(loss, kind="stable")
+        enough = np.searchsorted(np.cumsum(freed[order]), excess) + 1
+        self.choice[rows[order[:enough]]] = options[order[:enough]]
+
+    def _losses(
+        self, resource: int, kept: Iterable[int], rows: Choice, block: Block
+    ) -> tuple[Choice, Choice, Floats, Floats]:
+        """Find, for those of a block who hold some of a resource, the cheapest way to free it: loss per unit, units."""
+        chosen = self.choice[rows]
+        holds = np.flatnonzero((_at(block.cost, chosen) if resource == 0 else self.member[resource - 1][chosen]) > 0)
+        block, chosen = Block(block.rows, block.value[:, holds], block.cost[:, holds]), chosen[holds]
+        freed = -self.demand(resource, block, chosen)
+        allowed = (freed > 0) & np.isfinite(block.value)
+        lost = _at(block.value, chosen) - block.value
+        for other, price in enumerate(self.prices):
+            more = self.demand(other, block, chosen)
+            lost += price * more
+            if other in kept:
+                allowed &= more <= 0
+        loss = np.divide(lost, freed, out=np.full_like(lost, np.inf), where=allowed)
+        best = loss.argmin(axis=0)
+        return rows[holds], best, _at(loss, best), _at(freed, best)
+
+    def fill(self) -> None:
+        """Move users to what is worth more while it fits, the most value per price first, until nothing fits."""
+        moves = self._best_moves(self.blocks())
+        for _ in range(ROUNDS):
+            if not len(moves.rows):
+                break
+            moves = moves.some(np.argsort(-moves.efficiency, kind="stable"))
+            first = moves.some(slice(0, self._fitting(moves)))
+            self.choice[first.rows] = first.options
+            again = self.market.pick(np.sort(moves.rows))
+            moves = self._best_moves((rows, block.with_nothing()) for rows, block in again)
+
+    def _best_moves(self, users: Iterable[tuple[Choice, Block]]) -> Moves:
+        """Find those users who can move to something better that fits, with the most efficient such option of each."""
+        rest = self.market.room - self.used()
+        found = [self._moves(rows, block, rest) for rows, block in users]
+        return Moves(*(np.concatenate(each) for each in zip(*found, strict=True))) if found else Moves.none()
+
+    def _moves(self, rows: Choice, block: Block, rest: Floats) -> Moves:
+        chosen = self.choice[rows]
+        gain = block.value - _at(block.value, chosen)
+        fits, paid = gain > 0, np.zeros_like(gain)
+        for resource, price in enumerate(self.prices):
+            more = self.demand(resource, block, chosen)
+            fits &= more <= rest[resource]
+            paid += price * more
+        efficiency = np.divide(gain, paid, out=np.full_like(gain, np.inf), where=paid > 0)
+        efficiency[~fits] = -np.inf
+        best, some = efficiency.argmax(axis=0), fits.any(axis=0)
+        dearer = _at(block.cost, best) - _at(block.cost, chosen)
+        return Moves(rows, best, _at(efficiency, best), dearer).some(np.flatnonzero(some))
+
+    def _fitting(self, moves: Moves) -> int:
+        """Count how many moves, one after another, fit what is left: at least the first."""
+        rest, before = self.market.room - self.used(), self.choice[moves.rows]
+        fits = np.cumsum(moves.dearer) <= rest[0]
+        for member, places in zip(self.member, rest[1:], strict=True):
+            fits &= np.cumsum(member[moves.options] - member[before]) <= places
+        return len(fits) if fits.all() else max(int(fits.argmin()), 1)
+
+
+class Moves(NamedTuple):
+    """Moves of users to better options, shape (moves,): value per price, and how much more each costs."""
+
+    rows: Choice
+    options: Choice
+    efficiency: Floats
+    dearer: Floats
+
+    @classmethod
+    def none(cls) -> Moves:
+        """No move at all."""
+        return cls(np.zeros(0, np.intp), np.zeros(0, np.intp), np.zeros(0), np.zeros(0))
+
+    def some(self, places: Choice | slice) -> Moves:
+        """Pick some moves."""
+        return Moves(self.rows[places], self.options[places], self.efficiency[places], self.dearer[places])
+
+
+def _at(matrix: Floats, options: Choice) -> Floats:
+    """Read each user's own option; shape (users,)."""
+    return np.asarray(matrix[options, np.arange(len(options))])

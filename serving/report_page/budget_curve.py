@@ -1,0 +1,67 @@
+"""What more or less budget would bring: the curve that a day leaves, for people."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+from dataclasses import dataclass
+from datetime import date
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from configs.settings import Settings
+from features.storage.lake import Lake, read_parquet
+from models.registry.pictures import budget_picture
+from serving.decide.decisions import day_folder
+
+SHOWN = (0.1, 0.25, 0.5, 0.75, 1.0)  # where on the curve the points in the table lie
+WORTH_SAYING = 0.005
+
+
+@dataclass(frozen=True)
+class Curve:
+    """Budget curve of a day.
+
+    `points` has columns ``budget, value, spent, shadow_price``, budgets rising; the day's own budget stands at `place`.
+    `earns` is what one more unit of it would have earned, after paying for itself.
+    """
+
+    points: pd.DataFrame
+    place: int
+    earns: float
+
+    @property
+    def enough(self) -> float | None:
+        """Money that buys everything that pays; None where even the highest budget does not."""
+        is_enough = self.points["shadow_price"].iloc[-1] < WORTH_SAYING
+        return float(self.points["spent"].max()) if is_enough else None
+
+    @property
+    def rows(self) -> list[dict[Hashable, Any]]:
+        """Some points and today's, which `is_today` tells."""
+        places = np.unique([*(np.array(SHOWN) * (len(self.points) - 1)).round().astype(int), self.place])
+        return self.points.iloc[places].assign(is_today=places == self.place).to_dict("records")
+
+    def picture(self, currency: str) -> bytes:
+        """Draw the curve with today's budget on it, as PNG bytes."""
+        budget, value = (self.points[name].to_numpy(dtype=np.float64) for name in ("budget", "value"))
+        return budget_picture(budget, value, self.place, currency)
+
+
+def curve_of(lake: Lake, as_of: date, settings: Settings) -> Curve | None:
+    """Read the budget curve of a day; None when there is none, or when no budget would bring anything."""
+    points = _read(lake, as_of, "budget_curve")
+    if points is None or points.empty or points["value"].max() <= 0:
+        return None
+    budgets = points["budget"].to_numpy(dtype=np.float64)
+    place = int(np.abs(budgets - min(settings.scoring.budget, budgets.max())).argmin())
+    spending = _read(lake, as_of, "spending")
+    # who draws by lot takes a part of the budget, so that the plan pays a higher price than the curve says
+    earns = points["shadow_price"].iloc[place] if spending is None else spending["shadow_price"].iloc[0]
+    return Curve(points, place, float(earns))
+
+
+def _read(lake: Lake, as_of: date, name: str) -> pd.DataFrame | None:
+    path = day_folder(lake, as_of) / f"{name}.parquet"
+    return read_parquet(path).to_pandas() if path.exists() else None

@@ -1,0 +1,325 @@
+"""The risk report: one self-contained page that a marketer understands without help."""
+
+from __future__ import annotations
+
+import base64
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import date
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from configs.errors import InputError
+from configs.offers import Catalogue, Offer, load_catalogue
+from configs.settings import Settings
+from features.storage.lake import Lake, sql_text, write_text
+from models.effects.observational_effects import MIN_CONTROL, MIN_TREATED
+from models.judge.policies import NOBODY
+from models.metrics.evaluation import Metric, quality_word
+from serving.report_page.budget_curve import curve_of
+from serving.report_page.policy_gate import Gate, gate_of
+from serving.report_page.summary import Summary, connect, examples, summarise
+from serving.wording.formatting import (
+    day_words,
+    effect_words,
+    fit_word,
+    moment_words,
+    money,
+    percent,
+    points,
+    reasons_of,
+    signed,
+    thousands,
+    why_parts,
+)
+
+TEMPLATE = "report.html.j2"
+TOP_DRIVERS = 8
+TRUSTED_ECE = 0.03
+KINDS = {"logistic": "logistic regression", "lightgbm": "boosted trees (LightGBM)", "pace": "spending pace"}
+EVIDENCE = {
+    "randomised": "Given at random in the past, so a difference between those with and without it is its effect.",
+    "observational": "Targeted in the past, not given at random: compared with similar users, adjusted by statistics. "
+    "What was not recorded may still explain a difference.",
+    "none": "Nothing is known about what it changes, so it is not given.",
+}
+
+
+@dataclass(frozen=True)
+class Subject:
+    """What one model answers, how it is judged and which plainer rules stand beside it (words by metric)."""
+
+    question: str
+    measure: str
+    plain: Mapping[str, str]
+
+
+SUBJECTS = {
+    "churn": Subject(
+        "Who will leave?",
+        "auc",
+        {"auc_recency": "days since last active, nothing else", "auc_logistic": "a logistic regression"},
+    ),
+    "value": Subject("What is staying worth?", "r_squared", {"r_squared_pace": "everybody goes on at their own pace"}),
+    "redemption": Subject(
+        "Who will use an offer?", "auc", {"auc_past_redemptions": "offers used before, nothing else"}
+    ),
+}
+
+
+@dataclass(frozen=True)
+class Training:
+    """What a training left for the report: ``training.json`` and the pictures beside it."""
+
+    folder: Path
+    as_of: date
+    models: dict[str, Any] = field(default_factory=dict)
+    effects: list[dict[str, Any]] = field(default_factory=list)
+    policy: dict[str, Any] | None = None
+
+    def picture(self, name: str) -> str | None:
+        """Embed a picture as a data URI; None when there is no such picture."""
+        path = self.folder / f"{name}.png"
+        if not path.exists():
+            return None
+        return embedded(path.read_bytes())
+
+    def gate(self, catalogue: Catalogue) -> Gate | None:
+        """Put the verdict about the policy into words; None when there were no lots to judge by.
+
+        Raises
+        ------
+        InputError
+            It is damaged.
+        """
+        try:
+            return gate_of(self.policy, catalogue)
+        except (KeyError, TypeError) as error:
+            raise damaged(self.folder / "training.json", self.as_of) from error
+
+    def absent(self, versions: list[str]) -> list[str]:
+        """Champions of this training that did not make the decisions."""
+        used = {name for names in versions for name in names.split(", ")}
+        return [model["champion"] for model in self.models.values() if model["champion"] not in used]
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """How good one model is: in a word, by number, and beside plainer rules."""
+
+    subject: str
+    question: str
+    champion: str
+    kind: str
+    reason: str
+    word: str
+    metric: Metric
+    metrics: dict[str, Metric]
+    plain: list[tuple[str, Metric]]
+
+
+@dataclass(frozen=True)
+class Trust:
+    """How far an offer's effect can be trusted; `effect` is None when nothing is known about it."""
+
+    title: str
+    evidence: str
+    words: str
+    verdict: str
+    margin: Metric | None = None
+    retention: Metric | None = None
+    effect: dict[str, Any] | None = None
+
+    @property
+    def is_proven(self) -> bool:
+        """Whether the offer was given at random and its effect on margin is told from zero."""
+        return self.evidence == "randomised" and self.margin is not None and self.margin.low > 0
+
+
+def write_report(settings: Settings, lake: Lake, as_of: date) -> Path:
+    """Write what a marketer needs to know about a day to ``reports/<as_of>.html``.
+
+    The page needs no network and no script. The same decisions, training and settings give the same bytes.
+
+    Raises
+    ------
+    InputError
+        The day has no decisions, or a training's file is damaged.
+    """
+    path = lake.path("reports", f"{as_of}.html")
+    write_text(path, render_report(settings, lake, as_of))
+    return path
+
+
+def render_report(settings: Settings, lake: Lake, as_of: date) -> str:
+    """Fill the page in."""
+    training = latest_training(lake, as_of)
+    catalogue = load_catalogue(settings.offers)
+    summary = summarise(lake, as_of)
+    trusts = trust_in_offers(training, catalogue, settings)
+    gate, curve = training.gate(catalogue) if training else None, curve_of(lake, as_of, settings)
+    given = [_titled(row, catalogue) for row in summary.offers.to_dict("records")]
+    page = _environment(settings).get_template(TEMPLATE)
+    return page.render(
+        settings=settings,
+        as_of=as_of,
+        summary=summary,
+        drivers=summary.drivers.head(TOP_DRIVERS).to_dict("records"),
+        given=given,
+        is_bet=gate.name == NOBODY
+        if gate
+        else not {row["title"] for row in given} <= {trust.title for trust in trusts if trust.is_proven},
+        funnel=funnel(summary),
+        gate=gate,
+        curve=curve,
+        curve_picture=embedded(curve.picture(settings.currency)) if curve else None,
+        examples=[_titled(row, catalogue) for row in examples(lake, as_of).to_dict("records")],
+        training=training,
+        verdicts=verdicts(training) if training else {},
+        trusts=trusts,
+        why_no_offers=why_no_offers(summary, training, gate, catalogue, settings),
+        event_days=[day for day in lake.days("events") if day < as_of],
+        quarantine=quarantined(lake),
+    )
+
+
+def latest_training(lake: Lake, as_of: date) -> Training | None:
+    """Read the newest training on or before a day; None when there is none.
+
+    Raises
+    ------
+    InputError
+        Its ``training.json`` is damaged.
+    """
+    found = {path.parent.name.removeprefix("day="): path for path in lake.path("training").glob("day=*/training.json")}
+    days = [day for day in found if day <= f"{as_of:%Y-%m-%d}"]
+    if not days:
+        return None
+    path = found[max(days)]
+    try:
+        kept = json.loads(path.read_text(encoding="utf-8"))
+        day = date.fromisoformat(max(days))
+        return Training(path.parent, day, kept["models"], kept["effects"], kept.get("policy"))
+    except (ValueError, KeyError, TypeError) as error:
+        raise damaged(path, max(days)) from error
+
+
+def damaged(path: Path, day: date | str) -> InputError:
+    """Say that a training's file cannot be read, and what to do."""
+    return InputError(f"{path} is damaged; run winback train-models --as-of {day} again")
+
+
+def verdicts(training: Training) -> dict[str, Verdict]:
+    """Judge every model of a training, by subject."""
+    return {
+        name: _verdict(name, subject, training.models[name])
+        for name, subject in SUBJECTS.items()
+        if name in training.models
+    }
+
+
+def _verdict(name: str, subject: Subject, model: Mapping[str, Any]) -> Verdict:
+    metrics = {key.removeprefix(f"{name}."): Metric(**numbers) for key, numbers in model["metrics"].items()}
+    metric = metrics[subject.measure]
+    kind = model["champion"].removeprefix(f"{name}-").split("-")[0]
+    word = quality_word(metric.value) if subject.measure == "auc" else fit_word(metric.value)
+    plain = [(words, metrics[key]) for key, words in subject.plain.items() if key in metrics and not key.endswith(kind)]
+    return Verdict(
+        name, subject.question, model["champion"], KINDS.get(kind, kind), model["reason"],
+        "not known" if math.isnan(metric.value) else word, metric, metrics, plain,
+    )  # fmt: skip
+
+
+def trust_in_offers(training: Training | None, catalogue: Catalogue, settings: Settings) -> list[Trust]:
+    """Say of every offer that is known or was measured how far its effect can be trusted."""
+    titles = {offer.offer_id: offer.title for offer in catalogue.offers}
+    effects = {effect["offer_id"]: effect for effect in training.effects} if training else {}
+    return [
+        _trust(titles.get(offer_id, offer_id), effects.get(offer_id), settings) for offer_id in {**titles, **effects}
+    ]
+
+
+def _trust(title: str, effect: dict[str, Any] | None, settings: Settings) -> Trust:
+    if effect is None:
+        few = f"Not enough data: an effect needs {MIN_TREATED} comparable users with it and {MIN_CONTROL} without."
+        return Trust(title, "none", EVIDENCE["none"], few)
+    margin, retention = Metric(**effect["margin"]), Metric(**effect["retention"])
+    evidence = effect["evidence"]
+    verdict = effect_words(margin, evidence, settings.currency)
+    return Trust(title, evidence, EVIDENCE.get(evidence, evidence), verdict, margin, retention, effect)
+
+
+def why_no_offers(
+    summary: Summary, training: Training | None, gate: Gate | None, catalogue: Catalogue, settings: Settings
+) -> str | None:
+    """Say why nobody gets an offer; None when somebody does."""
+    if summary.with_offer:
+        return None
+    if not catalogue.offers:
+        return "This app has no offers in its catalogue, so there is nothing to give."
+    if training is None or "redemption" not in training.models:
+        return (
+            "There are not enough past offers to learn from: the models ask for "
+            f"{settings.response.min_treatments:,} offers whose time is up."
+        )
+    if gate is not None and gate.name == NOBODY:
+        return f"{gate.why} The table below counts the reasons."
+    return "No offer is expected to bring more than it costs for anyone; the table below counts the reasons."
+
+
+def funnel(summary: Summary) -> list[dict[Any, Any]]:
+    """List why users get nothing, in the order in which it is asked: ``arm, why, users``, and who is ``left`` after."""
+    left = summary.users - summary.nothing["users"].cumsum()
+    return summary.nothing.assign(left=left).to_dict("records")
+
+
+def embedded(picture: bytes) -> str:
+    """Write a PNG as a data URI."""
+    return "data:image/png;base64," + base64.b64encode(picture).decode("ascii")
+
+
+def quarantined(lake: Lake) -> list[dict[str, Any]]:
+    """Count the input rows that were refused: ``source, table, reason, rows``, most first."""
+    files = sorted(lake.path("quarantine").glob("*/*.parquet"))
+    with connect(lake) as connection:
+        counts = [
+            {"source": path.parent.name, "table": path.stem, "reason": reason, "rows": rows}
+            for path in files
+            for reason, rows in connection.execute(
+                f"SELECT reason, count(*) FROM read_parquet({sql_text(path)}) GROUP BY ALL ORDER BY ALL"
+            ).fetchall()
+        ]
+    return sorted(counts, key=lambda count: -count["rows"])
+
+
+def _titled(row: dict[Any, Any], catalogue: Catalogue) -> dict[Any, Any]:
+    titles: dict[str, Offer] = {offer.offer_id: offer for offer in catalogue.offers}
+    offer_id = row["offer_id"]
+    return {**row, "title": titles[offer_id].title if offer_id in titles else offer_id}
+
+
+def _environment(settings: Settings) -> Environment:
+    folder = FileSystemLoader(Path(__file__).parent)
+    environment = Environment(
+        loader=folder, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    environment.filters |= {
+        "thousands": thousands,
+        "percent": percent,
+        "points": points,
+        "signed": signed,
+        "day": day_words,
+        "money": partial(money, currency=settings.currency),
+        "moment": partial(moment_words, time_zone=settings.time_zone),
+        "reasons": reasons_of,
+        "why_parts": why_parts,
+    }
+    environment.globals |= {"trusted_ece": TRUSTED_ECE}
+    environment.tests["missing"] = pd.isna
+    return environment

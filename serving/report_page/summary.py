@@ -1,0 +1,217 @@
+"""The figures of one day's decisions, as report, command line and tests read them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import date
+
+import duckdb
+import pandas as pd
+
+from configs.errors import InputError
+from features.storage.lake import Lake, duckdb_limits, named_when_unreadable, sql_text
+from serving.decide.decisions import day_folder
+from serving.decide.no_offer_reasons import asked_at
+
+AT_RISK = ("high", "medium")
+
+
+@dataclass(frozen=True)
+class Summary:
+    """Counts and sums over all users of a day; money in account currency.
+
+    `worth_by_band` is the sum of the remaining value, `value_by_band` that of P(churn) x remaining value, and
+    `value_at_risk` the latter over everyone whose risk is known. `offers` has one row per option given:
+    ``offer_id, discount, channel, users, at_risk, expected_cost, expected_value, p_redeem, evidence``. `nothing` counts
+    the users without an offer by arm and reason, in the order in which reasons are asked: ``arm, why, users``.
+    `drivers` has the reasons of the users at risk: ``reason, direction, users`` for whom it is among the strongest,
+    ``strongest`` for whom it comes first, ``typical`` the median value, if a number. `model_versions` names the models
+    behind the decisions.
+    """
+
+    users: int
+    known: int
+    by_band: dict[str, int]
+    by_arm: dict[str, int]
+    worth_by_band: dict[str, float]
+    value_by_band: dict[str, float]
+    value_at_risk: float
+    with_offer: int
+    expected_cost: float
+    expected_value: float
+    offers: pd.DataFrame
+    nothing: pd.DataFrame
+    drivers: pd.DataFrame
+    model_versions: list[str]
+
+    @property
+    def in_control(self) -> int:
+        """Users of the control group who might have got something."""
+        return self.by_arm.get("control", 0)
+
+    @property
+    def at_risk(self) -> int:
+        """Users in the bands that call for attention."""
+        return sum(self.by_band.get(band, 0) for band in AT_RISK)
+
+    @property
+    def worth_at_risk(self) -> float:
+        """What the users at risk are worth if all of them stay."""
+        return sum(self.worth_by_band.get(band, 0.0) for band in AT_RISK)
+
+    @property
+    def expected_loss(self) -> float:
+        """What is expected to go with the users at risk: their part of the value at risk."""
+        return sum(self.value_by_band.get(band, 0.0) for band in AT_RISK)
+
+
+TOTALS = """
+    SELECT count(*), count(p_churn), count(*) FILTER (offer_id <> 'none'),
+           coalesce(sum(p_churn * remaining_value), 0), coalesce(sum(expected_cost), 0),
+           coalesce(sum(expected_value), 0)
+    FROM {decisions}
+"""
+BANDS = """
+    SELECT risk_band, count(*), coalesce(sum(remaining_value), 0), coalesce(sum(p_churn * remaining_value), 0)
+    FROM {decisions} GROUP BY risk_band ORDER BY risk_band
+"""
+ARMS = "SELECT arm, count(*) FROM {decisions} GROUP BY arm ORDER BY arm"
+OFFERS = f"""
+    SELECT offer_id, discount, channel, count(*) AS users, count(*) FILTER (risk_band IN {AT_RISK}) AS at_risk,
+           sum(expected_cost) AS expected_cost, sum(expected_value) AS expected_value, avg(p_redeem) AS p_redeem,
+           min(evidence) AS evidence
+    FROM {{decisions}} WHERE offer_id <> 'none' GROUP BY ALL ORDER BY offer_id, discount, channel
+"""
+WITHOUT = """
+    SELECT arm, coalesce(why, 'not recorded') AS why, count(*) AS users FROM {decisions} WHERE offer_id = 'none'
+    GROUP BY ALL ORDER BY users DESC, why, arm
+"""
+# reasons read `label: value (raises the risk); ...`, the strongest first
+DRIVERS = f"""
+    WITH listed AS (SELECT string_split(reasons, ' the risk); ') AS parts FROM {{decisions}}
+                    WHERE risk_band IN {AT_RISK} AND reasons IS NOT NULL),
+         ranked AS (SELECT regexp_extract(unnest(parts), '^(.*?): (.*) \\((raises|lowers)',
+                                          ['reason', 'shown', 'direction']) AS part,
+                           generate_subscripts(parts, 1) AS place FROM listed)
+    SELECT part.reason, part.direction, count(*) AS users, count(*) FILTER (place = 1) AS strongest,
+           median(TRY_CAST(part.shown AS DOUBLE)) AS typical
+    FROM ranked WHERE part.reason <> '' GROUP BY ALL ORDER BY users DESC, strongest DESC, part.reason, part.direction
+"""
+MODELS = "SELECT DISTINCT model_versions FROM {decisions} WHERE model_versions IS NOT NULL ORDER BY ALL"
+
+
+def summarise(lake: Lake, as_of: date) -> Summary:
+    """Read a day's decisions and add them up.
+
+    Raises
+    ------
+    InputError
+        The day has no decisions.
+    """
+    decisions = decisions_source(lake, as_of)
+    with connect(lake) as connection:
+
+        def ask(query: str) -> duckdb.DuckDBPyConnection:
+            return connection.execute(query.format(decisions=decisions))
+
+        bands = ask(BANDS).fetchall()
+        users, known, with_offer, value_at_risk, cost, value = ask(TOTALS).fetchall()[0]
+        return Summary(
+            users=users,
+            known=known,
+            by_band={band: count for band, count, *_ in bands},
+            by_arm=dict(ask(ARMS).fetchall()),
+            worth_by_band={band: worth for band, _, worth, _ in bands},
+            value_by_band={band: loss for band, *_, loss in bands},
+            value_at_risk=value_at_risk,
+            with_offer=with_offer,
+            expected_cost=cost,
+            expected_value=value,
+            offers=ask(OFFERS).df(),
+            nothing=_as_asked(ask(WITHOUT).df()),
+            drivers=ask(DRIVERS).df(),
+            model_versions=[names for (names,) in ask(MODELS).fetchall()],
+        )
+
+
+def _as_asked(nothing: pd.DataFrame) -> pd.DataFrame:
+    """Sort the reasons for nothing as they are asked; those asked at once stay most users first."""
+    order = [asked_at(arm, why) for arm, why in zip(nothing["arm"], nothing["why"], strict=True)]
+    return nothing.iloc[sorted(range(len(order)), key=order.__getitem__)].reset_index(drop=True)
+
+
+def examples(lake: Lake, as_of: date, count: int = 10) -> pd.DataFrame:
+    """Pick users that show the day: half with an offer, half without, most value at risk first."""
+    with connect(lake) as connection:
+        decisions = decisions_source(lake, as_of)
+        return connection.execute(f"""
+            WITH ranked AS (
+                SELECT user_id, row_number() OVER (
+                    PARTITION BY offer_id <> 'none'
+                    ORDER BY p_churn * remaining_value DESC NULLS LAST, user_id) AS place
+                FROM {decisions} WHERE p_churn IS NOT NULL QUALIFY place <= {count}
+            )
+            SELECT * EXCLUDE (place) FROM {decisions} JOIN ranked USING (user_id)
+            ORDER BY place, offer_id = 'none' LIMIT {count}
+        """).df()
+
+
+def decision_of(lake: Lake, as_of: date, user_id: str) -> pd.Series:
+    """Read one user's decision.
+
+    Raises
+    ------
+    InputError
+        The user is unknown.
+    """
+    with connect(lake) as connection:
+        query = f"SELECT * FROM {decisions_source(lake, as_of)} WHERE user_id = $1"
+        found = connection.execute(query, [user_id]).df()
+        if found.empty:
+            source = decisions_source(lake, as_of)
+            near = f"SELECT user_id FROM {source} ORDER BY levenshtein(user_id, $1), user_id LIMIT 3"
+            known = ", ".join(name for (name,) in connection.execute(near, [user_id]).fetchall())
+            raise InputError(f"there is no user {user_id!r} in the decisions of {as_of}; the nearest ids are {known}")
+    return found.iloc[0]
+
+
+def options_of(lake: Lake, as_of: date, user_id: str) -> pd.DataFrame:
+    """Read one user's options, best first."""
+    path = day_folder(lake, as_of) / "options.parquet"
+    with connect(lake) as connection:
+        query = f"SELECT * FROM read_parquet({sql_text(path)}) WHERE user_id = $1 ORDER BY value DESC"
+        return connection.execute(query, [user_id]).df()
+
+
+def decided_days(lake: Lake) -> list[date]:
+    """Days that have decisions, in order."""
+    return lake.days("decisions")
+
+
+@contextmanager
+def connect(lake: Lake) -> Iterator[duckdb.DuckDBPyConnection]:
+    """Open DuckDB for a few questions to the lake; a damaged file is named.
+
+    Raises
+    ------
+    InputError
+        A file of the lake could not be read inside the block.
+    """
+    with named_when_unreadable(lake.root), duckdb.connect(config=duckdb_limits(lake.root)) as connection:
+        yield connection
+
+
+def decisions_source(lake: Lake, as_of: date) -> str:
+    """Write the SQL source of a day's decisions.
+
+    Raises
+    ------
+    InputError
+        The day has none.
+    """
+    path = day_folder(lake, as_of) / "decisions.parquet"
+    if not path.exists():
+        raise InputError(f"there are no decisions of {as_of} in {lake.root}; run winback score-users --as-of {as_of}")
+    return f"read_parquet({sql_text(path)})"

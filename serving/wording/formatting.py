@@ -1,0 +1,184 @@
+"""Numbers, dates and verdicts in words, for people who read the report."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from datetime import date
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from features.definitions.snapshot_features import catalogue
+from models.judge.policies import NOBODY, P_REDEEM, PERSONAL, Deployed
+from models.metrics.evaluation import Metric
+
+UNBROKEN = "\u00a0"
+
+
+def repeated(text: str, rows: int) -> npt.NDArray[np.object_]:
+    """Hold a text for many rows, shape (rows,); it is one object, where NumPy's ``full`` makes one of each."""
+    return np.repeat(np.array([text], dtype=object), rows)
+
+
+def fit_word(r_squared: float) -> str:
+    """Say in a word how well amounts are predicted, by the share of the differences that is explained.
+
+    Examples
+    --------
+    >>> [fit_word(value) for value in (.85, .7, .5, .3, .1)]
+    ['excellent', 'good', 'fair', 'poor', 'hardly better than the average']
+    """
+    words = [(0.8, "excellent"), (0.6, "good"), (0.4, "fair"), (0.2, "poor")]
+    return next((word for bound, word in words if r_squared >= bound), "hardly better than the average")
+
+
+def effect_words(margin: Metric, evidence: str, currency: str) -> str:
+    """Say what an interval of the margin a head, before discounts and contacts are paid, allows.
+
+    Examples
+    --------
+    >>> effect_words(Metric(1.0, -2.4, 6.0, 100), "observational", "USD")
+    'Its effect could be anything between −2.40 and +6.00 USD a head: treat it as a bet, not as a fact.'
+    """
+    between = f"between {signed(margin.low)} and {signed(margin.high)} {currency} a head"
+    if margin.low <= 0 <= margin.high:
+        return f"Its effect could be anything {between}: treat it as a bet, not as a fact."
+    judged = "It adds margin" if margin.low > 0 else "It loses margin"
+    ending = "." if evidence == "randomised" else ", as far as an adjusted comparison can tell."
+    return f"{judged}, {between} before costs{ending}"
+
+
+def policy_words(deployed: Deployed, titles: Mapping[str, str]) -> str:
+    """Say who gets what under the policy that decides; `titles` is what people call each offer.
+
+    Examples
+    --------
+    >>> policy_words(Deployed("constant", ("mail", 0.15)), {"mail": "Come back"})
+    'Come back, 15% off, for everybody'
+    >>> policy_words(Deployed("rule", ("mail", 0.0), "spend_sum_28d", 12.5), {})
+    'mail, without a discount, for users whose “money spent, last 28 days” is above 12.5'
+    """
+    if deployed.name == PERSONAL:
+        return "each user gets what is expected to be worth most for them"
+    if deployed.name == NOBODY or deployed.option is None:
+        return "nobody gets an offer"
+    offer_id, discount = deployed.option
+    what = f"{titles.get(offer_id, offer_id)}, {f'{discount:.0%} off' if discount else 'without a discount'}"
+    if deployed.column is None:
+        return f"{what}, for everybody"
+    bound = "above" if deployed.is_above else "at most"
+    if deployed.column == P_REDEEM:
+        return f"{what}, for users whose chance to use it is {bound} {deployed.threshold:.0%}"
+    labels = {feature.name: feature.label for feature in catalogue()}
+    label = labels.get(deployed.column, deployed.column)
+    return f"{what}, for users whose “{label}” is {bound} {deployed.threshold:.4g}"
+
+
+def thousands(number: float) -> str:
+    """Write a whole number with thousands separators.
+
+    Examples
+    --------
+    >>> thousands(2469)
+    '2,469'
+    """
+    return f"{number:,.0f}"
+
+
+def money(amount: float, currency: str) -> str:
+    """Write an amount with its currency, to the cent below 100; no line breaks between the two.
+
+    Examples
+    --------
+    >>> money(7330.72, "USD").split(), money(0.4, "USD").split(), money(-3, "GBP").split()
+    (['7,331', 'USD'], ['0.40', 'USD'], ['−3.00', 'GBP'])
+    """
+    digits = 0 if abs(amount) >= 100 else 2
+    return f"{_minus(f'{round(amount, digits) + 0.0:,.{digits}f}')}{UNBROKEN}{currency}"
+
+
+def percent(share: float) -> str:
+    """Write a share as a percentage, with a digit more where it is small.
+
+    Examples
+    --------
+    >>> percent(0.274), percent(0.041), percent(0.0)
+    ('27%', '4.1%', '0%')
+    """
+    number = 100 * share
+    return f"{number:.1f}%" if 0.05 <= abs(number) < 9.95 else f"{number:.0f}%"
+
+
+def signed(number: float) -> str:
+    """Write a number with its sign.
+
+    Examples
+    --------
+    >>> signed(1.5), signed(-0.0), signed(-2)
+    ('+1.50', '0.00', '−2.00')
+    """
+    return "0.00" if abs(number) < 0.005 else _minus(f"{number:+,.2f}")
+
+
+def points(share: float) -> str:
+    """Write a difference of two shares in percentage points.
+
+    Examples
+    --------
+    >>> points(0.0186), points(-0.011)
+    ('+1.9', '−1.1')
+    """
+    return "0.0" if abs(share) < 0.0005 else _minus(f"{100 * share:+.1f}")
+
+
+def day_words(day: date) -> str:
+    """Write a date out.
+
+    Examples
+    --------
+    >>> day_words(date(2018, 1, 1))
+    '1 January 2018'
+    """
+    return f"{day.day} {day:%B %Y}"
+
+
+def moment_words(instant: pd.Timestamp, time_zone: str) -> str:
+    """Write an instant by the app's own clock."""
+    local = instant.tz_convert(time_zone)
+    return f"{day_words(local.date())}, {local:%H:%M}"
+
+
+def reasons_of(sentences: str | None) -> list[tuple[str, str]]:
+    """Split joined reasons into words and direction.
+
+    Examples
+    --------
+    >>> reasons_of("days in 28 days: 0 (raises the risk); income: 35-49K (lowers the risk)")
+    [('days in 28 days: 0', 'raises'), ('income: 35-49K', 'lowers')]
+    """
+    return re.findall(r"(.+?) \((raises|lowers) the risk\)(?:; |$)", sentences or "")
+
+
+def why_parts(why: str) -> list[tuple[str, list[str]]]:
+    """Split the words of why an offer is given into headings with their lines: its worth, and what speaks for it.
+
+    Examples
+    --------
+    >>> why_parts("worth +0.50 EUR = +0.60 extra margin, -0.10 contact; works better, because: visits: 2 (+0.1)")
+    [('worth +0.50 EUR', ['+0.60 extra margin', '−0.10 contact']), ('works better', ['visits: 2 (+0.1)'])]
+    >>> why_parts("in the control group")
+    [('in the control group', [])]
+    """
+    worth, *reasons = re.sub(r"(^| |\()-(?=\d)", r"\1−", why).split("; ")
+    total, _, terms = worth.partition(" = ")
+    parts = [(total, re.split(r", (?=[+−])", terms) if terms else [])]
+    if reasons:
+        heading, _, strongest = reasons[0].partition(", because: ")
+        parts.append((heading, [line for line in (strongest, *reasons[1:]) if line]))
+    return parts
+
+
+def _minus(text: str) -> str:
+    return text.replace("-", "−")

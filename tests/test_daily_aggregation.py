@@ -1,0 +1,126 @@
+"""Daily rows: arrays find what the declared expressions find in any events, to the bit."""
+
+from __future__ import annotations
+
+from datetime import date, datetime, timedelta
+from zoneinfo import ZoneInfo
+
+import ibis
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pandas.testing import assert_frame_equal
+
+from configs.settings import load_settings
+from features.arrays.group_by import Grouped
+from features.engine.daily_aggregation import day_rows
+from features.sql_oracle.daily_queries import EVENTS, TABLES, TREATMENTS, with_roles
+
+MONDAY = date(2024, 3, 4)
+ROLES = load_settings().roles
+NAMES = [
+    "session_start",
+    "view_item",
+    "purchase",
+    "refund",
+    "offer_redeem",
+    "payment_failed",
+    "notification_open",
+    "odd",
+]
+MONEY = [None, 0.0, 0.125, 0.29, -1.005, 1e6]
+SCHEMA = pa.schema([field for field in EVENTS.to_pyarrow() if field.name not in ("day", "clock")])
+ANY_EVENTS = st.lists(
+    st.tuples(
+        st.sampled_from("abc"),
+        st.sampled_from(NAMES),
+        st.integers(0, 23),
+        st.integers(0, 3),
+        st.sampled_from([None, "s1", "s2", "3"]),
+        st.sampled_from([None, "tea", "9", "hour"]),
+        st.sampled_from(MONEY),
+        st.sampled_from(MONEY),
+    ),
+    max_size=25,
+)
+
+
+class Declared:
+    """The declared expressions, compiled once for a time zone."""
+
+    def __init__(self, time_zone: str) -> None:
+        self.engine = ibis.duckdb.connect()
+        self.zone = time_zone
+        self.engine.raw_sql(f"SET TimeZone = '{time_zone}'")
+        events = with_roles(ibis.table(EVENTS, name="events"), ibis.table(TREATMENTS, name="treatments"), ROLES)
+        self.queries = {
+            name: ibis.to_sql(table(events).order_by("day", *order).drop("day"), dialect="duckdb")
+            for name, (table, order) in TABLES.items()
+        }
+
+    def rows(self, events: pa.Table, treatments: pa.Table) -> dict[str, pd.DataFrame]:
+        self.engine.con.register("raw", events)
+        self.engine.con.register("treatments", treatments.append_column("day", pa.array([MONDAY] * len(treatments))))
+        clock = "*, DATE '2024-03-04' AS day, occurred_at::TIMESTAMP AS clock"
+        self.engine.con.execute(f"CREATE OR REPLACE TEMP VIEW events AS SELECT {clock} FROM raw")
+        return {name: self.engine.con.execute(query).df() for name, query in self.queries.items()}
+
+
+ZONES = {name: Declared(name) for name in ("UTC", "Asia/Kolkata", "America/New_York")}
+
+
+@settings(deadline=None)
+@given(ANY_EVENTS, st.sampled_from(sorted(ZONES)), st.booleans())
+def test_arrays_find_what_is_declared(found, zone, as_words):
+    start = datetime(2024, 3, 4, tzinfo=ZoneInfo(zone))
+    events = pa.Table.from_pylist(
+        [
+            {
+                "event_id": f"e{number}",
+                "user_id": user,
+                "event_name": name,
+                "session_id": session,
+                "item_category": category,
+                "occurred_at": start + timedelta(hours=hour),
+                "received_at": start + timedelta(days=late, hours=hour) if late else None,
+                "amount": amount,
+                "discount": discount,
+            }
+            for number, (user, name, hour, late, session, category, amount, discount) in enumerate(found)
+        ],
+        schema=SCHEMA,
+    )
+    given_to = pa.table({"user_id": ["a", "d", "b"], "offer_id": ["x", "x", "none"], "decision_id": ["1", "2", "3"]})
+    expected = ZONES[zone].rows(events, given_to)
+    if as_words:
+        events = events.set_column(1, events.column_names[1], events.column(1).dictionary_encode())
+    tables = day_rows(events, given_to, MONDAY, ROLES, zone)
+    for name, rows in expected.items():
+        mine = tables[name].to_pandas().astype(dict.fromkeys({"user_id", "facet", "label"} & set(rows), object))
+        mine["known_on"] = pd.to_datetime(mine["known_on"]).astype(rows["known_on"].dtype)
+        assert_frame_equal(mine, rows, check_exact=True, check_dtype=False)
+
+
+def test_events_are_dated_by_clocks_that_change(monkeypatch):
+    night = datetime(2024, 3, 10, tzinfo=ZoneInfo("America/New_York"))  # clocks go from 2 to 3
+    moments = [night.astimezone(ZoneInfo("UTC")) + timedelta(hours=hours) for hours in (0, 1, 2, 22)]
+    events = pa.Table.from_pylist(
+        [{"event_id": str(at), "user_id": "a", "event_name": "view_item", "occurred_at": at} for at in moments],
+        schema=SCHEMA,
+    )
+    facets = day_rows(events, None, night.date(), ROLES, "America/New_York")["facets"].to_pandas()
+    assert facets.label.tolist() == ["0", "1", "23", "3"]
+
+
+@pytest.mark.parametrize(("amount", "whole"), [(0.5, 1), (-0.5, -1), (0.49999999999999994, 0), (2.5, 3), (np.nan, 0)])
+def test_money_is_rounded_as_databases_do(amount, whole):
+    rows = Grouped(np.zeros(1, np.int64), 1, {"amount": np.array([amount])})
+    assert rows.amount.round().sum(where=np.array([True])).tolist() == [whole]
+
+
+def test_an_unknown_column_is_named():
+    with pytest.raises(AttributeError, match="colour"):
+        _ = Grouped(np.zeros(0, np.int64), 0, {}).colour

@@ -1,0 +1,196 @@
+"""The store: every example keeps its row, and joins only what was known at its moment."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from datetime import date
+
+import pandas as pd
+import pyarrow as pa
+import pytest
+from apps import App, event, small_app
+
+from configs.errors import InputError
+from features.definitions.registry import Feature
+from features.definitions.snapshot_features import catalogue
+from features.storage.lake import Lake, read_parquet, write_parquet
+from features.training_data.feature_store import SERVICES, FeatureStore, open_store, point_in_time_frame
+
+UNCHECKED = """
+import typeguard
+checked = typeguard.typechecked
+from features.training_data.feature_store import Entity
+print("typeguard" in str(Entity.__init__.__code__.co_names), typeguard.typechecked is checked)
+Entity(name=3)
+"""
+DAYS = (date(2024, 4, 1), date(2024, 4, 2), date(2024, 6, 1))
+
+
+@pytest.fixture(scope="module")
+def app(copy_tiny, tmp_path_factory) -> App:
+    """The tiny app with the snapshots of three days and no other."""
+    app = copy_tiny(tmp_path_factory.mktemp("store"))
+    app.snapshots(*DAYS)
+    return app
+
+
+@pytest.fixture(scope="module")
+def snapshots(app) -> pd.DataFrame:
+    """Snapshots of the tiny app on three days."""
+    return app.snapshots(*DAYS)
+
+
+@pytest.fixture(scope="module")
+def features(app) -> list[Feature]:
+    """Data catalogue of the tiny app."""
+    with app.history(DAYS[-1]) as history:
+        return history.features
+
+
+@pytest.fixture(scope="module")
+def store(app, features) -> FeatureStore:
+    """Store of the tiny app, holding the three snapshots alone."""
+    return open_store(app.lake, features)
+
+
+def examples(*rows: tuple[str, str]) -> pd.DataFrame:
+    moments = pd.to_datetime([moment for _, moment in rows], utc=True, format="ISO8601")
+    return pd.DataFrame({"user_id": [user for user, _ in rows], "event_timestamp": moments, "label": range(len(rows))})
+
+
+def test_every_row_is_kept_in_its_order_with_its_own_values(snapshots, store):
+    rows = [("u011", "2024-06-01"), ("u003", "2024-04-02"), ("nobody", "2024-04-01"), ("u011", "2024-04-01")]
+    rows += [("u003", "2024-04-02"), ("u011", "2020-01-01"), ("u003", "2024-06-01"), ("u003", "2024-04-01")]
+    given = examples(*rows)
+    before = given.copy()
+    frame = point_in_time_frame(store, "scoring", given)
+    pd.testing.assert_frame_equal(given, before)
+    pd.testing.assert_frame_equal(frame[list(given.columns)], given, check_dtype=False)
+    for number, (user, moment) in enumerate(rows):
+        key = (user, date.fromisoformat(moment))
+        own = frame.loc[number, "tenure_days"], frame.loc[number, "favourite_category_90d"]
+        if key in snapshots.index:
+            assert own == tuple(snapshots.loc[key, ["tenure_days", "favourite_category_90d"]])
+        else:
+            assert pd.isna(own[0]) and pd.isna(own[1])
+
+
+def test_the_frame_of_all_users_equals_the_snapshot(snapshots, store):
+    day = DAYS[2]
+    wanted = snapshots.xs(day, level="day")
+    frame = point_in_time_frame(store, "scoring", examples(*((user, str(day)) for user in wanted.index)))
+    columns = list(frame.columns.drop(["user_id", "event_timestamp", "label"]))
+    pd.testing.assert_frame_equal(frame.set_index("user_id")[columns], wanted[columns], check_exact=True)
+    assert set(columns) == set(wanted.columns) - {"as_of", "created_at"}
+
+
+def test_a_moment_before_the_first_snapshot_has_nulls(store):
+    frame = point_in_time_frame(store, "churn", examples(("u003", "2024-03-31 23:59")))
+    assert frame.drop(columns=["user_id", "event_timestamp", "label"]).isna().all(axis=None)
+
+
+def test_a_snapshot_older_than_a_day_is_not_used(store):
+    frame = point_in_time_frame(store, "churn", examples(("u003", "2024-04-03"), ("u003", "2024-04-03 00:01")))
+    assert frame.tenure_days.isna().tolist() == [False, True]
+
+
+def test_a_snapshot_that_was_computed_later_than_the_row_is_not_used(tmp_path):
+    app = small_app(tmp_path, events=[event("a", "2024-03-01 09:00", "purchase", amount=5.0)])
+    app.ingest()
+    app.aggregate()
+    days = [date(2024, 3, 2), date(2024, 3, 3)]
+    app.snapshots(*days)
+    corrected(app.lake, days[1], spend=99.0, created=pd.Timestamp("2024-03-03 06:00", tz="UTC"))
+    store = open_store(app.lake, catalogue())
+    rows = examples(("a", "2024-03-02 12:00"), ("a", "2024-03-03 05:59"), ("a", "2024-03-03 06:00"))
+    assert point_in_time_frame(store, "churn", rows).spend_sum_7d.isna().tolist() == [False, True, False]
+    assert point_in_time_frame(store, "churn", rows).spend_sum_7d.dropna().tolist() == [5.0, 99.0]
+
+
+def corrected(lake: Lake, day: date, *, spend: float, created: pd.Timestamp) -> None:
+    """Replace a snapshot by one that was computed later and says something else."""
+    path = lake.partition("snapshots", day)
+    rows = read_parquet(path)
+    for name, value in (("spend_sum_7d", spend), ("created_at", created)):
+        kind = rows.schema.field(name).type
+        rows = rows.set_column(rows.schema.get_field_index(name), name, pa.array([value] * len(rows), kind))
+    write_parquet(rows, path)
+
+
+def test_each_service_holds_the_views_that_it_says(store, features):
+    for service, views in SERVICES.items():
+        frame = point_in_time_frame(store, service, examples(("u003", "2024-04-01")))
+        wanted = [feature.name for view in views for feature in features if feature.view == view]
+        assert list(frame.columns) == ["user_id", "event_timestamp", "label", *wanted]
+
+
+def test_churn_never_reads_what_we_sent(features):
+    contact = {feature.name for feature in features if feature.view == "contact"}
+    assert contact and "contact" not in SERVICES["churn"] and "contact" not in SERVICES["value"]
+    assert {feature.name for feature in features if feature.role in ("message_sent", "treatments")} <= contact
+
+
+def test_the_registry_describes_every_feature(store, features):
+    described = {field.name: field.description for view in store.list_feature_views() for field in view.features}
+    assert described == {feature.name: feature.meaning for feature in features}
+
+
+def test_a_service_is_one_view_without_the_traits_that_there_are_not(tmp_path):
+    app = small_app(tmp_path, events=[event("a", "2024-03-01 09:00", "purchase", amount=5.0)])
+    app.ingest()
+    app.aggregate()
+    app.snapshots(date(2024, 3, 2))
+    store = open_store(app.lake, catalogue())
+    assert {view.name for view in store.list_feature_views()} == set(SERVICES)
+    families = {feature.name: feature.view for feature in catalogue()}
+    read = {families[field.name] for view in store.list_feature_views() for field in view.features}
+    assert read == {"behaviour", "contact", "taste"}
+    assert point_in_time_frame(store, "churn", examples(("a", "2024-03-02"))).spend_sum_7d.tolist() == [5.0]
+
+
+def test_a_store_of_one_day_reads_that_day_as_the_whole_store_does(app, store, features):
+    day = max(app.lake.days("snapshots"))
+    narrow = open_store(app.lake, features, only=day)
+    rows = examples(*((user, str(day)) for user in ("u003", "u001", "nobody")))
+    both = [point_in_time_frame(each, "scoring", rows) for each in (narrow, store)]
+    pd.testing.assert_frame_equal(*both)
+    assert both[0]["tenure_days"].notna().sum() == 2
+    assert narrow.config.registry != store.config.registry
+
+
+def test_opening_the_store_twice_changes_nothing(app, store, features):
+    again = open_store(app.lake, features)
+    assert [view.name for view in again.list_feature_views()] == [view.name for view in store.list_feature_views()]
+
+
+def test_a_store_without_snapshots_says_what_to_run_first(tmp_path):
+    store = open_store(Lake(tmp_path), catalogue())
+    with pytest.raises(InputError, match="holds no snapshots; run winback build-features first"):
+        point_in_time_frame(store, "churn", examples(("a", "2024-03-02")))
+
+
+def test_a_corrupt_snapshot_is_named(tmp_path):
+    app = small_app(tmp_path, events=[event("a", "2024-03-01 09:00", "purchase", amount=5.0)])
+    app.ingest()
+    app.aggregate()
+    app.snapshots(date(2024, 3, 2))
+    app.lake.partition("snapshots", date(2024, 3, 2)).write_bytes(b"broken")
+    store = open_store(app.lake, catalogue())
+    with pytest.raises(InputError, match=r"cannot be read .*snapshots\.parquet.*; delete it and run the step"):
+        point_in_time_frame(store, "churn", examples(("a", "2024-03-02")))
+
+
+def test_a_join_that_loses_rows_is_an_error_and_never_a_smaller_frame(store, monkeypatch):
+    class Losing:
+        def to_df(self) -> pd.DataFrame:
+            return pd.DataFrame({"entity_row": [0]})
+
+    monkeypatch.setattr(store, "get_historical_features", lambda **_: Losing())
+    with pytest.raises(RuntimeError, match="returned 1 rows for 2; no example may be lost or doubled"):
+        point_in_time_frame(store, "churn", examples(("a", "2024-03-02"), ("b", "2024-03-02")))
+
+
+def test_feast_is_imported_without_checks_of_its_own_arguments():
+    done = subprocess.run([sys.executable, "-c", UNCHECKED], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["False", "True"]

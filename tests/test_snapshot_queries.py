@@ -1,0 +1,406 @@
+"""Snapshots: no feature sees the future, and each family of features equals a hand-made count."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+
+import ibis
+import pandas as pd
+import pyarrow as pa
+import pytest
+from apps import Row, arrow, event, small_app, treatment
+from hypothesis import Phase, given, settings
+from hypothesis import strategies as st
+from pandas.testing import assert_frame_equal
+
+from configs.settings import load_settings
+from features.arrays.calendar_days import start_of
+from features.definitions.registry import WINDOWS
+from features.definitions.snapshot_features import catalogue
+from features.ingestion.contract import EVENTS, TREATMENTS
+from features.sql_oracle.daily_queries import daily_aggregates, daily_facets, with_roles
+from features.sql_oracle.snapshot_queries import snapshots
+
+AS_OF = date(2024, 7, 1)
+MIDNIGHT = datetime(2024, 7, 1, tzinfo=UTC)
+TRAITS = {"trait_country": True, "trait_pet_count_now": False}
+ROLES = load_settings().roles
+EVENT_NAMES = sorted({name for _, names in ROLES for name in names})
+
+
+# --- no look-ahead: every column, random events -----------------------------------------------------------------
+
+
+USERS_KNOWN = pa.table(
+    {
+        "user_id": ["a", "b", "newcomer"],
+        "signed_up_on": pa.array([date(2023, 6, 1), None, AS_OF - timedelta(days=2)], pa.date32()),
+        "trait_country": ["DE", None, "US"],
+        "trait_pet_count_now": [1.0, 2.0, None],
+    }
+)
+
+
+class Pipeline:
+    """The pure functions from events to snapshots, compiled once and run on any rows; no lake."""
+
+    def __init__(self) -> None:
+        self.engine = ibis.duckdb.connect()
+        marked = with_roles(
+            self._put("events", dated("events", [])), self._put("treatments", dated("treatments", [])), ROLES
+        )
+        self.steps = {"aggregates": daily_aggregates(marked), "facets": daily_facets(marked)}
+        tables = [self.engine.create_table(name, query, temp=True) for name, query in self.steps.items()]
+        query = snapshots(*tables, self._put("users", USERS_KNOWN), self._put("moments", starts_of(AS_OF)))
+        self.steps["snapshots"] = query.order_by("user_id", "day")
+        self.steps = {name: ibis.to_sql(query, dialect="duckdb") for name, query in self.steps.items()}
+
+    def features(self, events: list[Row], treatments: list[Row], *days: date) -> pd.DataFrame:
+        """Compute the snapshots of `days` from the rows alone."""
+        self._put("events", dated("events", events))
+        self._put("treatments", dated("treatments", treatments))
+        self._put("moments", starts_of(*days))
+        for name, query in self.steps.items():
+            self.engine.raw_sql(f"CREATE OR REPLACE TEMP TABLE {name} AS {query}")
+        return self.engine.con.execute("FROM snapshots").df().set_index(["user_id", "day"])
+
+    def _put(self, name: str, rows: pa.Table) -> ibis.Table:
+        return self.engine.create_table(name, rows, temp=True, overwrite=True)
+
+
+@pytest.fixture(scope="module")
+def pipeline() -> Iterator[Pipeline]:
+    """One compiled pipeline for all tests of this module."""
+    compiled = Pipeline()
+    yield compiled
+    compiled.engine.disconnect()
+
+
+def dated(table: str, rows: list[Row]) -> pa.Table:
+    """Rows of a contract table, all of its columns there, with the day that ingestion gives them."""
+    contract = EVENTS if table == "events" else TREATMENTS
+    whole = arrow(table, [{name: row.get(name) for name in contract.names} for row in rows])
+    days = [moment.date() for moment in whole[contract.instant].to_pylist()]
+    return whole.append_column("day", pa.array(days, pa.date32()))
+
+
+def starts_of(*days: date) -> pa.Table:
+    """Moments of the snapshots of `days`."""
+    starts = pa.array([start_of(day, "UTC") for day in days], pa.timestamp("us", "UTC"))
+    return pa.table({"day": pa.array(days, pa.date32()), "as_of": starts})
+
+
+MOMENTS = st.one_of(
+    st.sampled_from([MIDNIGHT, MIDNIGHT - timedelta(microseconds=1), MIDNIGHT - timedelta(days=1)]),
+    st.integers(-420 * 24, 40 * 24).map(lambda hours: MIDNIGHT + timedelta(hours=hours)),
+    st.integers(-10 * 24, 10 * 24).map(lambda hours: MIDNIGHT + timedelta(hours=hours)),
+)
+LATENESS = st.one_of(st.none(), st.none(), st.integers(0, 20 * 24).map(lambda hours: timedelta(hours=hours)))
+
+
+@st.composite
+def random_events(draw: st.DrawFn) -> list[Row]:
+    """Events of two users around AS_OF; some become known late, some exactly at midnight."""
+    rows = []
+    for number in range(draw(st.integers(1, 40))):
+        moment, late = draw(MOMENTS), draw(LATENESS)
+        rows.append(
+            {
+                "event_id": f"e{number}",
+                "user_id": draw(st.sampled_from(["a", "b"])),
+                "event_name": draw(st.sampled_from(EVENT_NAMES)),
+                "occurred_at": moment,
+                "received_at": None if late is None else moment + late,
+                "amount": draw(st.sampled_from([None, 0.0, 0.1, 19.99, 250.0])),
+                "discount": draw(st.sampled_from([None, 0.0, 0.1, 5.0])),
+                "item_category": draw(st.sampled_from([None, "tea", "pots", "cups"])),
+                "session_id": draw(st.sampled_from([None, "s1", "s2"])),
+            }
+        )
+    return rows
+
+
+@st.composite
+def random_treatments(draw: st.DrawFn) -> list[Row]:
+    """Offers given around AS_OF."""
+    moments = draw(st.lists(MOMENTS, max_size=6, unique=True))
+    offers = [draw(st.sampled_from(["come_back", "none"])) for _ in moments]
+    return [
+        {**treatment("a", "2024-01-01", offer, 0.1), "decision_id": f"d{number}", "decided_at": moment}
+        for number, (moment, offer) in enumerate(zip(moments, offers, strict=True))
+    ]
+
+
+def known_before(row: Row, moment: datetime) -> bool:
+    return row["occurred_at"] < moment and (row["received_at"] or row["occurred_at"]) < moment
+
+
+# without shrinking: an example costs a third of a second, and the one found is short enough to read
+@settings(max_examples=25, deadline=None, derandomize=True, phases=[Phase.generate])
+@given(events=random_events(), treatments=random_treatments(), days_later=st.integers(1, 20))
+def test_features_never_see_the_future(pipeline, events, treatments, days_later):
+    moment = MIDNIGHT
+    cut = [row for row in events if known_before(row, moment)]
+    cut_treatments = [row for row in treatments if row["decided_at"] < moment]
+    # one query for two moments: the earlier of two snapshots of a user must not see the days between them
+    both = pipeline.features(events, treatments, AS_OF, AS_OF + timedelta(days=days_later))
+    of_all = both.loc[both.index.get_level_values("day") == pd.Timestamp(AS_OF)]
+    of_cut = pipeline.features(cut, cut_treatments, AS_OF)
+    assert_frame_equal(of_all, of_cut, check_exact=True)
+    assert set(of_cut.columns) == {"as_of", "created_at", *(feature.name for feature in catalogue(TRAITS))}
+
+
+def test_the_property_test_would_notice_a_single_event_of_the_future(pipeline):
+    events = [event("a", "2024-06-30 23:59", "purchase", amount=1.0), event("a", "2024-07-01", "purchase", amount=1.0)]
+    later = pipeline.features(events, [], AS_OF + timedelta(days=1)).iloc[0]
+    assert later.purchases_count_7d == pipeline.features(events, [], AS_OF).iloc[0].purchases_count_7d + 1 == 2
+
+
+def test_a_user_is_not_there_before_they_are_known(pipeline):
+    events = [
+        event("stranger", "2024-07-01", "purchase", amount=1.0),
+        event("latecomer", "2024-06-20", "purchase", amount=1.0, received_at="2024-07-01 00:00"),
+    ]
+    found = pipeline.features(events, [], AS_OF, AS_OF + timedelta(days=1))
+    users = {day.date(): set(of_day.droplevel("day").index) for day, of_day in found.groupby("day")}
+    assert users[AS_OF] == {"a", "newcomer"}  # signed up before
+    assert users[AS_OF + timedelta(days=1)] == {"a", "newcomer", "stranger", "latecomer"}
+    assert found.loc[("latecomer", pd.Timestamp(AS_OF + timedelta(days=1))), "tenure_days"] == 12
+
+
+# --- the same on the tiny app, through the lake ------------------------------------------------------------------
+
+
+def test_two_snapshots_of_one_query_equal_two_queries(pipeline, tiny):
+    events = pd.read_parquet(Path(tiny.settings.ingest.raw, "events.parquet")).dropna(subset=["user_id"])
+    users = events[events.user_id.isin(["u003", "u011"])].drop_duplicates()
+    rows = users.astype(object).where(users.notna(), None).to_dict("records")
+    days = (date(2024, 4, 1), date(2024, 4, 2), date(2024, 6, 1))
+    together = pipeline.features(rows, [], *days)
+    alone = pd.concat([pipeline.features(rows, [], day) for day in days]).sort_index()
+    assert_frame_equal(together, alone, check_exact=True)
+
+
+# --- hand-made counts --------------------------------------------------------------------------------------------
+
+
+def days_before(days: int, clock: str = "12:00") -> str:
+    return f"{AS_OF - timedelta(days=days)} {clock}"
+
+
+def purchase(user: str, days: int, amount: float, **columns: object) -> Row:
+    return event(user, days_before(days), "purchase", amount=amount, **columns)
+
+
+HISTORY = [
+    # edges: on the last day of each window, and one day too old for it
+    *(purchase("edges", days + late, 2.0**number) for number, days in enumerate(WINDOWS) for late in (0, 1)),
+    # rhythm: active 30, 20, 16 and 10 days before; gaps of 10, 4 and 6
+    *(event("rhythm", days_before(days), "session_start") for days in (30, 20, 16, 10)),
+    # money: three baskets, a refund; discounts on two of four lines; a late line of yesterday's basket
+    purchase("money", 2, 30.0, discount=10.0, session_id="m1", item_category="tea"),
+    purchase("money", 2, 5.0, session_id="m1", item_id="2", item_category="pots"),
+    purchase("money", 40, 7.0, discount=0.5, item_category="pots"),
+    purchase("money", 100, 100.0, item_category="cups"),
+    purchase("money", 2, 60.0, item_id="3", session_id="m1", received_at=days_before(1), item_category="tea"),
+    event("money", days_before(1), "refund", amount=-5.0),
+    # journey: viewed only; cart after the purchase; checkout on the day of the purchase
+    event("viewer", days_before(3), "view_item", item_category="tea"),
+    event("viewer", days_before(4), "view_item"),
+    purchase("carter", 9, 1.0),
+    event("carter", days_before(8), "add_to_cart"),
+    event("carter", days_before(8), "view_item"),
+    event("payer", days_before(8), "begin_checkout"),
+    purchase("payer", 8, 1.0),
+    event("payer", days_before(8), "payment_failed"),
+    event("payer", days_before(29), "payment_failed"),
+    event("payer", days_before(90), "app_remove"),
+    event("payer", days_before(91), "sign_up"),
+    event("payer", days_before(91), "tutorial_complete"),
+    # contact
+    event("contact", days_before(1), "notification_receive"),
+    event("contact", days_before(20), "notification_receive"),
+    event("contact", days_before(20), "notification_open"),
+    event("contact", days_before(5), "offer_redeem", amount=9.0),
+    # taste: most money on tea, most events on pots; most events at 8, most money at 20
+    event("taste", days_before(2, "20:00"), "purchase", amount=50.0, item_category="tea"),
+    *(event("taste", days_before(day, "08:10"), "view_item", item_category="pots") for day in (3, 4, 5)),
+    event("taste", days_before(91, "08:10"), "purchase", amount=500.0, item_category="too old"),
+    # tenure
+    purchase("old", 366, 1.0),
+    purchase("signed", 10, 1.0),
+    purchase("early", 50, 1.0),
+]
+OFFERS_GIVEN = [
+    treatment("contact", days_before(6), "come_back", 0.1),
+    treatment("contact", days_before(28), "come_back", 0.2),
+    treatment("contact", days_before(29), "bundle", 0.2),
+    treatment("contact", days_before(3), "none", 0.0),
+]
+USERS = [
+    {
+        "user_id": "signed",
+        "signed_up_at": datetime(2024, 6, 1, 23, tzinfo=UTC),
+        "country": "DE",
+        "pets": 2,
+        "member": True,
+    },
+    {
+        "user_id": "early",
+        "signed_up_at": datetime(2024, 6, 1, tzinfo=UTC),
+        "country": "FR",
+        "pets": None,
+        "member": False,
+    },
+    {
+        "user_id": "silent",
+        "signed_up_at": datetime(2024, 6, 30, tzinfo=UTC),
+        "country": "FR",
+        "pets": 1,
+        "member": True,
+    },
+    {"user_id": "tomorrow", "signed_up_at": MIDNIGHT, "country": "FR", "pets": 1, "member": None},
+]
+for user, (gender, nickname) in zip(USERS, ["fa", "mb", "fc", "md"], strict=True):
+    user |= {"gender": gender, "birth_year": 1990.0, "nickname": nickname, "constant": "x", "consent_push": True}
+
+
+@pytest.fixture(scope="module")
+def hand(tmp_path_factory) -> pd.DataFrame:
+    """Snapshot of the hand-made history at AS_OF, one row per user."""
+    app = small_app(
+        tmp_path_factory.mktemp("hand"),
+        overrides={"features": {"max_trait_values": 3}},
+        events=HISTORY,
+        users=USERS,
+        treatments=OFFERS_GIVEN,
+    )
+    app.ingest()
+    app.aggregate()
+    return app.snapshots(AS_OF).droplevel("day")
+
+
+EXPECTED = [
+    # the purchase on the window's last day counts, the one a day older does not: 1+1, 2+2, 4+4, 8+8 per window
+    ("edges", {"spend_sum_7d": 1, "spend_sum_28d": 1 + 1 + 2, "spend_sum_90d": 1 + 1 + 2 + 2 + 4}),
+    ("edges", {"spend_sum_365d": 1 + 1 + 2 + 2 + 4 + 4 + 8, "purchases_count_365d": 7, "items_count_7d": 1}),
+    ("edges", {"active_days_count_7d": 1, "active_days_count_28d": 3, "active_days_count_90d": 5}),
+    ("edges", {"active_days_count_365d": 7, "days_since_first_activity": 365, "tenure_days": 366}),
+    ("rhythm", {"days_since_last_activity": 10, "days_since_first_activity": 30, "days_since_last_purchase": None}),
+    ("rhythm", {"gap_days_mean_365d": 20 / 3, "gap_days_max_365d": 10, "overdue_ratio_365d": 1.5}),
+    ("rhythm", {"gap_days_std_365d": 28**0.5 / 3**0.5, "gap_days_variation_365d": (28 / 3) ** 0.5 / (20 / 3)}),
+    ("rhythm", {"active_days_trend_28d": 3 * 90 / (4 * 28), "sessions_count_28d": 3, "spend_max_365d": 0}),
+    ("money", {"spend_sum_7d": 95, "spend_sum_90d": 102, "spend_sum_365d": 202, "spend_max_28d": 95}),
+    ("money", {"spend_max_365d": 100, "refund_sum_90d": 5, "purchases_count_7d": 1, "purchases_count_365d": 3}),
+    ("money", {"items_count_7d": 3, "items_count_365d": 5, "order_value_mean_365d": 202 / 3}),
+    ("money", {"discount_sum_28d": 10, "discount_sum_90d": 10.5, "discount_share_90d": 10.5 / (10.5 + 102)}),
+    ("money", {"discounted_items_count_90d": 2, "discounted_items_count_365d": 2}),
+    ("money", {"spend_trend_28d": 95 * 90 / (102 * 28), "spend_trend_90d": 102 * 100 / (202 * 90)}),
+    ("money", {"categories_count_90d": 2, "favourite_category_90d": "tea", "days_since_last_purchase": 2}),
+    ("viewer", {"is_viewed_not_carted_28d": 1, "views_count_7d": 2, "carts_count_28d": 0, "is_cart_open": 0}),
+    ("viewer", {"spend_trend_28d": None, "discount_share_90d": None, "order_value_mean_365d": None}),
+    ("viewer", {"gap_days_mean_365d": 1, "gap_days_std_365d": None, "days_since_last_cart": None}),
+    ("carter", {"is_cart_open": 1, "is_viewed_not_carted_28d": 0, "days_since_last_cart": 8, "carts_count_28d": 1}),
+    ("carter", {"carts_count_7d": 0, "is_checkout_open": 0, "gap_days_max_365d": 1}),
+    ("payer", {"is_checkout_open": 0, "days_since_last_checkout": 8, "payment_failures_count_28d": 1}),
+    ("payer", {"payment_failures_count_90d": 2, "cancellations_count_365d": 1, "onboarding_count_365d": 2}),
+    ("payer", {"gap_days_mean_365d": None, "overdue_ratio_365d": None, "tenure_days": 91}),
+    ("contact", {"messages_sent_count_7d": 1, "messages_sent_count_28d": 2, "messages_opened_count_28d": 1}),
+    ("contact", {"messages_opened_count_7d": 0, "treatments_count_28d": 2, "treatments_count_90d": 3}),
+    ("contact", {"open_share_90d": 1 / 2}),
+    ("viewer", {"open_share_90d": None}),
+    ("contact", {"redemptions_count_28d": 1, "redemption_share_365d": 1 / 3, "days_since_last_treatment": 6}),
+    ("contact", {"days_since_last_redemption": 5, "active_days_count_365d": 0, "days_since_last_activity": None}),
+    ("taste", {"favourite_category_90d": "tea", "favourite_hour_90d": 8, "categories_count_90d": 2}),
+    ("old", {"tenure_days": 366, "active_days_count_365d": 0, "days_since_last_activity": None}),
+    ("signed", {"tenure_days": 30, "trait_country": "DE", "trait_pets": 2, "trait_member": 1}),
+    ("early", {"tenure_days": 50, "trait_country": "FR", "trait_pets": None, "trait_member": 0}),
+    ("silent", {"tenure_days": 1, "active_days_count_365d": 0, "spend_sum_365d": 0, "spend_max_28d": None}),
+]
+
+
+@pytest.mark.parametrize(("user", "values"), EXPECTED, ids=lambda value: value if isinstance(value, str) else "")
+def test_a_feature_equals_the_count_by_hand(hand, user, values):
+    found = {name: None if pd.isna(hand.loc[user, name]) else hand.loc[user, name] for name in values}
+    assert found == {
+        name: pytest.approx(value) if isinstance(value, int | float) else value for name, value in values.items()
+    }
+
+
+def test_a_trait_that_is_missing_stays_missing_whatever_its_name(pipeline):
+    found = pipeline.features([], [], AS_OF).loc[("newcomer", pd.Timestamp(AS_OF))]
+    assert pd.isna(found["trait_pet_count_now"]) and found["purchases_count_7d"] == 0
+
+
+def test_every_family_of_features_was_counted_by_hand(hand):
+    counted = {name for _, values in EXPECTED for name in values}
+    families = {name.rsplit("_", 1)[0] for name in counted} | counted
+    left = [name for name in hand.columns if name not in counted and name.rsplit("_", 1)[0] not in families]
+    assert set(left) == {"as_of", "created_at"}
+
+
+def test_who_signs_up_at_midnight_of_as_of_is_not_there_yet(hand):
+    assert "tomorrow" not in hand.index
+    assert set(hand.index) == {str(row["user_id"]) for row in HISTORY} | {"signed", "early", "silent"}
+
+
+def test_traits_are_numbers_flags_and_few_words_and_never_what_serves_the_audit(hand):
+    assert {name for name in hand.columns if name.startswith("trait_")} == {
+        "trait_country",
+        "trait_pets",
+        "trait_member",
+    }
+
+
+def test_the_catalogue_names_every_column_once_with_a_meaning(hand):
+    described = catalogue({"trait_country": True, "trait_pets": False, "trait_member": False})
+    names = [feature.name for feature in described]
+    assert names == [name for name in hand.columns if name not in ("as_of", "created_at")]
+    assert len(set(names)) == len(names)
+    assert [
+        feature.name for feature in described if not (feature.meaning.endswith(".") and feature.window and feature.role)
+    ] == []
+
+
+def test_no_feature_has_a_name_that_the_feature_store_loses(hand):
+    assert [name for name in hand.columns if name.endswith("_y")] == []
+
+
+def test_numbers_are_float64_and_words_are_text(hand):
+    texts = {feature.name for feature in catalogue(TRAITS) if feature.is_text}
+    kinds = {name: hand[name].dtype.kind for name in hand.columns if name not in ("as_of", "created_at")}
+    assert {name for name, kind in kinds.items() if kind != "f"} == texts
+
+
+def test_a_snapshot_is_stamped_with_the_start_of_its_day(hand):
+    assert hand.as_of.unique().tolist() == hand.created_at.unique().tolist() == [MIDNIGHT]
+
+
+def test_another_time_zone_moves_the_day(tmp_path):
+    events = [
+        event("a", "2024-06-30 20:00", "purchase", amount=1.0),
+        event("a", "2024-06-30 14:00", "purchase", amount=2.0),
+    ]
+    users = [{"user_id": "a", "signed_up_at": datetime(2024, 6, 28, 20, tzinfo=UTC)}]
+    found = {}
+    for zone in ("UTC", "Asia/Tokyo", "America/New_York"):
+        app = small_app(tmp_path / zone, overrides={"time_zone": zone}, events=events, users=users)
+        app.ingest()
+        app.aggregate()
+        row = app.snapshots(AS_OF).iloc[0]
+        found[zone] = (row.spend_sum_7d, row.favourite_hour_90d, row.tenure_days, row.as_of)
+    assert found == {
+        "UTC": (3, 14, 3, MIDNIGHT),
+        "Asia/Tokyo": (2, 23, 2, MIDNIGHT - timedelta(hours=9)),  # 20:00 UTC is the next day there
+        "America/New_York": (3, 10, 3, MIDNIGHT + timedelta(hours=4)),
+    }
+
+
+def test_an_event_known_before_the_day_starts_in_its_own_zone_is_seen(tmp_path):
+    events = [event("a", "2024-07-01 03:00", "purchase", amount=1.0)]  # 23:00 of June 30 in New York
+    app = small_app(tmp_path, overrides={"time_zone": "America/New_York"}, events=events)
+    app.ingest()
+    app.aggregate()
+    assert app.snapshots(AS_OF).iloc[0].spend_sum_7d == 1

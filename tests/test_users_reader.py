@@ -1,0 +1,63 @@
+"""The users table read in order: the days of signing up by the clocks of the app, traits, and who comes first."""
+
+from __future__ import annotations
+
+from datetime import UTC, date, datetime
+
+import pyarrow as pa
+import pytest
+
+from configs.errors import InputError
+from features.engine.users_reader import in_order_of, users_in_order
+from features.storage.lake import Lake, write_parquet
+
+TRAITS = {"trait_country": True, "trait_is_paying": False}
+NOON = datetime(2024, 3, 1, 12, tzinfo=UTC)
+LATE = datetime(2024, 3, 1, 23, 30, tzinfo=UTC)
+
+
+def written(lake: Lake, *ids: str, row_group_rows: int | None = None) -> None:
+    count = len(ids)
+    rows = {
+        "user_id": list(ids),
+        "signed_up_at": pa.array([NOON, LATE, *[None] * count][:count], pa.timestamp("us", "UTC")),
+        "country": pa.array(["DE", None, *["FR"] * count][:count], pa.string()),
+        "is_paying": pa.array([True, None, *[False] * count][:count], pa.bool_()),
+        "gender": ["x"] * count,
+    }
+    write_parquet(pa.table(rows), lake.path("users", "users.parquet"), row_group_rows)
+
+
+def test_days_are_those_of_the_time_zone_and_traits_are_texts_or_numbers(tmp_path):
+    lake = Lake(tmp_path)
+    written(lake, "a", "b", "c")
+    for time_zone, late in (("UTC", date(2024, 3, 1)), ("Europe/Berlin", date(2024, 3, 2))):
+        nobody, rows = users_in_order(lake, TRAITS, time_zone)
+        assert len(nobody) == 0 and nobody.schema == rows.schema
+        assert rows.to_pydict() == {
+            "user_id": ["a", "b", "c"],
+            "signed_up_on": [date(2024, 3, 1), late, None],
+            "trait_country": ["DE", None, "FR"],
+            "trait_is_paying": [1.0, None, 0.0],
+        }
+
+
+def test_without_a_table_there_is_nobody(tmp_path):
+    (nobody,) = users_in_order(Lake(tmp_path), {}, "UTC")
+    assert nobody.to_pydict() == {"user_id": [], "signed_up_on": []}
+
+
+@pytest.mark.parametrize("ids", [("b", "a"), ("a", "a"), ("a", "c", "b")])
+@pytest.mark.parametrize("users_at_once", [1, 9])
+def test_users_out_of_order_are_named(ids, users_at_once, tmp_path, monkeypatch):
+    monkeypatch.setattr("features.engine.users_reader.USERS_AT_ONCE", users_at_once)
+    lake = Lake(tmp_path)
+    written(lake, *ids)
+    with pytest.raises(InputError, match=r"users\.parquet is not in the order of user_id; delete it and run"):
+        list(users_in_order(lake, TRAITS, "UTC"))
+
+
+def test_rows_follow_the_users_asked_for():
+    rows = pa.table({"user_id": ["a", "b", "d"], "n": [1, 2, 4]})
+    assert in_order_of(pa.array(["a", "b", "d"]), rows).to_pydict() == rows.to_pydict()
+    assert in_order_of(pa.array(["b", "c", "d"]), rows)["n"].to_pylist() == [2, None, 4]
