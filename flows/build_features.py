@@ -10,7 +10,7 @@ from prefect.cache_policies import NO_CACHE
 
 from configs.progress import announce
 from configs.settings import Settings
-from features.materialise.as_of_view import open_history, snapshot_days
+from features.materialise.as_of_view import open_as_of, snapshot_days
 from features.materialise.build_daily import build_aggregates
 from features.materialise.build_snapshots import build_snapshots
 from features.storage.lake import Lake
@@ -34,7 +34,7 @@ def take_snapshots(
     announce(f"snapshots up to {as_of}")
     holdouts = (settings.training.holdout_days, settings.response.holdout_days)
     days = [as_of] if only_today else snapshot_days(settings, lake, as_of, holdouts=holdouts)
-    with open_history(settings, lake, as_of) as history:
+    with open_as_of(settings, lake, as_of) as history:
         built = build_snapshots(history, days)
         open_store(lake, history.features, engine=settings.engine)
         return days, built, len(history.features)

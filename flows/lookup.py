@@ -12,7 +12,7 @@ from configs.errors import InputError
 from configs.settings import Settings
 from features.definitions.registry import Feature
 from features.definitions.snapshot_features import catalogue
-from features.materialise.as_of_view import open_history
+from features.materialise.as_of_view import open_as_of
 from features.storage.lake import Lake
 from flows.outcome import Outcome, open_run
 from models.metrics.evaluation import Metric
@@ -90,7 +90,7 @@ def feature_catalogue(profile: str | None, data_dir: str | None) -> tuple[str, l
     """List the columns of a snapshot; traits appear once users were ingested."""
     settings, lake, day = open_run(profile, data_dir, None)
     try:
-        with open_history(settings, lake, day) as history:
+        with open_as_of(settings, lake, day) as history:
             features = history.features
     except InputError:
         features = catalogue()

@@ -18,7 +18,7 @@ from prefect.cache_policies import NO_CACHE
 from configs.offers import NOTHING as NO_OFFER
 from configs.progress import announce
 from configs.settings import Settings
-from features.materialise.as_of_view import History, open_history
+from features.materialise.as_of_view import AsOfView, open_as_of
 from features.storage.lake import Lake, whole_folder
 from features.training_data.frames import KNOWN_BEFORE, measured_frame
 from flows.outcome import Outcome, dated, open_run
@@ -54,7 +54,7 @@ def collect_closed(settings: Settings, lake: Lake, as_of: date) -> Measured:
     files = effective_files(lake, date.min, as_of - timedelta(days=1))
     if not files:
         return Measured(pd.DataFrame(), None, None)
-    with open_history(settings, lake, as_of) as history:
+    with open_as_of(settings, lake, as_of) as history:
         ledger = open_ledger(history, files)
         first = first_decisions(ledger)
         frame = measured_frame(history, first)
@@ -63,7 +63,7 @@ def collect_closed(settings: Settings, lake: Lake, as_of: date) -> Measured:
     return Measured(frame, ratio, None if began_at is None else began_at.date())
 
 
-def open_ledger(history: History, files: Sequence[Path]) -> ir.Table:
+def open_ledger(history: AsOfView, files: Sequence[Path]) -> ir.Table:
     """Open what counts of the ledger: users of the policy, by lot or not, and of the control group."""
     rows = history.engine.read_parquet(list(map(str, files)), table_name="ledger", hive_partitioning=False)
     return rows.filter(rows.arm.isin(SPLIT))

@@ -15,7 +15,7 @@ from prefect.cache_policies import NO_CACHE
 from configs.offers import load_catalogue
 from configs.progress import announce
 from configs.settings import Settings
-from features.materialise.as_of_view import History, open_history
+from features.materialise.as_of_view import AsOfView, open_as_of
 from features.storage.fingerprints import stored_input
 from features.storage.lake import Lake
 from features.training_data.feature_store import FeatureStore, everybodys_features, open_store
@@ -26,7 +26,7 @@ from models.registry.response import load_response
 from models.registry.tracking import load
 from serving.decide.assignment import Spending
 from serving.decide.decisions import day_folder, decide
-from serving.decide.executors import Machines, Threads
+from serving.decide.executors import LocalExecutor, SparkExecutor
 from serving.decide.scoring import Policy
 from serving.report_page.report import latest_training, write_report
 from serving.report_page.summary import Summary, summarise
@@ -37,7 +37,7 @@ def decide_for_all(settings: Settings, lake: Lake, as_of: date) -> Spending:
     """Predict, value and decide, in batches of users."""
     announce(f"decisions for everybody as of {as_of}")
     with ExitStack() as sources:
-        history = sources.enter_context(open_history(settings, lake, as_of))
+        history = sources.enter_context(open_as_of(settings, lake, as_of))
         store = open_store(lake, history.features, only=as_of, engine=settings.engine)
         policy = Policy(
             settings,
@@ -48,21 +48,21 @@ def decide_for_all(settings: Settings, lake: Lake, as_of: date) -> Spending:
             load_response(lake),
         )
         on_spark = settings.engine == "spark"
-        crew = in_pieces(history, store) if on_spark else in_batches(history, store, sources.close)
-        return decide(policy, lake, as_of, crew, inputs=stored_input(lake.partition("snapshots", as_of)) or "")
+        executor = in_pieces(history, store) if on_spark else in_batches(history, store, sources.close)
+        return decide(policy, lake, as_of, executor, inputs=stored_input(lake.partition("snapshots", as_of)) or "")
 
 
-def in_batches(history: History, store: FeatureStore, done: Callable[[], None]) -> Threads:
+def in_batches(history: AsOfView, store: FeatureStore, done: Callable[[], None]) -> LocalExecutor:
     """Cut everybody into batches, each read when its turn comes; `done` is called when nothing is read any more."""
     everybody, size = range(count_users(history)), history.settings.scoring.batch_users
     places = [everybody[first : first + size] for first in everybody[::size]]
-    return Threads([partial(scoring_batch, history, store, each) for each in places], done)
+    return LocalExecutor([partial(scoring_batch, history, store, each) for each in places], done)
 
 
-def in_pieces(history: History, store: FeatureStore) -> Machines:
+def in_pieces(history: AsOfView, store: FeatureStore) -> SparkExecutor:
     """Leave everybody on Spark's machines, in pieces of about a batch each."""
     pieces = math.ceil(count_users(history) / history.settings.scoring.batch_users)
-    return Machines(history.engine, everybodys_features(store, "scoring", history.as_of), max(pieces, 1))
+    return SparkExecutor(history.engine, everybodys_features(store, "scoring", history.as_of), max(pieces, 1))
 
 
 @flow(name="score-users", flow_run_name=dated("score-users"), validate_parameters=False)

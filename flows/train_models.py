@@ -16,17 +16,23 @@ from configs.offers import load_catalogue
 from configs.progress import announce
 from configs.settings import Settings
 from features.definitions.registry import Feature
-from features.materialise.as_of_view import grid_days, open_history
+from features.materialise.as_of_view import grid_days, open_as_of
 from features.storage.lake import Lake, count_rows, whole_folder
 from features.training_data.feature_store import open_store
-from features.training_data.frames import given_offers, lot_frame, outcome_frame, redemption_frame, treatment_days
+from features.training_data.frames import (
+    experiment_frame,
+    given_offers,
+    outcome_frame,
+    redemption_frame,
+    treatment_days,
+)
 from flows.outcome import Outcome, dated, open_run
 from models.effects.observational_effects import Effect, effects_of_lots, estimate_effects, label_exposure
-from models.effects.uplift import Learnt, learn_effects, usable_options
+from models.effects.uplift import LearntEffects, learn_effects, usable_options
 from models.judge.policies import PolicyVerdict, judge_policies
 from models.learn.churn import train_churn
 from models.learn.redemption import train_redemption
-from models.learn.training import Trained, newest, twins
+from models.learn.training import Trained, cross_fitted_models, newest
 from models.learn.value import train_value
 from models.metrics.splits import Mask, hash_share
 from models.registry.promotion import Published, publish, publish_effects, publish_propensities
@@ -59,15 +65,15 @@ def collect_frames(settings: Settings, lake: Lake, as_of: date) -> Frames:
     def is_learnt_from(user_ids: pd.Series) -> Mask:
         return np.asarray(hash_share(user_ids, f"learners:{settings.seed}") < share)
 
-    with open_history(settings, lake, as_of) as history:
+    with open_as_of(settings, lake, as_of) as history:
         store = open_store(lake, history.features, engine=settings.engine)
-        outcomes = outcome_frame(history, store, grid, horizon_days=horizon, keep=is_learnt_from)
-        treatments = redemption_frame(history, store, load_catalogue(settings.offers), keep=is_learnt_from)
+        outcomes = outcome_frame(history, store, grid, horizon_days=horizon, user_filter=is_learnt_from)
+        treatments = redemption_frame(history, store, load_catalogue(settings.offers), user_filter=is_learnt_from)
         exposure, lots = pd.DataFrame(), pd.DataFrame()
         if len(treatments):
-            around = outcome_frame(history, store, treated, horizon_days=horizon, keep=is_learnt_from)
+            around = outcome_frame(history, store, treated, horizon_days=horizon, user_filter=is_learnt_from)
             exposure = label_exposure(around, given_offers(history, treatments), horizon)
-            lots = lot_frame(history, around, treatments)
+            lots = experiment_frame(history, around, treatments)
         return Frames(outcomes, treatments, exposure, lots, history.features, history.first_day, share)
 
 
@@ -121,7 +127,7 @@ def train_response(
 
 
 def judge_lots(
-    settings: Settings, lake: Lake, as_of: date, frames: Frames, learnt: dict[str, Learnt], redemption: Trained
+    settings: Settings, lake: Lake, as_of: date, frames: Frames, learnt: dict[str, LearntEffects], redemption: Trained
 ) -> PolicyVerdict:
     """Ask the gate whether deciding personally beats every simpler policy on held-out lots."""
     worth = load(lake, "value").estimator
@@ -129,9 +135,10 @@ def judge_lots(
     catalogue = load_catalogue(settings.offers)
     options = learnt["margin_soon"].options
     evidence = gather_evidence(
-        frames.lots, learnt, twins(redemption.winner.estimator, frames.treatments, settings, rising=("discount",)),
-        twins(worth, stayed.assign(margin=stayed["margin"].clip(lower=0.0)), settings), redemption.notes, catalogue,
-        options, settings.scoring.budget * frames.share / len(newest(frames.outcomes)),
+        frames.lots, learnt,
+        cross_fitted_models(redemption.winner.estimator, frames.treatments, settings, rising=("discount",)),
+        cross_fitted_models(worth, stayed.assign(margin=stayed["margin"].clip(lower=0.0)), settings),
+        redemption.notes, catalogue, options, settings.scoring.budget * frames.share / len(newest(frames.outcomes)),
     )  # fmt: skip
     return judge_policies(evidence)
 

@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 from configs.settings import Settings, load_settings
 from features.ingestion.contract import CONTRACT
 from features.ingestion.ingest_source import TableIngest, ingest_source
-from features.materialise.as_of_view import History, open_history
+from features.materialise.as_of_view import AsOfView, open_as_of
 from features.materialise.build_daily import build_aggregates
 from features.materialise.build_snapshots import build_snapshots
 from features.storage.lake import Lake
@@ -91,9 +91,9 @@ class App:
         """Bring the daily aggregates up to date."""
         return build_aggregates(self.settings, self.lake)
 
-    def history(self, as_of: date) -> AbstractContextManager[History]:
+    def history(self, as_of: date) -> AbstractContextManager[AsOfView]:
         """Open the lake as it stood at the start of `as_of`."""
-        return open_history(self.settings, self.lake, as_of)
+        return open_as_of(self.settings, self.lake, as_of)
 
     def snapshots(self, *days: date) -> pd.DataFrame:
         """Compute and read back the snapshots of `days`, indexed by (user, day)."""

@@ -136,7 +136,7 @@ def treated_rows(
 def drawn_lots(
     users: int, rng: np.random.Generator, *, pull: float = 1.5, rare: float = 0.0, taste: float = 1.0,
 ) -> tuple[pd.DataFrame, dict[str, np.ndarray]]:  # fmt: skip
-    """Like `frames.lot_frame`: two rounds of `LOT_OPTIONS` drawn by lot, and what each option truly changes.
+    """Like `frames.experiment_frame`: two rounds of `LOT_OPTIONS` drawn by lot, and what each option truly changes.
 
     `pull` is that of the discount and `taste` how much users differ. A third offer, ``rare``, is drawn with that
     probability, and changes 6 more. The wealthier a user, the likelier an option.

@@ -29,7 +29,7 @@ from serving.knapsack.allocation import (
     choose,
     limits_of,
 )
-from serving.knapsack.problem import Market, Part, offered
+from serving.knapsack.problem import Knapsack, Shard, offered
 
 INF = float("inf")
 
@@ -230,7 +230,7 @@ def test_prices_found_on_a_sample_end_where_all_users_lead(monkeypatch):
     passes = []
     smooth = prices._smooth
     monkeypatch.setattr(
-        prices, "_smooth", lambda scaled, *at: passes.append(scaled.market.users) or smooth(scaled, *at)
+        prices, "_smooth", lambda scaled, *at: passes.append(scaled.knapsack.users) or smooth(scaled, *at)
     )
     found = allocate(value, cost, budget, limits)
     assert 0 <= found.gap < 5e-5
@@ -456,7 +456,7 @@ def test_parts_of_any_size_are_allocated_to_the_last_bit_alike(cuts, limited, tm
     for number, rows in enumerate(np.split(np.arange(9_000), cuts)):
         path = tmp_path / f"{number}.npy"
         np.save(path, np.stack(offered(value[rows], cost[rows])))
-        parts.append(Part(*np.load(path, mmap_mode="r"), spends[rows]))
+        parts.append(Shard(*np.load(path, mmap_mode="r"), spends[rows]))
     found = allocate_parts(parts, budget, limits)
     assert (found.choice == whole.choice).all()
     assert replace(found, choice=whole.choice, option_prices=whole.option_prices) == whole
@@ -466,14 +466,14 @@ def test_parts_of_any_size_are_allocated_to_the_last_bit_alike(cuts, limited, tm
 def test_a_market_picks_and_samples_users_across_its_parts():
     value = np.arange(40.0).reshape(20, 2) + 1
     parts = [
-        Part(*offered(value[rows], value[rows]), np.ones(len(rows), bool)) for rows in np.split(np.arange(20), [7, 9])
+        Shard(*offered(value[rows], value[rows]), np.ones(len(rows), bool)) for rows in np.split(np.arange(20), [7, 9])
     ]
-    market = Market(parts, np.zeros((0, 2)), np.array([10.0]))
+    knapsack = Knapsack(parts, np.zeros((0, 2)), np.array([10.0]))
     rows = np.array([0, 6, 7, 8, 9, 19])
-    ((found, block),) = market.pick(rows)
+    ((found, block),) = knapsack.pick(rows)
     assert found.tolist() == rows.tolist() and block.value.T.tolist() == value[rows].tolist()
-    sampled = market.sample(3)
-    assert sampled.room.tolist() == [10 / 3] and sampled.parts[0].value.T.tolist() == value[::3].tolist()
+    sampled = knapsack.sample(3)
+    assert sampled.capacity.tolist() == [10 / 3] and sampled.parts[0].value.T.tolist() == value[::3].tolist()
 
 
 @pytest.mark.parametrize("softness", [1.0, 0.03, 1e-4])
@@ -481,12 +481,12 @@ def test_the_softened_dual_is_that_of_its_definition(softness):
     value, cost = realistic(700, 12, np.random.default_rng(8))
     value[::7, 3] = -INF
     budget, limits = scarcity(value, cost, money=0.5, places=0.3)
-    market = allocation._market([Part(*offered(value, cost), np.arange(700) % 5 > 0)], budget, limits)
-    scaled, at = prices._scaled(market), np.linspace(0.3, 0.1, 1 + len(limits))
+    knapsack = allocation._market([Shard(*offered(value, cost), np.arange(700) % 5 > 0)], budget, limits)
+    scaled, at = prices._scaled(knapsack), np.linspace(0.3, 0.1, 1 + len(limits))
     bound, height, blur, used, curvature = prices._sums(scaled, at, softness)
 
     _, gain, money = next(scaled.blocks())
-    takes = np.concatenate([money[None], np.repeat(market.member[:, :, None], 700, axis=2)])
+    takes = np.concatenate([money[None], np.repeat(knapsack.incidence[:, :, None], 700, axis=2)])
     kept = np.vstack([gain - np.einsum("r,rou->ou", at, takes), np.zeros((1, 700))])
     best = kept.max(axis=0)
     weight = np.exp((kept - best) / softness)

@@ -10,7 +10,7 @@ from apps import TINY_AS_OF, App, event, small_app, tiny_app, treatment
 from pandas.testing import assert_frame_equal
 
 from configs.errors import InputError
-from features.materialise.as_of_view import open_history, snapshot_days
+from features.materialise.as_of_view import open_as_of, snapshot_days
 from features.materialise.build_snapshots import build_snapshots
 from flows.build_features import take_snapshots
 
@@ -187,7 +187,7 @@ def test_a_corrupt_file_is_named(tmp_path, table):
     path.write_bytes(b"broken")
     with (
         pytest.raises(InputError, match=rf"cannot be read .*{table}\.parquet.*; delete it and run the step"),
-        open_history(app.settings, app.lake, DAYS[0]) as history,
+        open_as_of(app.settings, app.lake, DAYS[0]) as history,
     ):
         getattr(history, table)
 

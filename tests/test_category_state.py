@@ -3,26 +3,28 @@
 import numpy as np
 import pyarrow as pa
 
-from features.engine.category_state import About, Tastes
+from features.engine.category_state import CategoryCounts, CategoryState
 
 WORDS = pa.array(["category:books", "category:games", "hour:7", "hour:9"])
 BOOKS, GAMES, SEVEN, NINE = range(4)
 
 
-def about(*rows: tuple[int, int, int, int]) -> About:
+def about(*rows: tuple[int, int, int, int]) -> CategoryCounts:
     """Rows of user, label, events and cents."""
     columns = np.array(rows, np.int64).reshape(-1, 4).T
-    return About(*(column.astype(number) for column, number in zip(columns, ("i4", "i4", "i4", "i8"), strict=True)))
+    return CategoryCounts(
+        *(column.astype(number) for column, number in zip(columns, ("i4", "i4", "i4", "i8"), strict=True))
+    )
 
 
-def told(tastes: Tastes) -> dict[str, list[object]]:
+def told(tastes: CategoryState) -> dict[str, list[object]]:
     return {name: pa.array(values, from_pandas=True).to_pylist() for name, values in tastes.columns().items()}
 
 
 def test_the_favourite_has_most_spend_then_most_events_then_the_first_name():
     rows = about((0, BOOKS, 5, 0), (0, GAMES, 1, 900), (1, BOOKS, 2, 0), (1, GAMES, 3, 0), (2, GAMES, 1, 0),
                  (2, BOOKS, 1, 0), (0, NINE, 1, 900), (0, SEVEN, 5, 0))  # fmt: skip
-    assert told(Tastes.of(4, rows, WORDS)) == {
+    assert told(CategoryState.of(4, rows, WORDS)) == {
         "categories_count_90d": [2, 2, 2, 0],
         "favourite_category_90d": ["games", "games", "books", None],
         "favourite_hour_90d": [7, None, None, None],
@@ -30,7 +32,7 @@ def test_the_favourite_has_most_spend_then_most_events_then_the_first_name():
 
 
 def test_what_left_the_window_is_taken_off_and_others_stay_as_they_are():
-    before = Tastes.of(2, about((0, BOOKS, 2, 300), (0, GAMES, 1, 0), (1, BOOKS, 1, 0), (1, NINE, 1, 0)), WORDS)
+    before = CategoryState.of(2, about((0, BOOKS, 2, 300), (0, GAMES, 1, 0), (1, BOOKS, 1, 0), (1, NINE, 1, 0)), WORDS)
     after = before.plus(about((0, BOOKS, -2, -300), (0, SEVEN, 1, 0)))
     assert told(after) == {
         "categories_count_90d": [1, 1],
@@ -42,14 +44,14 @@ def test_what_left_the_window_is_taken_off_and_others_stay_as_they_are():
 
 
 def test_spend_changes_where_as_many_events_come_as_go():
-    before = Tastes.of(1, about((0, BOOKS, 2, 300), (0, GAMES, 1, 350)), WORDS)
+    before = CategoryState.of(1, about((0, BOOKS, 2, 300), (0, GAMES, 1, 350)), WORDS)
     after = before.plus(about((0, BOOKS, -1, -100), (0, BOOKS, 1, 500)))
     assert after.rows.spend.tolist() == [700, 350] and told(after)["favourite_category_90d"] == ["books"]
 
 
 def test_users_and_labels_get_other_places():
     words = pa.array(["category:art", *WORDS.to_pylist()])
-    before = Tastes.of(3, about((0, BOOKS, 1, 0), (2, GAMES, 1, 0), (2, NINE, 1, 0)), WORDS)
+    before = CategoryState.of(3, about((0, BOOKS, 1, 0), (2, GAMES, 1, 0), (2, NINE, 1, 0)), WORDS)
     after = before.placed(np.array([1, -1, 2]), 4, np.arange(1, 5), words)
     assert told(after) == {
         "categories_count_90d": [0, 1, 1, 0],
@@ -63,14 +65,17 @@ def test_tastes_with_news_are_those_of_all_rows():
     for _ in range(20):
         rows = [about(*zip(rng.integers(0, 9, size), rng.integers(0, 4, size), rng.integers(1, 5, size),
                            rng.integers(0, 3, size) * 100, strict=True)) for size in (40, 6)]  # fmt: skip
-        grown, whole = Tastes.of(9, rows[0], WORDS).plus(rows[1]), Tastes.of(9, About.joined(rows), WORDS)
+        grown, whole = (
+            CategoryState.of(9, rows[0], WORDS).plus(rows[1]),
+            CategoryState.of(9, CategoryCounts.joined(rows), WORDS),
+        )
         for one, other in zip([*grown.rows, *grown.favourites], [*whole.rows, *whole.favourites], strict=True):
             np.testing.assert_array_equal(one, other)
             assert one.dtype == other.dtype
 
 
 def test_keys_are_short_as_long_as_they_fit():
-    few = About.of_any(*(np.array([0, 7]) for _ in range(4)))
-    many = About.of_any(np.array([3, 99_999]), np.array([1, 99_999]), *(np.array([1, 1]) for _ in range(2)))
+    few = CategoryCounts.of_any(*(np.array([0, 7]) for _ in range(4)))
+    many = CategoryCounts.of_any(np.array([3, 99_999]), np.array([1, 99_999]), *(np.array([1, 1]) for _ in range(2)))
     assert (few.keys(10).dtype, few.keys(10).tolist()) == (np.int32, [0, 77])
     assert many.keys(100_000).tolist() == [300_001, 9_999_999_999]

@@ -230,8 +230,8 @@ def test_constant_and_missing_covariates_do_no_harm():
     plain = lift(frame, "margin", ["pre_margin"])
     spoilt = frame.assign(always=1e6 + 0.1, never=np.nan, twin=frame["pre_margin"] * 2)
     assert lift(spoilt, "margin", ["always", "never", "pre_margin"]) == plain
-    twins = lift(spoilt, "margin", ["pre_margin", "twin"]).cuped.absolute
-    assert twins.value == pytest.approx(plain.cuped.absolute.value)
+    cross_fitted_models = lift(spoilt, "margin", ["pre_margin", "twin"]).cuped.absolute
+    assert cross_fitted_models.value == pytest.approx(plain.cuped.absolute.value)
     assert lift(spoilt, "margin", ["always", "never"]).cuped == plain.raw
 
 

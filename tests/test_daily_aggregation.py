@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from pandas.testing import assert_frame_equal
 
 from configs.settings import load_settings
-from features.arrays.group_by import Grouped
+from features.arrays.group_by import GroupedRows
 from features.engine.daily_aggregation import day_rows
 from features.sql_oracle.daily_queries import EVENTS, TABLES, TREATMENTS, with_roles
 
@@ -106,9 +106,9 @@ def test_arrays_find_what_is_declared(found, zone, as_words):
 
 def test_events_are_dated_by_clocks_that_change(monkeypatch):
     night = datetime(2024, 3, 10, tzinfo=ZoneInfo("America/New_York"))  # clocks go from 2 to 3
-    moments = [night.astimezone(ZoneInfo("UTC")) + timedelta(hours=hours) for hours in (0, 1, 2, 22)]
+    spine = [night.astimezone(ZoneInfo("UTC")) + timedelta(hours=hours) for hours in (0, 1, 2, 22)]
     events = pa.Table.from_pylist(
-        [{"event_id": str(at), "user_id": "a", "event_name": "view_item", "occurred_at": at} for at in moments],
+        [{"event_id": str(at), "user_id": "a", "event_name": "view_item", "occurred_at": at} for at in spine],
         schema=SCHEMA,
     )
     facets = day_rows(events, None, night.date(), ROLES, "America/New_York")["facets"].to_pandas()
@@ -117,10 +117,10 @@ def test_events_are_dated_by_clocks_that_change(monkeypatch):
 
 @pytest.mark.parametrize(("amount", "whole"), [(0.5, 1), (-0.5, -1), (0.49999999999999994, 0), (2.5, 3), (np.nan, 0)])
 def test_money_is_rounded_as_databases_do(amount, whole):
-    rows = Grouped(np.zeros(1, np.int64), 1, {"amount": np.array([amount])})
+    rows = GroupedRows(np.zeros(1, np.int64), 1, {"amount": np.array([amount])})
     assert rows.amount.round().sum(where=np.array([True])).tolist() == [whole]
 
 
 def test_an_unknown_column_is_named():
     with pytest.raises(AttributeError, match="colour"):
-        _ = Grouped(np.zeros(0, np.int64), 0, {}).colour
+        _ = GroupedRows(np.zeros(0, np.int64), 0, {}).colour

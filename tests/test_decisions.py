@@ -25,7 +25,7 @@ from models.metrics.splits import hash_share
 from serving.decide import decisions as day_of_decisions
 from serving.decide.assignment import Spending
 from serving.decide.decisions import SCHEMA, day_folder, decide, predictions_table, risk_band, stage, tables_of
-from serving.decide.executors import Threads
+from serving.decide.executors import LocalExecutor
 from serving.decide.exploration import AS_USUAL_SALT, CONTROL_SALT
 from serving.decide.ledger import entries
 from serving.decide.scoring import Policy
@@ -54,7 +54,7 @@ def users() -> pd.DataFrame:
     return frame
 
 
-def batches(frame: pd.DataFrame, size: int = 1000) -> Threads:
+def batches(frame: pd.DataFrame, size: int = 1000) -> LocalExecutor:
     """Scoring frames as they are read from the store: each with the categories it holds, and no other."""
     texts = ["trait_plan", "favourite_category_90d"]
 
@@ -62,7 +62,7 @@ def batches(frame: pd.DataFrame, size: int = 1000) -> Threads:
         part = frame.iloc[start : start + size].reset_index(drop=True)
         return part.astype(dict.fromkeys(texts, object)).astype(dict.fromkeys(texts, "category"))
 
-    return Threads([partial(scoring_frame, start) for start in range(0, len(frame), size)])
+    return LocalExecutor([partial(scoring_frame, start) for start in range(0, len(frame), size)])
 
 
 def read(lake: Lake, table: str = "decisions", as_of: date = AS_OF) -> pd.DataFrame:
@@ -142,7 +142,7 @@ def test_what_frames_are_read_from_is_let_go_before_anything_is_told(policy, use
 
     monkeypatch.setattr(day_of_decisions, "tables_of", telling)
     frames = [partial(reading, frame) for frame in batches(users, 60).frames]
-    decide(policy, Lake(tmp_path), AS_OF, Threads(frames, done=lambda: happened.append("done")))
+    decide(policy, Lake(tmp_path), AS_OF, LocalExecutor(frames, done=lambda: happened.append("done")))
     assert happened == ["read"] * len(frames) + ["done"] + ["told"] * len(frames)
 
 
@@ -246,10 +246,10 @@ def test_a_message_is_sent_at_the_user_s_hour_of_the_app_s_time_zone(policy, use
 
 def test_control_users_are_never_treated_and_stay_the_same(policy, users, decisions, tmp_path):
     control = hash_share(users["user_id"], f"{CONTROL_SALT}:{policy.settings.seed}") < 0.1
-    barred = decisions["suppressed_because"].notna()
-    assert (decisions["arm"] == np.where(barred, "suppressed", np.where(control, "control", "policy"))).all()
+    ineligible = decisions["suppressed_because"].notna()
+    assert (decisions["arm"] == np.where(ineligible, "suppressed", np.where(control, "control", "policy"))).all()
     assert (decisions.loc[control, "offer_id"] == "none").all()
-    assert (control & ~barred).sum() > 10
+    assert (control & ~ineligible).sum() > 10
     lake, later = Lake(tmp_path), AS_OF + timedelta(days=1)
     decide(policy, lake, later, batches(users.iloc[::-1], 60))
     other = read(lake, as_of=later).set_index("user_id").loc[users["user_id"], "arm"]
@@ -690,10 +690,10 @@ def test_a_crash_in_the_middle_leaves_the_day_as_it_was_and_the_next_run_goes_on
     frames = batches(users, 40).frames
     broken = [crash if number == breaks_at else frame for number, frame in enumerate(frames)]
     with pytest.raises(RuntimeError, match="the power went out"):
-        decide(policy, lake, AS_OF, Threads(broken))
+        decide(policy, lake, AS_OF, LocalExecutor(broken))
     assert contents(day_folder(lake, AS_OF)) == before
     assert [path.name for path in lake.path("decisions").iterdir()] == [f"day={AS_OF}"]
-    decide(policy, lake, AS_OF, Threads([partial(noted, number, frame) for number, frame in enumerate(frames)]))
+    decide(policy, lake, AS_OF, LocalExecutor([partial(noted, number, frame) for number, frame in enumerate(frames)]))
     assert min(read_again) == breaks_at
     assert contents(day_folder(lake, AS_OF)) == contents(day_folder(whole, AS_OF))
     assert not lake.path("scoring", f"day={AS_OF}").exists()
@@ -702,20 +702,22 @@ def test_a_crash_in_the_middle_leaves_the_day_as_it_was_and_the_next_run_goes_on
 @pytest.mark.parametrize("changed", ["policy", "inputs", "size"])
 def test_what_a_failed_run_left_is_not_used_for_another(policy, users, tmp_path, changed):
     lake, other = Lake(tmp_path), small_settings(scoring={"high_risk": 0.9})
-    crew = batches(users, 40)
+    executor = batches(users, 40)
 
     def crash() -> pd.DataFrame:
         raise RuntimeError("the power went out")
 
     with pytest.raises(RuntimeError, match="the power went out"):
-        decide(policy, lake, AS_OF, Threads([*crew.frames[:3], crash, crew.frames[4]]), inputs="yesterday")
+        decide(
+            policy, lake, AS_OF, LocalExecutor([*executor.frames[:3], crash, executor.frames[4]]), inputs="yesterday"
+        )
     left = sorted(path.name for path in lake.path("scoring", f"day={AS_OF}").glob("batch-*"))
     assert left[:3] == ["batch-00000.arrow", "batch-00001.arrow", "batch-00002.arrow"]
     stale = lake.path("scoring", f"day={AS_OF}", left[0])
     stale.write_bytes(b"must not be read")
     changes = {
-        "policy": lambda: decide(replace(policy, settings=other), lake, AS_OF, crew, inputs="yesterday"),
-        "inputs": lambda: decide(policy, lake, AS_OF, crew, inputs="today"),
+        "policy": lambda: decide(replace(policy, settings=other), lake, AS_OF, executor, inputs="yesterday"),
+        "inputs": lambda: decide(policy, lake, AS_OF, executor, inputs="today"),
         "size": lambda: decide(policy, lake, AS_OF, batches(users, 50), inputs="yesterday"),
     }
     changes[changed]()
@@ -753,7 +755,7 @@ def test_a_day_without_users_is_refused_and_earlier_results_stay(policy, users, 
 
 def test_the_users_who_decide_nothing_are_left_unchanged(policy, users, tmp_path):
     before = users.copy(deep=True)
-    decide(policy, Lake(tmp_path), AS_OF, Threads([lambda: users]))
+    decide(policy, Lake(tmp_path), AS_OF, LocalExecutor([lambda: users]))
     pd.testing.assert_frame_equal(users, before)
 
 

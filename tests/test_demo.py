@@ -19,7 +19,7 @@ from typer.testing import CliRunner
 from configs.offers import load_catalogue
 from configs.settings import DATA_DIR_VARIABLE, load_settings
 from features.definitions.labels import outcome_labels
-from features.materialise.as_of_view import open_history
+from features.materialise.as_of_view import open_as_of
 from features.sql_oracle.snapshot_queries import snapshots
 from features.storage.lake import Lake
 from features.training_data.feature_store import open_store
@@ -108,11 +108,11 @@ def test_all_threads_compute_the_same_bits_every_time(demo: tuple[Path, dict]) -
     lake, day = Lake(settings.data_dir), settings.as_of
     runs = []
     for _ in range(4):
-        with open_history(settings, lake, day) as history:
-            tables = history.aggregates, history.facets, history.users, history.moments([day])
+        with open_as_of(settings, lake, day) as history:
+            tables = history.aggregates, history.facets, history.users, history.spine([day])
             snapshot = snapshots(*tables).order_by("user_id").to_pyarrow()
             redemptions = redemption_frame(history, open_store(lake, history.features), load_catalogue(settings.offers))
-            outcomes = outcome_labels(history.aggregates, history.moments([date(2017, 10, 2)]), settings)
+            outcomes = outcome_labels(history.aggregates, history.spine([date(2017, 10, 2)]), settings)
             runs.append((snapshot, redemptions, outcomes.order_by("user_id").to_pyarrow()))
     for snapshot, redemptions, outcomes in runs[1:]:
         assert snapshot.equals(runs[0][0])

@@ -13,7 +13,7 @@ from sklearn.pipeline import Pipeline
 from synthetic import FEATURES, LOT_OPTIONS, MIXED, behaviour, drawn_lots, outcomes, small_settings
 
 from features.definitions.registry import Feature
-from models.effects.effect_model import Surface
+from models.effects.effect_model import EffectModel
 from models.effects.uplift import learn_effects
 from models.judge.policies import CONSTANT, P_REDEEM, PERSONAL, RANKING, RULE, Deployed
 from models.learn.estimators import Estimator, fit_lightgbm, fit_linear
@@ -39,7 +39,9 @@ def personal_effects(lots: pd.DataFrame) -> PersonalEffects:
     learnt = learn_effects(lots, LOT_OPTIONS, small_settings())
     margin, retention = (learnt[outcome] for outcome in ("margin_soon", "is_retained"))
     average = np.stack([margin.mean, retention.mean], axis=1)
-    return PersonalEffects(margin.surface, retention.surface, LOT_OPTIONS, Deployed(PERSONAL), average, "effects-x")
+    return PersonalEffects(
+        margin.effect_model, retention.effect_model, LOT_OPTIONS, Deployed(PERSONAL), average, "effects-x"
+    )
 
 
 @pytest.fixture(scope="module")
@@ -203,7 +205,7 @@ def test_what_is_the_same_for_all_works_on_everybody_as_on_most(lots, personal):
     core = personal.margin.estimator.core
     model = LinearRegression()
     model.coef_, model.intercept_ = np.zeros_like(core[-1].coef_), core[-1].intercept_
-    same = Surface(replace(personal.margin.estimator, core=Pipeline([*core.steps[:-1], ("same", model)])), ())
+    same = EffectModel(replace(personal.margin.estimator, core=Pipeline([*core.steps[:-1], ("same", model)])), ())
     alike = replace(personal, margin=replace(same, offers=personal.margin.offers), retention=personal.retention)
     sentences = effect_reasons(alike, LOT_OPTIONS, lots.head(3), np.zeros(3, int), np.zeros(3), FEATURES)
     assert sentences.tolist() == ["works on them as on most"] * 3

@@ -15,14 +15,14 @@ from configs.errors import InputError
 from configs.settings import Exploration, Settings
 from serving.decide.exploration import (
     DRAWS,
+    Draws,
     Explorers,
-    Lots,
     check_floor,
     decision_chances,
-    draw_lots,
     explore,
     lot_chances,
     posterior_draws,
+    randomise,
     stable_groups,
 )
 from serving.knapsack.allocation import Limit
@@ -47,10 +47,10 @@ def grouped(control: float, as_usual: float, **changes: object) -> Settings:
     return small_settings(scoring=scoring).model_copy(update=changes)
 
 
-def lots(day: date = TODAY, *, users: pd.Series = USERS, seed: int = 1) -> Lots:
+def lots(day: date = TODAY, *, users: pd.Series = USERS, seed: int = 1) -> Draws:
     settings = small_settings().model_copy(update={"seed": seed})
     rows = slice(len(users))
-    return draw_lots(users, CHANCES[rows], COST[rows], EVERYBODY[rows], settings, day)
+    return randomise(users, CHANCES[rows], COST[rows], EVERYBODY[rows], settings, day)
 
 
 def chance_of_given(found: Explorers, intended: np.ndarray | None = None) -> np.ndarray:
@@ -154,7 +154,7 @@ def test_what_is_drawn_has_its_chance():
 
 def test_an_option_without_a_chance_is_never_drawn():
     chances = np.tile([0.0, 0.5, 0.0, 0.5, 0.0], (len(USERS), 1))
-    found = draw_lots(USERS, chances, np.ones((len(USERS), 4)), EVERYBODY, small_settings(), TODAY)
+    found = randomise(USERS, chances, np.ones((len(USERS), 4)), EVERYBODY, small_settings(), TODAY)
     assert set(found.option) == {1, 3}
 
 
@@ -167,7 +167,7 @@ def test_who_explores_is_drawn_anew_every_day_and_by_no_group():
 
 
 def test_who_may_not_explore_does_not():
-    found = draw_lots(USERS, CHANCES, COST, ~EVERYBODY, small_settings(), TODAY)
+    found = randomise(USERS, CHANCES, COST, ~EVERYBODY, small_settings(), TODAY)
     explorers = explore(found, 2, 1.0, 1e9, [])
     assert not explorers.explores.any()
     assert (explorers.given == NOTHING).all()

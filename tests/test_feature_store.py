@@ -55,8 +55,8 @@ def store(app, features) -> FeatureStore:
 
 
 def examples(*rows: tuple[str, str]) -> pd.DataFrame:
-    moments = pd.to_datetime([moment for _, moment in rows], utc=True, format="ISO8601")
-    return pd.DataFrame({"user_id": [user for user, _ in rows], "event_timestamp": moments, "label": range(len(rows))})
+    spine = pd.to_datetime([moment for _, moment in rows], utc=True, format="ISO8601")
+    return pd.DataFrame({"user_id": [user for user, _ in rows], "event_timestamp": spine, "label": range(len(rows))})
 
 
 def test_every_row_is_kept_in_its_order_with_its_own_values(snapshots, store):

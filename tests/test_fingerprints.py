@@ -11,13 +11,13 @@ import pytest
 from apps import App, event, small_app
 
 from features.storage.fingerprints import (
-    Stamp,
+    Fingerprint,
+    file_fingerprints,
     file_hashes,
-    file_stamps,
-    footer,
-    read_stamp,
+    file_metadata,
+    read_fingerprint,
     stored_input,
-    write_stamped,
+    write_daily_rows,
 )
 from features.storage.lake import Lake, content_hash
 
@@ -40,35 +40,35 @@ def aggregated(folder: Path, *events: dict[str, object]) -> App:
 
 def test_each_day_of_becoming_known_has_a_digest_of_its_own(tmp_path):
     path = tmp_path / "a.parquet"
-    write_stamped(rows(1, 2, 3, known_on=(MONDAY, MONDAY, TUESDAY)), path, "wanted")
-    before = read_stamp(path)
+    write_daily_rows(rows(1, 2, 3, known_on=(MONDAY, MONDAY, TUESDAY)), path, "wanted")
+    before = read_fingerprint(path)
     assert (before.input, list(before.digests)) == ("wanted", [MONDAY, TUESDAY])
     assert pq.ParquetFile(path).num_row_groups == 2
-    write_stamped(rows(1, 2, 4, known_on=(MONDAY, MONDAY, TUESDAY)), path, "other")
-    after = read_stamp(path)
+    write_daily_rows(rows(1, 2, 4, known_on=(MONDAY, MONDAY, TUESDAY)), path, "other")
+    after = read_fingerprint(path)
     assert after.digests[MONDAY] == before.digests[MONDAY]
     assert after.digests[TUESDAY] != before.digests[TUESDAY]
 
 
 def test_the_same_rows_have_the_same_bytes(tmp_path):
     for name in ("a", "b"):
-        write_stamped(rows(1, 2, known_on=(MONDAY, TUESDAY)), tmp_path / name, "wanted")
+        write_daily_rows(rows(1, 2, known_on=(MONDAY, TUESDAY)), tmp_path / name, "wanted")
     assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
 
 
 def test_a_missing_and_a_broken_file_have_an_empty_stamp(tmp_path):
     (tmp_path / "bad").write_bytes(b"bad")
     for path in (tmp_path / "gone", tmp_path / "bad"):
-        assert (read_stamp(path), stored_input(path), footer(path)) == (Stamp(), None, {})
+        assert (read_fingerprint(path), stored_input(path), file_metadata(path)) == (Fingerprint(), None, {})
 
 
 @pytest.mark.parametrize("table", ["aggregates", "facets"])
 def test_a_late_event_leaves_what_was_known_before_as_it_was(tmp_path, table):
     app = aggregated(tmp_path, ON_TIME)
-    before = read_stamp(app.lake.partition(table, MONDAY)).digests
+    before = read_fingerprint(app.lake.partition(table, MONDAY)).digests
     app.write(events=[ON_TIME, LATE]).ingest()
     assert app.aggregate() == [MONDAY]
-    after = read_stamp(app.lake.partition(table, MONDAY)).digests
+    after = read_fingerprint(app.lake.partition(table, MONDAY)).digests
     assert list(after) == [MONDAY, MONDAY + timedelta(days=2)]
     assert after[MONDAY] == before[MONDAY]
 
@@ -106,18 +106,18 @@ def test_a_stamp_is_read_once_and_again_when_its_file_changed(tmp_path, monkeypa
     lake, path = Lake(tmp_path), tmp_path / "a.parquet"
     read = []
     monkeypatch.setattr(
-        "features.storage.fingerprints.read_stamp", lambda where: read.append(where) or read_stamp(where)
+        "features.storage.fingerprints.read_fingerprint", lambda where: read.append(where) or read_fingerprint(where)
     )
     for expected, wanted in ((1, "one"), (1, None), (2, "another")):
         if wanted:
-            write_stamped(rows(1, 2, known_on=(MONDAY, TUESDAY)), path, wanted)
+            write_daily_rows(rows(1, 2, known_on=(MONDAY, TUESDAY)), path, wanted)
         for _ in range(2):
-            with file_stamps(lake) as stamp_of:
-                assert stamp_of(path) == read_stamp(path)
+            with file_fingerprints(lake) as fingerprint_of:
+                assert fingerprint_of(path) == read_fingerprint(path)
         assert len(read) == expected
     path.unlink()
-    with file_stamps(lake) as stamp_of:
-        assert stamp_of(path) == Stamp()
+    with file_fingerprints(lake) as fingerprint_of:
+        assert fingerprint_of(path) == Fingerprint()
     assert (tmp_path / "stamps.json").read_text(encoding="utf-8") == "{}"
 
 

@@ -12,15 +12,15 @@ from apps import TINY_AS_OF, App, event, small_app, treatment
 from configs.errors import InputError
 from configs.offers import NOTHING, load_catalogue
 from features.definitions.labels import outcome_labels
-from features.materialise.as_of_view import History
+from features.materialise.as_of_view import AsOfView
 from features.materialise.build_snapshots import build_snapshots
 from features.storage.lake import Lake, count_rows
 from features.training_data.feature_store import EVENT_TIMESTAMP, open_store
 from features.training_data.frames import (
     count_users,
+    experiment_frame,
     given_offers,
     known_users,
-    lot_frame,
     outcome_frame,
     redemption_frame,
     scoring_batch,
@@ -34,7 +34,7 @@ DAYS = [date(2024, 4, 1), date(2024, 5, 1), date(2024, 6, 1)]
 
 
 @pytest.fixture(scope="module")
-def past(copy_tiny, tmp_path_factory) -> Iterator[tuple[App, History]]:
+def past(copy_tiny, tmp_path_factory) -> Iterator[tuple[App, AsOfView]]:
     """History of the tiny app at AS_OF with the snapshots of DAYS, of AS_OF and of the treated days."""
     app = copy_tiny(tmp_path_factory.mktemp("frames"))
     with app.history(AS_OF) as history:
@@ -52,7 +52,7 @@ def store(past):
 def test_outcomes_are_the_labels_of_closed_days_with_the_features_of_those_days(past, store):
     app, history = past
     frame = outcome_frame(history, store, DAYS, horizon_days=28)
-    labels = outcome_labels(history.aggregates, history.moments(DAYS[:2]), app.settings).to_pandas()
+    labels = outcome_labels(history.aggregates, history.spine(DAYS[:2]), app.settings).to_pandas()
     assert sorted(set(frame.day)) == DAYS[:2]  # June 1 + 28 days lies after as_of
     assert len(frame) == len(labels)
     assert list(frame[["day", "user_id"]].itertuples(index=False)) == sorted(zip(frame.day, frame.user_id, strict=True))
@@ -67,16 +67,16 @@ def test_outcomes_are_the_labels_of_closed_days_with_the_features_of_those_days(
 def test_only_those_who_are_kept_are_learnt_from(past, store):
     app, history = past
     whole = outcome_frame(history, store, DAYS, horizon_days=28)
-    part = outcome_frame(history, store, DAYS, horizon_days=28, keep=lambda ids: (ids.str[-1] < "5").to_numpy())
+    part = outcome_frame(history, store, DAYS, horizon_days=28, user_filter=lambda ids: (ids.str[-1] < "5").to_numpy())
     expected = whole[whole.user_id.str[-1] < "5"].reset_index(drop=True)
     assert 0 < len(part) < len(whole)
     pd.testing.assert_frame_equal(
         part[["user_id", "day", "is_churned", "tenure_days"]], expected[["user_id", "day", "is_churned", "tenure_days"]]
     )
     catalogue = load_catalogue(app.settings.offers)
-    redeemed = redemption_frame(history, store, catalogue, keep=lambda ids: (ids.str[-1] < "5").to_numpy())
-    everybody = redemption_frame(history, store, catalogue)
-    assert redeemed.decision_id.tolist() == everybody[everybody.user_id.str[-1] < "5"].decision_id.tolist()
+    redeemed = redemption_frame(history, store, catalogue, user_filter=lambda ids: (ids.str[-1] < "5").to_numpy())
+    all_users = redemption_frame(history, store, catalogue)
+    assert redeemed.decision_id.tolist() == all_users[all_users.user_id.str[-1] < "5"].decision_id.tolist()
 
 
 def test_models_learn_from_a_stable_part_of_many_users(past):
@@ -121,7 +121,7 @@ def test_lots_are_the_treatments_of_known_chance_with_what_came_of_them(past, st
     app, history = past
     around = outcome_frame(history, store, treatment_days(app.lake, AS_OF), horizon_days=28)
     closed = redemption_frame(history, store, load_catalogue(app.settings.offers))
-    found = lot_frame(history, around, closed)
+    found = experiment_frame(history, around, closed)
     given = pd.read_parquet(f"{app.settings.ingest.raw}/treatments.parquet")
     given = given.assign(day=given.decided_at.dt.date).set_index(["user_id", "day"])
     keys = pd.MultiIndex.from_frame(found[["user_id", "day"]])
@@ -154,7 +154,7 @@ def test_only_a_lot_of_known_chance_counts_and_one_per_day(tmp_path):
     users = ["a", "b", "certain", "chosen", "twice", "untreated"]
     around = pd.DataFrame({"user_id": users, "day": date(2024, 3, 2), "offer_id": "old", "is_retained": 1})
     with app.history(date(2024, 3, 20)) as history:
-        found = lot_frame(history, around, pd.DataFrame()).set_index("user_id")
+        found = experiment_frame(history, around, pd.DataFrame()).set_index("user_id")
     assert found.to_dict("index") == {
         user: {
             "day": date(2024, 3, 2), "is_retained": 1, "offer_id": offer_id, "discount": discount, "propensity": 0.5,
@@ -172,7 +172,7 @@ def test_an_app_without_treatments_has_empty_frames(tmp_path):
         store = open_store(app.lake, history.features)
         assert redemption_frame(history, store, load_catalogue(NOTHING)).empty
         assert given_offers(history, pd.DataFrame()).empty
-        assert lot_frame(history, pd.DataFrame(), pd.DataFrame()).empty
+        assert experiment_frame(history, pd.DataFrame(), pd.DataFrame()).empty
 
 
 def test_treatments_that_are_all_open_give_no_redemption_yet(tmp_path):

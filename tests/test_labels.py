@@ -24,7 +24,7 @@ def ready(folder: Path, **tables: object) -> App:
 
 def labels(app: App, *days: date, as_of: date) -> dict[tuple[str, date], tuple[int, float]]:
     with app.history(as_of) as history:
-        frame = outcome_labels(history.aggregates, history.moments(list(days)), app.settings).to_pandas()
+        frame = outcome_labels(history.aggregates, history.spine(list(days)), app.settings).to_pandas()
     keys = zip(frame.user_id, frame.day.dt.date, strict=True)
     return dict(zip(keys, zip(frame.is_churned, frame.margin, strict=True), strict=True))
 
@@ -71,7 +71,7 @@ def test_margin_is_the_share_of_spend_less_refunds_in_its_own_horizon(tmp_path):
     purchases = [buy("a", days, amount) for days, amount in ((-1, 100.0), (0, 10.0), (5, 20.01), (8, 1000.0))]
     app = ready(tmp_path, events=[*purchases, refund])
     with app.history(DAY + timedelta(days=20)) as history:
-        row = outcome_labels(history.aggregates, history.moments([DAY]), app.settings).to_pandas().iloc[0]
+        row = outcome_labels(history.aggregates, history.spine([DAY]), app.settings).to_pandas().iloc[0]
     assert row.margin == pytest.approx(0.25 * (10.0 + 20.01 - 4.0))  # eight days
     assert row.margin_soon == pytest.approx(0.25 * 10.0)  # the five days of the churn horizon
 
@@ -85,7 +85,7 @@ def changed(app: App, section: str, **values: object) -> App:
 def outcomes_of(app: App) -> dict[str, tuple[int, float]]:
     """Whether each user stayed, and their margin over the days of an effect."""
     with app.history(DAY + timedelta(days=20)) as history:
-        frame = outcome_labels(history.aggregates, history.moments([DAY]), app.settings).to_pandas()
+        frame = outcome_labels(history.aggregates, history.spine([DAY]), app.settings).to_pandas()
     return dict(zip(frame.user_id, zip(frame.is_retained, frame.margin_soon, strict=True), strict=True))
 
 
@@ -123,7 +123,7 @@ def test_a_margin_does_not_depend_on_the_order_of_its_sum(tmp_path):
     app = ready(tmp_path, events=[buy("a", -1, 1.0), *late])
     shared = app.settings.model_copy(update={"value": app.settings.value.model_copy(update={"gross_margin": 0.3})})
     with app.history(DAY + timedelta(days=20)) as history:
-        row = outcome_labels(history.aggregates, history.moments([DAY]), shared).to_pandas().iloc[0]
+        row = outcome_labels(history.aggregates, history.spine([DAY]), shared).to_pandas().iloc[0]
     assert row.margin == 10 / 100.0 * 0.3
 
 

@@ -19,7 +19,7 @@ from features.ingestion.contract import TREATMENTS
 from features.materialise.build_snapshots import build_snapshots
 from features.storage.lake import Lake, read_parquet, write_parquet
 from serving.decide.decisions import day_folder, decide
-from serving.decide.executors import Threads
+from serving.decide.executors import LocalExecutor
 from serving.decide.ledger import SCHEMA, appending, effective_files, entries, files_of, land, policy_version
 from serving.decide.scoring import Policy
 
@@ -52,7 +52,7 @@ def lake(tmp_path: Path, policy: Policy, users: pd.DataFrame) -> Lake:
 
 def decided(lake: Lake, policy: Policy, users: pd.DataFrame, as_of: date = AS_OF, size: int = 1000) -> Lake:
     parts = [users.iloc[start : start + size].reset_index(drop=True) for start in range(0, len(users), size)]
-    decide(policy, lake, as_of, Threads([partial(pd.DataFrame, part) for part in parts]))
+    decide(policy, lake, as_of, LocalExecutor([partial(pd.DataFrame, part) for part in parts]))
     return lake
 
 

@@ -45,10 +45,10 @@ def response(**changes: object) -> Response:
 
 
 def options(
-    known: Response | None, *offers: Offer, p_churn: tuple[float, float] = (0.9, 0.3), barred: np.ndarray = NOBODY
+    known: Response | None, *offers: Offer, p_churn: tuple[float, float] = (0.9, 0.3), ineligible: np.ndarray = NOBODY
 ) -> Options:
     catalogue = Catalogue(offers=offers or (offer("bundle"),))
-    return build_options(FRAME, np.array(p_churn), np.array([100.0, 10.0]), barred, known, catalogue, SETTINGS)
+    return build_options(FRAME, np.array(p_churn), np.array([100.0, 10.0]), ineligible, known, catalogue, SETTINGS)
 
 
 def test_the_value_formula_by_hand():
@@ -193,7 +193,9 @@ def test_the_error_of_a_value_is_the_spread_of_its_draws():
 
 
 def test_who_is_barred_gets_no_option_and_is_told_why():
-    found = options(response(propensity=Fixed([0.5, 0.999])), barred=np.array(["", "a payment failed"], dtype=object))
+    found = options(
+        response(propensity=Fixed([0.5, 0.999])), ineligible=np.array(["", "a payment failed"], dtype=object)
+    )
     assert found.why_not.tolist() == [["", ""], ["a payment failed"] * 2]
     assert (found.allocatable[1] == -np.inf).all()
 
@@ -214,7 +216,9 @@ def test_without_offers_there_are_no_options(known):
 
 
 def test_while_nothing_is_known_every_option_may_be_tried_and_none_chosen():
-    found = options(None, offer("bundle"), offer("plain", discounts=(0.3,)), barred=np.array(["", "no"], dtype=object))
+    found = options(
+        None, offer("bundle"), offer("plain", discounts=(0.3,)), ineligible=np.array(["", "no"], dtype=object)
+    )
     assert found.why_not.tolist() == [[NO_DATA] * 3, ["no"] * 3]
     assert not found.eligible.any()
     assert found.explorable.tolist() == [[True] * 3, [False] * 3]
@@ -227,8 +231,8 @@ def test_while_nothing_is_known_every_option_may_be_tried_and_none_chosen():
 
 
 def test_the_table_lists_every_option_of_every_user():
-    barred = np.array(["", "a payment failed"], dtype=object)
-    found = options(response(margin=0.0), barred=barred)
+    ineligible = np.array(["", "a payment failed"], dtype=object)
+    found = options(response(margin=0.0), ineligible=ineligible)
     table = found.table(FRAME["user_id"]).to_pandas()
     assert table.columns.tolist() == [
         "user_id", "offer_id", "discount", "channel", "p_redeem", "incremental_retention", "incremental_margin",

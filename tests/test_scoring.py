@@ -17,7 +17,7 @@ from synthetic import behaviour, small_policy
 from configs.offers import Catalogue
 from serving.decide import scoring as batches
 from serving.decide.options import MATRICES
-from serving.decide.scoring import Batch, Policy, park_all, parking, score
+from serving.decide.scoring import Batch, Policy, open_spool, score, score_all
 from serving.knapsack.problem import opened
 
 
@@ -49,31 +49,31 @@ def ids_of(_: int, batch: Batch) -> list[str]:
 def test_a_parked_batch_comes_back_bit_for_bit(policy, users, tmp_path):
     batch = score(policy, users)
     assert np.isnan(batch.p_churn).any() and (batch.options.why_not != "").any() and None in batch.reasons
-    with parking(tmp_path / "day", "key", policy.catalogue.options) as parked:
-        parked.put(0, batch)
-        same(parked.get(0), batch)
+    with open_spool(tmp_path / "day", "key", policy.catalogue.options) as spool:
+        spool.put(0, batch)
+        same(spool.get(0), batch)
     assert not (tmp_path / "day").exists()
 
 
 def test_a_text_of_many_users_is_one_object_in_memory(policy, users, tmp_path):
-    with parking(tmp_path / "day", "key", policy.catalogue.options) as parked:
-        parked.put(0, score(policy, users))
-        batch = parked.get(0)
-    for column in (batch.options.barred, *batch.options.why_not.T):
+    with open_spool(tmp_path / "day", "key", policy.catalogue.options) as spool:
+        spool.put(0, score(policy, users))
+        batch = spool.get(0)
+    for column in (batch.options.ineligible, *batch.options.why_not.T):
         assert len({id(text) for text in column}) == len(set(column))
 
 
 def test_a_batch_without_options_can_be_parked(policy, users, tmp_path):
     bare = replace(policy, catalogue=Catalogue(offers=()), response=None)
     batch = score(bare, users)
-    with parking(tmp_path / "day", "key", bare.catalogue.options) as parked:
-        parked.put(0, batch)
-        same(parked.get(0), batch)
-        assert parked.get(0).options.value.shape == (90, 0)
+    with open_spool(tmp_path / "day", "key", bare.catalogue.options) as spool:
+        spool.put(0, batch)
+        same(spool.get(0), batch)
+        assert spool.get(0).options.value.shape == (90, 0)
 
 
 def test_only_what_decisions_are_told_from_is_parked(policy, users):
-    assert set(score(policy, users).frame.columns) == policy.columns_told & set(users.columns)
+    assert set(score(policy, users).frame.columns) == policy.output_columns & set(users.columns)
 
 
 def test_batches_come_in_order_and_one_is_read_while_another_is_scored(policy, users, tmp_path, monkeypatch):
@@ -93,8 +93,8 @@ def test_batches_come_in_order_and_one_is_read_while_another_is_scored(policy, u
         return score(own_policy, rows)
 
     monkeypatch.setattr(batches, "score", slow_score)
-    with parking(tmp_path / "day", "key", policy.catalogue.options) as parked:
-        found = list(park_all(policy, [partial(frame, number) for number in range(9)], parked, ids_of))
+    with open_spool(tmp_path / "day", "key", policy.catalogue.options) as spool:
+        found = list(score_all(policy, [partial(frame, number) for number in range(9)], spool, ids_of))
     assert [name for ids in found for name in ids] == users["user_id"].tolist()
     assert any(together)
 
@@ -106,8 +106,8 @@ def test_few_batches_are_in_memory_at_a_time(policy, users, tmp_path):
         started.append(number)
         return users.head(5)
 
-    with parking(tmp_path / "day", "key", policy.catalogue.options) as parked:
-        coming = park_all(policy, [partial(frame, number) for number in range(20)], parked, ids_of)
+    with open_spool(tmp_path / "day", "key", policy.catalogue.options) as spool:
+        coming = score_all(policy, [partial(frame, number) for number in range(20)], spool, ids_of)
         next(coming)
         time.sleep(0.2)
         assert max(started) <= batches.AT_ONCE
@@ -122,23 +122,25 @@ def test_a_batch_is_forgotten_once_it_was_looked_at(policy, users, tmp_path):
         seen.append(weakref.ref(batch))
         return sum(each() is not None for each in seen)
 
-    with parking(tmp_path / "day", "key", policy.catalogue.options) as parked:
-        alive = list(park_all(policy, [partial(users.head, 5)] * 9, parked, look))
+    with open_spool(tmp_path / "day", "key", policy.catalogue.options) as spool:
+        alive = list(score_all(policy, [partial(users.head, 5)] * 9, spool, look))
     assert len(alive) == 9 and max(alive) <= batches.AT_ONCE
 
 
 def test_the_large_part_of_claims_is_left_in_files(policy, users, tmp_path):
     from datetime import date
 
-    from serving.decide.assignment import claims_of
+    from serving.decide.assignment import allocation_input
 
     batch = score(policy, users)
-    claims = claims_of(batch.frame["user_id"], batch.options, policy.settings, (), date(2024, 7, 1))
-    with parking(tmp_path / "day", "key", policy.catalogue.options) as parked:
-        left = parked.claims(0, claims)
+    allocation_inputs = allocation_input(batch.frame["user_id"], batch.options, policy.settings, (), date(2024, 7, 1))
+    with open_spool(tmp_path / "day", "key", policy.catalogue.options) as spool:
+        left = spool.allocation_inputs(0, allocation_inputs)
         assert isinstance(left.value, Path) and isinstance(opened(left.value), np.memmap)
-        np.testing.assert_array_equal(opened(left.value), claims.value)
-        np.testing.assert_array_equal(opened(left.cost), claims.cost)
+        np.testing.assert_array_equal(opened(left.value), allocation_inputs.value)
+        np.testing.assert_array_equal(opened(left.cost), allocation_inputs.cost)
         for column, name in [(left.lot_value, "lot_value"), *zip(left.lots, left.lots._fields, strict=True)]:
             assert isinstance(column, np.memmap)
-            np.testing.assert_array_equal(column, getattr(claims, name, getattr(claims.lots, name, None)))
+            np.testing.assert_array_equal(
+                column, getattr(allocation_inputs, name, getattr(allocation_inputs.lots, name, None))
+            )

@@ -14,12 +14,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pandas.testing import assert_frame_equal
 
-from features.engine import state_store as carried
-from features.engine.category_state import Heights, Peaks
+from features.engine import state_store as checkpoint
+from features.engine.category_state import MonotonicQueue, RollingMaximum
 from features.engine.window_state import ALWAYS, Change, changes
 from features.materialise.build_snapshots import build_snapshots
 from features.sql_oracle.snapshot_queries import snapshots
-from features.storage.fingerprints import Stamp
+from features.storage.fingerprints import Fingerprint
 from features.storage.lake import read_parquet
 
 FIRST = date(2023, 1, 2)
@@ -62,13 +62,13 @@ def old_app(tmp_path_factory) -> App:
 def declared(app: App, day: date) -> pd.DataFrame:
     """Compute a snapshot by the declared expressions."""
     with app.history(day) as history:
-        rows = snapshots(history.aggregates, history.facets, history.users, history.moments([day]))
+        rows = snapshots(history.aggregates, history.facets, history.users, history.spine([day]))
         return rows.order_by("user_id").drop("day").to_pandas()
 
 
 def forget(app: App) -> None:
     """Leave no snapshot, and nothing that one could start from."""
-    for name in ("snapshots", carried.FOLDER):
+    for name in ("snapshots", checkpoint.FOLDER):
         shutil.rmtree(app.lake.path(name), ignore_errors=True)
 
 
@@ -102,13 +102,13 @@ def test_slices_pieces_and_steps_of_any_size_lead_to_the_same_bytes(old_app, mon
     forget(old_app)
     whole = built(old_app, last)[last]
     forget(old_app)
-    monkeypatch.setattr(carried, "MOST_USERS", 3)
+    monkeypatch.setattr(checkpoint, "MOST_USERS", 3)
     monkeypatch.setattr("features.engine.snapshot_builder.ROWS_AT_ONCE", 100)
     monkeypatch.setattr("features.engine.snapshot_builder.USERS_AT_ONCE", 2)
     monkeypatch.setattr("features.engine.users_reader.USERS_AT_ONCE", 2)
     days = [last - timedelta(days=sum(steps[place:])) for place in range(len(steps))]
     assert built(old_app, *days, last)[last] == whole
-    assert len(carried.read_carried(old_app.lake).edges) > 1
+    assert len(checkpoint.read_checkpoint(old_app.lake).edges) > 1
 
 
 def test_a_day_carried_on_reads_a_few_days_only(old_app, monkeypatch):
@@ -128,7 +128,7 @@ def test_late_events_are_carried_on_and_a_changed_past_is_not(old_app, tmp_path)
     forget(app)
     days = [FIRST + timedelta(days=200 + step) for step in (0, 1)]
     built(app, *days)
-    assert carried.read_carried(app.lake).day == days[1]
+    assert checkpoint.read_checkpoint(app.lake).day == days[1]
     late = event("a", "2023-05-01 10:00", "purchase", amount=5.0, received_at="2023-07-22 09:00")
     for change in (late, event("a", "2023-05-01 10:01", "purchase", amount=5.0)):
         app.write(events=[*long_history(), late, change])
@@ -147,13 +147,13 @@ def test_damage_to_what_was_carried_costs_time_only(old_app, damage):
     whole = built(old_app, second)[second]
     forget(old_app)
     built(old_app, first)
-    folder = old_app.lake.path(carried.FOLDER)
+    folder = old_app.lake.path(checkpoint.FOLDER)
     if damage == "notes":
-        (folder / carried.NOTES).write_text("{")
+        (folder / checkpoint.NOTES).write_text("{")
     elif damage == "gone":
-        (folder / carried.TASTES).unlink()
+        (folder / checkpoint.TASTES).unlink()
     else:
-        file = folder / carried.STATES
+        file = folder / checkpoint.STATES
         file.write_bytes(b"broken" if damage == "stream" else file.read_bytes()[:-400])
     assert built(old_app, second)[second] == whole
 
@@ -185,13 +185,13 @@ def test_a_morning_that_knows_nobody_has_an_empty_snapshot(tmp_path):
 
 def test_changes_are_rows_that_came_grew_older_or_left():
     today = date(2024, 3, 10)
-    stamps = {
-        today - timedelta(days=age): Stamp("", {today - timedelta(days=known): ""})
+    fingerprints = {
+        today - timedelta(days=age): Fingerprint("", {today - timedelta(days=known): ""})
         for age, known in ((1, 1), (2, 1), (3, 3), (8, 8), (9, 9), (29, 29), (366, 366), (5, 0))
     }
-    found = {(each.before, each.after) for each in changes(stamps, today - timedelta(days=1), today)}
+    found = {(each.before, each.after) for each in changes(fingerprints, today - timedelta(days=1), today)}
     assert found == {(None, 1), (None, 2), (7, 8), (28, 29), (365, 366)}
-    from_nothing = changes(stamps, None, today)
+    from_nothing = changes(fingerprints, None, today)
     assert {each.after for each in from_nothing} == {1, 2, 3, 8, 9, 29, 366}
     assert all(each.before is None for each in from_nothing)
     assert Change(today, today, 3, 30).bands((7, 28, ALWAYS)) == (7, ALWAYS)
@@ -207,8 +207,8 @@ def test_peaks_hold_the_largest_of_every_window(rows, cut, window):
         (np.array(column, np.int64) for column in zip(*rows, strict=True)) if rows else [np.array([], int)] * 3
     )
     early, late = day < cut, day >= cut
-    before = Peaks.of([Peaks(user[early], day[early], value[early])], 0)
-    heights = Heights(4)
+    before = RollingMaximum.of([RollingMaximum(user[early], day[early], value[early])], 0)
+    heights = MonotonicQueue(4)
     heights.keep(before)
     for number in sorted(set(day[late].tolist()), reverse=True):
         for person in range(4):  # a user occurs once in what is climbed at a time
@@ -226,10 +226,10 @@ def test_the_folder_of_what_is_carried_is_written_whole(old_app, monkeypatch):
     forget(old_app)
     day = FIRST + timedelta(days=60)
     built(old_app, day)
-    before = {path.name: path.read_bytes() for path in old_app.lake.path(carried.FOLDER).iterdir()}
+    before = {path.name: path.read_bytes() for path in old_app.lake.path(checkpoint.FOLDER).iterdir()}
     monkeypatch.setattr(
         "features.materialise.build_snapshots._write", lambda *_: (_ for _ in ()).throw(OSError("disk full"))
     )
     with pytest.raises(OSError, match="disk full"):
         built(old_app, day + timedelta(days=1))
-    assert {path.name: path.read_bytes() for path in Path(old_app.lake.path(carried.FOLDER)).iterdir()} == before
+    assert {path.name: path.read_bytes() for path in Path(old_app.lake.path(checkpoint.FOLDER)).iterdir()} == before

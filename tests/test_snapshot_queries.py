@@ -125,11 +125,11 @@ def random_events(draw: st.DrawFn) -> list[Row]:
 @st.composite
 def random_treatments(draw: st.DrawFn) -> list[Row]:
     """Offers given around AS_OF."""
-    moments = draw(st.lists(MOMENTS, max_size=6, unique=True))
-    offers = [draw(st.sampled_from(["come_back", "none"])) for _ in moments]
+    spine = draw(st.lists(MOMENTS, max_size=6, unique=True))
+    offers = [draw(st.sampled_from(["come_back", "none"])) for _ in spine]
     return [
         {**treatment("a", "2024-01-01", offer, 0.1), "decision_id": f"d{number}", "decided_at": moment}
-        for number, (moment, offer) in enumerate(zip(moments, offers, strict=True))
+        for number, (moment, offer) in enumerate(zip(spine, offers, strict=True))
     ]
 
 

@@ -19,15 +19,15 @@ from configs.errors import InputError
 from configs.offers import load_catalogue
 from configs.settings import load_settings
 from features.arrays.calendar_days import start_of
-from features.materialise.as_of_view import History
+from features.materialise.as_of_view import AsOfView
 from features.materialise.build_snapshots import build_snapshots
 from features.materialise.spark_executor import INSTALL, SparkEngine, open_session
-from features.storage.fingerprints import footer
+from features.storage.fingerprints import file_metadata
 from features.storage.lake import Lake
 from features.training_data.feature_store import everybodys_features, open_store
 from features.training_data.frames import (
+    experiment_frame,
     known_users,
-    lot_frame,
     measured_frame,
     outcome_frame,
     redemption_frame,
@@ -35,7 +35,7 @@ from features.training_data.frames import (
 )
 from flows.outcome import open_run, remember_profile
 from serving.decide.decisions import day_folder, decide
-from serving.decide.executors import Machines, Threads
+from serving.decide.executors import LocalExecutor, SparkExecutor
 
 HERE = Path(__file__).parent
 NEEDS_SPARK = pytest.mark.skipif(
@@ -60,7 +60,7 @@ def files(app: App, *tables: str) -> dict[str, pa.Table]:
 
 def notes(app: App, *tables: str) -> dict[str, dict[bytes, bytes]]:
     """What the footers of the files of some tables say."""
-    return {path: footer(app.lake.root / path) for path in files(app, *tables)}
+    return {path: file_metadata(app.lake.root / path) for path in files(app, *tables)}
 
 
 def build(app: App) -> App:
@@ -109,7 +109,7 @@ def test_either_engine_takes_over_what_the_other_has_built(both):
     assert notes(both[0], "aggregates", "snapshots") == notes(both[1], "aggregates", "snapshots")
 
 
-def frames_of(history: History) -> dict[str, pd.DataFrame]:
+def frames_of(history: AsOfView) -> dict[str, pd.DataFrame]:
     """Every frame that models and measurements read."""
     store = open_store(history.lake, history.features, engine=history.settings.engine)
     outcomes = outcome_frame(history, store, list(DAYS[:2]), horizon_days=14)
@@ -118,7 +118,7 @@ def frames_of(history: History) -> dict[str, pd.DataFrame]:
     return {
         "outcomes": outcomes,
         "redemptions": closed,
-        "lots": lot_frame(history, outcomes, closed),
+        "lots": experiment_frame(history, outcomes, closed),
         "measured": measured_frame(history, entries.drop_duplicates()),
         "scoring": scoring_frame(history, store, known_users(history)),
     }
@@ -173,10 +173,10 @@ def test_decisions_of_machines_are_those_of_threads(tmp_path, scoring, monkeypat
     users = behaviour(200, np.random.default_rng(71)).sort_values("user_id", ignore_index=True)
     texts = {name: object for name in users.columns if isinstance(users[name].dtype, pd.CategoricalDtype)}
     engine = SparkEngine(settings)
-    machines = Machines(engine, engine.session.createDataFrame(users.astype(texts)), 3)
+    machines = SparkExecutor(engine, engine.session.createDataFrame(users.astype(texts)), 3)
     lakes = [Lake(tmp_path / name) for name in ("threads", "machines")]
     spendings = [
-        decide(policy, lakes[0], AS_OF, Threads([lambda: users])),
+        decide(policy, lakes[0], AS_OF, LocalExecutor([lambda: users])),
         decide(policy, lakes[1], AS_OF, machines),
     ]
     one, other = (spending.table().to_pylist()[0] for spending in spendings)

@@ -13,13 +13,13 @@ from models.learn.training import (
     Candidate,
     check_enough,
     cross_fit,
+    cross_fitted_models,
     generator,
     judge,
     newest,
     rows_of,
     score_all,
     train_candidates,
-    twins,
     usable_columns,
     user_fold,
     varied,
@@ -38,11 +38,11 @@ def test_a_twin_saw_nobody_whom_it_judges():
     frame = outcomes(90, rng(), snapshots=2)
     model = fit_linear(frame, "is_churned", ["spend_sum_90d", "tenure_days"])
     fold = user_fold(frame["user_id"], SETTINGS)
-    before = twins(model, frame, SETTINGS)
+    before = cross_fitted_models(model, frame, SETTINGS)
     assert sorted(before) == [0, 1, 2] == sorted(np.unique(fold))
     for k, twin in before.items():
         turned = frame.assign(is_churned=frame["is_churned"].where(fold != k, 1 - frame["is_churned"]))
-        after = twins(model, turned, SETTINGS)
+        after = cross_fitted_models(model, turned, SETTINGS)
         assert (after[k].predict(frame) == twin.predict(frame)).all()
         other = (k + 1) % 3
         assert not (after[other].predict(frame) == before[other].predict(frame)).all()

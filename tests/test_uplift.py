@@ -12,14 +12,14 @@ from synthetic import AS_OF, LOT_OPTIONS, drawn_lots, small_settings
 
 from configs.errors import InputError
 from features.storage.lake import Lake
-from models.effects.effect_model import Menu
+from models.effects.effect_model import ActionSet
 from models.effects.observational_effects import effects_of_lots
 from models.effects.uplift import (
     DRAWS,
     MIN_NOTHING_ROWS,
     MIN_OPTION_ROWS,
     OUTCOMES,
-    Learnt,
+    LearntEffects,
     _scores,
     learn_effects,
     usable_options,
@@ -31,17 +31,17 @@ from models.registry.response import _load_personal
 
 SETTINGS = small_settings()
 every_outcome = pytest.mark.parametrize("outcome", OUTCOMES)
-Lots = tuple[pd.DataFrame, dict[str, np.ndarray]]
+Draws = tuple[pd.DataFrame, dict[str, np.ndarray]]
 
 
 @pytest.fixture(scope="module")
-def lots() -> Lots:
+def lots() -> Draws:
     """Twelve thousand rows of six thousand users, and the true effects."""
     return drawn_lots(6000, np.random.default_rng(61))
 
 
 @pytest.fixture(scope="module")
-def learnt(lots) -> dict[str, Learnt]:
+def learnt(lots) -> dict[str, LearntEffects]:
     """What these lots teach."""
     return learn_effects(lots[0], LOT_OPTIONS, SETTINGS)
 
@@ -55,14 +55,14 @@ def test_mean_effects_are_those_of_the_truth(lots, learnt, outcome):
     assert np.abs(found.mean - true).max() < 3 * noise
     by_offer = np.array([true[:2].mean(), true[2:].mean()])
     assert (np.abs(found.offer_mean - by_offer) < 3 * found.offer_error).all()
-    surface = found.surface.effects(frame, LOT_OPTIONS).mean(axis=0)
-    assert np.abs(surface - true).max() < 3 * noise
+    effect_model = found.effect_model.effects(frame, LOT_OPTIONS).mean(axis=0)
+    assert np.abs(effect_model - true).max() < 3 * noise
 
 
 @every_outcome
 def test_personal_effects_are_close_to_the_truth(lots, learnt, outcome):
     frame, truth = lots
-    for effects in (learnt[outcome].surface.effects(frame, LOT_OPTIONS), learnt[outcome].held_out):
+    for effects in (learnt[outcome].effect_model.effects(frame, LOT_OPTIONS), learnt[outcome].held_out):
         for place in range(len(LOT_OPTIONS)):
             assert np.corrcoef(effects[:, place], truth[outcome][:, place])[0, 1] > 0.8
     assert learnt[outcome].has_slope
@@ -77,9 +77,9 @@ def test_what_is_expected_without_an_offer_is_what_happens_without_one(lots, lea
 @every_outcome
 def test_no_effect_falls_as_the_discount_rises(lots, learnt, outcome):
     steps = [(name, share) for name in ("bundle", "come_back") for share in (0.0, 0.01, 0.1, 0.25, 0.6)]
-    effects = learnt[outcome].surface.effects(lots[0], steps).reshape(-1, 2, 5)
+    effects = learnt[outcome].effect_model.effects(lots[0], steps).reshape(-1, 2, 5)
     assert (np.diff(effects, axis=2) >= 0).all()
-    draws = learnt[outcome].surface.draws(lots[0].head(500), steps).reshape(DRAWS, -1, 2, 5)
+    draws = learnt[outcome].effect_model.draws(lots[0].head(500), steps).reshape(DRAWS, -1, 2, 5)
     assert (np.diff(draws, axis=3) >= 0).all()
 
 
@@ -87,7 +87,7 @@ def test_a_discount_without_effect_has_none():
     frame, _ = drawn_lots(3000, np.random.default_rng(62), pull=0.0)
     for found in learn_effects(frame, LOT_OPTIONS, SETTINGS).values():
         assert not found.has_slope
-        effects = found.surface.effects(frame, LOT_OPTIONS)
+        effects = found.effect_model.effects(frame, LOT_OPTIONS)
         assert (effects[:, 0] == effects[:, 1]).all()
         assert (effects[:, 2:] == effects[:, [2]]).all()
 
@@ -98,7 +98,7 @@ def test_a_rare_offer_borrows_from_the_others():
     assert MIN_OPTION_ROWS <= (frame["offer_id"] == "rare").sum() < 80
     assert options[-1] == ("rare", 0.1)
     found = learn_effects(frame, options, SETTINGS)["margin_soon"]
-    effects = found.surface.effects(frame, options).mean(axis=0)
+    effects = found.effect_model.effects(frame, options).mean(axis=0)
     own, others = found.mean[-1], effects[:-1].mean()
     assert others + 0.05 * (own - others) < effects[-1] < own
     # what is well known hardly borrows
@@ -107,20 +107,20 @@ def test_a_rare_offer_borrows_from_the_others():
 
 @every_outcome
 def test_contributions_sum_to_the_effect(lots, learnt, outcome):
-    rows, surface = lots[0].head(700), learnt[outcome].surface
+    rows, effect_model = lots[0].head(700), learnt[outcome].effect_model
     chosen = np.arange(len(rows)) % len(LOT_OPTIONS)
-    parts = surface.contributions(rows, LOT_OPTIONS, chosen)
-    effects = surface.effects(rows, LOT_OPTIONS)[np.arange(len(rows)), chosen]
+    parts = effect_model.contributions(rows, LOT_OPTIONS, chosen)
+    effects = effect_model.effects(rows, LOT_OPTIONS)[np.arange(len(rows)), chosen]
     assert np.abs(parts.sum(axis=1) - effects).max() < 1e-9
 
 
 def test_a_text_has_one_contribution_whatever_its_values(lots, learnt):
-    surface = learnt["margin_soon"].surface
-    columns = surface.estimator.columns
+    effect_model = learnt["margin_soon"].effect_model
+    columns = effect_model.estimator.columns
     assert "trait_plan" in columns
-    assert surface.estimator.columns_behind().count("trait_plan") == 4  # free, plus, pro and unknown
+    assert effect_model.estimator.columns_behind().count("trait_plan") == 4  # free, plus, pro and unknown
     rows = lots[0].head(300)
-    parts = surface.contributions(rows, LOT_OPTIONS, np.zeros(len(rows), dtype=np.intp))
+    parts = effect_model.contributions(rows, LOT_OPTIONS, np.zeros(len(rows), dtype=np.intp))
     assert parts.shape == (len(rows), len(columns) + 1)
     plan = pd.Series(parts[:, columns.index("trait_plan")]).round(12)
     # the discount's pull is cut off at 0 for some, hence at most two values per plan
@@ -128,41 +128,41 @@ def test_a_text_has_one_contribution_whatever_its_values(lots, learnt):
 
 
 def test_a_surface_names_the_column_that_is_missing_and_leaves_its_input_unchanged(lots, learnt):
-    surface, rows = learnt["margin_soon"].surface, lots[0].head(40)
+    effect_model, rows = learnt["margin_soon"].effect_model, lots[0].head(40)
     before = rows.copy(deep=True)
-    surface.effects(rows[rows.columns[::-1]], LOT_OPTIONS)
-    surface.contributions(rows, LOT_OPTIONS, np.zeros(len(rows), dtype=np.intp))
+    effect_model.effects(rows[rows.columns[::-1]], LOT_OPTIONS)
+    effect_model.contributions(rows, LOT_OPTIONS, np.zeros(len(rows), dtype=np.intp))
     pd.testing.assert_frame_equal(rows, before)
     with pytest.raises(InputError, match="reads the column 'spend_sum_90d', which the frame lacks"):
-        surface.effects(rows.drop(columns="spend_sum_90d"), LOT_OPTIONS)
+        effect_model.effects(rows.drop(columns="spend_sum_90d"), LOT_OPTIONS)
     nobody = rows.assign(trait_plan=pd.Categorical([None] * len(rows)), trait_plan_plus=np.nan)
-    assert np.isfinite(surface.effects(nobody, LOT_OPTIONS)).all()
+    assert np.isfinite(effect_model.effects(nobody, LOT_OPTIONS)).all()
 
 
 def test_the_column_that_matters_contributes_most(lots, learnt):
-    surface = learnt["margin_soon"].surface
-    parts = surface.contributions(lots[0], LOT_OPTIONS, np.full(len(lots[0]), 1))
-    size = dict(zip(surface.estimator.columns, np.abs(parts[:, :-1]).mean(axis=0), strict=True))
+    effect_model = learnt["margin_soon"].effect_model
+    parts = effect_model.contributions(lots[0], LOT_OPTIONS, np.full(len(lots[0]), 1))
+    size = dict(zip(effect_model.estimator.columns, np.abs(parts[:, :-1]).mean(axis=0), strict=True))
     assert set(sorted(size, key=size.__getitem__)[-2:]) == {"spend_sum_90d", "days_since_last_activity"}
 
 
 def test_effects_do_not_depend_on_the_batch(lots, learnt):
-    rows, surface = lots[0].head(61), learnt["margin_soon"].surface
-    whole, draws = surface.effects(rows, LOT_OPTIONS), surface.draws(rows, LOT_OPTIONS)
+    rows, effect_model = lots[0].head(61), learnt["margin_soon"].effect_model
+    whole, draws = effect_model.effects(rows, LOT_OPTIONS), effect_model.draws(rows, LOT_OPTIONS)
     for size in (1, 7, 40):
         batches = [rows.iloc[start : start + size] for start in range(0, len(rows), size)]
-        assert (np.concatenate([surface.effects(batch, LOT_OPTIONS) for batch in batches]) == whole).all()
-        assert (np.concatenate([surface.draws(batch, LOT_OPTIONS) for batch in batches], axis=1) == draws).all()
+        assert (np.concatenate([effect_model.effects(batch, LOT_OPTIONS) for batch in batches]) == whole).all()
+        assert (np.concatenate([effect_model.draws(batch, LOT_OPTIONS) for batch in batches], axis=1) == draws).all()
     turned = rows.iloc[::-1]
-    assert (surface.effects(turned, LOT_OPTIONS)[::-1] == whole).all()
-    one = [surface.effects(rows, [option])[:, 0] for option in LOT_OPTIONS]
+    assert (effect_model.effects(turned, LOT_OPTIONS)[::-1] == whole).all()
+    one = [effect_model.effects(rows, [option])[:, 0] for option in LOT_OPTIONS]
     assert (whole == np.array(one).T).all()
 
 
 @every_outcome
 def test_draws_are_as_uncertain_as_the_mean_effect(lots, learnt, outcome):
     found = learnt[outcome]
-    draws = found.surface.draws(lots[0], LOT_OPTIONS).mean(axis=1)
+    draws = found.effect_model.draws(lots[0], LOT_OPTIONS).mean(axis=1)
     assert draws.shape == (DRAWS, len(LOT_OPTIONS))
     spread = np.array([draws[:, :2].mean(axis=1).std(), draws[:, 2:].mean(axis=1).std()])
     assert ((spread > 0.4 * found.offer_error) & (spread < 2.0 * found.offer_error)).all()
@@ -185,10 +185,10 @@ def test_scores_are_the_doubly_robust_ones_by_hand():
 def test_the_same_rows_and_seed_give_the_same_coefficients(lots):
     rows = lots[0].head(1500).reset_index(drop=True)
     first, again = (learn_effects(rows, LOT_OPTIONS, SETTINGS)["is_retained"] for _ in range(2))
-    model, same = first.surface.estimator.core[-1], again.surface.estimator.core[-1]
+    model, same = first.effect_model.estimator.core[-1], again.effect_model.estimator.core[-1]
     assert (model.coef_ == same.coef_).all() and (model.intercept_ == same.intercept_).all()
     other = learn_effects(rows, LOT_OPTIONS, small_settings(seed=7))["is_retained"]
-    assert not (model.coef_ == other.surface.estimator.core[-1].coef_).all()
+    assert not (model.coef_ == other.effect_model.estimator.core[-1].coef_).all()
 
 
 def test_no_user_teaches_their_own_held_out_effect(lots):
@@ -228,7 +228,7 @@ def test_an_offer_that_is_off_the_menu_makes_no_other_effect_wrong(lots):
     found = learn_effects(frame, LOT_OPTIONS[:2], SETTINGS)["margin_soon"]
     assert (frame["offer_id"] == "come_back").mean() > 0.3
     assert abs(found.offer_mean[0] - truth["margin_soon"][:, :2].mean()) < 3 * found.offer_error[0]
-    effects = found.surface.effects(frame, LOT_OPTIONS[:2])
+    effects = found.effect_model.effects(frame, LOT_OPTIONS[:2])
     assert np.corrcoef(effects[:, 1], truth["margin_soon"][:, 1])[0, 1] > 0.8
 
 
@@ -251,14 +251,14 @@ def test_an_offer_that_came_late_is_not_diluted_by_the_days_before_it(lots):
 
 
 def test_a_menu_by_hand():
-    menu = Menu((("a", 0.0), ("a", 0.1), ("b", 0.1)), ("a", "b"))
-    assert menu.pull.tolist() == pytest.approx([0.0, np.log(2), np.log(2)])
-    assert menu.own.tolist() == [[1, 0], [1, 0], [0, 1]]
-    assert menu.levels.tolist() == [[1, 1, 0], [1, 1, 0], [1, 0, 1]]
-    assert menu.basis[1].tolist() == pytest.approx([1, 1, 0, np.log(2), np.log(2), 0])
-    places = menu.places(["none", "b", "a", "none"], np.array([0.0, 0.1 + 1e-12, 0.0, 0.3]))
+    action_set = ActionSet((("a", 0.0), ("a", 0.1), ("b", 0.1)), ("a", "b"))
+    assert action_set.pull.tolist() == pytest.approx([0.0, np.log(2), np.log(2)])
+    assert action_set.own.tolist() == [[1, 0], [1, 0], [0, 1]]
+    assert action_set.levels.tolist() == [[1, 1, 0], [1, 1, 0], [1, 0, 1]]
+    assert action_set.basis[1].tolist() == pytest.approx([1, 1, 0, np.log(2), np.log(2), 0])
+    places = action_set.places(["none", "b", "a", "none"], np.array([0.0, 0.1 + 1e-12, 0.0, 0.3]))
     assert places.tolist() == [-1, 2, 0, -1]
-    assert menu.places(["b", "retired"], np.array([0.3, 0.1])).tolist() == [3, 3]
+    assert action_set.places(["b", "retired"], np.array([0.3, 0.1])).tolist() == [3, 3]
 
 
 def test_an_offer_s_effect_is_its_average_over_discounts(lots, learnt):
@@ -289,9 +289,9 @@ def test_what_was_learnt_survives_the_registry(registry: Lake, lots, learnt):
     assert found.deployed == Deployed(PERSONAL)
     assert found.average.tolist() == np.c_[learnt["margin_soon"].mean, learnt["is_retained"].mean].tolist()
     for loaded, outcome in ((found.margin, "margin_soon"), (found.retention, "is_retained")):
-        surface = learnt[outcome].surface
-        assert (loaded.effects(rows, LOT_OPTIONS) == surface.effects(rows, LOT_OPTIONS)).all()
-        assert (loaded.draws(rows, LOT_OPTIONS) == surface.draws(rows, LOT_OPTIONS)).all()
+        effect_model = learnt[outcome].effect_model
+        assert (loaded.effects(rows, LOT_OPTIONS) == effect_model.effects(rows, LOT_OPTIONS)).all()
+        assert (loaded.draws(rows, LOT_OPTIONS) == effect_model.draws(rows, LOT_OPTIONS)).all()
     # the same rows under another budget or price can end in another verdict: it decides from then on
     other = replace(verdict, deployed=Deployed(NOBODY), reason="nobody stays")
     again = publish_effects(registry, learnt, LOT_OPTIONS, other, rows, SETTINGS, AS_OF, AS_OF)

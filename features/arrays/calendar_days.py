@@ -31,7 +31,7 @@ def start_of(day: date, time_zone: str) -> datetime:
     return datetime(day.year, day.month, day.day, tzinfo=ZoneInfo(time_zone))
 
 
-def clock(instants: pa.Array | pa.ChunkedArray, time_zone: str, missing: int) -> Integers:
+def local_time(instants: pa.Array | pa.ChunkedArray, time_zone: str, missing: int) -> Integers:
     """Read instants off the clocks of a time zone: microseconds since 1970, shape (instants,), `missing` for null."""
     micros = instants.cast(pa.timestamp("us", "UTC")).cast(pa.int64()).fill_null(missing).to_numpy()
     if time_zone == "UTC":

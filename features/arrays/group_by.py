@@ -15,8 +15,8 @@ Array = npt.NDArray[Any]
 
 
 @dataclass(frozen=True)
-class Grouped:
-    """Rows whose columns are attributes: flags as arrays, everything else as `Values`.
+class GroupedRows:
+    """Rows whose columns are attributes: flags as arrays, everything else as `GroupedColumn`.
 
     `group` is the group of each row, shape (rows,), from 0 to ``groups - 1``.
     """
@@ -30,7 +30,7 @@ class Grouped:
             column = self.columns[name]
         except KeyError as error:
             raise AttributeError(name) from error
-        return column if column.dtype == np.bool_ else Values(self, column)
+        return column if column.dtype == np.bool_ else GroupedColumn(self, column)
 
     def count(self, where: Flags) -> Integers:
         """Count the rows of each group that `where` marks, shape (groups,)."""
@@ -38,30 +38,30 @@ class Grouped:
 
 
 @dataclass(frozen=True)
-class Values:
+class GroupedColumn:
     """One column of grouped rows, NaN where a number is missing; what is done to it is done to the rows asked for.
 
     Names are those of Ibis.
     """
 
-    rows: Grouped
+    rows: GroupedRows
     column: Array
     done: tuple[Callable[[Array], Array], ...] = ()
 
-    def __mul__(self, factor: float) -> Values:
+    def __mul__(self, factor: float) -> GroupedColumn:
         return self._then(lambda values: values * factor)
 
-    def __neg__(self) -> Values:
+    def __neg__(self) -> GroupedColumn:
         return self._then(np.negative)
 
     def __gt__(self, other: float) -> Flags:
         return self.of(slice(None)) > other
 
-    def round(self) -> Values:
+    def round(self) -> GroupedColumn:
         """Round to whole numbers, halves away from zero, as SQL does."""
         return self._then(_round)
 
-    def cast(self, name: str) -> Values:
+    def cast(self, name: str) -> GroupedColumn:
         """Turn the numbers into another type."""
         return self._then(lambda values: values.astype(name, copy=False))
 
@@ -85,7 +85,7 @@ class Values:
         pairs = np.sort(self.rows.group[marked] * width + self.of(marked), kind="stable")  # fast where nearly in order
         return np.bincount(pairs[run_starts(pairs)] // width, minlength=self.rows.groups)
 
-    def _then(self, step: Callable[[Array], Array]) -> Values:
+    def _then(self, step: Callable[[Array], Array]) -> GroupedColumn:
         return replace(self, done=(*self.done, step))
 
 

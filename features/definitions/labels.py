@@ -26,7 +26,7 @@ def effect_days(settings: Settings) -> int:
     return settings.response.retained_from_day or settings.churn.horizon_days
 
 
-def outcome_labels(aggregates: ir.Table, moments: ir.Table, settings: Settings) -> ir.Table:
+def outcome_labels(aggregates: ir.Table, spine: ir.Table, settings: Settings) -> ir.Table:
     """Say for every user active before each moment whether they left, and what they were worth.
 
     Parameters
@@ -47,10 +47,10 @@ def outcome_labels(aggregates: ir.Table, moments: ir.Table, settings: Settings) 
     rows = aggregates.rename(happened_on="day")
     wide = max(settings.churn.lookback_days, settings.churn.horizon_days, settings.value.horizon_days)
     near = [
-        rows.happened_on >= moments.day - ibis.interval(days=wide),
-        rows.happened_on < moments.day + ibis.interval(days=wide),
+        rows.happened_on >= spine.day - ibis.interval(days=wide),
+        rows.happened_on < spine.day + ibis.interval(days=wide),
     ]
-    pairs = moments.select("day").inner_join(rows, near)
+    pairs = spine.select("day").inner_join(rows, near)
     pairs = pairs.mutate(offset=pairs.happened_on.delta(pairs.day, unit="day").cast("int64"))
     was_active = (pairs.offset < 0) & (pairs.offset >= -settings.churn.lookback_days) & (pairs.known_on < pairs.day)
     stays = (pairs.offset >= 0) & (pairs.offset < settings.churn.horizon_days)

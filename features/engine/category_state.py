@@ -16,7 +16,7 @@ DAYS = 2**20  # more than a day's number
 LOWEST = np.iinfo(np.int64).min
 
 
-class About(NamedTuple):
+class CategoryCounts(NamedTuple):
     """What activity was about, in rows of any order: places of the user and of the label, events and cents of spend.
 
     Cents are int64, all else is int32.
@@ -34,9 +34,9 @@ class About(NamedTuple):
         return cls(user, label, events, spend.astype(np.int64, copy=False))
 
     @classmethod
-    def joined(cls, parts: Iterable[About]) -> Self:
+    def joined(cls, parts: Iterable[CategoryCounts]) -> Self:
         """Put rows one after another."""
-        return cls(*map(np.concatenate, zip(NO_ROWS, *parts, strict=True)))
+        return cls(*map(np.concatenate, zip(NO_COUNTS, *parts, strict=True)))
 
     def taken(self, rows: Integers | Flags | slice) -> Self:
         """Take some of the rows."""
@@ -56,7 +56,7 @@ class About(NamedTuple):
         rows = order[starts]
         return type(self)(self.user[rows], self.label[rows], events.astype(self.events.dtype), spend)
 
-    def plus(self, others: About, labels: int) -> Self:
+    def plus(self, others: CategoryCounts, labels: int) -> Self:
         """Add other rows up with these, of which there are some; either are one row per user and label, in order."""
         key, other_key = self.keys(labels), others.keys(labels)
         place = np.searchsorted(key, other_key)
@@ -70,7 +70,7 @@ class About(NamedTuple):
         return type(self)(*(_merged(*columns, is_new) for columns in zip(rows, new, strict=True)))
 
 
-NO_ROWS = About(*(np.zeros(0, number) for number in (np.int32, np.int32, np.int32, np.int64)))
+NO_COUNTS = CategoryCounts(*(np.zeros(0, number) for number in (np.int32, np.int32, np.int32, np.int64)))
 
 
 class Favourites(NamedTuple):
@@ -85,7 +85,7 @@ class Favourites(NamedTuple):
     hour: Array
 
     @classmethod
-    def of(cls, rows: About, words: pa.Array, users: int) -> Self:
+    def of(cls, rows: CategoryCounts, words: pa.Array, users: int) -> Self:
         """Find the favourites among one row per user and label, in order."""
         is_category = pc.starts_with(words, "category:").to_numpy(zero_copy_only=False)[rows.label]
         categories, hours = rows.taken(is_category), rows.taken(~is_category)
@@ -119,21 +119,21 @@ class Favourites(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Tastes:
+class CategoryState:
     """How much of what each user's activity was about in a window, and what most of it was about.
 
     `rows` are one per user and label, in order; labels are places in `words`, which are in order: a facet, a colon and
     a label of the facet.
     """
 
-    rows: About
+    rows: CategoryCounts
     words: pa.Array
     favourites: Favourites
 
     @classmethod
-    def of(cls, users: int, about: About, words: pa.Array) -> Self:
+    def of(cls, users: int, about: CategoryCounts, words: pa.Array) -> Self:
         """Add up rows in any order."""
-        return cls(NO_ROWS, words, Favourites.nothing(users)).plus(about)
+        return cls(NO_COUNTS, words, Favourites.nothing(users)).plus(about)
 
     def placed(self, place: Integers, users: int, label: Integers, words: pa.Array) -> Self:
         """Give users and labels other places, in the same order; users who get none have no rows."""
@@ -142,7 +142,7 @@ class Tastes:
         )
         return type(self)(rows, words, self.favourites.placed(place, users, label))
 
-    def plus(self, news: About) -> Self:
+    def plus(self, news: CategoryCounts) -> Self:
         """Add rows, in any order; what adds up to no events is left out, users without any are left as they are."""
         users, labels = len(self.favourites.hour), len(self.words)
         news = news.summed(labels)
@@ -170,7 +170,7 @@ class Tastes:
         }
 
 
-def _best(about: About, ranks: Iterable[Array], users: int) -> Array:
+def _best(about: CategoryCounts, ranks: Iterable[Array], users: int) -> Array:
     """Label of the first row of each user with the most by every rank, shape (users,); -1 of no row."""
     rows = np.arange(len(about.user))
     for values in ranks:
@@ -184,7 +184,7 @@ def _best(about: About, ranks: Iterable[Array], users: int) -> Array:
 
 
 @dataclass(frozen=True)
-class Peaks:
+class RollingMaximum:
     """Days of users that no later day of theirs reaches: the largest of every window is one of them.
 
     Rows are in the order of users and days, so that a user's values fall from row to row.
@@ -195,7 +195,7 @@ class Peaks:
     value: Integers
 
     @classmethod
-    def of(cls, parts: Sequence[Peaks], oldest: int) -> Self:
+    def of(cls, parts: Sequence[RollingMaximum], oldest: int) -> Self:
         """Leave out what lies before the day `oldest` and what a later day reaches; rows come in any order."""
         user, day, value = (joined([getattr(part, name) for part in parts]) for name in ("user", "day", "value"))
         recent = np.flatnonzero(day >= oldest)
@@ -224,27 +224,27 @@ class Peaks:
         return found
 
 
-class Heights:
+class MonotonicQueue:
     """Gathers what may be peaks of some users: those so far, and of days that come latest first what none reaches."""
 
     def __init__(self, users: int) -> None:
-        self._parts: list[Peaks] = []
+        self._parts: list[RollingMaximum] = []
         self._highest = np.full(users, LOWEST)
 
-    def keep(self, peaks: Peaks) -> None:
+    def restore(self, peaks: RollingMaximum) -> None:
         """Take in the peaks so far, days in any order."""
         self._parts.append(peaks)
 
-    def climb(self, users: Integers, day: int, values: Integers) -> None:
+    def push(self, users: Integers, day: int, values: Integers) -> None:
         """Take in a day's values; a user occurs once."""
         higher = np.flatnonzero(values > self._highest[users])
         users, values = users[higher], values[higher]
         self._highest[users] = values
-        self._parts.append(Peaks(users, np.full(len(users), day), values))
+        self._parts.append(RollingMaximum(users, np.full(len(users), day), values))
 
-    def peaks(self, oldest: int) -> Peaks:
+    def peaks(self, oldest: int) -> RollingMaximum:
         """Find the peaks from the day `oldest` on."""
-        return Peaks.of(self._parts, oldest)
+        return RollingMaximum.of(self._parts, oldest)
 
 
 def _merged(values: Array, new: Array, is_new: Flags) -> Array:

@@ -13,9 +13,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from configs.settings import Roles
-from features.arrays.calendar_days import DAY, HOUR, clock, days_since_1970
-from features.arrays.dictionaries import WORD, coded, numbered, whole
-from features.arrays.group_by import Array, Flags, Grouped, Integers, run_lengths, run_numbers, run_starts
+from features.arrays.calendar_days import DAY, HOUR, days_since_1970, local_time
+from features.arrays.dictionaries import DICTIONARY, dictionary_codes, one_chunk, ordinal_encoded
+from features.arrays.group_by import Array, Flags, GroupedRows, Integers, run_lengths, run_numbers, run_starts
 from features.definitions.daily_measures import MEASURES, TREATMENT, cents
 from features.sql_oracle.daily_queries import role_bits, role_codes
 
@@ -26,7 +26,7 @@ HOUR_PLACE = np.array([HOURS.index(str(hour)) for hour in range(24)])
 
 
 @dataclass(frozen=True)
-class Day:
+class DayOfEvents:
     """The events of a day in groups, one per row of the aggregates.
 
     A row is a user (a place in `users`, the ids in order) and the number of days until the events became known; rows
@@ -38,7 +38,7 @@ class Day:
     users: pa.Array
     row_user: Integers
     row_known: Integers
-    events: Grouped
+    events: GroupedRows
     labels: dict[str, pa.Array]
 
 
@@ -62,25 +62,25 @@ def day_rows(
 
 
 def _with_treatments(events: pa.Table, treatments: pa.Table | None) -> pa.Table:
-    rows = pa.table({name: events[name].cast(WORD) if name in WORDS else events[name] for name in COLUMNS})
+    rows = pa.table({name: events[name].cast(DICTIONARY) if name in WORDS else events[name] for name in COLUMNS})
     if treatments is not None:
         given = treatments.filter(pc.field("offer_id") != "none")["user_id"]
-        names = pa.array([TREATMENT] * len(given), pa.string()).cast(WORD)
+        names = pa.array([TREATMENT] * len(given), pa.string()).cast(DICTIONARY)
         rows = pa.concat_tables([rows, pa.table({"user_id": given, "event_name": names})], promote_options="default")
     return rows
 
 
-def _grouped(rows: pa.Table, day: date, roles: Roles, time_zone: str) -> Day:
+def _grouped(rows: pa.Table, day: date, roles: Roles, time_zone: str) -> DayOfEvents:
     """Name every event's row and roles, and put the events into the order of their rows."""
-    user, users = numbered(whole(rows["user_id"]))
-    name, names = numbered(whole(rows["event_name"]))
-    category, categories = numbered(whole(rows["item_category"]))
-    session = coded(whole(rows["session_id"]))
+    user, users = ordinal_encoded(one_chunk(rows["user_id"]))
+    name, names = ordinal_encoded(one_chunk(rows["event_name"]))
+    category, categories = ordinal_encoded(one_chunk(rows["item_category"]))
+    session = dictionary_codes(one_chunk(rows["session_id"]))
     alone = session < 0  # an event without a session is one of its own
     session[alone] = session.max(initial=0) + 1 + np.arange(np.count_nonzero(alone))
     today = days_since_1970(day)
-    known = np.maximum(clock(rows["received_at"], time_zone, today * DAY) // DAY - today, 0)
-    hours = clock(rows["occurred_at"], time_zone, today * DAY) // HOUR
+    known = np.maximum(local_time(rows["received_at"], time_zone, today * DAY) // DAY - today, 0)
+    hours = local_time(rows["occurred_at"], time_zone, today * DAY) // HOUR
     codes = role_codes(roles)
     columns: dict[str, Array] = {
         "roles": np.array([codes.get(each, 0) for each in names.to_pylist()], np.int32)[name],
@@ -102,8 +102,10 @@ def _grouped(rows: pa.Table, day: date, roles: Roles, time_zone: str) -> Day:
     has_late = (np.bincount(user[starts]) > 1)[user]
     for opens, role in (("opens_session", "is_activity"), ("opens_basket", "is_value")):
         columns[opens] = _is_first(columns[role], columns["session_key"], user, row, has_late)
-    events = Grouped(row, len(starts), columns)
-    return Day(day, users, user[starts], known[starts], events, {"category": categories, "hour": pa.array(HOURS)})
+    events = GroupedRows(row, len(starts), columns)
+    return DayOfEvents(
+        day, users, user[starts], known[starts], events, {"category": categories, "hour": pa.array(HOURS)}
+    )
 
 
 def _is_first(happened: Flags, session: Integers, user: Integers, row: Integers, has_late: Flags) -> Flags:
@@ -116,7 +118,7 @@ def _is_first(happened: Flags, session: Integers, user: Integers, row: Integers,
     return is_first
 
 
-def _aggregates(found: Day) -> pa.Table:
+def _aggregates(found: DayOfEvents) -> pa.Table:
     measured = {name: np.asarray(measure(found.events)) for name, measure in MEASURES.items()}
     spend = np.cumsum(measured["spend_cents"])
     starts = run_starts(found.row_user)
@@ -130,7 +132,7 @@ def _aggregates(found: Day) -> pa.Table:
     return rows.take(np.argsort(found.row_known, kind="stable")) if np.any(found.row_known) else rows
 
 
-def _first_of_user(found: Day, happened: Flags) -> Integers:
+def _first_of_user(found: DayOfEvents, happened: Flags) -> Integers:
     """1 on the first row of each user where it happened, 0 elsewhere."""
     rows = np.flatnonzero(happened)
     first = np.zeros(len(happened), np.int64)
@@ -138,7 +140,7 @@ def _first_of_user(found: Day, happened: Flags) -> Integers:
     return first
 
 
-def _facets(found: Day) -> pa.Table:
+def _facets(found: DayOfEvents) -> pa.Table:
     """Count activity by row, facet and label; one number stands for all of them, in the order of the file."""
     events, columns = found.events, found.events.columns
     names = sorted(found.labels)
@@ -175,7 +177,7 @@ def _facets(found: Day) -> pa.Table:
     )
 
 
-def _row_numbers(found: Day, user: Integers, known: Integers) -> Integers:
+def _row_numbers(found: DayOfEvents, user: Integers, known: Integers) -> Integers:
     """Give the aggregates of some users and days of becoming known their numbers: from 0 for each such day."""
     if not np.any(found.row_known):
         return user  # each has one row
@@ -186,7 +188,7 @@ def _row_numbers(found: Day, user: Integers, known: Integers) -> Integers:
     return number[np.searchsorted(found.row_user * days + found.row_known, user * days + known)]
 
 
-def _keys(found: Day, user: Integers, known: Integers) -> dict[str, pa.Array]:
+def _keys(found: DayOfEvents, user: Integers, known: Integers) -> dict[str, pa.Array]:
     """Name the users of rows and the days on which they became known."""
     return {
         "user_id": found.users.take(pa.array(user)),

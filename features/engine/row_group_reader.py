@@ -17,7 +17,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from features.arrays.dictionaries import whole
+from features.arrays.dictionaries import one_chunk
 from features.storage.fingerprints import LABELS
 from features.storage.lake import Lake, readable
 
@@ -27,7 +27,7 @@ Key = TypeVar("Key", str, int)
 
 
 @dataclass(frozen=True)
-class Range(Generic[Key]):
+class KeyRange(Generic[Key]):
     """Keys from `low` to before `high`; None is open."""
 
     low: Key | None = None
@@ -45,7 +45,7 @@ class Range(Generic[Key]):
         return slice(low, high)
 
 
-class Group(NamedTuple):
+class RowGroup(NamedTuple):
     """A row group: when its rows became known, its users, and how many rows that became known then come before."""
 
     place: int
@@ -60,35 +60,37 @@ class DailyReader:
 
     def __init__(self, lake: Lake) -> None:
         self._lake = lake
-        self._footers: dict[Path, tuple[pq.FileMetaData, list[Group]]] = {}
+        self._footers: dict[Path, tuple[pq.FileMetaData, list[RowGroup]]] = {}
 
-    def rows(self, day: date, known_on: date, users: Range[str]) -> Part:
+    def rows(self, day: date, known_on: date, users: KeyRange[str]) -> RowSelection:
         """Find aggregates of some users; their keys are ids."""
         return self._part("aggregates", day, known_on, users, "user_id", users)
 
-    def facets(self, day: date, known_on: date, users: Range[str], rows: Part) -> Part:
+    def facets(self, day: date, known_on: date, users: KeyRange[str], rows: RowSelection) -> RowSelection:
         """Find the facets of some aggregates; their keys are the numbers of those, the first of them `rows.first`."""
-        return self._part("facets", day, known_on, users, "row", Range(rows.first, rows.first + len(rows.keys)))
+        return self._part("facets", day, known_on, users, "row", KeyRange(rows.first, rows.first + len(rows.keys)))
 
-    def _part(self, table: str, day: date, known_on: date, users: Range[str], key: str, within: Range[Any]) -> Part:
+    def _part(
+        self, table: str, day: date, known_on: date, users: KeyRange[str], key: str, within: KeyRange[Any]
+    ) -> RowSelection:
         path = self._lake.partition(table, day)
         if path not in self._footers:
             with readable(path):
-                footer = pq.read_metadata(path)
-            self._footers[path] = footer, _groups(footer)
-        footer, groups = self._footers[path]
+                file_metadata = pq.read_metadata(path)
+            self._footers[path] = file_metadata, _groups(file_metadata)
+        file_metadata, groups = self._footers[path]
         mine = [each for each in groups if each.known_on == known_on and users.might_hold(each.first, each.last)]
-        return Part(path, footer, mine, key, within)
+        return RowSelection(path, file_metadata, mine, key, within)
 
 
-class Part:
+class RowSelection:
     """Rows of a file, those whose `key` is `within` a range; nothing is read before it is asked for."""
 
     def __init__(
-        self, path: Path, footer: pq.FileMetaData, groups: Sequence[Group], key: str, within: Range[Any]
+        self, path: Path, file_metadata: pq.FileMetaData, groups: Sequence[RowGroup], key: str, within: KeyRange[Any]
     ) -> None:
         self.groups = groups
-        self._path, self._footer, self._key, self._within = path, footer, key, within
+        self._path, self._footer, self._key, self._within = path, file_metadata, key, within
         self._kept: dict[str, pa.Array] = {}  # the key, of whole row groups
 
     @property
@@ -131,19 +133,19 @@ class Part:
         labels = [name for name in asked if name in LABELS]
         with readable(self._path), pq.ParquetFile(self._path, metadata=self._footer, read_dictionary=labels) as file:
             rows = file.read_row_groups([group.place for group in self.groups], columns=asked, use_threads=False)
-        found = self._kept | {name: whole(rows[name]) for name in asked}
+        found = self._kept | {name: one_chunk(rows[name]) for name in asked}
         self._kept = {self._key: found[self._key]}
         return found
 
 
-def _groups(footer: pq.FileMetaData) -> list[Group]:
-    places = {footer.schema.column(place).name: place for place in range(footer.num_columns)}
+def _groups(file_metadata: pq.FileMetaData) -> list[RowGroup]:
+    places = {file_metadata.schema.column(place).name: place for place in range(file_metadata.num_columns)}
     groups = []
     before: Counter[date] = Counter()
-    for number in range(footer.num_row_groups):
-        group = footer.row_group(number)
+    for number in range(file_metadata.num_row_groups):
+        group = file_metadata.row_group(number)
         known_on, user = (group.column(places[name]).statistics for name in ("known_on", "user_id"))
         first, last = (user.min, user.max) if user else ("", LAST)  # ids too long for statistics have none
-        groups.append(Group(number, known_on.min, first, last, before[known_on.min]))
+        groups.append(RowGroup(number, known_on.min, first, last, before[known_on.min]))
         before[known_on.min] += group.num_rows
     return groups

@@ -10,10 +10,10 @@ import numpy as np
 import pyarrow as pa
 
 from features.arrays.calendar_days import days_since_1970
-from features.arrays.dictionaries import whole
+from features.arrays.dictionaries import one_chunk
 from features.arrays.group_by import Array
 from features.definitions.snapshot_features import DERIVED, WINDOWED, catalogue
-from features.engine.state_store import Slice
+from features.engine.state_store import StateShard
 from features.engine.users_reader import TRAIT
 from features.engine.window_state import NEVER, behaviour
 
@@ -40,7 +40,7 @@ class Column(np.ndarray[Any, Any]):
         return np.maximum(self, lower).view(Column)
 
 
-def snapshot_rows(found: Slice, traits: pa.Table, day: date, start: datetime) -> pa.RecordBatch:
+def snapshot_rows(found: StateShard, traits: pa.Table, day: date, start: datetime) -> pa.RecordBatch:
     """Make the rows of a slice of users.
 
     Parameters
@@ -65,7 +65,7 @@ def snapshot_rows(found: Slice, traits: pa.Table, day: date, start: datetime) ->
     return pa.record_batch(
         {"user_id": found.users, "as_of": as_of, "created_at": as_of}
         | {each.name: columns[each.name] for each in catalogue()}
-        | {name: whole(traits[name]) for name in traits.column_names if name.startswith(TRAIT)}
+        | {name: one_chunk(traits[name]) for name in traits.column_names if name.startswith(TRAIT)}
     )
 
 
@@ -74,7 +74,7 @@ def _nullable(values: Array) -> pa.Array:
     return pa.array(values, mask=missing) if missing.any() else pa.array(values)
 
 
-def _largest(found: Slice, day: date) -> dict[str, Array]:
+def _largest(found: StateShard, day: date) -> dict[str, Array]:
     numbers = {}
     for declared in LARGEST:
         for days in declared.windows:
@@ -83,7 +83,7 @@ def _largest(found: Slice, day: date) -> dict[str, Array]:
     return numbers
 
 
-def _tenure(found: Slice, traits: pa.Table, day: date) -> Array:
+def _tenure(found: StateShard, traits: pa.Table, day: date) -> Array:
     first_day = found.states["first_day"]
     seen = np.where(first_day == NEVER, np.nan, first_day)
     signed_up = traits["signed_up_on"].cast(pa.int32()).to_numpy().astype(float)

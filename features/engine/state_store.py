@@ -19,7 +19,7 @@ import numpy as np
 import pyarrow as pa
 
 from features.arrays.group_by import Array
-from features.engine.category_state import About, Favourites, Peaks, Tastes
+from features.engine.category_state import CategoryCounts, CategoryState, Favourites, RollingMaximum
 from features.storage.lake import Lake, whole_folder, write_text
 
 FOLDER, NOTES = "carried", "notes.json"
@@ -29,24 +29,24 @@ SHORT = (np.int8, np.uint8, np.int16, np.int32)
 PACKED = pa.ipc.IpcWriteOptions()
 
 
-class CannotBeCarried(Exception):  # noqa: N818
+class CheckpointError(Exception):
     """What was carried cannot be read."""
 
 
 @dataclass(frozen=True)
-class Slice:
+class StateShard:
     """What is known about a range of users, who are in order: columns of states, tastes, and peaks by column."""
 
     users: pa.Array
     states: Mapping[str, Array]
-    tastes: Tastes
-    peaks: Mapping[str, Peaks]
+    tastes: CategoryState
+    peaks: Mapping[str, RollingMaximum]
 
-    def cut(self, first: int, last: int) -> Slice:
+    def cut(self, first: int, last: int) -> StateShard:
         """Take the users from place `first` to before `last`."""
         states = {name: values[first:last] for name, values in self.states.items()}
         peaks = {name: each.cut(first, last) for name, each in self.peaks.items()}
-        return Slice(self.users.slice(first, last - first), states, self.tastes.cut(first, last), peaks)
+        return StateShard(self.users.slice(first, last - first), states, self.tastes.cut(first, last), peaks)
 
     def batches(self) -> dict[str, pa.RecordBatch]:
         """Write it down, by name of the file."""
@@ -61,24 +61,24 @@ class Slice:
         }
 
     @classmethod
-    def of(cls, batches: dict[str, pa.RecordBatch]) -> Slice:
+    def of(cls, batches: dict[str, pa.RecordBatch]) -> StateShard:
         """Read what `batches` wrote down."""
         states, tastes, favourites = (batches.pop(name) for name in (STATES, TASTES, FAVOURITES))
         columns = {name: states[name].to_numpy() for name in states.schema.names[1:]}
         *found, count = (column.to_numpy() for column in favourites.columns)
         user = np.repeat(np.arange(len(count)), count)
         label, events, spend = tastes.columns
-        rows = About.of_any(user, *(column.to_numpy() for column in (label.indices, events, spend)))
-        taste = Tastes(rows, label.dictionary, Favourites(*(values.astype(np.int32) for values in found)))
+        rows = CategoryCounts.of_any(user, *(column.to_numpy() for column in (label.indices, events, spend)))
+        taste = CategoryState(rows, label.dictionary, Favourites(*(values.astype(np.int32) for values in found)))
         peaks = {
-            name: Peaks(*(column.to_numpy().astype(np.int64) for column in batch.columns))
+            name: RollingMaximum(*(column.to_numpy().astype(np.int64) for column in batch.columns))
             for name, batch in batches.items()
         }
         return cls(states["user_id"], columns, taste, peaks)
 
 
 @dataclass(frozen=True)
-class Carried:
+class Checkpoint:
     """Slices of the morning of `day`, which rest on what `known` names; `edges` are the first users of all but one."""
 
     folder: Path
@@ -87,7 +87,7 @@ class Carried:
     edges: tuple[str, ...]
     files: tuple[str, ...]
 
-    def slices(self) -> Iterator[Slice]:
+    def shards(self) -> Iterator[StateShard]:
         """Read slice by slice.
 
         Raises
@@ -100,34 +100,34 @@ class Carried:
             for _ in range(len(self.edges) + 1):
                 found = {name: _read_stream(self.folder / name, start) for name, start in read.items()}
                 read = {name: stop for name, (_, stop) in found.items()}
-                yield Slice.of({name: batch for name, (batch, _) in found.items()})
+                yield StateShard.of({name: batch for name, (batch, _) in found.items()})
         except (OSError, ValueError, KeyError) as error:
-            raise CannotBeCarried from error
+            raise CheckpointError from error
 
 
-def read_carried(lake: Lake) -> Carried | None:
+def read_checkpoint(lake: Lake) -> Checkpoint | None:
     """Find what was carried; None where there is nothing that can be read."""
     folder = lake.path(FOLDER)
     try:
         notes = json.loads((folder / NOTES).read_text(encoding="utf-8"))
         day = date.fromisoformat(notes["day"])
-        return Carried(folder, day, notes["known"], tuple(notes["edges"]), tuple(notes["files"]))
+        return Checkpoint(folder, day, notes["known"], tuple(notes["edges"]), tuple(notes["files"]))
     except (OSError, ValueError, KeyError, TypeError):
         return None
 
 
 @contextmanager
-def carry(lake: Lake, day: date, known: str) -> Iterator[Callable[[Slice], None]]:
+def write_checkpoint(lake: Lake, day: date, known: str) -> Iterator[Callable[[StateShard], None]]:
     """Keep slices, in order; they take the place of what was carried when the block ends well."""
     with whole_folder(lake.path(FOLDER)) as folder, ExitStack() as files:
         first_users: list[str] = []
         sinks: dict[str, pa.OSFile] = {}
 
-        def keep(slice_: Slice) -> None:
-            edges = np.linspace(0, len(slice_.users), -(-len(slice_.users) // MOST_USERS) + 1).astype(int).tolist()
+        def keep(shard: StateShard) -> None:
+            edges = np.linspace(0, len(shard.users), -(-len(shard.users) // MOST_USERS) + 1).astype(int).tolist()
             for first, last in pairwise(edges):
-                first_users.append(slice_.users[first].as_py())
-                for name, batch in slice_.cut(first, last).batches().items():
+                first_users.append(shard.users[first].as_py())
+                for name, batch in shard.cut(first, last).batches().items():
                     if name not in sinks:
                         sinks[name] = files.enter_context(pa.OSFile(str(folder / name), "wb"))
                     with pa.ipc.new_stream(sinks[name], batch.schema, options=PACKED) as stream:

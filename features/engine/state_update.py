@@ -10,43 +10,45 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from features.arrays.calendar_days import days_since_1970
-from features.arrays.dictionaries import in_order, merged
+from features.arrays.dictionaries import encoded_together, merged_sorted
 from features.definitions.registry import LONGEST
-from features.engine.category_state import NO_ROWS, About, Heights, Peaks, Tastes
-from features.engine.row_group_reader import Part
+from features.engine.category_state import NO_COUNTS, CategoryCounts, CategoryState, MonotonicQueue, RollingMaximum
+from features.engine.row_group_reader import RowSelection
 from features.engine.snapshot_columns import LARGEST
-from features.engine.state_store import Slice
-from features.engine.window_state import NEVER, Change, DailyRows, States
+from features.engine.state_store import StateShard
+from features.engine.window_state import NEVER, Change, DailyRows, WindowState
 from features.sql_oracle.snapshot_queries import TASTE_DAYS
 
-Parts = Mapping[Change, Part]
+Parts = Mapping[Change, RowSelection]
 
 
-class News:
+class StateUpdate:
     """Rows of a slice of users that became known, grew older or left a window, and what was carried so far.
 
     `ids` are the users of the slice in order: those carried, those of the rows, and those who only signed up.
     """
 
-    def __init__(self, day: date, rows: Parts, facets: Parts, signed_up: pa.Array, carried: Slice | None) -> None:
-        self.day, self.rows, self.facets, self.carried = day, rows, facets, carried
+    def __init__(
+        self, day: date, rows: Parts, facets: Parts, signed_up: pa.Array, checkpoint: StateShard | None
+    ) -> None:
+        self.day, self.rows, self.facets, self.checkpoint = day, rows, facets, checkpoint
         columns = [signed_up, *(part.keys for part in rows.values())]
-        if carried:
-            self._kept = carried.states["first_day"] != NEVER
-            columns.append(carried.users.filter(pa.array(self._kept)))
-        self.ids, (_, *places) = merged(columns)
-        self._place = np.full(len(carried.users) if carried else 0, -1)
-        if carried:
+        if checkpoint:
+            self._kept = checkpoint.states["first_day"] != NEVER
+            columns.append(checkpoint.users.filter(pa.array(self._kept)))
+        self.ids, (_, *places) = merged_sorted(columns)
+        self._place = np.full(len(checkpoint.users) if checkpoint else 0, -1)
+        if checkpoint:
             self._place[self._kept] = places.pop()
         self._users = dict(zip(rows, places, strict=True))
 
-    def told(self) -> Slice:
+    def apply(self) -> StateShard:
         """Carry everything on to the morning."""
-        states, heights = States(len(self.ids)), {each.name: Heights(len(self.ids)) for each in LARGEST}
-        if self.carried:
-            states.put(self._place[self._kept], self.carried.states, self._kept)
-            for name, found in self.carried.peaks.items():
-                heights[name].keep(Peaks(self._place[found.user], found.day, found.value))
+        states, heights = WindowState(len(self.ids)), {each.name: MonotonicQueue(len(self.ids)) for each in LARGEST}
+        if self.checkpoint:
+            states.restore(self._place[self._kept], self.checkpoint.states, self._kept)
+            for name, found in self.checkpoint.peaks.items():
+                heights[name].restore(RollingMaximum(self._place[found.user], found.day, found.value))
         for change, part in self.rows.items():
             users, moves = self._users[change], change.moves()
             columns = part.columns({name for move in moves for name in move.columns})
@@ -54,13 +56,13 @@ class News:
             states.apply(change, moves, rows)
             for move in moves:
                 if move.kind == "max":
-                    heights[move.declared.name].climb(users, change.number, move.declared.of(rows))
-        states.settle(self.day)
+                    heights[move.declared.name].push(users, change.number, move.declared.of(rows))
+        states.finalise(self.day)
         oldest = days_since_1970(self.day) - LONGEST
         peaks = {name: found.peaks(oldest) for name, found in heights.items()}
-        return Slice(self.ids, states.columns, self._tastes(), peaks)
+        return StateShard(self.ids, states.columns, self._tastes(), peaks)
 
-    def _tastes(self) -> Tastes:
+    def _tastes(self) -> CategoryState:
         labels, columns = [], []
         for change, part in self.facets.items():
             sign = 1 if change.bands((TASTE_DAYS,))[1] else -1
@@ -68,10 +70,12 @@ class News:
             users = self._users[change][found["row"].to_numpy() - self.rows[change].first]
             labels.append(_labels(found["facet"], found["label"]))
             columns.append((users, *(sign * found[name].to_numpy() for name in ("events_count", "spend_cents"))))
-        before = self.carried.tastes if self.carried else Tastes.of(0, NO_ROWS, pa.array([], pa.string()))
-        words, (place, *places) = in_order([before.words.dictionary_encode(), *labels])
-        news = About.joined(
-            About.of_any(users, label, events, spend)
+        before = (
+            self.checkpoint.tastes if self.checkpoint else CategoryState.of(0, NO_COUNTS, pa.array([], pa.string()))
+        )
+        words, (place, *places) = encoded_together([before.words.dictionary_encode(), *labels])
+        news = CategoryCounts.joined(
+            CategoryCounts.of_any(users, label, events, spend)
             for (users, events, spend), label in zip(columns, places, strict=True)
         )
         return before.placed(self._place, len(self.ids), place, words).plus(news)

@@ -10,8 +10,8 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from configs.errors import InputError
-from features.arrays.calendar_days import DAY, clock
-from features.arrays.dictionaries import WORD, is_ascending
+from features.arrays.calendar_days import DAY, local_time
+from features.arrays.dictionaries import DICTIONARY, is_ascending
 from features.storage.lake import Lake, readable
 
 TRAIT = "trait_"
@@ -29,7 +29,7 @@ def users_in_order(lake: Lake, traits: Mapping[str, bool], time_zone: str) -> It
         The file cannot be read, or its users are not in order.
     """
     names = {name: name.removeprefix(TRAIT) for name in traits}
-    kinds = {name: WORD if is_text else pa.float64() for name, is_text in traits.items()}
+    kinds = {name: DICTIONARY if is_text else pa.float64() for name, is_text in traits.items()}
     schema = pa.schema({"user_id": pa.string(), "signed_up_on": pa.date32(), **kinds})
     yield schema.empty_table()
     path = lake.path("users", "users.parquet")
@@ -45,7 +45,7 @@ def users_in_order(lake: Lake, traits: Mapping[str, bool], time_zone: str) -> It
                 raise InputError(f"{path} is not in the order of user_id; delete it and run winback ingest again")
             last = ids[-1].as_py()
             signed_up_at = batch["signed_up_at"]
-            days = (clock(signed_up_at, time_zone, 0) // DAY).astype(np.int32)
+            days = (local_time(signed_up_at, time_zone, 0) // DAY).astype(np.int32)
             signed_up_on = pa.array(days, pa.date32(), mask=signed_up_at.is_null().to_numpy(zero_copy_only=False))
             found = {name: batch[own].cast(kinds[name]) for name, own in names.items()}
             yield pa.table({"user_id": ids, "signed_up_on": signed_up_on, **found}, schema)

@@ -20,7 +20,7 @@ from features.arrays.calendar_days import days_since_1970
 from features.arrays.group_by import Array, Flags, Integers, run_starts
 from features.definitions.registry import LONGEST, WINDOWS, Kind, Windowed
 from features.definitions.snapshot_features import WINDOWED
-from features.storage.fingerprints import Stamp
+from features.storage.fingerprints import Fingerprint
 
 ALWAYS = 100_000  # days of a window that no row leaves
 NEVER = -(2**15)  # a day that was not, in few bytes
@@ -76,15 +76,15 @@ class Move(NamedTuple):
         return _columns_of(self.declared)
 
 
-def changes(stamps: Mapping[date, Stamp], since: date | None, today: date) -> list[Change]:
+def changes(fingerprints: Mapping[date, Fingerprint], since: date | None, today: date) -> list[Change]:
     """List the rows that are in another window than on the morning `since` (None: before all rows).
 
     New ones come last, later days before earlier ones.
     """
     ages = [
         Change(day, known_on, age(day, known_on, since) if since else None, age(day, known_on, today))
-        for day, stamp in stamps.items()
-        for known_on in stamp.digests
+        for day, fingerprint in fingerprints.items()
+        for known_on in fingerprint.digests
     ]
     found = [each for each in ages if each.is_move((*WINDOWS, ALWAYS))]
     return sorted(found, key=lambda each: (each.before is None, -each.number, each.known_on))
@@ -110,7 +110,7 @@ class DailyRows:
         return self._columns[name]
 
 
-class States:
+class WindowState:
     """What the daily rows say about users on a morning: one array per column, shape (users,).
 
     The column of a sum holds what its window adds to the next shorter one. The column of a last or first time holds
@@ -129,7 +129,7 @@ class States:
         self.columns |= {name: np.zeros(users, np.int32) for name in ("gap_squares", "gap_days_max")}
         self._has_moved = np.zeros(users, bool)
 
-    def put(self, places: Integers, columns: Mapping[str, Array], kept: Flags) -> None:
+    def restore(self, places: Integers, columns: Mapping[str, Array], kept: Flags) -> None:
         """Set the states of those users that were carried and are kept, whose places come in order."""
         is_carried = np.zeros(len(self._has_moved), bool)
         is_carried[places] = True
@@ -169,7 +169,7 @@ class States:
         calendar[users] = calendar[users] | bit if move.after else calendar[users] & ~bit
         self._has_moved[users] = True
 
-    def settle(self, today: date) -> None:
+    def finalise(self, today: date) -> None:
         """Read the calendars of users whose days changed: the first day, and the pauses between days."""
         oldest = days_since_1970(today) - LONGEST
         moved = np.flatnonzero(self._has_moved)
@@ -199,7 +199,7 @@ class States:
         return self.columns[name]
 
 
-APPLY = {"sum": States._add, "last": States._see_last, "first": States._mark}
+APPLY = {"sum": WindowState._add, "last": WindowState._see_last, "first": WindowState._mark}
 
 
 def behaviour(states: Mapping[str, Array], today: date) -> dict[str, Array]:

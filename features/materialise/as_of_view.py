@@ -28,7 +28,7 @@ TRAITS_OF_THE_CONTRACT = ("country", "device", "acquisition_source", "language")
 
 
 @dataclass(frozen=True)
-class History:
+class AsOfView:
     """Contract tables and aggregates cut at the start of `as_of`; a file is opened when somebody asks for its table.
 
     `traits` maps each trait's column to whether it is text; `users` carries those columns and ``signed_up_on``.
@@ -68,7 +68,7 @@ class History:
         rows = self.engine.read_parquet(self.lake.glob(name), table_name=name, hive_partitioning=True)
         return rows.filter(rows.day < self.as_of)
 
-    def moments(self, days: list[date], name: str = "moments") -> ir.Table:
+    def spine(self, days: list[date], name: str = "moments") -> ir.Table:
         """Table of snapshot days (``day``) and the instants at which they start (``as_of``)."""
         starts = [start_of(day, self.settings.time_zone) for day in days]
         rows = pa.table({"day": pa.array(days, pa.date32()), "as_of": pa.array(starts, pa.timestamp("us", "UTC"))})
@@ -90,7 +90,7 @@ class History:
 
 
 @contextmanager
-def open_history(settings: Settings, lake: Lake, as_of: date) -> Iterator[History]:
+def open_as_of(settings: Settings, lake: Lake, as_of: date) -> Iterator[AsOfView]:
     """Open the lake as it stood at the start of `as_of`.
 
     Raises
@@ -102,7 +102,7 @@ def open_history(settings: Settings, lake: Lake, as_of: date) -> Iterator[Histor
     if not lake.days("aggregates"):
         raise InputError(f"{lake.root} holds no daily aggregates; run winback build-features first")
     with _open_engine(settings) as engine:
-        yield History(settings, lake, as_of, engine, *_users(engine, lake, settings))
+        yield AsOfView(settings, lake, as_of, engine, *_users(engine, lake, settings))
 
 
 def first_event_day(lake: Lake, as_of: date) -> date:

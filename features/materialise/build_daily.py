@@ -16,7 +16,7 @@ from features.engine.daily_aggregation import COLUMNS, WORDS, day_rows
 from features.materialise.spark_executor import SparkEngine
 from features.sql_oracle.daily_queries import EVENTS, TABLES, TREATMENTS, with_roles
 from features.storage.code_version import code_version
-from features.storage.fingerprints import file_hashes, file_stamps, write_stamped
+from features.storage.fingerprints import file_fingerprints, file_hashes, write_daily_rows
 from features.storage.lake import Lake, content_hash, read_parquet
 
 NO_EVENTS = EVENTS.to_pyarrow().empty_table().select(COLUMNS)
@@ -35,7 +35,7 @@ def build_aggregates(settings: Settings, lake: Lake) -> list[date]:
     def compute(day: date) -> None:
         tables = day_rows(*_read_day(lake, day), day, settings.roles, settings.time_zone)
         for table in TABLES:
-            write_stamped(tables[table], lake.partition(table, day), stale[day])
+            write_daily_rows(tables[table], lake.partition(table, day), stale[day])
 
     with ThreadPoolExecutor(settings.threads or os.cpu_count() or 1) as pool:
         for _ in track(pool.map(compute, stale), "daily aggregates", total=len(stale)):
@@ -66,11 +66,11 @@ def _build_on_spark(engine: SparkEngine, roles: Roles, lake: Lake, stale: dict[d
         written = engine.write_days(rows, order, len(stale), partial(_write_pieces, lake, name, stale))
         nothing = rows.schema().to_pyarrow().empty_table().drop_columns("day")
         for day in stale.keys() - written:
-            write_stamped(nothing, lake.partition(name, day), stale[day])
+            write_daily_rows(nothing, lake.partition(name, day), stale[day])
 
 
 def _write_pieces(lake: Lake, table: str, inputs: dict[date, str], day: date, pieces: Iterator[pa.Table]) -> None:
-    write_stamped(pa.concat_tables(pieces).combine_chunks(), lake.partition(table, day), inputs[day])
+    write_daily_rows(pa.concat_tables(pieces).combine_chunks(), lake.partition(table, day), inputs[day])
 
 
 def _stale_days(settings: Settings, lake: Lake) -> dict[date, str]:
@@ -78,10 +78,10 @@ def _stale_days(settings: Settings, lake: Lake) -> dict[date, str]:
     declarations = f"{code_version(__name__)}{settings.roles.model_dump_json()}{settings.time_zone}"
     stale = {}
     inputs = {table: set(lake.days(table)) for table in ("events", "treatments")}
-    with file_hashes(lake) as hash_of, file_stamps(lake) as stamp_of:
+    with file_hashes(lake) as hash_of, file_fingerprints(lake) as fingerprint_of:
         for day in sorted(set().union(*inputs.values())):
             hashes = [hash_of(lake.partition(table, day)) for table, days in inputs.items() if day in days]
             wanted = content_hash(text=declarations + "".join(hashes))
-            if any(stamp_of(lake.partition(table, day)).input != wanted for table in ("facets", "aggregates")):
+            if any(fingerprint_of(lake.partition(table, day)).input != wanted for table in ("facets", "aggregates")):
                 stale[day] = wanted
     return stale

@@ -17,71 +17,79 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 
 from configs.progress import track
-from features.engine.snapshot_builder import Morning
-from features.engine.state_store import CannotBeCarried, Carried, carry, read_carried
+from features.engine.snapshot_builder import SnapshotBuilder
+from features.engine.state_store import Checkpoint, CheckpointError, read_checkpoint, write_checkpoint
 from features.engine.window_state import changes
 from features.materialise.spark_executor import SparkEngine
 from features.sql_oracle.snapshot_queries import snapshots
 from features.storage.code_version import code_version
-from features.storage.fingerprints import INPUT_HASH, Stamp, file_hashes, file_stamps, footer
+from features.storage.fingerprints import INPUT_HASH, Fingerprint, file_fingerprints, file_hashes, file_metadata
 from features.storage.lake import Lake, content_hash, write_batches
 
 if TYPE_CHECKING:
-    from features.materialise.as_of_view import History
+    from features.materialise.as_of_view import AsOfView
 
 DAILY = ("aggregates", "facets")
 
 
 @dataclass(frozen=True)
-class Past:
+class Lineage:
     """What the daily rows said by when: the stamps of their files, by table and day, and how features are computed."""
 
-    stamps: dict[str, dict[date, Stamp]]
+    fingerprints: dict[str, dict[date, Fingerprint]]
     declarations: str
 
     @classmethod
-    def of(cls, lake: Lake, declarations: str) -> Past:
+    def of(cls, lake: Lake, declarations: str) -> Lineage:
         """Read the stamps of a lake."""
-        with file_stamps(lake) as stamp_of:
-            stamps = {name: {day: stamp_of(lake.partition(name, day)) for day in lake.days(name)} for name in DAILY}
-        return cls(stamps, declarations)
+        with file_fingerprints(lake) as fingerprint_of:
+            fingerprints = {
+                name: {day: fingerprint_of(lake.partition(name, day)) for day in lake.days(name)} for name in DAILY
+            }
+        return cls(fingerprints, declarations)
 
     def hash_before(self, day: date) -> str:
         """Name everything that was known by the start of a day."""
         known = (
             f"{name}{past}{known_on}{digest}"
-            for name, stamps in self.stamps.items()
-            for past, stamp in stamps.items()
-            for known_on, digest in stamp.digests.items()
+            for name, fingerprints in self.fingerprints.items()
+            for past, fingerprint in fingerprints.items()
+            for known_on, digest in fingerprint.digests.items()
             if max(past, known_on) < day
         )
         return content_hash(text=self.declarations + "".join(known))
 
 
-def build_snapshots(history: History, days: list[date]) -> list[date]:
+def build_snapshots(history: AsOfView, days: list[date]) -> list[date]:
     """Write the snapshot of each day whose input changed; returns the days that were computed."""
     lake = history.lake
-    past = Past.of(lake, f"{code_version(__name__)}{history.traits}{history.settings.time_zone}")
-    notes = _notes(history, past, days)
-    stale = [day for day in days if footer(lake.partition("snapshots", day)).get(INPUT_HASH) != notes[day][INPUT_HASH]]
+    lineage = Lineage.of(lake, f"{code_version(__name__)}{history.traits}{history.settings.time_zone}")
+    notes = _notes(history, lineage, days)
+    stale = [
+        day for day in days if file_metadata(lake.partition("snapshots", day)).get(INPUT_HASH) != notes[day][INPUT_HASH]
+    ]
     if stale and isinstance(history.engine, SparkEngine):
-        rows = snapshots(history.aggregates, history.facets, history.users, history.moments(stale))
+        rows = snapshots(history.aggregates, history.facets, history.users, history.spine(stale))
         history.engine.write_days(rows, ["user_id"], len(stale), partial(_write_pieces, lake, notes))
         return stale
     for day in track(stale, "snapshots"):
-        carried = _fitting(read_carried(lake), past, day)
+        checkpoint = _fitting(read_checkpoint(lake), lineage, day)
         try:
-            _carry_on(history, past, day, carried, notes[day])
-        except CannotBeCarried:
-            _carry_on(history, past, day, None, notes[day])
+            _carry_on(history, lineage, day, checkpoint, notes[day])
+        except CheckpointError:
+            _carry_on(history, lineage, day, None, notes[day])
     return stale
 
 
-def _carry_on(history: History, past: Past, day: date, carried: Carried | None, notes: dict[bytes, bytes]) -> None:
+def _carry_on(
+    history: AsOfView, lineage: Lineage, day: date, checkpoint: Checkpoint | None, notes: dict[bytes, bytes]
+) -> None:
     """Write a day's snapshot, and keep what the next one starts from."""
     settings, lake = history.settings, history.lake
-    morning = Morning(lake, day, settings.time_zone, past.stamps["aggregates"], carried, history.traits)
-    with carry(lake, day, past.hash_before(day)) as keep:
+    morning = SnapshotBuilder(
+        lake, day, settings.time_zone, lineage.fingerprints["aggregates"], checkpoint, history.traits
+    )
+    with write_checkpoint(lake, day, lineage.hash_before(day)) as keep:
         _write(lake, notes, day, morning.snapshot(keep, settings.threads or os.cpu_count() or 1))
 
 
@@ -96,20 +104,22 @@ def _write_pieces(lake: Lake, notes: dict[date, dict[bytes, bytes]], day: date, 
     _write(lake, notes[day], day, (batch for piece in pieces for batch in piece.to_batches()))
 
 
-def _notes(history: History, past: Past, days: list[date]) -> dict[date, dict[bytes, bytes]]:
+def _notes(history: AsOfView, lineage: Lineage, days: list[date]) -> dict[date, dict[bytes, bytes]]:
     """Hash what each snapshot rests on: the daily rows known by then, and those with the users table."""
     path = history.lake.path("users", "users.parquet")
     with file_hashes(history.lake) as hash_of:
         users = hash_of(path) if path.exists() else ""
-    return {day: {INPUT_HASH: content_hash(text=users + past.hash_before(day)).encode()} for day in days}
+    return {day: {INPUT_HASH: content_hash(text=users + lineage.hash_before(day)).encode()} for day in days}
 
 
-def _fitting(carried: Carried | None, past: Past, day: date) -> Carried | None:
+def _fitting(checkpoint: Checkpoint | None, lineage: Lineage, day: date) -> Checkpoint | None:
     """Take what was carried if it still holds and spares work."""
-    if carried is None or carried.day > day or carried.known != past.hash_before(carried.day):
+    if checkpoint is None or checkpoint.day > day or checkpoint.known != lineage.hash_before(checkpoint.day):
         return None
-    stamps = past.stamps["aggregates"]
-    return carried if len(changes(stamps, carried.day, day)) < len(changes(stamps, None, day)) else None
+    fingerprints = lineage.fingerprints["aggregates"]
+    return (
+        checkpoint if len(changes(fingerprints, checkpoint.day, day)) < len(changes(fingerprints, None, day)) else None
+    )
 
 
 def _in_utc(schema: pa.Schema) -> pa.Schema:

@@ -18,7 +18,7 @@ from features.sql_oracle.window_queries import KEYS, seen, windows
 TASTE_DAYS = 90
 
 
-def snapshots(aggregates: ir.Table, facets: ir.Table, users: ir.Table, moments: ir.Table) -> ir.Table:
+def snapshots(aggregates: ir.Table, facets: ir.Table, users: ir.Table, spine: ir.Table) -> ir.Table:
     """Compute every feature of every user known at each moment.
 
     Parameters
@@ -35,27 +35,27 @@ def snapshots(aggregates: ir.Table, facets: ir.Table, users: ir.Table, moments: 
     One row per moment and user: ``user_id``, ``day``, ``as_of``, ``created_at`` (instants) and the columns of
     `catalogue`; numbers are float64, a missing number is null.
     """
-    return with_derived(behaviour(aggregates, facets, moments), users, moments)
+    return with_derived(behaviour(aggregates, facets, spine), users, spine)
 
 
-def behaviour(aggregates: ir.Table, facets: ir.Table, moments: ir.Table) -> ir.Table:
+def behaviour(aggregates: ir.Table, facets: ir.Table, spine: ir.Table) -> ir.Table:
     """Compute what the daily rows say about each user: ``first_day`` and every column that is not derived."""
-    recent = seen(aggregates, moments, LONGEST)
-    older = seen(aggregates, moments).filter(lambda pairs: pairs.age_days > LONGEST)
+    recent = seen(aggregates, spine, LONGEST)
+    older = seen(aggregates, spine).filter(lambda pairs: pairs.age_days > LONGEST)
     earliest = older.group_by(*KEYS).aggregate(older_day=older.happened_on.min())
     table = outer_join(windows(recent), earliest)
     table = table.mutate(first_day=ibis.coalesce(table.older_day, table.first_day)).drop("older_day")
-    for part in (rhythm(aggregates, moments), tastes(facets, moments)):
+    for part in (rhythm(aggregates, spine), tastes(facets, spine)):
         table = without_doubles(table.left_join(part, KEYS))
     return table
 
 
-def with_derived(state: ir.Table, users: ir.Table, moments: ir.Table) -> ir.Table:
+def with_derived(state: ir.Table, users: ir.Table, spine: ir.Table) -> ir.Table:
     """Add users who only signed up, the traits and the derived columns to what `behaviour` knows."""
-    signed_up = moments.select("day").inner_join(users, users.signed_up_on < moments.day).select(*KEYS)
+    signed_up = spine.select("day").inner_join(users, users.signed_up_on < spine.day).select(*KEYS)
     table = outer_join(state, signed_up)
     table = table.left_join(users, "user_id").drop("user_id_right")
-    return finished(without_doubles(table.left_join(moments, "day")))
+    return finished(without_doubles(table.left_join(spine, "day")))
 
 
 def finished(table: ir.Table) -> ir.Table:
@@ -91,10 +91,10 @@ def without_doubles(joined: ir.Table) -> ir.Table:
     return joined.select(*(name for name in joined.columns if name not in doubles))
 
 
-def rhythm(aggregates: ir.Table, moments: ir.Table) -> ir.Table:
+def rhythm(aggregates: ir.Table, spine: ir.Table) -> ir.Table:
     """Measure the pauses between active days of the last year, by user and moment."""
     days = aggregates.select("user_id", "day", "known_on", "active_days").filter(aggregates.active_days > 0)
-    active = seen(days, moments, LONGEST)
+    active = seen(days, spine, LONGEST)
     before = active.happened_on.lag().over(group_by=list(KEYS), order_by="happened_on")
     paced = active.mutate(gap=active.happened_on.delta(before, unit="day").cast("int64"))
     # whole numbers add up to the same bits in whatever order threads meet them, an engine's own deviation does not
@@ -113,9 +113,9 @@ def spread(gaps: ir.Value, days: ir.Value, squares: ir.Value) -> ir.Value:
     return ((gaps * squares - days * days) / (gaps * (gaps - 1.0)).nullif(0.0)).sqrt()
 
 
-def tastes(facets: ir.Table, moments: ir.Table) -> ir.Table:
+def tastes(facets: ir.Table, spine: ir.Table) -> ir.Table:
     """Find the favourite category and hour of the last `TASTE_DAYS` days, by user and moment."""
-    seen_facets = seen(facets, moments, TASTE_DAYS)
+    seen_facets = seen(facets, spine, TASTE_DAYS)
     totals = seen_facets.group_by(*KEYS, "facet", "label").aggregate(
         events=seen_facets.events_count.cast("float64").sum(), spend=seen_facets.spend_cents.cast("float64").sum()
     )

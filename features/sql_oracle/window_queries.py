@@ -17,14 +17,14 @@ from features.definitions.snapshot_features import WINDOWED
 KEYS = ("user_id", "day")
 
 
-def seen(rows: ir.Table, moments: ir.Table, within_days: int | None = None) -> ir.Table:
+def seen(rows: ir.Table, spine: ir.Table, within_days: int | None = None) -> ir.Table:
     """Pair each moment with the rows known by then and at most `within_days` old (yesterday is 1 day old)."""
     past = rows.rename(happened_on="day")
-    is_known = [past.happened_on < moments.day, past.known_on < moments.day]
+    is_known = [past.happened_on < spine.day, past.known_on < spine.day]
     if within_days is not None:
         past = past.mutate(expires_on=past.happened_on + ibis.interval(days=within_days))
-        is_known = [past.happened_on < moments.day, past.known_on < moments.day, past.expires_on >= moments.day]
-    pairs = moments.select("day").inner_join(past, is_known)
+        is_known = [past.happened_on < spine.day, past.known_on < spine.day, past.expires_on >= spine.day]
+    pairs = spine.select("day").inner_join(past, is_known)
     return pairs.mutate(age_days=pairs.day.delta(pairs.happened_on, unit="day").cast("int64"))
 
 

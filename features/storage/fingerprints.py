@@ -22,7 +22,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from configs.errors import InputError
-from features.arrays.dictionaries import WORD, own_words
+from features.arrays.dictionaries import DICTIONARY, with_sorted_dictionaries
 from features.arrays.group_by import run_starts
 from features.storage.lake import Lake, content_hash, read_notes, write_file, write_text
 
@@ -33,14 +33,14 @@ LABELS = ("facet", "label")  # columns of daily rows with few words
 
 
 @dataclass(frozen=True)
-class Stamp:
+class Fingerprint:
     """Hash of the input that a stored file was computed from, and a digest of its rows for each ``known_on``."""
 
     input: str | None = None
     digests: dict[date, str] = field(default_factory=dict)
 
 
-def footer(path: Path) -> dict[bytes, bytes]:
+def file_metadata(path: Path) -> dict[bytes, bytes]:
     """Read what was noted in the footer of a file; nothing where there is no readable file."""
     try:
         return read_notes(path)
@@ -48,21 +48,23 @@ def footer(path: Path) -> dict[bytes, bytes]:
         return {}
 
 
-def read_stamp(path: Path) -> Stamp:
+def read_fingerprint(path: Path) -> Fingerprint:
     """Read the stamp of a file; an empty one where there is no readable file."""
-    notes = footer(path)
+    notes = file_metadata(path)
     if not notes:
-        return Stamp()
+        return Fingerprint()
     digests = json.loads(notes.get(KNOWN_DIGESTS, b"{}"))
-    return Stamp(notes.get(INPUT_HASH, b"").decode(), {date.fromisoformat(day): text for day, text in digests.items()})
+    return Fingerprint(
+        notes.get(INPUT_HASH, b"").decode(), {date.fromisoformat(day): text for day, text in digests.items()}
+    )
 
 
 def stored_input(path: Path) -> str | None:
     """Hash of the input that a stored file was computed from, None where there is no file."""
-    return read_stamp(path).input
+    return read_fingerprint(path).input
 
 
-def write_stamped(rows: pa.Table, path: Path, wanted: str) -> None:
+def write_daily_rows(rows: pa.Table, path: Path, wanted: str) -> None:
     """Write daily rows, sorted by ``known_on`` first, with the hash of their input and a digest per ``known_on``."""
     file = io.BytesIO()
     digests = {}
@@ -83,7 +85,7 @@ def write_stamped(rows: pa.Table, path: Path, wanted: str) -> None:
         for known_on, part in _by_known_on(rows):
             start = file.tell()
             for run in _runs(part, "facet") if "facet" in rows.column_names else [part]:  # users are in order in each
-                writer.write_table(own_words(run, labels).cast(schema), row_group_size=ROW_GROUP_ROWS)
+                writer.write_table(with_sorted_dictionaries(run, labels).cast(schema), row_group_size=ROW_GROUP_ROWS)
             digests[str(known_on)] = hashlib.sha256(file.getbuffer()[start:]).hexdigest()[:16]
         writer.add_key_value_metadata({INPUT_HASH: wanted.encode(), KNOWN_DIGESTS: json.dumps(digests).encode()})
     write_file(path, lambda part: part.write_bytes(file.getbuffer()))
@@ -91,7 +93,7 @@ def write_stamped(rows: pa.Table, path: Path, wanted: str) -> None:
 
 def _stored(field: pa.Field) -> pa.Field:
     """Say how a column of daily rows is stored; none has a missing value."""
-    return pa.field(field.name, WORD if field.name in LABELS else field.type, nullable=False)
+    return pa.field(field.name, DICTIONARY if field.name in LABELS else field.type, nullable=False)
 
 
 def _by_known_on(rows: pa.Table) -> Iterator[tuple[date, pa.Table]]:
@@ -115,21 +117,21 @@ def file_hashes(lake: Lake) -> Iterator[Callable[[Path], str]]:
 
 
 @contextmanager
-def file_stamps(lake: Lake) -> Iterator[Callable[[Path], Stamp]]:
+def file_fingerprints(lake: Lake) -> Iterator[Callable[[Path], Fingerprint]]:
     """Read stamps of files of the lake; a file whose stamp was read before is not read again."""
 
     def noted(path: Path) -> list[object]:
-        stamp = read_stamp(path)
-        return [stamp.input, {str(day): digest for day, digest in stamp.digests.items()}]
+        fingerprint = read_fingerprint(path)
+        return [fingerprint.input, {str(day): digest for day, digest in fingerprint.digests.items()}]
 
-    def stamp_of(path: Path) -> Stamp:
+    def fingerprint_of(path: Path) -> Fingerprint:
         if not path.exists():
-            return Stamp()
+            return Fingerprint()
         wanted, digests = notes_of(path)
-        return Stamp(wanted, {date.fromisoformat(day): digest for day, digest in digests.items()})
+        return Fingerprint(wanted, {date.fromisoformat(day): digest for day, digest in digests.items()})
 
     with _remembered(lake, "stamps.json", noted) as notes_of:
-        yield stamp_of
+        yield fingerprint_of
 
 
 @contextmanager

@@ -22,7 +22,7 @@ from ibis.backends.duckdb import Backend
 
 from configs.errors import InputError
 from configs.settings import Settings
-from features.arrays.dictionaries import WORD, own_words
+from features.arrays.dictionaries import DICTIONARY, with_sorted_dictionaries
 
 # what one step may hold before it spills to the data folder
 ROW_GROUP_ROWS = 131_072
@@ -103,12 +103,14 @@ def write_batches(batches: Iterable[pa.RecordBatch], schema: pa.Schema, path: Pa
             "store_schema": False,
         }
         texts = [name for name in others if _is_text(schema.field(name).type)]
-    stored = pa.schema([field.with_type(WORD) if field.name in texts else field for field in schema], schema.metadata)
+    stored = pa.schema(
+        [field.with_type(DICTIONARY) if field.name in texts else field for field in schema], schema.metadata
+    )
 
     def write(part: Path) -> None:
         with pq.ParquetWriter(part, stored, **options) as writer:
             for group in _row_groups(batches):
-                writer.write_table(own_words(group, texts).cast(stored), row_group_size=ROW_GROUP_ROWS)
+                writer.write_table(with_sorted_dictionaries(group, texts).cast(stored), row_group_size=ROW_GROUP_ROWS)
             writer.add_key_value_metadata(schema.metadata or {})
 
     write_file(path, write)

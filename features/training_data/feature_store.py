@@ -136,9 +136,9 @@ def everybodys_features(store: FeatureStore, service: str, day: date) -> DataFra
     ``user_id``, ``event_timestamp`` and the service's features, in no order.
     """
     path = Lake(_folder_with_snapshots(store)).partition("snapshots", day)
-    everybody = f"SELECT {ENTITY}, as_of AS {EVENT_TIMESTAMP} FROM parquet.`{address(path)}`"
+    all_users = f"SELECT {ENTITY}, as_of AS {EVENT_TIMESTAMP} FROM parquet.`{address(path)}`"
     with _own_zone(store):
-        return _join(store, service, everybody).to_spark_df()
+        return _join(store, service, all_users).to_spark_df()
 
 
 def _join(store: FeatureStore, service: str, keys: pd.DataFrame | str) -> RetrievalJob:

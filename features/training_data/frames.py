@@ -16,21 +16,21 @@ from configs.errors import InputError
 from configs.offers import Catalogue
 from features.arrays.calendar_days import start_of
 from features.definitions.labels import closed_days, outcome_labels, redemption_labels
-from features.materialise.as_of_view import History
+from features.materialise.as_of_view import AsOfView
 from features.storage.lake import Lake, count_rows, read_parquet
 from features.training_data.feature_store import EVENT_TIMESTAMP, FeatureStore, point_in_time_frame
 
-Keep = Callable[[pd.Series], npt.NDArray[np.bool_]]
+UserFilter = Callable[[pd.Series], npt.NDArray[np.bool_]]
 KNOWN_BEFORE = ("pre_spend", "pre_active_days", "pre_purchases")
 
 
-def everybody(user_ids: pd.Series) -> npt.NDArray[np.bool_]:
+def all_users(user_ids: pd.Series) -> npt.NDArray[np.bool_]:
     """Keep all users."""
     return np.ones(len(user_ids), dtype=bool)
 
 
 def outcome_frame(
-    history: History, store: FeatureStore, days: list[date], *, horizon_days: int, keep: Keep = everybody
+    history: AsOfView, store: FeatureStore, days: list[date], *, horizon_days: int, user_filter: UserFilter = all_users
 ) -> pd.DataFrame:
     """Collect what became of the users active before each day, with their features of that day.
 
@@ -59,14 +59,14 @@ def outcome_frame(
             f"no snapshot before as_of = {history.as_of} has a label whose {horizon_days} days are over; "
             "choose a later as_of or a shorter horizon"
         )
-    labels = outcome_labels(history.aggregates, history.moments(closed), history.settings)
+    labels = outcome_labels(history.aggregates, history.spine(closed), history.settings)
     rows = history.collect(labels.order_by("day", "user_id"))
     if rows.empty:
         raise InputError(
             f"the history before {history.as_of} has no user active within churn.lookback_days = "
             f"{history.settings.churn.lookback_days} of a snapshot; check roles.activity and the events"
         )
-    rows = rows[keep(rows["user_id"])].reset_index(drop=True)
+    rows = rows[user_filter(rows["user_id"])].reset_index(drop=True)
     rows["day"] = pd.to_datetime(rows["day"]).dt.date
     starts = {day: start_of(day, history.settings.time_zone) for day in closed}
     rows[EVENT_TIMESTAMP] = pd.to_datetime(rows["day"].map(starts), utc=True)
@@ -74,11 +74,11 @@ def outcome_frame(
 
 
 def redemption_frame(
-    history: History, store: FeatureStore, catalogue: Catalogue, *, keep: Keep = everybody
+    history: AsOfView, store: FeatureStore, catalogue: Catalogue, *, user_filter: UserFilter = all_users
 ) -> pd.DataFrame:
     """Collect the closed treatments, whether they were redeemed, and what was known when they were decided.
 
-    `keep` says of user ids which to learn from.
+    `user_filter` says of user ids which to learn from.
 
     Returns
     -------
@@ -91,14 +91,14 @@ def redemption_frame(
     valid_days = {offer.offer_id: offer.valid_days for offer in catalogue.offers}
     labels = redemption_labels(history.treatments, history.events, history.settings, valid_days, now)
     rows = history.collect(labels.order_by("decided_at", "user_id", "decision_id"))
-    rows = rows[keep(rows["user_id"])].reset_index(drop=True)
+    rows = rows[user_filter(rows["user_id"])].reset_index(drop=True)
     if rows.empty:
         return rows
     rows[EVENT_TIMESTAMP] = rows["decided_at"]
     return with_categories(point_in_time_frame(store, "redemption", rows))
 
 
-def given_offers(history: History, closed: pd.DataFrame) -> pd.DataFrame:
+def given_offers(history: AsOfView, closed: pd.DataFrame) -> pd.DataFrame:
     """List every treatment before `history.as_of`, open ones too: ``user_id, day, offer_id, is_redeemed``.
 
     `closed` is the `redemption_frame`; a treatment that is still open has no ``is_redeemed``.
@@ -111,7 +111,7 @@ def given_offers(history: History, closed: pd.DataFrame) -> pd.DataFrame:
     return rows.merge(closed[["decision_id", "is_redeemed"]], on="decision_id", how="left")
 
 
-def lot_frame(history: History, outcomes: pd.DataFrame, closed: pd.DataFrame) -> pd.DataFrame:
+def experiment_frame(history: AsOfView, outcomes: pd.DataFrame, closed: pd.DataFrame) -> pd.DataFrame:
     """Collect what users were given by lot (propensity known and below 1, *nothing* included), and what came of it.
 
     Parameters
@@ -144,7 +144,7 @@ def lot_frame(history: History, outcomes: pd.DataFrame, closed: pd.DataFrame) ->
     return kept.merge(rows, on=["user_id", "day"])
 
 
-def measured_frame(history: History, entries: pd.DataFrame) -> pd.DataFrame:
+def measured_frame(history: AsOfView, entries: pd.DataFrame) -> pd.DataFrame:
     """Say what became of the users of some ledger entries in the ``churn.horizon_days`` from the decision on.
 
     Unlike in `outcome_labels` the user pays for nothing by formula: discounts of offers that were really used are
@@ -175,27 +175,27 @@ def measured_frame(history: History, entries: pd.DataFrame) -> pd.DataFrame:
     keys = keys.assign(first_day=keys.groupby("user_id")["day"].transform("min"))
     fields = [("user_id", pa.string()), ("day", pa.date32()), ("first_day", pa.date32())]
     table = pa.Table.from_pandas(keys, pa.schema(fields), preserve_index=False)
-    moments = history.engine.create_table("measured", obj=table, temp=True, overwrite=True)
-    found = history.collect(_money_and_activity(history, moments))
+    spine = history.engine.create_table("measured", obj=table, temp=True, overwrite=True)
+    found = history.collect(_money_and_activity(history, spine))
     users_and_days = pd.MultiIndex.from_frame(found[["user_id", "day"]])
-    found["margin"] -= _contact_costs(history, moments).reindex(users_and_days, fill_value=0.0).to_numpy()
+    found["margin"] -= _contact_costs(history, spine).reindex(users_and_days, fill_value=0.0).to_numpy()
     found["day"] = pd.to_datetime(found["day"]).dt.date
     return rows.merge(found, on=["user_id", "day"]).sort_values(["day", "user_id"], ignore_index=True)
 
 
-def _money_and_activity(history: History, moments: ir.Table) -> ir.Table:
-    """Sum the daily aggregates in and before the windows of `moments`; a user without any has zeros."""
+def _money_and_activity(history: AsOfView, spine: ir.Table) -> ir.Table:
+    """Sum the daily aggregates in and before the windows of `spine`; a user without any has zeros."""
     settings = history.settings
     days = history.aggregates.select(
         "known_on", "active_days", "purchases_count", "spend_cents", "refund_cents", "offer_discount_cents",
         by_user="user_id", happened_on="day",
     )  # fmt: skip
     near = [
-        moments.user_id == days.by_user,
-        days.happened_on >= moments.first_day - ibis.interval(days=90),
-        days.happened_on < moments.day + ibis.interval(days=settings.churn.horizon_days),
+        spine.user_id == days.by_user,
+        days.happened_on >= spine.first_day - ibis.interval(days=90),
+        days.happened_on < spine.day + ibis.interval(days=settings.churn.horizon_days),
     ]
-    pairs = moments.left_join(days, near)
+    pairs = spine.left_join(days, near)
     since = pairs.happened_on.delta(pairs.day, unit="day")
     before = pairs.happened_on.delta(pairs.first_day, unit="day")
     is_after, settled = since >= 0, since >= settings.response.retained_from_day
@@ -213,19 +213,19 @@ def _money_and_activity(history: History, moments: ir.Table) -> ir.Table:
     )
 
 
-def _contact_costs(history: History, moments: ir.Table) -> pd.Series:
-    """Sum what the contacts in the windows of `moments` cost, by user and day."""
+def _contact_costs(history: AsOfView, spine: ir.Table) -> pd.Series:
+    """Sum what the contacts in the windows of `spine` cost, by user and day."""
     names = ["user_id", "day"]
     if history.treatments is None:
         return pd.Series([], index=pd.MultiIndex.from_arrays([[], []], names=names), dtype="float64")
     contacts = history.treatments.select("cost", by_user="user_id", contacted_on="day")
-    ends = moments.day + ibis.interval(days=history.settings.churn.horizon_days)
+    ends = spine.day + ibis.interval(days=history.settings.churn.horizon_days)
     meets = [
-        moments.user_id == contacts.by_user,
-        contacts.contacted_on >= moments.day,
+        spine.user_id == contacts.by_user,
+        contacts.contacted_on >= spine.day,
         contacts.contacted_on < ends,
     ]
-    pairs = moments.inner_join(contacts, meets)
+    pairs = spine.inner_join(contacts, meets)
     # whole millionths: a contact may cost less than a cent, and a sum of floats depends on its order
     millionths = (pairs.cost * 1e6).round().cast("int64").sum().fill_null(0)
     costs = pairs.group_by(*names).aggregate(cost=millionths.cast("float64") / 1e6)
@@ -241,19 +241,19 @@ def treatment_days(lake: Lake, as_of: date) -> list[date]:
     return [day for day in lake.days("treatments") if day < as_of and lake.partition("snapshots", day).exists()]
 
 
-def scoring_frame(history: History, store: FeatureStore, user_ids: pd.Series) -> pd.DataFrame:
+def scoring_frame(history: AsOfView, store: FeatureStore, user_ids: pd.Series) -> pd.DataFrame:
     """Read what is known about some users at the start of `history.as_of`; one row per user, in their order."""
     now = pd.Timestamp(start_of(history.as_of, history.settings.time_zone)).tz_convert("UTC")
     entities = pd.DataFrame({"user_id": user_ids.to_numpy(), EVENT_TIMESTAMP: now})
     return with_categories(point_in_time_frame(store, "scoring", entities))
 
 
-def scoring_batch(history: History, store: FeatureStore, places: range) -> pd.DataFrame:
+def scoring_batch(history: AsOfView, store: FeatureStore, places: range) -> pd.DataFrame:
     """Read the `scoring_frame` of some of the users that `count_users` counts, by their places among all of them."""
     return scoring_frame(history, store, known_users(history, places))
 
 
-def count_users(history: History) -> int:
+def count_users(history: AsOfView) -> int:
     """Count the users with a snapshot at `history.as_of`.
 
     Raises
@@ -267,7 +267,7 @@ def count_users(history: History) -> int:
     return count_rows(path)
 
 
-def known_users(history: History, places: range | None = None) -> pd.Series:
+def known_users(history: AsOfView, places: range | None = None) -> pd.Series:
     """Ids of the users that `count_users` counts, in order; or of some, by their places among all of them.
 
     Raises

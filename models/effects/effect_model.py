@@ -22,7 +22,7 @@ HALF_PULL = 0.10  # the discount at which the pull has risen by log(2)
 
 
 @dataclass(frozen=True)
-class Menu:
+class ActionSet:
     """Options as effects see them: arrays have shape (options,); `offers` are those with parts of their own."""
 
     options: tuple[Option, ...]
@@ -57,7 +57,7 @@ class Menu:
 
 
 @dataclass(frozen=True)
-class Surface:
+class EffectModel:
     """A fitted effect on one outcome, as the registry keeps it.
 
     `estimator` gives each row the coefficients of the basis: first those in use, then those of `DRAWS` resamples.
@@ -68,12 +68,12 @@ class Surface:
 
     def effects(self, frame: pd.DataFrame, options: Sequence[Option]) -> Floats:
         """Effect of every option on every row against *nothing*; shape (rows, options)."""
-        menu = Menu(tuple(options), self.offers)
-        return surface_effects(self.estimator.surface_scores(frame, menu.basis.shape[1]), menu)[0]
+        action_set = ActionSet(tuple(options), self.offers)
+        return predicted_effects(self.estimator.surface_scores(frame, action_set.basis.shape[1]), action_set)[0]
 
     def draws(self, frame: pd.DataFrame, options: Sequence[Option]) -> Floats:
         """Effects under each resample of users; shape (draws, rows, options). Their spread is the uncertainty."""
-        return surface_effects(self.estimator.surface_scores(frame), Menu(tuple(options), self.offers))[1:]
+        return predicted_effects(self.estimator.surface_scores(frame), ActionSet(tuple(options), self.offers))[1:]
 
     def contributions(self, frame: pd.DataFrame, options: Sequence[Option], chosen: Places) -> Floats:
         """Split the effect of each row's own option into the Shapley values of the columns.
@@ -89,28 +89,30 @@ class Surface:
         because the effect is linear (Lundberg & Lee 2017); where the pull of the discount is cut off at 0 its slope
         has no part.
         """
-        menu = Menu(tuple(options), self.offers)
-        coefficients = self.estimator.surface_scores(frame, menu.basis.shape[1])
-        half = menu.levels.shape[1]
-        slope = (coefficients[:, half:] * menu.levels[chosen]).sum(axis=1)
-        weight = menu.basis[chosen] * np.c_[np.ones((len(frame), half)), np.repeat((slope > 0)[:, None], half, axis=1)]
+        action_set = ActionSet(tuple(options), self.offers)
+        coefficients = self.estimator.surface_scores(frame, action_set.basis.shape[1])
+        half = action_set.levels.shape[1]
+        slope = (coefficients[:, half:] * action_set.levels[chosen]).sum(axis=1)
+        weight = (
+            action_set.basis[chosen] * np.c_[np.ones((len(frame), half)), np.repeat((slope > 0)[:, None], half, axis=1)]
+        )
         head, model = self.estimator.core[:-1], self.estimator.core[-1]
         scaled = np.asarray(head.transform(self.estimator.plain_inputs(frame)), dtype=np.float64)
-        moved = scaled * (weight @ model.coef_[: menu.basis.shape[1]])
+        moved = scaled * (weight @ model.coef_[: action_set.basis.shape[1]])
         parts = np.zeros((len(frame), len(self.estimator.columns) + 1))
         for place, column in enumerate(self.estimator.columns_behind()):
             parts[:, self.estimator.columns.index(column)] += moved[:, place]
-        parts[:, -1] = weight @ model.intercept_[: menu.basis.shape[1]]
+        parts[:, -1] = weight @ model.intercept_[: action_set.basis.shape[1]]
         return parts
 
 
-def surface_effects(coefficients: Floats, menu: Menu) -> Floats:
+def predicted_effects(coefficients: Floats, action_set: ActionSet) -> Floats:
     """Turn coefficients, shape (rows, sets * basis), into effects, shape (sets, rows, options)."""
-    half = menu.levels.shape[1]
+    half = action_set.levels.shape[1]
     sets = coefficients.reshape(len(coefficients), -1, 2 * half).transpose(1, 0, 2)
     # summed term by term: a matrix product's last bits depend on how many rows there are
     level, slope = (
-        np.sum([part[..., [term]] * menu.levels[:, term] for term in range(half)], axis=0)
+        np.sum([part[..., [term]] * action_set.levels[:, term] for term in range(half)], axis=0)
         for part in (sets[..., :half], sets[..., half:])
     )
-    return np.asarray(level + np.maximum(slope, 0.0) * menu.pull)
+    return np.asarray(level + np.maximum(slope, 0.0) * action_set.pull)

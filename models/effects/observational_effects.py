@@ -13,7 +13,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from configs.settings import Settings
-from models.effects.uplift import Learnt
+from models.effects.uplift import LearntEffects
 from models.learn.churn import RFM
 from models.learn.estimators import Estimator, fit_lightgbm, fit_linear
 from models.learn.redemption import SIMPLE
@@ -98,11 +98,11 @@ def label_exposure(frame: pd.DataFrame, treatments: pd.DataFrame, horizon_days: 
     )
 
 
-def effects_of_lots(lots: pd.DataFrame, learnt: dict[str, Learnt]) -> list[Effect]:
+def effects_of_lots(lots: pd.DataFrame, learnt: dict[str, LearntEffects]) -> list[Effect]:
     """Average effect of each offer over its discounts, from treatments drawn by lot."""
     margin, retention = learnt["margin_soon"], learnt["is_retained"]
     nothing, effects = int((lots["offer_id"] == "none").sum()), []
-    for place, offer_id in enumerate(margin.surface.offers):
+    for place, offer_id in enumerate(margin.effect_model.offers):
         rows = lots[lots["offer_id"] == offer_id]
         gain, stay = (
             _interval(float(each.offer_mean[place]), float(each.offer_error[place]), len(lots))

@@ -20,7 +20,7 @@ from sklearn.preprocessing import StandardScaler
 
 from configs.offers import Option
 from configs.settings import Settings
-from models.effects.effect_model import Menu, Places, Surface, surface_effects
+from models.effects.effect_model import ActionSet, EffectModel, Places, predicted_effects
 from models.learn.estimators import Estimator, fit_lightgbm, scaled_columns
 from models.learn.training import user_fold, varied
 from models.metrics.evaluation import Floats
@@ -42,7 +42,7 @@ NUISANCE_TREES = 60
 
 
 @dataclass(frozen=True)
-class Learnt:
+class LearntEffects:
     """Everything that a lot taught about one outcome.
 
     `held_out` (rows, options) is the effect on every row as predicted without its user, `without` (rows,) the
@@ -51,7 +51,7 @@ class Learnt:
     `had_chance` (rows, options) which options the lot of a row could draw.
     """
 
-    surface: Surface
+    effect_model: EffectModel
     options: tuple[Option, ...]
     held_out: Floats
     without: Floats
@@ -71,7 +71,7 @@ class _Design:
     head: Pipeline
     columns: tuple[str, ...]
     inputs: Floats
-    menu: Menu
+    action_set: ActionSet
     place: Places
     propensity: Floats
     fold: Places
@@ -122,7 +122,7 @@ def usable_options(lots: pd.DataFrame, options: Sequence[Option]) -> tuple[Optio
     return tuple(option for option in options if rows.get(option[0], 0) >= MIN_OPTION_ROWS)
 
 
-def learn_effects(lots: pd.DataFrame, options: tuple[Option, ...], settings: Settings) -> dict[str, Learnt]:
+def learn_effects(lots: pd.DataFrame, options: tuple[Option, ...], settings: Settings) -> dict[str, LearntEffects]:
     """Learn the effect of every option on margin and retention, doubly robust and cross-fitted.
 
     Every row gets a score per option whose mean is the effect when either the propensity or the outcome model is
@@ -132,7 +132,7 @@ def learn_effects(lots: pd.DataFrame, options: tuple[Option, ...], settings: Set
     Parameters
     ----------
     lots
-        From `frames.lot_frame`. Rows of other options stay: without them the propensities would be wrong.
+        From `frames.experiment_frame`. Rows of other options stay: without them the propensities would be wrong.
     options
         From `usable_options`.
     """
@@ -149,12 +149,12 @@ def _design(lots: pd.DataFrame, options: tuple[Option, ...], settings: Settings)
     head = make_pipeline(scaled_columns(lots, names), StandardScaler())
     texts = dict.fromkeys(lots[names].select_dtypes("category"), object)
     scaled = np.asarray(head.fit_transform(lots[names].astype(texts)), dtype=np.float64)
-    menu = Menu(options, tuple(dict.fromkeys(offer for offer, _ in options)))
-    place = menu.places(lots["offer_id"].astype(str).tolist(), lots["discount"].to_numpy(dtype=np.float64))
+    action_set = ActionSet(options, tuple(dict.fromkeys(offer for offer, _ in options)))
+    place = action_set.places(lots["offer_id"].astype(str).tolist(), lots["discount"].to_numpy(dtype=np.float64))
     had_chance = since_first_drawn(pd.to_datetime(lots["day"]).to_numpy(), place, len(options))
     fold = user_fold(lots["user_id"], settings)
     return _Design(
-        head, tuple(names), np.c_[np.ones(len(lots)), scaled], menu, place,
+        head, tuple(names), np.c_[np.ones(len(lots)), scaled], action_set, place,
         lots["propensity"].to_numpy(dtype=np.float64),
         fold, pd.factorize(lots["user_id"])[0].astype(np.intp), had_chance, tuple(_cells(fold, had_chance)),
     )  # fmt: skip
@@ -188,11 +188,11 @@ def _second_round(design: _Design, lots: pd.DataFrame, outcome: str, settings: S
     """Score the rows by outcome models that know of the effects that a first round of scores shows."""
     label = lots[outcome].to_numpy(dtype=np.float64)
     usual = _usual_outcome(lots, outcome, design, settings)
-    options = len(design.menu.options)
+    options = len(design.action_set.options)
     scores = _scores(label, np.repeat(usual[:, None], options + 1, axis=1), design)
-    moments = _moments(scores, design, np.ones(len(label)))
-    ridge = _best_ridge(_errors(scores, moments, design, has_slope=True))
-    first = _held_out(moments, design, ridge, has_slope=True)
+    spine = _moments(scores, design, np.ones(len(label)))
+    ridge = _best_ridge(_errors(scores, spine, design, has_slope=True))
+    first = _held_out(spine, design, ridge, has_slope=True)
     drawn = {cell.offered.tobytes(): np.zeros(options + 2) for cell in design.cells}
     for cell in design.cells:
         drawn[cell.offered.tobytes()] += np.bincount(design.place[cell.rows] + 1, minlength=options + 2)
@@ -204,20 +204,21 @@ def _second_round(design: _Design, lots: pd.DataFrame, outcome: str, settings: S
     return _Scored(scores, without, _choose(scores, _moments(scores, design, np.ones(len(label))), design))
 
 
-def _learnt(design: _Design, scored: _Scored, outcome: str, has_slope: bool, settings: Settings) -> Learnt:
+def _learnt(design: _Design, scored: _Scored, outcome: str, has_slope: bool, settings: Settings) -> LearntEffects:
     ridge = scored.choice.ridges[has_slope]
-    moments = _moments(scored.scores, design, np.ones(len(design.users)))
-    coefficients = [_solve(moments, design.menu, ridge, has_slope)]
+    spine = _moments(scored.scores, design, np.ones(len(design.users)))
+    coefficients = [_solve(spine, design.action_set, ridge, has_slope)]
     users = int(design.users.max()) + 1
     rng = np.random.default_rng([settings.seed, *outcome.encode()])
     for _ in range(DRAWS):
         weight = np.bincount(rng.integers(0, users, users), minlength=users)[design.users].astype(np.float64)
-        coefficients.append(_solve(_moments(scored.scores, design, weight), design.menu, ridge, has_slope))
-    return Learnt(
-        Surface(_as_estimator(design, np.concatenate(coefficients), outcome), design.menu.offers), design.menu.options,
-        _held_out(moments, design, ridge, has_slope), scored.without, ridge, has_slope,
-        _means(scored.scores, design, np.eye(len(design.menu.options)))[0],
-        *_means(scored.scores, design, design.menu.own), design.fold, design.had_chance,
+        coefficients.append(_solve(_moments(scored.scores, design, weight), design.action_set, ridge, has_slope))
+    return LearntEffects(
+        EffectModel(_as_estimator(design, np.concatenate(coefficients), outcome), design.action_set.offers),
+        design.action_set.options,
+        _held_out(spine, design, ridge, has_slope), scored.without, ridge, has_slope,
+        _means(scored.scores, design, np.eye(len(design.action_set.options)))[0],
+        *_means(scored.scores, design, design.action_set.own), design.fold, design.had_chance,
     )  # fmt: skip
 
 
@@ -242,13 +243,13 @@ def _scores(label: Floats, predicted: Floats, design: _Design) -> Floats:
     return np.asarray(scores[:, 1:] - scores[:, :1])
 
 
-def _choose(scores: Floats, moments: Sequence[_Moments], design: _Design) -> _Choice:
+def _choose(scores: Floats, spine: Sequence[_Moments], design: _Design) -> _Choice:
     """Pick the ridge by held-out error, without and with a pull of the discount, and say whether it matters.
 
     Of a discount without effect nothing may remain, so its slopes must lower the held-out error by more than two
     standard errors.
     """
-    errors = {has_slope: _errors(scores, moments, design, has_slope=has_slope) for has_slope in (False, True)}
+    errors = {has_slope: _errors(scores, spine, design, has_slope=has_slope) for has_slope in (False, True)}
     best = {has_slope: _best_ridge(found) for has_slope, found in errors.items()}
     gain = errors[False][best[False]] - errors[True][best[True]]
     by_user = np.bincount(design.users, gain - gain.mean())
@@ -259,49 +260,49 @@ def _best_ridge(errors: dict[float, Floats]) -> float:
     return min(errors, key=lambda ridge: float(errors[ridge].mean()))
 
 
-def _errors(scores: Floats, moments: Sequence[_Moments], design: _Design, *, has_slope: bool) -> dict[float, Floats]:
+def _errors(scores: Floats, spine: Sequence[_Moments], design: _Design, *, has_slope: bool) -> dict[float, Floats]:
     """Squared distance of held-out effects from the scores by ridge, less what no model can change; each (rows,)."""
     errors = {}
     for ridge in RIDGES:
-        held_out = _held_out(moments, design, ridge, has_slope)
+        held_out = _held_out(spine, design, ridge, has_slope)
         errors[ridge] = ((held_out**2 - 2 * held_out * scores) * design.had_chance).mean(axis=1)
     return errors
 
 
-def _held_out(moments: Sequence[_Moments], design: _Design, ridge: float, has_slope: bool) -> Floats:
-    held_out = np.zeros((len(design.inputs), len(design.menu.options)))
+def _held_out(spine: Sequence[_Moments], design: _Design, ridge: float, has_slope: bool) -> Floats:
+    held_out = np.zeros((len(design.inputs), len(design.action_set.options)))
     for k in np.unique(design.fold):
-        coefficients = _solve([part for part in moments if part.cell.fold != k], design.menu, ridge, has_slope)
+        coefficients = _solve([part for part in spine if part.cell.fold != k], design.action_set, ridge, has_slope)
         rows = design.fold == k
-        held_out[rows] = surface_effects(design.inputs[rows] @ coefficients.T, design.menu)[0]
+        held_out[rows] = predicted_effects(design.inputs[rows] @ coefficients.T, design.action_set)[0]
     return held_out
 
 
 def _moments(scores: Floats, design: _Design, weight: Floats) -> list[_Moments]:
     """Sum up every cell once, so that any ridge on any folds is solved without the rows; `weight` has shape (rows,)."""
-    moments = []
+    spine = []
     for cell in design.cells:
         inputs = design.inputs[cell.rows]
         weighted = (inputs * weight[cell.rows, None]).T
         target = weighted @ (scores[cell.rows] * cell.offered)
-        moments.append(_Moments(cell, float(weight[cell.rows].sum()), weighted @ inputs, target))
-    return moments
+        spine.append(_Moments(cell, float(weight[cell.rows].sum()), weighted @ inputs, target))
+    return spine
 
 
-def _solve(moments: Sequence[_Moments], menu: Menu, ridge: float, has_slope: bool) -> Floats:
+def _solve(spine: Sequence[_Moments], action_set: ActionSet, ridge: float, has_slope: bool) -> Floats:
     """Solve the ridge regression of the scores on basis times inputs; returns (basis, inputs).
 
     Options that had a chance have a score on every row of a cell, so its part of the normal equations is a Kronecker
     product of a small matrix of options and one of inputs.
     """
-    basis = menu.basis if has_slope else np.c_[menu.levels, np.zeros(menu.levels.shape)]
-    wide, deep = basis.shape[1], len(moments[0].gram)
+    basis = action_set.basis if has_slope else np.c_[action_set.levels, np.zeros(action_set.levels.shape)]
+    wide, deep = basis.shape[1], len(spine[0].gram)
     gram = np.zeros((wide * deep, wide * deep))
-    for part in moments:
+    for part in spine:
         offered = basis[part.cell.offered]
         gram += np.kron(offered.T @ offered, part.gram)
-    target = np.sum([part.target for part in moments], axis=0) @ basis
-    pairs = sum(part.rows * np.count_nonzero(part.cell.offered) for part in moments)
+    target = np.sum([part.target for part in spine], axis=0) @ basis
+    pairs = sum(part.rows * np.count_nonzero(part.cell.offered) for part in spine)
     own = np.ones(wide)
     own[[*range(1, wide // 2), *range(wide // 2 + 1, wide)]] = OWN_RIDGE
     per_input = np.ones(deep)

@@ -130,7 +130,7 @@ def cross_fit(frame: pd.DataFrame, split: Split, target: str, fit: Fit) -> tuple
     return scores, calibrate
 
 
-def twins(
+def cross_fitted_models(
     estimator: Estimator, frame: pd.DataFrame, settings: Settings, *, rising: tuple[str, ...] = ()
 ) -> dict[int, Estimator]:
     """Fit the same kind of model once per fold of users, on the rows of the others: it may judge that fold honestly."""

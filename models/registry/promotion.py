@@ -14,7 +14,7 @@ from configs.settings import MACHINES, Settings
 from features.definitions.registry import Feature
 from features.storage.lake import Lake
 from models.effects.observational_effects import OfferEffect
-from models.effects.uplift import Learnt
+from models.effects.uplift import LearntEffects
 from models.judge.policies import PolicyVerdict
 from models.learn.training import Trained
 from models.metrics.evaluation import Metric
@@ -94,14 +94,15 @@ def publish_propensities(
 
 
 def publish_effects(
-    lake: Lake, learnt: dict[str, Learnt], options: tuple[Option, ...], verdict: PolicyVerdict, lots: pd.DataFrame,
+    lake: Lake, learnt: dict[str, LearntEffects], options: tuple[Option, ...], verdict: PolicyVerdict,
+    lots: pd.DataFrame,
     settings: Settings, as_of: date, first_day: date,
 ) -> list[Published]:  # fmt: skip
     """Register what every option changes for every user, and the policy that the gate deploys."""
     average = np.stack([learnt[outcome].mean for outcome in EFFECT_SUBJECTS], axis=1)
     notes = {
         "options": [list(option) for option in options],
-        "offers": list(learnt["margin_soon"].surface.offers),
+        "offers": list(learnt["margin_soon"].effect_model.offers),
         "deployed": verdict.deployed.as_dict(),
         "average": average.tolist(),
         "reason": verdict.reason,
@@ -118,7 +119,7 @@ def publish_effects(
         found = {f"{subject.replace(' ', '_')}.ridge": Metric.exact(each.ridge, len(lots))} | verdict.metrics
         known = {name: metric for name, metric in found.items() if np.isfinite([metric.value, metric.low]).all()}
         version = register(
-            lake, training, each.surface.estimator, lots.head(100),
+            lake, training, each.effect_model.estimator, lots.head(100),
             parameters=parameters(settings, "linear", len(lots)), metrics=known, pictures={}, notes=notes,
             verdict=verdict.reason,
         )  # fmt: skip

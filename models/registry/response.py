@@ -12,8 +12,8 @@ import pandas as pd
 from configs.errors import InputError
 from configs.offers import Catalogue, Option
 from features.storage.lake import Lake
-from models.effects.effect_model import Menu, Surface
-from models.effects.uplift import Learnt
+from models.effects.effect_model import ActionSet, EffectModel
+from models.effects.uplift import LearntEffects
 from models.judge.policies import Deployed, Evidence
 from models.learn.estimators import Estimator
 from models.learn.redemption import discount_cost, with_option
@@ -45,8 +45,8 @@ class PersonalEffects:
     `average` (options, 2) are the mean effects on margin and retention, for the simple policies.
     """
 
-    margin: Surface
-    retention: Surface
+    margin: EffectModel
+    retention: EffectModel
     options: tuple[Option, ...]
     deployed: Deployed
     average: Floats
@@ -88,8 +88,8 @@ def _load_personal(lake: Lake) -> PersonalEffects:
     notes = margin.notes
     offers = tuple(notes["offers"])
     return PersonalEffects(
-        Surface(margin.estimator, offers),
-        Surface(retention.estimator, offers),
+        EffectModel(margin.estimator, offers),
+        EffectModel(retention.estimator, offers),
         tuple((offer, float(discount)) for offer, discount in notes["options"]),
         Deployed.from_notes(notes["deployed"]),
         np.array(notes["average"], dtype=np.float64),
@@ -98,7 +98,7 @@ def _load_personal(lake: Lake) -> PersonalEffects:
 
 
 def gather_evidence(
-    lots: pd.DataFrame, learnt: dict[str, Learnt], redemption: dict[int, Estimator], worth: dict[int, Estimator],
+    lots: pd.DataFrame, learnt: dict[str, LearntEffects], redemption: dict[int, Estimator], worth: dict[int, Estimator],
     notes: dict[str, Any], catalogue: Catalogue, options: tuple[Option, ...], budget: float,
 ) -> Evidence:  # fmt: skip
     """Put outcome, effects and costs of every row of a lot together in account currency, for the gate.
@@ -108,7 +108,7 @@ def gather_evidence(
     Parameters
     ----------
     redemption, worth
-        Models of P(redeem) and of what staying is worth, one per fold of users that it did not see (`twins`): an
+        Models of P(redeem) and of what staying is worth, one per fold of users that it did not see: an
         offer's redemption is part of the outcome that policies are judged by.
     budget
         Money per decision, in account currency.
@@ -127,7 +127,7 @@ def gather_evidence(
         price = discount_cost(lots, offer, discount, notes, catalogue[offer].covered_spend)
         cost[:, place] = p_redeem[:, place] * price + contact[place]
     given = lots["offer_id"].astype(str).tolist()
-    action = Menu(options, ()).places(given, lots["discount"].to_numpy(dtype=np.float64))
+    action = ActionSet(options, ()).places(given, lots["discount"].to_numpy(dtype=np.float64))
     least = {offer: min(share for name, share in options if name == offer) for offer, _ in options}
     outcome = lots["margin_soon"] + lots["is_retained"] * remaining_value
     return Evidence(

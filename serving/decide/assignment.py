@@ -16,18 +16,18 @@ import pyarrow as pa
 
 from configs.settings import Settings
 from serving.decide.exploration import (
+    Draws,
     Explorers,
-    Lots,
     decision_chances,
-    draw_lots,
     explore,
     lot_chances,
     posterior_draws,
+    randomise,
     stable_groups,
 )
 from serving.decide.options import Options
 from serving.knapsack.allocation import Allocation, Limit, allocate_parts, budget_curve
-from serving.knapsack.problem import NOTHING, Elsewhere, Part, offered, opened
+from serving.knapsack.problem import NOTHING, RemoteReduce, Shard, offered, opened
 
 Floats = npt.NDArray[np.float64]
 Bools = npt.NDArray[np.bool_]
@@ -40,7 +40,7 @@ CURVE_USERS = 100_000  # show the curve
 CURVE_USERS_OF_LIMITS = 20_000  # with limits each point of the curve is an allocation
 
 
-class Claims(NamedTuple):
+class AllocationInput(NamedTuple):
     """What the allocation reads of some users.
 
     `value` and `cost` have shape (options, users), as `serving.knapsack.problem.offered` leaves them, and may be files.
@@ -51,7 +51,7 @@ class Claims(NamedTuple):
     value: Floats | Path
     cost: Floats | Path
     arm: Texts
-    lots: Lots
+    lots: Draws
     lot_value: Floats
 
 
@@ -110,34 +110,37 @@ class Assignment:
             plan=replace(self.plan, choice=self.plan.choice[rows]),
         )
 
-    def parts(self, claims: Sequence[Claims]) -> list[Assignment]:
+    def parts(self, allocation_inputs: Sequence[AllocationInput]) -> list[Assignment]:
         """Cut out the users of each batch."""
-        sizes = [len(part.arm) for part in claims]
+        sizes = [len(part.arm) for part in allocation_inputs]
         return [self.part(end - users, users) for end, users in zip(np.cumsum(sizes), sizes, strict=True)]
 
 
-def claims_of(
+def allocation_input(
     user_ids: pd.Series, options: Options, settings: Settings, limits: Sequence[Limit], as_of: date
-) -> Claims:
+) -> AllocationInput:
     """Say what the allocation must know of some users: arms before anybody explores, worth, cost and lots."""
     users = len(user_ids)
     is_control, is_as_usual = stable_groups(user_ids, settings)
     arms = np.array([POLICY, AS_USUAL, CONTROL, SUPPRESSED], dtype=object)
-    arm = arms[np.select([options.barred != "", is_control, is_as_usual], [3, 2, 1], 0)]
-    lots = Lots(np.full(users, np.inf), np.full(users, NOTHING), np.zeros(users), np.zeros(users))
+    arm = arms[np.select([options.ineligible != "", is_control, is_as_usual], [3, 2, 1], 0)]
+    lots = Draws(np.full(users, np.inf), np.full(users, NOTHING), np.zeros(users), np.zeros(users))
     if settings.scoring.exploration.share > 0:
         explorable = _explorable(options, limits)
         may_explore = (arm == POLICY) & explorable.any(axis=1)
         chances = _chances(options, explorable, settings, as_of)
-        lots = draw_lots(user_ids, chances, options.expected_cost, may_explore, settings, as_of)
+        lots = randomise(user_ids, chances, options.expected_cost, may_explore, settings, as_of)
     drawn = np.flatnonzero(lots.option != NOTHING)
     worth = np.zeros(users)
     worth[drawn] = options.value[drawn, lots.option[drawn]]
-    return Claims(*offered(options.allocatable, options.expected_cost), arm, lots, worth)
+    return AllocationInput(*offered(options.allocatable, options.expected_cost), arm, lots, worth)
 
 
 def assign(
-    claims: Sequence[Claims], settings: Settings, limits: Sequence[Limit], elsewhere: Elsewhere | None = None
+    allocation_inputs: Sequence[AllocationInput],
+    settings: Settings,
+    limits: Sequence[Limit],
+    remote_reduce: RemoteReduce | None = None,
 ) -> Assignment:
     """Give everybody an arm and an option, or nothing.
 
@@ -154,17 +157,19 @@ def assign(
         Takes long sums over users where the parts lie, if that is on other machines.
     """
     budget = settings.scoring.budget
-    exploration, options = settings.scoring.exploration, len(opened(claims[0].value))
-    arm, lot_value = (np.concatenate([getattr(part, name) for part in claims]) for name in ("arm", "lot_value"))
-    lots = Lots(*(np.concatenate(each) for each in zip(*(part.lots for part in claims), strict=True)))
+    exploration, options = settings.scoring.exploration, len(opened(allocation_inputs[0].value))
+    arm, lot_value = (
+        np.concatenate([getattr(part, name) for part in allocation_inputs]) for name in ("arm", "lot_value")
+    )
+    lots = Draws(*(np.concatenate(each) for each in zip(*(part.lots for part in allocation_inputs), strict=True)))
     explorers = explore(lots, options, exploration.share, budget * exploration.budget_share, limits)
     taken = {limit.name: _places(explorers.given, limit) for limit in limits}
     left = [replace(limit, most=limit.most - taken[limit.name]) for limit in limits]
     spends = (arm == POLICY) & ~explorers.explores
-    ends = np.cumsum([len(part.arm) for part in claims])
-    own = zip(claims, np.split(spends, ends[:-1]), strict=True)
-    parts = [Part(part.value, part.cost, spending) for part, spending in own]
-    plan = allocate_parts(parts, max(budget - explorers.spent, 0.0), left, elsewhere)
+    ends = np.cumsum([len(part.arm) for part in allocation_inputs])
+    own = zip(allocation_inputs, np.split(spends, ends[:-1]), strict=True)
+    parts = [Shard(part.value, part.cost, spending) for part, spending in own]
+    plan = allocate_parts(parts, max(budget - explorers.spent, 0.0), left, remote_reduce)
     return Assignment(
         arm=np.where(explorers.explores, EXPLORE, arm),
         given=np.where(spends, plan.choice, explorers.given),
@@ -215,17 +220,17 @@ def propensities(
     return np.where(may_explore, likely[np.arange(users), assignment.given], 1.0)
 
 
-def curve_table(claims: Sequence[Claims], settings: Settings, limits: Sequence[Limit]) -> pa.Table:
+def curve_table(allocation_inputs: Sequence[AllocationInput], settings: Settings, limits: Sequence[Limit]) -> pa.Table:
     """List what the policy alone would bring with more or less budget: ``budget, value, spent, shadow_price``.
 
     Budgets go from nothing to twice today's. Nobody explores; control and business as usual are left out. Of many users
     it is drawn from some, evenly spaced, and scaled up.
     """
-    who = np.flatnonzero(np.concatenate([part.arm for part in claims]) == POLICY)
+    who = np.flatnonzero(np.concatenate([part.arm for part in allocation_inputs]) == POLICY)
     most = CURVE_USERS_OF_LIMITS if limits else CURVE_USERS
     rows = who[np.linspace(0, len(who) - 1, most).astype(np.intp)] if len(who) > most else who
     scale = max(len(who) / max(len(rows), 1), 1.0)
-    value, cost = (_rows_of([getattr(part, name) for part in claims], rows) for name in ("value", "cost"))
+    value, cost = (_rows_of([getattr(part, name) for part in allocation_inputs], rows) for name in ("value", "cost"))
     top = 2 * settings.scoring.budget
     top = top if math.isfinite(top) else scale * float(cost.max(axis=1, initial=0.0).sum())
     budgets = np.unique(np.linspace(0.0, top, CURVE_STEPS + 1)) / scale

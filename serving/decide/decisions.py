@@ -26,19 +26,19 @@ from serving.decide import ledger
 from serving.decide.assignment import (
     EXPLORE,
     POLICY,
+    AllocationInput,
     Assignment,
-    Claims,
     Spending,
+    allocation_input,
     assign,
-    claims_of,
     curve_table,
     propensities,
 )
-from serving.decide.executors import Crew
+from serving.decide.executors import Executor
 from serving.decide.exploration import check_floor
 from serving.decide.no_offer_reasons import BY_LOT, why_nothing
 from serving.decide.options import NO_DATA, UNLIKE, none_for_empty
-from serving.decide.scoring import Batch, Policy, parking
+from serving.decide.scoring import Batch, Policy, open_spool
 from serving.knapsack.allocation import Limit, limits_of
 from serving.knapsack.problem import NOTHING
 from serving.wording.explanations import effect_reasons, rule_reasons, value_words_of_offer
@@ -65,7 +65,7 @@ SCHEMA = pa.schema(
 OF_CHOICE = ("incremental_retention", "incremental_margin", "p_redeem", "expected_cost")
 
 
-def decide(policy: Policy, lake: Lake, as_of: date, crew: Crew, *, inputs: str = "") -> Spending:
+def decide(policy: Policy, lake: Lake, as_of: date, executor: Executor, *, inputs: str = "") -> Spending:
     """Write predictions, options, decisions, spending and budget curve of a day, replacing what was there before.
 
     The decisions are also appended to the ledger and land in the treatments. Every batch of users is scored once and
@@ -85,27 +85,29 @@ def decide(policy: Policy, lake: Lake, as_of: date, crew: Crew, *, inputs: str =
     """
     limits = limits_of(policy.catalogue, policy.settings)
     check_floor(policy.settings, len(policy.catalogue.options))
-    pieces = f"{crew.batches} x {policy.settings.scoring.batch_users}"
+    pieces = f"{executor.batches} x {policy.settings.scoring.batch_users}"
     key = f"winback {version('winback')} {policy.version} {as_of} {pieces} {inputs}"
-    with parking(lake.path("scoring", f"day={as_of:%Y-%m-%d}"), key, policy.catalogue.options) as parked:
+    with open_spool(lake.path("scoring", f"day={as_of:%Y-%m-%d}"), key, policy.catalogue.options) as spool:
 
-        def claims_of_batch(batch: Batch) -> Claims:
-            return claims_of(batch.frame["user_id"], batch.options, policy.settings, limits, as_of)
+        def input_of_batch(batch: Batch) -> AllocationInput:
+            return allocation_input(batch.frame["user_id"], batch.options, policy.settings, limits, as_of)
 
-        claims = list(track(crew.claims(policy, parked, claims_of_batch), "users scored", crew.batches))
-        if not sum(len(part.arm) for part in claims):
+        allocation_inputs = list(
+            track(executor.allocation_inputs(policy, spool, input_of_batch), "users scored", executor.batches)
+        )
+        if not sum(len(part.arm) for part in allocation_inputs):
             raise InputError(f"there is nobody to decide about on {as_of}; ingest users or choose another as_of")
         limits = limits if policy.catalogue.options else ()
-        assignment = assign(claims, policy.settings, limits, crew.adding_up(parked))
+        assignment = assign(allocation_inputs, policy.settings, limits, executor.remote_reduce(spool))
         with (
             ledger.appending(lake, as_of, policy.version) as enter,
             _day_writer(day_folder(lake, as_of)) as write,
         ):
-            write("budget_curve", curve_table(claims, policy.settings, limits))
+            write("budget_curve", curve_table(allocation_inputs, policy.settings, limits))
             write("spending", assignment.spending.table())
-            parts = assignment.parts(claims)
-            del claims  # what they were read from is mapped into memory
-            told = crew.tables(parked, parts, lambda batch, part: tables_of(policy, batch, part, limits, as_of))
+            parts = assignment.parts(allocation_inputs)
+            del allocation_inputs  # what they were read from is mapped into memory
+            told = executor.tables(spool, parts, lambda batch, part: tables_of(policy, batch, part, limits, as_of))
             for tables in track(told, "decisions written", len(parts)):
                 for name in list(tables):
                     (enter if name == "ledger" else partial(write, name))(tables.pop(name))  # and forget them
@@ -174,7 +176,7 @@ def decisions_table(
         "propensity": propensities(options, assignment, settings, limits, as_of),
         "reasons": batch.reasons,
         "why": _why(policy, batch, assignment, limits),
-        "suppressed_because": none_for_empty(options.barred),
+        "suppressed_because": none_for_empty(options.ineligible),
         "evidence": _evidence(policy, given),
         "model_versions": [policy.model_versions] * users,
     }
@@ -258,8 +260,8 @@ def _why_this(policy: Policy, batch: Batch, arm: Texts, rows: Choice, chosen: Ch
     rows, chosen = rows[told], chosen[told]
     frame = batch.frame.iloc[rows]
     if is_personal:
-        menu = [(offer.offer_id, discount) for offer, discount in options.choices]
-        because = effect_reasons(personal, menu, frame, chosen, remaining[told], policy.features)
+        action_set = [(offer.offer_id, discount) for offer, discount in options.choices]
+        because = effect_reasons(personal, action_set, frame, chosen, remaining[told], policy.features)
     else:
         titles = {offer.offer_id: offer.title for offer in policy.catalogue.offers}
         because = rule_reasons(personal.deployed, titles, frame, options.p_redeem[rows, chosen])

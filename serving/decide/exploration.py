@@ -31,7 +31,7 @@ QUEUE_SALT, LOT_SALT = "explores today", "explored option"
 DRAWS = 64  # of the posterior, for Thompson sampling
 
 
-class Lots(NamedTuple):
+class Draws(NamedTuple):
     """What the lot says of some users before anybody pays for it; arrays have shape (users,).
 
     `place` is the place in the queue of explorers, in [0, 1), and ``inf`` for who may not explore; `option` is what
@@ -145,9 +145,9 @@ def posterior_draws(options: int, settings: Settings, as_of: date) -> Floats:
     return rng.standard_normal((DRAWS, options))
 
 
-def draw_lots(
+def randomise(
     user_ids: pd.Series, chances: Floats, cost: Floats, may_explore: Bools, settings: Settings, as_of: date
-) -> Lots:
+) -> Draws:
     """Draw the day's lots of some users: their place in the queue and their option, each by its own salted hash.
 
     Parameters
@@ -165,10 +165,10 @@ def draw_lots(
     option = np.where(passed < cost.shape[1], passed, NOTHING)
     spent = (chances[:, :-1] * cost).sum(axis=1)
     option_cost = np.c_[cost, np.zeros(len(cost))][np.arange(len(cost)), option]
-    return Lots(np.where(may_explore, place, np.inf), option, option_cost, np.where(may_explore, spent, 0.0))
+    return Draws(np.where(may_explore, place, np.inf), option, option_cost, np.where(may_explore, spent, 0.0))
 
 
-def explore(lots: Lots, options: int, share: float, budget: float, limits: Sequence[Limit]) -> Explorers:
+def explore(lots: Draws, options: int, share: float, budget: float, limits: Sequence[Limit]) -> Explorers:
     """Let the front of the queue explore, as far as money and places go: no limit is ever broken.
 
     The share is first lowered until exploring is expected to cost no more than the budget. Places and money then go
@@ -212,7 +212,7 @@ def decision_chances(explorers: Explorers, chances: Floats, may_explore: Bools, 
     explorers
         Of the day; their `share` and `until` are read.
     chances, may_explore
-        As in `draw_lots`.
+        As in `randomise`.
     intended
         What the policy would give, an option or `NOTHING`, shape (users,).
 

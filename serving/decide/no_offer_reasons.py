@@ -39,7 +39,7 @@ def reasons(options: Options, assignment: Assignment, limits: Sequence[Limit]) -
     """List the reasons for nothing in the order in which they are asked."""
     known = options.eligible
     return [
-        Reason(_is_in(assignment, SUPPRESSED), options.barred),
+        Reason(_is_in(assignment, SUPPRESSED), options.ineligible),
         Reason(
             _is_in(assignment, CONTROL), "in the control group, which is never treated, so that effects can be measured"
         ),

@@ -33,7 +33,7 @@ class Options:
     `discount_cost` is what one redemption costs, `expected_cost` what the option is expected to cost in all,
     `value` the formula of DESIGN: incremental margin, plus retention times what staying is worth, less costs.
     `value_error` is the standard error of the value (0 where it is not known), `why_not` says for an option that is
-    not eligible why, and `barred` (users,) why a user may get nothing at all, empty where they may.
+    not eligible why, and `ineligible` (users,) why a user may get nothing at all, empty where they may.
     """
 
     choices: list[tuple[Offer, float]]
@@ -45,12 +45,12 @@ class Options:
     value: Floats
     value_error: Floats
     why_not: npt.NDArray[np.object_]
-    barred: npt.NDArray[np.object_]
+    ineligible: npt.NDArray[np.object_]
 
     @property
     def explorable(self) -> npt.NDArray[np.bool_]:
         """Whether an option may be tried to learn from it: its effect need not be known."""
-        return np.asarray((self.barred == "")[:, None] & np.ones(self.value.shape, dtype=bool))
+        return np.asarray((self.ineligible == "")[:, None] & np.ones(self.value.shape, dtype=bool))
 
     @property
     def eligible(self) -> npt.NDArray[np.bool_]:
@@ -96,7 +96,7 @@ MATRICES = (*MEASURES, "discount_cost", "value_error")
 
 
 def build_options(
-    frame: pd.DataFrame, p_churn: Floats, remaining_value: Floats, barred: npt.NDArray[np.object_],
+    frame: pd.DataFrame, p_churn: Floats, remaining_value: Floats, ineligible: npt.NDArray[np.object_],
     response: Response | None, catalogue: Catalogue, settings: Settings,
 ) -> Options:  # fmt: skip
     """Value every (offer, discount) for every user of a batch.
@@ -133,8 +133,8 @@ def build_options(
     margin, retention, error, why_not = effects
     cost = p_redeem * price + contact
     value = margin + retention * worth - cost
-    why_not = np.where((barred != "")[:, None], barred[:, None], why_not)
-    return Options(choices, p_redeem, retention, margin, price, cost, value, error, why_not, barred)
+    why_not = np.where((ineligible != "")[:, None], ineligible[:, None], why_not)
+    return Options(choices, p_redeem, retention, margin, price, cost, value, error, why_not, ineligible)
 
 
 class _Effects(NamedTuple):

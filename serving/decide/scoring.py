@@ -25,8 +25,8 @@ from features.storage.lake import write_file, write_text
 from models.registry.response import Response
 from models.registry.tracking import Registered
 from serving.decide import ledger
-from serving.decide.assignment import Claims
-from serving.decide.exploration import Lots
+from serving.decide.assignment import AllocationInput
+from serving.decide.exploration import Draws
 from serving.decide.options import MATRICES, Options, build_options
 from serving.knapsack.problem import opened
 from serving.wording.explanations import risk_reasons
@@ -67,7 +67,7 @@ class Policy:
         return ledger.policy_version(self.model_versions, self.settings, self.catalogue)
 
     @property
-    def columns_told(self) -> set[str]:
+    def output_columns(self) -> set[str]:
         """Columns that a decision and its words are made of, once everything is predicted."""
         personal = self.response.personal if self.response is not None else None
         if personal is None:
@@ -80,7 +80,7 @@ class Policy:
 class Batch:
     """Users of one batch with their predictions, options and reasons; arrays have shape (users,) unless said.
 
-    `frame` holds what decisions are told from: `Policy.columns_told`.
+    `frame` holds what decisions are told from: `Policy.output_columns`.
     """
 
     frame: pd.DataFrame
@@ -92,7 +92,7 @@ class Batch:
     def table(self) -> pa.Table:
         """Write the batch as one table, a matrix as one column per option."""
         own = {"p_churn": self.p_churn, "remaining_value": self.remaining_value}
-        texts = {"reasons": self.reasons, "barred": self.options.barred}
+        texts = {"reasons": self.reasons, "barred": self.options.ineligible}
         for name in MATRICES:
             own |= {f"{name}:{place}": column for place, column in enumerate(getattr(self.options, name).T)}
         for place, column in enumerate(self.options.why_not.T):
@@ -122,13 +122,13 @@ class Batch:
         places = range(len(choices))
         matrices = {name: matrix([numbers(f"{name}:{place}") for place in places], np.float64) for name in MATRICES}
         why_not = matrix([words(f"why_not:{place}") for place in places], object)
-        options = Options(choices, **matrices, why_not=why_not, barred=words("barred"))
+        options = Options(choices, **matrices, why_not=why_not, ineligible=words("barred"))
         frame = table.select([name for name in table.column_names if not name.startswith("batch:")]).to_pandas()
         return cls(frame, numbers("p_churn"), numbers("remaining_value"), words("reasons"), options)
 
 
 @dataclass(frozen=True)
-class Parked:
+class Spool:
     """Batches of one day on disk, in the order of their users."""
 
     folder: Path
@@ -142,14 +142,14 @@ class Parked:
         """Park a batch, whole or not at all."""
         write_file(self.path(number), lambda part: feather.write_feather(batch.table(), part, compression="lz4"))
 
-    def claims(self, number: int, claims: Claims) -> Claims:
+    def allocation_inputs(self, number: int, allocation_inputs: AllocationInput) -> AllocationInput:
         """Park the numbers of a batch's claims in files; the smaller ones are read when somebody looks at them."""
         value, cost = self.large(number)
-        np.save(value, opened(claims.value))
-        np.save(cost, opened(claims.cost))
-        lots = {name: self._on_disk(number, name, column) for name, column in claims.lots._asdict().items()}
-        lot_value = self._on_disk(number, "lot_value", claims.lot_value)
-        return claims._replace(value=value, cost=cost, lots=Lots(**lots), lot_value=lot_value)
+        np.save(value, opened(allocation_inputs.value))
+        np.save(cost, opened(allocation_inputs.cost))
+        lots = {name: self._on_disk(number, name, column) for name, column in allocation_inputs.lots._asdict().items()}
+        lot_value = self._on_disk(number, "lot_value", allocation_inputs.lot_value)
+        return allocation_inputs._replace(value=value, cost=cost, lots=Draws(**lots), lot_value=lot_value)
 
     def _on_disk(self, number: int, name: str, column: Array) -> Array:
         path = self.folder / f"{name}-{number:05d}.npy"
@@ -166,7 +166,7 @@ class Parked:
 
 
 @contextmanager
-def parking(folder: Path, key: str, choices: list[tuple[Offer, float]]) -> Iterator[Parked]:
+def open_spool(folder: Path, key: str, choices: list[tuple[Offer, float]]) -> Iterator[Spool]:
     """Open a folder for the batches of a run; it vanishes when the block ends well.
 
     What a run left that failed is kept for the next one with the same `key`, and thrown away by any other.
@@ -175,13 +175,11 @@ def parking(folder: Path, key: str, choices: list[tuple[Offer, float]]) -> Itera
     if not key_file.exists() or key_file.read_text(encoding="utf-8") != key:
         shutil.rmtree(folder, ignore_errors=True)
     write_text(key_file, key)
-    yield Parked(folder, choices)
+    yield Spool(folder, choices)
     shutil.rmtree(folder)
 
 
-def park_all(
-    policy: Policy, frames: Frames, parked: Parked, found_in: Callable[[int, Batch], Found]
-) -> Iterator[Found]:
+def score_all(policy: Policy, frames: Frames, spool: Spool, found_in: Callable[[int, Batch], Found]) -> Iterator[Found]:
     """Score every batch that is not parked yet, several at once; yields what `found_in` finds in each, in order.
 
     A batch itself is in memory no longer than it is looked at.
@@ -190,14 +188,14 @@ def park_all(
     one_scores = Lock()  # on all cores: two at once would need twice the memory, and no less time
 
     def found(number: int) -> Found:
-        if parked.path(number).exists():
-            return found_in(number, parked.get(number))
+        if spool.path(number).exists():
+            return found_in(number, spool.get(number))
         with one_reads:
             frame = frames[number]()
         with one_scores:
             batch = score(policy, frame)
             del frame
-        parked.put(number, batch)
+        spool.put(number, batch)
         return found_in(number, batch)
 
     return in_turn((partial(found, number) for number in range(len(frames))), AT_ONCE)
@@ -215,13 +213,13 @@ def score(policy: Policy, frame: pd.DataFrame) -> Batch:
         value[active] = policy.value.estimator.predict(known)
         reasons[active] = risk_reasons(policy.churn.estimator, known, policy.features)
         del known
-    barred = barred_because(frame, active, settings)
-    options = build_options(frame, p_churn, value, barred, policy.response, policy.catalogue, settings)
-    told = frame[[name for name in frame.columns if name in policy.columns_told]]
+    ineligible = ineligible_because(frame, active, settings)
+    options = build_options(frame, p_churn, value, ineligible, policy.response, policy.catalogue, settings)
+    told = frame[[name for name in frame.columns if name in policy.output_columns]]
     return Batch(told, p_churn, value, reasons, options)
 
 
-def barred_because(frame: pd.DataFrame, active: Bools, settings: Settings) -> Texts:
+def ineligible_because(frame: pd.DataFrame, active: Bools, settings: Settings) -> Texts:
     """Say why a user may get no offer at all; empty where they may."""
     failed = (frame["payment_failures_count_28d"] > 0).to_numpy()
     lapsed = f"not active for {settings.churn.lookback_days} days: the models do not speak of lapsed users"

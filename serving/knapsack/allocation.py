@@ -18,8 +18,8 @@ from configs.errors import InputError, did_you_mean
 from configs.offers import Catalogue
 from configs.settings import Settings
 from serving.knapsack.dual_prices import budget_price, dual_bound, find_prices
-from serving.knapsack.problem import NOTHING, Elsewhere, Market, Part, blocks, offered, opened
-from serving.knapsack.repair import Plan
+from serving.knapsack.problem import NOTHING, Knapsack, RemoteReduce, Shard, blocks, offered, opened
+from serving.knapsack.repair import Repair
 
 Floats = npt.NDArray[np.float64]
 Bools = npt.NDArray[np.bool_]
@@ -123,33 +123,33 @@ def allocate(
     [1, -1]
     """
     spends = np.ones(len(value), dtype=bool) if spends is None else spends
-    return allocate_parts([Part(*offered(value, cost), spends)], budget, limits)
+    return allocate_parts([Shard(*offered(value, cost), spends)], budget, limits)
 
 
 def allocate_parts(
-    parts: Sequence[Part], budget: float, limits: Sequence[Limit] = (), elsewhere: Elsewhere | None = None
+    parts: Sequence[Shard], budget: float, limits: Sequence[Limit] = (), remote_reduce: RemoteReduce | None = None
 ) -> Allocation:
     """Do as `allocate` does for users in parts, such as files: a few numbers per user are held in memory.
 
-    Where the parts lie on other machines, the long sums over users are taken there: see `problem.Market`.
+    Where the parts lie on other machines, the long sums over users are taken there: see `problem.Knapsack`.
     """
-    market = _market(parts, budget, limits)._replace(elsewhere=elsewhere)
+    knapsack = _knapsack(parts, budget, limits)._replace(remote_reduce=remote_reduce)
     if limits:
-        prices, start = find_prices(market)
+        prices, start = find_prices(knapsack)
     else:
-        prices = budget_price(market)
-        start = _joined(_choose(block.value, block.cost, float(prices[0])) for block in market.blocks())
-    plan = Plan(market, prices, start)
+        prices = budget_price(knapsack)
+        start = _joined(_choose(block.value, block.cost, float(prices[0])) for block in knapsack.blocks())
+    plan = Repair(knapsack, prices, start)
     plan.mend()
     plan.fill()
-    option_prices = prices[1:] @ market.member
+    option_prices = prices[1:] @ knapsack.incidence
     used = plan.used()
     return Allocation(
         budget=budget,
         choice=_told(parts, plan.given, float(prices[0]), option_prices),
         value=plan.worth(),
         spent=float(used[0]),
-        bound=dual_bound(market, prices),
+        bound=dual_bound(knapsack, prices),
         shadow_price=float(prices[0]),
         limit_prices={limit.name: float(price) for limit, price in zip(limits, prices[1:], strict=True)},
         option_prices=option_prices,
@@ -178,17 +178,17 @@ def _choose(value: Floats, cost: Floats, shadow_price: float, option_prices: Flo
     if not len(value):
         return np.full(value.shape[1], NOTHING, dtype=np.intp)
     pays = value > 0
-    dear = np.broadcast_to(option_prices, len(value))[:, None]
-    kept = np.where(pays, value - shadow_price * np.where(pays, cost, 0.0) - dear, -np.inf)
+    option_price = np.broadcast_to(option_prices, len(value))[:, None]
+    kept = np.where(pays, value - shadow_price * np.where(pays, cost, 0.0) - option_price, -np.inf)
     best = kept.max(axis=0)
     cheapest = np.where(kept == best, cost, np.inf).argmin(axis=0)
     return np.where(best > 0, cheapest, NOTHING)
 
 
-def _told(parts: Sequence[Part], given: Choice, shadow_price: float, option_prices: Floats) -> Choice:
+def _told(parts: Sequence[Shard], given: Choice, shadow_price: float, option_prices: Floats) -> Choice:
     """Fill in what those who spend nothing would have got at the final prices."""
     choice, start = given.copy(), 0
-    for part in map(Part.opened, parts):
+    for part in map(Shard.opened, parts):
         others = np.flatnonzero(~part.spends)
         for rows in blocks(len(others)):
             value, cost, _ = part.some(others[rows])
@@ -208,17 +208,17 @@ def budget_curve(
     if limits:
         found = [allocate(value, cost, budget, limits) for budget in budgets]
         return [BudgetPoint(each.budget, each.value, each.spent, each.shadow_price) for each in found]
-    everyone = Part(*offered(value, cost), np.ones(len(value), dtype=bool))
-    slope, worth, spent = _market([everyone], 0.0, ()).sorted_steps()
+    everyone = Shard(*offered(value, cost), np.ones(len(value), dtype=bool))
+    slope, worth, spent = _knapsack([everyone], 0.0, ()).sorted_steps()
     taken = np.searchsorted(spent, np.asarray(budgets) * ROUNDING, side="right")
     columns = (np.r_[0.0, worth][taken], np.r_[0.0, spent][taken], np.r_[slope, 0.0][taken])
     return [BudgetPoint(*point) for point in zip(budgets, *(column.tolist() for column in columns), strict=True)]
 
 
-def _market(parts: Sequence[Part], budget: float, limits: Sequence[Limit]) -> Market:
+def _knapsack(parts: Sequence[Shard], budget: float, limits: Sequence[Limit]) -> Knapsack:
     options = len(opened(parts[0].value))
-    member = np.array([limit.options for limit in limits], dtype=float).reshape(len(limits), options)
-    return Market(parts, member, np.array([budget * ROUNDING, *(limit.most for limit in limits)], dtype=float))
+    incidence = np.array([limit.options for limit in limits], dtype=float).reshape(len(limits), options)
+    return Knapsack(parts, incidence, np.array([budget * ROUNDING, *(limit.most for limit in limits)], dtype=float))
 
 
 def _joined(choices: Iterable[Choice]) -> Choice:

@@ -21,7 +21,7 @@ AT_ONCE = 256  # users whose options fit a core's first cache
 
 @compiled
 def add_shares(
-    value: Floats, cost: Floats, member: Floats, price: float, dear: Floats, softness: float,
+    value: Floats, cost: Floats, incidence: Floats, price: float, option_price: Floats, softness: float,
     used: Floats, curvature: Floats,
 ) -> tuple[float, float, float]:  # fmt: skip
     """Add to two arrays what users use, and how fast that changes with prices.
@@ -49,14 +49,14 @@ def add_shares(
     bound = height = blur = 0.0
     for start in range(0, users, AT_ONCE):
         count = min(AT_ONCE, users - start)
-        _pay(value, cost, price, dear, start, count, kept, best)
+        _pay(value, cost, price, option_price, start, count, kept, best)
         for user in range(count):
             bound += best[user]
             total = _weigh(kept[:, user], best[user], softness, weight)
             if total == 1.0:  # one option, or nothing, has all of the share: prices change that by leaps alone
                 for option in range(options):
                     if weight[option] == 1.0:
-                        _take(cost[option, start + user], member[:, option], takes)
+                        _take(cost[option, start + user], incidence[:, option], takes)
                         _add(1.0, takes, used)
             else:
                 height += math.log(total)
@@ -67,7 +67,7 @@ def add_shares(
                     if share > 0.0:
                         given += share
                         blur += share * (best[user] - kept[option, user])
-                        _take(cost[option, start + user], member[:, option], takes)
+                        _take(cost[option, start + user], incidence[:, option], takes)
                         _add(share, takes, demand)
                         _add_product(share, takes, curvature)
                 blur += (1.0 - given) * best[user]
@@ -78,7 +78,7 @@ def add_shares(
 
 @compiled
 def pick_in_shares(
-    value: Floats, cost: Floats, price: float, dear: Floats, softness: float, mark: Floats, choice: Choice
+    value: Floats, cost: Floats, price: float, option_price: Floats, softness: float, mark: Floats, choice: Choice
 ) -> None:
     """Choose for each user the option in whose share of the choice a mark between 0 and 1 falls; past all `options`.
 
@@ -88,7 +88,7 @@ def pick_in_shares(
     kept, best, weight = np.empty((options, AT_ONCE)), np.empty(AT_ONCE), np.empty(options)
     for start in range(0, users, AT_ONCE):
         count = min(AT_ONCE, users - start)
-        _pay(value, cost, price, dear, start, count, kept, best)
+        _pay(value, cost, price, option_price, start, count, kept, best)
         for user in range(count):
             total = _weigh(kept[:, user], best[user], softness, weight)
             so_far = 0.0
@@ -102,13 +102,13 @@ def pick_in_shares(
 
 @compiled
 def _pay(
-    value: Floats, cost: Floats, price: float, dear: Floats, start: int, count: int, kept: Floats, best: Floats
+    value: Floats, cost: Floats, price: float, option_price: Floats, start: int, count: int, kept: Floats, best: Floats
 ) -> None:
     """Let some users pay: what each option leaves them, shape (options, users), and the most of it or of nothing."""
     best[:] = 0.0
     for option in range(len(value)):
         for user in range(count):
-            left = value[option, start + user] - price * cost[option, start + user] - dear[option]
+            left = value[option, start + user] - price * cost[option, start + user] - option_price[option]
             kept[option, user] = left
             best[user] = max(best[user], left)
 

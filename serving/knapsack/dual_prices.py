@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from serving.knapsack.problem import NOTHING, Block, Market, Sums, priced
+from serving.knapsack.problem import NOTHING, Block, Knapsack, Sums, priced
 
 Floats = npt.NDArray[np.float64]
 Bools = npt.NDArray[np.bool_]
@@ -30,27 +30,27 @@ GOLDEN = (5**0.5 - 1) / 2
 
 
 class Scaled(NamedTuple):
-    """A market in units in which means are near 1, without what needs a thing that there is none of.
+    """A knapsack problem in units in which means are near 1, without what needs a thing that there is none of.
 
-    `room` is in these units; `shut` are the resources that there is none of, `closed` (options,) is out of reach with
-    them. Money that is free costs nothing.
+    `capacity` is in these units; `shut` are the resources that there is none of, `closed` (options,) is out of reach
+    with them. Money that is free costs nothing.
     """
 
-    market: Market
+    knapsack: Knapsack
     value_unit: float
     cost_unit: float
-    room: Floats
+    capacity: Floats
     shut: Choice
     closed: Bools
 
     @property
     def price_units(self) -> Floats:
         """What a price of 1 is in the market's own units, shape (resources,)."""
-        return np.r_[self.value_unit / self.cost_unit, np.full(len(self.room) - 1, self.value_unit)]
+        return np.r_[self.value_unit / self.cost_unit, np.full(len(self.capacity) - 1, self.value_unit)]
 
     def blocks(self) -> Iterator[Block]:
         """Yield the users' options in these units."""
-        return (Block(block.rows, *self.of(block.value, block.cost)) for block in self.market.blocks())
+        return (Block(block.rows, *self.of(block.value, block.cost)) for block in self.knapsack.blocks())
 
     def of(self, value: Floats, cost: Floats) -> tuple[Floats, Floats]:
         """Bring value and cost of some users, shape (options, users), into these units."""
@@ -87,19 +87,19 @@ class Descent(NamedTuple):
     misfit: float
 
 
-def dual_bound(market: Market, prices: Floats) -> float:
+def dual_bound(knapsack: Knapsack, prices: Floats) -> float:
     """Bound the best total value: what users keep after paying these prices, and what all the room would fetch."""
-    kept = sum(priced(block, market.member, prices).max(axis=0, initial=0.0).sum() for block in market.blocks())
-    return float(kept + prices @ np.where(prices > 0, market.room, 0.0))
+    kept = sum(priced(block, knapsack.incidence, prices).max(axis=0, initial=0.0).sum() for block in knapsack.blocks())
+    return float(kept + prices @ np.where(prices > 0, knapsack.capacity, 0.0))
 
 
-def budget_price(market: Market) -> Floats:
+def budget_price(knapsack: Knapsack) -> Floats:
     """Price the budget at the efficiency of the first hull step that does not fit; shape (1,)."""
-    slope, _, spent = market.sorted_steps()
-    return np.r_[slope, 0.0][[np.searchsorted(spent, market.room[0], side="right")]]
+    slope, _, spent = knapsack.sorted_steps()
+    return np.r_[slope, 0.0][[np.searchsorted(spent, knapsack.capacity[0], side="right")]]
 
 
-def find_prices(market: Market) -> tuple[Floats, Choice]:
+def find_prices(knapsack: Knapsack) -> tuple[Floats, Choice]:
     """Price every resource, and choose softly at these prices.
 
     Returns
@@ -109,9 +109,9 @@ def find_prices(market: Market) -> tuple[Floats, Choice]:
     choice
         Shape (users,): nearly what fits, even where many users are all alike.
     """
-    scaled = _scaled(market)
+    scaled = _scaled(knapsack)
     found = _descend(scaled, *_first_prices(scaled))
-    prices = _forbidding(market, found.least * scaled.price_units, scaled.shut)
+    prices = _forbidding(knapsack, found.least * scaled.price_units, scaled.shut)
     if found.misfit > WELL_FITTED:
         found = _descend(scaled, found.prices, ALIKE, hardest=ALIKE)
     return prices, _soft_choice(scaled, found.prices, found.softness)
@@ -119,31 +119,31 @@ def find_prices(market: Market) -> tuple[Floats, Choice]:
 
 def _first_prices(scaled: Scaled) -> tuple[Floats, float]:
     """Find prices on a sample of the users where they are many, and how soft the dual is to be with them."""
-    prices = np.zeros(len(scaled.room))
-    every = int(min(scaled.market.users // SAMPLE, scaled.room.min() // SCARCE))
+    prices = np.zeros(len(scaled.capacity))
+    every = int(min(scaled.knapsack.users // SAMPLE, scaled.capacity.min() // SCARCE))
     if every < 2:
         return prices, 1.0
-    sample = scaled._replace(market=scaled.market.sample(every), room=scaled.room / every)
+    sample = scaled._replace(knapsack=scaled.knapsack.sample(every), capacity=scaled.capacity / every)
     found = _descend(sample, prices, 1.0, precision=1e-4)
     return found.prices, max(found.softness, 0.01)
 
 
-def _scaled(market: Market) -> Scaled:
+def _scaled(knapsack: Knapsack) -> Scaled:
     """Find the units, and leave out what needs a thing there is none of."""
-    room = market.room.copy()
-    shut = room <= 0
-    shut[0] &= all((block.cost >= 0).all() for block in market.blocks())
-    closed = np.asarray((market.member[shut[1:]] > 0).any(axis=0))
-    scaled = Scaled(market, 1.0, 1.0, room, np.flatnonzero(shut), closed)
+    capacity = knapsack.capacity.copy()
+    shut = capacity <= 0
+    shut[0] &= all((block.cost >= 0).all() for block in knapsack.blocks())
+    closed = np.asarray((knapsack.incidence[shut[1:]] > 0).any(axis=0))
+    scaled = Scaled(knapsack, 1.0, 1.0, capacity, np.flatnonzero(shut), closed)
     worth = spent = users = options = 0.0
     for _, value, cost in scaled.blocks():
         best = value.max(axis=0, initial=0.0)
         worth, users = worth + best.sum(), users + (best > 0).sum()
         spent, options = spent + np.abs(cost).sum(), options + np.isfinite(value).sum()
     value_unit, cost_unit = worth / max(users, 1) or 1.0, spent / max(options, 1) or 1.0
-    room[0] = 1.0 if np.isinf(room[0]) else room[0] / cost_unit
-    room[shut] = 1.0
-    return scaled._replace(value_unit=value_unit, cost_unit=np.inf if np.isinf(market.room[0]) else cost_unit)
+    capacity[0] = 1.0 if np.isinf(capacity[0]) else capacity[0] / cost_unit
+    capacity[shut] = 1.0
+    return scaled._replace(value_unit=value_unit, cost_unit=np.inf if np.isinf(knapsack.capacity[0]) else cost_unit)
 
 
 def _descend(
@@ -197,26 +197,26 @@ def _newton_step(prices: Floats, here: Smooth) -> Floats:
 
 def _smooth(scaled: Scaled, prices: Floats, softness: float) -> Smooth:
     """Evaluate the softened dual in one pass over the users."""
-    bare = scaled._replace(market=scaled.market._replace(parts=(), elsewhere=None))
+    bare = scaled._replace(knapsack=scaled.knapsack._replace(parts=(), remote_reduce=None))
 
-    def sums_of(market: Market) -> Sums:
-        return _sums(bare._replace(market=market), prices, softness)
+    def sums_of(knapsack: Knapsack) -> Sums:
+        return _sums(bare._replace(knapsack=knapsack), prices, softness)
 
-    bound, height, blur, used, curvature = scaled.market.add_up(sums_of)
-    bound += float(scaled.room @ prices)
-    return Smooth(bound, bound + softness * height, scaled.room - used, curvature / softness, blur)
+    bound, height, blur, used, curvature = scaled.knapsack.map_reduce(sums_of)
+    bound += float(scaled.capacity @ prices)
+    return Smooth(bound, bound + softness * height, scaled.capacity - used, curvature / softness, blur)
 
 
 def _sums(scaled: Scaled, prices: Floats, softness: float) -> Sums:
     """Add up over users: bound, height above it by softness, blur, what is used of each resource, and curvature."""
     from serving.knapsack.dual_kernels import add_shares  # only what needs it waits for numba
 
-    member = np.ascontiguousarray(scaled.market.member)
+    incidence = np.ascontiguousarray(scaled.knapsack.incidence)
     used, curvature = np.zeros(len(prices)), np.zeros((len(prices), len(prices)))
-    dear: Floats = prices[1:] @ member
+    option_price: Floats = prices[1:] @ incidence
     sums = np.zeros(3)
     for block in scaled.blocks():
-        sums += add_shares(block.value, block.cost, member, prices[0], dear, softness, used, curvature)
+        sums += add_shares(block.value, block.cost, incidence, prices[0], option_price, softness, used, curvature)
     bound, height, blur = sums.tolist()
     return bound, height, blur, used, curvature + np.tril(curvature, -1).T
 
@@ -229,27 +229,27 @@ def _soft_choice(scaled: Scaled, prices: Floats, softness: float) -> Choice:
     """
     from serving.knapsack.dual_kernels import pick_in_shares
 
-    member, users = scaled.market.member, scaled.market.users
+    incidence, users = scaled.knapsack.incidence, scaled.knapsack.users
     choice = np.empty(users, dtype=np.intp)
     mark = np.float64(GOLDEN) * (np.arange(users) + 0.5) % 1.0
-    dear: Floats = prices[1:] @ member
+    option_price: Floats = prices[1:] @ incidence
     for block in scaled.blocks():
-        pick_in_shares(block.value, block.cost, prices[0], dear, softness, mark[block.rows], choice[block.rows])
-    choice[choice == len(member.T)] = NOTHING
+        pick_in_shares(block.value, block.cost, prices[0], option_price, softness, mark[block.rows], choice[block.rows])
+    choice[choice == len(incidence.T)] = NOTHING
     return choice
 
 
-def _forbidding(market: Market, prices: Floats, shut: Choice) -> Floats:
+def _forbidding(knapsack: Knapsack, prices: Floats, shut: Choice) -> Floats:
     """Price what there is none of so that nobody wants it: at what one unit would earn; the other prices stay."""
-    prices, member = prices.copy(), market.member
-    takes = np.concatenate([np.zeros((1, member.shape[1])), member])
+    prices, incidence = prices.copy(), knapsack.incidence
+    takes = np.concatenate([np.zeros((1, incidence.shape[1])), incidence])
     closed = np.asarray((takes[shut] > 0).any(axis=0))[:, None]
     for resource in shut:
-        for block in market.blocks():
-            kept = priced(block, member, prices)
+        for block in knapsack.blocks():
+            kept = priced(block, incidence, prices)
             needed = takes[resource][:, None] * np.ones_like(kept) if resource else block.cost
-            barred = closed | ((block.cost > 0) & (0 in shut))
-            best = np.where(barred, 0.0, kept).max(axis=0, initial=0.0)
+            ineligible = closed | ((block.cost > 0) & (0 in shut))
+            best = np.where(ineligible, 0.0, kept).max(axis=0, initial=0.0)
             better = np.divide(kept - best, needed, out=np.zeros_like(kept), where=needed > 0)
             prices[resource] += max(better.max(initial=0.0), 0.0)
     return prices

@@ -22,10 +22,10 @@ NOTHING = -1
 
 Sums = tuple[Any, ...]  # numbers and arrays that add up over users
 # applies a function to every part where it lies, given who spends in each
-Elsewhere = Callable[[Callable[["Part"], Sums], Sequence[Bools]], Sequence[Sums]]
+RemoteReduce = Callable[[Callable[["Shard"], Sums], Sequence[Bools]], Sequence[Sums]]
 
 
-class Part(NamedTuple):
+class Shard(NamedTuple):
     """Some users: `value` and `cost` have shape (options, users), as `offered` leaves them, and may be files.
 
     Whose choice uses up what is scarce, `spends` says (users,).
@@ -35,7 +35,7 @@ class Part(NamedTuple):
     cost: Floats | Path
     spends: Bools
 
-    def opened(self) -> Part:
+    def opened(self) -> Shard:
         """Map what is in files into memory."""
         return self._replace(value=opened(self.value), cost=opened(self.cost))
 
@@ -45,14 +45,14 @@ class Part(NamedTuple):
         return value, cost, self.spends[rows]
 
 
-class OneOpen:
+class OneShardOpen:
     """Parts of which one at a time is mapped into memory, for whoever goes through them in order."""
 
-    def __init__(self, parts: Sequence[Part]) -> None:
+    def __init__(self, parts: Sequence[Shard]) -> None:
         self._parts = parts
-        self._open: dict[int, Part] = {}
+        self._open: dict[int, Shard] = {}
 
-    def __getitem__(self, number: int) -> Part:
+    def __getitem__(self, number: int) -> Shard:
         if number not in self._open:
             self._open = {number: self._parts[number].opened()}
         return self._open[number]
@@ -71,24 +71,26 @@ class Block(NamedTuple):
         return Block(self.rows, np.vstack([self.value, none]), np.vstack([self.cost, none]))
 
 
-class Market(NamedTuple):
+class Knapsack(NamedTuple):
     """What is offered and what is scarce: resource 0 is the budget, then comes one resource per limit.
 
-    `member` is 1 where an option takes a place of a limit, shape (limits, options); `room` is how much there is of
-    each resource, shape (1 + limits,). Long sums over users are taken `elsewhere` where the parts lie on machines.
+    `incidence` is 1 where an option takes a place of a limit, shape (limits, options); `capacity` is how much there is
+    of each resource, shape (1 + limits,). Where the shards lie on machines, `remote_reduce` takes long sums there.
     """
 
-    parts: Sequence[Part]
-    member: Floats
-    room: Floats
-    elsewhere: Elsewhere | None = None
+    parts: Sequence[Shard]
+    incidence: Floats
+    capacity: Floats
+    remote_reduce: RemoteReduce | None = None
 
-    def add_up(self, sums_of: Callable[[Market], Sums]) -> Sums:
-        """Add up over the users what `sums_of` finds for some of them; where `elsewhere` is given, it does so there."""
-        if self.elsewhere is None:
+    def map_reduce(self, sums_of: Callable[[Knapsack], Sums]) -> Sums:
+        """Add up over the users what `sums_of` finds for some of them, where they lie."""
+        if self.remote_reduce is None:
             return sums_of(self)
-        member, room = self.member, self.room
-        found = self.elsewhere(lambda part: sums_of(Market([part], member, room)), [part.spends for part in self.parts])
+        incidence, capacity = self.incidence, self.capacity
+        found = self.remote_reduce(
+            lambda part: sums_of(Knapsack([part], incidence, capacity)), [part.spends for part in self.parts]
+        )
         return tuple(np.sum(each, axis=0) for each in zip(*found, strict=True))
 
     @property
@@ -101,20 +103,20 @@ class Market(NamedTuple):
 
         Where a block ends does not depend on the parts: so neither do the last bits of any sum.
         """
-        parts = OneOpen(self.parts)
+        parts = OneShardOpen(self.parts)
         return (_block(rows, *self._users(np.arange(rows.start, rows.stop), parts)) for rows in blocks(self.users))
 
     def pick(self, rows: Choice) -> Iterator[tuple[Choice, Block]]:
         """Yield some users, whose rows rise, in blocks; the rows of a block are its own."""
-        parts = OneOpen(self.parts)
+        parts = OneShardOpen(self.parts)
         return ((rows[cut], _block(cut, *self._users(rows[cut], parts))) for cut in blocks(len(rows)))
 
-    def sample(self, every: int) -> Market:
+    def sample(self, every: int) -> Knapsack:
         """Take every so-manieth user and as much less room."""
-        some = self._users(np.arange(0, self.users, every), OneOpen(self.parts))
-        return Market([Part(*some)], self.member, self.room / every)
+        some = self._users(np.arange(0, self.users, every), OneShardOpen(self.parts))
+        return Knapsack([Shard(*some)], self.incidence, self.capacity / every)
 
-    def _users(self, rows: Choice, parts: OneOpen) -> tuple[Floats, Floats, Bools]:
+    def _users(self, rows: Choice, parts: OneShardOpen) -> tuple[Floats, Floats, Bools]:
         """Read some users, whose rows rise, from the parts that they are in."""
         found, start = [], 0
         for number, part in enumerate(self.parts):
@@ -160,11 +162,11 @@ def blocks(users: int) -> Iterator[slice]:
     return (slice(start, min(start + BLOCK, users)) for start in range(0, users, BLOCK))
 
 
-def priced(block: Block, member: Floats, prices: Floats) -> Floats:
+def priced(block: Block, incidence: Floats, prices: Floats) -> Floats:
     """Value of options after paying for what they take; shape (options, users)."""
     kept = block.cost * -prices[0]
     kept += block.value
-    kept -= (prices[1:] @ member)[:, None]
+    kept -= (prices[1:] @ incidence)[:, None]
     return kept
 
 

@@ -12,21 +12,21 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from serving.knapsack.problem import NOTHING, Block, Market
+from serving.knapsack.problem import NOTHING, Block, Knapsack
 
 Floats = npt.NDArray[np.float64]
 Choice = npt.NDArray[np.intp]
 ROUNDS = 100  # of filling, at most
 
 
-class Plan:
+class Repair:
     """A choice being mended and filled: `choice` has shape (users,), and the last option of all is *nothing*."""
 
-    def __init__(self, market: Market, prices: Floats, choice: Choice) -> None:
-        self.market, self.prices = market, prices
-        self.nothing = market.member.shape[1]
+    def __init__(self, knapsack: Knapsack, prices: Floats, choice: Choice) -> None:
+        self.knapsack, self.prices = knapsack, prices
+        self.nothing = knapsack.incidence.shape[1]
         self.choice = np.where(choice == NOTHING, self.nothing, choice)
-        self.member = np.c_[market.member, np.zeros(len(market.member))]
+        self.incidence = np.c_[knapsack.incidence, np.zeros(len(knapsack.incidence))]
 
     @property
     def given(self) -> Choice:
@@ -35,7 +35,9 @@ class Plan:
 
     def blocks(self) -> Iterator[tuple[Choice, Block]]:
         """Yield all users with what they could have, *nothing* as the last option."""
-        return ((np.arange(block.rows.start, block.rows.stop), block.with_nothing()) for block in self.market.blocks())
+        return (
+            (np.arange(block.rows.start, block.rows.stop), block.with_nothing()) for block in self.knapsack.blocks()
+        )
 
     def worth(self) -> float:
         """Total value of the choice."""
@@ -44,20 +46,20 @@ class Plan:
     def used(self) -> Floats:
         """How much the choice takes of each resource; shape (resources,)."""
         money = sum(_at(block.cost, self.choice[rows]).sum() for rows, block in self.blocks())
-        return np.r_[money, self.member @ np.bincount(self.choice, minlength=self.nothing + 1)]
+        return np.r_[money, self.incidence @ np.bincount(self.choice, minlength=self.nothing + 1)]
 
     def demand(self, resource: int, block: Block, chosen: Choice) -> Floats:
         """How much more of a resource users would take with each option; shape (options + 1, users)."""
         if resource == 0:
             return np.asarray(block.cost - _at(block.cost, chosen))
-        member = self.member[resource - 1]
-        return np.asarray(member[:, None] - member[chosen])
+        incidence = self.incidence[resource - 1]
+        return np.asarray(incidence[:, None] - incidence[chosen])
 
     def mend(self) -> None:
         """Give up what there is no room for: first places, limit by limit, then money without taking a place more."""
-        limits = range(1, len(self.market.room))
+        limits = range(1, len(self.knapsack.capacity))
         mended: list[int] = []
-        while (over := np.flatnonzero(self.used() > self.market.room)[::-1]).size and over[0]:
+        while (over := np.flatnonzero(self.used() > self.knapsack.capacity)[::-1]).size and over[0]:
             self.give_up(int(over[0]), mended)
             mended.append(int(over[0]))
         if over.size:
@@ -68,7 +70,7 @@ class Plan:
 
         Nobody takes more of the resources in `kept`.
         """
-        excess = self.used()[resource] - self.market.room[resource]
+        excess = self.used()[resource] - self.knapsack.capacity[resource]
         found = [self._losses(resource, kept, rows, block) for rows, block in self.blocks()]
         rows, options, loss, freed = (np.concatenate(each)[::-1] for each in zip(*found, strict=True))
         order = np.argsort(loss, kind="stable")
@@ -80,7 +82,7 @@ class Plan:
     ) -> tuple[Choice, Choice, Floats, Floats]:
         """Find, for those of a block who hold some of a resource, the cheapest way to free it: loss per unit, units."""
         chosen = self.choice[rows]
-        holds = np.flatnonzero((_at(block.cost, chosen) if resource == 0 else self.member[resource - 1][chosen]) > 0)
+        holds = np.flatnonzero((_at(block.cost, chosen) if resource == 0 else self.incidence[resource - 1][chosen]) > 0)
         block, chosen = Block(block.rows, block.value[:, holds], block.cost[:, holds]), chosen[holds]
         freed = -self.demand(resource, block, chosen)
         allowed = (freed > 0) & np.isfinite(block.value)
@@ -103,12 +105,12 @@ class Plan:
             moves = moves.some(np.argsort(-moves.efficiency, kind="stable"))
             first = moves.some(slice(0, self._fitting(moves)))
             self.choice[first.rows] = first.options
-            again = self.market.pick(np.sort(moves.rows))
+            again = self.knapsack.pick(np.sort(moves.rows))
             moves = self._best_moves((rows, block.with_nothing()) for rows, block in again)
 
     def _best_moves(self, users: Iterable[tuple[Choice, Block]]) -> Moves:
         """Find those users who can move to something better that fits, with the most efficient such option of each."""
-        rest = self.market.room - self.used()
+        rest = self.knapsack.capacity - self.used()
         found = [self._moves(rows, block, rest) for rows, block in users]
         return Moves(*(np.concatenate(each) for each in zip(*found, strict=True))) if found else Moves.none()
 
@@ -128,10 +130,10 @@ class Plan:
 
     def _fitting(self, moves: Moves) -> int:
         """Count how many moves, one after another, fit what is left: at least the first."""
-        rest, before = self.market.room - self.used(), self.choice[moves.rows]
+        rest, before = self.knapsack.capacity - self.used(), self.choice[moves.rows]
         fits = np.cumsum(moves.dearer) <= rest[0]
-        for member, places in zip(self.member, rest[1:], strict=True):
-            fits &= np.cumsum(member[moves.options] - member[before]) <= places
+        for incidence, places in zip(self.incidence, rest[1:], strict=True):
+            fits &= np.cumsum(incidence[moves.options] - incidence[before]) <= places
         return len(fits) if fits.all() else max(int(fits.argmin()), 1)
 
 

@@ -20,7 +20,7 @@ WORTH_SAYING = 0.005
 
 
 @dataclass(frozen=True)
-class Curve:
+class BudgetCurve:
     """Budget curve of a day.
 
     `points` has columns ``budget, value, spent, shadow_price``, budgets rising; the day's own budget stands at `place`.
@@ -49,7 +49,7 @@ class Curve:
         return budget_picture(budget, value, self.place, currency)
 
 
-def curve_of(lake: Lake, as_of: date, settings: Settings) -> Curve | None:
+def curve_of(lake: Lake, as_of: date, settings: Settings) -> BudgetCurve | None:
     """Read the budget curve of a day; None when there is none, or when no budget would bring anything."""
     points = _read(lake, as_of, "budget_curve")
     if points is None or points.empty or points["value"].max() <= 0:
@@ -59,7 +59,7 @@ def curve_of(lake: Lake, as_of: date, settings: Settings) -> Curve | None:
     spending = _read(lake, as_of, "spending")
     # who draws by lot takes a part of the budget, so that the plan pays a higher price than the curve says
     earns = points["shadow_price"].iloc[place] if spending is None else spending["shadow_price"].iloc[0]
-    return Curve(points, place, float(earns))
+    return BudgetCurve(points, place, float(earns))
 
 
 def _read(lake: Lake, as_of: date, name: str) -> pd.DataFrame | None:

@@ -36,7 +36,7 @@ class Candidate:
 
 
 @dataclass(frozen=True)
-class Gate:
+class PolicyGate:
     """The policy that decides, in words, and what it was chosen from; `lead` is that of the personal policy."""
 
     name: str
@@ -47,7 +47,7 @@ class Gate:
     lead: PolicyValue
 
 
-def gate_of(policy: Mapping[str, Any] | None, catalogue: Catalogue) -> Gate | None:
+def gate_of(policy: Mapping[str, Any] | None, catalogue: Catalogue) -> PolicyGate | None:
     """Put the verdict that a training kept into words; None when it had no lots to judge by.
 
     Raises
@@ -63,7 +63,7 @@ def gate_of(policy: Mapping[str, Any] | None, catalogue: Catalogue) -> Gate | No
         Candidate(CANDIDATES.get(name, name), PolicyValue(**numbers), name == deployed.name)
         for name, numbers in policy["gains"].items()
     ]
-    return Gate(
+    return PolicyGate(
         name=deployed.name,
         words=words,
         why=WHY.get(deployed.name, SIMPLE),

@@ -23,7 +23,7 @@ from models.effects.observational_effects import MIN_CONTROL, MIN_TREATED
 from models.judge.policies import NOBODY
 from models.metrics.evaluation import Metric, quality_word
 from serving.report_page.budget_curve import curve_of
-from serving.report_page.policy_gate import Gate, gate_of
+from serving.report_page.policy_gate import PolicyGate, gate_of
 from serving.report_page.summary import Summary, connect, examples, summarise
 from serving.wording.formatting import (
     day_words,
@@ -90,7 +90,7 @@ class Training:
             return None
         return embedded(path.read_bytes())
 
-    def gate(self, catalogue: Catalogue) -> Gate | None:
+    def gate(self, catalogue: Catalogue) -> PolicyGate | None:
         """Put the verdict about the policy into words; None when there were no lots to judge by.
 
         Raises
@@ -175,7 +175,7 @@ def render_report(settings: Settings, lake: Lake, as_of: date) -> str:
         is_bet=gate.name == NOBODY
         if gate
         else not {row["title"] for row in given} <= {trust.title for trust in trusts if trust.is_proven},
-        funnel=funnel(summary),
+        no_offer_reasons=no_offer_reasons(summary),
         gate=gate,
         curve=curve,
         curve_picture=embedded(curve.picture(settings.currency)) if curve else None,
@@ -256,7 +256,7 @@ def _trust(title: str, effect: dict[str, Any] | None, settings: Settings) -> Tru
 
 
 def why_no_offers(
-    summary: Summary, training: Training | None, gate: Gate | None, catalogue: Catalogue, settings: Settings
+    summary: Summary, training: Training | None, gate: PolicyGate | None, catalogue: Catalogue, settings: Settings
 ) -> str | None:
     """Say why nobody gets an offer; None when somebody does."""
     if summary.with_offer:
@@ -273,7 +273,7 @@ def why_no_offers(
     return "No offer is expected to bring more than it costs for anyone; the table below counts the reasons."
 
 
-def funnel(summary: Summary) -> list[dict[Any, Any]]:
+def no_offer_reasons(summary: Summary) -> list[dict[Any, Any]]:
     """List why users get nothing, in the order in which it is asked: ``arm, why, users``, and who is ``left`` after."""
     left = summary.users - summary.nothing["users"].cumsum()
     return summary.nothing.assign(left=left).to_dict("records")

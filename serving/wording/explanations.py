@@ -80,9 +80,9 @@ def effect_parts(
     """
     columns = list(dict.fromkeys(personal.margin.estimator.columns + personal.retention.estimator.columns))
     parts = np.zeros((len(frame), len(columns) + 1))
-    for surface, weight in ((personal.margin, np.ones(len(frame))), (personal.retention, remaining)):
-        own = [columns.index(name) for name in surface.estimator.columns]
-        parts[:, [*own, -1]] += weight[:, None] * surface.contributions(frame, options, chosen)
+    for effect_model, weight in ((personal.margin, np.ones(len(frame))), (personal.retention, remaining)):
+        own = [columns.index(name) for name in effect_model.estimator.columns]
+        parts[:, [*own, -1]] += weight[:, None] * effect_model.contributions(frame, options, chosen)
     return columns, parts
 
 

@@ -17,7 +17,7 @@ import numpy as np
 from serving.knapsack import allocation
 from serving.knapsack import dual_prices as prices
 from serving.knapsack.allocation import NOTHING, Limit, allocate, choose
-from serving.knapsack.problem import Part, offered
+from serving.knapsack.problem import Shard, offered
 
 OPTIONS = 12
 SEEDS = (1, 2, 3)
@@ -128,9 +128,9 @@ def pass_ratio(users: int, runs: int) -> list[float]:
     """How long one pass of the dual takes, as a multiple of one NumPy argmax over the priced options."""
     value, cost = instance(users, OPTIONS, np.random.default_rng(SEEDS[0]))
     budget, limits = scarcity(value, cost, money=0.5, places=0.3)
-    market = allocation._market([Part(*offered(value, cost), np.ones(users, dtype=bool))], budget, limits)
-    scaled, member = prices._scaled(market), market.member
-    at = np.full(len(market.room), 0.3)
+    knapsack = allocation._market([Shard(*offered(value, cost), np.ones(users, dtype=bool))], budget, limits)
+    scaled, member = prices._scaled(knapsack), knapsack.member
+    at = np.full(len(knapsack.room), 0.3)
     one_pass = [seconds(lambda: prices._smooth(scaled, at, 0.001)) for _ in range(runs)]
     argmax = [seconds(lambda: (value - 0.3 * cost - at[1:] @ member).argmax(axis=1)) for _ in range(runs)]
     return [first / second for first, second in zip(one_pass[1:], argmax[1:], strict=True)]  # the first warms up

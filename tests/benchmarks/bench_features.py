@@ -23,7 +23,7 @@ from timing import Metrics, metric
 from configs.offers import load_catalogue
 from configs.settings import Settings, load_settings
 from features.definitions.snapshot_features import WINDOWED
-from features.materialise.as_of_view import open_history
+from features.materialise.as_of_view import open_as_of
 from features.materialise.build_daily import build_aggregates
 from features.materialise.build_snapshots import build_snapshots
 from features.simulator.simulator_run import new_world, write_users
@@ -93,7 +93,7 @@ def step(name: str, folder: Path, as_of: date) -> None:
     if name == "aggregates":
         build_aggregates(settings, lake)
     elif name == "snapshot":
-        with open_history(settings, lake, as_of) as history:
+        with open_as_of(settings, lake, as_of) as history:
             build_snapshots(history, [as_of])
     else:
         import duckdb

@@ -91,7 +91,7 @@ def daily_rows(app: App) -> int:
 def measure(engine: str, folder: str, users: str, days: str) -> None:
     """Build everything and decide in this process; prints the CPU seconds of each step."""
     from configs.settings import load_settings
-    from features.materialise.as_of_view import open_history
+    from features.materialise.as_of_view import open_as_of
     from features.materialise.build_daily import build_aggregates
     from features.materialise.build_snapshots import build_snapshots
     from features.storage.lake import Lake
@@ -115,7 +115,7 @@ def measure(engine: str, folder: str, users: str, days: str) -> None:
         return run
 
     def snapshot() -> None:
-        with open_history(settings, lake, app.today) as history:
+        with open_as_of(settings, lake, app.today) as history:
             build_snapshots(history, [app.today])
 
     started = time.perf_counter()

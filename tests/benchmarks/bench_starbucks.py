@@ -21,14 +21,14 @@ import pandas as pd
 from configs.offers import Option, load_catalogue
 from configs.settings import Settings, load_settings
 from features.ingestion.ingest_source import ingest_source
-from features.materialise.as_of_view import open_history
+from features.materialise.as_of_view import open_as_of
 from features.materialise.build_daily import build_aggregates
 from features.materialise.build_snapshots import build_snapshots
 from features.storage.lake import Lake
 from features.training_data.feature_store import EVENT_TIMESTAMP, open_store, point_in_time_frame
 from features.training_data.frames import measured_frame, with_categories
-from models.effects.effect_model import Menu
-from models.effects.uplift import Learnt, learn_effects, usable_options
+from models.effects.effect_model import ActionSet
+from models.effects.uplift import LearntEffects, learn_effects, usable_options
 from models.judge.off_policy import Estimator, Logged, PolicyValue, ips_value, value_difference
 from models.metrics.splits import hash_share
 from serving.knapsack.allocation import choose
@@ -52,7 +52,7 @@ def prepared(raw: Path, folder: Path) -> tuple[Settings, Lake]:
     lake = Lake(settings.data_dir)
     ingest_source(settings, lake, datetime.now(UTC))
     build_aggregates(settings, lake)
-    with open_history(settings, lake, day_of(DECIDED_HOUR)) as history:
+    with open_as_of(settings, lake, day_of(DECIDED_HOUR)) as history:
         build_snapshots(history, [day_of(hour) for hour in (*LEARNT_HOURS, DECIDED_HOUR)])
     return settings, lake
 
@@ -63,7 +63,7 @@ def wave_frame(settings: Settings, lake: Lake, hours: tuple[int, ...], as_of: da
     One row per person and wave, whoever was active or not: offer_id, discount, propensity, the snapshot's features and
     `margin_soon`, the outcome that `learn_effects` reads: capped spend less rewards, as no other cost is known.
     """
-    with open_history(settings, lake, as_of) as history:
+    with open_as_of(settings, lake, as_of) as history:
         assert history.treatments is not None
         draws = history.treatments.filter(history.treatments.day.isin([day_of(hour) for hour in hours]))
         entries = draws.select("user_id", "offer_id", "discount", "propensity", as_of="decided_at").to_pandas()
@@ -76,7 +76,7 @@ def wave_frame(settings: Settings, lake: Lake, hours: tuple[int, ...], as_of: da
 
 def logged_wave(wave: pd.DataFrame, options: tuple[Option, ...]) -> Logged:
     """Read a wave as off-policy estimators do: 0 is nothing."""
-    place = Menu(options, ()).places(wave["offer_id"].astype(str).tolist(), wave["discount"].to_numpy(dtype=float))
+    place = ActionSet(options, ()).places(wave["offer_id"].astype(str).tolist(), wave["discount"].to_numpy(dtype=float))
     return Logged(place + 1, wave["propensity"].to_numpy(), wave["margin_soon"].to_numpy(), wave["user_id"])
 
 
@@ -87,7 +87,7 @@ def metric(value: PolicyValue, **notes: object) -> dict[str, Any]:
     return {**known, "n": value.n, "effective_users": value.effective_sample_size, **notes}
 
 
-def judged(learnt: Learnt, wave: pd.DataFrame) -> Metrics:
+def judged(learnt: LearntEffects, wave: pd.DataFrame) -> Metrics:
     """Value the personal policy, every constant one and nobody on a wave, and their paired differences.
 
     The best constant offer is the best of the ten on the very wave that judges, the known one that with the highest
