@@ -21,8 +21,9 @@ from prefect.cache_policies import NO_CACHE
 from configs.errors import InputError
 from configs.progress import announce
 from configs.settings import Settings
+from features.arrays.array_types import Floats, Places
 from features.simulator.ground_truth import Truth
-from features.simulator.population import NOTHING, Choice, Floats
+from features.simulator.population import NOTHING
 from features.simulator.simulated_day import Day, Given, World
 from features.storage.lake import Lake, read_parquet, whole_folder, write_parquet
 from flows.build_features import aggregate, take_snapshots
@@ -218,7 +219,7 @@ def _rival(name: str, budget: float) -> Decide:
     return decide
 
 
-def _candidates(name: str, world: World, truth: Truth, members: Choice) -> Iterator[tuple[Choice, Choice]]:
+def _candidates(name: str, world: World, truth: Truth, members: Places) -> Iterator[tuple[Places, Places]]:
     """List a rival's ways to go: an order of the members and the option of each in that order."""
     rng, discount = world.draws("rival"), world.menu.discount
     by_chance = rng.permutation(len(members))
@@ -235,13 +236,13 @@ def _candidates(name: str, world: World, truth: Truth, members: Choice) -> Itera
         yield order, np.full(len(members), place, dtype=np.intp)
 
 
-def _filled(users: Choice, option: Choice, truth: Truth, budget: float) -> tuple[Choice, Choice]:
+def _filled(users: Places, option: Places, truth: Truth, budget: float) -> tuple[Places, Places]:
     """Keep the first users whose options the budget pays for together."""
     paid = np.cumsum(truth.cost[users, option]) <= budget
     return users[paid], option[paid]
 
 
-def given_to(world: World, users: Choice, option: Choice | int) -> Given:
+def given_to(world: World, users: Places, option: Places | int) -> Given:
     """Give some users their option and everybody else nothing."""
     everybody = np.full(len(world.people), NOTHING, dtype=np.intp)
     everybody[users] = option

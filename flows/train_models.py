@@ -15,6 +15,7 @@ from prefect.cache_policies import NO_CACHE
 from configs.offers import load_catalogue
 from configs.progress import announce
 from configs.settings import Settings
+from features.arrays.array_types import Flags
 from features.definitions.registry import Feature
 from features.materialise.as_of_view import grid_days, open_as_of
 from features.storage.lake import Lake, count_rows, whole_folder
@@ -34,7 +35,7 @@ from models.learn.churn import train_churn
 from models.learn.redemption import train_redemption
 from models.learn.training import Trained, cross_fitted_models, newest
 from models.learn.value import train_value
-from models.metrics.splits import Mask, hash_share
+from models.metrics.splits import hash_share
 from models.registry.promotion import Published, publish, publish_effects, publish_propensities
 from models.registry.response import gather_evidence
 from models.registry.tracking import load, tracking_uri
@@ -62,7 +63,7 @@ def collect_frames(settings: Settings, lake: Lake, as_of: date) -> Frames:
     horizon = settings.churn.horizon_days
     share = learning_share(settings, lake, as_of)
 
-    def is_learnt_from(user_ids: pd.Series) -> Mask:
+    def is_learnt_from(user_ids: pd.Series) -> Flags:
         return np.asarray(hash_share(user_ids, f"learners:{settings.seed}") < share)
 
     with open_as_of(settings, lake, as_of) as history:

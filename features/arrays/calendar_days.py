@@ -8,7 +8,7 @@ from zoneinfo import ZoneInfo
 import numpy as np
 import pyarrow as pa
 
-from features.arrays.group_by import Integers
+from features.arrays.array_types import Integers
 
 EPOCH = date(1970, 1, 1)
 HOUR = 3_600_000_000  # microseconds

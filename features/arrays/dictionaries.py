@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from features.arrays.group_by import Integers
+from features.arrays.array_types import Integers
 
 DICTIONARY = pa.dictionary(pa.int32(), pa.string())
 AS_TEXT = methodcaller("as_py")

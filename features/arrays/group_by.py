@@ -7,11 +7,8 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
-Flags = npt.NDArray[np.bool_]
-Integers = npt.NDArray[np.int64]
-Array = npt.NDArray[Any]
+from features.arrays.array_types import Array, Flags, Integers
 
 
 @dataclass(frozen=True)

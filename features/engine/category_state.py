@@ -10,7 +10,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from features.arrays.group_by import Array, Flags, Integers, joined, order_of, run_numbers, run_starts, run_sums
+from features.arrays.array_types import Array, Flags, Integers
+from features.arrays.group_by import joined, order_of, run_numbers, run_starts, run_sums
 
 DAYS = 2**20  # more than a day's number
 LOWEST = np.iinfo(np.int64).min

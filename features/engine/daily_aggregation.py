@@ -13,9 +13,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from configs.settings import Roles
+from features.arrays.array_types import Array, Flags, Integers
 from features.arrays.calendar_days import DAY, HOUR, days_since_1970, local_time
 from features.arrays.dictionaries import DICTIONARY, dictionary_codes, one_chunk, ordinal_encoded
-from features.arrays.group_by import Array, Flags, GroupedRows, Integers, run_lengths, run_numbers, run_starts
+from features.arrays.group_by import GroupedRows, run_lengths, run_numbers, run_starts
 from features.definitions.daily_measures import MEASURES, TREATMENT, cents
 from features.sql_oracle.daily_queries import role_bits, role_codes
 

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from features.arrays.array_types import Array
 from features.arrays.calendar_days import days_since_1970
 from features.arrays.dictionaries import one_chunk
-from features.arrays.group_by import Array
 from features.definitions.snapshot_features import DERIVED, WINDOWED, catalogue
 from features.engine.state_store import StateShard
 from features.engine.users_reader import TRAIT

@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from features.arrays.group_by import Array
+from features.arrays.array_types import Array
 from features.engine.category_state import CategoryCounts, CategoryState, Favourites, RollingMaximum
 from features.storage.lake import Lake, whole_folder, write_text
 

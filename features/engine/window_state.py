@@ -16,8 +16,9 @@ from typing import NamedTuple
 
 import numpy as np
 
+from features.arrays.array_types import Array, Flags, Integers
 from features.arrays.calendar_days import days_since_1970
-from features.arrays.group_by import Array, Flags, Integers, run_starts
+from features.arrays.group_by import run_starts
 from features.definitions.registry import LONGEST, WINDOWS, Kind, Windowed
 from features.definitions.snapshot_features import WINDOWED
 from features.storage.fingerprints import Fingerprint

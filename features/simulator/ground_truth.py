@@ -11,6 +11,7 @@ from datetime import date, timedelta
 
 import numpy as np
 
+from features.arrays.array_types import Flags, Floats, Places
 from features.simulator.population import (
     LOST_BY_FAILURE,
     NOTHING,
@@ -20,9 +21,6 @@ from features.simulator.population import (
     RENEWAL,
     SLUMP_BEGINS,
     SLUMP_ENDS,
-    Choice,
-    Flags,
-    Floats,
     Menu,
     People,
     Physics,
@@ -75,7 +73,7 @@ class Scene:
 class _Message:
     """What users were sent this morning, whether it reached them (0 or 1) and whether they noticed it."""
 
-    option: Choice
+    option: Places
     felt: Floats
     is_seen: bool
 

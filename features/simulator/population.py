@@ -13,10 +13,8 @@ import numpy as np
 import numpy.typing as npt
 
 from configs.offers import Catalogue
+from features.arrays.array_types import Flags, Floats, Places
 
-Floats = npt.NDArray[np.float64]
-Flags = npt.NDArray[np.bool_]
-Choice = npt.NDArray[np.intp]
 NOTHING = -1
 SEGMENTS = ("sure thing", "persuadable", "lost cause", "sleeping dog")
 SHARES = (0.28, 0.46, 0.09, 0.17)
@@ -76,7 +74,7 @@ class People:
     def __len__(self) -> int:
         return len(self.segment)
 
-    def some(self, rows: slice | Choice) -> People:
+    def some(self, rows: slice | Places) -> People:
         """Pick some users."""
         return People(**{name: column[rows] for name, column in vars(self).items()})
 
@@ -90,12 +88,12 @@ class State:
     slump: Flags
     pressure: Floats
     reachable: Flags
-    option: Choice
+    option: Places
     seen: Flags
     unused: Flags
     since: npt.NDArray[np.int32]
 
-    def some(self, rows: slice | Choice) -> State:
+    def some(self, rows: slice | Places) -> State:
         """Pick some users."""
         return State(**{name: column[rows] for name, column in vars(self).items()})
 
@@ -191,7 +189,7 @@ def newborn(people: People) -> State:
     )
 
 
-def contacted(people: People, state: State, menu: Menu, option: Choice, chance: Floats, day: int) -> State:
+def contacted(people: People, state: State, menu: Menu, option: Places, chance: Floats, day: int) -> State:
     """Send everybody their option (or `NOTHING`) in the morning of a day; `chance` (users,) decides who notices.
 
     Who has opted out is not reached by push; who is reached feels the pressure, noticed or not.
@@ -212,7 +210,7 @@ def contacted(people: People, state: State, menu: Menu, option: Choice, chance: 
 
 def daily_rates(
     people: People, physics: Physics, menu: Menu, day: int, weekday: int, *,
-    slump: Flags | bool, pressure: Floats, option: Choice, seen: Flags | bool, unused: Flags | bool,
+    slump: Flags | bool, pressure: Floats, option: Places, seen: Flags | bool, unused: Flags | bool,
 ) -> Rates:  # fmt: skip
     """Chances of a visit, of a purchase during it, and of leaving at the end of a day.
 
@@ -248,6 +246,6 @@ def on_promotion(people: People) -> Floats:
     return np.clip(0.05 + 0.50 * people.sensitivity + HUNTING * people.hunting, 0.0, 0.9)
 
 
-def noticed(people: People, menu: Menu, option: Choice) -> Floats:
+def noticed(people: People, menu: Menu, option: Places) -> Floats:
     """Chance that each user notices an option that reaches them; 0 for `NOTHING`."""
     return np.asarray(np.r_[menu.reach, 0.0][option] * np.sqrt(people.openness))

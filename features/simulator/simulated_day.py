@@ -13,6 +13,7 @@ import pyarrow.compute as pc
 
 from configs.offers import Catalogue
 from configs.settings import Settings
+from features.arrays.array_types import Flags, Floats, Places
 from features.definitions.labels import effect_days
 from features.ingestion.contract import EVENTS, Table
 from features.simulator.ground_truth import Scene, Truth, truth
@@ -26,9 +27,6 @@ from features.simulator.population import (
     RENEWAL,
     SLUMP_BEGINS,
     SLUMP_ENDS,
-    Choice,
-    Flags,
-    Floats,
     Menu,
     People,
     Physics,
@@ -39,7 +37,6 @@ from features.simulator.population import (
     renews,
 )
 
-Indices = npt.NDArray[np.intp]
 START = date(2024, 1, 1)
 TYPES = {"text": pa.string(), "instant": pa.timestamp("us", "UTC"), "number": pa.float64(), "flag": pa.bool_()}
 CATEGORIES = ("games", "music", "films", "books", "fitness", "travel", "cooking", "news")
@@ -54,7 +51,7 @@ MORNING = 9.0  # local hour at which messages go out
 class Given:
     """What users get this morning: place in the menu or `NOTHING` per user, and the name of the decision."""
 
-    option: Choice
+    option: Places
     decision_id: npt.NDArray[np.object_]
 
 
@@ -219,7 +216,7 @@ def _events_of(world: World, day: Day) -> pa.Table:
 
 
 def _page(
-    event_name: str, user: Indices, second: npt.NDArray[np.int64], step: int, **columns: object
+    event_name: str, user: Places, second: npt.NDArray[np.int64], step: int, **columns: object
 ) -> dict[str, np.ndarray]:
     """Write events of one kind; `step` orders what happens in the same second and tells two of a kind apart."""
     nothing: dict[str, object] = {"amount": np.nan, "discount": np.nan, "item": None, "category": None, "channel": None,
@@ -331,18 +328,18 @@ def _seconds(world: World, local_hour: Floats | float) -> npt.NDArray[np.int64]:
     return np.asarray(((local_hour - shift) % 24) * 3600, dtype=np.int64).clip(0, 85_500)
 
 
-def _category(world: World, luck: Floats) -> Indices:
+def _category(world: World, luck: Floats) -> Places:
     """Choose what a user looks at: a favourite that the user's number fixes, or anything."""
     favourite = np.arange(len(world.people)) * 7919 % len(CATEGORIES)
     return np.where(luck < 0.6, favourite, (luck * 1000).astype(int) % len(CATEGORIES)).astype(np.intp)
 
 
-def home_of(users: int) -> Indices:
+def home_of(users: int) -> Places:
     """Find the place of each user's country in `COUNTRIES`; shape (users,)."""
     return np.arange(users) * 104_729 % len(COUNTRIES)
 
 
-def ids_of(numbers: Indices) -> npt.NDArray[np.object_]:
+def ids_of(numbers: Places) -> npt.NDArray[np.object_]:
     """Name users by their numbers."""
     return np.char.mod("u%07d", numbers).astype(object)
 

@@ -12,8 +12,9 @@ import pyarrow.parquet as pq
 from configs.offers import Catalogue
 from configs.progress import track
 from configs.settings import Settings
+from features.arrays.array_types import Floats
 from features.ingestion.contract import TREATMENTS, USERS
-from features.simulator.population import DEVICES, NOTHING, Floats, Physics, newborn, populate
+from features.simulator.population import DEVICES, NOTHING, Physics, newborn, populate
 from features.simulator.simulated_day import (
     COUNTRIES,
     TYPES,

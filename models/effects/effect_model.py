@@ -10,14 +10,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 
 from configs.offers import Option
+from features.arrays.array_types import Floats, Places
 from models.learn.estimators import Estimator
-from models.metrics.evaluation import Floats
 
-Places = npt.NDArray[np.intp]
 HALF_PULL = 0.10  # the discount at which the pull has risen by log(2)
 
 

@@ -13,16 +13,16 @@ import numpy.typing as npt
 import pandas as pd
 
 from configs.settings import Settings
+from features.arrays.array_types import Floats, Places
 from models.effects.uplift import LearntEffects
 from models.learn.churn import RFM
 from models.learn.estimators import Estimator, fit_lightgbm, fit_linear
 from models.learn.redemption import SIMPLE
 from models.learn.training import user_fold, varied
-from models.metrics.evaluation import Floats, Metric
+from models.metrics.evaluation import Metric
 
 ADJUSTED_FOR = tuple(dict.fromkeys((*RFM, *SIMPLE, "overdue_ratio_365d", "spend_trend_28d", "treatments_count_90d")))
 OUTCOMES = ("margin_soon", "is_retained")
-Folds = npt.NDArray[np.intp]
 MIN_TREATED, MIN_CONTROL = 50, 30  # the practice of Optimove, see the README
 WASH_DAYS = 14
 
@@ -159,7 +159,7 @@ def shrink(value: float, standard_error: float) -> float:
 
 
 def _effect_of(
-    offer_id: str, rows: pd.DataFrame, baselines: dict[str, Floats], fold: Folds, columns: list[str],
+    offer_id: str, rows: pd.DataFrame, baselines: dict[str, Floats], fold: Places, columns: list[str],
     settings: Settings,
 ) -> OfferEffect | None:  # fmt: skip
     treated = rows["is_treated"].to_numpy() == 1
@@ -214,7 +214,7 @@ def _clustered_mean(scores: Floats, user_ids: pd.Series) -> tuple[float, float]:
 
 
 def _cross_predict(
-    rows: pd.DataFrame, fold: Folds, among: npt.NDArray[np.bool_], outcome: str, columns: list[str], settings: Settings
+    rows: pd.DataFrame, fold: Places, among: npt.NDArray[np.bool_], outcome: str, columns: list[str], settings: Settings
 ) -> Floats:
     """Predict an outcome for each fold of users by trees fitted on some rows of the others."""
     predicted = np.zeros(len(rows))

@@ -20,12 +20,11 @@ from sklearn.preprocessing import StandardScaler
 
 from configs.offers import Option
 from configs.settings import Settings
-from models.effects.effect_model import ActionSet, EffectModel, Places, predicted_effects
+from features.arrays.array_types import Flags, Floats, Places
+from models.effects.effect_model import ActionSet, EffectModel, predicted_effects
 from models.learn.estimators import Estimator, fit_lightgbm, scaled_columns
 from models.learn.training import user_fold, varied
-from models.metrics.evaluation import Floats
 
-Flags = npt.NDArray[np.bool_]
 MODERATORS = (
     "days_since_last_activity", "active_days_count_28d", "active_days_count_90d", "sessions_count_365d",
     "overdue_ratio_365d", "tenure_days", "spend_sum_28d", "spend_sum_90d", "order_value_mean_365d",

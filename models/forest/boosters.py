@@ -14,15 +14,15 @@ from weakref import WeakKeyDictionary
 
 import lightgbm as lgb
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
+
+from features.arrays.array_types import Floats
 
 if TYPE_CHECKING:  # numba takes its time to come, so only many rows are worth it
     from models.forest.forest_scores import ForestScores
     from models.forest.forest_shap import ForestShap
     from models.forest.parsed_forest import Forest
 
-Floats = npt.NDArray[np.float64]
 Constant = float | str
 MANY_SCORES = 50_000  # fewer take LightGBM less than the half second in which a process loads the kernels
 # below this many rows LightGBM's threads cost more than they bring: 2,500 x 16 took 0.04 s on one, 0.54 s on two

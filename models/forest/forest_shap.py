@@ -11,9 +11,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from features.arrays.array_types import Array, Floats
 from models.forest.group_tables import Deep, GroupTables, Questions, Rules, Tables, make_tables
 from models.forest.leaf_groups import leaf_groups, mean_score
-from models.forest.parsed_forest import Array, Floats, Forest, compiled, for_rows
+from models.forest.parsed_forest import Forest, compiled, for_rows
 
 BLOCK = 8192  # rows that share a table while it is in a core's second cache
 PART = 1024  # rows whose conditions of a deep leaf stay there

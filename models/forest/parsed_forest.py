@@ -18,13 +18,11 @@ from typing import Any, TypeVar
 import lightgbm as lgb
 import numba
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 
 from configs.errors import InputError
+from features.arrays.array_types import Array, Floats
 
-Array = npt.NDArray[Any]
-Floats = npt.NDArray[np.float64]
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 NEAR_ZERO = float(np.float32(1e-35))  # LightGBM reads numbers up to this size as zero

@@ -12,13 +12,12 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 
-from models.metrics.evaluation import Floats, Metric, Z, bootstrap
+from features.arrays.array_types import Floats, Places
+from models.metrics.evaluation import Metric, Z, bootstrap
 from models.metrics.qini import area_above_chord, ends_of_equals
 
-Places = npt.NDArray[np.intp]
 BLOCK = 4096  # users at a time: their options fit a processor's cache
 
 

@@ -11,9 +11,10 @@ from statistics import NormalDist
 import numpy as np
 import pandas as pd
 
+from features.arrays.array_types import Floats, Places
 from models.judge.lift import check_rows, outcome_of
-from models.metrics.comparison import LEVEL, Codes, GroupMean, group_mean, student_reach
-from models.metrics.evaluation import Floats, Metric
+from models.metrics.comparison import LEVEL, GroupMean, group_mean, student_reach
+from models.metrics.evaluation import Metric
 
 RATES = {"is_converted": "conversion_rate", "is_retained": "retention_rate"}
 AMOUNTS = {"revenue": "revenue_per_user", "margin": "margin_per_user"}
@@ -68,17 +69,17 @@ def expected_periods(retention: float, periods: int) -> float:
     return float(np.sum(float(retention) ** np.arange(periods)))
 
 
-def _overall(values: Floats, codes: Codes) -> GroupMean:
+def _overall(values: Floats, codes: Places) -> GroupMean:
     return group_mean(values, np.ones(len(values), dtype=bool), codes)
 
 
-def _mean(values: Floats, codes: Codes) -> Metric:
+def _mean(values: Floats, codes: Places) -> Metric:
     found = _overall(values, codes)
     half = student_reach(found.degrees) * math.sqrt(found.variance)
     return Metric(found.mean, found.mean - half, found.mean + half, found.rows)
 
 
-def _rate(values: Floats, codes: Codes) -> Metric:
+def _rate(values: Floats, codes: Places) -> Metric:
     """Wilson's interval of a share, in which `rows` independent ones would be as uncertain as these."""
     found = _overall(values, codes)
     share, variance = found.mean, found.variance * found.degrees / found.users
@@ -89,7 +90,7 @@ def _rate(values: Floats, codes: Codes) -> Metric:
     return Metric(share, max(middle - half, 0.0), min(middle + half, 1.0), found.rows)
 
 
-def _lifetime_value(margin: Floats, is_retained: Floats, codes: Codes, periods: int) -> Metric:
+def _lifetime_value(margin: Floats, is_retained: Floats, codes: Places, periods: int) -> Metric:
     """Margin per period times `expected_periods` (Gupta & Lehmann 2003, undiscounted), errors by the delta method."""
     retention = float(is_retained.mean())
     stays, power = expected_periods(retention, periods), np.arange(1, periods)

@@ -16,9 +16,10 @@ import numpy as np
 import pandas as pd
 
 from configs.errors import InputError, did_you_mean
+from features.arrays.array_types import Flags, Floats, Places
 from models.effects.observational_effects import MIN_CONTROL, MIN_TREATED
-from models.metrics.comparison import LEVEL, Codes, Difference, Mask, count_users, cuped_difference, raw_difference
-from models.metrics.evaluation import Floats, Metric
+from models.metrics.comparison import LEVEL, Difference, count_users, cuped_difference, raw_difference
+from models.metrics.evaluation import Metric
 
 MEASURES = {"margin": "margin", "is_retained": "retention", "is_converted": "conversion", "revenue": "revenue"}
 MIN_TREATED_RESPONDERS, MIN_CONTROL_RESPONDERS = 15, 5  # the practice of Optimove, as MIN_TREATED and MIN_CONTROL
@@ -289,7 +290,7 @@ def _parts(frame: pd.DataFrame, by: Sequence[str]) -> Iterator[tuple[str, pd.Dat
             yield str(level) if column == "offer_id" else f"{column}_{level}", part
 
 
-def _shortage(values: Floats, treated: Mask, codes: Codes, *, is_yes_no: bool) -> str:
+def _shortage(values: Floats, treated: Flags, codes: Places, *, is_yes_no: bool) -> str:
     """Say what is missing for a verdict; of a yes or no the rarer answer has to be frequent enough."""
     needed = (("treated", treated, MIN_TREATED, MIN_TREATED_RESPONDERS),
               ("control", ~treated, MIN_CONTROL, MIN_CONTROL_RESPONDERS))  # fmt: skip

@@ -15,10 +15,10 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from models.metrics.evaluation import Floats, Metric, Z
+from features.arrays.array_types import Floats, Places
+from models.metrics.evaluation import Metric, Z
 
-Choice = npt.NDArray[np.integer]
-Target = Choice | Floats
+Target = Places | Floats
 Estimator = Literal["ips", "snips", "doubly_robust"]
 MIN_EFFECTIVE = 30.0
 
@@ -39,7 +39,7 @@ class Logged:
         Whom it was about; the rows of one user hang together in every interval.
     """
 
-    action: Choice
+    action: Places
     propensity: Floats
     outcome: Floats
     user_id: pd.Series

@@ -10,16 +10,14 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 
 from configs.offers import Option
+from features.arrays.array_types import Flags, Floats, Places
 from models.effects.uplift import MODERATORS
 from models.judge.off_policy import Logged, PolicyValue, doubly_robust_scores, doubly_robust_value, value_difference
-from models.metrics.evaluation import Floats, Metric
+from models.metrics.evaluation import Metric
 
-Choice = npt.NDArray[np.intp]
-Flags = npt.NDArray[np.bool_]
 NOBODY, CONSTANT, RULE, RANKING, PERSONAL = "nobody", "constant", "rule", "response ranking", "personal"
 SHARES = (0.1, 0.2, 0.3, 0.5, 0.7)
 P_REDEEM = "p_redeem"
@@ -39,10 +37,10 @@ class Evidence:
     """
 
     options: tuple[Option, ...]
-    action: Choice
+    action: Places
     propensity: Floats
     user_ids: pd.Series
-    fold: Choice
+    fold: Places
     net: Floats
     usual: Floats
     effect: Floats
@@ -161,7 +159,7 @@ def judge_policies(evidence: Evidence) -> PolicyVerdict:
     return PolicyVerdict(simple, reason, gains, lead, values)
 
 
-def personal_choice(evidence: Evidence) -> Choice:
+def personal_choice(evidence: Evidence) -> Places:
     """Pick every row's option with the highest expected gain after paying a price on money; 0 where none is above 0.
 
     The price is the least at which all choices together fit the budget (the dual of the allocation); it is found from
@@ -170,7 +168,7 @@ def personal_choice(evidence: Evidence) -> Choice:
     rows = np.arange(len(evidence.effect))
     costs = np.c_[np.zeros(len(rows)), evidence.cost]
 
-    def chosen(price: float) -> Choice:
+    def chosen(price: float) -> Places:
         worth = np.where(evidence.had_chance, evidence.effect - price * evidence.cost, -np.inf)
         worth = np.c_[np.zeros(len(rows)), worth]
         return np.asarray(worth.argmax(axis=1), dtype=np.intp)
@@ -256,7 +254,7 @@ def _cross_chosen(evidence: Evidence, scores: Floats, name: str) -> Floats:
     return _chances(evidence, choice, float(_part_paid(evidence, np.array([spent]))[0]))
 
 
-def _chances(evidence: Evidence, choice: Choice, share: float) -> Floats:
+def _chances(evidence: Evidence, choice: Places, share: float) -> Floats:
     """Chance of every option when a share of the rows gets its choice and the rest nothing; (rows, 2 + options)."""
     chances = np.zeros((len(choice), len(evidence.options) + 2))
     chances[:, 0] = 1.0 - share

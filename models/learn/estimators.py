@@ -8,7 +8,6 @@ from typing import Any, Literal
 
 import lightgbm as lgb
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 from sklearn.compose import ColumnTransformer
 from sklearn.impute import SimpleImputer
@@ -18,10 +17,10 @@ from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, StandardSc
 
 from configs.errors import InputError
 from configs.settings import Settings
+from features.arrays.array_types import Floats
 from models.forest import boosters
 from models.forest.boosters import Constant, threads_for, with_constants
 
-Floats = npt.NDArray[np.float64]
 Link = Literal["logit", "log", "identity", "signed"]
 NEVER_DAYS = 400.0
 

@@ -11,6 +11,7 @@ import pandas as pd
 
 from configs.offers import Option
 from configs.settings import Settings
+from features.arrays.array_types import Floats
 from features.arrays.calendar_days import start_of
 from features.definitions.registry import Feature
 from models.forest.boosters import with_constants
@@ -26,15 +27,7 @@ from models.learn.training import (
     usable_columns,
     varied,
 )
-from models.metrics.evaluation import (
-    Floats,
-    auc,
-    average_precision,
-    brier,
-    expected_calibration_error,
-    log_loss,
-    mean_label,
-)
+from models.metrics.evaluation import auc, average_precision, brier, expected_calibration_error, log_loss, mean_label
 from models.metrics.splits import out_of_time_and_user
 
 TARGET = "is_redeemed"

@@ -11,10 +11,11 @@ import pandas as pd
 
 from configs.errors import InputError
 from configs.settings import Settings
+from features.arrays.array_types import Flags, Floats
 from features.definitions.registry import Feature
 from models.learn.estimators import Estimator, calibrated, inverse_link, refit
-from models.metrics.evaluation import Floats, Measure, Metric, gain_metric, score_metric
-from models.metrics.splits import Mask, Split, hash_share
+from models.metrics.evaluation import Measure, Metric, gain_metric, score_metric
+from models.metrics.splits import Split, hash_share
 
 Fit = Callable[[pd.DataFrame], Estimator]
 Calibrate = Callable[[Estimator], Estimator]
@@ -91,7 +92,7 @@ def check_enough(subject: str, frame: pd.DataFrame, split: Split, target: str, s
             )
 
 
-def usable_columns(frame: pd.DataFrame, features: list[Feature], views: tuple[str, ...], train: Mask) -> list[str]:
+def usable_columns(frame: pd.DataFrame, features: list[Feature], views: tuple[str, ...], train: Flags) -> list[str]:
     """Name the features of some views that vary among the training rows, in catalogue order."""
     names = tuple(feature.name for feature in features if feature.view in views and feature.name in frame.columns)
     return varied(frame[train], names)
@@ -145,7 +146,7 @@ def user_fold(user_ids: pd.Series, settings: Settings) -> npt.NDArray[np.intp]:
 
 
 def train_candidates(
-    frame: pd.DataFrame, split: Split, target: str, fits: Mapping[str, Fit], final: Mask
+    frame: pd.DataFrame, split: Split, target: str, fits: Mapping[str, Fit], final: Flags
 ) -> dict[str, Candidate]:
     """Cross-fit each candidate for the test, then fit it once more on all `final` rows for use."""
     candidates = {}

@@ -11,16 +11,13 @@ from dataclasses import asdict, dataclass
 from statistics import NormalDist
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 
-from models.metrics.evaluation import Floats, Metric
+from features.arrays.array_types import Flags, Floats, Places
+from models.metrics.evaluation import Metric
 
 USERS_PER_COVARIATE = 10
 LEVEL = 0.05
-
-Codes = npt.NDArray[np.intp]
-Mask = npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
@@ -63,7 +60,7 @@ class GroupMean:
         return float(np.sum(self.errors**2))
 
 
-def raw_difference(outcome: Floats, treated: Mask, codes: Codes) -> Difference:
+def raw_difference(outcome: Floats, treated: Flags, codes: Places) -> Difference:
     """Compare the means of two groups of at least two users each.
 
     The standard error is Welch's (1947) or, if larger, Student's, which lets both groups say how much users differ:
@@ -83,7 +80,7 @@ def raw_difference(outcome: Floats, treated: Mask, codes: Codes) -> Difference:
     return _compare(outcome, np.zeros(len(outcome)), treated, codes, spent=0)
 
 
-def cuped_difference(outcome: Floats, covariates: pd.DataFrame, treated: Mask, codes: Codes) -> Difference:
+def cuped_difference(outcome: Floats, covariates: pd.DataFrame, treated: Flags, codes: Places) -> Difference:
     """Compare as `raw_difference` what `cuped` leaves of an outcome.
 
     The first covariates are used, one per `USERS_PER_COVARIATE` users of the smaller group; each costs a degree of
@@ -95,7 +92,7 @@ def cuped_difference(outcome: Floats, covariates: pd.DataFrame, treated: Mask, c
     return _compare(freed, outcome - freed, treated, codes, spent=known.shape[1])
 
 
-def cuped(outcome: Floats, covariates: pd.DataFrame, treated: Mask) -> Floats:
+def cuped(outcome: Floats, covariates: pd.DataFrame, treated: Flags) -> Floats:
     """Take out of an outcome what covariates from before the treatment foretell (Deng, Xu, Kohavi & Walker 2013).
 
     The difference of the group means of the result is Lin's (2013) regression estimate with all interactions.
@@ -132,7 +129,7 @@ def cuped(outcome: Floats, covariates: pd.DataFrame, treated: Mask) -> Floats:
     return _freed(outcome, _prepared(covariates), treated)
 
 
-def group_mean(values: Floats, group: Mask, codes: Codes, *, spent: int = 0) -> GroupMean:
+def group_mean(values: Floats, group: Flags, codes: Places, *, spent: int = 0) -> GroupMean:
     """Average the rows of a group of at least two users.
 
     Parameters
@@ -150,7 +147,7 @@ def group_mean(values: Floats, group: Mask, codes: Codes, *, spent: int = 0) -> 
     return GroupMean(mean, deviations * (math.sqrt(users / degrees) / rows), users, rows, degrees)
 
 
-def count_users(among: Mask, codes: Codes) -> int:
+def count_users(among: Flags, codes: Places) -> int:
     """Count the users who have a row among some, both of shape (rows,)."""
     return int(np.count_nonzero(np.bincount(codes[among])))
 
@@ -172,7 +169,7 @@ def _prepared(covariates: pd.DataFrame) -> Floats:
     return np.asarray(centred[:, varied] / scale[varied])
 
 
-def _freed(outcome: Floats, known: Floats, treated: Mask) -> Floats:
+def _freed(outcome: Floats, known: Floats, treated: Flags) -> Floats:
     if known.shape[1] == 0 or treated.all() or not treated.any():
         return outcome.copy()
     share = treated.mean()
@@ -187,7 +184,7 @@ def _slope(outcome: Floats, known: Floats) -> Floats:
     return np.asarray(np.linalg.pinv(gram, rcond=1e-10, hermitian=True) @ product)
 
 
-def _compare(values: Floats, shift: Floats, treated: Mask, codes: Codes, *, spent: int) -> Difference:
+def _compare(values: Floats, shift: Floats, treated: Flags, codes: Places, *, spent: int) -> Difference:
     """Compare two groups; `shift` is what an adjustment took away, shape (rows,).
 
     The mean of the shift is an error that both groups share: it cancels in the difference, but not in the ratio.

@@ -9,7 +9,8 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-Floats = npt.NDArray[np.float64]
+from features.arrays.array_types import Floats
+
 Measure = Callable[[Floats, Floats, Floats], float]
 Z = 1.959964  # 97.5% quantile of the normal distribution
 

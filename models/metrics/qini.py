@@ -9,13 +9,12 @@ from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 
-from models.metrics.evaluation import Floats, Measure, Metric, Z, score_metric
+from features.arrays.array_types import Floats, Places
+from models.metrics.evaluation import Measure, Metric, Z, score_metric
 
 Curve = tuple[Floats, Floats]
-Places = npt.NDArray[np.intp]
 
 
 class UpliftMeasure(Protocol):

@@ -9,15 +9,15 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-Mask = npt.NDArray[np.bool_]
+from features.arrays.array_types import Flags
 
 
 @dataclass(frozen=True)
 class Split:
     """Which rows may train, which test, and the user fold of each; arrays of shape (rows,)."""
 
-    train: Mask
-    test: Mask
+    train: Flags
+    test: Flags
     fold: npt.NDArray[np.intp]
 
     @property

@@ -12,8 +12,9 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from features.arrays.array_types import Floats
 from models.judge.lift import Lift
-from models.metrics.evaluation import Floats, calibration_table, lift_table
+from models.metrics.evaluation import calibration_table, lift_table
 
 INK, ACCENT, MUTED = "#1f2933", "#0b7285", "#9aa5b1"
 OTHERS = ("#d9480f", "#9c36b5", "#e8a33d", "#5c7cfa", "#66a80f", "#868e96")  # where many lines must be told apart

@@ -11,13 +11,13 @@ import pandas as pd
 
 from configs.errors import InputError
 from configs.offers import Catalogue, Option
+from features.arrays.array_types import Floats
 from features.storage.lake import Lake
 from models.effects.effect_model import ActionSet, EffectModel
 from models.effects.uplift import LearntEffects
 from models.judge.policies import Deployed, Evidence
 from models.learn.estimators import Estimator
 from models.learn.redemption import discount_cost, with_option
-from models.metrics.evaluation import Floats
 from models.registry.tracking import load
 
 EFFECT_SUBJECTS = {"margin_soon": "effect on margin", "is_retained": "effect on retention"}

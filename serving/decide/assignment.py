@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 import pyarrow as pa
 
 from configs.settings import Settings
+from features.arrays.array_types import Flags, Floats, Places, Texts
 from serving.decide.exploration import (
     Draws,
     Explorers,
@@ -29,10 +29,6 @@ from serving.decide.options import Options
 from serving.knapsack.allocation import Allocation, Limit, allocate_parts, budget_curve
 from serving.knapsack.problem import NOTHING, RemoteReduce, Shard, offered, opened
 
-Floats = npt.NDArray[np.float64]
-Bools = npt.NDArray[np.bool_]
-Choice = npt.NDArray[np.intp]
-Texts = npt.NDArray[np.object_]
 POLICY, EXPLORE, CONTROL = "policy", "explore", "control"
 AS_USUAL, SUPPRESSED = "business_as_usual", "suppressed"
 CURVE_STEPS = 20
@@ -91,8 +87,8 @@ class Assignment:
     """
 
     arm: Texts
-    given: Choice
-    intended: Choice
+    given: Places
+    intended: Places
     explorers: Explorers
     plan: Allocation
     spending: Spending
@@ -180,7 +176,7 @@ def assign(
     )
 
 
-def _places(given: Choice, limit: Limit) -> int:
+def _places(given: Places, limit: Limit) -> int:
     return int(limit.options[given[given != NOTHING]].sum())
 
 
@@ -240,7 +236,7 @@ def curve_table(allocation_inputs: Sequence[AllocationInput], settings: Settings
     return pa.table(dict(zip(("budget", "value", "spent", "shadow_price"), points.T, strict=True)))
 
 
-def _rows_of(parts: Sequence[Floats | Path], rows: Choice) -> Floats:
+def _rows_of(parts: Sequence[Floats | Path], rows: Places) -> Floats:
     """Read some users, whose rows rise, of arrays of shape (options, users); shape (rows, options)."""
     starts = np.cumsum([0, *(opened(part).shape[1] for part in parts)])
     cuts = np.split(rows, np.searchsorted(rows, starts[1:-1]))
@@ -248,7 +244,7 @@ def _rows_of(parts: Sequence[Floats | Path], rows: Choice) -> Floats:
     return np.concatenate([opened(part)[:, own - start].T for part, own, start in pieces])
 
 
-def _explorable(options: Options, limits: Sequence[Limit]) -> Bools:
+def _explorable(options: Options, limits: Sequence[Limit]) -> Flags:
     """Tell which options may be tried; one without any place left today may not."""
     is_open = np.ones(options.value.shape[1], dtype=bool)
     for limit in limits:
@@ -256,7 +252,7 @@ def _explorable(options: Options, limits: Sequence[Limit]) -> Bools:
     return np.asarray(options.explorable & is_open)
 
 
-def _chances(options: Options, explorable: Bools, settings: Settings, as_of: date) -> Floats:
+def _chances(options: Options, explorable: Flags, settings: Settings, as_of: date) -> Floats:
     """Say with which probability an explorer draws each option, or nothing; shape (users, options + 1)."""
     draws = posterior_draws(len(options.choices), settings, as_of)
     value, error = (np.where(options.eligible, part, 0.0) for part in (options.value, options.value_error))

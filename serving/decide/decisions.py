@@ -18,6 +18,7 @@ import pyarrow.parquet as pq
 from configs.errors import InputError
 from configs.progress import track
 from configs.settings import Settings
+from features.arrays.array_types import Floats, Places, Texts
 from features.arrays.calendar_days import start_of
 from features.storage.lake import Lake, whole_folder
 from models.judge.policies import PERSONAL
@@ -43,11 +44,6 @@ from serving.knapsack.allocation import Limit, limits_of
 from serving.knapsack.problem import NOTHING
 from serving.wording.explanations import effect_reasons, rule_reasons, value_words_of_offer
 from serving.wording.formatting import repeated
-
-Floats = npt.NDArray[np.float64]
-Bools = npt.NDArray[np.bool_]
-Choice = npt.NDArray[np.intp]
-Texts = npt.NDArray[np.object_]
 
 SCHEMA = pa.schema(
     [
@@ -202,7 +198,7 @@ def stage(frame: pd.DataFrame, settings: Settings) -> Texts:
     return stages[np.select([is_new, *bounds], [0, 1, 2], 3)]
 
 
-def _offer_columns(batch: Batch, given: Choice, now: datetime) -> dict[str, object]:
+def _offer_columns(batch: Batch, given: Places, now: datetime) -> dict[str, object]:
     """Fill in what is sent, looping over options, never over users."""
     users = len(given)
     texts = {name: np.full(users, None, dtype=object) for name in ("play", "channel", "message", "featured_category")}
@@ -239,7 +235,7 @@ def _why(policy: Policy, batch: Batch, assignment: Assignment, limits: Sequence[
     return why
 
 
-def _why_this(policy: Policy, batch: Batch, arm: Texts, rows: Choice, chosen: Choice) -> Texts:
+def _why_this(policy: Policy, batch: Batch, arm: Texts, rows: Places, chosen: Places) -> Texts:
     """Say why some users get their option: what it is worth, and how the policy came to it."""
     options, cells = batch.options, (rows, chosen)
     remaining = np.nan_to_num(batch.remaining_value[rows])
@@ -269,7 +265,7 @@ def _why_this(policy: Policy, batch: Batch, arm: Texts, rows: Choice, chosen: Ch
     return words
 
 
-def _evidence(policy: Policy, given: Choice) -> Texts:
+def _evidence(policy: Policy, given: Places) -> Texts:
     evidence = repeated("none", len(given))
     if policy.response is None:
         return evidence

@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 from pyarrow import feather
 
+from features.arrays.array_types import Flags
 from features.materialise.spark_executor import SparkEngine
 from features.training_data.frames import with_categories
 from serving.decide.assignment import AllocationInput, Assignment
@@ -27,8 +27,6 @@ from serving.knapsack.problem import RemoteReduce, Shard, Sums
 if TYPE_CHECKING:
     from features.materialise.spark_executor import DataFrame
 
-Floats = npt.NDArray[np.float64]
-Bools = npt.NDArray[np.bool_]
 Tables = dict[str, pa.Table]
 AllocationInputOf = Callable[[Batch], AllocationInput]
 TablesOf = Callable[[Batch, Assignment], Tables]
@@ -111,8 +109,8 @@ class SparkExecutor:
     def remote_reduce(self, spool: Spool) -> RemoteReduce | None:
         """Take sums over all users where the batches are parked; only the sums come back."""
 
-        def remote_reduce(sums_of: Callable[[Shard], Sums], spends: Sequence[Bools]) -> Sequence[Sums]:
-            def work(item: tuple[int, Bools]) -> Sums:
+        def remote_reduce(sums_of: Callable[[Shard], Sums], spends: Sequence[Flags]) -> Sequence[Sums]:
+            def work(item: tuple[int, Flags]) -> Sums:
                 number, spending = item
                 return sums_of(Shard(*spool.large(number), spending))
 

@@ -14,18 +14,15 @@ from datetime import date
 from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 
 from configs.errors import InputError
 from configs.settings import Exploration, Settings
+from features.arrays.array_types import Flags, Floats, Places
 from models.metrics.splits import hash_share
 from serving.knapsack.allocation import Limit
 from serving.knapsack.problem import NOTHING
 
-Floats = npt.NDArray[np.float64]
-Bools = npt.NDArray[np.bool_]
-Choice = npt.NDArray[np.intp]
 CONTROL_SALT, AS_USUAL_SALT = "global control", "business as usual"
 QUEUE_SALT, LOT_SALT = "explores today", "explored option"
 DRAWS = 64  # of the posterior, for Thompson sampling
@@ -39,7 +36,7 @@ class Draws(NamedTuple):
     """
 
     place: Floats
-    option: Choice
+    option: Places
     option_cost: Floats
     expected_cost: Floats
 
@@ -55,12 +52,12 @@ class Explorers:
 
     share: float
     until: Floats
-    explores: Bools
-    given: Choice
+    explores: Flags
+    given: Places
     spent: float
 
 
-def stable_groups(user_ids: pd.Series, settings: Settings) -> tuple[Bools, Bools]:
+def stable_groups(user_ids: pd.Series, settings: Settings) -> tuple[Flags, Flags]:
     """Tell who is in the control group and who in business as usual; shapes (users,), nobody is in both."""
     scoring = settings.scoring
     is_control = hash_share(user_ids, f"{CONTROL_SALT}:{settings.seed}") < scoring.control_share
@@ -85,7 +82,7 @@ def check_floor(settings: Settings, options: int) -> None:
         )
 
 
-def lot_chances(value: Floats, value_error: Floats, explorable: Bools, settings: Exploration, draws: Floats) -> Floats:
+def lot_chances(value: Floats, value_error: Floats, explorable: Flags, settings: Exploration, draws: Floats) -> Floats:
     """Say with which probability each user who explores draws each option, or nothing.
 
     Parameters
@@ -123,13 +120,13 @@ def lot_chances(value: Floats, value_error: Floats, explorable: Bools, settings:
     return np.where(allowed, settings.floor + rest * weights, 0.0)
 
 
-def _softmax(score: Floats, allowed: Bools) -> Floats:
+def _softmax(score: Floats, allowed: Flags) -> Floats:
     score = np.where(allowed, score, -np.inf)
     weight = np.exp(score - score.max(axis=1, keepdims=True))
     return np.asarray(weight / weight.sum(axis=1, keepdims=True))
 
 
-def _share_of_wins(mean: Floats, error: Floats, allowed: Bools, draws: Floats) -> Floats:
+def _share_of_wins(mean: Floats, error: Floats, allowed: Flags, draws: Floats) -> Floats:
     """Count in how many draws of the worth each option is the best; equals share a draw (Thompson 1933)."""
     wins = np.zeros_like(mean)
     for draw in np.c_[draws, np.zeros(len(draws))]:
@@ -146,7 +143,7 @@ def posterior_draws(options: int, settings: Settings, as_of: date) -> Floats:
 
 
 def randomise(
-    user_ids: pd.Series, chances: Floats, cost: Floats, may_explore: Bools, settings: Settings, as_of: date
+    user_ids: pd.Series, chances: Floats, cost: Floats, may_explore: Flags, settings: Settings, as_of: date
 ) -> Draws:
     """Draw the day's lots of some users: their place in the queue and their option, each by its own salted hash.
 
@@ -204,7 +201,7 @@ def explore(lots: Draws, options: int, share: float, budget: float, limits: Sequ
     return Explorers(share, until, explores, given, float(paid[fits - 1]) if fits else 0.0)
 
 
-def decision_chances(explorers: Explorers, chances: Floats, may_explore: Bools, intended: Choice) -> Floats:
+def decision_chances(explorers: Explorers, chances: Floats, may_explore: Flags, intended: Places) -> Floats:
     """Say how likely each option was, given everything but the day's lots; shape (users, options + 1), last: nothing.
 
     Parameters

@@ -9,16 +9,14 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
+from features.arrays.array_types import Flags, Texts
 from serving.decide.assignment import AS_USUAL, CONTROL, EXPLORE, POLICY, SUPPRESSED, Assignment
 from serving.decide.options import NO_DATA, UNLIKE, Options
 from serving.knapsack.allocation import Limit
 from serving.knapsack.problem import NOTHING
 from serving.wording.formatting import repeated
 
-Bools = npt.NDArray[np.bool_]
-Texts = npt.NDArray[np.object_]
 BY_LOT = "drawn by lot to learn what works: "
 NOT_KNOWN = "no option whose effect on this user is known"
 LEFT_ALONE = "better left alone: every known option would drive this user away"
@@ -31,7 +29,7 @@ ARMS = (SUPPRESSED, CONTROL, AS_USUAL, EXPLORE, POLICY)
 class Reason(NamedTuple):
     """A reason for nothing: to whom it applies, shape (users,), and its words, one text or one per user."""
 
-    applies: Bools
+    applies: Flags
     words: str | Texts
 
 
@@ -68,11 +66,11 @@ def asked_at(arm: str, words: str) -> tuple[int, int]:
     return (ARMS.index(arm) if arm in ARMS else len(ARMS), place)
 
 
-def _is_in(assignment: Assignment, arm: str) -> Bools:
+def _is_in(assignment: Assignment, arm: str) -> Flags:
     return np.asarray(assignment.arm == arm)
 
 
-def _held_back(options: Options) -> tuple[Bools, Texts]:
+def _held_back(options: Options) -> tuple[Flags, Texts]:
     """Find who has options whose effect is known and none that is allowed, and what is said of the first of them."""
     told = (options.why_not != "") & (options.why_not != NO_DATA) & (options.why_not != UNLIKE)
     rows = np.flatnonzero(told.any(axis=1) & ~options.eligible.any(axis=1))
@@ -82,7 +80,7 @@ def _held_back(options: Options) -> tuple[Bools, Texts]:
     return np.asarray(words != ""), words
 
 
-def _is_sleeping_dog(options: Options) -> Bools:
+def _is_sleeping_dog(options: Options) -> Flags:
     """Tell whom every option whose effect is known would do harm even if it were free (Kane et al. 2014)."""
     does_harm = (options.incremental_retention < 0) & (options.value + options.expected_cost <= 0)
     return np.asarray(options.eligible.any(axis=1) & (does_harm | ~options.eligible).all(axis=1))

@@ -13,13 +13,13 @@ import pyarrow as pa
 
 from configs.offers import Catalogue, Offer
 from configs.settings import Settings
+from features.arrays.array_types import Floats
 from models.effects.observational_effects import is_comparable
 from models.judge.policies import PERSONAL
 from models.learn.redemption import p_redeem_each
 from models.registry.response import PersonalEffects, Response
 from serving.wording.formatting import policy_words
 
-Floats = npt.NDArray[np.float64]
 NO_DATA = "its effect is not known: not enough comparable treatments"
 UNLIKE = "its effect on this user is not known: nobody like them was compared"
 NOT_CHOSEN = "past offers speak for another rule: {policy}"

@@ -20,6 +20,7 @@ from pyarrow import feather
 from configs.offers import Catalogue, Offer
 from configs.progress import in_turn
 from configs.settings import Settings
+from features.arrays.array_types import Array, Flags, Floats, Texts
 from features.definitions.registry import Feature
 from features.storage.lake import write_file, write_text
 from models.registry.response import Response
@@ -31,10 +32,6 @@ from serving.decide.options import MATRICES, Options, build_options
 from serving.knapsack.problem import opened
 from serving.wording.explanations import risk_reasons
 
-Array = npt.NDArray[Any]
-Floats = npt.NDArray[np.float64]
-Bools = npt.NDArray[np.bool_]
-Texts = npt.NDArray[np.object_]
 Frames = Sequence[Callable[[], pd.DataFrame]]
 Found = TypeVar("Found")
 OF_DECISIONS = ("user_id", "days_since_last_activity", "tenure_days", "favourite_category_90d", "favourite_hour_90d")
@@ -219,7 +216,7 @@ def score(policy: Policy, frame: pd.DataFrame) -> Batch:
     return Batch(told, p_churn, value, reasons, options)
 
 
-def ineligible_because(frame: pd.DataFrame, active: Bools, settings: Settings) -> Texts:
+def ineligible_because(frame: pd.DataFrame, active: Flags, settings: Settings) -> Texts:
     """Say why a user may get no offer at all; empty where they may."""
     failed = (frame["payment_failures_count_28d"] > 0).to_numpy()
     lapsed = f"not active for {settings.churn.lookback_days} days: the models do not speak of lapsed users"

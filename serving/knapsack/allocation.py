@@ -12,18 +12,15 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
 from configs.errors import InputError, did_you_mean
 from configs.offers import Catalogue
 from configs.settings import Settings
+from features.arrays.array_types import Flags, Floats, Places
 from serving.knapsack.dual_prices import budget_price, dual_bound, find_prices
 from serving.knapsack.problem import NOTHING, Knapsack, RemoteReduce, Shard, blocks, offered, opened
 from serving.knapsack.repair import Repair
 
-Floats = npt.NDArray[np.float64]
-Bools = npt.NDArray[np.bool_]
-Choice = npt.NDArray[np.intp]
 ROUNDING = 1 + 1e-12  # sums of money are this exact
 
 
@@ -35,7 +32,7 @@ class Limit:
     """
 
     name: str
-    options: Bools
+    options: Flags
     most: int
 
 
@@ -50,7 +47,7 @@ class Allocation:
     """
 
     budget: float
-    choice: Choice
+    choice: Places
     value: float
     spent: float
     bound: float
@@ -99,7 +96,7 @@ def limits_of(catalogue: Catalogue, settings: Settings) -> tuple[Limit, ...]:
 
 
 def allocate(
-    value: Floats, cost: Floats, budget: float, limits: Sequence[Limit] = (), *, spends: Bools | None = None
+    value: Floats, cost: Floats, budget: float, limits: Sequence[Limit] = (), *, spends: Flags | None = None
 ) -> Allocation:
     """Choose at most one option per user, for the highest total value within the budget and every limit.
 
@@ -157,7 +154,7 @@ def allocate_parts(
     )
 
 
-def choose(value: Floats, cost: Floats, shadow_price: float, option_prices: Floats | float = 0.0) -> Choice:
+def choose(value: Floats, cost: Floats, shadow_price: float, option_prices: Floats | float = 0.0) -> Places:
     """Pick for each user the option that is worth most after paying for budget and places, or `NOTHING`.
 
     Among equals the cheaper one is taken, and *nothing* before an option that is worth nothing.
@@ -173,7 +170,7 @@ def choose(value: Floats, cost: Floats, shadow_price: float, option_prices: Floa
     return _joined(_choose(value[rows].T, cost[rows].T, shadow_price, option_prices) for rows in cuts)
 
 
-def _choose(value: Floats, cost: Floats, shadow_price: float, option_prices: Floats | float = 0.0) -> Choice:
+def _choose(value: Floats, cost: Floats, shadow_price: float, option_prices: Floats | float = 0.0) -> Places:
     """Choose for users of a block, whose arrays have shape (options, users)."""
     if not len(value):
         return np.full(value.shape[1], NOTHING, dtype=np.intp)
@@ -185,7 +182,7 @@ def _choose(value: Floats, cost: Floats, shadow_price: float, option_prices: Flo
     return np.where(best > 0, cheapest, NOTHING)
 
 
-def _told(parts: Sequence[Shard], given: Choice, shadow_price: float, option_prices: Floats) -> Choice:
+def _told(parts: Sequence[Shard], given: Places, shadow_price: float, option_prices: Floats) -> Places:
     """Fill in what those who spend nothing would have got at the final prices."""
     choice, start = given.copy(), 0
     for part in map(Shard.opened, parts):
@@ -221,6 +218,6 @@ def _knapsack(parts: Sequence[Shard], budget: float, limits: Sequence[Limit]) ->
     return Knapsack(parts, incidence, np.array([budget * ROUNDING, *(limit.most for limit in limits)], dtype=float))
 
 
-def _joined(choices: Iterable[Choice]) -> Choice:
+def _joined(choices: Iterable[Places]) -> Places:
     """Put the choices of blocks of users together."""
     return np.concatenate([np.zeros(0, dtype=np.intp), *choices])

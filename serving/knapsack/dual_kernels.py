@@ -9,12 +9,10 @@ from __future__ import annotations
 import math
 
 import numpy as np
-import numpy.typing as npt
 
+from features.arrays.array_types import Floats, Places
 from models.forest.parsed_forest import compiled
 
-Floats = npt.NDArray[np.float64]
-Choice = npt.NDArray[np.intp]
 FAR = 50.0  # so many softnesses below the best an option's share is nil
 AT_ONCE = 256  # users whose options fit a core's first cache
 
@@ -78,7 +76,7 @@ def add_shares(
 
 @compiled
 def pick_in_shares(
-    value: Floats, cost: Floats, price: float, option_price: Floats, softness: float, mark: Floats, choice: Choice
+    value: Floats, cost: Floats, price: float, option_price: Floats, softness: float, mark: Floats, choice: Places
 ) -> None:
     """Choose for each user the option in whose share of the choice a mark between 0 and 1 falls; past all `options`.
 

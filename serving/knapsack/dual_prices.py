@@ -12,13 +12,10 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
+from features.arrays.array_types import Flags, Floats, Places
 from serving.knapsack.problem import NOTHING, Block, Knapsack, Sums, priced
 
-Floats = npt.NDArray[np.float64]
-Bools = npt.NDArray[np.bool_]
-Choice = npt.NDArray[np.intp]
 SAMPLE = 20_000  # users that the first prices are found on, when there are many more
 SCARCE = 50  # a sample needs room for so many users
 PASSES = 200  # over the users, at most
@@ -40,8 +37,8 @@ class Scaled(NamedTuple):
     value_unit: float
     cost_unit: float
     capacity: Floats
-    shut: Choice
-    closed: Bools
+    shut: Places
+    closed: Flags
 
     @property
     def price_units(self) -> Floats:
@@ -99,7 +96,7 @@ def budget_price(knapsack: Knapsack) -> Floats:
     return np.r_[slope, 0.0][[np.searchsorted(spent, knapsack.capacity[0], side="right")]]
 
 
-def find_prices(knapsack: Knapsack) -> tuple[Floats, Choice]:
+def find_prices(knapsack: Knapsack) -> tuple[Floats, Places]:
     """Price every resource, and choose softly at these prices.
 
     Returns
@@ -221,7 +218,7 @@ def _sums(scaled: Scaled, prices: Floats, softness: float) -> Sums:
     return bound, height, blur, used, curvature + np.tril(curvature, -1).T
 
 
-def _soft_choice(scaled: Scaled, prices: Floats, softness: float) -> Choice:
+def _soft_choice(scaled: Scaled, prices: Floats, softness: float) -> Places:
     """Pick one option per user in proportion to the shares, evenly along the users, the same on every call.
 
     Most users have one option with all of the share. Those on the margin, or all alike, are spread over several by
@@ -239,7 +236,7 @@ def _soft_choice(scaled: Scaled, prices: Floats, softness: float) -> Choice:
     return choice
 
 
-def _forbidding(knapsack: Knapsack, prices: Floats, shut: Choice) -> Floats:
+def _forbidding(knapsack: Knapsack, prices: Floats, shut: Places) -> Floats:
     """Price what there is none of so that nobody wants it: at what one unit would earn; the other prices stay."""
     prices, incidence = prices.copy(), knapsack.incidence
     takes = np.concatenate([np.zeros((1, incidence.shape[1])), incidence])

@@ -10,19 +10,16 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
+from features.arrays.array_types import Flags, Floats, Places
 from models.judge.budgets import BLOCK, hull_steps
 
-Floats = npt.NDArray[np.float64]
-Bools = npt.NDArray[np.bool_]
-Choice = npt.NDArray[np.intp]
 NOTHING = -1
 
 
 Sums = tuple[Any, ...]  # numbers and arrays that add up over users
 # applies a function to every part where it lies, given who spends in each
-RemoteReduce = Callable[[Callable[["Shard"], Sums], Sequence[Bools]], Sequence[Sums]]
+RemoteReduce = Callable[[Callable[["Shard"], Sums], Sequence[Flags]], Sequence[Sums]]
 
 
 class Shard(NamedTuple):
@@ -33,13 +30,13 @@ class Shard(NamedTuple):
 
     value: Floats | Path
     cost: Floats | Path
-    spends: Bools
+    spends: Flags
 
     def opened(self) -> Shard:
         """Map what is in files into memory."""
         return self._replace(value=opened(self.value), cost=opened(self.cost))
 
-    def some(self, rows: slice | Choice) -> tuple[Floats, Floats, Bools]:
+    def some(self, rows: slice | Places) -> tuple[Floats, Floats, Flags]:
         """Copy value, cost and who spends, of some users."""
         value, cost = (np.array(opened(each)[:, rows], order="C") for each in (self.value, self.cost))
         return value, cost, self.spends[rows]
@@ -106,7 +103,7 @@ class Knapsack(NamedTuple):
         parts = OneShardOpen(self.parts)
         return (_block(rows, *self._users(np.arange(rows.start, rows.stop), parts)) for rows in blocks(self.users))
 
-    def pick(self, rows: Choice) -> Iterator[tuple[Choice, Block]]:
+    def pick(self, rows: Places) -> Iterator[tuple[Places, Block]]:
         """Yield some users, whose rows rise, in blocks; the rows of a block are its own."""
         parts = OneShardOpen(self.parts)
         return ((rows[cut], _block(cut, *self._users(rows[cut], parts))) for cut in blocks(len(rows)))
@@ -116,7 +113,7 @@ class Knapsack(NamedTuple):
         some = self._users(np.arange(0, self.users, every), OneShardOpen(self.parts))
         return Knapsack([Shard(*some)], self.incidence, self.capacity / every)
 
-    def _users(self, rows: Choice, parts: OneShardOpen) -> tuple[Floats, Floats, Bools]:
+    def _users(self, rows: Places, parts: OneShardOpen) -> tuple[Floats, Floats, Flags]:
         """Read some users, whose rows rise, from the parts that they are in."""
         found, start = [], 0
         for number, part in enumerate(self.parts):
@@ -170,7 +167,7 @@ def priced(block: Block, incidence: Floats, prices: Floats) -> Floats:
     return kept
 
 
-def _block(rows: slice, value: Floats, cost: Floats, spends: Bools) -> Block:
+def _block(rows: slice, value: Floats, cost: Floats, spends: Flags) -> Block:
     if not spends.all():
         value[:, ~spends], cost[:, ~spends] = -np.inf, 0.0  # both are copies
     return Block(rows, value, cost)

@@ -10,30 +10,28 @@ from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
+from features.arrays.array_types import Floats, Places
 from serving.knapsack.problem import NOTHING, Block, Knapsack
 
-Floats = npt.NDArray[np.float64]
-Choice = npt.NDArray[np.intp]
 ROUNDS = 100  # of filling, at most
 
 
 class Repair:
     """A choice being mended and filled: `choice` has shape (users,), and the last option of all is *nothing*."""
 
-    def __init__(self, knapsack: Knapsack, prices: Floats, choice: Choice) -> None:
+    def __init__(self, knapsack: Knapsack, prices: Floats, choice: Places) -> None:
         self.knapsack, self.prices = knapsack, prices
         self.nothing = knapsack.incidence.shape[1]
         self.choice = np.where(choice == NOTHING, self.nothing, choice)
         self.incidence = np.c_[knapsack.incidence, np.zeros(len(knapsack.incidence))]
 
     @property
-    def given(self) -> Choice:
+    def given(self) -> Places:
         """Every user's option or `NOTHING`, shape (users,)."""
         return np.where(self.choice == self.nothing, NOTHING, self.choice)
 
-    def blocks(self) -> Iterator[tuple[Choice, Block]]:
+    def blocks(self) -> Iterator[tuple[Places, Block]]:
         """Yield all users with what they could have, *nothing* as the last option."""
         return (
             (np.arange(block.rows.start, block.rows.stop), block.with_nothing()) for block in self.knapsack.blocks()
@@ -48,7 +46,7 @@ class Repair:
         money = sum(_at(block.cost, self.choice[rows]).sum() for rows, block in self.blocks())
         return np.r_[money, self.incidence @ np.bincount(self.choice, minlength=self.nothing + 1)]
 
-    def demand(self, resource: int, block: Block, chosen: Choice) -> Floats:
+    def demand(self, resource: int, block: Block, chosen: Places) -> Floats:
         """How much more of a resource users would take with each option; shape (options + 1, users)."""
         if resource == 0:
             return np.asarray(block.cost - _at(block.cost, chosen))
@@ -78,8 +76,8 @@ class Repair:
         self.choice[rows[order[:enough]]] = options[order[:enough]]
 
     def _losses(
-        self, resource: int, kept: Iterable[int], rows: Choice, block: Block
-    ) -> tuple[Choice, Choice, Floats, Floats]:
+        self, resource: int, kept: Iterable[int], rows: Places, block: Block
+    ) -> tuple[Places, Places, Floats, Floats]:
         """Find, for those of a block who hold some of a resource, the cheapest way to free it: loss per unit, units."""
         chosen = self.choice[rows]
         holds = np.flatnonzero((_at(block.cost, chosen) if resource == 0 else self.incidence[resource - 1][chosen]) > 0)
@@ -108,13 +106,13 @@ class Repair:
             again = self.knapsack.pick(np.sort(moves.rows))
             moves = self._best_moves((rows, block.with_nothing()) for rows, block in again)
 
-    def _best_moves(self, users: Iterable[tuple[Choice, Block]]) -> Moves:
+    def _best_moves(self, users: Iterable[tuple[Places, Block]]) -> Moves:
         """Find those users who can move to something better that fits, with the most efficient such option of each."""
         rest = self.knapsack.capacity - self.used()
         found = [self._moves(rows, block, rest) for rows, block in users]
         return Moves(*(np.concatenate(each) for each in zip(*found, strict=True))) if found else Moves.none()
 
-    def _moves(self, rows: Choice, block: Block, rest: Floats) -> Moves:
+    def _moves(self, rows: Places, block: Block, rest: Floats) -> Moves:
         chosen = self.choice[rows]
         gain = block.value - _at(block.value, chosen)
         fits, paid = gain > 0, np.zeros_like(gain)
@@ -140,8 +138,8 @@ class Repair:
 class Moves(NamedTuple):
     """Moves of users to better options, shape (moves,): value per price, and how much more each costs."""
 
-    rows: Choice
-    options: Choice
+    rows: Places
+    options: Places
     efficiency: Floats
     dearer: Floats
 
@@ -150,11 +148,11 @@ class Moves(NamedTuple):
         """No move at all."""
         return cls(np.zeros(0, np.intp), np.zeros(0, np.intp), np.zeros(0), np.zeros(0))
 
-    def some(self, places: Choice | slice) -> Moves:
+    def some(self, places: Places | slice) -> Moves:
         """Pick some moves."""
         return Moves(self.rows[places], self.options[places], self.efficiency[places], self.dearer[places])
 
 
-def _at(matrix: Floats, options: Choice) -> Floats:
+def _at(matrix: Floats, options: Places) -> Floats:
     """Read each user's own option; shape (users,)."""
     return np.asarray(matrix[options, np.arange(len(options))])

@@ -5,19 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 
 from configs.offers import Option
+from features.arrays.array_types import Floats, Places, Texts
 from features.definitions.registry import Feature
 from models.judge.policies import P_REDEEM, Deployed
 from models.learn.estimators import Estimator
 from models.registry.response import PersonalEffects
 from serving.wording.formatting import policy_words, repeated
 
-Floats = npt.NDArray[np.float64]
-Places = npt.NDArray[np.intp]
-Texts = npt.NDArray[np.object_]
 TOP = 3
 HALF_A_CENT = 0.005  # what moves an effect by less is no reason
 
