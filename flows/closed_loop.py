@@ -25,7 +25,9 @@ from features.arrays.array_types import Floats, Places
 from features.simulator.ground_truth import Truth
 from features.simulator.population import NOTHING
 from features.simulator.simulated_day import Day, Given, World
-from features.storage.lake import Lake, read_parquet, whole_folder, write_parquet
+from features.storage.lake import Lake
+from features.storage.parquet_files import read_parquet, write_parquet
+from features.storage.whole_writes import whole_folder
 from flows.build_features import aggregate, take_snapshots
 from flows.measure_offers import measured_until
 from flows.outcome import Outcome, remember_profile

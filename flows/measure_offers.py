@@ -19,7 +19,8 @@ from configs.offers import NOTHING as NO_OFFER
 from configs.progress import announce
 from configs.settings import Settings
 from features.materialise.as_of_view import AsOfView, open_as_of
-from features.storage.lake import Lake, whole_folder
+from features.storage.lake import Lake
+from features.storage.whole_writes import whole_folder
 from features.training_data.frames import KNOWN_BEFORE, measured_frame
 from flows.outcome import Outcome, dated, open_run
 from models.judge.kpis import LIFETIME_ASSUMES, LIFETIME_PERIODS, kpis

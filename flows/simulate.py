@@ -16,7 +16,8 @@ from configs.progress import announce
 from configs.settings import Settings
 from features.simulator import simulator_run as simulation
 from features.simulator.simulated_day import START, World
-from features.storage.lake import Lake, count_rows
+from features.storage.lake import Lake
+from features.storage.parquet_files import count_rows
 from flows.outcome import Outcome, open_run, remember_profile
 from models.metrics.evaluation import Metric
 

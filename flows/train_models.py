@@ -18,7 +18,9 @@ from configs.settings import Settings
 from features.arrays.array_types import Flags
 from features.definitions.registry import Feature
 from features.materialise.as_of_view import grid_days, open_as_of
-from features.storage.lake import Lake, count_rows, whole_folder
+from features.storage.lake import Lake
+from features.storage.parquet_files import count_rows
+from features.storage.whole_writes import whole_folder
 from features.training_data.feature_store import open_store
 from features.training_data.frames import (
     experiment_frame,

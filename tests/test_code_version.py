@@ -54,7 +54,7 @@ def test_what_only_type_checkers_read_is_left_out(made):
     ("by", "what"),
     [
         ("build_daily", ("storage.lake", "storage.fingerprints", "engine.daily_aggregation", "arrays.calendar_days")),
-        ("build_snapshots", ("engine.row_group_reader", "engine.users_reader", "engine.state_store", "storage.lake")),
+        ("build_snapshots", ("engine.users_reader", "engine.state_store", "storage.lake", "storage.parquet_files")),
     ],
 )
 def test_readers_state_store_and_lake_are_part_of_what_computes(by, what):

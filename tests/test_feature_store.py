@@ -14,7 +14,8 @@ from apps import App, event, small_app
 from configs.errors import InputError
 from features.definitions.registry import Feature
 from features.definitions.snapshot_features import catalogue
-from features.storage.lake import Lake, read_parquet, write_parquet
+from features.storage.lake import Lake
+from features.storage.parquet_files import read_parquet, write_parquet
 from features.training_data.feature_store import SERVICES, FeatureStore, open_store, point_in_time_frame
 
 UNCHECKED = """

@@ -19,7 +19,8 @@ from features.storage.fingerprints import (
     stored_input,
     write_daily_rows,
 )
-from features.storage.lake import Lake, content_hash
+from features.storage.lake import Lake
+from features.storage.whole_writes import content_hash
 
 MONDAY, TUESDAY = date(2024, 3, 4), date(2024, 3, 5)
 ON_TIME = event("a", "2024-03-04 10:00", "purchase", amount=1.0)

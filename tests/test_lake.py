@@ -10,20 +10,10 @@ import pytest
 
 from configs.errors import InputError
 from configs.settings import load_settings
-from features.storage.lake import (
-    Lake,
-    content_hash,
-    count_rows,
-    duckdb_session,
-    first_line,
-    ibis_engine,
-    read_parquet,
-    split_by_day,
-    whole_folder,
-    write_file,
-    write_parquet,
-    write_text,
-)
+from features.storage.duckdb_sessions import duckdb_session, first_line, ibis_engine
+from features.storage.lake import Lake
+from features.storage.parquet_files import count_rows, read_parquet, split_by_day, write_parquet
+from features.storage.whole_writes import content_hash, whole_folder, write_file, write_text
 
 
 def test_a_failed_write_leaves_the_earlier_file_and_no_rest(tmp_path):

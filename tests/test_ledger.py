@@ -17,7 +17,8 @@ from synthetic import AS_OF, behaviour, small_policy, small_settings
 from configs.errors import InputError
 from features.ingestion.contract import TREATMENTS
 from features.materialise.build_snapshots import build_snapshots
-from features.storage.lake import Lake, read_parquet, write_parquet
+from features.storage.lake import Lake
+from features.storage.parquet_files import read_parquet, write_parquet
 from serving.decide.decisions import day_folder, decide
 from serving.decide.executors import LocalExecutor
 from serving.decide.ledger import SCHEMA, appending, effective_files, entries, files_of, land, policy_version

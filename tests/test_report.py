@@ -14,7 +14,8 @@ from test_summary import AS_OF, DAY, MODELS, decision, offer, write_decisions
 
 from configs.errors import InputError
 from configs.settings import Settings, load_settings
-from features.storage.lake import Lake, write_parquet
+from features.storage.lake import Lake
+from features.storage.parquet_files import write_parquet
 from models.judge.policies import NOBODY, PERSONAL, RANKING, Deployed
 from models.registry.pictures import panel, png
 from serving.decide.decisions import day_folder

@@ -22,7 +22,8 @@ from features.ingestion.ingest_source import ingest_source
 from features.simulator.population import NOTHING
 from features.simulator.simulated_day import START, Given, World
 from features.simulator.simulator_run import at_random, new_world, read_truth, simulate, write_treatments
-from features.storage.lake import Lake, read_parquet
+from features.storage.lake import Lake
+from features.storage.parquet_files import read_parquet
 from flows.cli import app
 from flows.simulate import check_request
 

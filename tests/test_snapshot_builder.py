@@ -20,7 +20,7 @@ from features.engine.window_state import ALWAYS, Change, changes
 from features.materialise.build_snapshots import build_snapshots
 from features.sql_oracle.snapshot_queries import snapshots
 from features.storage.fingerprints import Fingerprint
-from features.storage.lake import read_parquet
+from features.storage.parquet_files import read_parquet
 
 FIRST = date(2023, 1, 2)
 NAMES = ("view_item", "purchase", "purchase", "add_to_cart", "notification_receive", "offer_redeem", "unheard_of")

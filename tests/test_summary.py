@@ -7,7 +7,8 @@ import pyarrow as pa
 import pytest
 
 from configs.errors import InputError
-from features.storage.lake import Lake, write_parquet
+from features.storage.lake import Lake
+from features.storage.parquet_files import write_parquet
 from serving.decide.decisions import SCHEMA, day_folder
 from serving.decide.no_offer_reasons import DO_NOT_PAY, LEFT_ALONE, NO_PLACE, NOT_KNOWN, OTHERWISE
 from serving.report_page.summary import decided_days, decision_of, examples, summarise

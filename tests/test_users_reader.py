@@ -9,7 +9,8 @@ import pytest
 
 from configs.errors import InputError
 from features.engine.users_reader import in_order_of, users_in_order
-from features.storage.lake import Lake, write_parquet
+from features.storage.lake import Lake
+from features.storage.parquet_files import write_parquet
 
 TRAITS = {"trait_country": True, "trait_is_paying": False}
 NOON = datetime(2024, 3, 1, 12, tzinfo=UTC)

@@ -19,7 +19,8 @@ import pyarrow.parquet as pq
 
 from features.arrays.dictionaries import one_chunk
 from features.storage.fingerprints import LABELS
-from features.storage.lake import Lake, readable
+from features.storage.lake import Lake
+from features.storage.parquet_files import readable
 
 LAST = chr(0x10FFFF)  # sorts behind every id
 

@@ -26,7 +26,8 @@ from features.engine.users_reader import USERS_AT_ONCE, in_order_of, users_in_or
 from features.engine.window_state import Change, changes
 from features.sql_oracle.snapshot_queries import TASTE_DAYS
 from features.storage.fingerprints import Fingerprint
-from features.storage.lake import Lake, count_rows
+from features.storage.lake import Lake
+from features.storage.parquet_files import count_rows
 
 # daily rows of a slice: its users fit the memory with everything that is summed about them
 ROWS_AT_ONCE = 2_500_000

@@ -20,7 +20,8 @@ import pyarrow as pa
 
 from features.arrays.array_types import Array
 from features.engine.category_state import CategoryCounts, CategoryState, Favourites, RollingMaximum
-from features.storage.lake import Lake, whole_folder, write_text
+from features.storage.lake import Lake
+from features.storage.whole_writes import whole_folder, write_text
 
 FOLDER, NOTES = "carried", "notes.json"
 STATES, TASTES, FAVOURITES = "states", "tastes", "favourites"

@@ -12,7 +12,8 @@ import pyarrow.parquet as pq
 from configs.errors import InputError
 from features.arrays.calendar_days import DAY, local_time
 from features.arrays.dictionaries import DICTIONARY, is_ascending
-from features.storage.lake import Lake, readable
+from features.storage.lake import Lake
+from features.storage.parquet_files import readable
 
 TRAIT = "trait_"
 USERS_AT_ONCE = 65_536

@@ -14,16 +14,9 @@ from configs.progress import track
 from configs.settings import FOLDER, Settings, named_file
 from features.ingestion.contract import CONTRACT, EVENTS, Table
 from features.ingestion.validation import check_columns, fault_of_row, text_instants, typed_columns
-from features.storage.lake import (
-    ROW_GROUP_ROWS,
-    Lake,
-    duckdb_session,
-    first_line,
-    read_parquet,
-    split_by_day,
-    sql_text,
-    write_parquet,
-)
+from features.storage.duckdb_sessions import duckdb_session, first_line, sql_text
+from features.storage.lake import Lake
+from features.storage.parquet_files import ROW_GROUP_ROWS, read_parquet, split_by_day, write_parquet
 
 
 @dataclass(frozen=True)

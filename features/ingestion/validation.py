@@ -8,7 +8,7 @@ from datetime import datetime
 from configs.errors import InputError, did_you_mean
 from configs.settings import Settings
 from features.ingestion.contract import EVENTS, SQL_TYPES, TREATMENTS, USERS, Column, Table
-from features.storage.lake import sql_text
+from features.storage.duckdb_sessions import sql_text
 
 EARLIEST = "1990-01-01"
 NAIVE = ("TIMESTAMP", "TIMESTAMP_S", "TIMESTAMP_MS", "TIMESTAMP_NS", "DATE")

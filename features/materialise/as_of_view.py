@@ -22,7 +22,8 @@ from features.definitions.snapshot_features import catalogue
 from features.engine.users_reader import TRAIT
 from features.ingestion.contract import AUDIT_ONLY, USERS
 from features.materialise.spark_executor import SparkEngine
-from features.storage.lake import Lake, duckdb_session, ibis_engine
+from features.storage.duckdb_sessions import duckdb_session, ibis_engine
+from features.storage.lake import Lake
 
 TRAITS_OF_THE_CONTRACT = ("country", "device", "acquisition_source", "language")
 

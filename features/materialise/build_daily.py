@@ -17,7 +17,9 @@ from features.materialise.spark_executor import SparkEngine
 from features.sql_oracle.daily_queries import EVENTS, TABLES, TREATMENTS, with_roles
 from features.storage.code_version import code_version
 from features.storage.fingerprints import file_fingerprints, file_hashes, write_daily_rows
-from features.storage.lake import Lake, content_hash, read_parquet
+from features.storage.lake import Lake
+from features.storage.parquet_files import read_parquet
+from features.storage.whole_writes import content_hash
 
 NO_EVENTS = EVENTS.to_pyarrow().empty_table().select(COLUMNS)
 

@@ -24,7 +24,9 @@ from features.materialise.spark_executor import SparkEngine
 from features.sql_oracle.snapshot_queries import snapshots
 from features.storage.code_version import code_version
 from features.storage.fingerprints import INPUT_HASH, Fingerprint, file_fingerprints, file_hashes, file_metadata
-from features.storage.lake import Lake, content_hash, write_batches
+from features.storage.lake import Lake
+from features.storage.parquet_files import write_batches
+from features.storage.whole_writes import content_hash
 
 if TYPE_CHECKING:
     from features.materialise.as_of_view import AsOfView

@@ -25,7 +25,9 @@ from features.simulator.simulated_day import (
     ids_of,
     prefixed,
 )
-from features.storage.lake import ROW_GROUP_ROWS, Lake, read_parquet, whole_folder, write_parquet
+from features.storage.lake import Lake
+from features.storage.parquet_files import ROW_GROUP_ROWS, read_parquet, write_parquet
+from features.storage.whole_writes import whole_folder
 
 ZONES = ("Europe/Berlin", "Europe/Paris", "Europe/London", "Asia/Kolkata", "Asia/Tokyo", "America/Sao_Paulo",
          "America/Chicago")  # fmt: skip

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
-from features.storage.lake import content_hash
+from features.storage.whole_writes import content_hash
 
 REPOSITORY = Path(__file__).parents[2]
 

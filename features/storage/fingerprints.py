@@ -24,7 +24,9 @@ import pyarrow.parquet as pq
 from configs.errors import InputError
 from features.arrays.dictionaries import DICTIONARY, with_sorted_dictionaries
 from features.arrays.group_by import run_starts
-from features.storage.lake import Lake, content_hash, read_notes, write_file, write_text
+from features.storage.lake import Lake
+from features.storage.parquet_files import read_notes
+from features.storage.whole_writes import content_hash, write_file, write_text
 
 INPUT_HASH = b"winback_input"
 KNOWN_DIGESTS = b"winback_known"

@@ -18,7 +18,8 @@ from configs.errors import InputError
 from configs.settings import FOLDER, Engine
 from features.definitions.registry import Feature
 from features.materialise.spark_executor import address, in_utc
-from features.storage.lake import Lake, named_when_unreadable
+from features.storage.duckdb_sessions import named_when_unreadable
+from features.storage.lake import Lake
 
 
 @contextmanager

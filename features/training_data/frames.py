@@ -17,7 +17,8 @@ from configs.offers import Catalogue
 from features.arrays.calendar_days import start_of
 from features.definitions.labels import closed_days, outcome_labels, redemption_labels
 from features.materialise.as_of_view import AsOfView
-from features.storage.lake import Lake, count_rows, read_parquet
+from features.storage.lake import Lake
+from features.storage.parquet_files import count_rows, read_parquet
 from features.training_data.feature_store import EVENT_TIMESTAMP, FeatureStore, point_in_time_frame
 
 UserFilter = Callable[[pd.Series], npt.NDArray[np.bool_]]

@@ -17,7 +17,8 @@ from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
 
 from configs.errors import InputError
-from features.storage.lake import Lake, content_hash, write_text
+from features.storage.lake import Lake
+from features.storage.whole_writes import content_hash, write_text
 from models.learn.estimators import Estimator
 from models.metrics.evaluation import Metric
 

@@ -20,7 +20,8 @@ from configs.progress import track
 from configs.settings import Settings
 from features.arrays.array_types import Floats, Places, Texts
 from features.arrays.calendar_days import start_of
-from features.storage.lake import Lake, whole_folder
+from features.storage.lake import Lake
+from features.storage.whole_writes import whole_folder
 from models.judge.policies import PERSONAL
 from models.metrics.splits import hash_number
 from serving.decide import ledger

@@ -26,16 +26,10 @@ from configs.offers import Catalogue, Offer
 from configs.settings import MACHINES, Settings
 from features.arrays.calendar_days import start_of
 from features.ingestion.contract import TREATMENTS
-from features.storage.lake import (
-    Lake,
-    content_hash,
-    duckdb_limits,
-    named_when_unreadable,
-    read_notes,
-    read_parquet,
-    sql_text,
-    write_batches,
-)
+from features.storage.duckdb_sessions import duckdb_limits, named_when_unreadable, sql_text
+from features.storage.lake import Lake
+from features.storage.parquet_files import read_notes, read_parquet, write_batches
+from features.storage.whole_writes import content_hash
 
 CONTENT = b"winback.content"
 INSTANT = pa.timestamp("us", "UTC")

@@ -22,7 +22,7 @@ from configs.progress import in_turn
 from configs.settings import Settings
 from features.arrays.array_types import Array, Flags, Floats, Texts
 from features.definitions.registry import Feature
-from features.storage.lake import write_file, write_text
+from features.storage.whole_writes import write_file, write_text
 from models.registry.response import Response
 from models.registry.tracking import Registered
 from serving.decide import ledger

@@ -11,7 +11,8 @@ import numpy as np
 import pandas as pd
 
 from configs.settings import Settings
-from features.storage.lake import Lake, read_parquet
+from features.storage.lake import Lake
+from features.storage.parquet_files import read_parquet
 from models.registry.pictures import budget_picture
 from serving.decide.decisions import day_folder
 

@@ -18,7 +18,9 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from configs.errors import InputError
 from configs.offers import Catalogue, Offer, load_catalogue
 from configs.settings import Settings
-from features.storage.lake import Lake, sql_text, write_text
+from features.storage.duckdb_sessions import sql_text
+from features.storage.lake import Lake
+from features.storage.whole_writes import write_text
 from models.effects.observational_effects import MIN_CONTROL, MIN_TREATED
 from models.judge.policies import NOBODY
 from models.metrics.evaluation import Metric, quality_word

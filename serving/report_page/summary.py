@@ -11,7 +11,8 @@ import duckdb
 import pandas as pd
 
 from configs.errors import InputError
-from features.storage.lake import Lake, duckdb_limits, named_when_unreadable, sql_text
+from features.storage.duckdb_sessions import duckdb_limits, named_when_unreadable, sql_text
+from features.storage.lake import Lake
 from serving.decide.decisions import day_folder
 from serving.decide.no_offer_reasons import asked_at
 

@@ -27,7 +27,8 @@ from features.materialise.as_of_view import open_as_of
 from features.materialise.build_daily import build_aggregates
 from features.materialise.build_snapshots import build_snapshots
 from features.simulator.simulator_run import new_world, write_users
-from features.storage.lake import Lake, count_rows, write_parquet
+from features.storage.lake import Lake
+from features.storage.parquet_files import count_rows, write_parquet
 
 THINNED = 0.43
 OURS = ("aggregates", "snapshot")

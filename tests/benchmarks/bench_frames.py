@@ -20,7 +20,8 @@ import pyarrow as pa
 
 from features.arrays.calendar_days import start_of
 from features.definitions.snapshot_features import catalogue
-from features.storage.lake import Lake, write_parquet
+from features.storage.lake import Lake
+from features.storage.parquet_files import write_parquet
 from features.training_data.feature_store import open_store, point_in_time_frame
 
 FIRST = date(2024, 1, 1)

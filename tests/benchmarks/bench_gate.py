@@ -26,7 +26,8 @@ os.environ.update(QUIET | {"GOMP_SPINCOUNT": "0"})  # before LightGBM is loaded:
 from features.simulator.population import Physics
 from features.simulator.simulated_day import World
 from features.simulator.simulator_run import new_world, simulate
-from features.storage.lake import Lake, read_parquet
+from features.storage.lake import Lake
+from features.storage.parquet_files import read_parquet
 from flows.build_features import aggregate, take_snapshots
 from flows.score_users import decide_for_all
 from flows.simulate import offers_of

@@ -1,0 +1,90 @@
+"""DuckDB over the data folder: bounded in memory, in the app's time zone, with a sentence for a damaged file."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import duckdb
+import ibis
+from ibis.backends.duckdb import Backend
+
+from configs.errors import InputError
+from configs.settings import Settings
+from features.storage.parquet_files import read_parquet
+
+MEMORY_GIB = 2.0  # what one step may hold before it spills to the data folder
+# what DuckDB raises for a file that is missing, cut short or damaged
+UNREADABLE = (duckdb.IOException, duckdb.InvalidInputException, duckdb.Error)
+
+
+def duckdb_limits(root: Path) -> dict[str, str | bool | int | float | list[str]]:
+    """Keep a DuckDB's memory within bounds, and let it spill below the data folder `root`."""
+    return {"memory_limit": f"{int(1024 * MEMORY_GIB)}MiB", "temp_directory": str(root / "tmp")}
+
+
+@contextmanager
+def duckdb_session(settings: Settings) -> Iterator[duckdb.DuckDBPyConnection]:
+    """Open an in-memory DuckDB in the configured time zone, and close it."""
+    threads = {"threads": settings.threads} if settings.threads else {}
+    connection = duckdb.connect(config={**duckdb_limits(settings.data_dir), **threads})
+    try:
+        connection.execute(f"SET TimeZone = '{settings.time_zone}'")
+        with named_when_unreadable(settings.data_dir):
+            yield connection
+    finally:
+        connection.close()
+
+
+@contextmanager
+def named_when_unreadable(root: Path) -> Iterator[None]:
+    """Turn what DuckDB says about a missing or damaged file below `root` into one sentence.
+
+    Raises
+    ------
+    InputError
+        DuckDB could not read a file inside the block.
+    """
+    try:
+        yield
+    except duckdb.Error as error:
+        if type(error) not in UNREADABLE:
+            raise
+        place = "" if ".parquet" in str(error) else _first_unreadable(root)
+        raise InputError(
+            f"a file of {root} cannot be read ({first_line(error)}{place}); "
+            "delete it and run the step that writes it again"
+        ) from error
+
+
+def _first_unreadable(root: Path) -> str:
+    for path in sorted(root.rglob("*.parquet")):
+        try:
+            read_parquet(path)
+        except InputError:
+            return f": {path}"
+    return ""
+
+
+def ibis_engine(connection: duckdb.DuckDBPyConnection, settings: Settings) -> Backend:
+    """Open a session for Ibis, which sets the time zone of the session to UTC: set it back."""
+    engine = ibis.duckdb.from_connection(connection)
+    connection.execute(f"SET TimeZone = '{settings.time_zone}'")
+    return engine
+
+
+def sql_text(text: object) -> str:
+    """Quote a text for SQL.
+
+    Examples
+    --------
+    >>> sql_text("Bob's data")
+    "'Bob''s data'"
+    """
+    return "'" + str(text).replace("'", "''") + "'"
+
+
+def first_line(error: Exception) -> str:
+    """First line of an error's text."""
+    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__

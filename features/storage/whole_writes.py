@@ -1,0 +1,52 @@
+"""Files and folders that are written whole or not at all, and hashes of what is in them."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+
+def write_file(path: Path, write: Callable[[Path], object]) -> None:
+    """Let `write` fill a temporary file beside `path`, then rename it into place."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        write(part)
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+@contextmanager
+def whole_folder(folder: Path) -> Iterator[Path]:
+    """Fill a hidden folder; it takes the place of `folder` when the block ends well, and vanishes when not."""
+    part, aside = (folder.with_name(f".{folder.name}.{role}") for role in ("part", "old"))
+    for leftover in (part, aside):
+        shutil.rmtree(leftover, ignore_errors=True)
+    part.mkdir(parents=True)
+    try:
+        yield part
+    except BaseException:
+        shutil.rmtree(part, ignore_errors=True)
+        raise
+    if folder.exists():
+        folder.rename(aside)
+    part.rename(folder)
+    shutil.rmtree(aside, ignore_errors=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write one text file whole."""
+    write_file(path, lambda part: part.write_text(text, encoding="utf-8"))
+
+
+def content_hash(*paths: Path, text: str = "") -> str:
+    """Digest of a text and the bytes of files, 16 hexadecimal digits."""
+    digest = hashlib.sha256(text.encode())
+    for path in paths:
+        digest.update(path.read_bytes())
+    return digest.hexdigest()[:16]
