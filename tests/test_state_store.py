@@ -37,7 +37,7 @@ def test_numbers_of_any_size_come_back(tmp_path, number):
             keep(each)
     found = read_checkpoint(lake)
     assert (found.day, found.known, found.edges) == (DAY, "known", ("d", "e"))
-    for old, new in zip(before, found.slices(), strict=True):
+    for old, new in zip(before, found.shards(), strict=True):
         assert new.users.equals(old.users)
         assert all(np.array_equal(new.states[name], values) for name, values in old.states.items())
         for one, other in ((old.tastes.rows, new.tastes.rows), (old.tastes.favourites, new.tastes.favourites)):
