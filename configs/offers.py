@@ -4,15 +4,23 @@ from __future__ import annotations
 
 import string
 from pathlib import Path
+from typing import NamedTuple
 
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from configs.errors import InputError, did_you_mean
 from configs.settings import FOLDER, Section, Share, named_file, read_toml, validated
 
-NOTHING = "none"
-Option = tuple[str, float]  # an offer's id and one of its discounts
+NO_OFFER = "none"  # the id of *nothing* where offers are named
+NOTHING = -1  # its place where options are numbered
 MESSAGE_FIELDS = ("discount", "title", "category", "valid_until")
+
+
+class Option(NamedTuple):
+    """One thing that can be decided: an offer of the catalogue at one of its discounts."""
+
+    offer_id: str
+    discount: float
 
 
 class Offer(Section):
@@ -85,9 +93,19 @@ class Catalogue(Section):
         return offers[offer_id]
 
     @property
-    def options(self) -> list[tuple[Offer, float]]:
-        """Every (offer, discount) that can be decided, in catalogue order."""
-        return [(offer, discount) for offer in self.offers for discount in offer.discounts]
+    def titles(self) -> dict[str, str]:
+        """What people call each offer, by its id."""
+        return {offer.offer_id: offer.title for offer in self.offers}
+
+    @property
+    def options(self) -> list[Option]:
+        """Every option that can be decided, in catalogue order."""
+        return [Option(offer.offer_id, discount) for offer in self.offers for discount in offer.discounts]
+
+    @property
+    def offer_of_options(self) -> list[Offer]:
+        """Offer of each of `options`."""
+        return [offer for offer in self.offers for _ in offer.discounts]
 
 
 def load_catalogue(name: str) -> Catalogue:
@@ -98,7 +116,7 @@ def load_catalogue(name: str) -> Catalogue:
     InputError
         The file is missing, an offer has an unknown key or a value out of range.
     """
-    if name == NOTHING:
+    if name == NO_OFFER:
         return Catalogue(offers=())
     path = named_file(name, FOLDER / "offers", ".toml", "offer catalogue")
     return Catalogue(offers=tuple(_offers(read_toml(path), path)))
@@ -106,9 +124,9 @@ def load_catalogue(name: str) -> Catalogue:
 
 def _offers(tables: dict[str, object], path: Path) -> list[Offer]:
     for offer_id, table in tables.items():
-        if offer_id == NOTHING or not isinstance(table, dict):
+        if offer_id == NO_OFFER or not isinstance(table, dict):
             raise InputError(
-                f"[{offer_id}] in {path} is not an offer; write one table per offer, named other than {NOTHING!r}"
+                f"[{offer_id}] in {path} is not an offer; write one table per offer, named other than {NO_OFFER!r}"
             )
     return [
         validated(Offer, {"offer_id": offer_id, **table}, f"offer {offer_id!r} of {path}")

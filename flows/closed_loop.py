@@ -19,11 +19,11 @@ from prefect.artifacts import create_markdown_artifact
 from prefect.cache_policies import NO_CACHE
 
 from configs.errors import InputError
+from configs.offers import NOTHING, Option
 from configs.progress import announce
 from configs.settings import Settings
 from features.arrays.array_types import Floats, Places
 from features.simulator.ground_truth import Truth
-from features.simulator.population import NOTHING
 from features.simulator.simulated_day import Day, Given, World
 from features.storage.lake import Lake
 from features.storage.parquet_files import read_parquet, write_parquet
@@ -255,9 +255,9 @@ def given_by(world: World, lake: Lake) -> Given:
     """Read this morning's decisions."""
     decisions = read_parquet(day_folder(lake, world.today) / "decisions.parquet")
     users = pc.cast(pc.utf8_slice_codeunits(decisions["user_id"], 1), "int64").to_numpy()
-    places = {(offer.offer_id, discount): place for place, (offer, discount) in enumerate(world.catalogue.options)}
+    places = {option: place for place, option in enumerate(world.catalogue.options)}
     pairs = zip(decisions["offer_id"].to_pylist(), decisions["discount"].to_pylist(), strict=True)
-    given = given_to(world, users, np.array([places.get(pair, NOTHING) for pair in pairs], dtype=np.intp))
+    given = given_to(world, users, np.array([places.get(Option(*pair), NOTHING) for pair in pairs], dtype=np.intp))
     given.decision_id[users] = decisions["decision_id"].to_numpy(zero_copy_only=False)
     return given
 

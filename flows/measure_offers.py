@@ -15,7 +15,7 @@ from prefect import flow, task
 from prefect.artifacts import create_markdown_artifact
 from prefect.cache_policies import NO_CACHE
 
-from configs.offers import NOTHING as NO_OFFER
+from configs.offers import NO_OFFER
 from configs.progress import announce
 from configs.settings import Settings
 from features.materialise.as_of_view import AsOfView, open_as_of

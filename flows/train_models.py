@@ -111,7 +111,7 @@ def train_response(
         return [], [], None
     trained = train_redemption(frames.treatments, frames.features, settings, as_of)
     catalogue = load_catalogue(settings.offers)
-    options = usable_options(frames.lots, [(offer.offer_id, discount) for offer, discount in catalogue.options])
+    options = usable_options(frames.lots, catalogue.options)
     published: list[Published] = []
     verdict: PolicyVerdict | None = None
     if options:

@@ -14,9 +14,9 @@ from click.testing import Result
 from nbclient import NotebookClient
 from typer.testing import CliRunner
 
-from configs.offers import load_catalogue
+from configs.offers import NOTHING, load_catalogue
 from configs.settings import DATA_DIR_VARIABLE, load_settings
-from features.simulator.population import NOTHING, RENEWAL
+from features.simulator.population import RENEWAL
 from features.simulator.simulated_day import World
 from features.simulator.simulator_run import new_world
 from flows import closed_loop as loop

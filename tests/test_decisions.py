@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from synthetic import AS_OF, LOT_OPTIONS, behaviour, drawn_lots, offer, small_policy, small_settings
-from test_reasons import personal_effects
+from test_explanations import personal_effects
 
 from configs.errors import InputError
 from configs.offers import Catalogue, Offer

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from synthetic import small_settings
 
 from configs.errors import InputError
+from configs.offers import NOTHING
 from configs.settings import Exploration, Settings
 from serving.decide.exploration import (
     DRAWS,
@@ -26,7 +27,6 @@ from serving.decide.exploration import (
     stable_groups,
 )
 from serving.knapsack.allocation import Limit
-from serving.knapsack.problem import NOTHING
 
 TODAY = date(2024, 7, 1)
 USERS = pd.Series([f"u{number}" for number in range(20_000)])

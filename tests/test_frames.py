@@ -10,7 +10,7 @@ import pytest
 from apps import TINY_AS_OF, App, event, small_app, treatment
 
 from configs.errors import InputError
-from configs.offers import NOTHING, load_catalogue
+from configs.offers import NO_OFFER, load_catalogue
 from features.definitions.labels import outcome_labels
 from features.materialise.as_of_view import AsOfView
 from features.materialise.build_snapshots import build_snapshots
@@ -171,7 +171,7 @@ def test_an_app_without_treatments_has_empty_frames(tmp_path):
     app.aggregate()
     with app.history(date(2024, 3, 5)) as history:
         store = open_store(app.lake, history.features)
-        assert redemption_frame(history, store, load_catalogue(NOTHING)).empty
+        assert redemption_frame(history, store, load_catalogue(NO_OFFER)).empty
         assert given_offers(history, pd.DataFrame()).empty
         assert experiment_frame(history, pd.DataFrame(), pd.DataFrame()).empty
 
@@ -183,7 +183,7 @@ def test_treatments_that_are_all_open_give_no_redemption_yet(tmp_path):
     app.aggregate()
     with app.history(date(2024, 3, 5)) as history:
         store = open_store(app.lake, history.features)
-        assert redemption_frame(history, store, load_catalogue(NOTHING)).empty
+        assert redemption_frame(history, store, load_catalogue(NO_OFFER)).empty
 
 
 def test_treatment_days_are_those_before_as_of_with_a_snapshot(past):

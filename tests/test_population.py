@@ -9,18 +9,18 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
 
-from configs.offers import load_catalogue
+from configs.offers import NOTHING, load_catalogue
 from configs.settings import Settings, load_settings
 from features.definitions.labels import effect_days
 from features.simulator.ground_truth import Truth
-from features.simulator.population import NOTHING, PROMOTION, SEGMENTS, Physics, on_promotion
+from features.simulator.population import PROMOTION, SEGMENTS, Physics, on_promotion
 from features.simulator.simulated_day import Given, World
 from features.simulator.simulator_run import at_random, new_world
 
 SETTINGS = load_settings("simulated")
 CATALOGUE = load_catalogue("simulated")
 USERS, AGE, SEEDS = 12_000, 24, 4
-OPTIONS = {offer.offer_id + f" {discount:.0%}": place for place, (offer, discount) in enumerate(CATALOGUE.options)}
+OPTIONS = {f"{option.offer_id} {option.discount:.0%}": place for place, option in enumerate(CATALOGUE.options)}
 TOLERANCE = 4.0  # standard errors; the seeds are fixed
 
 

@@ -38,7 +38,7 @@ def same(one: Batch, other: Batch) -> None:
     pd.testing.assert_frame_equal(one.frame, other.frame)
     for name in ("p_churn", "remaining_value", "reasons"):
         np.testing.assert_array_equal(getattr(one, name), getattr(other, name))
-    for name in (*MATRICES, "why_not", "barred"):
+    for name in (*MATRICES, "why_not", "ineligible"):
         np.testing.assert_array_equal(getattr(one.options, name), getattr(other.options, name))
 
 
@@ -49,14 +49,14 @@ def ids_of(_: int, batch: Batch) -> list[str]:
 def test_a_parked_batch_comes_back_bit_for_bit(policy, users, tmp_path):
     batch = score(policy, users)
     assert np.isnan(batch.p_churn).any() and (batch.options.why_not != "").any() and None in batch.reasons
-    with open_spool(tmp_path / "day", "key", policy.catalogue.options) as spool:
+    with open_spool(tmp_path / "day", "key", policy.catalogue) as spool:
         spool.put(0, batch)
         same(spool.get(0), batch)
     assert not (tmp_path / "day").exists()
 
 
 def test_a_text_of_many_users_is_one_object_in_memory(policy, users, tmp_path):
-    with open_spool(tmp_path / "day", "key", policy.catalogue.options) as spool:
+    with open_spool(tmp_path / "day", "key", policy.catalogue) as spool:
         spool.put(0, score(policy, users))
         batch = spool.get(0)
     for column in (batch.options.ineligible, *batch.options.why_not.T):
@@ -66,7 +66,7 @@ def test_a_text_of_many_users_is_one_object_in_memory(policy, users, tmp_path):
 def test_a_batch_without_options_can_be_parked(policy, users, tmp_path):
     bare = replace(policy, catalogue=Catalogue(offers=()), response=None)
     batch = score(bare, users)
-    with open_spool(tmp_path / "day", "key", bare.catalogue.options) as spool:
+    with open_spool(tmp_path / "day", "key", bare.catalogue) as spool:
         spool.put(0, batch)
         same(spool.get(0), batch)
         assert spool.get(0).options.value.shape == (90, 0)
@@ -93,7 +93,7 @@ def test_batches_come_in_order_and_one_is_read_while_another_is_scored(policy, u
         return score(own_policy, rows)
 
     monkeypatch.setattr(batches, "score", slow_score)
-    with open_spool(tmp_path / "day", "key", policy.catalogue.options) as spool:
+    with open_spool(tmp_path / "day", "key", policy.catalogue) as spool:
         found = list(score_all(policy, [partial(frame, number) for number in range(9)], spool, ids_of))
     assert [name for ids in found for name in ids] == users["user_id"].tolist()
     assert any(together)
@@ -106,7 +106,7 @@ def test_few_batches_are_in_memory_at_a_time(policy, users, tmp_path):
         started.append(number)
         return users.head(5)
 
-    with open_spool(tmp_path / "day", "key", policy.catalogue.options) as spool:
+    with open_spool(tmp_path / "day", "key", policy.catalogue) as spool:
         coming = score_all(policy, [partial(frame, number) for number in range(20)], spool, ids_of)
         next(coming)
         time.sleep(0.2)
@@ -122,7 +122,7 @@ def test_a_batch_is_forgotten_once_it_was_looked_at(policy, users, tmp_path):
         seen.append(weakref.ref(batch))
         return sum(each() is not None for each in seen)
 
-    with open_spool(tmp_path / "day", "key", policy.catalogue.options) as spool:
+    with open_spool(tmp_path / "day", "key", policy.catalogue) as spool:
         alive = list(score_all(policy, [partial(users.head, 5)] * 9, spool, look))
     assert len(alive) == 9 and max(alive) <= batches.AT_ONCE
 
@@ -134,7 +134,7 @@ def test_the_large_part_of_claims_is_left_in_files(policy, users, tmp_path):
 
     batch = score(policy, users)
     allocation_inputs = allocation_input(batch.frame["user_id"], batch.options, policy.settings, (), date(2024, 7, 1))
-    with open_spool(tmp_path / "day", "key", policy.catalogue.options) as spool:
+    with open_spool(tmp_path / "day", "key", policy.catalogue) as spool:
         left = spool.allocation_inputs(0, allocation_inputs)
         assert isinstance(left.value, Path) and isinstance(opened(left.value), np.memmap)
         np.testing.assert_array_equal(opened(left.value), allocation_inputs.value)

@@ -15,11 +15,10 @@ import pytest
 from typer.testing import CliRunner
 
 from configs.errors import InputError
-from configs.offers import load_catalogue
+from configs.offers import NOTHING, load_catalogue
 from configs.settings import load_settings
 from features.ingestion.contract import CONTRACT, EVENTS, TREATMENTS, USERS
 from features.ingestion.ingest_source import ingest_source
-from features.simulator.population import NOTHING
 from features.simulator.simulated_day import START, Given, World
 from features.simulator.simulator_run import at_random, new_world, read_truth, simulate, write_treatments
 from features.storage.lake import Lake

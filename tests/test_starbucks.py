@@ -152,7 +152,8 @@ def test_starbucks_completions_each_use_a_live_offer_of_their_own(starbucks):
 def test_starbucks_options_are_the_offers_that_were_given(starbucks):
     app, _ = starbucks
     given = query(app, "SELECT DISTINCT offer_id, discount, channel FROM treatments WHERE offer_id <> 'none'")
-    wanted = {(offer.offer_id, share, offer.channel) for offer, share in load_catalogue("starbucks").options}
+    catalogue = load_catalogue("starbucks")
+    wanted = {(*option, catalogue[option.offer_id].channel) for option in catalogue.options}
     assert set(given) == wanted
 
 

@@ -27,7 +27,7 @@ from benchmarks.bench_policy_value import (
     worth_of_nobody,
 )
 
-from features.simulator.population import NOTHING
+from configs.offers import NOTHING
 from features.simulator.simulated_day import Given, World
 from features.simulator.simulator_run import at_random
 from models.judge.off_policy import PolicyValue

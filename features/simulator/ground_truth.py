@@ -11,10 +11,10 @@ from datetime import date, timedelta
 
 import numpy as np
 
+from configs.offers import NOTHING
 from features.arrays.array_types import Flags, Floats, Places
 from features.simulator.population import (
     LOST_BY_FAILURE,
-    NOTHING,
     PAYMENT_FAILS,
     PRESSURE_LEFT,
     PROMOTION,

@@ -12,10 +12,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
-from configs.offers import Catalogue
+from configs.offers import NOTHING, Catalogue
 from features.arrays.array_types import Flags, Floats, Places
 
-NOTHING = -1
 SEGMENTS = ("sure thing", "persuadable", "lost cause", "sleeping dog")
 SHARES = (0.28, 0.46, 0.09, 0.17)
 # per segment: habit (visits a day), appetite (purchases a visit), hazard (leaving a day), price sensitivity,
@@ -110,12 +109,12 @@ class Menu:
     @classmethod
     def of(cls, catalogue: Catalogue) -> Menu:
         """Read the options of a catalogue; the world knows the channels of `REACH`."""
-        options = catalogue.options
+        offers = catalogue.offer_of_options
         return cls(
-            channel=tuple(offer.channel for offer, _ in options),
-            discount=np.array([discount for _, discount in options]),
-            valid_days=np.array([offer.valid_days for offer, _ in options], dtype=np.int32),
-            contact_cost=np.array([offer.contact_cost for offer, _ in options]),
+            channel=tuple(offer.channel for offer in offers),
+            discount=np.array([discount for _, discount in catalogue.options]),
+            valid_days=np.array([offer.valid_days for offer in offers], dtype=np.int32),
+            contact_cost=np.array([offer.contact_cost for offer in offers]),
         )
 
     def __len__(self) -> int:

@@ -11,7 +11,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from configs.offers import Catalogue
+from configs.offers import NOTHING, Catalogue
 from configs.settings import Settings
 from features.arrays.array_types import Flags, Floats, Places
 from features.definitions.labels import effect_days
@@ -20,7 +20,6 @@ from features.simulator.ground_truth import Scene, Truth, truth
 from features.simulator.population import (
     DEVICES,
     LOST_BY_FAILURE,
-    NOTHING,
     PAYMENT_FAILS,
     PRESSURE_LEFT,
     PROMOTION,
@@ -250,7 +249,7 @@ def _messages(world: World) -> Iterator[dict[str, np.ndarray]]:
     sent = (given != NOTHING) & (state.since == world.day) & ~state.removed
     channel = np.array([*world.menu.channel, None], dtype=object)[given]
     received = np.flatnonzero(sent & (state.reachable | (channel != "push")))
-    offers = np.array([*(offer.offer_id for offer, _ in world.catalogue.options), None], dtype=object)[given]
+    offers = np.array([*(option.offer_id for option in world.catalogue.options), None], dtype=object)[given]
     ids = world.given.decision_id
     for name, rows, wait, step in (
         ("notification_receive", received, 1, 2),
@@ -299,7 +298,7 @@ def _sessions(world: World, day: Day) -> Iterator[dict[str, np.ndarray]]:
     yield _page(
         "offer_redeem", rows, begins[rows] + 360, 3, in_session=True,
         **{column: values[rows] for column, values in money.items()},
-        offer_id=np.array([offer.offer_id for offer, _ in world.catalogue.options], dtype=object)[option],
+        offer_id=np.array([each.offer_id for each in world.catalogue.options], dtype=object)[option],
         channel=np.array(world.menu.channel, dtype=object)[option], decision_id=world.given.decision_id[rows],
     )  # fmt: skip
 

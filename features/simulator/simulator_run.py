@@ -9,12 +9,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from configs.offers import Catalogue
+from configs.offers import NO_OFFER, NOTHING, Catalogue
 from configs.progress import track
 from configs.settings import Settings
 from features.arrays.array_types import Floats
 from features.ingestion.contract import TREATMENTS, USERS
-from features.simulator.population import DEVICES, NOTHING, Physics, newborn, populate
+from features.simulator.population import DEVICES, Physics, newborn, populate
 from features.simulator.simulated_day import (
     COUNTRIES,
     TYPES,
@@ -107,7 +107,7 @@ def write_treatments(world: World, lake: Lake, given: Given, propensity: Floats)
     rows = np.flatnonzero(world.is_member | (given.option != NOTHING))
     place = given.option[rows]
     options = world.catalogue.options
-    offers = np.array([*(offer.offer_id for offer, _ in options), "none"], dtype=object)
+    offers = np.array([*(option.offer_id for option in options), NO_OFFER], dtype=object)
     channels = np.array([*world.menu.channel, "none"], dtype=object)
     morning = datetime(world.today.year, world.today.month, world.today.day, tzinfo=UTC)
     longest = world.menu.valid_days.max(initial=7)
@@ -162,7 +162,7 @@ def write_users(world: World, lake: Lake) -> None:
 
 def write_truth(world: World, settings: Settings, lake: Lake) -> None:
     """Write what every option would change for every member if it were sent this morning."""
-    offers = [offer.offer_id for offer, _ in world.catalogue.options]
+    offers = [option.offer_id for option in world.catalogue.options]
     members = np.flatnonzero(world.is_member)
     with whole_folder(lake.path("truth")) as folder, pq.ParquetWriter(folder / "truth.parquet", TRUTH) as writer:
         for start in range(0, len(members), TRUTH_USERS):

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from configs.offers import Option
+from configs.offers import NO_OFFER, NOTHING, Option
 from features.arrays.array_types import Floats, Places
 from models.learn.estimators import Estimator
 
@@ -47,10 +47,10 @@ class ActionSet:
         return np.c_[self.levels, self.levels * self.pull[:, None]]
 
     def places(self, offer_ids: Sequence[str], discounts: Floats) -> Places:
-        """Find each row's option: -1 for *nothing*, `len(options)` for whatever the menu lacks."""
+        """Find each row's option: `NOTHING`, or `len(options)` for whatever is no longer among them."""
         known = {(offer, round(discount, 6)): place for place, (offer, discount) in enumerate(self.options)}
-        known[("none", 0.0)] = -1
-        pairs = zip(offer_ids, np.round(np.where(np.array(offer_ids) == "none", 0.0, discounts), 6), strict=True)
+        known[NO_OFFER, 0.0] = NOTHING
+        pairs = zip(offer_ids, np.round(np.where(np.array(offer_ids) == NO_OFFER, 0.0, discounts), 6), strict=True)
         return np.array([known.get(pair, len(self.options)) for pair in pairs], dtype=np.intp)
 
 

@@ -84,7 +84,7 @@ class Deployed:
     def from_notes(cls, notes: dict[str, Any]) -> Deployed:
         """Read a policy back from JSON."""
         option = notes["option"]
-        return cls(**{**notes, "option": None if option is None else (option[0], float(option[1]))})
+        return cls(**{**notes, "option": None if option is None else Option(option[0], float(option[1]))})
 
     def as_dict(self) -> dict[str, object]:
         """Return the fields for JSON."""
@@ -102,7 +102,7 @@ class Deployed:
     def __str__(self) -> str:
         if self.name in (NOBODY, PERSONAL) or self.option is None:
             return self.name
-        what = f"{self.option[0]} at {self.option[1]:.0%}"
+        what = "{} at {:.0%}".format(*self.option)
         if self.column is None:
             return f"{what} for everybody"
         return f"{what} where {self.column} is {'above' if self.is_above else 'at most'} {self.threshold:.4g}"

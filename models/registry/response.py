@@ -90,7 +90,7 @@ def _load_personal(lake: Lake) -> PersonalEffects:
     return PersonalEffects(
         EffectModel(margin.estimator, offers),
         EffectModel(retention.estimator, offers),
-        tuple((offer, float(discount)) for offer, discount in notes["options"]),
+        tuple(Option(offer, float(discount)) for offer, discount in notes["options"]),
         Deployed.from_notes(notes["deployed"]),
         np.array(notes["average"], dtype=np.float64),
         f"{margin.training.name}, {retention.training.name}",

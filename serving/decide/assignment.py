@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
+from configs.offers import NOTHING
 from configs.settings import Settings
 from features.arrays.array_types import Flags, Floats, Places, Texts
 from serving.decide.exploration import (
@@ -27,7 +28,7 @@ from serving.decide.exploration import (
 )
 from serving.decide.options import Options
 from serving.knapsack.allocation import Allocation, Limit, allocate_parts, budget_curve
-from serving.knapsack.problem import NOTHING, RemoteReduce, Shard, offered, opened
+from serving.knapsack.problem import RemoteReduce, Shard, offered, opened
 
 POLICY, EXPLORE, CONTROL = "policy", "explore", "control"
 AS_USUAL, SUPPRESSED = "business_as_usual", "suppressed"
@@ -254,6 +255,6 @@ def _explorable(options: Options, limits: Sequence[Limit]) -> Flags:
 
 def _chances(options: Options, explorable: Flags, settings: Settings, as_of: date) -> Floats:
     """Say with which probability an explorer draws each option, or nothing; shape (users, options + 1)."""
-    draws = posterior_draws(len(options.choices), settings, as_of)
+    draws = posterior_draws(len(options.catalogue.options), settings, as_of)
     value, error = (np.where(options.eligible, part, 0.0) for part in (options.value, options.value_error))
     return lot_chances(value, error, explorable, settings.scoring.exploration, draws)

@@ -16,6 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from configs.errors import InputError
+from configs.offers import NO_OFFER, NOTHING
 from configs.progress import track
 from configs.settings import Settings
 from features.arrays.array_types import Floats, Places, Texts
@@ -42,7 +43,6 @@ from serving.decide.no_offer_reasons import BY_LOT, why_nothing
 from serving.decide.options import NO_DATA, UNLIKE, none_for_empty
 from serving.decide.scoring import Batch, Policy, open_spool
 from serving.knapsack.allocation import Limit, limits_of
-from serving.knapsack.problem import NOTHING
 from serving.wording.explanations import effect_reasons, rule_reasons, value_words_of_offer
 from serving.wording.formatting import repeated
 
@@ -84,7 +84,7 @@ def decide(policy: Policy, lake: Lake, as_of: date, executor: Executor, *, input
     check_floor(policy.settings, len(policy.catalogue.options))
     pieces = f"{executor.batches} x {policy.settings.scoring.batch_users}"
     key = f"winback {version('winback')} {policy.version} {as_of} {pieces} {inputs}"
-    with open_spool(lake.path("scoring", f"day={as_of:%Y-%m-%d}"), key, policy.catalogue.options) as spool:
+    with open_spool(lake.path("scoring", f"day={as_of:%Y-%m-%d}"), key, policy.catalogue) as spool:
 
         def input_of_batch(batch: Batch) -> AllocationInput:
             return allocation_input(batch.frame["user_id"], batch.options, policy.settings, limits, as_of)
@@ -117,12 +117,12 @@ def tables_of(
 ) -> dict[str, pa.Table]:
     """Write everything that a day keeps about the users of a batch; `assignment` is the batch's part."""
     decisions = decisions_table(policy, batch, assignment, limits, as_of)
-    share, choices = assignment.spending.exploration_share, batch.options.choices
+    share = assignment.spending.exploration_share
     return {
         "predictions": predictions_table(batch, as_of, policy.settings),
         "options": batch.options.table(batch.frame["user_id"]),
         "decisions": decisions,
-        "ledger": ledger.entry_table(decisions, assignment.intended, choices, policy.version, share),
+        "ledger": ledger.entry_table(decisions, assignment.intended, policy.catalogue, policy.version, share),
     }
 
 
@@ -203,22 +203,23 @@ def _offer_columns(batch: Batch, given: Places, now: datetime) -> dict[str, obje
     """Fill in what is sent, looping over options, never over users."""
     users = len(given)
     texts = {name: np.full(users, None, dtype=object) for name in ("play", "channel", "message", "featured_category")}
-    texts["offer_id"] = repeated("none", users)
+    texts["offer_id"] = repeated(NO_OFFER, users)
     send_at, valid_until = np.full((2, users), np.datetime64("NaT", "us"))
     discount, hours = np.zeros(users), np.array([_in_utc(now + timedelta(hours=hour)) for hour in range(24)])
     favourite = batch.frame["favourite_category_90d"].astype(object)
     hour = batch.frame["favourite_hour_90d"].fillna(12).astype(int).to_numpy()
-    for place, (offer, share) in enumerate(batch.options.choices):
+    catalogue = batch.options.catalogue
+    for place, (offer, option) in enumerate(zip(catalogue.offer_of_options, catalogue.options, strict=True)):
         rows = np.flatnonzero(given == place)
         ends = now + timedelta(days=offer.valid_days)
         category = favourite.iloc[rows].where(favourite.iloc[rows].notna(), "your favourites")
         texts["offer_id"][rows], texts["play"][rows], texts["channel"][rows] = offer.offer_id, offer.play, offer.channel
         texts["featured_category"][rows] = category
         texts["message"][rows] = category.map(
-            {name: offer.text(share, name, f"{ends:%Y-%m-%d}") for name in set(category)}
+            {name: offer.text(option.discount, name, f"{ends:%Y-%m-%d}") for name in set(category)}
         )
         send_at[rows], valid_until[rows] = hours[hour[rows]], _in_utc(ends)
-        discount[rows] = share
+        discount[rows] = option.discount
     return {**texts, "send_at": send_at, "valid_until": valid_until, "discount": discount}
 
 
@@ -240,7 +241,7 @@ def _why_this(policy: Policy, batch: Batch, arm: Texts, rows: Places, chosen: Pl
     """Say why some users get their option: what it is worth, and how the policy came to it."""
     options, cells = batch.options, (rows, chosen)
     remaining = np.nan_to_num(batch.remaining_value[rows])
-    contact = np.array([offer.contact_cost for offer, _ in options.choices])
+    contact = np.array([offer.contact_cost for offer in policy.catalogue.offer_of_options])
     words = value_words_of_offer(
         options.incremental_margin[cells], options.incremental_retention[cells], remaining, options.p_redeem[cells],
         options.discount_cost[cells], contact[chosen], policy.settings.currency,
@@ -257,11 +258,9 @@ def _why_this(policy: Policy, batch: Batch, arm: Texts, rows: Places, chosen: Pl
     rows, chosen = rows[told], chosen[told]
     frame = batch.frame.iloc[rows]
     if is_personal:
-        action_set = [(offer.offer_id, discount) for offer, discount in options.choices]
-        because = effect_reasons(personal, action_set, frame, chosen, remaining[told], policy.features)
+        because = effect_reasons(personal, policy.catalogue.options, frame, chosen, remaining[told], policy.features)
     else:
-        titles = {offer.offer_id: offer.title for offer in policy.catalogue.offers}
-        because = rule_reasons(personal.deployed, titles, frame, options.p_redeem[rows, chosen])
+        because = rule_reasons(personal.deployed, policy.catalogue.titles, frame, options.p_redeem[rows, chosen])
     words[told] += "; " + because
     return words
 
@@ -271,11 +270,11 @@ def _evidence(policy: Policy, given: Places) -> Texts:
     if policy.response is None:
         return evidence
     personal, effects = policy.response.personal, policy.response.effects
-    for place, (offer, discount) in enumerate(policy.catalogue.options):
+    for place, option in enumerate(policy.catalogue.options):
         if personal is not None:
-            evidence[given == place] = "randomised" if (offer.offer_id, discount) in personal.options else "none"
-        elif offer.offer_id in effects:
-            evidence[given == place] = effects[offer.offer_id].evidence
+            evidence[given == place] = "randomised" if option in personal.options else "none"
+        elif option.offer_id in effects:
+            evidence[given == place] = effects[option.offer_id].evidence
     return evidence
 
 

@@ -17,11 +17,11 @@ import numpy as np
 import pandas as pd
 
 from configs.errors import InputError
+from configs.offers import NOTHING
 from configs.settings import Exploration, Settings
 from features.arrays.array_types import Flags, Floats, Places
 from models.metrics.splits import hash_share
 from serving.knapsack.allocation import Limit
-from serving.knapsack.problem import NOTHING
 
 CONTROL_SALT, AS_USUAL_SALT = "global control", "business as usual"
 QUEUE_SALT, LOT_SALT = "explores today", "explored option"

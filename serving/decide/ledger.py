@@ -21,8 +21,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from configs.offers import NOTHING as NO_OFFER
-from configs.offers import Catalogue, Offer
+from configs.offers import NO_OFFER, Catalogue
 from configs.settings import MACHINES, Settings
 from features.arrays.calendar_days import start_of
 from features.ingestion.contract import TREATMENTS
@@ -66,7 +65,7 @@ def policy_version(models: str, settings: Settings, catalogue: Catalogue) -> str
 
 
 def entry_table(
-    decisions: pa.Table, intended: npt.NDArray[np.intp], choices: list[tuple[Offer, float]], version: str,
+    decisions: pa.Table, intended: npt.NDArray[np.intp], catalogue: Catalogue, version: str,
     share: float,
 ) -> pa.Table:  # fmt: skip
     """Make ledger rows of decisions.
@@ -76,15 +75,16 @@ def entry_table(
     decisions
         Rows of the day's decisions.
     intended
-        Place in `choices` of what the policy would have given, -1 for nothing; shape (users,).
+        Place among the catalogue's options of what the policy would have given, -1 for nothing; shape (users,).
     share
         Of those who may explore, who did. An explorer's ``lot_propensity`` is the chance of what was drawn among
         explorers; it is missing for everybody else.
     """
-    offers = np.array([*(offer.offer_id for offer, _ in choices), NO_OFFER], dtype=object)
-    channels = np.array([*(offer.channel for offer, _ in choices), None], dtype=object)
+    offers = np.array([*(option.offer_id for option in catalogue.options), NO_OFFER], dtype=object)
+    channels = np.array([*(offer.channel for offer in catalogue.offer_of_options), None], dtype=object)
+    discounts = np.array([*(option.discount for option in catalogue.options), 0.0])
     as_intended = (offers[intended] == decisions["offer_id"].to_numpy(zero_copy_only=False)) & np.isclose(
-        np.array([*(discount for _, discount in choices), 0.0])[intended], decisions["discount"].to_numpy()
+        discounts[intended], decisions["discount"].to_numpy()
     )
     by_lot = (decisions["propensity"].to_numpy() - np.where(as_intended, 1 - share, 0.0)) / (share or 1.0)
     is_lot = pc.equal(decisions["arm"], "explore").to_numpy(zero_copy_only=False)
@@ -92,7 +92,7 @@ def entry_table(
         "lot_propensity": np.where(is_lot, np.clip(by_lot, 0.0, 1.0), np.nan),
         "policy_version": [version] * len(decisions),
         "intended_offer_id": offers[intended],
-        "intended_discount": np.array([*(discount for _, discount in choices), 0.0])[intended],
+        "intended_discount": discounts[intended],
         "intended_channel": channels[intended],
     }
     columns = [

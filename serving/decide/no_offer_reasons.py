@@ -10,11 +10,11 @@ from typing import NamedTuple
 
 import numpy as np
 
+from configs.offers import NOTHING
 from features.arrays.array_types import Flags, Texts
 from serving.decide.assignment import AS_USUAL, CONTROL, EXPLORE, POLICY, SUPPRESSED, Assignment
 from serving.decide.options import NO_DATA, UNLIKE, Options
 from serving.knapsack.allocation import Limit
-from serving.knapsack.problem import NOTHING
 from serving.wording.formatting import repeated
 
 BY_LOT = "drawn by lot to learn what works: "

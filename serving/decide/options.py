@@ -11,7 +11,7 @@ import numpy.typing as npt
 import pandas as pd
 import pyarrow as pa
 
-from configs.offers import Catalogue, Offer
+from configs.offers import Catalogue
 from configs.settings import Settings
 from features.arrays.array_types import Floats
 from models.effects.observational_effects import is_comparable
@@ -36,7 +36,7 @@ class Options:
     not eligible why, and `ineligible` (users,) why a user may get nothing at all, empty where they may.
     """
 
-    choices: list[tuple[Offer, float]]
+    catalogue: Catalogue
     p_redeem: Floats
     incremental_retention: Floats
     incremental_margin: Floats
@@ -74,9 +74,11 @@ class Options:
         return pa.table(
             {
                 "user_id": pa.array(user_ids, pa.string()).take(np.repeat(np.arange(users), options)),
-                "offer_id": repeated(offer.offer_id for offer, _ in self.choices),
-                "discount": pa.array(np.tile([discount for _, discount in self.choices], users), pa.float64()),
-                "channel": repeated(offer.channel for offer, _ in self.choices),
+                "offer_id": repeated(option.offer_id for option in self.catalogue.options),
+                "discount": pa.array(
+                    np.tile([option.discount for option in self.catalogue.options], users), pa.float64()
+                ),
+                "channel": repeated(offer.channel for offer in self.catalogue.offer_of_options),
                 **{name: pa.array(column, pa.float64()) for name, column in flat.items()},
                 "eligible": pa.array(self.eligible.ravel()),
                 "why_not": pa.array(none_for_empty(reasons).ravel(), pa.string()),
@@ -112,29 +114,28 @@ def build_options(
     response
         What is known about redemption and effects; None when nothing is.
     """
-    choices = catalogue.options
-    shape = (len(frame), len(choices))
+    options = catalogue.options
+    shape = (len(frame), len(options))
     p_redeem, price = np.ones(shape), np.zeros(shape)
-    contact = np.array([offer.contact_cost for offer, _ in choices])
+    contact = np.array([offer.contact_cost for offer in catalogue.offer_of_options])
     if response is not None:
-        options = [(offer.offer_id, discount) for offer, discount in choices]
         p_redeem = p_redeem_each(response.redemption, frame, options)
-    for place, (offer, discount) in enumerate(choices):
+    for place, (offer, option) in enumerate(zip(catalogue.offer_of_options, options, strict=True)):
         if response is None:
             # nothing is known: trying an option is charged as if everybody used it
-            price[:, place] = discount * offer.covered_spend
+            price[:, place] = option.discount * offer.covered_spend
             continue
-        price[:, place] = response.discount_cost(frame, offer.offer_id, discount, offer.covered_spend)
+        price[:, place] = response.discount_cost(frame, *option, offer.covered_spend)
     worth = np.nan_to_num(remaining_value)[:, None]
     if response is not None and response.personal is not None:
-        effects = _personal_effects(frame, p_redeem, worth, response.personal, choices, settings)
+        effects = _personal_effects(frame, p_redeem, worth, response.personal, catalogue, settings)
     else:
-        effects = _effects_per_offer(frame, np.nan_to_num(p_churn), p_redeem, response, choices, settings)
+        effects = _effects_per_offer(frame, np.nan_to_num(p_churn), p_redeem, response, catalogue, settings)
     margin, retention, error, why_not = effects
     cost = p_redeem * price + contact
     value = margin + retention * worth - cost
     why_not = np.where((ineligible != "")[:, None], ineligible[:, None], why_not)
-    return Options(choices, p_redeem, retention, margin, price, cost, value, error, why_not, ineligible)
+    return Options(catalogue, p_redeem, retention, margin, price, cost, value, error, why_not, ineligible)
 
 
 class _Effects(NamedTuple):
@@ -153,13 +154,13 @@ class _Effects(NamedTuple):
 
 def _effects_per_offer(
     frame: pd.DataFrame, p_churn: Floats, p_redeem: Floats, response: Response | None,
-    choices: list[tuple[Offer, float]], settings: Settings,
+    catalogue: Catalogue, settings: Settings,
 ) -> _Effects:  # fmt: skip
     """Say what every option changes for every user, by each offer's effect on average."""
     effects = _Effects.none(p_redeem.shape)
     margin, retention, _, why_not = effects
-    for place, (offer, _) in enumerate(choices):
-        effect = response.effects.get(offer.offer_id) if response is not None else None
+    for place, option in enumerate(catalogue.options):
+        effect = response.effects.get(option.offer_id) if response is not None else None
         if effect is None:
             why_not[:, place] = NO_DATA
             continue
@@ -174,10 +175,10 @@ def _effects_per_offer(
 
 def _personal_effects(
     frame: pd.DataFrame, p_redeem: Floats, worth: Floats, personal: PersonalEffects,
-    choices: list[tuple[Offer, float]], settings: Settings,
+    catalogue: Catalogue, settings: Settings,
 ) -> _Effects:  # fmt: skip
     """Effects learnt from lots, within what the gate allows; `worth` (users, 1) is what staying is worth."""
-    options = [(offer.offer_id, discount) for offer, discount in choices]
+    options = catalogue.options
     is_known = np.array([option in personal.options for option in options], dtype=bool)
     known = [option for option in options if option in personal.options]
     effects = _Effects.none(p_redeem.shape)
@@ -193,7 +194,7 @@ def _personal_effects(
             drawn = personal.margin.draws(frame, known) + personal.retention.draws(frame, known) * worth
             error[:, is_known] = drawn.std(axis=0)
         return effects
-    told = NOT_CHOSEN.format(policy=policy_words(deployed, {offer.offer_id: offer.title for offer, _ in choices}))
+    told = NOT_CHOSEN.format(policy=policy_words(deployed, catalogue.titles))
     for place in np.flatnonzero(is_known):
         margin[:, place], retention[:, place] = personal.average[personal.options.index(options[place])]
         is_meant = deployed.option == options[place]

@@ -17,7 +17,7 @@ import pandas as pd
 import pyarrow as pa
 from pyarrow import feather
 
-from configs.offers import Catalogue, Offer
+from configs.offers import Catalogue
 from configs.progress import in_turn
 from configs.settings import Settings
 from features.arrays.array_types import Array, Flags, Floats, Texts
@@ -102,8 +102,8 @@ class Batch:
         return table
 
     @classmethod
-    def of(cls, table: pa.Table, choices: list[tuple[Offer, float]]) -> Batch:
-        """Read a batch back; `choices` are the catalogue's options."""
+    def of(cls, table: pa.Table, catalogue: Catalogue) -> Batch:
+        """Read a batch back."""
 
         def numbers(name: str) -> Floats:
             return np.asarray(table[f"batch:{name}"].to_numpy(), dtype=np.float64)
@@ -116,10 +116,10 @@ class Batch:
         def matrix(columns: list[npt.NDArray[np.generic]], kind: type) -> npt.NDArray[Any]:
             return np.stack(columns, axis=1) if columns else np.empty((len(table), 0), dtype=kind)
 
-        places = range(len(choices))
+        places = range(len(catalogue.options))
         matrices = {name: matrix([numbers(f"{name}:{place}") for place in places], np.float64) for name in MATRICES}
         why_not = matrix([words(f"why_not:{place}") for place in places], object)
-        options = Options(choices, **matrices, why_not=why_not, ineligible=words("barred"))
+        options = Options(catalogue, **matrices, why_not=why_not, ineligible=words("barred"))
         frame = table.select([name for name in table.column_names if not name.startswith("batch:")]).to_pandas()
         return cls(frame, numbers("p_churn"), numbers("remaining_value"), words("reasons"), options)
 
@@ -129,7 +129,7 @@ class Spool:
     """Batches of one day on disk, in the order of their users."""
 
     folder: Path
-    choices: list[tuple[Offer, float]]
+    catalogue: Catalogue
 
     def path(self, number: int) -> Path:
         """File of a batch."""
@@ -159,11 +159,11 @@ class Spool:
 
     def get(self, number: int) -> Batch:
         """Fetch a batch."""
-        return Batch.of(feather.read_table(self.path(number), memory_map=False), self.choices)
+        return Batch.of(feather.read_table(self.path(number), memory_map=False), self.catalogue)
 
 
 @contextmanager
-def open_spool(folder: Path, key: str, choices: list[tuple[Offer, float]]) -> Iterator[Spool]:
+def open_spool(folder: Path, key: str, catalogue: Catalogue) -> Iterator[Spool]:
     """Open a folder for the batches of a run; it vanishes when the block ends well.
 
     What a run left that failed is kept for the next one with the same `key`, and thrown away by any other.
@@ -172,7 +172,7 @@ def open_spool(folder: Path, key: str, choices: list[tuple[Offer, float]]) -> It
     if not key_file.exists() or key_file.read_text(encoding="utf-8") != key:
         shutil.rmtree(folder, ignore_errors=True)
     write_text(key_file, key)
-    yield Spool(folder, choices)
+    yield Spool(folder, catalogue)
     shutil.rmtree(folder)
 
 

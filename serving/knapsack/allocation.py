@@ -14,11 +14,11 @@ from typing import NamedTuple
 import numpy as np
 
 from configs.errors import InputError, did_you_mean
-from configs.offers import Catalogue
+from configs.offers import NOTHING, Catalogue
 from configs.settings import Settings
 from features.arrays.array_types import Flags, Floats, Places
 from serving.knapsack.dual_prices import budget_price, dual_bound, find_prices
-from serving.knapsack.problem import NOTHING, Knapsack, RemoteReduce, Shard, blocks, offered, opened
+from serving.knapsack.problem import Knapsack, RemoteReduce, Shard, blocks, offered, opened
 from serving.knapsack.repair import Repair
 
 ROUNDING = 1 + 1e-12  # sums of money are this exact
@@ -79,8 +79,8 @@ def limits_of(catalogue: Catalogue, settings: Settings) -> tuple[Limit, ...]:
     InputError
         A capacity names a channel that no offer uses.
     """
-    channels = np.array([offer.channel for offer, _ in catalogue.options], dtype=object)
-    offer_ids = np.array([offer.offer_id for offer, _ in catalogue.options], dtype=object)
+    channels = np.array([offer.channel for offer in catalogue.offer_of_options], dtype=object)
+    offer_ids = np.array([option.offer_id for option in catalogue.options], dtype=object)
     capacity = settings.scoring.channel_capacity
     for name in capacity:
         if catalogue.offers and name not in channels:

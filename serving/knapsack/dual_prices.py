@@ -13,8 +13,9 @@ from typing import NamedTuple
 
 import numpy as np
 
+from configs.offers import NOTHING
 from features.arrays.array_types import Flags, Floats, Places
-from serving.knapsack.problem import NOTHING, Block, Knapsack, Sums, priced
+from serving.knapsack.problem import Block, Knapsack, Sums, priced
 
 SAMPLE = 20_000  # users that the first prices are found on, when there are many more
 SCARCE = 50  # a sample needs room for so many users

@@ -14,9 +14,6 @@ import numpy as np
 from features.arrays.array_types import Flags, Floats, Places
 from models.judge.budgets import BLOCK, hull_steps
 
-NOTHING = -1
-
-
 Sums = tuple[Any, ...]  # numbers and arrays that add up over users
 # applies a function to every part where it lies, given who spends in each
 RemoteReduce = Callable[[Callable[["Shard"], Sums], Sequence[Flags]], Sequence[Sums]]

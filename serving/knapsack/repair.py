@@ -11,8 +11,9 @@ from typing import NamedTuple
 
 import numpy as np
 
+from configs.offers import NOTHING
 from features.arrays.array_types import Floats, Places
-from serving.knapsack.problem import NOTHING, Block, Knapsack
+from serving.knapsack.problem import Block, Knapsack
 
 ROUNDS = 100  # of filling, at most
 

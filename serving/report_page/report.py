@@ -240,7 +240,7 @@ def _verdict(name: str, subject: Subject, model: Mapping[str, Any]) -> Verdict:
 
 def trust_in_offers(training: Training | None, catalogue: Catalogue, settings: Settings) -> list[Trust]:
     """Say of every offer that is known or was measured how far its effect can be trusted."""
-    titles = {offer.offer_id: offer.title for offer in catalogue.offers}
+    titles = catalogue.titles
     effects = {effect["offer_id"]: effect for effect in training.effects} if training else {}
     return [
         _trust(titles.get(offer_id, offer_id), effects.get(offer_id), settings) for offer_id in {**titles, **effects}

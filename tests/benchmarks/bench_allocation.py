@@ -14,9 +14,10 @@ from pathlib import Path
 
 import numpy as np
 
+from configs.offers import NOTHING
 from serving.knapsack import allocation
 from serving.knapsack import dual_prices as prices
-from serving.knapsack.allocation import NOTHING, Limit, allocate, choose
+from serving.knapsack.allocation import Limit, allocate, choose
 from serving.knapsack.problem import Shard, offered
 
 OPTIONS = 12

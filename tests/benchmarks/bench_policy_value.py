@@ -21,11 +21,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from configs.offers import load_catalogue
+from configs.offers import NOTHING, load_catalogue
 from configs.settings import Settings, load_settings
 from features.definitions.labels import effect_days
 from features.simulator.ground_truth import Truth
-from features.simulator.population import NOTHING
 from features.simulator.simulated_day import Given, World
 from features.simulator.simulator_run import at_random, new_world
 from models.judge.off_policy import (

@@ -123,7 +123,7 @@ def run(
         lots = wave_frame(settings, lake, learnt_hours, day_of(decided), share)
         closed = day_of(decided) + timedelta(days=settings.churn.horizon_days)
         wave = wave_frame(settings, lake, (decided,), closed, share)
-    wanted = [(offer.offer_id, discount) for offer, discount in load_catalogue(settings.offers).options]
+    wanted = load_catalogue(settings.offers).options
     learnt = learn_effects(lots, usable_options(lots, wanted), settings)
     return judged(learnt["margin_soon"], wave)
 
