@@ -14,6 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pandas.testing import assert_frame_equal
 
+from configs.errors import InputError
+from features.definitions.registry import CATALOGUE, WINDOWED, largest, summed
 from features.engine import state_store as checkpoint
 from features.engine.category_state import MonotonicQueue, RollingMaximum
 from features.engine.window_state import ALWAYS, Change, changes
@@ -158,6 +160,50 @@ def test_damage_to_what_was_carried_costs_time_only(old_app, damage):
     assert built(old_app, second)[second] == whole
 
 
+@pytest.fixture
+def off_grid():
+    """Declare columns over windows that no other column has, for one test."""
+    kept = dict(WINDOWED), dict(CATALOGUE)
+
+    def carts_off_grid(days):
+        """Items put into the cart."""
+        return days.carts_count
+
+    def spend_off_grid(days):
+        """Most money spent on one day."""
+        return days.spend_of_day_cents
+
+    summed(1, 14, 27, 100, 364, role="cart")(carts_off_grid)
+    largest(3, 60, role="value", in_cents=True)(spend_off_grid)
+    yield [f"carts_off_grid_{days}d" for days in (1, 14, 27, 100, 364)] + ["spend_off_grid_3d", "spend_off_grid_60d"]
+    for declarations, before in zip((WINDOWED, CATALOGUE), kept, strict=True):
+        declarations.clear()
+        declarations.update(before)
+
+
+def test_windows_off_the_grid_hold_what_happened_in_them(old_app, off_grid):
+    forget(old_app)
+    days = [FIRST + timedelta(days=day) for day in (*range(180, 200), 216, 230, 393, 394)]
+    built(old_app, *days)
+    raw = pd.DataFrame(long_history()).drop_duplicates("event_id")
+    at = pd.to_datetime(raw["occurred_at"]).dt.date
+    known = pd.to_datetime(raw["received_at"]).dt.date.where(raw["received_at"].notna(), at)
+    for day in days:
+        found = read_parquet(old_app.lake.partition("snapshots", day)).to_pandas()
+        expected = declared(old_app, day)
+        assert_frame_equal(found[off_grid], expected[off_grid], check_exact=True)
+        for window in (1, 14, 27, 100, 364):
+            is_in = (raw["event_name"] == "add_to_cart") & (known < day) & (at >= day - timedelta(days=window))
+            by_hand = raw[is_in & (at < day)].groupby("user_id").size().reindex(found["user_id"], fill_value=0)
+            assert found[f"carts_off_grid_{window}d"].tolist() == by_hand.tolist()
+
+
+@pytest.mark.parametrize("windows", [(), (0,), (-7, 7), (7, 366), (28, 7), (7, 7)])
+def test_a_senseless_window_is_refused_where_it_is_declared(windows):
+    with pytest.raises(InputError, match="give whole days from 1 to 365, each once, the shortest first"):
+        summed(*windows, role="cart")(lambda days: days.carts_count)
+
+
 def test_an_earlier_day_is_not_made_from_a_later_one(old_app):
     days = [FIRST + timedelta(days=day) for day in range(160, 150, -1)]
     forget(old_app)
@@ -209,11 +255,11 @@ def test_peaks_hold_the_largest_of_every_window(rows, cut, window):
     early, late = day < cut, day >= cut
     before = RollingMaximum.of([RollingMaximum(user[early], day[early], value[early])], 0)
     heights = MonotonicQueue(4)
-    heights.keep(before)
+    heights.restore(before)
     for number in sorted(set(day[late].tolist()), reverse=True):
-        for person in range(4):  # a user occurs once in what is climbed at a time
+        for person in range(4):  # a user occurs once in what is pushed at a time
             for each in value[(day == number) & (user == person)]:
-                heights.climb(np.array([person]), number, np.array([each]))
+                heights.push(np.array([person]), number, np.array([each]))
     peaks = heights.peaks(0)
     for person in range(4):
         mine = value[(user == person) & (day >= window)]

@@ -9,9 +9,12 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Literal
 
 import ibis.expr.types as ir
+
+from configs.errors import InputError
 
 WINDOWS = (7, 28, 90, 365)
 LONGEST = 365
@@ -65,6 +68,13 @@ class Windowed:
     windows: tuple[int, ...]
     in_cents: bool = False
 
+    def __post_init__(self) -> None:
+        if not self.windows or self.windows[0] < 1 or self.windows[-1] > LONGEST or not _rises(self.windows):
+            raise InputError(
+                f"{self.name} has the windows {list(self.windows)}; give whole days from 1 to {LONGEST}, each once, "
+                "the shortest first"
+            )
+
     def column(self, days: int) -> str:
         """Name of the column of one window."""
         return f"{self.name}_{days}d" if self.kind in ("sum", "max") else self.name
@@ -98,6 +108,15 @@ def last_seen(*, role: str, view: View = "behaviour") -> Callable[[Daily], Daily
 def first_seen(*, role: str, view: View = "behaviour") -> Callable[[Daily], Daily]:
     """Declare the days since something first happened within the longest window."""
     return _windowed("first", (LONGEST,), role, view)
+
+
+def window_edges() -> tuple[int, ...]:
+    """Ages in days at which a row leaves a declared window, shortest first; the longest is always among them."""
+    return tuple(sorted({LONGEST, *WINDOWS}.union(*(declared.windows for declared in WINDOWED.values()))))
+
+
+def _rises(windows: tuple[int, ...]) -> bool:
+    return all(shorter < longer for shorter, longer in pairwise(windows))
 
 
 def _windowed(

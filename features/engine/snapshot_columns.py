@@ -12,12 +12,16 @@ import pyarrow as pa
 from features.arrays.array_types import Array
 from features.arrays.calendar_days import days_since_1970
 from features.arrays.dictionaries import one_chunk
+from features.definitions.registry import Windowed
 from features.definitions.snapshot_features import DERIVED, WINDOWED, catalogue
 from features.engine.state_store import StateShard
 from features.engine.users_reader import TRAIT
 from features.engine.window_state import NEVER, behaviour
 
-LARGEST = [declared for declared in WINDOWED.values() if declared.kind == "max"]
+
+def largest_declared() -> list[Windowed]:
+    """Name what a snapshot says of largest days."""
+    return [declared for declared in WINDOWED.values() if declared.kind == "max"]
 
 
 class Column(np.ndarray[Any, Any]):
@@ -76,7 +80,7 @@ def _nullable(values: Array) -> pa.Array:
 
 def _largest(found: StateShard, day: date) -> dict[str, Array]:
     numbers = {}
-    for declared in LARGEST:
+    for declared in largest_declared():
         for days in declared.windows:
             largest = found.peaks[declared.name].largest(days_since_1970(day) - days, len(found.users))
             numbers[declared.column(days)] = largest / 100.0 if declared.in_cents else largest

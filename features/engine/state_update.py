@@ -14,7 +14,7 @@ from features.arrays.dictionaries import encoded_together, merged_sorted
 from features.definitions.registry import LONGEST
 from features.engine.category_state import NO_COUNTS, CategoryCounts, CategoryState, MonotonicQueue, RollingMaximum
 from features.engine.row_group_reader import RowSelection
-from features.engine.snapshot_columns import LARGEST
+from features.engine.snapshot_columns import largest_declared
 from features.engine.state_store import StateShard
 from features.engine.window_state import NEVER, Change, DailyRows, WindowState
 from features.sql_oracle.snapshot_queries import TASTE_DAYS
@@ -44,7 +44,10 @@ class StateUpdate:
 
     def apply(self) -> StateShard:
         """Carry everything on to the morning."""
-        states, heights = WindowState(len(self.ids)), {each.name: MonotonicQueue(len(self.ids)) for each in LARGEST}
+        states, heights = (
+            WindowState(len(self.ids)),
+            {each.name: MonotonicQueue(len(self.ids)) for each in largest_declared()},
+        )
         if self.checkpoint:
             states.restore(self._place[self._kept], self.checkpoint.states, self._kept)
             for name, found in self.checkpoint.peaks.items():

@@ -19,7 +19,7 @@ import numpy as np
 from features.arrays.array_types import Array, Flags, Integers
 from features.arrays.calendar_days import days_since_1970
 from features.arrays.group_by import run_starts
-from features.definitions.registry import LONGEST, WINDOWS, Kind, Windowed
+from features.definitions.registry import LONGEST, Kind, Windowed, window_edges
 from features.definitions.snapshot_features import WINDOWED
 from features.storage.fingerprints import Fingerprint
 
@@ -87,7 +87,8 @@ def changes(fingerprints: Mapping[date, Fingerprint], since: date | None, today:
         for day, fingerprint in fingerprints.items()
         for known_on in fingerprint.digests
     ]
-    found = [each for each in ages if each.is_move((*WINDOWS, ALWAYS))]
+    edges = (*window_edges(), ALWAYS)
+    found = [each for each in ages if each.is_move(edges)]
     return sorted(found, key=lambda each: (each.before is None, -each.number, each.known_on))
 
 

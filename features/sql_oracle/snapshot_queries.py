@@ -12,7 +12,7 @@ import ibis
 import ibis.expr.types as ir
 
 from features.definitions.registry import LONGEST
-from features.definitions.snapshot_features import DERIVED, catalogue
+from features.definitions.snapshot_features import DERIVED, WINDOWED, catalogue
 from features.sql_oracle.window_queries import KEYS, seen, windows
 
 TASTE_DAYS = 90
@@ -66,7 +66,8 @@ def finished(table: ir.Table) -> ir.Table:
     begun = ibis.coalesce(ibis.least(table.signed_up_on, table.first_day), table.signed_up_on, table.first_day)
     table = table.mutate(tenure_seen_days=table.day.delta(begun, unit="day").cast("float64"))
     traits = [name for name in table.columns if name.startswith("trait_")]
-    totals = [name for name in table.columns if ("_count_" in name or "_sum_" in name) and name not in traits]
+    totals = [name for each in WINDOWED.values() if each.kind == "sum" for name in each.columns]
+    totals.append("categories_count_90d")
     table = table.mutate(**{name: table[name].fill_null(0.0) for name in totals})
     for name, function in DERIVED.items():
         table = table.mutate(**{name: function(table).cast("float64")})

@@ -11,7 +11,7 @@ from typing import cast
 import ibis
 import ibis.expr.types as ir
 
-from features.definitions.registry import LONGEST, WINDOWS, Windowed
+from features.definitions.registry import LONGEST, Windowed, window_edges
 from features.definitions.snapshot_features import WINDOWED
 
 KEYS = ("user_id", "day")
@@ -30,7 +30,7 @@ def seen(rows: ir.Table, spine: ir.Table, within_days: int | None = None) -> ir.
 
 def windows(recent: ir.Table) -> ir.Table:
     """Compute the columns of `WINDOWED` by user and moment, and ``first_day``, the first day with a row."""
-    band = ibis.cases(*((recent.age_days <= days, days) for days in WINDOWS), else_=LONGEST)
+    band = ibis.cases(*((recent.age_days <= days, days) for days in window_edges()), else_=LONGEST)
     parts = {name: of_rows(recent, declared) for name, declared in WINDOWED.items()}
     bands = recent.group_by(*KEYS, band=band.cast("int16")).aggregate(first_day=recent.happened_on.min(), **parts)
     columns = {
