@@ -5,13 +5,18 @@ STAMP := .venv/.installed
 export GOMP_SPINCOUNT = 0
 export UV_COMPILE_BYTECODE = 1
 
-.PHONY: demo test spark test-spark check bench lock clean
+.PHONY: demo test test-all spark test-spark check bench lock clean
 
 demo: $(STAMP)
 	$(BIN)/winback demo
 
+# FLAGS=--cov measures coverage, which takes half as long again: continuous integration does
 test: $(STAMP)
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest $(FLAGS)
+
+# the statistical tests with all their samples
+test-all: $(STAMP)
+	$(BIN)/python -m pytest --full $(FLAGS)
 
 # the optional engine: 400 MB and Java 17, so that make test does without
 spark: $(STAMP)
@@ -19,7 +24,7 @@ spark: $(STAMP)
 	$$uv pip install --quiet --python $(BIN)/python -r pyproject.toml --extra spark -c requirements.lock
 
 test-spark: spark
-	$(BIN)/python -m pytest tests/test_spark.py -n 0 --no-cov
+	$(BIN)/python -m pytest tests/test_spark_executor.py -n 0
 
 check: $(STAMP)
 	$(BIN)/ruff check .

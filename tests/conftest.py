@@ -21,6 +21,17 @@ os.environ.update(QUIET | {"PREFECT_HOME": tempfile.mkdtemp(prefix="prefect-")})
 REPOSITORY = Path(__file__).parents[1]
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Let statistical tests draw all their samples."""
+    parser.addoption("--full", action="store_true", help="draw all samples of the tests marked statistical")
+
+
+@pytest.fixture(scope="session")
+def full(pytestconfig: pytest.Config) -> bool:
+    """Whether statistical tests draw all their samples."""
+    return bool(pytestconfig.getoption("--full"))
+
+
 @pytest.fixture(autouse=True)
 def _no_data_dir_of_the_machine(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv(DATA_DIR_VARIABLE, raising=False)

@@ -14,7 +14,7 @@ from benchmarks.bench_policy_value import (
     ESTIMATORS,
     SETTINGS,
     Metrics,
-    SnapshotBuilder,
+    Morning,
     coverage,
     covered,
     cross_predicted,
@@ -39,7 +39,7 @@ TOLERANCE = 3.5  # standard errors; the seeds are fixed
 
 
 @pytest.fixture(scope="module")
-def morning() -> SnapshotBuilder:
+def morning() -> Morning:
     return silent_morning(2_000, 56)
 
 
