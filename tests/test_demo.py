@@ -143,6 +143,25 @@ def test_readme_command_runs_on_the_demo(demo: tuple[Path, dict], line: str, mon
     assert result.exit_code == 0, result.stderr
 
 
+def walk() -> list[tuple[str, list[str]]]:
+    """Queries of the page about features, each with the row that it shows."""
+    text = (Path(__file__).parents[1] / "features" / "README.md").read_text(encoding="utf-8")
+    found = re.findall(r"```sql\n((?:(?!```).)*)```\n\n\|[^\n]+\|\n\|[-|]+\|\n\|([^\n]+)\|\n", text, flags=re.DOTALL)
+    return [(query, [value.strip() for value in row.split("|")]) for query, row in found]
+
+
+def test_the_walk_of_an_event_leads_from_the_receipt_to_the_decision() -> None:
+    assert len(walk()) == 5
+
+
+@pytest.mark.parametrize(("query", "row"), walk())
+def test_a_step_of_the_walk_finds_what_the_page_shows(
+    demo: tuple[Path, dict], query: str, row: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(demo[0])
+    assert [str(value) for value in duckdb.sql(query).fetchone()] == row
+
+
 def readme_figures() -> list[tuple[str, list[float]]]:
     text = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
     rows = re.findall(r"\| `([a-z_]+\.[a-z_]+)` \| (.+?) \|", text)
