@@ -472,7 +472,7 @@ def test_the_softened_dual_is_that_of_its_definition(softness):
     value, cost = realistic(700, 12, np.random.default_rng(8))
     value[::7, 3] = -INF
     budget, limits = scarcity(value, cost, money=0.5, places=0.3)
-    knapsack = allocation._market([Shard(*offered(value, cost), np.arange(700) % 5 > 0)], budget, limits)
+    knapsack = allocation._knapsack([Shard(*offered(value, cost), np.arange(700) % 5 > 0)], budget, limits)
     scaled, at = prices._scaled(knapsack), np.linspace(0.3, 0.1, 1 + len(limits))
     bound, height, blur, used, curvature = prices._sums(scaled, at, softness)
 

@@ -41,7 +41,7 @@ CREATE VIEW treatments AS FROM read_parquet(getvariable('raw') || '/treatments/*
 """
 # who makes the world, who writes its truth down, and the two flows that live in it
 TRUTH_DOORS = {
-    *(f"features/{name}.py" for name in ("truth", "happenings", "simulation")),
+    *(f"features/simulator/{name}.py" for name in ("ground_truth", "simulated_day", "simulator_run")),
     *(f"flows/{name}.py" for name in ("simulate", "closed_loop")),
 }
 
@@ -288,7 +288,7 @@ def touches_truth(source: str) -> bool:
     "source",
     [
         "from features.simulator.simulator_run import read_truth",
-        "from features import world",
+        "from features.simulator import population",
         "import features.simulator.population",
         "def late():\n    from features.simulator.population import Truth",
         "lake.path('truth')",

@@ -31,7 +31,7 @@ def import_closure(module: str) -> set[str]:
     Examples
     --------
     >>> sorted(import_closure("features.arrays.calendar_days"))
-    ['features.arrays.calendar_days', 'features.arrays.group_by']
+    ['features.arrays.array_types', 'features.arrays.calendar_days']
     """
     found: set[str] = set()
     waiting = {module}

@@ -129,9 +129,9 @@ def pass_ratio(users: int, runs: int) -> list[float]:
     """How long one pass of the dual takes, as a multiple of one NumPy argmax over the priced options."""
     value, cost = instance(users, OPTIONS, np.random.default_rng(SEEDS[0]))
     budget, limits = scarcity(value, cost, money=0.5, places=0.3)
-    knapsack = allocation._market([Shard(*offered(value, cost), np.ones(users, dtype=bool))], budget, limits)
-    scaled, member = prices._scaled(knapsack), knapsack.member
-    at = np.full(len(knapsack.room), 0.3)
+    knapsack = allocation._knapsack([Shard(*offered(value, cost), np.ones(users, dtype=bool))], budget, limits)
+    scaled, member = prices._scaled(knapsack), knapsack.incidence
+    at = np.full(len(knapsack.capacity), 0.3)
     one_pass = [seconds(lambda: prices._smooth(scaled, at, 0.001)) for _ in range(runs)]
     argmax = [seconds(lambda: (value - 0.3 * cost - at[1:] @ member).argmax(axis=1)) for _ in range(runs)]
     return [first / second for first, second in zip(one_pass[1:], argmax[1:], strict=True)]  # the first warms up
