@@ -16,7 +16,7 @@ from features.materialise.build_snapshots import build_snapshots
 from features.storage.lake import Lake
 from features.training_data.feature_store import open_store
 from flows.outcome import Outcome, dated, open_run
-from models.metrics.evaluation import Metric
+from models.metrics.metric import Metric
 
 
 @task(name="daily aggregates", cache_policy=NO_CACHE)

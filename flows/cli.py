@@ -191,6 +191,21 @@ def settings_command(profile: Profile = None, data_dir: DataDir = None, as_json:
     _guarded("settings", show, data_dir, as_json)
 
 
+@app.command("check")
+def check_command(profile: Profile = None, data_dir: DataDir = None, as_json: Json = False) -> None:
+    """Say whether the configuration can work, and what is missing; needs no data."""
+
+    def show() -> None:
+        from flows.lookup import check
+
+        page, facts, can_work = check(profile, data_dir)
+        _print(json.dumps(facts, indent=1) if as_json else page)
+        if not can_work:
+            raise typer.Exit(BAD_INPUT)
+
+    _guarded("check", show, data_dir, as_json)
+
+
 @app.command("rollback")
 def rollback_command(
     subject: Annotated[str, typer.Argument(help="churn, value or redemption")],
@@ -294,6 +309,8 @@ def _guarded(command: str, show: Callable[[], None], data_dir: str | None, as_js
             _print(json.dumps({"command": command, "error": str(error)}))
         typer.echo(f"winback {command}: {error}", err=True)
         raise typer.Exit(BAD_INPUT) from error
+    except typer.Exit:
+        raise
     except KeyboardInterrupt:
         typer.echo(f"winback {command}: interrupted; finished parts stay, a rerun goes on from there", err=True)
         raise typer.Exit(FAILED) from None

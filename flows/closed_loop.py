@@ -34,9 +34,9 @@ from flows.outcome import Outcome, remember_profile
 from flows.score_users import decide_for_all
 from flows.simulate import begin_world, check_request, open_world
 from flows.train_models import collect_frames, train_outcomes, train_response, write_training
-from models.metrics.evaluation import Metric
+from models.metrics.metric import Metric
 from models.registry.pictures import loop_picture
-from serving.decide.decisions import day_folder
+from serving.decide.day_tables import day_folder
 from serving.knapsack.allocation import allocate
 
 WEEK = 7

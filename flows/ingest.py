@@ -14,7 +14,7 @@ from configs.settings import Settings
 from features.ingestion.ingest_source import TableIngest, ingest_source
 from features.storage.lake import Lake
 from flows.outcome import Outcome, dated, open_run, remember_profile
-from models.metrics.evaluation import Metric
+from models.metrics.metric import Metric
 
 
 def is_worth_retrying(_task: object, _run: object, state: object) -> bool:

@@ -25,7 +25,7 @@ from features.training_data.frames import KNOWN_BEFORE, measured_frame
 from flows.outcome import Outcome, dated, open_run
 from models.judge.kpis import LIFETIME_ASSUMES, LIFETIME_PERIODS, kpis
 from models.judge.lift import Lift, SampleRatio, lift_metrics, measure, sample_ratio_mismatch
-from models.metrics.evaluation import Metric
+from models.metrics.metric import Metric
 from models.registry.pictures import offers_picture
 from serving.decide.assignment import CONTROL, EXPLORE, POLICY
 from serving.decide.ledger import effective_files

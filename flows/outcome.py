@@ -14,7 +14,7 @@ from configs.errors import InputError
 from configs.settings import Settings, is_about_machines, load_settings
 from features.storage.lake import Lake
 from features.storage.whole_writes import write_text
-from models.metrics.evaluation import Metric
+from models.metrics.metric import Metric
 
 PROFILE_FILE = "profile.txt"
 

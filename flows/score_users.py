@@ -21,11 +21,12 @@ from features.storage.lake import Lake
 from features.training_data.feature_store import FeatureStore, everybodys_features, open_store
 from features.training_data.frames import count_users, scoring_batch
 from flows.outcome import Outcome, dated, open_run
-from models.metrics.evaluation import Metric
+from models.metrics.metric import Metric
 from models.registry.response import load_response
 from models.registry.tracking import load
 from serving.decide.assignment import Spending
-from serving.decide.decisions import day_folder, decide
+from serving.decide.day_tables import day_folder
+from serving.decide.decisions import decide
 from serving.decide.executors import LocalExecutor, SparkExecutor
 from serving.decide.scoring import Policy
 from serving.report_page.report import latest_training, write_report

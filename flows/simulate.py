@@ -19,7 +19,7 @@ from features.simulator.simulated_day import START, World
 from features.storage.lake import Lake
 from features.storage.parquet_files import count_rows
 from flows.outcome import Outcome, open_run, remember_profile
-from models.metrics.evaluation import Metric
+from models.metrics.metric import Metric
 
 
 @task(name="simulated days", cache_policy=NO_CACHE)

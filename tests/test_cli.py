@@ -20,7 +20,7 @@ from typer.testing import CliRunner
 from configs.settings import load_settings
 from flows.cli import app
 from flows.outcome import Outcome
-from models.metrics.evaluation import Metric
+from models.metrics.metric import Metric
 from serving.decide.decisions import SCHEMA
 
 STEPS = ("ingest", "build-features", "train-models", "score-users")
@@ -318,6 +318,59 @@ def test_help_loads_no_framework() -> None:
     code = "import sys, flows.cli; print(sorted(set(sys.modules) & set(sys.argv[1:])))"
     done = subprocess.run([sys.executable, "-c", code, *heavy], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+HEAVY = "prefect feast mlflow shap sklearn scipy numba lightgbm pandas ibis matplotlib jinja2 pyspark"
+
+
+@pytest.mark.parametrize("command", ["status", "explain", "catalogue", "settings", "check"])
+def test_a_lookup_imports_no_framework(shell: Shell, command: str) -> None:
+    code = (
+        "import atexit, sys; from flows.cli import main; heavy = sys.argv.pop().split(); "
+        "atexit.register(lambda: print(sorted(set(sys.modules) & set(heavy)), file=sys.stderr)); main()"
+    )
+    user = pq.read_table(decisions(shell.data_dir), columns=["user_id"], partitioning=None)["user_id"][0].as_py()
+    words = [command, *([user] if command == "explain" else []), "--data-dir", str(shell.data_dir), HEAVY]
+    done = subprocess.run([sys.executable, "-c", code, *words], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr.splitlines()[-1]) == (0, "[]"), done.stderr
+
+
+def test_check_names_every_fault_and_exits_with_2(shell: Shell, tmp_path: Path) -> None:
+    (tmp_path / "broken.sql").write_text("CREATE VIEW users AS SELECT 1 AS user_id; SELEKT", encoding="utf-8")
+    tiny = tiny_app(tmp_path / "app")
+    faulty = {"ingest": {**tiny.settings.ingest.model_dump(), "source": str(tmp_path / "broken.sql")}}
+    faulty["roles"] = {**tiny.settings.roles.model_dump(), "activity": []}
+    profile = write_profile(tiny, tmp_path / "faulty.toml", offers="no_such_catalogue", **faulty)
+    result = Shell(profile, tmp_path / "empty").run("check", "--json")
+    assert result.exit_code == 2, result.stderr
+    answer = json.loads(result.stdout)
+    assert [fault.split(" ")[0] for fault in answer["faults"]] == ["roles.activity", "source", "offer"]
+    assert "syntax error" in answer["faults"][1]
+
+
+def test_check_says_what_is_missing_and_that_the_rest_can_work(shell: Shell, tmp_path: Path) -> None:
+    tiny = tiny_app(tmp_path / "app")
+    changes = {"ingest": {**tiny.settings.ingest.model_dump(), "raw": str(tmp_path / "nowhere")}}
+    result = Shell(write_profile(tiny, tmp_path / "tiny.toml", **changes), tmp_path / "empty").run("check")
+    assert result.exit_code == 0, result.stderr
+    assert "can work" in result.stdout
+    assert "is not a folder" in result.stdout
+
+
+def test_check_of_an_unknown_profile_is_a_fault(tmp_path: Path) -> None:
+    words = ["check", "--profile", "no_such_app", "--data-dir", str(tmp_path), "--json"]
+    result = CliRunner().invoke(app, words)
+    assert result.exit_code == 2
+    assert "profile 'no_such_app' was not found" in json.loads(result.stdout)["faults"][0]
+
+
+def test_check_holds_the_roles_against_the_events_that_came(shell: Shell, tmp_path: Path) -> None:
+    tiny = tiny_app(tmp_path / "app")
+    roles = {**tiny.settings.roles.model_dump(), "value": ["paid"]}
+    other = Shell(write_profile(tiny, tmp_path / "tiny.toml", roles=roles), shell.data_dir)
+    answer = other.answer("check")
+    assert answer["faults"] == []
+    assert any("plays roles.value (paid); the data has" in note for note in answer["notes"])
 
 
 def test_json_has_no_word_for_an_unknown_number():

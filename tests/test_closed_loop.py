@@ -21,7 +21,7 @@ from features.simulator.simulated_day import World
 from features.simulator.simulator_run import new_world
 from flows import closed_loop as loop
 from flows.cli import app
-from models.metrics.evaluation import Metric
+from models.metrics.metric import Metric
 
 SETTINGS = load_settings("simulated", Path("nowhere"))
 GROSS_MARGIN = SETTINGS.value.gross_margin

@@ -24,7 +24,8 @@ from models.judge.policies import NOBODY, RULE, Deployed
 from models.metrics.splits import hash_share
 from serving.decide import decisions as day_of_decisions
 from serving.decide.assignment import Spending
-from serving.decide.decisions import SCHEMA, day_folder, decide, predictions_table, risk_band, stage, tables_of
+from serving.decide.day_tables import day_folder
+from serving.decide.decisions import SCHEMA, decide, predictions_table, risk_band, stage, tables_of
 from serving.decide.executors import LocalExecutor
 from serving.decide.exploration import AS_USUAL_SALT, CONTROL_SALT
 from serving.decide.ledger import entries

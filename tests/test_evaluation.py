@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 from sklearn import metrics
 
 from models.metrics.evaluation import (
-    Metric,
     auc,
     average_precision,
     bias_ratio,
@@ -27,6 +26,7 @@ from models.metrics.evaluation import (
     r_squared,
     score_metric,
 )
+from models.metrics.metric import Metric
 
 SKLEARN = {
     auc: metrics.roc_auc_score,

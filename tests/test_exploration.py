@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from synthetic import small_settings
 
+from configs.consistency import check_floor
 from configs.errors import InputError
 from configs.offers import NOTHING
 from configs.settings import Exploration, Settings
@@ -18,7 +19,6 @@ from serving.decide.exploration import (
     DRAWS,
     Draws,
     Explorers,
-    check_floor,
     decision_chances,
     explore,
     lot_chances,

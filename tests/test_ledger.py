@@ -19,7 +19,8 @@ from features.ingestion.contract import TREATMENTS
 from features.materialise.build_snapshots import build_snapshots
 from features.storage.lake import Lake
 from features.storage.parquet_files import read_parquet, write_parquet
-from serving.decide.decisions import day_folder, decide
+from serving.decide.day_tables import day_folder
+from serving.decide.decisions import decide
 from serving.decide.executors import LocalExecutor
 from serving.decide.ledger import SCHEMA, appending, effective_files, entries, files_of, land, policy_version
 from serving.decide.scoring import Policy

@@ -14,7 +14,7 @@ from synthetic import AS_OF, MIXED, outcomes, small_settings
 from configs.errors import InputError
 from features.storage.lake import Lake
 from models.learn.estimators import Estimator, fit_lightgbm, fit_linear, fit_proportional
-from models.metrics.evaluation import Metric
+from models.metrics.metric import Metric
 from models.registry.explain import importance
 from models.registry.tracking import Training, load, promote, register
 

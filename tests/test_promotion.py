@@ -10,7 +10,8 @@ from features.storage.lake import Lake
 from models.learn.churn import train_churn
 from models.learn.value import train_value
 from models.registry.promotion import parameters, publish, quality_pictures
-from models.registry.tracking import CHALLENGER, connect, load, promotion_log, registered_name
+from models.registry.promotion_log import promotion_log
+from models.registry.tracking import CHALLENGER, connect, load, registered_name
 
 SETTINGS = small_settings()
 

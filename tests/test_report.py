@@ -18,7 +18,7 @@ from features.storage.lake import Lake
 from features.storage.parquet_files import write_parquet
 from models.judge.policies import NOBODY, PERSONAL, RANKING, Deployed
 from models.registry.pictures import panel, png
-from serving.decide.decisions import day_folder
+from serving.decide.day_tables import day_folder
 from serving.report_page.report import latest_training, write_report
 
 VOID = {"meta", "img", "br", "input", "hr", "link"}

@@ -34,7 +34,8 @@ from features.training_data.frames import (
     scoring_frame,
 )
 from flows.outcome import open_run, remember_profile
-from serving.decide.decisions import day_folder, decide
+from serving.decide.day_tables import day_folder
+from serving.decide.decisions import decide
 from serving.decide.executors import LocalExecutor, SparkExecutor
 
 HERE = Path(__file__).parent

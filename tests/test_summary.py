@@ -9,9 +9,11 @@ import pytest
 from configs.errors import InputError
 from features.storage.lake import Lake
 from features.storage.parquet_files import write_parquet
-from serving.decide.decisions import SCHEMA, day_folder
+from serving.decide.day_tables import day_folder, decided_days
+from serving.decide.decisions import SCHEMA
 from serving.decide.no_offer_reasons import DO_NOT_PAY, LEFT_ALONE, NO_PLACE, NOT_KNOWN, OTHERWISE
-from serving.report_page.summary import decided_days, decision_of, examples, summarise
+from serving.lookups.user_explanation import decision_of
+from serving.report_page.summary import examples, summarise
 
 AS_OF = date(2024, 7, 1)
 MOMENT = datetime(2024, 7, 1, tzinfo=UTC)

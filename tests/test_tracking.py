@@ -16,17 +16,16 @@ from synthetic import AS_OF, MIXED, outcomes
 from configs.errors import InputError
 from features.storage.lake import Lake
 from models.learn.estimators import Estimator, fit_linear, fit_proportional
-from models.metrics.evaluation import Metric
+from models.metrics.metric import Metric
+from models.registry.promotion_log import Promotion, promotion_log
 from models.registry.tracking import (
     CHALLENGER,
-    Promotion,
     Training,
     challenge,
     connect,
     fingerprint,
     load,
     promote,
-    promotion_log,
     register,
     registered_name,
     rollback,

@@ -10,18 +10,19 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Literal
-
-import ibis.expr.types as ir
+from typing import TYPE_CHECKING, Literal
 
 from configs.errors import InputError
+
+if TYPE_CHECKING:
+    import ibis.expr.types as ir
 
 WINDOWS = (7, 28, 90, 365)
 LONGEST = 365
 View = Literal["behaviour", "contact", "taste", "traits"]
 Kind = Literal["sum", "max", "last", "first"]
-Daily = Callable[[ir.Table], ir.Value]
-Derived = Callable[[ir.Table], ir.Value]
+Daily = Callable[["ir.Table"], "ir.Value"]
+Derived = Callable[["ir.Table"], "ir.Value"]
 
 
 @dataclass(frozen=True)

@@ -6,9 +6,7 @@ The name gets the window appended where there is one. A function sees only the d
 
 from __future__ import annotations
 
-from typing import cast
-
-import ibis.expr.types as ir
+from typing import TYPE_CHECKING, cast
 
 from features.definitions.registry import (
     CATALOGUE,
@@ -23,6 +21,9 @@ from features.definitions.registry import (
 )
 from features.definitions.registry import DERIVED as DERIVED
 from features.definitions.registry import WINDOWED as WINDOWED
+
+if TYPE_CHECKING:  # the catalogue is read without an engine
+    import ibis.expr.types as ir
 
 # --- activity and money -------------------------------------------------------------------------------------
 
@@ -303,8 +304,8 @@ def catalogue(traits: dict[str, bool] | None = None) -> list[Feature]:
 
 
 def _ratio(above: ir.Value, below: ir.Value) -> ir.Value:
-    numerator = cast(ir.NumericValue, above.cast("float64"))
-    denominator = cast(ir.NumericValue, below.cast("float64"))
+    numerator = cast("ir.NumericValue", above.cast("float64"))
+    denominator = cast("ir.NumericValue", below.cast("float64"))
     return numerator / denominator.nullif(0.0)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import re
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -17,6 +18,12 @@ from features.ingestion.validation import check_columns, fault_of_row, text_inst
 from features.storage.duckdb_sessions import duckdb_session, first_line, sql_text
 from features.storage.lake import Lake
 from features.storage.parquet_files import ROW_GROUP_ROWS, read_parquet, split_by_day, write_parquet
+
+# comments, CREATE, and what may stand between it and the view's name
+DEFINES_VIEW = re.compile(r"(?:--[^\n]*\n|\s)*CREATE\s+(?:OR\s+REPLACE\s+)?(?:TEMP\w*\s+)?VIEW\s+([\w\"]+)", re.I)
+
+
+NO_EVENTS = "source {script} defines no view 'events'; write CREATE VIEW events AS SELECT …"
 
 
 @dataclass(frozen=True)
@@ -88,6 +95,23 @@ def raw_folder(raw: str) -> Path:
     return folder
 
 
+def defined_views(script: Path) -> list[str]:
+    """Name the views that a source defines, by its text alone: nothing is read or run.
+
+    Raises
+    ------
+    InputError
+        It cannot be read, or it is not DuckDB's SQL.
+    """
+    try:
+        statements = duckdb.extract_statements(script.read_text(encoding="utf-8"))
+    except duckdb.Error as error:
+        raise _source_error(script, error) from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"source {script} cannot be read ({error}); check its permissions and encoding") from error
+    return [found[1].strip('"') for each in statements if (found := DEFINES_VIEW.match(each.query))]
+
+
 def _open_source(connection: duckdb.DuckDBPyConnection, script: Path, raw: Path) -> list[Table]:
     connection.execute("SET VARIABLE raw = $1", [str(raw)])
     try:
@@ -97,7 +121,7 @@ def _open_source(connection: duckdb.DuckDBPyConnection, script: Path, raw: Path)
     views = connection.execute("SELECT view_name FROM duckdb_views() WHERE NOT internal").fetchall()
     tables = [table for table in CONTRACT if (table.name,) in views]
     if EVENTS not in tables:
-        raise InputError(f"source {script} defines no view 'events'; write CREATE VIEW events AS SELECT …")
+        raise InputError(NO_EVENTS.format(script=script))
     return tables
 
 

@@ -20,12 +20,10 @@ from features.arrays.calendar_days import start_of
 from features.definitions.registry import Feature
 from features.definitions.snapshot_features import catalogue
 from features.engine.users_reader import TRAIT
-from features.ingestion.contract import AUDIT_ONLY, USERS
 from features.materialise.spark_executor import SparkEngine
+from features.materialise.user_traits import user_traits
 from features.storage.duckdb_sessions import duckdb_session, ibis_engine
 from features.storage.lake import Lake
-
-TRAITS_OF_THE_CONTRACT = ("country", "device", "acquisition_source", "language")
 
 
 @dataclass(frozen=True)
@@ -157,25 +155,9 @@ def _users(engine: Backend, lake: Lake, settings: Settings) -> tuple[ir.Table, d
         nobody = pa.table({"user_id": pa.array([], pa.string()), "signed_up_on": pa.array([], pa.date32())})
         return engine.create_table("users", obj=nobody, temp=True), {}
     users = engine.read_parquet(path, table_name="users")
-    kinds = _trait_kinds(users, settings)
-    traits = {TRAIT + name: is_text for name, is_text in kinds.items()}
-    columns = {TRAIT + name: users[name].cast("string" if is_text else "float64") for name, is_text in kinds.items()}
+    traits = user_traits(lake, settings)
+    columns = {
+        name: users[name.removeprefix(TRAIT)].cast("string" if is_text else "float64")
+        for name, is_text in traits.items()
+    }
     return users.select("user_id", signed_up_on=users.signed_up_at.date(), **columns), traits
-
-
-def _trait_kinds(users: ir.Table, settings: Settings) -> dict[str, bool]:
-    """Tell which columns of the users table are traits, and whether they are text or numbers."""
-    left = {*USERS.names, *AUDIT_ONLY} - {*TRAITS_OF_THE_CONTRACT}
-    types = {name: users[name].type() for name in users.columns if name not in left}
-    kinds = {
-        name: kind.is_string()
-        for name, kind in types.items()
-        if kind.is_string() or kind.is_numeric() or kind.is_boolean()
-    }
-    if not kinds:
-        return {}
-    counts = users.aggregate(**{name: users[name].nunique() for name in kinds}).execute().iloc[0]
-    most = settings.features.max_trait_values
-    return {
-        name: is_text for name, is_text in kinds.items() if counts[name] > 1 and not (is_text and counts[name] > most)
-    }

@@ -5,14 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import duckdb
-import ibis
-from ibis.backends.duckdb import Backend
 
 from configs.errors import InputError
 from configs.settings import Settings
 from features.storage.parquet_files import read_parquet
+
+if TYPE_CHECKING:  # takes seconds to import, and most who read a file do not ask it
+    from ibis.backends.duckdb import Backend
 
 MEMORY_GIB = 2.0  # what one step may hold before it spills to the data folder
 # what DuckDB raises for a file that is missing, cut short or damaged
@@ -69,6 +71,8 @@ def _first_unreadable(root: Path) -> str:
 
 def ibis_engine(connection: duckdb.DuckDBPyConnection, settings: Settings) -> Backend:
     """Open a session for Ibis, which sets the time zone of the session to UTC: set it back."""
+    import ibis
+
     engine = ibis.duckdb.from_connection(connection)
     connection.execute(f"SET TimeZone = '{settings.time_zone}'")
     return engine

@@ -19,7 +19,7 @@ from models.learn.churn import RFM
 from models.learn.estimators import Estimator, fit_lightgbm, fit_linear
 from models.learn.redemption import SIMPLE
 from models.learn.training import user_fold, varied
-from models.metrics.evaluation import Metric
+from models.metrics.metric import Metric
 
 ADJUSTED_FOR = tuple(dict.fromkeys((*RFM, *SIMPLE, "overdue_ratio_365d", "spend_trend_28d", "treatments_count_90d")))
 OUTCOMES = ("margin_soon", "is_retained")

@@ -15,7 +15,8 @@ import numpy as np
 import pandas as pd
 
 from features.arrays.array_types import Floats, Places
-from models.metrics.evaluation import Metric, Z, bootstrap
+from models.metrics.evaluation import Z, bootstrap
+from models.metrics.metric import Metric
 from models.metrics.qini import area_above_chord, ends_of_equals
 
 BLOCK = 4096  # users at a time: their options fit a processor's cache

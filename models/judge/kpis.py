@@ -14,7 +14,7 @@ import pandas as pd
 from features.arrays.array_types import Floats, Places
 from models.judge.lift import check_rows, outcome_of
 from models.metrics.comparison import LEVEL, GroupMean, group_mean, student_reach
-from models.metrics.evaluation import Metric
+from models.metrics.metric import Metric
 
 RATES = {"is_converted": "conversion_rate", "is_retained": "retention_rate"}
 AMOUNTS = {"revenue": "revenue_per_user", "margin": "margin_per_user"}

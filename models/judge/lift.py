@@ -19,7 +19,7 @@ from configs.errors import InputError, did_you_mean
 from features.arrays.array_types import Flags, Floats, Places
 from models.effects.observational_effects import MIN_CONTROL, MIN_TREATED
 from models.metrics.comparison import LEVEL, Difference, count_users, cuped_difference, raw_difference
-from models.metrics.evaluation import Metric
+from models.metrics.metric import Metric
 
 MEASURES = {"margin": "margin", "is_retained": "retention", "is_converted": "conversion", "revenue": "revenue"}
 MIN_TREATED_RESPONDERS, MIN_CONTROL_RESPONDERS = 15, 5  # the practice of Optimove, as MIN_TREATED and MIN_CONTROL

@@ -16,7 +16,8 @@ import numpy.typing as npt
 import pandas as pd
 
 from features.arrays.array_types import Floats, Places
-from models.metrics.evaluation import Metric, Z
+from models.metrics.evaluation import Z
+from models.metrics.metric import Metric
 
 Target = Places | Floats
 Estimator = Literal["ips", "snips", "doubly_robust"]

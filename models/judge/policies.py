@@ -16,7 +16,7 @@ from configs.offers import Option
 from features.arrays.array_types import Flags, Floats, Places
 from models.effects.uplift import MODERATORS
 from models.judge.off_policy import Logged, PolicyValue, doubly_robust_scores, doubly_robust_value, value_difference
-from models.metrics.evaluation import Metric
+from models.metrics.metric import Metric
 
 NOBODY, CONSTANT, RULE, RANKING, PERSONAL = "nobody", "constant", "rule", "response ranking", "personal"
 SHARES = (0.1, 0.2, 0.3, 0.5, 0.7)

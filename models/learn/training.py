@@ -14,7 +14,8 @@ from configs.settings import Settings
 from features.arrays.array_types import Flags, Floats
 from features.definitions.registry import Feature
 from models.learn.estimators import Estimator, calibrated, inverse_link, refit
-from models.metrics.evaluation import Measure, Metric, gain_metric, score_metric
+from models.metrics.evaluation import Measure, gain_metric, score_metric
+from models.metrics.metric import Metric
 from models.metrics.splits import Split, hash_share
 
 Fit = Callable[[pd.DataFrame], Estimator]

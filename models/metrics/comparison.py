@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 
 from features.arrays.array_types import Flags, Floats, Places
-from models.metrics.evaluation import Metric
+from models.metrics.metric import Metric
 
 USERS_PER_COVARIATE = 10
 LEVEL = 0.05

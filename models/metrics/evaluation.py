@@ -3,40 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
 from features.arrays.array_types import Floats
+from models.metrics.metric import Metric
 
 Measure = Callable[[Floats, Floats, Floats], float]
 Z = 1.959964  # 97.5% quantile of the normal distribution
-
-
-@dataclass(frozen=True)
-class Metric:
-    """A number with its 95% interval and the rows behind it; a count or a cost has ``low = high = value``."""
-
-    value: float
-    low: float
-    high: float
-    n: int
-
-    @classmethod
-    def exact(cls, value: float, n: int) -> Metric:
-        """Wrap a count or a cost, which has no sampling error."""
-        return cls(float(value), float(value), float(value), int(n))
-
-    def as_dict(self) -> dict[str, float]:
-        """Return the fields, rounded to six digits, for JSON."""
-        return {name: round(number, 6) for name, number in asdict(self).items()}
-
-    def __str__(self) -> str:
-        if self.low == self.high == self.value:
-            return f"{self.value:,.4g}" if abs(self.value) < 1000 else f"{self.value:,.0f}"
-        return f"{self.value:.3f} [{self.low:.3f}, {self.high:.3f}]"
 
 
 def auc(label: Floats, score: Floats, weight: Floats) -> float:

@@ -12,7 +12,8 @@ import numpy as np
 import pandas as pd
 
 from features.arrays.array_types import Floats, Places
-from models.metrics.evaluation import Measure, Metric, Z, score_metric
+from models.metrics.evaluation import Measure, Z, score_metric
+from models.metrics.metric import Metric
 
 Curve = tuple[Floats, Floats]
 

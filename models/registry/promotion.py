@@ -9,6 +9,7 @@ from datetime import date
 import numpy as np
 import pandas as pd
 
+from configs.errors import InputError
 from configs.offers import Option
 from configs.settings import MACHINES, Settings
 from features.definitions.registry import Feature
@@ -17,12 +18,14 @@ from models.effects.observational_effects import OfferEffect
 from models.effects.uplift import LearntEffects
 from models.judge.policies import PolicyVerdict
 from models.learn.training import Trained
-from models.metrics.evaluation import Metric
+from models.metrics.metric import Metric
 from models.registry.explain import shap_pictures
 from models.registry.pictures import amount_picture, calibration_picture, lift_picture
+from models.registry.promotion_log import Promotion
 from models.registry.response import EFFECT_SUBJECTS, propensity_subject
-from models.registry.tracking import Training, challenge, fingerprint, promote, register
+from models.registry.tracking import Training, challenge, fingerprint, promote, register, rollback
 
+SUBJECTS = ("churn", "value", "redemption")  # whose champion people may choose
 IRRELEVANT = MACHINES | {"scoring", "profile", "ingest"}
 
 
@@ -126,6 +129,19 @@ def publish_effects(
         promote(lake, subject, version, verdict.reason)
         published.append(Published(subject, training.name, version, verdict.reason, {}, {}))
     return published
+
+
+def roll_back(lake: Lake, subject: str, reason: str) -> Promotion:
+    """Make the champion before the present one champion again.
+
+    Raises
+    ------
+    InputError
+        There is no such model, or it had no earlier champion.
+    """
+    if subject not in SUBJECTS:
+        raise InputError(f"{subject!r} is no model; known are: {', '.join(SUBJECTS)}")
+    return rollback(lake, subject, reason)
 
 
 def quality_pictures(trained: Trained, settings: Settings, features: list[Feature]) -> dict[str, bytes]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 from collections.abc import Mapping
@@ -18,9 +17,10 @@ from mlflow.exceptions import MlflowException
 
 from configs.errors import InputError
 from features.storage.lake import Lake
-from features.storage.whole_writes import content_hash, write_text
+from features.storage.whole_writes import content_hash
 from models.learn.estimators import Estimator
-from models.metrics.evaluation import Metric
+from models.metrics.metric import Metric
+from models.registry.promotion_log import Promotion, log_promotion, promotion_log
 
 EXPERIMENT = "winback"
 CHAMPION, CHALLENGER = "champion", "challenger"
@@ -54,17 +54,6 @@ class Registered:
     version: int
     training: Training
     notes: dict[str, Any]
-
-
-@dataclass(frozen=True)
-class Promotion:
-    """One line of the promotion log: `version` is champion of `subject` from `since` until the next line."""
-
-    subject: str
-    version: int
-    name: str
-    since: str
-    reason: str
 
 
 def connect(lake: Lake) -> MlflowClient:
@@ -150,9 +139,7 @@ def promote(lake: Lake, subject: str, version: int, reason: str, *, at: datetime
     client.set_registered_model_alias(registered_name(subject), CHAMPION, str(version))
     name = client.get_model_version(registered_name(subject), str(version)).tags["name"]
     since = (at or datetime.now(UTC)).isoformat(timespec="seconds")
-    entry = Promotion(subject, version, name, since, reason)
-    lines = [*(json.dumps(asdict(past)) for past in promotion_log(lake)), json.dumps(asdict(entry))]
-    write_text(lake.path("mlflow", "promotions.jsonl"), "\n".join(lines) + "\n")
+    log_promotion(lake, Promotion(subject, version, name, since, reason))
     return True
 
 
@@ -175,14 +162,6 @@ def rollback(lake: Lake, subject: str, reason: str) -> Promotion:
     earlier = next((entry for entry in reversed(past[:-1]) if entry.version != past[-1].version), past[-2])
     promote(lake, subject, earlier.version, reason)
     return promotion_log(lake)[-1]
-
-
-def promotion_log(lake: Lake) -> list[Promotion]:
-    """Read who was champion from when, oldest first."""
-    path = lake.path("mlflow", "promotions.jsonl")
-    if not path.exists():
-        return []
-    return [Promotion(**json.loads(line)) for line in path.read_text(encoding="utf-8").splitlines()]
 
 
 def load(lake: Lake, subject: str, alias: str = CHAMPION) -> Registered:

@@ -15,6 +15,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from configs.consistency import check_floor
 from configs.errors import InputError
 from configs.offers import NO_OFFER, NOTHING
 from configs.progress import track
@@ -37,8 +38,8 @@ from serving.decide.assignment import (
     curve_table,
     propensities,
 )
+from serving.decide.day_tables import day_folder
 from serving.decide.executors import Executor
-from serving.decide.exploration import check_floor
 from serving.decide.no_offer_reasons import BY_LOT, why_nothing
 from serving.decide.options import NO_DATA, UNLIKE, none_for_empty
 from serving.decide.scoring import Batch, Policy, open_spool
@@ -124,11 +125,6 @@ def tables_of(
         "decisions": decisions,
         "ledger": ledger.entry_table(decisions, assignment.intended, policy.catalogue, policy.version, share),
     }
-
-
-def day_folder(lake: Lake, as_of: date) -> Path:
-    """Folder that holds predictions, options and decisions of a day."""
-    return lake.path("decisions", f"day={as_of:%Y-%m-%d}")
 
 
 def predictions_table(batch: Batch, as_of: date, settings: Settings) -> pa.Table:

@@ -16,7 +16,6 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from configs.errors import InputError
 from configs.offers import NOTHING
 from configs.settings import Exploration, Settings
 from features.arrays.array_types import Flags, Floats, Places
@@ -64,22 +63,6 @@ def stable_groups(user_ids: pd.Series, settings: Settings) -> tuple[Flags, Flags
     # shares are of all users, and the control group's have been taken
     lot = hash_share(user_ids, f"{AS_USUAL_SALT}:{settings.seed}") * (1 - scoring.control_share)
     return is_control, ~is_control & (lot < scoring.business_as_usual_share)
-
-
-def check_floor(settings: Settings, options: int) -> None:
-    """Refuse a floor that leaves the options no probability to share out.
-
-    Raises
-    ------
-    InputError
-        So many options at the floor, and *nothing*, have a probability above 1.
-    """
-    exploration = settings.scoring.exploration
-    if exploration.share > 0 and exploration.floor * (options + 1) > 1:
-        raise InputError(
-            f"scoring.exploration.floor = {exploration.floor} for each of {options} options and for nothing adds up to "
-            f"{exploration.floor * (options + 1):.2f}; lower it to {1 / (options + 1):.4f} or less"
-        )
 
 
 def lot_chances(value: Floats, value_error: Floats, explorable: Flags, settings: Exploration, draws: Floats) -> Floats:

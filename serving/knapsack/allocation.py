@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from configs.errors import InputError, did_you_mean
+from configs.consistency import check_channels
 from configs.offers import NOTHING, Catalogue
 from configs.settings import Settings
 from features.arrays.array_types import Flags, Floats, Places
@@ -81,12 +81,10 @@ def limits_of(catalogue: Catalogue, settings: Settings) -> tuple[Limit, ...]:
     """
     channels = np.array([offer.channel for offer in catalogue.offer_of_options], dtype=object)
     offer_ids = np.array([option.offer_id for option in catalogue.options], dtype=object)
-    capacity = settings.scoring.channel_capacity
-    for name in capacity:
-        if catalogue.offers and name not in channels:
-            known = did_you_mean(name, set(channels))
-            raise InputError(f"scoring.channel_capacity: no offer goes through channel {name!r}; {known}")
-    of_channels = [Limit(f"channel {name}", channels == name, most) for name, most in capacity.items()]
+    check_channels(settings, catalogue)
+    of_channels = [
+        Limit(f"channel {name}", channels == name, most) for name, most in settings.scoring.channel_capacity.items()
+    ]
     of_stocks = [
         Limit(f"stock of {offer.offer_id}", offer_ids == offer.offer_id, offer.stock)
         for offer in catalogue.offers

@@ -14,7 +14,7 @@ from configs.settings import Settings
 from features.storage.lake import Lake
 from features.storage.parquet_files import read_parquet
 from models.registry.pictures import budget_picture
-from serving.decide.decisions import day_folder
+from serving.decide.day_tables import day_folder
 
 SHOWN = (0.1, 0.25, 0.5, 0.75, 1.0)  # where on the curve the points in the table lie
 WORTH_SAYING = 0.005

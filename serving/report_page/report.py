@@ -23,10 +23,12 @@ from features.storage.lake import Lake
 from features.storage.whole_writes import write_text
 from models.effects.observational_effects import MIN_CONTROL, MIN_TREATED
 from models.judge.policies import NOBODY
-from models.metrics.evaluation import Metric, quality_word
+from models.metrics.evaluation import quality_word
+from models.metrics.metric import Metric
+from serving.decide.day_tables import connect
 from serving.report_page.budget_curve import curve_of
 from serving.report_page.policy_gate import PolicyGate, gate_of
-from serving.report_page.summary import Summary, connect, examples, summarise
+from serving.report_page.summary import Summary, examples, summarise
 from serving.wording.formatting import (
     day_words,
     effect_words,

@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date
 
 import duckdb
 import pandas as pd
 
-from configs.errors import InputError
-from features.storage.duckdb_sessions import duckdb_limits, named_when_unreadable, sql_text
 from features.storage.lake import Lake
-from serving.decide.decisions import day_folder
+from serving.decide.day_tables import connect, decisions_source
 from serving.decide.no_offer_reasons import asked_at
 
 AT_RISK = ("high", "medium")
@@ -157,62 +153,3 @@ def examples(lake: Lake, as_of: date, count: int = 10) -> pd.DataFrame:
             SELECT * EXCLUDE (place) FROM {decisions} JOIN ranked USING (user_id)
             ORDER BY place, offer_id = 'none' LIMIT {count}
         """).df()
-
-
-def decision_of(lake: Lake, as_of: date, user_id: str) -> pd.Series:
-    """Read one user's decision.
-
-    Raises
-    ------
-    InputError
-        The user is unknown.
-    """
-    with connect(lake) as connection:
-        query = f"SELECT * FROM {decisions_source(lake, as_of)} WHERE user_id = $1"
-        found = connection.execute(query, [user_id]).df()
-        if found.empty:
-            source = decisions_source(lake, as_of)
-            near = f"SELECT user_id FROM {source} ORDER BY levenshtein(user_id, $1), user_id LIMIT 3"
-            known = ", ".join(name for (name,) in connection.execute(near, [user_id]).fetchall())
-            raise InputError(f"there is no user {user_id!r} in the decisions of {as_of}; the nearest ids are {known}")
-    return found.iloc[0]
-
-
-def options_of(lake: Lake, as_of: date, user_id: str) -> pd.DataFrame:
-    """Read one user's options, best first."""
-    path = day_folder(lake, as_of) / "options.parquet"
-    with connect(lake) as connection:
-        query = f"SELECT * FROM read_parquet({sql_text(path)}) WHERE user_id = $1 ORDER BY value DESC"
-        return connection.execute(query, [user_id]).df()
-
-
-def decided_days(lake: Lake) -> list[date]:
-    """Days that have decisions, in order."""
-    return lake.days("decisions")
-
-
-@contextmanager
-def connect(lake: Lake) -> Iterator[duckdb.DuckDBPyConnection]:
-    """Open DuckDB for a few questions to the lake; a damaged file is named.
-
-    Raises
-    ------
-    InputError
-        A file of the lake could not be read inside the block.
-    """
-    with named_when_unreadable(lake.root), duckdb.connect(config=duckdb_limits(lake.root)) as connection:
-        yield connection
-
-
-def decisions_source(lake: Lake, as_of: date) -> str:
-    """Write the SQL source of a day's decisions.
-
-    Raises
-    ------
-    InputError
-        The day has none.
-    """
-    path = day_folder(lake, as_of) / "decisions.parquet"
-    if not path.exists():
-        raise InputError(f"there are no decisions of {as_of} in {lake.root}; run winback score-users --as-of {as_of}")
-    return f"read_parquet({sql_text(path)})"

@@ -12,7 +12,7 @@ import pandas as pd
 
 from features.definitions.snapshot_features import catalogue
 from models.judge.policies import NOBODY, P_REDEEM, PERSONAL, Deployed
-from models.metrics.evaluation import Metric
+from models.metrics.metric import Metric
 
 UNBROKEN = "\u00a0"
 

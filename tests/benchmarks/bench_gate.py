@@ -35,7 +35,7 @@ from flows.train_models import collect_frames, train_outcomes, train_response
 from models.judge.off_policy import PolicyValue
 from models.judge.policies import NOBODY, PERSONAL, PolicyVerdict
 from serving.decide.assignment import POLICY
-from serving.decide.decisions import day_folder
+from serving.decide.day_tables import day_folder
 
 USERS, DAYS, RANDOM_WEEKS, NOTHING_SHARE = 4_000, 84, 4, 0.2
 NO_EFFECT, NO_PULL = Physics(message=0, discount=0), Physics(discount=0)

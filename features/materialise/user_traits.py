@@ -1,0 +1,64 @@
+"""Which columns of the users table are traits, and so columns of a snapshot."""
+
+from __future__ import annotations
+
+import duckdb
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from configs.settings import Settings
+from features.engine.users_reader import TRAIT
+from features.ingestion.contract import AUDIT_ONLY, USERS
+from features.storage.duckdb_sessions import duckdb_session, sql_text
+from features.storage.lake import Lake
+from features.storage.parquet_files import readable
+
+TRAITS_OF_THE_CONTRACT = ("country", "device", "acquisition_source", "language")
+
+
+def user_traits(lake: Lake, settings: Settings) -> dict[str, bool]:
+    """Map the column of each trait to whether it is text; nothing before users were ingested.
+
+    A column that holds one value tells nobody apart, and a text with more than ``features.max_trait_values`` is none.
+
+    Raises
+    ------
+    InputError
+        The users table cannot be read.
+    """
+    path = lake.path("users", "users.parquet")
+    if not path.exists():
+        return {}
+    with readable(path):
+        schema = pq.read_schema(path)
+    left = {*USERS.names, *AUDIT_ONLY} - {*TRAITS_OF_THE_CONTRACT}
+    is_text = {field.name: _is_text(field.type) for field in schema if field.name not in left and _may_be(field.type)}
+    if not is_text:
+        return {}
+    with duckdb_session(settings) as connection:
+        values = dict(zip(is_text, _distinct_values(connection, str(path), [*is_text]), strict=True))
+    most = settings.features.max_trait_values
+    return {
+        TRAIT + name: text for name, text in is_text.items() if values[name] > 1 and not (text and values[name] > most)
+    }
+
+
+def _distinct_values(connection: duckdb.DuckDBPyConnection, path: str, names: list[str]) -> tuple[int, ...]:
+    counts = ", ".join(f'count(DISTINCT "{name}")' for name in names)
+    row: tuple[int, ...] | None = connection.execute(f"SELECT {counts} FROM read_parquet({sql_text(path)})").fetchone()
+    return row or ()
+
+
+def _may_be(kind: pa.DataType) -> bool:
+    types = pa.types
+    return (
+        _is_text(kind)
+        or types.is_integer(kind)
+        or types.is_floating(kind)
+        or types.is_decimal(kind)
+        or types.is_boolean(kind)
+    )
+
+
+def _is_text(kind: pa.DataType) -> bool:
+    return pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_dictionary(kind)

@@ -1,0 +1,29 @@
+"""One number of a run, with its interval: what every step reports; nothing heavy is imported for it."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A number with its 95% interval and the rows behind it; a count or a cost has ``low = high = value``."""
+
+    value: float
+    low: float
+    high: float
+    n: int
+
+    @classmethod
+    def exact(cls, value: float, n: int) -> Metric:
+        """Wrap a count or a cost, which has no sampling error."""
+        return cls(float(value), float(value), float(value), int(n))
+
+    def as_dict(self) -> dict[str, float]:
+        """Return the fields, rounded to six digits, for JSON."""
+        return {name: round(number, 6) for name, number in asdict(self).items()}
+
+    def __str__(self) -> str:
+        if self.low == self.high == self.value:
+            return f"{self.value:,.4g}" if abs(self.value) < 1000 else f"{self.value:,.0f}"
+        return f"{self.value:.3f} [{self.low:.3f}, {self.high:.3f}]"

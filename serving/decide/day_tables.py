@@ -1,0 +1,65 @@
+"""The tables that a decided day keeps: where they lie, and a way to ask them; no model is needed for it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import date
+from pathlib import Path
+
+import duckdb
+
+from configs.errors import InputError
+from features.storage.duckdb_sessions import duckdb_limits, named_when_unreadable, sql_text
+from features.storage.lake import Lake
+
+
+def day_folder(lake: Lake, as_of: date) -> Path:
+    """Folder that holds predictions, options and decisions of a day."""
+    return lake.path("decisions", f"day={as_of:%Y-%m-%d}")
+
+
+def decided_days(lake: Lake) -> list[date]:
+    """Days that have decisions, in order."""
+    return lake.days("decisions")
+
+
+def newest_decided_day(lake: Lake, until: date) -> date:
+    """Newest day on or before `until` with decisions.
+
+    Raises
+    ------
+    InputError
+        There is none.
+    """
+    days = [day for day in decided_days(lake) if day <= until]
+    if not days:
+        raise InputError(f"{lake.root} holds no decisions up to {until}; run winback score-users first")
+    return days[-1]
+
+
+def decisions_source(lake: Lake, as_of: date) -> str:
+    """Write the SQL source of a day's decisions.
+
+    Raises
+    ------
+    InputError
+        The day has none.
+    """
+    path = day_folder(lake, as_of) / "decisions.parquet"
+    if not path.exists():
+        raise InputError(f"there are no decisions of {as_of} in {lake.root}; run winback score-users --as-of {as_of}")
+    return f"read_parquet({sql_text(path)})"
+
+
+@contextmanager
+def connect(lake: Lake) -> Iterator[duckdb.DuckDBPyConnection]:
+    """Open DuckDB for a few questions to the lake; a damaged file is named.
+
+    Raises
+    ------
+    InputError
+        A file of the lake could not be read inside the block.
+    """
+    with named_when_unreadable(lake.root), duckdb.connect(config=duckdb_limits(lake.root)) as connection:
+        yield connection

@@ -1,0 +1,18 @@
+"""Every setting for people: its value and what it means."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from pydantic import BaseModel
+
+
+def setting_lines(section: BaseModel, prefix: str = "") -> Iterator[str]:
+    """Write a section and those below it, each setting with its value and its meaning."""
+    for name, field in type(section).model_fields.items():
+        value = getattr(section, name)
+        if isinstance(value, BaseModel):
+            yield from setting_lines(value, f"{prefix}{name}.")
+        else:
+            shown = ", ".join(value) if isinstance(value, tuple) else value
+            yield f"{prefix}{name} = {shown}\n    {field.description}"
