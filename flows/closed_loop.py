@@ -25,6 +25,7 @@ from configs.settings import Settings
 from features.arrays.array_types import Floats, Places
 from features.simulator.ground_truth import Truth
 from features.simulator.simulated_day import Day, Given, World
+from features.simulator.simulated_events import events_of
 from features.storage.lake import Lake
 from features.storage.parquet_files import read_parquet, write_parquet
 from features.storage.whole_writes import whole_folder
@@ -153,7 +154,7 @@ def live_ours(settings: Settings, lake: Lake, world: World, weeks: int) -> Caree
         return given_by(world, lake)
 
     def record(world: World, day: Day) -> None:
-        write_parquet(world.events_of(day), lake.partition("events", world.today))
+        write_parquet(events_of(world, day), lake.partition("events", world.today))
 
     career = follow(OURS, world, weeks, decide, settings, record)
     return Career(OURS, career.weeks, tuple(deployed))

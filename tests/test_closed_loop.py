@@ -18,6 +18,7 @@ from configs.offers import NOTHING, load_catalogue
 from configs.settings import DATA_DIR_VARIABLE, load_settings
 from features.simulator.population import RENEWAL
 from features.simulator.simulated_day import World
+from features.simulator.simulated_events import events_of
 from features.simulator.simulator_run import new_world
 from flows import closed_loop as loop
 from flows.cli import app
@@ -51,7 +52,7 @@ def first_offer(world: World, _: object) -> object:
 def test_sums_of_a_week_are_those_of_its_events(world):
     events = []
     career = loop.follow(
-        "x", world, 1, first_offer, SETTINGS, lambda morning, day: events.append(morning.events_of(day))
+        "x", world, 1, first_offer, SETTINGS, lambda morning, day: events.append(events_of(morning, day))
     )
     (week,) = career.weeks
     paid = discounts = renewals = 0.0

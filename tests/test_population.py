@@ -15,6 +15,7 @@ from features.definitions.labels import effect_days
 from features.simulator.ground_truth import Truth
 from features.simulator.population import PROMOTION, SEGMENTS, Physics, on_promotion
 from features.simulator.simulated_day import Given, World
+from features.simulator.simulated_events import simulate_day
 from features.simulator.simulator_run import at_random, new_world
 
 SETTINGS = load_settings("simulated")
@@ -44,7 +45,7 @@ def aged() -> World:
         if day == AGE:
             given, _ = at_random(world, 0.2)
             world = world.decide(given)
-        world, _ = world.step()
+        world, _ = simulate_day(world)
     return world
 
 
@@ -65,7 +66,7 @@ def live(world: World, days: int, settings: Settings = SETTINGS) -> Lived:
     margin, redeemed, given = np.zeros(users), np.zeros(users), np.zeros(users)
     contact = np.r_[world.menu.contact_cost, 0.0][world.state.option]
     for _ in range(days):
-        world, events = world.step()
+        world, events = simulate_day(world)
         user, name, amount, discount = columns_of(events)
         is_redeem = np.isin(name, settings.roles.offer_redeem)
         spent = np.where(np.isin(name, settings.roles.value), amount, 0.0) + np.where(is_redeem, discount, 0.0)

@@ -20,6 +20,7 @@ from configs.settings import load_settings
 from features.ingestion.contract import CONTRACT, EVENTS, TREATMENTS, USERS
 from features.ingestion.ingest_source import ingest_source
 from features.simulator.simulated_day import START, Given, World
+from features.simulator.simulated_events import simulate_day
 from features.simulator.simulator_run import at_random, new_world, read_truth, simulate, write_treatments
 from features.storage.lake import Lake
 from features.storage.parquet_files import read_parquet
@@ -41,7 +42,10 @@ CREATE VIEW treatments AS FROM read_parquet(getvariable('raw') || '/treatments/*
 """
 # who makes the world, who writes its truth down, and the two flows that live in it
 TRUTH_DOORS = {
-    *(f"features/simulator/{name}.py" for name in ("ground_truth", "simulated_day", "simulator_run")),
+    *(
+        f"features/simulator/{name}.py"
+        for name in ("ground_truth", "simulated_day", "simulated_events", "simulator_run")
+    ),
     *(f"flows/{name}.py" for name in ("simulate", "closed_loop")),
 }
 
@@ -159,7 +163,7 @@ def test_one_seed_gives_the_same_bytes_and_another_other_events(tmp_path):
 def young(people: int = 2000, days: int = 5) -> World:
     world = new_world(SETTINGS, CATALOGUE, people, days=days)
     for _ in range(days):
-        world, _ = world.step()
+        world, _ = simulate_day(world)
     return world
 
 
@@ -173,7 +177,7 @@ def test_equal_decisions_keep_two_worlds_equal():
     everybody = np.ones(len(start.people), dtype=bool)
     one, two = (start.decide(given(start, 4, everybody)) for _ in range(2))
     for _ in range(8):
-        (one, events), (two, same) = one.step(), two.step()
+        (one, events), (two, same) = simulate_day(one), simulate_day(two)
         assert events.equals(same)
     for name, column in vars(one.state).items():
         assert np.array_equal(column, getattr(two.state, name)), name
@@ -183,7 +187,7 @@ def test_equal_decisions_keep_two_worlds_equal():
 def test_stepping_leaves_the_world_before_as_it_was():
     start = young(people=300)
     before = {name: column.copy() for name, column in vars(start.state).items()}
-    start.decide(given(start, 2, np.ones(300, dtype=bool))).step()
+    simulate_day(start.decide(given(start, 2, np.ones(300, dtype=bool))))
     for name, column in before.items():
         assert np.array_equal(column, getattr(start.state, name)), name
 
@@ -194,7 +198,7 @@ def test_whom_nothing_different_was_decided_lives_the_same_days():
     touched, alone = start.decide(given(start, 2, even)), start.decide(given(start, NOTHING, even))
     differs = False
     for _ in range(8):
-        (touched, events), (alone, others) = touched.step(), alone.step()
+        (touched, events), (alone, others) = simulate_day(touched), simulate_day(alone)
         halves = [
             table.to_pandas().assign(even=lambda f: f.user_id.str[1:].astype(int) % 2 == 0)
             for table in (events, others)

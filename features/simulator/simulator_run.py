@@ -15,16 +15,8 @@ from configs.settings import Settings
 from features.arrays.array_types import Floats
 from features.ingestion.contract import TREATMENTS, USERS
 from features.simulator.population import DEVICES, Physics, newborn, populate
-from features.simulator.simulated_day import (
-    COUNTRIES,
-    TYPES,
-    Given,
-    World,
-    contract_table,
-    home_of,
-    ids_of,
-    prefixed,
-)
+from features.simulator.simulated_day import Given, World, ids_of
+from features.simulator.simulated_events import COUNTRIES, TYPES, contract_table, home_of, prefixed, simulate_day
 from features.storage.lake import Lake
 from features.storage.parquet_files import ROW_GROUP_ROWS, read_parquet, write_parquet
 from features.storage.whole_writes import whole_folder
@@ -97,7 +89,7 @@ def live(world: World, lake: Lake, days: int) -> World:
     """Live some days and write their events."""
     for _ in range(days):
         today = world.today
-        world, events = world.step()
+        world, events = simulate_day(world)
         write_parquet(events, lake.partition("events", today))
     return world
 

@@ -26,6 +26,7 @@ from features.definitions.snapshot_features import WINDOWED
 from features.materialise.as_of_view import open_as_of
 from features.materialise.build_daily import build_aggregates
 from features.materialise.build_snapshots import build_snapshots
+from features.simulator.simulated_events import simulate_day
 from features.simulator.simulator_run import new_world, write_users
 from features.storage.lake import Lake
 from features.storage.parquet_files import count_rows, write_parquet
@@ -47,7 +48,7 @@ def live(settings: Settings, lake: Lake, users: int, days: int) -> int:
     rng, count = np.random.default_rng(settings.seed), 0
     for _ in range(days):
         today = world.today
-        world, events = world.step()
+        world, events = simulate_day(world)
         kept = pc.or_(pc.invert(pc.is_in(events["event_name"], MESSAGES)), pa.array(rng.random(len(events)) < THINNED))
         write_parquet(events.filter(kept), lake.partition("events", today))
         count += count_rows(lake.partition("events", today))
