@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from contextlib import ExitStack
 from datetime import date
@@ -16,10 +15,11 @@ from configs.offers import load_catalogue
 from configs.progress import announce
 from configs.settings import Settings
 from features.materialise.as_of_view import AsOfView, open_as_of
+from features.materialise.spark_executor import spark_machines
 from features.storage.fingerprints import stored_input
 from features.storage.lake import Lake
-from features.training_data.feature_store import FeatureStore, everybodys_features, open_store
-from features.training_data.frames import count_users, scoring_batch
+from features.training_data.feature_store import FeatureStore, open_store
+from features.training_data.frames import count_users, scoring_batch, scoring_batch_anywhere
 from flows.outcome import Outcome, dated, open_run
 from models.metrics.metric import Metric
 from models.registry.response import load_response
@@ -39,7 +39,7 @@ def decide_for_all(settings: Settings, lake: Lake, as_of: date) -> Spending:
     announce(f"decisions for everybody as of {as_of}")
     with ExitStack() as sources:
         history = sources.enter_context(open_as_of(settings, lake, as_of))
-        store = open_store(lake, history.features, only=as_of, engine=settings.engine)
+        store = open_store(lake, history.features, only=as_of)
         policy = Policy(
             settings,
             load_catalogue(settings.offers),
@@ -48,22 +48,28 @@ def decide_for_all(settings: Settings, lake: Lake, as_of: date) -> Spending:
             load(lake, "value"),
             load_response(lake),
         )
-        on_spark = settings.engine == "spark"
-        executor = in_pieces(history, store) if on_spark else in_batches(history, store, sources.close)
+        executor = batches_on_spark(history) if settings.engine == "spark" else batches(history, store, sources.close)
         return decide(policy, lake, as_of, executor, inputs=stored_input(lake.partition("snapshots", as_of)) or "")
 
 
-def in_batches(history: AsOfView, store: FeatureStore, done: Callable[[], None]) -> LocalExecutor:
-    """Cut everybody into batches, each read when its turn comes; `done` is called when nothing is read any more."""
-    everybody, size = range(count_users(history)), history.settings.scoring.batch_users
-    places = [everybody[first : first + size] for first in everybody[::size]]
-    return LocalExecutor([partial(scoring_batch, history, store, each) for each in places], done)
+def places_of_batches(history: AsOfView) -> list[range]:
+    """Cut everybody into batches of ``scoring.batch_users``: places among all users of the snapshot."""
+    everybody, size = range(count_users(history.lake, history.as_of)), history.settings.scoring.batch_users
+    return [everybody[first : first + size] for first in everybody[::size]]
 
 
-def in_pieces(history: AsOfView, store: FeatureStore) -> SparkExecutor:
-    """Leave everybody on Spark's machines, in pieces of about a batch each."""
-    pieces = math.ceil(count_users(history) / history.settings.scoring.batch_users)
-    return SparkExecutor(history.engine, everybodys_features(store, "scoring", history.as_of), max(pieces, 1))
+def batches(history: AsOfView, store: FeatureStore, done: Callable[[], None]) -> LocalExecutor:
+    """Read each batch when its turn comes; `done` is called when nothing is read any more."""
+    read = partial(scoring_batch, store, history.lake, history.as_of, history.settings.time_zone)
+    return LocalExecutor([partial(read, places) for places in places_of_batches(history)], done)
+
+
+def batches_on_spark(history: AsOfView) -> SparkExecutor:
+    """Let Spark's machines read and score the batches."""
+    read = partial(scoring_batch_anywhere, history.lake, history.as_of, history.settings.time_zone)
+    return SparkExecutor(
+        spark_machines(history.settings), [partial(read, places) for places in places_of_batches(history)]
+    )
 
 
 @flow(name="score-users", flow_run_name=dated("score-users"), validate_parameters=False)

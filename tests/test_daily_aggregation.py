@@ -12,12 +12,12 @@ import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from oracle_daily import EVENTS, TABLES, TREATMENTS, with_roles
 from pandas.testing import assert_frame_equal
 
 from configs.settings import load_settings
 from features.arrays.group_by import GroupedRows
 from features.engine.daily_aggregation import day_rows
-from features.sql_oracle.daily_queries import EVENTS, TABLES, TREATMENTS, with_roles
 
 MONDAY = date(2024, 3, 4)
 ROLES = load_settings().roles

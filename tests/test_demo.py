@@ -14,13 +14,13 @@ import duckdb
 import nbformat
 import pytest
 from nbclient import NotebookClient
+from oracle_snapshots import snapshots
 from typer.testing import CliRunner
 
 from configs.offers import load_catalogue
 from configs.settings import DATA_DIR_VARIABLE, load_settings
 from features.definitions.labels import outcome_labels
 from features.materialise.as_of_view import open_as_of
-from features.sql_oracle.snapshot_queries import snapshots
 from features.storage.lake import Lake
 from features.training_data.feature_store import open_store
 from features.training_data.frames import redemption_frame

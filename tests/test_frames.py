@@ -11,6 +11,7 @@ from apps import TINY_AS_OF, App, event, small_app, treatment
 
 from configs.errors import InputError
 from configs.offers import NO_OFFER, load_catalogue
+from features.arrays.calendar_days import start_of
 from features.definitions.labels import outcome_labels
 from features.materialise.as_of_view import AsOfView
 from features.materialise.build_snapshots import build_snapshots
@@ -196,21 +197,23 @@ def test_treatment_days_are_those_before_as_of_with_a_snapshot(past):
 
 def test_scoring_reads_each_user_once_in_the_order_asked_for(past, store):
     _, history = past
-    users = known_users(history)
+    users = known_users(history.lake, history.as_of)
     assert users.is_unique and users.is_monotonic_increasing
     asked = users.sample(frac=1, random_state=1).reset_index(drop=True)
-    frame = scoring_frame(history, store, asked)
+    frame = scoring_frame(store, start_of(history.as_of, history.settings.time_zone), asked)
     assert frame.user_id.tolist() == asked.tolist()
     assert frame.tenure_days.notna().all() and str(frame.favourite_category_90d.dtype) == "category"
 
 
 def test_a_batch_of_the_scoring_frame_is_cut_out_by_places(past, store):
     _, history = past
-    users = known_users(history)
-    assert count_users(history) == len(users) > 20
-    batch = scoring_batch(history, store, range(7, 20))
+    users = known_users(history.lake, history.as_of)
+    assert count_users(history.lake, history.as_of) == len(users) > 20
+    batch = scoring_batch(store, history.lake, history.as_of, history.settings.time_zone, range(7, 20))
     assert batch["user_id"].tolist() == users[7:20].tolist()
-    pd.testing.assert_frame_equal(batch, scoring_frame(history, store, users[7:20]))
+    pd.testing.assert_frame_equal(
+        batch, scoring_frame(store, start_of(history.as_of, history.settings.time_zone), users[7:20])
+    )
 
 
 def test_scoring_a_day_without_a_snapshot_says_what_to_run(past):
@@ -218,4 +221,4 @@ def test_scoring_a_day_without_a_snapshot_says_what_to_run(past):
         past[0].history(date(2024, 6, 14)) as history,
         pytest.raises(InputError, match="no snapshot of 2024-06-14; run winback build-features --as-of 2024-06-14"),
     ):
-        count_users(history)
+        count_users(history.lake, history.as_of)

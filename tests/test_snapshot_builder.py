@@ -12,6 +12,7 @@ import pytest
 from apps import App, Row, event, small_app, treatment
 from hypothesis import given
 from hypothesis import strategies as st
+from oracle_snapshots import snapshots
 from pandas.testing import assert_frame_equal
 
 from configs.errors import InputError
@@ -20,7 +21,6 @@ from features.engine import state_store as checkpoint
 from features.engine.category_state import MonotonicQueue, RollingMaximum
 from features.engine.window_state import ALWAYS, Change, changes
 from features.materialise.build_snapshots import build_snapshots
-from features.sql_oracle.snapshot_queries import snapshots
 from features.storage.fingerprints import Fingerprint
 from features.storage.parquet_files import read_parquet
 
@@ -107,7 +107,6 @@ def test_slices_pieces_and_steps_of_any_size_lead_to_the_same_bytes(old_app, mon
     monkeypatch.setattr(checkpoint, "MOST_USERS", 3)
     monkeypatch.setattr("features.engine.snapshot_builder.ROWS_AT_ONCE", 100)
     monkeypatch.setattr("features.engine.snapshot_builder.USERS_AT_ONCE", 2)
-    monkeypatch.setattr("features.engine.users_reader.USERS_AT_ONCE", 2)
     days = [last - timedelta(days=sum(steps[place:])) for place in range(len(steps))]
     assert built(old_app, *days, last)[last] == whole
     assert len(checkpoint.read_checkpoint(old_app.lake).edges) > 1
@@ -153,9 +152,9 @@ def test_damage_to_what_was_carried_costs_time_only(old_app, damage):
     if damage == "notes":
         (folder / checkpoint.NOTES).write_text("{")
     elif damage == "gone":
-        (folder / checkpoint.TASTES).unlink()
+        (folder / checkpoint.read_checkpoint(old_app.lake).shards[0].file).unlink()
     else:
-        file = folder / checkpoint.STATES
+        file = folder / checkpoint.read_checkpoint(old_app.lake).shards[0].file
         file.write_bytes(b"broken" if damage == "stream" else file.read_bytes()[:-400])
     assert built(old_app, second)[second] == whole
 

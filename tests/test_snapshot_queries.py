@@ -13,6 +13,8 @@ import pytest
 from apps import Row, arrow, event, small_app, treatment
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
+from oracle_daily import daily_aggregates, daily_facets, with_roles
+from oracle_snapshots import snapshots
 from pandas.testing import assert_frame_equal
 
 from configs.settings import load_settings
@@ -20,8 +22,6 @@ from features.arrays.calendar_days import start_of
 from features.definitions.registry import WINDOWS
 from features.definitions.snapshot_features import catalogue
 from features.ingestion.contract import EVENTS, TREATMENTS
-from features.sql_oracle.daily_queries import daily_aggregates, daily_facets, with_roles
-from features.sql_oracle.snapshot_queries import snapshots
 
 AS_OF = date(2024, 7, 1)
 MIDNIGHT = datetime(2024, 7, 1, tzinfo=UTC)

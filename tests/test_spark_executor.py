@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import shutil
 from datetime import date
+from functools import partial
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from apps import NOW, App, event, small_app
@@ -19,12 +21,13 @@ from configs.errors import InputError
 from configs.offers import load_catalogue
 from configs.settings import load_settings
 from features.arrays.calendar_days import start_of
+from features.engine import state_store
 from features.materialise.as_of_view import AsOfView
 from features.materialise.build_snapshots import build_snapshots
-from features.materialise.spark_executor import INSTALL, SparkEngine, open_session
-from features.storage.fingerprints import file_metadata
+from features.materialise.spark_executor import INSTALL, open_session, spark_machines
 from features.storage.lake import Lake
-from features.training_data.feature_store import everybodys_features, open_store
+from features.storage.parquet_files import write_parquet
+from features.training_data.feature_store import open_store
 from features.training_data.frames import (
     experiment_frame,
     known_users,
@@ -53,15 +56,10 @@ def on_spark(app: App) -> App:
     return App(app.settings.model_copy(update={"engine": "spark", "spark": spark}))
 
 
-def files(app: App, *tables: str) -> dict[str, pa.Table]:
-    """Contents of the files of some tables, by path."""
+def files(app: App, *tables: str) -> dict[str, bytes]:
+    """Bytes of the files of some tables, by path."""
     paths = [path for table in tables for path in sorted(app.lake.path(table).glob("*/*.parquet"))]
-    return {str(path.relative_to(app.lake.root)): pq.ParquetFile(path).read() for path in paths}
-
-
-def notes(app: App, *tables: str) -> dict[str, dict[bytes, bytes]]:
-    """What the footers of the files of some tables say."""
-    return {path: file_metadata(app.lake.root / path) for path in files(app, *tables)}
+    return {str(path.relative_to(app.lake.root)): path.read_bytes() for path in paths}
 
 
 def build(app: App) -> App:
@@ -86,14 +84,14 @@ def both(copy_tiny, tmp_path_factory) -> tuple[App, App]:
 
 
 @NEEDS_SPARK
-def test_daily_rows_have_the_bits_of_duckdb(both):
+def test_daily_rows_have_the_bytes_of_one_machine(both):
     one, other = (files(app, "aggregates", "facets") for app in both)
     assert len(one) > 300
     assert one == other
 
 
 @NEEDS_SPARK
-def test_snapshots_have_the_bits_of_duckdb(both):
+def test_snapshots_have_the_bytes_of_one_machine(both):
     one, other = (files(app, "snapshots") for app in both)
     assert len(one) == len(DAYS)
     assert one == other
@@ -107,7 +105,56 @@ def test_either_engine_takes_over_what_the_other_has_built(both):
             assert taken_over.aggregate() == []
             with taken_over.history(DAYS[-1]) as history:
                 assert build_snapshots(history, list(DAYS)) == []
-    assert notes(both[0], "aggregates", "snapshots") == notes(both[1], "aggregates", "snapshots")
+
+
+@NEEDS_SPARK
+@pytest.mark.parametrize("spark_is_first", [True, False])
+def test_either_executor_carries_on_from_the_others_checkpoint(both, tmp_path, spark_is_first, monkeypatch):
+    monkeypatch.setattr(state_store, "MOST_USERS", 50)
+    app = both[0].copy_to(tmp_path)
+    for name in ("snapshots", state_store.FOLDER):
+        shutil.rmtree(app.lake.path(name))
+    apps = [on_spark(app), app] if spark_is_first else [app, on_spark(app)]
+    for each, day in zip(apps, DAYS[1:], strict=True):
+        with each.history(day) as history:
+            assert build_snapshots(history, [day]) == [day]
+        assert len(state_store.read_checkpoint(app.lake).shards) > 1
+    whole = files(both[0], "snapshots")
+    assert {path: rows for path, rows in whole.items() if str(DAYS[0]) not in path} == files(app, "snapshots")
+
+
+@NEEDS_SPARK
+def test_a_damaged_checkpoint_is_noticed_on_machines(both, tmp_path):
+    app = on_spark(both[1].copy_to(tmp_path))
+    checkpoint = state_store.read_checkpoint(app.lake)
+    checkpoint.folder.joinpath(checkpoint.shards[0].file).write_bytes(b"broken")
+    path = app.lake.partition("snapshots", DAYS[-1])
+    whole = path.read_bytes()
+    path.unlink()
+    with app.history(DAYS[-1]) as history:
+        assert build_snapshots(history, [DAYS[-1]]) == [DAYS[-1]]
+    assert path.read_bytes() == whole
+
+
+@NEEDS_SPARK
+def test_a_huge_day_is_cut_on_machines(both, tmp_path, monkeypatch):
+    app = on_spark(both[0].copy_to(tmp_path))
+    day = app.lake.days("events")[120]
+    path = app.lake.partition("events", day)
+    write_parquet(pq.ParquetFile(path).read(), path, 7)
+    monkeypatch.setattr("features.materialise.build_daily.EVENTS_AT_ONCE", 20)
+    before = pq.read_table(app.lake.partition("facets", day), partitioning=None)
+    assert app.aggregate() == [day]
+    assert pq.read_table(app.lake.partition("facets", day), partitioning=None) == before
+
+
+@NEEDS_SPARK
+def test_a_corrupt_file_is_named_by_machines(tmp_path):
+    app = on_spark(small_app(tmp_path, events=[event("a", "2024-03-01 09:00", "purchase", amount=5.0)]))
+    app.ingest()
+    app.lake.partition("events", date(2024, 3, 1)).write_bytes(b"broken")
+    with pytest.raises(InputError, match=r"events\.parquet.*; delete it and run the step that writes it again"):
+        app.aggregate()
 
 
 def frames_of(history: AsOfView) -> dict[str, pd.DataFrame]:
@@ -116,12 +163,13 @@ def frames_of(history: AsOfView) -> dict[str, pd.DataFrame]:
     outcomes = outcome_frame(history, store, list(DAYS[:2]), horizon_days=14)
     closed = redemption_frame(history, store, load_catalogue(history.settings.offers))
     entries = outcomes[["user_id"]].assign(as_of=pd.Timestamp(start_of(DAYS[0], history.settings.time_zone)))
+    users = known_users(history.lake, history.as_of)
     return {
         "outcomes": outcomes,
         "redemptions": closed,
         "lots": experiment_frame(history, outcomes, closed),
         "measured": measured_frame(history, entries.drop_duplicates()),
-        "scoring": scoring_frame(history, store, known_users(history)),
+        "scoring": scoring_frame(store, start_of(history.as_of, history.settings.time_zone), users),
     }
 
 
@@ -139,21 +187,11 @@ def test_labels_and_frames_through_feast_have_the_bits_of_duckdb(both):
 @NEEDS_SPARK
 def test_spark_keeps_rows_that_have_no_features(both):
     with both[1].history(DAYS[-1]) as history:
-        frame = scoring_frame(history, open_store(history.lake, history.features, engine="spark"),
-                              pd.Series(["nobody", *known_users(history)[:3], "nobody"]))  # fmt: skip
+        store = open_store(history.lake, history.features, engine="spark")
+        asked = pd.Series(["nobody", *known_users(history.lake, history.as_of)[:3], "nobody"])
+        frame = scoring_frame(store, start_of(history.as_of, history.settings.time_zone), asked)
     assert frame["user_id"].tolist()[::4] == ["nobody", "nobody"]
     assert frame["tenure_days"].isna().tolist() == [True, False, False, False, True]
-
-
-@NEEDS_SPARK
-def test_everybodys_features_are_the_scoring_frame(both):
-    with both[1].history(DAYS[-1]) as history:
-        store = open_store(history.lake, history.features, only=DAYS[-1], engine="spark")
-        frame = scoring_frame(history, store, known_users(history))
-        everybody = everybodys_features(store, "scoring", DAYS[-1]).toPandas().sort_values("user_id", ignore_index=True)
-    columns = [name for name in frame.columns if name != "event_timestamp"]
-    assert everybody.columns.tolist() == frame.columns.tolist()
-    pd.testing.assert_frame_equal(everybody[columns], frame[columns].astype(everybody[columns].dtypes))
 
 
 @NEEDS_SPARK
@@ -162,7 +200,13 @@ def test_a_day_without_events_of_activity_has_a_file_of_no_rows(tmp_path):
     app = on_spark(small_app(tmp_path, events=rows))
     app.ingest()
     assert len(app.aggregate()) == 2
-    assert [len(rows) for rows in files(app, "facets").values()] == [1, 0]
+    rows = [pq.read_metadata(app.lake.root / path).num_rows for path in files(app, "facets")]
+    assert rows == [1, 0]
+
+
+def rows_of(users: pd.DataFrame, rows: slice) -> pd.DataFrame:
+    """Some of the users."""
+    return users[rows].reset_index(drop=True)
 
 
 @NEEDS_SPARK
@@ -172,9 +216,9 @@ def test_decisions_of_machines_are_those_of_threads(tmp_path, scoring, monkeypat
     settings = small_settings(engine="spark", **LOCAL, **({"scoring": scoring} if scoring else {}))
     policy = small_policy(settings)
     users = behaviour(200, np.random.default_rng(71)).sort_values("user_id", ignore_index=True)
-    texts = {name: object for name in users.columns if isinstance(users[name].dtype, pd.CategoricalDtype)}
-    engine = SparkEngine(settings)
-    machines = SparkExecutor(engine, engine.session.createDataFrame(users.astype(texts)), 3)
+    machines = SparkExecutor(
+        spark_machines(settings), [partial(rows_of, users, slice(*each)) for each in pairwise((0, 80, 160, 200))]
+    )
     lakes = [Lake(tmp_path / name) for name in ("threads", "machines")]
     spendings = [
         decide(policy, lakes[0], AS_OF, LocalExecutor([lambda: users])),

@@ -1,4 +1,4 @@
-"""What is carried comes back as it went, whatever its numbers need."""
+"""The state store: a shard comes back as it went, whatever its numbers need."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from features.engine import state_store as checkpoint
 from features.engine.category_state import CategoryCounts, CategoryState, RollingMaximum
-from features.engine.state_store import StateShard, read_checkpoint, write_checkpoint
+from features.engine.state_store import FOLDER, StateShard, read_checkpoint, write_notes, write_shard
 from features.engine.window_state import NEVER
 from features.storage.lake import Lake
+from features.storage.whole_writes import whole_folder
 
 WORDS = pa.array(["category:tea", "hour:7"])
 DAY = date(2024, 3, 4)
 
 
-def slice_of(users: list[str], number: int) -> StateShard:
-    """Every number of the slice is a multiple of one."""
+def shard_of(users: list[str], number: int) -> StateShard:
+    """Every number of the shard is a multiple of one."""
     count = len(users)
     rows = CategoryCounts.of_any(np.arange(count), np.arange(count) % 2, np.full(count, 1), np.full(count, number))
     states = {"sum": np.arange(count) * number, "last": np.full(count, NEVER, np.int32),
@@ -28,16 +28,20 @@ def slice_of(users: list[str], number: int) -> StateShard:
     return StateShard(pa.array(users), states, CategoryState.of(count, rows, WORDS), peaks)
 
 
+def write(lake: Lake, *shards: StateShard) -> None:
+    with whole_folder(lake.path(FOLDER)) as folder:
+        files = [write_shard(folder, number, shard) for number, shard in enumerate(shards)]
+        write_notes(folder, DAY, "known", [each for written in files for each in written])
+
+
 @pytest.mark.parametrize("number", [0, 1, -1, 127, 128, -129, 2**15, 2**31, -(2**31) - 1, 2**40])
 def test_numbers_of_any_size_come_back(tmp_path, number):
     lake = Lake(tmp_path)
-    before = [slice_of(["a", "b", "c"], 1), slice_of(["d"], number), slice_of(["e", "f"], 300)]
-    with write_checkpoint(lake, DAY, "known") as keep:
-        for each in before:
-            keep(each)
+    before = [shard_of(["a", "b", "c"], 1), shard_of(["d"], number), shard_of(["e", "f"], 300)]
+    write(lake, *before)
     found = read_checkpoint(lake)
-    assert (found.day, found.known, found.edges) == (DAY, "known", ("d", "e"))
-    for old, new in zip(before, found.shards(), strict=True):
+    assert (found.day, found.known, found.edges) == (DAY, "known", ["d", "e"])
+    for old, new in zip(before, map(found.shard, range(3)), strict=True):
         assert new.users.equals(old.users)
         assert all(np.array_equal(new.states[name], values) for name, values in old.states.items())
         for one, other in ((old.tastes.rows, new.tastes.rows), (old.tastes.favourites, new.tastes.favourites)):
@@ -50,7 +54,6 @@ def test_short_numbers_take_little_room(tmp_path):
     sizes = []
     for number in (1, 2**40):
         lake = Lake(tmp_path / str(number))
-        with write_checkpoint(lake, DAY, "known") as keep:
-            keep(slice_of([f"u{place:05d}" for place in range(10_000)], number))
-        sizes.append((lake.path(checkpoint.FOLDER) / "most").stat().st_size)
+        write(lake, shard_of([f"u{place:05d}" for place in range(10_000)], number))
+        sizes.append((lake.path(FOLDER) / read_checkpoint(lake).shards[0].file).stat().st_size)
     assert sizes[0] < sizes[1] - 60_000

@@ -8,10 +8,12 @@ import pyarrow as pa
 import pytest
 
 from configs.errors import InputError
-from features.engine.users_reader import in_order_of, users_in_order
+from features.engine.row_group_reader import KeyRange
+from features.engine.users_reader import in_order_of, read_traits
 from features.storage.lake import Lake
 from features.storage.parquet_files import write_parquet
 
+EVERYBODY: KeyRange[str] = KeyRange()
 TRAITS = {"trait_country": True, "trait_is_paying": False}
 NOON = datetime(2024, 3, 1, 12, tzinfo=UTC)
 LATE = datetime(2024, 3, 1, 23, 30, tzinfo=UTC)
@@ -33,8 +35,8 @@ def test_days_are_those_of_the_time_zone_and_traits_are_texts_or_numbers(tmp_pat
     lake = Lake(tmp_path)
     written(lake, "a", "b", "c")
     for time_zone, late in (("UTC", date(2024, 3, 1)), ("Europe/Berlin", date(2024, 3, 2))):
-        nobody, rows = users_in_order(lake, TRAITS, time_zone)
-        assert len(nobody) == 0 and nobody.schema == rows.schema
+        rows = read_traits(lake, TRAITS, time_zone, EVERYBODY)
+        assert rows.schema == read_traits(Lake(tmp_path / "nobody"), TRAITS, time_zone, EVERYBODY).schema
         assert rows.to_pydict() == {
             "user_id": ["a", "b", "c"],
             "signed_up_on": [date(2024, 3, 1), late, None],
@@ -44,18 +46,26 @@ def test_days_are_those_of_the_time_zone_and_traits_are_texts_or_numbers(tmp_pat
 
 
 def test_without_a_table_there_is_nobody(tmp_path):
-    (nobody,) = users_in_order(Lake(tmp_path), {}, "UTC")
+    nobody = read_traits(Lake(tmp_path), {}, "UTC", EVERYBODY)
     assert nobody.to_pydict() == {"user_id": [], "signed_up_on": []}
 
 
 @pytest.mark.parametrize("ids", [("b", "a"), ("a", "a"), ("a", "c", "b")])
-@pytest.mark.parametrize("users_at_once", [1, 9])
-def test_users_out_of_order_are_named(ids, users_at_once, tmp_path, monkeypatch):
-    monkeypatch.setattr("features.engine.users_reader.USERS_AT_ONCE", users_at_once)
+@pytest.mark.parametrize("row_group_rows", [1, 9])
+def test_users_out_of_order_are_named(ids, row_group_rows, tmp_path):
     lake = Lake(tmp_path)
-    written(lake, *ids)
+    written(lake, *ids, row_group_rows=row_group_rows)
     with pytest.raises(InputError, match=r"users\.parquet is not in the order of user_id; delete it and run"):
-        list(users_in_order(lake, TRAITS, "UTC"))
+        read_traits(lake, TRAITS, "UTC", EVERYBODY)
+
+
+@pytest.mark.parametrize("row_group_rows", [1, 2, 9])
+@pytest.mark.parametrize(
+    ("low", "high", "ids"), [(None, "b", "a"), ("b", "d", "bc"), ("bb", None, "cde"), ("x", None, "")]
+)
+def test_a_range_of_users_is_read_alone(row_group_rows, low, high, ids, tmp_path):
+    written(Lake(tmp_path), *"abcde", row_group_rows=row_group_rows)
+    assert read_traits(Lake(tmp_path), TRAITS, "UTC", KeyRange(low, high))["user_id"].to_pylist() == [*ids]
 
 
 def test_rows_follow_the_users_asked_for():

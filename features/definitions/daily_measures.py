@@ -12,24 +12,14 @@ from typing import cast
 import ibis.expr.types as ir
 
 Measure = Callable[[ir.Table], ir.NumericScalar]
-TREATMENT = "winback:treatment"
-# roles of few events: what rests on them alone is summed over those events alone, which is cheaper
-RARE_ROLES = ("value", "refund", "onboarding", "offer_redeem", "payment_failure", "cancellation")
 
 MEASURES: dict[str, Measure] = {}
-RARE_MEASURES: set[str] = set()
 
 
 def measure(function: Measure) -> Measure:
     """Declare a daily measure; its name is the column, its docstring the meaning."""
     MEASURES[function.__name__] = function
     return function
-
-
-def rare_measure(function: Measure) -> Measure:
-    """Declare a daily measure that only treatments and the events of `RARE_ROLES` add to."""
-    RARE_MEASURES.add(function.__name__)
-    return measure(function)
 
 
 @measure
@@ -44,43 +34,43 @@ def sessions_count(events: ir.Table) -> ir.NumericScalar:
     return events.session_key.nunique(where=events.opens_session)
 
 
-@rare_measure
+@measure
 def purchases_count(events: ir.Table) -> ir.NumericScalar:
     """Baskets paid for."""
     return events.session_key.nunique(where=events.opens_basket)
 
 
-@rare_measure
+@measure
 def items_count(events: ir.Table) -> ir.NumericScalar:
     """Purchase lines."""
     return events.count(where=events.is_value)
 
 
-@rare_measure
+@measure
 def spend_cents(events: ir.Table) -> ir.NumericScalar:
     """Money received for purchases."""
     return cents(events.amount).sum(where=events.is_value)
 
 
-@rare_measure
+@measure
 def refund_cents(events: ir.Table) -> ir.NumericScalar:
     """Money paid back, as a positive number."""
     return cents(-events.amount).sum(where=events.is_refund)
 
 
-@rare_measure
+@measure
 def discount_cents(events: ir.Table) -> ir.NumericScalar:
     """Money given away inside purchases."""
     return cents(events.discount).sum(where=events.is_value)
 
 
-@rare_measure
+@measure
 def offer_discount_cents(events: ir.Table) -> ir.NumericScalar:
     """Money given away through offers (part of the discount inside purchases)."""
     return cents(events.discount).sum(where=events.is_offer_redeem)
 
 
-@rare_measure
+@measure
 def discounted_items_count(events: ir.Table) -> ir.NumericScalar:
     """Purchase lines with a discount."""
     return events.count(where=events.is_value & (events.discount > 0))
@@ -104,7 +94,7 @@ def checkouts_count(events: ir.Table) -> ir.NumericScalar:
     return events.count(where=events.is_checkout)
 
 
-@rare_measure
+@measure
 def onboarding_count(events: ir.Table) -> ir.NumericScalar:
     """First steps completed."""
     return events.count(where=events.is_onboarding)
@@ -122,25 +112,25 @@ def messages_opened_count(events: ir.Table) -> ir.NumericScalar:
     return events.count(where=events.is_message_opened)
 
 
-@rare_measure
+@measure
 def treatments_count(events: ir.Table) -> ir.NumericScalar:
     """Offers given."""
     return events.count(where=events.is_treatment)
 
 
-@rare_measure
+@measure
 def redemptions_count(events: ir.Table) -> ir.NumericScalar:
     """Offers used."""
     return events.count(where=events.is_offer_redeem)
 
 
-@rare_measure
+@measure
 def payment_failures_count(events: ir.Table) -> ir.NumericScalar:
     """Payments that failed."""
     return events.count(where=events.is_payment_failure)
 
 
-@rare_measure
+@measure
 def cancellations_count(events: ir.Table) -> ir.NumericScalar:
     """Contracts ended."""
     return events.count(where=events.is_cancellation)

@@ -1,7 +1,7 @@
 """The columns of a snapshot, each declared once: a function whose name is the column and whose docstring explains it.
 
-The name gets the window appended where there is one. A function sees only the daily rows that
-`features.sql_oracle.snapshot_queries` hands it, those known at the moment of decision.
+The name gets the window appended where there is one. A function sees only the daily rows that the engine hands it,
+those known before the snapshot's day.
 """
 
 from __future__ import annotations
@@ -24,6 +24,8 @@ from features.definitions.registry import WINDOWED as WINDOWED
 
 if TYPE_CHECKING:  # the catalogue is read without an engine
     import ibis.expr.types as ir
+
+TASTE_DAYS = 90  # of the favourite category and hour
 
 # --- activity and money -------------------------------------------------------------------------------------
 
@@ -272,7 +274,7 @@ def tenure_days(users: ir.Table) -> ir.Value:
     return users.tenure_seen_days
 
 
-# those that `features.sql_oracle.snapshot_queries` computes by itself, from more than sums over windows
+# those that the engine computes by itself, from more than sums over windows
 CATALOGUE |= {
     feature.name: feature
     for feature in (

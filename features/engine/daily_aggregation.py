@@ -5,6 +5,7 @@ The measures are the same functions; the tests hold both ways to the same rows.
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 
@@ -16,12 +17,16 @@ from configs.settings import Roles
 from features.arrays.array_types import Array, Flags, Integers
 from features.arrays.calendar_days import DAY, HOUR, days_since_1970, local_time
 from features.arrays.dictionaries import DICTIONARY, dictionary_codes, one_chunk, ordinal_encoded
-from features.arrays.group_by import GroupedRows, run_lengths, run_numbers, run_starts
-from features.definitions.daily_measures import MEASURES, TREATMENT, cents
-from features.sql_oracle.daily_queries import role_bits, role_codes
+from features.arrays.group_by import GroupedRows, order_of, run_lengths, run_numbers, run_starts
+from features.definitions.daily_measures import MEASURES, cents
+from features.definitions.event_roles import TREATMENT, role_bits, role_codes
 
 WORDS = ("event_name", "item_category", "session_id")  # read as codes of a dictionary
-COLUMNS = ("user_id", *WORDS, "occurred_at", "received_at", "amount", "discount")
+EVENT_COLUMNS = pa.schema(
+    dict.fromkeys(("user_id", *WORDS), pa.string())
+    | dict.fromkeys(("occurred_at", "received_at"), pa.timestamp("us", "UTC"))
+    | dict.fromkeys(("amount", "discount"), pa.float64())
+)
 HOURS = sorted(str(hour) for hour in range(24))
 HOUR_PLACE = np.array([HOURS.index(str(hour)) for hour in range(24)])
 
@@ -62,8 +67,38 @@ def day_rows(
     return {"aggregates": _aggregates(found), "facets": _facets(found)}
 
 
+def joined_rows(parts: Sequence[Mapping[str, pa.Table]]) -> dict[str, pa.Table]:
+    """Put the daily rows of ranges of users together, which come in order: what `day_rows` makes of all at once."""
+    known = [_known_on(part["aggregates"]) for part in parts]
+    oldest = min(int(each.min(initial=np.iinfo(np.int64).max)) for each in known)
+    before = np.zeros(max(int(each.max(initial=oldest)) for each in known) - oldest + 1, np.int64)
+    facets = []
+    for part, each in zip(parts, known, strict=True):
+        rows = part["facets"]
+        number = rows["row"].to_numpy() + before[_known_on(rows) - oldest]
+        facets.append(rows.set_column(rows.column_names.index("row"), "row", pa.array(number)))
+        before += np.bincount(each - oldest, minlength=len(before))
+    tables = {"aggregates": [part["aggregates"] for part in parts], "facets": facets}
+    return {name: _in_order_of_file(pa.concat_tables(rows)) for name, rows in tables.items()}
+
+
+def _known_on(rows: pa.Table) -> Integers:
+    return rows["known_on"].cast(pa.int32()).to_numpy().astype(np.int64)
+
+
+def _in_order_of_file(rows: pa.Table) -> pa.Table:
+    rows = rows.unify_dictionaries().combine_chunks()
+    key = _known_on(rows)
+    if "facet" in rows.column_names:
+        facet, facets = ordinal_encoded(one_chunk(rows["facet"]))
+        key = key * len(facets) + facet
+    return rows.take(order_of(key))
+
+
 def _with_treatments(events: pa.Table, treatments: pa.Table | None) -> pa.Table:
-    rows = pa.table({name: events[name].cast(DICTIONARY) if name in WORDS else events[name] for name in COLUMNS})
+    rows = pa.table(
+        {name: events[name].cast(DICTIONARY) if name in WORDS else events[name] for name in EVENT_COLUMNS.names}
+    )
     if treatments is not None:
         given = treatments.filter(pc.field("offer_id") != "none")["user_id"]
         names = pa.array([TREATMENT] * len(given), pa.string()).cast(DICTIONARY)

@@ -1,4 +1,4 @@
-"""Reading daily rows: those of one day that became known on one day, of a range of users, column by column."""
+"""Reading rows of a range of users: of any table, and of daily rows those that became known on one day by columns."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from typing import Any, Generic, NamedTuple, TypeVar
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from features.arrays.dictionaries import one_chunk
@@ -44,6 +45,45 @@ class KeyRange(Generic[Key]):
         low = first if self.low is None else bisect_left(keys, self.low, first, last, key=value)
         high = last if self.high is None else bisect_left(keys, self.high, first, last, key=value)
         return slice(low, high)
+
+
+def read_users(path: Path, columns: Sequence[str], users: KeyRange[str], *, words: Sequence[str] = ()) -> pa.Table:
+    """Read rows of some users, ``user_id`` among `columns`, from a file in any order; `words` come as dictionaries.
+
+    Raises
+    ------
+    InputError
+        The file is missing or cannot be read.
+    """
+    with readable(path), pq.ParquetFile(path, read_dictionary=list(words)) as file:
+        bounds = user_bounds(file.metadata)
+        groups = [place for place, each in enumerate(bounds) if users.might_hold(*each)]
+        rows = file.read_row_groups(groups, columns=list(columns), use_threads=False)
+    for bound, compare in ((users.low, pc.greater_equal), (users.high, pc.less)):
+        rows = rows if bound is None else rows.filter(compare(rows["user_id"], bound))
+    return rows
+
+
+def user_bounds(metadata: pq.FileMetaData) -> list[tuple[str, str]]:
+    """First and last user of each row group."""
+    place = metadata.schema.names.index("user_id")
+    found = (metadata.row_group(number).column(place).statistics for number in range(metadata.num_row_groups))
+    # ids too long for statistics have none
+    return [(each.min, each.max) if each and each.has_min_max else ("", LAST) for each in found]
+
+
+def user_ranges(path: Path, rows_at_once: int) -> list[KeyRange[str]]:
+    """Cut the users of a file into ranges of about so many rows, between its row groups."""
+    with readable(path):
+        metadata = pq.read_metadata(path)
+    edges: list[str] = []
+    rows = 0
+    for (first, _), number in sorted(zip(user_bounds(metadata), range(metadata.num_row_groups), strict=True)):
+        if rows >= rows_at_once and first > (edges[-1] if edges else ""):
+            edges.append(first)
+            rows = 0
+        rows += metadata.row_group(number).num_rows
+    return [KeyRange(*each) for each in pairwise([None, *edges, None])]
 
 
 class RowGroup(NamedTuple):
@@ -139,14 +179,13 @@ class RowSelection:
         return found
 
 
-def _groups(file_metadata: pq.FileMetaData) -> list[RowGroup]:
-    places = {file_metadata.schema.column(place).name: place for place in range(file_metadata.num_columns)}
+def _groups(metadata: pq.FileMetaData) -> list[RowGroup]:
+    place = metadata.schema.names.index("known_on")
     groups = []
     before: Counter[date] = Counter()
-    for number in range(file_metadata.num_row_groups):
-        group = file_metadata.row_group(number)
-        known_on, user = (group.column(places[name]).statistics for name in ("known_on", "user_id"))
-        first, last = (user.min, user.max) if user else ("", LAST)  # ids too long for statistics have none
-        groups.append(RowGroup(number, known_on.min, first, last, before[known_on.min]))
-        before[known_on.min] += group.num_rows
+    for number, bounds in enumerate(user_bounds(metadata)):
+        group = metadata.row_group(number)
+        known_on = group.column(place).statistics.min
+        groups.append(RowGroup(number, known_on, *bounds, before[known_on]))
+        before[known_on] += group.num_rows
     return groups

@@ -1,19 +1,19 @@
-"""What the newest snapshot left about all users, on disk, so that the next one starts from there.
+"""The state store: a checkpoint of the newest snapshot's state on disk, so that the next one starts from there.
 
-Files of Arrow streams, one stream per slice of users, in order, each number as short as those of its slice allow. They
-are no result: where they do not fit what is known now, they are left aside and everything is computed from the daily
-rows.
+A shard is the state of a range of users: a file of Arrow streams, each number as short as those of its shard allow.
+Whoever has the data folder reads and writes shards alone, threads of one machine or Spark's. A checkpoint is no result:
+where it does not fit what is known now, it is left aside and everything is computed from the daily rows.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date
 from itertools import pairwise
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -21,22 +21,22 @@ import pyarrow as pa
 from features.arrays.array_types import Array
 from features.engine.category_state import CategoryCounts, CategoryState, Favourites, RollingMaximum
 from features.storage.lake import Lake
-from features.storage.whole_writes import whole_folder, write_text
+from features.storage.whole_writes import write_text
 
-FOLDER, NOTES = "carried", "notes.json"
+FOLDER, NOTES = "checkpoint", "notes.json"
 STATES, TASTES, FAVOURITES = "states", "tastes", "favourites"
-MOST_USERS = 131_072  # of a slice
+MOST_USERS = 131_072  # of a stored shard
 SHORT = (np.int8, np.uint8, np.int16, np.int32)
 PACKED = pa.ipc.IpcWriteOptions()
 
 
 class CheckpointError(Exception):
-    """What was carried cannot be read."""
+    """A checkpoint cannot be read."""
 
 
 @dataclass(frozen=True)
 class StateShard:
-    """What is known about a range of users, who are in order: columns of states, tastes, and peaks by column."""
+    """State of a range of users, who are in order: window states, category state, and rolling maxima by column."""
 
     users: pa.Array
     states: Mapping[str, Array]
@@ -78,65 +78,74 @@ class StateShard:
         return cls(states["user_id"], columns, taste, peaks)
 
 
+class ShardFile(NamedTuple):
+    """A stored shard: its first user, its file, and the names of the streams in it, one after another."""
+
+    first_user: str
+    file: str
+    streams: list[str]
+
+
 @dataclass(frozen=True)
 class Checkpoint:
-    """Slices of the morning of `day`, which rest on what `known` names; `edges` are the first users of all but one."""
+    """Shards of the state at the start of `day`, which rests on what `known` names."""
 
     folder: Path
     day: date
     known: str
-    edges: tuple[str, ...]
-    files: tuple[str, ...]
+    shards: tuple[ShardFile, ...]
 
-    def shards(self) -> Iterator[StateShard]:
-        """Read slice by slice.
+    @property
+    def edges(self) -> list[str]:
+        """First users of all shards but the first."""
+        return [shard.first_user for shard in self.shards[1:]]
+
+    def shard(self, number: int) -> StateShard:
+        """Read a shard.
 
         Raises
         ------
-        CannotBeCarried
-            A file is missing or damaged.
+        CheckpointError
+            Its file is missing or damaged.
         """
         try:
-            read = dict.fromkeys(self.files, 0)
-            for _ in range(len(self.edges) + 1):
-                found = {name: _read_stream(self.folder / name, start) for name, start in read.items()}
-                read = {name: stop for name, (_, stop) in found.items()}
-                yield StateShard.of({name: batch for name, (batch, _) in found.items()})
-        except (OSError, ValueError, KeyError) as error:
-            raise CheckpointError from error
+            _, file, names = self.shards[number]
+            found, start = {}, 0
+            for name in names:
+                found[name], start = _read_stream(self.folder / file, start)
+            return StateShard.of(found)
+        except (OSError, ValueError, LookupError) as error:
+            raise CheckpointError(f"shard {number} of {self.folder} cannot be read") from error
 
 
 def read_checkpoint(lake: Lake) -> Checkpoint | None:
-    """Find what was carried; None where there is nothing that can be read."""
+    """Find the checkpoint; None where there is none that can be read."""
     folder = lake.path(FOLDER)
     try:
         notes = json.loads((folder / NOTES).read_text(encoding="utf-8"))
-        day = date.fromisoformat(notes["day"])
-        return Checkpoint(folder, day, notes["known"], tuple(notes["edges"]), tuple(notes["files"]))
+        shards = tuple(ShardFile(*shard) for shard in notes["shards"])
+        return Checkpoint(folder, date.fromisoformat(notes["day"]), notes["known"], shards)
     except (OSError, ValueError, KeyError, TypeError):
         return None
 
 
-@contextmanager
-def write_checkpoint(lake: Lake, day: date, known: str) -> Iterator[Callable[[StateShard], None]]:
-    """Keep slices, in order; they take the place of what was carried when the block ends well."""
-    with whole_folder(lake.path(FOLDER)) as folder, ExitStack() as files:
-        first_users: list[str] = []
-        sinks: dict[str, pa.OSFile] = {}
+def write_shard(folder: Path, number: int, shard: StateShard) -> list[ShardFile]:
+    """Write a shard, cut where it has more than `MOST_USERS`; returns what `write_notes` is told, in order."""
+    edges = np.linspace(0, len(shard.users), -(-len(shard.users) // MOST_USERS) + 1).astype(int).tolist()
+    written = []
+    for place, (first, last) in enumerate(pairwise(edges)):
+        path, batches = folder / f"{number:05d}-{place:03d}.arrows", shard.cut(first, last).batches()
+        with pa.OSFile(str(path), "wb") as sink:
+            for batch in batches.values():
+                with pa.ipc.new_stream(sink, batch.schema, options=PACKED) as stream:
+                    stream.write_batch(batch)
+        written.append(ShardFile(shard.users[first].as_py(), path.name, list(batches)))
+    return written
 
-        def keep(shard: StateShard) -> None:
-            edges = np.linspace(0, len(shard.users), -(-len(shard.users) // MOST_USERS) + 1).astype(int).tolist()
-            for first, last in pairwise(edges):
-                first_users.append(shard.users[first].as_py())
-                for name, batch in shard.cut(first, last).batches().items():
-                    if name not in sinks:
-                        sinks[name] = files.enter_context(pa.OSFile(str(folder / name), "wb"))
-                    with pa.ipc.new_stream(sinks[name], batch.schema, options=PACKED) as stream:
-                        stream.write_batch(batch)
 
-        yield keep
-        notes = {"day": str(day), "known": known, "edges": first_users[1:], "files": list(sinks)}
-        write_text(folder / NOTES, json.dumps(notes))
+def write_notes(folder: Path, day: date, known: str, shards: list[ShardFile]) -> None:
+    """Say what the shards of a folder are: with it they are a checkpoint."""
+    write_text(folder / NOTES, json.dumps({"day": str(day), "known": known, "shards": shards}))
 
 
 def _read_stream(path: Path, start: int) -> tuple[pa.RecordBatch, int]:

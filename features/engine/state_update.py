@@ -12,12 +12,12 @@ import pyarrow.compute as pc
 from features.arrays.calendar_days import days_since_1970
 from features.arrays.dictionaries import encoded_together, merged_sorted
 from features.definitions.registry import LONGEST
+from features.definitions.snapshot_features import TASTE_DAYS
 from features.engine.category_state import NO_COUNTS, CategoryCounts, CategoryState, MonotonicQueue, RollingMaximum
 from features.engine.row_group_reader import RowSelection
 from features.engine.snapshot_columns import largest_declared
 from features.engine.state_store import StateShard
 from features.engine.window_state import NEVER, Change, DailyRows, WindowState
-from features.sql_oracle.snapshot_queries import TASTE_DAYS
 
 Parts = Mapping[Change, RowSelection]
 

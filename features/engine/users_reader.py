@@ -1,26 +1,24 @@
-"""Reading the users table in their order, a batch at a time: when each signed up, and the traits that count."""
+"""Reading a range of the users table, in their order: when each signed up, and the traits that count."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from configs.errors import InputError
 from features.arrays.calendar_days import DAY, local_time
-from features.arrays.dictionaries import DICTIONARY, is_ascending
+from features.arrays.dictionaries import DICTIONARY, is_ascending, one_chunk
+from features.engine.row_group_reader import KeyRange, read_users
 from features.storage.lake import Lake
-from features.storage.parquet_files import readable
 
 TRAIT = "trait_"
-USERS_AT_ONCE = 65_536
 
 
-def users_in_order(lake: Lake, traits: Mapping[str, bool], time_zone: str) -> Iterator[pa.Table]:
-    """Read ``user_id``, ``signed_up_on`` and traits; the first table that comes has no rows.
+def read_traits(lake: Lake, traits: Mapping[str, bool], time_zone: str, users: KeyRange[str]) -> pa.Table:
+    """Read ``user_id``, ``signed_up_on`` and traits of a range of users, in their order.
 
     `traits` maps columns of a snapshot to "is text"; texts come as dictionaries, all else as float64.
 
@@ -32,24 +30,18 @@ def users_in_order(lake: Lake, traits: Mapping[str, bool], time_zone: str) -> It
     names = {name: name.removeprefix(TRAIT) for name in traits}
     kinds = {name: DICTIONARY if is_text else pa.float64() for name, is_text in traits.items()}
     schema = pa.schema({"user_id": pa.string(), "signed_up_on": pa.date32(), **kinds})
-    yield schema.empty_table()
     path = lake.path("users", "users.parquet")
     if not path.exists():
-        return
+        return schema.empty_table()
     texts = [names[name] for name, is_text in traits.items() if is_text]
-    with readable(path), pq.ParquetFile(path, read_dictionary=texts) as file:
-        last = None
-        columns = ["user_id", "signed_up_at", *names.values()]
-        for batch in file.iter_batches(USERS_AT_ONCE, columns=columns, use_threads=False):
-            ids = batch["user_id"]
-            if not is_ascending(ids) or (last is not None and ids[0].as_py() <= last):
-                raise InputError(f"{path} is not in the order of user_id; delete it and run winback ingest again")
-            last = ids[-1].as_py()
-            signed_up_at = batch["signed_up_at"]
-            days = (local_time(signed_up_at, time_zone, 0) // DAY).astype(np.int32)
-            signed_up_on = pa.array(days, pa.date32(), mask=signed_up_at.is_null().to_numpy(zero_copy_only=False))
-            found = {name: batch[own].cast(kinds[name]) for name, own in names.items()}
-            yield pa.table({"user_id": ids, "signed_up_on": signed_up_on, **found}, schema)
+    rows = read_users(path, ["user_id", "signed_up_at", *names.values()], users, words=texts)
+    ids, signed_up_at = one_chunk(rows["user_id"]), rows["signed_up_at"]
+    if not is_ascending(ids):
+        raise InputError(f"{path} is not in the order of user_id; delete it and run winback ingest again")
+    days = (local_time(signed_up_at, time_zone, 0) // DAY).astype(np.int32)
+    missing = signed_up_at.is_null().to_numpy()
+    found = {name: rows[own].cast(kinds[name]) for name, own in names.items()}
+    return pa.table({"user_id": ids, "signed_up_on": pa.array(days, pa.date32(), mask=missing), **found}, schema)
 
 
 def in_order_of(users: pa.Array, rows: pa.Table) -> pa.Table:

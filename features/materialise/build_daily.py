@@ -2,77 +2,97 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import date
-from functools import partial
+from pathlib import Path
 
 import pyarrow as pa
+from pyarrow import feather
 
 from configs.progress import track
 from configs.settings import Roles, Settings
-from features.engine.daily_aggregation import COLUMNS, WORDS, day_rows
-from features.materialise.spark_executor import SparkEngine
-from features.sql_oracle.daily_queries import EVENTS, TABLES, TREATMENTS, with_roles
+from features.engine.daily_aggregation import EVENT_COLUMNS, WORDS, day_rows, joined_rows
+from features.engine.row_group_reader import KeyRange, read_users, user_ranges
+from features.materialise.executor import open_executor
 from features.storage.code_version import code_version
-from features.storage.fingerprints import file_fingerprints, file_hashes, write_daily_rows
+from features.storage.fingerprints import DAILY_TABLES, file_fingerprints, file_hashes, write_daily_rows
 from features.storage.lake import Lake
-from features.storage.parquet_files import read_parquet
-from features.storage.whole_writes import content_hash
+from features.storage.whole_writes import content_hash, scratch_folder
 
-NO_EVENTS = EVENTS.to_pyarrow().empty_table().select(COLUMNS)
+EVERYBODY: KeyRange[str] = KeyRange()
+EVENTS_AT_ONCE = 4_000_000  # of a day: its users are cut into ranges where it has more
+
+
+@dataclass(frozen=True)
+class DailyBuilder:
+    """Computes daily rows where the files of the data folder are seen.
+
+    `stale` maps the days to the hash of their input, `cuts` huge days to ranges of their users, in order; what is
+    found about those lies in the folder `parts` until it is put together.
+    """
+
+    lake: Lake
+    roles: Roles
+    time_zone: str
+    stale: Mapping[date, str]
+    cuts: Mapping[date, Sequence[KeyRange[str]]]
+    parts: Path
+
+    def write_part(self, part: tuple[date, int]) -> None:
+        """Compute one range of users of a huge day."""
+        day, number = part
+        for table, rows in self._rows(day, self.cuts[day][number]).items():
+            feather.write_feather(rows, self._path(table, day, number), compression="lz4")
+
+    def write_day(self, day: date) -> None:
+        """Write the files of a day."""
+        numbers = range(len(self.cuts.get(day, ())))
+        parts = [
+            {table: feather.read_table(self._path(table, day, number)) for table in DAILY_TABLES} for number in numbers
+        ]
+        tables = joined_rows(parts) if parts else self._rows(day, EVERYBODY)
+        for table in DAILY_TABLES:
+            write_daily_rows(tables[table], self.lake.partition(table, day), self.stale[day])
+
+    def _rows(self, day: date, users: KeyRange[str]) -> dict[str, pa.Table]:
+        events, treatments = (self.lake.partition(table, day) for table in ("events", "treatments"))
+        return day_rows(
+            read_users(events, EVENT_COLUMNS.names, users, words=WORDS)
+            if events.exists()
+            else EVENT_COLUMNS.empty_table(),
+            read_users(treatments, ["user_id", "offer_id"], users) if treatments.exists() else None,
+            day,
+            self.roles,
+            self.time_zone,
+        )
+
+    def _path(self, table: str, day: date, number: int) -> Path:
+        return self.parts / f"{table}-{day}-{number:05d}.arrow"
 
 
 def build_aggregates(settings: Settings, lake: Lake) -> list[date]:
-    """Bring ``aggregates`` and ``facets`` up to date with the events; returns the days that were computed.
+    """Bring the daily rows up to date with the events; returns the days that were computed.
 
     A day is computed again when its events, its treatments or the declarations of its rows changed.
     """
     stale = _stale_days(settings, lake)
-    if stale and settings.engine == "spark":
-        _build_on_spark(SparkEngine(settings), settings.roles, lake, stale)
-        return sorted(stale)
-
-    def compute(day: date) -> None:
-        tables = day_rows(*_read_day(lake, day), day, settings.roles, settings.time_zone)
-        for table in TABLES:
-            write_daily_rows(tables[table], lake.partition(table, day), stale[day])
-
-    with ThreadPoolExecutor(settings.threads or os.cpu_count() or 1) as pool:
-        for _ in track(pool.map(compute, stale), "daily aggregates", total=len(stale)):
+    if not stale:
+        return []
+    cuts = {
+        day: users
+        for day in stale
+        if (path := lake.partition("events", day)).exists() and len(users := user_ranges(path, EVENTS_AT_ONCE)) > 1
+    }
+    executor = open_executor(settings)
+    with scratch_folder(lake.path("tmp")) as folder:
+        builder = DailyBuilder(lake, settings.roles, settings.time_zone, stale, cuts, folder)
+        parts = [(day, number) for day, users in cuts.items() for number in range(len(users))]
+        for _ in executor.each(builder.write_part, parts):
+            pass
+        for _ in track(executor.each(builder.write_day, list(stale)), "daily rows", total=len(stale)):
             pass
     return sorted(stale)
-
-
-def _read_day(lake: Lake, day: date) -> tuple[pa.Table, pa.Table | None]:
-    events, treatments = (lake.partition(table, day) for table in ("events", "treatments"))
-    return (
-        read_parquet(events, columns=COLUMNS, words=WORDS) if events.exists() else NO_EVENTS,
-        read_parquet(treatments, columns=["user_id", "offer_id"]) if treatments.exists() else None,
-    )
-
-
-def _build_on_spark(engine: SparkEngine, roles: Roles, lake: Lake, stale: dict[date, str]) -> None:
-    """Let Spark compute days; each is written where its rows are."""
-    inputs = {}
-    for name, schema in (("events", EVENTS), ("treatments", TREATMENTS)):
-        paths = [path for day in stale if (path := lake.partition(name, day)).exists()]
-        if paths:
-            inputs[name] = engine.read_parquet(paths, table_name=name, hive_partitioning=True)
-        else:
-            inputs[name] = engine.create_table(name, obj=schema.to_pyarrow().empty_table())
-    events = with_roles(inputs["events"], inputs["treatments"], roles)
-    for name, (table, order) in TABLES.items():
-        rows = table(events)
-        written = engine.write_days(rows, order, len(stale), partial(_write_pieces, lake, name, stale))
-        nothing = rows.schema().to_pyarrow().empty_table().drop_columns("day")
-        for day in stale.keys() - written:
-            write_daily_rows(nothing, lake.partition(name, day), stale[day])
-
-
-def _write_pieces(lake: Lake, table: str, inputs: dict[date, str], day: date, pieces: Iterator[pa.Table]) -> None:
-    write_daily_rows(pa.concat_tables(pieces).combine_chunks(), lake.partition(table, day), inputs[day])
 
 
 def _stale_days(settings: Settings, lake: Lake) -> dict[date, str]:
@@ -84,6 +104,6 @@ def _stale_days(settings: Settings, lake: Lake) -> dict[date, str]:
         for day in sorted(set().union(*inputs.values())):
             hashes = [hash_of(lake.partition(table, day)) for table, days in inputs.items() if day in days]
             wanted = content_hash(text=declarations + "".join(hashes))
-            if any(fingerprint_of(lake.partition(table, day)).input != wanted for table in ("facets", "aggregates")):
+            if any(fingerprint_of(lake.partition(table, day)).input != wanted for table in DAILY_TABLES):
                 stale[day] = wanted
     return stale

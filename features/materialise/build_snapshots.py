@@ -1,37 +1,49 @@
-"""Files of snapshots: each day computed once, a slice of users at a time, and again only when its input changed.
+"""Files of snapshots: each day computed once, a shard of users at a time, and again only when its input changed.
 
-On one machine a snapshot starts from the states that the one before it left (`state_store`), where they still
-fit what is known; Spark computes it from the expressions of `features.sql_oracle.snapshot_queries`.
+A snapshot starts from the checkpoint that the one before it left (`state_store`), where that still fits what is known.
+Threads and Spark's machines build the same shards: either executor takes over from the other.
 """
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import date
 from functools import partial
 from itertools import chain
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
 from configs.progress import track
 from features.engine.snapshot_builder import SnapshotBuilder
-from features.engine.state_store import Checkpoint, CheckpointError, read_checkpoint, write_checkpoint
+from features.engine.state_store import (
+    FOLDER,
+    Checkpoint,
+    CheckpointError,
+    ShardFile,
+    read_checkpoint,
+    write_notes,
+    write_shard,
+)
 from features.engine.window_state import changes
-from features.materialise.spark_executor import SparkEngine
-from features.sql_oracle.snapshot_queries import snapshots
+from features.materialise.executor import Batches, Executor, open_executor
 from features.storage.code_version import code_version
-from features.storage.fingerprints import INPUT_HASH, Fingerprint, file_fingerprints, file_hashes, file_metadata
+from features.storage.fingerprints import (
+    DAILY_TABLES,
+    INPUT_HASH,
+    Fingerprint,
+    file_fingerprints,
+    file_hashes,
+    file_metadata,
+)
 from features.storage.lake import Lake
 from features.storage.parquet_files import write_batches
-from features.storage.whole_writes import content_hash
+from features.storage.whole_writes import content_hash, whole_folder
 
 if TYPE_CHECKING:
     from features.materialise.as_of_view import AsOfView
-
-DAILY = ("aggregates", "facets")
 
 
 @dataclass(frozen=True)
@@ -46,7 +58,8 @@ class Lineage:
         """Read the stamps of a lake."""
         with file_fingerprints(lake) as fingerprint_of:
             fingerprints = {
-                name: {day: fingerprint_of(lake.partition(name, day)) for day in lake.days(name)} for name in DAILY
+                name: {day: fingerprint_of(lake.partition(name, day)) for day in lake.days(name)}
+                for name in DAILY_TABLES
             }
         return cls(fingerprints, declarations)
 
@@ -70,40 +83,54 @@ def build_snapshots(history: AsOfView, days: list[date]) -> list[date]:
     stale = [
         day for day in days if file_metadata(lake.partition("snapshots", day)).get(INPUT_HASH) != notes[day][INPUT_HASH]
     ]
-    if stale and isinstance(history.engine, SparkEngine):
-        rows = snapshots(history.aggregates, history.facets, history.users, history.spine(stale))
-        history.engine.write_days(rows, ["user_id"], len(stale), partial(_write_pieces, lake, notes))
-        return stale
+    if not stale:
+        return []
+    executor = open_executor(history.settings)
     for day in track(stale, "snapshots"):
         checkpoint = _fitting(read_checkpoint(lake), lineage, day)
         try:
-            _carry_on(history, lineage, day, checkpoint, notes[day])
+            _build(history, executor, lineage, day, checkpoint, notes[day])
         except CheckpointError:
-            _carry_on(history, lineage, day, None, notes[day])
+            _build(history, executor, lineage, day, None, notes[day])
     return stale
 
 
-def _carry_on(
-    history: AsOfView, lineage: Lineage, day: date, checkpoint: Checkpoint | None, notes: dict[bytes, bytes]
+def _build(
+    history: AsOfView,
+    executor: Executor,
+    lineage: Lineage,
+    day: date,
+    checkpoint: Checkpoint | None,
+    notes: dict[bytes, bytes],
 ) -> None:
-    """Write a day's snapshot, and keep what the next one starts from."""
-    settings, lake = history.settings, history.lake
-    morning = SnapshotBuilder(
-        lake, day, settings.time_zone, lineage.fingerprints["aggregates"], checkpoint, history.traits
-    )
-    with write_checkpoint(lake, day, lineage.hash_before(day)) as keep:
-        _write(lake, notes, day, morning.snapshot(keep, settings.threads or os.cpu_count() or 1))
+    """Write a day's snapshot, and the checkpoint that the next one starts from."""
+    lake, time_zone = history.lake, history.settings.time_zone
+    builder = SnapshotBuilder(lake, day, time_zone, lineage.fingerprints["aggregates"], checkpoint, history.traits)
+    with whole_folder(lake.path(FOLDER)) as folder:
+        work, numbers = partial(_build_shard, builder, folder), range(len(builder.shards))
+        shards: list[ShardFile] = []
+        _write(lake, notes, day, _gathered(executor.batches(work, numbers, is_light=checkpoint is not None), shards))
+        write_notes(folder, day, lineage.hash_before(day), shards)
+
+
+def _build_shard(builder: SnapshotBuilder, folder: Path, number: int) -> tuple[list[ShardFile], list[pa.RecordBatch]]:
+    """Build a shard where the data folder is seen, and keep its state for the next snapshot."""
+    shard, batches = builder.build(number)
+    return write_shard(folder, number, shard), batches
+
+
+def _gathered(found: Iterable[tuple[list[ShardFile], Batches]], shards: list[ShardFile]) -> Iterator[pa.RecordBatch]:
+    """Yield the rows of all shards, in order, and note which files their states are in."""
+    for files, batches in found:
+        shards += files
+        yield from batches
 
 
 def _write(lake: Lake, notes: dict[bytes, bytes], day: date, batches: Iterator[pa.RecordBatch]) -> None:
     first = next(batches)
-    schema = _in_utc(first.schema).with_metadata(notes)
-    write_batches(chain([first], batches), schema, lake.partition("snapshots", day), key="user_id")
-
-
-def _write_pieces(lake: Lake, notes: dict[date, dict[bytes, bytes]], day: date, pieces: Iterator[pa.Table]) -> None:
-    """Write a day's snapshot where Spark has it."""
-    _write(lake, notes[day], day, (batch for piece in pieces for batch in piece.to_batches()))
+    write_batches(
+        chain([first], batches), first.schema.with_metadata(notes), lake.partition("snapshots", day), key="user_id"
+    )
 
 
 def _notes(history: AsOfView, lineage: Lineage, days: list[date]) -> dict[date, dict[bytes, bytes]]:
@@ -122,8 +149,3 @@ def _fitting(checkpoint: Checkpoint | None, lineage: Lineage, day: date) -> Chec
     return (
         checkpoint if len(changes(fingerprints, checkpoint.day, day)) < len(changes(fingerprints, None, day)) else None
     )
-
-
-def _in_utc(schema: pa.Schema) -> pa.Schema:
-    instant = pa.timestamp("us", "UTC")
-    return pa.schema([field.with_type(instant) if pa.types.is_timestamp(field.type) else field for field in schema])

@@ -1,29 +1,29 @@
-"""The one door to Spark: a session, tables of the lake as it reads them, and rows handed to functions where they are.
+"""The one door to Spark: its session, the executor that runs the array functions on its machines, tables for Ibis.
 
-Spark reads and writes the files that one machine does: what one engine has built the other one takes over. Every
-machine must see the data folder under the same path.
+Spark's tasks read and write the files that one machine does, by the same functions: what one executor has built the
+other one takes over. Every machine must see the data folder under the same path.
 """
 
 from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from datetime import date
-from itertools import groupby, pairwise
-from operator import itemgetter
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
+from uuid import uuid4
 
 import ibis
 import ibis.expr.types as ir
-import numpy as np
 import pandas as pd
 import pyarrow as pa
 
 from configs.errors import InputError
 from configs.settings import Settings
+from features.engine.state_store import CheckpointError
+from features.storage.whole_writes import scratch_folder
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame as DataFrame
@@ -41,7 +41,6 @@ PROPERTIES = {
 LOCAL = {"spark.driver.host": "127.0.0.1", "spark.driver.bindAddress": "127.0.0.1"}
 ZONE = "spark.sql.session.timeZone"
 INSTALL = "Spark is not installed; run make spark, or install winback[spark]"
-Pieces = Iterator[pa.Table]
 Item = TypeVar("Item")
 Found = TypeVar("Found")
 
@@ -50,7 +49,7 @@ class SparkEngine:
     """What a history asks of its engine, answered by Spark, which reads clocks in the app's time zone."""
 
     def __init__(self, settings: Settings) -> None:
-        self.session, self.pieces = open_session(settings), settings.spark.pieces
+        self.session = open_session(settings)
         self._ibis = ibis.pyspark.connect(self.session)
         self.session.conf.set(ZONE, settings.time_zone)  # Ibis has set it to UTC
 
@@ -87,66 +86,68 @@ class SparkEngine:
         days = {field.name: "datetime64[s]" for field in fields if pa.types.is_date(field.type)}
         return table.cast(pa.schema(fields)).to_pandas(date_as_object=False).astype(days)
 
-    def write_days(
-        self, rows: ir.Table, order: Sequence[str], days: int, write: Callable[[date, Pieces], object]
-    ) -> set[date]:
-        """Hand each day's rows, in order and without ``day``, to a function that runs where they are.
 
-        Parameters
-        ----------
-        rows
-            With a column ``day``.
-        days
-            How many days there are at most: each is written by one task.
+@dataclass(frozen=True)
+class SparkExecutor:
+    """Spark's machines, all of which see the data folder: each item is a task, and finds its files there by itself."""
 
-        Returns
-        -------
-        The days that had rows.
+    session: SparkSession
+    scratch: Path
+
+    def each(self, work: Callable[[Item], Found], items: Sequence[Item]) -> Iterator[Found]:
+        """Yield what the work finds in each item, all of it when the last is done.
+
+        Raises
+        ------
+        InputError, CheckpointError
+            As the work raises them; whatever else goes wrong is tried again by Spark.
         """
-        fields = rows.schema().to_pyarrow()
-        fields = pa.schema([field.with_type(_in_utc(field.type)).with_nullable(True) for field in fields])
 
-        def write_each(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-            for day, pieces in by_day(pa.Table.from_batches([batch]).select(fields.names) for batch in batches):
-                write(day, (piece.cast(fields).drop_columns("day") for piece in pieces))
-                yield pa.record_batch({"day": pa.array([day], pa.date32())})
+        def attempted(item: Item) -> Found | Exception:
+            try:
+                return work(item)
+            except (InputError, CheckpointError) as error:
+                return error
 
-        placed = self.frame(rows).repartition(min(days, self.pieces), "day").sortWithinPartitions("day", *order)
-        return {row.day for row in placed.mapInArrow(write_each, "day date").collect()}
+        tasks = self.session.sparkContext.parallelize(items, max(len(items), 1))
+        for found in tasks.map(attempted).collect():
+            if isinstance(found, InputError | CheckpointError):
+                raise found
+            yield found
 
-    def map_pieces(
+    def batches(
         self,
-        rows: DataFrame,
-        key: str,
-        pieces: int,
-        function: Callable[[int, pa.Table], pa.Table],
-        fields: pa.Schema,
-    ) -> pa.Table:
-        """Cut rows into pieces by ranges of a key, and apply a function to each piece and its number where it is.
+        work: Callable[[Item], tuple[Found, list[pa.RecordBatch]]],
+        items: Sequence[Item],
+        *,
+        is_light: bool,  # noqa: ARG002 - machines have nothing else to do
+    ) -> Iterator[tuple[Found, Iterable[pa.RecordBatch]]]:
+        """Yield what the work finds in each item; rows lie in a file until they are asked for."""
+        with scratch_folder(self.scratch) as folder:
 
-        Returns
-        -------
-        What the function returned for the pieces, in their order; `fields` are its columns. A piece without rows
-        is left out.
-        """
-        from pyspark import TaskContext
-        from pyspark.sql.pandas.types import from_arrow_schema
+            def spooled(item: Item) -> tuple[Found, Path]:
+                found, batches = work(item)
+                path = folder / f"{uuid4().hex}.arrow"
+                with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_file(sink, batches[0].schema) as file:
+                    for batch in batches:
+                        file.write_batch(batch)
+                return found, path
 
-        def work(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-            found = list(batches)
-            if found:
-                number = TaskContext.get().partitionId()
-                yield from function(number, pa.Table.from_batches(found)).cast(fields).to_batches()
+            for found, path in self.each(spooled, items):
+                yield found, _spooled_batches(path)
 
-        kept = rows.persist()  # to cut by ranges is to look at the rows twice
-        placed = kept.repartitionByRange(pieces, key).sortWithinPartitions(key)
-        found = placed.mapInArrow(work, from_arrow_schema(fields)).toArrow()
-        kept.unpersist()
-        return found
 
-    def map_items(self, items: Sequence[Item], function: Callable[[Item], Found]) -> list[Found]:
-        """Apply a function to each of a few items, on whatever machine is free."""
-        return list(self.session.sparkContext.parallelize(items, max(len(items), 1)).map(function).collect())
+def spark_machines(settings: Settings) -> SparkExecutor:
+    """Take the executor of this process's session, which is started if there is none."""
+    return SparkExecutor(open_session(settings), settings.data_dir / "tmp")
+
+
+def _spooled_batches(path: Path) -> Iterator[pa.RecordBatch]:
+    with pa.memory_map(str(path)) as source:
+        file = pa.ipc.open_file(source)
+        for number in range(file.num_record_batches):
+            yield file.get_batch(number)
+    path.unlink()
 
 
 def open_session(settings: Settings) -> SparkSession:
@@ -204,27 +205,6 @@ def in_utc() -> Iterator[None]:
 def address(path: Path | str) -> str:
     """Name a file or a pattern as Spark reads it."""
     return f"file://{path}"
-
-
-def by_day(tables: Iterator[pa.Table]) -> Iterator[tuple[date, Pieces]]:
-    """Group a stream sorted by its ``day`` column into the pieces of each day, holding one piece at a time.
-
-    Examples
-    --------
-    >>> rows = pa.table({"day": [date(2024, 1, 1), date(2024, 1, 1), date(2024, 1, 2)]})
-    >>> [(str(day), [len(piece) for piece in pieces]) for day, pieces in by_day(iter([rows, rows[2:]]))]
-    [('2024-01-01', [2]), ('2024-01-02', [1, 1])]
-    """
-    return ((day, (piece for _, piece in found)) for day, found in groupby(_pieces(tables), itemgetter(0)))
-
-
-def _pieces(tables: Iterator[pa.Table]) -> Iterator[tuple[date, pa.Table]]:
-    for rows in tables:
-        days = rows["day"].to_numpy()
-        edges = [0, *(np.flatnonzero(days[1:] != days[:-1]) + 1).tolist(), len(rows)]
-        for start, stop in pairwise(edges):
-            if stop > start:
-                yield rows["day"][start].as_py(), rows.slice(start, stop - start)
 
 
 def _in_utc(kind: pa.DataType) -> pa.DataType:

@@ -31,6 +31,7 @@ from features.storage.whole_writes import content_hash, write_file, write_text
 INPUT_HASH = b"winback_input"
 KNOWN_DIGESTS = b"winback_known"
 ROW_GROUP_ROWS = 16_384
+DAILY_TABLES = ("aggregates", "facets")  # tables of daily rows
 LABELS = ("facet", "label")  # columns of daily rows with few words
 
 

@@ -8,6 +8,7 @@ import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 
 def write_file(path: Path, write: Callable[[Path], object]) -> None:
@@ -37,6 +38,14 @@ def whole_folder(folder: Path) -> Iterator[Path]:
         folder.rename(aside)
     part.rename(folder)
     shutil.rmtree(aside, ignore_errors=True)
+
+
+@contextmanager
+def scratch_folder(parent: Path) -> Iterator[Path]:
+    """Make a folder that every machine sees, and that vanishes with the block."""
+    parent.mkdir(parents=True, exist_ok=True)
+    with TemporaryDirectory(dir=parent, ignore_cleanup_errors=True) as folder:
+        yield Path(folder)
 
 
 def write_text(path: Path, text: str) -> None:

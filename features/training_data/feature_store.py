@@ -7,8 +7,8 @@ import warnings
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from datetime import date, timedelta
+from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pandas as pd
 import typeguard
@@ -44,9 +44,6 @@ with unchecked():
     from feast.infra.offline_stores.offline_store import RetrievalJob
     from feast.types import Float64, String
 
-if TYPE_CHECKING:
-    from features.materialise.spark_executor import DataFrame
-
 ENTITY = "user_id"
 EVENT_TIMESTAMP = "event_timestamp"
 ROW = "entity_row"
@@ -78,14 +75,24 @@ def open_store(
         What joins: DuckDB, or the Spark session of this process. Each has a registry of its own.
     """
     lake.path("feast").mkdir(parents=True, exist_ok=True)
-    marks = [*(["day"] if only else []), *([engine] if engine != "duckdb" else [])]
-    registry = lake.path("feast", "-".join(["registry", *marks]) + ".db")
-    text = (FOLDER / "feature_store.yaml").read_text(encoding="utf-8")
-    config = yaml.safe_load(string.Template(text).substitute(data_dir=lake.root, registry=registry, engine=engine))
-    store = FeatureStore(config=RepoConfig(repo_path=lake.root, **config))
+    store = FeatureStore(config=_config(lake.root, only, engine))
     files = lake.glob("snapshots") if only is None else str(lake.partition("snapshots", only))
     store.apply(_definitions(_source(files, engine), features))
     return store
+
+
+@cache
+def reopened_store(root: Path, only: date) -> FeatureStore:
+    """Open the store of one day that `open_store` has registered, once in this process."""
+    return FeatureStore(config=_config(root, only, "duckdb"))
+
+
+def _config(root: Path, only: date | None, engine: Engine) -> RepoConfig:
+    names = ["registry", *(["day"] if only else []), *([engine] if engine != "duckdb" else [])]
+    registry = Lake(root).path("feast", "-".join(names) + ".db")
+    text = (FOLDER / "feature_store.yaml").read_text(encoding="utf-8")
+    config = yaml.safe_load(string.Template(text).substitute(data_dir=root, registry=registry, engine=engine))
+    return RepoConfig(repo_path=root, **config)
 
 
 def point_in_time_frame(store: FeatureStore, service: str, entities: pd.DataFrame) -> pd.DataFrame:
@@ -122,27 +129,7 @@ def point_in_time_frame(store: FeatureStore, service: str, entities: pd.DataFram
     return pd.concat([rows, frame.drop(columns=keys.columns)], axis=1, copy=False)
 
 
-def everybodys_features(store: FeatureStore, service: str, day: date) -> DataFrame:
-    """Join on Spark, to everybody in the snapshot of a day, what was known at its moment; nothing is collected.
-
-    Parameters
-    ----------
-    store
-        From `open_store` for Spark.
-    service
-        Name of a feature service: one of `SERVICES`.
-
-    Returns
-    -------
-    ``user_id``, ``event_timestamp`` and the service's features, in no order.
-    """
-    path = Lake(_folder_with_snapshots(store)).partition("snapshots", day)
-    all_users = f"SELECT {ENTITY}, as_of AS {EVENT_TIMESTAMP} FROM parquet.`{address(path)}`"
-    with _own_zone(store):
-        return _join(store, service, all_users).to_spark_df()
-
-
-def _join(store: FeatureStore, service: str, keys: pd.DataFrame | str) -> RetrievalJob:
+def _join(store: FeatureStore, service: str, keys: pd.DataFrame) -> RetrievalJob:
     with _without_alarm():
         return store.get_historical_features(
             entity_df=keys, features=store.get_feature_service(service), filter_by_created_timestamp=True

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import date, timedelta
+from datetime import date, datetime, timedelta
 
 import ibis
 import ibis.expr.types as ir
@@ -19,7 +19,7 @@ from features.definitions.labels import closed_days, outcome_labels, redemption_
 from features.materialise.as_of_view import AsOfView
 from features.storage.lake import Lake
 from features.storage.parquet_files import count_rows, read_parquet
-from features.training_data.feature_store import EVENT_TIMESTAMP, FeatureStore, point_in_time_frame
+from features.training_data.feature_store import EVENT_TIMESTAMP, FeatureStore, point_in_time_frame, reopened_store
 
 UserFilter = Callable[[pd.Series], npt.NDArray[np.bool_]]
 KNOWN_BEFORE = ("pre_spend", "pre_active_days", "pre_purchases")
@@ -242,33 +242,38 @@ def treatment_days(lake: Lake, as_of: date) -> list[date]:
     return [day for day in lake.days("treatments") if day < as_of and lake.partition("snapshots", day).exists()]
 
 
-def scoring_frame(history: AsOfView, store: FeatureStore, user_ids: pd.Series) -> pd.DataFrame:
-    """Read what is known about some users at the start of `history.as_of`; one row per user, in their order."""
-    now = pd.Timestamp(start_of(history.as_of, history.settings.time_zone)).tz_convert("UTC")
+def scoring_frame(store: FeatureStore, start: datetime, user_ids: pd.Series) -> pd.DataFrame:
+    """Read what is known about some users at the start of a snapshot's day; one row per user, in their order."""
+    now = pd.Timestamp(start).tz_convert("UTC")
     entities = pd.DataFrame({"user_id": user_ids.to_numpy(), EVENT_TIMESTAMP: now})
     return with_categories(point_in_time_frame(store, "scoring", entities))
 
 
-def scoring_batch(history: AsOfView, store: FeatureStore, places: range) -> pd.DataFrame:
+def scoring_batch(store: FeatureStore, lake: Lake, as_of: date, time_zone: str, places: range) -> pd.DataFrame:
     """Read the `scoring_frame` of some of the users that `count_users` counts, by their places among all of them."""
-    return scoring_frame(history, store, known_users(history, places))
+    return scoring_frame(store, start_of(as_of, time_zone), known_users(lake, as_of, places))
 
 
-def count_users(history: AsOfView) -> int:
-    """Count the users with a snapshot at `history.as_of`.
+def scoring_batch_anywhere(lake: Lake, as_of: date, time_zone: str, places: range) -> pd.DataFrame:
+    """Read a `scoring_batch` in a process that sees the data folder, after `open_store` has registered its store."""
+    return scoring_batch(reopened_store(lake.root, as_of), lake, as_of, time_zone, places)
+
+
+def count_users(lake: Lake, as_of: date) -> int:
+    """Count the users with a snapshot of the day `as_of`.
 
     Raises
     ------
     InputError
         That snapshot was not built.
     """
-    path = history.lake.partition("snapshots", history.as_of)
+    path = lake.partition("snapshots", as_of)
     if not path.exists():
-        raise InputError(f"there is no snapshot of {history.as_of}; run winback build-features --as-of {history.as_of}")
+        raise InputError(f"there is no snapshot of {as_of}; run winback build-features --as-of {as_of}")
     return count_rows(path)
 
 
-def known_users(history: AsOfView, places: range | None = None) -> pd.Series:
+def known_users(lake: Lake, as_of: date, places: range | None = None) -> pd.Series:
     """Ids of the users that `count_users` counts, in order; or of some, by their places among all of them.
 
     Raises
@@ -276,7 +281,7 @@ def known_users(history: AsOfView, places: range | None = None) -> pd.Series:
     InputError
         The snapshot is missing or cannot be read.
     """
-    path = history.lake.partition("snapshots", history.as_of)
+    path = lake.partition("snapshots", as_of)
     # as Arrow holds them: texts of Python's own take ten times the memory
     return read_parquet(path, ["user_id"], rows=places)["user_id"].to_pandas(types_mapper=pd.ArrowDtype)
 

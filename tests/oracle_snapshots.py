@@ -1,4 +1,4 @@
-"""Snapshots: what was known about each user at the start of a day, as windows over the daily aggregates.
+"""The oracle of snapshots: what was known about each user at the start of a day, as Ibis queries of daily rows.
 
 Only rows with ``day < as_of`` and ``known_on < as_of`` ever reach a feature's function, so an event at or after
 `as_of`, or one that became known only then, cannot be seen.
@@ -10,29 +10,27 @@ from typing import cast
 
 import ibis
 import ibis.expr.types as ir
+from oracle_windows import KEYS, seen, windows
 
 from features.definitions.registry import LONGEST
-from features.definitions.snapshot_features import DERIVED, WINDOWED, catalogue
-from features.sql_oracle.window_queries import KEYS, seen, windows
-
-TASTE_DAYS = 90
+from features.definitions.snapshot_features import DERIVED, TASTE_DAYS, WINDOWED, catalogue
 
 
 def snapshots(aggregates: ir.Table, facets: ir.Table, users: ir.Table, spine: ir.Table) -> ir.Table:
-    """Compute every feature of every user known at each moment.
+    """Compute every feature of every user known at each instant of the spine.
 
     Parameters
     ----------
     aggregates, facets
-        Tables of ``features.sql_oracle.daily_queries``; rows on or after a moment, or known only then, are ignored.
+        Tables of ``oracle_daily``; rows on or after an instant, or known only then, are ignored.
     users
         ``user_id``, ``signed_up_on`` and the traits, each named ``trait_…``.
-    moments
+    spine
         ``day`` (date) and ``as_of`` (the instant at which that day starts), one row per snapshot.
 
     Returns
     -------
-    One row per moment and user: ``user_id``, ``day``, ``as_of``, ``created_at`` (instants) and the columns of
+    One row per instant and user: ``user_id``, ``day``, ``as_of``, ``created_at`` (instants) and the columns of
     `catalogue`; numbers are float64, a missing number is null.
     """
     return with_derived(behaviour(aggregates, facets, spine), users, spine)
@@ -93,7 +91,7 @@ def without_doubles(joined: ir.Table) -> ir.Table:
 
 
 def rhythm(aggregates: ir.Table, spine: ir.Table) -> ir.Table:
-    """Measure the pauses between active days of the last year, by user and moment."""
+    """Measure the pauses between active days of the last year, by user and instant."""
     days = aggregates.select("user_id", "day", "known_on", "active_days").filter(aggregates.active_days > 0)
     active = seen(days, spine, LONGEST)
     before = active.happened_on.lag().over(group_by=list(KEYS), order_by="happened_on")
@@ -115,7 +113,7 @@ def spread(gaps: ir.Value, days: ir.Value, squares: ir.Value) -> ir.Value:
 
 
 def tastes(facets: ir.Table, spine: ir.Table) -> ir.Table:
-    """Find the favourite category and hour of the last `TASTE_DAYS` days, by user and moment."""
+    """Find the favourite category and hour of the last `TASTE_DAYS` days, by user and instant."""
     seen_facets = seen(facets, spine, TASTE_DAYS)
     totals = seen_facets.group_by(*KEYS, "facet", "label").aggregate(
         events=seen_facets.events_count.cast("float64").sum(), spend=seen_facets.spend_cents.cast("float64").sum()

@@ -1,8 +1,8 @@
-"""Daily aggregates: what each user did on each day, as expressions that every engine can compute.
+"""The oracle of daily rows: what each user did on each day, as Ibis queries of the same declarations.
 
-Rows are keyed by ``user_id, day, known_on``: an event that became known later than its day gets a row of its
-own, so that a snapshot can leave out what was not known yet. One machine computes the same rows by arrays
-(`features.engine.daily_aggregation`), Spark by these expressions.
+Rows are keyed by ``user_id, day, known_on``: an event that became known later than its day gets a row of its own, so
+that a snapshot can leave out what was not known yet. Production computes them by arrays
+(`features.engine.daily_aggregation`); the tests hold those to these queries.
 """
 
 from __future__ import annotations
@@ -14,7 +14,8 @@ import ibis
 import ibis.expr.types as ir
 
 from configs.settings import Roles
-from features.definitions.daily_measures import MEASURES, RARE_MEASURES, RARE_ROLES, TREATMENT, cents
+from features.definitions.daily_measures import MEASURES, cents
+from features.definitions.event_roles import TREATMENT, role_bits, role_codes
 
 KEYS = ("user_id", "day", "known_on")
 DAY_OF_USER = ("user_id", "day")
@@ -80,20 +81,6 @@ def _session(events: ir.Table) -> ir.Value:
     return ibis.coalesce(events.session_id, ibis.literal("event ") + events.event_id)
 
 
-def role_bits(roles: Roles) -> dict[str, int]:
-    """Give each role a bit, and with them those of treatments and of the rare roles together."""
-    return {role: 1 << place for place, role in enumerate([*dict(roles), "treatment", "rare"])}
-
-
-def role_codes(roles: Roles) -> dict[str, int]:
-    """Name the bits of every event name that plays a role."""
-    named = {role: set(names) for role, names in roles} | {"treatment": {TREATMENT}}
-    named["rare"] = named["treatment"].union(*(named[role] for role in RARE_ROLES))
-    bits = role_bits(roles)
-    every = sorted(set().union(*named.values()))
-    return {name: sum(bits[role] for role, names in named.items() if name in names) for name in every}
-
-
 def _of_days_on_time(events: ir.Table) -> ir.Table:
     """Sum events of days of which nothing became known late: whatever is on a row is there for the first time."""
     rows = _sums(events.mutate(opens_session=events.is_activity, opens_basket=events.is_value))
@@ -122,10 +109,7 @@ def _of_days_with_late(events: ir.Table, late: ir.Table) -> ir.Table:
 
 
 def _sums(events: ir.Table) -> ir.Table:
-    few = events.filter(events.is_rare)
-    usual = {name: _whole(function(events)) for name, function in MEASURES.items() if name not in RARE_MEASURES}
-    rare = {name: _whole(MEASURES[name](few)) for name in MEASURES if name in RARE_MEASURES}
-    rows = events.group_by(*KEYS).aggregate(**usual).left_join(few.group_by(*KEYS).aggregate(**rare), KEYS)
+    rows = events.group_by(*KEYS).aggregate(**{name: _whole(measure(events)) for name, measure in MEASURES.items()})
     return rows.select(*KEYS, **{name: rows[name].fill_null(0) for name in MEASURES})
 
 

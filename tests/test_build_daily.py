@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 from datetime import date
+from itertools import chain
 from pathlib import Path
 
 import pandas as pd
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from apps import App, event, small_app, treatment
 
 from configs.errors import InputError
-from features.sql_oracle.daily_queries import MEASURES
+from features.definitions.daily_measures import MEASURES
+from features.engine.row_group_reader import KeyRange, read_users, user_ranges
+from features.storage.fingerprints import DAILY_TABLES
+from features.storage.parquet_files import write_parquet
 
 MONDAY = date(2024, 3, 4)
 DAY = [
@@ -214,3 +219,37 @@ def test_a_corrupt_input_is_named(tmp_path, table):
     with pytest.raises(InputError, match=rf"{table}\.parquet.*; delete it and run the step that writes it again"):
         app.aggregate()
     assert app.lake.days("aggregates") == []
+
+
+def cut_into_row_groups(app: App) -> None:
+    """Write the events of each day again, a few to a row group: by those a huge day is cut."""
+    for day in app.lake.days("events"):
+        path = app.lake.partition("events", day)
+        write_parquet(pq.ParquetFile(path).read(), path, 7)
+
+
+def test_a_huge_day_in_ranges_of_users_has_the_bytes_of_one_at_once(copy_tiny, tmp_path, monkeypatch):
+    app = copy_tiny(tmp_path)
+    cut_into_row_groups(app)
+    paths = [app.lake.partition(table, day) for day in app.aggregate() for table in DAILY_TABLES]
+    whole = {path: path.read_bytes() for path in paths}
+    for path in paths:
+        path.unlink()
+    monkeypatch.setattr("features.materialise.build_daily.EVENTS_AT_ONCE", 20)
+    ranges = [len(user_ranges(app.lake.partition("events", day), 20)) for day in app.lake.days("events")]
+    assert max(ranges) > 3
+    app.aggregate()
+    assert [path for path in paths if path.read_bytes() != whole[path]] == []
+
+
+def test_users_are_cut_between_row_groups(tmp_path):
+    users = [*"aabbbcccccdd"]
+    write_parquet(pa.table({"user_id": users}), tmp_path / "rows.parquet", 2)
+    found = user_ranges(tmp_path / "rows.parquet", 4)
+    assert found == [KeyRange(None, "b"), KeyRange("b", "c"), KeyRange("c", None)]
+    read = [read_users(tmp_path / "rows.parquet", ["user_id"], each)["user_id"].to_pylist() for each in found]
+    assert list(chain(*read)) == users
+    shuffled = tmp_path / "shuffled.parquet"
+    write_parquet(pa.table({"user_id": users[::-1] + users}), shuffled, 5)
+    read = [read_users(shuffled, ["user_id"], each)["user_id"].to_pylist() for each in user_ranges(shuffled, 4)]
+    assert sorted(chain(*read)) == sorted(users * 2)

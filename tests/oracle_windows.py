@@ -1,4 +1,4 @@
-"""Windows over the daily rows: every declared column of a window, from one pass over the rows.
+"""The oracle of windows over daily rows: every declared column of a window, from one pass over the rows.
 
 Rows are first added up by band of age (1 to 7 days, 8 to 28, ...), then every window is made of the bands within it:
 a row is touched once per measure and not once per column.
@@ -18,7 +18,7 @@ KEYS = ("user_id", "day")
 
 
 def seen(rows: ir.Table, spine: ir.Table, within_days: int | None = None) -> ir.Table:
-    """Pair each moment with the rows known by then and at most `within_days` old (yesterday is 1 day old)."""
+    """Pair each instant with the rows known by then and at most `within_days` old (yesterday is 1 day old)."""
     past = rows.rename(happened_on="day")
     is_known = [past.happened_on < spine.day, past.known_on < spine.day]
     if within_days is not None:
@@ -29,7 +29,7 @@ def seen(rows: ir.Table, spine: ir.Table, within_days: int | None = None) -> ir.
 
 
 def windows(recent: ir.Table) -> ir.Table:
-    """Compute the columns of `WINDOWED` by user and moment, and ``first_day``, the first day with a row."""
+    """Compute the columns of `WINDOWED` by user and instant, and ``first_day``, the first day with a row."""
     band = ibis.cases(*((recent.age_days <= days, days) for days in window_edges()), else_=LONGEST)
     parts = {name: of_rows(recent, declared) for name, declared in WINDOWED.items()}
     bands = recent.group_by(*KEYS, band=band.cast("int16")).aggregate(first_day=recent.happened_on.min(), **parts)

@@ -1,1 +1,0 @@
-"""The definitions once more, as queries: what the arrays of `engine` are held to."""
