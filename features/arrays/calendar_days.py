@@ -39,4 +39,6 @@ def local_time(instants: pa.Array | pa.ChunkedArray, time_zone: str, missing: in
     zone = ZoneInfo(time_zone)
     quarters, place = np.unique(micros // QUARTER, return_inverse=True)  # clocks change on a quarter of an hour
     offsets = [datetime.fromtimestamp(each * QUARTER / 1e6, zone).utcoffset() for each in quarters.tolist()]
-    return micros + np.array([each // timedelta(microseconds=1) for each in offsets if each is not None])[place]
+    return (
+        micros + np.array([each // timedelta(microseconds=1) for each in offsets if each is not None], np.int64)[place]
+    )

@@ -1,186 +1,37 @@
-"""Snapshots: no feature sees the future, and each family of features equals a hand-made count."""
+"""Features of a snapshot: who is there, and each family of features equals a hand-made count."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
-from pathlib import Path
 
-import ibis
 import pandas as pd
-import pyarrow as pa
 import pytest
-from apps import Row, arrow, event, small_app, treatment
-from hypothesis import Phase, given, settings
-from hypothesis import strategies as st
-from oracle_daily import daily_aggregates, daily_facets, with_roles
-from oracle_snapshots import snapshots
-from pandas.testing import assert_frame_equal
+from apps import Row, event, small_app, treatment
 
-from configs.settings import load_settings
-from features.arrays.calendar_days import start_of
 from features.definitions.registry import WINDOWS
 from features.definitions.snapshot_features import catalogue
-from features.ingestion.contract import EVENTS, TREATMENTS
 
 AS_OF = date(2024, 7, 1)
 MIDNIGHT = datetime(2024, 7, 1, tzinfo=UTC)
 TRAITS = {"trait_country": True, "trait_pet_count_now": False}
-ROLES = load_settings().roles
-EVENT_NAMES = sorted({name for _, names in ROLES for name in names})
 
 
-# --- no look-ahead: every column, random events -----------------------------------------------------------------
+# --- who is there -------------------------------------------------------------------------------------------------
 
 
-USERS_KNOWN = pa.table(
-    {
-        "user_id": ["a", "b", "newcomer"],
-        "signed_up_on": pa.array([date(2023, 6, 1), None, AS_OF - timedelta(days=2)], pa.date32()),
-        "trait_country": ["DE", None, "US"],
-        "trait_pet_count_now": [1.0, 2.0, None],
-    }
-)
-
-
-class Pipeline:
-    """The pure functions from events to snapshots, compiled once and run on any rows; no lake."""
-
-    def __init__(self) -> None:
-        self.engine = ibis.duckdb.connect()
-        marked = with_roles(
-            self._put("events", dated("events", [])), self._put("treatments", dated("treatments", [])), ROLES
-        )
-        self.steps = {"aggregates": daily_aggregates(marked), "facets": daily_facets(marked)}
-        tables = [self.engine.create_table(name, query, temp=True) for name, query in self.steps.items()]
-        query = snapshots(*tables, self._put("users", USERS_KNOWN), self._put("moments", starts_of(AS_OF)))
-        self.steps["snapshots"] = query.order_by("user_id", "day")
-        self.steps = {name: ibis.to_sql(query, dialect="duckdb") for name, query in self.steps.items()}
-
-    def features(self, events: list[Row], treatments: list[Row], *days: date) -> pd.DataFrame:
-        """Compute the snapshots of `days` from the rows alone."""
-        self._put("events", dated("events", events))
-        self._put("treatments", dated("treatments", treatments))
-        self._put("moments", starts_of(*days))
-        for name, query in self.steps.items():
-            self.engine.raw_sql(f"CREATE OR REPLACE TEMP TABLE {name} AS {query}")
-        return self.engine.con.execute("FROM snapshots").df().set_index(["user_id", "day"])
-
-    def _put(self, name: str, rows: pa.Table) -> ibis.Table:
-        return self.engine.create_table(name, rows, temp=True, overwrite=True)
-
-
-@pytest.fixture(scope="module")
-def pipeline() -> Iterator[Pipeline]:
-    """One compiled pipeline for all tests of this module."""
-    compiled = Pipeline()
-    yield compiled
-    compiled.engine.disconnect()
-
-
-def dated(table: str, rows: list[Row]) -> pa.Table:
-    """Rows of a contract table, all of its columns there, with the day that ingestion gives them."""
-    contract = EVENTS if table == "events" else TREATMENTS
-    whole = arrow(table, [{name: row.get(name) for name in contract.names} for row in rows])
-    days = [moment.date() for moment in whole[contract.instant].to_pylist()]
-    return whole.append_column("day", pa.array(days, pa.date32()))
-
-
-def starts_of(*days: date) -> pa.Table:
-    """Moments of the snapshots of `days`."""
-    starts = pa.array([start_of(day, "UTC") for day in days], pa.timestamp("us", "UTC"))
-    return pa.table({"day": pa.array(days, pa.date32()), "as_of": starts})
-
-
-MOMENTS = st.one_of(
-    st.sampled_from([MIDNIGHT, MIDNIGHT - timedelta(microseconds=1), MIDNIGHT - timedelta(days=1)]),
-    st.integers(-420 * 24, 40 * 24).map(lambda hours: MIDNIGHT + timedelta(hours=hours)),
-    st.integers(-10 * 24, 10 * 24).map(lambda hours: MIDNIGHT + timedelta(hours=hours)),
-)
-LATENESS = st.one_of(st.none(), st.none(), st.integers(0, 20 * 24).map(lambda hours: timedelta(hours=hours)))
-
-
-@st.composite
-def random_events(draw: st.DrawFn) -> list[Row]:
-    """Events of two users around AS_OF; some become known late, some exactly at midnight."""
-    rows = []
-    for number in range(draw(st.integers(1, 40))):
-        moment, late = draw(MOMENTS), draw(LATENESS)
-        rows.append(
-            {
-                "event_id": f"e{number}",
-                "user_id": draw(st.sampled_from(["a", "b"])),
-                "event_name": draw(st.sampled_from(EVENT_NAMES)),
-                "occurred_at": moment,
-                "received_at": None if late is None else moment + late,
-                "amount": draw(st.sampled_from([None, 0.0, 0.1, 19.99, 250.0])),
-                "discount": draw(st.sampled_from([None, 0.0, 0.1, 5.0])),
-                "item_category": draw(st.sampled_from([None, "tea", "pots", "cups"])),
-                "session_id": draw(st.sampled_from([None, "s1", "s2"])),
-            }
-        )
-    return rows
-
-
-@st.composite
-def random_treatments(draw: st.DrawFn) -> list[Row]:
-    """Offers given around AS_OF."""
-    spine = draw(st.lists(MOMENTS, max_size=6, unique=True))
-    offers = [draw(st.sampled_from(["come_back", "none"])) for _ in spine]
-    return [
-        {**treatment("a", "2024-01-01", offer, 0.1), "decision_id": f"d{number}", "decided_at": moment}
-        for number, (moment, offer) in enumerate(zip(spine, offers, strict=True))
-    ]
-
-
-def known_before(row: Row, moment: datetime) -> bool:
-    return row["occurred_at"] < moment and (row["received_at"] or row["occurred_at"]) < moment
-
-
-# without shrinking: an example costs a third of a second, and the one found is short enough to read
-@settings(max_examples=25, deadline=None, derandomize=True, phases=[Phase.generate])
-@given(events=random_events(), treatments=random_treatments(), days_later=st.integers(1, 20))
-def test_features_never_see_the_future(pipeline, events, treatments, days_later):
-    moment = MIDNIGHT
-    cut = [row for row in events if known_before(row, moment)]
-    cut_treatments = [row for row in treatments if row["decided_at"] < moment]
-    # one query for two moments: the earlier of two snapshots of a user must not see the days between them
-    both = pipeline.features(events, treatments, AS_OF, AS_OF + timedelta(days=days_later))
-    of_all = both.loc[both.index.get_level_values("day") == pd.Timestamp(AS_OF)]
-    of_cut = pipeline.features(cut, cut_treatments, AS_OF)
-    assert_frame_equal(of_all, of_cut, check_exact=True)
-    assert set(of_cut.columns) == {"as_of", "created_at", *(feature.name for feature in catalogue(TRAITS))}
-
-
-def test_the_property_test_would_notice_a_single_event_of_the_future(pipeline):
-    events = [event("a", "2024-06-30 23:59", "purchase", amount=1.0), event("a", "2024-07-01", "purchase", amount=1.0)]
-    later = pipeline.features(events, [], AS_OF + timedelta(days=1)).iloc[0]
-    assert later.purchases_count_7d == pipeline.features(events, [], AS_OF).iloc[0].purchases_count_7d + 1 == 2
-
-
-def test_a_user_is_not_there_before_they_are_known(pipeline):
+def test_a_user_is_not_there_before_they_are_known(tmp_path):
     events = [
         event("stranger", "2024-07-01", "purchase", amount=1.0),
         event("latecomer", "2024-06-20", "purchase", amount=1.0, received_at="2024-07-01 00:00"),
     ]
-    found = pipeline.features(events, [], AS_OF, AS_OF + timedelta(days=1))
-    users = {day.date(): set(of_day.droplevel("day").index) for day, of_day in found.groupby("day")}
-    assert users[AS_OF] == {"a", "newcomer"}  # signed up before
-    assert users[AS_OF + timedelta(days=1)] == {"a", "newcomer", "stranger", "latecomer"}
-    assert found.loc[("latecomer", pd.Timestamp(AS_OF + timedelta(days=1))), "tenure_days"] == 12
-
-
-# --- the same on the tiny app, through the lake ------------------------------------------------------------------
-
-
-def test_two_snapshots_of_one_query_equal_two_queries(pipeline, tiny):
-    events = pd.read_parquet(Path(tiny.settings.ingest.raw, "events.parquet")).dropna(subset=["user_id"])
-    users = events[events.user_id.isin(["u003", "u011"])].drop_duplicates()
-    rows = users.astype(object).where(users.notna(), None).to_dict("records")
-    days = (date(2024, 4, 1), date(2024, 4, 2), date(2024, 6, 1))
-    together = pipeline.features(rows, [], *days)
-    alone = pd.concat([pipeline.features(rows, [], day) for day in days]).sort_index()
-    assert_frame_equal(together, alone, check_exact=True)
+    users = [{"user_id": "newcomer", "signed_up_at": MIDNIGHT - timedelta(days=2)}]
+    app = small_app(tmp_path, events=events, users=users)
+    app.ingest()
+    app.aggregate()
+    found = app.snapshots(AS_OF, AS_OF + timedelta(days=1))
+    known = {day: set(of_day.droplevel("day").index) for day, of_day in found.groupby("day")}
+    assert known == {AS_OF: {"newcomer"}, AS_OF + timedelta(days=1): {"newcomer", "stranger", "latecomer"}}
+    assert found.loc[("latecomer", AS_OF + timedelta(days=1)), "tenure_days"] == 12
 
 
 # --- hand-made counts --------------------------------------------------------------------------------------------
@@ -329,8 +180,13 @@ def test_a_feature_equals_the_count_by_hand(hand, user, values):
     }
 
 
-def test_a_trait_that_is_missing_stays_missing_whatever_its_name(pipeline):
-    found = pipeline.features([], [], AS_OF).loc[("newcomer", pd.Timestamp(AS_OF))]
+def test_a_trait_that_is_missing_stays_missing_whatever_its_name(tmp_path):
+    users = [{"user_id": name, "signed_up_at": MIDNIGHT - timedelta(days=2), "pet_count_now": pets}
+             for name, pets in (("a", 1.0), ("b", 2.0), ("newcomer", None))]  # fmt: skip
+    app = small_app(tmp_path, events=[event("a", "2024-06-20", "purchase", amount=1.0)], users=users)
+    app.ingest()
+    app.aggregate()
+    found = app.snapshots(AS_OF).loc[("newcomer", AS_OF)]
     assert pd.isna(found["trait_pet_count_now"]) and found["purchases_count_7d"] == 0
 
 
