@@ -13,7 +13,7 @@ import ibis.expr.types as ir
 from oracle_windows import KEYS, seen, windows
 
 from features.definitions.registry import LONGEST
-from features.definitions.snapshot_features import DERIVED, TASTE_DAYS, WINDOWED, catalogue
+from features.definitions.snapshot_features import DERIVED, TASTE_DAYS, catalogue
 
 
 def snapshots(aggregates: ir.Table, facets: ir.Table, users: ir.Table, spine: ir.Table) -> ir.Table:
@@ -24,7 +24,7 @@ def snapshots(aggregates: ir.Table, facets: ir.Table, users: ir.Table, spine: ir
     aggregates, facets
         Tables of ``oracle_daily``; rows on or after an instant, or known only then, are ignored.
     users
-        ``user_id``, ``signed_up_on`` and the traits, each named ``trait_…``.
+        ``user_id``, ``signed_up_on`` and the traits, each named like its column of a snapshot (`trait_column`).
     spine
         ``day`` (date) and ``as_of`` (the instant at which that day starts), one row per snapshot.
 
@@ -53,19 +53,18 @@ def with_derived(state: ir.Table, users: ir.Table, spine: ir.Table) -> ir.Table:
     signed_up = spine.select("day").inner_join(users, users.signed_up_on < spine.day).select(*KEYS)
     table = outer_join(state, signed_up)
     table = table.left_join(users, "user_id").drop("user_id_right")
-    return finished(without_doubles(table.left_join(spine, "day")))
+    traits = [name for name in users.columns if name not in ("user_id", "signed_up_on")]
+    return finished(without_doubles(table.left_join(spine, "day")), traits)
 
 
-def finished(table: ir.Table) -> ir.Table:
+def finished(table: ir.Table, traits: list[str]) -> ir.Table:
     """Compute the columns of a snapshot from what is known of each user, row by row.
 
-    `table` has the keys, ``as_of``, the columns of `behaviour`, the traits and ``signed_up_on``.
+    `table` has the keys, ``as_of``, the columns of `behaviour`, ``signed_up_on`` and those of the traits.
     """
     begun = ibis.coalesce(ibis.least(table.signed_up_on, table.first_day), table.signed_up_on, table.first_day)
     table = table.mutate(tenure_seen_days=table.day.delta(begun, unit="day").cast("float64"))
-    traits = [name for name in table.columns if name.startswith("trait_")]
-    totals = [name for each in WINDOWED.values() if each.kind == "sum" for name in each.columns]
-    totals.append("categories_count_90d")
+    totals = [each.name for each in catalogue() if each.missing == "zero" and each.name in table.columns]
     table = table.mutate(**{name: table[name].fill_null(0.0) for name in totals})
     for name, function in DERIVED.items():
         table = table.mutate(**{name: function(table).cast("float64")})

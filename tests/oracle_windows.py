@@ -11,8 +11,8 @@ from typing import cast
 import ibis
 import ibis.expr.types as ir
 
-from features.definitions.registry import LONGEST, Windowed, window_edges
-from features.definitions.snapshot_features import WINDOWED
+from features.definitions.registry import LONGEST, Windowed
+from features.definitions.snapshot_features import DECLARED, WINDOWED
 
 KEYS = ("user_id", "day")
 
@@ -30,7 +30,7 @@ def seen(rows: ir.Table, spine: ir.Table, within_days: int | None = None) -> ir.
 
 def windows(recent: ir.Table) -> ir.Table:
     """Compute the columns of `WINDOWED` by user and instant, and ``first_day``, the first day with a row."""
-    band = ibis.cases(*((recent.age_days <= days, days) for days in window_edges()), else_=LONGEST)
+    band = ibis.cases(*((recent.age_days <= days, days) for days in DECLARED.window_edges()), else_=LONGEST)
     parts = {name: of_rows(recent, declared) for name, declared in WINDOWED.items()}
     bands = recent.group_by(*KEYS, band=band.cast("int16")).aggregate(first_day=recent.happened_on.min(), **parts)
     columns = {
@@ -60,4 +60,4 @@ def _of_bands(bands: ir.Table, declared: Windowed, days: int) -> ir.Value:
         found = value.sum(where=within).fill_null(0.0)
     else:
         found = value.min(where=within) if declared.kind == "last" else value.max(where=within)
-    return found / 100.0 if declared.in_cents else found
+    return found / declared.scale if declared.scale > 1 else found

@@ -19,7 +19,7 @@ from models.registry.tracking import Registered, Training
 from serving.decide.scoring import Policy
 
 AS_OF = date(2024, 7, 1)
-FEATURES: list[Feature] = catalogue({"trait_plan": True, "trait_plan_plus": False})
+FEATURES: list[Feature] = catalogue({"plan": True, "plan_plus": False})
 MIXED = ["days_since_last_activity", "spend_sum_90d", "active_days_count_28d", "trait_plan", "trait_plan_plus"]
 LOT_OPTIONS = (("bundle", 0.1), ("bundle", 0.3), ("come_back", 0.05), ("come_back", 0.2), ("come_back", 0.3))
 SMALL: dict[str, object] = {

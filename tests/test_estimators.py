@@ -9,9 +9,9 @@ import pandas as pd
 import pytest
 from synthetic import small_settings
 
+from features.definitions.registry import NEVER_DAYS
 from models.forest import boosters
 from models.learn.estimators import (
-    NEVER_DAYS,
     Estimator,
     calibrated,
     fit_lightgbm,

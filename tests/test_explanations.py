@@ -12,7 +12,7 @@ from sklearn.linear_model import LinearRegression
 from sklearn.pipeline import Pipeline
 from synthetic import FEATURES, LOT_OPTIONS, MIXED, behaviour, drawn_lots, outcomes, small_settings
 
-from features.definitions.registry import Feature
+from features.definitions.registry import Feature, trait
 from models.effects.effect_model import EffectModel
 from models.effects.uplift import learn_effects
 from models.judge.policies import CONSTANT, P_REDEEM, PERSONAL, RANKING, RULE, Deployed
@@ -30,8 +30,10 @@ from serving.wording.explanations import (
 )
 
 IDLE = Feature("days_since_last_activity", "Days since the last activity (any).", "365 days", "activity", "behaviour")
-SPEND = Feature("spend_sum_28d", "Money spent (account currency).", "28 days", "value", "behaviour")
-PLAN = Feature("trait_home_owner", "Trait from the users table.", "current", "users", "traits", is_text=True)
+SPEND = Feature(
+    "spend_sum_28d", "Money spent (account currency).", "28 days", "value", "behaviour", "money", says_window=True
+)
+PLAN = trait("home_owner", is_text=True)
 
 
 def personal_effects(lots: pd.DataFrame) -> PersonalEffects:

@@ -173,7 +173,7 @@ def off_grid():
         return days.spend_of_day_cents
 
     summed(1, 14, 27, 100, 364, role="cart")(carts_off_grid)
-    largest(3, 60, role="value", in_cents=True)(spend_off_grid)
+    largest(3, 60, role="value", unit="money")(spend_off_grid)
     yield [f"carts_off_grid_{days}d" for days in (1, 14, 27, 100, 364)] + ["spend_off_grid_3d", "spend_off_grid_60d"]
     for declarations, before in zip((WINDOWED, CATALOGUE), kept, strict=True):
         declarations.clear()

@@ -13,7 +13,7 @@ from features.definitions.snapshot_features import catalogue
 
 AS_OF = date(2024, 7, 1)
 MIDNIGHT = datetime(2024, 7, 1, tzinfo=UTC)
-TRAITS = {"trait_country": True, "trait_pet_count_now": False}
+TRAITS = {"country": True, "pet_count_now": False}
 
 
 # --- who is there -------------------------------------------------------------------------------------------------
@@ -211,7 +211,7 @@ def test_traits_are_numbers_flags_and_few_words_and_never_what_serves_the_audit(
 
 
 def test_the_catalogue_names_every_column_once_with_a_meaning(hand):
-    described = catalogue({"trait_country": True, "trait_pets": False, "trait_member": False})
+    described = catalogue({"country": True, "pets": False, "member": False})
     names = [feature.name for feature in described]
     assert names == [name for name in hand.columns if name not in ("as_of", "created_at")]
     assert len(set(names)) == len(names)

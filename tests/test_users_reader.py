@@ -14,7 +14,7 @@ from features.storage.lake import Lake
 from features.storage.parquet_files import write_parquet
 
 EVERYBODY: KeyRange[str] = KeyRange()
-TRAITS = {"trait_country": True, "trait_is_paying": False}
+TRAITS = {"country": True, "is_paying": False}
 NOON = datetime(2024, 3, 1, 12, tzinfo=UTC)
 LATE = datetime(2024, 3, 1, 23, 30, tzinfo=UTC)
 

@@ -6,8 +6,7 @@ and the events that it rests on.
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING, Literal
@@ -21,15 +20,32 @@ WINDOWS = (7, 28, 90, 365)
 LONGEST = 365
 View = Literal["behaviour", "contact", "taste", "traits"]
 Kind = Literal["sum", "max", "last", "first"]
+Unit = Literal["count", "money", "days", "share", "ratio", "flag", "hour", "name", "own"]
+Missing = Literal["zero", "never", "unknown"]
 Daily = Callable[["ir.Table"], "ir.Value"]
 Derived = Callable[["ir.Table"], "ir.Value"]
+NEVER_DAYS = 400.0  # stands for days since something that never happened, in models that read numbers only
+MISSING: dict[Kind, Missing] = {"sum": "zero", "max": "unknown", "last": "never", "first": "never"}
 
 
 @dataclass(frozen=True)
 class Feature:
     """One column of a snapshot, as the data catalogue prints it.
 
-    `role` names the events that it rests on, `view` the family that it is served in; text is read as categories.
+    Parameters
+    ----------
+    role, view
+        The events that it rests on, and the family that it is served in.
+    unit
+        What its numbers count; ``own`` is whatever the app holds. A ``name`` is a text, which models read as a
+        category.
+    missing
+        What stands where nothing happened: ``zero`` is written as 0; else the column is null, because it ``never``
+        happened or is ``unknown``.
+    says_window
+        Whether people are told the window.
+    plain
+        What people call it, where that is not its meaning.
     """
 
     name: str
@@ -37,7 +53,20 @@ class Feature:
     window: str
     role: str
     view: View
-    is_text: bool = False
+    unit: Unit = "own"
+    missing: Missing = "unknown"
+    says_window: bool = False
+    plain: str | None = None
+
+    @property
+    def is_text(self) -> bool:
+        """Whether it holds texts, else float64."""
+        return self.unit == "name"
+
+    @property
+    def filler(self) -> float | None:
+        """Number that stands for a missing one in models that read no gaps; None is the usual value."""
+        return NEVER_DAYS if self.missing == "never" else None
 
     @property
     def label(self) -> str:
@@ -45,14 +74,36 @@ class Feature:
 
         Examples
         --------
-        >>> Feature("spend_sum_28d", "Money spent (account currency).", "28 days", "value", "behaviour").label
+        >>> meaning = "Money spent (account currency)."
+        >>> Feature("spend_sum_28d", meaning, "28 days", "value", "behaviour", "money", says_window=True).label
         'money spent, last 28 days'
         """
-        if self.view == "traits":
-            return self.name.removeprefix("trait_").replace("_", " ")
-        words = self.meaning.split(" (")[0].rstrip(".")
-        window = f", last {self.window}" if re.search(r"_\d+d$", self.name) and self.window[0].isdigit() else ""
-        return words[0].lower() + words[1:] + window
+        words = self.plain or self.meaning.split(" (")[0].rstrip(".")
+        return words[0].lower() + words[1:] + (f", last {self.window}" if self.says_window else "")
+
+
+def trait_column(name: str) -> str:
+    """Spell the column of a snapshot that holds a column of the users table."""
+    return f"trait_{name}"
+
+
+def trait(name: str, *, is_text: bool) -> Feature:
+    """Declare a column of the users table as a feature.
+
+    Examples
+    --------
+    >>> trait("home_owner", is_text=False).label
+    'home owner'
+    """
+    return Feature(
+        trait_column(name), "Trait from the users table.", "current", "users", "traits",
+        unit="name" if is_text else "own", plain=name.replace("_", " "),
+    )  # fmt: skip
+
+
+def null_fillers(features: Iterable[Feature]) -> dict[str, float]:
+    """List the numbers that stand for missing ones, by column; columns without one are left out."""
+    return {feature.name: feature.filler for feature in features if feature.filler is not None}
 
 
 @dataclass(frozen=True)
@@ -60,14 +111,14 @@ class Windowed:
     """What a window makes of the daily rows in it.
 
     `of` yields a whole number of a row (``sum`` adds it up, ``max`` takes the largest) or whether something happened
-    (``last`` and ``first`` take the days since). Whole numbers of cents become money in the column.
+    (``last`` and ``first`` take the days since). The column holds it divided by `scale`: whole cents become money.
     """
 
     name: str
     kind: Kind
     of: Daily
     windows: tuple[int, ...]
-    in_cents: bool = False
+    scale: int = 1
 
     def __post_init__(self) -> None:
         if not self.windows or self.windows[0] < 1 or self.windows[-1] > LONGEST or not _rises(self.windows):
@@ -86,63 +137,103 @@ class Windowed:
         return [self.column(days) for days in self.windows]
 
 
+@dataclass(frozen=True)
+class Declarations:
+    """The columns of one app's snapshots: windows over daily rows, what is derived of them, and what each column is.
+
+    `features` are all of them but for the traits.
+    """
+
+    windowed: Mapping[str, Windowed]
+    derived: Mapping[str, Derived]
+    features: Mapping[str, Feature]
+
+    def of_kind(self, kind: Kind) -> list[Windowed]:
+        """List what windows make in one way."""
+        return [declared for declared in self.windowed.values() if declared.kind == kind]
+
+    def window_edges(self) -> tuple[int, ...]:
+        """Ages in days at which a row leaves a window, shortest first; those of the grid are always among them."""
+        return tuple(sorted({*WINDOWS}.union(*(declared.windows for declared in self.windowed.values()))))
+
+    def catalogue(self, traits: Mapping[str, bool] | None = None) -> list[Feature]:
+        """List every column of a snapshot, traits included (`traits` maps columns of the users table to "is text")."""
+        own = [trait(name, is_text=is_text) for name, is_text in (traits or {}).items()]
+        return [*self.features.values(), *own]
+
+
 WINDOWED: dict[str, Windowed] = {}
 DERIVED: dict[str, Derived] = {}
 CATALOGUE: dict[str, Feature] = {}
 
 
-def summed(*windows: int, role: str, view: View = "behaviour", in_cents: bool = False) -> Callable[[Daily], Daily]:
-    """Declare the sum of a daily measure, once per window in days; columns are named ``<function>_<window>d``."""
-    return _windowed("sum", windows, role, view, in_cents)
+def summed(*windows: int, role: str, view: View = "behaviour", unit: Unit = "count") -> Callable[[Daily], Daily]:
+    """Declare the sum of a daily measure, once per window in days; columns are named ``<function>_<window>d``.
+
+    A measure of money counts whole cents.
+    """
+    return _windowed("sum", windows, role, view, unit)
 
 
-def largest(*windows: int, role: str, view: View = "behaviour", in_cents: bool = False) -> Callable[[Daily], Daily]:
+def largest(*windows: int, role: str, view: View = "behaviour", unit: Unit = "count") -> Callable[[Daily], Daily]:
     """Declare the largest daily measure, once per window in days; columns are named ``<function>_<window>d``."""
-    return _windowed("max", windows, role, view, in_cents)
+    return _windowed("max", windows, role, view, unit)
 
 
 def last_seen(*, role: str, view: View = "behaviour") -> Callable[[Daily], Daily]:
     """Declare the days since something last happened within the longest window; the column is the function's name."""
-    return _windowed("last", (LONGEST,), role, view)
+    return _windowed("last", (LONGEST,), role, view, "days")
 
 
 def first_seen(*, role: str, view: View = "behaviour") -> Callable[[Daily], Daily]:
     """Declare the days since something first happened within the longest window."""
-    return _windowed("first", (LONGEST,), role, view)
+    return _windowed("first", (LONGEST,), role, view, "days")
 
 
-def window_edges() -> tuple[int, ...]:
-    """Ages in days at which a row leaves a declared window, shortest first; the longest is always among them."""
-    return tuple(sorted({LONGEST, *WINDOWS}.union(*(declared.windows for declared in WINDOWED.values()))))
+def _windowed(kind: Kind, windows: tuple[int, ...], role: str, view: View, unit: Unit) -> Callable[[Daily], Daily]:
+    def declare(function: Daily) -> Daily:
+        declared = Windowed(function.__name__, kind, function, windows, 100 if unit == "money" else 1)
+        WINDOWED[function.__name__] = declared
+        CATALOGUE.update({each.name: each for each in columns_of(declared, _first_line(function), role, view, unit)})
+        return function
+
+    return declare
+
+
+def columns_of(declared: Windowed, meaning: str, role: str, view: View, unit: Unit) -> list[Feature]:
+    """Describe the columns that windows make."""
+    return [
+        Feature(
+            declared.column(days), meaning, f"{days} days", role, view, unit, MISSING[declared.kind],
+            says_window=declared.kind in ("sum", "max"),
+        )
+        for days in declared.windows
+    ]  # fmt: skip
+
+
+def derived(
+    window: str, *, role: str, unit: Unit, view: View = "behaviour", says_window: bool = False
+) -> Callable[[Derived], Derived]:
+    """Declare a feature of the columns declared before it; the column is the function's name.
+
+    A flag is never missing.
+    """
+
+    def declare(function: Derived) -> Derived:
+        DERIVED[function.__name__] = function
+        name = function.__name__
+        missing: Missing = "zero" if unit == "flag" else "unknown"
+        CATALOGUE[name] = Feature(
+            name, _first_line(function), window, role, view, unit, missing, says_window=says_window
+        )  # fmt: skip
+        return function
+
+    return declare
+
+
+def _first_line(function: Callable[..., object]) -> str:
+    return (function.__doc__ or "").splitlines()[0]
 
 
 def _rises(windows: tuple[int, ...]) -> bool:
     return all(shorter < longer for shorter, longer in pairwise(windows))
-
-
-def _windowed(
-    kind: Kind, windows: tuple[int, ...], role: str, view: View, in_cents: bool = False
-) -> Callable[[Daily], Daily]:
-    def declare(function: Daily) -> Daily:
-        declared = Windowed(function.__name__, kind, function, windows, in_cents)
-        WINDOWED[function.__name__] = declared
-        for days in windows:
-            _enter(declared.column(days), function.__doc__, f"{days} days", role, view)
-        return function
-
-    return declare
-
-
-def derived(window: str, *, role: str, view: View = "behaviour") -> Callable[[Derived], Derived]:
-    """Declare a feature of the columns declared before it; the column is the function's name."""
-
-    def declare(function: Derived) -> Derived:
-        DERIVED[function.__name__] = function
-        _enter(function.__name__, function.__doc__, window, role, view)
-        return function
-
-    return declare
-
-
-def _enter(name: str, docstring: str | None, window: str, role: str, view: View) -> None:
-    CATALOGUE[name] = Feature(name, (docstring or "").splitlines()[0], window, role, view)

@@ -12,6 +12,7 @@ from features.definitions.registry import (
     CATALOGUE,
     LONGEST,
     WINDOWS,
+    Declarations,
     Feature,
     derived,
     first_seen,
@@ -54,25 +55,25 @@ def items_count(days: ir.Table) -> ir.Value:
     return days.items_count
 
 
-@summed(*WINDOWS, role="value", in_cents=True)
+@summed(*WINDOWS, role="value", unit="money")
 def spend_sum(days: ir.Table) -> ir.Value:
     """Money spent (account currency)."""
     return days.spend_cents
 
 
-@largest(28, 365, role="value", in_cents=True)
+@largest(28, 365, role="value", unit="money")
 def spend_max(days: ir.Table) -> ir.Value:
     """Most money spent on one day (account currency)."""
     return days.spend_of_day_cents
 
 
-@summed(90, 365, role="refund", in_cents=True)
+@summed(90, 365, role="refund", unit="money")
 def refund_sum(days: ir.Table) -> ir.Value:
     """Money paid back (account currency)."""
     return days.refund_cents
 
 
-@summed(28, 90, 365, role="value", in_cents=True)
+@summed(28, 90, 365, role="value", unit="money")
 def discount_sum(days: ir.Table) -> ir.Value:
     """Discounts received (inside purchases, account currency)."""
     return days.discount_cents
@@ -189,86 +190,86 @@ def days_since_last_redemption(days: ir.Table) -> ir.Value:
 # --- ratios, trends and rhythm --------------------------------------------------------------------------------
 
 
-@derived("28 of 90 days", role="activity")
+@derived("28 of 90 days", role="activity", unit="ratio", says_window=True)
 def active_days_trend_28d(users: ir.Table) -> ir.Value:
     """Active days, against the usual pace (the last 28 days over the last 90, 1 = as usual)."""
     return _ratio(users.active_days_count_28d * 90.0, users.active_days_count_90d * 28.0)
 
 
-@derived("28 of 90 days", role="value")
+@derived("28 of 90 days", role="value", unit="ratio", says_window=True)
 def spend_trend_28d(users: ir.Table) -> ir.Value:
     """Spend, against the usual pace (the last 28 days over the last 90, 1 = as usual)."""
     return _ratio(users.spend_sum_28d * 90.0, users.spend_sum_90d * 28.0)
 
 
-@derived("90 of 365 days", role="value")
+@derived("90 of 365 days", role="value", unit="ratio", says_window=True)
 def spend_trend_90d(users: ir.Table) -> ir.Value:
     """Spend, against the pace of the year (the last 90 days over the time since first active, 1 = as usual)."""
     days = users.days_since_first_activity.fill_null(90.0).clip(lower=90.0)
     return _ratio(users.spend_sum_90d * days, users.spend_sum_365d * 90.0)
 
 
-@derived("365 days", role="value")
+@derived("365 days", role="value", unit="money", says_window=True)
 def order_value_mean_365d(users: ir.Table) -> ir.Value:
     """Money spent per purchase (account currency)."""
     return _ratio(users.spend_sum_365d, users.purchases_count_365d)
 
 
-@derived("90 days", role="value")
+@derived("90 days", role="value", unit="share", says_window=True)
 def discount_share_90d(users: ir.Table) -> ir.Value:
     """Share of the list price that was discounted away."""
     return _ratio(users.discount_sum_90d, users.discount_sum_90d + users.spend_sum_90d)
 
 
-@derived("365 days", role="activity")
+@derived("365 days", role="activity", unit="days", says_window=True)
 def gap_days_mean_365d(users: ir.Table) -> ir.Value:
     """Usual days between visits (mean distance of active days)."""
     return _ratio(users.days_since_first_activity - users.days_since_last_activity, users.active_days_count_365d - 1.0)
 
 
-@derived("365 days", role="activity")
+@derived("365 days", role="activity", unit="ratio", says_window=True)
 def overdue_ratio_365d(users: ir.Table) -> ir.Value:
     """Days since last active, against the usual gap (above 1 = later than usual)."""
     return _ratio(users.days_since_last_activity, users.gap_days_mean_365d)
 
 
-@derived("365 days", role="activity")
+@derived("365 days", role="activity", unit="ratio", says_window=True)
 def gap_days_variation_365d(users: ir.Table) -> ir.Value:
     """Irregularity of visits, against the usual gap (standard deviation of the gaps over their mean)."""
     return _ratio(users.gap_days_std_365d, users.gap_days_mean_365d)
 
 
-@derived("365 days", role="offer_redeem", view="contact")
+@derived("365 days", role="offer_redeem", unit="share", view="contact", says_window=True)
 def redemption_share_365d(users: ir.Table) -> ir.Value:
     """Offers used per offer received."""
     return _ratio(users.redemptions_count_365d, users.treatments_count_365d)
 
 
-@derived("90 days", role="message_opened", view="contact")
+@derived("90 days", role="message_opened", unit="share", view="contact", says_window=True)
 def open_share_90d(users: ir.Table) -> ir.Value:
     """Messages of ours opened per message received."""
     return _ratio(users.messages_opened_count_90d, users.messages_sent_count_90d)
 
 
-@derived("365 days", role="cart")
+@derived("365 days", role="cart", unit="flag")
 def is_cart_open(users: ir.Table) -> ir.Value:
     """1 when something was put into the cart on a later day than the last purchase."""
     return _later(users.days_since_last_cart, users.days_since_last_purchase)
 
 
-@derived("365 days", role="checkout")
+@derived("365 days", role="checkout", unit="flag")
 def is_checkout_open(users: ir.Table) -> ir.Value:
     """1 when a payment was begun on a later day than the last purchase."""
     return _later(users.days_since_last_checkout, users.days_since_last_purchase)
 
 
-@derived("28 days", role="view")
+@derived("28 days", role="view", unit="flag", says_window=True)
 def is_viewed_not_carted_28d(users: ir.Table) -> ir.Value:
     """1 when items were looked at and none was put into the cart."""
     return (users.views_count_28d > 0) & (users.carts_count_28d == 0)
 
 
-@derived("all", role="activity")
+@derived("all", role="activity", unit="days")
 def tenure_days(users: ir.Table) -> ir.Value:
     """Days as a customer (since sign-up or the first event, whichever came first)."""
     return users.tenure_seen_days
@@ -279,30 +280,34 @@ CATALOGUE |= {
     feature.name: feature
     for feature in (
         Feature(
-            "gap_days_std_365d",
-            "Irregularity of visits (standard deviation of the days between active days).",
-            "365 days", "activity", "behaviour",
+            "gap_days_std_365d", "Irregularity of visits (standard deviation of the days between active days).",
+            "365 days", "activity", "behaviour", unit="days", says_window=True,
         ),
-        Feature("gap_days_max_365d", "Longest pause between visits (days).", "365 days", "activity", "behaviour"),
-        Feature("categories_count_90d", "Categories with activity.", "90 days", "activity", "behaviour"),
+        Feature(
+            "gap_days_max_365d", "Longest pause between visits (days).",
+            "365 days", "activity", "behaviour", unit="days", says_window=True,
+        ),
+        Feature(
+            "categories_count_90d", "Categories with activity.",
+            "90 days", "activity", "behaviour", unit="count", missing="zero", says_window=True,
+        ),
         Feature(
             "favourite_category_90d", "Category with the most spend, then the most events.",
-            "90 days", "activity", "taste", is_text=True,
+            "90 days", "activity", "taste", unit="name", says_window=True,
         ),
         Feature(
-            "favourite_hour_90d", "Hour of the day with the most activity (0-23).", "90 days", "activity", "taste"
+            "favourite_hour_90d", "Hour of the day with the most activity (0-23).",
+            "90 days", "activity", "taste", unit="hour", says_window=True,
         ),
     )
 }  # fmt: skip
 
+DECLARED = Declarations(WINDOWED, DERIVED, CATALOGUE)
+
 
 def catalogue(traits: dict[str, bool] | None = None) -> list[Feature]:
-    """List every column of a snapshot, traits included (`traits` maps a trait's column to "is text")."""
-    own = [
-        Feature(name, "Trait from the users table.", "current", "users", "traits", is_text)
-        for name, is_text in (traits or {}).items()
-    ]
-    return [*CATALOGUE.values(), *own]
+    """List every column that any app's snapshots have, traits included."""
+    return DECLARED.catalogue(traits)
 
 
 def _ratio(above: ir.Value, below: ir.Value) -> ir.Value:

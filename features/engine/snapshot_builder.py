@@ -39,7 +39,7 @@ class SnapshotBuilder:
     """Builds the snapshot of a day, shard by shard.
 
     `fingerprints` are those of the aggregates, by day; without a `checkpoint` the state starts from nothing; `traits`
-    maps columns of a snapshot to "is text".
+    maps columns of the users table to "is text".
     """
 
     lake: Lake

@@ -12,16 +12,10 @@ import pyarrow as pa
 from features.arrays.array_types import Array
 from features.arrays.calendar_days import days_since_1970
 from features.arrays.dictionaries import one_chunk
-from features.definitions.registry import Windowed
-from features.definitions.snapshot_features import DERIVED, WINDOWED, catalogue
+from features.definitions.snapshot_features import DECLARED, DERIVED, catalogue
 from features.engine.state_store import StateShard
-from features.engine.users_reader import TRAIT
+from features.engine.users_reader import OF_USERS
 from features.engine.window_state import NEVER, behaviour
-
-
-def largest_declared() -> list[Windowed]:
-    """Name what a snapshot says of largest days."""
-    return [declared for declared in WINDOWED.values() if declared.kind == "max"]
 
 
 class Column(np.ndarray[Any, Any]):
@@ -69,7 +63,7 @@ def snapshot_rows(found: StateShard, traits: pa.Table, day: date, start: datetim
     return pa.record_batch(
         {"user_id": found.users, "as_of": as_of, "created_at": as_of}
         | {each.name: columns[each.name] for each in catalogue()}
-        | {name: one_chunk(traits[name]) for name in traits.column_names if name.startswith(TRAIT)}
+        | {name: one_chunk(traits[name]) for name in traits.column_names if name not in OF_USERS}
     )
 
 
@@ -80,10 +74,10 @@ def _nullable(values: Array) -> pa.Array:
 
 def _largest(found: StateShard, day: date) -> dict[str, Array]:
     numbers = {}
-    for declared in largest_declared():
+    for declared in DECLARED.of_kind("max"):
         for days in declared.windows:
             largest = found.peaks[declared.name].largest(days_since_1970(day) - days, len(found.users))
-            numbers[declared.column(days)] = largest / 100.0 if declared.in_cents else largest
+            numbers[declared.column(days)] = largest / declared.scale
     return numbers
 
 

@@ -12,10 +12,9 @@ import pyarrow.compute as pc
 from features.arrays.calendar_days import days_since_1970
 from features.arrays.dictionaries import encoded_together, merged_sorted
 from features.definitions.registry import LONGEST
-from features.definitions.snapshot_features import TASTE_DAYS
+from features.definitions.snapshot_features import DECLARED, TASTE_DAYS
 from features.engine.category_state import NO_COUNTS, CategoryCounts, CategoryState, MonotonicQueue, RollingMaximum
 from features.engine.row_group_reader import RowSelection
-from features.engine.snapshot_columns import largest_declared
 from features.engine.state_store import StateShard
 from features.engine.window_state import NEVER, Change, DailyRows, WindowState
 
@@ -46,7 +45,7 @@ class StateUpdate:
         """Carry everything on to the morning."""
         states, heights = (
             WindowState(len(self.ids)),
-            {each.name: MonotonicQueue(len(self.ids)) for each in largest_declared()},
+            {each.name: MonotonicQueue(len(self.ids)) for each in DECLARED.of_kind("max")},
         )
         if self.checkpoint:
             states.restore(self._place[self._kept], self.checkpoint.states, self._kept)

@@ -11,29 +11,30 @@ import pyarrow.compute as pc
 from configs.errors import InputError
 from features.arrays.calendar_days import DAY, local_time
 from features.arrays.dictionaries import DICTIONARY, is_ascending, one_chunk
+from features.definitions.registry import trait_column
 from features.engine.row_group_reader import KeyRange, read_users
 from features.storage.lake import Lake
 
-TRAIT = "trait_"
+OF_USERS = ("user_id", "signed_up_on")  # all else of what is read are traits
 
 
 def read_traits(lake: Lake, traits: Mapping[str, bool], time_zone: str, users: KeyRange[str]) -> pa.Table:
     """Read ``user_id``, ``signed_up_on`` and traits of a range of users, in their order.
 
-    `traits` maps columns of a snapshot to "is text"; texts come as dictionaries, all else as float64.
+    `traits` maps columns of the users table to "is text"; texts come as dictionaries, all else as float64.
 
     Raises
     ------
     InputError
         The file cannot be read, or its users are not in order.
     """
-    names = {name: name.removeprefix(TRAIT) for name in traits}
-    kinds = {name: DICTIONARY if is_text else pa.float64() for name, is_text in traits.items()}
+    names = {trait_column(name): name for name in traits}
+    kinds = {trait_column(name): DICTIONARY if is_text else pa.float64() for name, is_text in traits.items()}
     schema = pa.schema({"user_id": pa.string(), "signed_up_on": pa.date32(), **kinds})
     path = lake.path("users", "users.parquet")
     if not path.exists():
         return schema.empty_table()
-    texts = [names[name] for name, is_text in traits.items() if is_text]
+    texts = [name for name, is_text in traits.items() if is_text]
     rows = read_users(path, ["user_id", "signed_up_at", *names.values()], users, words=texts)
     ids, signed_up_at = one_chunk(rows["user_id"]), rows["signed_up_at"]
     if not is_ascending(ids):

@@ -19,8 +19,8 @@ import numpy as np
 from features.arrays.array_types import Array, Flags, Integers
 from features.arrays.calendar_days import days_since_1970
 from features.arrays.group_by import run_starts
-from features.definitions.registry import LONGEST, Kind, Windowed, window_edges
-from features.definitions.snapshot_features import WINDOWED
+from features.definitions.registry import LONGEST, Kind, Windowed
+from features.definitions.snapshot_features import DECLARED, WINDOWED
 from features.storage.fingerprints import Fingerprint
 
 ALWAYS = 100_000  # days of a window that no row leaves
@@ -87,7 +87,7 @@ def changes(fingerprints: Mapping[date, Fingerprint], since: date | None, today:
         for day, fingerprint in fingerprints.items()
         for known_on in fingerprint.digests
     ]
-    edges = (*window_edges(), ALWAYS)
+    edges = (*DECLARED.window_edges(), ALWAYS)
     found = [each for each in ages if each.is_move(edges)]
     return sorted(found, key=lambda each: (each.before is None, -each.number, each.known_on))
 
@@ -124,7 +124,7 @@ class WindowState:
         self.columns: dict[str, Array] = {"first_day": np.full(users, NEVER, np.int32)}
         for declared in WINDOWED.values():
             if declared.kind == "sum":
-                number = np.int64 if declared.in_cents else np.int32
+                number = np.int64 if declared.scale > 1 else np.int32
                 self.columns |= {name: np.zeros(users, number) for name in declared.columns}
             elif declared.kind in ("last", "first"):
                 self.columns[declared.name] = np.full(users, NEVER, np.int32)
@@ -211,7 +211,7 @@ def behaviour(states: Mapping[str, Array], today: date) -> dict[str, Array]:
         if declared.kind == "sum":
             so_far = accumulate(states[name].astype(float) for name in declared.columns)
             found |= {
-                name: total / 100.0 if declared.in_cents else total
+                name: total / declared.scale if declared.scale > 1 else total
                 for name, total in zip(declared.columns, so_far, strict=True)
             }
         elif declared.kind != "max":

@@ -17,9 +17,8 @@ from ibis.backends.duckdb import Backend
 from configs.errors import InputError
 from configs.settings import Settings
 from features.arrays.calendar_days import start_of
-from features.definitions.registry import Feature
+from features.definitions.registry import Feature, trait_column
 from features.definitions.snapshot_features import catalogue
-from features.engine.users_reader import TRAIT
 from features.materialise.spark_executor import SparkEngine
 from features.materialise.user_traits import user_traits
 from features.storage.duckdb_sessions import duckdb_session, ibis_engine
@@ -30,7 +29,8 @@ from features.storage.lake import Lake
 class AsOfView:
     """Contract tables and aggregates cut at the start of `as_of`; a file is opened when somebody asks for its table.
 
-    `traits` maps each trait's column to whether it is text; `users` carries those columns and ``signed_up_on``.
+    `traits` maps columns of the users table to whether they are text; `users` carries them, each under the name that
+    it has in a snapshot, and ``signed_up_on``.
     """
 
     settings: Settings
@@ -157,7 +157,6 @@ def _users(engine: Backend, lake: Lake, settings: Settings) -> tuple[ir.Table, d
     users = engine.read_parquet(path, table_name="users")
     traits = user_traits(lake, settings)
     columns = {
-        name: users[name.removeprefix(TRAIT)].cast("string" if is_text else "float64")
-        for name, is_text in traits.items()
+        trait_column(name): users[name].cast("string" if is_text else "float64") for name, is_text in traits.items()
     }
     return users.select("user_id", signed_up_on=users.signed_up_at.date(), **columns), traits

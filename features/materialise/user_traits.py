@@ -7,7 +7,6 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from configs.settings import Settings
-from features.engine.users_reader import TRAIT
 from features.ingestion.contract import AUDIT_ONLY, USERS
 from features.storage.duckdb_sessions import duckdb_session, sql_text
 from features.storage.lake import Lake
@@ -17,7 +16,7 @@ TRAITS_OF_THE_CONTRACT = ("country", "device", "acquisition_source", "language")
 
 
 def user_traits(lake: Lake, settings: Settings) -> dict[str, bool]:
-    """Map the column of each trait to whether it is text; nothing before users were ingested.
+    """Map columns of the users table that are traits to whether they are text; nothing before users were ingested.
 
     A column that holds one value tells nobody apart, and a text with more than ``features.max_trait_values`` is none.
 
@@ -38,9 +37,7 @@ def user_traits(lake: Lake, settings: Settings) -> dict[str, bool]:
     with duckdb_session(settings) as connection:
         values = dict(zip(is_text, _distinct_values(connection, str(path), [*is_text]), strict=True))
     most = settings.features.max_trait_values
-    return {
-        TRAIT + name: text for name, text in is_text.items() if values[name] > 1 and not (text and values[name] > most)
-    }
+    return {name: text for name, text in is_text.items() if values[name] > 1 and not (text and values[name] > most)}
 
 
 def _distinct_values(connection: duckdb.DuckDBPyConnection, path: str, names: list[str]) -> tuple[int, ...]:

@@ -129,6 +129,12 @@ def point_in_time_frame(store: FeatureStore, service: str, entities: pd.DataFram
     return pd.concat([rows, frame.drop(columns=keys.columns)], axis=1, copy=False)
 
 
+def text_columns(store: FeatureStore, service: str) -> list[str]:
+    """Name the features of a service that are texts; all others are numbers."""
+    views = store.get_feature_service(service).feature_view_projections
+    return [field.name for view in views for field in view.features if field.dtype == String]
+
+
 def _join(store: FeatureStore, service: str, keys: pd.DataFrame) -> RetrievalJob:
     with _without_alarm():
         return store.get_historical_features(

@@ -19,7 +19,13 @@ from features.definitions.labels import closed_days, outcome_labels, redemption_
 from features.materialise.as_of_view import AsOfView
 from features.storage.lake import Lake
 from features.storage.parquet_files import count_rows, read_parquet
-from features.training_data.feature_store import EVENT_TIMESTAMP, FeatureStore, point_in_time_frame, reopened_store
+from features.training_data.feature_store import (
+    EVENT_TIMESTAMP,
+    FeatureStore,
+    point_in_time_frame,
+    reopened_store,
+    text_columns,
+)
 
 UserFilter = Callable[[pd.Series], npt.NDArray[np.bool_]]
 KNOWN_BEFORE = ("pre_spend", "pre_active_days", "pre_purchases")
@@ -71,7 +77,7 @@ def outcome_frame(
     rows["day"] = pd.to_datetime(rows["day"]).dt.date
     starts = {day: start_of(day, history.settings.time_zone) for day in closed}
     rows[EVENT_TIMESTAMP] = pd.to_datetime(rows["day"].map(starts), utc=True)
-    return with_categories(point_in_time_frame(store, "redemption", rows))
+    return with_categories(store, "redemption", point_in_time_frame(store, "redemption", rows))
 
 
 def redemption_frame(
@@ -96,7 +102,7 @@ def redemption_frame(
     if rows.empty:
         return rows
     rows[EVENT_TIMESTAMP] = rows["decided_at"]
-    return with_categories(point_in_time_frame(store, "redemption", rows))
+    return with_categories(store, "redemption", point_in_time_frame(store, "redemption", rows))
 
 
 def given_offers(history: AsOfView, closed: pd.DataFrame) -> pd.DataFrame:
@@ -246,7 +252,7 @@ def scoring_frame(store: FeatureStore, start: datetime, user_ids: pd.Series) -> 
     """Read what is known about some users at the start of a snapshot's day; one row per user, in their order."""
     now = pd.Timestamp(start).tz_convert("UTC")
     entities = pd.DataFrame({"user_id": user_ids.to_numpy(), EVENT_TIMESTAMP: now})
-    return with_categories(point_in_time_frame(store, "scoring", entities))
+    return with_categories(store, "scoring", point_in_time_frame(store, "scoring", entities))
 
 
 def scoring_batch(store: FeatureStore, lake: Lake, as_of: date, time_zone: str, places: range) -> pd.DataFrame:
@@ -286,8 +292,7 @@ def known_users(lake: Lake, as_of: date, places: range | None = None) -> pd.Seri
     return read_parquet(path, ["user_id"], rows=places)["user_id"].to_pandas(types_mapper=pd.ArrowDtype)
 
 
-def with_categories(frame: pd.DataFrame) -> pd.DataFrame:
-    """Turn the text features into categories, which is how the models read them."""
-    texts = [name for name in frame.columns if name.startswith(("trait_", "favourite_", "offer_id"))]
-    kinds = {name: "category" for name in texts if not pd.api.types.is_numeric_dtype(frame[name])}
-    return frame.astype(kinds, copy=False)
+def with_categories(store: FeatureStore, service: str, frame: pd.DataFrame) -> pd.DataFrame:
+    """Turn the texts of a service, and a treatment's offer, into categories, which is how the models read them."""
+    texts = {"offer_id", *text_columns(store, service)}
+    return frame.astype({name: "category" for name in frame.columns if name in texts}, copy=False)

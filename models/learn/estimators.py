@@ -9,6 +9,7 @@ from typing import Any, Literal
 import lightgbm as lgb
 import numpy as np
 import pandas as pd
+from sklearn.base import clone
 from sklearn.compose import ColumnTransformer
 from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LinearRegression, LogisticRegression
@@ -18,11 +19,13 @@ from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, StandardSc
 from configs.errors import InputError
 from configs.settings import Settings
 from features.arrays.array_types import Floats
+from features.definitions.registry import null_fillers
+from features.definitions.snapshot_features import catalogue
 from models.forest import boosters
 from models.forest.boosters import Constant, threads_for, with_constants
 
 Link = Literal["logit", "log", "identity", "signed"]
-NEVER_DAYS = 400.0
+FILLERS = null_fillers(catalogue())  # of the columns that every app has
 
 
 @dataclass(frozen=True)
@@ -155,8 +158,8 @@ def fit_linear(frame: pd.DataFrame, target: str, columns: list[str], *, link: Li
     Parameters
     ----------
     frame
-        Rows with `columns` and `target`. A number must not be negative; missing days count as `NEVER_DAYS`,
-        other missing numbers as the median; texts become indicators.
+        Rows with `columns` and `target`. A number must not be negative; a missing one counts as its declaration says
+        (`FILLERS`), else as the median; texts become indicators.
     """
     model = LogisticRegression(C=0.1, max_iter=5000) if link == "logit" else LinearRegression()
     pipeline = make_pipeline(scaled_columns(frame, columns), StandardScaler(), model)
@@ -167,10 +170,10 @@ def fit_linear(frame: pd.DataFrame, target: str, columns: list[str], *, link: Li
 def scaled_columns(frame: pd.DataFrame, columns: list[str]) -> ColumnTransformer:
     """Plan how columns become comparable numbers: filled, logged, texts as indicators; not fitted yet."""
     texts = [name for name in columns if isinstance(frame[name].dtype, pd.CategoricalDtype)]
-    days = [name for name in columns if name.startswith("days_since_")]
-    numbers = [name for name in columns if name not in texts and name not in days]
+    numbers = [name for name in columns if name not in texts and name not in FILLERS]
+    alike = {fill: [name for name in columns if FILLERS.get(name) == fill] for fill in sorted(set(FILLERS.values()))}
     steps = [
-        ("days", make_pipeline(_filled_with(NEVER_DAYS), _logged()), days),
+        *((f"missing as {fill:g}", make_pipeline(_filled_with(fill), _logged()), alike[fill]) for fill in alike),
         ("numbers", make_pipeline(SimpleImputer(strategy="median", keep_empty_features=True), _logged()), numbers),
         ("texts", OneHotEncoder(handle_unknown="ignore", sparse_output=False), texts),
     ]
@@ -217,12 +220,10 @@ def refit(estimator: Estimator, frame: pd.DataFrame, settings: Settings, *, risi
     """Fit another model of the same kind, columns and calibration on other rows; `rising` as in `fit_lightgbm`."""
     columns = list(estimator.columns)
     if estimator.family == "lightgbm":
-        twin = fit_lightgbm(frame, estimator.target, columns, settings, link=estimator.link, rising=rising)
-    elif not isinstance(estimator.core[0], ColumnTransformer):
-        twin = fit_proportional(frame, estimator.target, columns[0])
+        core = fit_lightgbm(frame, estimator.target, columns, settings, link=estimator.link, rising=rising).core
     else:
-        twin = fit_linear(frame, estimator.target, columns, link=estimator.link)
-    return replace(twin, slope=estimator.slope, intercept=estimator.intercept)
+        core = clone(estimator.core).fit(frame[columns], frame[estimator.target])
+    return replace(estimator, core=core)
 
 
 def calibrated(estimator: Estimator, raw_score: Floats, label: Floats) -> Estimator:

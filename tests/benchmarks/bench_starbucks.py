@@ -71,7 +71,8 @@ def wave_frame(settings: Settings, lake: Lake, hours: tuple[int, ...], as_of: da
         reward = rows["revenue"] - rows["margin"]
         rows = rows.assign(margin_soon=rows["revenue"].clip(upper=MOST_SPEND) - reward)
         rows[EVENT_TIMESTAMP] = rows["as_of"]
-        return with_categories(point_in_time_frame(open_store(lake, history.features), "redemption", rows))
+        store = open_store(lake, history.features)
+        return with_categories(store, "redemption", point_in_time_frame(store, "redemption", rows))
 
 
 def logged_wave(wave: pd.DataFrame, options: tuple[Option, ...]) -> Logged:
