@@ -22,7 +22,7 @@ TimeZone = Annotated[str, AfterValidator(lambda name: _known_time_zone(name))]
 Model = TypeVar("Model", bound=BaseModel)
 EventNames = tuple[str, ...]
 Engine = Literal["duckdb", "spark"]
-MACHINES = {"engine", "spark", "threads", "data_dir", "schedule"}  # no result depends on these
+MACHINES = {"engine", "spark", "threads", "data_dir", "schedule", "language"}  # no figure depends on these
 
 
 class Section(BaseModel):
@@ -184,6 +184,9 @@ class Settings(Section):
         description="what computes features and decisions: DuckDB on this machine, or Spark, which gives the same"
     )
     offers: str = Field(description="name of a file in configs/offers, or the path of a TOML file")
+    language: str = Field(
+        description="words of reasons and of `winback explain`: a file in configs/languages, or the path of a TOML file"
+    )
     data_dir: Path = Field(description="where everything that a run makes is kept")
     profile: str = Field(description="name of the profile these settings came from")
     roles: Roles

@@ -43,13 +43,14 @@ def explain(
 ) -> tuple[str, dict[str, object]]:
     """Put one user's risk, reasons, decision and options into a page and into facts."""
     from serving.decide.day_tables import newest_decided_day
-    from serving.lookups.user_explanation import decision_of, explanation_lines, options_of
+    from serving.lookups.user_explanation import decision_of, explanation_lines, options_of, words_about
+    from serving.wording.rendering import words_of
 
     settings, lake, day = open_run(profile, data_dir, as_of)
     day = as_of or newest_decided_day(lake, day)
-    decision, options = decision_of(lake, day, user_id), options_of(lake, day, user_id)
-    lines = [f"user {user_id} on {day}", *explanation_lines(decision, options, settings)]
-    return "\n".join(lines), {"decision": decision, "options": options}
+    words, decision, options = words_of(settings), decision_of(lake, day, user_id), options_of(lake, day, user_id)
+    page = "\n".join(explanation_lines(decision, options, words, settings, day))
+    return page, {"decision": decision, "options": options, "words": words_about(decision, options, words)}
 
 
 def feature_catalogue(profile: str | None, data_dir: str | None) -> tuple[str, list[dict[str, str]]]:

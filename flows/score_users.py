@@ -43,7 +43,6 @@ def decide_for_all(settings: Settings, lake: Lake, as_of: date) -> Spending:
         policy = Policy(
             settings,
             load_catalogue(settings.offers),
-            history.features,
             load(lake, "churn"),
             load(lake, "value"),
             load_response(lake),
@@ -125,6 +124,8 @@ def spending_figures(spending: Spending) -> dict[str, float]:
 def notes(settings: Settings, summary: Summary, spending: Spending) -> list[str]:
     """Say what a person should know about the decisions of a day."""
     found = [] if summary.with_offer else ["no offer is expected to pay for anyone; nobody gets one"]
+    if summary.withdrawn:
+        found.append(f"{summary.withdrawn:,} decisions broke a rule when they were to be written, and were withdrawn")
     wanted = settings.scoring.exploration.share
     if spending.exploration_share < wanted:
         found.append(

@@ -6,6 +6,7 @@ from datetime import date, timedelta
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 
 from configs.offers import Catalogue, Offer
 from configs.settings import Settings, load_settings
@@ -17,6 +18,8 @@ from models.learn.estimators import Estimator, fit_lightgbm, fit_linear, fit_pro
 from models.registry.response import KnownEffect, Response
 from models.registry.tracking import Registered, Training
 from serving.decide.scoring import Policy
+from serving.wording.reason_lists import REASONS, ReasonLists
+from serving.wording.rendering import Words, load_language
 
 AS_OF = date(2024, 7, 1)
 FEATURES: list[Feature] = catalogue({"plan": True, "plan_plus": False})
@@ -197,6 +200,25 @@ def everyone_comparable(frame: pd.DataFrame) -> Estimator:
     return fit_linear(coin, "is_treated", [name for name in ADJUSTED_FOR if name in frame.columns])
 
 
+WORDS = Words(
+    load_language("en"),
+    {feature.name: feature.label for feature in FEATURES},
+    {name: name.title() for name in ("bundle", "come_back", "unproven", "plain")},
+)
+
+
+def said(rows: pa.Table | ReasonLists) -> list[str] | pd.DataFrame:
+    """Put reasons into words: of lists, or of a table whose columns of reasons become sentences, None for none."""
+    if isinstance(rows, ReasonLists):
+        return [WORDS.sentence(reasons) for reasons in rows.build().to_pylist()]
+    names = [field.name for field in rows.schema if field.type == REASONS]
+    sentences = {
+        name: [None if reasons is None else WORDS.sentence(reasons) for reasons in rows[name].to_pylist()]
+        for name in names
+    }
+    return rows.to_pandas().assign(**{name: pd.Series(own, dtype=object) for name, own in sentences.items()})
+
+
 def small_policy(settings: Settings | None = None, *, offers: tuple[Offer, ...] | None = None) -> Policy:
     """Policy of three small fitted models with an effect for each offer but `unproven`."""
     settings = settings or small_settings()
@@ -212,9 +234,7 @@ def small_policy(settings: Settings | None = None, *, offers: tuple[Offer, ...] 
     }
     response = Response(redeem, "redemption-lightgbm-x", {"covered_spend": {"bundle": 15.0}}, effects)
     offers = offers or (offer("bundle"), offer("come_back", discounts=(0.05, 0.3)), offer("unproven"))
-    return Policy(
-        settings, Catalogue(offers=offers), FEATURES, registered(churn, "churn"), registered(value, "value"), response
-    )
+    return Policy(settings, Catalogue(offers=offers), registered(churn, "churn"), registered(value, "value"), response)
 
 
 def _scaled(column: pd.Series) -> np.ndarray:

@@ -190,9 +190,11 @@ def test_explain_says_risk_reasons_decision_and_options(shell: Shell) -> None:
     known = table[table["p_churn"].notna()].iloc[0]
     page = shell.run("explain", known["user_id"]).stdout
     assert f"{known['p_churn']:.1%} to leave within 28 days" in page
-    assert known["reasons"].split("; ")[0] in page
-    assert known["why"] in page
     facts = shell.answer("explain", known["user_id"])
+    assert facts["words"]["reasons"].split("; ")[0] in page
+    assert facts["words"]["why"] in page
+    assert [reason["code"] for reason in facts["decision"]["reasons"]] == [each["code"] for each in known["reasons"]]
+    assert len(facts["words"]["why_not"]) == 4
     assert facts["decision"]["decision_id"] == known["decision_id"]
     assert len(facts["options"]) == 4
 
@@ -202,7 +204,8 @@ def test_explain_speaks_of_lapsed_users_too(shell: Shell) -> None:
     lapsed = table[table["p_churn"].isna()].iloc[0]
     page = shell.run("explain", lapsed["user_id"]).stdout
     assert "unknown" in page
-    assert lapsed["suppressed_because"] in page
+    assert lapsed["suppressed_because"][0]["code"] == "not_active"
+    assert "not active for 56 days: the models do not speak of lapsed users" in page
 
 
 def test_status_names_the_champions_and_why(shell: Shell) -> None:

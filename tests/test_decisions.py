@@ -14,7 +14,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from synthetic import AS_OF, LOT_OPTIONS, behaviour, drawn_lots, offer, small_policy, small_settings
+from synthetic import AS_OF, LOT_OPTIONS, behaviour, drawn_lots, offer, said, small_policy, small_settings
 from test_explanations import personal_effects
 
 from configs.errors import InputError
@@ -30,7 +30,8 @@ from serving.decide.executors import LocalExecutor
 from serving.decide.exploration import AS_USUAL_SALT, CONTROL_SALT
 from serving.decide.ledger import entries
 from serving.decide.scoring import Policy
-from serving.wording.explanations import value_words
+from serving.wording.reason_lists import REASONS
+from serving.wording.rendering import plain_number
 
 DESIGN = (
     "decision_id, user_id, as_of, arm, offer_id, play, channel, discount, featured_category, featured_item, message, "
@@ -67,7 +68,7 @@ def batches(frame: pd.DataFrame, size: int = 1000) -> LocalExecutor:
 
 
 def read(lake: Lake, table: str = "decisions", as_of: date = AS_OF) -> pd.DataFrame:
-    return pq.ParquetFile(day_folder(lake, as_of) / f"{table}.parquet").read().to_pandas()
+    return said(pq.ParquetFile(day_folder(lake, as_of) / f"{table}.parquet").read())
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -108,7 +109,11 @@ def test_the_table_is_that_of_the_design(decided):
     texts = {field.name for field in schema if field.type == pa.string()}
     instants = {field.name for field in schema if field.type == pa.timestamp("us", "UTC")}
     assert instants == {"as_of", "send_at", "valid_until"}
-    assert {field.name for field in schema if field.type == pa.float64()} == set(schema.names) - texts - instants
+    reasons = {field.name for field in schema if field.type == REASONS}
+    assert reasons == {"reasons", "why", "suppressed_because"}
+    assert {field.name for field in schema if field.type == pa.float64()} == set(
+        schema.names
+    ) - texts - instants - reasons
 
 
 def test_everybody_has_one_decision_nothing_included(users, decisions):
@@ -569,9 +574,7 @@ def test_a_simple_policy_says_its_rule_to_those_it_gives_to_and_to_the_others(pe
     assert len(given) > 10
     assert set(given["discount"]) == {0.3}
     for row in given.itertuples():
-        assert row.why.endswith(
-            f" contact; by one rule for all: {words} (theirs: {value_words(pd.Series([row.spend]))[0]})"
-        )
+        assert row.why.endswith(f" contact; by one rule for all: {words} (theirs: {plain_number(row.spend)})")
     assert set(nothing["why"]) == {f"past offers speak for another rule: {words}"}
     lots_only, _ = run(rule, tmp_path / "lots", users, budget=1e6, exploration={"share": 0.5})
     drawn = lots_only[(lots_only["arm"] == "explore") & (lots_only["offer_id"] != "none")]

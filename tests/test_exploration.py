@@ -20,8 +20,8 @@ from serving.decide.exploration import (
     Draws,
     Explorers,
     decision_chances,
+    draw_chances,
     explore,
-    lot_chances,
     posterior_draws,
     randomise,
     stable_groups,
@@ -96,7 +96,7 @@ def test_a_floor_that_cannot_be_kept_is_refused():
 
 def test_uniform_chances_are_those_of_a_fair_die():
     may = np.array([[True, True], [True, False], [False, False]])
-    found = lot_chances(np.zeros((3, 2)), np.zeros((3, 2)), may, exploring("uniform"), np.zeros((1, 2)))
+    found = draw_chances(np.zeros((3, 2)), np.zeros((3, 2)), may, exploring("uniform"), np.zeros((1, 2)))
     assert found == pytest.approx(np.array([[1 / 3, 1 / 3, 1 / 3], [0.5, 0, 0.5], [0, 0, 1]]))
 
 
@@ -105,16 +105,16 @@ def test_thompson_chances_by_hand():
     draws = np.array([[1.0, 0.0], [0.0, 0.0], [-1.0, 0.0], [-2.0, 0.0]])
     settings = exploring("thompson", floor=0.1)
     may, value, error = np.array([[True, True]]), np.array([[0.5, -1.0]]), np.array([[1.0, 0.5]])
-    assert lot_chances(value, error, may, settings, draws) == pytest.approx(np.array([[0.45, 0.1, 0.45]]))
+    assert draw_chances(value, error, may, settings, draws) == pytest.approx(np.array([[0.45, 0.1, 0.45]]))
     # what is not known at all is as good as nothing: equals share
-    unknown = lot_chances(np.zeros((1, 2)), np.zeros((1, 2)), may, settings, draws)
+    unknown = draw_chances(np.zeros((1, 2)), np.zeros((1, 2)), may, settings, draws)
     assert unknown == pytest.approx(np.full((1, 3), 1 / 3))
 
 
 def test_a_higher_temperature_makes_chances_more_alike():
     value, may = np.array([[3.0, 0.0]]), np.ones((1, 2), dtype=bool)
     found = [
-        lot_chances(value, 0 * value, may, exploring(temperature=heat), np.zeros((1, 2)))[0, 0]
+        draw_chances(value, 0 * value, may, exploring(temperature=heat), np.zeros((1, 2)))[0, 0]
         for heat in (0.1, 1, 100)
     ]
     assert found[0] == pytest.approx(0.98)  # all but the floor of the two others
@@ -128,7 +128,7 @@ def test_chances_add_up_and_respect_the_floor(seed, method, options):
     value, error = 1e4 * rng.normal(size=shape) ** 3, rng.gamma(1.0, 50.0, shape)
     may = rng.random(shape) < 0.6
     settings = exploring(method, floor=1 / (options + 2) if seed % 5 == 0 else 0.02)
-    chances = lot_chances(value, error, may, settings, rng.normal(size=(8, options)))
+    chances = draw_chances(value, error, may, settings, rng.normal(size=(8, options)))
     assert chances.sum(axis=1) == pytest.approx(np.ones(30))
     assert (chances[:, -1] >= settings.floor * (1 - 1e-9)).all()
     assert (chances[:, :-1][may] >= settings.floor * (1 - 1e-9)).all()

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pyarrow as pa
 import pytest
-from test_summary import AS_OF, DAY, MODELS, decision, offer, write_decisions
+from test_summary import AS_OF, DAY, LAPSED, MODELS, decision, offer, write_decisions
 
 from configs.errors import InputError
 from configs.settings import Settings, load_settings
@@ -20,6 +20,7 @@ from models.judge.policies import NOBODY, PERSONAL, RANKING, Deployed
 from models.registry.pictures import panel, png
 from serving.decide.day_tables import day_folder
 from serving.report_page.report import latest_training, write_report
+from serving.wording.reason_codes import RAISES
 
 VOID = {"meta", "img", "br", "input", "hr", "link"}
 SHARE_OF_LEAVERS = {"value": 0.14, "low": 0.12, "high": 0.16, "n": 2317}
@@ -149,8 +150,9 @@ def test_page_needs_nothing_from_outside_and_is_whole(settings: Settings, lake: 
 
 def test_text_of_users_is_escaped(settings: Settings, lake: Lake) -> None:
     bad = "<script>alert(1)</script>"
-    reasons = f"plan: {bad} (raises the risk)"
-    write_decisions(lake, [decision(bad, 0.6, 10.0, reasons=reasons, **offer(message=bad, why=bad, channel=bad))])
+    reasons = [{"code": RAISES, "column": "trait_plan", "value": bad}]
+    why = [{"code": "worth", "value": bad, "effect": 1.0}]
+    write_decisions(lake, [decision(bad, 0.6, 10.0, reasons=reasons, **offer(message=bad, why=why, channel=bad))])
     page = Page(write_report(settings, lake, AS_OF))
     assert "<script" not in page.source
     assert page.source.count("&lt;script&gt;alert(1)&lt;/script&gt;") >= 5
@@ -172,13 +174,13 @@ def test_figures_equal_the_sums_of_the_decisions(settings: Settings, lake: Lake)
     assert "2.25 USD of at most 500 USD (0.4%)" in text
     assert "Why 3 users get no offer" in text
     assert "1 user is in the control group" in text
-    assert "Days with activity in 90 days raises the risk 2 (67%) 2 3" in text
+    assert "Active days, last 90 days raises the risk 2 (67%) 2 3" in text
 
 
 def test_examples_show_risk_worth_reasons_and_decision(settings: Settings, lake: Lake) -> None:
     text = Page(write_report(settings, lake, AS_OF)).text
     assert "User a 60% · high risk Active · worth 100 USD · value at risk 60.00 USD" in text
-    assert "plan: a; b lowers the risk" in text
+    assert "plan: a (raises the risk); income: 9 lowers the risk" in text
     assert "40% off : Category coupons, by mail, 1 July 2024, 00:00 40% off BREAD" in text
     assert "Why: worth +2.50 USD" in text
     assert "User e" not in text
@@ -263,7 +265,7 @@ def test_an_app_without_a_catalogue_reports_risk_alone(lake: Lake) -> None:
 
 
 def test_a_day_of_lapsed_users_only_still_makes_a_page(settings: Settings, lake: Lake) -> None:
-    write_decisions(lake, [decision(name, None, None, why="not active") for name in "abc"])
+    write_decisions(lake, [decision(name, None, None, why=LAPSED) for name in "abc"])
     page = Page(write_report(settings, lake, AS_OF))
     assert "None of 3 users was active lately" in page.text
     assert "Nobody is at risk today" in page.text
@@ -358,7 +360,12 @@ def test_a_curve_that_says_nothing_is_left_out(settings: Settings, lake: Lake, p
 
 def test_the_funnel_counts_who_is_left_after_every_reason(settings: Settings, lake: Lake) -> None:
     text = Page(write_report(settings, lake, AS_OF)).text
-    rows = ["Not active 1 (20%) 4", "In the control group 1 (20%) 3", "Nothing pays 1 (20%) 2", "Get an offer 2 (40%)"]
+    rows = [
+        "Not active for 56 days: the models do not speak of lapsed users 1 (20%) 4",
+        "In the control group, which is never treated, so that effects can be measured 1 (20%) 3",
+        "Nothing pays: every option would cost more than it brings 1 (20%) 2",
+        "Get an offer 2 (40%)",
+    ]
     assert " ".join(rows) in text
 
 

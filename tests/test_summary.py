@@ -11,14 +11,24 @@ from features.storage.lake import Lake
 from features.storage.parquet_files import write_parquet
 from serving.decide.day_tables import day_folder, decided_days
 from serving.decide.decisions import SCHEMA
-from serving.decide.no_offer_reasons import DO_NOT_PAY, LEFT_ALONE, NO_PLACE, NOT_KNOWN, OTHERWISE
 from serving.lookups.user_explanation import decision_of
 from serving.report_page.summary import examples, summarise
+from serving.wording.reason_codes import ASKED, IN_CONTROL, LOWERS, NO_PLACE, NOTHING_PAYS, RAISES
 
 AS_OF = date(2024, 7, 1)
 MOMENT = datetime(2024, 7, 1, tzinfo=UTC)
 MODELS = "churn-logistic-1, value-pace-2, redemption-logistic-3"
-RARE = "days with activity in 90 days: {} (raises the risk); plan: a; b (lowers the risk)"
+FALSE_REASON = "a (raises the risk); income: 9"  # a trait value, not two reasons
+
+
+def rare(days: int) -> list[dict[str, object]]:
+    """Reasons of a user who came on few days."""
+    return [
+        {"code": RAISES, "column": "active_days_count_90d", "number": float(days)},
+        {"code": LOWERS, "column": "trait_plan", "value": FALSE_REASON},
+    ]
+
+
 Row = dict[str, object]
 
 
@@ -28,8 +38,8 @@ def decision(user_id: str, p_churn: float | None, worth: float | None, **fields:
     row: Row = {
         "decision_id": f"d{user_id}", "user_id": user_id, "as_of": MOMENT, "arm": "policy", "offer_id": "none",
         "discount": 0.0, "p_churn": p_churn, "risk_band": band, "stage": "active", "remaining_value": worth,
-        "p_redeem": 0.0, "expected_cost": 0.0, "expected_value": 0.0, "propensity": 1.0, "why": "nothing pays",
-        "evidence": "none", "model_versions": MODELS,
+        "p_redeem": 0.0, "expected_cost": 0.0, "expected_value": 0.0, "propensity": 1.0,
+        "why": [{"code": NOTHING_PAYS}], "evidence": "none", "model_versions": MODELS,
     }  # fmt: skip
     return row | fields
 
@@ -39,17 +49,19 @@ def offer(**fields: object) -> Row:
     given: Row = {
         "offer_id": "type_c", "play": "category coupons", "channel": "mail", "discount": 0.4, "p_redeem": 0.1,
         "expected_cost": 1.25, "expected_value": 2.5, "evidence": "observational", "send_at": MOMENT,
-        "message": "40% off BREAD", "why": "worth +2.50 USD",
+        "message": "40% off BREAD", "why": [{"code": "worth", "value": "USD", "effect": 2.5}],
     }  # fmt: skip
     return given | fields
 
 
+INCOME = {"code": LOWERS, "column": "trait_income", "number": 9.0}
+LAPSED = [{"code": "not_active", "number": 56.0}]
 DAY = [
-    decision("a", 0.6, 100.0, reasons=RARE.format(2), **offer()),
-    decision("b", 0.3, 1000.0, reasons=RARE.format(4)),
-    decision("c", 0.1, 2000.0, reasons=RARE.format(50), **offer(p_redeem=0.3, expected_cost=1.0)),
-    decision("d", 0.2, 10.0, arm="control", why="in the control group", reasons="income: 9 (lowers the risk)"),
-    decision("e", None, None, arm="suppressed", why="not active", suppressed_because="not active", stage="lapsed"),
+    decision("a", 0.6, 100.0, reasons=rare(2), **offer()),
+    decision("b", 0.3, 1000.0, reasons=rare(4)),
+    decision("c", 0.1, 2000.0, reasons=rare(50), **offer(p_redeem=0.3, expected_cost=1.0)),
+    decision("d", 0.2, 10.0, arm="control", why=[{"code": IN_CONTROL}], reasons=[INCOME]),
+    decision("e", None, None, arm="suppressed", why=LAPSED, suppressed_because=LAPSED, stage="lapsed"),
 ]
 
 
@@ -90,31 +102,46 @@ def test_offers_are_counted_by_offer_discount_and_channel(lake: Lake) -> None:
 
 
 def test_reasons_for_nothing_come_in_the_order_in_which_they_are_asked(lake: Lake) -> None:
-    asked = [
-        ("suppressed", "not active"), ("control", "in the control group"), ("explore", "drawn by lot"),
-        ("policy", "past offers speak for another rule"), ("policy", NOT_KNOWN), ("policy", LEFT_ALONE),
-        ("policy", DO_NOT_PAY), ("policy", f"{NO_PLACE}channel email earns more"), ("policy", OTHERWISE),
-    ]  # fmt: skip
-    rows = [decision(f"u{place}", 0.1, 1.0, arm=arm, why=why) for place, (arm, why) in enumerate(asked)]
+    asked = ["payment_failed", *ASKED]
+    rows = [decision(f"u{place}", 0.1, 1.0, why=[{"code": code}]) for place, code in enumerate(asked)]
     write_decisions(lake, rows[::-1])
+    summary = summarise(lake, AS_OF)
+    assert [why[0]["code"] for why in summary.nothing["why"]] == asked
+    assert summary.withdrawn == 1
+
+
+def test_reasons_asked_at_once_come_most_users_first(lake: Lake) -> None:
+    full = [[{"code": NO_PLACE, "value": name}] for name in "abb"]
+    write_decisions(lake, [decision(f"u{place}", 0.1, 1.0, why=why) for place, why in enumerate(full)])
     nothing = summarise(lake, AS_OF).nothing
-    assert list(zip(nothing["arm"], nothing["why"], strict=True)) == asked
+    assert [(why[0]["value"], users) for why, users in zip(nothing["why"], nothing["users"], strict=True)] == [
+        ("b", 2),
+        ("a", 1),
+    ]
 
 
 def test_users_without_an_offer_are_counted_by_reason(lake: Lake) -> None:
     nothing = summarise(lake, AS_OF).nothing
-    assert dict(zip(nothing["why"], nothing["users"], strict=True)) == {
-        "nothing pays": 1, "in the control group": 1, "not active": 1,
+    assert {why[0]["code"]: users for why, users in zip(nothing["why"], nothing["users"], strict=True)} == {
+        NOTHING_PAYS: 1, IN_CONTROL: 1, "not_active": 1,
     }  # fmt: skip
 
 
 def test_drivers_are_the_reasons_of_users_at_risk_only(lake: Lake) -> None:
-    drivers = summarise(lake, AS_OF).drivers.set_index(["reason", "direction"])
-    days = drivers.loc[("days with activity in 90 days", "raises")]
+    drivers = summarise(lake, AS_OF).drivers.set_index(["column", "code"])
+    days = drivers.loc[("active_days_count_90d", RAISES)]
     assert (days["users"], days["strongest"], days["typical"]) == (2, 2, 3.0)
-    plan = drivers.loc[("plan", "lowers")]
+    plan = drivers.loc[("trait_plan", LOWERS)]
     assert (plan["users"], plan["strongest"]) == (2, 0)
-    assert drivers.loc[("income", "lowers"), "strongest"] == 1
+    assert drivers.loc[("trait_income", LOWERS), "strongest"] == 1
+
+
+def test_a_trait_that_reads_like_a_reason_is_none(lake: Lake) -> None:
+    drivers = summarise(lake, AS_OF).drivers
+    assert sorted(zip(drivers["column"], drivers["code"], drivers["users"], strict=True)) == [
+        ("active_days_count_90d", RAISES, 2), ("trait_income", LOWERS, 1), ("trait_plan", LOWERS, 2),
+    ]  # fmt: skip
+    assert decision_of(lake, AS_OF, "a")["reasons"][1]["value"] == FALSE_REASON
 
 
 def test_examples_take_turns_and_leave_out_whose_risk_is_unknown(lake: Lake) -> None:

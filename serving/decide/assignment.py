@@ -1,4 +1,4 @@
-"""Who is in which arm and gets what on a day: groups and lots first, then the budget for everybody else."""
+"""Who is in which arm and gets what on a day: groups and randomised assignment first, then the budget for the rest."""
 
 from __future__ import annotations
 
@@ -16,12 +16,13 @@ import pyarrow as pa
 from configs.offers import NOTHING
 from configs.settings import Settings
 from features.arrays.array_types import Flags, Floats, Places, Texts
+from serving.decide.eligibility import ELIGIBLE
 from serving.decide.exploration import (
     Draws,
     Explorers,
     decision_chances,
+    draw_chances,
     explore,
-    lot_chances,
     posterior_draws,
     randomise,
     stable_groups,
@@ -41,23 +42,23 @@ class AllocationInput(NamedTuple):
     """What the allocation reads of some users.
 
     `value` and `cost` have shape (options, users), as `serving.knapsack.problem.offered` leaves them, and may be files.
-    The others are of shape (users,): the `arm` before anybody explores, what the lot says, and what the option drawn
+    The others are of shape (users,): the `arm` before anybody explores, what they would draw, and what the option drawn
     is worth.
     """
 
     value: Floats | Path
     cost: Floats | Path
     arm: Texts
-    lots: Draws
-    lot_value: Floats
+    draws: Draws
+    draw_value: Floats
 
 
 @dataclass(frozen=True)
 class Spending:
     """What a day's decisions are expected to cost and to be worth, account currency.
 
-    `spent` and `value` are those of everything given, `exploration_spent` is the part that went by lot; `bound` is the
-    best value that the same lots allowed. `shadow_price` is what one more unit of budget would earn, `limit_prices`
+    `spent` and `value` are those of everything given, `exploration_spent` is the part of explorers; `bound` is the best
+    value that the same draws allowed. `shadow_price` is what one more unit of budget would earn, `limit_prices`
     what one more place would, `used` counts the places taken; `exploration_share` is the share of those who may
     explore that the budget paid for.
     """
@@ -84,14 +85,14 @@ class Assignment:
     """Arm and option of every user, shapes (users,).
 
     `given` is the place of an option or `NOTHING`, `intended` what the policy would have given, for those whom the
-    lot or a group kept from it too.
+    draw or a group kept from it too.
     """
 
     arm: Texts
     given: Places
     intended: Places
     explorers: Explorers
-    plan: Allocation
+    allocation: Allocation
     spending: Spending
 
     def part(self, start: int, users: int) -> Assignment:
@@ -104,7 +105,7 @@ class Assignment:
             given=self.given[rows],
             intended=self.intended[rows],
             explorers=replace(self.explorers, explores=explores, given=given),
-            plan=replace(self.plan, choice=self.plan.choice[rows]),
+            allocation=replace(self.allocation, choice=self.allocation.choice[rows]),
         )
 
     def parts(self, allocation_inputs: Sequence[AllocationInput]) -> list[Assignment]:
@@ -116,21 +117,21 @@ class Assignment:
 def allocation_input(
     user_ids: pd.Series, options: Options, settings: Settings, limits: Sequence[Limit], as_of: date
 ) -> AllocationInput:
-    """Say what the allocation must know of some users: arms before anybody explores, worth, cost and lots."""
+    """Say what the allocation must know of some users: arms before anybody explores, worth, cost and draws."""
     users = len(user_ids)
     is_control, is_as_usual = stable_groups(user_ids, settings)
     arms = np.array([POLICY, AS_USUAL, CONTROL, SUPPRESSED], dtype=object)
-    arm = arms[np.select([options.ineligible != "", is_control, is_as_usual], [3, 2, 1], 0)]
-    lots = Draws(np.full(users, np.inf), np.full(users, NOTHING), np.zeros(users), np.zeros(users))
+    arm = arms[np.select([options.ineligible != ELIGIBLE, is_control, is_as_usual], [3, 2, 1], 0)]
+    draws = Draws(np.full(users, np.inf), np.full(users, NOTHING), np.zeros(users), np.zeros(users))
     if settings.scoring.exploration.share > 0:
         explorable = _explorable(options, limits)
         may_explore = (arm == POLICY) & explorable.any(axis=1)
         chances = _chances(options, explorable, settings, as_of)
-        lots = randomise(user_ids, chances, options.expected_cost, may_explore, settings, as_of)
-    drawn = np.flatnonzero(lots.option != NOTHING)
+        draws = randomise(user_ids, chances, options.expected_cost, may_explore, settings, as_of)
+    drawn = np.flatnonzero(draws.option != NOTHING)
     worth = np.zeros(users)
-    worth[drawn] = options.value[drawn, lots.option[drawn]]
-    return AllocationInput(*offered(options.allocatable, options.expected_cost), arm, lots, worth)
+    worth[drawn] = options.value[drawn, draws.option[drawn]]
+    return AllocationInput(*offered(options.allocatable, options.expected_cost), arm, draws, worth)
 
 
 def assign(
@@ -142,38 +143,38 @@ def assign(
     """Give everybody an arm and an option, or nothing.
 
     Explorers take from the budget, the capacities and the stocks first; the policy gets what they leave. Control,
-    business as usual and explorers are told what the policy would have given them at its final prices.
+    business as usual and explorers keep beside it what the policy would have given them at its final prices.
 
     Parameters
     ----------
-    claims
-        Of all users, in parts.
+    allocation_inputs
+        Of all users, in batches.
     limits
         Of the whole day.
-    elsewhere
-        Takes long sums over users where the parts lie, if that is on other machines.
+    remote_reduce
+        Map-reduces sums over users where the batches lie, if that is on other machines.
     """
     budget = settings.scoring.budget
     exploration, options = settings.scoring.exploration, len(opened(allocation_inputs[0].value))
-    arm, lot_value = (
-        np.concatenate([getattr(part, name) for part in allocation_inputs]) for name in ("arm", "lot_value")
+    arm, draw_value = (
+        np.concatenate([getattr(part, name) for part in allocation_inputs]) for name in ("arm", "draw_value")
     )
-    lots = Draws(*(np.concatenate(each) for each in zip(*(part.lots for part in allocation_inputs), strict=True)))
-    explorers = explore(lots, options, exploration.share, budget * exploration.budget_share, limits)
+    draws = Draws(*(np.concatenate(each) for each in zip(*(part.draws for part in allocation_inputs), strict=True)))
+    explorers = explore(draws, options, exploration.share, budget * exploration.budget_share, limits)
     taken = {limit.name: _places(explorers.given, limit) for limit in limits}
     left = [replace(limit, most=limit.most - taken[limit.name]) for limit in limits]
     spends = (arm == POLICY) & ~explorers.explores
     ends = np.cumsum([len(part.arm) for part in allocation_inputs])
     own = zip(allocation_inputs, np.split(spends, ends[:-1]), strict=True)
     parts = [Shard(part.value, part.cost, spending) for part, spending in own]
-    plan = allocate_parts(parts, max(budget - explorers.spent, 0.0), left, remote_reduce)
+    allocation = allocate_parts(parts, max(budget - explorers.spent, 0.0), left, remote_reduce)
     return Assignment(
         arm=np.where(explorers.explores, EXPLORE, arm),
-        given=np.where(spends, plan.choice, explorers.given),
-        intended=plan.choice,
+        given=np.where(spends, allocation.choice, explorers.given),
+        intended=allocation.choice,
         explorers=explorers,
-        plan=plan,
-        spending=_spending(budget, lot_value, explorers, plan, taken),
+        allocation=allocation,
+        spending=_spending(budget, draw_value, explorers, allocation, taken),
     )
 
 
@@ -182,18 +183,18 @@ def _places(given: Places, limit: Limit) -> int:
 
 
 def _spending(
-    budget: float, lot_value: Floats, explorers: Explorers, plan: Allocation, taken: dict[str, int]
+    budget: float, draw_value: Floats, explorers: Explorers, allocation: Allocation, taken: dict[str, int]
 ) -> Spending:
-    by_lot = float(lot_value[explorers.given != NOTHING].sum())
+    randomised = float(draw_value[explorers.given != NOTHING].sum())
     return Spending(
         budget=budget,
-        spent=plan.spent + explorers.spent,
-        value=plan.value + by_lot,
-        bound=plan.bound + by_lot,
-        gap=plan.gap,
-        shadow_price=plan.shadow_price,
-        limit_prices=plan.limit_prices,
-        used={name: places + plan.used[name] for name, places in taken.items()},
+        spent=allocation.spent + explorers.spent,
+        value=allocation.value + randomised,
+        bound=allocation.bound + randomised,
+        gap=allocation.gap,
+        shadow_price=allocation.shadow_price,
+        limit_prices=allocation.limit_prices,
+        used={name: places + allocation.used[name] for name, places in taken.items()},
         exploration_share=explorers.share,
         exploration_spent=explorers.spent,
     )
@@ -202,9 +203,9 @@ def _spending(
 def propensities(
     options: Options, assignment: Assignment, settings: Settings, limits: Sequence[Limit], as_of: date
 ) -> Floats:
-    """Say how likely what was given was, given everything but the day's lots; shape (users,), above 0.
+    """Say how likely what was given was, given everything but the day's draws; shape (users,), above 0.
 
-    It is 1 for control, business as usual and whoever may get nothing: their lot was drawn once for all, so that
+    It is 1 for control, business as usual and whoever may get nothing: their group was drawn once for all, so that
     weighing teaches nothing about them.
     """
     users = len(assignment.arm)
@@ -257,4 +258,4 @@ def _chances(options: Options, explorable: Flags, settings: Settings, as_of: dat
     """Say with which probability an explorer draws each option, or nothing; shape (users, options + 1)."""
     draws = posterior_draws(len(options.catalogue.options), settings, as_of)
     value, error = (np.where(options.eligible, part, 0.0) for part in (options.value, options.value_error))
-    return lot_chances(value, error, explorable, settings.scoring.exploration, draws)
+    return draw_chances(value, error, explorable, settings.scoring.exploration, draws)

@@ -1,9 +1,10 @@
-"""One decision for every user and day: scored in batches, shared out at once, written whole or not at all."""
+"""One decision for every user and day: scored in batches, allocated at once, written whole or not at all."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from functools import partial
 from importlib.metadata import version
@@ -20,7 +21,7 @@ from configs.errors import InputError
 from configs.offers import NO_OFFER, NOTHING
 from configs.progress import track
 from configs.settings import Settings
-from features.arrays.array_types import Floats, Places, Texts
+from features.arrays.array_types import Floats, Kinds, Places, Texts
 from features.arrays.calendar_days import start_of
 from features.storage.lake import Lake
 from features.storage.whole_writes import whole_folder
@@ -30,6 +31,7 @@ from serving.decide import ledger
 from serving.decide.assignment import (
     EXPLORE,
     POLICY,
+    SUPPRESSED,
     AllocationInput,
     Assignment,
     Spending,
@@ -39,13 +41,22 @@ from serving.decide.assignment import (
     propensities,
 )
 from serving.decide.day_tables import day_folder
+from serving.decide.eligibility import (
+    ELIGIBLE,
+    NOT_MEASURED,
+    UNLIKE_COMPARED,
+    broken_by,
+    forbidden,
+    no_contacts,
+)
 from serving.decide.executors import Executor
-from serving.decide.no_offer_reasons import BY_LOT, why_nothing
-from serving.decide.options import NO_DATA, UNLIKE, none_for_empty
-from serving.decide.scoring import Batch, Policy, open_spool
+from serving.decide.no_offer_reasons import why_nothing
+from serving.decide.scoring import SPOOL_FORMAT, Batch, Policy, open_spool
 from serving.knapsack.allocation import Limit, limits_of
-from serving.wording.explanations import effect_reasons, rule_reasons, value_words_of_offer
+from serving.wording.explanations import add_effect_reasons, add_rule, add_worth
 from serving.wording.formatting import repeated
+from serving.wording.reason_codes import EFFECT_UNKNOWN, RANDOMISED, WITHDRAWN
+from serving.wording.reason_lists import REASONS, ReasonLists
 
 SCHEMA = pa.schema(
     [
@@ -56,25 +67,31 @@ SCHEMA = pa.schema(
         ("p_churn", pa.float64()), ("risk_band", pa.string()), ("stage", pa.string()), ("persona", pa.string()),
         ("remaining_value", pa.float64()), ("incremental_retention", pa.float64()),
         ("incremental_margin", pa.float64()), ("p_redeem", pa.float64()), ("expected_cost", pa.float64()),
-        ("expected_value", pa.float64()), ("propensity", pa.float64()), ("reasons", pa.string()), ("why", pa.string()),
-        ("suppressed_because", pa.string()), ("evidence", pa.string()), ("model_versions", pa.string()),
+        ("expected_value", pa.float64()), ("propensity", pa.float64()), ("reasons", REASONS), ("why", REASONS),
+        ("suppressed_because", REASONS), ("evidence", pa.string()), ("model_versions", pa.string()),
     ]
 )  # fmt: skip
 OF_CHOICE = ("incremental_retention", "incremental_margin", "p_redeem", "expected_cost")
 
 
-def decide(policy: Policy, lake: Lake, as_of: date, executor: Executor, *, inputs: str = "") -> Spending:
+def decide(
+    policy: Policy, lake: Lake, as_of: date, executor: Executor, *, inputs: str = "",
+    contacts: Callable[[], pd.DataFrame] = no_contacts,
+) -> Spending:  # fmt: skip
     """Write predictions, options, decisions, spending and budget curve of a day, replacing what was there before.
 
     The decisions are also appended to the ledger and land in the treatments. Every batch of users is scored once and
-    parked on disk; a run that failed goes on where it stopped.
+    spooled to disk; a run that failed goes on where it stopped.
 
     Parameters
     ----------
-    crew
-        Who scores and tells, here or on other machines. Of all users together only a few numbers each are held.
+    executor
+        Who scores and writes, here or on other machines. Of all users together only a few numbers each are held.
     inputs
-        Names what the crew reads: only a run on the same goes on where another one stopped.
+        Names what the executor reads: only a run on the same goes on where another one stopped.
+    contacts
+        Reads what is known of earlier contacts; the rules of eligibility are asked with what it says before the
+        allocation, and with what it says by then before anything is written.
 
     Raises
     ------
@@ -83,8 +100,9 @@ def decide(policy: Policy, lake: Lake, as_of: date, executor: Executor, *, input
     """
     limits = limits_of(policy.catalogue, policy.settings)
     check_floor(policy.settings, len(policy.catalogue.options))
+    policy = replace(policy, contacts=contacts())
     pieces = f"{executor.batches} x {policy.settings.scoring.batch_users}"
-    key = f"winback {version('winback')} {policy.version} {as_of} {pieces} {inputs}"
+    key = f"winback {version('winback')} {SPOOL_FORMAT} {policy.version} {as_of} {pieces} {inputs}"
     with open_spool(lake.path("scoring", f"day={as_of:%Y-%m-%d}"), key, policy.catalogue) as spool:
 
         def input_of_batch(batch: Batch) -> AllocationInput:
@@ -97,6 +115,7 @@ def decide(policy: Policy, lake: Lake, as_of: date, executor: Executor, *, input
             raise InputError(f"there is nobody to decide about on {as_of}; ingest users or choose another as_of")
         limits = limits if policy.catalogue.options else ()
         assignment = assign(allocation_inputs, policy.settings, limits, executor.remote_reduce(spool))
+        policy = replace(policy, contacts=contacts())
         with (
             ledger.appending(lake, as_of, policy.version) as enter,
             _day_writer(day_folder(lake, as_of)) as write,
@@ -105,8 +124,8 @@ def decide(policy: Policy, lake: Lake, as_of: date, executor: Executor, *, input
             write("spending", assignment.spending.table())
             parts = assignment.parts(allocation_inputs)
             del allocation_inputs  # what they were read from is mapped into memory
-            told = executor.tables(spool, parts, lambda batch, part: tables_of(policy, batch, part, limits, as_of))
-            for tables in track(told, "decisions written", len(parts)):
+            written = executor.tables(spool, parts, lambda batch, part: tables_of(policy, batch, part, limits, as_of))
+            for tables in track(written, "decisions written", len(parts)):
                 for name in list(tables):
                     (enter if name == "ledger" else partial(write, name))(tables.pop(name))  # and forget them
     ledger.land(lake, as_of, policy.catalogue, policy.settings.time_zone)
@@ -117,14 +136,36 @@ def tables_of(
     policy: Policy, batch: Batch, assignment: Assignment, limits: Sequence[Limit], as_of: date
 ) -> dict[str, pa.Table]:
     """Write everything that a day keeps about the users of a batch; `assignment` is the batch's part."""
-    decisions = decisions_table(policy, batch, assignment, limits, as_of)
+    batch, assignment, broken = withdraw(policy, batch, assignment)
+    decisions = decisions_table(policy, batch, assignment, limits, as_of, broken)
     share = assignment.spending.exploration_share
     return {
         "predictions": predictions_table(batch, as_of, policy.settings),
-        "options": batch.options.table(batch.frame["user_id"]),
+        "options": batch.options.table(batch.frame["user_id"], policy.why_nots),
         "decisions": decisions,
         "ledger": ledger.entry_table(decisions, assignment.intended, policy.catalogue, policy.version, share),
     }
+
+
+def withdraw(policy: Policy, batch: Batch, assignment: Assignment) -> tuple[Batch, Assignment, Kinds]:
+    """Ask the rules once more about what was decided; who would get what is forbidden gets nothing, and it is said.
+
+    Returns
+    -------
+    Batch and assignment without those offers, and the kind of rule that each broke, shape (users,).
+    """
+    found = forbidden(policy.rules, batch.frame, policy.contacts, policy.catalogue)
+    broken = broken_by(assignment.given, found)
+    rows = np.flatnonzero(broken != ELIGIBLE)
+    if not len(rows):
+        return batch, assignment, broken
+    ineligible, why_not = batch.options.ineligible.copy(), batch.options.why_not.copy()
+    ineligible[rows] = broken[rows]
+    why_not[rows] = np.where(found.option[rows] == ELIGIBLE, why_not[rows], found.option[rows])
+    given, arm = assignment.given.copy(), assignment.arm.copy()
+    given[rows], arm[rows] = NOTHING, SUPPRESSED
+    batch = replace(batch, options=replace(batch.options, ineligible=ineligible, why_not=why_not))
+    return batch, replace(assignment, given=given, arm=arm), broken
 
 
 def predictions_table(batch: Batch, as_of: date, settings: Settings) -> pa.Table:
@@ -141,9 +182,12 @@ def predictions_table(batch: Batch, as_of: date, settings: Settings) -> pa.Table
 
 
 def decisions_table(
-    policy: Policy, batch: Batch, assignment: Assignment, limits: Sequence[Limit], as_of: date
+    policy: Policy, batch: Batch, assignment: Assignment, limits: Sequence[Limit], as_of: date, broken: Kinds
 ) -> pa.Table:
-    """Write the decision of every user of a batch, *nothing* included; `assignment` is the batch's part."""
+    """Write the decision of every user of a batch, *nothing* included; `assignment` is the batch's part.
+
+    `broken` is the kind of rule by which a decision was withdrawn, shape (users,).
+    """
     settings, frame, options = policy.settings, batch.frame, batch.options
     users, given = len(frame), assignment.given
     rows = np.flatnonzero(given != NOTHING)
@@ -168,8 +212,8 @@ def decisions_table(
         "expected_value": of_choice(options.value),
         "propensity": propensities(options, assignment, settings, limits, as_of),
         "reasons": batch.reasons,
-        "why": _why(policy, batch, assignment, limits),
-        "suppressed_because": none_for_empty(options.ineligible),
+        "why": _why(policy, batch, assignment, limits, broken),
+        "suppressed_because": _reasons_of_kind(options.ineligible, policy),
         "evidence": _evidence(policy, given),
         "model_versions": [policy.model_versions] * users,
     }
@@ -196,7 +240,7 @@ def stage(frame: pd.DataFrame, settings: Settings) -> Texts:
 
 
 def _offer_columns(batch: Batch, given: Places, now: datetime) -> dict[str, object]:
-    """Fill in what is sent, looping over options, never over users."""
+    """Write what is sent, looping over options, never over users."""
     users = len(given)
     texts = {name: np.full(users, None, dtype=object) for name in ("play", "channel", "message", "featured_category")}
     texts["offer_id"] = repeated(NO_OFFER, users)
@@ -223,42 +267,63 @@ def _in_utc(instant: datetime) -> np.datetime64:
     return np.datetime64(instant.astimezone(UTC).replace(tzinfo=None), "us")
 
 
-def _why(policy: Policy, batch: Batch, assignment: Assignment, limits: Sequence[Limit]) -> Texts:
+def _why(policy: Policy, batch: Batch, assignment: Assignment, limits: Sequence[Limit], broken: Kinds) -> pa.ListArray:
     """Say why this offer, or why nothing."""
-    why = why_nothing(batch.options, assignment, limits)
-    rows = np.flatnonzero(assignment.given != NOTHING)
+    lists, arm, given = ReasonLists(len(assignment.arm)), assignment.arm, assignment.given
+    nothing, reasons = why_nothing(batch.options, assignment, limits, policy.why_nots)
+    lists.add(np.flatnonzero(broken != ELIGIBLE), WITHDRAWN)
+    lists.extend_each(np.where(given == NOTHING, nothing, ELIGIBLE), reasons)
+    rows = np.flatnonzero(given != NOTHING)
+    lists.add(rows[arm[rows] == EXPLORE], RANDOMISED)
     if len(rows):
-        words = _why_this(policy, batch, assignment.arm[rows], rows, assignment.given[rows])
-        why[rows] = np.where(assignment.arm[rows] == EXPLORE, BY_LOT + words, words)
-    return why
+        _add_why_this(lists, policy, batch, arm[rows], rows, given[rows])
+    return lists.build()
 
 
-def _why_this(policy: Policy, batch: Batch, arm: Texts, rows: Places, chosen: Places) -> Texts:
+def _add_why_this(lists: ReasonLists, policy: Policy, batch: Batch, arm: Texts, rows: Places, chosen: Places) -> None:
     """Say why some users get their option: what it is worth, and how the policy came to it."""
-    options, cells = batch.options, (rows, chosen)
-    remaining = np.nan_to_num(batch.remaining_value[rows])
-    contact = np.array([offer.contact_cost for offer in policy.catalogue.offer_of_options])
-    words = value_words_of_offer(
-        options.incremental_margin[cells], options.incremental_retention[cells], remaining, options.p_redeem[cells],
-        options.discount_cost[cells], contact[chosen], policy.settings.currency,
-    )  # fmt: skip
-    known = ~np.isin(options.why_not[cells], (NO_DATA, UNLIKE))
-    words = np.where(known, words, "an option whose effect on this user is not known")
+    options = batch.options
+    is_known = ~np.isin(options.why_not[rows, chosen], (NOT_MEASURED, UNLIKE_COMPARED))
+    lists.add(rows[~is_known], EFFECT_UNKNOWN)
+    _add_worth_of(lists, policy, batch, rows[is_known], chosen[is_known])
     personal = policy.response.personal if policy.response is not None else None
     if personal is None:
-        return words
+        return
     is_personal = personal.deployed.name == PERSONAL
-    told = np.flatnonzero(known if is_personal else arm == POLICY)
-    if not len(told):
-        return words
-    rows, chosen = rows[told], chosen[told]
+    has_rule = np.flatnonzero(is_known if is_personal else arm == POLICY)
+    if not len(has_rule):
+        return
+    rows, chosen = rows[has_rule], chosen[has_rule]
     frame = batch.frame.iloc[rows]
     if is_personal:
-        because = effect_reasons(personal, policy.catalogue.options, frame, chosen, remaining[told], policy.features)
+        remaining = np.nan_to_num(batch.remaining_value[rows])
+        add_effect_reasons(lists, rows, personal, policy.catalogue.options, frame, chosen, remaining)
     else:
-        because = rule_reasons(personal.deployed, policy.catalogue.titles, frame, options.p_redeem[rows, chosen])
-    words[told] += "; " + because
-    return words
+        add_rule(lists, rows, personal.deployed, frame, options.p_redeem[rows, chosen])
+
+
+def _add_worth_of(lists: ReasonLists, policy: Policy, batch: Batch, rows: Places, chosen: Places) -> None:
+    """Say what the chosen options of some users are worth, term by term."""
+    options, cells = batch.options, (rows, chosen)
+    contact = np.array([offer.contact_cost for offer in policy.catalogue.offer_of_options])
+    add_worth(
+        lists,
+        rows,
+        policy.settings.currency,
+        margin=options.incremental_margin[cells],
+        retention=options.incremental_retention[cells],
+        remaining=np.nan_to_num(batch.remaining_value[rows]),
+        p_redeem=options.p_redeem[cells],
+        discount_cost=options.discount_cost[cells],
+        contact=contact[chosen],
+    )
+
+
+def _reasons_of_kind(kinds: Kinds, policy: Policy) -> pa.ListArray:
+    """Say which rule each kind of why not is; missing where there is none."""
+    lists = ReasonLists(len(kinds))
+    lists.extend_each(kinds, policy.why_nots)
+    return lists.build(kinds != ELIGIBLE)
 
 
 def _evidence(policy: Policy, given: Places) -> Texts:

@@ -40,7 +40,7 @@ class Executor(Protocol):
         """Score and spool every batch; yield what each brings to the allocation, in the order of the users."""
 
     def remote_reduce(self, spool: Spool) -> RemoteReduce | None:
-        """Say how sums over all users are taken where the batches lie, if that is elsewhere."""
+        """Say how sums over all users are map-reduced where the batches lie, if that is on other machines."""
 
     def tables(self, spool: Spool, parts: Sequence[Assignment], tables_of: TablesOf) -> Iterator[Tables]:
         """Yield what a day keeps about each batch, in the order of the users; `parts` are what they were assigned."""
@@ -105,7 +105,7 @@ class SparkExecutor:
         yield from self.machines.each(work, range(self.batches))
 
     def remote_reduce(self, spool: Spool) -> RemoteReduce | None:
-        """Take sums over all users where the batches are spooled; only the sums come back."""
+        """Map-reduce sums over all users where their batches are spooled; only the sums come back."""
 
         def remote_reduce(sums_of: Callable[[Shard], Sums], spends: Sequence[Flags]) -> Sequence[Sums]:
             def work(item: tuple[int, Flags]) -> Sums:
@@ -135,4 +135,4 @@ class SparkExecutor:
 
 def _in_memory(found: AllocationInput) -> AllocationInput:
     """Read what is sent to the process that shares out: all but the large part."""
-    return found._replace(lots=Draws._make(map(np.array, found.lots)), lot_value=np.array(found.lot_value))
+    return found._replace(draws=Draws._make(map(np.array, found.draws)), draw_value=np.array(found.draw_value))

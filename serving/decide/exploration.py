@@ -1,4 +1,4 @@
-"""Who is left alone so that effects can be measured, and who draws an option by lot so that they can be learnt.
+"""Randomised assignment: who is left alone so that effects can be measured, and who draws an option to learn them.
 
 Two groups are stable: *control* gets nothing, *business as usual* gets what the company sends anyway. Of the rest a
 share explores, drawn anew every day and independent of everything else: each explorer draws an option, or nothing,
@@ -28,7 +28,7 @@ DRAWS = 64  # of the posterior, for Thompson sampling
 
 
 class Draws(NamedTuple):
-    """What the lot says of some users before anybody pays for it; arrays have shape (users,).
+    """What some users would draw before anybody pays for it; arrays have shape (users,).
 
     `place` is the place in the queue of explorers, in [0, 1), and ``inf`` for who may not explore; `option` is what
     they would draw and `option_cost` what it is expected to cost, `expected_cost` what drawing would cost on average.
@@ -61,11 +61,11 @@ def stable_groups(user_ids: pd.Series, settings: Settings) -> tuple[Flags, Flags
     scoring = settings.scoring
     is_control = hash_share(user_ids, f"{CONTROL_SALT}:{settings.seed}") < scoring.control_share
     # shares are of all users, and the control group's have been taken
-    lot = hash_share(user_ids, f"{AS_USUAL_SALT}:{settings.seed}") * (1 - scoring.control_share)
-    return is_control, ~is_control & (lot < scoring.business_as_usual_share)
+    draw = hash_share(user_ids, f"{AS_USUAL_SALT}:{settings.seed}") * (1 - scoring.control_share)
+    return is_control, ~is_control & (draw < scoring.business_as_usual_share)
 
 
-def lot_chances(value: Floats, value_error: Floats, explorable: Flags, settings: Exploration, draws: Floats) -> Floats:
+def draw_chances(value: Floats, value_error: Floats, explorable: Flags, settings: Exploration, draws: Floats) -> Floats:
     """Say with which probability each user who explores draws each option, or nothing.
 
     Parameters
@@ -88,7 +88,7 @@ def lot_chances(value: Floats, value_error: Floats, explorable: Flags, settings:
     >>> softmax = Exploration(share=0.1, budget_share=1.0, method="softmax", temperature=1.0, floor=0.1)
     >>> may = np.array([[True, True], [True, False]])
     >>> none = np.zeros((2, 2))
-    >>> lot_chances(np.log([[3.0, 4.0], [3.0, 4.0]]), none, may, softmax, none).round(4).tolist()
+    >>> draw_chances(np.log([[3.0, 4.0], [3.0, 4.0]]), none, may, softmax, none).round(4).tolist()
     [[0.3625, 0.45, 0.1875], [0.7, 0.0, 0.3]]
     """
     nothing = np.zeros((len(value), 1))
@@ -128,32 +128,32 @@ def posterior_draws(options: int, settings: Settings, as_of: date) -> Floats:
 def randomise(
     user_ids: pd.Series, chances: Floats, cost: Floats, may_explore: Flags, settings: Settings, as_of: date
 ) -> Draws:
-    """Draw the day's lots of some users: their place in the queue and their option, each by its own salted hash.
+    """Randomise some users for the day: their place in the queue and their option, each by its own salted hash.
 
     Parameters
     ----------
     chances
-        From `lot_chances`, shape (users, options + 1).
+        From `draw_chances`, shape (users, options + 1).
     cost
         Expected cost of each option, shape (users, options).
     may_explore
         Whether a user may explore at all, shape (users,).
     """
     place = hash_share(user_ids, f"{QUEUE_SALT}:{as_of}:{settings.seed}")
-    lot = hash_share(user_ids, f"{LOT_SALT}:{as_of}:{settings.seed}")
-    passed = (np.cumsum(chances[:, :-1], axis=1) <= lot[:, None]).sum(axis=1)
+    draw = hash_share(user_ids, f"{LOT_SALT}:{as_of}:{settings.seed}")
+    passed = (np.cumsum(chances[:, :-1], axis=1) <= draw[:, None]).sum(axis=1)
     option = np.where(passed < cost.shape[1], passed, NOTHING)
     spent = (chances[:, :-1] * cost).sum(axis=1)
     option_cost = np.c_[cost, np.zeros(len(cost))][np.arange(len(cost)), option]
     return Draws(np.where(may_explore, place, np.inf), option, option_cost, np.where(may_explore, spent, 0.0))
 
 
-def explore(lots: Draws, options: int, share: float, budget: float, limits: Sequence[Limit]) -> Explorers:
+def explore(draws: Draws, options: int, share: float, budget: float, limits: Sequence[Limit]) -> Explorers:
     """Let the front of the queue explore, as far as money and places go: no limit is ever broken.
 
     The share is first lowered until exploring is expected to cost no more than the budget. Places and money then go
     by the queue: of an option that more users drew than may have it, those behind the last who fits get nothing, and
-    `until` remembers the place at which it ended. Given everybody else's lot a user gets the option exactly when
+    `until` remembers the place at which it ended. Given everybody else's draw a user gets the option exactly when
     their own place is before that point, so its chance is that point, not the share (order sampling, Duffield et al.
     2007; exact where each takes one place, up to one user's part in the budget otherwise).
 
@@ -164,28 +164,28 @@ def explore(lots: Draws, options: int, share: float, budget: float, limits: Sequ
     share
         Of those who may explore.
     """
-    expected = float(lots.expected_cost.sum())
+    expected = float(draws.expected_cost.sum())
     share = min(share, budget / expected) if expected > 0 else share
-    explores = lots.place < share
-    rows = np.flatnonzero(explores & (lots.option != NOTHING))
-    rows = rows[np.argsort(lots.place[rows], kind="stable")]
+    explores = draws.place < share
+    rows = np.flatnonzero(explores & (draws.option != NOTHING))
+    rows = rows[np.argsort(draws.place[rows], kind="stable")]
     until = np.full(options, share)
     for limit in limits:
-        takers = rows[limit.options[lots.option[rows]]]
+        takers = rows[limit.options[draws.option[rows]]]
         if len(takers) > limit.most:
-            until[limit.options] = np.minimum(until[limit.options], lots.place[takers[limit.most]])
-    rows = rows[lots.place[rows] < until[lots.option[rows]]]
-    paid = np.cumsum(lots.option_cost[rows])
+            until[limit.options] = np.minimum(until[limit.options], draws.place[takers[limit.most]])
+    rows = rows[draws.place[rows] < until[draws.option[rows]]]
+    paid = np.cumsum(draws.option_cost[rows])
     fits = int(np.searchsorted(paid, budget, side="right"))
     if fits < len(rows):
-        until = np.minimum(until, lots.place[rows[fits]])
+        until = np.minimum(until, draws.place[rows[fits]])
     given = np.full(len(explores), NOTHING, dtype=np.intp)
-    given[rows[:fits]] = lots.option[rows[:fits]]
+    given[rows[:fits]] = draws.option[rows[:fits]]
     return Explorers(share, until, explores, given, float(paid[fits - 1]) if fits else 0.0)
 
 
 def decision_chances(explorers: Explorers, chances: Floats, may_explore: Flags, intended: Places) -> Floats:
-    """Say how likely each option was, given everything but the day's lots; shape (users, options + 1), last: nothing.
+    """Say how likely each option was, given everything but the day's draws; shape (users, options + 1), last: nothing.
 
     Parameters
     ----------
@@ -201,8 +201,8 @@ def decision_chances(explorers: Explorers, chances: Floats, may_explore: Flags, 
     Rows sum to 1. Who may not explore gets what is intended for sure.
     """
     share = explorers.share
-    by_lot = explorers.until * chances[:, :-1]
+    randomised = explorers.until * chances[:, :-1]
     nothing = share * chances[:, -1] + ((share - explorers.until) * chances[:, :-1]).sum(axis=1)
-    likely = np.where(may_explore[:, None], np.c_[by_lot, nothing], 0.0)
+    likely = np.where(may_explore[:, None], np.c_[randomised, nothing], 0.0)
     likely[np.arange(len(likely)), intended] += np.where(may_explore, 1 - share, 1.0)
     return likely

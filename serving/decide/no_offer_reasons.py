@@ -1,6 +1,6 @@
-"""Why somebody gets nothing: the reasons in the order in which they are asked; the first that applies is told.
+"""Why somebody gets nothing: the reasons in the order in which they are asked; the first that applies is said.
 
-A new reason (no consent, contacted too often, too soon after the last offer) is one more line of `reasons`.
+A new reason is one more line of `steps`; a new rule of who may get what is one in `serving.decide.eligibility`.
 """
 
 from __future__ import annotations
@@ -11,73 +11,79 @@ from typing import NamedTuple
 import numpy as np
 
 from configs.offers import NOTHING
-from features.arrays.array_types import Flags, Texts
-from serving.decide.assignment import AS_USUAL, CONTROL, EXPLORE, POLICY, SUPPRESSED, Assignment
-from serving.decide.options import NO_DATA, UNLIKE, Options
+from features.arrays.array_types import Flags, Kinds, Places
+from serving.decide.assignment import AS_USUAL, CONTROL, EXPLORE, SUPPRESSED, Assignment
+from serving.decide.eligibility import ELIGIBLE, NOT_MEASURED, UNLIKE_COMPARED
+from serving.decide.options import Options
 from serving.knapsack.allocation import Limit
-from serving.wording.formatting import repeated
+from serving.wording.reason_codes import (
+    BUDGET_ELSEWHERE,
+    BUSINESS_AS_USUAL,
+    IN_CONTROL,
+    LEFT_ALONE,
+    NO_PLACE,
+    NOT_KNOWN,
+    NOTHING_DRAWN,
+    NOTHING_PAYS,
+    RANDOMISED,
+    Reason,
+    Reasons,
+)
 
-BY_LOT = "drawn by lot to learn what works: "
-NOT_KNOWN = "no option whose effect on this user is known"
-LEFT_ALONE = "better left alone: every known option would drive this user away"
-DO_NOT_PAY = "nothing pays: every option would cost more than it brings"
-NO_PLACE = "no place left: the "
-OTHERWISE = "the budget earns more with other users"
-ARMS = (SUPPRESSED, CONTROL, AS_USUAL, EXPLORE, POLICY)
 
-
-class Reason(NamedTuple):
-    """A reason for nothing: to whom it applies, shape (users,), and its words, one text or one per user."""
+class Step(NamedTuple):
+    """A question: to whom its answer applies, shape (users,), and what is said, the same to all or a kind per user."""
 
     applies: Flags
-    words: str | Texts
+    says: Reasons | Kinds
 
 
-def reasons(options: Options, assignment: Assignment, limits: Sequence[Limit]) -> list[Reason]:
+def steps(options: Options, assignment: Assignment, limits: Sequence[Limit]) -> list[Step]:
     """List the reasons for nothing in the order in which they are asked."""
     known = options.eligible
     return [
-        Reason(_is_in(assignment, SUPPRESSED), options.ineligible),
-        Reason(
-            _is_in(assignment, CONTROL), "in the control group, which is never treated, so that effects can be measured"
-        ),
-        Reason(_is_in(assignment, AS_USUAL), "left to business as usual, which winback is compared with"),
-        Reason(_is_in(assignment, EXPLORE), BY_LOT + "nothing"),
-        Reason(*_held_back(options)),
-        Reason(np.asarray(~known.any(axis=1)), NOT_KNOWN),
-        Reason(_is_sleeping_dog(options), LEFT_ALONE),
-        Reason(np.asarray(~(options.allocatable > 0).any(axis=1)), DO_NOT_PAY),
+        Step(_is_in(assignment, SUPPRESSED), options.ineligible),
+        Step(_is_in(assignment, CONTROL), (Reason(IN_CONTROL),)),
+        Step(_is_in(assignment, AS_USUAL), (Reason(BUSINESS_AS_USUAL),)),
+        Step(_is_in(assignment, EXPLORE), (Reason(RANDOMISED), Reason(NOTHING_DRAWN))),
+        Step(*_held_back(options)),
+        Step(np.asarray(~known.any(axis=1)), (Reason(NOT_KNOWN),)),
+        Step(_is_sleeping_dog(options), (Reason(LEFT_ALONE),)),
+        Step(np.asarray(~(options.allocatable > 0).any(axis=1)), (Reason(NOTHING_PAYS),)),
         *_full(options, assignment, limits),
     ]
 
 
-def why_nothing(options: Options, assignment: Assignment, limits: Sequence[Limit]) -> Texts:
-    """Say of every user why they get nothing, or would, shape (users,)."""
-    why = repeated(OTHERWISE, len(assignment.arm))
-    for reason in reversed(reasons(options, assignment, limits)):
-        why = np.where(reason.applies, np.asarray(reason.words, dtype=object), why)
-    return why
+def why_nothing(
+    options: Options, assignment: Assignment, limits: Sequence[Limit], kinds: Sequence[Reasons]
+) -> tuple[Places, list[Reasons]]:
+    """Say of every user why they get nothing, or would: its place among some reasons, shape (users,), and these.
 
-
-def asked_at(arm: str, words: str) -> tuple[int, int]:
-    """Say where in the order of asking a reason of some arm stands, for sorting."""
-    later = (NOT_KNOWN, LEFT_ALONE, DO_NOT_PAY, NO_PLACE, OTHERWISE)
-    place = next((place for place, start in enumerate(later, 1) if words.startswith(start)), 0)
-    return (ARMS.index(arm) if arm in ARMS else len(ARMS), place)
+    `kinds` are those of why not; they come first among the reasons.
+    """
+    reasons = [*kinds, (Reason(BUDGET_ELSEWHERE),)]
+    why = np.full(len(assignment.arm), len(kinds))
+    for step in reversed(steps(options, assignment, limits)):
+        if isinstance(step.says, np.ndarray):
+            why = np.where(step.applies, step.says, why)
+        else:
+            why[step.applies] = len(reasons)
+            reasons.append(step.says)
+    return why, reasons
 
 
 def _is_in(assignment: Assignment, arm: str) -> Flags:
     return np.asarray(assignment.arm == arm)
 
 
-def _held_back(options: Options) -> tuple[Flags, Texts]:
+def _held_back(options: Options) -> tuple[Flags, Kinds]:
     """Find who has options whose effect is known and none that is allowed, and what is said of the first of them."""
-    told = (options.why_not != "") & (options.why_not != NO_DATA) & (options.why_not != UNLIKE)
-    rows = np.flatnonzero(told.any(axis=1) & ~options.eligible.any(axis=1))
-    words = np.full(len(told), "", dtype=object)
+    is_known = ~np.isin(options.why_not, (ELIGIBLE, NOT_MEASURED, UNLIKE_COMPARED))
+    rows = np.flatnonzero(is_known.any(axis=1) & ~options.eligible.any(axis=1))
+    kinds = np.full(len(is_known), ELIGIBLE, dtype=np.int8)
     if rows.size:  # a catalogue without offers has no first option
-        words[rows] = options.why_not[rows, told[rows].argmax(axis=1)]
-    return np.asarray(words != ""), words
+        kinds[rows] = options.why_not[rows, is_known[rows].argmax(axis=1)]
+    return np.asarray(kinds != ELIGIBLE), kinds
 
 
 def _is_sleeping_dog(options: Options) -> Flags:
@@ -86,15 +92,15 @@ def _is_sleeping_dog(options: Options) -> Flags:
     return np.asarray(options.eligible.any(axis=1) & (does_harm | ~options.eligible).all(axis=1))
 
 
-def _full(options: Options, assignment: Assignment, limits: Sequence[Limit]) -> list[Reason]:
+def _full(options: Options, assignment: Assignment, limits: Sequence[Limit]) -> list[Step]:
     """Find whom the budget would pay for, if only there were a place."""
-    plan = assignment.plan
-    earns = options.allocatable - plan.shadow_price * options.expected_cost > 0
+    allocation = assignment.allocation
+    earns = options.allocatable - allocation.shadow_price * options.expected_cost > 0
     return [
-        Reason(
+        Step(
             (assignment.intended == NOTHING) & earns[:, limit.options].any(axis=1),
-            f"{NO_PLACE}{limit.name} earns more with other users",
+            (Reason(NO_PLACE, value=limit.name),),
         )
         for limit in limits
-        if plan.limit_prices[limit.name] > 0
+        if allocation.limit_prices[limit.name] > 0
     ]

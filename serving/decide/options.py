@@ -2,28 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 import pyarrow as pa
 
 from configs.offers import Catalogue
 from configs.settings import Settings
-from features.arrays.array_types import Floats
+from features.arrays.array_types import Flags, Floats, Kinds
 from models.effects.observational_effects import is_comparable
 from models.judge.policies import PERSONAL
 from models.learn.redemption import p_redeem_each
 from models.registry.response import PersonalEffects, Response
-from serving.wording.formatting import policy_words
-
-NO_DATA = "its effect is not known: not enough comparable treatments"
-UNLIKE = "its effect on this user is not known: nobody like them was compared"
-NOT_CHOSEN = "past offers speak for another rule: {policy}"
-DOES_NOT_PAY = "it would cost more than it brings"
+from serving.decide.eligibility import (
+    ELIGIBLE,
+    FIRST_RULE,
+    NOT_CHOSEN,
+    NOT_MEASURED,
+    UNLIKE_COMPARED,
+    Forbidden,
+)
+from serving.wording.reason_codes import DOES_NOT_PAY, Reason, Reasons
+from serving.wording.reason_lists import ReasonLists
 
 
 @dataclass(frozen=True)
@@ -32,8 +35,9 @@ class Options:
 
     `discount_cost` is what one redemption costs, `expected_cost` what the option is expected to cost in all,
     `value` the formula of DESIGN: incremental margin, plus retention times what staying is worth, less costs.
-    `value_error` is the standard error of the value (0 where it is not known), `why_not` says for an option that is
-    not eligible why, and `ineligible` (users,) why a user may get nothing at all, empty where they may.
+    `value_error` is the standard error of the value (0 where it is not known). `why_not` is the kind of reason why an
+    option may not be chosen, and `ineligible` (users,) the kind of rule by which a user may get nothing at all; both
+    are `ELIGIBLE` where nothing speaks against it.
     """
 
     catalogue: Catalogue
@@ -44,29 +48,31 @@ class Options:
     expected_cost: Floats
     value: Floats
     value_error: Floats
-    why_not: npt.NDArray[np.object_]
-    ineligible: npt.NDArray[np.object_]
+    why_not: Kinds
+    ineligible: Kinds
 
     @property
-    def explorable(self) -> npt.NDArray[np.bool_]:
-        """Whether an option may be tried to learn from it: its effect need not be known."""
-        return np.asarray((self.ineligible == "")[:, None] & np.ones(self.value.shape, dtype=bool))
+    def explorable(self) -> Flags:
+        """Whether an option may be tried to learn from it: no rule forbids it, but its effect need not be known."""
+        return np.asarray(self.why_not < FIRST_RULE)
 
     @property
-    def eligible(self) -> npt.NDArray[np.bool_]:
+    def eligible(self) -> Flags:
         """Whether an option may be chosen."""
-        return np.asarray(self.why_not == "")
+        return np.asarray(self.why_not == ELIGIBLE)
 
     @property
     def allocatable(self) -> Floats:
         """Value for the allocation: ``-inf`` where an option is not eligible."""
         return np.where(self.eligible, self.value, -np.inf)
 
-    def table(self, user_ids: pd.Series) -> pa.Table:
-        """List one row per user and option, so that anyone can check a number."""
+    def table(self, user_ids: pd.Series, kinds: Sequence[Reasons]) -> pa.Table:
+        """List one row per user and option, so that anyone can check a number; `kinds` are those of why not."""
         users, options = self.value.shape
         flat = {name: getattr(self, name).ravel() for name in MEASURES}
-        reasons = np.where((self.why_not == "") & (self.value <= 0), DOES_NOT_PAY, self.why_not)
+        why_not = np.where(self.eligible & (self.value <= 0), len(kinds), self.why_not).ravel()
+        lists = ReasonLists(users * options)
+        lists.extend_each(why_not, [*kinds, (Reason(DOES_NOT_PAY),)])
 
         def repeated(values: Iterable[str]) -> pa.Array:
             return pa.array(values, pa.string()).take(np.tile(np.arange(options), users))
@@ -81,16 +87,9 @@ class Options:
                 "channel": repeated(offer.channel for offer in self.catalogue.offer_of_options),
                 **{name: pa.array(column, pa.float64()) for name, column in flat.items()},
                 "eligible": pa.array(self.eligible.ravel()),
-                "why_not": pa.array(none_for_empty(reasons).ravel(), pa.string()),
+                "why_not": lists.build(why_not != ELIGIBLE),
             }
         )
-
-
-def none_for_empty(texts: npt.NDArray[np.object_]) -> npt.NDArray[np.object_]:
-    """Put None in the place of empty texts."""
-    filled = texts.copy()
-    filled[filled == ""] = None
-    return filled
 
 
 MEASURES = ("p_redeem", "incremental_retention", "incremental_margin", "expected_cost", "value")
@@ -98,7 +97,7 @@ MATRICES = (*MEASURES, "discount_cost", "value_error")
 
 
 def build_options(
-    frame: pd.DataFrame, p_churn: Floats, remaining_value: Floats, ineligible: npt.NDArray[np.object_],
+    frame: pd.DataFrame, p_churn: Floats, remaining_value: Floats, found: Forbidden,
     response: Response | None, catalogue: Catalogue, settings: Settings,
 ) -> Options:  # fmt: skip
     """Value every (offer, discount) for every user of a batch.
@@ -109,8 +108,8 @@ def build_options(
         From `features.training_data.frames.scoring_frame`, one row per user.
     p_churn, remaining_value
         Predictions, shape (users,); NaN where the user is outside the models' population.
-    barred
-        Why a user may get no offer at all, empty where they may; shape (users,).
+    found
+        What the rules of eligibility say.
     response
         What is known about redemption and effects; None when nothing is.
     """
@@ -134,8 +133,8 @@ def build_options(
     margin, retention, error, why_not = effects
     cost = p_redeem * price + contact
     value = margin + retention * worth - cost
-    why_not = np.where((ineligible != "")[:, None], ineligible[:, None], why_not)
-    return Options(catalogue, p_redeem, retention, margin, price, cost, value, error, why_not, ineligible)
+    why_not = np.where(found.option == ELIGIBLE, why_not, found.option)
+    return Options(catalogue, p_redeem, retention, margin, price, cost, value, error, why_not, found.everything)
 
 
 class _Effects(NamedTuple):
@@ -144,12 +143,12 @@ class _Effects(NamedTuple):
     margin: Floats
     retention: Floats
     error: Floats
-    why_not: npt.NDArray[np.object_]
+    why_not: Kinds
 
     @classmethod
     def none(cls, shape: tuple[int, int]) -> _Effects:
         """Effects that are all nil, without a reason against any option."""
-        return cls(np.zeros(shape), np.zeros(shape), np.zeros(shape), np.full(shape, "", dtype=object))
+        return cls(np.zeros(shape), np.zeros(shape), np.zeros(shape), np.full(shape, ELIGIBLE, dtype=np.int8))
 
 
 def _effects_per_offer(
@@ -162,14 +161,14 @@ def _effects_per_offer(
     for place, option in enumerate(catalogue.options):
         effect = response.effects.get(option.offer_id) if response is not None else None
         if effect is None:
-            why_not[:, place] = NO_DATA
+            why_not[:, place] = NOT_MEASURED
             continue
         # an offer that nobody redeemed is assumed to change nothing
         per_redeemer = p_redeem[:, place] / effect.redemption_rate if effect.redemption_rate > 0 else 0.0
         margin[:, place] = effect.margin * per_redeemer
         # nobody can be kept who would not have left, or driven away who would
         retention[:, place] = np.clip(effect.retention * per_redeemer, p_churn - 1.0, p_churn)
-        why_not[~is_comparable(effect.propensity.predict(frame), settings), place] = UNLIKE
+        why_not[~is_comparable(effect.propensity.predict(frame), settings), place] = UNLIKE_COMPARED
     return effects
 
 
@@ -177,13 +176,13 @@ def _personal_effects(
     frame: pd.DataFrame, p_redeem: Floats, worth: Floats, personal: PersonalEffects,
     catalogue: Catalogue, settings: Settings,
 ) -> _Effects:  # fmt: skip
-    """Effects learnt from lots, within what the gate allows; `worth` (users, 1) is what staying is worth."""
+    """Effects learnt from randomised assignment, within what the gate allows; `worth` (users, 1) is that of staying."""
     options = catalogue.options
     is_known = np.array([option in personal.options for option in options], dtype=bool)
     known = [option for option in options if option in personal.options]
     effects = _Effects.none(p_redeem.shape)
     margin, retention, error, why_not = effects
-    why_not[:, ~is_known] = NO_DATA
+    why_not[:, ~is_known] = NOT_MEASURED
     if not known:
         return effects
     deployed = personal.deployed
@@ -194,9 +193,8 @@ def _personal_effects(
             drawn = personal.margin.draws(frame, known) + personal.retention.draws(frame, known) * worth
             error[:, is_known] = drawn.std(axis=0)
         return effects
-    told = NOT_CHOSEN.format(policy=policy_words(deployed, catalogue.titles))
     for place in np.flatnonzero(is_known):
         margin[:, place], retention[:, place] = personal.average[personal.options.index(options[place])]
         is_meant = deployed.option == options[place]
-        why_not[~(is_meant & deployed.applies_to(frame, p_redeem[:, place])), place] = told
+        why_not[~(is_meant & deployed.applies_to(frame, p_redeem[:, place])), place] = NOT_CHOSEN
     return effects

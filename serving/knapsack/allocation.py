@@ -1,8 +1,8 @@
 """Who gets what: one option per user under a budget, channel capacities and offer stocks.
 
-A multiple-choice knapsack with several limits. Every scarce thing has a price, found in `dual_prices`, and each
-user takes the option that is worth most after paying; where that takes too much the least is given up, and where
-something is left it is filled up greedily.
+A multiple-choice knapsack with several capacities. Every resource has a dual price, found in `dual_prices`, and each
+user takes the option that is worth most after paying; `repair` drops what exceeds a capacity and fills greedily what is
+left.
 """
 
 from __future__ import annotations
@@ -106,8 +106,8 @@ def allocate(
     budget
         Most that the chosen options may cost; ``inf`` for no limit.
     spends
-        Whose choice uses up budget and places, shape (users,); the others (a control group) are told what they would
-        have got at the final prices, and take nothing from anyone.
+        Whose choice uses up budget and places, shape (users,); for the others (a control group) the choice is what they
+        would have got at the final prices, and they take nothing from anyone.
 
     Examples
     --------
@@ -124,9 +124,9 @@ def allocate(
 def allocate_parts(
     parts: Sequence[Shard], budget: float, limits: Sequence[Limit] = (), remote_reduce: RemoteReduce | None = None
 ) -> Allocation:
-    """Do as `allocate` does for users in parts, such as files: a few numbers per user are held in memory.
+    """Do as `allocate` does for users in shards, such as files: a few numbers per user are held in memory.
 
-    Where the parts lie on other machines, the long sums over users are taken there: see `problem.Knapsack`.
+    Where the shards lie on other machines, sums over users are map-reduced there: see `problem.Knapsack`.
     """
     knapsack = _knapsack(parts, budget, limits)._replace(remote_reduce=remote_reduce)
     if limits:
@@ -134,15 +134,15 @@ def allocate_parts(
     else:
         prices = budget_price(knapsack)
         start = _joined(_choose(block.value, block.cost, float(prices[0])) for block in knapsack.blocks())
-    plan = Repair(knapsack, prices, start)
-    plan.mend()
-    plan.fill()
+    repair = Repair(knapsack, prices, start)
+    repair.drop()
+    repair.greedy_fill()
     option_prices = prices[1:] @ knapsack.incidence
-    used = plan.used()
+    used = repair.used()
     return Allocation(
         budget=budget,
-        choice=_told(parts, plan.given, float(prices[0]), option_prices),
-        value=plan.worth(),
+        choice=_choice_of_all(parts, repair.given, float(prices[0]), option_prices),
+        value=repair.worth(),
         spent=float(used[0]),
         bound=dual_bound(knapsack, prices),
         shadow_price=float(prices[0]),
@@ -180,8 +180,8 @@ def _choose(value: Floats, cost: Floats, shadow_price: float, option_prices: Flo
     return np.where(best > 0, cheapest, NOTHING)
 
 
-def _told(parts: Sequence[Shard], given: Places, shadow_price: float, option_prices: Floats) -> Places:
-    """Fill in what those who spend nothing would have got at the final prices."""
+def _choice_of_all(parts: Sequence[Shard], given: Places, shadow_price: float, option_prices: Floats) -> Places:
+    """Add what those who spend nothing would have got at the final prices."""
     choice, start = given.copy(), 0
     for part in map(Shard.opened, parts):
         others = np.flatnonzero(~part.spends)

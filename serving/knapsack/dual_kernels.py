@@ -1,4 +1,4 @@
-"""How users share their choice out at some prices: kernels that go through a block user by user.
+"""Kernels of the smoothed dual: how users share their choice out at some prices, a block at a time, user by user.
 
 Each user's best option becomes a softmax over all of them and *nothing*, which is worth nothing and free. Most users
 have one option that is better than the others by far: they cost one look at each.
@@ -28,9 +28,9 @@ def add_shares(
     ----------
     value, cost
         Of each option for each user, shape (options, users); ``-inf`` and 0 where it cannot be chosen.
-    member
+    incidence
         1 where an option takes a place of a limit, shape (limits, options).
-    price, dear
+    price, option_price
         Of money, and what each option pays for its places, shape (options,).
     used, curvature
         Shape (1 + limits,) and (1 + limits, 1 + limits), money first; the latter times the softness, and its lower half
@@ -125,7 +125,7 @@ def _weigh(kept: Floats, best: float, softness: float, weight: Floats) -> float:
 
 @compiled
 def _take(money: float, places: Floats, takes: Floats) -> None:
-    """Fill in what an option takes of each scarce thing: money, and places of limits, shape (limits,)."""
+    """Write what an option takes of each resource: money, and places of limits, shape (limits,)."""
     takes[0] = money
     for limit in range(len(places)):
         takes[limit + 1] = places[limit]

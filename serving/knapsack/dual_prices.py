@@ -1,4 +1,4 @@
-"""What scarce things cost: the prices of budget, channel places and stock that make their best use add up.
+"""Dual prices of the resources: what budget, channel places and stock cost when their best use adds up.
 
 The Lagrangian dual of the allocation. With a budget alone its price is read off the users' upper hulls, sorted once
 (Sinha & Zoltners 1979). With several scarce things the dual is made smooth, each user's best option becoming a
@@ -18,7 +18,7 @@ from features.arrays.array_types import Flags, Floats, Places
 from serving.knapsack.problem import Block, Knapsack, Sums, priced
 
 SAMPLE = 20_000  # users that the first prices are found on, when there are many more
-SCARCE = 50  # a sample needs room for so many users
+SCARCE = 50  # a sample needs capacity for so many users
 PASSES = 200  # over the users, at most
 PRECISION = 1e-8  # of the bound, relative
 REACH = 4  # a step changes prices by so many softnesses at most: beyond, the curvature is another one
@@ -43,7 +43,7 @@ class Scaled(NamedTuple):
 
     @property
     def price_units(self) -> Floats:
-        """What a price of 1 is in the market's own units, shape (resources,)."""
+        """What a price of 1 is in the problem's own units, shape (resources,)."""
         return np.r_[self.value_unit / self.cost_unit, np.full(len(self.capacity) - 1, self.value_unit)]
 
     def blocks(self) -> Iterator[Block]:
@@ -76,7 +76,7 @@ class Descent(NamedTuple):
     """Where the dual has been lowered to.
 
     `least` are the prices of the least bound, `prices` and `softness` the last ones; `misfit` is what the shares
-    there lose, room left over or overdrawn counted at its price, relative to the bound.
+    there lose, capacity left over or overdrawn counted at its price, relative to the bound.
     """
 
     least: Floats
@@ -86,7 +86,7 @@ class Descent(NamedTuple):
 
 
 def dual_bound(knapsack: Knapsack, prices: Floats) -> float:
-    """Bound the best total value: what users keep after paying these prices, and what all the room would fetch."""
+    """Bound the best total value: what users keep after paying these prices, and what all capacity would fetch."""
     kept = sum(priced(block, knapsack.incidence, prices).max(axis=0, initial=0.0).sum() for block in knapsack.blocks())
     return float(kept + prices @ np.where(prices > 0, knapsack.capacity, 0.0))
 

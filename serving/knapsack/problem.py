@@ -1,6 +1,6 @@
-"""What is offered to whom and what of it is scarce, in parts that need not be in memory all at once.
+"""The multiple-choice knapsack: values, costs and capacities, in shards that need not be in memory all at once.
 
-Everything that the allocation asks of all users is a sum over blocks of them, so parts may be files.
+Everything that the allocation asks of all users is a sum over blocks of them, so shards may be files.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from features.arrays.array_types import Flags, Floats, Places
 from models.judge.budgets import BLOCK, hull_steps
 
 Sums = tuple[Any, ...]  # numbers and arrays that add up over users
-# applies a function to every part where it lies, given who spends in each
+# applies a function to every shard where it lies, given who spends in each
 RemoteReduce = Callable[[Callable[["Shard"], Sums], Sequence[Flags]], Sequence[Sums]]
 
 
@@ -40,7 +40,7 @@ class Shard(NamedTuple):
 
 
 class OneShardOpen:
-    """Parts of which one at a time is mapped into memory, for whoever goes through them in order."""
+    """Shards of which one at a time is mapped into memory, for whoever goes through them in order."""
 
     def __init__(self, parts: Sequence[Shard]) -> None:
         self._parts = parts
@@ -106,7 +106,7 @@ class Knapsack(NamedTuple):
         return ((rows[cut], _block(cut, *self._users(rows[cut], parts))) for cut in blocks(len(rows)))
 
     def sample(self, every: int) -> Knapsack:
-        """Take every so-manieth user and as much less room."""
+        """Take one user in `every`, and as much less capacity."""
         some = self._users(np.arange(0, self.users, every), OneShardOpen(self.parts))
         return Knapsack([Shard(*some)], self.incidence, self.capacity / every)
 

@@ -1,7 +1,7 @@
-"""A plan of who gets what: what there is no room for is given up, and what is left is filled up.
+"""Repair of a choice at dual prices: drop what exceeds a capacity, then fill what is left greedily.
 
-Prices that are right on the whole leave a little too much here and a little too little there. Where too much is taken
-the least is given up per unit, and what is left goes to the moves that are worth most for their price.
+Prices that are right on the whole leave a little too much taken here and a little too little there. Where too much is
+taken, the options that lose least per unit are dropped; what is left goes to the moves worth most for their price.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from configs.offers import NOTHING
 from features.arrays.array_types import Floats, Places
 from serving.knapsack.problem import Block, Knapsack
 
-ROUNDS = 100  # of filling, at most
+ROUNDS = 100  # of greedy fill, at most
 
 
 class Repair:
-    """A choice being mended and filled: `choice` has shape (users,), and the last option of all is *nothing*."""
+    """A choice under repair: `choice` has shape (users,), and the last option of all is *nothing*."""
 
     def __init__(self, knapsack: Knapsack, prices: Floats, choice: Places) -> None:
         self.knapsack, self.prices = knapsack, prices
@@ -54,17 +54,17 @@ class Repair:
         incidence = self.incidence[resource - 1]
         return np.asarray(incidence[:, None] - incidence[chosen])
 
-    def mend(self) -> None:
-        """Give up what there is no room for: first places, limit by limit, then money without taking a place more."""
+    def drop(self) -> None:
+        """Drop what exceeds a capacity: first places, limit by limit, then money without taking a place more."""
         limits = range(1, len(self.knapsack.capacity))
-        mended: list[int] = []
+        repaired: list[int] = []
         while (over := np.flatnonzero(self.used() > self.knapsack.capacity)[::-1]).size and over[0]:
-            self.give_up(int(over[0]), mended)
-            mended.append(int(over[0]))
+            self.free(int(over[0]), repaired)
+            repaired.append(int(over[0]))
         if over.size:
-            self.give_up(0, limits)
+            self.free(0, limits)
 
-    def give_up(self, resource: int, kept: Iterable[int]) -> None:
+    def free(self, resource: int, kept: Iterable[int]) -> None:
         """Free the excess of a resource where the least is lost per unit, the last of equals first.
 
         Nobody takes more of the resources in `kept`.
@@ -95,7 +95,7 @@ class Repair:
         best = loss.argmin(axis=0)
         return rows[holds], best, _at(loss, best), _at(freed, best)
 
-    def fill(self) -> None:
+    def greedy_fill(self) -> None:
         """Move users to what is worth more while it fits, the most value per price first, until nothing fits."""
         moves = self._best_moves(self.blocks())
         for _ in range(ROUNDS):
@@ -124,25 +124,25 @@ class Repair:
         efficiency = np.divide(gain, paid, out=np.full_like(gain, np.inf), where=paid > 0)
         efficiency[~fits] = -np.inf
         best, some = efficiency.argmax(axis=0), fits.any(axis=0)
-        dearer = _at(block.cost, best) - _at(block.cost, chosen)
-        return Moves(rows, best, _at(efficiency, best), dearer).some(np.flatnonzero(some))
+        extra_cost = _at(block.cost, best) - _at(block.cost, chosen)
+        return Moves(rows, best, _at(efficiency, best), extra_cost).some(np.flatnonzero(some))
 
     def _fitting(self, moves: Moves) -> int:
         """Count how many moves, one after another, fit what is left: at least the first."""
         rest, before = self.knapsack.capacity - self.used(), self.choice[moves.rows]
-        fits = np.cumsum(moves.dearer) <= rest[0]
+        fits = np.cumsum(moves.extra_cost) <= rest[0]
         for incidence, places in zip(self.incidence, rest[1:], strict=True):
             fits &= np.cumsum(incidence[moves.options] - incidence[before]) <= places
         return len(fits) if fits.all() else max(int(fits.argmin()), 1)
 
 
 class Moves(NamedTuple):
-    """Moves of users to better options, shape (moves,): value per price, and how much more each costs."""
+    """Moves of users to better options, shape (moves,): value per price, and what each costs more."""
 
     rows: Places
     options: Places
     efficiency: Floats
-    dearer: Floats
+    extra_cost: Floats
 
     @classmethod
     def none(cls) -> Moves:
@@ -151,7 +151,7 @@ class Moves(NamedTuple):
 
     def some(self, places: Places | slice) -> Moves:
         """Pick some moves."""
-        return Moves(self.rows[places], self.options[places], self.efficiency[places], self.dearer[places])
+        return Moves(self.rows[places], self.options[places], self.efficiency[places], self.extra_cost[places])
 
 
 def _at(matrix: Floats, options: Places) -> Floats:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from datetime import date
 from typing import Any
 
 from configs.errors import InputError
+from configs.offers import NO_OFFER
 from configs.settings import Settings
 from features.storage.duckdb_sessions import sql_text
 from features.storage.lake import Lake
 from serving.decide.day_tables import connect, day_folder, decisions_source
+from serving.wording.rendering import Words
 
 Row = dict[str, Any]
 
@@ -40,31 +42,27 @@ def options_of(lake: Lake, as_of: date, user_id: str) -> list[Row]:
     return _rows(lake, f"{own} ORDER BY value DESC")
 
 
-def explanation_lines(decision: Mapping[str, Any], options: Sequence[Row], settings: Settings) -> Iterator[str]:
+def words_about(decision: Row, options: Sequence[Row], words: Words) -> dict[str, object]:
+    """Put the reasons of a decision, and those why not of its options, into words."""
+    sentences = {name: words.sentence(decision[name]) for name in ("reasons", "why", "suppressed_because")}
+    return {**sentences, "why_not": [words.sentence(option["why_not"]) for option in options]}
+
+
+def explanation_lines(
+    decision: Row, options: Sequence[Row], words: Words, settings: Settings, day: date
+) -> Iterator[str]:
     """Write what is known about a user, and what was decided and why, as a page."""
-    if decision["p_churn"] is None:
-        yield f"  risk      unknown: {decision['why']}"
-    else:
-        horizon = settings.churn.horizon_days
-        yield f"  risk      {decision['p_churn']:.1%} to leave within {horizon} days ({decision['risk_band']})"
-        yield f"  worth     {decision['remaining_value']:,.2f} {settings.currency} of margin if they stay"
-        because = enumerate(decision["reasons"].split("; "))
-        yield from (f"  {'' if place else 'because':<9} {reason}" for place, reason in because)
-    given = f"{decision['offer_id']} at {decision['discount']:.0%} by {decision['channel']}"
-    yield f"  decision  {'nothing' if decision['offer_id'] == 'none' else given}"
-    yield f"  why       {decision['why']}"
-    if decision["offer_id"] != "none":
-        yield f"  message   {decision['message']}"
-        yield f"  evidence  {decision['evidence']}"
-    if options:
-        yield f"  options   value in {settings.currency}, best first"
-        yield from map(_option_line, options)
-
-
-def _option_line(option: Row) -> str:
-    named = f"    {option['offer_id']:<12} {option['discount']:>4.0%}"
-    worth = f"value {option['value']:+7.2f}  P(redeem) {option['p_redeem']:5.1%}"
-    return f"{named}  {worth}  {option['why_not'] or ''}".rstrip()
+    lines, why = words.language.explain, words.sentence(decision["why"])
+    known = {**decision, "why": why, "currency": settings.currency, "horizon": settings.churn.horizon_days, "day": day}
+    is_given = decision["offer_id"] != NO_OFFER
+    about = ["user", "no_risk"] if decision["p_churn"] is None else ["user", "risk", "worth"]
+    yield from (lines[name].format_map(known) for name in about)
+    for place, (reason, _) in enumerate(words.parts(decision["reasons"])):
+        yield lines["more" if place else "because"] + reason
+    decided = ["decision", "why", "message", "evidence"] if is_given else ["no_decision", "why"]
+    yield from (lines[name].format_map(known) for name in [*decided, *(["options"] if options else [])])
+    for option in options:
+        yield lines["option"].format_map({**option, "why_not": words.sentence(option["why_not"])}).rstrip()
 
 
 def _rows(lake: Lake, query: str) -> list[Row]:

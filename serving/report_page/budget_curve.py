@@ -58,7 +58,7 @@ def curve_of(lake: Lake, as_of: date, settings: Settings) -> BudgetCurve | None:
     budgets = points["budget"].to_numpy(dtype=np.float64)
     place = int(np.abs(budgets - min(settings.scoring.budget, budgets.max())).argmin())
     spending = _read(lake, as_of, "spending")
-    # who draws by lot takes a part of the budget, so that the plan pays a higher price than the curve says
+    # explorers take a part of the budget, so that the allocation pays a higher price than the curve says
     earns = points["shadow_price"].iloc[place] if spending is None else spending["shadow_price"].iloc[0]
     return BudgetCurve(points, place, float(earns))
 

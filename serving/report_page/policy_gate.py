@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from configs.offers import Catalogue
 from models.judge.off_policy import PolicyValue
 from models.judge.policies import CONSTANT, NOBODY, PERSONAL, RANKING, RULE, Deployed
-from serving.wording.formatting import policy_words
+from serving.wording.explanations import policy_reasons
+from serving.wording.rendering import Words, stored
 
 CANDIDATES = {
     CONSTANT: "The same offer for everybody",
@@ -47,8 +47,8 @@ class PolicyGate:
     lead: PolicyValue
 
 
-def gate_of(policy: Mapping[str, Any] | None, catalogue: Catalogue) -> PolicyGate | None:
-    """Put the verdict that a training kept into words; None when it had no lots to judge by.
+def gate_of(policy: Mapping[str, Any] | None, words: Words) -> PolicyGate | None:
+    """Put the verdict that a training kept into words; None when it had no randomised assignment to judge by.
 
     Raises
     ------
@@ -58,14 +58,13 @@ def gate_of(policy: Mapping[str, Any] | None, catalogue: Catalogue) -> PolicyGat
     if policy is None:
         return None
     deployed = Deployed.from_notes(policy["deployed"])
-    words = policy_words(deployed, {offer.offer_id: offer.title for offer in catalogue.offers})
     candidates = [
         Candidate(CANDIDATES.get(name, name), PolicyValue(**numbers), name == deployed.name)
         for name, numbers in policy["gains"].items()
     ]
     return PolicyGate(
         name=deployed.name,
-        words=words,
+        words=words.sentence(stored(policy_reasons(deployed))),
         why=WHY.get(deployed.name, SIMPLE),
         reason=policy["reason"],
         candidates=candidates,

@@ -37,11 +37,10 @@ from serving.wording.formatting import (
     money,
     percent,
     points,
-    reasons_of,
     signed,
     thousands,
-    why_parts,
 )
+from serving.wording.rendering import DIRECTIONS, Words, words_of
 
 TEMPLATE = "report.html.j2"
 TOP_DRIVERS = 8
@@ -94,8 +93,8 @@ class Training:
             return None
         return embedded(path.read_bytes())
 
-    def gate(self, catalogue: Catalogue) -> PolicyGate | None:
-        """Put the verdict about the policy into words; None when there were no lots to judge by.
+    def gate(self, words: Words) -> PolicyGate | None:
+        """Put the verdict about the policy into words; None when there was no randomised assignment to judge by.
 
         Raises
         ------
@@ -103,7 +102,7 @@ class Training:
             It is damaged.
         """
         try:
-            return gate_of(self.policy, catalogue)
+            return gate_of(self.policy, words)
         except (KeyError, TypeError) as error:
             raise damaged(self.folder / "training.json", self.as_of) from error
 
@@ -142,7 +141,7 @@ class Trust:
 
     @property
     def is_proven(self) -> bool:
-        """Whether the offer was given at random and its effect on margin is told from zero."""
+        """Whether the offer was given at random and its effect on margin is distinguished from zero."""
         return self.evidence == "randomised" and self.margin is not None and self.margin.low > 0
 
 
@@ -167,9 +166,10 @@ def render_report(settings: Settings, lake: Lake, as_of: date) -> str:
     catalogue = load_catalogue(settings.offers)
     summary = summarise(lake, as_of)
     trusts = trust_in_offers(training, catalogue, settings)
-    gate, curve = training.gate(catalogue) if training else None, curve_of(lake, as_of, settings)
+    words, page_words = words_of(settings), words_of(settings, is_print=True)
+    gate, curve = training.gate(words) if training else None, curve_of(lake, as_of, settings)
     given = [_titled(row, catalogue) for row in summary.offers.to_dict("records")]
-    page = _environment(settings).get_template(TEMPLATE)
+    page = _environment(settings, page_words).get_template(TEMPLATE)
     return page.render(
         settings=settings,
         as_of=as_of,
@@ -308,7 +308,7 @@ def _titled(row: dict[Any, Any], catalogue: Catalogue) -> dict[Any, Any]:
     return {**row, "title": titles[offer_id].title if offer_id in titles else offer_id}
 
 
-def _environment(settings: Settings) -> Environment:
+def _environment(settings: Settings, words: Words) -> Environment:
     folder = FileSystemLoader(Path(__file__).parent)
     environment = Environment(
         loader=folder, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
@@ -321,8 +321,11 @@ def _environment(settings: Settings) -> Environment:
         "day": day_words,
         "money": partial(money, currency=settings.currency),
         "moment": partial(moment_words, time_zone=settings.time_zone),
-        "reasons": reasons_of,
-        "why_parts": why_parts,
+        "sentence": words.sentence,
+        "parts": words.parts,
+        "drivers": words.drivers,
+        "label": words.label,
+        "direction": DIRECTIONS.get,
     }
     environment.globals |= {"trusted_ece": TRUSTED_ECE}
     environment.tests["missing"] = pd.isna

@@ -7,10 +7,11 @@ from datetime import date
 
 import duckdb
 import pandas as pd
+import pyarrow as pa
 
 from features.storage.lake import Lake
 from serving.decide.day_tables import connect, decisions_source
-from serving.decide.no_offer_reasons import asked_at
+from serving.wording.reason_codes import WITHDRAWN, asked_at
 
 AT_RISK = ("high", "medium")
 
@@ -22,10 +23,10 @@ class Summary:
     `worth_by_band` is the sum of the remaining value, `value_by_band` that of P(churn) x remaining value, and
     `value_at_risk` the latter over everyone whose risk is known. `offers` has one row per option given:
     ``offer_id, discount, channel, users, at_risk, expected_cost, expected_value, p_redeem, evidence``. `nothing` counts
-    the users without an offer by arm and reason, in the order in which reasons are asked: ``arm, why, users``.
-    `drivers` has the reasons of the users at risk: ``reason, direction, users`` for whom it is among the strongest,
+    the users without an offer by arm and reasons, in the order in which these are asked: ``arm, why, users``.
+    `drivers` has the reasons of the users at risk: ``column, code, users`` for whom it is among the strongest,
     ``strongest`` for whom it comes first, ``typical`` the median value, if a number. `model_versions` names the models
-    behind the decisions.
+    behind the decisions, and `withdrawn` counts those that broke a rule when they were to be written.
     """
 
     users: int
@@ -36,6 +37,7 @@ class Summary:
     value_by_band: dict[str, float]
     value_at_risk: float
     with_offer: int
+    withdrawn: int
     expected_cost: float
     expected_value: float
     offers: pd.DataFrame
@@ -66,8 +68,8 @@ class Summary:
 
 TOTALS = """
     SELECT count(*), count(p_churn), count(*) FILTER (offer_id <> 'none'),
-           coalesce(sum(p_churn * remaining_value), 0), coalesce(sum(expected_cost), 0),
-           coalesce(sum(expected_value), 0)
+           count(*) FILTER (why[1].code = '{withdrawn}'), coalesce(sum(p_churn * remaining_value), 0),
+           coalesce(sum(expected_cost), 0), coalesce(sum(expected_value), 0)
     FROM {decisions}
 """
 BANDS = """
@@ -82,19 +84,14 @@ OFFERS = f"""
     FROM {{decisions}} WHERE offer_id <> 'none' GROUP BY ALL ORDER BY offer_id, discount, channel
 """
 WITHOUT = """
-    SELECT arm, coalesce(why, 'not recorded') AS why, count(*) AS users FROM {decisions} WHERE offer_id = 'none'
-    GROUP BY ALL ORDER BY users DESC, why, arm
+    SELECT arm, why, count(*) AS users FROM {decisions} WHERE offer_id = 'none' GROUP BY ALL ORDER BY users DESC, why
 """
-# reasons read `label: value (raises the risk); ...`, the strongest first
 DRIVERS = f"""
-    WITH listed AS (SELECT string_split(reasons, ' the risk); ') AS parts FROM {{decisions}}
-                    WHERE risk_band IN {AT_RISK} AND reasons IS NOT NULL),
-         ranked AS (SELECT regexp_extract(unnest(parts), '^(.*?): (.*) \\((raises|lowers)',
-                                          ['reason', 'shown', 'direction']) AS part,
-                           generate_subscripts(parts, 1) AS place FROM listed)
-    SELECT part.reason, part.direction, count(*) AS users, count(*) FILTER (place = 1) AS strongest,
-           median(TRY_CAST(part.shown AS DOUBLE)) AS typical
-    FROM ranked WHERE part.reason <> '' GROUP BY ALL ORDER BY users DESC, strongest DESC, part.reason, part.direction
+    WITH listed AS (SELECT unnest(reasons) AS reason, generate_subscripts(reasons, 1) AS place FROM {{decisions}}
+                    WHERE risk_band IN {AT_RISK})
+    SELECT reason.column AS "column", reason.code AS code, count(*) AS users,
+           count(*) FILTER (place = 1) AS strongest, median(reason.number) AS typical
+    FROM listed GROUP BY ALL ORDER BY users DESC, strongest DESC, "column", code
 """
 MODELS = "SELECT DISTINCT model_versions FROM {decisions} WHERE model_versions IS NOT NULL ORDER BY ALL"
 
@@ -111,10 +108,10 @@ def summarise(lake: Lake, as_of: date) -> Summary:
     with connect(lake) as connection:
 
         def ask(query: str) -> duckdb.DuckDBPyConnection:
-            return connection.execute(query.format(decisions=decisions))
+            return connection.execute(query.format(decisions=decisions, withdrawn=WITHDRAWN))
 
         bands = ask(BANDS).fetchall()
-        users, known, with_offer, value_at_risk, cost, value = ask(TOTALS).fetchall()[0]
+        users, known, with_offer, withdrawn, value_at_risk, cost, value = ask(TOTALS).fetchall()[0]
         return Summary(
             users=users,
             known=known,
@@ -124,10 +121,11 @@ def summarise(lake: Lake, as_of: date) -> Summary:
             value_by_band={band: loss for band, *_, loss in bands},
             value_at_risk=value_at_risk,
             with_offer=with_offer,
+            withdrawn=withdrawn,
             expected_cost=cost,
             expected_value=value,
             offers=ask(OFFERS).df(),
-            nothing=_as_asked(ask(WITHOUT).df()),
+            nothing=_as_asked(_frame(ask(WITHOUT))),
             drivers=ask(DRIVERS).df(),
             model_versions=[names for (names,) in ask(MODELS).fetchall()],
         )
@@ -135,7 +133,7 @@ def summarise(lake: Lake, as_of: date) -> Summary:
 
 def _as_asked(nothing: pd.DataFrame) -> pd.DataFrame:
     """Sort the reasons for nothing as they are asked; those asked at once stay most users first."""
-    order = [asked_at(arm, why) for arm, why in zip(nothing["arm"], nothing["why"], strict=True)]
+    order = [asked_at(why[0]["code"]) for why in nothing["why"]]
     return nothing.iloc[sorted(range(len(order)), key=order.__getitem__)].reset_index(drop=True)
 
 
@@ -143,7 +141,8 @@ def examples(lake: Lake, as_of: date, count: int = 10) -> pd.DataFrame:
     """Pick users that show the day: half with an offer, half without, most value at risk first."""
     with connect(lake) as connection:
         decisions = decisions_source(lake, as_of)
-        return connection.execute(f"""
+        return _frame(
+            connection.execute(f"""
             WITH ranked AS (
                 SELECT user_id, row_number() OVER (
                     PARTITION BY offer_id <> 'none'
@@ -152,4 +151,12 @@ def examples(lake: Lake, as_of: date, count: int = 10) -> pd.DataFrame:
             )
             SELECT * EXCLUDE (place) FROM {decisions} JOIN ranked USING (user_id)
             ORDER BY place, offer_id = 'none' LIMIT {count}
-        """).df()
+        """)
+        )
+
+
+def _frame(rows: duckdb.DuckDBPyConnection) -> pd.DataFrame:
+    """Read rows with their reasons as lists of dictionaries, None where there are none."""
+    table = rows.to_arrow_table()
+    lists = {field.name: table[field.name].to_pylist() for field in table.schema if pa.types.is_list(field.type)}
+    return table.to_pandas().assign(**{name: pd.Series(column, dtype=object) for name, column in lists.items()})

@@ -1,4 +1,4 @@
-"""Numbers and codes in, plain words out: money, dates, verdicts, and why a user is at risk or gets an offer.
+"""What models and rules found comes in, reasons as codes go out; and codes come in, words of a language go out.
 
-Start reading at `explanations`.
+Start reading at `reason_codes`; `explanations` makes reasons of models, `rendering` makes words of reasons.
 """

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Mapping
 from datetime import date
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from features.definitions.snapshot_features import catalogue
-from models.judge.policies import NOBODY, P_REDEEM, PERSONAL, Deployed
 from models.metrics.metric import Metric
 
 UNBROKEN = "\u00a0"
@@ -48,32 +44,6 @@ def effect_words(margin: Metric, evidence: str, currency: str) -> str:
     judged = "It adds margin" if margin.low > 0 else "It loses margin"
     ending = "." if evidence == "randomised" else ", as far as an adjusted comparison can tell."
     return f"{judged}, {between} before costs{ending}"
-
-
-def policy_words(deployed: Deployed, titles: Mapping[str, str]) -> str:
-    """Say who gets what under the policy that decides; `titles` is what people call each offer.
-
-    Examples
-    --------
-    >>> policy_words(Deployed("constant", ("mail", 0.15)), {"mail": "Come back"})
-    'Come back, 15% off, for everybody'
-    >>> policy_words(Deployed("rule", ("mail", 0.0), "spend_sum_28d", 12.5), {})
-    'mail, without a discount, for users whose “money spent, last 28 days” is above 12.5'
-    """
-    if deployed.name == PERSONAL:
-        return "each user gets what is expected to be worth most for them"
-    if deployed.name == NOBODY or deployed.option is None:
-        return "nobody gets an offer"
-    offer_id, discount = deployed.option
-    what = f"{titles.get(offer_id, offer_id)}, {f'{discount:.0%} off' if discount else 'without a discount'}"
-    if deployed.column is None:
-        return f"{what}, for everybody"
-    bound = "above" if deployed.is_above else "at most"
-    if deployed.column == P_REDEEM:
-        return f"{what}, for users whose chance to use it is {bound} {deployed.threshold:.0%}"
-    labels = {feature.name: feature.label for feature in catalogue()}
-    label = labels.get(deployed.column, deployed.column)
-    return f"{what}, for users whose “{label}” is {bound} {deployed.threshold:.4g}"
 
 
 def thousands(number: float) -> str:
@@ -148,36 +118,6 @@ def moment_words(instant: pd.Timestamp, time_zone: str) -> str:
     """Write an instant by the app's own clock."""
     local = instant.tz_convert(time_zone)
     return f"{day_words(local.date())}, {local:%H:%M}"
-
-
-def reasons_of(sentences: str | None) -> list[tuple[str, str]]:
-    """Split joined reasons into words and direction.
-
-    Examples
-    --------
-    >>> reasons_of("days in 28 days: 0 (raises the risk); income: 35-49K (lowers the risk)")
-    [('days in 28 days: 0', 'raises'), ('income: 35-49K', 'lowers')]
-    """
-    return re.findall(r"(.+?) \((raises|lowers) the risk\)(?:; |$)", sentences or "")
-
-
-def why_parts(why: str) -> list[tuple[str, list[str]]]:
-    """Split the words of why an offer is given into headings with their lines: its worth, and what speaks for it.
-
-    Examples
-    --------
-    >>> why_parts("worth +0.50 EUR = +0.60 extra margin, -0.10 contact; works better, because: visits: 2 (+0.1)")
-    [('worth +0.50 EUR', ['+0.60 extra margin', '−0.10 contact']), ('works better', ['visits: 2 (+0.1)'])]
-    >>> why_parts("in the control group")
-    [('in the control group', [])]
-    """
-    worth, *reasons = re.sub(r"(^| |\()-(?=\d)", r"\1−", why).split("; ")
-    total, _, terms = worth.partition(" = ")
-    parts = [(total, re.split(r", (?=[+−])", terms) if terms else [])]
-    if reasons:
-        heading, _, strongest = reasons[0].partition(", because: ")
-        parts.append((heading, [line for line in (strongest, *reasons[1:]) if line]))
-    return parts
 
 
 def _minus(text: str) -> str:

@@ -1,0 +1,36 @@
+"""Codes of reasons and the order in which those for nothing are asked: `reason_lists` keeps, `rendering` says them."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+NO_DATA, UNLIKE, OTHER_RULE, DOES_NOT_PAY = "no_data", "unlike_compared", "other_rule", "does_not_pay"
+IN_CONTROL, BUSINESS_AS_USUAL = "in_control", "business_as_usual"
+RANDOMISED, NOTHING_DRAWN, WITHDRAWN = "randomised", "nothing_drawn", "withdrawn"
+NOT_KNOWN, LEFT_ALONE, NOTHING_PAYS = "no_known_effect", "left_alone", "nothing_pays"
+NO_PLACE, BUDGET_ELSEWHERE = "no_place", "budget_elsewhere"
+EFFECT_UNKNOWN, WORTH, BECAUSE = "effect_unknown", "worth", "because"
+RAISES, LOWERS = "raises_risk", "lowers_risk"
+# the order in which reasons for nothing are asked; a rule of eligibility, whose code is not here, comes first
+ASKED = (
+    WITHDRAWN, IN_CONTROL, BUSINESS_AS_USUAL, RANDOMISED, OTHER_RULE, NOT_KNOWN, LEFT_ALONE, NOTHING_PAYS, NO_PLACE,
+    BUDGET_ELSEWHERE,
+)  # fmt: skip
+
+
+class Reason(NamedTuple):
+    """What is said (`code`) of which column, with which value (a text or a number), and by how much it moves things."""
+
+    code: str
+    column: str | None = None
+    value: str | None = None
+    number: float | None = None
+    effect: float | None = None
+
+
+Reasons = tuple[Reason, ...]
+
+
+def asked_at(code: str) -> int:
+    """Say where in the order of asking a reason for nothing stands, for sorting."""
+    return ASKED.index(code) + 1 if code in ASKED else 0
