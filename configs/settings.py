@@ -6,12 +6,14 @@ import os
 import tomllib
 from datetime import date
 from pathlib import Path
-from typing import Annotated, Literal, TypeVar
+from typing import Annotated, Literal, TypeVar, get_args, get_origin
 from zoneinfo import ZoneInfo
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, Field, ValidationError, model_validator
 
+from configs.custom_features import CustomFeature, check_names
 from configs.errors import InputError, did_you_mean
+from configs.section import Section as Section
 
 FOLDER = Path(__file__).parent
 DATA_DIR_VARIABLE = "WINBACK_DATA_DIR"
@@ -23,12 +25,6 @@ Model = TypeVar("Model", bound=BaseModel)
 EventNames = tuple[str, ...]
 Engine = Literal["duckdb", "spark"]
 MACHINES = {"engine", "spark", "threads", "data_dir", "schedule", "language"}  # no figure depends on these
-
-
-class Section(BaseModel):
-    """A part of the configuration: frozen, and an unknown key is an error."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
 
 class Roles(Section):
@@ -68,6 +64,9 @@ class Features(Section):
     snapshot_every_days: Days = Field(description="distance between the snapshots that models learn from")
     min_history_days: Days = Field(description="a snapshot needs at least this much history before it")
     max_trait_values: int = Field(gt=1, description="a text trait with more distinct values than this is no feature")
+    custom: Annotated[dict[str, CustomFeature], AfterValidator(check_names)] = Field(
+        {}, description="the app's own columns, a table each (features/README.md)"
+    )
 
 
 class Churn(Section):
@@ -210,6 +209,14 @@ class Settings(Section):
         return self
 
     @model_validator(mode="after")
+    def _roles_are_known(self) -> Settings:
+        for name, custom in self.features.custom.items():
+            if custom.role is not None and custom.role not in Roles.model_fields:
+                near = did_you_mean(custom.role, Roles.model_fields)
+                raise ValueError(f"features.custom.{name} counts the role {custom.role!r}, which there is not; {near}")
+        return self
+
+    @model_validator(mode="after")
     def _groups_fit(self) -> Settings:
         control, as_usual = self.scoring.control_share, self.scoring.business_as_usual_share
         if control + as_usual > 1 + 1e-9:
@@ -332,6 +339,7 @@ def _sentence(model: type[BaseModel], error: ValidationError, where: str) -> str
 def _fields_at(model: type[BaseModel], path: tuple[int | str, ...]) -> list[str]:
     for part in path:
         annotation = model.model_fields[str(part)].annotation if str(part) in model.model_fields else None
+        annotation = get_args(annotation)[1] if get_origin(annotation) is dict else annotation  # a table each
         if isinstance(annotation, type) and issubclass(annotation, BaseModel):
             model = annotation
     return list(model.model_fields)

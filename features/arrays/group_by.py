@@ -69,6 +69,16 @@ class GroupedColumn:
             values = step(values)
         return values
 
+    def fill_null(self, value: float) -> GroupedColumn:
+        """Put a number where there is none."""
+        return self._then(lambda values: np.where(np.isnan(values), value, values))
+
+    def max(self) -> Integers:
+        """Find the largest whole number of each group; none is empty, and no number is missing."""
+        found = np.full(self.rows.groups, np.iinfo(np.int64).min)
+        np.maximum.at(found, self.rows.group, self.of(slice(None)).astype(np.int64))
+        return found
+
     def sum(self, where: Flags) -> Integers:
         """Add the whole numbers of each group up that `where` marks and that are there."""
         marked = np.flatnonzero(where)

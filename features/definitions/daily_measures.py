@@ -7,11 +7,12 @@ Money is summed as whole cents, so that every engine gives the same bits.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
-import ibis.expr.types as ir
+if TYPE_CHECKING:  # the catalogue is read without an engine
+    import ibis.expr.types as ir
 
-Measure = Callable[[ir.Table], ir.NumericScalar]
+Measure = Callable[["ir.Table"], "ir.NumericScalar"]
 
 MEASURES: dict[str, Measure] = {}
 
@@ -137,5 +138,10 @@ def cancellations_count(events: ir.Table) -> ir.NumericScalar:
 
 
 def cents(amount: ir.Value) -> ir.FloatingColumn:
-    """Money as whole cents; a float holds them exactly, so their sum is the same in any order, and fast."""
-    return cast(ir.FloatingColumn, (amount * 100.0).round().cast("float64"))
+    """Money as whole cents."""
+    return whole_parts(amount, 100)
+
+
+def whole_parts(number: ir.Value, parts: int) -> ir.FloatingColumn:
+    """Round numbers to whole parts of one; a float holds them exactly: their sum is the same in any order, and fast."""
+    return cast("ir.FloatingColumn", (number * float(parts)).round().cast("float64"))

@@ -12,6 +12,8 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, Literal
 
 from configs.errors import InputError
+from features.definitions.daily_measures import Measure
+from features.definitions.event_filters import EventFilter
 
 if TYPE_CHECKING:
     import ibis.expr.types as ir
@@ -25,6 +27,8 @@ Missing = Literal["zero", "never", "unknown"]
 Daily = Callable[["ir.Table"], "ir.Value"]
 Derived = Callable[["ir.Table"], "ir.Value"]
 NEVER_DAYS = 400.0  # stands for days since something that never happened, in models that read numbers only
+NO_VALUE = -(2.0**62)  # of a largest number, where there is none
+DAILY_KEYS = ("user_id", "day", "known_on", "spend_of_day_cents")
 MISSING: dict[Kind, Missing] = {"sum": "zero", "max": "unknown", "last": "never", "first": "never"}
 
 
@@ -139,14 +143,23 @@ class Windowed:
 
 @dataclass(frozen=True)
 class Declarations:
-    """The columns of one app's snapshots: windows over daily rows, what is derived of them, and what each column is.
+    """The columns of one app: measures of a day, windows over daily rows, what is derived, and what each column is.
 
-    `features` are all of them but for the traits.
+    `day_marks` are 1 on the row by which a measure of a day first counts something, so that their sum counts days.
+    `features` are all columns of a snapshot but for the traits; `filters` say which events the app's own ones mean.
     """
 
+    measures: Mapping[str, Measure]
+    day_marks: Mapping[str, str]
     windowed: Mapping[str, Windowed]
     derived: Mapping[str, Derived]
     features: Mapping[str, Feature]
+    filters: tuple[EventFilter, ...] = ()
+
+    @property
+    def names(self) -> set[str]:
+        """Names of all columns, of daily rows and of snapshots."""
+        return {*DAILY_KEYS, *self.measures, *self.day_marks, *self.features}
 
     def of_kind(self, kind: Kind) -> list[Windowed]:
         """List what windows make in one way."""
@@ -159,6 +172,9 @@ class Declarations:
     def catalogue(self, traits: Mapping[str, bool] | None = None) -> list[Feature]:
         """List every column of a snapshot, traits included (`traits` maps columns of the users table to "is text")."""
         own = [trait(name, is_text=is_text) for name, is_text in (traits or {}).items()]
+        for each in own:
+            if each.name in self.features:
+                raise InputError(f"the users table and features.custom both make the column {each.name!r}; rename one")
         return [*self.features.values(), *own]
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, cast
 
+from features.definitions.daily_measures import MEASURES
 from features.definitions.registry import (
     CATALOGUE,
     LONGEST,
@@ -302,7 +303,8 @@ CATALOGUE |= {
     )
 }  # fmt: skip
 
-DECLARED = Declarations(WINDOWED, DERIVED, CATALOGUE)
+DAY_MARKS = {"active_days": "activity_count", "purchase_days": "purchases_count"}
+DECLARED = Declarations(MEASURES, DAY_MARKS, WINDOWED, DERIVED, CATALOGUE)
 
 
 def catalogue(traits: dict[str, bool] | None = None) -> list[Feature]:

@@ -12,9 +12,9 @@ import pyarrow.compute as pc
 
 from features.arrays.array_types import Array, Flags, Integers
 from features.arrays.group_by import joined, order_of, run_numbers, run_starts, run_sums
+from features.definitions.registry import NO_VALUE
 
 DAYS = 2**20  # more than a day's number
-LOWEST = np.iinfo(np.int64).min
 
 
 class CategoryCounts(NamedTuple):
@@ -230,7 +230,7 @@ class MonotonicQueue:
 
     def __init__(self, users: int) -> None:
         self._parts: list[RollingMaximum] = []
-        self._highest = np.full(users, LOWEST)
+        self._highest = np.full(users, int(NO_VALUE))
 
     def restore(self, peaks: RollingMaximum) -> None:
         """Take in the peaks so far, days in any order."""

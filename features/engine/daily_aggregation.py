@@ -18,8 +18,11 @@ from features.arrays.array_types import Array, Flags, Integers
 from features.arrays.calendar_days import DAY, HOUR, days_since_1970, local_time
 from features.arrays.dictionaries import DICTIONARY, dictionary_codes, one_chunk, ordinal_encoded
 from features.arrays.group_by import GroupedRows, order_of, run_lengths, run_numbers, run_starts
-from features.definitions.daily_measures import MEASURES, cents
+from features.definitions.daily_measures import cents
+from features.definitions.event_filters import columns_read, event_marks
 from features.definitions.event_roles import TREATMENT, role_bits, role_codes
+from features.definitions.registry import Declarations
+from features.definitions.snapshot_features import DECLARED
 
 WORDS = ("event_name", "item_category", "session_id")  # read as codes of a dictionary
 EVENT_COLUMNS = pa.schema(
@@ -49,22 +52,33 @@ class DayOfEvents:
 
 
 def day_rows(
-    events: pa.Table, treatments: pa.Table | None, day: date, roles: Roles, time_zone: str
+    events: pa.Table,
+    treatments: pa.Table | None,
+    day: date,
+    roles: Roles,
+    time_zone: str,
+    declared: Declarations = DECLARED,
 ) -> dict[str, pa.Table]:
     """Sum the events of a day to its daily rows.
 
     Parameters
     ----------
     events, treatments
-        Rows of the contract, of one day; `WORDS` of the events may be dictionaries.
+        Rows of the contract, of one day, with the columns of `event_columns`; texts of the events may be dictionaries.
 
     Returns
     -------
     ``aggregates`` and ``facets`` as `daily_aggregates` and `daily_facets` define them, without ``day``, in the order
     of their files; words are dictionaries.
     """
-    found = _grouped(_with_treatments(events, treatments), day, roles, time_zone)
-    return {"aggregates": _aggregates(found), "facets": _facets(found)}
+    found = _grouped(_with_treatments(events, treatments, declared), day, roles, time_zone, declared)
+    return {"aggregates": _aggregates(found, declared), "facets": _facets(found)}
+
+
+def event_columns(declared: Declarations) -> pa.Schema:
+    """Columns of events that daily rows rest on."""
+    own = [pa.field(name, pa.string()) for name in columns_read(declared.filters) if name not in EVENT_COLUMNS.names]
+    return pa.schema([*EVENT_COLUMNS, *own])
 
 
 def joined_rows(parts: Sequence[Mapping[str, pa.Table]]) -> dict[str, pa.Table]:
@@ -95,18 +109,17 @@ def _in_order_of_file(rows: pa.Table) -> pa.Table:
     return rows.take(order_of(key))
 
 
-def _with_treatments(events: pa.Table, treatments: pa.Table | None) -> pa.Table:
-    rows = pa.table(
-        {name: events[name].cast(DICTIONARY) if name in WORDS else events[name] for name in EVENT_COLUMNS.names}
-    )
+def _with_treatments(events: pa.Table, treatments: pa.Table | None, declared: Declarations) -> pa.Table:
+    names = event_columns(declared).names
+    rows = pa.table({name: events[name].cast(DICTIONARY) if name in WORDS else events[name] for name in names})
     if treatments is not None:
         given = treatments.filter(pc.field("offer_id") != "none")["user_id"]
-        names = pa.array([TREATMENT] * len(given), pa.string()).cast(DICTIONARY)
-        rows = pa.concat_tables([rows, pa.table({"user_id": given, "event_name": names})], promote_options="default")
+        treated = pa.array([TREATMENT] * len(given), pa.string()).cast(DICTIONARY)
+        rows = pa.concat_tables([rows, pa.table({"user_id": given, "event_name": treated})], promote_options="default")
     return rows
 
 
-def _grouped(rows: pa.Table, day: date, roles: Roles, time_zone: str) -> DayOfEvents:
+def _grouped(rows: pa.Table, day: date, roles: Roles, time_zone: str, declared: Declarations) -> DayOfEvents:
     """Name every event's row and roles, and put the events into the order of their rows."""
     user, users = ordinal_encoded(one_chunk(rows["user_id"]))
     name, names = ordinal_encoded(one_chunk(rows["event_name"]))
@@ -125,6 +138,7 @@ def _grouped(rows: pa.Table, day: date, roles: Roles, time_zone: str) -> DayOfEv
         "hour": HOUR_PLACE[hours - hours // 24 * 24],
         "amount": rows["amount"].to_numpy(),
         "discount": rows["discount"].to_numpy(),
+        **event_marks(rows, declared.filters),
     }
     key = user * (known.max(initial=0) + 1) + known
     if np.any(key[1:] < key[:-1]):
@@ -154,16 +168,13 @@ def _is_first(happened: Flags, session: Integers, user: Integers, row: Integers,
     return is_first
 
 
-def _aggregates(found: DayOfEvents) -> pa.Table:
-    measured = {name: np.asarray(measure(found.events)) for name, measure in MEASURES.items()}
+def _aggregates(found: DayOfEvents, declared: Declarations) -> pa.Table:
+    measured = {name: np.asarray(measure(found.events)) for name, measure in declared.measures.items()}
     spend = np.cumsum(measured["spend_cents"])
     starts = run_starts(found.row_user)
     before = (spend - measured["spend_cents"])[starts][run_numbers(starts, len(spend))]
-    measured |= {
-        "active_days": _first_of_user(found, measured["activity_count"] > 0),
-        "purchase_days": _first_of_user(found, measured["purchases_count"] > 0),
-        "spend_of_day_cents": spend - before,
-    }
+    measured |= {mark: _first_of_user(found, measured[name] > 0) for mark, name in declared.day_marks.items()}
+    measured["spend_of_day_cents"] = spend - before
     rows = pa.table(_keys(found, found.row_user, found.row_known) | measured)
     return rows.take(np.argsort(found.row_known, kind="stable")) if np.any(found.row_known) else rows
 

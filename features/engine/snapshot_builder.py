@@ -18,6 +18,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from features.arrays.calendar_days import start_of
+from features.definitions.registry import Declarations
 from features.definitions.snapshot_features import TASTE_DAYS
 from features.engine.row_group_reader import DailyReader, KeyRange
 from features.engine.snapshot_columns import snapshot_rows
@@ -48,6 +49,7 @@ class SnapshotBuilder:
     fingerprints: Mapping[date, Fingerprint]
     checkpoint: Checkpoint | None
     traits: Mapping[str, bool]
+    declared: Declarations
 
     @cached_property
     def shards(self) -> list[KeyRange[str]]:
@@ -74,21 +76,21 @@ class SnapshotBuilder:
         }
         signed_up = read_traits(self.lake, self.traits, self.time_zone, users)
         there = signed_up.filter(pc.field("signed_up_on") < pa.scalar(self.day, pa.date32()))["user_id"]
-        shard = StateUpdate(self.day, rows, facets, there.combine_chunks(), before).apply()
+        shard = StateUpdate(self.day, rows, facets, there.combine_chunks(), before, self.declared).apply()
         return shard, self._rows(shard, in_order_of(shard.users, signed_up))
 
     def _rows(self, shard: StateShard, traits: pa.Table) -> list[pa.RecordBatch]:
         start = start_of(self.day, self.time_zone)
         edges = [*range(0, max(len(shard.users), 1), USERS_AT_ONCE), len(shard.users)]  # nobody is one batch, too
         return [
-            snapshot_rows(shard.cut(first, last), traits.slice(first, last - first), self.day, start)
+            snapshot_rows(shard.cut(first, last), traits.slice(first, last - first), self.day, start, self.declared)
             for first, last in pairwise(edges)
         ]
 
     @cached_property
     def _changes(self) -> list[Change]:
         """Daily rows that enter or leave a window."""
-        return changes(self.fingerprints, self.checkpoint.day if self.checkpoint else None, self.day)
+        return changes(self.fingerprints, self.checkpoint.day if self.checkpoint else None, self.day, self.declared)
 
 
 def _edges(lake: Lake, day: date) -> list[str]:

@@ -12,7 +12,7 @@ import pyarrow as pa
 from features.arrays.array_types import Array
 from features.arrays.calendar_days import days_since_1970
 from features.arrays.dictionaries import one_chunk
-from features.definitions.snapshot_features import DECLARED, DERIVED, catalogue
+from features.definitions.registry import Declarations
 from features.engine.state_store import StateShard
 from features.engine.users_reader import OF_USERS
 from features.engine.window_state import NEVER, behaviour
@@ -38,7 +38,9 @@ class Column(np.ndarray[Any, Any]):
         return np.maximum(self, lower).view(Column)
 
 
-def snapshot_rows(found: StateShard, traits: pa.Table, day: date, start: datetime) -> pa.RecordBatch:
+def snapshot_rows(
+    found: StateShard, traits: pa.Table, day: date, start: datetime, declared: Declarations
+) -> pa.RecordBatch:
     """Make the rows of a slice of users.
 
     Parameters
@@ -53,16 +55,20 @@ def snapshot_rows(found: StateShard, traits: pa.Table, day: date, start: datetim
     One row per user of the slice, in its order, with the columns of `snapshot_queries.snapshots` but for ``day``.
     """
     count = len(found.users)
-    numbers = behaviour(found.states, day) | _largest(found, day) | {"tenure_seen_days": _tenure(found, traits, day)}
+    numbers = (
+        behaviour(found.states, day, declared)
+        | _largest(found, day, declared)
+        | {"tenure_seen_days": _tenure(found, traits, day)}
+    )
     users = SimpleNamespace(**{name: values.view(Column) for name, values in numbers.items()})
-    for name, function in DERIVED.items():
+    for name, function in declared.derived.items():
         setattr(users, name, function(users).astype(float))
     columns = {name: _nullable(np.asarray(values)) for name, values in vars(users).items()}
     columns |= found.tastes.columns()
     as_of = pa.repeat(pa.scalar(start, pa.timestamp("us", "UTC")), count)
     return pa.record_batch(
         {"user_id": found.users, "as_of": as_of, "created_at": as_of}
-        | {each.name: columns[each.name] for each in catalogue()}
+        | {each.name: columns[each.name] for each in declared.catalogue()}
         | {name: one_chunk(traits[name]) for name in traits.column_names if name not in OF_USERS}
     )
 
@@ -72,12 +78,12 @@ def _nullable(values: Array) -> pa.Array:
     return pa.array(values, mask=missing) if missing.any() else pa.array(values)
 
 
-def _largest(found: StateShard, day: date) -> dict[str, Array]:
+def _largest(found: StateShard, day: date, declared: Declarations) -> dict[str, Array]:
     numbers = {}
-    for declared in DECLARED.of_kind("max"):
-        for days in declared.windows:
-            largest = found.peaks[declared.name].largest(days_since_1970(day) - days, len(found.users))
-            numbers[declared.column(days)] = largest / declared.scale
+    for each in declared.of_kind("max"):
+        for days in each.windows:
+            largest = found.peaks[each.name].largest(days_since_1970(day) - days, len(found.users))
+            numbers[each.column(days)] = largest / each.scale
     return numbers
 
 

@@ -11,8 +11,8 @@ import pyarrow.compute as pc
 
 from features.arrays.calendar_days import days_since_1970
 from features.arrays.dictionaries import encoded_together, merged_sorted
-from features.definitions.registry import LONGEST
-from features.definitions.snapshot_features import DECLARED, TASTE_DAYS
+from features.definitions.registry import LONGEST, Declarations
+from features.definitions.snapshot_features import TASTE_DAYS
 from features.engine.category_state import NO_COUNTS, CategoryCounts, CategoryState, MonotonicQueue, RollingMaximum
 from features.engine.row_group_reader import RowSelection
 from features.engine.state_store import StateShard
@@ -28,9 +28,15 @@ class StateUpdate:
     """
 
     def __init__(
-        self, day: date, rows: Parts, facets: Parts, signed_up: pa.Array, checkpoint: StateShard | None
+        self,
+        day: date,
+        rows: Parts,
+        facets: Parts,
+        signed_up: pa.Array,
+        checkpoint: StateShard | None,
+        declared: Declarations,
     ) -> None:
-        self.day, self.rows, self.facets, self.checkpoint = day, rows, facets, checkpoint
+        self.day, self.rows, self.facets, self.checkpoint, self.declared = day, rows, facets, checkpoint, declared
         columns = [signed_up, *(part.keys for part in rows.values())]
         if checkpoint:
             self._kept = checkpoint.states["first_day"] != NEVER
@@ -44,15 +50,15 @@ class StateUpdate:
     def apply(self) -> StateShard:
         """Carry everything on to the morning."""
         states, heights = (
-            WindowState(len(self.ids)),
-            {each.name: MonotonicQueue(len(self.ids)) for each in DECLARED.of_kind("max")},
+            WindowState(len(self.ids), self.declared),
+            {each.name: MonotonicQueue(len(self.ids)) for each in self.declared.of_kind("max")},
         )
         if self.checkpoint:
             states.restore(self._place[self._kept], self.checkpoint.states, self._kept)
             for name, found in self.checkpoint.peaks.items():
                 heights[name].restore(RollingMaximum(self._place[found.user], found.day, found.value))
         for change, part in self.rows.items():
-            users, moves = self._users[change], change.moves()
+            users, moves = self._users[change], change.moves(self.declared)
             columns = part.columns({name for move in moves for name in move.columns})
             rows = DailyRows(users, {name: column.to_numpy() for name, column in columns.items()})
             states.apply(change, moves, rows)

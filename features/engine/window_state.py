@@ -19,8 +19,8 @@ import numpy as np
 from features.arrays.array_types import Array, Flags, Integers
 from features.arrays.calendar_days import days_since_1970
 from features.arrays.group_by import run_starts
-from features.definitions.registry import LONGEST, Kind, Windowed
-from features.definitions.snapshot_features import DECLARED, WINDOWED
+from features.definitions.registry import LONGEST, Declarations, Kind, Windowed
+from features.definitions.snapshot_features import DECLARED
 from features.storage.fingerprints import Fingerprint
 
 ALWAYS = 100_000  # days of a window that no row leaves
@@ -53,9 +53,9 @@ class Change:
         before, after = self.bands(windows)
         return before != after
 
-    def moves(self) -> list[Move]:
+    def moves(self, declared: Declarations) -> list[Move]:
         """List the declared columns of which the rows enter or leave a window; a largest value only gains rows."""
-        found = (Move(declared, *self.bands(declared.windows)) for declared in WINDOWED.values())
+        found = (Move(each, *self.bands(each.windows)) for each in declared.windowed.values())
         return [each for each in found if each.before != each.after and (each.before is None or each.kind != "max")]
 
 
@@ -77,7 +77,9 @@ class Move(NamedTuple):
         return _columns_of(self.declared)
 
 
-def changes(fingerprints: Mapping[date, Fingerprint], since: date | None, today: date) -> list[Change]:
+def changes(
+    fingerprints: Mapping[date, Fingerprint], since: date | None, today: date, declared: Declarations = DECLARED
+) -> list[Change]:
     """List the rows that are in another window than on the morning `since` (None: before all rows).
 
     New ones come last, later days before earlier ones.
@@ -87,7 +89,7 @@ def changes(fingerprints: Mapping[date, Fingerprint], since: date | None, today:
         for day, fingerprint in fingerprints.items()
         for known_on in fingerprint.digests
     ]
-    edges = (*DECLARED.window_edges(), ALWAYS)
+    edges = (*declared.window_edges(), ALWAYS)
     found = [each for each in ages if each.is_move(edges)]
     return sorted(found, key=lambda each: (each.before is None, -each.number, each.known_on))
 
@@ -120,14 +122,14 @@ class WindowState:
     and a column for each eight days on which something happened to somebody.
     """
 
-    def __init__(self, users: int) -> None:
+    def __init__(self, users: int, declared: Declarations) -> None:
+        self._firsts = declared.of_kind("first")
         self.columns: dict[str, Array] = {"first_day": np.full(users, NEVER, np.int32)}
-        for declared in WINDOWED.values():
-            if declared.kind == "sum":
-                number = np.int64 if declared.scale > 1 else np.int32
-                self.columns |= {name: np.zeros(users, number) for name in declared.columns}
-            elif declared.kind in ("last", "first"):
-                self.columns[declared.name] = np.full(users, NEVER, np.int32)
+        for each in declared.of_kind("sum"):
+            number = np.int64 if each.scale > 1 else np.int32
+            self.columns |= {name: np.zeros(users, number) for name in each.columns}
+        for each in (*declared.of_kind("last"), *self._firsts):
+            self.columns[each.name] = np.full(users, NEVER, np.int32)
         self.columns |= {name: np.zeros(users, np.int32) for name in ("gap_squares", "gap_days_max")}
         self._has_moved = np.zeros(users, bool)
 
@@ -176,9 +178,8 @@ class WindowState:
         oldest = days_since_1970(today) - LONGEST
         moved = np.flatnonzero(self._has_moved)
         for users in np.split(moved, range(USERS_AT_ONCE, len(moved), USERS_AT_ONCE)):
-            for declared in WINDOWED.values():
-                if declared.kind == "first":
-                    self._read_calendar(declared, users, oldest)
+            for each in self._firsts:
+                self._read_calendar(each, users, oldest)
         self._has_moved[:] = False
 
     def _read_calendar(self, declared: Windowed, users: Integers, oldest: int) -> None:
@@ -204,19 +205,18 @@ class WindowState:
 APPLY = {"sum": WindowState._add, "last": WindowState._see_last, "first": WindowState._mark}
 
 
-def behaviour(states: Mapping[str, Array], today: date) -> dict[str, Array]:
+def behaviour(states: Mapping[str, Array], today: date, declared: Declarations) -> dict[str, Array]:
     """Compute the columns of a snapshot that rest on sums, last and first times: floats, NaN where one is missing."""
     found: dict[str, Array] = {}
-    for declared in WINDOWED.values():
-        if declared.kind == "sum":
-            so_far = accumulate(states[name].astype(float) for name in declared.columns)
-            found |= {
-                name: total / declared.scale if declared.scale > 1 else total
-                for name, total in zip(declared.columns, so_far, strict=True)
-            }
-        elif declared.kind != "max":
-            day = states[declared.name]
-            found[declared.name] = np.where(day == NEVER, np.nan, days_since_1970(today) - day.astype(float))
+    for each in declared.of_kind("sum"):
+        so_far = accumulate(states[name].astype(float) for name in each.columns)
+        found |= {
+            name: total / each.scale if each.scale > 1 else total
+            for name, total in zip(each.columns, so_far, strict=True)
+        }
+    for each in (*declared.of_kind("last"), *declared.of_kind("first")):
+        day = states[each.name]
+        found[each.name] = np.where(day == NEVER, np.nan, days_since_1970(today) - day.astype(float))
     gaps = found["active_days_count_365d"] - 1.0
     days = found[ACTIVE] - found[LAST_ACTIVE]
     pairs = np.where(gaps > 1.0, gaps * (gaps - 1.0), np.nan)

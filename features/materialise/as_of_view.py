@@ -17,8 +17,8 @@ from ibis.backends.duckdb import Backend
 from configs.errors import InputError
 from configs.settings import Settings
 from features.arrays.calendar_days import start_of
-from features.definitions.registry import Feature, trait_column
-from features.definitions.snapshot_features import catalogue
+from features.definitions.app_declarations import declarations_of
+from features.definitions.registry import Declarations, Feature, trait_column
 from features.materialise.spark_executor import SparkEngine
 from features.materialise.user_traits import user_traits
 from features.storage.duckdb_sessions import duckdb_session, ibis_engine
@@ -78,9 +78,14 @@ class AsOfView:
         return self.engine.collect(rows) if isinstance(self.engine, SparkEngine) else rows.to_pandas()
 
     @property
+    def declared(self) -> Declarations:
+        """What this app's snapshots hold, traits aside."""
+        return declarations_of(self.settings)
+
+    @property
     def features(self) -> list[Feature]:
         """The data catalogue with this history's traits."""
-        return catalogue(self.traits)
+        return self.declared.catalogue(self.traits)
 
     @property
     def first_day(self) -> date:

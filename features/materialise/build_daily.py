@@ -12,7 +12,9 @@ from pyarrow import feather
 
 from configs.progress import track
 from configs.settings import Roles, Settings
-from features.engine.daily_aggregation import EVENT_COLUMNS, WORDS, day_rows, joined_rows
+from features.definitions.app_declarations import declarations_of, definitions_of
+from features.definitions.registry import Declarations
+from features.engine.daily_aggregation import WORDS, day_rows, event_columns, joined_rows
 from features.engine.row_group_reader import KeyRange, read_users, user_ranges
 from features.materialise.executor import open_executor
 from features.storage.code_version import code_version
@@ -35,6 +37,7 @@ class DailyBuilder:
     lake: Lake
     roles: Roles
     time_zone: str
+    declared: Declarations
     stale: Mapping[date, str]
     cuts: Mapping[date, Sequence[KeyRange[str]]]
     parts: Path
@@ -57,14 +60,14 @@ class DailyBuilder:
 
     def _rows(self, day: date, users: KeyRange[str]) -> dict[str, pa.Table]:
         events, treatments = (self.lake.partition(table, day) for table in ("events", "treatments"))
+        columns = event_columns(self.declared)
         return day_rows(
-            read_users(events, EVENT_COLUMNS.names, users, words=WORDS)
-            if events.exists()
-            else EVENT_COLUMNS.empty_table(),
+            read_users(events, columns.names, users, words=WORDS) if events.exists() else columns.empty_table(),
             read_users(treatments, ["user_id", "offer_id"], users) if treatments.exists() else None,
             day,
             self.roles,
             self.time_zone,
+            self.declared,
         )
 
     def _path(self, table: str, day: date, number: int) -> Path:
@@ -86,7 +89,7 @@ def build_aggregates(settings: Settings, lake: Lake) -> list[date]:
     }
     executor = open_executor(settings)
     with scratch_folder(lake.path("tmp")) as folder:
-        builder = DailyBuilder(lake, settings.roles, settings.time_zone, stale, cuts, folder)
+        builder = DailyBuilder(lake, settings.roles, settings.time_zone, declarations_of(settings), stale, cuts, folder)
         parts = [(day, number) for day, users in cuts.items() for number in range(len(users))]
         for _ in executor.each(builder.write_part, parts):
             pass
@@ -98,6 +101,7 @@ def build_aggregates(settings: Settings, lake: Lake) -> list[date]:
 def _stale_days(settings: Settings, lake: Lake) -> dict[date, str]:
     """Days whose stored rows do not rest on today's input, each with the hash of that input."""
     declarations = f"{code_version(__name__)}{settings.roles.model_dump_json()}{settings.time_zone}"
+    declarations += definitions_of(settings)
     stale = {}
     inputs = {table: set(lake.days(table)) for table in ("events", "treatments")}
     with file_hashes(lake) as hash_of, file_fingerprints(lake) as fingerprint_of:

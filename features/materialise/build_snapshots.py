@@ -17,6 +17,8 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 
 from configs.progress import track
+from features.definitions.app_declarations import definitions_of
+from features.definitions.registry import Declarations
 from features.engine.snapshot_builder import SnapshotBuilder
 from features.engine.state_store import (
     FOLDER,
@@ -78,7 +80,8 @@ class Lineage:
 def build_snapshots(history: AsOfView, days: list[date]) -> list[date]:
     """Write the snapshot of each day whose input changed; returns the days that were computed."""
     lake = history.lake
-    lineage = Lineage.of(lake, f"{code_version(__name__)}{history.traits}{history.settings.time_zone}")
+    definitions = f"{history.traits}{history.settings.time_zone}{definitions_of(history.settings)}"
+    lineage = Lineage.of(lake, code_version(__name__) + definitions)
     notes = _notes(history, lineage, days)
     stale = [
         day for day in days if file_metadata(lake.partition("snapshots", day)).get(INPUT_HASH) != notes[day][INPUT_HASH]
@@ -87,7 +90,7 @@ def build_snapshots(history: AsOfView, days: list[date]) -> list[date]:
         return []
     executor = open_executor(history.settings)
     for day in track(stale, "snapshots"):
-        checkpoint = _fitting(read_checkpoint(lake), lineage, day)
+        checkpoint = _fitting(read_checkpoint(lake), lineage, day, history.declared)
         try:
             _build(history, executor, lineage, day, checkpoint, notes[day])
         except CheckpointError:
@@ -105,7 +108,9 @@ def _build(
 ) -> None:
     """Write a day's snapshot, and the checkpoint that the next one starts from."""
     lake, time_zone = history.lake, history.settings.time_zone
-    builder = SnapshotBuilder(lake, day, time_zone, lineage.fingerprints["aggregates"], checkpoint, history.traits)
+    builder = SnapshotBuilder(
+        lake, day, time_zone, lineage.fingerprints["aggregates"], checkpoint, history.traits, history.declared
+    )
     with whole_folder(lake.path(FOLDER)) as folder:
         work, numbers = partial(_build_shard, builder, folder), range(len(builder.shards))
         shards: list[ShardFile] = []
@@ -141,11 +146,10 @@ def _notes(history: AsOfView, lineage: Lineage, days: list[date]) -> dict[date, 
     return {day: {INPUT_HASH: content_hash(text=users + lineage.hash_before(day)).encode()} for day in days}
 
 
-def _fitting(checkpoint: Checkpoint | None, lineage: Lineage, day: date) -> Checkpoint | None:
+def _fitting(checkpoint: Checkpoint | None, lineage: Lineage, day: date, declared: Declarations) -> Checkpoint | None:
     """Take what was carried if it still holds and spares work."""
     if checkpoint is None or checkpoint.day > day or checkpoint.known != lineage.hash_before(checkpoint.day):
         return None
     fingerprints = lineage.fingerprints["aggregates"]
-    return (
-        checkpoint if len(changes(fingerprints, checkpoint.day, day)) < len(changes(fingerprints, None, day)) else None
-    )
+    carried, anew = (changes(fingerprints, since, day, declared) for since in (checkpoint.day, None))
+    return checkpoint if len(carried) < len(anew) else None

@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from configs.settings import Settings
+from features.definitions.app_declarations import declarations_of
 from features.definitions.registry import Feature
-from features.definitions.snapshot_features import catalogue
 from features.materialise.user_traits import user_traits
 from features.storage.lake import Lake
 
 
 def column_catalogue(settings: Settings, lake: Lake) -> list[Feature]:
     """List the columns of a snapshot; traits are among them once users were ingested."""
-    return catalogue(user_traits(lake, settings))
+    return declarations_of(settings).catalogue(user_traits(lake, settings))
 
 
 def catalogue_lines(columns: Sequence[Feature]) -> Iterator[str]:
