@@ -7,7 +7,7 @@ import tomllib
 import numpy as np
 import pandas as pd
 import pytest
-from synthetic import FEATURES, WORDS
+from synthetic import FEATURES, WORDS, small_settings
 
 from configs.errors import InputError
 from configs.settings import FOLDER
@@ -15,7 +15,7 @@ from models.judge.policies import CONSTANT, NOBODY, PERSONAL, RANKING, RULE, Dep
 from serving.wording.explanations import policy_reasons
 from serving.wording.reason_codes import ASKED, LOWERS, RAISES, Reason
 from serving.wording.reason_lists import ReasonLists
-from serving.wording.rendering import Words, load_language, stored
+from serving.wording.rendering import Words, load_language, stored, words_of
 
 ENGLISH = load_language("en")
 
@@ -120,3 +120,9 @@ def test_lists_are_built_column_by_column_and_one_that_is_not_known_is_missing()
     ]  # fmt: skip
     assert rows[2][0] == {"code": RAISES, "column": "a", "value": None, "number": None, "effect": None}
     assert ReasonLists(2).build().to_pylist() == [[], []]
+
+
+def test_a_column_of_an_app_s_own_is_called_what_its_declaration_says():
+    tea = {"meaning": "Views of tea", "role": "view", "measure": "count", "windows": [14]}
+    words = words_of(small_settings(features={"custom": {"tea_views": tea}}))
+    assert words.label("tea_views_count_14d") == "views of tea, last 14 days"

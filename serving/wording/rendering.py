@@ -13,8 +13,8 @@ from pydantic import Field
 
 from configs.offers import load_catalogue
 from configs.settings import FOLDER, Section, Settings, named_file, read_toml, validated
+from features.definitions.app_declarations import declarations_of
 from features.definitions.registry import trait, trait_column
-from features.definitions.snapshot_features import catalogue
 from serving.wording.reason_codes import LOWERS, RAISES, WORTH, Reason
 
 Stored = Mapping[str, Any]  # a `Reason` as it is read from a table
@@ -171,5 +171,5 @@ def plain_number(number: float) -> str:
 
 def words_of(settings: Settings, *, is_print: bool = False) -> Words:
     """Words in the language of the settings, with the labels and titles of today's catalogues."""
-    labels = {feature.name: feature.label for feature in catalogue()}
+    labels = {feature.name: feature.label for feature in declarations_of(settings).catalogue()}
     return Words(load_language(settings.language), labels, load_catalogue(settings.offers).titles, is_print)
