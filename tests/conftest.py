@@ -19,11 +19,27 @@ os.environ.setdefault("GOMP_SPINCOUNT", "0")
 os.environ.update(QUIET | {"PREFECT_HOME": tempfile.mkdtemp(prefix="prefect-")})
 
 REPOSITORY = Path(__file__).parents[1]
+LONGEST_FIRST = (
+    "test_demo.py",
+    "test_cli.py",
+    "test_world_policies.py",
+    "test_stored_snapshots.py",
+    "test_snapshot_builder.py",
+    "test_closed_loop.py",
+    "test_schedule.py",
+    "test_as_of_view.py",
+)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Let statistical tests draw all their samples."""
     parser.addoption("--full", action="store_true", help="draw all samples of the tests marked statistical")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Start with the files that take longest, so that no worker is left with one of them at the end."""
+    order = {name: place for place, name in enumerate(LONGEST_FIRST)}
+    items.sort(key=lambda item: order.get(item.path.name, len(order)))
 
 
 @pytest.fixture(scope="session")
