@@ -39,21 +39,21 @@ def daily_aggregates(events: ir.Table) -> ir.Table:
     return _of_days_on_time(events).anti_join(late, DAY_OF_USER).union(_of_days_with_late(events, late))
 
 
-def daily_facets(events: ir.Table) -> ir.Table:
-    """Count what a user's activity was about: one row per KEYS, ``facet`` (category or hour) and its ``label``.
+def daily_category_hour_counts(events: ir.Table) -> ir.Table:
+    """Count what a user's activity was about: one row per KEYS, ``dimension`` (category or hour) and its ``label``.
 
     ``row`` numbers the aggregates of the same day and ``known_on`` in the order of their users: whoever has read those
     need not read the users again.
     """
     about = events.filter(events.is_activity)
     found = ibis.union(
-        _facet(about.filter(about.item_category.notnull()), "category", lambda table: table.item_category),
-        _facet(about, "hour", lambda table: table.clock.hour()),
+        _dimension(about.filter(about.item_category.notnull()), "category", lambda table: table.item_category),
+        _dimension(about, "hour", lambda table: table.clock.hour()),
     )
     users = events.select(*KEYS).distinct()
     number = ibis.row_number().over(group_by=["day", "known_on"], order_by="user_id")
     found = found.inner_join(users.mutate(row=number.cast("int64")), KEYS)
-    return found.select(*KEYS, "row", "facet", "label", "events_count", "spend_cents")
+    return found.select(*KEYS, "row", "dimension", "label", "events_count", "spend_cents")
 
 
 def with_roles(events: ir.Table, treatments: ir.Table | None, roles: Roles) -> ir.Table:
@@ -123,11 +123,11 @@ def _is_first(rows: ir.Table, happened: ir.BooleanValue, *keys: str) -> ir.Boole
     return (happened & (rows.known_on == first)).fill_null(False)
 
 
-def _facet(events: ir.Table, facet: str, label: Callable[[ir.Table], ir.Value]) -> ir.Table:
+def _dimension(events: ir.Table, dimension: str, label: Callable[[ir.Table], ir.Value]) -> ir.Table:
     spend = _whole(cents(events.amount).sum(where=events.is_value)).fill_null(0)
     rows = events.group_by(*KEYS, label=label(events)).aggregate(events_count=events.count(), spend_cents=spend)
     counts = {name: rows[name] for name in ("events_count", "spend_cents")}
-    return rows.select(*KEYS, facet=ibis.literal(facet), label=rows.label.cast("string"), **counts)
+    return rows.select(*KEYS, dimension=ibis.literal(dimension), label=rows.label.cast("string"), **counts)
 
 
 def _as_events(treatments: ir.Table, events: ir.Table) -> ir.Table:
@@ -145,6 +145,6 @@ def _as_events(treatments: ir.Table, events: ir.Table) -> ir.Table:
 
 # each table of daily rows: how it is computed, and the order of its files
 TABLES: dict[str, tuple[Callable[[ir.Table], ir.Table], tuple[str, ...]]] = {
-    "facets": (daily_facets, ("known_on", "facet", "user_id", "label")),
+    "category_hour_counts": (daily_category_hour_counts, ("known_on", "dimension", "user_id", "label")),
     "aggregates": (daily_aggregates, ("known_on", "user_id")),
 }

@@ -9,7 +9,7 @@ import pandas as pd
 import pyarrow as pa
 from apps import Row
 from histories import contract_table
-from oracle_daily import daily_aggregates, daily_facets, with_roles
+from oracle_daily import daily_aggregates, daily_category_hour_counts, with_roles
 from oracle_snapshots import snapshots
 
 from configs.settings import load_settings
@@ -28,7 +28,7 @@ class Oracle:
         self.engine = ibis.duckdb.connect()
         events, treatments = (self._put(name, dated(name, [])) for name in ("events", "treatments"))
         marked = with_roles(events, treatments, load_settings().roles)
-        steps = {"aggregates": daily_aggregates(marked), "facets": daily_facets(marked)}
+        steps = {"aggregates": daily_aggregates(marked), "category_hour_counts": daily_category_hour_counts(marked)}
         tables = [self.engine.create_table(name, query, temp=True) for name, query in steps.items()]
         query = snapshots(*tables, self._put("users", USERS.empty_table()), self._put("spine", spine_of()))
         steps["snapshots"] = query.order_by("user_id", "day")

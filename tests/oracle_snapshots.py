@@ -16,12 +16,12 @@ from features.definitions.registry import LONGEST
 from features.definitions.snapshot_features import DERIVED, TASTE_DAYS, catalogue
 
 
-def snapshots(aggregates: ir.Table, facets: ir.Table, users: ir.Table, spine: ir.Table) -> ir.Table:
+def snapshots(aggregates: ir.Table, counts: ir.Table, users: ir.Table, spine: ir.Table) -> ir.Table:
     """Compute every feature of every user known at each instant of the spine.
 
     Parameters
     ----------
-    aggregates, facets
+    aggregates, counts
         Tables of ``oracle_daily``; rows on or after an instant, or known only then, are ignored.
     users
         ``user_id``, ``signed_up_on`` and the traits, each named like its column of a snapshot (`trait_column`).
@@ -33,17 +33,17 @@ def snapshots(aggregates: ir.Table, facets: ir.Table, users: ir.Table, spine: ir
     One row per instant and user: ``user_id``, ``day``, ``as_of``, ``created_at`` (instants) and the columns of
     `catalogue`; numbers are float64, a missing number is null.
     """
-    return with_derived(behaviour(aggregates, facets, spine), users, spine)
+    return with_derived(behaviour(aggregates, counts, spine), users, spine)
 
 
-def behaviour(aggregates: ir.Table, facets: ir.Table, spine: ir.Table) -> ir.Table:
+def behaviour(aggregates: ir.Table, counts: ir.Table, spine: ir.Table) -> ir.Table:
     """Compute what the daily rows say about each user: ``first_day`` and every column that is not derived."""
     recent = seen(aggregates, spine, LONGEST)
     older = seen(aggregates, spine).filter(lambda pairs: pairs.age_days > LONGEST)
     earliest = older.group_by(*KEYS).aggregate(older_day=older.happened_on.min())
     table = outer_join(windows(recent), earliest)
     table = table.mutate(first_day=ibis.coalesce(table.older_day, table.first_day)).drop("older_day")
-    for part in (rhythm(aggregates, spine), tastes(facets, spine)):
+    for part in (rhythm(aggregates, spine), tastes(counts, spine)):
         table = without_doubles(table.left_join(part, KEYS))
     return table
 
@@ -111,13 +111,13 @@ def spread(gaps: ir.Value, days: ir.Value, squares: ir.Value) -> ir.Value:
     return ((gaps * squares - days * days) / (gaps * (gaps - 1.0)).nullif(0.0)).sqrt()
 
 
-def tastes(facets: ir.Table, spine: ir.Table) -> ir.Table:
+def tastes(counts: ir.Table, spine: ir.Table) -> ir.Table:
     """Find the favourite category and hour of the last `TASTE_DAYS` days, by user and instant."""
-    seen_facets = seen(facets, spine, TASTE_DAYS)
-    totals = seen_facets.group_by(*KEYS, "facet", "label").aggregate(
-        events=seen_facets.events_count.cast("float64").sum(), spend=seen_facets.spend_cents.cast("float64").sum()
+    seen_counts = seen(counts, spine, TASTE_DAYS)
+    totals = seen_counts.group_by(*KEYS, "dimension", "label").aggregate(
+        events=seen_counts.events_count.cast("float64").sum(), spend=seen_counts.spend_cents.cast("float64").sum()
     )
-    is_category = totals.facet == "category"
+    is_category = totals.dimension == "category"
     # the least of (-spend, -events, label) is the favourite: most spend, then most events, then first by name
     rank = ibis.struct({"spend": ibis.ifelse(is_category, -totals.spend, 0.0), "events": -totals.events,
                         "label": totals.label})  # fmt: skip

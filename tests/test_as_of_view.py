@@ -1,4 +1,4 @@
-"""History: the lake as it stood at one moment, and the snapshots that are due."""
+"""As-of view: the lake as it stood at one moment, and the snapshots that are due."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def test_a_history_holds_nothing_from_as_of_on(tiny):
         latest = events.received_at.fillna(events.occurred_at).max()
         assert latest < pd.Timestamp(day, tz="UTC")
         assert history.treatments.decided_at.max().execute() < pd.Timestamp(day, tz="UTC")
-        for table in (history.aggregates, history.facets):
+        for table in (history.aggregates, history.category_hour_counts):
             latest_day = max(table.day.max().execute(), table.known_on.max().execute()).date()
             assert latest_day == day - timedelta(days=1)
 
@@ -110,7 +110,7 @@ def test_a_corrupt_snapshot_is_computed_again(tmp_path):
     assert app.lake.partition("snapshots", DAYS[0]).read_bytes() == good
 
 
-def test_snapshots_in_slices_of_users_equal_snapshots_at_once(tiny, copy_tiny, tmp_path, monkeypatch):
+def test_snapshots_in_shards_of_users_equal_snapshots_at_once(tiny, copy_tiny, tmp_path, monkeypatch):
     at_once = tiny.snapshots(*DAYS)
     monkeypatch.setattr("features.engine.snapshot_builder.ROWS_AT_ONCE", 1)
     app = copy_tiny(tmp_path)
@@ -178,7 +178,7 @@ def test_a_date_without_history_is_refused(tmp_path, day):
         pass
 
 
-@pytest.mark.parametrize("table", ["aggregates", "facets", "users"])
+@pytest.mark.parametrize("table", ["aggregates", "category_hour_counts", "users"])
 def test_a_corrupt_file_is_named(tmp_path, table):
     app = small_app(tmp_path, events=[event("a", "2024-03-01 09:00", "purchase")], users=[{"user_id": "a", "pets": 1}])
     app.ingest()

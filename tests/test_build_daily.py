@@ -105,9 +105,9 @@ def test_sums_are_whole_numbers_on_disk(tmp_path):
     assert {str(schema.field(name).type) for name in MEASURES} == {"int64"}
 
 
-def test_facets_count_what_the_activity_was_about(tmp_path):
-    facets = stored(aggregated(tmp_path, *DAY), "facets")
-    rows = facets[facets.user_id == "a"].set_index(["facet", "label"])[["events_count", "spend_cents"]]
+def test_counts_by_category_and_hour_tell_what_the_activity_was_about(tmp_path):
+    counts = stored(aggregated(tmp_path, *DAY), "category_hour_counts")
+    rows = counts[counts.user_id == "a"].set_index(["dimension", "label"])[["events_count", "spend_cents"]]
     assert {key: tuple(values) for key, values in rows.T.items()} == {
         ("category", "tea"): (5, 49),
         ("category", "pots"): (1, 1000),
@@ -148,7 +148,7 @@ def test_a_day_whose_every_activity_came_late_counts_once_it_is_known(tmp_path):
 def test_an_event_is_known_from_its_day_in_the_configured_time_zone(tmp_path):
     app = aggregated(tmp_path, event("a", "2024-03-05 03:30", "purchase", amount=1.0), time_zone="America/New_York")
     assert stored(app, "aggregates")[["known_on"]].values.tolist() == [[MONDAY]]
-    hours = stored(app, "facets").query("facet == 'hour'")
+    hours = stored(app, "category_hour_counts").query("dimension == 'hour'")
     assert hours.label.tolist() == ["22"]
 
 
@@ -168,13 +168,13 @@ def test_a_changed_role_computes_every_day_again(tmp_path):
     other = small_app(tmp_path, overrides={"roles": {"activity": ["purchase"]}}, events=DAY)
     assert other.aggregate() == [MONDAY]
     assert stored(app, "aggregates").set_index("user_id").activity_count.to_dict() == {"a": 3, "b": 0}
-    assert set(stored(app, "facets").user_id) == {"a"}
+    assert set(stored(app, "category_hour_counts").user_id) == {"a"}
 
 
-def test_a_day_that_a_changed_role_leaves_without_activity_has_no_facets(tmp_path):
+def test_a_day_that_a_changed_role_leaves_without_activity_has_no_category_hour_counts(tmp_path):
     app = aggregated(tmp_path, event("a", "2024-03-04 10:00", "view_item", item_category="tea"))
     small_app(tmp_path, overrides={"roles": {"activity": ["purchase"]}}, events=DAY).aggregate()
-    assert len(stored(app, "facets")) == 0
+    assert len(stored(app, "category_hour_counts")) == 0
 
 
 def test_a_day_with_treatments_alone_is_aggregated(tmp_path):
@@ -202,7 +202,7 @@ def test_an_app_without_any_activity_has_aggregates(tmp_path):
     assert (features.messages_sent_count_7d, features.active_days_count_7d) == (1, 0)
 
 
-@pytest.mark.parametrize("table", ["aggregates", "facets"])
+@pytest.mark.parametrize("table", ["aggregates", "category_hour_counts"])
 def test_a_corrupt_aggregate_is_computed_again(tmp_path, table):
     app = aggregated(tmp_path, *DAY)
     good = app.lake.partition(table, MONDAY).read_bytes()

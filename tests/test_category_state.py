@@ -1,4 +1,4 @@
-"""Tallies: tastes that news are added to are those of all rows at once, by hand and at random."""
+"""Category state: counts that an update is added to are those of all rows at once, by hand and at random."""
 
 import numpy as np
 import pyarrow as pa
@@ -17,14 +17,14 @@ def about(*rows: tuple[int, int, int, int]) -> CategoryCounts:
     )
 
 
-def told(tastes: CategoryState) -> dict[str, list[object]]:
-    return {name: pa.array(values, from_pandas=True).to_pylist() for name, values in tastes.columns().items()}
+def columns_of(state: CategoryState) -> dict[str, list[object]]:
+    return {name: pa.array(values, from_pandas=True).to_pylist() for name, values in state.columns().items()}
 
 
 def test_the_favourite_has_most_spend_then_most_events_then_the_first_name():
     rows = about((0, BOOKS, 5, 0), (0, GAMES, 1, 900), (1, BOOKS, 2, 0), (1, GAMES, 3, 0), (2, GAMES, 1, 0),
                  (2, BOOKS, 1, 0), (0, NINE, 1, 900), (0, SEVEN, 5, 0))  # fmt: skip
-    assert told(CategoryState.of(4, rows, WORDS)) == {
+    assert columns_of(CategoryState.of(4, rows, WORDS)) == {
         "categories_count_90d": [2, 2, 2, 0],
         "favourite_category_90d": ["games", "games", "books", None],
         "favourite_hour_90d": [7, None, None, None],
@@ -34,7 +34,7 @@ def test_the_favourite_has_most_spend_then_most_events_then_the_first_name():
 def test_what_left_the_window_is_taken_off_and_others_stay_as_they_are():
     before = CategoryState.of(2, about((0, BOOKS, 2, 300), (0, GAMES, 1, 0), (1, BOOKS, 1, 0), (1, NINE, 1, 0)), WORDS)
     after = before.plus(about((0, BOOKS, -2, -300), (0, SEVEN, 1, 0)))
-    assert told(after) == {
+    assert columns_of(after) == {
         "categories_count_90d": [1, 1],
         "favourite_category_90d": ["games", "books"],
         "favourite_hour_90d": [7, 9],
@@ -46,21 +46,21 @@ def test_what_left_the_window_is_taken_off_and_others_stay_as_they_are():
 def test_spend_changes_where_as_many_events_come_as_go():
     before = CategoryState.of(1, about((0, BOOKS, 2, 300), (0, GAMES, 1, 350)), WORDS)
     after = before.plus(about((0, BOOKS, -1, -100), (0, BOOKS, 1, 500)))
-    assert after.rows.spend.tolist() == [700, 350] and told(after)["favourite_category_90d"] == ["books"]
+    assert after.rows.spend.tolist() == [700, 350] and columns_of(after)["favourite_category_90d"] == ["books"]
 
 
 def test_users_and_labels_get_other_places():
     words = pa.array(["category:art", *WORDS.to_pylist()])
     before = CategoryState.of(3, about((0, BOOKS, 1, 0), (2, GAMES, 1, 0), (2, NINE, 1, 0)), WORDS)
     after = before.placed(np.array([1, -1, 2]), 4, np.arange(1, 5), words)
-    assert told(after) == {
+    assert columns_of(after) == {
         "categories_count_90d": [0, 1, 1, 0],
         "favourite_category_90d": [None, "books", "games", None],
         "favourite_hour_90d": [None, None, 9, None],
     }
 
 
-def test_tastes_with_news_are_those_of_all_rows():
+def test_a_state_after_an_update_is_that_of_all_rows():
     rng = np.random.default_rng(7)
     for _ in range(20):
         rows = [about(*zip(rng.integers(0, 9, size), rng.integers(0, 4, size), rng.integers(1, 5, size),

@@ -99,7 +99,7 @@ def test_arrays_find_what_is_declared(found, zone, as_words):
         events = events.set_column(1, events.column_names[1], events.column(1).dictionary_encode())
     tables = day_rows(events, given_to, MONDAY, ROLES, zone)
     for name, rows in expected.items():
-        mine = tables[name].to_pandas().astype(dict.fromkeys({"user_id", "facet", "label"} & set(rows), object))
+        mine = tables[name].to_pandas().astype(dict.fromkeys({"user_id", "dimension", "label"} & set(rows), object))
         mine["known_on"] = pd.to_datetime(mine["known_on"]).astype(rows["known_on"].dtype)
         assert_frame_equal(mine, rows, check_exact=True, check_dtype=False)
 
@@ -111,8 +111,8 @@ def test_events_are_dated_by_clocks_that_change(monkeypatch):
         [{"event_id": str(at), "user_id": "a", "event_name": "view_item", "occurred_at": at} for at in spine],
         schema=SCHEMA,
     )
-    facets = day_rows(events, None, night.date(), ROLES, "America/New_York")["facets"].to_pandas()
-    assert facets.label.tolist() == ["0", "1", "23", "3"]
+    counts = day_rows(events, None, night.date(), ROLES, "America/New_York")["category_hour_counts"].to_pandas()
+    assert counts.label.tolist() == ["0", "1", "23", "3"]
 
 
 @pytest.mark.parametrize(("amount", "whole"), [(0.5, 1), (-0.5, -1), (0.49999999999999994, 0), (2.5, 3), (np.nan, 0)])

@@ -109,7 +109,7 @@ def test_all_threads_compute_the_same_bits_every_time(demo: tuple[Path, dict]) -
     runs = []
     for _ in range(4):
         with open_as_of(settings, lake, day) as history:
-            tables = history.aggregates, history.facets, history.users, history.spine([day])
+            tables = history.aggregates, history.category_hour_counts, history.users, history.spine([day])
             snapshot = snapshots(*tables).order_by("user_id").to_pyarrow()
             redemptions = redemption_frame(history, open_store(lake, history.features), load_catalogue(settings.offers))
             outcomes = outcome_labels(history.aggregates, history.spine([date(2017, 10, 2)]), settings)

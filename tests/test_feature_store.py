@@ -12,7 +12,7 @@ import pytest
 from apps import App, event, small_app
 
 from configs.errors import InputError
-from features.definitions.registry import Feature
+from features.definitions.registry import VIEWS, Feature
 from features.definitions.snapshot_features import catalogue
 from features.storage.lake import Lake
 from features.storage.parquet_files import read_parquet, write_parquet
@@ -87,12 +87,12 @@ def test_the_frame_of_all_users_equals_the_snapshot(snapshots, store):
 
 
 def test_a_moment_before_the_first_snapshot_has_nulls(store):
-    frame = point_in_time_frame(store, "churn", examples(("u003", "2024-03-31 23:59")))
+    frame = point_in_time_frame(store, "redemption", examples(("u003", "2024-03-31 23:59")))
     assert frame.drop(columns=["user_id", "event_timestamp", "label"]).isna().all(axis=None)
 
 
 def test_a_snapshot_older_than_a_day_is_not_used(store):
-    frame = point_in_time_frame(store, "churn", examples(("u003", "2024-04-03"), ("u003", "2024-04-03 00:01")))
+    frame = point_in_time_frame(store, "redemption", examples(("u003", "2024-04-03"), ("u003", "2024-04-03 00:01")))
     assert frame.tenure_days.isna().tolist() == [False, True]
 
 
@@ -105,8 +105,8 @@ def test_a_snapshot_that_was_computed_later_than_the_row_is_not_used(tmp_path):
     corrected(app.lake, days[1], spend=99.0, created=pd.Timestamp("2024-03-03 06:00", tz="UTC"))
     store = open_store(app.lake, catalogue())
     rows = examples(("a", "2024-03-02 12:00"), ("a", "2024-03-03 05:59"), ("a", "2024-03-03 06:00"))
-    assert point_in_time_frame(store, "churn", rows).spend_sum_7d.isna().tolist() == [False, True, False]
-    assert point_in_time_frame(store, "churn", rows).spend_sum_7d.dropna().tolist() == [5.0, 99.0]
+    assert point_in_time_frame(store, "redemption", rows).spend_sum_7d.isna().tolist() == [False, True, False]
+    assert point_in_time_frame(store, "redemption", rows).spend_sum_7d.dropna().tolist() == [5.0, 99.0]
 
 
 def corrected(lake: Lake, day: date, *, spend: float, created: pd.Timestamp) -> None:
@@ -120,15 +120,15 @@ def corrected(lake: Lake, day: date, *, spend: float, created: pd.Timestamp) -> 
 
 
 def test_each_service_holds_the_views_that_it_says(store, features):
-    for service, views in SERVICES.items():
+    for service in SERVICES:
         frame = point_in_time_frame(store, service, examples(("u003", "2024-04-01")))
-        wanted = [feature.name for view in views for feature in features if feature.view == view]
+        wanted = [feature.name for view in VIEWS[service] for feature in features if feature.view == view]
         assert list(frame.columns) == ["user_id", "event_timestamp", "label", *wanted]
 
 
 def test_churn_never_reads_what_we_sent(features):
     contact = {feature.name for feature in features if feature.view == "contact"}
-    assert contact and "contact" not in SERVICES["churn"] and "contact" not in SERVICES["value"]
+    assert contact and "contact" not in VIEWS["churn"] and "contact" not in VIEWS["value"]
     assert {feature.name for feature in features if feature.role in ("message_sent", "treatments")} <= contact
 
 
@@ -147,7 +147,7 @@ def test_a_service_is_one_view_without_the_traits_that_there_are_not(tmp_path):
     families = {feature.name: feature.view for feature in catalogue()}
     read = {families[field.name] for view in store.list_feature_views() for field in view.features}
     assert read == {"behaviour", "contact", "taste"}
-    assert point_in_time_frame(store, "churn", examples(("a", "2024-03-02"))).spend_sum_7d.tolist() == [5.0]
+    assert point_in_time_frame(store, "redemption", examples(("a", "2024-03-02"))).spend_sum_7d.tolist() == [5.0]
 
 
 def test_a_store_of_one_day_reads_that_day_as_the_whole_store_does(app, store, features):
@@ -168,7 +168,7 @@ def test_opening_the_store_twice_changes_nothing(app, store, features):
 def test_a_store_without_snapshots_says_what_to_run_first(tmp_path):
     store = open_store(Lake(tmp_path), catalogue())
     with pytest.raises(InputError, match="holds no snapshots; run winback build-features first"):
-        point_in_time_frame(store, "churn", examples(("a", "2024-03-02")))
+        point_in_time_frame(store, "redemption", examples(("a", "2024-03-02")))
 
 
 def test_a_corrupt_snapshot_is_named(tmp_path):
@@ -179,7 +179,7 @@ def test_a_corrupt_snapshot_is_named(tmp_path):
     app.lake.partition("snapshots", date(2024, 3, 2)).write_bytes(b"broken")
     store = open_store(app.lake, catalogue())
     with pytest.raises(InputError, match=r"cannot be read .*snapshots\.parquet.*; delete it and run the step"):
-        point_in_time_frame(store, "churn", examples(("a", "2024-03-02")))
+        point_in_time_frame(store, "redemption", examples(("a", "2024-03-02")))
 
 
 def test_a_join_that_loses_rows_is_an_error_and_never_a_smaller_frame(store, monkeypatch):
@@ -189,7 +189,7 @@ def test_a_join_that_loses_rows_is_an_error_and_never_a_smaller_frame(store, mon
 
     monkeypatch.setattr(store, "get_historical_features", lambda **_: Losing())
     with pytest.raises(RuntimeError, match="returned 1 rows for 2; no example may be lost or doubled"):
-        point_in_time_frame(store, "churn", examples(("a", "2024-03-02"), ("b", "2024-03-02")))
+        point_in_time_frame(store, "redemption", examples(("a", "2024-03-02"), ("b", "2024-03-02")))
 
 
 def test_feast_is_imported_without_checks_of_its_own_arguments():

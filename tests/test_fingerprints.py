@@ -1,4 +1,4 @@
-"""Stamps: what was known by a moment is named by digests that a later event leaves alone."""
+"""Fingerprints: what was known by a moment is named by digests that a later event leaves alone."""
 
 from __future__ import annotations
 
@@ -57,13 +57,13 @@ def test_the_same_rows_have_the_same_bytes(tmp_path):
     assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
 
 
-def test_a_missing_and_a_broken_file_have_an_empty_stamp(tmp_path):
+def test_a_missing_and_a_broken_file_have_an_empty_fingerprint(tmp_path):
     (tmp_path / "bad").write_bytes(b"bad")
     for path in (tmp_path / "gone", tmp_path / "bad"):
         assert (read_fingerprint(path), stored_input(path), file_metadata(path)) == (Fingerprint(), None, {})
 
 
-@pytest.mark.parametrize("table", ["aggregates", "facets"])
+@pytest.mark.parametrize("table", ["aggregates", "category_hour_counts"])
 def test_a_late_event_leaves_what_was_known_before_as_it_was(tmp_path, table):
     app = aggregated(tmp_path, ON_TIME)
     before = read_fingerprint(app.lake.partition(table, MONDAY)).digests
@@ -76,11 +76,11 @@ def test_a_late_event_leaves_what_was_known_before_as_it_was(tmp_path, table):
 
 def test_a_rerun_from_nothing_has_the_same_bytes(tmp_path):
     first, second = (aggregated(tmp_path / name, ON_TIME, LATE) for name in ("first", "second"))
-    for table in ("aggregates", "facets"):
+    for table in ("aggregates", "category_hour_counts"):
         assert first.lake.partition(table, MONDAY).read_bytes() == second.lake.partition(table, MONDAY).read_bytes()
 
 
-@pytest.mark.parametrize("table", ["aggregates", "facets"])
+@pytest.mark.parametrize("table", ["aggregates", "category_hour_counts"])
 def test_no_column_of_daily_rows_can_miss_a_value(tmp_path, table):
     path = aggregated(tmp_path, ON_TIME).lake.partition(table, MONDAY)
     assert [field.name for field in pq.read_schema(path) if field.nullable] == []
@@ -103,7 +103,7 @@ def test_a_file_that_did_not_change_is_not_read_again(tmp_path, monkeypatch):
     assert len(read) == 2
 
 
-def test_a_stamp_is_read_once_and_again_when_its_file_changed(tmp_path, monkeypatch):
+def test_a_fingerprint_is_read_once_and_again_when_its_file_changed(tmp_path, monkeypatch):
     lake, path = Lake(tmp_path), tmp_path / "a.parquet"
     read = []
     monkeypatch.setattr(
@@ -119,7 +119,7 @@ def test_a_stamp_is_read_once_and_again_when_its_file_changed(tmp_path, monkeypa
     path.unlink()
     with file_fingerprints(lake) as fingerprint_of:
         assert fingerprint_of(path) == Fingerprint()
-    assert (tmp_path / "stamps.json").read_text(encoding="utf-8") == "{}"
+    assert (tmp_path / "fingerprints.json").read_text(encoding="utf-8") == "{}"
 
 
 def test_damaged_notes_are_made_again(tmp_path):

@@ -1,4 +1,4 @@
-"""Mornings: arrays find what the declared expressions find, from nothing and carried on, late events and all."""
+"""The snapshot builder: arrays find what the oracle finds, from nothing and from checkpoints, late events and all."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from features.storage.parquet_files import read_parquet
 
 FIRST = date(2023, 1, 2)
 NAMES = ("view_item", "purchase", "purchase", "add_to_cart", "notification_receive", "offer_redeem", "unheard_of")
-MORNINGS = [FIRST + timedelta(days=day) for day in (3, 4, 5, 12, 40, 41, 95, 131, 380, 381, 382, 420, 449)]
+DAYS = [FIRST + timedelta(days=day) for day in (3, 4, 5, 12, 40, 41, 95, 131, 380, 381, 382, 420, 449)]
 
 
 def long_history(*, seed: int = 1) -> list[Row]:
@@ -64,7 +64,7 @@ def old_app(tmp_path_factory) -> App:
 def declared(app: App, day: date) -> pd.DataFrame:
     """Compute a snapshot by the declared expressions."""
     with app.history(day) as history:
-        rows = snapshots(history.aggregates, history.facets, history.users, history.spine([day]))
+        rows = snapshots(history.aggregates, history.category_hour_counts, history.users, history.spine([day]))
         return rows.order_by("user_id").drop("day").to_pandas()
 
 
@@ -81,7 +81,7 @@ def built(app: App, *days: date) -> dict[date, bytes]:
     return {day: app.lake.partition("snapshots", day).read_bytes() for day in days}
 
 
-@pytest.mark.parametrize("day", MORNINGS)
+@pytest.mark.parametrize("day", DAYS)
 def test_arrays_find_what_is_declared(old_app, day):
     forget(old_app)
     built(old_app, day)
@@ -93,13 +93,13 @@ def test_arrays_find_what_is_declared(old_app, day):
 
 def test_a_snapshot_carried_on_has_the_bytes_of_one_from_nothing(old_app):
     forget(old_app)
-    whole = {day: (forget(old_app), built(old_app, day)[day])[1] for day in MORNINGS}
+    whole = {day: (forget(old_app), built(old_app, day)[day])[1] for day in DAYS}
     forget(old_app)
-    assert [day for day in MORNINGS if built(old_app, day)[day] != whole[day]] == []
+    assert [day for day in DAYS if built(old_app, day)[day] != whole[day]] == []
 
 
 @pytest.mark.parametrize("steps", [(1,), (7, 1), (21, 7, 7)])
-def test_slices_pieces_and_steps_of_any_size_lead_to_the_same_bytes(old_app, monkeypatch, steps):
+def test_shards_batches_and_steps_of_any_size_lead_to_the_same_bytes(old_app, monkeypatch, steps):
     last = FIRST + timedelta(days=400)
     forget(old_app)
     whole = built(old_app, last)[last]
@@ -142,7 +142,7 @@ def test_late_events_are_carried_on_and_a_changed_past_is_not(old_app, tmp_path)
 
 
 @pytest.mark.parametrize("damage", ["notes", "stream", "gone", "short"])
-def test_damage_to_what_was_carried_costs_time_only(old_app, damage):
+def test_damage_to_a_checkpoint_costs_time_only(old_app, damage):
     forget(old_app)
     first, second = (FIRST + timedelta(days=day) for day in (300, 301))
     whole = built(old_app, second)[second]
@@ -221,7 +221,7 @@ def test_a_first_event_that_becomes_known_late_moves_the_beginning(tmp_path):
     assert tenure == [2.0, 39.0]
 
 
-def test_a_morning_that_knows_nobody_has_an_empty_snapshot(tmp_path):
+def test_a_day_that_knows_nobody_has_an_empty_snapshot(tmp_path):
     app = small_app(tmp_path, events=[event("a", "2024-03-01 10:00", "purchase", received_at="2024-03-05 10:00")])
     app.ingest()
     app.aggregate()
@@ -247,27 +247,27 @@ def test_changes_are_rows_that_came_grew_older_or_left():
     st.integers(0, 6),
     st.integers(0, 6),
 )
-def test_peaks_hold_the_largest_of_every_window(rows, cut, window):
+def test_rolling_maxima_hold_the_largest_of_every_window(rows, cut, window):
     user, day, value = (
         (np.array(column, np.int64) for column in zip(*rows, strict=True)) if rows else [np.array([], int)] * 3
     )
     early, late = day < cut, day >= cut
     before = RollingMaximum.of([RollingMaximum(user[early], day[early], value[early])], 0)
-    heights = MonotonicQueue(4)
-    heights.restore(before)
+    queue = MonotonicQueue(4)
+    queue.restore(before)
     for number in sorted(set(day[late].tolist()), reverse=True):
         for person in range(4):  # a user occurs once in what is pushed at a time
             for each in value[(day == number) & (user == person)]:
-                heights.push(np.array([person]), number, np.array([each]))
-    peaks = heights.peaks(0)
+                queue.push(np.array([person]), number, np.array([each]))
+    largest = queue.maxima(0)
     for person in range(4):
         mine = value[(user == person) & (day >= window)]
-        found = peaks.largest(window, 4)[person]
+        found = largest.largest(window, 4)[person]
         assert np.isnan(found) if not len(mine) else found == mine.max()
-    assert len(peaks.user) == len(set(zip(peaks.user, peaks.value, strict=True)))
+    assert len(largest.user) == len(set(zip(largest.user, largest.value, strict=True)))
 
 
-def test_the_folder_of_what_is_carried_is_written_whole(old_app, monkeypatch):
+def test_a_checkpoint_is_written_whole(old_app, monkeypatch):
     forget(old_app)
     day = FIRST + timedelta(days=60)
     built(old_app, day)

@@ -76,7 +76,7 @@ def both(copy_tiny, tmp_path_factory) -> tuple[App, App]:
     apps = [App(app.settings.model_copy(update={"time_zone": "America/New_York"})) for app in apps]
     for app in apps:
         app.ingest(NOW)
-        for table in ("aggregates", "facets"):
+        for table in ("aggregates", "category_hour_counts"):
             for path in app.lake.path(table).glob("*/*.parquet"):
                 path.unlink()
     return build(apps[0]), build(on_spark(apps[1]))
@@ -84,7 +84,7 @@ def both(copy_tiny, tmp_path_factory) -> tuple[App, App]:
 
 @NEEDS_SPARK
 def test_daily_rows_have_the_bytes_of_one_machine(both):
-    one, other = (files(app, "aggregates", "facets") for app in both)
+    one, other = (files(app, "aggregates", "category_hour_counts") for app in both)
     assert len(one) > 300
     assert one == other
 
@@ -142,9 +142,9 @@ def test_a_huge_day_is_cut_on_machines(both, tmp_path, monkeypatch):
     path = app.lake.partition("events", day)
     write_parquet(pq.ParquetFile(path).read(), path, 7)
     monkeypatch.setattr("features.materialise.build_daily.EVENTS_AT_ONCE", 20)
-    before = pq.read_table(app.lake.partition("facets", day), partitioning=None)
+    before = pq.read_table(app.lake.partition("category_hour_counts", day), partitioning=None)
     assert app.aggregate() == [day]
-    assert pq.read_table(app.lake.partition("facets", day), partitioning=None) == before
+    assert pq.read_table(app.lake.partition("category_hour_counts", day), partitioning=None) == before
 
 
 @NEEDS_SPARK
@@ -199,7 +199,7 @@ def test_a_day_without_events_of_activity_has_a_file_of_no_rows(tmp_path):
     app = on_spark(small_app(tmp_path, events=rows))
     app.ingest()
     assert len(app.aggregate()) == 2
-    rows = [pq.read_metadata(app.lake.root / path).num_rows for path in files(app, "facets")]
+    rows = [pq.read_metadata(app.lake.root / path).num_rows for path in files(app, "category_hour_counts")]
     assert rows == [1, 0]
 
 

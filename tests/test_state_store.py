@@ -24,8 +24,8 @@ def shard_of(users: list[str], number: int) -> StateShard:
     rows = CategoryCounts.of_any(np.arange(count), np.arange(count) % 2, np.full(count, 1), np.full(count, number))
     states = {"sum": np.arange(count) * number, "last": np.full(count, NEVER, np.int32),
               "calendar": np.full(count, 255, np.uint8)}  # fmt: skip
-    peaks = {"most": RollingMaximum(np.arange(count), np.full(count, 19_000), np.full(count, number))}
-    return StateShard(pa.array(users), states, CategoryState.of(count, rows, WORDS), peaks)
+    maxima = {"most": RollingMaximum(np.arange(count), np.full(count, 19_000), np.full(count, number))}
+    return StateShard(pa.array(users), states, CategoryState.of(count, rows, WORDS), maxima)
 
 
 def write(lake: Lake, *shards: StateShard) -> None:
@@ -37,17 +37,20 @@ def write(lake: Lake, *shards: StateShard) -> None:
 @pytest.mark.parametrize("number", [0, 1, -1, 127, 128, -129, 2**15, 2**31, -(2**31) - 1, 2**40])
 def test_numbers_of_any_size_come_back(tmp_path, number):
     lake = Lake(tmp_path)
-    before = [shard_of(["a", "b", "c"], 1), shard_of(["d"], number), shard_of(["e", "f"], 300)]
-    write(lake, *before)
+    shards = [shard_of(["a", "b", "c"], 1), shard_of(["d"], number), shard_of(["e", "f"], 300)]
+    write(lake, *shards)
     found = read_checkpoint(lake)
     assert (found.day, found.known, found.edges) == (DAY, "known", ["d", "e"])
-    for old, new in zip(before, map(found.shard, range(3)), strict=True):
+    for old, new in zip(shards, map(found.shard, range(3)), strict=True):
         assert new.users.equals(old.users)
         assert all(np.array_equal(new.states[name], values) for name, values in old.states.items())
-        for one, other in ((old.tastes.rows, new.tastes.rows), (old.tastes.favourites, new.tastes.favourites)):
+        for one, other in (
+            (old.categories.rows, new.categories.rows),
+            (old.categories.favourites, new.categories.favourites),
+        ):
             assert all(map(np.array_equal, one, other))
             assert [column.dtype for column in one] == [column.dtype for column in other]
-        assert all(map(np.array_equal, vars(old.peaks["most"]).values(), vars(new.peaks["most"]).values()))
+        assert all(map(np.array_equal, vars(old.maxima["most"]).values(), vars(new.maxima["most"]).values()))
 
 
 def test_short_numbers_take_little_room(tmp_path):

@@ -8,6 +8,7 @@ import ibis
 import ibis.expr.types as ir
 
 from configs.settings import Settings
+from features.definitions.watermark import known_before
 
 
 def closed_days(days: list[date], as_of: date, horizon_days: int) -> list[date]:
@@ -27,18 +28,18 @@ def effect_days(settings: Settings) -> int:
 
 
 def outcome_labels(aggregates: ir.Table, spine: ir.Table, settings: Settings) -> ir.Table:
-    """Say for every user active before each moment whether they left, and what they were worth.
+    """Say for every user active before each instant of the spine whether they left, and what they were worth.
 
     Parameters
     ----------
     aggregates
         Daily aggregates, already cut at the day on which the models are trained.
-    moments
+    spine
         ``day``, one row per snapshot.
 
     Returns
     -------
-    One row per moment and user with activity in the ``churn.lookback_days`` before it: ``user_id``, ``day``,
+    One row per snapshot day and user with activity in the ``churn.lookback_days`` before it: ``user_id``, ``day``,
     ``is_churned`` (0 or 1, no activity in ``churn.horizon_days`` from the day on), ``is_retained`` (0 or 1, activity
     from ``response.retained_from_day`` of that horizon on) and gross margin in account currency over
     ``value.horizon_days`` (``margin``) and until retention is counted (``margin_soon``: `effect_days`). What offers
@@ -52,7 +53,8 @@ def outcome_labels(aggregates: ir.Table, spine: ir.Table, settings: Settings) ->
     ]
     pairs = spine.select("day").inner_join(rows, near)
     pairs = pairs.mutate(offset=pairs.happened_on.delta(pairs.day, unit="day").cast("int64"))
-    was_active = (pairs.offset < 0) & (pairs.offset >= -settings.churn.lookback_days) & (pairs.known_on < pairs.day)
+    was_known = known_before(pairs.day, pairs.happened_on, pairs.known_on)
+    was_active = was_known & (pairs.offset >= -settings.churn.lookback_days)
     stays = (pairs.offset >= 0) & (pairs.offset < settings.churn.horizon_days)
     pays = (pairs.offset >= 0) & (pairs.offset < settings.value.horizon_days)
     settled = stays & (pairs.offset >= settings.response.retained_from_day)

@@ -21,6 +21,13 @@ if TYPE_CHECKING:
 WINDOWS = (7, 28, 90, 365)
 LONGEST = 365
 View = Literal["behaviour", "contact", "taste", "traits"]
+# who reads which families of columns: what we sent is a consequence of what we believed, and says nothing of leaving
+VIEWS: dict[str, tuple[View, ...]] = {
+    "churn": ("behaviour", "traits"),
+    "value": ("behaviour", "traits"),
+    "redemption": ("behaviour", "contact", "traits"),
+    "scoring": ("behaviour", "contact", "traits", "taste"),
+}
 Kind = Literal["sum", "max", "last", "first"]
 Unit = Literal["count", "money", "days", "share", "ratio", "flag", "hour", "name", "own"]
 Missing = Literal["zero", "never", "unknown"]

@@ -1,4 +1,4 @@
-"""What is carried about users in rows of their own: what their activity was about, and their largest days."""
+"""State about users in rows of its own: category counts with their favourites, and rolling maxima."""
 
 from __future__ import annotations
 
@@ -123,8 +123,8 @@ class Favourites(NamedTuple):
 class CategoryState:
     """How much of what each user's activity was about in a window, and what most of it was about.
 
-    `rows` are one per user and label, in order; labels are places in `words`, which are in order: a facet, a colon and
-    a label of the facet.
+    `rows` are one per user and label, in order; labels are places in `words`, which are in order: a dimension, a
+    colon and a label of the dimension.
     """
 
     rows: CategoryCounts
@@ -143,17 +143,17 @@ class CategoryState:
         )
         return type(self)(rows, words, self.favourites.placed(place, users, label))
 
-    def plus(self, news: CategoryCounts) -> Self:
+    def plus(self, update: CategoryCounts) -> Self:
         """Add rows, in any order; what adds up to no events is left out, users without any are left as they are."""
         users, labels = len(self.favourites.hour), len(self.words)
-        news = news.summed(labels)
-        rows = self.rows.plus(news, labels) if len(self.rows.user) else news
+        update = update.summed(labels)
+        rows = self.rows.plus(update, labels) if len(self.rows.user) else update
         if not rows.events.all():
             rows = rows.taken(rows.events != 0)
-        has_news = np.zeros(users, bool)
-        has_news[news.user] = True
-        changed = Favourites.of(rows.taken(has_news[rows.user]), self.words, users)
-        return type(self)(rows, self.words, self.favourites.where(has_news, changed))
+        is_updated = np.zeros(users, bool)
+        is_updated[update.user] = True
+        changed = Favourites.of(rows.taken(is_updated[rows.user]), self.words, users)
+        return type(self)(rows, self.words, self.favourites.where(is_updated, changed))
 
     def cut(self, first: int, last: int) -> Self:
         """Take the users from `first` to before `last`, counted anew."""
@@ -186,7 +186,9 @@ def _best(about: CategoryCounts, ranks: Iterable[Array], users: int) -> Array:
 
 @dataclass(frozen=True)
 class RollingMaximum:
-    """Days of users that no later day of theirs reaches: the largest of every window is one of them.
+    """Rolling maxima by a monotonic queue: days of users that no later day of theirs reaches.
+
+    The largest value of every window is one of them.
 
     Rows are in the order of users and days, so that a user's values fall from row to row.
     """
@@ -206,10 +208,10 @@ class RollingMaximum:
         height = value - value.min(initial=0)
         floor = (user.max(initial=0) - user) * (height.max(initial=0) + 1)
         so_far = np.maximum.accumulate(floor + height) if len(user) else floor
-        is_peak = np.ones(len(user), bool)
-        is_peak[1:] = floor[1:] + height[1:] > so_far[:-1]
-        peaks = np.flatnonzero(is_peak)[::-1]
-        return cls(user[peaks], day[peaks], value[peaks])
+        is_maximum = np.ones(len(user), bool)
+        is_maximum[1:] = floor[1:] + height[1:] > so_far[:-1]
+        rows = np.flatnonzero(is_maximum)[::-1]
+        return cls(user[rows], day[rows], value[rows])
 
     def cut(self, first: int, last: int) -> Self:
         """Take the users from `first` to before `last`, counted anew."""
@@ -226,15 +228,15 @@ class RollingMaximum:
 
 
 class MonotonicQueue:
-    """Gathers what may be peaks of some users: those so far, and of days that come latest first what none reaches."""
+    """Gathers what may be rolling maxima of some users: those of a checkpoint, and days that come latest first."""
 
     def __init__(self, users: int) -> None:
         self._parts: list[RollingMaximum] = []
         self._highest = np.full(users, int(NO_VALUE))
 
-    def restore(self, peaks: RollingMaximum) -> None:
-        """Take in the peaks so far, days in any order."""
-        self._parts.append(peaks)
+    def restore(self, found: RollingMaximum) -> None:
+        """Take in the maxima of a checkpoint, days in any order."""
+        self._parts.append(found)
 
     def push(self, users: Integers, day: int, values: Integers) -> None:
         """Take in a day's values; a user occurs once."""
@@ -243,8 +245,8 @@ class MonotonicQueue:
         self._highest[users] = values
         self._parts.append(RollingMaximum(users, np.full(len(users), day), values))
 
-    def peaks(self, oldest: int) -> RollingMaximum:
-        """Find the peaks from the day `oldest` on."""
+    def maxima(self, oldest: int) -> RollingMaximum:
+        """Find the rolling maxima from the day `oldest` on."""
         return RollingMaximum.of(self._parts, oldest)
 
 

@@ -1,6 +1,7 @@
-"""One day's rows by arrays: what `daily_queries` declares, without an engine, in one pass over the day's events.
+"""One day's rows: the declared measures, in one pass over the day's events.
 
-The measures are the same functions; the tests hold both ways to the same rows.
+Rows are keyed by ``user_id``, ``day`` and ``known_on``: an event that became known later than its day gets a row of its
+own, so that a snapshot can leave out what was not known yet. The tests hold this to Ibis queries of the same measures.
 """
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ class DayOfEvents:
     """The events of a day in groups, one per row of the aggregates.
 
     A row is a user (a place in `users`, the ids in order) and the number of days until the events became known; rows
-    are ordered by both. `labels` holds the words of each facet, in order; the column of `events` named like the facet
+    are ordered by both. `labels` holds the words of each dimension, in order; the column of `events` named like it
     has the place of each event's word, -1 where it has none.
     """
 
@@ -68,11 +69,20 @@ def day_rows(
 
     Returns
     -------
-    ``aggregates`` and ``facets`` as `daily_aggregates` and `daily_facets` define them, without ``day``, in the order
-    of their files; words are dictionaries.
+    ``aggregates``
+        The keys but for ``day``, the measures, and three that make a day whole however late some of its events came:
+        ``active_days`` and ``purchase_days`` are 1 on the row by which the day first counts, so that their sum counts
+        distinct days; ``spend_of_day_cents`` is the day's spend as far as known by the row, so that its maximum is
+        that of whole days.
+    ``category_hour_counts``
+        What activity was about: events and spend by the keys, ``dimension`` (category or hour) and its ``label``;
+        ``row`` numbers the aggregates of the same ``known_on`` in the order of their users, so that who has read those
+        need not read the users again.
+
+    Both are in the order of their files; words are dictionaries.
     """
     found = _grouped(_with_treatments(events, treatments, declared), day, roles, time_zone, declared)
-    return {"aggregates": _aggregates(found, declared), "facets": _facets(found)}
+    return {"aggregates": _aggregates(found, declared), "category_hour_counts": _category_hour_counts(found)}
 
 
 def event_columns(declared: Declarations) -> pa.Schema:
@@ -86,13 +96,13 @@ def joined_rows(parts: Sequence[Mapping[str, pa.Table]]) -> dict[str, pa.Table]:
     known = [_known_on(part["aggregates"]) for part in parts]
     oldest = min(int(each.min(initial=np.iinfo(np.int64).max)) for each in known)
     before = np.zeros(max(int(each.max(initial=oldest)) for each in known) - oldest + 1, np.int64)
-    facets = []
+    counts = []
     for part, each in zip(parts, known, strict=True):
-        rows = part["facets"]
+        rows = part["category_hour_counts"]
         number = rows["row"].to_numpy() + before[_known_on(rows) - oldest]
-        facets.append(rows.set_column(rows.column_names.index("row"), "row", pa.array(number)))
+        counts.append(rows.set_column(rows.column_names.index("row"), "row", pa.array(number)))
         before += np.bincount(each - oldest, minlength=len(before))
-    tables = {"aggregates": [part["aggregates"] for part in parts], "facets": facets}
+    tables = {"aggregates": [part["aggregates"] for part in parts], "category_hour_counts": counts}
     return {name: _in_order_of_file(pa.concat_tables(rows)) for name, rows in tables.items()}
 
 
@@ -103,9 +113,9 @@ def _known_on(rows: pa.Table) -> Integers:
 def _in_order_of_file(rows: pa.Table) -> pa.Table:
     rows = rows.unify_dictionaries().combine_chunks()
     key = _known_on(rows)
-    if "facet" in rows.column_names:
-        facet, facets = ordinal_encoded(one_chunk(rows["facet"]))
-        key = key * len(facets) + facet
+    if "dimension" in rows.column_names:
+        dimension, dimensions = ordinal_encoded(one_chunk(rows["dimension"]))
+        key = key * len(dimensions) + dimension
     return rows.take(order_of(key))
 
 
@@ -187,8 +197,8 @@ def _first_of_user(found: DayOfEvents, happened: Flags) -> Integers:
     return first
 
 
-def _facets(found: DayOfEvents) -> pa.Table:
-    """Count activity by row, facet and label; one number stands for all of them, in the order of the file."""
+def _category_hour_counts(found: DayOfEvents) -> pa.Table:
+    """Count activity by row, dimension and label; one number stands for all of them, in the order of the file."""
     events, columns = found.events, found.events.columns
     names = sorted(found.labels)
     labels = pa.concat_arrays([found.labels[name] for name in names])
@@ -211,12 +221,12 @@ def _facets(found: DayOfEvents) -> pa.Table:
     spend = np.bincount(np.searchsorted(key, np.concatenate(paid_keys)), spend, len(key)).astype(np.int64)
     key, label = np.divmod(key, len(labels))
     key, user = np.divmod(key, max(len(found.users), 1))
-    known, facet = np.divmod(key, len(names))
+    known, dimension = np.divmod(key, len(names))
     return pa.table(
         _keys(found, user, known)
         | {
             "row": _row_numbers(found, user, known),
-            "facet": pa.DictionaryArray.from_arrays(facet.astype(np.int32), names),
+            "dimension": pa.DictionaryArray.from_arrays(dimension.astype(np.int32), names),
             "label": pa.DictionaryArray.from_arrays(pc.index_in(labels, value_set=words).take(label), words),
             "events_count": run_lengths(starts, len(ordered)),
             "spend_cents": spend,

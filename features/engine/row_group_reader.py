@@ -107,9 +107,13 @@ class DailyReader:
         """Find aggregates of some users; their keys are ids."""
         return self._part("aggregates", day, known_on, users, "user_id", users)
 
-    def facets(self, day: date, known_on: date, users: KeyRange[str], rows: RowSelection) -> RowSelection:
-        """Find the facets of some aggregates; their keys are the numbers of those, the first of them `rows.first`."""
-        return self._part("facets", day, known_on, users, "row", KeyRange(rows.first, rows.first + len(rows.keys)))
+    def category_hour_counts(self, day: date, known_on: date, users: KeyRange[str], rows: RowSelection) -> RowSelection:
+        """Find the counts by category and hour of some aggregates; their keys are the numbers of those.
+
+        The first of them is `rows.first`.
+        """
+        numbers = KeyRange(rows.first, rows.first + len(rows.keys))
+        return self._part("category_hour_counts", day, known_on, users, "row", numbers)
 
     def _part(
         self, table: str, day: date, known_on: date, users: KeyRange[str], key: str, within: KeyRange[Any]

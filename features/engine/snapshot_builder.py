@@ -69,14 +69,15 @@ class SnapshotBuilder:
         before = self.checkpoint.shard(number) if self.checkpoint else None
         reader = DailyReader(self.lake)
         rows = {each: part for each in self._changes if (part := reader.rows(each.day, each.known_on, users)).groups}
-        facets = {
+        counts = {
             each: part
             for each, of in rows.items()
-            if each.is_move((TASTE_DAYS,)) and (part := reader.facets(each.day, each.known_on, users, of)).groups
+            if each.is_move((TASTE_DAYS,))
+            and (part := reader.category_hour_counts(each.day, each.known_on, users, of)).groups
         }
         signed_up = read_traits(self.lake, self.traits, self.time_zone, users)
         there = signed_up.filter(pc.field("signed_up_on") < pa.scalar(self.day, pa.date32()))["user_id"]
-        shard = StateUpdate(self.day, rows, facets, there.combine_chunks(), before, self.declared).apply()
+        shard = StateUpdate(self.day, rows, counts, there.combine_chunks(), before, self.declared).apply()
         return shard, self._rows(shard, in_order_of(shard.users, signed_up))
 
     def _rows(self, shard: StateShard, traits: pa.Table) -> list[pa.RecordBatch]:

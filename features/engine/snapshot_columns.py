@@ -1,4 +1,4 @@
-"""A snapshot's rows by arrays: what `snapshot_queries.finished` declares, from what is known of each user."""
+"""A snapshot's rows: the declared columns, from the state of each user."""
 
 from __future__ import annotations
 
@@ -41,18 +41,19 @@ class Column(np.ndarray[Any, Any]):
 def snapshot_rows(
     found: StateShard, traits: pa.Table, day: date, start: datetime, declared: Declarations
 ) -> pa.RecordBatch:
-    """Make the rows of a slice of users.
+    """Make the rows of a shard of users.
 
     Parameters
     ----------
     traits
-        ``signed_up_on`` and the traits, one row per user of the slice, in its order; texts may be dictionaries.
+        ``signed_up_on`` and the traits, one row per user of the shard, in its order; texts may be dictionaries.
     day, start
         Day of the snapshot, and the instant at which it starts.
 
     Returns
     -------
-    One row per user of the slice, in its order, with the columns of `snapshot_queries.snapshots` but for ``day``.
+    One row per user of the shard, in its order: ``user_id``, ``as_of`` and ``created_at``, the columns of `catalogue`
+    and the traits.
     """
     count = len(found.users)
     numbers = (
@@ -64,7 +65,7 @@ def snapshot_rows(
     for name, function in declared.derived.items():
         setattr(users, name, function(users).astype(float))
     columns = {name: _nullable(np.asarray(values)) for name, values in vars(users).items()}
-    columns |= found.tastes.columns()
+    columns |= found.categories.columns()
     as_of = pa.repeat(pa.scalar(start, pa.timestamp("us", "UTC")), count)
     return pa.record_batch(
         {"user_id": found.users, "as_of": as_of, "created_at": as_of}
@@ -82,7 +83,7 @@ def _largest(found: StateShard, day: date, declared: Declarations) -> dict[str, 
     numbers = {}
     for each in declared.of_kind("max"):
         for days in each.windows:
-            largest = found.peaks[each.name].largest(days_since_1970(day) - days, len(found.users))
+            largest = found.maxima[each.name].largest(days_since_1970(day) - days, len(found.users))
             numbers[each.column(days)] = largest / each.scale
     return numbers
 

@@ -24,7 +24,7 @@ from features.storage.lake import Lake
 from features.storage.whole_writes import write_text
 
 FOLDER, NOTES = "checkpoint", "notes.json"
-STATES, TASTES, FAVOURITES = "states", "tastes", "favourites"
+WINDOWS, CATEGORIES, FAVOURITES = "windows", "categories", "favourites"
 MOST_USERS = 131_072  # of a stored shard
 SHORT = (np.int8, np.uint8, np.int16, np.int32)
 PACKED = pa.ipc.IpcWriteOptions()
@@ -40,42 +40,42 @@ class StateShard:
 
     users: pa.Array
     states: Mapping[str, Array]
-    tastes: CategoryState
-    peaks: Mapping[str, RollingMaximum]
+    categories: CategoryState
+    maxima: Mapping[str, RollingMaximum]
 
     def cut(self, first: int, last: int) -> StateShard:
         """Take the users from place `first` to before `last`."""
         states = {name: values[first:last] for name, values in self.states.items()}
-        peaks = {name: each.cut(first, last) for name, each in self.peaks.items()}
-        return StateShard(self.users.slice(first, last - first), states, self.tastes.cut(first, last), peaks)
+        maxima = {name: each.cut(first, last) for name, each in self.maxima.items()}
+        return StateShard(self.users.slice(first, last - first), states, self.categories.cut(first, last), maxima)
 
     def batches(self) -> dict[str, pa.RecordBatch]:
         """Write it down, by name of the file."""
-        rows, favourites = self.tastes.rows, self.tastes.favourites
+        rows, favourites = self.categories.rows, self.categories.favourites
         count = np.bincount(rows.user, minlength=len(self.users))
-        labels = pa.DictionaryArray.from_arrays(_arrow(rows.label), self.tastes.words)
+        labels = pa.DictionaryArray.from_arrays(_arrow(rows.label), self.categories.words)
         return {
-            STATES: pa.record_batch({"user_id": self.users} | _arrows(self.states)),
-            TASTES: pa.record_batch({"label": labels} | _arrows({"events": rows.events, "spend": rows.spend})),
+            WINDOWS: pa.record_batch({"user_id": self.users} | _arrows(self.states)),
+            CATEGORIES: pa.record_batch({"label": labels} | _arrows({"events": rows.events, "spend": rows.spend})),
             FAVOURITES: pa.record_batch(_arrows(favourites._asdict() | {"rows": count})),
-            **{name: pa.record_batch(_arrows(vars(each))) for name, each in self.peaks.items()},
+            **{name: pa.record_batch(_arrows(vars(each))) for name, each in self.maxima.items()},
         }
 
     @classmethod
     def of(cls, batches: dict[str, pa.RecordBatch]) -> StateShard:
         """Read what `batches` wrote down."""
-        states, tastes, favourites = (batches.pop(name) for name in (STATES, TASTES, FAVOURITES))
+        states, categories, favourites = (batches.pop(name) for name in (WINDOWS, CATEGORIES, FAVOURITES))
         columns = {name: states[name].to_numpy() for name in states.schema.names[1:]}
         *found, count = (column.to_numpy() for column in favourites.columns)
         user = np.repeat(np.arange(len(count)), count)
-        label, events, spend = tastes.columns
+        label, events, spend = categories.columns
         rows = CategoryCounts.of_any(user, *(column.to_numpy() for column in (label.indices, events, spend)))
-        taste = CategoryState(rows, label.dictionary, Favourites(*(values.astype(np.int32) for values in found)))
-        peaks = {
+        state = CategoryState(rows, label.dictionary, Favourites(*(values.astype(np.int32) for values in found)))
+        maxima = {
             name: RollingMaximum(*(column.to_numpy().astype(np.int64) for column in batch.columns))
             for name, batch in batches.items()
         }
-        return cls(states["user_id"], columns, taste, peaks)
+        return cls(states["user_id"], columns, state, maxima)
 
 
 class ShardFile(NamedTuple):
@@ -130,7 +130,7 @@ def read_checkpoint(lake: Lake) -> Checkpoint | None:
 
 
 def write_shard(folder: Path, number: int, shard: StateShard) -> list[ShardFile]:
-    """Write a shard, cut where it has more than `MOST_USERS`; returns what `write_notes` is told, in order."""
+    """Write a shard, cut where it has more than `MOST_USERS`; returns its files, in order."""
     edges = np.linspace(0, len(shard.users), -(-len(shard.users) // MOST_USERS) + 1).astype(int).tolist()
     written = []
     for place, (first, last) in enumerate(pairwise(edges)):

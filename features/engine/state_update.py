@@ -1,4 +1,4 @@
-"""News: the daily rows that make the states of one morning into those of the next, for a slice of users."""
+"""State update: the daily rows that make the state of one snapshot into that of the next, for a shard of users."""
 
 from __future__ import annotations
 
@@ -22,21 +22,21 @@ Parts = Mapping[Change, RowSelection]
 
 
 class StateUpdate:
-    """Rows of a slice of users that became known, grew older or left a window, and what was carried so far.
+    """Rows of a shard of users that became known, grew older or left a window, and its state in the checkpoint.
 
-    `ids` are the users of the slice in order: those carried, those of the rows, and those who only signed up.
+    `ids` are the users of the shard in order: those of the checkpoint, those of the rows, and who only signed up.
     """
 
     def __init__(
         self,
         day: date,
         rows: Parts,
-        facets: Parts,
+        counts: Parts,
         signed_up: pa.Array,
         checkpoint: StateShard | None,
         declared: Declarations,
     ) -> None:
-        self.day, self.rows, self.facets, self.checkpoint, self.declared = day, rows, facets, checkpoint, declared
+        self.day, self.rows, self.counts, self.checkpoint, self.declared = day, rows, counts, checkpoint, declared
         columns = [signed_up, *(part.keys for part in rows.values())]
         if checkpoint:
             self._kept = checkpoint.states["first_day"] != NEVER
@@ -48,15 +48,15 @@ class StateUpdate:
         self._users = dict(zip(rows, places, strict=True))
 
     def apply(self) -> StateShard:
-        """Carry everything on to the morning."""
-        states, heights = (
+        """Bring the state to the start of the day."""
+        states, maxima = (
             WindowState(len(self.ids), self.declared),
             {each.name: MonotonicQueue(len(self.ids)) for each in self.declared.of_kind("max")},
         )
         if self.checkpoint:
             states.restore(self._place[self._kept], self.checkpoint.states, self._kept)
-            for name, found in self.checkpoint.peaks.items():
-                heights[name].restore(RollingMaximum(self._place[found.user], found.day, found.value))
+            for name, found in self.checkpoint.maxima.items():
+                maxima[name].restore(RollingMaximum(self._place[found.user], found.day, found.value))
         for change, part in self.rows.items():
             users, moves = self._users[change], change.moves(self.declared)
             columns = part.columns({name for move in moves for name in move.columns})
@@ -64,35 +64,35 @@ class StateUpdate:
             states.apply(change, moves, rows)
             for move in moves:
                 if move.kind == "max":
-                    heights[move.declared.name].push(users, change.number, move.declared.of(rows))
+                    maxima[move.declared.name].push(users, change.number, move.declared.of(rows))
         states.finalise(self.day)
         oldest = days_since_1970(self.day) - LONGEST
-        peaks = {name: found.peaks(oldest) for name, found in heights.items()}
-        return StateShard(self.ids, states.columns, self._tastes(), peaks)
+        largest = {name: found.maxima(oldest) for name, found in maxima.items()}
+        return StateShard(self.ids, states.columns, self._category_state(), largest)
 
-    def _tastes(self) -> CategoryState:
+    def _category_state(self) -> CategoryState:
         labels, columns = [], []
-        for change, part in self.facets.items():
+        for change, part in self.counts.items():
             sign = 1 if change.bands((TASTE_DAYS,))[1] else -1
-            found = part.columns(("row", "facet", "label", "events_count", "spend_cents"))
+            found = part.columns(("row", "dimension", "label", "events_count", "spend_cents"))
             users = self._users[change][found["row"].to_numpy() - self.rows[change].first]
-            labels.append(_labels(found["facet"], found["label"]))
+            labels.append(_labels(found["dimension"], found["label"]))
             columns.append((users, *(sign * found[name].to_numpy() for name in ("events_count", "spend_cents"))))
         before = (
-            self.checkpoint.tastes if self.checkpoint else CategoryState.of(0, NO_COUNTS, pa.array([], pa.string()))
+            self.checkpoint.categories if self.checkpoint else CategoryState.of(0, NO_COUNTS, pa.array([], pa.string()))
         )
         words, (place, *places) = encoded_together([before.words.dictionary_encode(), *labels])
-        news = CategoryCounts.joined(
+        update = CategoryCounts.joined(
             CategoryCounts.of_any(users, label, events, spend)
             for (users, events, spend), label in zip(columns, places, strict=True)
         )
-        return before.placed(self._place, len(self.ids), place, words).plus(news)
+        return before.placed(self._place, len(self.ids), place, words).plus(update)
 
 
-def _labels(facet: pa.DictionaryArray, label: pa.DictionaryArray) -> pa.DictionaryArray:
-    """Name each row's facet and label by one text."""
-    facets, labels = facet.dictionary, label.dictionary
-    pairs = np.divmod(np.arange(len(facets) * len(labels)), len(labels))
-    words = pc.binary_join_element_wise(facets.take(pa.array(pairs[0])), labels.take(pa.array(pairs[1])), ":")
-    codes = facet.indices.to_numpy() * len(labels) + label.indices.to_numpy()
+def _labels(dimension: pa.DictionaryArray, label: pa.DictionaryArray) -> pa.DictionaryArray:
+    """Name each row's dimension and label by one text."""
+    dimensions, labels = dimension.dictionary, label.dictionary
+    pairs = np.divmod(np.arange(len(dimensions) * len(labels)), len(labels))
+    words = pc.binary_join_element_wise(dimensions.take(pa.array(pairs[0])), labels.take(pa.array(pairs[1])), ":")
+    codes = dimension.indices.to_numpy() * len(labels) + label.indices.to_numpy()
     return pa.DictionaryArray.from_arrays(codes, words)

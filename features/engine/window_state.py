@@ -1,7 +1,7 @@
-"""What is carried about each user from one morning to the next, by arrays: everything that `window_queries` sums.
+"""Window state: what is kept about each user from one snapshot to the next, every window of every declared column.
 
-Between two mornings a daily row becomes known, grows older, and leaves what it is too old for; only rows to which one
-of these happened are looked at. States from nothing are the same work, in which every row becomes known.
+Between two snapshots a daily row becomes known, grows older, and leaves what it is too old for; only rows to which one
+of these happened are looked at. A state from nothing is the same work, in which every row becomes known.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from features.arrays.calendar_days import days_since_1970
 from features.arrays.group_by import run_starts
 from features.definitions.registry import LONGEST, Declarations, Kind, Windowed
 from features.definitions.snapshot_features import DECLARED
+from features.definitions.watermark import known_before
 from features.storage.fingerprints import Fingerprint
 
 ALWAYS = 100_000  # days of a window that no row leaves
@@ -32,7 +33,7 @@ USERS_AT_ONCE = 32_768
 
 @dataclass(frozen=True)
 class Change:
-    """Daily rows of one day and day of becoming known: their age in days on two mornings, None while unknown."""
+    """Daily rows of one day and day of becoming known: their age in days at two snapshots, None while unknown."""
 
     day: date
     known_on: date
@@ -45,7 +46,7 @@ class Change:
         return days_since_1970(self.day)
 
     def bands(self, windows: tuple[int, ...]) -> tuple[int | None, int | None]:
-        """Shortest window that holds the rows on either morning, None of no window."""
+        """Shortest window that holds the rows at either snapshot, None of no window."""
         return band(self.before, windows), band(self.after, windows)
 
     def is_move(self, windows: tuple[int, ...]) -> bool:
@@ -60,7 +61,7 @@ class Change:
 
 
 class Move(NamedTuple):
-    """A declared column, and the shortest of its windows that holds some rows on two mornings, None of no window."""
+    """A declared column, and the shortest of its windows that holds some rows at two snapshots, None of no window."""
 
     declared: Windowed
     before: int | None
@@ -80,7 +81,7 @@ class Move(NamedTuple):
 def changes(
     fingerprints: Mapping[date, Fingerprint], since: date | None, today: date, declared: Declarations = DECLARED
 ) -> list[Change]:
-    """List the rows that are in another window than on the morning `since` (None: before all rows).
+    """List the rows that are in another window than in the snapshot of `since` (None: before all rows).
 
     New ones come last, later days before earlier ones.
     """
@@ -94,9 +95,9 @@ def changes(
     return sorted(found, key=lambda each: (each.before is None, -each.number, each.known_on))
 
 
-def age(day: date, known_on: date, morning: date) -> int | None:
-    """Age of rows on a morning (yesterday is 1 day old), None where they are not known yet."""
-    return (morning - day).days if max(day, known_on) < morning else None
+def age(day: date, known_on: date, as_of: date) -> int | None:
+    """Age of rows at the start of a day (yesterday is 1 day old), None where they are not known yet."""
+    return (as_of - day).days if known_before(as_of, day, known_on) else None
 
 
 def band(days: int | None, windows: tuple[int, ...]) -> int | None:
@@ -115,7 +116,7 @@ class DailyRows:
 
 
 class WindowState:
-    """What the daily rows say about users on a morning: one array per column, shape (users,).
+    """What the daily rows say about users at a snapshot: one array per column, shape (users,).
 
     The column of a sum holds what its window adds to the next shorter one. The column of a last or first time holds
     the day, counted from 1970 (`NEVER` where there is none); a first time has a calendar beside it: a bit per day,
@@ -134,11 +135,11 @@ class WindowState:
         self._has_moved = np.zeros(users, bool)
 
     def restore(self, places: Integers, columns: Mapping[str, Array], kept: Flags) -> None:
-        """Set the states of those users that were carried and are kept, whose places come in order."""
-        is_carried = np.zeros(len(self._has_moved), bool)
-        is_carried[places] = True
+        """Set the states of those users of the checkpoint that are kept, whose places come in order."""
+        is_kept = np.zeros(len(self._has_moved), bool)
+        is_kept[places] = True
         for name, values in columns.items():
-            self._column(name)[is_carried] = values[kept]  # by flags: NumPy copies at once, by places one by one
+            self._column(name)[is_kept] = values[kept]  # by flags: NumPy copies at once, by places one by one
 
     def apply(self, change: Change, moves: Iterable[Move], rows: DailyRows) -> None:
         """Let rows become known or grow older; a row's user occurs once."""

@@ -1,4 +1,4 @@
-"""History: every table of the lake as it stood at one moment, open for Ibis; nothing later can be reached."""
+"""The as-of view: every table of the lake as it stood at one moment, open for Ibis; nothing later can be reached."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from configs.settings import Settings
 from features.arrays.calendar_days import start_of
 from features.definitions.app_declarations import declarations_of
 from features.definitions.registry import Declarations, Feature, trait_column
+from features.definitions.watermark import known_before
 from features.materialise.spark_executor import SparkEngine
 from features.materialise.user_traits import user_traits
 from features.storage.duckdb_sessions import duckdb_session, ibis_engine
@@ -44,7 +45,8 @@ class AsOfView:
     def events(self) -> ir.Table:
         """Events that had arrived."""
         events, start = self._rows("events"), start_of(self.as_of, self.settings.time_zone)
-        return events.filter(ibis.coalesce(events.received_at, events.occurred_at) < start)
+        arrived = ibis.coalesce(events.received_at, events.occurred_at)
+        return events.filter(known_before(start, events.occurred_at, arrived))
 
     @cached_property
     def treatments(self) -> ir.Table | None:
@@ -54,21 +56,23 @@ class AsOfView:
     @cached_property
     def aggregates(self) -> ir.Table:
         """Aggregates that had become known."""
-        aggregates = self._rows("aggregates")
-        return aggregates.filter(aggregates.known_on < self.as_of)
+        return self._daily_rows("aggregates")
 
     @cached_property
-    def facets(self) -> ir.Table:
-        """Facets that had become known."""
-        facets = self._rows("facets")
-        return facets.filter(facets.known_on < self.as_of)
+    def category_hour_counts(self) -> ir.Table:
+        """Counts by category and hour that had become known."""
+        return self._daily_rows("category_hour_counts")
+
+    def _daily_rows(self, name: str) -> ir.Table:
+        rows = self._rows(name)
+        return rows.filter(known_before(self.as_of, rows.day, rows.known_on))
 
     def _rows(self, name: str) -> ir.Table:
         rows = self.engine.read_parquet(self.lake.glob(name), table_name=name, hive_partitioning=True)
         return rows.filter(rows.day < self.as_of)
 
-    def spine(self, days: list[date], name: str = "moments") -> ir.Table:
-        """Table of snapshot days (``day``) and the instants at which they start (``as_of``)."""
+    def spine(self, days: list[date], name: str = "spine") -> ir.Table:
+        """Spine (entity frame): snapshot days (``day``) and the instants at which they start (``as_of``)."""
         starts = [start_of(day, self.settings.time_zone) for day in days]
         rows = pa.table({"day": pa.array(days, pa.date32()), "as_of": pa.array(starts, pa.timestamp("us", "UTC"))})
         return self.engine.create_table(name, obj=rows, temp=True, overwrite=True)

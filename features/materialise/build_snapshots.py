@@ -19,6 +19,7 @@ import pyarrow as pa
 from configs.progress import track
 from features.definitions.app_declarations import definitions_of
 from features.definitions.registry import Declarations
+from features.definitions.watermark import known_before
 from features.engine.snapshot_builder import SnapshotBuilder
 from features.engine.state_store import (
     FOLDER,
@@ -50,14 +51,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Lineage:
-    """What the daily rows said by when: the stamps of their files, by table and day, and how features are computed."""
+    """What the daily rows said by when: their files' fingerprints, by table and day, and how features are computed."""
 
     fingerprints: dict[str, dict[date, Fingerprint]]
     declarations: str
 
     @classmethod
     def of(cls, lake: Lake, declarations: str) -> Lineage:
-        """Read the stamps of a lake."""
+        """Read the fingerprints of a lake."""
         with file_fingerprints(lake) as fingerprint_of:
             fingerprints = {
                 name: {day: fingerprint_of(lake.partition(name, day)) for day in lake.days(name)}
@@ -72,7 +73,7 @@ class Lineage:
             for name, fingerprints in self.fingerprints.items()
             for past, fingerprint in fingerprints.items()
             for known_on, digest in fingerprint.digests.items()
-            if max(past, known_on) < day
+            if known_before(day, past, known_on)
         )
         return content_hash(text=self.declarations + "".join(known))
 
@@ -147,7 +148,7 @@ def _notes(history: AsOfView, lineage: Lineage, days: list[date]) -> dict[date, 
 
 
 def _fitting(checkpoint: Checkpoint | None, lineage: Lineage, day: date, declared: Declarations) -> Checkpoint | None:
-    """Take what was carried if it still holds and spares work."""
+    """Take the checkpoint if it still holds and spares work."""
     if checkpoint is None or checkpoint.day > day or checkpoint.known != lineage.hash_before(checkpoint.day):
         return None
     fingerprints = lineage.fingerprints["aggregates"]

@@ -1,4 +1,4 @@
-"""Stamps: what a stored file rests on and what was known when, in its footer, so that only stale files are computed.
+"""Fingerprints: what a stored file rests on and what was known when, in its metadata: only stale files are built.
 
 A file of daily aggregates holds one run of row groups per ``known_on`` and a digest of each. What was known before a
 moment is named by the digests alone: an event that becomes known later leaves the earlier ones as they are.
@@ -31,8 +31,8 @@ from features.storage.whole_writes import content_hash, write_file, write_text
 INPUT_HASH = b"winback_input"
 KNOWN_DIGESTS = b"winback_known"
 ROW_GROUP_ROWS = 16_384
-DAILY_TABLES = ("aggregates", "facets")  # tables of daily rows
-LABELS = ("facet", "label")  # columns of daily rows with few words
+DAILY_TABLES = ("aggregates", "category_hour_counts")  # tables of daily rows
+LABELS = ("dimension", "label")  # columns of daily rows with few words
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ def file_metadata(path: Path) -> dict[bytes, bytes]:
 
 
 def read_fingerprint(path: Path) -> Fingerprint:
-    """Read the stamp of a file; an empty one where there is no readable file."""
+    """Read the fingerprint of a file; an empty one where there is no readable file."""
     notes = file_metadata(path)
     if not notes:
         return Fingerprint()
@@ -87,7 +87,9 @@ def write_daily_rows(rows: pa.Table, path: Path, wanted: str) -> None:
     ) as writer:
         for known_on, part in _by_known_on(rows):
             start = file.tell()
-            for run in _runs(part, "facet") if "facet" in rows.column_names else [part]:  # users are in order in each
+            for run in (
+                _runs(part, "dimension") if "dimension" in rows.column_names else [part]
+            ):  # users are in order in each
                 writer.write_table(with_sorted_dictionaries(run, labels).cast(schema), row_group_size=ROW_GROUP_ROWS)
             digests[str(known_on)] = hashlib.sha256(file.getbuffer()[start:]).hexdigest()[:16]
         writer.add_key_value_metadata({INPUT_HASH: wanted.encode(), KNOWN_DIGESTS: json.dumps(digests).encode()})
@@ -121,7 +123,7 @@ def file_hashes(lake: Lake) -> Iterator[Callable[[Path], str]]:
 
 @contextmanager
 def file_fingerprints(lake: Lake) -> Iterator[Callable[[Path], Fingerprint]]:
-    """Read stamps of files of the lake; a file whose stamp was read before is not read again."""
+    """Read fingerprints of files of the lake; a file whose fingerprint was read before is not read again."""
 
     def noted(path: Path) -> list[object]:
         fingerprint = read_fingerprint(path)
@@ -133,7 +135,7 @@ def file_fingerprints(lake: Lake) -> Iterator[Callable[[Path], Fingerprint]]:
         wanted, digests = notes_of(path)
         return Fingerprint(wanted, {date.fromisoformat(day): digest for day, digest in digests.items()})
 
-    with _remembered(lake, "stamps.json", noted) as notes_of:
+    with _remembered(lake, "fingerprints.json", noted) as notes_of:
         yield fingerprint_of
 
 

@@ -16,7 +16,7 @@ import yaml
 
 from configs.errors import InputError
 from configs.settings import FOLDER, Engine
-from features.definitions.registry import Feature
+from features.definitions.registry import VIEWS, Feature
 from features.materialise.spark_executor import address, in_utc
 from features.storage.duckdb_sessions import named_when_unreadable
 from features.storage.lake import Lake
@@ -47,18 +47,13 @@ with unchecked():
 ENTITY = "user_id"
 EVENT_TIMESTAMP = "event_timestamp"
 ROW = "entity_row"
-SERVICES: dict[str, tuple[str, ...]] = {
-    "churn": ("behaviour", "traits"),
-    "value": ("behaviour", "traits"),
-    "redemption": ("behaviour", "contact", "traits"),
-    "scoring": ("behaviour", "contact", "traits", "taste"),
-}
+SERVICES = ("redemption", "scoring")  # every frame is one of these; models choose their columns from it
 
 
 def open_store(
     lake: Lake, features: list[Feature], *, only: date | None = None, engine: Engine = "duckdb"
 ) -> FeatureStore:
-    """Register the entity and, per model, one view and service of what it reads, and return the store.
+    """Register the entity and, per service, one view of what it reads, and return the store.
 
     Every view that a service has costs a join of its own: so it has one.
 
@@ -96,7 +91,7 @@ def _config(root: Path, only: date | None, engine: Engine) -> RepoConfig:
 
 
 def point_in_time_frame(store: FeatureStore, service: str, entities: pd.DataFrame) -> pd.DataFrame:
-    """Join to each row the features as they were known at its moment.
+    """Join to each row the features as they were known at its instant.
 
     Parameters
     ----------
@@ -110,7 +105,7 @@ def point_in_time_frame(store: FeatureStore, service: str, entities: pd.DataFram
     Returns
     -------
     The rows of `entities`, all of them and in their order, with the service's features appended; a user
-    without a snapshot at that moment has nulls.
+    without a snapshot at that instant has nulls.
 
     Raises
     ------
@@ -177,9 +172,9 @@ def _definitions(source: DataSource, features: list[Feature]) -> list[Entity | F
     user = Entity(name="user", join_keys=[ENTITY], value_type=ValueType.STRING, description="one user of the app")
     views = {
         name: _view(
-            name, user, source, [feature for family in families for feature in features if feature.view == family]
+            name, user, source, [feature for family in VIEWS[name] for feature in features if feature.view == family]
         )
-        for name, families in SERVICES.items()
+        for name in SERVICES
     }
     services = [
         FeatureService(name=name, features=[view], description=f"what the {name} step reads")

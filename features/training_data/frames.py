@@ -1,4 +1,4 @@
-"""Frames that models read: examples with their labels, joined by Feast to what was known at their moment."""
+"""Frames that models read: examples with their labels, joined by Feast to what was known at their instant."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from configs.errors import InputError
 from configs.offers import Catalogue
 from features.arrays.calendar_days import start_of
 from features.definitions.labels import closed_days, outcome_labels, redemption_labels
+from features.definitions.watermark import known_before
 from features.materialise.as_of_view import AsOfView
 from features.storage.lake import Lake
 from features.storage.parquet_files import count_rows, read_parquet
@@ -47,7 +48,7 @@ def outcome_frame(
         Cut at the day of training, so that no label can look past it.
     days
         Snapshot days; those whose `horizon_days` are not over are left out.
-    keep
+    user_filter
         Says of user ids which to learn from.
 
     Returns
@@ -206,7 +207,7 @@ def _money_and_activity(history: AsOfView, spine: ir.Table) -> ir.Table:
     since = pairs.happened_on.delta(pairs.day, unit="day")
     before = pairs.happened_on.delta(pairs.first_day, unit="day")
     is_after, settled = since >= 0, since >= settings.response.retained_from_day
-    was_known = pairs.known_on < pairs.first_day  # and so is over: nothing is known before its day
+    was_known = known_before(pairs.first_day, pairs.happened_on, pairs.known_on)
     net = pairs.spend_cents + pairs.offer_discount_cents - pairs.refund_cents
     given = _in_money(pairs.offer_discount_cents.sum(where=is_after))
     return pairs.group_by("user_id", "day").aggregate(

@@ -9,7 +9,7 @@ import pandas as pd
 
 from configs.settings import Settings
 from features.arrays.calendar_days import start_of
-from features.definitions.registry import Feature
+from features.definitions.registry import VIEWS, Feature
 from models.learn.estimators import Estimator, fit_lightgbm, fit_linear
 from models.learn.training import (
     Trained,
@@ -27,7 +27,6 @@ from models.metrics.evaluation import auc, average_precision, brier, expected_ca
 from models.metrics.splits import Split, out_of_time_and_user
 
 TARGET = "is_churned"
-VIEWS = ("behaviour", "traits")
 RFM = (
     "days_since_last_activity",
     "active_days_count_28d",
@@ -61,7 +60,7 @@ def train_churn(frame: pd.DataFrame, features: list[Feature], settings: Settings
     cut = start_of(as_of - timedelta(days=settings.training.holdout_days), settings.time_zone)
     split = split_outcomes(frame, settings.churn.horizon_days, pd.Timestamp(cut), settings)
     check_enough("churn", frame, split, TARGET, settings)
-    columns = usable_columns(frame, features, VIEWS, split.train)
+    columns = usable_columns(frame, features, VIEWS["churn"], split.train)
     simple = [name for name in RFM if name in columns]
 
     def logistic(rows: pd.DataFrame) -> Estimator:

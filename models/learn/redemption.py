@@ -13,7 +13,7 @@ from configs.offers import Option
 from configs.settings import Settings
 from features.arrays.array_types import Floats
 from features.arrays.calendar_days import start_of
-from features.definitions.registry import Feature
+from features.definitions.registry import VIEWS, Feature
 from models.forest.boosters import with_constants
 from models.learn.estimators import Estimator, fit_lightgbm, fit_linear
 from models.learn.training import (
@@ -32,7 +32,6 @@ from models.metrics.splits import out_of_time_and_user
 
 TARGET = "is_redeemed"
 OPTION = ("offer_id", "discount")
-VIEWS = ("behaviour", "contact", "traits")
 ORDER = "order_value_mean_365d"
 MIN_REDEEMERS = 100
 # no sums over a year: while the history is shorter than that they grow with the calendar, and the model drifts
@@ -67,7 +66,7 @@ def train_redemption(frame: pd.DataFrame, features: list[Feature], settings: Set
     folds = settings.training.folds
     split = out_of_time_and_user(frame["user_id"], frame["decided_at"], frame["closed_at"], cut, folds)
     check_enough("redemption", frame, split, TARGET, settings)
-    known = usable_columns(frame, features, VIEWS, split.train)
+    known = usable_columns(frame, features, VIEWS["redemption"], split.train)
     options = varied(frame[split.train], OPTION)
     simple = [*options, *(name for name in SIMPLE if name in known)]
 

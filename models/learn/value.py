@@ -9,8 +9,8 @@ import pandas as pd
 
 from configs.settings import Settings
 from features.arrays.calendar_days import start_of
-from features.definitions.registry import Feature
-from models.learn.churn import VIEWS, split_outcomes
+from features.definitions.registry import VIEWS, Feature
+from models.learn.churn import split_outcomes
 from models.learn.estimators import Estimator, fit_lightgbm, fit_proportional
 from models.learn.training import (
     Trained,
@@ -47,7 +47,7 @@ def train_value(frame: pd.DataFrame, features: list[Feature], settings: Settings
     cut = start_of(as_of - timedelta(days=settings.training.holdout_days), settings.time_zone)
     split = split_outcomes(stayed, settings.value.horizon_days, pd.Timestamp(cut), settings)
     check_enough("value", stayed, split, TARGET, settings)
-    columns = usable_columns(stayed, features, VIEWS, split.train)
+    columns = usable_columns(stayed, features, VIEWS["value"], split.train)
 
     def pace(rows: pd.DataFrame) -> Estimator:
         return fit_proportional(rows, TARGET, PACE)

@@ -97,7 +97,7 @@ class App:
         yesterday = self.today - timedelta(days=1)
         for command in ("build-features", "train-models"):
             made[command] = self.run(command, yesterday)
-        shutil.copytree(self.data / "carried", self.folder / "carried")
+        shutil.copytree(self.data / "checkpoint", self.folder / "checkpoint")
         return made
 
     def run(self, command: str, as_of: date) -> Cost:
@@ -115,12 +115,12 @@ class App:
     def forget_today(self) -> None:
         """Throw away what a run of today leaves."""
         yesterday = self.today - timedelta(days=1)
-        made = [("aggregates", yesterday), ("facets", yesterday)]
+        made = [("aggregates", yesterday), ("category_hour_counts", yesterday)]
         made += [(table, self.today) for table in ("snapshots", "decisions", "ledger", "treatments", "reports")]
         for table, day in made:
             shutil.rmtree(self.data / table / f"day={day}", ignore_errors=True)
-        shutil.rmtree(self.data / "carried", ignore_errors=True)
-        shutil.copytree(self.folder / "carried", self.data / "carried")
+        shutil.rmtree(self.data / "checkpoint", ignore_errors=True)
+        shutil.copytree(self.folder / "checkpoint", self.data / "checkpoint")
 
     def events(self) -> int:
         """Count the events."""

@@ -132,7 +132,7 @@ def measured_step(name: str, folder: Path, as_of: date) -> dict[str, float]:
 def one_round(folder: Path, day: date) -> dict[str, dict[str, float]]:
     """Build everything up to a day from nothing, then one more day; the last day's events are held back."""
     lake = Lake(folder)
-    for name in ("aggregates", "facets", "snapshots", "carried"):
+    for name in ("aggregates", "category_hour_counts", "snapshots", "checkpoint"):
         shutil.rmtree(lake.path(name), ignore_errors=True)
     lake.path("hashes.json").unlink(missing_ok=True)
     aside = folder / "held_back.parquet"

@@ -44,7 +44,7 @@ def write_snapshots(lake: Lake, users: int, days: int) -> list[date]:
 
 
 def examples(users: int, days: list[date], rows: int) -> pd.DataFrame:
-    """Draw examples: users and moments at which there is a snapshot, and a label to keep."""
+    """Draw examples: users and instants at which there is a snapshot, and a label to keep."""
     rng = np.random.default_rng(6)
     starts = pd.to_datetime([start_of(day, "UTC") for day in days], utc=True)
     picked = rng.choice(users * len(days), size=rows, replace=False)

@@ -1,4 +1,4 @@
-"""Spark against DuckDB: the same bits, what each step costs, and a cost model for more users than one machine holds.
+"""Spark against one machine: the same bytes, what each step costs, and a model of the cost of more users.
 
 Run as a script it prints one JSON object; ``--quick`` takes a small app. An app is simulated and trained once (``--app
 FOLDER`` takes one that `bench_daily` left), then thinned to shares of its users. Every run is a process of its own on
@@ -14,7 +14,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
 from functools import wraps
 from pathlib import Path
@@ -36,10 +36,7 @@ GROWS_WITH = {
     "decisions in words": "users_and_options",
     "driver": "users_and_options",
 }
-WRAPPED = {
-    "predictions, SHAP, eligibility": "features.materialise.spark_executor:SparkEngine.map_pieces",
-    "decisions in words": "features.materialise.spark_executor:SparkEngine.map_items",
-}
+WRAPPED = {"predictions, SHAP, eligibility": "allocation_inputs", "decisions in words": "tables"}
 Costs = dict[str, float]
 
 
@@ -84,7 +81,7 @@ def thinned(app: App, folder: Path, share: float) -> App:
 
 def daily_rows(app: App) -> int:
     """Count what snapshots are computed from."""
-    return sum(pq.read_metadata(path).num_rows for name in ("aggregates", "facets")
+    return sum(pq.read_metadata(path).num_rows for name in ("aggregates", "category_hour_counts")
                for path in app.data.glob(f"{name}/*/*.parquet"))  # fmt: skip
 
 
@@ -97,6 +94,7 @@ def measure(engine: str, folder: str, users: str, days: str) -> None:
     from features.storage.lake import Lake
     from flows.environment import prepare
     from flows.score_users import decide_for_all
+    from serving.decide.executors import SparkExecutor
 
     app = App(Path(folder), int(users), int(days))
     prepare(str(app.data))
@@ -122,15 +120,19 @@ def measure(engine: str, folder: str, users: str, days: str) -> None:
     timed("aggregates", build_aggregates)(settings, lake)
     timed("snapshot", snapshot)()
     with ExitStack() as patches:
-        for name, place in WRAPPED.items() if engine == "spark" else ():
-            module, _, path = place.partition(":")
-            owner, _, method = path.partition(".")
-            kind = getattr(__import__(module, fromlist=[owner]), owner)
-            patches.enter_context(patch.object(kind, method, timed(name, getattr(kind, method))))
+        for name, method in WRAPPED.items() if engine == "spark" else ():
+            patches.enter_context(
+                patch.object(SparkExecutor, method, timed(name, at_once(getattr(SparkExecutor, method))))
+            )
         timed("decide", decide_for_all.fn)(settings, lake, app.today)
     if engine == "spark":
         costs["driver"] = costs.pop("decide") - sum(costs[name] for name in WRAPPED)
     sys.__stdout__.write(json.dumps(costs | {"wall": time.perf_counter() - started}) + "\n")
+
+
+def at_once(step: Callable[..., Iterable[object]]) -> Callable[..., Iterator[object]]:
+    """Let a step that yields bit by bit yield when it has done all, so that it can be timed."""
+    return lambda *arguments: iter(list(step(*arguments)))
 
 
 def run(engine: str, app: App, folder: Path) -> tuple[App, Costs]:
@@ -145,7 +147,7 @@ def run(engine: str, app: App, folder: Path) -> tuple[App, Costs]:
 def differences(one: App, other: App) -> dict[str, float]:
     """Count files of features, and users, about whom two runs do not say the same."""
     day = f"day={one.today}"
-    files = [path.relative_to(one.data) for name in ("aggregates", "facets", "snapshots")
+    files = [path.relative_to(one.data) for name in ("aggregates", "category_hour_counts", "snapshots")
              for path in one.data.glob(f"{name}/*/*.parquet")]  # fmt: skip
     found = {"files of features": float(sum(not _same(one.data / path, other.data / path) for path in files))}
     both = [pq.read_table(app.data / "decisions" / day / "decisions.parquet").to_pandas() for app in (one, other)]
@@ -154,7 +156,7 @@ def differences(one: App, other: App) -> dict[str, float]:
 
 
 def _same(one: Path, other: Path) -> bool:
-    return pq.ParquetFile(one).read().equals(pq.ParquetFile(other).read())
+    return one.read_bytes() == other.read_bytes()
 
 
 def line(sizes: list[float], seconds: list[float]) -> tuple[float, float]:
