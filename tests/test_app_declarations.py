@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import tomllib
 from datetime import date, timedelta
+from pathlib import Path
 
 import pandas as pd
 import pytest
@@ -14,6 +16,8 @@ from apps import App, Row, event, small_app
 from configs.errors import InputError
 from configs.settings import load_settings
 from features.definitions.app_declarations import declarations_of
+from features.definitions.daily_measures import MEASURES
+from features.definitions.registry import CATALOGUE, DERIVED, WINDOWED
 from features.engine.state_store import FOLDER
 from features.materialise.build_daily import build_aggregates
 from features.materialise.build_snapshots import build_snapshots
@@ -232,3 +236,45 @@ def test_two_tables_that_make_one_column_are_refused():
     days = TABLE | {"measure": "distinct_days"}
     with pytest.raises(InputError, match=r"features.custom.play would make the column 'play_days_count_7d'"):
         declarations_of(load_settings(features={"custom": {"play_days": TABLE, "play": days}}))
+
+
+def page(language: str) -> str:
+    """The one block of a language under "Your own feature"."""
+    text = (Path(__file__).parents[1] / "features" / "README.md").read_text(encoding="utf-8")
+    (block,) = re.findall(rf"```{language}\n(.*?)```", text.split("## Your own feature")[1], flags=re.DOTALL)
+    return block
+
+
+def test_the_tables_of_the_page_make_the_columns_that_it_names():
+    text = page("toml")
+    named = {name for comment in re.findall(r"# (.+)", text) for name in comment.split(", ")}
+    own = (
+        declarations_of(load_settings(**tomllib.loads(text))).features.keys()
+        - declarations_of(load_settings()).features
+    )
+    assert own == named
+
+
+def test_the_functions_of_the_page_make_columns_that_arrays_compute(tmp_path):
+    registers = (MEASURES, WINDOWED, DERIVED, CATALOGUE)
+    kept = [dict(register) for register in registers]
+    try:
+        exec(compile(page("python"), "features/README.md", "exec"), {})
+        carts = [
+            ("2024-03-30 10:00", 2.5),
+            ("2024-03-21 10:00", 1.0),
+            ("2024-03-20 10:00", 4.0),
+            ("2024-03-20 10:01", 0.5),
+        ]
+        app = small_app(
+            tmp_path, events=[event("a", f"2024-{moment}", "add_to_cart", amount=amount) for moment, amount in carts]
+        )
+        app.ingest()
+        app.aggregate()
+        for day, by_hand in ((AS_OF - timedelta(days=1), (5.5, 5.5, 1.0)), (AS_OF, (3.5, 8.0, 3.5 / 8.0))):
+            row = app.snapshots(day).loc[("a", day)]
+            assert (row.cart_sum_10d, row.cart_sum_40d, row.cart_share_10d) == by_hand
+    finally:
+        for register, before in zip(registers, kept, strict=True):
+            register.clear()
+            register.update(before)

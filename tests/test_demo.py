@@ -90,7 +90,7 @@ def test_mlflow_holds_metrics_with_intervals_pictures_and_aliases(demo: tuple[Pa
     assert client.get_model_version_by_alias("winback-churn", "challenger").version != version.version
 
 
-@pytest.mark.parametrize("name", ["churn_risk", "one_decision"])
+@pytest.mark.parametrize("name", ["churn_risk", "one_decision", "your_own_feature"])
 def test_notebook_runs_from_top_to_bottom(
     demo: tuple[Path, dict], repository: Path, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
