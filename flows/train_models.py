@@ -115,7 +115,7 @@ def train_response(
     published: list[Published] = []
     verdict: PolicyVerdict | None = None
     if options:
-        learnt = learn_effects(frames.lots, options, settings)
+        learnt = learn_effects(frames.lots, options, frames.features, settings)
         verdict = judge_lots(settings, lake, as_of, frames, learnt, trained)
         published = publish_effects(lake, learnt, options, verdict, frames.lots, settings, as_of, frames.first_day)
         effects = effects_of_lots(frames.lots, learnt)

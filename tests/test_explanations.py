@@ -54,7 +54,7 @@ def effect_reasons(personal: PersonalEffects, frame: pd.DataFrame, chosen: np.nd
 
 def personal_effects(lots: pd.DataFrame) -> PersonalEffects:
     """Effects learnt from lots, with a personal policy."""
-    learnt = learn_effects(lots, LOT_OPTIONS, small_settings())
+    learnt = learn_effects(lots, LOT_OPTIONS, FEATURES, small_settings())
     margin, retention = (learnt[outcome] for outcome in ("margin_soon", "is_retained"))
     average = np.stack([margin.mean, retention.mean], axis=1)
     return PersonalEffects(

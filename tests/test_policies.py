@@ -9,7 +9,7 @@ from types import SimpleNamespace
 import numpy as np
 import pandas as pd
 import pytest
-from synthetic import LOT_OPTIONS, drawn_lots, offer, small_settings
+from synthetic import FEATURES, LOT_OPTIONS, drawn_lots, offer, small_settings
 
 from configs.offers import Catalogue
 from models.effects.uplift import learn_effects
@@ -221,7 +221,7 @@ def learnt_verdict(seed: int, gain: float) -> PolicyVerdict:
     rows, _ = drawn_lots(400, rng)
     margin = np.log1p(rows["spend_sum_90d"]) + gain * (rows["offer_id"] != "none") + rng.normal(0, 2.0, len(rows))
     rows = rows.assign(margin_soon=margin, is_retained=(rng.random(len(rows)) < 0.5).astype(float))
-    learnt = learn_effects(rows, LOT_OPTIONS, SETTINGS)["margin_soon"]
+    learnt = learn_effects(rows, LOT_OPTIONS, FEATURES, SETTINGS)["margin_soon"]
     places = {option: place for place, option in enumerate(LOT_OPTIONS)}
     given = zip(rows["offer_id"], rows["discount"], strict=True)
     evidence = Evidence(

@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import numpy as np
 import pandas as pd
 import pytest
-from synthetic import AS_OF, LOT_OPTIONS, drawn_lots, small_settings
+from synthetic import AS_OF, FEATURES, LOT_OPTIONS, drawn_lots, small_settings
 
 from configs.errors import InputError
 from features.storage.lake import Lake
@@ -43,7 +43,7 @@ def lots() -> Draws:
 @pytest.fixture(scope="module")
 def learnt(lots) -> dict[str, LearntEffects]:
     """What these lots teach."""
-    return learn_effects(lots[0], LOT_OPTIONS, SETTINGS)
+    return learn_effects(lots[0], LOT_OPTIONS, FEATURES, SETTINGS)
 
 
 @every_outcome
@@ -85,7 +85,7 @@ def test_no_effect_falls_as_the_discount_rises(lots, learnt, outcome):
 
 def test_a_discount_without_effect_has_none():
     frame, _ = drawn_lots(3000, np.random.default_rng(62), pull=0.0)
-    for found in learn_effects(frame, LOT_OPTIONS, SETTINGS).values():
+    for found in learn_effects(frame, LOT_OPTIONS, FEATURES, SETTINGS).values():
         assert not found.has_slope
         effects = found.effect_model.effects(frame, LOT_OPTIONS)
         assert (effects[:, 0] == effects[:, 1]).all()
@@ -97,7 +97,7 @@ def test_a_rare_offer_borrows_from_the_others():
     options = usable_options(frame, [*LOT_OPTIONS, ("rare", 0.1)])
     assert MIN_OPTION_ROWS <= (frame["offer_id"] == "rare").sum() < 80
     assert options[-1] == ("rare", 0.1)
-    found = learn_effects(frame, options, SETTINGS)["margin_soon"]
+    found = learn_effects(frame, options, FEATURES, SETTINGS)["margin_soon"]
     effects = found.effect_model.effects(frame, options).mean(axis=0)
     own, others = found.mean[-1], effects[:-1].mean()
     assert others + 0.05 * (own - others) < effects[-1] < own
@@ -184,20 +184,20 @@ def test_scores_are_the_doubly_robust_ones_by_hand():
 
 def test_the_same_rows_and_seed_give_the_same_coefficients(lots):
     rows = lots[0].head(1500).reset_index(drop=True)
-    first, again = (learn_effects(rows, LOT_OPTIONS, SETTINGS)["is_retained"] for _ in range(2))
+    first, again = (learn_effects(rows, LOT_OPTIONS, FEATURES, SETTINGS)["is_retained"] for _ in range(2))
     model, same = first.effect_model.estimator.core[-1], again.effect_model.estimator.core[-1]
     assert (model.coef_ == same.coef_).all() and (model.intercept_ == same.intercept_).all()
-    other = learn_effects(rows, LOT_OPTIONS, small_settings(seed=7))["is_retained"]
+    other = learn_effects(rows, LOT_OPTIONS, FEATURES, small_settings(seed=7))["is_retained"]
     assert not (model.coef_ == other.effect_model.estimator.core[-1].coef_).all()
 
 
 def test_no_user_teaches_their_own_held_out_effect(lots):
     rows = lots[0].head(1500).reset_index(drop=True)
-    before = learn_effects(rows, LOT_OPTIONS, SETTINGS)["margin_soon"]
+    before = learn_effects(rows, LOT_OPTIONS, FEATURES, SETTINGS)["margin_soon"]
     inside = before.fold == 0
     # the same ridge is kept by moving a few outcomes only
     changed = rows.assign(margin_soon=rows["margin_soon"] + np.where(inside & (rows.index < 9), 0.5, 0.0))
-    after = learn_effects(changed, LOT_OPTIONS, SETTINGS)["margin_soon"]
+    after = learn_effects(changed, LOT_OPTIONS, FEATURES, SETTINGS)["margin_soon"]
     assert after.ridge == before.ridge
     assert not (after.held_out[~inside] == before.held_out[~inside]).all()
     assert (after.fold == before.fold).all()
@@ -225,7 +225,7 @@ def test_an_offer_is_learnt_from_enough_rows_only(counts, usable):
 
 def test_an_offer_that_is_off_the_menu_makes_no_other_effect_wrong(lots):
     frame, truth = lots
-    found = learn_effects(frame, LOT_OPTIONS[:2], SETTINGS)["margin_soon"]
+    found = learn_effects(frame, LOT_OPTIONS[:2], FEATURES, SETTINGS)["margin_soon"]
     assert (frame["offer_id"] == "come_back").mean() > 0.3
     assert abs(found.offer_mean[0] - truth["margin_soon"][:, :2].mean()) < 3 * found.offer_error[0]
     effects = found.effect_model.effects(frame, LOT_OPTIONS[:2])
@@ -240,7 +240,7 @@ def test_an_offer_that_came_late_is_not_diluted_by_the_days_before_it(lots):
     others = 1 - 3 * one
     kept = ~(early & late_offer)
     rows = frame.assign(propensity=np.where(early, frame["propensity"] / others, frame["propensity"]))[kept]
-    found = learn_effects(rows.reset_index(drop=True), LOT_OPTIONS, SETTINGS)
+    found = learn_effects(rows.reset_index(drop=True), LOT_OPTIONS, FEATURES, SETTINGS)
     assert found["margin_soon"].had_chance.all(axis=0).tolist() == [name != "come_back" for name, _ in LOT_OPTIONS]
     for outcome, effect in truth.items():
         learnt = found[outcome]

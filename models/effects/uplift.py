@@ -21,6 +21,7 @@ from sklearn.preprocessing import StandardScaler
 from configs.offers import Option
 from configs.settings import Settings
 from features.arrays.array_types import Flags, Floats, Places
+from features.definitions.registry import Feature
 from models.effects.effect_model import ActionSet, EffectModel, predicted_effects
 from models.learn.estimators import Estimator, fit_lightgbm, scaled_columns
 from models.learn.training import user_fold, varied
@@ -121,7 +122,9 @@ def usable_options(lots: pd.DataFrame, options: Sequence[Option]) -> tuple[Optio
     return tuple(option for option in options if rows.get(option[0], 0) >= MIN_OPTION_ROWS)
 
 
-def learn_effects(lots: pd.DataFrame, options: tuple[Option, ...], settings: Settings) -> dict[str, LearntEffects]:
+def learn_effects(
+    lots: pd.DataFrame, options: tuple[Option, ...], features: Sequence[Feature], settings: Settings
+) -> dict[str, LearntEffects]:
     """Learn the effect of every option on margin and retention, doubly robust and cross-fitted.
 
     Every row gets a score per option whose mean is the effect when either the propensity or the outcome model is
@@ -134,15 +137,20 @@ def learn_effects(lots: pd.DataFrame, options: tuple[Option, ...], settings: Set
         From `frames.experiment_frame`. Rows of other options stay: without them the propensities would be wrong.
     options
         From `usable_options`.
+    features
+        The data catalogue; effects may differ by its traits.
     """
-    design = _design(lots, options, settings)
+    design = _design(lots, options, features, settings)
     scored = {outcome: _second_round(design, lots, outcome, settings) for outcome in OUTCOMES}
     has_slope = any(each.choice.discount_matters for each in scored.values())
     return {outcome: _learnt(design, each, outcome, has_slope, settings) for outcome, each in scored.items()}
 
 
-def _design(lots: pd.DataFrame, options: tuple[Option, ...], settings: Settings) -> _Design:
-    traits = [name for name in lots.columns if name.startswith("trait_")]
+def _design(
+    lots: pd.DataFrame, options: tuple[Option, ...], features: Sequence[Feature], settings: Settings
+) -> _Design:
+    declared = {feature.name for feature in features if feature.view == "traits"}
+    traits = [name for name in lots.columns if name in declared]
     names = [name for name in (*MODERATORS, *traits) if name in lots.columns]
     names = varied(lots, tuple(names))
     head = make_pipeline(scaled_columns(lots, names), StandardScaler())

@@ -20,10 +20,12 @@ import pandas as pd
 
 from configs.offers import Option, load_catalogue
 from configs.settings import Settings, load_settings
+from features.definitions.app_declarations import declarations_of
 from features.ingestion.ingest_source import ingest_source
 from features.materialise.as_of_view import open_as_of
 from features.materialise.build_daily import build_aggregates
 from features.materialise.build_snapshots import build_snapshots
+from features.materialise.user_traits import user_traits
 from features.storage.lake import Lake
 from features.training_data.feature_store import EVENT_TIMESTAMP, open_store, point_in_time_frame
 from features.training_data.frames import measured_frame, with_categories
@@ -121,11 +123,12 @@ def run(
     share = QUICK_SHARE if quick else 1.0
     with tempfile.TemporaryDirectory() as folder:
         settings, lake = prepared(raw, Path(folder))
+        features = declarations_of(settings).catalogue(user_traits(lake, settings))
         lots = wave_frame(settings, lake, learnt_hours, day_of(decided), share)
         closed = day_of(decided) + timedelta(days=settings.churn.horizon_days)
         wave = wave_frame(settings, lake, (decided,), closed, share)
     wanted = load_catalogue(settings.offers).options
-    learnt = learn_effects(lots, usable_options(lots, wanted), settings)
+    learnt = learn_effects(lots, usable_options(lots, wanted), features, settings)
     return judged(learnt["margin_soon"], wave)
 
 
