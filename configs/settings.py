@@ -158,7 +158,7 @@ class Spark(Section):
 
     master: str = Field(description="`local[2]` and the like, or a cluster's address; empty where spark-submit says it")
     driver_memory: str = Field(description="memory of the driver, as Spark writes it; locally of everything")
-    pieces: int = Field(gt=0, description="pieces that a table is cut into where its rows meet; a few per core")
+    pieces: int = Field(gt=0, description="tasks that a step is shared out among at most; a few per core")
     options: dict[str, str] = Field(description="further properties of Spark, by their own names")
 
 

@@ -89,10 +89,14 @@ class SparkEngine:
 
 @dataclass(frozen=True)
 class SparkExecutor:
-    """Spark's machines, all of which see the data folder: each item is a task, and finds its files there by itself."""
+    """Spark's machines, all of which see the data folder: a task finds the files of its items there by itself.
+
+    Items are shared out among at most `pieces` tasks: a task of Spark's own costs more CPU than a small day.
+    """
 
     session: SparkSession
     scratch: Path
+    pieces: int
 
     def each(self, work: Callable[[Item], Found], items: Sequence[Item]) -> Iterator[Found]:
         """Yield what the work finds in each item, all of it when the last is done.
@@ -109,7 +113,7 @@ class SparkExecutor:
             except (InputError, CheckpointError) as error:
                 return error
 
-        tasks = self.session.sparkContext.parallelize(items, max(len(items), 1))
+        tasks = self.session.sparkContext.parallelize(items, max(min(len(items), self.pieces), 1))
         for found in tasks.map(attempted).collect():
             if isinstance(found, InputError | CheckpointError):
                 raise found
@@ -139,7 +143,7 @@ class SparkExecutor:
 
 def spark_machines(settings: Settings) -> SparkExecutor:
     """Take the executor of this process's session, which is started if there is none."""
-    return SparkExecutor(open_session(settings), settings.data_dir / "tmp")
+    return SparkExecutor(open_session(settings), settings.data_dir / "tmp", settings.spark.pieces)
 
 
 def _spooled_batches(path: Path) -> Iterator[pa.RecordBatch]:
