@@ -15,7 +15,7 @@ from features.materialise.build_daily import build_aggregates
 from features.materialise.build_snapshots import build_snapshots
 from features.storage.lake import Lake
 from features.training_data.feature_store import open_store
-from flows.outcome import Outcome, dated, open_run
+from flows.outcome import Outcome, dated, open_run, writes_alone
 from models.metrics.metric import Metric
 
 
@@ -41,6 +41,7 @@ def take_snapshots(
 
 
 @flow(name="build-features", flow_run_name=dated("build-features"), validate_parameters=False)
+@writes_alone
 def build_features(
     profile: str | None = None, data_dir: str | None = None, as_of: date | None = None, only_today: bool = False
 ) -> Outcome:

@@ -28,10 +28,10 @@ from features.simulator.simulated_day import Day, Given, World
 from features.simulator.simulated_events import events_of
 from features.storage.lake import Lake
 from features.storage.parquet_files import read_parquet, write_parquet
-from features.storage.whole_writes import whole_folder
+from features.storage.whole_writes import write_bytes, write_text
 from flows.build_features import aggregate, take_snapshots
 from flows.measure_offers import measured_until
-from flows.outcome import Outcome, remember_profile
+from flows.outcome import Outcome, remember_profile, writes_alone
 from flows.score_users import decide_for_all
 from flows.simulate import begin_world, check_request, open_world
 from flows.train_models import collect_frames, train_outcomes, train_response, write_training
@@ -89,6 +89,7 @@ class Career:
 
 
 @flow(name="closed-loop", flow_run_name="closed loop of {weeks} weeks", validate_parameters=False)
+@writes_alone
 def closed_loop(
     profile: str | None = "simulated",
     data_dir: str | None = None,
@@ -108,7 +109,7 @@ def closed_loop(
             f"--weeks {weeks} and --random-weeks {random_weeks}: a closed loop needs at least 1 week of policy and 1 "
             "of lots before it"
         )
-    lake.require_writable()
+    lake.files.require_writable()
     world = begin_world(
         settings, lake, users=users, days=days, random_weeks=random_weeks, nothing_share=nothing_share,
         more_days=more_days,
@@ -293,12 +294,12 @@ def loop_notes(careers: list[Career]) -> list[str]:
 
 def write_loop(lake: Lake, careers: list[Career]) -> dict[str, str]:
     """Keep every week of every policy, and their picture."""
-    with whole_folder(lake.path("closed_loop")) as folder:
+    with lake.whole_folder("closed_loop") as folder:
         weeks = {career.policy: [asdict(week) for week in career.weeks] for career in careers}
-        (folder / "weeks.json").write_text(json.dumps(weeks, indent=1) + "\n", encoding="utf-8")
+        write_text(folder / "weeks.json", json.dumps(weeks, indent=1) + "\n")
         nobody = next(career for career in careers if career.policy == NOBODY)
         gains = {career.policy: career.values - nobody.values for career in careers}
         churned = {career.policy: 1 - np.array([week.here for week in career.weeks]) for career in careers}
-        (folder / "closed_loop.png").write_bytes(loop_picture(gains, churned, ours=OURS, best=ORACLE, none=NOBODY))
+        write_bytes(folder / "closed_loop.png", loop_picture(gains, churned, ours=OURS, best=ORACLE, none=NOBODY))
     place = lake.path("closed_loop")
     return {"weeks": str(place / "weeks.json"), "picture": str(place / "closed_loop.png")}

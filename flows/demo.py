@@ -9,7 +9,7 @@ from prefect.artifacts import create_markdown_artifact
 
 from flows.build_features import build_features
 from flows.ingest import ingest
-from flows.outcome import Outcome, dated
+from flows.outcome import Outcome, dated, writes_alone
 from flows.score_users import score_users
 from flows.train_models import train_models
 
@@ -17,6 +17,7 @@ PROFILE = "complete_journey"
 
 
 @flow(name="demo", flow_run_name=dated("demo"), validate_parameters=False)
+@writes_alone
 def demo(profile: str | None = PROFILE, data_dir: str | None = None, as_of: date | None = None) -> Outcome:
     """Ingest, build features, train, score and report, one after the other."""
     steps = [step(profile or PROFILE, data_dir, as_of) for step in (ingest, build_features, train_models, score_users)]

@@ -42,7 +42,7 @@ def prepare(data_dir: str | None = None) -> None:
     from features.storage.lake import Lake
 
     folder = load_settings(None, Path(data_dir) if data_dir else None).data_dir
-    Lake(folder).require_writable()
+    Lake(folder).files.require_writable()
     for name, value in {**QUIET, "PREFECT_HOME": str(folder / "prefect")}.items():
         os.environ.setdefault(name, value)
     hush()

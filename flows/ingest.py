@@ -13,7 +13,7 @@ from configs.progress import announce
 from configs.settings import Settings
 from features.ingestion.ingest_source import TableIngest, ingest_source
 from features.storage.lake import Lake
-from flows.outcome import Outcome, dated, open_run, remember_profile
+from flows.outcome import Outcome, dated, open_run, remember_profile, writes_alone
 from models.metrics.metric import Metric
 
 
@@ -36,6 +36,7 @@ def read_source(settings: Settings, lake: Lake) -> list[TableIngest]:
 
 
 @flow(name="ingest", flow_run_name=dated("ingest"), validate_parameters=False)
+@writes_alone
 def ingest(
     profile: str | None = None,
     data_dir: str | None = None,

@@ -20,7 +20,8 @@ def rewrite_report(profile: str | None, data_dir: str | None, as_of: date | None
 
     settings, lake, day = open_run(profile, data_dir, as_of)
     day = as_of or newest_decided_day(lake, day)
-    return Outcome("report", day, {}, {"report": str(write_report(settings, lake, day))})
+    with lake.files.lock("winback report"):
+        return Outcome("report", day, {}, {"report": str(write_report(settings, lake, day))})
 
 
 def status(profile: str | None, data_dir: str | None, as_of: date | None) -> Outcome:
@@ -99,5 +100,6 @@ def roll_back(subject: str, reason: str, profile: str | None, data_dir: str | No
     from models.registry.promotion import roll_back as return_to_earlier
 
     _, lake, _ = open_run(profile, data_dir, None)
-    entry = return_to_earlier(lake, subject, reason)
+    with lake.files.lock("winback rollback"):
+        entry = return_to_earlier(lake, subject, reason)
     return f"{entry.name} (version {entry.version}) is champion of {subject} again: {reason}", vars(entry)

@@ -20,9 +20,9 @@ from configs.progress import announce
 from configs.settings import Settings
 from features.materialise.as_of_view import AsOfView, open_as_of
 from features.storage.lake import Lake
-from features.storage.whole_writes import whole_folder
+from features.storage.whole_writes import write_bytes, write_text
 from features.training_data.frames import KNOWN_BEFORE, measured_frame
-from flows.outcome import Outcome, dated, open_run
+from flows.outcome import Outcome, dated, open_run, writes_alone
 from models.judge.kpis import LIFETIME_ASSUMES, LIFETIME_PERIODS, kpis
 from models.judge.lift import Lift, SampleRatio, lift_metrics, measure, sample_ratio_mismatch
 from models.metrics.metric import Metric
@@ -105,6 +105,7 @@ def sample_ratio(ledger: ir.Table, settings: Settings) -> SampleRatio | None:
 
 
 @flow(name="measure-offers", flow_run_name=dated("measure-offers"), validate_parameters=False)
+@writes_alone
 def measure_offers(profile: str | None = None, data_dir: str | None = None, as_of: date | None = None) -> Outcome:
     """Compare users of the policy with the control group, by what was meant for them (intention to treat)."""
     settings, lake, day = open_run(profile, data_dir, as_of)
@@ -148,9 +149,9 @@ def write_measurement(
         "kpis": {name: metric.as_dict() for name, metric in groups.items()},
         "lifetime_value_assumes": LIFETIME_ASSUMES.format(periods=LIFETIME_PERIODS),
     }
-    with whole_folder(lake.path("measurements", f"day={as_of}")) as folder:
-        (folder / "lifts.json").write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
-        (folder / "lifts.png").write_bytes(offers_picture(lifts, settings.currency))
+    with lake.whole_folder("measurements", f"day={as_of}") as folder:
+        write_text(folder / "lifts.json", json.dumps(facts, indent=1) + "\n")
+        write_bytes(folder / "lifts.png", offers_picture(lifts, settings.currency))
 
 
 def notes(settings: Settings, as_of: date, measured: Measured, lifts: Sequence[Lift]) -> Iterator[str]:

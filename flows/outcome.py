@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import date, datetime
+from functools import wraps
 from pathlib import Path
-from typing import IO
+from typing import IO, ParamSpec
 from zoneinfo import ZoneInfo
 
 from configs.errors import InputError
 from configs.settings import Settings, is_about_machines, load_settings
 from features.storage.lake import Lake
-from features.storage.whole_writes import write_text
 from models.metrics.metric import Metric
 
 PROFILE_FILE = "profile.txt"
+Given = ParamSpec("Given")
 
 
 @dataclass(frozen=True)
@@ -84,8 +86,8 @@ def open_run(profile: str | None, data_dir: str | None, as_of: date | None) -> t
         The data folder holds another profile's data, or `as_of` lies in the future.
     """
     folder = Path(data_dir) if data_dir else None
-    remembered = load_settings(None, folder).data_dir / PROFILE_FILE
-    held = remembered.read_text(encoding="utf-8").strip() if remembered.exists() else None
+    remembered = Lake(load_settings(None, folder).data_dir)
+    held = remembered_profile(remembered)
     if held and profile and is_about_machines(profile):
         profile = f"{held},{profile}"
     settings = load_settings(profile or held, folder)
@@ -97,7 +99,30 @@ def open_run(profile: str | None, data_dir: str | None, as_of: date | None) -> t
     day = as_of or settings.as_of or today
     if day > today:
         raise InputError(f"as_of = {day} lies in the future (today is {today}); choose a day that has begun")
-    return settings, Lake(settings.data_dir), day
+    lake = Lake(settings.data_dir)
+    lake.files.settle()
+    return settings, lake, day
+
+
+def writes_alone(run: Callable[Given, Outcome]) -> Callable[Given, Outcome]:
+    """Let a flow be the one that writes to its data folder; a flow within a flow shares the lock.
+
+    Raises
+    ------
+    InputError
+        Another process writes to the data folder.
+    """
+    signature = inspect.signature(run)
+
+    @wraps(run)
+    def alone(*args: Given.args, **kwargs: Given.kwargs) -> Outcome:
+        given = signature.bind(*args, **kwargs)
+        given.apply_defaults()
+        _, lake, _ = open_run(given.arguments["profile"], given.arguments["data_dir"], given.arguments.get("as_of"))
+        with lake.files.lock(f"winback {run.__name__.replace('_', '-')}"):
+            return run(*args, **kwargs)
+
+    return alone
 
 
 def dated(command: str) -> Callable[[], str]:
@@ -117,6 +142,16 @@ def dated(command: str) -> Callable[[], str]:
 
 
 def remember_profile(lake: Lake, profile: str | None) -> None:
-    """Note in the data folder which profile filled it."""
+    """Note in the data folder which profile filled it; a file inside it by its place there, as it may be moved."""
     if profile is not None:
-        write_text(lake.path(PROFILE_FILE), profile + "\n")
+        paths = [Path(name) for name in profile.split(",")]
+        places = [path.relative_to(lake.root) if path.is_relative_to(lake.root) else path for path in paths]
+        lake.files.write(PROFILE_FILE, f"{','.join(map(str, places))}\n".encode())
+
+
+def remembered_profile(lake: Lake) -> str | None:
+    """Profile that the data folder was filled with; None where there is none."""
+    if not lake.files.exists(PROFILE_FILE):
+        return None
+    names = lake.files.read(PROFILE_FILE).decode().strip().split(",")
+    return ",".join(str(lake.path(name)) if lake.files.exists(name) else name for name in names)

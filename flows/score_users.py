@@ -20,7 +20,7 @@ from features.storage.fingerprints import stored_input
 from features.storage.lake import Lake
 from features.training_data.feature_store import FeatureStore, open_store
 from features.training_data.frames import count_users, scoring_batch, scoring_batch_anywhere
-from flows.outcome import Outcome, dated, open_run
+from flows.outcome import Outcome, dated, open_run, writes_alone
 from models.metrics.metric import Metric
 from models.registry.response import load_response
 from models.registry.tracking import load
@@ -72,6 +72,7 @@ def batches_on_spark(history: AsOfView) -> SparkExecutor:
 
 
 @flow(name="score-users", flow_run_name=dated("score-users"), validate_parameters=False)
+@writes_alone
 def score_users(profile: str | None = None, data_dir: str | None = None, as_of: date | None = None) -> Outcome:
     """Give every user a decision under the budget and write the report."""
     settings, lake, day = open_run(profile, data_dir, as_of)

@@ -18,7 +18,7 @@ from features.simulator import simulator_run as simulation
 from features.simulator.simulated_day import START, World
 from features.storage.lake import Lake
 from features.storage.parquet_files import count_rows
-from flows.outcome import Outcome, open_run, remember_profile
+from flows.outcome import Outcome, open_run, remember_profile, writes_alone
 from models.metrics.metric import Metric
 
 
@@ -43,6 +43,7 @@ def begin_world(
 
 
 @flow(name="simulate", flow_run_name="simulate {users} users for {days} days", validate_parameters=False)
+@writes_alone
 def simulate(
     profile: str | None = "simulated",
     data_dir: str | None = None,
@@ -56,7 +57,7 @@ def simulate(
     settings, lake = open_world(profile, data_dir, seed)
     check_request(lake, users, days, random_weeks, nothing_share)
     offers_of(settings)
-    lake.require_writable()
+    lake.files.require_writable()
     world = begin_world(settings, lake, users=users, days=days, random_weeks=random_weeks, nothing_share=nothing_share)
     remember_profile(lake, profile)
     metrics = world_metrics(world, lake) | truth_metrics(simulation.read_truth(lake))

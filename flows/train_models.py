@@ -20,7 +20,7 @@ from features.definitions.registry import Feature
 from features.materialise.as_of_view import grid_days, open_as_of
 from features.storage.lake import Lake
 from features.storage.parquet_files import count_rows
-from features.storage.whole_writes import whole_folder
+from features.storage.whole_writes import write_bytes, write_text
 from features.training_data.feature_store import open_store
 from features.training_data.frames import (
     experiment_frame,
@@ -29,7 +29,7 @@ from features.training_data.frames import (
     redemption_frame,
     treatment_days,
 )
-from flows.outcome import Outcome, dated, open_run
+from flows.outcome import Outcome, dated, open_run, writes_alone
 from models.effects.observational_effects import Effect, effects_of_lots, estimate_effects, label_exposure
 from models.effects.uplift import LearntEffects, learn_effects, usable_options
 from models.judge.policies import PolicyVerdict, judge_policies
@@ -153,6 +153,7 @@ def closed_values(outcomes: pd.DataFrame, settings: Settings, as_of: date) -> pd
 
 
 @flow(name="train-models", flow_run_name=dated("train-models"), validate_parameters=False)
+@writes_alone
 def train_models(profile: str | None = None, data_dir: str | None = None, as_of: date | None = None) -> Outcome:
     """Train every model on closed labels, judge it out of time and of users, and promote what earns it."""
     settings, lake, day = open_run(profile, data_dir, as_of)
@@ -182,13 +183,13 @@ def write_training(
     lake: Lake, as_of: date, published: list[Published], effects: list[Effect], verdict: PolicyVerdict | None
 ) -> None:
     """Keep what the report needs of a training: verdicts, metrics, effects and pictures."""
-    with whole_folder(lake.path("training", f"day={as_of}")) as folder:
+    with lake.whole_folder("training", f"day={as_of}") as folder:
         models = {}
         for each in published:
             metrics = {name: metric.as_dict() for name, metric in each.metrics.items()}
             models[each.subject] = {"champion": each.champion, "reason": each.reason, "metrics": metrics}
             for name, content in each.pictures.items():
-                (folder / f"{each.subject}_{name}.png").write_bytes(content)
+                write_bytes(folder / f"{each.subject}_{name}.png", content)
         summary = {"as_of": str(as_of), "models": models, "effects": [effect.as_dict() for effect in effects]}
         if verdict is not None:
             gains = {name: gain.as_dict() for name, gain in verdict.gains.items()}
@@ -196,4 +197,4 @@ def write_training(
                 "deployed": verdict.deployed.as_dict(), "reason": verdict.reason, "gains": gains,
                 "lead": verdict.lead.as_dict(),
             }  # fmt: skip
-        (folder / "training.json").write_text(json.dumps(summary, indent=1) + "\n", encoding="utf-8")
+        write_text(folder / "training.json", json.dumps(summary, indent=1) + "\n")

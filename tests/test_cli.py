@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 import subprocess
@@ -18,8 +19,9 @@ from click.testing import Result
 from typer.testing import CliRunner
 
 from configs.settings import load_settings
+from features.storage.lake import Lake
 from flows.cli import app
-from flows.outcome import Outcome
+from flows.outcome import Outcome, open_run, remember_profile, remembered_profile
 from models.metrics.metric import Metric
 from serving.decide.decisions import SCHEMA
 
@@ -381,3 +383,62 @@ def test_json_has_no_word_for_an_unknown_number():
     found = Outcome("x", date(2024, 1, 1), {"policy.gain": unknown}).as_dict(1.0, 2)
     assert found["metrics"] == {"policy.gain": {"value": None, "low": None, "high": None, "n": 3}}
     json.dumps(found, allow_nan=False)
+
+
+def traces(folder: Path) -> dict[str, tuple[str, int]]:
+    """Content and time of change of every file."""
+    files = [path for path in sorted(folder.rglob("*")) if path.is_file()]
+    return {str(path): (hashlib.sha256(path.read_bytes()).hexdigest(), path.stat().st_mtime_ns) for path in files}
+
+
+@pytest.mark.parametrize("original", ["stays", "goes"])
+def test_a_copied_data_folder_works_alone_and_leaves_the_original_alone(
+    shell: Shell, tmp_path: Path, original: str
+) -> None:
+    shell.answer("score-users")
+    copy, away = tmp_path / "elsewhere" / "copy", tmp_path / "away"
+    shutil.copytree(shell.data_dir, copy)
+    before = traces(shell.data_dir)
+    report, user_id = f"reports/{TINY_AS_OF}.html", pq.read_table(decisions(copy), partitioning=None)["user_id"][0]
+    results = [decisions(copy).with_name(f"{name}.parquet") for name in ("predictions", "options", "decisions")]
+    expected = {path: path.read_bytes() for path in [*results, copy / report]}
+    told = shell.run("explain", str(user_id)).stdout
+    if original == "goes":
+        shell.data_dir.rename(away)
+    try:
+        for path in expected:
+            path.unlink()
+        shell.answer("score-users", data_dir=copy)
+        assert {path: path.read_bytes() for path in expected} == expected
+        (copy / report).unlink()
+        shell.answer("report", data_dir=copy)
+        assert (copy / report).read_bytes() == expected[copy / report]
+        assert shell.run("explain", str(user_id), data_dir=copy).stdout == told
+        shell.answer("status", data_dir=copy)
+        assert shell.data_dir.exists() is (original == "stays")
+    finally:
+        if away.exists():
+            away.rename(shell.data_dir)
+    assert traces(shell.data_dir) == before
+
+
+def test_no_file_of_a_data_folder_names_where_the_folder_is(shell: Shell) -> None:
+    place, own = str(shell.data_dir).encode(), str(Path.cwd()).encode()
+    files = [path for path in shell.data_dir.rglob("*") if path.is_file()]
+    # Prefect's own record of runs; Feast's registry, which is written anew before every use
+    others = {"prefect", "feast"}
+    inside = [path for path in files if path.relative_to(shell.data_dir).parts[0] not in others]
+    assert len(inside) > 50
+    assert [str(path) for path in inside if place in path.read_bytes()] == []
+    assert [str(path) for path in inside if own in path.read_bytes()] == []
+
+
+def test_a_profile_inside_a_data_folder_is_remembered_by_its_place_there(tmp_path: Path) -> None:
+    lake = Lake(tmp_path / "data")
+    lake.files.write("own.toml", b'app = "my app"')
+    remember_profile(lake, f"online_retail,{lake.path('own.toml')}")
+    lake.root.rename(tmp_path / "moved")
+    moved = Lake(tmp_path / "moved")
+    assert remembered_profile(moved) == f"online_retail,{moved.path('own.toml')}"
+    assert open_run(None, str(moved.root), TINY_AS_OF)[0].app == "my app"
+    assert remembered_profile(Lake(tmp_path / "nothing")) is None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
@@ -16,6 +17,7 @@ import pyarrow.parquet as pq
 import pytest
 from synthetic import AS_OF, LOT_OPTIONS, behaviour, drawn_lots, offer, said, small_policy, small_settings
 from test_explanations import personal_effects
+from test_publication import killed_at
 
 from configs.errors import InputError
 from configs.offers import Catalogue, Offer
@@ -28,14 +30,14 @@ from serving.decide.day_tables import day_folder
 from serving.decide.decisions import SCHEMA, decide, predictions_table, risk_band, stage, tables_of
 from serving.decide.executors import LocalExecutor
 from serving.decide.exploration import AS_USUAL_SALT, CONTROL_SALT
-from serving.decide.ledger import entries
+from serving.decide.ledger import entries, files_of
 from serving.decide.scoring import Policy
 from serving.wording.reason_lists import REASONS
 from serving.wording.rendering import plain_number
 
 DESIGN = (
-    "decision_id, user_id, as_of, arm, offer_id, play, channel, discount, featured_category, featured_item, message, "
-    "send_at, valid_until, p_churn, risk_band, stage, persona, remaining_value, incremental_retention, "
+    "decision_id, user_id, as_of, trigger, arm, offer_id, play, channel, discount, featured_category, featured_item, "
+    "message, send_at, valid_until, p_churn, risk_band, stage, persona, remaining_value, incremental_retention, "
     "incremental_margin, p_redeem, expected_cost, expected_value, propensity, reasons, why, suppressed_because, "
     "evidence, model_versions"
 )
@@ -746,6 +748,39 @@ def test_a_crash_while_decisions_are_written_leaves_the_day_as_it_was(policy, us
     assert contents(day_folder(lake, AS_OF)) == before
     assert entries(lake, AS_OF, AS_OF).equals(entered)
     assert [path.name for path in lake.path("decisions").iterdir()] == [f"day={AS_OF}"]
+
+
+def test_decisions_ledger_and_treatments_appear_together_wherever_the_run_is_killed(
+    policy, users, tmp_path, monkeypatch
+):
+    def states(lake: Lake) -> tuple[int, int, int]:
+        """Count the users of the decisions, of the ledger, and of the treatments with those who may get nothing."""
+        landed = pq.ParquetFile(lake.partition("treatments", AS_OF)).read()["user_id"].to_pylist()
+        (ledger,) = files_of(lake, AS_OF)
+        decisions = read(lake)
+        barred = decisions.loc[decisions["arm"] == "suppressed", "user_id"]
+        return len(decisions), pq.read_metadata(ledger).num_rows, len({*landed, *barred})
+
+    old, new, found, nth = 30, 40, [], 1
+    pristine = Lake(tmp_path / "pristine")
+    decide(policy, pristine, AS_OF, batches(users.head(old)))
+    while True:
+        lake = Lake(tmp_path / str(nth))
+        shutil.copytree(pristine.root, lake.root)
+        run = partial(decide, policy, lake, AS_OF, batches(users.head(new)))
+        was_killed = killed_at(monkeypatch, nth, run, ("replace", "unlink"))
+        with lake.files.lock("the next run"):
+            assert states(lake) in [(old,) * 3, (new,) * 3], nth
+        found.append(states(lake)[0])
+        assert not list(lake.root.rglob("*.part")), nth
+        assert not lake.path(".publish").exists(), nth
+        run()
+        assert states(lake) == (new,) * 3
+        if not was_killed:
+            break
+        nth += 1
+    assert found == sorted(found)
+    assert {*found} == {old, new}
 
 
 def test_a_day_without_users_is_refused_and_earlier_results_stay(policy, users, tmp_path):

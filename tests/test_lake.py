@@ -13,7 +13,7 @@ from configs.settings import load_settings
 from features.storage.duckdb_sessions import duckdb_session, first_line, ibis_engine
 from features.storage.lake import Lake
 from features.storage.parquet_files import count_rows, read_parquet, split_by_day, write_parquet
-from features.storage.whole_writes import content_hash, whole_folder, write_file, write_text
+from features.storage.whole_writes import content_hash, write_file, write_text
 
 
 def test_a_failed_write_leaves_the_earlier_file_and_no_rest(tmp_path):
@@ -27,19 +27,6 @@ def test_a_failed_write_leaves_the_earlier_file_and_no_rest(tmp_path):
         write_file(tmp_path / "a.txt", fail)
     assert [path.name for path in tmp_path.iterdir()] == ["a.txt"]
     assert (tmp_path / "a.txt").read_text() == "earlier"
-
-
-def test_a_folder_is_replaced_whole_or_not_at_all(tmp_path):
-    folder = tmp_path / "day"
-    for content in ("earlier", "later"):
-        with whole_folder(folder) as part:
-            (part / f"{content}.txt").write_text(content)
-            (part / "same.txt").write_text(content)
-    with pytest.raises(OSError, match="disk full"), whole_folder(folder) as part:
-        (part / "same.txt").write_text("half")
-        raise OSError("disk full")
-    assert [path.name for path in tmp_path.iterdir()] == ["day"]
-    assert {path.name: path.read_text() for path in folder.iterdir()} == {"later.txt": "later", "same.txt": "later"}
 
 
 def test_days_of_a_table_are_in_order(tmp_path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import subprocess
 import sys
 from collections import Counter
@@ -54,3 +55,52 @@ def test_no_file_names_a_registry_or_a_machines_path(repository: Path) -> None:
         if word in path.read_text(encoding="utf-8", errors="ignore")
     ]
     assert found == []
+
+
+FILE_ACCESS = {
+    "exists", "glob", "rglob", "iterdir", "mkdir", "makedirs", "unlink", "rmdir", "rmtree", "touch", "stat", "open",
+    "is_file", "is_dir", "read_text", "read_bytes", "write_bytes", "write_text", "listdir", "scandir", "walk",
+}  # fmt: skip
+OF_STORAGE = {"shutil", "tempfile", "fcntl", "glob"}
+# what lies outside the data folder: the operator's scripts and raw files, and our own configuration
+ELSEWHERE = {("ingest_source", "is_dir"), ("ingest_source", "read_text"), ("feature_store", "read_text")}
+
+
+def file_access(path: Path) -> set[str]:
+    """Names by which a module reaches for files itself: methods, and modules that it imports."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    ours = {
+        alias.asname or alias.name
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("features.storage")
+        for alias in node.names
+    }
+    found = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and not is_door(node.func.value):
+            found |= {node.func.attr} & FILE_ACCESS
+        elif isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
+            found |= {node.func.id} & FILE_ACCESS - ours
+        elif isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names} & OF_STORAGE
+        elif isinstance(node, ast.ImportFrom):
+            found |= {node.module or ""} & OF_STORAGE
+    return found
+
+
+def is_door(owner: ast.expr) -> bool:
+    """Tell whether a method belongs to a `Storage`, which is named ``files``, or to a `Lake`."""
+    name = owner.attr if isinstance(owner, ast.Attribute) else owner.id if isinstance(owner, ast.Name) else ""
+    return name in {"files", "lake"} or (
+        isinstance(owner, ast.Call) and isinstance(owner.func, ast.Name) and owner.func.id in {"Lake", "LocalFolder"}
+    )
+
+
+def test_files_of_the_data_folder_are_reached_through_the_storage_room_alone() -> None:
+    repository = Path(__file__).parents[1]
+    modules = [path for package in PACKAGES[1:] for path in sorted((repository / package).rglob("*.py"))]
+    others = [path for path in modules if path.parent.name != "storage"]
+    found = {(path.stem, name) for path in others for name in file_access(path)}
+    assert found <= ELSEWHERE, found - ELSEWHERE
+    inside = [path for path in modules if path.parent.name == "storage"]
+    assert {name for path in inside for name in file_access(path)} >= {"mkdir", "unlink", "fcntl"}

@@ -1,4 +1,4 @@
-"""The ledger: appended, never changed, the newest of a day counts; what counts lands in the treatments."""
+"""The ledger: one entry per user, instant and trigger; what counts lands in the treatments, what counted is kept."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from functools import partial
 from pathlib import Path
+from zoneinfo import ZoneInfo
 
 import numpy as np
 import pandas as pd
@@ -15,22 +16,34 @@ from apps import App, small_app, treatment
 from synthetic import AS_OF, behaviour, small_policy, small_settings
 
 from configs.errors import InputError
+from configs.offers import Catalogue
 from features.ingestion.contract import TREATMENTS
 from features.materialise.build_snapshots import build_snapshots
 from features.storage.lake import Lake
 from features.storage.parquet_files import read_parquet, write_parquet
 from serving.decide.day_tables import day_folder
+from serving.decide.decision_moment import DecisionMoment
 from serving.decide.decisions import decide
 from serving.decide.executors import LocalExecutor
-from serving.decide.ledger import SCHEMA, appending, effective_files, entries, files_of, land, policy_version
+from serving.decide.ledger import (
+    SCHEMA,
+    appending,
+    effective_files,
+    entries,
+    files_of,
+    land,
+    policy_version,
+    superseded_files,
+)
 from serving.decide.scoring import Policy
 
 COLUMNS = (
-    "decision_id, user_id, as_of, policy_version, arm, offer_id, discount, channel, propensity, intended_offer_id, "
-    "intended_discount, intended_channel, expected_cost, expected_value, remaining_value, p_churn, risk_band, stage, "
-    "lot_propensity"
+    "decision_id, user_id, as_of, trigger, policy_version, arm, offer_id, discount, channel, propensity, "
+    "intended_offer_id, intended_discount, intended_channel, expected_cost, expected_value, remaining_value, p_churn, "
+    "risk_band, stage, lot_propensity"
 )
 SCORING = {"business_as_usual_share": 0.1, "exploration": {"budget_share": 1.0, "share": 0.3}}
+NO_OFFERS = Catalogue(offers=())
 Tree = dict[str, bytes]
 
 
@@ -77,16 +90,20 @@ def landed(lake: Lake, as_of: date = AS_OF) -> pd.DataFrame:
 def row(name: str, **fields: object) -> dict[str, object]:
     """Ledger row of a user who gets nothing, unless `fields` say otherwise."""
     return {
-        "decision_id": f"d-{name}", "user_id": name, "as_of": datetime(2024, 7, 1, tzinfo=UTC), "arm": "policy",
-        "offer_id": "none", "discount": 0.0, "propensity": 1.0, **fields,
+        "decision_id": f"d-{name}", "user_id": name, "as_of": datetime(2024, 7, 1, tzinfo=UTC), "trigger": "nightly",
+        "arm": "policy", "offer_id": "none", "discount": 0.0, "propensity": 1.0, **fields,
     }  # fmt: skip
 
 
-def append(lake: Lake, as_of: date, version: str, rows: pa.Table) -> Path:
-    """Append rows; returns the file that counts."""
-    with appending(lake, as_of, version) as enter:
-        enter(rows)
-    return files_of(lake, as_of)[-1]
+def append(lake: Lake, rows: pa.Table, catalogue: Catalogue = NO_OFFERS, time_zone: str = "UTC") -> Path:
+    """Enter rows of one moment and let them land; returns the file that counts."""
+    instant, trigger = (rows[name][0].as_py() for name in ("as_of", "trigger"))
+    moment = DecisionMoment(instant.astimezone(ZoneInfo(time_zone)).date(), instant, trigger)
+    with lake.files.publish() as publication:
+        with appending(lake, publication, moment) as enter:
+            enter(rows)
+        land(lake, publication, moment.day, catalogue, time_zone)
+    return lake.path("ledger", f"day={moment.day}", f"{moment.name}.parquet")
 
 
 def table(*rows: dict[str, object]) -> pa.Table:
@@ -95,7 +112,7 @@ def table(*rows: dict[str, object]) -> pa.Table:
 
 def test_the_ledger_repeats_the_decisions_and_adds_what_was_intended(lake, policy):
     (path,) = files_of(lake, AS_OF)
-    assert path.name == f"0001-{policy.version}.parquet"
+    assert path.name == "20240701T000000Z-nightly.parquet"
     found = entries(lake, AS_OF, AS_OF).to_pandas()
     assert found.columns.tolist() == COLUMNS.split(", ")
     shared = [name for name in found.columns if name in decisions(lake).columns]
@@ -115,25 +132,68 @@ def test_a_rerun_changes_no_byte(lake, policy, users):
     decided(lake, policy, users)
     assert tree(lake) == before
     decided(lake, policy, users, size=31)  # other batches, other row groups: the same decisions
-    assert [path.name for path in files_of(lake, AS_OF)] == [f"0001-{policy.version}.parquet"]
+    assert [path.name for path in files_of(lake, AS_OF)] == ["20240701T000000Z-nightly.parquet"]
+    assert superseded_files(lake, AS_OF) == []
 
 
-def test_another_policy_appends_and_treatments_follow_the_newest(lake, policy, users):
-    before = tree(lake)
-    other = with_scoring(policy, budget=3.0)
+def test_what_is_decided_otherwise_supersedes_and_both_can_be_read(lake, policy, users):
+    (path,) = files_of(lake, AS_OF)
+    first, other = path.read_bytes(), with_scoring(policy, budget=3.0)
     decided(lake, other, users)
     assert other.version != policy.version
-    first, second = files_of(lake, AS_OF)
-    assert second.name == f"0002-{other.version}.parquet"
-    assert first.read_bytes() == before[str(first.relative_to(lake.root))]
+    assert files_of(lake, AS_OF) == [path]
+    assert [old.read_bytes() for old in superseded_files(lake, AS_OF)] == [first]
     assert set(entries(lake, AS_OF, AS_OF)["policy_version"].to_pylist()) == {other.version}
     given = decisions(lake).set_index("user_id")["offer_id"]
     assert landed(lake).set_index("user_id")["offer_id"].to_dict().items() <= given.to_dict().items()
     # back to the first policy: what counts is what was decided last
+    second = path.read_bytes()
     decided(lake, policy, users)
-    assert [path.name[:4] for path in files_of(lake, AS_OF)] == ["0001", "0002", "0003"]
-    after = tree(lake)
-    assert {name: after[name] for name in before} == before
+    assert [old.read_bytes() for old in superseded_files(lake, AS_OF)] == [first, second]
+    assert path.read_bytes() == first
+    names = [old.name for old in superseded_files(lake, AS_OF)]
+    assert names == ["20240701T000000Z-nightly-0001.parquet", "20240701T000000Z-nightly-0002.parquet"]
+
+
+def test_two_triggers_of_a_day_both_count_and_both_land(lake, policy, users):
+    noon = DecisionMoment(AS_OF, datetime(2024, 7, 1, 12, tzinfo=UTC), "noon")
+    night, at_night = landed(lake), entries(lake, AS_OF, AS_OF)
+    some = users.head(40)
+    decide(policy, lake, AS_OF, LocalExecutor([lambda: some]), moment=noon)
+    assert [path.name for path in files_of(lake, AS_OF)] == [
+        "20240701T000000Z-nightly.parquet", "20240701T120000Z-noon.parquet",
+    ]  # fmt: skip
+    found = entries(lake, AS_OF, AS_OF)
+    assert found.slice(0, len(users)).equals(at_night)
+    later = found.slice(len(users)).to_pandas()
+    assert later["user_id"].tolist() == some["user_id"].tolist()
+    assert set(later["trigger"]) == {"noon"}
+    assert set(later["as_of"]) == {pd.Timestamp("2024-07-01 12:00", tz="UTC")}
+    assert len({*found["decision_id"].to_pylist()}) == len(users) + len(some)
+    both = landed(lake)
+    is_night = both["decided_at"] == pd.Timestamp(AS_OF, tz="UTC")
+    pd.testing.assert_frame_equal(both[is_night].reset_index(drop=True), night)
+    given = later[later["arm"].isin(["policy", "explore", "control"])]
+    assert sorted(both.loc[~is_night, "decision_id"]) == sorted(given["decision_id"])
+    ends = both.loc[~is_night & (both["offer_id"] != "none"), "valid_until"]
+    assert set(ends) <= {pd.Timestamp("2024-07-08 12:00", tz="UTC")}
+    # the night's own files are as they were, and a rerun of either changes nothing
+    assert len(decisions(lake)) == len(users)
+    before = tree(lake)
+    decide(policy, lake, AS_OF, LocalExecutor([lambda: some]), moment=noon)
+    decided(lake, policy, users)
+    assert tree(lake) == before
+
+
+def test_a_user_has_one_entry_of_a_moment_and_an_entry_is_of_its_moment(tmp_path):
+    lake = Lake(tmp_path)
+    with pytest.raises(InputError, match="user 'a' has two decisions of 20240701T000000Z-nightly"):
+        append(lake, table(row("a"), row("b"), row("a")))
+    with pytest.raises(InputError, match="another moment than 20240701T000000Z-nightly"):
+        append(lake, table(row("a"), row("b", trigger="noon")))
+    with pytest.raises(InputError, match="another moment than 20240701T000000Z-nightly"):
+        append(lake, table(row("a"), row("b", as_of=datetime(2024, 7, 1, 1, tzinfo=UTC))))
+    assert tree(lake).keys() == {".lock"}
 
 
 def test_the_version_follows_what_decides_and_nothing_else(policy):
@@ -158,23 +218,27 @@ def test_the_version_follows_what_decides_and_nothing_else(policy):
     assert len({own, *different}) == 6
 
 
-def test_only_the_content_decides_whether_a_file_is_appended(tmp_path):
+def test_only_the_content_decides_whether_an_entry_is_superseded(tmp_path):
     lake = Lake(tmp_path)
-    first = append(lake, AS_OF, "aaaa", table(row("a"), row("b")))
-    assert append(lake, AS_OF, "bbbb", pa.concat_tables([table(row("a")), table(row("b"))])) == first
-    for number, changed in enumerate(({"offer_id": "x"}, {"channel": "none"}, {"propensity": None}), start=2):
-        assert append(lake, AS_OF, "cccc", table(row("a", **changed), row("b"))).name == f"{number:04d}-cccc.parquet"
-    assert append(lake, AS_OF, "cccc", table(row("a", offer_id="x"), row("b"))).name == "0005-cccc.parquet"
-    assert append(lake, AS_OF, "cccc", table(row("a"), row("b", offer_id="x"))).name == "0006-cccc.parquet"
-    assert append(lake, AS_OF, "cccc", table(row("b"))).name == "0007-cccc.parquet"
-    assert first.exists()
+    append(lake, table(row("a"), row("b")))
+    append(lake, pa.concat_tables([table(row("a")), table(row("b"))]))
+    assert superseded_files(lake, AS_OF) == []
+    for number, changed in enumerate(({"offer_id": "x"}, {"channel": "none"}, {"propensity": None}), start=1):
+        append(lake, table(row("a", **changed), row("b")))
+        assert len(superseded_files(lake, AS_OF)) == number
+    append(lake, table(row("a", offer_id="x"), row("b")))
+    append(lake, table(row("a"), row("b", offer_id="x")))
+    append(lake, table(row("b")))
+    assert len(superseded_files(lake, AS_OF)) == 6
+    assert read_parquet(superseded_files(lake, AS_OF)[0]).equals(table(row("a"), row("b")))
 
 
 def test_entries_are_those_that_count_from_the_first_to_the_last_day(tmp_path):
     lake, days = Lake(tmp_path), [AS_OF + timedelta(days=step) for step in range(4)]
     for step, day in enumerate(days):
-        append(lake, day, "old", table(row(f"old {step}")))
-        newest = append(lake, day, "new", table(row(f"new {step}")))
+        instant = {"as_of": datetime(day.year, day.month, day.day, tzinfo=UTC)}
+        append(lake, table(row(f"old {step}", **instant)))
+        newest = append(lake, table(row(f"new {step}", **instant)))
         assert effective_files(lake, day, day) == [newest]
     found = entries(lake, days[1], days[2])
     assert found.schema.equals(SCHEMA)
@@ -185,12 +249,12 @@ def test_entries_are_those_that_count_from_the_first_to_the_last_day(tmp_path):
 
 
 def test_a_damaged_file_is_named(tmp_path):
-    path = append(Lake(tmp_path), AS_OF, "v", table(row("a")))
+    path = append(Lake(tmp_path), table(row("a")))
     path.write_bytes(b"PAR1 no")
-    with pytest.raises(InputError, match=r"0001-v\.parquet is not a readable"):
+    with pytest.raises(InputError, match=r"nightly\.parquet is not a readable"):
         entries(Lake(tmp_path), AS_OF, AS_OF)
-    with pytest.raises(InputError, match=r"0001-v\.parquet is not a readable"):
-        append(Lake(tmp_path), AS_OF, "v", table(row("a")))
+    with pytest.raises(InputError, match=r"nightly\.parquet is not a readable"):
+        append(Lake(tmp_path), table(row("a")))
 
 
 def test_what_was_given_lands_with_its_chance_and_what_says_nothing_does_not(lake):
@@ -218,35 +282,34 @@ def test_what_was_given_lands_with_its_chance_and_what_says_nothing_does_not(lak
     assert set(found.loc[~nothing, "valid_until"]) == {pd.Timestamp(AS_OF + timedelta(days=7), tz="UTC")}
 
 
-def test_the_day_begins_at_the_app_s_midnight(tmp_path, policy):
-    lake = Lake(tmp_path)
-    append(lake, AS_OF, "v", table(row("a", offer_id="bundle", discount=0.1, channel="email")))
-    land(lake, AS_OF, policy.catalogue, "Asia/Tokyo")
+def test_an_offer_ends_at_the_app_s_midnight(tmp_path, policy):
+    lake, begins = Lake(tmp_path), datetime(2024, 6, 30, 15, tzinfo=UTC)
+    given = row("a", as_of=begins, offer_id="bundle", discount=0.1, channel="email")
+    append(lake, table(given), policy.catalogue, "Asia/Tokyo")
     (found,) = landed(lake).to_dict("records")
     assert found["decided_at"] == pd.Timestamp("2024-06-30 15:00", tz="UTC")
     assert found["valid_until"] == pd.Timestamp("2024-07-07 15:00", tz="UTC")
 
 
-def test_treatments_from_elsewhere_stay_and_own_ones_of_earlier_versions_go(tmp_path, policy):
+def test_treatments_from_elsewhere_stay_and_own_ones_that_were_superseded_go(tmp_path, policy):
     lake = Lake(tmp_path)
-    append(lake, AS_OF, "v", table(row("a", offer_id="bundle", discount=0.1), row("gone")))
-    land(lake, AS_OF, policy.catalogue, "UTC")
+    append(lake, table(row("a", offer_id="bundle", discount=0.1), row("gone")), policy.catalogue)
     foreign = landed(lake).assign(decision_id=["x-2", "x-1"], offer_id="other", user_id=["a", "z"])
     rows = pd.concat([foreign, landed(lake)])
     write_parquet(pa.Table.from_pandas(rows, preserve_index=False), lake.partition("treatments", AS_OF))
-    append(lake, AS_OF, "v", table(row("b"), row("a")))
-    land(lake, AS_OF, policy.catalogue, "UTC")
+    append(lake, table(row("b"), row("a")), policy.catalogue)
     found = landed(lake)
     assert found["decision_id"].tolist() == ["d-a", "x-2", "d-b", "x-1"]
     assert found["offer_id"].tolist() == ["none", "other", "none", "other"]
     before = lake.partition("treatments", AS_OF).read_bytes()
-    land(lake, AS_OF, policy.catalogue, "UTC")
+    append(lake, table(row("b"), row("a")), policy.catalogue)
     assert lake.partition("treatments", AS_OF).read_bytes() == before
 
 
 def given_to_all(app: App, as_of: date) -> list[dict[str, object]]:
     snapshot = read_parquet(app.lake.partition("snapshots", as_of))
-    fields = {"offer_id": "bundle", "discount": 0.1, "channel": "email"}
+    instant = datetime(as_of.year, as_of.month, as_of.day, tzinfo=UTC)
+    fields = {"as_of": instant, "offer_id": "bundle", "discount": 0.1, "channel": "email"}
     return [row(name, **fields) for name in snapshot["user_id"].to_pylist()]
 
 
@@ -255,8 +318,7 @@ def test_what_lands_is_seen_the_next_day_and_never_by_its_own(copy_tiny, tmp_pat
     today, tomorrow = date(2024, 5, 20), date(2024, 5, 21)
     before = app.snapshots(today, tomorrow)
     stored = app.lake.partition("snapshots", today).read_bytes()
-    append(app.lake, today, "v", table(*given_to_all(app, today)))
-    land(app.lake, today, policy.catalogue, "UTC")
+    append(app.lake, table(*given_to_all(app, today)), policy.catalogue)
     assert app.aggregate() == [today]
     with app.history(tomorrow) as history:
         assert build_snapshots(history, [today, tomorrow]) == [tomorrow]
@@ -267,12 +329,19 @@ def test_what_lands_is_seen_the_next_day_and_never_by_its_own(copy_tiny, tmp_pat
     assert set(more.xs(tomorrow, level="day").dropna()) == {1.0}
 
 
+@pytest.mark.parametrize("time_zone", ["UTC", "Asia/Tokyo", "America/New_York"])
+def test_a_day_of_decisions_alone_is_aggregated_whatever_the_time_zone(tmp_path, policy, time_zone):
+    app = small_app(tmp_path, overrides={"time_zone": time_zone})
+    moment = DecisionMoment.of_night(AS_OF, time_zone)
+    append(app.lake, table(row("a", as_of=moment.in_utc, offer_id="bundle")), policy.catalogue, time_zone)
+    assert app.aggregate() == [AS_OF]
+
+
 def test_a_decision_that_comes_back_by_ingestion_is_harmless(tmp_path, policy):
     app = small_app(tmp_path, events=[{"event_id": "e", "user_id": "a", "event_name": "purchase",
                                        "occurred_at": datetime(2024, 6, 1, tzinfo=UTC)}])  # fmt: skip
     app.ingest()
-    append(app.lake, AS_OF, "v", table(row("a", offer_id="bundle", discount=0.1, channel="email"), row("b")))
-    land(app.lake, AS_OF, policy.catalogue, "UTC")
+    append(app.lake, table(row("a", offer_id="bundle", discount=0.1, channel="email"), row("b")), policy.catalogue)
     before = app.lake.partition("treatments", AS_OF).read_bytes()
     app.write(treatments=read_parquet(app.lake.partition("treatments", AS_OF)))
     Path(app.settings.ingest.source).write_text(
@@ -293,12 +362,11 @@ def test_treatments_that_are_ingested_beside_own_ones_stay_through_a_rerun(tmp_p
                  "occurred_at": datetime(2024, 6, 1, tzinfo=UTC)}],
         treatments=[treatment("z", "2024-07-01 09:00", "other", 0.3)],
     )  # fmt: skip
-    append(app.lake, AS_OF, "v", table(row("a")))
-    land(app.lake, AS_OF, policy.catalogue, "UTC")
+    append(app.lake, table(row("a")), policy.catalogue)
     assert app.ingest()["treatments"].added == 1
     assert landed(app.lake)["user_id"].tolist() == ["a", "z"]
     schema = read_parquet(app.lake.partition("treatments", AS_OF)).schema
     before = app.lake.partition("treatments", AS_OF).read_bytes()
-    land(app.lake, AS_OF, policy.catalogue, "UTC")
+    append(app.lake, table(row("a")), policy.catalogue)
     assert read_parquet(app.lake.partition("treatments", AS_OF)).schema.equals(schema)
     assert app.lake.partition("treatments", AS_OF).read_bytes() == before

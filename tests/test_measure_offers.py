@@ -22,7 +22,7 @@ from flows.measure_offers import collect_closed, notes, verdict
 from models.judge.lift import Lift, lift, measure
 from models.registry import pictures
 from models.registry.pictures import offers_picture
-from serving.decide.ledger import SCHEMA, land
+from serving.decide.ledger import SCHEMA
 
 DAY = date(2024, 3, 1)
 CLOSED = DAY + timedelta(days=28)
@@ -66,7 +66,7 @@ def entry(user: str, arm: str, day: date = DAY, *, meant: bool = True, gets: boo
     given, intended = offer if is_given else ("none", 0.0, None), offer if meant else ("none", 0.0, None)
     return {
         "decision_id": f"{user}|{day}", "user_id": user, "as_of": datetime(day.year, day.month, day.day, tzinfo=UTC),
-        "policy_version": "v", "arm": arm, "stage": "weekly", "propensity": 1.0,
+        "trigger": "nightly", "policy_version": "v", "arm": arm, "stage": "weekly", "propensity": 1.0,
         **dict(zip(("offer_id", "discount", "channel"), given, strict=True)),
         **dict(zip(("intended_offer_id", "intended_discount", "intended_channel"), intended, strict=True)),
     }  # fmt: skip
@@ -78,8 +78,7 @@ def app_of(folder: Path, events: list, entries: list, **overrides: object) -> Ap
     app.ingest()
     for day in sorted({row["as_of"].date() for row in entries}):
         rows = [row for row in entries if row["as_of"].date() == day]
-        append(app.lake, day, "v", pa.Table.from_pylist(rows, schema=SCHEMA))
-        land(app.lake, day, CATALOGUE, "UTC")
+        append(app.lake, pa.Table.from_pylist(rows, schema=SCHEMA), CATALOGUE, "Asia/Tokyo")
     app.aggregate()
     return app
 
@@ -218,7 +217,7 @@ def test_the_day_is_that_of_the_app_s_midnight(tmp_path: Path) -> None:
     rows = [entry("a", "control") | {"as_of": datetime(2024, 2, 29, 15, tzinfo=UTC)}]
     app = small_app(tmp_path, overrides={**SETTINGS, "time_zone": "Asia/Tokyo"}, events=[bought("a", 0, 5.0)])
     app.ingest()
-    append(app.lake, DAY, "v", pa.Table.from_pylist(rows, schema=SCHEMA))
+    append(app.lake, pa.Table.from_pylist(rows, schema=SCHEMA), CATALOGUE, "Asia/Tokyo")
     app.aggregate()
     frame = collect_closed.fn(app.settings, app.lake, CLOSED).frame
     assert frame[["day", "revenue"]].to_numpy().tolist() == [[DAY, 5.0]]

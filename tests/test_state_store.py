@@ -12,7 +12,6 @@ from features.engine.category_state import CategoryCounts, CategoryState, Rollin
 from features.engine.state_store import FOLDER, StateShard, read_checkpoint, write_notes, write_shard
 from features.engine.window_state import NEVER
 from features.storage.lake import Lake
-from features.storage.whole_writes import whole_folder
 
 WORDS = pa.array(["category:tea", "hour:7"])
 DAY = date(2024, 3, 4)
@@ -29,7 +28,7 @@ def shard_of(users: list[str], number: int) -> StateShard:
 
 
 def write(lake: Lake, *shards: StateShard) -> None:
-    with whole_folder(lake.path(FOLDER)) as folder:
+    with lake.whole_folder(FOLDER) as folder:
         files = [write_shard(folder, number, shard) for number, shard in enumerate(shards)]
         write_notes(folder, DAY, "known", [each for written in files for each in written])
 

@@ -122,7 +122,7 @@ def read_checkpoint(lake: Lake) -> Checkpoint | None:
     """Find the checkpoint; None where there is none that can be read."""
     folder = lake.path(FOLDER)
     try:
-        notes = json.loads((folder / NOTES).read_text(encoding="utf-8"))
+        notes = json.loads(lake.files.read(f"{FOLDER}/{NOTES}"))
         shards = tuple(ShardFile(*shard) for shard in notes["shards"])
         return Checkpoint(folder, date.fromisoformat(notes["day"]), notes["known"], shards)
     except (OSError, ValueError, KeyError, TypeError):

@@ -13,7 +13,7 @@ from features.arrays.calendar_days import DAY, local_time
 from features.arrays.dictionaries import DICTIONARY, is_ascending, one_chunk
 from features.definitions.registry import trait_column
 from features.engine.row_group_reader import KeyRange, read_users
-from features.storage.lake import Lake
+from features.storage.lake import USERS_FILE, Lake
 
 OF_USERS = ("user_id", "signed_up_on")  # all else of what is read are traits
 
@@ -31,8 +31,8 @@ def read_traits(lake: Lake, traits: Mapping[str, bool], time_zone: str, users: K
     names = {trait_column(name): name for name in traits}
     kinds = {trait_column(name): DICTIONARY if is_text else pa.float64() for name, is_text in traits.items()}
     schema = pa.schema({"user_id": pa.string(), "signed_up_on": pa.date32(), **kinds})
-    path = lake.path("users", "users.parquet")
-    if not path.exists():
+    path = lake.path(USERS_FILE)
+    if not lake.files.exists(USERS_FILE):
         return schema.empty_table()
     texts = [name for name, is_text in traits.items() if is_text]
     rows = read_users(path, ["user_id", "signed_up_at", *names.values()], users, words=texts)

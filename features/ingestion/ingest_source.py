@@ -16,7 +16,7 @@ from configs.settings import FOLDER, Settings, named_file
 from features.ingestion.contract import CONTRACT, EVENTS, Table
 from features.ingestion.validation import check_columns, fault_of_row, text_instants, typed_columns
 from features.storage.duckdb_sessions import duckdb_session, first_line, sql_text
-from features.storage.lake import Lake
+from features.storage.lake import USERS_FILE, Lake
 from features.storage.parquet_files import ROW_GROUP_ROWS, read_parquet, split_by_day, write_parquet
 
 # comments, CREATE, and what may stand between it and the view's name
@@ -63,7 +63,7 @@ def ingest_source(settings: Settings, lake: Lake, now: datetime) -> list[TableIn
         or more than ``ingest.max_bad_share`` of its rows is bad. The lake is then as it was.
     """
     script = named_file(settings.ingest.source, FOLDER / "sources", ".sql", "source")
-    lake.require_writable()
+    lake.files.require_writable()
     with duckdb_session(settings) as connection:
         tables = _open_source(connection, script, raw_folder(settings.ingest.raw))
         for table in tables:
@@ -198,9 +198,8 @@ def _check_rows(connection: duckdb.DuckDBPyConnection, lake: Lake, table: Table)
 
 def _known(lake: Lake, table: Table) -> str:
     """Write the SELECT of the rows that the lake already holds."""
-    path = lake.path("users", "users.parquet")
-    if table.instant is None and path.exists():
-        return f"SELECT * FROM read_parquet({sql_text(path)})"
+    if table.instant is None and lake.files.exists(USERS_FILE):
+        return f"SELECT * FROM read_parquet({sql_text(lake.path(USERS_FILE))})"
     if table.instant is not None and lake.days(table.name):
         return f"SELECT * FROM read_parquet({sql_text(lake.glob(table.name))}, hive_partitioning = false)"
     return f"SELECT * EXCLUDE (day, reason) FROM staged_{table.name} LIMIT 0"
@@ -236,7 +235,7 @@ def _write_new(connection: duckdb.DuckDBPyConnection, settings: Settings, lake: 
         ORDER BY {order}
     """)
     if not is_dated:
-        write_parquet(rows.to_arrow_table().drop_columns(["day"]), lake.path("users", "users.parquet"), ROW_GROUP_ROWS)
+        write_parquet(rows.to_arrow_table().drop_columns(["day"]), lake.path(USERS_FILE), ROW_GROUP_ROWS)
         return
     for day, part in track(split_by_day(rows.to_arrow_reader(1_000_000)), f"writing {table.name}"):
         write_parquet(part, lake.partition(table.name, day))
@@ -244,8 +243,9 @@ def _write_new(connection: duckdb.DuckDBPyConnection, settings: Settings, lake: 
 
 def _write_quarantine(connection: duckdb.DuckDBPyConnection, lake: Lake, table: Table, script: Path) -> None:
     """Add the refused rows to those refused before; the same row again is the same row."""
-    path = lake.path("quarantine", script.stem, f"{table.name}.parquet")
-    before = f"UNION ALL BY NAME SELECT * FROM read_parquet({sql_text(path)})" if path.exists() else ""
+    name = f"quarantine/{script.stem}/{table.name}.parquet"
+    path = lake.path(name)
+    before = f"UNION ALL BY NAME SELECT * FROM read_parquet({sql_text(path)})" if lake.files.exists(name) else ""
     refused = f"SELECT DISTINCT * FROM (SELECT * EXCLUDE (day) FROM ({_refused(table)}) {before}) ORDER BY ALL"
     rows = connection.execute(refused).to_arrow_table()
     if len(rows) and (not before or len(rows) > read_parquet(path).num_rows):

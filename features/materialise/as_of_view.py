@@ -23,7 +23,7 @@ from features.definitions.watermark import known_before
 from features.materialise.spark_executor import SparkEngine
 from features.materialise.user_traits import user_traits
 from features.storage.duckdb_sessions import duckdb_session, ibis_engine
-from features.storage.lake import Lake
+from features.storage.lake import USERS_FILE, Lake
 
 
 @dataclass(frozen=True)
@@ -159,8 +159,8 @@ def _open_engine(settings: Settings) -> Iterator[Backend]:
 
 
 def _users(engine: Backend, lake: Lake, settings: Settings) -> tuple[ir.Table, dict[str, bool]]:
-    path = lake.path("users", "users.parquet")
-    if not path.exists():
+    path = lake.path(USERS_FILE)
+    if not lake.files.exists(USERS_FILE):
         nobody = pa.table({"user_id": pa.array([], pa.string()), "signed_up_on": pa.array([], pa.date32())})
         return engine.create_table("users", obj=nobody, temp=True), {}
     users = engine.read_parquet(path, table_name="users")

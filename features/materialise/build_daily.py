@@ -62,8 +62,12 @@ class DailyBuilder:
         events, treatments = (self.lake.partition(table, day) for table in ("events", "treatments"))
         columns = event_columns(self.declared)
         return day_rows(
-            read_users(events, columns.names, users, words=WORDS) if events.exists() else columns.empty_table(),
-            read_users(treatments, ["user_id", "offer_id"], users) if treatments.exists() else None,
+            read_users(events, columns.names, users, words=WORDS)
+            if self.lake.has_partition("events", day)
+            else columns.empty_table(),
+            read_users(treatments, ["user_id", "offer_id"], users)
+            if self.lake.has_partition("treatments", day)
+            else None,
             day,
             self.roles,
             self.time_zone,
@@ -85,7 +89,8 @@ def build_aggregates(settings: Settings, lake: Lake) -> list[date]:
     cuts = {
         day: users
         for day in stale
-        if (path := lake.partition("events", day)).exists() and len(users := user_ranges(path, EVENTS_AT_ONCE)) > 1
+        if lake.has_partition("events", day)
+        and len(users := user_ranges(lake.partition("events", day), EVENTS_AT_ONCE)) > 1
     }
     executor = open_executor(settings)
     with scratch_folder(lake.path("tmp")) as folder:

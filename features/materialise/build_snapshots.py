@@ -41,9 +41,9 @@ from features.storage.fingerprints import (
     file_hashes,
     file_metadata,
 )
-from features.storage.lake import Lake
+from features.storage.lake import USERS_FILE, Lake
 from features.storage.parquet_files import write_batches
-from features.storage.whole_writes import content_hash, whole_folder
+from features.storage.whole_writes import content_hash
 
 if TYPE_CHECKING:
     from features.materialise.as_of_view import AsOfView
@@ -112,7 +112,7 @@ def _build(
     builder = SnapshotBuilder(
         lake, day, time_zone, lineage.fingerprints["aggregates"], checkpoint, history.traits, history.declared
     )
-    with whole_folder(lake.path(FOLDER)) as folder:
+    with lake.whole_folder(FOLDER) as folder:
         work, numbers = partial(_build_shard, builder, folder), range(len(builder.shards))
         shards: list[ShardFile] = []
         _write(lake, notes, day, _gathered(executor.batches(work, numbers, is_light=checkpoint is not None), shards))
@@ -141,9 +141,9 @@ def _write(lake: Lake, notes: dict[bytes, bytes], day: date, batches: Iterator[p
 
 def _notes(history: AsOfView, lineage: Lineage, days: list[date]) -> dict[date, dict[bytes, bytes]]:
     """Hash what each snapshot rests on: the daily rows known by then, and those with the users table."""
-    path = history.lake.path("users", "users.parquet")
+    path = history.lake.path(USERS_FILE)
     with file_hashes(history.lake) as hash_of:
-        users = hash_of(path) if path.exists() else ""
+        users = hash_of(path) if history.lake.files.exists(USERS_FILE) else ""
     return {day: {INPUT_HASH: content_hash(text=users + lineage.hash_before(day)).encode()} for day in days}
 
 

@@ -23,6 +23,7 @@ import pyarrow as pa
 from configs.errors import InputError
 from configs.settings import Settings
 from features.engine.state_store import CheckpointError
+from features.storage.local_folder import LocalFolder
 from features.storage.whole_writes import scratch_folder
 
 if TYPE_CHECKING:
@@ -151,7 +152,7 @@ def _spooled_batches(path: Path) -> Iterator[pa.RecordBatch]:
         file = pa.ipc.open_file(source)
         for number in range(file.num_record_batches):
             yield file.get_batch(number)
-    path.unlink()
+    LocalFolder(path.parent).remove(path.name)
 
 
 def open_session(settings: Settings) -> SparkSession:

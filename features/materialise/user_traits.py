@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 from configs.settings import Settings
 from features.ingestion.contract import AUDIT_ONLY, USERS
 from features.storage.duckdb_sessions import duckdb_session, sql_text
-from features.storage.lake import Lake
+from features.storage.lake import USERS_FILE, Lake
 from features.storage.parquet_files import readable
 
 TRAITS_OF_THE_CONTRACT = ("country", "device", "acquisition_source", "language")
@@ -25,8 +25,8 @@ def user_traits(lake: Lake, settings: Settings) -> dict[str, bool]:
     InputError
         The users table cannot be read.
     """
-    path = lake.path("users", "users.parquet")
-    if not path.exists():
+    path = lake.path(USERS_FILE)
+    if not lake.files.exists(USERS_FILE):
         return {}
     with readable(path):
         schema = pq.read_schema(path)

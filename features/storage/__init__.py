@@ -1,4 +1,5 @@
-"""Tables to files and back: the data folder, whole writes, and fingerprints that tell which files are stale.
+"""Tables to files and back: one way to the data folder, publish, lock, and fingerprints that tell what is stale.
 
-In come Arrow tables, out come Parquet files with their lineage in the metadata. Start reading at `lake`.
+In come Arrow tables, out come Parquet files with their lineage in the metadata. Nobody else opens files of the data
+folder. Start reading at `storage_interface` for what a data folder does and at `lake` for where tables lie.
 """

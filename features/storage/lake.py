@@ -2,49 +2,54 @@
 
 from __future__ import annotations
 
-import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import date
 from pathlib import Path
 
-from configs.errors import InputError
+from features.storage.local_folder import LocalFolder
+from features.storage.storage_interface import Storage
+
+USERS_FILE = "users/users.parquet"
 
 
 class Lake:
-    """Paths of one data folder; a partitioned table is ``<table>/<key>=<day>/<table>.parquet``."""
+    """Names of tables in one data folder; a partitioned table is ``<table>/<key>=<day>/<table>.parquet``.
+
+    `files` is how everything below it is read and written; paths are for libraries that open files themselves.
+    """
 
     def __init__(self, root: Path) -> None:
         self.root = root
+        self.files: Storage = LocalFolder(root)
 
     def path(self, *parts: str) -> Path:
         """Any file or folder of the lake."""
-        return self.root.joinpath(*parts)
+        return self.files.local_path("/".join(parts))
+
+    def partition_name(self, table: str, day: date, key: str = "day") -> str:
+        """Name of the file of one day of a partitioned table."""
+        return f"{table}/{key}={day:%Y-%m-%d}/{table}.parquet"
 
     def partition(self, table: str, day: date, key: str = "day") -> Path:
         """File of one day of a partitioned table."""
-        return self.root / table / f"{key}={day:%Y-%m-%d}" / f"{table}.parquet"
+        return self.files.local_path(self.partition_name(table, day, key))
+
+    def has_partition(self, table: str, day: date) -> bool:
+        """Tell whether a table has a partition of a day."""
+        return self.files.exists(self.partition_name(table, day))
 
     def glob(self, table: str, key: str = "day") -> str:
         """Pattern that matches every partition of a table."""
-        return str(self.root / table / f"{key}=*" / f"{table}.parquet")
+        return str(self.path(table, f"{key}=*", f"{table}.parquet"))
 
     def days(self, table: str, key: str = "day") -> list[date]:
         """Days of which a table has a partition, in order."""
-        found = (self.root / table).glob(f"{key}=*/{table}.parquet")
-        return sorted(date.fromisoformat(path.parent.name.removeprefix(f"{key}=")) for path in found)
+        found = self.files.list(f"{table}/{key}=*/{table}.parquet")
+        return sorted(date.fromisoformat(name.split("/")[1].removeprefix(f"{key}=")) for name in found)
 
-    def require_writable(self) -> None:
-        """Create the data folder, or say why it cannot be used.
-
-        Raises
-        ------
-        InputError
-            The folder cannot be made or written.
-        """
-        try:
-            self.root.mkdir(parents=True, exist_ok=True)
-            with tempfile.TemporaryFile(dir=self.root):
-                pass
-        except OSError as error:
-            raise InputError(
-                f"the data folder {self.root} cannot be written ({error.strerror}); choose another with --data-dir"
-            ) from error
+    @contextmanager
+    def whole_folder(self, *parts: str) -> Iterator[Path]:
+        """Fill a folder; it takes the place of the one of that name when the block ends well, and vanishes when not."""
+        with self.files.publish() as publication:
+            yield publication.folder("/".join(parts))

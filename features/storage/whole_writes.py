@@ -1,43 +1,26 @@
-"""Files and folders that are written whole or not at all, and hashes of what is in them."""
+"""Files that are written whole or not at all, and hashes of what is in them."""
 
 from __future__ import annotations
 
 import hashlib
-import os
-import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from uuid import uuid4
+
+PART = ".part"
 
 
 def write_file(path: Path, write: Callable[[Path], object]) -> None:
     """Let `write` fill a temporary file beside `path`, then rename it into place."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    part = path.with_name(f".{path.name}.{uuid4().hex}{PART}")
     try:
         write(part)
         part.replace(path)
     finally:
         part.unlink(missing_ok=True)
-
-
-@contextmanager
-def whole_folder(folder: Path) -> Iterator[Path]:
-    """Fill a hidden folder; it takes the place of `folder` when the block ends well, and vanishes when not."""
-    part, aside = (folder.with_name(f".{folder.name}.{role}") for role in ("part", "old"))
-    for leftover in (part, aside):
-        shutil.rmtree(leftover, ignore_errors=True)
-    part.mkdir(parents=True)
-    try:
-        yield part
-    except BaseException:
-        shutil.rmtree(part, ignore_errors=True)
-        raise
-    if folder.exists():
-        folder.rename(aside)
-    part.rename(folder)
-    shutil.rmtree(aside, ignore_errors=True)
 
 
 @contextmanager
@@ -51,6 +34,11 @@ def scratch_folder(parent: Path) -> Iterator[Path]:
 def write_text(path: Path, text: str) -> None:
     """Write one text file whole."""
     write_file(path, lambda part: part.write_text(text, encoding="utf-8"))
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write one file whole."""
+    write_file(path, lambda part: part.write_bytes(content))
 
 
 def content_hash(*paths: Path, text: str = "") -> str:

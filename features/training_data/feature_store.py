@@ -69,8 +69,9 @@ def open_store(
     engine
         What joins: DuckDB, or the Spark session of this process. Each has a registry of its own.
     """
-    lake.path("feast").mkdir(parents=True, exist_ok=True)
+    lake.files.make_folder("feast")
     store = FeatureStore(config=_config(lake.root, only, engine))
+    # Feast's DuckDB store reads no place in the data folder: so where this is stands in the registry, written anew here
     files = lake.glob("snapshots") if only is None else str(lake.partition("snapshots", only))
     store.apply(_definitions(_source(files, engine), features))
     return store
@@ -139,7 +140,7 @@ def _join(store: FeatureStore, service: str, keys: pd.DataFrame) -> RetrievalJob
 
 def _folder_with_snapshots(store: FeatureStore) -> Path:
     root = store.config.repo_path
-    if root is None or not any(Path(root).glob("snapshots/*/*.parquet")):
+    if root is None or not Lake(Path(root)).days("snapshots"):
         raise InputError(f"{root} holds no snapshots; run winback build-features first")
     return Path(root)
 

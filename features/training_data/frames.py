@@ -246,7 +246,7 @@ def _in_money(cents: ir.IntegerScalar) -> ir.FloatingScalar:
 
 def treatment_days(lake: Lake, as_of: date) -> list[date]:
     """List the days before `as_of` that have treatments and a snapshot."""
-    return [day for day in lake.days("treatments") if day < as_of and lake.partition("snapshots", day).exists()]
+    return [day for day in lake.days("treatments") if day < as_of and lake.has_partition("snapshots", day)]
 
 
 def scoring_frame(store: FeatureStore, start: datetime, user_ids: pd.Series) -> pd.DataFrame:
@@ -275,7 +275,7 @@ def count_users(lake: Lake, as_of: date) -> int:
         That snapshot was not built.
     """
     path = lake.partition("snapshots", as_of)
-    if not path.exists():
+    if not lake.has_partition("snapshots", as_of):
         raise InputError(f"there is no snapshot of {as_of}; run winback build-features --as-of {as_of}")
     return count_rows(path)
 

@@ -6,7 +6,8 @@ import json
 from dataclasses import asdict, dataclass
 
 from features.storage.lake import Lake
-from features.storage.whole_writes import write_text
+
+LOG = "mlflow/promotions.jsonl"
 
 
 @dataclass(frozen=True)
@@ -22,13 +23,10 @@ class Promotion:
 
 def log_promotion(lake: Lake, entry: Promotion) -> None:
     """Append one line."""
-    lines = [json.dumps(asdict(each)) for each in (*promotion_log(lake), entry)]
-    write_text(lake.path("mlflow", "promotions.jsonl"), "\n".join(lines) + "\n")
+    lake.files.append(LOG, f"{json.dumps(asdict(entry))}\n".encode())
 
 
 def promotion_log(lake: Lake) -> list[Promotion]:
     """Read who was champion from when, oldest first."""
-    path = lake.path("mlflow", "promotions.jsonl")
-    if not path.exists():
-        return []
-    return [Promotion(**json.loads(line)) for line in path.read_text(encoding="utf-8").splitlines()]
+    lines = lake.files.read(LOG).decode().splitlines() if lake.files.exists(LOG) else []
+    return [Promotion(**json.loads(line)) for line in lines]

@@ -14,15 +14,19 @@ import pandas as pd
 from mlflow import MlflowClient
 from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
+from mlflow.store.artifact.artifact_repository_registry import _artifact_repository_registry
+from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 
 from configs.errors import InputError
 from features.storage.lake import Lake
 from features.storage.whole_writes import content_hash
 from models.learn.estimators import Estimator
 from models.metrics.metric import Metric
+from models.registry.movable_artifacts import ARTIFACTS, SCHEME, SQLITE, movable_artifacts
 from models.registry.promotion_log import Promotion, log_promotion, promotion_log
 
 EXPERIMENT = "winback"
+FOLDER, DATABASE = "mlflow", "mlflow/mlflow.db"
 CHAMPION, CHALLENGER = "champion", "challenger"
 REQUIREMENTS = ["lightgbm", "scikit-learn", "pandas"]
 TRUSTED = ["numpy.dtype", "numpy.log1p", "sklearn.compose._column_transformer._RemainderColsList"]
@@ -63,18 +67,20 @@ def connect(lake: Lake) -> MlflowClient:
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
     for noisy in ("mlflow", "alembic"):
         logging.getLogger(noisy).setLevel(logging.ERROR)
-    folder = lake.path("mlflow")
-    folder.mkdir(parents=True, exist_ok=True)
+    _artifact_repository_registry.register(SCHEME, movable_artifacts)
+    if not lake.files.exists(DATABASE):
+        lake.files.make_folder(FOLDER)
+        SqlAlchemyStore(tracking_uri(lake), ARTIFACTS)  # else MLflow notes the working directory in it
     mlflow.set_tracking_uri(tracking_uri(lake))
     client = MlflowClient()
     if client.get_experiment_by_name(EXPERIMENT) is None:
-        client.create_experiment(EXPERIMENT, artifact_location=(folder / "artifacts").as_uri())
+        client.create_experiment(EXPERIMENT, artifact_location=ARTIFACTS)
     return client
 
 
 def tracking_uri(lake: Lake) -> str:
     """Address of the lake's MLflow store."""
-    return f"sqlite:///{lake.path('mlflow', 'mlflow.db')}"
+    return f"{SQLITE}{lake.path(DATABASE)}"
 
 
 def fingerprint(frame: pd.DataFrame, settings: str) -> str:
@@ -103,7 +109,8 @@ def register(
     if known is not None:
         return known
     mlflow.set_experiment(EXPERIMENT)
-    with mlflow.start_run(run_name=f"{training.subject} {training.candidate} {training.as_of}"):
+    name = f"{training.subject} {training.candidate} {training.as_of}"
+    with mlflow.start_run(run_name=name, tags={"mlflow.source.name": EXPERIMENT}):  # else the path of our script
         mlflow.log_params(
             {
                 **parameters,
@@ -172,7 +179,7 @@ def load(lake: Lake, subject: str, alias: str = CHAMPION) -> Registered:
     InputError
         There is none.
     """
-    if not lake.path("mlflow", "mlflow.db").exists():
+    if not lake.files.exists(DATABASE):
         raise InputError(f"{lake.root} holds no models; run winback train-models first")
     client = connect(lake)
     version = _alias(client, subject, alias)
@@ -228,11 +235,9 @@ def _create_version(client: MlflowClient, training: Training, source: str, run_i
 
 
 def _log_bytes(lake: Lake, name: str, content: bytes) -> None:
-    path = lake.path("tmp", name)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(content)
-    mlflow.log_artifact(str(path))
-    path.unlink()
+    lake.files.write(f"tmp/{name}", content)
+    mlflow.log_artifact(str(lake.path("tmp", name)))
+    lake.files.remove(f"tmp/{name}")
 
 
 def _json(values: dict[str, Any]) -> dict[str, Any]:

@@ -47,7 +47,7 @@ def decisions_source(lake: Lake, as_of: date) -> str:
         The day has none.
     """
     path = day_folder(lake, as_of) / "decisions.parquet"
-    if not path.exists():
+    if as_of not in decided_days(lake):
         raise InputError(f"there are no decisions of {as_of} in {lake.root}; run winback score-users --as-of {as_of}")
     return f"read_parquet({sql_text(path)})"
 

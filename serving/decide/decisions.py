@@ -9,6 +9,7 @@ from datetime import UTC, date, datetime, timedelta
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
+from zoneinfo import ZoneInfo
 
 import numpy as np
 import numpy.typing as npt
@@ -24,7 +25,6 @@ from configs.settings import Settings
 from features.arrays.array_types import Floats, Kinds, Places, Texts
 from features.arrays.calendar_days import start_of
 from features.storage.lake import Lake
-from features.storage.whole_writes import whole_folder
 from models.judge.policies import PERSONAL
 from models.metrics.splits import hash_number
 from serving.decide import ledger
@@ -40,7 +40,7 @@ from serving.decide.assignment import (
     curve_table,
     propensities,
 )
-from serving.decide.day_tables import day_folder
+from serving.decide.decision_moment import DecisionMoment
 from serving.decide.eligibility import (
     ELIGIBLE,
     NOT_MEASURED,
@@ -52,6 +52,7 @@ from serving.decide.eligibility import (
 from serving.decide.executors import Executor
 from serving.decide.no_offer_reasons import why_nothing
 from serving.decide.scoring import SPOOL_FORMAT, Batch, Policy, open_spool
+from serving.decide.stored_day import draws_table, prices_table
 from serving.knapsack.allocation import Limit, limits_of
 from serving.wording.explanations import add_effect_reasons, add_rule, add_worth
 from serving.wording.formatting import repeated
@@ -61,6 +62,7 @@ from serving.wording.reason_lists import REASONS, ReasonLists
 SCHEMA = pa.schema(
     [
         ("decision_id", pa.string()), ("user_id", pa.string()), ("as_of", pa.timestamp("us", "UTC")),
+        ("trigger", pa.string()),
         ("arm", pa.string()), ("offer_id", pa.string()), ("play", pa.string()), ("channel", pa.string()),
         ("discount", pa.float64()), ("featured_category", pa.string()), ("featured_item", pa.string()),
         ("message", pa.string()), ("send_at", pa.timestamp("us", "UTC")), ("valid_until", pa.timestamp("us", "UTC")),
@@ -76,12 +78,12 @@ OF_CHOICE = ("incremental_retention", "incremental_margin", "p_redeem", "expecte
 
 def decide(
     policy: Policy, lake: Lake, as_of: date, executor: Executor, *, inputs: str = "",
-    contacts: Callable[[], pd.DataFrame] = no_contacts,
+    contacts: Callable[[], pd.DataFrame] = no_contacts, moment: DecisionMoment | None = None,
 ) -> Spending:  # fmt: skip
-    """Write predictions, options, decisions, spending and budget curve of a day, replacing what was there before.
+    """Write all that a day keeps of its decisions, replacing what was there before: `tables_of`, prices and draws.
 
-    The decisions are also appended to the ledger and land in the treatments. Every batch of users is scored once and
-    spooled to disk; a run that failed goes on where it stopped.
+    The decisions are also appended to the ledger and land in the treatments; all of it appears together or not at all.
+    Every batch of users is scored once and spooled to disk; a run that failed goes on where it stopped.
 
     Parameters
     ----------
@@ -92,6 +94,8 @@ def decide(
     contacts
         Reads what is known of earlier contacts; the rules of eligibility are asked with what it says before the
         allocation, and with what it says by then before anything is written.
+    moment
+        Instant and trigger of the decisions; that of the night by default.
 
     Raises
     ------
@@ -102,8 +106,10 @@ def decide(
     check_floor(policy.settings, len(policy.catalogue.options))
     policy = replace(policy, contacts=contacts())
     pieces = f"{executor.batches} x {policy.settings.scoring.batch_users}"
-    key = f"winback {version('winback')} {SPOOL_FORMAT} {policy.version} {as_of} {pieces} {inputs}"
-    with open_spool(lake.path("scoring", f"day={as_of:%Y-%m-%d}"), key, policy.catalogue) as spool:
+    moment = moment or DecisionMoment.of_night(as_of, policy.settings.time_zone)
+    key = f"winback {version('winback')} {SPOOL_FORMAT} {policy.version} {as_of} {moment.name} {pieces} {inputs}"
+    place = lake.path("scoring", moment.place)
+    with lake.files.lock("decisions"), open_spool(place, key, policy.catalogue) as spool:
 
         def input_of_batch(batch: Batch) -> AllocationInput:
             return allocation_input(batch.frame["user_id"], batch.options, policy.settings, limits, as_of)
@@ -116,31 +122,37 @@ def decide(
         limits = limits if policy.catalogue.options else ()
         assignment = assign(allocation_inputs, policy.settings, limits, executor.remote_reduce(spool))
         policy = replace(policy, contacts=contacts())
-        with (
-            ledger.appending(lake, as_of, policy.version) as enter,
-            _day_writer(day_folder(lake, as_of)) as write,
-        ):
-            write("budget_curve", curve_table(allocation_inputs, policy.settings, limits))
-            write("spending", assignment.spending.table())
-            parts = assignment.parts(allocation_inputs)
-            del allocation_inputs  # what they were read from is mapped into memory
-            written = executor.tables(spool, parts, lambda batch, part: tables_of(policy, batch, part, limits, as_of))
-            for tables in track(written, "decisions written", len(parts)):
-                for name in list(tables):
-                    (enter if name == "ledger" else partial(write, name))(tables.pop(name))  # and forget them
-    ledger.land(lake, as_of, policy.catalogue, policy.settings.time_zone)
+        with lake.files.publish() as publication:
+            with (
+                ledger.appending(lake, publication, moment) as enter,
+                _day_writer(publication.folder(moment.folder)) as write,
+            ):
+                write("budget_curve", curve_table(allocation_inputs, policy.settings, limits))
+                write("spending", assignment.spending.table())
+                write("prices", prices_table(assignment.spending, policy.settings, limits, policy.catalogue))
+                for each in allocation_inputs:
+                    write("draws", draws_table(each))
+                parts = assignment.parts(allocation_inputs)
+                del allocation_inputs  # what they were read from is mapped into memory
+                written = executor.tables(
+                    spool, parts, lambda batch, part: tables_of(policy, batch, part, limits, moment)
+                )
+                for tables in track(written, "decisions written", len(parts)):
+                    for name in list(tables):
+                        (enter if name == "ledger" else partial(write, name))(tables.pop(name))  # and forget them
+            ledger.land(lake, publication, as_of, policy.catalogue, policy.settings.time_zone)
     return assignment.spending
 
 
 def tables_of(
-    policy: Policy, batch: Batch, assignment: Assignment, limits: Sequence[Limit], as_of: date
+    policy: Policy, batch: Batch, assignment: Assignment, limits: Sequence[Limit], moment: DecisionMoment
 ) -> dict[str, pa.Table]:
     """Write everything that a day keeps about the users of a batch; `assignment` is the batch's part."""
     batch, assignment, broken = withdraw(policy, batch, assignment)
-    decisions = decisions_table(policy, batch, assignment, limits, as_of, broken)
+    decisions = decisions_table(policy, batch, assignment, limits, moment, broken)
     share = assignment.spending.exploration_share
     return {
-        "predictions": predictions_table(batch, as_of, policy.settings),
+        "predictions": predictions_table(batch, moment.day, policy.settings),
         "options": batch.options.table(batch.frame["user_id"], policy.why_nots),
         "decisions": decisions,
         "ledger": ledger.entry_table(decisions, assignment.intended, policy.catalogue, policy.version, share),
@@ -182,7 +194,7 @@ def predictions_table(batch: Batch, as_of: date, settings: Settings) -> pa.Table
 
 
 def decisions_table(
-    policy: Policy, batch: Batch, assignment: Assignment, limits: Sequence[Limit], as_of: date, broken: Kinds
+    policy: Policy, batch: Batch, assignment: Assignment, limits: Sequence[Limit], moment: DecisionMoment, broken: Kinds
 ) -> pa.Table:
     """Write the decision of every user of a batch, *nothing* included; `assignment` is the batch's part.
 
@@ -191,7 +203,7 @@ def decisions_table(
     settings, frame, options = policy.settings, batch.frame, batch.options
     users, given = len(frame), assignment.given
     rows = np.flatnonzero(given != NOTHING)
-    now = start_of(as_of, settings.time_zone)
+    now = moment.instant.astimezone(ZoneInfo(settings.time_zone))
 
     def of_choice(values: Floats) -> Floats:
         picked = np.zeros(users)
@@ -199,9 +211,10 @@ def decisions_table(
         return picked
 
     columns = {
-        "decision_id": _decision_ids(frame["user_id"], as_of, settings),
+        "decision_id": _decision_ids(frame["user_id"], moment, settings),
         "user_id": frame["user_id"],
         "as_of": np.full(users, _in_utc(now)),
+        "trigger": repeated(moment.trigger, users),
         "arm": assignment.arm,
         **_offer_columns(batch, given, now),
         "p_churn": batch.p_churn,
@@ -210,7 +223,7 @@ def decisions_table(
         "remaining_value": batch.remaining_value,
         **{name: of_choice(getattr(options, name)) for name in OF_CHOICE},
         "expected_value": of_choice(options.value),
-        "propensity": propensities(options, assignment, settings, limits, as_of),
+        "propensity": propensities(options, assignment, settings, limits, moment.day),
         "reasons": batch.reasons,
         "why": _why(policy, batch, assignment, limits, broken),
         "suppressed_because": _reasons_of_kind(options.ineligible, policy),
@@ -245,7 +258,9 @@ def _offer_columns(batch: Batch, given: Places, now: datetime) -> dict[str, obje
     texts = {name: np.full(users, None, dtype=object) for name in ("play", "channel", "message", "featured_category")}
     texts["offer_id"] = repeated(NO_OFFER, users)
     send_at, valid_until = np.full((2, users), np.datetime64("NaT", "us"))
-    discount, hours = np.zeros(users), np.array([_in_utc(now + timedelta(hours=hour)) for hour in range(24)])
+    midnight = now.replace(hour=0, minute=0, second=0, microsecond=0)
+    sent = [max(now, midnight + timedelta(hours=hour)) for hour in range(24)]  # an hour that is over: at once
+    discount, hours = np.zeros(users), np.array([_in_utc(instant) for instant in sent])
     favourite = batch.frame["favourite_category_90d"].astype(object)
     hour = batch.frame["favourite_hour_90d"].fillna(12).astype(int).to_numpy()
     catalogue = batch.options.catalogue
@@ -339,22 +354,22 @@ def _evidence(policy: Policy, given: Places) -> Texts:
     return evidence
 
 
-def _decision_ids(user_ids: pd.Series, as_of: date, settings: Settings) -> npt.NDArray[np.str_]:
-    """Name each decision after app, day and user, so that a rerun names it the same."""
-    salt = f"{settings.app}:{as_of}"
+def _decision_ids(user_ids: pd.Series, moment: DecisionMoment, settings: Settings) -> npt.NDArray[np.str_]:
+    """Name each decision after app, instant, trigger and user, so that a rerun names it the same."""
+    salt = f"{settings.app}:{moment.name}"
     halves = [np.char.mod("%016x", hash_number(user_ids, f"{salt}:{half}")) for half in ("high", "low")]
     return np.char.add(halves[0], halves[1])
 
 
 @contextmanager
 def _day_writer(folder: Path) -> Iterator[Callable[[str, pa.Table], None]]:
-    """Collect the tables of one day, a batch at a time; they replace the folder whole, or not at all."""
-    with whole_folder(folder) as part, ExitStack() as open_files:
+    """Write the tables of one day into a folder, a batch at a time."""
+    with ExitStack() as open_files:
         writers: dict[str, pq.ParquetWriter] = {}
 
         def write(name: str, rows: pa.Table) -> None:
             if name not in writers:
-                path = part / f"{name}.parquet"
+                path = folder / f"{name}.parquet"
                 writers[name] = open_files.enter_context(pq.ParquetWriter(path, rows.schema, compression="zstd"))
             writers[name].write_table(rows)
 

@@ -95,7 +95,7 @@ class SparkExecutor:
         frames = self.frames
 
         def work(number: int) -> AllocationInput:
-            if spool.path(number).exists():
+            if spool.has(number):
                 batch = spool.get(number)
             else:
                 batch = score(policy, frames[number]())

@@ -1,17 +1,19 @@
-"""The ledger of decisions: everything that was ever decided, appended and never changed.
+"""The ledger of decisions: one entry per user, instant and trigger, appended and never changed.
 
-``ledger/day=YYYY-MM-DD/NNNN-<policy version>.parquet``; the newest file of a day is what counts. What counts lands in
-the contract's ``treatments`` too, where features and models find it like any other treatment.
+``ledger/day=YYYY-MM-DD/<instant>-<trigger>.parquet`` holds what counts, one row per user. An entry that was decided
+otherwise later moves to ``ledger/superseded``, where it can be read and counts no more. What counts lands in the
+contract's ``treatments`` too, where features and models find it like any other treatment.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import date, datetime, timedelta
 from pathlib import Path
+from zoneinfo import ZoneInfo
 
 import duckdb
 import numpy as np
@@ -21,16 +23,19 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from configs.errors import InputError
 from configs.offers import NO_OFFER, Catalogue
 from configs.settings import MACHINES, Settings
-from features.arrays.calendar_days import start_of
 from features.ingestion.contract import TREATMENTS
 from features.storage.duckdb_sessions import duckdb_limits, named_when_unreadable, sql_text
 from features.storage.lake import Lake
 from features.storage.parquet_files import read_notes, read_parquet, write_batches
+from features.storage.storage_interface import Publication
 from features.storage.whole_writes import content_hash
+from serving.decide.decision_moment import DecisionMoment
 
 CONTENT = b"winback.content"
+SUPERSEDED = "ledger/superseded"
 INSTANT = pa.timestamp("us", "UTC")
 LANDING = ("policy", "explore", "control")
 # what a decision does not depend on: machines, folders, clocks, and what made the models, which have names
@@ -38,8 +43,9 @@ NO_MATTER = MACHINES | {"profile", "as_of", "ingest", "training", "offers"}
 
 SCHEMA = pa.schema(
     [
-        ("decision_id", pa.string()), ("user_id", pa.string()), ("as_of", INSTANT), ("policy_version", pa.string()),
-        ("arm", pa.string()), ("offer_id", pa.string()), ("discount", pa.float64()), ("channel", pa.string()),
+        ("decision_id", pa.string()), ("user_id", pa.string()), ("as_of", INSTANT), ("trigger", pa.string()),
+        ("policy_version", pa.string()), ("arm", pa.string()),
+        ("offer_id", pa.string()), ("discount", pa.float64()), ("channel", pa.string()),
         ("propensity", pa.float64()), ("intended_offer_id", pa.string()), ("intended_discount", pa.float64()),
         ("intended_channel", pa.string()), ("expected_cost", pa.float64()), ("expected_value", pa.float64()),
         ("remaining_value", pa.float64()), ("p_churn", pa.float64()), ("risk_band", pa.string()),
@@ -48,10 +54,10 @@ SCHEMA = pa.schema(
 )  # fmt: skip
 ARROW = {"text": pa.string(), "instant": INSTANT, "number": pa.float64(), "flag": pa.bool_()}
 TREATMENTS_OF = """
-    SELECT decision_id, user_id, {decided_at}::TIMESTAMPTZ AS decided_at, offer_id, discount,
+    SELECT decision_id, user_id, as_of AS decided_at, offer_id, discount,
            coalesce(channel, 'none') AS channel, coalesce(lot_propensity, 1.0) AS propensity,
            coalesce(cost, 0.0) AS cost, valid_until
-    FROM read_parquet({ledger}, hive_partitioning = false) LEFT JOIN offers USING (offer_id) WHERE arm IN {arms}
+    FROM read_parquet({ledger}, hive_partitioning = false) LEFT JOIN offers USING (offer_id, as_of) WHERE arm IN {arms}
 """
 BATCH = 100_000  # rows at a time
 LANDED = pa.schema([(column.name, ARROW[column.kind]) for column in TREATMENTS.columns])
@@ -103,47 +109,78 @@ def entry_table(
 
 
 @contextmanager
-def appending(lake: Lake, as_of: date, version: str) -> Iterator[Callable[[pa.Table], None]]:
-    """Append a day's decisions, a batch at a time, under the next number when the block ends well.
+def appending(lake: Lake, publication: Publication, moment: DecisionMoment) -> Iterator[Callable[[pa.Table], None]]:
+    """Append the decisions of a moment, a batch at a time; they count once the publication does.
 
-    Nothing is appended when the day's newest file says the same already.
+    Nothing is appended when the entry of this moment says the same already. When it says otherwise, it is superseded:
+    kept below ``ledger/superseded``, where it counts no more.
 
     Raises
     ------
     InputError
-        The newest file is damaged.
+        A user has two rows, a row is of another moment, or the entry is damaged.
     """
-    files = files_of(lake, as_of)
-    newest = read_notes(files[-1]).get(CONTENT) if files else None
-    number = int(files[-1].name[:4]) + 1 if files else 1
-    path = _folder(lake, as_of) / f"{number:04d}-{version}.parquet"
-    part, content = path.with_name(f".{path.name}.part"), _Digest()
-    part.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        with pq.ParquetWriter(part, SCHEMA, compression="zstd") as writer:
+    name = _name(moment)
+    stored = lake.files.local_path(name) if lake.files.exists(name) else None
+    earlier = read_notes(stored).get(CONTENT) if stored else None
+    path, content = publication.path(name), _Digest()
+    with pq.ParquetWriter(path, SCHEMA, compression="zstd") as writer:
 
-            def enter(rows: pa.Table) -> None:
-                content.update(rows)
-                writer.write_table(rows)
+        def enter(rows: pa.Table) -> None:
+            _check_moment(rows, moment)
+            content.update(rows)
+            writer.write_table(rows)
 
-            yield enter
-            writer.add_key_value_metadata({CONTENT: content.text})
-        if content.text != newest:
-            part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
+        yield enter
+        writer.add_key_value_metadata({CONTENT: content.text})
+    _check_users(path, moment)
+    if content.text == earlier:
+        publication.discard(name)
+    elif stored:
+        number = 1 + len(lake.files.list(f"{SUPERSEDED}/day={moment.day}/{moment.name}-*.parquet"))
+        publication.write(f"{SUPERSEDED}/day={moment.day}/{moment.name}-{number:04d}.parquet", lake.files.read(name))
 
 
-def files_of(lake: Lake, day: date) -> list[Path]:
-    """Files of a day, oldest first; the last one counts."""
-    return sorted(_folder(lake, day).glob("[0-9][0-9][0-9][0-9]-*.parquet"))
+def _check_moment(rows: pa.Table, moment: DecisionMoment) -> None:
+    is_own = pc.and_(
+        pc.equal(rows["as_of"], pa.scalar(moment.in_utc, INSTANT)), pc.equal(rows["trigger"], moment.trigger)
+    )
+    if not pc.all(pc.fill_null(is_own, fill_value=False)).as_py():
+        raise InputError(f"decisions of another moment than {moment.name} cannot be entered under it; enter them apart")
+
+
+def _check_users(path: Path, moment: DecisionMoment) -> None:
+    """Refuse a second decision of one user: the key of the ledger is user, instant and trigger."""
+    user_ids = read_parquet(path, ["user_id"])["user_id"]
+    if pc.count_distinct(user_ids, mode="all").as_py() < len(user_ids):
+        counts = pc.value_counts(user_ids)
+        twice = counts.filter(pc.greater(counts.field("counts"), 1))[0]["values"].as_py()
+        raise InputError(f"user {twice!r} has two decisions of {moment.name}; give every user one")
+
+
+def _name(moment: DecisionMoment) -> str:
+    return f"ledger/day={moment.day:%Y-%m-%d}/{moment.name}.parquet"
+
+
+def files_of(lake: Lake, day: date, publication: Publication | None = None) -> list[Path]:
+    """Files of what counts of a day, one per instant and trigger; also what a publication is about to add."""
+    pattern = f"ledger/day={day:%Y-%m-%d}/*.parquet"
+    staged = publication.list(pattern) if publication is not None else []
+    stored = [lake.files.local_path(name) for name in lake.files.list(pattern) if name not in staged]
+    added = [publication.path(name) for name in staged] if publication is not None else []
+    return sorted([*stored, *added], key=lambda path: path.name)
+
+
+def superseded_files(lake: Lake, day: date) -> list[Path]:
+    """Files of what counted once and was decided otherwise later, oldest first of each moment."""
+    return [lake.files.local_path(name) for name in lake.files.list(f"{SUPERSEDED}/day={day:%Y-%m-%d}/*.parquet")]
 
 
 def effective_files(lake: Lake, first_day: date, last_day: date) -> list[Path]:
-    """File that counts of each day from `first_day` to `last_day`, both included, in order."""
-    days = sorted(path.name.removeprefix("day=") for path in lake.path("ledger").glob("day=*"))
+    """Files of what counts from `first_day` to `last_day`, both included, in order."""
+    days = sorted({name.split("/")[1].removeprefix("day=") for name in lake.files.list("ledger/day=*/*.parquet")})
     wanted = [date.fromisoformat(day) for day in days if f"{first_day}" <= day <= f"{last_day}"]
-    return [files[-1] for day in wanted if (files := files_of(lake, day))]
+    return [path for day in wanted for path in files_of(lake, day)]
 
 
 def entries(lake: Lake, first_day: date, last_day: date, columns: list[str] | None = None) -> pa.Table:
@@ -160,48 +197,49 @@ def entries(lake: Lake, first_day: date, last_day: date, columns: list[str] | No
     return pa.concat_tables([nothing, *(part.replace_schema_metadata(None) for part in parts)])
 
 
-def land(lake: Lake, as_of: date, catalogue: Catalogue, time_zone: str) -> None:
+def land(lake: Lake, publication: Publication, day: date, catalogue: Catalogue, time_zone: str) -> None:
     """Make what counts of a day's ledger treatments of the contract: what was given, *nothing* included, and control.
 
-    Earlier versions of the day are replaced; treatments from elsewhere stay. Who may get nothing at all, or is left to
+    What was superseded is replaced; treatments from elsewhere stay. Who may get nothing at all, or is left to
     business as usual, was not given anything by choice: those decisions say nothing about what offers do. The
     propensity that lands is that within the lot: an explorer's chance among explorers, 1 for everybody else, whose
     option followed from what was known. So effects are learnt from lots alone, whose chances are never tiny.
     """
-    files, path = files_of(lake, as_of), lake.partition(TREATMENTS.name, as_of)
-    versions = ", ".join(sql_text(file) for file in files)
+    counting, name = files_of(lake, day, publication), lake.partition_name(TREATMENTS.name, day)
+    own = _sql_files([*counting, *files_of(lake, day), *superseded_files(lake, day)])
     others = f"""
-        UNION ALL BY NAME SELECT * FROM read_parquet({sql_text(path)}, hive_partitioning = false)
-        WHERE decision_id NOT IN (SELECT decision_id FROM read_parquet([{versions}], hive_partitioning = false))
+        UNION ALL BY NAME SELECT * FROM read_parquet({sql_text(lake.files.local_path(name))}, hive_partitioning = false)
+        WHERE decision_id NOT IN (SELECT decision_id FROM read_parquet({own}, hive_partitioning = false))
     """
+    given = TREATMENTS_OF.format(ledger=_sql_files(counting), arms=LANDING)
     with named_when_unreadable(lake.root), duckdb.connect(config=duckdb_limits(lake.root)) as connection:
-        decided_at = start_of(as_of, time_zone)
-        connection.register("offers", _costs_and_ends(catalogue, decided_at))
-        own = TREATMENTS_OF.format(
-            ledger=sql_text(files[-1]), arms=LANDING, decided_at=sql_text(decided_at.isoformat())
-        )
+        connection.execute("SET TimeZone = 'UTC'")
+        instants = connection.sql(f"SELECT DISTINCT as_of FROM read_parquet({_sql_files(counting)})")
+        moments = [each.astimezone(ZoneInfo(time_zone)) for each in instants.to_arrow_table()["as_of"].to_pylist()]
+        connection.register("offers", _costs_and_ends(catalogue, moments))
         rows = connection.execute(f"""
-            {own} {others if path.exists() else ""}
+            {given} {others if lake.files.exists(name) else ""}
             ORDER BY user_id, decided_at, decision_id
         """).to_arrow_reader(BATCH)
-        write_batches(rows, LANDED, path)
+        write_batches(rows, LANDED, publication.path(name))
 
 
-def _costs_and_ends(catalogue: Catalogue, decided_at: datetime) -> pa.Table:
-    """List what a contact of every offer costs, and until when the offer is open if it is given now."""
-    offers = catalogue.offers
-    ends = [decided_at + timedelta(days=offer.valid_days) for offer in offers]
+def _sql_files(paths: Sequence[Path]) -> str:
+    return f"[{', '.join(map(sql_text, paths))}]"
+
+
+def _costs_and_ends(catalogue: Catalogue, moments: Sequence[datetime]) -> pa.Table:
+    """List what a contact of every offer costs, and until when the offer is open if it is given at some instants."""
+    given = [(offer, moment) for moment in moments for offer in catalogue.offers]
+    ends = [moment + timedelta(days=offer.valid_days) for offer, moment in given]
     return pa.table(
         {
-            "offer_id": pa.array([offer.offer_id for offer in offers], pa.string()),
-            "cost": pa.array([offer.contact_cost for offer in offers], pa.float64()),
+            "offer_id": pa.array([offer.offer_id for offer, _ in given], pa.string()),
+            "as_of": pa.array([moment for _, moment in given], INSTANT),
+            "cost": pa.array([offer.contact_cost for offer, _ in given], pa.float64()),
             "valid_until": pa.array(ends, INSTANT),
         }
     )
-
-
-def _folder(lake: Lake, day: date) -> Path:
-    return lake.path("ledger", f"day={day:%Y-%m-%d}")
 
 
 class _Digest:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -20,7 +19,8 @@ from configs.offers import Catalogue
 from configs.progress import in_turn
 from configs.settings import Settings
 from features.arrays.array_types import Array, Floats
-from features.storage.whole_writes import write_file, write_text
+from features.storage.local_folder import LocalFolder
+from features.storage.whole_writes import write_file
 from models.registry.response import Response
 from models.registry.tracking import Registered
 from serving.decide import ledger
@@ -145,6 +145,10 @@ class Spool:
         """File of a batch."""
         return self.folder / f"batch-{number:05d}.arrow"
 
+    def has(self, number: int) -> bool:
+        """Tell whether a batch is spooled."""
+        return LocalFolder(self.folder).exists(self.path(number).name)
+
     def put(self, number: int, batch: Batch) -> None:
         """Spool a batch, whole or not at all."""
         write_file(self.path(number), lambda part: feather.write_feather(batch.table(), part, compression="lz4"))
@@ -180,12 +184,12 @@ def open_spool(folder: Path, key: str, catalogue: Catalogue) -> Iterator[Spool]:
 
     What a run left that failed is kept for the next one with the same `key`, and thrown away by any other.
     """
-    key_file = folder / "key.txt"
-    if not key_file.exists() or key_file.read_text(encoding="utf-8") != key:
-        shutil.rmtree(folder, ignore_errors=True)
-    write_text(key_file, key)
+    files, key_file = LocalFolder(folder), "key.txt"
+    if not files.exists(key_file) or files.read(key_file).decode() != key:
+        files.remove("")
+    files.write(key_file, key.encode())
     yield Spool(folder, catalogue)
-    shutil.rmtree(folder)
+    files.remove("")
 
 
 def score_all(policy: Policy, frames: Frames, spool: Spool, found_in: Callable[[int, Batch], Found]) -> Iterator[Found]:
@@ -197,7 +201,7 @@ def score_all(policy: Policy, frames: Frames, spool: Spool, found_in: Callable[[
     one_scores = Lock()  # on all cores: two at once would need twice the memory, and no less time
 
     def found(number: int) -> Found:
-        if spool.path(number).exists():
+        if spool.has(number):
             return found_in(number, spool.get(number))
         with one_reads:
             frame = frames[number]()

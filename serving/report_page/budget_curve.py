@@ -12,6 +12,7 @@ import pandas as pd
 
 from configs.settings import Settings
 from features.storage.lake import Lake
+from features.storage.local_folder import LocalFolder
 from features.storage.parquet_files import read_parquet
 from models.registry.pictures import budget_picture
 from serving.decide.day_tables import day_folder
@@ -64,5 +65,6 @@ def curve_of(lake: Lake, as_of: date, settings: Settings) -> BudgetCurve | None:
 
 
 def _read(lake: Lake, as_of: date, name: str) -> pd.DataFrame | None:
-    path = day_folder(lake, as_of) / f"{name}.parquet"
-    return read_parquet(path).to_pandas() if path.exists() else None
+    files = LocalFolder(day_folder(lake, as_of))
+    found = files.exists(f"{name}.parquet")
+    return read_parquet(files.local_path(f"{name}.parquet")).to_pandas() if found else None

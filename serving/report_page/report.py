@@ -20,7 +20,7 @@ from configs.offers import Catalogue, Offer, load_catalogue
 from configs.settings import Settings
 from features.storage.duckdb_sessions import sql_text
 from features.storage.lake import Lake
-from features.storage.whole_writes import write_text
+from features.storage.local_folder import LocalFolder
 from models.effects.observational_effects import MIN_CONTROL, MIN_TREATED
 from models.judge.policies import NOBODY
 from models.metrics.evaluation import quality_word
@@ -88,10 +88,8 @@ class Training:
 
     def picture(self, name: str) -> str | None:
         """Embed a picture as a data URI; None when there is no such picture."""
-        path = self.folder / f"{name}.png"
-        if not path.exists():
-            return None
-        return embedded(path.read_bytes())
+        files, picture = LocalFolder(self.folder), f"{name}.png"
+        return embedded(files.read(picture)) if files.exists(picture) else None
 
     def gate(self, words: Words) -> PolicyGate | None:
         """Put the verdict about the policy into words; None when there was no randomised assignment to judge by.
@@ -156,7 +154,7 @@ def write_report(settings: Settings, lake: Lake, as_of: date) -> Path:
         The day has no decisions, or a training's file is damaged.
     """
     path = lake.path("reports", f"{as_of}.html")
-    write_text(path, render_report(settings, lake, as_of))
+    lake.files.write(f"reports/{as_of}.html", render_report(settings, lake, as_of).encode())
     return path
 
 
@@ -201,13 +199,14 @@ def latest_training(lake: Lake, as_of: date) -> Training | None:
     InputError
         Its ``training.json`` is damaged.
     """
-    found = {path.parent.name.removeprefix("day="): path for path in lake.path("training").glob("day=*/training.json")}
+    names = lake.files.list("training/day=*/training.json")
+    found = {name.split("/")[1].removeprefix("day="): lake.path(name) for name in names}
     days = [day for day in found if day <= f"{as_of:%Y-%m-%d}"]
     if not days:
         return None
     path = found[max(days)]
     try:
-        kept = json.loads(path.read_text(encoding="utf-8"))
+        kept = json.loads(lake.files.read(f"training/day={max(days)}/training.json"))
         day = date.fromisoformat(max(days))
         return Training(path.parent, day, kept["models"], kept["effects"], kept.get("policy"))
     except (ValueError, KeyError, TypeError) as error:
@@ -290,7 +289,7 @@ def embedded(picture: bytes) -> str:
 
 def quarantined(lake: Lake) -> list[dict[str, Any]]:
     """Count the input rows that were refused: ``source, table, reason, rows``, most first."""
-    files = sorted(lake.path("quarantine").glob("*/*.parquet"))
+    files = [lake.path(name) for name in lake.files.list("quarantine/*/*.parquet")]
     with connect(lake) as connection:
         counts = [
             {"source": path.parent.name, "table": path.stem, "reason": reason, "rows": rows}

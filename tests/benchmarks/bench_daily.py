@@ -156,7 +156,7 @@ def simulate(folder: str, users: str, days: str) -> None:
 
     settings = load_settings(str(Path(folder) / "app.toml"), Path(folder) / "data")
     lake = Lake(settings.data_dir)
-    lake.require_writable()
+    lake.files.require_writable()
     world = simulation.new_world(settings, load_catalogue(settings.offers), int(users), days=int(days))
     world = replace(world, people=replace(world.people, habit=world.people.habit * THINNED))
     simulation.simulate(settings, lake, world, int(days), 4, 0.3)

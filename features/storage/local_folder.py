@@ -1,0 +1,123 @@
+"""A data folder on this machine."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from configs.errors import InputError
+from features.storage.publication import StagedFiles, clear, published, settle
+from features.storage.whole_writes import PART, write_file
+from features.storage.writer_lock import writer_lock
+
+OF_OTHERS = {"mlflow", "prefect"}  # folders whose frameworks clear up themselves
+
+
+class LocalFolder:
+    """The files below one folder; see `storage_interface.Storage`."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    def local_path(self, name: str = "") -> Path:
+        """Path of a file or folder, for libraries that open it themselves."""
+        return self.root / name
+
+    def exists(self, name: str) -> bool:
+        """Tell whether there is a file of this name."""
+        return self.local_path(name).is_file()
+
+    def read(self, name: str) -> bytes:
+        """Read a file; FileNotFoundError where there is none."""
+        return self.local_path(name).read_bytes()
+
+    def write(self, name: str, content: bytes) -> None:
+        """Write a file whole."""
+        write_file(self.local_path(name), lambda part: part.write_bytes(content))
+
+    def make_folder(self, name: str) -> None:
+        """Make a folder for a library that writes its own files there."""
+        self.local_path(name).mkdir(parents=True, exist_ok=True)
+
+    def append(self, name: str, content: bytes) -> None:
+        """Add to the end of a file, whole or not at all."""
+        self.write(name, (self.read(name) if self.exists(name) else b"") + content)
+
+    def remove(self, name: str) -> None:
+        """Remove a file, or a folder with all in it; nothing happens where there is none."""
+        path = self.local_path(name)
+        shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+
+    def list(self, pattern: str) -> Sequence[str]:
+        """Names of the files that match a pattern with ``*``, in order."""
+        return sorted(path.relative_to(self.root).as_posix() for path in self.root.glob(pattern) if path.is_file())
+
+    @contextmanager
+    def lock(self, command: str) -> Iterator[None]:
+        """Be the one who writes; what a killed writer left is finished or cleared first. May be nested in a process.
+
+        Raises
+        ------
+        InputError
+            The folder cannot be written, or another process writes.
+        """
+        self.require_writable()
+        with writer_lock(self.root, command) as has_failed:
+            if has_failed is not None:
+                clear(self.root)
+            if has_failed:
+                self._clear_parts()
+            yield
+
+    @contextmanager
+    def publish(self) -> Iterator[StagedFiles]:
+        """Collect files, and let them appear together."""
+        with self.lock("a publish"), published(self.root) as files:
+            yield files
+
+    def settle(self) -> None:
+        """Finish what a killed writer had published but not carried out; readers call it before they read.
+
+        Raises
+        ------
+        InputError
+            Something is left to do in a folder that cannot be written.
+        """
+        try:
+            settle(self.root)
+        except OSError as error:
+            raise InputError(
+                f"{self.root} holds a publish that was cut off and cannot be finished ({error.strerror}); "
+                "run any command once as somebody who may write there"
+            ) from error
+
+    def require_writable(self) -> None:
+        """Create the data folder, or say why it cannot be used.
+
+        Raises
+        ------
+        InputError
+            The folder cannot be made or written.
+        """
+        try:
+            self.root.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryFile(dir=self.root):
+                pass
+        except OSError as error:
+            raise InputError(
+                f"the data folder {self.root} cannot be written ({error.strerror}); choose another with --data-dir"
+            ) from error
+
+    def _clear_parts(self) -> None:
+        """Remove what a writer that did not end well left half written."""
+        with suppress(FileNotFoundError):
+            shutil.rmtree(self.root / "tmp")
+        for folder, folders, names in os.walk(self.root):
+            folders[:] = [name for name in folders if name not in OF_OTHERS]
+            for name in names:
+                if name.startswith(".") and name.endswith(PART):
+                    Path(folder, name).unlink(missing_ok=True)

@@ -1,0 +1,145 @@
+"""Files that appear together or not at all, also when the process is killed in between.
+
+All are staged in a folder of their own below ``.publish``. One small file, the journal, is renamed into place: from
+then on the publish counts, and its files are moved where they belong. Each move is a rename that may be repeated, so
+whoever meets a journal can carry it out; a folder without one was never published, and is cleared.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import shutil
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from uuid import uuid4
+
+STAGED, JOURNAL = ".publish", "journal.json"
+
+
+class StagedFiles:
+    """Files of one publication: below `staged` they have the names that they get below `root`."""
+
+    def __init__(self, root: Path, place: Path) -> None:
+        self.root, self.place, self.staged = root, place, place / "new"
+        self.replaced: list[str] = []
+
+    def path(self, name: str) -> Path:
+        """Place where a library is to write a file, which is added under `name`."""
+        path = self.staged / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return path
+
+    def write(self, name: str, content: bytes) -> None:
+        """Add a file."""
+        self.path(name).write_bytes(content)
+
+    def folder(self, name: str) -> Path:
+        """Place where a library is to write the files of a folder; what the folder holds else goes with the publish."""
+        self.replaced.append(name)
+        path = self.staged / name
+        path.mkdir(parents=True, exist_ok=True)
+        return path
+
+    def discard(self, name: str) -> None:
+        """Take back a file that was added."""
+        (self.staged / name).unlink()
+
+    def list(self, pattern: str) -> Sequence[str]:
+        """Names of the added files that match a pattern with ``*``, in order."""
+        return sorted(path.relative_to(self.staged).as_posix() for path in self.staged.glob(pattern) if path.is_file())
+
+    def commit(self) -> None:
+        """Let the publication count: the journal appears, once everything that it names is safely on disk."""
+        added = _files_below(self.staged)
+        earlier = {f"{name}/{file}" for name in self.replaced for file in _files_below(self.root / name)}
+        for name in added:
+            _sync(self.staged / name)
+        part = self.place / f"{JOURNAL}.part"
+        part.write_text(json.dumps({"added": added, "removed": sorted(earlier - set(added))}), encoding="utf-8")
+        _sync(part)
+        os.replace(part, self.place / JOURNAL)  # noqa: PTH105 - tests break this very call
+        _sync(self.place)
+
+
+@contextmanager
+def published(root: Path) -> Iterator[StagedFiles]:
+    """Collect files; they appear together when the block ends well. The caller holds the folder's lock."""
+    place = root / STAGED / uuid4().hex
+    with _one_moves(root):
+        place.mkdir(parents=True)
+    files = StagedFiles(root, place)
+    try:
+        yield files
+        files.commit()
+    except BaseException:
+        if not (place / JOURNAL).exists():
+            with suppress(OSError):
+                shutil.rmtree(place)
+                place.parent.rmdir()
+        raise
+    settle(root)
+
+
+def settle(root: Path) -> None:
+    """Carry out every publication that counts; nothing happens where there is none."""
+    if not (root / STAGED).exists():
+        return
+    with _one_moves(root):
+        for journal in sorted((root / STAGED).glob(f"*/{JOURNAL}")):
+            _carry_out(root, journal)
+        _remove_empty(root / STAGED, below=root)
+
+
+def clear(root: Path) -> None:
+    """Remove what was staged and never published; for the one who holds the folder's lock and stages nothing yet."""
+    settle(root)
+    shutil.rmtree(root / STAGED, ignore_errors=True)
+
+
+def _carry_out(root: Path, journal: Path) -> None:
+    listed = json.loads(journal.read_text(encoding="utf-8"))
+    for name in listed["added"]:
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        with suppress(FileNotFoundError):  # it was moved before
+            os.replace(journal.parent / "new" / name, root / name)  # noqa: PTH105
+    for name in listed["removed"]:
+        (root / name).unlink(missing_ok=True)
+        _remove_empty((root / name).parent, below=root)
+    journal.unlink()  # what is left from here on is of no account
+    shutil.rmtree(journal.parent)
+
+
+def _remove_empty(folder: Path, *, below: Path) -> None:
+    """Remove a folder that holds nothing any more, and those around it."""
+    while folder != below:
+        try:
+            folder.rmdir()
+        except OSError:
+            return
+        folder = folder.parent
+
+
+@contextmanager
+def _one_moves(root: Path) -> Iterator[None]:
+    """Let one process at a time move files; a matter of milliseconds, which the system ends when the process dies."""
+    handle = os.open(root, os.O_RDONLY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(handle)
+
+
+def _files_below(folder: Path) -> list[str]:
+    return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
+
+
+def _sync(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

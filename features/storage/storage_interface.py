@@ -1,0 +1,72 @@
+"""What a data folder must be able to do, whatever it lies on: a local folder today, object storage or a database next.
+
+A name is a text with slashes, relative to the data folder. Everything is written whole: a reader finds the old content
+or the new one. Only `local_path` and `Publication.path` give paths of this machine, for libraries that open files
+themselves (DuckDB, Feast, MLflow, Parquet writers).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Protocol
+
+
+class Publication(Protocol):
+    """Files that appear together when the block that opened it ends well, or not at all."""
+
+    def write(self, name: str, content: bytes) -> None:
+        """Add a file."""
+
+    def path(self, name: str) -> Path:
+        """Place where a library is to write a file, which is added under `name`."""
+
+    def folder(self, name: str) -> Path:
+        """Place where a library is to write the files of a folder; what the folder holds else goes with the publish."""
+
+    def discard(self, name: str) -> None:
+        """Take back a file that was added."""
+
+    def list(self, pattern: str) -> Sequence[str]:
+        """Names of the added files that match a pattern with ``*``, in order."""
+
+
+class Storage(Protocol):
+    """One data folder."""
+
+    def local_path(self, name: str = "") -> Path:
+        """Path of a file or folder, for libraries that open it themselves."""
+
+    def exists(self, name: str) -> bool:
+        """Tell whether there is a file of this name."""
+
+    def read(self, name: str) -> bytes:
+        """Read a file; FileNotFoundError where there is none."""
+
+    def write(self, name: str, content: bytes) -> None:
+        """Write a file whole."""
+
+    def make_folder(self, name: str) -> None:
+        """Make a folder for a library that writes its own files there."""
+
+    def append(self, name: str, content: bytes) -> None:
+        """Add to the end of a file, whole or not at all."""
+
+    def remove(self, name: str) -> None:
+        """Remove a file, or a folder with all in it; nothing happens where there is none."""
+
+    def list(self, pattern: str) -> Sequence[str]:
+        """Names of the files that match a pattern with ``*``, in order."""
+
+    def lock(self, command: str) -> AbstractContextManager[None]:
+        """Be the one who writes; what a killed writer left is finished or cleared first. May be nested in a process."""
+
+    def publish(self) -> AbstractContextManager[Publication]:
+        """Collect files, and let them appear together."""
+
+    def require_writable(self) -> None:
+        """Make the folder, or say why it cannot be used."""
+
+    def settle(self) -> None:
+        """Finish what a killed writer had published but not carried out; readers call it before they read."""

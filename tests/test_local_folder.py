@@ -1,0 +1,122 @@
+"""A data folder on this machine does what the interface to storage promises."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from pathlib import Path
+
+import pytest
+
+from features.storage.local_folder import LocalFolder
+from features.storage.storage_interface import Storage
+from features.storage.writer_lock import LOCK_FILE, LockedError
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> Storage:
+    return LocalFolder(tmp_path / "data")
+
+
+def test_files_are_written_appended_listed_read_and_removed(files):
+    files.write("a/b.txt", b"1")
+    files.append("a/b.txt", b"2")
+    files.append("a/c.txt", b"3")
+    files.write("d.txt", b"4")
+    assert files.read("a/b.txt") == b"12"
+    assert files.list("a/*.txt") == ["a/b.txt", "a/c.txt"]
+    assert files.list("*/*") == ["a/b.txt", "a/c.txt"]
+    assert files.list("gone/*") == []
+    assert [files.exists(name) for name in ("d.txt", "a", "gone.txt")] == [True, False, False]
+    for name in ("d.txt", "a", "gone.txt"):
+        files.remove(name)
+    assert files.list("**/*") == []
+    with pytest.raises(FileNotFoundError):
+        files.read("d.txt")
+
+
+def other_process(root: Path, *, then: str = "time.sleep(60)") -> subprocess.Popen[str]:
+    """Process that holds the lock, has half a file and half a publish, and says so."""
+    script = f"""
+        import sys, time
+        from pathlib import Path
+        from features.storage.lake import Lake
+        lake = Lake(Path({str(root)!r}))
+        with lake.files.lock("winback score-users"), lake.files.publish() as publication:
+            publication.write("day/half.txt", b"half")
+            lake.files.write("whole.txt", b"whole")
+            lake.path("deep").mkdir()
+            lake.path("deep", ".x.parquet.0123.part").write_bytes(b"half")
+            lake.path("tmp").mkdir()
+            lake.path("tmp", "spill").write_bytes(b"spill")
+            print("holds", flush=True)
+            {then}
+    """
+    run = subprocess.Popen([sys.executable, "-c", textwrap.dedent(script)], stdout=subprocess.PIPE, text=True)
+    assert run.stdout is not None
+    assert run.stdout.readline() == "holds\n"
+    return run
+
+
+def test_a_second_writer_is_told_who_writes_and_readers_do_not_wait(files):
+    root = files.local_path()
+    run = other_process(root)
+    try:
+        told = rf"is being written by winback score-users \(run [0-9a-f]{{12}}, process {run.pid} on .*, since 20.*\);"
+        started = time.perf_counter()
+        with pytest.raises(LockedError, match=told), files.lock("another"):
+            pass
+        with pytest.raises(LockedError, match=told), files.publish():
+            pass
+        files.settle()
+        assert files.read("whole.txt") == b"whole"
+        assert time.perf_counter() - started < 5
+    finally:
+        run.kill()
+        run.wait()
+
+
+@pytest.mark.parametrize("way", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT], ids=str)
+def test_the_lock_goes_with_its_owner_and_what_it_left_is_cleared(files, way):
+    run = other_process(files.local_path())
+    run.send_signal(way)
+    run.wait()
+    with files.lock("the next"):
+        assert [name for name in files.list("**/*") if name != LOCK_FILE] == ["whole.txt"]
+        assert not files.local_path("tmp").exists()
+        assert json.loads(files.read(LOCK_FILE))["process"] == os.getpid()
+    assert files.read(LOCK_FILE) == b""
+
+
+def test_a_process_may_nest_what_it_holds_and_lets_go_at_the_end(files):
+    with files.lock("demo"):
+        with files.lock("ingest"), files.publish() as publication:
+            publication.write("a.txt", b"1")
+        assert files.exists("a.txt")
+        assert json.loads(files.read(LOCK_FILE))["command"] == "demo"
+        done = subprocess.run(
+            [sys.executable, "-c", "import sys; from pathlib import Path; from features.storage.lake import Lake\n"
+             f"with Lake(Path({str(files.local_path())!r})).files.lock('other'): pass"],
+            capture_output=True, text=True, check=False,
+        )  # fmt: skip
+        assert "LockedError" in done.stderr
+        assert "is being written by demo (run" in done.stderr
+    run = other_process(files.local_path(), then="pass")
+    assert run.wait() == 0
+    assert files.read("day/half.txt") == b"half"
+
+
+def test_a_lock_file_that_nobody_can_read_still_locks(files):
+    run = other_process(files.local_path())
+    try:
+        files.local_path(LOCK_FILE).write_bytes(b"{}")
+        with pytest.raises(LockedError, match="is being written by another run; wait until"), files.lock("another"):
+            pass
+    finally:
+        run.kill()
+        run.wait()
