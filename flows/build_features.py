@@ -10,11 +10,9 @@ from prefect.cache_policies import NO_CACHE
 
 from configs.progress import announce
 from configs.settings import Settings
-from features.materialise.as_of_view import open_as_of, snapshot_days
 from features.materialise.build_daily import build_aggregates
-from features.materialise.build_snapshots import build_snapshots
 from features.storage.lake import Lake
-from features.training_data.feature_store import open_store
+from features.training_data.snapshot_run import SnapshotRun, bring_snapshots_up_to_date
 from flows.outcome import Outcome, dated, open_run, writes_alone
 from models.metrics.metric import Metric
 
@@ -27,17 +25,10 @@ def aggregate(settings: Settings, lake: Lake) -> list[date]:
 
 
 @task(name="snapshots", cache_policy=NO_CACHE)
-def take_snapshots(
-    settings: Settings, lake: Lake, as_of: date, *, only_today: bool = False
-) -> tuple[list[date], list[date], int]:
+def take_snapshots(settings: Settings, lake: Lake, as_of: date, *, only_today: bool = False) -> SnapshotRun:
     """Compute the snapshots whose input changed and register them with Feast."""
     announce(f"snapshots up to {as_of}")
-    holdouts = (settings.training.holdout_days, settings.response.holdout_days)
-    days = [as_of] if only_today else snapshot_days(settings, lake, as_of, holdouts=holdouts)
-    with open_as_of(settings, lake, as_of) as history:
-        built = build_snapshots(history, days)
-        open_store(lake, history.features, engine=settings.engine)
-        return days, built, len(history.features)
+    return bring_snapshots_up_to_date(settings, lake, as_of, only_today=only_today)
 
 
 @flow(name="build-features", flow_run_name=dated("build-features"), validate_parameters=False)
@@ -51,11 +42,11 @@ def build_features(
     """
     settings, lake, day = open_run(profile, data_dir, as_of)
     aggregated = aggregate(settings, lake)
-    days, built, columns = take_snapshots(settings, lake, day, only_today=only_today)
+    snapshots = take_snapshots(settings, lake, day, only_today=only_today)
     metrics = {
         "aggregates.days_computed": Metric.exact(len(aggregated), len(lake.days("aggregates"))),
-        "snapshots.computed": Metric.exact(len(built), len(days)),
-        "snapshots.columns": Metric.exact(columns, len(days)),
+        "snapshots.computed": Metric.exact(len(snapshots.built), len(snapshots.days)),
+        "snapshots.columns": Metric.exact(snapshots.columns, len(snapshots.days)),
     }
     outputs = {"aggregates": str(lake.path("aggregates")), "snapshots": str(lake.path("snapshots"))}
     outcome = Outcome("build-features", day, metrics, outputs)

@@ -105,8 +105,8 @@ def demo_command(
 def simulate_command(
     users: Annotated[int, typer.Option(help="users who ever join")] = 20_000,
     days: Annotated[int, typer.Option(help="days from 2024-01-01 on")] = 84,
-    random_weeks: Annotated[int, typer.Option(help="last weeks, in which offers are given by lot")] = 4,
-    nothing_share: Annotated[float, typer.Option(help="share of a lot that is given nothing")] = 0.2,
+    random_weeks: Annotated[int, typer.Option(help="last weeks, in which offers are randomised")] = 4,
+    nothing_share: Annotated[float, typer.Option(help="share of the randomised that is given nothing")] = 0.2,
     seed: Annotated[int | None, typer.Option(help="another seed is another world; the profile's by default")] = None,
     is_closed_loop: Annotated[
         bool, typer.Option("--closed-loop", help="then let winback decide for --weeks, and every simpler policy too")

@@ -29,14 +29,15 @@ def status(profile: str | None, data_dir: str | None, as_of: date | None) -> Out
     from serving.lookups.data_status import data_status
 
     settings, lake, day = open_run(profile, data_dir, as_of)
-    found = data_status(lake)
+    found = data_status(lake, day)
     metrics = {f"{table}.days": Metric.exact(len(days), len(days)) for table, days in found.days.items()}
     outputs = {table: f"{days[0]} to {days[-1]}" if days else "none" for table, days in found.days.items()}
     outputs["profile"] = settings.profile
+    outputs["training"] = str(found.training.as_of) if found.training is not None else "none"
     for entry in found.promotions:
         champion = f"{entry.name} (version {entry.version}): {entry.reason}"
         outputs[f"champion {entry.subject} since {entry.since}"] = champion
-    return Outcome("status", day, metrics, outputs)
+    return Outcome("status", day, metrics, outputs, found.faults)
 
 
 def explain(

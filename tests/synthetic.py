@@ -14,9 +14,12 @@ from features.arrays.calendar_days import start_of
 from features.definitions.registry import Feature
 from features.definitions.snapshot_features import catalogue
 from models.effects.observational_effects import ADJUSTED_FOR
-from models.learn.estimators import Estimator, fit_lightgbm, fit_linear, fit_proportional
-from models.registry.response import KnownEffect, Response
-from models.registry.tracking import Registered, Training
+from models.learn.estimators import Estimator
+from models.learn.linear_estimators import fit_linear, fit_proportional
+from models.learn.redeemed_spend import RedeemedSpend
+from models.learn.tree_estimators import fit_lightgbm
+from models.registry.response import KnownEffect, ResponseModels
+from models.registry.tracking import ModelLineage, Registered
 from serving.decide.scoring import Policy
 from serving.wording.reason_lists import REASONS, ReasonLists
 from serving.wording.rendering import Words, load_language
@@ -190,7 +193,7 @@ def offer(offer_id: str, **changes: object) -> Offer:
 
 def registered(estimator: Estimator, subject: str, version: int = 1) -> Registered:
     """Model as if it were read back from the registry."""
-    training = Training(subject, estimator.family, AS_OF, AS_OF, AS_OF, f"{subject}0123456789")
+    training = ModelLineage(subject, estimator.family, AS_OF, AS_OF, AS_OF, f"{subject}0123456789")
     return Registered(estimator, version, training, {})
 
 
@@ -232,7 +235,7 @@ def small_policy(settings: Settings | None = None, *, offers: tuple[Offer, ...] 
         "bundle": KnownEffect(1.5, 0.04, 0.3, "observational", alike),
         "come_back": KnownEffect(0.4, 0.10, 0.3, "randomised", alike),
     }
-    response = Response(redeem, "redemption-lightgbm-x", {"covered_spend": {"bundle": 15.0}}, effects)
+    response = ResponseModels(redeem, "redemption-lightgbm-x", RedeemedSpend({"bundle": 15.0}), effects)
     offers = offers or (offer("bundle"), offer("come_back", discounts=(0.05, 0.3)), offer("unproven"))
     return Policy(settings, Catalogue(offers=offers), registered(churn, "churn"), registered(value, "value"), response)
 

@@ -12,7 +12,7 @@ from pandas.testing import assert_frame_equal
 from configs.errors import InputError
 from features.materialise.as_of_view import open_as_of, snapshot_days
 from features.materialise.build_snapshots import build_snapshots
-from flows.build_features import take_snapshots
+from features.training_data.snapshot_run import bring_snapshots_up_to_date
 
 DAYS = [date(2024, 4, 1), date(2024, 5, 1)]
 
@@ -196,6 +196,8 @@ def test_scoring_needs_one_snapshot_and_training_more(tmp_path, copy_tiny):
     app = copy_tiny(tmp_path)
     app.aggregate()
     day = date(2024, 6, 15)
-    assert take_snapshots.fn(app.settings, app.lake, day, only_today=True)[:2] == ([day], [day])
-    days, built, _ = take_snapshots.fn(app.settings, app.lake, day)
+    only = bring_snapshots_up_to_date(app.settings, app.lake, day, only_today=True)
+    assert (only.days, only.built) == ([day], [day])
+    snapshots = bring_snapshots_up_to_date(app.settings, app.lake, day)
+    days, built = snapshots.days, snapshots.built
     assert len(days) > 1 and day in days and day not in built

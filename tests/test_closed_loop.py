@@ -20,9 +20,11 @@ from features.simulator.population import RENEWAL
 from features.simulator.simulated_day import World
 from features.simulator.simulated_events import events_of
 from features.simulator.simulator_run import new_world
-from flows import closed_loop as loop
 from flows.cli import app
 from models.metrics.metric import Metric
+from serving.closed_loop_study.policy_weeks import NOBODY, ORACLE, OURS, Career, Week, follow, given_to
+from serving.closed_loop_study.rival_policies import AT_RISK, CONSTANT, EVERYBODY, RIVALS, oracle, rival
+from serving.closed_loop_study.study_summary import loop_metrics, loop_notes
 
 SETTINGS = load_settings("simulated", Path("nowhere"))
 GROSS_MARGIN = SETTINGS.value.gross_margin
@@ -42,18 +44,16 @@ def simulate(folder: Path, *words: str) -> Result:
 
 
 def nobody(world: World, _: object) -> object:
-    return loop.given_to(world, np.zeros(0, dtype=np.intp), 0)
+    return given_to(world, np.zeros(0, dtype=np.intp), 0)
 
 
 def first_offer(world: World, _: object) -> object:
-    return loop.given_to(world, np.flatnonzero(world.is_member), 1)
+    return given_to(world, np.flatnonzero(world.is_member), 1)
 
 
 def test_sums_of_a_week_are_those_of_its_events(world):
     events = []
-    career = loop.follow(
-        "x", world, 1, first_offer, SETTINGS, lambda morning, day: events.append(events_of(morning, day))
-    )
+    career = follow("x", world, 1, first_offer, SETTINGS, lambda morning, day: events.append(events_of(morning, day)))
     (week,) = career.weeks
     paid = discounts = renewals = 0.0
     for table in events:
@@ -72,11 +72,11 @@ def test_sums_of_a_week_are_those_of_its_events(world):
 
 
 def test_the_same_decisions_have_the_same_outcome(world):
-    assert loop.follow("x", world, 2, nobody, SETTINGS) == loop.follow("x", world, 2, nobody, SETTINGS)
+    assert follow("x", world, 2, nobody, SETTINGS) == follow("x", world, 2, nobody, SETTINGS)
 
 
 def test_churn_counts_the_members_of_the_first_morning(world):
-    career = loop.follow("x", world, 2, nobody, SETTINGS)
+    career = follow("x", world, 2, nobody, SETTINGS)
     after = world
     for _ in range(14):
         after, _ = after.live()
@@ -85,10 +85,10 @@ def test_churn_counts_the_members_of_the_first_morning(world):
     assert 0 < career.churn < 1
 
 
-@pytest.mark.parametrize("name", loop.RIVALS)
+@pytest.mark.parametrize("name", RIVALS)
 def test_no_rival_spends_more_than_the_budget_nor_on_strangers(world, name):
     truth = world.expected(SETTINGS)
-    given = loop._rival(name, 100.0)(world, truth)
+    given = rival(name, 100.0)(world, truth)
     rows = np.flatnonzero(given.option != NOTHING)
     cost = truth.cost[rows, given.option[rows]].sum()
     assert len(rows) > 20
@@ -103,37 +103,37 @@ def test_the_oracle_expects_more_than_every_rival(world):
         rows = np.flatnonzero(given.option != NOTHING)
         return float(truth.value[rows, given.option[rows]].sum())
 
-    best = loop.oracle(world, truth, 100.0)
+    best = oracle(world, truth, 100.0)
     rows = np.flatnonzero(best.option != NOTHING)
     assert truth.cost[rows, best.option[rows]].sum() <= 100.0 * (1 + 1e-9)
-    assert all(expected(best) > expected(loop._rival(name, 100.0)(world, truth)) for name in loop.RIVALS)
+    assert all(expected(best) > expected(rival(name, 100.0)(world, truth)) for name in RIVALS)
 
 
 def test_rivals_order_users_by_what_their_name_says(world):
     truth = world.expected(SETTINGS)
-    at_risk = loop._rival(loop.AT_RISK, 60.0)(world, truth).option != NOTHING
+    at_risk = rival(AT_RISK, 60.0)(world, truth).option != NOTHING
     left_out = world.is_member & ~at_risk
     assert truth.stays[at_risk].max() <= truth.stays[left_out].min()
-    top = loop._rival(loop.EVERYBODY, 60.0)(world, truth).option
+    top = rival(EVERYBODY, 60.0)(world, truth).option
     assert set(world.menu.discount[top[top != NOTHING]]) == {world.menu.discount.max()}
-    constant = loop._rival(loop.CONSTANT, 60.0)(world, truth).option
+    constant = rival(CONSTANT, 60.0)(world, truth).option
     assert len(set(constant[constant != NOTHING])) == 1
 
 
 def test_metrics_by_hand():
-    week = loop.Week(margin=100.0, discounts=0.0, contacts=0.0, treated=0, left_over=50.0, here=0.8)
+    week = Week(margin=100.0, discounts=0.0, contacts=0.0, treated=0, left_over=50.0, here=0.8)
     careers = [
-        loop.Career(loop.NOBODY, (week, week)),
-        loop.Career(loop.ORACLE, (week, replace(week, margin=140.0, discounts=15.0, contacts=5.0, here=0.9))),
-        loop.Career(loop.OURS, (week, replace(week, left_over=65.0, here=0.84)), ("constant", "constant")),
+        Career(NOBODY, (week, week)),
+        Career(ORACLE, (week, replace(week, margin=140.0, discounts=15.0, contacts=5.0, here=0.9))),
+        Career(OURS, (week, replace(week, left_over=65.0, here=0.84)), ("constant", "constant")),
     ]
-    found = loop.loop_metrics(careers, 10)
+    found = loop_metrics(careers, 10)
     assert found["oracle.gain"] == Metric.exact(20.0, 10)
     assert found["winback.gain"].value == pytest.approx(15.0)
     assert found["winback.share_of_oracle"].value == pytest.approx(0.75)
     assert found["winback.churn"].value == pytest.approx(0.16)
     assert found["winback.churn_change"].value == pytest.approx(-0.2)
-    assert "week 1: constant" in loop.loop_notes(careers)[0]
+    assert "week 1: constant" in loop_notes(careers)[0]
 
 
 @pytest.mark.parametrize(
@@ -152,7 +152,7 @@ def test_a_small_loop_from_the_command_line(tmp_path, repository, monkeypatch):
     assert result.exit_code == 0, result.stderr
     found = json.loads(result.stdout)
     policies = {name.split(".")[0] for name in found["metrics"] if name.endswith(".share_of_oracle")}
-    assert policies == {name.replace(" ", "_") for name in (loop.NOBODY, *loop.RIVALS, loop.ORACLE, loop.OURS)}
+    assert policies == {name.replace(" ", "_") for name in (NOBODY, *RIVALS, ORACLE, OURS)}
     assert found["metrics"]["oracle.share_of_oracle"]["value"] == 1.0
     assert found["metrics"]["nobody.gain"]["value"] == 0.0
     weeks = json.loads(Path(found["outputs"]["weeks"]).read_text())

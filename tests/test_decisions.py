@@ -22,7 +22,7 @@ from test_publication import killed_at
 from configs.errors import InputError
 from configs.offers import Catalogue, Offer
 from features.storage.lake import Lake
-from models.judge.policies import NOBODY, RULE, Deployed
+from models.judge.policy_verdict import NOBODY, RULE, Deployed
 from models.metrics.splits import hash_share
 from serving.decide import decisions as day_of_decisions
 from serving.decide.assignment import Spending
@@ -649,12 +649,12 @@ def test_where_nothing_is_known_about_offers_everybody_gets_nothing(policy, user
     assert set(found["offer_id"]) == {"none"}
     open_ = found[found["arm"] == "policy"]
     assert set(open_["why"]) == {"no option whose effect on this user is known"}
-    assert set(found["model_versions"]) == {"churn-lightgbm-churn012, value-linear-value012"}
+    assert set(found["model_versions"]) == {"churn-lightgbm-churn012, value-proportional-value012"}
     assert allocation.bound == 0.0
 
 
 def test_every_decision_names_its_models(decisions):
-    names = "churn-lightgbm-churn012, value-linear-value012, redemption-lightgbm-x"
+    names = "churn-lightgbm-churn012, value-proportional-value012, redemption-lightgbm-x"
     assert set(decisions["model_versions"]) == {names}
 
 

@@ -13,7 +13,8 @@ from synthetic import AS_OF, behaviour, offer, said, small_policy, small_setting
 
 from configs.offers import NO_OFFER, NOTHING, Catalogue
 from features.storage.lake import Lake
-from serving.decide.decisions import day_folder, decide
+from serving.decide.day_tables import day_folder
+from serving.decide.decisions import decide
 from serving.decide.eligibility import (
     CONTACTS,
     ELIGIBLE,

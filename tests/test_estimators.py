@@ -11,15 +11,9 @@ from synthetic import small_settings
 
 from features.definitions.registry import NEVER_DAYS
 from models.forest import boosters
-from models.learn.estimators import (
-    Estimator,
-    calibrated,
-    fit_lightgbm,
-    fit_linear,
-    fit_proportional,
-    inverse_link,
-    refit,
-)
+from models.learn.estimators import calibrated, inverse_link
+from models.learn.linear_estimators import LinearEstimator, fit_linear, fit_proportional
+from models.learn.tree_estimators import fit_lightgbm
 
 
 @pytest.fixture(scope="module")
@@ -51,10 +45,10 @@ FITS = {
 @pytest.mark.parametrize("name", FITS)
 def test_a_model_is_fitted_again_as_it_was(rows, name):
     model = replace(FITS[name](rows), slope=0.7, intercept=0.0 if name == "proportional" else 0.2)
-    again = refit(model, rows, SETTINGS)
+    again = model.refit(rows, SETTINGS)
     assert (again.predict(rows) == model.predict(rows)).all()
     assert (again.family, again.link, again.columns) == (model.family, model.link, model.columns)
-    other = refit(model, rows.head(300), SETTINGS)
+    other = model.refit(rows.head(300), SETTINGS)
     assert (other.slope, other.intercept) == (model.slope, model.intercept)
     assert not (other.predict(rows) == model.predict(rows)).all()
 
@@ -64,8 +58,8 @@ def test_a_model_that_must_rise_still_does_when_it_is_fitted_again(rows):
     rising = ("spend_sum_90d",)
     model = fit_lightgbm(falling, "label", COLUMNS, SETTINGS, rising=rising)
     asked = pd.concat([rows.head(1)] * 5).assign(spend_sum_90d=[1.0, 20.0, 50.0, 80.0, 200.0])
-    assert (np.diff(refit(model, falling, SETTINGS, rising=rising).predict(asked)) >= 0).all()
-    assert (np.diff(refit(model, falling, SETTINGS).predict(asked)) < 0).any()
+    assert (np.diff(model.refit(falling, SETTINGS, rising=rising).predict(asked)) >= 0).all()
+    assert (np.diff(model.refit(falling, SETTINGS).predict(asked)) < 0).any()
 
 
 def test_links_by_hand():
@@ -162,7 +156,7 @@ def test_calibration_of_a_probability_finds_the_slope_and_the_intercept():
     rng = np.random.default_rng(4)
     raw = rng.normal(0, 2, 20_000)
     label = (rng.random(20_000) < 1 / (1 + np.exp(-(0.5 * raw - 1)))).astype(float)
-    fitted = calibrated(Estimator("label", "linear", "logit", (), None), raw, label)
+    fitted = calibrated(LinearEstimator("label", "logit", (), None), raw, label)
     assert fitted.slope == pytest.approx(0.5, abs=0.03)
     assert fitted.intercept == pytest.approx(-1, abs=0.06)
     assert inverse_link("logit", fitted.slope * raw + fitted.intercept).mean() == pytest.approx(label.mean(), abs=1e-4)
@@ -170,14 +164,14 @@ def test_calibration_of_a_probability_finds_the_slope_and_the_intercept():
 
 def test_calibration_never_turns_a_ranking_round():
     raw = np.array([-1.0, -0.5, 0.5, 1.0] * 10)
-    model = Estimator("label", "linear", "logit", (), None)
+    model = LinearEstimator("label", "logit", (), None)
     assert calibrated(model, raw, (raw < 0).astype(float)) == model
 
 
 @pytest.mark.parametrize("link", ["log", "identity"])
 def test_calibration_of_an_amount_makes_the_sums_agree(link):
     raw, label = np.array([0.5, 1.0, 2.0]), np.array([0.0, 3.0, 9.0])
-    fitted = calibrated(Estimator("margin", "linear", link, (), None), raw, label)
+    fitted = calibrated(LinearEstimator("margin", link, (), None), raw, label)
     predicted = inverse_link(link, fitted.slope * raw + fitted.intercept)
     assert predicted.sum() == pytest.approx(12.0)
     assert (predicted / predicted[0]).tolist() == pytest.approx(

@@ -7,7 +7,8 @@ import pandas as pd
 import pytest
 from synthetic import MIXED, outcomes, small_settings
 
-from models.learn.estimators import fit_lightgbm, fit_linear
+from models.learn.linear_estimators import fit_linear
+from models.learn.tree_estimators import fit_lightgbm
 from models.registry.explain import SAMPLE_ROWS, importance, numbers, shap_pictures
 
 FITS = {

@@ -14,8 +14,10 @@ from synthetic import FEATURES, LOT_OPTIONS, MIXED, behaviour, drawn_lots, outco
 
 from models.effects.effect_model import EffectModel
 from models.effects.uplift import learn_effects
-from models.judge.policies import CONSTANT, P_REDEEM, PERSONAL, RANKING, RULE, Deployed
-from models.learn.estimators import Estimator, fit_lightgbm, fit_linear
+from models.judge.policy_verdict import CONSTANT, P_REDEEM, PERSONAL, RANKING, RULE, Deployed
+from models.learn.estimators import Estimator
+from models.learn.linear_estimators import fit_linear
+from models.learn.tree_estimators import fit_lightgbm
 from models.registry.response import PersonalEffects
 from serving.wording.explanations import (
     TOP,

@@ -29,7 +29,7 @@ from features.training_data.frames import (
     scoring_frame,
     treatment_days,
 )
-from flows.train_models import learning_share
+from models.training_run.training_frames import learning_share
 
 AS_OF = date(2024, 6, 15)
 DAYS = [date(2024, 4, 1), date(2024, 5, 1), date(2024, 6, 1)]

@@ -14,7 +14,7 @@ from models.forest import group_tables, leaf_groups
 from models.forest import parsed_forest as forest_module
 from models.forest.forest_shap import ForestShap
 from models.forest.group_tables import make_tables
-from models.forest.leaf_groups import Group, Leaf
+from models.forest.leaf_groups import Leaf, LeafGroup
 from models.forest.parsed_forest import DoesNotFit, Forest
 
 
@@ -47,7 +47,7 @@ def test_two_columns_by_hand():
         Leaf(10.0, {0: 0b10, 1: 0b10}, {0: 0.6, 1: 0.5}),
         Leaf(0.0, {0: 0b10, 1: 0b01}, {0: 0.6, 1: 0.5}),
     ]
-    table = make_tables([Group.of(leaves, {0: 2, 1: 2})]).tables.vectors.reshape(-1, 2)
+    table = make_tables([LeafGroup.of(leaves, {0: 2, 1: 2})]).tables.vectors.reshape(-1, 2)
     # v() = 3, v(0) = 5, v(1) = 6, v(0, 1) = 10
     assert pytest.approx([((5 - 3) + (10 - 6)) / 2, ((6 - 3) + (10 - 5)) / 2]) in table.tolist()
 

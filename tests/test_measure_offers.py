@@ -18,11 +18,12 @@ from test_ledger import append
 
 from configs.offers import Catalogue, Offer
 from features.training_data.frames import KNOWN_BEFORE, measured_frame
-from flows.measure_offers import collect_closed, notes, verdict
 from models.judge.lift import Lift, lift, measure
 from models.registry import pictures
 from models.registry.pictures import offers_picture
 from serving.decide.ledger import SCHEMA
+from serving.offer_measurement.closed_decisions import collect_closed
+from serving.offer_measurement.measured_lift import notes, verdict
 
 DAY = date(2024, 3, 1)
 CLOSED = DAY + timedelta(days=28)
@@ -178,7 +179,7 @@ def test_the_first_decision_that_meant_an_offer_is_the_one_that_counts(tmp_path:
     entries += [entry("drawn", arm, day) for arm, day in zip(("policy", "explore"), days[1:], strict=True)]
     entries += [entry("lot", arm, day) for arm, day in zip(("explore", "policy"), days[:2], strict=True)]
     app = app_of(tmp_path, [bought("a", 8, 5.0), bought("b", -1, 5.0)], entries)
-    frame = collect_closed.fn(app.settings, app.lake, days[2] + timedelta(days=28)).frame
+    frame = collect_closed(app.settings, app.lake, days[2] + timedelta(days=28)).frame
     found = list(frame[["user_id", "day", "group", "offer_id", "channel"]].itertuples(index=False, name=None))
     assert found == [
         ("b", days[0], "control", "come_back", "push"),
@@ -219,22 +220,22 @@ def test_the_day_is_that_of_the_app_s_midnight(tmp_path: Path) -> None:
     app.ingest()
     append(app.lake, pa.Table.from_pylist(rows, schema=SCHEMA), CATALOGUE, "Asia/Tokyo")
     app.aggregate()
-    frame = collect_closed.fn(app.settings, app.lake, CLOSED).frame
+    frame = collect_closed(app.settings, app.lake, CLOSED).frame
     assert frame[["day", "revenue"]].to_numpy().tolist() == [[DAY, 5.0]]
-    assert collect_closed.fn(app.settings, app.lake, CLOSED - timedelta(days=1)).first_day == DAY
+    assert collect_closed(app.settings, app.lake, CLOSED - timedelta(days=1)).first_day == DAY
 
 
 def test_a_group_that_lost_users_is_told_and_one_that_was_never_meant_too(tmp_path: Path) -> None:
     events, entries = known_world()
     kept = [row for row in entries if row["arm"] == "policy" or row["user_id"] < "c10"]
     app = app_of(tmp_path, events, kept)
-    measured = collect_closed.fn(app.settings, app.lake, CLOSED)
+    measured = collect_closed(app.settings, app.lake, CLOSED)
     assert measured.ratio is not None and measured.ratio.is_mismatch
     told = list(notes(app.settings, CLOSED, measured, measure(measured.frame, KNOWN_BEFORE)))
     assert "14.3% of the users are in the control group, 40.0% meant: a mismatch" in told[1]
     assert "not enough data (10 control users, at least 30 are needed)" in told[0]
     alone = app.settings.model_copy(update={"scoring": app.settings.scoring.model_copy(update={"control_share": 0.0})})
-    unsplit = collect_closed.fn(alone, app.lake, CLOSED)
+    unsplit = collect_closed(alone, app.lake, CLOSED)
     assert unsplit.ratio is None
     assert any("scoring.control_share = 0.0 leaves no group" in note for note in notes(alone, CLOSED, unsplit, []))
 
@@ -242,7 +243,7 @@ def test_a_group_that_lost_users_is_told_and_one_that_was_never_meant_too(tmp_pa
 def test_a_ledger_in_which_nobody_was_meant_to_get_anything_says_so(tmp_path: Path) -> None:
     rows = [entry("a", "policy", meant=False), entry("b", "control", meant=False)]
     app = app_of(tmp_path, [bought("a", 3, 5.0)], rows)
-    measured = collect_closed.fn(app.settings, app.lake, CLOSED)
+    measured = collect_closed(app.settings, app.lake, CLOSED)
     told, split = notes(app.settings, CLOSED, measured, [])
     assert "has no decision before 2024-03-29 that meant an offer for anyone" in told
     assert split.startswith("50.0% of the users are in the control group")
@@ -252,7 +253,7 @@ def test_business_as_usual_leaves_a_larger_share_to_control(tmp_path: Path) -> N
     events, entries = known_world()
     scoring = {"control_share": 0.2, "business_as_usual_share": 0.5}
     app = app_of(tmp_path, events[:1], entries, scoring=scoring)
-    ratio = collect_closed.fn(app.settings, app.lake, CLOSED).ratio
+    ratio = collect_closed(app.settings, app.lake, CLOSED).ratio
     assert ratio is not None
     assert (ratio.expected_control_share, ratio.control, ratio.treated) == (0.4, 40, 60)
 

@@ -13,10 +13,12 @@ from synthetic import AS_OF, MIXED, outcomes, small_settings
 
 from configs.errors import InputError
 from features.storage.lake import Lake
-from models.learn.estimators import Estimator, fit_lightgbm, fit_linear, fit_proportional
+from models.learn.estimators import Estimator
+from models.learn.linear_estimators import fit_linear, fit_proportional
+from models.learn.tree_estimators import fit_lightgbm
 from models.metrics.metric import Metric
 from models.registry.explain import importance
-from models.registry.tracking import Training, load, promote, register
+from models.registry.tracking import ModelLineage, load, promote, register
 
 SETTINGS = small_settings()
 FITS: dict[str, Callable[[pd.DataFrame], Estimator]] = {
@@ -105,13 +107,13 @@ def test_a_batch_in_which_nobody_has_a_trait_is_predicted(models, frame, name):
 def test_the_registry_gives_the_same_model_back(models, frame, name, registry: Lake):
     subject = f"promise-{name}"
     version = register(
-        registry, Training(subject, name, AS_OF, AS_OF, AS_OF, "0123456789abcdef"), models[name], frame.head(20),
+        registry, ModelLineage(subject, name, AS_OF, AS_OF, AS_OF, "0123456789abcdef"), models[name], frame.head(20),
         parameters={"rows": len(frame)}, metrics={f"{subject}.auc": Metric(0.8, 0.7, 0.9, 10)}, pictures={},
         notes={"answer": 42}, verdict="the only candidate",
     )  # fmt: skip
     promote(registry, subject, version, "the only candidate")
     back = load(registry, subject)
-    assert (back.version, back.training.candidate, back.notes) == (version, name, {"answer": 42})
+    assert (back.version, back.lineage.candidate, back.notes) == (version, name, {"answer": 42})
     assert replace(back.estimator, core=None) == replace(models[name], core=None)
     assert (back.estimator.predict(frame) == models[name].predict(frame)).all()
     assert (back.estimator.contributions(frame) == models[name].contributions(frame)).all()

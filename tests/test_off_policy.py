@@ -12,13 +12,13 @@ from hypothesis import strategies as st
 
 from models.judge.off_policy import (
     Logged,
-    PolicyValue,
     doubly_robust_scores,
     doubly_robust_value,
     ips_value,
     snips_value,
     value_difference,
 )
+from models.judge.policy_verdict import PolicyValue
 
 ESTIMATORS = ["ips", "snips", "doubly_robust"]
 

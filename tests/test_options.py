@@ -11,8 +11,9 @@ from synthetic import offer, small_settings
 
 from configs.offers import Catalogue, Offer
 from models.effects.uplift import DRAWS
-from models.judge.policies import CONSTANT, P_REDEEM, PERSONAL, RANKING, RULE, Deployed
-from models.registry.response import KnownEffect, PersonalEffects, Response
+from models.judge.policy_verdict import CONSTANT, P_REDEEM, PERSONAL, RANKING, RULE, Deployed
+from models.learn.redeemed_spend import RedeemedSpend
+from models.registry.response import KnownEffect, PersonalEffects, ResponseModels
 from serving.decide.eligibility import (
     ELIGIBLE,
     FIRST_RULE,
@@ -55,15 +56,14 @@ class Fixed:
         return np.stack(each, axis=1) if each else np.empty((len(frame), 0))
 
 
-def response(**changes: object) -> Response:
+def response(**changes: object) -> ResponseModels:
     redeem = Fixed({("bundle", 0.1): [0.2, 0.4], ("bundle", 0.2): [0.5, 0.8], ("plain", 0.1): [0.3, 0.3]})
     effect = KnownEffect(2.0, 0.05, 0.4, "observational", Fixed([0.5, 0.5]))
-    notes = {"covered_spend": {"bundle": 30.0}}
-    return Response(redeem, "redemption", notes, {"bundle": replace(effect, **changes)})
+    return ResponseModels(redeem, "redemption", RedeemedSpend({"bundle": 30.0}), {"bundle": replace(effect, **changes)})
 
 
 def options(
-    known: Response | None,
+    known: ResponseModels | None,
     *offers: Offer,
     p_churn: tuple[float, float] = (0.9, 0.3),
     barred: tuple[bool, bool] = (False, False),
@@ -94,7 +94,7 @@ def test_the_discount_is_charged_to_everyone_expected_to_redeem():
 
 def test_spend_that_was_never_logged_comes_from_the_catalogue():
     known = response()
-    unlogged = replace(known, notes={})
+    unlogged = replace(known, spend=RedeemedSpend())
     assert options(unlogged).discount_cost.tolist() == [[2.0, 4.0]] * 2  # 20 in the catalogue
 
 
@@ -145,7 +145,7 @@ class Told:
         return self.effects(frame, asked) + np.resize([0.5, -0.5], DRAWS)[:, None, None]
 
 
-def lots(deployed: Deployed) -> Response:
+def lots(deployed: Deployed) -> ResponseModels:
     """Response that lots taught, for both users and on average."""
     personal = PersonalEffects(
         Told({LOTS[0]: [3.0, -1.0], LOTS[1]: [4.0, -2.0]}), Told({LOTS[0]: [0.1, 0.02], LOTS[1]: [0.2, 1.7]}),

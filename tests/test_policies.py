@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -13,21 +12,9 @@ from synthetic import FEATURES, LOT_OPTIONS, drawn_lots, offer, small_settings
 
 from configs.offers import Catalogue
 from models.effects.uplift import learn_effects
-from models.judge.policies import (
-    CONSTANT,
-    NOBODY,
-    P_REDEEM,
-    PERSONAL,
-    RANKING,
-    RULE,
-    Deployed,
-    Evidence,
-    PolicyVerdict,
-    _cross_chosen,
-    judge_policies,
-    personal_choice,
-    simple_policy,
-)
+from models.judge.policies import Evidence, _cross_chosen, judge_policies, personal_choice, simple_policy
+from models.judge.policy_verdict import CONSTANT, NOBODY, P_REDEEM, PERSONAL, RANKING, RULE, Deployed, PolicyVerdict
+from models.learn.redeemed_spend import RedeemedSpend
 from models.registry.response import gather_evidence
 
 SETTINGS = small_settings()
@@ -158,11 +145,6 @@ def test_policies_in_words():
         "b at 20% where spend_sum_90d is at most 12.5",
         "b at 20% where p_redeem is above 0.25",
     ]
-
-
-@pytest.mark.parametrize("policy", POLICIES, ids=str)
-def test_a_policy_survives_json(policy):
-    assert Deployed.from_notes(json.loads(json.dumps(policy.as_dict()))) == policy
 
 
 def opposite(rows: int = 3000) -> np.ndarray:
@@ -301,7 +283,7 @@ def test_evidence_of_lots_by_hand(has_slope):
     )
     found = gather_evidence(
         lots, {"margin_soon": margin, "is_retained": retention}, {0: fixed(0.4), 1: fixed(0.2)},
-        {0: fixed(10.0), 1: fixed(20.0)}, {"covered_spend": {"a": 30.0}}, catalogue, OPTIONS, 0.75,
+        {0: fixed(10.0), 1: fixed(20.0)}, RedeemedSpend({"a": 30.0}), catalogue, OPTIONS, 0.75,
     )  # fmt: skip
     assert found.action.tolist() == [-1, 0, 1]
     # margin and what staying is worth, less the discount given and the contact; nothing costs nothing

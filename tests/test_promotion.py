@@ -33,10 +33,10 @@ def published(registry: Lake, churn, frame):
 
 def test_the_winner_is_champion_with_the_reason_of_the_gate_and_the_other_challenges(registry, churn, published):
     champion = load(registry, "churn")
-    assert champion.training.candidate == churn.verdict.winner
-    assert champion.training.name == published.champion
+    assert champion.lineage.candidate == churn.verdict.winner
+    assert champion.lineage.name == published.champion
     assert champion.version == published.version
-    assert load(registry, "churn", CHALLENGER).training.candidate != churn.verdict.winner
+    assert load(registry, "churn", CHALLENGER).lineage.candidate != churn.verdict.winner
     entry = next(entry for entry in promotion_log(registry) if entry.subject == "churn")
     assert entry.reason == published.reason == churn.verdict.reason
 

@@ -8,14 +8,14 @@ import pytest
 from synthetic import AS_OF, FEATURES, redemptions, small_settings
 
 from configs.errors import InputError
-from models.learn.redemption import (
+from models.learn.redeemed_spend import (
     MIN_REDEEMERS,
+    RedeemedSpend,
     covered_spend,
     discount_cost,
     spend_per_order,
-    train_redemption,
-    with_option,
 )
+from models.learn.redemption import train_redemption, with_option
 from models.learn.training import Trained
 from models.metrics.evaluation import auc
 
@@ -101,7 +101,7 @@ def test_covered_spend_by_hand():
 
 def test_what_a_redeemer_spends_travels_with_the_model(trained):
     # everybody spends 40: a usual order says nothing more
-    assert trained.notes == {"covered_spend": {"bundle": 40.0, "come_back": 40.0}, "spend_per_order": None}
+    assert trained.spend == RedeemedSpend({"bundle": 40.0, "come_back": 40.0}, None)
 
 
 def redeemers(usual: np.ndarray, spend: np.ndarray, *, discount: float = 0.1) -> pd.DataFrame:
@@ -135,16 +135,16 @@ def test_few_redeemers_do_not_say_what_an_order_costs():
 
 def test_the_cost_of_a_discount_by_hand():
     users = pd.DataFrame({"order_value_mean_365d": [10.0, 40.0, 0.0, np.nan]})
-    notes = {"covered_spend": {"a": 30.0}, "spend_per_order": 1.5}
+    spend = RedeemedSpend({"a": 30.0}, 1.5)
     # their usual order times 1.5; who has none spends the offer's mean
-    assert discount_cost(users, "a", 0.2, notes, 7.0).tolist() == pytest.approx([3.0, 12.0, 6.0, 6.0])
+    assert discount_cost(users, "a", 0.2, spend, 7.0).tolist() == pytest.approx([3.0, 12.0, 6.0, 6.0])
     # an offer that nobody redeemed yet: the catalogue's guess takes the place of its mean
-    assert discount_cost(users, "new", 0.2, notes, 7.0).tolist() == pytest.approx([3.0, 12.0, 1.4, 1.4])
+    assert discount_cost(users, "new", 0.2, spend, 7.0).tolist() == pytest.approx([3.0, 12.0, 1.4, 1.4])
     # where the mean predicts better the user does not matter, nor must the column be there
-    unknown = {"covered_spend": {"a": 30.0}, "spend_per_order": None}
+    unknown = RedeemedSpend({"a": 30.0})
     assert discount_cost(pd.DataFrame(index=range(2)), "a", 0.2, unknown, 7.0).tolist() == [6.0, 6.0]
-    assert discount_cost(users, "new", 0.2, {}, 7.0).tolist() == pytest.approx([1.4] * 4)
-    assert not discount_cost(users, "a", 0.0, notes, 7.0).any()
+    assert discount_cost(users, "new", 0.2, RedeemedSpend(), 7.0).tolist() == pytest.approx([1.4] * 4)
+    assert not discount_cost(users, "a", 0.0, spend, 7.0).any()
 
 
 def test_treatments_that_nobody_redeemed_are_refused(frame):

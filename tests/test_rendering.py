@@ -11,7 +11,7 @@ from synthetic import FEATURES, WORDS, small_settings
 
 from configs.errors import InputError
 from configs.settings import FOLDER
-from models.judge.policies import CONSTANT, NOBODY, PERSONAL, RANKING, RULE, Deployed
+from models.judge.policy_verdict import CONSTANT, NOBODY, PERSONAL, RANKING, RULE, Deployed
 from serving.wording.explanations import policy_reasons
 from serving.wording.reason_codes import ASKED, LOWERS, RAISES, Reason
 from serving.wording.reason_lists import ReasonLists

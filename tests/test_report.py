@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import math
 import re
+from dataclasses import asdict
 from datetime import date, timedelta
 from html import unescape
 from html.parser import HTMLParser
@@ -16,10 +17,11 @@ from configs.errors import InputError
 from configs.settings import Settings, load_settings
 from features.storage.lake import Lake
 from features.storage.parquet_files import write_parquet
-from models.judge.policies import NOBODY, PERSONAL, RANKING, Deployed
+from models.judge.policy_verdict import NOBODY, PERSONAL, RANKING, Deployed
 from models.registry.pictures import panel, png
+from models.training_run.training_record import latest_training
 from serving.decide.day_tables import day_folder
-from serving.report_page.report import latest_training, write_report
+from serving.report_page.report import write_report
 from serving.wording.reason_codes import RAISES
 
 VOID = {"meta", "img", "br", "input", "hr", "link"}
@@ -93,7 +95,8 @@ def write_training(lake: Lake, day: date, *, effects: list[dict[str, object]] | 
         "as_of": str(day),
         "models": of.get("models", models()),
         "effects": effects or [],
-        "policy": of.get("policy"),
+        "verdict": of.get("policy"),
+        "version": 1,
     }
     (folder / "training.json").write_text(json.dumps(kept), encoding="utf-8")
     with panel(1, 1) as (figure, _):
@@ -109,7 +112,7 @@ def verdict(deployed: Deployed) -> dict[str, object]:
         "response ranking": metric(0.4, 0.1, 0.7), "personal": metric(0.9, 0.2, 1.6),
     }  # fmt: skip
     lead = metric(0.5, -0.5, 0.9)
-    return {"deployed": deployed.as_dict(), "reason": "as it were", "gains": gains, "lead": lead}
+    return {"deployed": asdict(deployed), "reason": "as it were", "gains": gains, "lead": lead, "values": {}}
 
 
 def write_curve(lake: Lake, prices: list[float]) -> None:
@@ -391,6 +394,6 @@ def test_refused_rows_and_the_interval_of_the_events_are_told(settings: Settings
 
 
 def test_a_damaged_training_names_the_command(settings: Settings, lake: Lake) -> None:
-    (write_training(lake, AS_OF) / "training.json").write_text("{}", encoding="utf-8")
+    (write_training(lake, AS_OF) / "training.json").write_text("{", encoding="utf-8")
     with pytest.raises(InputError, match=r"training\.json is damaged; run winback train-models --as-of 2024-07-01"):
         write_report(settings, lake, AS_OF)

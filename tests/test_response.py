@@ -10,6 +10,7 @@ from features.storage.lake import Lake
 from models.effects.observational_effects import OfferEffect, estimate_effects
 from models.learn.redemption import train_redemption
 from models.learn.training import Trained
+from models.registry.model_notes import RedemptionNotes
 from models.registry.promotion import Published, publish, publish_propensities
 from models.registry.response import load_response, propensity_subject
 
@@ -31,15 +32,16 @@ def known(registry: Lake, rows) -> tuple[OfferEffect, Trained, Published]:
     publish_propensities(registry, [effect], rows, SETTINGS, AS_OF, AS_OF)
     treatments = redemptions(120, np.random.default_rng(53))
     trained = train_redemption(treatments, FEATURES, SETTINGS, AS_OF)
-    trained.notes["effects"] = {NAME: effect.effect.as_dict()}
-    return effect, trained, publish(registry, trained, treatments, FEATURES, SETTINGS, AS_OF, AS_OF)
+    assert trained.spend is not None
+    notes = RedemptionNotes(trained.spend, (effect.effect,))
+    return effect, trained, publish(registry, trained, treatments, FEATURES, SETTINGS, AS_OF, AS_OF, notes)
 
 
 def test_what_is_loaded_is_what_was_learnt(registry, known):
     effect, trained, published = known
     found = load_response(registry)
     assert found.name == published.champion
-    assert found.notes == trained.notes
+    assert found.spend == trained.spend
     assert found.personal is None  # no lots
     assert (found.discount_cost(trained.latest, "bundle", 0.1, 7.0) == 4.0).all()
     assert (found.discount_cost(trained.latest, "unheard", 0.1, 7.0) == 0.1 * 7.0).all()

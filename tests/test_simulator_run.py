@@ -22,10 +22,10 @@ from features.ingestion.ingest_source import ingest_source
 from features.simulator.simulated_day import START, Given, World
 from features.simulator.simulated_events import simulate_day
 from features.simulator.simulator_run import at_random, new_world, read_truth, simulate, write_treatments
+from features.simulator.world_request import check_world
 from features.storage.lake import Lake
 from features.storage.parquet_files import read_parquet
 from flows.cli import app
-from flows.simulate import check_request
 
 SETTINGS = load_settings("simulated")
 CATALOGUE = load_catalogue("simulated")
@@ -40,13 +40,14 @@ CREATE VIEW events AS FROM read_parquet(getvariable('raw') || '/events/*/*.parqu
 CREATE VIEW users AS FROM read_parquet(getvariable('raw') || '/users/users.parquet');
 CREATE VIEW treatments AS FROM read_parquet(getvariable('raw') || '/treatments/*/*.parquet', hive_partitioning = false);
 """
-# who makes the world, who writes its truth down, and the two flows that live in it
+# who makes the world, who writes its truth down, the two flows that live in it, and the study whose rivals know it
 TRUTH_DOORS = {
     *(
         f"features/simulator/{name}.py"
-        for name in ("ground_truth", "simulated_day", "simulated_events", "simulator_run")
+        for name in ("ground_truth", "simulated_day", "simulated_events", "simulator_run", "world_request")
     ),
     *(f"flows/{name}.py" for name in ("simulate", "closed_loop")),
+    *(f"serving/closed_loop_study/{name}.py" for name in ("policy_weeks", "rival_policies", "winback_policy")),
 }
 
 
@@ -342,9 +343,9 @@ def test_the_command_fills_an_empty_folder_and_refuses_a_full_one(tmp_path):
 )
 def test_numbers_that_make_no_world_are_refused_with_a_sentence(tmp_path, wrong, sentence):
     good = {"users": 10, "days": 28, "random_weeks": 4, "nothing_share": 0.2}
-    check_request(Lake(tmp_path), **good)
+    check_world(Lake(tmp_path), **good)
     with pytest.raises(InputError, match=re.escape(sentence)):
-        check_request(Lake(tmp_path), **(good | wrong))
+        check_world(Lake(tmp_path), **(good | wrong))
 
 
 def test_a_profile_without_offers_is_refused(tmp_path):

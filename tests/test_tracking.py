@@ -15,12 +15,13 @@ from synthetic import AS_OF, MIXED, outcomes
 
 from configs.errors import InputError
 from features.storage.lake import Lake
-from models.learn.estimators import Estimator, fit_linear, fit_proportional
+from models.learn.estimators import Estimator
+from models.learn.linear_estimators import fit_linear, fit_proportional
 from models.metrics.metric import Metric
 from models.registry.promotion_log import Promotion, promotion_log
 from models.registry.tracking import (
     CHALLENGER,
-    Training,
+    ModelLineage,
     challenge,
     connect,
     fingerprint,
@@ -45,8 +46,8 @@ def pace(frame) -> Estimator:
     return fit_proportional(frame, "margin", "spend_sum_90d")
 
 
-def training(subject: str, mark: str, candidate: str = "pace") -> Training:
-    return Training(subject, candidate, AS_OF, AS_OF, AS_OF, mark * 16)
+def training(subject: str, mark: str, candidate: str = "pace") -> ModelLineage:
+    return ModelLineage(subject, candidate, AS_OF, AS_OF, AS_OF, mark * 16)
 
 
 def registered(lake: Lake, pace: Estimator, frame: pd.DataFrame, subject: str, *marks: str) -> list[int]:
@@ -184,8 +185,8 @@ def test_what_was_registered_is_loaded(registry, pace, frame):
     (version,) = registered(registry, pace, frame, "load", "a")
     promote(registry, "load", version, "first")
     found = load(registry, "load")
-    assert found.training == training("load", "a")
-    assert found.training.name == "load-pace-aaaaaaaa"
+    assert found.lineage == training("load", "a")
+    assert found.lineage.name == "load-pace-aaaaaaaa"
     assert found.notes == {"covered_spend": {"a": 1.5}}
     assert (found.estimator.predict(frame) == pace.predict(frame)).all()
 

@@ -8,9 +8,9 @@ import pytest
 from synthetic import FEATURES, outcomes, small_settings
 
 from configs.errors import InputError
-from models.learn.estimators import fit_lightgbm, fit_linear
+from models.learn.linear_estimators import fit_linear
 from models.learn.training import (
-    Candidate,
+    TrainedCandidate,
     check_enough,
     cross_fit,
     cross_fitted_models,
@@ -24,6 +24,7 @@ from models.learn.training import (
     user_fold,
     varied,
 )
+from models.learn.tree_estimators import fit_lightgbm
 from models.metrics.evaluation import auc, expected_calibration_error, log_loss, r_squared
 from models.metrics.splits import Split
 
@@ -61,8 +62,8 @@ def halves(rows: int) -> Split:
     return Split(first, ~first, np.arange(rows) % 2)
 
 
-def candidates(**scores: np.ndarray) -> dict[str, Candidate]:
-    return {name: Candidate(name, None, score) for name, score in scores.items()}
+def candidates(**scores: np.ndarray) -> dict[str, TrainedCandidate]:
+    return {name: TrainedCandidate(name, None, score) for name, score in scores.items()}
 
 
 @pytest.fixture(scope="module")

@@ -13,7 +13,7 @@ from synthetic import AS_OF, FEATURES, LOT_OPTIONS, drawn_lots, small_settings
 from configs.errors import InputError
 from features.storage.lake import Lake
 from models.effects.effect_model import ActionSet
-from models.effects.observational_effects import effects_of_lots
+from models.effects.observational_effects import average_of_experiment
 from models.effects.uplift import (
     DRAWS,
     MIN_NOTHING_ROWS,
@@ -24,8 +24,7 @@ from models.effects.uplift import (
     learn_effects,
     usable_options,
 )
-from models.judge.off_policy import PolicyValue
-from models.judge.policies import NOBODY, PERSONAL, Deployed, PolicyVerdict
+from models.judge.policy_verdict import NOBODY, PERSONAL, Deployed, PolicyValue, PolicyVerdict
 from models.registry.promotion import publish_effects
 from models.registry.response import _load_personal
 
@@ -263,7 +262,7 @@ def test_a_menu_by_hand():
 
 def test_an_offer_s_effect_is_its_average_over_discounts(lots, learnt):
     frame, truth = lots
-    bundle, come_back = effects_of_lots(frame, learnt)
+    bundle, come_back = average_of_experiment(frame, learnt)
     rows = frame[frame["offer_id"] == "bundle"]
     assert (bundle.offer_id, bundle.evidence, bundle.overlap) == ("bundle", "randomised", 1.0)
     assert (bundle.treated, bundle.control) == (len(rows), (frame["offer_id"] == "none").sum())

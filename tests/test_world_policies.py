@@ -30,8 +30,8 @@ from benchmarks.bench_policy_value import (
 from configs.offers import NOTHING
 from features.simulator.simulated_day import Given, World
 from features.simulator.simulator_run import at_random
-from models.judge.off_policy import PolicyValue
-from models.judge.policies import PERSONAL, Deployed, Evidence, PolicyVerdict, judge_policies
+from models.judge.policies import Evidence, judge_policies
+from models.judge.policy_verdict import PERSONAL, Deployed, PolicyValue, PolicyVerdict
 
 SAMPLES, SIZE, LIVES = 100, 1_500, 60
 ENOUGH = 0.85  # a right interval covers fewer than 85 of 100 times once in 10,000

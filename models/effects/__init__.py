@@ -1,4 +1,4 @@
-"""Treatments and what came of them in, what each offer changes out: from lots, or adjusted where others chose.
+"""Treatments and what came of them in, what each offer changes out: randomised, or adjusted where they were targeted.
 
-Start reading at `uplift` (drawn by lot) and `observational_effects` (targeted); `effect_model` is what is kept.
+Start reading at `uplift` (randomised) and `observational_effects` (targeted); `effect_model` is what is kept.
 """

@@ -1,4 +1,4 @@
-"""What every option changes, as a surface over users and discounts: how effects are stored, read and explained.
+"""What every option changes, as a function of users and discounts: how effects are stored, read and explained.
 
 An effect is linear in what is known about a user, and per offer a level plus a pull of the discount that never
 falls: ``effect(x, offer, d) = level(x) + level_of(x, offer) + max(0, slope(x) + slope_of(x, offer)) * pull(d)``.
@@ -14,7 +14,7 @@ import pandas as pd
 
 from configs.offers import NO_OFFER, NOTHING, Option
 from features.arrays.array_types import Floats, Places
-from models.learn.estimators import Estimator
+from models.learn.linear_estimators import MultiOutputEstimator
 
 HALF_PULL = 0.10  # the discount at which the pull has risen by log(2)
 
@@ -61,17 +61,17 @@ class EffectModel:
     `estimator` gives each row the coefficients of the basis: first those in use, then those of `DRAWS` resamples.
     """
 
-    estimator: Estimator
+    estimator: MultiOutputEstimator
     offers: tuple[str, ...]
 
     def effects(self, frame: pd.DataFrame, options: Sequence[Option]) -> Floats:
         """Effect of every option on every row against *nothing*; shape (rows, options)."""
         action_set = ActionSet(tuple(options), self.offers)
-        return predicted_effects(self.estimator.surface_scores(frame, action_set.basis.shape[1]), action_set)[0]
+        return predicted_effects(self.estimator.output_scores(frame, action_set.basis.shape[1]), action_set)[0]
 
     def draws(self, frame: pd.DataFrame, options: Sequence[Option]) -> Floats:
         """Effects under each resample of users; shape (draws, rows, options). Their spread is the uncertainty."""
-        return predicted_effects(self.estimator.surface_scores(frame), ActionSet(tuple(options), self.offers))[1:]
+        return predicted_effects(self.estimator.output_scores(frame), ActionSet(tuple(options), self.offers))[1:]
 
     def contributions(self, frame: pd.DataFrame, options: Sequence[Option], chosen: Places) -> Floats:
         """Split the effect of each row's own option into the Shapley values of the columns.
@@ -88,20 +88,13 @@ class EffectModel:
         has no part.
         """
         action_set = ActionSet(tuple(options), self.offers)
-        coefficients = self.estimator.surface_scores(frame, action_set.basis.shape[1])
+        coefficients = self.estimator.output_scores(frame, action_set.basis.shape[1])
         half = action_set.levels.shape[1]
         slope = (coefficients[:, half:] * action_set.levels[chosen]).sum(axis=1)
         weight = (
             action_set.basis[chosen] * np.c_[np.ones((len(frame), half)), np.repeat((slope > 0)[:, None], half, axis=1)]
         )
-        head, model = self.estimator.core[:-1], self.estimator.core[-1]
-        scaled = np.asarray(head.transform(self.estimator.plain_inputs(frame)), dtype=np.float64)
-        moved = scaled * (weight @ model.coef_[: action_set.basis.shape[1]])
-        parts = np.zeros((len(frame), len(self.estimator.columns) + 1))
-        for place, column in enumerate(self.estimator.columns_behind()):
-            parts[:, self.estimator.columns.index(column)] += moved[:, place]
-        parts[:, -1] = weight @ model.intercept_[: action_set.basis.shape[1]]
-        return parts
+        return self.estimator.weighted_contributions(frame, weight)
 
 
 def predicted_effects(coefficients: Floats, action_set: ActionSet) -> Floats:

@@ -6,7 +6,7 @@ discounts in proportion to P(redeem): an offer that nobody redeems is assumed to
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -14,11 +14,14 @@ import pandas as pd
 
 from configs.settings import Settings
 from features.arrays.array_types import Floats, Places
+from models.effects.average_effect import AverageEffect
 from models.effects.uplift import LearntEffects
 from models.learn.churn import RFM
-from models.learn.estimators import Estimator, fit_lightgbm, fit_linear
+from models.learn.estimators import Estimator
+from models.learn.linear_estimators import fit_linear
 from models.learn.redemption import SIMPLE
 from models.learn.training import user_fold, varied
+from models.learn.tree_estimators import fit_lightgbm
 from models.metrics.metric import Metric
 
 ADJUSTED_FOR = tuple(dict.fromkeys((*RFM, *SIMPLE, "overdue_ratio_365d", "spend_trend_28d", "treatments_count_90d")))
@@ -28,35 +31,10 @@ WASH_DAYS = 14
 
 
 @dataclass(frozen=True)
-class Effect:
-    """What giving one offer changes on average, against nothing, over the churn horizon.
-
-    `margin` is gross margin in account currency, `retention` a probability; both with 95% intervals. The
-    ``…_shrunk`` values are what decisions use. `overlap` is the share of users that could be compared at all,
-    `redemption_rate` that of the treated whose offer is over (0 when none is).
-    """
-
-    offer_id: str
-    evidence: str
-    treated: int
-    control: int
-    overlap: float
-    redemption_rate: float
-    margin: Metric
-    retention: Metric
-    margin_shrunk: float
-    retention_shrunk: float
-
-    def as_dict(self) -> dict[str, object]:
-        """Return the fields for JSON."""
-        return asdict(self)
-
-
-@dataclass(frozen=True)
 class OfferEffect:
     """An effect and the model of who used to get the offer, which tells whom the effect speaks about."""
 
-    effect: Effect
+    effect: AverageEffect
     propensity: Estimator
 
 
@@ -98,19 +76,19 @@ def label_exposure(frame: pd.DataFrame, treatments: pd.DataFrame, horizon_days: 
     )
 
 
-def effects_of_lots(lots: pd.DataFrame, learnt: dict[str, LearntEffects]) -> list[Effect]:
-    """Average effect of each offer over its discounts, from treatments drawn by lot."""
+def average_of_experiment(experiment: pd.DataFrame, learnt: dict[str, LearntEffects]) -> list[AverageEffect]:
+    """Average effect of each offer over its discounts, from randomised treatments."""
     margin, retention = learnt["margin_soon"], learnt["is_retained"]
-    nothing, effects = int((lots["offer_id"] == "none").sum()), []
+    nothing, effects = int((experiment["offer_id"] == "none").sum()), []
     for place, offer_id in enumerate(margin.effect_model.offers):
-        rows = lots[lots["offer_id"] == offer_id]
+        rows = experiment[experiment["offer_id"] == offer_id]
         gain, stay = (
-            _interval(float(each.offer_mean[place]), float(each.offer_error[place]), len(lots))
+            _interval(float(each.offer_mean[place]), float(each.offer_error[place]), len(experiment))
             for each in (margin, retention)
         )
         redeemed = float(rows["is_redeemed"].mean())
-        shrunk = (gain.value, stay.value)  # drawn by lot and well counted: used as they are
-        effects.append(Effect(offer_id, "randomised", len(rows), nothing, 1.0, redeemed, gain, stay, *shrunk))
+        shrunk = (gain.value, stay.value)  # randomised and well counted: used as they are
+        effects.append(AverageEffect(offer_id, "randomised", len(rows), nothing, 1.0, redeemed, gain, stay, *shrunk))
     return effects
 
 
@@ -177,7 +155,7 @@ def _effect_of(
         scores = _doubly_robust(rows[outcome].to_numpy(dtype=np.float64), treated, propensity, with_offer, baseline)
         estimates[outcome] = _clustered_mean(scores[inside], rows.loc[inside, "user_id"])
     (margin, margin_error), (retention, retention_error) = estimates["margin_soon"], estimates["is_retained"]
-    effect = Effect(
+    effect = AverageEffect(
         offer_id=offer_id,
         evidence="observational",
         treated=int((treated & inside).sum()),

@@ -1,4 +1,4 @@
-"""What every option changes for every user, learnt from treatments that were drawn by lot.
+"""What every option changes for every user, learnt from randomised treatments.
 
 What the offers share is learnt from all of them; their own parts are pulled to zero by a stronger ridge, so that a
 rare offer borrows from the others (partial pooling).
@@ -23,8 +23,9 @@ from configs.settings import Settings
 from features.arrays.array_types import Flags, Floats, Places
 from features.definitions.registry import Feature
 from models.effects.effect_model import ActionSet, EffectModel, predicted_effects
-from models.learn.estimators import Estimator, fit_lightgbm, scaled_columns
+from models.learn.linear_estimators import MultiOutputEstimator, scaled_columns
 from models.learn.training import user_fold, varied
+from models.learn.tree_estimators import fit_lightgbm
 
 MODERATORS = (
     "days_since_last_activity", "active_days_count_28d", "active_days_count_90d", "sessions_count_365d",
@@ -43,12 +44,12 @@ NUISANCE_TREES = 60
 
 @dataclass(frozen=True)
 class LearntEffects:
-    """Everything that a lot taught about one outcome.
+    """Everything that randomised treatments taught about one outcome.
 
     `held_out` (rows, options) is the effect on every row as predicted without its user, `without` (rows,) the
     outcome expected under *nothing*. `mean` (options,) are the average effects, `offer_mean` (offers,) those over an
     offer's discounts, with their standard errors, clustered by user. `fold` (rows,) says what was held out together,
-    `had_chance` (rows, options) which options the lot of a row could draw.
+    `had_chance` (rows, options) which options a row could draw.
     """
 
     effect_model: EffectModel
@@ -66,7 +67,7 @@ class LearntEffects:
 
 @dataclass(frozen=True)
 class _Design:
-    """Rows of a lot as the effects need them; `cells` part them by fold and by the options they could draw."""
+    """Randomised treatments as the effects need them; `cells` part them by fold and by the options they could draw."""
 
     head: Pipeline
     columns: tuple[str, ...]
@@ -114,16 +115,16 @@ class _Scored:
     choice: _Choice
 
 
-def usable_options(lots: pd.DataFrame, options: Sequence[Option]) -> tuple[Option, ...]:
+def usable_options(experiment: pd.DataFrame, options: Sequence[Option]) -> tuple[Option, ...]:
     """Options whose offer was drawn often enough, if *nothing* was too; empty: not enough data."""
-    if lots.empty or (lots["offer_id"] == "none").sum() < MIN_NOTHING_ROWS:
+    if experiment.empty or (experiment["offer_id"] == "none").sum() < MIN_NOTHING_ROWS:
         return ()
-    rows = lots["offer_id"].value_counts()
+    rows = experiment["offer_id"].value_counts()
     return tuple(option for option in options if rows.get(option[0], 0) >= MIN_OPTION_ROWS)
 
 
 def learn_effects(
-    lots: pd.DataFrame, options: tuple[Option, ...], features: Sequence[Feature], settings: Settings
+    experiment: pd.DataFrame, options: tuple[Option, ...], features: Sequence[Feature], settings: Settings
 ) -> dict[str, LearntEffects]:
     """Learn the effect of every option on margin and retention, doubly robust and cross-fitted.
 
@@ -133,37 +134,39 @@ def learn_effects(
 
     Parameters
     ----------
-    lots
+    experiment
         From `frames.experiment_frame`. Rows of other options stay: without them the propensities would be wrong.
     options
         From `usable_options`.
     features
         The data catalogue; effects may differ by its traits.
     """
-    design = _design(lots, options, features, settings)
-    scored = {outcome: _second_round(design, lots, outcome, settings) for outcome in OUTCOMES}
+    design = _design(experiment, options, features, settings)
+    scored = {outcome: _second_round(design, experiment, outcome, settings) for outcome in OUTCOMES}
     has_slope = any(each.choice.discount_matters for each in scored.values())
     return {outcome: _learnt(design, each, outcome, has_slope, settings) for outcome, each in scored.items()}
 
 
 def _design(
-    lots: pd.DataFrame, options: tuple[Option, ...], features: Sequence[Feature], settings: Settings
+    experiment: pd.DataFrame, options: tuple[Option, ...], features: Sequence[Feature], settings: Settings
 ) -> _Design:
     declared = {feature.name for feature in features if feature.view == "traits"}
-    traits = [name for name in lots.columns if name in declared]
-    names = [name for name in (*MODERATORS, *traits) if name in lots.columns]
-    names = varied(lots, tuple(names))
-    head = make_pipeline(scaled_columns(lots, names), StandardScaler())
-    texts = dict.fromkeys(lots[names].select_dtypes("category"), object)
-    scaled = np.asarray(head.fit_transform(lots[names].astype(texts)), dtype=np.float64)
+    traits = [name for name in experiment.columns if name in declared]
+    names = [name for name in (*MODERATORS, *traits) if name in experiment.columns]
+    names = varied(experiment, tuple(names))
+    head = make_pipeline(scaled_columns(experiment, names), StandardScaler())
+    texts = dict.fromkeys(experiment[names].select_dtypes("category"), object)
+    scaled = np.asarray(head.fit_transform(experiment[names].astype(texts)), dtype=np.float64)
     action_set = ActionSet(options, tuple(dict.fromkeys(offer for offer, _ in options)))
-    place = action_set.places(lots["offer_id"].astype(str).tolist(), lots["discount"].to_numpy(dtype=np.float64))
-    had_chance = since_first_drawn(pd.to_datetime(lots["day"]).to_numpy(), place, len(options))
-    fold = user_fold(lots["user_id"], settings)
+    place = action_set.places(
+        experiment["offer_id"].astype(str).tolist(), experiment["discount"].to_numpy(dtype=np.float64)
+    )
+    had_chance = since_first_drawn(pd.to_datetime(experiment["day"]).to_numpy(), place, len(options))
+    fold = user_fold(experiment["user_id"], settings)
     return _Design(
-        head, tuple(names), np.c_[np.ones(len(lots)), scaled], action_set, place,
-        lots["propensity"].to_numpy(dtype=np.float64),
-        fold, pd.factorize(lots["user_id"])[0].astype(np.intp), had_chance, tuple(_cells(fold, had_chance)),
+        head, tuple(names), np.c_[np.ones(len(experiment)), scaled], action_set, place,
+        experiment["propensity"].to_numpy(dtype=np.float64),
+        fold, pd.factorize(experiment["user_id"])[0].astype(np.intp), had_chance, tuple(_cells(fold, had_chance)),
     )  # fmt: skip
 
 
@@ -177,7 +180,7 @@ def _cells(fold: Places, had_chance: Flags) -> Iterator[_Cell]:
 
 
 def since_first_drawn(day: npt.NDArray[np.datetime64], place: Places, options: int) -> Flags:
-    """Tell which options a row's lot could draw: an option had no chance before the first day on which it was drawn.
+    """Tell which options a row could draw: an option had no chance before the first day on which it was drawn.
 
     Examples
     --------
@@ -191,10 +194,10 @@ def since_first_drawn(day: npt.NDArray[np.datetime64], place: Places, options: i
     return np.asarray(day[:, None] >= first)
 
 
-def _second_round(design: _Design, lots: pd.DataFrame, outcome: str, settings: Settings) -> _Scored:
+def _second_round(design: _Design, experiment: pd.DataFrame, outcome: str, settings: Settings) -> _Scored:
     """Score the rows by outcome models that know of the effects that a first round of scores shows."""
-    label = lots[outcome].to_numpy(dtype=np.float64)
-    usual = _usual_outcome(lots, outcome, design, settings)
+    label = experiment[outcome].to_numpy(dtype=np.float64)
+    usual = _usual_outcome(experiment, outcome, design, settings)
     options = len(design.action_set.options)
     scores = _scores(label, np.repeat(usual[:, None], options + 1, axis=1), design)
     spine = _moments(scores, design, np.ones(len(label)))
@@ -229,15 +232,15 @@ def _learnt(design: _Design, scored: _Scored, outcome: str, has_slope: bool, set
     )  # fmt: skip
 
 
-def _usual_outcome(lots: pd.DataFrame, outcome: str, design: _Design, settings: Settings) -> Floats:
+def _usual_outcome(experiment: pd.DataFrame, outcome: str, design: _Design, settings: Settings) -> Floats:
     """Predict the outcome whatever was drawn, each fold of users by trees that did not see it."""
     training = settings.training.model_copy(update={"trees": NUISANCE_TREES})
     light = settings.model_copy(update={"training": training})
-    usual = np.zeros(len(lots))
+    usual = np.zeros(len(experiment))
     for k in np.unique(design.fold):
         others = design.fold != k
-        model = fit_lightgbm(lots[others], outcome, list(design.columns), light, link="identity")
-        usual[~others] = model.raw_score(lots[~others])
+        model = fit_lightgbm(experiment[others], outcome, list(design.columns), light, link="identity")
+        usual[~others] = model.raw_score(experiment[~others])
     return usual
 
 
@@ -338,10 +341,10 @@ def _means(scores: Floats, design: _Design, members: Floats) -> tuple[Floats, Fl
     return mean, np.array([np.sqrt((column**2).sum()) for column in by_user]) / counts
 
 
-def _as_estimator(design: _Design, coefficients: Floats, outcome: str) -> Estimator:
+def _as_estimator(design: _Design, coefficients: Floats, outcome: str) -> MultiOutputEstimator:
     """Wrap coefficients, shape (outputs, 1 + inputs), as a scikit-learn regression behind the fitted head."""
     model = LinearRegression()
     model.coef_, model.intercept_ = coefficients[:, 1:], coefficients[:, 0]
     model.n_features_in_ = coefficients.shape[1] - 1
     core = Pipeline([*design.head.steps, ("linearregression", model)])
-    return Estimator(outcome, "surface", "signed", design.columns, core)
+    return MultiOutputEstimator(outcome, "signed", design.columns, core)

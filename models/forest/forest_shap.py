@@ -1,4 +1,4 @@
-"""Exact SHAP values of a forest for everybody: looked up in tables instead of computed for each row.
+"""Exact SHAP values of a forest for all users: looked up in tables instead of computed for each row.
 
 For leaves that ask about the same few columns, the Shapley values of all of them together are known for every
 combination of cells of these columns. A row then costs, for each group of leaves, one place in a table and one short

@@ -19,7 +19,7 @@ from typing import NamedTuple
 import numpy as np
 
 from features.arrays.array_types import Array, Floats
-from models.forest.leaf_groups import Group
+from models.forest.leaf_groups import LeafGroup
 from models.forest.parsed_forest import DoesNotFit, compiled
 
 DEEPEST = 15  # columns of one leaf that has a table of its own: it has 2 ** DEEPEST places
@@ -72,7 +72,7 @@ class GroupTables(NamedTuple):
     rules: Rules
 
 
-def make_tables(groups: list[Group]) -> GroupTables:
+def make_tables(groups: list[LeafGroup]) -> GroupTables:
     """Make the tables of groups of leaves.
 
     Raises
@@ -91,7 +91,7 @@ def make_tables(groups: list[Group]) -> GroupTables:
     return GroupTables(_questions(shallow, [_steps(group) for group in shallow]), _tables(shallow, rules), alone, rules)
 
 
-def _steps(group: Group) -> list[list[int]]:
+def _steps(group: LeafGroup) -> list[list[int]]:
     """How far each cell of each column moves a row's place; the first column's cells stand side by side."""
     steps = np.cumprod([1, *map(len, group.cells.values())]).tolist()
     return [
@@ -99,12 +99,12 @@ def _steps(group: Group) -> list[list[int]]:
     ]
 
 
-def _met(group: Group, column: int) -> list[int]:
+def _met(group: LeafGroup, column: int) -> list[int]:
     """Whether each cell of a column meets the condition of the group's only leaf."""
     return [int(bool(group.leaves[0].passes[column] & piece)) for piece in group.cells[column]]
 
 
-def _questions(groups: list[Group], places: list[list[list[int]]]) -> Questions:
+def _questions(groups: list[LeafGroup], places: list[list[list[int]]]) -> Questions:
     """Ask each group's columns; `places` are what its columns' cells add to the place."""
     jumps = [
         _jumps(pieces, moves)
@@ -132,7 +132,7 @@ def _jumps(pieces: Sequence[int], moves: Sequence[int]) -> tuple[Array, Array]:
     return first, change[first] % 2**16
 
 
-def _tables(groups: list[Group], rules: Rules) -> Tables:
+def _tables(groups: list[LeafGroup], rules: Rules) -> Tables:
     table_at = _ends(group.places * len(group.cells) for group in groups)
     if table_at[-1] > MOST_VALUES:
         raise DoesNotFit("tables larger than memory allows")
@@ -142,7 +142,7 @@ def _tables(groups: list[Group], rules: Rules) -> Tables:
     return Tables(table_at, vectors)
 
 
-def _conditions(group: Group) -> tuple[Floats, Floats, Array, Array]:
+def _conditions(group: LeafGroup) -> tuple[Floats, Floats, Array, Array]:
     """Values, covers (NaN: not asked) and met conditions of the leaves, and how many cells each column has."""
     sizes = np.array([len(pieces) for pieces in group.cells.values()])
     met = np.zeros((len(group.leaves), len(sizes), sizes.max()), np.bool_)

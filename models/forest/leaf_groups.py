@@ -29,14 +29,14 @@ class Leaf(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Group:
+class LeafGroup:
     """Leaves that share a table: by column its cells, each the atoms in it as bits."""
 
     leaves: list[Leaf]
     cells: dict[int, list[int]]
 
     @classmethod
-    def of(cls, leaves: list[Leaf], sizes: Sizes) -> Group:
+    def of(cls, leaves: list[Leaf], sizes: Sizes) -> LeafGroup:
         """Cut each column that the leaves ask into cells."""
         cells = {}
         for column in sorted({column for leaf in leaves for column in leaf.passes}):
@@ -57,7 +57,7 @@ class Group:
         return len(self.cells) <= COLUMNS and self.places <= PLACES
 
 
-def leaf_groups(forest: Forest) -> list[Group]:
+def leaf_groups(forest: Forest) -> list[LeafGroup]:
     """Cut each tree of a forest into groups; a leaf that is too deep to share a table stays alone.
 
     Raises
@@ -71,7 +71,7 @@ def leaf_groups(forest: Forest) -> list[Group]:
     ]
 
 
-def _subtrees(forest: Forest, tree: Tree, sizes: Sizes) -> list[Group]:
+def _subtrees(forest: Forest, tree: Tree, sizes: Sizes) -> list[LeafGroup]:
     """Cut a tree into its largest subtrees that fit a table."""
     column, left, right = tree.column.tolist(), tree.left.tolist(), tree.right.tolist()
     goes_left = [_as_bits(goes[: sizes[at]]) for at, goes in zip(column, forest.goes_left(tree), strict=True)]
@@ -79,11 +79,11 @@ def _subtrees(forest: Forest, tree: Tree, sizes: Sizes) -> list[Group]:
     if min(counts) <= 0:
         raise DoesNotFit("a split without rows")
 
-    def below(node: int, path: Leaf) -> tuple[list[Group], bool]:
+    def below(node: int, path: Leaf) -> tuple[list[LeafGroup], bool]:
         if node < 0:
-            return [Group.of([path._replace(value=float(tree.values[-node - 1]))], sizes)], True
+            return [LeafGroup.of([path._replace(value=float(tree.values[-node - 1]))], sizes)], True
         at, goes = column[node], goes_left[node]
-        groups: list[Group] = []
+        groups: list[LeafGroup] = []
         whole = True
         for child, atoms in ((left[node], goes), (right[node], ~goes)):
             share = (counts[child] if child >= 0 else leaf_counts[-child - 1]) / counts[node]
@@ -91,7 +91,7 @@ def _subtrees(forest: Forest, tree: Tree, sizes: Sizes) -> list[Group]:
             found, is_one = below(child, Leaf(0.0, passes, path.cover | {at: path.cover.get(at, 1.0) * share}))
             groups, whole = groups + found, whole and is_one
         if whole:
-            together = Group.of([leaf for group in groups for leaf in group.leaves], sizes)
+            together = LeafGroup.of([leaf for group in groups for leaf in group.leaves], sizes)
             if together.fits:
                 return [together], True
         return groups, False
@@ -99,15 +99,15 @@ def _subtrees(forest: Forest, tree: Tree, sizes: Sizes) -> list[Group]:
     return below(0, Leaf(0.0, {}, {}))[0]
 
 
-def _packed(groups: list[Group], sizes: Sizes) -> list[Group]:
+def _packed(groups: list[LeafGroup], sizes: Sizes) -> list[LeafGroup]:
     """Let groups share a table where they fit, each with the group that asks most of the same columns."""
-    packed: list[Group] = []
+    packed: list[LeafGroup] = []
     for group in sorted(groups, key=lambda group: len(group.leaves), reverse=True):
         common = [len(group.cells.keys() & shared.cells.keys()) for shared in packed]
         for place in np.argsort([-number for number in common], kind="stable").tolist():
             if common[place] == 0 or len(group.cells.keys() | packed[place].cells.keys()) > COLUMNS:
                 continue
-            together = Group.of(packed[place].leaves + group.leaves, sizes)
+            together = LeafGroup.of(packed[place].leaves + group.leaves, sizes)
             if together.fits:
                 packed[place] = together
                 break

@@ -56,7 +56,7 @@ def for_rows(kernel: Callable[[int, int], object], rows: int, threads: int = 0) 
 
 
 @dataclass(frozen=True)
-class Column:
+class SplitColumn:
     """How a column's values fall into atoms.
 
     `cuts` are the model's thresholds, ascending; atom k lies above k cuts, and the last one holds missing values.
@@ -124,7 +124,7 @@ class Forest:
     """Trees of a booster, the columns they ask, and how many columns and which categories its rows have."""
 
     trees: list[Tree]
-    columns: dict[int, Column]
+    columns: dict[int, SplitColumn]
     width: int
     categories: list[list[Any]]
 
@@ -226,7 +226,7 @@ def _read_trees(text: str) -> list[Tree]:
     return trees
 
 
-def _read_columns(trees: list[Tree]) -> dict[int, Column]:
+def _read_columns(trees: list[Tree]) -> dict[int, SplitColumn]:
     """Collect each column's thresholds over all trees."""
     cuts: dict[int, set[float]] = {}
     kinds: dict[int, int] = {}
@@ -244,7 +244,7 @@ def _read_columns(trees: list[Tree]) -> dict[int, Column]:
                 found.add(float(np.nextafter(-NEAR_ZERO, -1)))
     if any(len(found) > np.iinfo(np.uint16).max - 2 for found in cuts.values()):
         raise DoesNotFit("too many thresholds on a column")
-    return {column: Column(np.array(sorted(found)), bool(kinds[column])) for column, found in sorted(cuts.items())}
+    return {column: SplitColumn(np.array(sorted(found)), bool(kinds[column])) for column, found in sorted(cuts.items())}
 
 
 @compiled

@@ -294,7 +294,7 @@ def _shortage(values: Floats, treated: Flags, codes: Places, *, is_yes_no: bool)
     """Say what is missing for a verdict; of a yes or no the rarer answer has to be frequent enough."""
     needed = (("treated", treated, MIN_TREATED, MIN_TREATED_RESPONDERS),
               ("control", ~treated, MIN_CONTROL, MIN_CONTROL_RESPONDERS))  # fmt: skip
-    told = "with the rarer answer" if is_yes_no else "with an amount"
+    answered = "with the rarer answer" if is_yes_no else "with an amount"
     short = []
     for name, group, least, least_responders in needed:
         users, responders = count_users(group, codes), count_users(group & (values != 0), codes)
@@ -302,5 +302,5 @@ def _shortage(values: Floats, treated: Flags, codes: Places, *, is_yes_no: bool)
         if users < least:
             short.append(f"{users} {name} users, at least {least} are needed")
         elif rarer < least_responders:
-            short.append(f"{rarer} {name} users {told}, at least {least_responders} are needed")
+            short.append(f"{rarer} {name} users {answered}, at least {least_responders} are needed")
     return "; ".join(short)

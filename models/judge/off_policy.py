@@ -16,11 +16,11 @@ import numpy.typing as npt
 import pandas as pd
 
 from features.arrays.array_types import Floats, Places
+from models.judge.policy_verdict import PolicyValue
 from models.metrics.evaluation import Z
-from models.metrics.metric import Metric
 
 Target = Places | Floats
-Estimator = Literal["ips", "snips", "doubly_robust"]
+ValueEstimator = Literal["ips", "snips", "doubly_robust"]
 MIN_EFFECTIVE = 30.0
 
 
@@ -59,27 +59,6 @@ class Logged:
 
     def __len__(self) -> int:
         return len(self.action)
-
-
-@dataclass(frozen=True)
-class PolicyValue(Metric):
-    """Mean outcome per decision under a policy, in account currency, with its 95% interval.
-
-    `effective_sample_size` says how many equally weighted users the estimate rests on (Kish 1965). When they are too
-    few, or their outcomes are all the same, `value` is NaN and the interval is infinite: not enough data. The interval
-    leans on the normal distribution: an outcome that is rare or heavy-tailed wants many more users than the minimum.
-    """
-
-    effective_sample_size: float = float("nan")
-
-    @property
-    def is_known(self) -> bool:
-        """Whether there was enough data for a number."""
-        return not np.isnan(self.value)
-
-    def __str__(self) -> str:
-        size = f"{self.effective_sample_size:,.0f} effective users"
-        return f"{super().__str__()} from {size}" if self.is_known else f"not enough data: {size}"
 
 
 @dataclass(frozen=True, eq=False)
@@ -153,7 +132,7 @@ def doubly_robust_value(
 
 
 def value_difference(
-    logged: Logged, new: Target, old: Target, *, estimator: Estimator = "doubly_robust",
+    logged: Logged, new: Target, old: Target, *, estimator: ValueEstimator = "doubly_robust",
     predicted: Floats | None = None, minimum: float = MIN_EFFECTIVE,
 ) -> PolicyValue:  # fmt: skip
     """Say how much more a new policy is worth than an old one, both valued on the same rows (paired).
@@ -207,7 +186,7 @@ def doubly_robust_scores(logged: Logged, predicted: Floats) -> Floats:
     return scores
 
 
-def _estimate(logged: Logged, target: Target, estimator: Estimator, predicted: Floats | None) -> _Estimate:
+def _estimate(logged: Logged, target: Target, estimator: ValueEstimator, predicted: Floats | None) -> _Estimate:
     if estimator == "ips":
         return _ips(logged, target)
     if estimator == "snips":

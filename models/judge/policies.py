@@ -1,4 +1,4 @@
-"""The gate of decisions: a personal policy is deployed only if held-out lots say it beats every simpler one.
+"""The gate of decisions: a personal policy is deployed only if a held-out experiment says it beats every simpler one.
 
 On real data a naive argmax of estimated effects often loses to "the same for everybody"; this is where that shows.
 """
@@ -6,8 +6,7 @@ On real data a naive argmax of estimated effects often loses to "the same for ev
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
@@ -15,24 +14,32 @@ import pandas as pd
 from configs.offers import Option
 from features.arrays.array_types import Flags, Floats, Places
 from models.effects.uplift import MODERATORS
-from models.judge.off_policy import Logged, PolicyValue, doubly_robust_scores, doubly_robust_value, value_difference
-from models.metrics.metric import Metric
+from models.judge.off_policy import Logged, doubly_robust_scores, doubly_robust_value, value_difference
+from models.judge.policy_verdict import (
+    CONSTANT,
+    NOBODY,
+    P_REDEEM,
+    PERSONAL,
+    RANKING,
+    RULE,
+    Deployed,
+    PolicyValue,
+    PolicyVerdict,
+)
 
-NOBODY, CONSTANT, RULE, RANKING, PERSONAL = "nobody", "constant", "rule", "response ranking", "personal"
 SHARES = (0.1, 0.2, 0.3, 0.5, 0.7)
-P_REDEEM = "p_redeem"
 DEAREST, HALVINGS = 1e9, 50  # of the search for the price of money
 
 
 @dataclass(frozen=True)
 class Evidence:
-    """Held-out facts about every row of a lot; shapes (rows,), (options,) or (rows, options).
+    """Held-out facts about every randomised treatment; shapes (rows,), (options,) or (rows, options).
 
     `net` is the outcome in account currency, after the discount and the contact were paid; `effect` and `usual` are
     what models that did not see the row's user expect an option to change, costs included, and of *nothing*.
-    `action` is -1 for *nothing* and ``len(options)`` for an option that is no longer on the menu. `cost` is what an
+    `action` is -1 for *nothing* and ``len(options)`` for an option that left the catalogue. `cost` is what an
     option is expected to cost a user, contact included, and `budget` how much of that there is per decision.
-    `had_chance` tells what a row's lot could draw: no policy is judged by what the lots cannot show. `is_simple`
+    `had_chance` tells what a row could draw: no policy is judged by what the experiment cannot show. `is_simple`
     (options,) are the options that simple policies choose among.
     """
 
@@ -53,76 +60,18 @@ class Evidence:
 
     @property
     def logged(self) -> Logged:
-        """The lots as off-policy estimators read them: 0 is *nothing*."""
+        """The experiment as off-policy estimators read them: 0 is *nothing*."""
         return Logged(self.action + 1, self.propensity, self.net, self.user_ids)
 
     @property
     def predicted(self) -> Floats:
-        """Expected outcome of *nothing*, of every option and of what is off the menu; shape (rows, 2 + options)."""
+        """Expected outcome of *nothing*, of every option and of what left the catalogue; shape (rows, 2 + options)."""
         return np.c_[self.usual, self.usual[:, None] + self.effect, self.usual]
 
     @property
     def scores(self) -> Floats:
         """Doubly robust scores of *nothing* and of every option; shape (rows, 1 + options)."""
         return doubly_robust_scores(self.logged, self.predicted)[:, :-1]
-
-
-@dataclass(frozen=True)
-class Deployed:
-    """The policy that decides from now on.
-
-    A simple one gives one `option` to everybody, or to those whose `column` lies above (or not above) `threshold`.
-    """
-
-    name: str
-    option: Option | None = None
-    column: str | None = None
-    threshold: float = 0.0
-    is_above: bool = True
-
-    @classmethod
-    def from_notes(cls, notes: dict[str, Any]) -> Deployed:
-        """Read a policy back from JSON."""
-        option = notes["option"]
-        return cls(**{**notes, "option": None if option is None else Option(option[0], float(option[1]))})
-
-    def as_dict(self) -> dict[str, object]:
-        """Return the fields for JSON."""
-        return asdict(self)
-
-    def applies_to(self, columns: pd.DataFrame, p_redeem: Floats) -> Flags:
-        """Say who gets the option of a simple policy; `p_redeem` (rows,) is that of the option."""
-        if self.name == NOBODY or self.option is None:
-            return np.zeros(len(columns), dtype=bool)
-        if self.column is None:
-            return np.ones(len(columns), dtype=bool)
-        values = p_redeem if self.column == P_REDEEM else columns[self.column].to_numpy(dtype=np.float64)
-        return np.asarray((np.nan_to_num(values) > self.threshold) == self.is_above)
-
-    def __str__(self) -> str:
-        if self.name in (NOBODY, PERSONAL) or self.option is None:
-            return self.name
-        what = "{} at {:.0%}".format(*self.option)
-        if self.column is None:
-            return f"{what} for everybody"
-        return f"{what} where {self.column} is {'above' if self.is_above else 'at most'} {self.threshold:.4g}"
-
-
-@dataclass(frozen=True)
-class PolicyVerdict:
-    """What the gate decided: the policy, why, and every candidate's value a head against *nobody*."""
-
-    deployed: Deployed
-    reason: str
-    gains: dict[str, PolicyValue]
-    lead: PolicyValue
-    values: dict[str, PolicyValue]
-
-    @property
-    def metrics(self) -> dict[str, Metric]:
-        """Values and gains under the names that ``--json`` prints."""
-        named = {f"policy.gain_{name.replace(' ', '_')}": gain for name, gain in self.gains.items()}
-        return {**named, "policy.lead_of_personal": self.lead}
 
 
 def judge_policies(evidence: Evidence) -> PolicyVerdict:

@@ -10,7 +10,8 @@ import pandas as pd
 from configs.settings import Settings
 from features.arrays.calendar_days import start_of
 from features.definitions.registry import VIEWS, Feature
-from models.learn.estimators import Estimator, fit_lightgbm, fit_linear
+from models.learn.estimators import Estimator
+from models.learn.linear_estimators import fit_linear
 from models.learn.training import (
     Trained,
     check_enough,
@@ -23,6 +24,7 @@ from models.learn.training import (
     train_candidates,
     usable_columns,
 )
+from models.learn.tree_estimators import fit_lightgbm
 from models.metrics.evaluation import auc, average_precision, brier, expected_calibration_error, log_loss, mean_label
 from models.metrics.splits import Split, out_of_time_and_user
 
@@ -108,8 +110,6 @@ def _without_top(frame: pd.DataFrame, split: Split, chosen: Estimator, settings:
     columns = [name for place, name in enumerate(chosen.columns) if place != int(strength.argmax())]
 
     def fit(rows: pd.DataFrame) -> Estimator:
-        if chosen.family == "linear":
-            return fit_linear(rows, TARGET, columns)
-        return fit_lightgbm(rows, TARGET, columns, settings)
+        return chosen.fit(rows, TARGET, columns, settings)
 
     return cross_fit(frame, split, TARGET, fit)[0]

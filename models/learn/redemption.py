@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import date, timedelta
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -15,7 +14,9 @@ from features.arrays.array_types import Floats
 from features.arrays.calendar_days import start_of
 from features.definitions.registry import VIEWS, Feature
 from models.forest.boosters import with_constants
-from models.learn.estimators import Estimator, fit_lightgbm, fit_linear
+from models.learn.estimators import Estimator
+from models.learn.linear_estimators import LinearEstimator, fit_linear
+from models.learn.redeemed_spend import TARGET, redeemed_spend
 from models.learn.training import (
     Trained,
     check_enough,
@@ -27,13 +28,11 @@ from models.learn.training import (
     usable_columns,
     varied,
 )
+from models.learn.tree_estimators import fit_lightgbm
 from models.metrics.evaluation import auc, average_precision, brier, expected_calibration_error, log_loss, mean_label
 from models.metrics.splits import out_of_time_and_user
 
-TARGET = "is_redeemed"
 OPTION = ("offer_id", "discount")
-ORDER = "order_value_mean_365d"
-MIN_REDEEMERS = 100
 # no sums over a year: while the history is shorter than that they grow with the calendar, and the model drifts
 SIMPLE = (
     "redemption_share_365d",
@@ -59,8 +58,7 @@ def train_redemption(frame: pd.DataFrame, features: list[Feature], settings: Set
     Returns
     -------
     Trained
-        In both candidates P(redeem) never falls as the discount rises. ``notes`` hold `covered_spend` and
-        `spend_per_order`.
+        In both candidates P(redeem) never falls as the discount rises; `spend` says what a redemption costs.
     """
     cut = pd.Timestamp(start_of(as_of - timedelta(days=settings.response.holdout_days), settings.time_zone))
     folds = settings.training.folds
@@ -97,45 +95,7 @@ def train_redemption(frame: pd.DataFrame, features: list[Feature], settings: Set
     metrics = score_all(measures, label, test["user_id"], settings, rng)
     if verdict.gain is not None:
         metrics["redemption.log_loss_gain"] = verdict.gain
-    notes: dict[str, object] = {"covered_spend": covered_spend(frame), "spend_per_order": spend_per_order(frame)}
-    return Trained("redemption", candidates, verdict, metrics, label, score, frame, notes)
-
-
-def covered_spend(frame: pd.DataFrame) -> dict[str, float]:
-    """Measure the spend that a redeemer's discount applies to, per offer, account currency.
-
-    Redemptions whose receipt could not be found carry no money and are left out of the mean.
-    """
-    paid = frame[(frame[TARGET] == 1) & (frame["discount_given"] > 0)]
-    spend = (paid["discount_given"] / paid["discount"].clip(lower=0.01)).groupby(paid["offer_id"], observed=True).mean()
-    return {str(offer_id): round(float(mean), 4) for offer_id, mean in spend.items()}
-
-
-def spend_per_order(frame: pd.DataFrame) -> float | None:
-    """Measure the covered spend per money of a redeemer's usual order; None where the offer's mean predicts as well."""
-    paid = frame[(frame[TARGET] == 1) & (frame["discount_given"] > 0) & (frame[ORDER] > 0)]
-    if len(paid) < MIN_REDEEMERS:
-        return None
-    spend, usual = paid["discount_given"] / paid["discount"].clip(lower=0.01), paid[ORDER]
-    ratio = float(spend.sum() / usual.sum())
-    mean = spend.groupby(paid["offer_id"], observed=True).transform("mean")
-    return round(ratio, 6) if ((spend - ratio * usual) ** 2).sum() < ((spend - mean) ** 2).sum() else None
-
-
-def discount_cost(
-    frame: pd.DataFrame, offer_id: str, discount: float, notes: dict[str, Any], assumed_spend: float
-) -> Floats:
-    """Cost of one redemption for each user, account currency, shape (rows,).
-
-    The discount times the spend that it will cover: in proportion to the user's usual order where that predicts
-    better, else the offer's mean, else (nothing was ever redeemed) `assumed_spend`.
-    """
-    mean = float(notes.get("covered_spend", {}).get(offer_id, assumed_spend))
-    ratio = notes.get("spend_per_order")
-    if ratio is None:
-        return np.full(len(frame), discount * mean)
-    usual = frame[ORDER].to_numpy(dtype=np.float64)
-    return discount * np.where(np.nan_to_num(usual) > 0, ratio * usual, mean)
+    return Trained("redemption", candidates, verdict, metrics, label, score, frame, redeemed_spend(frame))
 
 
 def with_option(frame: pd.DataFrame, offer_id: str, discount: float) -> pd.DataFrame:
@@ -148,9 +108,8 @@ def p_redeem_each(model: Estimator, frame: pd.DataFrame, options: Sequence[Optio
     return model.predict_given(frame, [dict(zip(OPTION, option, strict=True)) for option in options])
 
 
-def _rises(estimator: Estimator) -> bool:
+def _rises(estimator: LinearEstimator) -> bool:
     """Whether the score does not fall with the discount."""
     if "discount" not in estimator.columns:
         return True
-    names = list(estimator.core[:-1].get_feature_names_out())
-    return bool(np.ravel(estimator.core[-1].coef_)[names.index("numbers__discount")] >= 0)
+    return estimator.coefficient("discount") >= 0

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -13,7 +13,8 @@ from configs.errors import InputError
 from configs.settings import Settings
 from features.arrays.array_types import Flags, Floats
 from features.definitions.registry import Feature
-from models.learn.estimators import Estimator, calibrated, inverse_link, refit
+from models.learn.estimators import Estimator, calibrated, inverse_link
+from models.learn.redeemed_spend import RedeemedSpend
 from models.metrics.evaluation import Measure, gain_metric, score_metric
 from models.metrics.metric import Metric
 from models.metrics.splits import Split, hash_share
@@ -23,8 +24,8 @@ Calibrate = Callable[[Estimator], Estimator]
 
 
 @dataclass(frozen=True)
-class Candidate:
-    """A model fitted on everything, and what its cross-fitted twins predict for the test rows."""
+class TrainedCandidate:
+    """A model fitted on everything, and what its cross-fitted models predict for the test rows."""
 
     name: str
     estimator: Estimator
@@ -32,7 +33,7 @@ class Candidate:
 
 
 @dataclass(frozen=True)
-class Verdict:
+class GateVerdict:
     """What the gate decided, with the arithmetic."""
 
     winner: str
@@ -45,20 +46,20 @@ class Trained:
     """Everything a training run says about one subject.
 
     `label` and `score` are those of the chosen model on the headline test rows; `latest` are the newest rows, on
-    which explanations are drawn; `notes` is whatever else scoring needs (JSON).
+    which explanations are drawn; `spend`, of the redemption model alone, says what a redemption costs.
     """
 
     subject: str
-    candidates: dict[str, Candidate]
-    verdict: Verdict
+    candidates: dict[str, TrainedCandidate]
+    verdict: GateVerdict
     metrics: dict[str, Metric]
     label: Floats
     score: Floats
     latest: pd.DataFrame
-    notes: dict[str, object] = field(default_factory=dict)
+    spend: RedeemedSpend | None = None
 
     @property
-    def winner(self) -> Candidate:
+    def winner(self) -> TrainedCandidate:
         """The candidate that the gate chose."""
         return self.candidates[self.verdict.winner]
 
@@ -119,15 +120,15 @@ def cross_fit(frame: pd.DataFrame, split: Split, target: str, fit: Fit) -> tuple
     for fold in split.folds:
         outside, inside = split.train & (split.fold != fold), (split.train | split.test) & (split.fold == fold)
         if inside.any():
-            twin = fit(frame[outside])
-            held_out[inside] = twin.raw_score(frame[inside])
+            fold_model = fit(frame[outside])
+            held_out[inside] = fold_model.raw_score(frame[inside])
     known = split.train & ~np.isnan(held_out)
     label = frame.loc[known, target].to_numpy(dtype=np.float64)
 
     def calibrate(estimator: Estimator) -> Estimator:
         return calibrated(estimator, held_out[known], label)
 
-    scale = calibrate(twin)
+    scale = calibrate(fold_model)
     scores = inverse_link(scale.link, scale.slope * held_out[split.test] + scale.intercept)
     return scores, calibrate
 
@@ -138,7 +139,7 @@ def cross_fitted_models(
     """Fit the same kind of model once per fold of users, on the rows of the others: it may judge that fold honestly."""
     fold = user_fold(frame["user_id"], settings)
     folds = range(settings.training.folds)
-    return {k: refit(estimator, rows_of(frame, fold != k), settings, rising=rising) for k in folds}
+    return {k: estimator.refit(rows_of(frame, fold != k), settings, rising=rising) for k in folds}
 
 
 def user_fold(user_ids: pd.Series, settings: Settings) -> npt.NDArray[np.intp]:
@@ -148,19 +149,19 @@ def user_fold(user_ids: pd.Series, settings: Settings) -> npt.NDArray[np.intp]:
 
 def train_candidates(
     frame: pd.DataFrame, split: Split, target: str, fits: Mapping[str, Fit], final: Flags
-) -> dict[str, Candidate]:
+) -> dict[str, TrainedCandidate]:
     """Cross-fit each candidate for the test, then fit it once more on all `final` rows for use."""
     candidates = {}
     for name, fit in fits.items():
         scores, calibrate = cross_fit(frame, split, target, fit)
-        candidates[name] = Candidate(name, calibrate(fit(frame[final])), scores)
+        candidates[name] = TrainedCandidate(name, calibrate(fit(frame[final])), scores)
     return candidates
 
 
 def judge(
-    candidates: dict[str, Candidate], test: pd.DataFrame, target: str, measure: Measure, measure_name: str,
+    candidates: dict[str, TrainedCandidate], test: pd.DataFrame, target: str, measure: Measure, measure_name: str,
     settings: Settings, rng: np.random.Generator, *, lower_is_better: bool = False,
-) -> Verdict:  # fmt: skip
+) -> GateVerdict:  # fmt: skip
     """Keep the first candidate, the simplest, unless a later one beats it with its whole 95% interval.
 
     The comparison is paired: both are measured on the same resampled users.
@@ -187,7 +188,7 @@ def judge(
             winner = name
         else:
             reason = f"{winner} stays: {interval} of {name} does not lie above 0"
-    return Verdict(winner, reason, best)
+    return GateVerdict(winner, reason, best)
 
 
 def score_all(

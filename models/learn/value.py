@@ -11,7 +11,8 @@ from configs.settings import Settings
 from features.arrays.calendar_days import start_of
 from features.definitions.registry import VIEWS, Feature
 from models.learn.churn import split_outcomes
-from models.learn.estimators import Estimator, fit_lightgbm, fit_proportional
+from models.learn.estimators import Estimator
+from models.learn.linear_estimators import fit_proportional
 from models.learn.training import (
     Trained,
     check_enough,
@@ -23,6 +24,7 @@ from models.learn.training import (
     train_candidates,
     usable_columns,
 )
+from models.learn.tree_estimators import fit_lightgbm
 from models.metrics.evaluation import bias_ratio, mean_absolute_error, mean_label, r_squared
 
 TARGET = "margin"

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
+from typing import Self
 
 
 @dataclass(frozen=True)
@@ -18,6 +19,10 @@ class Metric:
     def exact(cls, value: float, n: int) -> Metric:
         """Wrap a count or a cost, which has no sampling error."""
         return cls(float(value), float(value), float(value), int(n))
+
+    def rounded(self) -> Self:
+        """Round to six digits, as files keep it."""
+        return replace(self, value=round(self.value, 6), low=round(self.low, 6), high=round(self.high, 6))
 
     def as_dict(self) -> dict[str, float]:
         """Return the fields, rounded to six digits, for JSON."""

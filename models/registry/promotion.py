@@ -16,16 +16,18 @@ from features.definitions.registry import Feature
 from features.storage.lake import Lake
 from models.effects.observational_effects import OfferEffect
 from models.effects.uplift import LearntEffects
-from models.judge.policies import PolicyVerdict
+from models.judge.policy_verdict import PolicyVerdict
+from models.learn.estimators import Estimator
 from models.learn.training import Trained
 from models.metrics.metric import Metric
 from models.registry.explain import shap_pictures
+from models.registry.model_notes import EffectNotes, RedemptionNotes, notes_as_json
 from models.registry.pictures import amount_picture, calibration_picture, lift_picture
 from models.registry.promotion_log import Promotion
 from models.registry.response import EFFECT_SUBJECTS, propensity_subject
-from models.registry.tracking import Training, challenge, fingerprint, promote, register, rollback
+from models.registry.tracking import ModelLineage, challenge, fingerprint, promote, register, rollback
 
-SUBJECTS = ("churn", "value", "redemption")  # whose champion people may choose
+MODEL_SUBJECTS = ("churn", "value", "redemption")  # whose champion people may choose
 IRRELEVANT = MACHINES | {"scoring", "profile", "ingest"}
 
 
@@ -43,7 +45,7 @@ class Published:
 
 def publish(
     lake: Lake, trained: Trained, frame: pd.DataFrame, features: list[Feature], settings: Settings, as_of: date,
-    first_day: date,
+    first_day: date, notes: RedemptionNotes | None = None,
 ) -> Published:  # fmt: skip
     """Log and register every candidate of a subject and promote the gate's winner, with the gate's reason.
 
@@ -57,20 +59,20 @@ def publish(
         is_winner = name == trained.verdict.winner
         versions[name] = register(
             lake,
-            Training(trained.subject, name, as_of, first_day, as_of, mark),
+            ModelLineage(trained.subject, name, as_of, first_day, as_of, mark),
             candidate.estimator,
             trained.latest.head(100),
-            parameters=parameters(settings, candidate.estimator.family, len(frame)),
+            parameters=parameters(settings, candidate.estimator, len(frame)),
             metrics=trained.metrics if is_winner else _own_metrics(trained, name),
             pictures=pictures if is_winner else {},
-            notes=trained.notes,
+            notes={} if notes is None else notes_as_json(notes),
             verdict=trained.verdict.reason,
         )
     promote(lake, trained.subject, versions[trained.verdict.winner], trained.verdict.reason)
     for name, version in versions.items():
         if name != trained.verdict.winner:
             challenge(lake, trained.subject, version)
-    champion = Training(trained.subject, trained.verdict.winner, as_of, first_day, as_of, mark).name
+    champion = ModelLineage(trained.subject, trained.verdict.winner, as_of, first_day, as_of, mark).name
     version = versions[trained.verdict.winner]
     return Published(trained.subject, champion, version, trained.verdict.reason, trained.metrics, pictures)
 
@@ -84,10 +86,10 @@ def publish_propensities(
         mark = fingerprint(frame, f"{subject}|{settings.model_dump_json(exclude=IRRELEVANT)}|{as_of}")
         version = register(
             lake,
-            Training(subject, "logistic", as_of, first_day, as_of, mark),
+            ModelLineage(subject, "logistic", as_of, first_day, as_of, mark),
             offer.propensity,
             frame.head(100),
-            parameters=parameters(settings, "linear", len(frame)),
+            parameters=parameters(settings, offer.propensity, len(frame)),
             metrics={"propensity.overlap": Metric.exact(offer.effect.overlap, offer.effect.margin.n)},
             pictures={},
             notes={},
@@ -98,33 +100,29 @@ def publish_propensities(
 
 def publish_effects(
     lake: Lake, learnt: dict[str, LearntEffects], options: tuple[Option, ...], verdict: PolicyVerdict,
-    lots: pd.DataFrame,
+    experiment: pd.DataFrame,
     settings: Settings, as_of: date, first_day: date,
 ) -> list[Published]:  # fmt: skip
     """Register what every option changes for every user, and the policy that the gate deploys."""
     average = np.stack([learnt[outcome].mean for outcome in EFFECT_SUBJECTS], axis=1)
-    notes = {
-        "options": [list(option) for option in options],
-        "offers": list(learnt["margin_soon"].effect_model.offers),
-        "deployed": verdict.deployed.as_dict(),
-        "average": average.tolist(),
-        "reason": verdict.reason,
-    }
+    offers = learnt["margin_soon"].effect_model.offers
+    kept = EffectNotes(options, offers, verdict.deployed, tuple(map(tuple, average.tolist())), verdict.reason)
+    notes = notes_as_json(kept)
     published = []
     for outcome, subject in EFFECT_SUBJECTS.items():
         # the gate's verdict depends on costs and budget too: another one is another version
         known_by = (
             f"{subject}|{settings.model_dump_json(exclude=IRRELEVANT)}|{as_of}|{json.dumps(notes, sort_keys=True)}"
         )
-        mark = fingerprint(lots, known_by)
-        training = Training(subject, "linear", as_of, first_day, as_of, mark)
+        mark = fingerprint(experiment, known_by)
+        training = ModelLineage(subject, "linear", as_of, first_day, as_of, mark)
         each = learnt[outcome]
-        found = {f"{subject.replace(' ', '_')}.ridge": Metric.exact(each.ridge, len(lots))} | verdict.metrics
+        found = {f"{subject.replace(' ', '_')}.ridge": Metric.exact(each.ridge, len(experiment))} | verdict.metrics
         known = {name: metric for name, metric in found.items() if np.isfinite([metric.value, metric.low]).all()}
         version = register(
-            lake, training, each.effect_model.estimator, lots.head(100),
-            parameters=parameters(settings, "linear", len(lots)), metrics=known, pictures={}, notes=notes,
-            verdict=verdict.reason,
+            lake, training, each.effect_model.estimator, experiment.head(100),
+            parameters=parameters(settings, each.effect_model.estimator, len(experiment)), metrics=known, pictures={},
+            notes=notes, verdict=verdict.reason,
         )  # fmt: skip
         promote(lake, subject, version, verdict.reason)
         published.append(Published(subject, training.name, version, verdict.reason, {}, {}))
@@ -139,8 +137,8 @@ def roll_back(lake: Lake, subject: str, reason: str) -> Promotion:
     InputError
         There is no such model, or it had no earlier champion.
     """
-    if subject not in SUBJECTS:
-        raise InputError(f"{subject!r} is no model; known are: {', '.join(SUBJECTS)}")
+    if subject not in MODEL_SUBJECTS:
+        raise InputError(f"{subject!r} is no model; known are: {', '.join(MODEL_SUBJECTS)}")
     return rollback(lake, subject, reason)
 
 
@@ -159,17 +157,16 @@ def quality_pictures(trained: Trained, settings: Settings, features: list[Featur
     return quality | shap_pictures(trained.winner.estimator, trained.latest, labels)
 
 
-def parameters(settings: Settings, family: str, rows: int) -> dict[str, object]:
+def parameters(settings: Settings, estimator: Estimator, rows: int) -> dict[str, object]:
     """Parameters that a run is logged with."""
-    common: dict[str, object] = {"family": family, "rows": rows, "seed": settings.seed, "profile": settings.profile}
+    named = {"family": estimator.family, "seed": settings.seed, "profile": settings.profile}
     horizons = {
         "churn_lookback_days": settings.churn.lookback_days,
         "churn_horizon_days": settings.churn.horizon_days,
         "value_horizon_days": settings.value.horizon_days,
         "holdout_days": settings.training.holdout_days,
     }
-    trees = settings.training.model_dump(include={"trees", "leaves", "learning_rate", "min_leaf_rows"})
-    return common | horizons | (trees if family == "lightgbm" else {})
+    return {"rows": rows, **named, **horizons, **estimator.parameters(settings)}
 
 
 def _own_metrics(trained: Trained, name: str) -> dict[str, Metric]:

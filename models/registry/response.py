@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 from urllib.parse import quote
 
 import numpy as np
@@ -15,10 +14,14 @@ from features.arrays.array_types import Floats
 from features.storage.lake import Lake
 from models.effects.effect_model import ActionSet, EffectModel
 from models.effects.uplift import LearntEffects
-from models.judge.policies import Deployed, Evidence
+from models.judge.policies import Evidence
+from models.judge.policy_verdict import Deployed
 from models.learn.estimators import Estimator
-from models.learn.redemption import discount_cost, with_option
-from models.registry.tracking import load
+from models.learn.linear_estimators import MultiOutputEstimator
+from models.learn.redeemed_spend import RedeemedSpend, discount_cost
+from models.learn.redemption import with_option
+from models.registry.model_notes import EffectNotes, RedemptionNotes, read_notes
+from models.registry.tracking import Registered, load
 
 EFFECT_SUBJECTS = {"margin_soon": "effect on margin", "is_retained": "effect on retention"}
 
@@ -40,7 +43,7 @@ class KnownEffect:
 
 @dataclass(frozen=True)
 class PersonalEffects:
-    """Effects learnt from lots, and the policy that the gate allows to use them.
+    """Effects learnt from randomised treatments, and the policy that the gate allows to use them.
 
     `average` (options, 2) are the mean effects on margin and retention, for the simple policies.
     """
@@ -54,56 +57,62 @@ class PersonalEffects:
 
 
 @dataclass(frozen=True)
-class Response:
-    """Redemption model with its notes, and effects: from lots where there were enough, else per offer."""
+class ResponseModels:
+    """Redemption model, what a redemption costs, and effects: randomised where there were enough, else per offer."""
 
     redemption: Estimator
     name: str
-    notes: dict[str, Any]
+    spend: RedeemedSpend
     effects: dict[str, KnownEffect]
     personal: PersonalEffects | None = None
 
     def discount_cost(self, frame: pd.DataFrame, offer_id: str, discount: float, assumed_spend: float) -> Floats:
         """Cost of one redemption for each user; shape (rows,)."""
-        return discount_cost(frame, offer_id, discount, self.notes, assumed_spend)
+        return discount_cost(frame, offer_id, discount, self.spend, assumed_spend)
 
 
-def load_response(lake: Lake) -> Response | None:
+def load_response(lake: Lake) -> ResponseModels | None:
     """Read the champion redemption model and the effects learnt with it; None when there is no such model."""
     try:
         champion = load(lake, "redemption")
     except InputError:
         return None
     effects = {}
-    for offer_id, effect in champion.notes["effects"].items():
-        propensity = load(lake, propensity_subject(offer_id)).estimator
-        shrunk = (effect["margin_shrunk"], effect["retention_shrunk"], effect["redemption_rate"])
-        effects[offer_id] = KnownEffect(*shrunk, effect["evidence"], propensity)
-    personal = _load_personal(lake) if champion.notes.get("has_lots") else None
-    return Response(champion.estimator, champion.training.name, champion.notes, effects, personal)
+    notes = read_notes(RedemptionNotes, champion.notes, champion.lineage.name)
+    for effect in notes.effects:
+        propensity = load(lake, propensity_subject(effect.offer_id)).estimator
+        shrunk = (effect.margin_shrunk, effect.retention_shrunk, effect.redemption_rate)
+        effects[effect.offer_id] = KnownEffect(*shrunk, effect.evidence, propensity)
+    personal = _load_personal(lake) if notes.has_experiment else None
+    return ResponseModels(champion.estimator, champion.lineage.name, notes.spend, effects, personal)
 
 
 def _load_personal(lake: Lake) -> PersonalEffects:
     margin, retention = (load(lake, subject) for subject in EFFECT_SUBJECTS.values())
-    notes = margin.notes
-    offers = tuple(notes["offers"])
+    notes = read_notes(EffectNotes, margin.notes, margin.lineage.name)
     return PersonalEffects(
-        EffectModel(margin.estimator, offers),
-        EffectModel(retention.estimator, offers),
-        tuple(Option(offer, float(discount)) for offer, discount in notes["options"]),
-        Deployed.from_notes(notes["deployed"]),
-        np.array(notes["average"], dtype=np.float64),
-        f"{margin.training.name}, {retention.training.name}",
+        _effect_model(margin, notes.offers),
+        _effect_model(retention, notes.offers),
+        notes.options,
+        notes.deployed,
+        np.array(notes.average, dtype=np.float64),
+        f"{margin.lineage.name}, {retention.lineage.name}",
     )
 
 
-def gather_evidence(
-    lots: pd.DataFrame, learnt: dict[str, LearntEffects], redemption: dict[int, Estimator], worth: dict[int, Estimator],
-    notes: dict[str, Any], catalogue: Catalogue, options: tuple[Option, ...], budget: float,
-) -> Evidence:  # fmt: skip
-    """Put outcome, effects and costs of every row of a lot together in account currency, for the gate.
+def _effect_model(found: Registered, offers: tuple[str, ...]) -> EffectModel:
+    if not isinstance(found.estimator, MultiOutputEstimator):
+        raise InputError(f"{found.lineage.name} is a {found.estimator.family} model and no effect; train again")
+    return EffectModel(found.estimator, offers)
 
-    Where the lots do not show that a discount pulls, simple policies choose among the lowest of each offer only.
+
+def gather_evidence(
+    experiment: pd.DataFrame, learnt: dict[str, LearntEffects], redemption: dict[int, Estimator],
+    worth: dict[int, Estimator], spend: RedeemedSpend, catalogue: Catalogue, options: tuple[Option, ...], budget: float,
+) -> Evidence:  # fmt: skip
+    """Put outcome, effects and costs of every randomised treatment together in account currency, for the gate.
+
+    Where it does not show that a discount pulls, simple policies choose among the lowest of each offer only.
 
     Parameters
     ----------
@@ -114,34 +123,34 @@ def gather_evidence(
         Money per decision, in account currency.
     """
     fold = learnt["margin_soon"].fold
-    remaining_value = np.zeros(len(lots))
+    remaining_value = np.zeros(len(experiment))
     for k, model in worth.items():
-        remaining_value[fold == k] = model.predict(lots[fold == k])
+        remaining_value[fold == k] = model.predict(experiment[fold == k])
     margin, retention = learnt["margin_soon"], learnt["is_retained"]
-    p_redeem, cost = np.zeros((len(lots), len(options))), np.zeros((len(lots), len(options)))
+    p_redeem, cost = np.zeros((len(experiment), len(options))), np.zeros((len(experiment), len(options)))
     contact = np.array([catalogue[offer].contact_cost for offer, _ in options])
     for place, (offer, discount) in enumerate(options):
-        asked = with_option(lots, offer, discount)
+        asked = with_option(experiment, offer, discount)
         for k, model in redemption.items():
             p_redeem[fold == k, place] = model.predict(asked[fold == k])
-        price = discount_cost(lots, offer, discount, notes, catalogue[offer].covered_spend)
+        price = discount_cost(experiment, offer, discount, spend, catalogue[offer].covered_spend)
         cost[:, place] = p_redeem[:, place] * price + contact[place]
-    given = lots["offer_id"].astype(str).tolist()
-    action = ActionSet(options, ()).places(given, lots["discount"].to_numpy(dtype=np.float64))
+    given = experiment["offer_id"].astype(str).tolist()
+    action = ActionSet(options, ()).places(given, experiment["discount"].to_numpy(dtype=np.float64))
     least = {offer: min(share for name, share in options if name == offer) for offer, _ in options}
-    outcome = lots["margin_soon"] + lots["is_retained"] * remaining_value
+    outcome = experiment["margin_soon"] + experiment["is_retained"] * remaining_value
     return Evidence(
         options=options,
         action=action,
-        propensity=lots["propensity"].to_numpy(dtype=np.float64),
-        user_ids=lots["user_id"],
+        propensity=experiment["propensity"].to_numpy(dtype=np.float64),
+        user_ids=experiment["user_id"],
         fold=fold,
-        net=(outcome - lots["discount_given"]).to_numpy(dtype=np.float64) - np.r_[contact, 0.0][action],
+        net=(outcome - experiment["discount_given"]).to_numpy(dtype=np.float64) - np.r_[contact, 0.0][action],
         usual=margin.without + retention.without * remaining_value,
         effect=margin.held_out + retention.held_out * remaining_value[:, None] - cost,
         cost=cost,
         p_redeem=p_redeem,
-        columns=lots,
+        columns=experiment,
         had_chance=margin.had_chance,
         is_simple=np.array([margin.has_slope or discount == least[offer] for offer, discount in options]),
         budget=budget,

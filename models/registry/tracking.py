@@ -21,6 +21,7 @@ from configs.errors import InputError
 from features.storage.lake import Lake
 from features.storage.whole_writes import content_hash
 from models.learn.estimators import Estimator
+from models.learn.model_families import described_estimator, description_of, family_named
 from models.metrics.metric import Metric
 from models.registry.movable_artifacts import ARTIFACTS, SCHEME, SQLITE, movable_artifacts
 from models.registry.promotion_log import Promotion, log_promotion, promotion_log
@@ -29,12 +30,10 @@ EXPERIMENT = "winback"
 FOLDER, DATABASE = "mlflow", "mlflow/mlflow.db"
 CHAMPION, CHALLENGER = "champion", "challenger"
 REQUIREMENTS = ["lightgbm", "scikit-learn", "pandas"]
-TRUSTED = ["numpy.dtype", "numpy.log1p", "sklearn.compose._column_transformer._RemainderColsList"]
-FLAVOURS = {"lightgbm": "lightgbm", "linear": "sklearn", "surface": "sklearn"}
 
 
 @dataclass(frozen=True)
-class Training:
+class ModelLineage:
     """What a run of one candidate was made from, and what it is called in decisions."""
 
     subject: str
@@ -56,7 +55,7 @@ class Registered:
 
     estimator: Estimator
     version: int
-    training: Training
+    lineage: ModelLineage
     notes: dict[str, Any]
 
 
@@ -90,7 +89,7 @@ def fingerprint(frame: pd.DataFrame, settings: str) -> str:
 
 
 def register(
-    lake: Lake, training: Training, estimator: Estimator, sample: pd.DataFrame, *, parameters: Mapping[str, object],
+    lake: Lake, lineage: ModelLineage, estimator: Estimator, sample: pd.DataFrame, *, parameters: Mapping[str, object],
     metrics: Mapping[str, Metric], pictures: Mapping[str, bytes], notes: Mapping[str, object], verdict: str,
 ) -> int:  # fmt: skip
     """Log one candidate as an MLflow run and register it; the same fingerprint is never registered twice.
@@ -105,30 +104,29 @@ def register(
     Number of the model version.
     """
     client = connect(lake)
-    known = _version_of(client, training)
+    known = _version_of(client, lineage)
     if known is not None:
         return known
     mlflow.set_experiment(EXPERIMENT)
-    name = f"{training.subject} {training.candidate} {training.as_of}"
+    name = f"{lineage.subject} {lineage.candidate} {lineage.as_of}"
     with mlflow.start_run(run_name=name, tags={"mlflow.source.name": EXPERIMENT}):  # else the path of our script
         mlflow.log_params(
             {
                 **parameters,
-                "data_from": training.data_from,
-                "data_to": training.data_to,
-                "data_fingerprint": training.fingerprint,
+                "data_from": lineage.data_from,
+                "data_to": lineage.data_to,
+                "data_fingerprint": lineage.fingerprint,
             }
         )
         for name, metric in metrics.items():
             mlflow.log_metrics({name: metric.value, f"{name}.low": metric.low, f"{name}.high": metric.high})
         for name, content in pictures.items():
             _log_bytes(lake, f"{name}.png", content)
-        shape = {"target": estimator.target, "family": estimator.family, "link": estimator.link}
-        fitted = {"columns": list(estimator.columns), "slope": estimator.slope, "intercept": estimator.intercept}
-        mlflow.log_dict({**shape, **fitted, "training": _json(asdict(training)), "notes": notes}, "estimator.json")
+        described = {**description_of(estimator), "lineage": _json(asdict(lineage)), "notes": notes}
+        mlflow.log_dict(described, "estimator.json")
         mlflow.set_tag("verdict", verdict)
         model = _log_core(estimator, sample)
-        version = _create_version(client, training, model.model_uri, str(model.run_id))
+        version = _create_version(client, lineage, model.model_uri, str(model.run_id))
     return int(version.version)
 
 
@@ -186,15 +184,12 @@ def load(lake: Lake, subject: str, alias: str = CHAMPION) -> Registered:
     if version is None:
         raise InputError(f"there is no {alias} of the {subject} model in {lake.root}; run winback train-models first")
     described = mlflow.artifacts.load_dict(f"runs:/{version.run_id}/estimator.json")
-    flavour = getattr(mlflow, FLAVOURS[described["family"]])
-    core = flavour.load_model(version.source)
-    training = described["training"]
-    dates = {name: date.fromisoformat(training[name]) for name in ("as_of", "data_from", "data_to")}
-    estimator = Estimator(
-        described["target"], described["family"], described["link"], tuple(described["columns"]), core,
-        described["slope"], described["intercept"],
-    )  # fmt: skip
-    return Registered(estimator, int(version.version), Training(**{**training, **dates}), described["notes"])
+    core = getattr(mlflow, family_named(described["family"]).flavour).load_model(version.source)
+    origin = described["lineage"]
+    dates = {name: date.fromisoformat(origin[name]) for name in ("as_of", "data_from", "data_to")}
+    lineage = ModelLineage(**{**origin, **dates})
+    estimator = described_estimator(described, core)
+    return Registered(estimator, int(version.version), lineage, described["notes"])
 
 
 def registered_name(subject: str) -> str:
@@ -202,9 +197,9 @@ def registered_name(subject: str) -> str:
     return f"winback-{subject}"
 
 
-def _version_of(client: MlflowClient, training: Training) -> int | None:
-    found = client.search_model_versions(f"name = '{registered_name(training.subject)}'")
-    return next((int(version.version) for version in found if version.tags.get("name") == training.name), None)
+def _version_of(client: MlflowClient, lineage: ModelLineage) -> int | None:
+    found = client.search_model_versions(f"name = '{registered_name(lineage.subject)}'")
+    return next((int(version.version) for version in found if version.tags.get("name") == lineage.name), None)
 
 
 def _alias(client: MlflowClient, subject: str, alias: str) -> ModelVersion | None:
@@ -219,18 +214,16 @@ def _log_core(estimator: Estimator, sample: pd.DataFrame) -> Any:  # noqa: ANN40
     texts = dict.fromkeys(inputs.select_dtypes("category"), str)
     signature = mlflow.models.infer_signature(inputs.astype(texts), estimator.predict(sample))
     common = {"name": "model", "signature": signature, "pip_requirements": REQUIREMENTS}
-    if estimator.family == "lightgbm":
-        return mlflow.lightgbm.log_model(estimator.core, **common)
-    return mlflow.sklearn.log_model(estimator.core, skops_trusted_types=TRUSTED, **common)
+    return getattr(mlflow, estimator.flavour).log_model(estimator.core, **estimator.save_options, **common)
 
 
-def _create_version(client: MlflowClient, training: Training, source: str, run_id: str) -> ModelVersion:
-    name = registered_name(training.subject)
+def _create_version(client: MlflowClient, lineage: ModelLineage, source: str, run_id: str) -> ModelVersion:
+    name = registered_name(lineage.subject)
     try:
         client.create_registered_model(name)
     except MlflowException:
         client.get_registered_model(name)
-    tags = {"name": training.name, "fingerprint": training.fingerprint, "as_of": str(training.as_of)}
+    tags = {"name": lineage.name, "fingerprint": lineage.fingerprint, "as_of": str(lineage.as_of)}
     return client.create_model_version(name, source, run_id=run_id, tags=tags)
 
 

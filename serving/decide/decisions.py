@@ -25,7 +25,7 @@ from configs.settings import Settings
 from features.arrays.array_types import Floats, Kinds, Places, Texts
 from features.arrays.calendar_days import start_of
 from features.storage.lake import Lake
-from models.judge.policies import PERSONAL
+from models.judge.policy_verdict import PERSONAL
 from models.metrics.splits import hash_number
 from serving.decide import ledger
 from serving.decide.assignment import (

@@ -14,9 +14,9 @@ from configs.offers import Catalogue
 from configs.settings import Settings
 from features.arrays.array_types import Flags, Floats, Kinds
 from models.effects.observational_effects import is_comparable
-from models.judge.policies import PERSONAL
+from models.judge.policy_verdict import PERSONAL
 from models.learn.redemption import p_redeem_each
-from models.registry.response import PersonalEffects, Response
+from models.registry.response import PersonalEffects, ResponseModels
 from serving.decide.eligibility import (
     ELIGIBLE,
     FIRST_RULE,
@@ -98,7 +98,7 @@ MATRICES = (*MEASURES, "discount_cost", "value_error")
 
 def build_options(
     frame: pd.DataFrame, p_churn: Floats, remaining_value: Floats, found: Forbidden,
-    response: Response | None, catalogue: Catalogue, settings: Settings,
+    response: ResponseModels | None, catalogue: Catalogue, settings: Settings,
 ) -> Options:  # fmt: skip
     """Value every (offer, discount) for every user of a batch.
 
@@ -152,7 +152,7 @@ class _Effects(NamedTuple):
 
 
 def _effects_per_offer(
-    frame: pd.DataFrame, p_churn: Floats, p_redeem: Floats, response: Response | None,
+    frame: pd.DataFrame, p_churn: Floats, p_redeem: Floats, response: ResponseModels | None,
     catalogue: Catalogue, settings: Settings,
 ) -> _Effects:  # fmt: skip
     """Say what every option changes for every user, by each offer's effect on average."""

@@ -21,7 +21,7 @@ from configs.settings import Settings
 from features.arrays.array_types import Array, Floats
 from features.storage.local_folder import LocalFolder
 from features.storage.whole_writes import write_file
-from models.registry.response import Response
+from models.registry.response import ResponseModels
 from models.registry.tracking import Registered
 from serving.decide import ledger
 from serving.decide.assignment import AllocationInput
@@ -48,7 +48,7 @@ class Policy:
     catalogue: Catalogue
     churn: Registered
     value: Registered
-    response: Response | None
+    response: ResponseModels | None
     own_rules: tuple[Rule, ...] = ()
     contacts: pd.DataFrame = field(default_factory=no_contacts)
 
@@ -66,7 +66,7 @@ class Policy:
     @property
     def model_versions(self) -> str:
         """Names of the models behind a decision."""
-        names = [self.churn.training.name, self.value.training.name]
+        names = [self.churn.lineage.name, self.value.lineage.name]
         if self.response is not None:
             names.append(self.response.name)
             names += [self.response.personal.name] if self.response.personal else []

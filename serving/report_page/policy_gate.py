@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
-from models.judge.off_policy import PolicyValue
-from models.judge.policies import CONSTANT, NOBODY, PERSONAL, RANKING, RULE, Deployed
+from models.judge.policy_verdict import CONSTANT, NOBODY, PERSONAL, RANKING, RULE, PolicyValue, PolicyVerdict
 from serving.wording.explanations import policy_reasons
 from serving.wording.rendering import Words, stored
 
@@ -47,26 +44,19 @@ class PolicyGate:
     lead: PolicyValue
 
 
-def gate_of(policy: Mapping[str, Any] | None, words: Words) -> PolicyGate | None:
-    """Put the verdict that a training kept into words; None when it had no randomised assignment to judge by.
-
-    Raises
-    ------
-    KeyError, TypeError
-        The verdict is damaged.
-    """
-    if policy is None:
+def gate_of(verdict: PolicyVerdict | None, words: Words) -> PolicyGate | None:
+    """Put the verdict that a training kept into words; None when it had no experiment to judge by."""
+    if verdict is None:
         return None
-    deployed = Deployed.from_notes(policy["deployed"])
+    deployed = verdict.deployed
     candidates = [
-        Candidate(CANDIDATES.get(name, name), PolicyValue(**numbers), name == deployed.name)
-        for name, numbers in policy["gains"].items()
+        Candidate(CANDIDATES.get(name, name), gain, name == deployed.name) for name, gain in verdict.gains.items()
     ]
     return PolicyGate(
         name=deployed.name,
         words=words.sentence(stored(policy_reasons(deployed))),
         why=WHY.get(deployed.name, SIMPLE),
-        reason=policy["reason"],
+        reason=verdict.reason,
         candidates=candidates,
-        lead=PolicyValue(**policy["lead"]),
+        lead=verdict.lead,
     )

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import base64
-import json
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import date
 from functools import partial
 from pathlib import Path
@@ -15,16 +14,16 @@ from typing import Any
 import pandas as pd
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from configs.errors import InputError
 from configs.offers import Catalogue, Offer, load_catalogue
 from configs.settings import Settings
 from features.storage.duckdb_sessions import sql_text
 from features.storage.lake import Lake
-from features.storage.local_folder import LocalFolder
+from models.effects.average_effect import AverageEffect
 from models.effects.observational_effects import MIN_CONTROL, MIN_TREATED
-from models.judge.policies import NOBODY
+from models.judge.policy_verdict import NOBODY
 from models.metrics.evaluation import quality_word
 from models.metrics.metric import Metric
+from models.training_run.training_record import ModelRecord, TrainingRecord, latest_training, picture_of
 from serving.decide.day_tables import connect
 from serving.report_page.budget_curve import curve_of
 from serving.report_page.policy_gate import PolicyGate, gate_of
@@ -77,37 +76,31 @@ SUBJECTS = {
 
 
 @dataclass(frozen=True)
-class Training:
-    """What a training left for the report: ``training.json`` and the pictures beside it."""
+class JudgedTraining:
+    """The training that a page judges the models by, with its pictures."""
 
-    folder: Path
-    as_of: date
-    models: dict[str, Any] = field(default_factory=dict)
-    effects: list[dict[str, Any]] = field(default_factory=list)
-    policy: dict[str, Any] | None = None
+    lake: Lake
+    record: TrainingRecord
+
+    @property
+    def as_of(self) -> date:
+        """Day of the training."""
+        return self.record.as_of
+
+    @property
+    def models(self) -> dict[str, ModelRecord]:
+        """Its models, by subject."""
+        return self.record.models
 
     def picture(self, name: str) -> str | None:
         """Embed a picture as a data URI; None when there is no such picture."""
-        files, picture = LocalFolder(self.folder), f"{name}.png"
-        return embedded(files.read(picture)) if files.exists(picture) else None
-
-    def gate(self, words: Words) -> PolicyGate | None:
-        """Put the verdict about the policy into words; None when there was no randomised assignment to judge by.
-
-        Raises
-        ------
-        InputError
-            It is damaged.
-        """
-        try:
-            return gate_of(self.policy, words)
-        except (KeyError, TypeError) as error:
-            raise damaged(self.folder / "training.json", self.as_of) from error
+        png = picture_of(self.lake, self.record, name)
+        return None if png is None else embedded(png)
 
     def absent(self, versions: list[str]) -> list[str]:
         """Champions of this training that did not make the decisions."""
         used = {name for names in versions for name in names.split(", ")}
-        return [model["champion"] for model in self.models.values() if model["champion"] not in used]
+        return [model.champion for model in self.models.values() if model.champion not in used]
 
 
 @dataclass(frozen=True)
@@ -133,14 +126,12 @@ class Trust:
     evidence: str
     words: str
     verdict: str
-    margin: Metric | None = None
-    retention: Metric | None = None
-    effect: dict[str, Any] | None = None
+    effect: AverageEffect | None = None
 
     @property
     def is_proven(self) -> bool:
         """Whether the offer was given at random and its effect on margin is distinguished from zero."""
-        return self.evidence == "randomised" and self.margin is not None and self.margin.low > 0
+        return self.evidence == "randomised" and self.effect is not None and self.effect.margin.low > 0
 
 
 def write_report(settings: Settings, lake: Lake, as_of: date) -> Path:
@@ -160,12 +151,13 @@ def write_report(settings: Settings, lake: Lake, as_of: date) -> Path:
 
 def render_report(settings: Settings, lake: Lake, as_of: date) -> str:
     """Fill the page in."""
-    training = latest_training(lake, as_of)
+    record = latest_training(lake, as_of)
+    training = JudgedTraining(lake, record) if record else None
     catalogue = load_catalogue(settings.offers)
     summary = summarise(lake, as_of)
-    trusts = trust_in_offers(training, catalogue, settings)
+    trusts = trust_in_offers(record, catalogue, settings)
     words, page_words = words_of(settings), words_of(settings, is_print=True)
-    gate, curve = training.gate(words) if training else None, curve_of(lake, as_of, settings)
+    gate, curve = gate_of(record.verdict if record else None, words), curve_of(lake, as_of, settings)
     given = [_titled(row, catalogue) for row in summary.offers.to_dict("records")]
     page = _environment(settings, page_words).get_template(TEMPLATE)
     return page.render(
@@ -183,42 +175,15 @@ def render_report(settings: Settings, lake: Lake, as_of: date) -> str:
         curve_picture=embedded(curve.picture(settings.currency)) if curve else None,
         examples=[_titled(row, catalogue) for row in examples(lake, as_of).to_dict("records")],
         training=training,
-        verdicts=verdicts(training) if training else {},
+        verdicts=verdicts(record) if record else {},
         trusts=trusts,
-        why_no_offers=why_no_offers(summary, training, gate, catalogue, settings),
+        why_no_offers=why_no_offers(summary, record, gate, catalogue, settings),
         event_days=[day for day in lake.days("events") if day < as_of],
         quarantine=quarantined(lake),
     )
 
 
-def latest_training(lake: Lake, as_of: date) -> Training | None:
-    """Read the newest training on or before a day; None when there is none.
-
-    Raises
-    ------
-    InputError
-        Its ``training.json`` is damaged.
-    """
-    names = lake.files.list("training/day=*/training.json")
-    found = {name.split("/")[1].removeprefix("day="): lake.path(name) for name in names}
-    days = [day for day in found if day <= f"{as_of:%Y-%m-%d}"]
-    if not days:
-        return None
-    path = found[max(days)]
-    try:
-        kept = json.loads(lake.files.read(f"training/day={max(days)}/training.json"))
-        day = date.fromisoformat(max(days))
-        return Training(path.parent, day, kept["models"], kept["effects"], kept.get("policy"))
-    except (ValueError, KeyError, TypeError) as error:
-        raise damaged(path, max(days)) from error
-
-
-def damaged(path: Path, day: date | str) -> InputError:
-    """Say that a training's file cannot be read, and what to do."""
-    return InputError(f"{path} is damaged; run winback train-models --as-of {day} again")
-
-
-def verdicts(training: Training) -> dict[str, Verdict]:
+def verdicts(training: TrainingRecord) -> dict[str, Verdict]:
     """Judge every model of a training, by subject."""
     return {
         name: _verdict(name, subject, training.models[name])
@@ -227,39 +192,38 @@ def verdicts(training: Training) -> dict[str, Verdict]:
     }
 
 
-def _verdict(name: str, subject: Subject, model: Mapping[str, Any]) -> Verdict:
-    metrics = {key.removeprefix(f"{name}."): Metric(**numbers) for key, numbers in model["metrics"].items()}
+def _verdict(name: str, subject: Subject, model: ModelRecord) -> Verdict:
+    metrics = {key.removeprefix(f"{name}."): metric for key, metric in model.metrics.items()}
     metric = metrics[subject.measure]
-    kind = model["champion"].removeprefix(f"{name}-").split("-")[0]
+    kind = model.champion.removeprefix(f"{name}-").split("-")[0]
     word = quality_word(metric.value) if subject.measure == "auc" else fit_word(metric.value)
     plain = [(words, metrics[key]) for key, words in subject.plain.items() if key in metrics and not key.endswith(kind)]
     return Verdict(
-        name, subject.question, model["champion"], KINDS.get(kind, kind), model["reason"],
+        name, subject.question, model.champion, KINDS.get(kind, kind), model.reason,
         "not known" if math.isnan(metric.value) else word, metric, metrics, plain,
     )  # fmt: skip
 
 
-def trust_in_offers(training: Training | None, catalogue: Catalogue, settings: Settings) -> list[Trust]:
+def trust_in_offers(training: TrainingRecord | None, catalogue: Catalogue, settings: Settings) -> list[Trust]:
     """Say of every offer that is known or was measured how far its effect can be trusted."""
     titles = catalogue.titles
-    effects = {effect["offer_id"]: effect for effect in training.effects} if training else {}
+    effects = {effect.offer_id: effect for effect in training.effects} if training else {}
     return [
         _trust(titles.get(offer_id, offer_id), effects.get(offer_id), settings) for offer_id in {**titles, **effects}
     ]
 
 
-def _trust(title: str, effect: dict[str, Any] | None, settings: Settings) -> Trust:
+def _trust(title: str, effect: AverageEffect | None, settings: Settings) -> Trust:
     if effect is None:
         few = f"Not enough data: an effect needs {MIN_TREATED} comparable users with it and {MIN_CONTROL} without."
         return Trust(title, "none", EVIDENCE["none"], few)
-    margin, retention = Metric(**effect["margin"]), Metric(**effect["retention"])
-    evidence = effect["evidence"]
-    verdict = effect_words(margin, evidence, settings.currency)
-    return Trust(title, evidence, EVIDENCE.get(evidence, evidence), verdict, margin, retention, effect)
+    evidence = effect.evidence
+    verdict = effect_words(effect.margin, evidence, settings.currency)
+    return Trust(title, evidence, EVIDENCE.get(evidence, evidence), verdict, effect)
 
 
 def why_no_offers(
-    summary: Summary, training: Training | None, gate: PolicyGate | None, catalogue: Catalogue, settings: Settings
+    summary: Summary, training: TrainingRecord | None, gate: PolicyGate | None, catalogue: Catalogue, settings: Settings
 ) -> str | None:
     """Say why nobody gets an offer; None when somebody does."""
     if summary.with_offer:

@@ -9,7 +9,7 @@ import pandas as pd
 
 from configs.offers import Option
 from features.arrays.array_types import Floats, Places
-from models.judge.policies import NOBODY, P_REDEEM, PERSONAL, Deployed
+from models.judge.policy_verdict import NOBODY, P_REDEEM, PERSONAL, Deployed
 from models.learn.estimators import Estimator
 from models.registry.response import PersonalEffects
 from serving.wording.reason_codes import BECAUSE, LOWERS, RAISES, WORTH, Reason

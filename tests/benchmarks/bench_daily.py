@@ -33,10 +33,10 @@ MEASURED = {"wall": "seconds of a daily run", "mib": "peak memory, MiB"}
 
 # parts of a day, outermost first, and the function that each of them is
 PARTS = {
-    "aggregates of the new day": "flows.build_features:aggregate.fn",
-    "snapshot of the new day": "flows.build_features:take_snapshots.fn",
-    "models loaded": "flows.score_users:load",
-    "features read through Feast": "flows.score_users:scoring_batch",
+    "aggregates of the new day": "features.materialise.build_daily:build_aggregates",
+    "snapshot of the new day": "features.training_data.snapshot_run:bring_snapshots_up_to_date",
+    "models loaded": "serving.decide.decided_day:load",
+    "features read through Feast": "serving.decide.decided_day:scoring_batch",
     "risk and value": "models.learn.estimators:Estimator.predict",
     "reasons: exact SHAP": "serving.decide.scoring:add_risk_reasons",
     "12 options: redemption": "serving.decide.options:p_redeem_each",
@@ -49,7 +49,7 @@ PARTS = {
     "decisions and reasons": "serving.decide.decisions:tables_of",
     "Parquet written": "pyarrow.parquet:ParquetWriter.write_table",
     "treatments landed": "serving.decide.ledger:land",
-    "report": "flows.score_users:write_report",
+    "report": "serving.report_page.report:write_report",
 }
 
 
@@ -209,9 +209,12 @@ def day(folder: str, as_of: str) -> None:
 def profile(folder: str, as_of: str) -> None:
     """Print the CPU seconds of each part of a day, one batch after another; runs in a process of its own."""
     from configs.settings import load_settings
+    from features.materialise import build_daily
     from features.storage.lake import Lake
-    from flows import build_features, score_users
+    from features.training_data import snapshot_run
+    from serving.decide import decided_day
     from serving.decide import scoring as batches
+    from serving.report_page import report
 
     spent: dict[str, float] = {}
     inside: list[str] = []
@@ -221,10 +224,10 @@ def profile(folder: str, as_of: str) -> None:
     settings = load_settings(str(Path(folder) / "app.toml"), Path(folder) / "data")
     lake, day = Lake(settings.data_dir), date.fromisoformat(as_of)
     started = time.process_time()
-    build_features.aggregate.fn(settings, lake)
-    build_features.take_snapshots.fn(settings, lake, day, only_today=True)
-    score_users.decide_for_all.fn(settings, lake, day)
-    score_users.write_report(settings, lake, day)
+    build_daily.build_aggregates(settings, lake)
+    snapshot_run.bring_snapshots_up_to_date(settings, lake, day, only_today=True)
+    decided_day.decide_day(settings, lake, day)
+    report.write_report(settings, lake, day)
     spent["everything else"] = time.process_time() - started - sum(spent.values())
     sys.stdout.write(json.dumps(spent) + "\n")
 

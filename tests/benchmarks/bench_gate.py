@@ -23,19 +23,21 @@ from flows.environment import QUIET, hush
 
 os.environ.update(QUIET | {"GOMP_SPINCOUNT": "0"})  # before LightGBM is loaded: idle threads must not spin
 
+from features.materialise.build_daily import build_aggregates
 from features.simulator.population import Physics
 from features.simulator.simulated_day import World
 from features.simulator.simulator_run import new_world, simulate
+from features.simulator.world_request import offers_of
 from features.storage.lake import Lake
 from features.storage.parquet_files import read_parquet
-from flows.build_features import aggregate, take_snapshots
-from flows.score_users import decide_for_all
-from flows.simulate import offers_of
-from flows.train_models import collect_frames, train_outcomes, train_response
-from models.judge.off_policy import PolicyValue
-from models.judge.policies import NOBODY, PERSONAL, PolicyVerdict
+from features.training_data.snapshot_run import bring_snapshots_up_to_date
+from models.judge.policy_verdict import NOBODY, PERSONAL, PolicyValue, PolicyVerdict
+from models.training_run.outcome_models import fit_outcomes
+from models.training_run.response_models import fit_response
+from models.training_run.training_frames import collect_frames
 from serving.decide.assignment import POLICY
 from serving.decide.day_tables import day_folder
+from serving.decide.decided_day import decide_day
 
 USERS, DAYS, RANDOM_WEEKS, NOTHING_SHARE = 4_000, 84, 4, 0.2
 NO_EFFECT, NO_PULL = Physics(message=0, discount=0), Physics(discount=0)
@@ -59,11 +61,11 @@ def judged(folder: Path, seed: int, physics: Physics, users: int = USERS) -> Jud
     lake = Lake(settings.data_dir)
     world = new_world(settings, offers_of(settings), users, days=DAYS, physics=physics)
     world = simulate(settings, lake, world, DAYS, RANDOM_WEEKS, NOTHING_SHARE)
-    aggregate.fn(settings, lake)
-    take_snapshots.fn(settings, lake, world.today)
-    frames = collect_frames.fn(settings, lake, world.today)
-    train_outcomes.fn(settings, lake, world.today, frames)
-    _, _, verdict = train_response.fn(settings, lake, world.today, frames)
+    build_aggregates(settings, lake)
+    bring_snapshots_up_to_date(settings, lake, world.today)
+    frames = collect_frames(settings, lake, world.today)
+    fit_outcomes(settings, lake, world.today, frames)
+    verdict = fit_response(settings, lake, world.today, frames).verdict
     if verdict is None:
         raise RuntimeError(f"{users:,} users left too few lots to learn from; take more")
     return Judged(settings, lake, world, verdict)
@@ -71,7 +73,7 @@ def judged(folder: Path, seed: int, physics: Physics, users: int = USERS) -> Jud
 
 def discounts_given(trained: Judged) -> tuple[int, int]:
     """Decide for everybody; returns how many the policy gives a discount to, and how many an offer at all."""
-    decide_for_all.fn(trained.settings, trained.lake, trained.world.today)
+    decide_day(trained.settings, trained.lake, trained.world.today)
     rows = read_parquet(day_folder(trained.lake, trained.world.today) / "decisions.parquet").to_pandas()
     by_policy = rows[(rows["arm"] == POLICY) & (rows["offer_id"] != "none")]
     return int((by_policy["discount"] > 0).sum()), len(by_policy)

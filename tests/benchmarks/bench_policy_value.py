@@ -28,20 +28,20 @@ from features.simulator.ground_truth import Truth
 from features.simulator.simulated_day import Given, World
 from features.simulator.simulator_run import at_random, new_world
 from models.judge.off_policy import (
-    Estimator,
     Logged,
-    PolicyValue,
     Target,
+    ValueEstimator,
     doubly_robust_value,
     ips_value,
     snips_value,
     value_difference,
 )
+from models.judge.policy_verdict import PolicyValue
 from models.metrics.evaluation import Z
 
 SETTINGS = load_settings("simulated", Path("nowhere"))
 NOTHING_SHARE, LOOK_BACK, FOLDS = 0.2, 28, 5
-ESTIMATORS: tuple[Estimator, ...] = ("ips", "snips", "doubly_robust")
+ESTIMATORS: tuple[ValueEstimator, ...] = ("ips", "snips", "doubly_robust")
 WISE, TEMPERATURE, UNIFORM = 0.7, 1.0, 0.3  # of the personal policy, and of the one that draws lots
 Metrics = dict[str, dict[str, Any]]
 Lots = Callable[[World, float], tuple[Given, np.ndarray]]
@@ -159,7 +159,7 @@ def worth_of_nobody(morning: Morning, lives: int) -> tuple[float, float]:
     return float(np.mean(means)), float(np.std(means, ddof=1) / np.sqrt(lives))
 
 
-def estimates(sample: Sample, target: Target) -> Iterator[tuple[str, Estimator, PolicyValue]]:
+def estimates(sample: Sample, target: Target) -> Iterator[tuple[str, ValueEstimator, PolicyValue]]:
     """Value a policy on a sample by every estimator: in itself and against nobody."""
     logged, chosen = sample.logged, target[sample.rows]
     nobody = np.zeros(len(logged), dtype=np.intp)

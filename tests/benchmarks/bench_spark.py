@@ -93,7 +93,7 @@ def measure(engine: str, folder: str, users: str, days: str) -> None:
     from features.materialise.build_snapshots import build_snapshots
     from features.storage.lake import Lake
     from flows.environment import prepare
-    from flows.score_users import decide_for_all
+    from serving.decide.decided_day import decide_day
     from serving.decide.executors import SparkExecutor
 
     app = App(Path(folder), int(users), int(days))
@@ -124,7 +124,7 @@ def measure(engine: str, folder: str, users: str, days: str) -> None:
             patches.enter_context(
                 patch.object(SparkExecutor, method, timed(name, at_once(getattr(SparkExecutor, method))))
             )
-        timed("decide", decide_for_all.fn)(settings, lake, app.today)
+        timed("decide", decide_day)(settings, lake, app.today)
     if engine == "spark":
         costs["driver"] = costs.pop("decide") - sum(costs[name] for name in WRAPPED)
     sys.__stdout__.write(json.dumps(costs | {"wall": time.perf_counter() - started}) + "\n")

@@ -31,7 +31,8 @@ from features.training_data.feature_store import EVENT_TIMESTAMP, open_store, po
 from features.training_data.frames import measured_frame, with_categories
 from models.effects.effect_model import ActionSet
 from models.effects.uplift import LearntEffects, learn_effects, usable_options
-from models.judge.off_policy import Estimator, Logged, PolicyValue, ips_value, value_difference
+from models.judge.off_policy import Logged, ValueEstimator, ips_value, value_difference
+from models.judge.policy_verdict import PolicyValue
 from models.metrics.splits import hash_share
 from serving.knapsack.allocation import choose
 
@@ -108,7 +109,7 @@ def judged(learnt: LearntEffects, wave: pd.DataFrame) -> Metrics:
     metrics |= {f"starbucks.value_{name}": metric(value) for name, value in zip(names, values, strict=True)}
     best = 1 + int(np.argmax([value.value for value in values[1:]]))
     rivals = {"nobody": 0, "best_constant": best, "known_constant": 1 + int(learnt.mean.argmax())}
-    kinds: tuple[tuple[Estimator, str], ...] = (("ips", ""), ("snips", "_snips"))
+    kinds: tuple[tuple[ValueEstimator, str], ...] = (("ips", ""), ("snips", "_snips"))
     for rival, place in rivals.items():
         for estimator, ending in kinds:
             lead = value_difference(logged, personal, constant[place], estimator=estimator)

@@ -1,0 +1,88 @@
+"""Which policy the gate lets decide, and what each candidate was found to be worth."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from configs.offers import Option
+from features.arrays.array_types import Flags, Floats
+from models.metrics.metric import Metric
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+NOBODY, CONSTANT, RULE, RANKING, PERSONAL = "nobody", "constant", "rule", "response ranking", "personal"
+P_REDEEM = "p_redeem"
+
+
+@dataclass(frozen=True)
+class PolicyValue(Metric):
+    """Mean outcome per decision under a policy, in account currency, with its 95% interval.
+
+    `effective_sample_size` says how many equally weighted users the estimate rests on (Kish 1965). When they are too
+    few, or their outcomes are all the same, `value` is NaN and the interval is infinite: not enough data. The interval
+    leans on the normal distribution: an outcome that is rare or heavy-tailed wants many more users than the minimum.
+    """
+
+    effective_sample_size: float = float("nan")
+
+    @property
+    def is_known(self) -> bool:
+        """Whether there was enough data for a number."""
+        return not math.isnan(self.value)
+
+    def __str__(self) -> str:
+        size = f"{self.effective_sample_size:,.0f} effective users"
+        return f"{super().__str__()} from {size}" if self.is_known else f"not enough data: {size}"
+
+
+@dataclass(frozen=True)
+class Deployed:
+    """The policy that decides from now on.
+
+    A simple one gives one `option` to everybody, or to those whose `column` lies above (or not above) `threshold`.
+    """
+
+    name: str
+    option: Option | None = None
+    column: str | None = None
+    threshold: float = 0.0
+    is_above: bool = True
+
+    def applies_to(self, columns: pd.DataFrame, p_redeem: Floats) -> Flags:
+        """Say who gets the option of a simple policy; `p_redeem` (rows,) is that of the option."""
+        if self.name == NOBODY or self.option is None:
+            return np.zeros(len(columns), dtype=bool)
+        if self.column is None:
+            return np.ones(len(columns), dtype=bool)
+        values = p_redeem if self.column == P_REDEEM else columns[self.column].to_numpy(dtype=np.float64)
+        return np.asarray((np.nan_to_num(values) > self.threshold) == self.is_above)
+
+    def __str__(self) -> str:
+        if self.name in (NOBODY, PERSONAL) or self.option is None:
+            return self.name
+        what = "{} at {:.0%}".format(*self.option)
+        if self.column is None:
+            return f"{what} for everybody"
+        return f"{what} where {self.column} is {'above' if self.is_above else 'at most'} {self.threshold:.4g}"
+
+
+@dataclass(frozen=True)
+class PolicyVerdict:
+    """What the gate decided: the policy, why, and every candidate's value a head against *nobody*."""
+
+    deployed: Deployed
+    reason: str
+    gains: dict[str, PolicyValue]
+    lead: PolicyValue
+    values: dict[str, PolicyValue]
+
+    @property
+    def metrics(self) -> dict[str, Metric]:
+        """Values and gains under the names that ``--json`` prints."""
+        named = {f"policy.gain_{name.replace(' ', '_')}": gain for name, gain in self.gains.items()}
+        return {**named, "policy.lead_of_personal": self.lead}

@@ -1,0 +1,66 @@
+"""What scoring must know of a registered model besides the model: typed, written with it and read back with it."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from pydantic import TypeAdapter, ValidationError
+
+from configs.errors import InputError
+from configs.offers import Option
+from models.effects.average_effect import AverageEffect
+from models.judge.policy_verdict import Deployed
+from models.learn.redeemed_spend import RedeemedSpend
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+Notes = TypeVar("Notes", bound="DataclassInstance")
+
+
+@dataclass(frozen=True)
+class RedemptionNotes:
+    """Of the redemption model: what a redemption costs, and the average effects learnt beside it.
+
+    Where treatments were randomised effects are models of their own (`has_experiment`), and `effects` is empty.
+    """
+
+    spend: RedeemedSpend
+    effects: tuple[AverageEffect, ...] = ()
+    has_experiment: bool = False
+
+
+@dataclass(frozen=True)
+class EffectNotes:
+    """Of the effect models: options and offers they speak of, the policy that the gate deploys, and why.
+
+    `average` are the mean effects of each option on margin and on retention.
+    """
+
+    options: tuple[Option, ...]
+    offers: tuple[str, ...]
+    deployed: Deployed
+    average: tuple[tuple[float, ...], ...]
+    reason: str
+
+
+def notes_as_json(notes: DataclassInstance) -> dict[str, Any]:
+    """Write notes as JSON keeps them."""
+    plain: dict[str, Any] = json.loads(json.dumps(asdict(notes)))
+    return plain
+
+
+def read_notes(kind: type[Notes], kept: dict[str, Any], name: str) -> Notes:
+    """Read the notes of the model of some name back.
+
+    Raises
+    ------
+    InputError
+        They are not of this kind: another version of winback registered the model.
+    """
+    try:
+        return TypeAdapter(kind).validate_python(kept)
+    except ValidationError as error:
+        raise InputError(f"the notes of {name} are not {kind.__name__}; run winback train-models again") from error

@@ -1,0 +1,85 @@
+"""Everything the models learn from, collected once: examples with what was known at their moment."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import date, timedelta
+
+import numpy as np
+import pandas as pd
+
+from configs.offers import load_catalogue
+from configs.settings import Settings
+from features.arrays.array_types import Flags
+from features.definitions.registry import Feature
+from features.materialise.as_of_view import grid_days, open_as_of
+from features.storage.lake import Lake
+from features.storage.parquet_files import count_rows
+from features.training_data.feature_store import open_store
+from features.training_data.frames import (
+    UserFilter,
+    experiment_frame,
+    given_offers,
+    outcome_frame,
+    redemption_frame,
+    treatment_days,
+)
+from models.effects.observational_effects import label_exposure
+from models.metrics.splits import hash_share
+
+
+@dataclass(frozen=True)
+class TrainingFrames:
+    """Examples of a `share` of all users, of closed labels only.
+
+    `outcomes` say who left and what they brought, `treatments` which offers were used, `exposure` what became of users
+    with and without an offer, `experiment` the same where the offer was drawn at random.
+    """
+
+    outcomes: pd.DataFrame
+    treatments: pd.DataFrame
+    exposure: pd.DataFrame
+    experiment: pd.DataFrame
+    features: list[Feature]
+    first_day: date
+    share: float = 1.0
+
+
+def collect_frames(settings: Settings, lake: Lake, as_of: date) -> TrainingFrames:
+    """Join labels with what was known at each example's moment."""
+    grid = grid_days(settings, lake, as_of, holdouts=(settings.training.holdout_days,))
+    treated, horizon = treatment_days(lake, as_of), settings.churn.horizon_days
+    share = learning_share(settings, lake, as_of)
+    learners = learning_filter(settings, share)
+    with open_as_of(settings, lake, as_of) as history:
+        store = open_store(lake, history.features, engine=settings.engine)
+        outcomes = outcome_frame(history, store, grid, horizon_days=horizon, user_filter=learners)
+        treatments = redemption_frame(history, store, load_catalogue(settings.offers), user_filter=learners)
+        exposure, experiment = pd.DataFrame(), pd.DataFrame()
+        if len(treatments):
+            around = outcome_frame(history, store, treated, horizon_days=horizon, user_filter=learners)
+            exposure = label_exposure(around, given_offers(history, treatments), horizon)
+            experiment = experiment_frame(history, around, treatments)
+        return TrainingFrames(outcomes, treatments, exposure, experiment, history.features, history.first_day, share)
+
+
+def learning_share(settings: Settings, lake: Lake, as_of: date) -> float:
+    """Share of the users that models learn from, so that they are no more than ``training.max_users``."""
+    days = (day for day in lake.days("snapshots") if day <= as_of)
+    users = max((count_rows(lake.partition("snapshots", day)) for day in days), default=0)
+    return min(1.0, settings.training.max_users / users) if users else 1.0
+
+
+def learning_filter(settings: Settings, share: float) -> UserFilter:
+    """Say of user ids whether models learn from them: a stable random share."""
+
+    def is_learnt_from(user_ids: pd.Series) -> Flags:
+        return np.asarray(hash_share(user_ids, f"learners:{settings.seed}") < share)
+
+    return is_learnt_from
+
+
+def closed_values(outcomes: pd.DataFrame, settings: Settings, as_of: date) -> pd.DataFrame:
+    """Rows whose value horizon is over."""
+    closed = pd.to_datetime(outcomes["day"]) <= pd.Timestamp(as_of - timedelta(days=settings.value.horizon_days))
+    return outcomes[closed].reset_index(drop=True)

@@ -1,0 +1,116 @@
+"""What a training leaves for scoring, report and status: one typed record of a day, and its pictures beside it."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from datetime import date
+from functools import cache
+from pathlib import Path
+
+from pydantic import TypeAdapter
+
+from configs.errors import InputError
+from features.storage.lake import Lake
+from features.storage.whole_writes import write_bytes, write_text
+from models.effects.average_effect import AverageEffect
+from models.judge.policy_verdict import PolicyVerdict
+from models.metrics.metric import Metric
+
+VERSION = 1  # of the record: another one is another shape
+FILE = "training.json"
+
+
+@dataclass(frozen=True)
+class ModelRecord:
+    """How good the model of one subject is: its champion's name, why it is champion, and what was measured."""
+
+    champion: str
+    reason: str
+    metrics: dict[str, Metric]
+
+
+@dataclass(frozen=True)
+class TrainingRecord:
+    """A training: its models by subject, average effects of offers, and the gate's verdict if it had an experiment."""
+
+    as_of: date
+    models: dict[str, ModelRecord]
+    effects: tuple[AverageEffect, ...] = ()
+    verdict: PolicyVerdict | None = None
+    version: int = VERSION
+
+    @property
+    def metrics(self) -> dict[str, Metric]:
+        """Metrics of all models."""
+        return {name: metric for model in self.models.values() for name, metric in model.metrics.items()}
+
+
+def write_training(lake: Lake, record: TrainingRecord, pictures: dict[str, bytes]) -> Path:
+    """Keep a training, in the place of an earlier one of its day; returns the folder.
+
+    Parameters
+    ----------
+    pictures
+        PNG bytes by name: ``<subject>_<what>``.
+    """
+    with lake.whole_folder("training", f"day={record.as_of}") as folder:
+        for name, content in pictures.items():
+            write_bytes(folder / f"{name}.png", content)
+        write_text(folder / FILE, json.dumps(asdict(record), default=str, indent=1) + "\n")
+    return training_folder(lake, record.as_of)
+
+
+def latest_training(lake: Lake, as_of: date) -> TrainingRecord | None:
+    """Read the newest training on or before a day; None when there is none.
+
+    Raises
+    ------
+    InputError
+        It is damaged, or another version of winback wrote it.
+    """
+    days = [day for day in trained_days(lake) if day <= as_of]
+    return read_training(lake, days[-1]) if days else None
+
+
+def read_training(lake: Lake, as_of: date) -> TrainingRecord:
+    """Read the training of a day.
+
+    Raises
+    ------
+    InputError
+        It is damaged, or another version of winback wrote it.
+    """
+    path = training_folder(lake, as_of) / FILE
+    again = f"run winback train-models --as-of {as_of} again"
+    try:
+        kept = json.loads(lake.files.read(f"training/day={as_of}/{FILE}"))
+        found = kept.get("version", "none")
+        record = _reader().validate_python(kept) if found == VERSION else None
+    except (OSError, ValueError, AttributeError) as error:
+        raise InputError(f"{path} is damaged; {again}") from error
+    if record is None:
+        raise InputError(f"{path} is a training record of version {found}, and this winback reads {VERSION}; {again}")
+    return record
+
+
+def picture_of(lake: Lake, record: TrainingRecord, name: str) -> bytes | None:
+    """Read a picture of a training; None when there is no such picture."""
+    picture = f"training/day={record.as_of}/{name}.png"
+    return lake.files.read(picture) if lake.files.exists(picture) else None
+
+
+def trained_days(lake: Lake) -> list[date]:
+    """Days that have a training, in order."""
+    names = lake.files.list(f"training/day=*/{FILE}")
+    return sorted(date.fromisoformat(name.split("/")[1].removeprefix("day=")) for name in names)
+
+
+def training_folder(lake: Lake, as_of: date) -> Path:
+    """Folder of the training of a day."""
+    return lake.path("training", f"day={as_of:%Y-%m-%d}")
+
+
+@cache
+def _reader() -> TypeAdapter[TrainingRecord]:
+    return TypeAdapter(TrainingRecord)

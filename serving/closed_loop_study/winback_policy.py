@@ -1,0 +1,70 @@
+"""winback's own weeks: it decides from events alone, learns again every few weeks, and pays for control and trials."""
+
+from __future__ import annotations
+
+from datetime import date
+
+import numpy as np
+import pyarrow.compute as pc
+
+from configs.offers import NOTHING, Option
+from configs.progress import announce
+from configs.settings import Settings
+from features.materialise.build_daily import build_aggregates
+from features.simulator.ground_truth import Truth
+from features.simulator.simulated_day import Day, Given, World
+from features.simulator.simulated_events import events_of
+from features.storage.lake import Lake
+from features.storage.parquet_files import read_parquet, write_parquet
+from features.training_data.snapshot_run import bring_snapshots_up_to_date
+from models.judge.policy_verdict import NOBODY
+from models.training_run.outcome_models import fit_outcomes
+from models.training_run.response_models import fit_response
+from models.training_run.run_summary import keep_training
+from models.training_run.training_frames import collect_frames
+from serving.closed_loop_study.policy_weeks import OURS, Career, follow, given_to
+from serving.decide.day_tables import day_folder
+from serving.decide.decided_day import decide_day
+
+RETRAIN_EVERY = 4  # weeks
+
+
+def live_ours(settings: Settings, lake: Lake, world: World, weeks: int) -> Career:
+    """Let winback decide every week from events alone, and learn again every few weeks."""
+    deployed: list[str] = []
+
+    def decide(world: World, _: Truth) -> Given:
+        announce(f"week {len(deployed) + 1} of {weeks}")
+        as_of = world.today
+        build_aggregates(settings, lake)
+        bring_snapshots_up_to_date(settings, lake, as_of)
+        is_learning = len(deployed) % RETRAIN_EVERY == 0
+        deployed.append(retrain(settings, lake, as_of) if is_learning else deployed[-1])
+        decide_day(settings, lake, as_of)
+        return given_by(world, lake)
+
+    def record(world: World, day: Day) -> None:
+        write_parquet(events_of(world, day), lake.partition("events", world.today))
+
+    career = follow(OURS, world, weeks, decide, settings, record)
+    return Career(OURS, career.weeks, tuple(deployed))
+
+
+def retrain(settings: Settings, lake: Lake, as_of: date) -> str:
+    """Train every model on what is known; returns the policy that the gate deploys."""
+    frames = collect_frames(settings, lake, as_of)
+    outcomes = fit_outcomes(settings, lake, as_of, frames)
+    response = fit_response(settings, lake, as_of, frames)
+    keep_training(lake, as_of, outcomes, response)
+    return str(response.verdict.deployed) if response.verdict is not None else NOBODY
+
+
+def given_by(world: World, lake: Lake) -> Given:
+    """Read this morning's decisions."""
+    decisions = read_parquet(day_folder(lake, world.today) / "decisions.parquet")
+    users = pc.cast(pc.utf8_slice_codeunits(decisions["user_id"], 1), "int64").to_numpy()
+    places = {option: place for place, option in enumerate(world.catalogue.options)}
+    pairs = zip(decisions["offer_id"].to_pylist(), decisions["discount"].to_pylist(), strict=True)
+    given = given_to(world, users, np.array([places.get(Option(*pair), NOTHING) for pair in pairs], dtype=np.intp))
+    given.decision_id[users] = decisions["decision_id"].to_numpy(zero_copy_only=False)
+    return given

@@ -1,0 +1,59 @@
+"""One day from its snapshot to its decisions: what is known and learnt is opened, and everybody is decided about."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import ExitStack
+from datetime import date
+from functools import partial
+
+from configs.offers import load_catalogue
+from configs.settings import Settings
+from features.materialise.as_of_view import AsOfView, open_as_of
+from features.materialise.spark_executor import spark_machines
+from features.storage.fingerprints import stored_input
+from features.storage.lake import Lake
+from features.training_data.feature_store import FeatureStore, open_store
+from features.training_data.frames import count_users, scoring_batch, scoring_batch_anywhere
+from models.registry.response import load_response
+from models.registry.tracking import load
+from serving.decide.assignment import Spending
+from serving.decide.decisions import decide
+from serving.decide.executors import LocalExecutor, SparkExecutor
+from serving.decide.scoring import Policy
+
+
+def decide_day(settings: Settings, lake: Lake, as_of: date) -> Spending:
+    """Predict, value and decide, in batches of users, by the champions of the registry."""
+    with ExitStack() as sources:
+        history = sources.enter_context(open_as_of(settings, lake, as_of))
+        store = open_store(lake, history.features, only=as_of)
+        policy = Policy(
+            settings,
+            load_catalogue(settings.offers),
+            load(lake, "churn"),
+            load(lake, "value"),
+            load_response(lake),
+        )
+        executor = batches_on_spark(history) if settings.engine == "spark" else batches(history, store, sources.close)
+        return decide(policy, lake, as_of, executor, inputs=stored_input(lake.partition("snapshots", as_of)) or "")
+
+
+def places_of_batches(history: AsOfView) -> list[range]:
+    """Cut everybody into batches of ``scoring.batch_users``: places among all users of the snapshot."""
+    everybody, size = range(count_users(history.lake, history.as_of)), history.settings.scoring.batch_users
+    return [everybody[first : first + size] for first in everybody[::size]]
+
+
+def batches(history: AsOfView, store: FeatureStore, done: Callable[[], None]) -> LocalExecutor:
+    """Read each batch when its turn comes; `done` is called when nothing is read any more."""
+    read = partial(scoring_batch, store, history.lake, history.as_of, history.settings.time_zone)
+    return LocalExecutor([partial(read, places) for places in places_of_batches(history)], done)
+
+
+def batches_on_spark(history: AsOfView) -> SparkExecutor:
+    """Let Spark's machines read and score the batches."""
+    read = partial(scoring_batch_anywhere, history.lake, history.as_of, history.settings.time_zone)
+    return SparkExecutor(
+        spark_machines(history.settings), [partial(read, places) for places in places_of_batches(history)]
+    )

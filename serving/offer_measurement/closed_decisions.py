@@ -1,0 +1,91 @@
+"""Whose decision is measured: each user's first one that meant an offer, once its outcome is known."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date, timedelta
+from pathlib import Path
+
+import ibis
+import ibis.expr.types as ir
+import pandas as pd
+
+from configs.offers import NO_OFFER
+from configs.settings import Settings
+from features.materialise.as_of_view import AsOfView, open_as_of
+from features.storage.lake import Lake
+from features.training_data.frames import measured_frame
+from models.judge.lift import SampleRatio, sample_ratio_mismatch
+from serving.decide.assignment import CONTROL, EXPLORE, POLICY
+from serving.decide.ledger import effective_files
+
+GROUPS = {POLICY: "treated", CONTROL: "control"}
+SPLIT = (POLICY, EXPLORE, CONTROL)  # explorers are drawn from the users of the policy
+INTENDED = {"offer_id": "intended_offer_id", "channel": "intended_channel", "stage": "stage"}
+
+
+@dataclass(frozen=True)
+class Measured:
+    """Closed first decisions as `models.judge.lift` reads them, how the split came out, and when there will be more.
+
+    `first_day` is the first day on which somebody was meant to get an offer, None before there was one.
+    """
+
+    frame: pd.DataFrame
+    ratio: SampleRatio | None
+    first_day: date | None
+
+
+def collect_closed(settings: Settings, lake: Lake, as_of: date) -> Measured:
+    """Read the ledger before a day and what became of its users."""
+    files = effective_files(lake, date.min, as_of - timedelta(days=1))
+    if not files:
+        return Measured(pd.DataFrame(), None, None)
+    with open_as_of(settings, lake, as_of) as history:
+        ledger = open_ledger(history, files)
+        first = first_decisions(ledger)
+        frame = measured_frame(history, first)
+        began_at = None if first.empty else pd.Timestamp(first["as_of"].min()).tz_convert(settings.time_zone)
+        ratio = sample_ratio(ledger, settings)
+    return Measured(frame, ratio, None if began_at is None else began_at.date())
+
+
+def open_ledger(history: AsOfView, files: Sequence[Path]) -> ir.Table:
+    """Open what counts of the ledger: users of the policy, randomised or not, and of the control group."""
+    rows = history.engine.read_parquet(list(map(str, files)), table_name="ledger", hive_partitioning=False)
+    return rows.filter(rows.arm.isin(SPLIT))
+
+
+def first_decisions(ledger: ir.Table) -> pd.DataFrame:
+    """Take each user's first decision that meant an offer for them, so that no money is counted twice.
+
+    Later decisions are left out on purpose. Their windows overlap the first one's, and what is decided by then rests on
+    what the first offer did, so that from then on the two groups are not alike any more. Whose first one was randomised
+    is left out altogether: it was not the policy's. Chance picks them, so the groups stay alike as far as exploring is
+    open to everybody whom the policy means an offer for, and the share that explores is the same on all days.
+
+    Returns
+    -------
+    One row per user: ``user_id``, ``as_of``, ``group`` and, *intended*, ``offer_id``, ``channel`` and ``stage``.
+    """
+    meant = ledger.filter(ledger.intended_offer_id != NO_OFFER)
+    meant = meant.mutate(nth=ibis.row_number().over(group_by="user_id", order_by="as_of"))
+    first = meant.filter(meant.nth == 0, meant.arm.isin(list(GROUPS)))
+    rows = first.select("user_id", "as_of", group=first.arm.cases(*GROUPS.items()), **INTENDED)
+    return rows.order_by("as_of", "user_id").to_pandas()
+
+
+def sample_ratio(ledger: ir.Table, settings: Settings) -> SampleRatio | None:
+    """Compare the groups with the shares that were meant; None where no control group was.
+
+    Every user counts once, by the first decision that did not bar them: nothing had been given by then that could
+    make one group decide more often.
+    """
+    control, as_usual = settings.scoring.control_share, settings.scoring.business_as_usual_share
+    if not 0 < control < 1 - as_usual:
+        return None
+    arms = ledger.group_by("user_id").aggregate(arm=ledger.arm.argmin(ledger.as_of))
+    users = arms.aggregate(users=arms.count(), control=arms.count(where=arms.arm == CONTROL)).to_pandas().iloc[0]
+    kept = int(users["control"])
+    return sample_ratio_mismatch(int(users["users"]) - kept, kept, control / (1 - as_usual))

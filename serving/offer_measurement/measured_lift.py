@@ -1,0 +1,120 @@
+"""What the decisions changed: measured, kept and put into sentences."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import date, timedelta
+
+from configs.settings import Settings
+from features.storage.lake import Lake
+from features.storage.whole_writes import write_bytes, write_text
+from features.training_data.frames import KNOWN_BEFORE
+from models.judge.kpis import LIFETIME_ASSUMES, LIFETIME_PERIODS, kpis
+from models.judge.lift import Lift, SampleRatio, lift_metrics, measure
+from models.metrics.metric import Metric
+from models.registry.pictures import offers_picture
+from serving.offer_measurement.closed_decisions import Measured
+
+MONEY = ("margin", "revenue")
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """Metrics of a day's measuring, where they were kept, and what a person should know."""
+
+    metrics: dict[str, Metric]
+    outputs: dict[str, str]
+    notes: list[str]
+
+
+def measure_day(settings: Settings, lake: Lake, as_of: date, measured: Measured) -> Measurement:
+    """Measure every decision whose outcome is known on a day, and keep what was found."""
+    metrics, outputs = ratio_metrics(measured.ratio), {}
+    lifts: list[Lift] = []
+    if len(measured.frame):
+        lifts = measure(measured.frame, KNOWN_BEFORE)
+        groups = kpis(measured.frame)
+        write_measurement(settings, lake, as_of, measured, lifts, groups)
+        metrics = {**lift_metrics(lifts), **groups, **metrics}
+        outputs = {"measurement": str(lake.path("measurements", f"day={as_of}"))}
+    return Measurement(metrics, outputs, list(notes(settings, as_of, measured, lifts)))
+
+
+def ratio_metrics(ratio: SampleRatio | None) -> dict[str, Metric]:
+    """Name the test of the split as a metric."""
+    return {} if ratio is None else {"offers.srm_p_value": Metric.exact(ratio.p_value, ratio.treated + ratio.control)}
+
+
+def write_measurement(
+    settings: Settings, lake: Lake, as_of: date, measured: Measured, lifts: Sequence[Lift], groups: dict[str, Metric]
+) -> None:
+    """Keep lifts, figures of the groups and a picture of a day."""
+    facts = {
+        "as_of": str(as_of),
+        "first_day": str(measured.frame["day"].min()),
+        "last_day": str(measured.frame["day"].max()),
+        "window_days": settings.churn.horizon_days,
+        "currency": settings.currency,
+        "users": len(measured.frame),
+        "sample_ratio": measured.ratio.as_dict() if measured.ratio else None,
+        "lifts": [found.as_dict() for found in lifts],
+        "kpis": {name: metric.as_dict() for name, metric in groups.items()},
+        "lifetime_value_assumes": LIFETIME_ASSUMES.format(periods=LIFETIME_PERIODS),
+    }
+    with lake.whole_folder("measurements", f"day={as_of}") as folder:
+        write_text(folder / "lifts.json", json.dumps(facts, indent=1) + "\n")
+        write_bytes(folder / "lifts.png", offers_picture(lifts, settings.currency))
+
+
+def notes(settings: Settings, as_of: date, measured: Measured, lifts: Sequence[Lift]) -> Iterator[str]:
+    """Say what a person should know: the verdict on all offers, whether to trust it, the others; or what is missing."""
+    subjects = list(dict.fromkeys(found.subject for found in lifts))
+    verdicts = [verdict(subject, [found for found in lifts if found.subject == subject], settings.currency)
+                for subject in subjects]  # fmt: skip
+    yield from verdicts[:1]
+    if not lifts:
+        yield nothing_yet(settings, as_of, measured)
+    if measured.ratio is not None:
+        yield measured.ratio.advice
+    elif measured.first_day is not None:
+        yield f"scoring.control_share = {settings.scoring.control_share} leaves no group to compare with; give one"
+    yield from verdicts[1:]
+
+
+def nothing_yet(settings: Settings, as_of: date, measured: Measured) -> str:
+    """Say why nothing can be measured and from which day on something can."""
+    horizon = timedelta(days=settings.churn.horizon_days)
+    if measured.first_day is not None:
+        return (
+            f"no decision before {as_of} is closed yet: the first that meant an offer was made on "
+            f"{measured.first_day} and can be measured from {measured.first_day + horizon} on"
+        )
+    return (
+        f"the ledger has no decision before {as_of} that meant an offer for anyone; one made on {as_of} "
+        f"(winback score-users) can be measured from {as_of + horizon} on"
+    )
+
+
+def verdict(subject: str, lifts: Sequence[Lift], currency: str) -> str:
+    """Put what is known about one subject into a sentence.
+
+    Examples
+    --------
+    >>> short = Lift("push", "margin", 9, 1, 9, 1, None, None, None, 0, "1 control users, at least 30 are needed")
+    >>> verdict("push", [short], "EUR")
+    'push: margin: not enough data (1 control users, at least 30 are needed)'
+    """
+    measures_by_words: dict[str, list[str]] = {}
+    for found in lifts:
+        measures_by_words.setdefault(_in_words(found, currency), []).append(found.measure)
+    return f"{subject}: " + "; ".join(f"{', '.join(measures)}: {text}" for text, measures in measures_by_words.items())
+
+
+def _in_words(found: Lift, currency: str) -> str:
+    if found.shortage or found.cuped is None:
+        return f"{found.verdict} ({found.shortage})"
+    effect, unit = found.cuped.absolute, f" {currency}" if found.measure in MONEY else ""
+    amount = f"{effect.value:+.3f} [{effect.low:+.3f}, {effect.high:+.3f}]{unit} a user"
+    return f"{found.verdict}, {amount}, adjusted p = {found.p_adjusted:.2g}"

@@ -1,0 +1,66 @@
+"""A day's decisions in figures, as the command line and the desk say them, and what a person should know about them."""
+
+from __future__ import annotations
+
+from datetime import date
+
+from configs.settings import Settings
+from features.storage.lake import Lake
+from models.metrics.metric import Metric
+from models.training_run.training_record import latest_training
+from serving.decide.assignment import Spending
+from serving.report_page.summary import Summary
+
+
+def day_metrics(lake: Lake, as_of: date, summary: Summary, spending: Spending) -> dict[str, Metric]:
+    """Name every figure of a day: its users, its money, and how good the models behind it are."""
+    figures = user_figures(summary) | spending_figures(spending)
+    exact = {name: Metric.exact(figure, summary.users) for name, figure in figures.items()}
+    training = latest_training(lake, as_of)
+    return exact | (training.metrics if training is not None else {})
+
+
+def user_figures(summary: Summary) -> dict[str, float]:
+    """Count the users of a day, by what is known and done about them."""
+    return {
+        "users.scored": summary.users,
+        "users.at_high_risk": summary.by_band.get("high", 0),
+        "users.with_offer": summary.with_offer,
+        "users.exploring": summary.by_arm.get("explore", 0),
+        "users.in_control": summary.in_control,
+        "users.business_as_usual": summary.by_arm.get("business_as_usual", 0),
+    }
+
+
+def spending_figures(spending: Spending) -> dict[str, float]:
+    """Say what a day's decisions cost and bring, and what more of each scarce thing would earn."""
+    prices = {
+        f"allocation.{name.replace(' ', '_')}.shadow_price": price for name, price in spending.limit_prices.items()
+    }
+    used = {f"allocation.{name.replace(' ', '_')}.used": places for name, places in spending.used.items()}
+    return {
+        "budget.limit": spending.budget,
+        "budget.expected_cost": spending.spent,
+        "budget.for_exploration": spending.exploration_spent,
+        "exploration.share": spending.exploration_share,
+        "policy.expected_value": spending.value,
+        "allocation.bound": spending.bound,
+        "allocation.gap": spending.gap,
+        "allocation.shadow_price": spending.shadow_price,
+        **prices,
+        **used,
+    }
+
+
+def day_notes(settings: Settings, summary: Summary, spending: Spending) -> list[str]:
+    """Say what a person should know about the decisions of a day."""
+    found = [] if summary.with_offer else ["no offer is expected to pay for anyone; nobody gets one"]
+    if summary.withdrawn:
+        found.append(f"{summary.withdrawn:,} decisions broke a rule when they were to be written, and were withdrawn")
+    wanted = settings.scoring.exploration.share
+    if spending.exploration_share < wanted:
+        found.append(
+            f"the budget pays for an exploration share of {spending.exploration_share:.2%} instead of {wanted:.2%}; "
+            "raise scoring.budget or scoring.exploration.budget_share, or lower scoring.exploration.share"
+        )
+    return found

@@ -1,0 +1,92 @@
+"""The record of a training: it comes back as it went, and a damaged or foreign one is named in one sentence."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import asdict
+from datetime import date, timedelta
+from pathlib import Path
+
+import pytest
+
+from configs.errors import InputError
+from configs.offers import Option
+from features.storage.lake import Lake
+from models.effects.average_effect import AverageEffect
+from models.judge.policy_verdict import RULE, Deployed, PolicyValue, PolicyVerdict
+from models.metrics.metric import Metric
+from models.training_run.training_record import (
+    ModelRecord,
+    TrainingRecord,
+    latest_training,
+    picture_of,
+    read_training,
+    trained_days,
+    write_training,
+)
+
+DAY = date(2024, 7, 1)
+AUC = Metric(0.875, 0.857, 0.891, 2317)
+
+
+def record(day: date = DAY) -> TrainingRecord:
+    gain = PolicyValue(0.9, 0.2, 1.6, 300, 120.5)
+    unknown = PolicyValue(math.nan, -math.inf, math.inf, 3, 2.0)
+    deployed = Deployed(RULE, Option("mail", 0.1), "spend_sum_28d", 12.5)
+    verdict = PolicyVerdict(deployed, "rule beats nobody", {"rule": gain}, gain, {"rule": gain, "personal": unknown})
+    effect = AverageEffect("mail", "randomised", 349, 2689, 1.0, 0.2, AUC, AUC, 1.5, 0.01)
+    return TrainingRecord(
+        day, {"churn": ModelRecord("churn-logistic-1", "simple", {"churn.auc": AUC})}, (effect,), verdict
+    )
+
+
+def test_a_record_comes_back_as_it_went(tmp_path: Path) -> None:
+    lake, kept = Lake(tmp_path), record()
+    write_training(lake, kept, {"churn_lift": b"PNG"})
+    found = read_training(lake, DAY)
+    assert repr(found) == repr(kept)  # NaN is not equal to itself
+    assert found.verdict is not None and found.verdict.deployed.option == Option("mail", 0.1)
+    assert found.metrics == {"churn.auc": AUC}
+    assert picture_of(lake, found, "churn_lift") == b"PNG"
+    assert picture_of(lake, found, "churn_shap_bar") is None
+
+
+def test_a_training_without_an_experiment_has_no_verdict(tmp_path: Path) -> None:
+    lake = Lake(tmp_path)
+    write_training(lake, TrainingRecord(DAY, {}), {})
+    assert latest_training(lake, DAY) == TrainingRecord(DAY, {})
+
+
+def test_the_newest_on_or_before_a_day_counts_and_a_rerun_replaces_it(tmp_path: Path) -> None:
+    lake = Lake(tmp_path)
+    assert latest_training(lake, DAY) is None
+    for days in (30, 7, -1):
+        write_training(lake, record(DAY - timedelta(days=days)), {})
+    write_training(lake, TrainingRecord(DAY - timedelta(days=7), {}), {})
+    assert latest_training(lake, DAY) == TrainingRecord(DAY - timedelta(days=7), {})
+    assert len(trained_days(lake)) == 3
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "{", "[]", '"x"', "null", '{"version": 1}', '{"version": 1, "as_of": "2024-07-01", "models": {"churn": 7}}'],
+)
+def test_a_damaged_record_is_named(tmp_path: Path, text: str) -> None:
+    lake = Lake(tmp_path)
+    (write_training(lake, record(), {}) / "training.json").write_text(text, encoding="utf-8")
+    with pytest.raises(
+        InputError, match=r"training\.json is damaged; run winback train-models --as-of 2024-07-01 again"
+    ):
+        latest_training(lake, DAY)
+
+
+@pytest.mark.parametrize(("version", "words"), [(None, "none"), (2, "2"), ("1", "1")])
+def test_a_foreign_record_is_told_by_its_version(tmp_path: Path, version: object, words: str) -> None:
+    lake = Lake(tmp_path)
+    kept = json.loads(json.dumps(asdict(record()), default=str)) | {"version": version}
+    if version is None:
+        del kept["version"]
+    (write_training(lake, record(), {}) / "training.json").write_text(json.dumps(kept), encoding="utf-8")
+    with pytest.raises(InputError, match=f"is a training record of version {words}, and this winback reads 1; run"):
+        latest_training(lake, DAY)
