@@ -12,7 +12,7 @@ from configs.progress import announce
 from configs.settings import Settings
 from features.storage.lake import Lake
 from flows.outcome import Outcome, dated, open_run, writes_alone
-from serving.decide.assignment import Spending
+from serving.arms.assignment import Spending
 from serving.decide.day_tables import day_folder
 from serving.decide.decided_day import decide_day
 from serving.report_page.day_figures import day_metrics, day_notes

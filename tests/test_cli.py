@@ -23,7 +23,7 @@ from features.storage.lake import Lake
 from flows.cli import app
 from flows.outcome import Outcome, open_run, remember_profile, remembered_profile
 from models.metrics.metric import Metric
-from serving.decide.decisions import SCHEMA
+from serving.decide.decision_columns import SCHEMA
 
 STEPS = ("ingest", "build-features", "train-models", "score-users")
 

@@ -24,12 +24,13 @@ from configs.offers import Catalogue, Offer
 from features.storage.lake import Lake
 from models.judge.policy_verdict import NOBODY, RULE, Deployed
 from models.metrics.splits import hash_share
+from serving.arms.assignment import Spending
+from serving.arms.exploration import AS_USUAL_SALT, CONTROL_SALT
 from serving.decide import decisions as day_of_decisions
-from serving.decide.assignment import Spending
 from serving.decide.day_tables import day_folder
-from serving.decide.decisions import SCHEMA, decide, predictions_table, risk_band, stage, tables_of
+from serving.decide.decision_columns import SCHEMA, predictions_table, risk_band, stage
+from serving.decide.decisions import decide, tables_of
 from serving.decide.executors import LocalExecutor
-from serving.decide.exploration import AS_USUAL_SALT, CONTROL_SALT
 from serving.decide.ledger import entries, files_of
 from serving.decide.scoring import Policy
 from serving.wording.reason_lists import REASONS
@@ -442,7 +443,7 @@ def test_the_budget_curve_rises_and_meets_the_day(policy, users, tmp_path, capac
 def test_the_budget_curve_of_many_users_is_drawn_from_some(policy, users, tmp_path, monkeypatch):
     run(policy, tmp_path / "all", users, channel_capacity={"email": 60})
     whole = read(Lake(tmp_path / "all"), "budget_curve")
-    monkeypatch.setattr("serving.decide.assignment.CURVE_USERS", 100)
+    monkeypatch.setattr("serving.arms.assignment.CURVE_USERS", 100)
     run(policy, tmp_path / "some", users, channel_capacity={"email": 60})
     some = read(Lake(tmp_path / "some"), "budget_curve")
     assert some["budget"].tolist() == pytest.approx(whole["budget"].tolist())

@@ -15,7 +15,11 @@ from configs.offers import NO_OFFER, NOTHING, Catalogue
 from features.storage.lake import Lake
 from serving.decide.day_tables import day_folder
 from serving.decide.decisions import decide
-from serving.decide.eligibility import (
+from serving.decide.executors import LocalExecutor
+from serving.decide.ledger import entries
+from serving.decide.scoring import Policy
+from serving.report_page.summary import summarise
+from serving.valuation.eligibility import (
     CONTACTS,
     ELIGIBLE,
     FIRST_RULE,
@@ -25,10 +29,6 @@ from serving.decide.eligibility import (
     no_contacts,
     rules_of,
 )
-from serving.decide.executors import LocalExecutor
-from serving.decide.ledger import entries
-from serving.decide.scoring import Policy
-from serving.report_page.summary import summarise
 
 CATALOGUE = Catalogue(offers=(offer("mail", discounts=(0.1,)), offer("ping", discounts=(0.2,), channel="push")))
 

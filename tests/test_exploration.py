@@ -15,7 +15,7 @@ from configs.consistency import check_floor
 from configs.errors import InputError
 from configs.offers import NOTHING
 from configs.settings import Exploration, Settings
-from serving.decide.exploration import (
+from serving.arms.exploration import (
     DRAWS,
     Draws,
     Explorers,

@@ -14,7 +14,7 @@ from models.effects.uplift import DRAWS
 from models.judge.policy_verdict import CONSTANT, P_REDEEM, PERSONAL, RANKING, RULE, Deployed
 from models.learn.redeemed_spend import RedeemedSpend
 from models.registry.response import KnownEffect, PersonalEffects, ResponseModels
-from serving.decide.eligibility import (
+from serving.valuation.eligibility import (
     ELIGIBLE,
     FIRST_RULE,
     NOT_CHOSEN,
@@ -22,7 +22,7 @@ from serving.decide.eligibility import (
     UNLIKE_COMPARED,
     Forbidden,
 )
-from serving.decide.options import Options, build_options
+from serving.valuation.options import Options, build_options
 from serving.wording.reason_codes import DOES_NOT_PAY, Reason
 
 SETTINGS = small_settings()

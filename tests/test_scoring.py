@@ -16,9 +16,9 @@ from synthetic import behaviour, small_policy
 
 from configs.offers import Catalogue
 from serving.decide import scoring as batches
-from serving.decide.options import MATRICES
 from serving.decide.scoring import Batch, Policy, open_spool, score, score_all
 from serving.knapsack.problem import opened
+from serving.valuation.options import MATRICES
 
 
 @pytest.fixture(scope="module")
@@ -123,7 +123,7 @@ def test_a_batch_is_forgotten_once_it_was_looked_at(policy, users, tmp_path):
 def test_the_large_part_of_claims_is_left_in_files(policy, users, tmp_path):
     from datetime import date
 
-    from serving.decide.assignment import allocation_input
+    from serving.arms.assignment import allocation_input
 
     batch = score(policy, users)
     allocation_inputs = allocation_input(batch.frame["user_id"], batch.options, policy.settings, (), date(2024, 7, 1))

@@ -17,7 +17,7 @@ from features.training_data.feature_store import FeatureStore, open_store
 from features.training_data.frames import count_users, scoring_batch, scoring_batch_anywhere
 from models.registry.response import load_response
 from models.registry.tracking import load
-from serving.decide.assignment import Spending
+from serving.arms.assignment import Spending
 from serving.decide.decisions import decide
 from serving.decide.executors import LocalExecutor, SparkExecutor
 from serving.decide.scoring import Policy

@@ -17,8 +17,8 @@ from pyarrow import feather
 
 from features.arrays.array_types import Flags
 from features.materialise import spark_executor
-from serving.decide.assignment import AllocationInput, Assignment
-from serving.decide.exploration import Draws
+from serving.arms.assignment import AllocationInput, Assignment
+from serving.arms.exploration import Draws
 from serving.decide.scoring import Batch, Frames, Policy, Spool, score, score_all
 from serving.knapsack.problem import RemoteReduce, Shard, Sums
 

@@ -23,12 +23,12 @@ from features.storage.local_folder import LocalFolder
 from features.storage.whole_writes import write_file
 from models.registry.response import ResponseModels
 from models.registry.tracking import Registered
+from serving.arms.assignment import AllocationInput
+from serving.arms.exploration import Draws
 from serving.decide import ledger
-from serving.decide.assignment import AllocationInput
-from serving.decide.eligibility import Rule, forbidden, kinds_of_why_not, no_contacts, rules_of
-from serving.decide.exploration import Draws
-from serving.decide.options import MATRICES, Options, build_options
 from serving.knapsack.problem import opened
+from serving.valuation.eligibility import Rule, forbidden, kinds_of_why_not, no_contacts, rules_of
+from serving.valuation.options import MATRICES, Options, build_options
 from serving.wording.explanations import add_risk_reasons, policy_reasons
 from serving.wording.reason_codes import Reasons
 from serving.wording.reason_lists import ReasonLists

@@ -19,9 +19,9 @@ from configs.settings import Settings
 from features.arrays.array_types import Floats, Places
 from features.storage.lake import Lake
 from features.storage.parquet_files import read_parquet
-from serving.decide.assignment import AllocationInput, Assignment, Spending, assign
+from serving.arms.assignment import AllocationInput, Assignment, Spending, assign
+from serving.arms.exploration import Draws
 from serving.decide.decision_moment import DecisionMoment
-from serving.decide.exploration import Draws
 from serving.knapsack.allocation import Limit, choose
 from serving.knapsack.problem import offered
 

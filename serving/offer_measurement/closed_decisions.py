@@ -17,7 +17,7 @@ from features.materialise.as_of_view import AsOfView, open_as_of
 from features.storage.lake import Lake
 from features.training_data.frames import measured_frame
 from models.judge.lift import SampleRatio, sample_ratio_mismatch
-from serving.decide.assignment import CONTROL, EXPLORE, POLICY
+from serving.arms.assignment import CONTROL, EXPLORE, POLICY
 from serving.decide.ledger import effective_files
 
 GROUPS = {POLICY: "treated", CONTROL: "control"}

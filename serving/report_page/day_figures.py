@@ -8,7 +8,7 @@ from configs.settings import Settings
 from features.storage.lake import Lake
 from models.metrics.metric import Metric
 from models.training_run.training_record import latest_training
-from serving.decide.assignment import Spending
+from serving.arms.assignment import Spending
 from serving.report_page.summary import Summary
 
 

@@ -35,7 +35,7 @@ from models.judge.policy_verdict import NOBODY, PERSONAL, PolicyValue, PolicyVer
 from models.training_run.outcome_models import fit_outcomes
 from models.training_run.response_models import fit_response
 from models.training_run.training_frames import collect_frames
-from serving.decide.assignment import POLICY
+from serving.arms.assignment import POLICY
 from serving.decide.day_tables import day_folder
 from serving.decide.decided_day import decide_day
 

@@ -17,7 +17,7 @@ from models.effects.observational_effects import is_comparable
 from models.judge.policy_verdict import PERSONAL
 from models.learn.redemption import p_redeem_each
 from models.registry.response import PersonalEffects, ResponseModels
-from serving.decide.eligibility import (
+from serving.valuation.eligibility import (
     ELIGIBLE,
     FIRST_RULE,
     NOT_CHOSEN,

@@ -16,8 +16,7 @@ import pyarrow as pa
 from configs.offers import NOTHING
 from configs.settings import Settings
 from features.arrays.array_types import Flags, Floats, Places, Texts
-from serving.decide.eligibility import ELIGIBLE
-from serving.decide.exploration import (
+from serving.arms.exploration import (
     Draws,
     Explorers,
     decision_chances,
@@ -27,9 +26,10 @@ from serving.decide.exploration import (
     randomise,
     stable_groups,
 )
-from serving.decide.options import Options
 from serving.knapsack.allocation import Allocation, Limit, allocate_parts, budget_curve
 from serving.knapsack.problem import RemoteReduce, Shard, offered, opened
+from serving.valuation.eligibility import ELIGIBLE
+from serving.valuation.options import Options
 
 POLICY, EXPLORE, CONTROL = "policy", "explore", "control"
 AS_USUAL, SUPPRESSED = "business_as_usual", "suppressed"
