@@ -141,19 +141,23 @@ def test_lots_are_the_treatments_of_known_chance_with_what_came_of_them(past, st
     assert list(found[["day", "user_id"]].itertuples(index=False)) == sorted(zip(found.day, found.user_id, strict=True))
 
 
-def test_only_a_lot_of_known_chance_counts_and_one_per_day(tmp_path):
+def test_only_a_lot_of_known_chance_counts_and_the_first_of_a_day(tmp_path):
     given = [
         treatment("a", "2024-03-02", "come_back", 0.1, propensity=0.5),
         treatment("b", "2024-03-02", "none", 0.0, propensity=0.5),
         treatment("certain", "2024-03-02", "come_back", 0.1, propensity=1.0),
         treatment("chosen", "2024-03-02", "come_back", 0.1),
         treatment("twice", "2024-03-02", "come_back", 0.1, propensity=0.5),
-        treatment("twice", "2024-03-02 12:00", "bundle", 0.1, propensity=0.5),
+        treatment("twice", "2024-03-02", "bundle", 0.1, propensity=0.5),
+        treatment("noon too", "2024-03-02 12:00", "bundle", 0.1, propensity=0.5),
+        treatment("noon too", "2024-03-02", "come_back", 0.2, propensity=0.5),
+        treatment("no lot at noon", "2024-03-02", "come_back", 0.1, propensity=0.5),
+        treatment("no lot at noon", "2024-03-02 12:00", "bundle", 0.1, propensity=1.0),
     ]
     app = small_app(tmp_path, events=[event("a", "2024-03-01 09:00", "purchase")], treatments=given)
     app.ingest()
     app.aggregate()
-    users = ["a", "b", "certain", "chosen", "twice", "untreated"]
+    users = ["a", "b", "certain", "chosen", "twice", "noon too", "no lot at noon", "untreated"]
     around = pd.DataFrame({"user_id": users, "day": date(2024, 3, 2), "offer_id": "old", "is_retained": 1})
     with app.history(date(2024, 3, 20)) as history:
         found = experiment_frame(history, around, pd.DataFrame()).set_index("user_id")
@@ -162,7 +166,10 @@ def test_only_a_lot_of_known_chance_counts_and_one_per_day(tmp_path):
             "day": date(2024, 3, 2), "is_retained": 1, "offer_id": offer_id, "discount": discount, "propensity": 0.5,
             "is_redeemed": 0.0, "discount_given": 0.0,
         }
-        for user, offer_id, discount in (("a", "come_back", 0.1), ("b", "none", 0.0))
+        for user, offer_id, discount in (
+            ("a", "come_back", 0.1), ("b", "none", 0.0), ("noon too", "come_back", 0.2),
+            ("no lot at noon", "come_back", 0.1),
+        )
     }  # fmt: skip
 
 

@@ -114,7 +114,8 @@ def given_offers(history: AsOfView, closed: pd.DataFrame) -> pd.DataFrame:
     if history.treatments is None:
         return pd.DataFrame()
     given = history.treatments.filter(history.treatments.offer_id != "none")
-    rows = history.collect(given.select("decision_id", "user_id", "day", "offer_id").order_by("day", "user_id"))
+    in_turn = given.order_by("day", "user_id", "decided_at", "decision_id")  # of a day's triggers the first comes first
+    rows = history.collect(in_turn.select("decision_id", "user_id", "day", "offer_id"))
     rows["day"] = pd.to_datetime(rows["day"]).dt.date
     return rows.merge(closed[["decision_id", "is_redeemed"]], on="decision_id", how="left")
 
@@ -132,22 +133,24 @@ def experiment_frame(history: AsOfView, outcomes: pd.DataFrame, closed: pd.DataF
     Returns
     -------
     The rows of `outcomes` with a lot: ``offer_id, discount, propensity, is_redeemed, discount_given``, instead of
-    anything of those names; ordered by day and user. A user with two lots on a day is left out.
+    anything of those names; ordered by day and user. Of a user's lots on a day the first counts, which is the night's
+    where there is one, as the features are those of the start of the day; who has two at that instant is left out.
     """
     if history.treatments is None:
         return pd.DataFrame()
     given = history.treatments
     drawn = given.filter((given.propensity > 0) & (given.propensity < 1))
-    names = ["decision_id", "user_id", "day", "offer_id", "discount", "propensity"]
+    names = ["decision_id", "user_id", "day", "decided_at", "offer_id", "discount", "propensity"]
     rows = history.collect(drawn.select(*names).order_by("day", "user_id"))
     rows["day"] = pd.to_datetime(rows["day"]).dt.date
-    rows = rows.drop_duplicates(["user_id", "day"], keep=False)
+    is_first = rows["decided_at"] == rows.groupby(["user_id", "day"])["decided_at"].transform("min")
+    rows = rows[is_first].drop_duplicates(["user_id", "day"], keep=False)
     none_used = dict.fromkeys(("is_redeemed", "discount_given"), 0.0)
     if closed.empty:
         rows = rows.assign(**none_used)
     else:
         rows = rows.merge(closed[["decision_id", *none_used]], on="decision_id", how="left").fillna(none_used)
-    rows = rows.drop(columns="decision_id")
+    rows = rows.drop(columns=["decision_id", "decided_at"])
     kept = outcomes.drop(columns=rows.columns.drop(["user_id", "day"]), errors="ignore")
     return kept.merge(rows, on=["user_id", "day"])
 
