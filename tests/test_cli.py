@@ -172,7 +172,9 @@ def test_exploring_is_counted_and_a_share_that_the_budget_cannot_pay_is_told(she
     page = Path(answer["outputs"]["report"]).read_text(encoding="utf-8")
     assert "drawn by lot today to learn what works" in page
     assert "left to business as usual: the campaigns that run anyway" in page
-    assert len(list((tmp_path / "data" / "ledger" / f"day={TINY_AS_OF}").iterdir())) == 2
+    ledger, day = tmp_path / "data" / "ledger", f"day={TINY_AS_OF}"
+    assert len(list((ledger / day).iterdir())) == 1
+    assert len(list((ledger / "superseded" / day).iterdir())) == 1  # the decisions without exploration stay readable
 
 
 def test_the_data_folder_remembers_its_profile(shell: Shell) -> None:
