@@ -253,3 +253,28 @@ def test_a_profile_of_another_app_is_still_refused(tmp_path):
 def test_the_policy_is_the_same_on_every_engine():
     one, other = (small_policy(small_settings(engine=engine, **LOCAL)) for engine in ("duckdb", "spark"))
     assert one.version == other.version
+
+
+@NEEDS_SPARK
+def test_an_apps_own_columns_have_the_bytes_of_one_machine(tmp_path):
+    table = {"meaning": "Plays", "events": ["play"], "windows": [3, 30]}
+    custom = {
+        "long_plays": table | {"measure": "count", "where": ["$.seconds > 180"]},
+        "play_seconds": table | {"measure": "sum", "of": "$.seconds"},
+        "longest_play": table | {"measure": "max", "of": "$.seconds"},
+        "play": table | {"measure": "last", "windows": []},
+    }
+    events = [
+        event(user, f"2024-04-{day:02d} 10:00", "play", properties=f'{{"seconds": {30 * day}}}')
+        for day in range(1, 29)
+        for user in "abc"[: 1 + day % 3]
+    ]
+    one = small_app(tmp_path, events=events, overrides={"features": {"custom": custom}})
+    one.ingest()
+    build(one)
+    found = files(one, "aggregates", "snapshots")
+    for name in ("aggregates", "category_hour_counts", "snapshots", state_store.FOLDER):
+        shutil.rmtree(one.lake.path(name))
+    build(on_spark(one))
+    assert files(one, "aggregates", "snapshots") == found
+    assert one.snapshots(DAYS[0]).loc[("a", DAYS[0]), "long_plays_count_30d"] == 22
