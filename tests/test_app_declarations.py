@@ -12,6 +12,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 from apps import App, Row, event, small_app
+from typer.testing import CliRunner
 
 from configs.errors import InputError
 from configs.settings import load_settings
@@ -24,6 +25,7 @@ from features.materialise.build_snapshots import build_snapshots
 from features.storage.parquet_files import read_parquet
 from features.training_data.feature_store import open_store
 from features.training_data.frames import scoring_frame
+from flows.cli import app as winback
 
 OWN = """
 [tea_views]
@@ -278,3 +280,19 @@ def test_the_functions_of_the_page_make_columns_that_arrays_compute(tmp_path):
         for register, before in zip(registers, kept, strict=True):
             register.clear()
             register.update(before)
+
+
+def test_the_command_line_checks_lists_and_explains_own_columns(tmp_path):
+    profile = tmp_path / "own.toml"
+    profile.write_text(re.sub(r"^\[", "[features.custom.", OWN, flags=re.MULTILINE), encoding="utf-8")
+    words = ["--profile", str(profile), "--data-dir", str(tmp_path / "data")]
+    listed, checked, settings = (
+        CliRunner().invoke(winback, [name, *words]) for name in ("catalogue", "check", "settings")
+    )
+    assert all(name in listed.stdout for name in COLUMNS) and "Longest song played." in listed.stdout
+    assert "features.custom.long_plays.windows = 3, 30" in settings.stdout
+    assert "features.custom" not in checked.output
+    profile.write_text(profile.read_text(encoding="utf-8").replace("tea_views]", "views]"), encoding="utf-8")
+    refused = CliRunner().invoke(winback, ["check", *words])
+    assert refused.exit_code == 2
+    assert "features.custom.views would make the column 'views_count'" in refused.output

@@ -9,6 +9,7 @@ from configs.consistency import check_channels, check_floor
 from configs.errors import InputError
 from configs.offers import Catalogue, load_catalogue
 from configs.settings import FOLDER, Settings, named_file
+from features.definitions.app_declarations import declarations_of
 from features.ingestion.ingest_source import NO_EVENTS, defined_views, raw_folder
 from features.storage.duckdb_sessions import sql_text
 from features.storage.lake import Lake
@@ -30,9 +31,10 @@ class ConfigurationCheck:
 
 
 def check_configuration(settings: Settings, lake: Lake) -> ConfigurationCheck:
-    """Check roles, source and catalogue of offers; where the data folder holds events, also the roles against them."""
+    """Check roles, source, offers and own columns; where the data folder holds events, also the roles against them."""
     faults = [*_faults_of_roles(settings), *_refusals(lambda: check_source(settings))]
     faults += _refusals(lambda: check_offers(settings))
+    faults += _refusals(lambda: declarations_of(settings))
     return ConfigurationCheck(tuple(faults), (*_missing(settings), *_unseen_roles(settings, lake)))
 
 

@@ -13,6 +13,9 @@ def setting_lines(section: BaseModel, prefix: str = "") -> Iterator[str]:
         value = getattr(section, name)
         if isinstance(value, BaseModel):
             yield from setting_lines(value, f"{prefix}{name}.")
+        elif isinstance(value, dict) and any(isinstance(table, BaseModel) for table in value.values()):
+            for key, table in value.items():
+                yield from setting_lines(table, f"{prefix}{name}.{key}.")
         else:
-            shown = ", ".join(value) if isinstance(value, tuple) else value
+            shown = ", ".join(map(str, value)) if isinstance(value, tuple) else value
             yield f"{prefix}{name} = {shown}\n    {field.description}"
