@@ -20,14 +20,19 @@ def made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "app"
 
 
-def version() -> str:
+def forget() -> None:
     module._tree.cache_clear()
+    module._syntax.cache_clear()
+
+
+def version() -> str:
+    forget()
     return code_version("app.upper")
 
 
 @pytest.fixture(autouse=True)
 def _forget() -> None:
-    module._tree.cache_clear()
+    forget()
 
 
 def test_a_change_in_what_is_imported_is_noticed(made):

@@ -81,8 +81,8 @@ def test_every_picture_is_a_png(churn, frame):
         assert all(picture.startswith(b"\x89PNG") for picture in pictures.values())
 
 
-def test_parameters_tell_what_the_model_was_made_with():
-    trees, linear = (parameters(SETTINGS, family, 10) for family in ("lightgbm", "linear"))
+def test_parameters_tell_what_the_model_was_made_with(churn):
+    trees, linear = (parameters(SETTINGS, churn.candidates[name].estimator, 10) for name in ("lightgbm", "logistic"))
     assert trees["trees"] == 20
     assert "trees" not in linear
     assert (linear["rows"], linear["churn_horizon_days"], linear["seed"]) == (10, 28, SETTINGS.seed)

@@ -153,7 +153,7 @@ def test_without_pull_of_the_discount_none_is_given_even_if_the_gate_lets_everyt
         verdicts.append(judge_policies(evidence))
         return replace(verdicts[0], deployed=Deployed(PERSONAL))
 
-    monkeypatch.setattr("flows.train_models.judge_policies", lenient)
+    monkeypatch.setattr("models.training_run.response_models.judge_policies", lenient)
     monkeypatch.setattr(
         "features.simulator.population.SHARES", (0.03, 0.94, 0.02, 0.01)
     )  # persuadables, so that few are enough

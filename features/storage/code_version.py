@@ -22,7 +22,7 @@ def code_version(module: str) -> str:
     >>> len(code_version("features.arrays.calendar_days"))
     16
     """
-    return content_hash(text="".join(f"{name}{ast.dump(_tree(name))}" for name in sorted(import_closure(module))))
+    return content_hash(text="".join(f"{name}{_syntax(name)}" for name in sorted(import_closure(module))))
 
 
 def import_closure(module: str) -> set[str]:
@@ -57,6 +57,11 @@ def _tree(module: str) -> ast.Module:
         if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef):
             node.body = [each for each in node.body if not (_is_text(each) or _is_for_type_checkers(each))]
     return tree
+
+
+@cache
+def _syntax(module: str) -> str:
+    return ast.dump(_tree(module))
 
 
 def _is_text(node: ast.stmt) -> bool:
