@@ -231,7 +231,7 @@ def cut_into_row_groups(app: App) -> None:
 def test_a_huge_day_in_ranges_of_users_has_the_bytes_of_one_at_once(copy_tiny, tmp_path, monkeypatch):
     app = copy_tiny(tmp_path)
     cut_into_row_groups(app)
-    paths = [app.lake.partition(table, day) for day in app.aggregate() for table in DAILY_TABLES]
+    paths = [app.lake.partition(table, day) for day in app.aggregate()[-40:] for table in DAILY_TABLES]
     whole = {path: path.read_bytes() for path in paths}
     for path in paths:
         path.unlink()
