@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import date, timedelta
 
 import pandas as pd
@@ -29,6 +30,7 @@ from features.training_data.frames import (
     scoring_frame,
     treatment_days,
 )
+from features.training_data.snapshot_run import require_snapshots
 from models.training_run.training_frames import learning_share
 
 AS_OF = date(2024, 6, 15)
@@ -229,3 +231,21 @@ def test_scoring_a_day_without_a_snapshot_says_what_to_run(past):
         pytest.raises(InputError, match="no snapshot of 2024-06-14; run winback build-features --as-of 2024-06-14"),
     ):
         count_users(history.lake, history.as_of)
+
+
+def test_training_asks_for_every_snapshot_instead_of_joining_an_older_one(past):
+    app, history = past
+    require_snapshots(app.lake, DAYS, history.features, AS_OF)
+    with pytest.raises(
+        InputError,
+        match="1 of the 4 snapshots that models learn from are missing, the first of them that of 2024-05-02; "
+        "run winback build-features --as-of 2024-06-15",
+    ):
+        require_snapshots(app.lake, [*DAYS, date(2024, 5, 2)], history.features, AS_OF)
+
+
+def test_training_names_a_column_that_was_declared_after_the_snapshot_was_built(past):
+    app, history = past
+    new = replace(history.features[0], name="songs_count_14d")
+    with pytest.raises(InputError, match="the snapshot of 2024-04-01 lacks songs_count_14d, declared after it was"):
+        require_snapshots(app.lake, DAYS, [*history.features, new], AS_OF)

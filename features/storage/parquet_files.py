@@ -116,6 +116,12 @@ def read_parquet(
         return found.slice(rows.start - int(edges[groups].min(initial=rows.start)), len(rows))
 
 
+def column_names(path: Path) -> list[str]:
+    """List the columns of one Parquet file; a missing or corrupt one is named like in `read_parquet`."""
+    with readable(path):
+        return list(pq.read_schema(path).names)
+
+
 def count_rows(path: Path) -> int:
     """Count the rows of one Parquet file by its footer; a missing or corrupt one is named like in `read_parquet`."""
     with readable(path):

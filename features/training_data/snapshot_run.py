@@ -5,10 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import date
 
+from configs.errors import InputError
 from configs.settings import Settings
+from features.definitions.registry import Feature
 from features.materialise.as_of_view import open_as_of, snapshot_days
 from features.materialise.build_snapshots import build_snapshots
 from features.storage.lake import Lake
+from features.storage.parquet_files import column_names
 from features.training_data.feature_store import open_store
 
 
@@ -35,3 +38,25 @@ def bring_snapshots_up_to_date(settings: Settings, lake: Lake, as_of: date, *, o
         built = build_snapshots(history, days)
         open_store(lake, history.features, engine=settings.engine)
         return SnapshotRun(days, built, len(history.features))
+
+
+def require_snapshots(lake: Lake, days: list[date], features: list[Feature], as_of: date) -> None:
+    """Make sure that every snapshot is there, with every column: the join would quietly take what it finds.
+
+    Raises
+    ------
+    InputError
+        A snapshot is missing, or lacks a column that is declared by now.
+    """
+    remedy = f"run winback build-features --as-of {as_of}"
+    missing = [day for day in days if not lake.has_partition("snapshots", day)]
+    if missing:
+        raise InputError(
+            f"{len(missing)} of the {len(days)} snapshots that models learn from are missing, the first of them that "
+            f"of {missing[0]}; {remedy}"
+        )
+    names = [feature.name for feature in features]
+    for day in days:
+        lacking = sorted(set(names).difference(column_names(lake.partition("snapshots", day))))
+        if lacking:
+            raise InputError(f"the snapshot of {day} lacks {', '.join(lacking)}, declared after it was built; {remedy}")

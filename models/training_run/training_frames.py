@@ -11,6 +11,7 @@ import pandas as pd
 from configs.offers import load_catalogue
 from configs.settings import Settings
 from features.arrays.array_types import Flags
+from features.definitions.labels import closed_days
 from features.definitions.registry import Feature
 from features.materialise.as_of_view import grid_days, open_as_of
 from features.storage.lake import Lake
@@ -24,6 +25,7 @@ from features.training_data.frames import (
     redemption_frame,
     treatment_days,
 )
+from features.training_data.snapshot_run import require_snapshots
 from models.effects.observational_effects import label_exposure
 from models.metrics.splits import hash_share
 
@@ -52,6 +54,7 @@ def collect_frames(settings: Settings, lake: Lake, as_of: date) -> TrainingFrame
     share = learning_share(settings, lake, as_of)
     learners = learning_filter(settings, share)
     with open_as_of(settings, lake, as_of) as history:
+        require_snapshots(lake, closed_days(grid, as_of, horizon), history.features, as_of)
         store = open_store(lake, history.features, engine=settings.engine)
         outcomes = outcome_frame(history, store, grid, horizon_days=horizon, user_filter=learners)
         treatments = redemption_frame(history, store, load_catalogue(settings.offers), user_filter=learners)
