@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from flows.outcome import Outcome
 
 BAD_INPUT, FAILED = 2, 1
+ONLY_READ = ("status", "explain", "catalogue", "settings", "check")  # they do not even make the data folder
 HELP = "From event history to one retention decision per user and day, with the reasons in plain words."
 app = typer.Typer(help=HELP, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 
@@ -302,7 +303,7 @@ def _guarded(command: str, show: Callable[[], None], data_dir: str | None, as_js
     from flows.environment import prepare
 
     try:
-        prepare(data_dir)
+        prepare(data_dir, writes=command not in ONLY_READ)
         show()
     except InputError as error:
         if as_json:

@@ -28,10 +28,15 @@ QUIET = {
 }
 
 
-def prepare(data_dir: str | None = None) -> None:
+def prepare(data_dir: str | None = None, *, writes: bool = True) -> None:
     """Silence telemetry and chatter, and keep Prefect's own files in the data folder.
 
     What the operator has set in the environment wins.
+
+    Parameters
+    ----------
+    writes
+        Whether the data folder is made where it is missing, and must be writable.
 
     Raises
     ------
@@ -42,7 +47,8 @@ def prepare(data_dir: str | None = None) -> None:
     from features.storage.lake import Lake
 
     folder = load_settings(None, Path(data_dir) if data_dir else None).data_dir
-    Lake(folder).files.require_writable()
+    if writes:
+        Lake(folder).files.require_writable()
     for name, value in {**QUIET, "PREFECT_HOME": str(folder / "prefect")}.items():
         os.environ.setdefault(name, value)
     hush()

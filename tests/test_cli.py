@@ -444,3 +444,9 @@ def test_a_profile_inside_a_data_folder_is_remembered_by_its_place_there(tmp_pat
     assert remembered_profile(moved) == f"online_retail,{moved.path('own.toml')}"
     assert open_run(None, str(moved.root), TINY_AS_OF)[0].app == "my app"
     assert remembered_profile(Lake(tmp_path / "nothing")) is None
+
+
+@pytest.mark.parametrize("words", [["status"], ["catalogue"], ["settings"], ["check"], ["explain", "u001"]])
+def test_a_question_does_not_make_the_data_folder(tmp_path: Path, words: list[str]) -> None:
+    CliRunner().invoke(app, [*words, "--data-dir", str(tmp_path / "nowhere")])
+    assert not (tmp_path / "nowhere").exists()
