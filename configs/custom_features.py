@@ -14,6 +14,7 @@ from configs.section import Section
 
 OF_EVENTS = {"category": "item_category", "channel": "channel", "item": "item_id"}  # what a condition may ask
 AMOUNT = "amount"
+MOST = 10_000_000_000  # numbers of properties beyond it, such as instants in milliseconds, count as missing
 PATH = re.compile(r"\$(\.[A-Za-z_][A-Za-z0-9_]*|\[[0-9]+\])+")
 CONDITION = re.compile(r"(\S+)\s*(!=|<=|>=|=|<|>)\s*(.+)")
 # Feast loses columns ending in _y
@@ -55,11 +56,13 @@ class Condition:
             raise ValueError("a condition reads like 'category = \"tea\"' or '$.seconds > 180'")
         of, comparison, literal = found.groups()
         try:
-            value = json.loads(literal, parse_constant=str)  # NaN is no number
+            value = json.loads(literal)
         except ValueError:
             value = None
         if not isinstance(value, str | int | float):
             raise ValueError(f"{literal} is neither a number nor true, false or a text in double quotes")
+        if isinstance(value, int | float) and not abs(value) <= MOST:
+            raise ValueError(f"{literal[:40]} is no number up to {MOST:,}")
         if of not in OF_EVENTS:
             _check_path(of)
         elif not isinstance(value, str):
@@ -96,7 +99,8 @@ class CustomFeature(Section):
     )
     measure: Measure = Field(description="what is made of the events of a window; `last` is the days since the last")
     of: Annotated[str, AfterValidator(_check_measured)] = Field(
-        AMOUNT, description="what `sum` and `max` measure: the amount, or a number of properties by its JSON path"
+        AMOUNT,
+        description="what `sum` and `max` measure: the amount, or a number of properties up to 10 billion by its path",
     )
     windows: tuple[Window, ...] = Field((), description="lengths of the windows in days, the shortest first")
     view: Literal["behaviour", "contact"] = Field(

@@ -226,6 +226,14 @@ TABLE = {"meaning": "Plays", "events": ["play"], "measure": "count", "windows": 
         ("x_y", {}, "'x_y' cannot name columns"),
         ("Plays", {}, "take lower-case letters"),
         ("views", {}, "would make the column 'views_count', which there is already; rename it"),
+        (
+            "spend",
+            {"measure": "sum", "of": "amount", "windows": [14]},
+            "the column 'spend_sum', which there is already",
+        ),
+        ("plays", {"where": ["$.seconds > NaN"]}, "NaN is no number up to 10,000,000,000"),
+        ("plays", {"where": ["$.seconds > 1e999"]}, "1e999 is no number up to"),
+        ("plays", {"where": ["$.seconds < -Infinity"]}, "-Infinity is no number up to"),
     ],
 )
 def test_a_table_that_cannot_work_is_refused_in_one_sentence(name, change, sentence):
@@ -238,6 +246,27 @@ def test_two_tables_that_make_one_column_are_refused():
     days = TABLE | {"measure": "distinct_days"}
     with pytest.raises(InputError, match=r"features.custom.play would make the column 'play_days_count_7d'"):
         declarations_of(load_settings(features={"custom": {"play_days": TABLE, "play": days}}))
+
+
+def test_a_table_of_days_and_one_of_counts_that_make_one_column_are_refused():
+    days, count = (TABLE | {"measure": "distinct_days", "windows": [7]}, TABLE | {"windows": [14]})
+    with pytest.raises(InputError, match="would make the column 'a_days_count', which there is already"):
+        declarations_of(load_settings(features={"custom": {"a": days, "a_days": count}}))
+
+
+@pytest.mark.parametrize(("measure", "expected"), [("sum", -7.0), ("max", -7.0)])
+def test_a_number_beyond_ten_billion_counts_as_missing(tmp_path, measure, expected):
+    custom = f'[n]\nmeaning = "N"\nevents = ["play"]\nmeasure = "{measure}"\nof = "$.n"\nwindows = [14]\n'
+    numbers = (1e308, 1.7e18, -7.0)
+    events = [
+        event("a", f"2024-03-2{day} 09:00", "play", properties=json.dumps({"n": number}))
+        for day, number in enumerate(numbers, 5)
+    ]
+    own = own_app(tmp_path, custom, events)
+    with own.history(AS_OF) as history:
+        build_snapshots(history, [AS_OF])
+    rows = read_parquet(own.lake.partition("snapshots", AS_OF))
+    assert rows[f"n_{measure}_14d"].to_pylist() == [expected]
 
 
 def page(language: str) -> str:

@@ -195,3 +195,10 @@ def test_a_join_that_loses_rows_is_an_error_and_never_a_smaller_frame(store, mon
 def test_feast_is_imported_without_checks_of_its_own_arguments():
     done = subprocess.run([sys.executable, "-c", UNCHECKED], capture_output=True, text=True, check=True)
     assert done.stdout.split() == ["False", "True"]
+
+
+@pytest.mark.parametrize("name", ["my app #1", "a: b", "it's [1]"])
+def test_a_folder_of_any_name_holds_its_own_registry(tmp_path, name):
+    open_store(Lake(tmp_path / name), catalogue())
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+    assert (tmp_path / name / "feast" / "registry.db").is_file()

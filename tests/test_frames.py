@@ -238,7 +238,7 @@ def test_training_asks_for_every_snapshot_instead_of_joining_an_older_one(past):
     require_snapshots(app.lake, DAYS, history.features, AS_OF)
     with pytest.raises(
         InputError,
-        match="1 of the 4 snapshots that models learn from are missing, the first of them that of 2024-05-02; "
+        match="1 of 4 snapshots are missing, the first of them that of 2024-05-02; "
         "run winback build-features --as-of 2024-06-15",
     ):
         require_snapshots(app.lake, [*DAYS, date(2024, 5, 2)], history.features, AS_OF)

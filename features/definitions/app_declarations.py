@@ -60,8 +60,8 @@ def _declared(roles: Roles, custom: tuple[tuple[str, CustomFeature], ...]) -> De
 def _with(declared: Declarations, name: str, own: CustomColumns) -> Declarations:
     daily, measure = own.measure
     new = [daily, *([own.day_mark] if own.day_mark else []), *own.windowed.columns]
-    for column in new:
-        if column in declared.names:
+    for column in [*new, own.windowed.name]:
+        if column in declared.names or column in declared.windowed:
             raise InputError(
                 f"features.custom.{name} would make the column {column!r}, which there is already; rename it"
             )

@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from configs.custom_features import AMOUNT, Condition
+from configs.custom_features import AMOUNT, MOST, Condition
 from features.arrays.array_types import Array
 from features.arrays.json_values import finite_numbers, json_values
 
@@ -75,7 +75,7 @@ class EventFilter:
         numbers = _plain(named[AMOUNT]) if self.value == AMOUNT else finite_numbers(texts[self.value])
         values = np.full(len(events), np.nan)
         values[at] = numbers.to_numpy(zero_copy_only=False)
-        values[~flags] = np.nan
+        values[~flags | (np.abs(values) > MOST)] = np.nan
         return {self.flag: flags, self.number: values}
 
 

@@ -61,7 +61,8 @@ class StagedFiles:
         part.write_text(json.dumps({"added": added, "removed": sorted(earlier - set(added))}), encoding="utf-8")
         _sync(part)
         os.replace(part, self.place / JOURNAL)  # noqa: PTH105 - tests break this very call
-        _sync(self.place)
+        with suppress(FileNotFoundError):  # a reader has carried it out already
+            _sync(self.place)
 
 
 @contextmanager

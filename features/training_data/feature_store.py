@@ -9,6 +9,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from datetime import date, timedelta
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import typeguard
@@ -87,8 +88,15 @@ def _config(root: Path, only: date | None, engine: Engine) -> RepoConfig:
     names = ["registry", *(["day"] if only else []), *([engine] if engine != "duckdb" else [])]
     registry = Lake(root).path("feast", "-".join(names) + ".db")
     text = (FOLDER / "feature_store.yaml").read_text(encoding="utf-8")
-    config = yaml.safe_load(string.Template(text).substitute(data_dir=root, registry=registry, engine=engine))
-    return RepoConfig(repo_path=root, **config)
+    own = {"data_dir": str(root), "registry": str(registry), "engine": engine}
+    return RepoConfig(repo_path=root, **_filled(yaml.safe_load(text), own))
+
+
+def _filled(part: Any, own: dict[str, str]) -> Any:  # noqa: ANN401
+    """Put a run's own values into the texts of a configuration; whatever signs they hold, they stay texts."""
+    if isinstance(part, dict):
+        return {name: _filled(value, own) for name, value in part.items()}
+    return string.Template(part).substitute(own) if isinstance(part, str) else part
 
 
 def point_in_time_frame(store: FeatureStore, service: str, entities: pd.DataFrame) -> pd.DataFrame:

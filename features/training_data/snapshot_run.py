@@ -51,10 +51,8 @@ def require_snapshots(lake: Lake, days: list[date], features: list[Feature], as_
     remedy = f"run winback build-features --as-of {as_of}"
     missing = [day for day in days if not lake.has_partition("snapshots", day)]
     if missing:
-        raise InputError(
-            f"{len(missing)} of the {len(days)} snapshots that models learn from are missing, the first of them that "
-            f"of {missing[0]}; {remedy}"
-        )
+        which = f"{len(missing)} of {len(days)} snapshots are missing, the first of them that of"
+        raise InputError(f"{'there is no snapshot of' if len(days) == 1 else which} {missing[0]}; {remedy}")
     names = [feature.name for feature in features]
     for day in days:
         lacking = sorted(set(names).difference(column_names(lake.partition("snapshots", day))))

@@ -15,18 +15,22 @@ from features.storage.fingerprints import stored_input
 from features.storage.lake import Lake
 from features.training_data.feature_store import FeatureStore, open_store
 from features.training_data.frames import count_users, scoring_batch, scoring_batch_anywhere
+from features.training_data.snapshot_run import require_snapshots
 from models.registry.response import load_response
 from models.registry.tracking import load
 from serving.arms.assignment import Spending
 from serving.decide.decisions import decide
 from serving.decide.executors import LocalExecutor, SparkExecutor
 from serving.decide.scoring import Policy
+from serving.wording.rendering import load_language
 
 
 def decide_day(settings: Settings, lake: Lake, as_of: date) -> Spending:
     """Predict, value and decide, in batches of users, by the champions of the registry."""
+    load_language(settings.language)  # what cannot be read stops a run before anything is written
     with ExitStack() as sources:
         history = sources.enter_context(open_as_of(settings, lake, as_of))
+        require_snapshots(lake, [as_of], history.features, as_of)
         store = open_store(lake, history.features, only=as_of)
         policy = Policy(
             settings,

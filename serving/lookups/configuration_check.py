@@ -14,6 +14,7 @@ from features.ingestion.ingest_source import NO_EVENTS, defined_views, raw_folde
 from features.storage.duckdb_sessions import sql_text
 from features.storage.lake import Lake
 from serving.decide.day_tables import connect
+from serving.wording.rendering import load_language
 
 NEEDED = {
     "activity": "nobody can be seen to stay or to leave",
@@ -35,6 +36,7 @@ def check_configuration(settings: Settings, lake: Lake) -> ConfigurationCheck:
     faults = [*_faults_of_roles(settings), *_refusals(lambda: check_source(settings))]
     faults += _refusals(lambda: check_offers(settings))
     faults += _refusals(lambda: declarations_of(settings))
+    faults += _refusals(lambda: load_language(settings.language))
     return ConfigurationCheck(tuple(faults), (*_missing(settings), *_unseen_roles(settings, lake)))
 
 
