@@ -101,7 +101,7 @@ def judged(learnt: LearntEffects, wave: pd.DataFrame) -> Metrics:
     names = ["nobody", *(offer for offer, _ in learnt.options)]
     constant = [np.full(len(wave), place) for place in range(len(names))]
     values = [ips_value(logged, choice) for choice in constant]
-    effects = learnt.surface.effects(wave, learnt.options)
+    effects = learnt.effect_model.effects(wave, learnt.options)
     personal = choose(effects, np.zeros(effects.shape), 0.0) + 1
     shares = np.bincount(personal, minlength=len(names)) / len(wave)
     given = {name: round(float(share), 4) for name, share in zip(names, shares, strict=True) if share > 0}
