@@ -278,7 +278,7 @@ def test_bad_input_is_an_object_for_machines(shell: Shell) -> None:
 @pytest.mark.parametrize(
     ("section", "values", "sentence"),
     [
-        ("training", {"min_users": 100_000}, "not enough data for the churn model"),
+        ("training", {"min_users": 100_000, "holdout_days": 28}, "not enough data for the churn model"),
         ("churn", {"horizon_days": 1000}, "whose 1000 days are over"),
     ],
 )
