@@ -91,9 +91,9 @@ def test_a_moment_before_the_first_snapshot_has_nulls(store):
     assert frame.drop(columns=["user_id", "event_timestamp", "label"]).isna().all(axis=None)
 
 
-def test_a_snapshot_older_than_a_day_is_not_used(store):
-    frame = point_in_time_frame(store, "redemption", examples(("u003", "2024-04-03"), ("u003", "2024-04-03 00:01")))
-    assert frame.tenure_days.isna().tolist() == [False, True]
+def test_a_snapshot_does_not_answer_for_the_next_day_however_short_its_own(store):
+    rows = [("u003", "2024-04-02 22:00"), ("u003", "2024-04-02 23:00"), ("u003", "2024-04-03")]
+    assert point_in_time_frame(store, "redemption", examples(*rows)).tenure_days.isna().tolist() == [False, True, True]
 
 
 def test_a_snapshot_that_was_computed_later_than_the_row_is_not_used(tmp_path):

@@ -31,6 +31,17 @@ def start_of(day: date, time_zone: str) -> datetime:
     return datetime(day.year, day.month, day.day, tzinfo=ZoneInfo(time_zone))
 
 
+def days_later(instant: datetime, days: int, time_zone: str) -> datetime:
+    """First instant of the day so many days after that of an instant, by the clocks of a time zone.
+
+    Examples
+    --------
+    >>> (days_later(start_of(date(2024, 10, 27), "Europe/Berlin"), 1, "Europe/Berlin")).isoformat()
+    '2024-10-28T00:00:00+01:00'
+    """
+    return start_of(instant.astimezone(ZoneInfo(time_zone)).date() + timedelta(days=days), time_zone)
+
+
 def local_time(instants: pa.Array | pa.ChunkedArray, time_zone: str, missing: int) -> Integers:
     """Read instants off the clocks of a time zone: microseconds since 1970, shape (instants,), `missing` for null."""
     micros = instants.cast(pa.timestamp("us", "UTC")).cast(pa.int64()).fill_null(missing).to_numpy()

@@ -48,6 +48,7 @@ with unchecked():
 ENTITY = "user_id"
 EVENT_TIMESTAMP = "event_timestamp"
 ROW = "entity_row"
+VALID = timedelta(hours=22)  # less than the shortest day: asked at the start of a day, no snapshot but its own answers
 SERVICES = ("redemption", "scoring")  # every frame is one of these; models choose their columns from it
 
 
@@ -197,4 +198,4 @@ def _view(name: str, user: Entity, source: DataSource, features: list[Feature]) 
         Field(name=feature.name, dtype=String if feature.is_text else Float64, description=feature.meaning)
         for feature in features
     ]
-    return FeatureView(name=name, entities=[user], ttl=timedelta(days=1), schema=schema, source=source, online=False)
+    return FeatureView(name=name, entities=[user], ttl=VALID, schema=schema, source=source, online=False)

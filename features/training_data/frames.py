@@ -76,15 +76,14 @@ def outcome_frame(
         )
     rows = rows[user_filter(rows["user_id"])].reset_index(drop=True)
     rows["day"] = pd.to_datetime(rows["day"]).dt.date
-    starts = {day: start_of(day, history.settings.time_zone) for day in closed}
-    rows[EVENT_TIMESTAMP] = pd.to_datetime(rows["day"].map(starts), utc=True)
+    rows[EVENT_TIMESTAMP] = _starts(rows["day"], history.settings.time_zone)
     return with_categories(store, "redemption", point_in_time_frame(store, "redemption", rows))
 
 
 def redemption_frame(
     history: AsOfView, store: FeatureStore, catalogue: Catalogue, *, user_filter: UserFilter = all_users
 ) -> pd.DataFrame:
-    """Collect the closed treatments, whether they were redeemed, and what was known when they were decided.
+    """Collect the closed treatments, whether they were redeemed, and what was known at the start of their day.
 
     `user_filter` says of user ids which to learn from.
 
@@ -102,8 +101,25 @@ def redemption_frame(
     rows = rows[user_filter(rows["user_id"])].reset_index(drop=True)
     if rows.empty:
         return rows
-    rows[EVENT_TIMESTAMP] = rows["decided_at"]
+    days = pd.to_datetime(rows["day"]).dt.date
+    rows[EVENT_TIMESTAMP] = _starts(days, history.settings.time_zone)  # a day has 25 hours where clocks are put back
     return with_categories(store, "redemption", point_in_time_frame(store, "redemption", rows))
+
+
+def with_snapshot(frame: pd.DataFrame) -> pd.DataFrame:
+    """Leave out the examples of a frame whose user is in no snapshot of their day: all of their features are missing.
+
+    They were given something before their first event or the whole history, and would teach what missing means.
+    """
+    if frame.empty:
+        return frame
+    features = frame.loc[:, EVENT_TIMESTAMP:].columns[1:]
+    return frame.dropna(subset=features, how="all").reset_index(drop=True)
+
+
+def _starts(days: pd.Series, time_zone: str) -> pd.Series:
+    """First instants of days."""
+    return pd.to_datetime(days.map({day: start_of(day, time_zone) for day in days.unique()}), utc=True)
 
 
 def given_offers(history: AsOfView, closed: pd.DataFrame) -> pd.DataFrame:

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from configs.settings import Settings
-from features.arrays.calendar_days import start_of
+from features.arrays.calendar_days import days_later, start_of
 from features.definitions.registry import VIEWS, Feature
 from models.learn.estimators import Estimator
 from models.learn.linear_estimators import fit_linear
@@ -98,9 +98,10 @@ def train_churn(frame: pd.DataFrame, features: list[Feature], settings: Settings
 
 
 def split_outcomes(frame: pd.DataFrame, horizon_days: int, cut: pd.Timestamp, settings: Settings) -> Split:
-    """Split snapshot rows at a cut, with a gap as long as the horizon."""
+    """Split snapshot rows at a cut, with a gap as long as the horizon, which counts days and not hours."""
     starts = frame["event_timestamp"]
-    ends = starts + pd.Timedelta(days=horizon_days)
+    ends_of = {each: days_later(each, horizon_days, settings.time_zone) for each in starts.unique()}
+    ends = pd.to_datetime(starts.map(ends_of), utc=True)
     return out_of_time_and_user(frame["user_id"], starts, ends, cut, settings.training.folds)
 
 

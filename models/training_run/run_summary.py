@@ -39,8 +39,14 @@ def training_metrics(published: Sequence[Published], response: FittedResponse) -
 def training_warnings(
     settings: Settings, frames: TrainingFrames, published: Sequence[Published], response: FittedResponse
 ) -> list[str]:
-    """Say why each champion is champion, and why there is no model of offers where there is none."""
+    """Say why each champion is champion, why there is no model of offers where there is none, and what was left out."""
     warnings = [f"{each.subject}: {each.reason}" for each in published]
+    if frames.left_out:
+        of_all = frames.left_out + len(frames.treatments)
+        warnings.append(
+            f"{frames.left_out:,} of {of_all:,} closed treatments taught nothing: no snapshot of their day knows their "
+            f"user (the history begins on {frames.first_day}); ingest the events before them"
+        )
     if not response.published:
         found, wanted = len(frames.treatments), settings.response.min_treatments
         warnings.append(f"no offer model: {found:,} closed treatments, response.min_treatments = {wanted:,}")

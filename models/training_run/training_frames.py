@@ -24,6 +24,7 @@ from features.training_data.frames import (
     outcome_frame,
     redemption_frame,
     treatment_days,
+    with_snapshot,
 )
 from features.training_data.snapshot_run import require_snapshots
 from models.effects.observational_effects import label_exposure
@@ -35,7 +36,8 @@ class TrainingFrames:
     """Examples of a `share` of all users, of closed labels only.
 
     `outcomes` say who left and what they brought, `treatments` which offers were used, `exposure` what became of users
-    with and without an offer, `experiment` the same where the offer was drawn at random.
+    with and without an offer, `experiment` the same where the offer was drawn at random. `left_out` counts the closed
+    treatments that no model learns from, because no snapshot of their day knows their user.
     """
 
     outcomes: pd.DataFrame
@@ -45,6 +47,7 @@ class TrainingFrames:
     features: list[Feature]
     first_day: date
     share: float = 1.0
+    left_out: int = 0
 
 
 def collect_frames(settings: Settings, lake: Lake, as_of: date) -> TrainingFrames:
@@ -57,13 +60,17 @@ def collect_frames(settings: Settings, lake: Lake, as_of: date) -> TrainingFrame
         require_snapshots(lake, closed_days(grid, as_of, horizon), history.features, as_of)
         store = open_store(lake, history.features, engine=settings.engine)
         outcomes = outcome_frame(history, store, grid, horizon_days=horizon, user_filter=learners)
-        treatments = redemption_frame(history, store, load_catalogue(settings.offers), user_filter=learners)
+        given = redemption_frame(history, store, load_catalogue(settings.offers), user_filter=learners)
+        treatments = with_snapshot(given)
         exposure, experiment = pd.DataFrame(), pd.DataFrame()
         if len(treatments):
             around = outcome_frame(history, store, treated, horizon_days=horizon, user_filter=learners)
-            exposure = label_exposure(around, given_offers(history, treatments), horizon)
-            experiment = experiment_frame(history, around, treatments)
-        return TrainingFrames(outcomes, treatments, exposure, experiment, history.features, history.first_day, share)
+            exposure = label_exposure(around, given_offers(history, given), horizon)
+            experiment = experiment_frame(history, around, given)
+        left_out = len(given) - len(treatments)
+        return TrainingFrames(
+            outcomes, treatments, exposure, experiment, history.features, history.first_day, share, left_out
+        )
 
 
 def learning_share(settings: Settings, lake: Lake, as_of: date) -> float:
