@@ -47,13 +47,21 @@ UserId = Annotated[str, typer.Argument(help="a user's id, as in the events")]
 def ingest_command(
     source: Annotated[str | None, typer.Argument(help="SQL file, or its name in configs/sources")] = None,
     raw: Annotated[str | None, typer.Option(help="folder that the source reads")] = None,
+    replace: Annotated[
+        bool, typer.Option("--replace", help="write days anew from the source: history that was wrong")
+    ] = False,
+    first: Annotated[
+        datetime | None, typer.Option("--from", formats=["%Y-%m-%d"], help="first day to replace  [default: all]")
+    ] = None,
+    last: Annotated[datetime | None, typer.Option("--to", formats=["%Y-%m-%d"], help="last day to replace")] = None,
     profile: Profile = None,
     data_dir: DataDir = None,
     as_of: AsOf = None,
     as_json: Json = False,
 ) -> None:
     """Bring raw files into the three contract tables; bad rows go to quarantine with their reason."""
-    _run_flow("ingest", profile, data_dir, as_of, as_json, source=source, raw=raw)
+    days = {"replace": replace, "first": _day(first), "last": _day(last)}
+    _run_flow("ingest", profile, data_dir, as_of, as_json, source=source, raw=raw, **days)
 
 
 @app.command("build-features")
@@ -257,7 +265,7 @@ def _run_flow(
     data_dir: str | None,
     as_of: datetime | None,
     as_json: bool,
-    **more: str | bool | None,
+    **more: str | bool | date | None,
 ) -> None:
     """Run the flow that bears the command's name."""
     run = partial(_flow, command.replace("-", "_"), profile, data_dir, _day(as_of), **more)

@@ -11,7 +11,7 @@ from prefect.cache_policies import NO_CACHE
 from configs.errors import InputError
 from configs.progress import announce
 from configs.settings import Settings
-from features.ingestion.ingest_source import TableIngest, ingest_source
+from features.ingestion.ingest_source import REPLACE, USED, DayRange, TableIngest, ingest_source
 from features.storage.lake import Lake
 from flows.outcome import Outcome, dated, open_run, remember_profile, writes_alone
 from models.metrics.metric import Metric
@@ -29,10 +29,10 @@ def is_worth_retrying(_task: object, _run: object, state: object) -> bool:
 
 
 @task(name="read source", retries=2, retry_delay_seconds=5, retry_condition_fn=is_worth_retrying, cache_policy=NO_CACHE)
-def read_source(settings: Settings, lake: Lake) -> list[TableIngest]:
+def read_source(settings: Settings, lake: Lake, replacing: DayRange | None = None) -> list[TableIngest]:
     """Read the raw files; the disk or database behind them can fail for a moment."""
     announce(f"reading {settings.ingest.source}")
-    return ingest_source(settings, lake, datetime.now(UTC))
+    return ingest_source(settings, lake, datetime.now(UTC), replacing)
 
 
 @flow(name="ingest", flow_run_name=dated("ingest"), validate_parameters=False)
@@ -43,24 +43,49 @@ def ingest(
     as_of: date | None = None,
     source: str | None = None,
     raw: str | None = None,
+    replace: bool = False,
+    first: date | None = None,
+    last: date | None = None,
 ) -> Outcome:
     """Bring a source into the data folder; twice changes nothing.
 
-    `source` and `raw` override ``ingest.source`` and ``ingest.raw`` of the settings.
+    `source` and `raw` override ``ingest.source`` and ``ingest.raw`` of the settings; `replace` writes the days from
+    `first` to `last` anew from the source.
     """
+    replacing = replaced_days(replace, first, last)
     settings, lake, day = open_run(profile, data_dir, as_of)
     given = {name: value for name, value in (("source", source), ("raw", raw)) if value is not None}
     settings = settings.model_copy(update={"ingest": settings.ingest.model_copy(update=given)})
-    tables = read_source(settings, lake)
+    tables = read_source(settings, lake, replacing)
     remember_profile(lake, profile)
-    counts = ("read", "added", "unchanged", "duplicates", "quarantined")
+    counts = ("read", "added", "unchanged", "duplicates", "quarantined", *(["replaced"] if replacing else []))
     metrics = {f"{t.table}.{name}": Metric.exact(getattr(t, name), t.read) for t in tables for name in counts}
     warnings = [
-        f"{count:,} rows of {table.table} went to quarantine: {reason}"
+        f"{count:,} rows of {table.table} went to quarantine: {reason}" + (f"; {REPLACE}" if USED in reason else "")
         for table in tables
         for reason, count in table.reasons.items()
     ]
+    if replacing:
+        warnings.append("what rests on the replaced days is computed anew by the next winback build-features")
     outputs = {t.table: str(lake.path(t.table)) for t in tables} | {"quarantine": str(lake.path("quarantine"))}
     outcome = Outcome("ingest", day, metrics, outputs, warnings)
     create_markdown_artifact(outcome.markdown(), key="ingest")
     return outcome
+
+
+def replaced_days(replace: bool, first: date | None, last: date | None) -> DayRange | None:
+    """Read which days are to be written anew, all without a word about them; None means none.
+
+    Raises
+    ------
+    InputError
+        Days are named without `replace`, or the last lies before the first.
+    """
+    if not replace:
+        if first or last:
+            raise InputError("--from and --to name the days that --replace writes anew; add --replace")
+        return None
+    days = DayRange(first or date.min, last or date.max)
+    if days.last < days.first:
+        raise InputError(f"--to {last} lies before --from {first}; swap them")
+    return days

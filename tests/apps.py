@@ -15,8 +15,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from configs.settings import Settings, load_settings
-from features.ingestion.contract import CONTRACT
-from features.ingestion.ingest_source import TableIngest, ingest_source
+from features.ingestion.contract import ALIASES, CONTRACT
+from features.ingestion.ingest_source import DayRange, TableIngest, ingest_source
 from features.materialise.as_of_view import AsOfView, open_as_of
 from features.materialise.build_daily import build_aggregates
 from features.materialise.build_snapshots import build_snapshots
@@ -83,9 +83,9 @@ class App:
         changes = {"data_dir": folder / "data", "ingest": ingest, "offers": str(folder / "offers.toml")}
         return App(self.settings.model_copy(update=changes))
 
-    def ingest(self, now: datetime = NOW) -> dict[str, TableIngest]:
+    def ingest(self, now: datetime = NOW, replacing: DayRange | None = None) -> dict[str, TableIngest]:
         """Ingest the raw files; one report per table."""
-        return {report.table: report for report in ingest_source(self.settings, self.lake, now)}
+        return {report.table: report for report in ingest_source(self.settings, self.lake, now, replacing)}
 
     def aggregate(self) -> list[date]:
         """Bring the daily aggregates up to date."""
@@ -117,7 +117,10 @@ def arrow(table: str, rows: Iterable[Row]) -> pa.Table:
     """Rows of a contract table as Arrow; a column that no row has is left out, an unknown one is inferred."""
     rows = list(rows)
     kinds = {
-        column.name: ARROW_TYPES[column.kind] for part in CONTRACT if part.name == table for column in part.columns
+        column.name: ARROW_TYPES[column.kind]
+        for part in (*CONTRACT, ALIASES)
+        if part.name == table
+        for column in part.columns
     }
     names = list(dict.fromkeys(name for row in rows for name in row)) or list(kinds)
     return pa.table({name: pa.array([row.get(name) for row in rows], kinds.get(name)) for name in names})

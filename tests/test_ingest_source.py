@@ -7,10 +7,14 @@ from pathlib import Path
 
 import pandas as pd
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from apps import NOW, App, arrow, at, event, small_app, tiny_app, treatment
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from configs.errors import InputError
+from features.ingestion.ingest_source import EVERY_DAY, DayRange
 
 GOOD = [event("a", f"2024-03-{day:02d} 10:00", "purchase", amount=5.0) for day in (1, 2, 3)]
 LENIENT = {"max_bad_share": 1.0}
@@ -22,7 +26,7 @@ def app_with(folder: Path, *events: dict[str, object], **ingest: object) -> App:
 
 
 def files_of(folder: Path) -> dict[Path, tuple[bytes, int]]:
-    paths = sorted(path for path in folder.rglob("*") if path.is_file())
+    paths = sorted(path for path in folder.rglob("*") if path.is_file() and path.name != ".lock")
     return {path: (path.read_bytes(), path.stat().st_mtime_ns) for path in paths}
 
 
@@ -427,3 +431,107 @@ def test_rows_refused_later_join_those_refused_before(tmp_path):
     assert sorted(quarantine(app).amount) == [-2.0, -1.0]
     app.write(events=GOOD).ingest()
     assert sorted(quarantine(app).amount) == [-2.0, -1.0]
+
+
+# --- history that was wrong -----------------------------------------------------------------------------------
+
+
+def facts_of(app: App) -> dict[str, bytes]:
+    """Contract tables and daily rows, once they are up to date."""
+    app.aggregate()
+    tables = ("events", "treatments", "aggregates", "category_hour_counts")
+    return {name: app.lake.files.read(name) for table in tables for name in app.lake.files.list(f"{table}/*/*.parquet")}
+
+
+MENDED = [event("a", "2024-03-01 10:00", "purchase", amount=9.0), event("b", "2024-03-03 10:00", "purchase")]
+
+
+def test_a_mended_source_names_replace_as_the_remedy_and_replace_takes_it(tmp_path):
+    app = app_with(tmp_path)
+    app.ingest()
+    facts_of(app)
+    app.write(events=MENDED)
+    with pytest.raises(
+        InputError, match=r"already used by another row\).*; where the source was mended, winback inges"
+    ):
+        app.ingest()
+    report = app.ingest(replacing=EVERY_DAY)["events"]
+    assert (report.added, report.replaced) == (2, 3)
+    fresh = small_app(tmp_path / "fresh", events=MENDED)
+    fresh.ingest()
+    assert facts_of(app) == facts_of(fresh)
+
+
+@settings(max_examples=3, deadline=None)
+@given(st.lists(st.tuples(st.integers(1, 6), st.integers(0, 9)), min_size=1, max_size=6), st.integers(1, 6),
+       st.integers(0, 5))  # fmt: skip
+def test_replaced_days_are_those_of_a_fresh_folder_and_the_others_stay(tmp_path_factory, rows, first, length):
+    folder = tmp_path_factory.mktemp("replaced")
+    before = [event("a", f"2024-03-{day:02d} 10:00", "purchase", amount=5.0) for day in range(1, 7)]
+    days = DayRange(date(2024, 3, first), date(2024, 3, min(first + length, 6)))
+    mended = [
+        event("a", f"2024-03-{day:02d} 10:00", "purchase", amount=1.0 + amount) for day, amount in dict(rows).items()
+    ]
+    app = small_app(folder, events=before)
+    app.ingest()
+    facts_of(app)
+    app.write(events=mended)
+    inside = [row for row in mended if days.first <= row["occurred_at"].date() <= days.last]
+    if not inside:
+        with pytest.raises(InputError, match=f"has no rows from {days.first} to {days.last}"):
+            app.ingest(replacing=days)
+        return
+    report = app.ingest(replacing=days)["events"]
+    assert (report.read, report.added, report.replaced) == (len(inside), len(inside), (days.last - days.first).days + 1)
+    outside = [row for row in before if not days.first <= row["occurred_at"].date() <= days.last]
+    expected = small_app(folder / "fresh", events=[*outside, *inside])
+    expected.ingest()
+    assert facts_of(app) == facts_of(expected)
+
+
+def test_decisions_of_winbacks_own_outlive_a_replacement(tmp_path):
+    mine, theirs = treatment("a", "2024-03-02", "come_back", 0.1), treatment("b", "2024-03-02", "come_back", 0.1)
+    app = small_app(tmp_path, events=GOOD, treatments=[mine, theirs])
+    app.ingest()
+    ledger = arrow("treatments", [mine]).select(["decision_id"])
+    app.lake.files.make_folder("ledger/day=2024-03-02")
+    pq.write_table(ledger, app.lake.path("ledger", "day=2024-03-02", "nightly.parquet"))
+    app.write(events=GOOD, treatments=[{**theirs, "decision_id": "mended"}]).ingest(replacing=EVERY_DAY)
+    assert stored(app, "treatments", date(2024, 3, 2)).decision_id.tolist() == [mine["decision_id"], "mended"]
+
+
+def test_a_replacement_lets_nobody_score_with_what_was_wrong(tmp_path):
+    app = app_with(tmp_path)
+    app.ingest()
+    for day in (date(2024, 3, 2), date(2024, 3, 3)):
+        app.lake.files.write(app.lake.partition_name("snapshots", day), b"")
+    app.ingest(replacing=DayRange(date(2024, 3, 2), date(2024, 3, 2)))
+    assert app.lake.days("snapshots") == [date(2024, 3, 2)]
+
+
+def test_the_time_zone_of_stored_days_cannot_change_unless_they_are_all_replaced(tmp_path):
+    events = [event("a", "2024-02-01 23:30", "purchase", amount=10.0), event("b", "2024-02-01 10:00", "purchase")]
+    app = small_app(tmp_path, events=events)
+    app.ingest()
+    facts_of(app)
+    before = files_of(app.lake.root)
+    tokyo = App(app.settings.model_copy(update={"time_zone": "Asia/Tokyo"}))
+    tokyo.write(events=[*events, event("a", "2024-02-02 03:00", "purchase", amount=5.0)])
+    for replacing in (None, DayRange(date(2024, 2, 1), date(2024, 2, 9))):
+        with pytest.raises(InputError, match=r"begin at midnight of UTC, .*'Asia/Tokyo' do not; set 'UTC' again, or"):
+            tokyo.ingest(replacing=replacing)
+    assert files_of(app.lake.root) == before
+    tokyo.ingest(replacing=EVERY_DAY)
+    assert stored(tokyo, "events", date(2024, 2, 2)).user_id.tolist() == ["a", "a"]
+    assert tokyo.ingest()["events"].unchanged == 3
+    snapshot = tokyo.aggregate() and tokyo.snapshots(date(2024, 2, 3)).loc["a"].iloc[0]
+    assert (snapshot["spend_sum_7d"], snapshot["active_days_count_7d"]) == (15.0, 1)
+
+
+def test_the_time_zone_of_decisions_made_cannot_change(tmp_path):
+    app = app_with(tmp_path)
+    app.ingest()
+    app.lake.files.write("ledger/day=2024-03-02/nightly.parquet", b"")
+    tokyo = App(app.settings.model_copy(update={"time_zone": "Asia/Tokyo"}))
+    with pytest.raises(InputError, match=r"holds decisions of winback's own, made on days of UTC"):
+        tokyo.ingest(replacing=EVERY_DAY)

@@ -95,5 +95,18 @@ TREATMENTS = Table(
     ),
 )
 
+ALIASES = Table(
+    "aliases",
+    key="old_user_id",
+    instant="since",
+    columns=(
+        Column(
+            "old_user_id", "text", "id that turned out to be somebody, such as an anonymous visitor's", required=True
+        ),
+        Column("user_id", "text", "who that is", required=True),
+        Column("since", "instant", "since when that is known, such as the first sign-in", required=True),
+    ),
+)
+
 CONTRACT = (EVENTS, USERS, TREATMENTS)
 AUDIT_ONLY = ("birth_year", "gender")

@@ -81,8 +81,12 @@ class DailyBuilder:
 def build_aggregates(settings: Settings, lake: Lake) -> list[date]:
     """Bring the daily rows up to date with the events; returns the days that were computed.
 
-    A day is computed again when its events, its treatments or the declarations of its rows changed.
+    A day is computed again when its events, its treatments or the declarations of its rows changed, and goes where it
+    has neither any more.
     """
+    for table in DAILY_TABLES:
+        for day in {*lake.days(table)}.difference(lake.days("events"), lake.days("treatments")):
+            lake.files.remove(f"{table}/day={day}")
     stale = _stale_days(settings, lake)
     if not stale:
         return []

@@ -7,10 +7,12 @@ from contextlib import contextmanager
 from datetime import date
 from pathlib import Path
 
+from configs.errors import InputError
 from features.storage.local_folder import LocalFolder
 from features.storage.storage_interface import Storage
 
 USERS_FILE = "users/users.parquet"
+TIME_ZONE_FILE = "time_zone.txt"
 
 
 class Lake:
@@ -38,6 +40,25 @@ class Lake:
     def has_partition(self, table: str, day: date) -> bool:
         """Tell whether a table has a partition of a day."""
         return self.files.exists(self.partition_name(table, day))
+
+    @property
+    def time_zone(self) -> str | None:
+        """Zone whose midnights cut the stored days; None where nothing says so."""
+        return self.files.read(TIME_ZONE_FILE).decode().strip() if self.files.exists(TIME_ZONE_FILE) else None
+
+    def require_time_zone(self, wanted: str) -> None:
+        """Refuse to mix days of two time zones.
+
+        Raises
+        ------
+        InputError
+            The stored days are those of another zone.
+        """
+        if self.time_zone not in (None, wanted):
+            raise InputError(
+                f"the days of {self.root} begin at midnight of {self.time_zone}, those of time_zone = {wanted!r} do "
+                f"not; set {self.time_zone!r} again, or cut all days anew with winback ingest --replace"
+            )
 
     def glob(self, table: str, key: str = "day") -> str:
         """Pattern that matches every partition of a table."""
