@@ -11,7 +11,8 @@ from prefect.cache_policies import NO_CACHE
 from configs.errors import InputError
 from configs.progress import announce
 from configs.settings import Settings
-from features.ingestion.ingest_source import REPLACE, USED, DayRange, TableIngest, ingest_source
+from features.ingestion.ingest_source import REPLACE, USED, TableIngest, ingest_source
+from features.ingestion.table_rows import DayRange
 from features.storage.lake import Lake
 from flows.outcome import Outcome, dated, open_run, remember_profile, writes_alone
 from models.metrics.metric import Metric

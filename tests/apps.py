@@ -16,7 +16,8 @@ import pyarrow.parquet as pq
 
 from configs.settings import Settings, load_settings
 from features.ingestion.contract import ALIASES, CONTRACT
-from features.ingestion.ingest_source import DayRange, TableIngest, ingest_source
+from features.ingestion.ingest_source import TableIngest, ingest_source
+from features.ingestion.table_rows import DayRange
 from features.materialise.as_of_view import AsOfView, open_as_of
 from features.materialise.build_daily import build_aggregates
 from features.materialise.build_snapshots import build_snapshots

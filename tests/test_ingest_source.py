@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from configs.errors import InputError
-from features.ingestion.ingest_source import EVERY_DAY, DayRange
+from features.ingestion.table_rows import EVERY_DAY, DayRange
 
 GOOD = [event("a", f"2024-03-{day:02d} 10:00", "purchase", amount=5.0) for day in (1, 2, 3)]
 LENIENT = {"max_bad_share": 1.0}
