@@ -14,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from configs.errors import InputError
+from features.ingestion.table_rows import EVERY_DAY
 from features.ingestion.user_aliases import MERGED, merge_users
 
 SIGNED_IN = "2024-02-02 09:00"
@@ -91,6 +92,15 @@ def test_traits_of_an_old_id_are_left_out(tmp_path):
     app.ingest()
     app.write(events=EVENTS, users=users, aliases=[alias("anon-9", "u1")]).ingest()
     assert pd.read_parquet(app.lake.path("users", "users.parquet"))["user_id"].tolist() == ["u1"]
+
+
+def test_aliases_that_the_source_tells_no_more_go_with_a_replacement(tmp_path):
+    app = app_with(tmp_path, events=EVENTS, aliases=[alias("anon-9", "u1")])
+    app.ingest()
+    assert app.write(events=EVENTS).ingest()["events"].unchanged == 3
+    assert app.ingest(replacing=EVERY_DAY)["aliases"].replaced == 1
+    assert app.lake.days("aliases") == []
+    assert set(stored(app)["user_id"]) == {"anon-9", "u1", "u2"}
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -12,7 +13,7 @@ import duckdb
 
 from configs.errors import InputError
 from configs.settings import FOLDER, Settings, named_file
-from features.ingestion.contract import ALIASES, CONTRACT, EVENTS, Table
+from features.ingestion.contract import ALIASES, CONTRACT, EVENTS, SQL_TYPES, TREATMENTS, Table
 from features.ingestion.table_rows import (
     EVERY_DAY,
     DayRange,
@@ -97,7 +98,8 @@ def ingest_source(
             f"become those of {settings.time_zone}; choose another --data-dir"
         )
     with duckdb_session(settings) as connection:
-        tables = _open_source(connection, script, raw_folder(settings.ingest.raw))
+        stored = [table for table in (ALIASES, TREATMENTS) if replacing and lake.days(table.name)]
+        tables = _open_source(connection, script, raw_folder(settings.ingest.raw), stored)
         for table in tables:
             _stage(connection, settings, table, script, now, replacing)
         merge_users(connection, kept_rows(settings, lake, ALIASES, replacing) if lake.days("aliases") else NO_ALIASES)
@@ -158,7 +160,10 @@ def defined_views(script: Path) -> list[str]:
     return [found[1].strip('"') for each in statements if (found := DEFINES_VIEW.match(each.query))]
 
 
-def _open_source(connection: duckdb.DuckDBPyConnection, script: Path, raw: Path) -> list[Table]:
+def _open_source(
+    connection: duckdb.DuckDBPyConnection, script: Path, raw: Path, replaced: Sequence[Table]
+) -> list[Table]:
+    """Run the source; a table that is replaced and that it does not define any more has no rows."""
     connection.execute("SET VARIABLE raw = $1", [str(raw)])
     try:
         connection.execute(script.read_text(encoding="utf-8"))
@@ -168,7 +173,11 @@ def _open_source(connection: duckdb.DuckDBPyConnection, script: Path, raw: Path)
     tables = [table for table in (ALIASES, *CONTRACT) if (table.name,) in views]
     if EVENTS not in tables:
         raise InputError(NO_EVENTS.format(script=script))
-    return tables
+    gone = [table for table in replaced if table not in tables]
+    for table in gone:
+        columns = ", ".join(f"NULL::{SQL_TYPES[column.kind]} AS {column.name}" for column in table.columns)
+        connection.execute(f"CREATE VIEW {table.name} AS SELECT {columns} LIMIT 0")
+    return [table for table in (ALIASES, *CONTRACT) if table in tables or table in gone]
 
 
 def _source_error(script: Path, error: duckdb.Error) -> InputError:

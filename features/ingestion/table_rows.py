@@ -34,6 +34,7 @@ EVERY_DAY = DayRange()
 
 
 def day_of(table: Table, settings: Settings) -> str:
+    """Write the SQL for the day of a row; NULL where a table has none."""
     return f"({table.instant} AT TIME ZONE '{settings.time_zone}')::DATE" if table.instant else "NULL::DATE"
 
 
@@ -49,6 +50,7 @@ def kept_rows(settings: Settings, lake: Lake, table: Table, replacing: DayRange 
 
 
 def new_rows(table: Table) -> str:
+    """Write the SELECT of the checked rows that the lake is to get."""
     return f"SELECT * EXCLUDE (reason, is_known) FROM checked_{table.name} WHERE reason IS NULL AND NOT is_known"
 
 
@@ -62,6 +64,7 @@ def stored_rows(lake: Lake, table: Table) -> str:
 
 
 def refused_rows(table: Table) -> str:
+    """Write the SELECT of the rows that break the contract, with their reasons."""
     return f"""
         SELECT * FROM (SELECT * FROM staged_{table.name} UNION ALL BY NAME
                        SELECT * EXCLUDE (is_known) FROM checked_{table.name}) WHERE reason IS NOT NULL
@@ -69,6 +72,7 @@ def refused_rows(table: Table) -> str:
 
 
 def row_count(connection: duckdb.DuckDBPyConnection, source: str) -> int:
+    """Count the rows of whatever may stand after FROM."""
     row = connection.execute(f"SELECT count(*) FROM {source}").fetchone()
     return int(row[0]) if row else 0
 
