@@ -9,7 +9,13 @@ import ibis
 import pytest
 from apps import App, at, event, small_app, treatment
 
-from features.definitions.labels import closed_days, effect_days, outcome_labels, redemption_labels
+from features.definitions.labels import (
+    attributed_redemptions,
+    closed_days,
+    effect_days,
+    outcome_labels,
+    redemption_labels,
+)
 
 SETTINGS = {"churn": {"lookback_days": 10, "horizon_days": 5}, "value": {"horizon_days": 8, "gross_margin": 0.25}}
 DAY = date(2024, 3, 20)
@@ -187,16 +193,54 @@ def test_a_redemption_is_found_by_decision_or_by_user_and_offer_while_it_is_open
     assert redeemed(redemptions, "2024-03-15", {"come_back": 7}) == {
         "a": (1, 15.5, 1.5),
         "b": (1, 3.0, 0.0),
-        "c": (0, 0.0, 0.0),
+        "c": (1, 3.0, 0.0),  # the decision that it names is not ours
         "d": (1, 0.0, 0.0),
-        "e": (0, 0.0, 0.0),
+        "e": (1, 0.0, 0.0),
     }
 
 
 def test_without_an_end_an_offer_is_open_as_long_as_the_catalogue_says(redemptions):
-    assert redeemed(redemptions, "2024-03-15", {"come_back": 6})["d"] == (0, 0.0, 0.0)
-    assert redeemed(redemptions, "2024-03-15", {"unlisted": 6})["e"] == (1, 0.0, 0.0)
-    assert redeemed(redemptions, "2024-03-15", {})["e"] == (0, 0.0, 0.0)
+    assert redeemed(redemptions, "2024-03-15", {"come_back": 6})["d"] == (1, 0.0, 0.0)  # on its last day
+    assert redeemed(redemptions, "2024-03-15", {"come_back": 5})["d"] == (0, 0.0, 0.0)
+    assert redeemed(redemptions, "2024-03-15", {})["e"] == (1, 0.0, 0.0)
+    assert redeemed(redemptions, "2024-03-15", {"unlisted": 4})["e"] == (0, 0.0, 0.0)
+
+
+TWICE = [
+    treatment("a", "2024-04-01", "come_back", 0.1),
+    treatment("a", "2024-04-04", "come_back", 0.1),
+    treatment("b", "2024-04-01", "come_back", 0.1),
+    treatment("c", "2024-04-01", "come_back", 0.1),
+    treatment("c", "2024-04-02", "bundle", 0.1),
+    treatment("d", "2024-04-01", "come_back", 0.1, valid_until="2024-04-03"),
+]
+USED_ONCE = [
+    event("a", "2024-04-05 12:00", "offer_redeem", amount=20.0, discount=2.0, offer_id="come_back"),
+    event("b", "2024-04-08 09:00", "offer_redeem", amount=20.0, discount=2.0, offer_id="come_back"),  # its last day
+    event("c", "2024-04-05 12:00", "offer_redeem", amount=20.0, discount=2.0, offer_id="come_back", decision_id="shop"),
+    event("d", "2024-04-03 00:00", "offer_redeem", amount=20.0, discount=2.0, offer_id="come_back"),  # over
+    event("e", "2024-04-03", "offer_redeem", amount=20.0, discount=2.0, offer_id="come_back", decision_id="shop"),
+    event("b", "2024-04-04", "offer_redeem", amount=5.0, discount=1.0, decision_id="b|2024-04-01|come_back"),
+]
+
+
+def test_each_redemption_counts_for_one_treatment_the_latest_open_one(tmp_path):
+    app = ready(tmp_path, events=USED_ONCE, treatments=TWICE)
+    moment, valid = ibis.literal(at("2024-05-01"), type="timestamp('UTC')"), {"come_back": 7, "bundle": 7}
+    with app.history(date(2024, 5, 1)) as history:
+        asked = (history.treatments, history.events, app.settings, valid)
+        labelled = redemption_labels(*asked, moment).to_pandas().set_index("decision_id")
+        used = attributed_redemptions(*asked).to_pandas()
+    assert labelled["discount_given"].to_dict() == {
+        "a|2024-04-01|come_back": 0.0,
+        "a|2024-04-04|come_back": 2.0,
+        "b|2024-04-01|come_back": 3.0,
+        "c|2024-04-01|come_back": 2.0,
+        "c|2024-04-02|bundle": 0.0,
+        "d|2024-04-01|come_back": 0.0,
+    }
+    assert (labelled["is_redeemed"] == (labelled["discount_given"] > 0)).all()
+    assert (len(used), used["treatment"].notna().sum(), used["is_foreign"].sum()) == (len(USED_ONCE), 4, 2)
 
 
 def test_an_offer_that_is_still_open_is_no_label(redemptions):

@@ -42,8 +42,9 @@ def outcome_labels(aggregates: ir.Table, spine: ir.Table, settings: Settings) ->
     One row per snapshot day and user with activity in the ``churn.lookback_days`` before it: ``user_id``, ``day``,
     ``is_churned`` (0 or 1, no activity in ``churn.horizon_days`` from the day on), ``is_retained`` (0 or 1, activity
     from ``response.retained_from_day`` of that horizon on) and gross margin in account currency over
-    ``value.horizon_days`` (``margin``) and until retention is counted (``margin_soon``: `effect_days`). What offers
-    gave away is added back, because the value formula charges it to every redeemer.
+    ``value.horizon_days`` (``margin``), of its days before retention is counted (``margin_soon``: `effect_days`, which
+    may reach beyond that window) and of those after (``margin_later``). What offers gave away is added back, because
+    the value formula charges it to every redeemer.
     """
     rows = aggregates.rename(happened_on="day")
     wide = max(settings.churn.lookback_days, settings.churn.horizon_days, settings.value.horizon_days)
@@ -66,12 +67,14 @@ def outcome_labels(aggregates: ir.Table, spine: ir.Table, settings: Settings) ->
         active_later=pairs.active_days.sum(where=settled).fill_null(0),
         margin=_margin(cents.sum(where=pays), settings),
         margin_soon=_margin(cents.sum(where=soon), settings),
+        margin_later=_margin(cents.sum(where=pays & ~soon), settings),
     )
     return labels.filter(labels.active_before > 0).select(
         "user_id",
         "day",
         "margin",
         "margin_soon",
+        "margin_later",
         is_churned=(labels.active_after == 0).cast("int64"),
         is_retained=(labels.active_later > 0).cast("int64"),
     )
@@ -92,7 +95,7 @@ def redemption_labels(
     treatments
         Contract table; ``offer_id = none`` is left out.
     events
-        Contract table; redemptions point at their treatment by ``decision_id``, or by user and offer.
+        Contract table; a redemption counts for one treatment (`attributed_redemptions`).
     valid_days
         Days an offer is open where the treatment does not say (``valid_until``).
     as_of
@@ -103,36 +106,61 @@ def redemption_labels(
     One row per closed treatment: ``decision_id, user_id, day, decided_at, offer_id, discount, channel, propensity,
     closed_at``, ``is_redeemed`` (0 or 1), ``covered_spend`` and ``discount_given`` (account currency).
     """
-    given = treatments.filter(treatments.offer_id != "none")
-    days = (
-        given.offer_id.cases(*valid_days.items(), else_=settings.churn.horizon_days)
-        if valid_days
-        else ibis.literal(settings.churn.horizon_days)
-    )
-    ends = ibis.coalesce(given.valid_until, given.decided_at + days.as_interval("D"))
-    closed = given.mutate(closed_at=ends).filter(ends <= as_of)
-    used = events.filter(events.event_name.isin(settings.roles.offer_redeem)).select(
-        "event_id",
-        "occurred_at",
-        by_user="user_id",
-        by_decision="decision_id",
-        by_offer="offer_id",
-        spent="amount",
-        given="discount",
-    )
-    meets = [
-        closed.user_id == used.by_user,
-        (closed.decision_id == used.by_decision) | (used.by_decision.isnull() & (closed.offer_id == used.by_offer)),
-        used.occurred_at >= closed.decided_at,
-        used.occurred_at < closed.closed_at,
-    ]
-    pairs = closed.left_join(used, meets)
+    given = _given(treatments, settings, valid_days)
+    closed = given.filter(given.closed_at <= as_of)
+    used = attributed_redemptions(treatments, events, settings, valid_days)
+    pairs = closed.left_join(used, closed.decision_id == used.treatment)
     keys = ["decision_id", "user_id", "day", "decided_at", "offer_id", "discount", "channel", "propensity", "closed_at"]
     return pairs.group_by(*keys).aggregate(
         is_redeemed=(pairs.event_id.count() > 0).cast("int64"),
         covered_spend=_money(pairs.spent),
         discount_given=_money(pairs.given),
     )
+
+
+def attributed_redemptions(
+    treatments: ir.Table, events: ir.Table, settings: Settings, valid_days: dict[str, int]
+) -> ir.Table:
+    """Give every redemption to one treatment of its user: the one that it names, else the latest open one of its offer.
+
+    Returns
+    -------
+    One row per redemption: ``event_id``, ``spent`` and ``given`` (amount and discount), ``treatment`` (a
+    ``decision_id``; missing where no treatment was open) and ``is_foreign`` (it names a decision that there is not).
+    """
+    given = _given(treatments, settings, valid_days)
+    used = events.filter(events.event_name.isin(settings.roles.offer_redeem)).select(
+        "event_id", "occurred_at", by_user="user_id", by_decision="decision_id", by_offer="offer_id", used_on="day",
+        spent="amount", given="discount",
+    )  # fmt: skip
+    own = given.select(named="decision_id")
+    used = used.left_join(own, used.by_decision == own.named)
+    days_after = used.used_on.delta(given.day, unit="day")
+    meets = [
+        used.by_user == given.user_id,
+        (used.named == given.decision_id) | (used.named.isnull() & (used.by_offer == given.offer_id)),
+        used.occurred_at >= given.decided_at,
+        ibis.coalesce(used.occurred_at < given.valid_until, days_after <= given.open_days),
+    ]
+    pairs = used.left_join(given, meets)
+    latest = ibis.row_number().over(
+        group_by=pairs.event_id, order_by=[pairs.decided_at.desc(), pairs.decision_id.desc()]
+    )
+    first = pairs.mutate(nth=latest).filter(lambda rows: rows.nth == 0)
+    is_foreign = first.by_decision.notnull() & first.named.isnull()
+    return first.select("event_id", "spent", "given", treatment="decision_id", is_foreign=is_foreign)
+
+
+def _given(treatments: ir.Table, settings: Settings, valid_days: dict[str, int]) -> ir.Table:
+    """Treatments that gave something, with the days for which they are open and the instant at which that is over.
+
+    Without ``valid_until`` an offer is open to the end of its last day, whatever the hour at which it was given.
+    """
+    given = treatments.filter(treatments.offer_id != "none")
+    horizon = settings.churn.horizon_days
+    days = given.offer_id.cases(*valid_days.items(), else_=horizon) if valid_days else ibis.literal(horizon)
+    ends = ibis.coalesce(given.valid_until, given.decided_at + (days + 1).as_interval("D"))
+    return given.mutate(open_days=days, closed_at=ends)
 
 
 def _money(amount: ir.Value) -> ir.Value:

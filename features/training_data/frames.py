@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 
 import ibis
@@ -15,7 +16,7 @@ import pyarrow as pa
 from configs.errors import InputError
 from configs.offers import Catalogue
 from features.arrays.calendar_days import start_of
-from features.definitions.labels import closed_days, outcome_labels, redemption_labels
+from features.definitions.labels import attributed_redemptions, closed_days, outcome_labels, redemption_labels
 from features.definitions.watermark import known_before
 from features.materialise.as_of_view import AsOfView
 from features.storage.lake import Lake
@@ -30,6 +31,15 @@ from features.training_data.feature_store import (
 
 UserFilter = Callable[[pd.Series], npt.NDArray[np.bool_]]
 KNOWN_BEFORE = ("pre_spend", "pre_active_days", "pre_purchases")
+
+
+@dataclass(frozen=True)
+class RedemptionCounts:
+    """Redemptions `found`, those `counted` for a treatment, and those that name a `foreign` decision."""
+
+    found: int = 0
+    counted: int = 0
+    foreign: int = 0
 
 
 def all_users(user_ids: pd.Series) -> npt.NDArray[np.bool_]:
@@ -120,6 +130,18 @@ def with_snapshot(frame: pd.DataFrame) -> pd.DataFrame:
 def _starts(days: pd.Series, time_zone: str) -> pd.Series:
     """First instants of days."""
     return pd.to_datetime(days.map({day: start_of(day, time_zone) for day in days.unique()}), utc=True)
+
+
+def redemption_counts(history: AsOfView, catalogue: Catalogue) -> RedemptionCounts:
+    """Count the redemptions that had become known, and those that no treatment answers for."""
+    if history.treatments is None:
+        return RedemptionCounts()
+    valid_days = {offer.offer_id: offer.valid_days for offer in catalogue.offers}
+    used = attributed_redemptions(history.treatments, history.events, history.settings, valid_days)
+    row = history.collect(
+        used.aggregate(found=used.count(), counted=used.treatment.count(), foreign=used.is_foreign.sum())
+    ).iloc[0]
+    return RedemptionCounts(*(int(np.nan_to_num(row[name])) for name in ("found", "counted", "foreign")))
 
 
 def given_offers(history: AsOfView, closed: pd.DataFrame) -> pd.DataFrame:

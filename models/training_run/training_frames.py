@@ -18,10 +18,12 @@ from features.storage.lake import Lake
 from features.storage.parquet_files import count_rows
 from features.training_data.feature_store import open_store
 from features.training_data.frames import (
+    RedemptionCounts,
     UserFilter,
     experiment_frame,
     given_offers,
     outcome_frame,
+    redemption_counts,
     redemption_frame,
     treatment_days,
     with_snapshot,
@@ -30,6 +32,8 @@ from features.training_data.snapshot_run import require_snapshots
 from models.effects.observational_effects import label_exposure
 from models.metrics.splits import hash_share
 
+NO_REDEMPTIONS = RedemptionCounts()
+
 
 @dataclass(frozen=True)
 class TrainingFrames:
@@ -37,7 +41,8 @@ class TrainingFrames:
 
     `outcomes` say who left and what they brought, `treatments` which offers were used, `exposure` what became of users
     with and without an offer, `experiment` the same where the offer was drawn at random. `left_out` counts the closed
-    treatments that no model learns from, because no snapshot of their day knows their user.
+    treatments that no model learns from, because no snapshot of their day knows their user, `redemptions` all that
+    were found.
     """
 
     outcomes: pd.DataFrame
@@ -48,6 +53,7 @@ class TrainingFrames:
     first_day: date
     share: float = 1.0
     left_out: int = 0
+    redemptions: RedemptionCounts = NO_REDEMPTIONS
 
 
 def collect_frames(settings: Settings, lake: Lake, as_of: date) -> TrainingFrames:
@@ -55,22 +61,22 @@ def collect_frames(settings: Settings, lake: Lake, as_of: date) -> TrainingFrame
     grid = grid_days(settings, lake, as_of, holdouts=(settings.training.holdout_days,))
     treated, horizon = treatment_days(lake, as_of), settings.churn.horizon_days
     share = learning_share(settings, lake, as_of)
-    learners = learning_filter(settings, share)
+    learners, catalogue = learning_filter(settings, share), load_catalogue(settings.offers)
     with open_as_of(settings, lake, as_of) as history:
         require_snapshots(lake, closed_days(grid, as_of, horizon), history.features, as_of)
         store = open_store(lake, history.features, engine=settings.engine)
         outcomes = outcome_frame(history, store, grid, horizon_days=horizon, user_filter=learners)
-        given = redemption_frame(history, store, load_catalogue(settings.offers), user_filter=learners)
+        given = redemption_frame(history, store, catalogue, user_filter=learners)
         treatments = with_snapshot(given)
         exposure, experiment = pd.DataFrame(), pd.DataFrame()
         if len(treatments):
             around = outcome_frame(history, store, treated, horizon_days=horizon, user_filter=learners)
             exposure = label_exposure(around, given_offers(history, given), horizon)
             experiment = experiment_frame(history, around, given)
-        left_out = len(given) - len(treatments)
         return TrainingFrames(
-            outcomes, treatments, exposure, experiment, history.features, history.first_day, share, left_out
-        )
+            outcomes, treatments, exposure, experiment, history.features, history.first_day, share,
+            len(given) - len(treatments), redemption_counts(history, catalogue),
+        )  # fmt: skip
 
 
 def learning_share(settings: Settings, lake: Lake, as_of: date) -> float:
