@@ -7,11 +7,14 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
 from synthetic import small_settings
 
+from configs.errors import InputError
 from features.definitions.registry import NEVER_DAYS
 from models.forest import boosters
-from models.learn.estimators import calibrated, inverse_link
+from models.learn.estimators import calibrated, check_finite, inverse_link
 from models.learn.linear_estimators import LinearEstimator, fit_linear, fit_proportional
 from models.learn.tree_estimators import fit_lightgbm
 
@@ -177,3 +180,34 @@ def test_calibration_of_an_amount_makes_the_sums_agree(link):
     assert (predicted / predicted[0]).tolist() == pytest.approx(
         (inverse_link(link, raw) / inverse_link(link, raw)[0]).tolist()
     )
+
+
+@settings(max_examples=12, deadline=None)
+@given(
+    st.lists(st.floats(allow_nan=False, allow_infinity=False), min_size=2, max_size=6),
+    st.lists(st.floats(allow_nan=True, allow_infinity=False), min_size=1, max_size=6),
+)
+@example([-1.0, 0.0, 1.0], [-1.0, np.nan])
+@example([0.0, 1.0], [-5.0])  # negative only where nothing was taught
+@example([1.7e308, -1.7e308], [np.nan])
+def test_any_finite_number_has_a_finite_score(taught, asked):
+    rows = pd.DataFrame({"trait_level": np.resize(taught, 12), "is_churned": np.tile([0, 1, 1], 4)})
+    model = fit_linear(rows, "is_churned", ["trait_level"])
+    frame = pd.DataFrame({"trait_level": asked}, dtype="float64")
+    parts = model.contributions(frame)
+    assert np.isfinite(parts).all()
+    assert ((model.predict(frame) >= 0) & (model.predict(frame) <= 1)).all()
+
+
+def test_a_trait_below_minus_one_tells_as_much_as_the_same_above_it():
+    level = np.tile([-1.7, -0.7, 0.3], 100)
+    rows = pd.DataFrame({"trait_level": level, "is_churned": ((level < -1) ^ (np.arange(300) % 10 == 0)).astype(int)})
+    shifted = rows.assign(trait_level=level + 2.0)
+    below, above = (fit_linear(each, "is_churned", ["trait_level"]).predict(each) for each in (rows, shifted))
+    assert below == pytest.approx(above, abs=0.1)
+    assert below[0] > 0.6 > 0.4 > below[1] > below[2]
+
+
+def test_a_coefficient_that_is_not_finite_names_its_column():
+    with pytest.raises(InputError, match=r"the effect has no finite coefficient of the column 'b'; .*train again"):
+        check_finite("effect", np.array([[1.0, 2.0], [0.0, np.nan]]), ["a", "b"])

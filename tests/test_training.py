@@ -8,13 +8,15 @@ import pytest
 from synthetic import FEATURES, outcomes, small_settings
 
 from configs.errors import InputError
+from models.learn.estimators import Estimator, calibrated, inverse_link
 from models.learn.linear_estimators import fit_linear
 from models.learn.training import (
+    NotTrainableError,
     TrainedCandidate,
-    check_enough,
     cross_fit,
     cross_fitted_models,
     generator,
+    honest_split,
     judge,
     newest,
     rows_of,
@@ -26,7 +28,7 @@ from models.learn.training import (
 )
 from models.learn.tree_estimators import fit_lightgbm
 from models.metrics.evaluation import auc, expected_calibration_error, log_loss, r_squared
-from models.metrics.splits import Split
+from models.metrics.splits import Split, out_of_user
 
 SETTINGS = small_settings()
 
@@ -168,40 +170,81 @@ def training_frame(users: int, label: list[int] | None = None) -> pd.DataFrame:
     return pd.DataFrame({"user_id": names, "label": label or [number % 3 % 2 for number in range(rows)]})
 
 
-def test_enough_data_is_accepted():
-    check_enough("churn", training_frame(60), halves(120), "label", SETTINGS)
+def test_a_split_in_time_is_taken_where_it_leaves_enough_of_both_sides():
+    split = halves(120)
+    assert honest_split("churn", training_frame(60), split, "label", SETTINGS) is split
 
 
 def test_too_few_users_are_refused_with_both_numbers():
-    with pytest.raises(InputError, match=r"not enough data for the churn model: 49 users .* training.min_users = 50; "):
-        check_enough("churn", training_frame(49), halves(98), "label", SETTINGS)
+    with pytest.raises(NotTrainableError, match=r"data for the churn model: 49 users .* training.min_users = 50; "):
+        honest_split("churn", training_frame(49), halves(98), "label", SETTINGS)
 
 
 def test_users_are_counted_not_rows():
     frame = training_frame(100).assign(user_id=[f"u{number % 10}" for number in range(200)])
-    with pytest.raises(InputError, match="10 users have a closed label"):
-        check_enough("churn", frame, halves(200), "label", SETTINGS)
+    with pytest.raises(NotTrainableError, match="10 users have a closed label"):
+        honest_split("churn", frame, halves(200), "label", SETTINGS)
 
 
-def test_a_test_without_rows_is_refused():
-    split = Split(np.ones(120, bool), np.zeros(120, bool), np.zeros(120, int))
-    with pytest.raises(InputError, match="no label is closed between the test cut and as_of; choose a later as_of"):
-        check_enough("value", training_frame(60), split, "label", SETTINGS)
+one_class = pytest.mark.parametrize(
+    ("part", "label"), [("training", [0] * 60 + [0, 1] * 30), ("test", [0, 1] * 30 + [1] * 60), ("fold", [0] * 120)]
+)
 
 
-@pytest.mark.parametrize(("part", "label"), [("training", [0] * 60 + [0, 1] * 30), ("test", [0, 1] * 30 + [1] * 60)])
-def test_one_class_only_is_refused_and_the_part_is_named(part, label):
-    sentence = (
-        rf"the churn model has one class only: label = {label[-1] if part == 'test' else 0} for all 60 {part} rows; "
-    )
-    with pytest.raises(InputError, match=sentence):
-        check_enough("churn", training_frame(60, label), halves(120), "label", SETTINGS)
+@one_class
+def test_where_time_cannot_part_the_rows_users_alone_do(part, label):
+    frame, split = training_frame(60, label), halves(120)
+    if part == "fold":
+        frame.loc[frame.index[:90:7], "label"] = 1
+        split = Split(np.ones(120, bool), np.zeros(120, bool), np.zeros(120, int))  # no test row at all
+    found = honest_split("churn", frame, split, "label", SETTINGS)
+    assert not found.is_out_of_time
+    assert found.train.all()
+    assert found.test.all()
+    assert frame.groupby("user_id")["label"].size().eq(2).all()
+    assert pd.Series(found.fold).groupby(frame["user_id"]).nunique().eq(1).all()
+
+
+def test_one_class_only_is_refused_and_the_part_is_named():
+    with pytest.raises(NotTrainableError, match="churn model has one class only: label = 0 for all 120 training rows"):
+        honest_split("churn", training_frame(60, [0] * 120), halves(120), "label", SETTINGS)
 
 
 def test_a_class_that_lives_in_one_fold_of_users_is_refused():
-    label = [int(number == 2) for number in range(60)] + [0, 1] * 30  # the only leaver is in fold 0
-    with pytest.raises(InputError, match=r"label = 0 for all 30 training \(fold 0 left out\) rows"):
-        check_enough("churn", training_frame(60, label), halves(120), "label", SETTINGS)
+    label = [int(number == 2) for number in range(120)]  # one leaver
+    with pytest.raises(NotTrainableError, match=r"label = 0 for all \d+ training \(fold \d left out\) rows"):
+        honest_split("churn", training_frame(60, label), halves(120), "label", SETTINGS)
+
+
+def test_out_of_users_alone_no_row_is_predicted_or_calibrated_by_its_own_user():
+    frame = outcomes(150, np.random.default_rng(5), snapshots=1)
+    split = out_of_user(frame["user_id"], 3)
+
+    def fit(rows: pd.DataFrame) -> Estimator:
+        return fit_linear(rows, "is_churned", ["days_since_last_activity", "active_days_count_90d"])
+
+    scores, _ = cross_fit(frame, split, "is_churned", fit)
+    label, raw = frame["is_churned"].to_numpy(float), np.zeros(len(frame))
+    for fold in split.folds:
+        raw[split.fold == fold] = fit(frame[split.fold != fold]).raw_score(frame[split.fold == fold])
+    for fold in split.folds:
+        own = split.fold == fold
+        scale = calibrated(fit(frame), raw[~own], label[~own])
+        assert scores[own] == pytest.approx(inverse_link("logit", scale.slope * raw[own] + scale.intercept))
+
+
+def test_a_column_that_is_infinite_stops_the_training_by_name():
+    frame = outcomes(60, np.random.default_rng(0), snapshots=1)
+    frame.loc[3, "trait_plan_plus"] = -np.inf
+    with pytest.raises(InputError, match="column 'trait_plan_plus' is infinite in 1 of 60 rows"):
+        usable_columns(frame, FEATURES, ("traits",), np.ones(len(frame), bool))
+
+
+@pytest.mark.filterwarnings("ignore:All-NaN slice")
+def test_a_metric_that_is_no_number_stops_the_training_by_name():
+    label = np.zeros(60)
+    with pytest.raises(InputError, match=r"churn\.auc is no finite number"):
+        score_all({"churn.auc": (auc, label)}, label, pd.Series(range(60)).astype(str), SETTINGS, rng())
 
 
 def test_columns_of_the_asked_views_that_vary_are_used_in_catalogue_order():

@@ -29,6 +29,7 @@ from models.registry.promotion import publish_effects
 from models.registry.response import _load_personal
 
 SETTINGS = small_settings()
+LOT_COLUMNS = ["user_id", "day", "offer_id", "discount", "propensity", "margin_soon", "is_retained"]
 every_outcome = pytest.mark.parametrize("outcome", OUTCOMES)
 Draws = tuple[pd.DataFrame, dict[str, np.ndarray]]
 
@@ -299,3 +300,25 @@ def test_what_was_learnt_survives_the_registry(registry: Lake, lots, learnt):
     # and the first one again is the first version
     publish_effects(registry, learnt, LOT_OPTIONS, verdict, rows, SETTINGS, AS_OF, AS_OF)
     assert _load_personal(registry).deployed == Deployed(PERSONAL)
+
+
+def test_a_trait_below_minus_one_changes_no_effect_but_its_own():
+    frame, _ = drawn_lots(1500, np.random.default_rng(67))
+    light = small_settings(training={"trees": 5})
+    means = []
+    for shift in (0.0, -1.0, -9.0):
+        level = frame.assign(trait_plan_plus=frame["trait_plan_plus"] + shift)
+        found = learn_effects(level, LOT_OPTIONS, FEATURES, light)
+        assert np.isfinite(found["margin_soon"].effect_model.effects(level, LOT_OPTIONS)).all()
+        means.append(found["margin_soon"].offer_mean)
+    assert means[1] == pytest.approx(means[0], abs=0.05)
+    assert means[2] == pytest.approx(means[0], abs=0.05)
+
+
+def test_where_all_users_are_alike_so_are_effects():
+    frame, _ = drawn_lots(1500, np.random.default_rng(68))
+    bare = frame[[*LOT_COLUMNS, "days_since_last_activity"]].assign(days_since_last_activity=15.0)
+    found = learn_effects(bare, LOT_OPTIONS, FEATURES, small_settings(training={"trees": 5}))["margin_soon"]
+    effects = found.effect_model.effects(bare, LOT_OPTIONS)
+    assert np.ptp(effects, axis=0) == pytest.approx(np.zeros(len(LOT_OPTIONS)), abs=1e-9)
+    assert effects[0] == pytest.approx(found.mean, abs=1.0)

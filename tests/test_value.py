@@ -8,8 +8,8 @@ import pytest
 from synthetic import AS_OF, FEATURES, outcomes, small_settings
 
 from configs.errors import InputError
-from models.learn.training import Trained
-from models.learn.value import train_value
+from models.learn.training import NotTrainableError, Trained
+from models.learn.value import later_share, train_value
 
 SETTINGS = small_settings()
 
@@ -65,9 +65,31 @@ def test_trees_are_promoted_where_the_pace_does_not_tell(frame):
     assert "R² gain" in found.verdict.reason
 
 
-def test_the_same_amount_for_everybody_is_refused(frame):
-    with pytest.raises(InputError, match="the value model has one class only: margin = 5 for all"):
-        train_value(frame.assign(margin=5.0), FEATURES, SETTINGS, AS_OF)
+def test_the_same_amount_for_everybody_is_no_obstacle(frame):
+    found = train_value(frame.assign(margin=5.0), FEATURES, SETTINGS, AS_OF)
+    assert list(found.candidates) == ["mean"]
+    assert found.winner.estimator.predict(frame) == pytest.approx(np.full(len(frame), 5.0))
+    assert (found.metrics["value.r_squared"].value, found.metrics["value.bias_ratio"].value) == pytest.approx(
+        (1.0, 1.0)
+    )
+
+
+def test_before_anybody_spent_anything_the_mean_is_the_simplest_model(frame):
+    found = train_value(frame.assign(spend_sum_90d=0.0), FEATURES, SETTINGS, AS_OF)
+    assert list(found.candidates) == ["mean", "lightgbm"]
+
+
+def test_without_money_there_is_no_value_model(frame):
+    with pytest.raises(NotTrainableError, match=r"no money is known: .* of all [\d,]+ rows .* is 0; .*roles.value"):
+        train_value(frame.assign(margin=0.0), FEATURES, SETTINGS, AS_OF)
+
+
+def test_the_later_share_is_that_of_the_money_after_the_measured_margin():
+    rows = pd.DataFrame(
+        {"is_churned": [0, 0, 1, 0], "margin": [8.0, 2.0, 9.0, -1.0], "margin_later": [3.0, 1.0, 9.0, -2.0]}
+    )
+    assert later_share(rows) == 0.4
+    assert later_share(rows.assign(margin_later=0.0)) == later_share(rows.assign(margin=0.0)) == 0.0
 
 
 def test_an_app_that_everybody_left_is_refused(frame):

@@ -10,10 +10,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
 from configs.offers import NO_OFFER, NOTHING, Option
-from features.arrays.array_types import Floats, Places
+from features.arrays.array_types import Flags, Floats, Places
 from models.learn.linear_estimators import MultiOutputEstimator
 
 HALF_PULL = 0.10  # the discount at which the pull has risen by log(2)
@@ -107,3 +108,18 @@ def predicted_effects(coefficients: Floats, action_set: ActionSet) -> Floats:
         for part in (sets[..., :half], sets[..., half:])
     )
     return np.asarray(level + np.maximum(slope, 0.0) * action_set.pull)
+
+
+def since_first_drawn(day: npt.NDArray[np.datetime64], place: Places, options: int) -> Flags:
+    """Tell which options a row could draw: an option had no chance before the first day on which it was drawn.
+
+    Examples
+    --------
+    >>> day = np.array(["2024-01-01", "2024-01-02", "2024-01-02"], dtype="datetime64[D]")
+    >>> since_first_drawn(day, np.array([0, 1, -1]), 2).tolist()
+    [[True, False], [True, True], [True, True]]
+    """
+    first = np.full(options, day.max() + np.timedelta64(1, "D"))
+    drawn = (place >= 0) & (place < options)
+    np.minimum.at(first, place[drawn], day[drawn])
+    return np.asarray(day[:, None] >= first)

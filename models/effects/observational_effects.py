@@ -108,7 +108,7 @@ def estimate_effects(rows: pd.DataFrame, settings: Settings) -> list[OfferEffect
     -------
     One entry per offer with enough treated and control rows in the overlap; others are absent: not enough data.
     """
-    columns = varied(rows, ADJUSTED_FOR)
+    columns = varied(rows, ADJUSTED_FOR) or list(ADJUSTED_FOR[:1])  # where all are alike there is nothing to adjust for
     fold = user_fold(rows["user_id"], settings)
     untreated = (rows["offer_given"] == "none").to_numpy()
     if not all(untreated[fold != k].any() for k in range(settings.training.folds)):

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 from scipy import linalg
 from sklearn.linear_model import LinearRegression
@@ -22,7 +21,8 @@ from configs.offers import Option
 from configs.settings import Settings
 from features.arrays.array_types import Flags, Floats, Places
 from features.definitions.registry import Feature
-from models.effects.effect_model import ActionSet, EffectModel, predicted_effects
+from models.effects.effect_model import ActionSet, EffectModel, predicted_effects, since_first_drawn
+from models.learn.estimators import check_finite
 from models.learn.linear_estimators import MultiOutputEstimator, scaled_columns
 from models.learn.training import user_fold, varied
 from models.learn.tree_estimators import fit_lightgbm
@@ -140,6 +140,11 @@ def learn_effects(
         From `usable_options`.
     features
         The data catalogue; effects may differ by its traits.
+
+    Raises
+    ------
+    InputError
+        A coefficient is not finite; the column is named.
     """
     design = _design(experiment, options, features, settings)
     scored = {outcome: _second_round(design, experiment, outcome, settings) for outcome in OUTCOMES}
@@ -153,7 +158,7 @@ def _design(
     declared = {feature.name for feature in features if feature.view == "traits"}
     traits = [name for name in experiment.columns if name in declared]
     names = [name for name in (*MODERATORS, *traits) if name in experiment.columns]
-    names = varied(experiment, tuple(names))
+    names = varied(experiment, tuple(names)) or names[:1]  # where all are alike, effects are alike too
     head = make_pipeline(scaled_columns(experiment, names), StandardScaler())
     texts = dict.fromkeys(experiment[names].select_dtypes("category"), object)
     scaled = np.asarray(head.fit_transform(experiment[names].astype(texts)), dtype=np.float64)
@@ -177,21 +182,6 @@ def _cells(fold: Places, had_chance: Flags) -> Iterator[_Cell]:
             rows = np.flatnonzero((fold == k) & (pattern.ravel() == place))
             if len(rows):
                 yield _Cell(int(k), offered[place], rows)
-
-
-def since_first_drawn(day: npt.NDArray[np.datetime64], place: Places, options: int) -> Flags:
-    """Tell which options a row could draw: an option had no chance before the first day on which it was drawn.
-
-    Examples
-    --------
-    >>> day = np.array(["2024-01-01", "2024-01-02", "2024-01-02"], dtype="datetime64[D]")
-    >>> since_first_drawn(day, np.array([0, 1, -1]), 2).tolist()
-    [[True, False], [True, True], [True, True]]
-    """
-    first = np.full(options, day.max() + np.timedelta64(1, "D"))
-    drawn = (place >= 0) & (place < options)
-    np.minimum.at(first, place[drawn], day[drawn])
-    return np.asarray(day[:, None] >= first)
 
 
 def _second_round(design: _Design, experiment: pd.DataFrame, outcome: str, settings: Settings) -> _Scored:
@@ -347,4 +337,6 @@ def _as_estimator(design: _Design, coefficients: Floats, outcome: str) -> MultiO
     model.coef_, model.intercept_ = coefficients[:, 1:], coefficients[:, 0]
     model.n_features_in_ = coefficients.shape[1] - 1
     core = Pipeline([*design.head.steps, ("linearregression", model)])
-    return MultiOutputEstimator(outcome, "signed", design.columns, core)
+    estimator = MultiOutputEstimator(outcome, "signed", design.columns, core)
+    check_finite(f"effect on {outcome}", coefficients, ["every user alike", *estimator.columns_behind()])
+    return estimator

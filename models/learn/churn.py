@@ -8,15 +8,16 @@ import numpy as np
 import pandas as pd
 
 from configs.settings import Settings
+from features.arrays.array_types import Flags
 from features.arrays.calendar_days import days_later, start_of
 from features.definitions.registry import VIEWS, Feature
 from models.learn.estimators import Estimator
-from models.learn.linear_estimators import fit_linear
+from models.learn.linear_estimators import fit_constant, fit_linear
 from models.learn.training import (
     Trained,
-    check_enough,
     cross_fit,
     generator,
+    honest_split,
     judge,
     newest,
     rows_of,
@@ -57,26 +58,39 @@ def train_churn(frame: pd.DataFrame, features: list[Feature], settings: Settings
     -------
     Trained
         Metrics named ``churn.…`` are those of the chosen model on the first test snapshot, out of time and of
-        users; the gate compares the candidates on all test snapshots.
+        users; the gate compares the candidates on all test snapshots. Where no simple column varies, the base rate
+        is the simplest model; where the history cannot be cut in time, users alone are.
+
+    Raises
+    ------
+    NotTrainableError
+        There are too few users, or all of them left, or none.
     """
     cut = start_of(as_of - timedelta(days=settings.training.holdout_days), settings.time_zone)
-    split = split_outcomes(frame, settings.churn.horizon_days, pd.Timestamp(cut), settings)
-    check_enough("churn", frame, split, TARGET, settings)
+    in_time = split_outcomes(frame, settings.churn.horizon_days, pd.Timestamp(cut), settings)
+    split = honest_split("churn", frame, in_time, TARGET, settings)
     columns = usable_columns(frame, features, VIEWS["churn"], split.train)
     simple = [name for name in RFM if name in columns]
 
     def logistic(rows: pd.DataFrame) -> Estimator:
         return fit_linear(rows, TARGET, simple)
 
+    def base_rate(rows: pd.DataFrame) -> Estimator:
+        return fit_constant(rows, TARGET, RFM[0])
+
     def lightgbm(rows: pd.DataFrame) -> Estimator:
         return fit_lightgbm(rows, TARGET, columns, settings)
 
-    everything = np.ones(len(frame), dtype=bool)
-    candidates = train_candidates(frame, split, TARGET, {"logistic": logistic, "lightgbm": lightgbm}, everything)
+    fits = {"logistic": logistic} if simple else {"base_rate": base_rate}
+    fits |= {"lightgbm": lightgbm} if columns else {}
+    candidates = train_candidates(frame, split, TARGET, fits, np.ones(len(frame), dtype=bool))
     rng = generator(settings, "churn")
     test = rows_of(frame, split.test)
-    verdict = judge(candidates, test, TARGET, log_loss, "log loss", settings, rng, lower_is_better=True)
-    headline = (test["event_timestamp"] == test["event_timestamp"].min()).to_numpy()
+    verdict = judge(
+        candidates, test, TARGET, log_loss, "log loss", settings, rng, lower_is_better=True,
+        is_out_of_time=split.is_out_of_time,
+    )  # fmt: skip
+    headline = _headline(test, split)
     label = test.loc[headline, TARGET].to_numpy(dtype=np.float64)
     chosen = candidates[verdict.winner]
     score = chosen.test_score[headline]
@@ -105,10 +119,19 @@ def split_outcomes(frame: pd.DataFrame, horizon_days: int, cut: pd.Timestamp, se
     return out_of_time_and_user(frame["user_id"], starts, ends, cut, settings.training.folds)
 
 
+def _headline(test: pd.DataFrame, split: Split) -> Flags:
+    """Rows of the first test snapshot, or all of them where it has one class or they are not out of time."""
+    first = (test["event_timestamp"] == test["event_timestamp"].min()).to_numpy()
+    is_telling = split.is_out_of_time and len(test.loc[first, TARGET].unique()) > 1
+    return first if is_telling else np.ones(len(test), dtype=bool)
+
+
 def _without_top(frame: pd.DataFrame, split: Split, chosen: Estimator, settings: Settings) -> np.ndarray:
     """Score the test by the chosen kind of model without its strongest column, to unmask a leak."""
     strength = np.abs(chosen.contributions(rows_of(frame, split.test))[:, :-1]).mean(axis=0)
     columns = [name for place, name in enumerate(chosen.columns) if place != int(strength.argmax())]
+    if not columns:
+        return np.zeros(int(split.test.sum()))
 
     def fit(rows: pd.DataFrame) -> Estimator:
         return chosen.fit(rows, TARGET, columns, settings)

@@ -133,6 +133,27 @@ def inverse_link(link: Link, score: Floats) -> Floats:
     return np.exp(score) if link == "log" else np.maximum(score, 0.0)
 
 
+def check_finite(what: str, coefficients: Floats, columns: Sequence[str]) -> None:
+    """Stop a training by which a column would make every score infinite or no number at all.
+
+    Parameters
+    ----------
+    coefficients
+        Shape (columns,) or (outputs, columns).
+
+    Raises
+    ------
+    InputError
+        One of them is not finite; its column is named.
+    """
+    broken = np.flatnonzero(~np.isfinite(np.atleast_2d(coefficients)).all(axis=0))
+    if len(broken):
+        raise InputError(
+            f"the {what} has no finite coefficient of the column {columns[broken[0]]!r}; look for absurd values of it "
+            "in the source, mend them there and train again"
+        )
+
+
 def calibrated(estimator: Estimator, raw_score: Floats, label: Floats) -> Estimator:
     """Fit slope and intercept on scores of rows the model did not see (Platt 1999).
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import ClassVar, Self
 
@@ -19,10 +19,12 @@ from configs.settings import Settings
 from features.arrays.array_types import Floats
 from features.definitions.registry import null_fillers
 from features.definitions.snapshot_features import catalogue
-from models.learn.estimators import Estimator, Link
+from models.learn.estimators import Estimator, Link, check_finite
 
 FILLERS = null_fillers(catalogue())  # of the columns that every app has
-TRUSTED = ["numpy.dtype", "numpy.log1p", "sklearn.compose._column_transformer._RemainderColsList"]
+HUGE = 1e300  # two of them still have a mean
+FUNCTIONS = ["numpy.log1p", "numpy.arcsinh", "numpy.clip"]
+TRUSTED = ["numpy.dtype", *FUNCTIONS, "sklearn.compose._column_transformer._RemainderColsList"]
 
 
 @dataclass(frozen=True)
@@ -99,6 +101,30 @@ class ProportionalEstimator(LinearEstimator):
 
 
 @dataclass(frozen=True)
+class ConstantEstimator(LinearEstimator):
+    """The same for everybody, the mean of the target: what is left where no column that could tell users apart varies.
+
+    Its column is read and has no effect.
+    """
+
+    family: ClassVar[str] = "constant"
+
+    @classmethod
+    def fit(
+        cls, frame: pd.DataFrame, target: str, columns: list[str], settings: Settings, *, link: Link = "logit",  # noqa: ARG003
+        rising: tuple[str, ...] = (),  # noqa: ARG003
+    ) -> Self:  # fmt: skip
+        """Fit the mean."""
+        return cls(target, link, tuple(columns), fit_constant(frame, target, columns[0], link=link).core)
+
+    def refit(
+        self, frame: pd.DataFrame, settings: Settings, *, rising: tuple[str, ...] = ()
+    ) -> Self:  # fmt: skip
+        """Fit the mean of other rows."""
+        return super().refit(frame.assign(**{self.columns[0]: 0.0}), settings, rising=rising)
+
+
+@dataclass(frozen=True)
 class MultiOutputEstimator(LinearEstimator):
     """Several linear outputs of one set of columns: scores have shape (rows, outputs).
 
@@ -156,10 +182,21 @@ def fit_linear(frame: pd.DataFrame, target: str, columns: list[str], *, link: Li
     Parameters
     ----------
     frame
-        Rows with `columns` and `target`. A number must not be negative; a missing one counts as its declaration says
-        (`FILLERS`), else as the median; texts become indicators.
+        Rows with `columns` and `target`. A missing number counts as its declaration says (`FILLERS`), else as the
+        median; texts become indicators.
+
+    Raises
+    ------
+    InputError
+        A coefficient is not finite; the column is named.
     """
     return LinearEstimator(target, link, tuple(columns), _fitted_regression(frame, target, columns, link))
+
+
+def fit_constant(frame: pd.DataFrame, target: str, column: str, *, link: Link = "logit") -> ConstantEstimator:
+    """Fit a probability or an amount that is the same for everybody; the column is read and has no effect."""
+    rows = frame.assign(**{column: 0.0})
+    return ConstantEstimator(target, link, (column,), _fitted_regression(rows, target, [column], link))
 
 
 def fit_proportional(frame: pd.DataFrame, target: str, column: str) -> ProportionalEstimator:
@@ -170,7 +207,9 @@ def fit_proportional(frame: pd.DataFrame, target: str, column: str) -> Proportio
 def _fitted_regression(frame: pd.DataFrame, target: str, columns: list[str], link: Link) -> Pipeline:
     model = LogisticRegression(C=0.1, max_iter=5000) if link == "logit" else LinearRegression()
     pipeline = make_pipeline(scaled_columns(frame, columns), StandardScaler(), model)
-    return pipeline.fit(frame[columns], frame[target])
+    fitted = pipeline.fit(frame[columns], frame[target])
+    check_finite(f"model of {target}", np.ravel(model.coef_), _columns_behind(fitted[:-1]))
+    return fitted
 
 
 def _fitted_proportion(frame: pd.DataFrame, target: str, columns: list[str]) -> Pipeline:
@@ -179,13 +218,23 @@ def _fitted_proportion(frame: pd.DataFrame, target: str, columns: list[str]) -> 
 
 
 def scaled_columns(frame: pd.DataFrame, columns: list[str]) -> ColumnTransformer:
-    """Plan how columns become comparable numbers: filled, logged, texts as indicators; not fitted yet."""
+    """Plan how columns become comparable numbers: filled, logged, texts as indicators; not fitted yet.
+
+    A column with a negative number in the frame becomes its inverse hyperbolic sine, a logarithm with a sign that is
+    finite everywhere; of another one a negative number, which no row taught, counts as 0.
+    """
     texts = [name for name in columns if isinstance(frame[name].dtype, pd.CategoricalDtype)]
-    numbers = [name for name in columns if name not in texts and name not in FILLERS]
-    alike = {fill: [name for name in columns if FILLERS.get(name) == fill] for fill in sorted(set(FILLERS.values()))}
+    signed = [name for name in columns if name not in texts and (frame[name] < 0).any()]
+    numbers = [name for name in columns if name not in (*texts, *signed) and name not in FILLERS]
+    alike = {
+        fill: [name for name in columns if FILLERS.get(name) == fill and name not in signed]
+        for fill in sorted(set(FILLERS.values()))
+    }
+    logged = _within(0.0, HUGE), _elementwise(np.log1p)
     steps = [
-        *((f"missing as {fill:g}", make_pipeline(_filled_with(fill), _logged()), alike[fill]) for fill in alike),
-        ("numbers", make_pipeline(SimpleImputer(strategy="median", keep_empty_features=True), _logged()), numbers),
+        *((f"missing as {fill:g}", make_pipeline(_filled_with(fill), *logged), alike[fill]) for fill in alike),
+        ("numbers", make_pipeline(logged[0], _filled_with_median(), logged[1]), numbers),
+        ("signed numbers", make_pipeline(_elementwise(np.arcsinh), _filled_with_median()), signed),
         ("texts", OneHotEncoder(handle_unknown="ignore", sparse_output=False), texts),
     ]
     return ColumnTransformer(steps)
@@ -200,8 +249,16 @@ def _filled_with(value: float) -> SimpleImputer:
     return SimpleImputer(strategy="constant", fill_value=value, keep_empty_features=True)
 
 
-def _logged() -> Pipeline:
-    return FunctionTransformer(np.log1p, feature_names_out="one-to-one")
+def _filled_with_median() -> SimpleImputer:
+    return SimpleImputer(strategy="median", keep_empty_features=True)
+
+
+def _within(low: float, high: float) -> FunctionTransformer:
+    return _elementwise(np.clip, {"a_min": low, "a_max": high})
+
+
+def _elementwise(function: Callable[..., Floats], settled: dict[str, object] | None = None) -> FunctionTransformer:
+    return FunctionTransformer(function, kw_args=settled, feature_names_out="one-to-one")
 
 
 def _columns_behind(head: Pipeline) -> list[str]:

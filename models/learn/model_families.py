@@ -6,11 +6,17 @@ from typing import Any
 
 from configs.errors import InputError, did_you_mean
 from models.learn.estimators import Estimator
-from models.learn.linear_estimators import LinearEstimator, MultiOutputEstimator, ProportionalEstimator
+from models.learn.linear_estimators import (
+    ConstantEstimator,
+    LinearEstimator,
+    MultiOutputEstimator,
+    ProportionalEstimator,
+)
 from models.learn.tree_estimators import LightgbmEstimator
 
 FAMILIES: dict[str, type[Estimator]] = {
     "linear": LinearEstimator,
+    "constant": ConstantEstimator,
     "proportional": ProportionalEstimator,
     "multi_output": MultiOutputEstimator,
     "lightgbm": LightgbmEstimator,

@@ -15,12 +15,12 @@ from features.arrays.calendar_days import start_of
 from features.definitions.registry import VIEWS, Feature
 from models.forest.boosters import with_constants
 from models.learn.estimators import Estimator
-from models.learn.linear_estimators import LinearEstimator, fit_linear
+from models.learn.linear_estimators import LinearEstimator, fit_constant, fit_linear
 from models.learn.redeemed_spend import TARGET, redeemed_spend
 from models.learn.training import (
     Trained,
-    check_enough,
     generator,
+    honest_split,
     judge,
     rows_of,
     score_all,
@@ -59,11 +59,16 @@ def train_redemption(frame: pd.DataFrame, features: list[Feature], settings: Set
     -------
     Trained
         In both candidates P(redeem) never falls as the discount rises; `spend` says what a redemption costs.
+
+    Raises
+    ------
+    NotTrainableError
+        There are too few users, or all of them redeemed, or none.
     """
     cut = pd.Timestamp(start_of(as_of - timedelta(days=settings.response.holdout_days), settings.time_zone))
     folds = settings.training.folds
-    split = out_of_time_and_user(frame["user_id"], frame["decided_at"], frame["closed_at"], cut, folds)
-    check_enough("redemption", frame, split, TARGET, settings)
+    in_time = out_of_time_and_user(frame["user_id"], frame["decided_at"], frame["closed_at"], cut, folds)
+    split = honest_split("redemption", frame, in_time, TARGET, settings)
     known = usable_columns(frame, features, VIEWS["redemption"], split.train)
     options = varied(frame[split.train], OPTION)
     simple = [*options, *(name for name in SIMPLE if name in known)]
@@ -72,14 +77,21 @@ def train_redemption(frame: pd.DataFrame, features: list[Feature], settings: Set
         fitted = fit_linear(rows, TARGET, simple)
         return fitted if _rises(fitted) else fit_linear(rows, TARGET, [name for name in simple if name != "discount"])
 
+    def base_rate(rows: pd.DataFrame) -> Estimator:
+        return fit_constant(rows, TARGET, SIMPLE[0])
+
     def lightgbm(rows: pd.DataFrame) -> Estimator:
         return fit_lightgbm(rows, TARGET, [*options, *known], settings, rising=("discount",))
 
-    everything = np.ones(len(frame), dtype=bool)
-    candidates = train_candidates(frame, split, TARGET, {"logistic": logistic, "lightgbm": lightgbm}, everything)
+    fits = {"logistic": logistic} if simple else {"base_rate": base_rate}
+    fits |= {"lightgbm": lightgbm} if options or known else {}
+    candidates = train_candidates(frame, split, TARGET, fits, np.ones(len(frame), dtype=bool))
     rng = generator(settings, "redemption")
     test = rows_of(frame, split.test)
-    verdict = judge(candidates, test, TARGET, log_loss, "log loss", settings, rng, lower_is_better=True)
+    verdict = judge(
+        candidates, test, TARGET, log_loss, "log loss", settings, rng, lower_is_better=True,
+        is_out_of_time=split.is_out_of_time,
+    )  # fmt: skip
     label = test[TARGET].to_numpy(dtype=np.float64)
     score = candidates[verdict.winner].test_score
     measures = {

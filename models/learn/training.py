@@ -17,8 +17,9 @@ from models.learn.estimators import Estimator, calibrated, inverse_link
 from models.learn.redeemed_spend import RedeemedSpend
 from models.metrics.evaluation import Measure, gain_metric, score_metric
 from models.metrics.metric import Metric
-from models.metrics.splits import Split, hash_share
+from models.metrics.splits import Split, hash_share, out_of_user
 
+USERS_ALONE = "judged out of users alone, because the history cannot be cut in time"
 Fit = Callable[[pd.DataFrame], Estimator]
 Calibrate = Callable[[Estimator], Estimator]
 
@@ -64,34 +65,55 @@ class Trained:
         return self.candidates[self.verdict.winner]
 
 
-def check_enough(subject: str, frame: pd.DataFrame, split: Split, target: str, settings: Settings) -> None:
-    """Refuse to train where no honest number could come out.
+class NotTrainableError(InputError):
+    """These data cannot teach one model; the others are trained without it."""
+
+
+def honest_split(
+    subject: str, frame: pd.DataFrame, in_time: Split, target: str, settings: Settings, *, is_class: bool = True
+) -> Split:
+    """Take the split in time and users where it leaves enough of both sides, else the one by users alone.
+
+    Parameters
+    ----------
+    is_class
+        Whether the target is a class, so that both must be seen on both sides.
 
     Raises
     ------
-    InputError
-        Too few users, no test rows, or one class only.
+    NotTrainableError
+        Neither would give an honest number: too few users, or one class only.
     """
+    by_users = out_of_user(frame["user_id"], settings.training.folds)
+    for split in (in_time, by_users):
+        found = _shortfall(subject, frame, split, target, settings, is_class=is_class)
+        if found is None:
+            return split
+    raise NotTrainableError(found)
+
+
+def _shortfall(
+    subject: str, frame: pd.DataFrame, split: Split, target: str, settings: Settings, *, is_class: bool
+) -> str | None:
+    """Say what a split lacks for an honest number; None when it lacks nothing."""
     users = int(frame.loc[split.train, "user_id"].nunique())
     if users < settings.training.min_users:
-        raise InputError(
-            f"not enough data for the {subject} model: {users} users have a closed label before the test cut, "
+        return (
+            f"not enough data for the {subject} model: {users:,} users have a closed label, "
             f"training.min_users = {settings.training.min_users}; ingest more history or lower the setting"
         )
     if not split.test.any():
-        raise InputError(
-            f"not enough data for the {subject} model: no label is closed between the test cut and as_of; "
-            "choose a later as_of or a longer training.holdout_days"
-        )
+        return f"not enough data for the {subject} model: no label is closed between the test cut and as_of"
     others = [(f"training (fold {fold} left out)", split.train & (split.fold != fold)) for fold in split.folds]
     for part, mask in [("training", split.train), ("test", split.test), *others]:
         values = frame.loc[mask, target].unique()
-        if len(values) < 2:
+        if len(values) < 2 and (is_class or not len(values)):
             found = "".join(f"{target} = {value:g} for " for value in values)
-            raise InputError(
+            return (
                 f"the {subject} model has one class only: {found}all {mask.sum():,} {part} rows; "
                 "check the roles and horizons, or choose another as_of"
             )
+    return None
 
 
 def usable_columns(frame: pd.DataFrame, features: list[Feature], views: tuple[str, ...], train: Flags) -> list[str]:
@@ -101,8 +123,22 @@ def usable_columns(frame: pd.DataFrame, features: list[Feature], views: tuple[st
 
 
 def varied(frame: pd.DataFrame, names: tuple[str, ...]) -> list[str]:
-    """Name the columns that hold more than one value."""
-    values = frame[list(names)].nunique()
+    """Name the columns that hold more than one value.
+
+    Raises
+    ------
+    InputError
+        A number of one of them is infinite.
+    """
+    columns = frame[list(names)]
+    for name in columns.select_dtypes("number"):
+        endless = int(np.isinf(columns[name]).sum())
+        if endless:
+            raise InputError(
+                f"the column {name!r} is infinite in {endless:,} of {len(frame):,} rows; mend it in the source and "
+                "train again"
+            )
+    values = columns.nunique()
     return [name for name in names if values[name] > 1]
 
 
@@ -115,6 +151,11 @@ def cross_fit(frame: pd.DataFrame, split: Split, target: str, fit: Fit) -> tuple
         Calibrated predictions of the test rows, shape (test rows,).
     calibrate
         Applies the calibration learnt on the held-out training rows to another fit of the same kind.
+
+    Raises
+    ------
+    InputError
+        A score is not finite.
     """
     held_out = np.full(len(frame), np.nan)
     for fold in split.folds:
@@ -122,15 +163,29 @@ def cross_fit(frame: pd.DataFrame, split: Split, target: str, fit: Fit) -> tuple
         if inside.any():
             fold_model = fit(frame[outside])
             held_out[inside] = fold_model.raw_score(frame[inside])
+    if not np.isfinite(held_out[split.test]).all():
+        columns = ", ".join(fold_model.columns)
+        raise InputError(
+            f"a score of the {target} model is not finite; look for absurd values of its columns: {columns}"
+        )
     known = split.train & ~np.isnan(held_out)
-    label = frame.loc[known, target].to_numpy(dtype=np.float64)
+    label = frame[target].to_numpy(dtype=np.float64)
 
-    def calibrate(estimator: Estimator) -> Estimator:
-        return calibrated(estimator, held_out[known], label)
+    def calibrate(estimator: Estimator, among: Flags = known) -> Estimator:
+        return calibrated(estimator, held_out[among], label[among])
 
-    scale = calibrate(fold_model)
-    scores = inverse_link(scale.link, scale.slope * held_out[split.test] + scale.intercept)
+    if split.is_out_of_time:
+        return _on_scale(calibrate(fold_model), held_out[split.test]), calibrate
+    scores = np.zeros(len(frame))
+    for fold in split.folds:  # a row that tests may not calibrate itself either
+        scores[split.fold == fold] = _on_scale(
+            calibrate(fold_model, known & (split.fold != fold)), held_out[split.fold == fold]
+        )
     return scores, calibrate
+
+
+def _on_scale(scale: Estimator, raw_score: Floats) -> Floats:
+    return inverse_link(scale.link, scale.slope * raw_score + scale.intercept)
 
 
 def cross_fitted_models(
@@ -160,11 +215,12 @@ def train_candidates(
 
 def judge(
     candidates: dict[str, TrainedCandidate], test: pd.DataFrame, target: str, measure: Measure, measure_name: str,
-    settings: Settings, rng: np.random.Generator, *, lower_is_better: bool = False,
+    settings: Settings, rng: np.random.Generator, *, lower_is_better: bool = False, is_out_of_time: bool = True,
 ) -> GateVerdict:  # fmt: skip
     """Keep the first candidate, the simplest, unless a later one beats it with its whole 95% interval.
 
-    The comparison is paired: both are measured on the same resampled users.
+    The comparison is paired: both are measured on the same resampled users. Where it was not out of time the reason
+    says so.
     """
     simplest, *others = candidates
     winner, reason, best = simplest, f"{simplest} is the only candidate", None
@@ -188,19 +244,31 @@ def judge(
             winner = name
         else:
             reason = f"{winner} stays: {interval} of {name} does not lie above 0"
-    return GateVerdict(winner, reason, best)
+    return GateVerdict(winner, reason if is_out_of_time else f"{reason}; {USERS_ALONE}", best)
 
 
 def score_all(
     measures: Mapping[str, tuple[Measure, Floats]], label: Floats, user_ids: pd.Series, settings: Settings,
     rng: np.random.Generator,
 ) -> dict[str, Metric]:  # fmt: skip
-    """Bootstrap several measures of the same rows; the keys become metric names."""
+    """Bootstrap several measures of the same rows; the keys become metric names.
+
+    Raises
+    ------
+    InputError
+        One of them is not finite.
+    """
     samples = settings.training.bootstrap_samples
-    return {
+    found = {
         name: score_metric(measure, label, score, user_ids, samples=samples, rng=rng)
         for name, (measure, score) in measures.items()
     }
+    for name, metric in found.items():
+        if not np.isfinite([metric.value, metric.low, metric.high]).all():
+            raise InputError(
+                f"{name} is no finite number ({metric}); look at its label and its columns, then train again"
+            )
+    return found
 
 
 def generator(settings: Settings, subject: str) -> np.random.Generator:

@@ -12,11 +12,12 @@ from features.arrays.calendar_days import start_of
 from features.definitions.registry import VIEWS, Feature
 from models.learn.churn import split_outcomes
 from models.learn.estimators import Estimator
-from models.learn.linear_estimators import fit_proportional
+from models.learn.linear_estimators import fit_constant, fit_proportional
 from models.learn.training import (
+    NotTrainableError,
     Trained,
-    check_enough,
     generator,
+    honest_split,
     judge,
     newest,
     rows_of,
@@ -34,8 +35,9 @@ PACE = "spend_sum_90d"
 def train_value(frame: pd.DataFrame, features: list[Feature], settings: Settings, as_of: date) -> Trained:
     """Train, judge and choose the value model.
 
-    Two candidates: the user's pace of the last 90 days goes on (in proportion to `PACE`), and LightGBM with a
-    Tweedie loss, which suits amounts that are often zero. Only users who stayed teach it.
+    Two candidates: the user's pace of the last 90 days goes on (in proportion to `PACE`), and LightGBM with a Tweedie
+    loss, which suits amounts that are often zero. Where nobody had spent anything, or everybody is worth the same, the
+    mean takes the place of the pace. Only users who stayed teach it.
 
     Parameters
     ----------
@@ -43,25 +45,42 @@ def train_value(frame: pd.DataFrame, features: list[Feature], settings: Settings
         From `features.training_data.frames.outcome_frame`: rows whose value horizon is closed.
     as_of
         Day of training; the test cut lies ``training.holdout_days`` before it.
+
+    Raises
+    ------
+    NotTrainableError
+        Too few users stayed, or nothing that they did brought money.
     """
     stayed = frame[frame["is_churned"] == 0].reset_index(drop=True)
     stayed = stayed.assign(margin=stayed[TARGET].clip(lower=0.0))
     cut = start_of(as_of - timedelta(days=settings.training.holdout_days), settings.time_zone)
-    split = split_outcomes(stayed, settings.value.horizon_days, pd.Timestamp(cut), settings)
-    check_enough("value", stayed, split, TARGET, settings)
+    in_time = split_outcomes(stayed, settings.value.horizon_days, pd.Timestamp(cut), settings)
+    split = honest_split("value", stayed, in_time, TARGET, settings, is_class=False)
+    if not stayed[TARGET].any():
+        raise NotTrainableError(
+            f"no money is known: the margin of all {len(stayed):,} rows of users who stayed is 0; "
+            "see that the events of roles.value carry an amount"
+        )
     columns = usable_columns(stayed, features, VIEWS["value"], split.train)
 
     def pace(rows: pd.DataFrame) -> Estimator:
         return fit_proportional(rows, TARGET, PACE)
 
+    def mean(rows: pd.DataFrame) -> Estimator:
+        return fit_constant(rows, TARGET, PACE, link="identity")
+
     def lightgbm(rows: pd.DataFrame) -> Estimator:
         return fit_lightgbm(rows, TARGET, columns, settings, link="log")
 
-    everything = np.ones(len(stayed), dtype=bool)
-    candidates = train_candidates(stayed, split, TARGET, {"pace": pace, "lightgbm": lightgbm}, everything)
+    varies = len(stayed.loc[split.train, TARGET].unique()) > 1
+    fits = {"pace": pace} if varies and PACE in columns else {"mean": mean}
+    fits |= {"lightgbm": lightgbm} if varies and columns else {}
+    candidates = train_candidates(stayed, split, TARGET, fits, np.ones(len(stayed), dtype=bool))
     rng = generator(settings, "value")
     test = rows_of(stayed, split.test)
-    verdict = judge(candidates, test, TARGET, r_squared, "R²", settings, rng)
+    verdict = judge(
+        candidates, test, TARGET, r_squared, "R²", settings, rng, is_out_of_time=split.is_out_of_time
+    )  # fmt: skip
     label = test[TARGET].to_numpy(dtype=np.float64)
     score = candidates[verdict.winner].test_score
     measures = {
@@ -75,3 +94,19 @@ def train_value(frame: pd.DataFrame, features: list[Feature], settings: Settings
     if verdict.gain is not None:
         metrics["value.r_squared_gain"] = verdict.gain
     return Trained("value", candidates, verdict, metrics, label, score, newest(stayed))
+
+
+def later_share(frame: pd.DataFrame) -> float:
+    """Share of the margin of users who stayed that comes after the days in which effects on margin are measured.
+
+    Of a user's value this share is the remaining value: it begins where the measured margin ends, so that no money is
+    counted twice. It is 0 where nobody who stayed came back later.
+
+    Parameters
+    ----------
+    frame
+        As of `train_value`, with ``margin_later``.
+    """
+    stayed = frame[frame["is_churned"] == 0]
+    whole = stayed[TARGET].clip(lower=0.0).sum()
+    return float(np.clip(stayed["margin_later"].clip(lower=0.0).sum() / whole, 0.0, 1.0)) if whole else 0.0

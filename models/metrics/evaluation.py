@@ -94,14 +94,25 @@ def mean_absolute_error(label: Floats, score: Floats, weight: Floats) -> float:
 
 
 def r_squared(label: Floats, score: Floats, weight: Floats) -> float:
-    """Share of the variance that is explained; 0 for the mean, 1 for the truth."""
+    """Share of the variance that is explained; 0 for the mean, 1 for the truth, also where nothing varies.
+
+    Examples
+    --------
+    >>> ten, one = np.full(2, 10.0), np.ones(2)
+    >>> r_squared(ten, ten, one), r_squared(ten, np.array([9.0, 10.0]), one)
+    (1.0, 0.0)
+    """
     mean = np.average(label, weights=weight)
-    return float(1 - np.sum(weight * (label - score) ** 2) / np.sum(weight * (label - mean) ** 2))
+    left, all_of_it = np.sum(weight * (label - score) ** 2), np.sum(weight * (label - mean) ** 2)
+    if all_of_it <= 1e-12 * np.sum(weight * label**2):  # a constant: hit or missed, as scikit-learn's r2_score
+        return float(np.allclose(score, mean))
+    return float(1 - left / all_of_it)
 
 
 def bias_ratio(label: Floats, score: Floats, weight: Floats) -> float:
-    """Total predicted over total true; 1 is unbiased."""
-    return float(np.sum(weight * score) / np.sum(weight * label))
+    """Total predicted over total true; 1 is unbiased, NaN where nothing is true."""
+    total = np.sum(weight * label)
+    return float(np.sum(weight * score) / total) if total else float("nan")
 
 
 def bootstrap(

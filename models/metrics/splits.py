@@ -1,4 +1,4 @@
-"""Honest splits: out of time *and* out of users, with a gap as long as the label."""
+"""Honest splits: out of time *and* out of users, with a gap as long as the label, or out of users alone."""
 
 from __future__ import annotations
 
@@ -14,11 +14,15 @@ from features.arrays.array_types import Flags
 
 @dataclass(frozen=True)
 class Split:
-    """Which rows may train, which test, and the user fold of each; arrays of shape (rows,)."""
+    """Which rows may train, which test, and the user fold of each; arrays of shape (rows,).
+
+    `is_out_of_time` says whether every test row lies after the training labels.
+    """
 
     train: Flags
     test: Flags
     fold: npt.NDArray[np.intp]
+    is_out_of_time: bool = True
 
     @property
     def folds(self) -> range:
@@ -59,3 +63,12 @@ def out_of_time_and_user(
     """
     fold = (hash_share(user_ids, "folds") * folds).astype(np.intp)
     return Split((ends <= cut).to_numpy(), (starts >= cut).to_numpy(), fold)
+
+
+def out_of_user(user_ids: pd.Series, folds: int) -> Split:
+    """Split by users alone: every row trains and tests, and is predicted by a model that never saw its user.
+
+    For histories too short to be cut in time, such as a single cohort: nothing then says how a model ages.
+    """
+    everything = np.ones(len(user_ids), dtype=bool)
+    return Split(everything, everything, (hash_share(user_ids, "folds") * folds).astype(np.intp), is_out_of_time=False)
