@@ -14,7 +14,7 @@ import ibis
 import ibis.expr.types as ir
 
 from configs.settings import Roles
-from features.definitions.daily_measures import MEASURES, cents
+from features.definitions.daily_measures import MEASURES, micros
 from features.definitions.event_roles import TREATMENT, role_bits, role_codes
 
 KEYS = ("user_id", "day", "known_on")
@@ -32,7 +32,7 @@ def daily_aggregates(events: ir.Table) -> ir.Table:
 
     Columns are KEYS, MEASURES and three that make a day whole however late some of its events came:
     ``active_days`` and ``purchase_days`` are 1 on the row by which the day first counts, so that their sum counts
-    distinct days; ``spend_of_day_cents`` is the day's spend as far as known by the row, so that its maximum is
+    distinct days; ``spend_of_day_micros`` is the day's spend as far as known by the row, so that its maximum is
     that of whole days.
     """
     late = events.filter(events.known_on > events.day).select(*DAY_OF_USER).distinct()
@@ -53,7 +53,7 @@ def daily_category_hour_counts(events: ir.Table) -> ir.Table:
     users = events.select(*KEYS).distinct()
     number = ibis.row_number().over(group_by=["day", "known_on"], order_by="user_id")
     found = found.inner_join(users.mutate(row=number.cast("int64")), KEYS)
-    return found.select(*KEYS, "row", "dimension", "label", "events_count", "spend_cents")
+    return found.select(*KEYS, "row", "dimension", "label", "events_count", "spend_micros")
 
 
 def with_roles(events: ir.Table, treatments: ir.Table | None, roles: Roles) -> ir.Table:
@@ -87,7 +87,7 @@ def _of_days_on_time(events: ir.Table) -> ir.Table:
     return rows.mutate(
         active_days=(rows.activity_count > 0).cast("int64"),
         purchase_days=(rows.purchases_count > 0).cast("int64"),
-        spend_of_day_cents=rows.spend_cents,
+        spend_of_day_micros=rows.spend_micros,
     )
 
 
@@ -104,7 +104,7 @@ def _of_days_with_late(events: ir.Table, late: ir.Table) -> ir.Table:
     return rows.mutate(
         active_days=_is_first(rows, rows.activity_count > 0, *DAY_OF_USER).cast("int64"),
         purchase_days=_is_first(rows, rows.purchases_count > 0, *DAY_OF_USER).cast("int64"),
-        spend_of_day_cents=_whole(rows.spend_cents.sum().over(so_far)),
+        spend_of_day_micros=_whole(rows.spend_micros.sum().over(so_far)),
     )
 
 
@@ -124,9 +124,9 @@ def _is_first(rows: ir.Table, happened: ir.BooleanValue, *keys: str) -> ir.Boole
 
 
 def _dimension(events: ir.Table, dimension: str, label: Callable[[ir.Table], ir.Value]) -> ir.Table:
-    spend = _whole(cents(events.amount).sum(where=events.is_value)).fill_null(0)
-    rows = events.group_by(*KEYS, label=label(events)).aggregate(events_count=events.count(), spend_cents=spend)
-    counts = {name: rows[name] for name in ("events_count", "spend_cents")}
+    spend = _whole(micros(events.amount).sum(where=events.is_value)).fill_null(0)
+    rows = events.group_by(*KEYS, label=label(events)).aggregate(events_count=events.count(), spend_micros=spend)
+    counts = {name: rows[name] for name in ("events_count", "spend_micros")}
     return rows.select(*KEYS, dimension=ibis.literal(dimension), label=rows.label.cast("string"), **counts)
 
 

@@ -115,7 +115,7 @@ def tastes(counts: ir.Table, spine: ir.Table) -> ir.Table:
     """Find the favourite category and hour of the last `TASTE_DAYS` days, by user and instant."""
     seen_counts = seen(counts, spine, TASTE_DAYS)
     totals = seen_counts.group_by(*KEYS, "dimension", "label").aggregate(
-        events=seen_counts.events_count.cast("float64").sum(), spend=seen_counts.spend_cents.cast("float64").sum()
+        events=seen_counts.events_count.cast("float64").sum(), spend=seen_counts.spend_micros.cast("float64").sum()
     )
     is_category = totals.dimension == "category"
     # the least of (-spend, -events, label) is the favourite: most spend, then most events, then first by name

@@ -72,10 +72,10 @@ def test_a_day_is_summed_by_hand(tmp_path):
         "sessions_count": 2,
         "purchases_count": 2,
         "items_count": 3,
-        "spend_cents": 29 + 20 + 1000,
-        "refund_cents": 20,
-        "discount_cents": 20,
-        "offer_discount_cents": 100,
+        "spend_micros": 290_000 + 200_000 + 10_000_000,
+        "refund_micros": 200_000,
+        "discount_micros": 200_000,
+        "offer_discount_micros": 1_000_000,
         "discounted_items_count": 1,
         "views_count": 2,
         "carts_count": 1,
@@ -89,7 +89,7 @@ def test_a_day_is_summed_by_hand(tmp_path):
         "cancellations_count": 1,
         "active_days": 1,
         "purchase_days": 1,
-        "spend_of_day_cents": 1049,
+        "spend_of_day_micros": 10_490_000,
     }
 
 
@@ -107,12 +107,12 @@ def test_sums_are_whole_numbers_on_disk(tmp_path):
 
 def test_counts_by_category_and_hour_tell_what_the_activity_was_about(tmp_path):
     counts = stored(aggregated(tmp_path, *DAY), "category_hour_counts")
-    rows = counts[counts.user_id == "a"].set_index(["dimension", "label"])[["events_count", "spend_cents"]]
+    rows = counts[counts.user_id == "a"].set_index(["dimension", "label"])[["events_count", "spend_micros"]]
     assert {key: tuple(values) for key, values in rows.T.items()} == {
-        ("category", "tea"): (5, 49),
-        ("category", "pots"): (1, 1000),
-        ("hour", "9"): (7, 49),
-        ("hour", "20"): (1, 1000),
+        ("category", "tea"): (5, 490_000),
+        ("category", "pots"): (1, 10_000_000),
+        ("hour", "9"): (7, 490_000),
+        ("hour", "20"): (1, 10_000_000),
     }
 
 
@@ -124,11 +124,11 @@ def test_a_late_event_has_a_row_of_its_own_and_the_day_stays_whole(tmp_path):
         event("a", "2024-03-04 11:00", "purchase", amount=5.0, session_id="s2", received_at="2024-03-05 00:00"),
     )
     rows = stored(app, "aggregates").sort_values("known_on")
-    columns = ["known_on", "items_count", "purchases_count", "sessions_count", "spend_cents", "spend_of_day_cents"]
+    columns = ["known_on", "items_count", "purchases_count", "sessions_count", "spend_micros", "spend_of_day_micros"]
     assert rows[columns].values.tolist() == [
-        [date(2024, 3, 4), 1, 1, 1, 300, 300],
-        [date(2024, 3, 5), 1, 1, 1, 500, 800],
-        [date(2024, 3, 6), 1, 0, 0, 400, 1200],  # the basket s1 is known since the 4th
+        [date(2024, 3, 4), 1, 1, 1, 3_000_000, 3_000_000],
+        [date(2024, 3, 5), 1, 1, 1, 5_000_000, 8_000_000],
+        [date(2024, 3, 6), 1, 0, 0, 4_000_000, 12_000_000],  # the basket s1 is known since the 4th
     ]
     assert rows.active_days.tolist() == rows.purchase_days.tolist() == [1, 0, 0]
 

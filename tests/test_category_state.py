@@ -2,15 +2,16 @@
 
 import numpy as np
 import pyarrow as pa
+import pytest
 
-from features.engine.category_state import CategoryCounts, CategoryState
+from features.engine.category_state import CategoryCounts, CategoryState, RollingMaximum
 
 WORDS = pa.array(["category:books", "category:games", "hour:7", "hour:9"])
 BOOKS, GAMES, SEVEN, NINE = range(4)
 
 
 def about(*rows: tuple[int, int, int, int]) -> CategoryCounts:
-    """Rows of user, label, events and cents."""
+    """Rows of user, label, events and millionths."""
     columns = np.array(rows, np.int64).reshape(-1, 4).T
     return CategoryCounts(
         *(column.astype(number) for column, number in zip(columns, ("i4", "i4", "i4", "i8"), strict=True))
@@ -79,3 +80,12 @@ def test_keys_are_short_as_long_as_they_fit():
     many = CategoryCounts.of_any(np.array([3, 99_999]), np.array([1, 99_999]), *(np.array([1, 1]) for _ in range(2)))
     assert (few.keys(10).dtype, few.keys(10).tolist()) == (np.int32, [0, 77])
     assert many.keys(100_000).tolist() == [300_001, 9_999_999_999]
+
+
+@pytest.mark.parametrize("unit", [1, 10**9, 2**50])
+def test_rolling_maxima_of_any_size_are_those_that_no_later_day_reaches(unit):
+    users, days, values = [0, 0, 0, 1, 1, 40_000], [1, 2, 3, 1, 2, 2], [5, 3, 4, 0, 1, 2]
+    rows = RollingMaximum(np.array(users), np.array(days), np.array(values) * unit)
+    found = RollingMaximum.of([rows], 0)
+    kept = [(0, 1, 5), (0, 3, 4), (1, 2, 1), (40_000, 2, 2)]
+    assert list(zip(found.user.tolist(), found.day.tolist(), (found.value // unit).tolist(), strict=True)) == kept

@@ -17,6 +17,8 @@ from pandas.testing import assert_frame_equal
 
 from configs.settings import load_settings
 from features.arrays.group_by import GroupedRows
+from features.definitions.daily_measures import MEASURES, micros
+from features.definitions.snapshot_features import WINDOWED
 from features.engine.daily_aggregation import day_rows
 
 MONDAY = date(2024, 3, 4)
@@ -113,6 +115,41 @@ def test_events_are_dated_by_clocks_that_change(monkeypatch):
     )
     counts = day_rows(events, None, night.date(), ROLES, "America/New_York")["category_hour_counts"].to_pandas()
     assert counts.label.tolist() == ["0", "1", "23", "3"]
+
+
+AMOUNTS = st.decimals(0, 1_000_000, places=6) | st.decimals(0, 2, places=3)
+
+
+@settings(deadline=None, max_examples=40)
+@given(st.lists(AMOUNTS, min_size=1, max_size=30), st.integers(1, 1000))
+def test_money_is_exact_to_the_millionth_and_rounded_once(amounts, times):
+    events = GroupedRows(
+        np.zeros(len(amounts) * times, np.int64), 1, {"amount": np.repeat(np.array(amounts, float), times)}
+    )
+    found = micros(events.amount).sum(where=np.ones(len(amounts) * times, bool))
+    assert found.tolist() == [times * sum(int(amount.scaleb(6)) for amount in amounts)]
+    assert found[0] / WINDOWED["spend_sum"].scale == float(times * sum(amounts))
+
+
+@pytest.mark.parametrize(("amount", "total"), [(0.004, 4.0), (0.006, 6.0), (1.234, 1234.0), (0.29, 290.0)])
+def test_a_thousand_small_amounts_add_up_to_what_they_are(amount, total):
+    events = pa.Table.from_pylist(
+        [
+            {"event_id": str(number), "user_id": "a", "event_name": "purchase", "amount": amount}
+            | {"occurred_at": datetime(2024, 3, 4, 9, tzinfo=ZoneInfo("UTC")), "item_category": "tea"}
+            for number in range(1000)
+        ],
+        schema=SCHEMA,
+    )
+    rows = day_rows(events, None, MONDAY, ROLES, "UTC")
+    found = [rows["aggregates"]["spend_micros"][0], rows["category_hour_counts"]["spend_micros"][0]]
+    assert [value.as_py() / WINDOWED["spend_sum"].scale for value in found] == [total, total]
+
+
+@pytest.mark.parametrize("amount", [30.0, -30.0])
+def test_a_refund_is_money_paid_back_whatever_its_sign(amount):
+    events = GroupedRows(np.zeros(1, np.int64), 1, {"amount": np.array([amount]), "is_refund": np.array([True])})
+    assert np.asarray(MEASURES["refund_micros"](events)).tolist() == [30_000_000]
 
 
 @pytest.mark.parametrize(("amount", "whole"), [(0.5, 1), (-0.5, -1), (0.49999999999999994, 0), (2.5, 3), (np.nan, 0)])

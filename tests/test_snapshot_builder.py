@@ -170,7 +170,7 @@ def off_grid():
 
     def spend_off_grid(days):
         """Most money spent on one day."""
-        return days.spend_of_day_cents
+        return days.spend_of_day_micros
 
     summed(1, 14, 27, 100, 364, role="cart")(carts_off_grid)
     largest(3, 60, role="value", unit="money")(spend_off_grid)

@@ -48,8 +48,9 @@ class GroupedColumn:
     def __mul__(self, factor: float) -> GroupedColumn:
         return self._then(lambda values: values * factor)
 
-    def __neg__(self) -> GroupedColumn:
-        return self._then(np.negative)
+    def abs(self) -> GroupedColumn:
+        """Drop the sign."""
+        return self._then(np.abs)
 
     def __gt__(self, other: float) -> Flags:
         return self.of(slice(None)) > other

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from configs.custom_features import AMOUNT, CustomFeature
 from configs.errors import InputError
 from configs.settings import Roles, Settings
-from features.definitions.daily_measures import Measure, whole_parts
+from features.definitions.daily_measures import MICROS, Measure, whole_parts
 from features.definitions.event_filters import EventFilter
 from features.definitions.registry import LONGEST, NO_VALUE, Declarations, Feature, Unit, Windowed, columns_of
 from features.definitions.snapshot_features import DECLARED
@@ -19,7 +19,7 @@ from features.definitions.snapshot_features import DECLARED
 if TYPE_CHECKING:
     import ibis.expr.types as ir
 
-CENTS, THOUSANDTHS = 100, 1000  # amounts and numbers of properties are added up in whole ones
+THOUSANDTHS = 1000  # numbers of properties are added up in whole ones
 
 
 @dataclass(frozen=True)
@@ -79,7 +79,7 @@ def _columns(name: str, table: CustomFeature, roles: Roles) -> CustomColumns:
     measured = table.of if table.measure in ("sum", "max") else None
     names = table.events or getattr(roles, table.role or "")
     events = EventFilter(name, tuple(names), table.conditions, measured)
-    scale = 1 if measured is None else CENTS if measured == AMOUNT else THOUSANDTHS
+    scale = 1 if measured is None else MICROS if measured == AMOUNT else THOUSANDTHS
     unit: Unit = "count" if measured is None else "money" if measured == AMOUNT else "own"
     measure, day_mark, windowed = _BY_MEASURE[table.measure](events, table.windows, scale)
     unit = "days" if table.measure == "last" else unit

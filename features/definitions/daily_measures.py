@@ -1,7 +1,8 @@
 """The measures of a day of a user, each declared once: a function named like the column, with a docstring for people.
 
 A function sees the events of one user and day that became known on one day. Every measure is additive over rows.
-Money is summed as whole cents, so that every engine gives the same bits.
+Money is summed as whole millionths (micros), so that every engine gives the same bits, an amount of less than a cent
+counts, and nothing is rounded but the sum.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ if TYPE_CHECKING:  # the catalogue is read without an engine
 
 Measure = Callable[["ir.Table"], "ir.NumericScalar"]
 
+MICROS = 1_000_000  # of one in account currency
 MEASURES: dict[str, Measure] = {}
 
 
@@ -48,27 +50,27 @@ def items_count(events: ir.Table) -> ir.NumericScalar:
 
 
 @measure
-def spend_cents(events: ir.Table) -> ir.NumericScalar:
+def spend_micros(events: ir.Table) -> ir.NumericScalar:
     """Money received for purchases."""
-    return cents(events.amount).sum(where=events.is_value)
+    return micros(events.amount).sum(where=events.is_value)
 
 
 @measure
-def refund_cents(events: ir.Table) -> ir.NumericScalar:
-    """Money paid back, as a positive number."""
-    return cents(-events.amount).sum(where=events.is_refund)
+def refund_micros(events: ir.Table) -> ir.NumericScalar:
+    """Money paid back, as a positive number whatever sign the events tell it with."""
+    return micros(events.amount.abs()).sum(where=events.is_refund)
 
 
 @measure
-def discount_cents(events: ir.Table) -> ir.NumericScalar:
+def discount_micros(events: ir.Table) -> ir.NumericScalar:
     """Money given away inside purchases."""
-    return cents(events.discount).sum(where=events.is_value)
+    return micros(events.discount).sum(where=events.is_value)
 
 
 @measure
-def offer_discount_cents(events: ir.Table) -> ir.NumericScalar:
+def offer_discount_micros(events: ir.Table) -> ir.NumericScalar:
     """Money given away through offers (part of the discount inside purchases)."""
-    return cents(events.discount).sum(where=events.is_offer_redeem)
+    return micros(events.discount).sum(where=events.is_offer_redeem)
 
 
 @measure
@@ -137,9 +139,9 @@ def cancellations_count(events: ir.Table) -> ir.NumericScalar:
     return events.count(where=events.is_cancellation)
 
 
-def cents(amount: ir.Value) -> ir.FloatingColumn:
-    """Money as whole cents."""
-    return whole_parts(amount, 100)
+def micros(amount: ir.Value) -> ir.FloatingColumn:
+    """Money as whole millionths."""
+    return whole_parts(amount, MICROS)
 
 
 def whole_parts(number: ir.Value, parts: int) -> ir.FloatingColumn:

@@ -8,6 +8,7 @@ import ibis
 import ibis.expr.types as ir
 
 from configs.settings import Settings
+from features.definitions.daily_measures import MICROS, micros
 from features.definitions.watermark import known_before
 
 
@@ -60,14 +61,14 @@ def outcome_labels(aggregates: ir.Table, spine: ir.Table, settings: Settings) ->
     pays = (pairs.offset >= 0) & (pairs.offset < settings.value.horizon_days)
     settled = stays & (pairs.offset >= settings.response.retained_from_day)
     soon = (pairs.offset >= 0) & (pairs.offset < effect_days(settings))
-    cents = pairs.spend_cents + pairs.offer_discount_cents - pairs.refund_cents
+    net = pairs.spend_micros + pairs.offer_discount_micros - pairs.refund_micros
     labels = pairs.group_by("user_id", "day").aggregate(
         active_before=pairs.active_days.sum(where=was_active).fill_null(0),
         active_after=pairs.active_days.sum(where=stays).fill_null(0),
         active_later=pairs.active_days.sum(where=settled).fill_null(0),
-        margin=_margin(cents.sum(where=pays), settings),
-        margin_soon=_margin(cents.sum(where=soon), settings),
-        margin_later=_margin(cents.sum(where=pays & ~soon), settings),
+        margin=_margin(net.sum(where=pays), settings),
+        margin_soon=_margin(net.sum(where=soon), settings),
+        margin_later=_margin(net.sum(where=pays & ~soon), settings),
     )
     return labels.filter(labels.active_before > 0).select(
         "user_id",
@@ -80,9 +81,9 @@ def outcome_labels(aggregates: ir.Table, spine: ir.Table, settings: Settings) ->
     )
 
 
-def _margin(cents: ir.IntegerScalar, settings: Settings) -> ir.FloatingScalar:
-    # whole cents are summed first: a sum of floats depends on its order
-    return cents.fill_null(0).cast("float64") / 100.0 * settings.value.gross_margin
+def _margin(net: ir.IntegerScalar, settings: Settings) -> ir.FloatingScalar:
+    # whole millionths are summed first: a sum of floats depends on its order
+    return net.fill_null(0).cast("float64") / float(MICROS) * settings.value.gross_margin
 
 
 def redemption_labels(
@@ -164,6 +165,5 @@ def _given(treatments: ir.Table, settings: Settings, valid_days: dict[str, int])
 
 
 def _money(amount: ir.Value) -> ir.Value:
-    """Add amounts up as whole cents, which gives the same bits in whatever order they come."""
-    cents = (amount * 100.0).round().cast("int64").sum()
-    return cents.cast("float64").fill_null(0.0) / 100.0
+    """Add amounts up as whole millionths, which gives the same bits in whatever order they come."""
+    return micros(amount).cast("int64").sum().cast("float64").fill_null(0.0) / float(MICROS)

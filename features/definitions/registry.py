@@ -12,7 +12,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, Literal
 
 from configs.errors import InputError
-from features.definitions.daily_measures import Measure
+from features.definitions.daily_measures import MICROS, Measure
 from features.definitions.event_filters import EventFilter
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ Daily = Callable[["ir.Table"], "ir.Value"]
 Derived = Callable[["ir.Table"], "ir.Value"]
 NEVER_DAYS = 400.0  # stands for days since something that never happened, in models that read numbers only
 NO_VALUE = -(2.0**62)  # of a largest number, where there is none
-DAILY_KEYS = ("user_id", "day", "known_on", "spend_of_day_cents")
+DAILY_KEYS = ("user_id", "day", "known_on", "spend_of_day_micros")
 MISSING: dict[Kind, Missing] = {"sum": "zero", "max": "unknown", "last": "never", "first": "never"}
 
 
@@ -122,7 +122,7 @@ class Windowed:
     """What a window makes of the daily rows in it.
 
     `of` yields a whole number of a row (``sum`` adds it up, ``max`` takes the largest) or whether something happened
-    (``last`` and ``first`` take the days since). The column holds it divided by `scale`: whole cents become money.
+    (``last`` and ``first`` take the days since). The column holds it divided by `scale`: whole millionths become money.
     """
 
     name: str
@@ -193,7 +193,7 @@ CATALOGUE: dict[str, Feature] = {}
 def summed(*windows: int, role: str, view: View = "behaviour", unit: Unit = "count") -> Callable[[Daily], Daily]:
     """Declare the sum of a daily measure, once per window in days; columns are named ``<function>_<window>d``.
 
-    A measure of money counts whole cents.
+    A measure of money counts whole millionths.
     """
     return _windowed("sum", windows, role, view, unit)
 
@@ -215,7 +215,7 @@ def first_seen(*, role: str, view: View = "behaviour") -> Callable[[Daily], Dail
 
 def _windowed(kind: Kind, windows: tuple[int, ...], role: str, view: View, unit: Unit) -> Callable[[Daily], Daily]:
     def declare(function: Daily) -> Daily:
-        declared = Windowed(function.__name__, kind, function, windows, 100 if unit == "money" else 1)
+        declared = Windowed(function.__name__, kind, function, windows, MICROS if unit == "money" else 1)
         WINDOWED[function.__name__] = declared
         CATALOGUE.update({each.name: each for each in columns_of(declared, _first_line(function), role, view, unit)})
         return function

@@ -59,25 +59,25 @@ def items_count(days: ir.Table) -> ir.Value:
 @summed(*WINDOWS, role="value", unit="money")
 def spend_sum(days: ir.Table) -> ir.Value:
     """Money spent (account currency)."""
-    return days.spend_cents
+    return days.spend_micros
 
 
 @largest(28, 365, role="value", unit="money")
 def spend_max(days: ir.Table) -> ir.Value:
     """Most money spent on one day (account currency)."""
-    return days.spend_of_day_cents
+    return days.spend_of_day_micros
 
 
 @summed(90, 365, role="refund", unit="money")
 def refund_sum(days: ir.Table) -> ir.Value:
     """Money paid back (account currency)."""
-    return days.refund_cents
+    return days.refund_micros
 
 
 @summed(28, 90, 365, role="value", unit="money")
 def discount_sum(days: ir.Table) -> ir.Value:
     """Discounts received (inside purchases, account currency)."""
-    return days.discount_cents
+    return days.discount_micros
 
 
 @summed(90, 365, role="value")

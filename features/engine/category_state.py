@@ -18,9 +18,9 @@ DAYS = 2**20  # more than a day's number
 
 
 class CategoryCounts(NamedTuple):
-    """What activity was about, in rows of any order: places of the user and of the label, events and cents of spend.
+    """What activity was about, in rows of any order: places of the user and of the label, events and spend (micros).
 
-    Cents are int64, all else is int32.
+    Spend is int64, all else is int32.
     """
 
     user: Array
@@ -206,6 +206,8 @@ class RollingMaximum:
         user, day, value = user[order], day[order], value[order]
         # one growing number per row, later days first: the largest so far starts anew with each user
         height = value - value.min(initial=0)
+        if int(height.max(initial=0)) >= 2**62 // (int(user.max(initial=0)) + 1):
+            height = np.unique(value, return_inverse=True)[1]  # places of the values instead, which are few
         floor = (user.max(initial=0) - user) * (height.max(initial=0) + 1)
         so_far = np.maximum.accumulate(floor + height) if len(user) else floor
         is_maximum = np.ones(len(user), bool)

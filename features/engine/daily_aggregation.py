@@ -19,7 +19,7 @@ from features.arrays.array_types import Array, Flags, Integers
 from features.arrays.calendar_days import DAY, HOUR, days_since_1970, local_time
 from features.arrays.dictionaries import DICTIONARY, dictionary_codes, one_chunk, ordinal_encoded
 from features.arrays.group_by import GroupedRows, order_of, run_lengths, run_numbers, run_starts
-from features.definitions.daily_measures import cents
+from features.definitions.daily_measures import micros
 from features.definitions.event_filters import columns_read, event_marks
 from features.definitions.event_roles import TREATMENT, role_bits, role_codes
 from features.definitions.registry import Declarations
@@ -72,7 +72,7 @@ def day_rows(
     ``aggregates``
         The keys but for ``day``, the measures, and three that make a day whole however late some of its events came:
         ``active_days`` and ``purchase_days`` are 1 on the row by which the day first counts, so that their sum counts
-        distinct days; ``spend_of_day_cents`` is the day's spend as far as known by the row, so that its maximum is
+        distinct days; ``spend_of_day_micros`` is the day's spend as far as known by the row, so that its maximum is
         that of whole days.
     ``category_hour_counts``
         What activity was about: events and spend by the keys, ``dimension`` (category or hour) and its ``label``;
@@ -180,11 +180,11 @@ def _is_first(happened: Flags, session: Integers, user: Integers, row: Integers,
 
 def _aggregates(found: DayOfEvents, declared: Declarations) -> pa.Table:
     measured = {name: np.asarray(measure(found.events)) for name, measure in declared.measures.items()}
-    spend = np.cumsum(measured["spend_cents"])
+    spend = np.cumsum(measured["spend_micros"])
     starts = run_starts(found.row_user)
-    before = (spend - measured["spend_cents"])[starts][run_numbers(starts, len(spend))]
+    before = (spend - measured["spend_micros"])[starts][run_numbers(starts, len(spend))]
     measured |= {mark: _first_of_user(found, measured[name] > 0) for mark, name in declared.day_marks.items()}
-    measured["spend_of_day_cents"] = spend - before
+    measured["spend_of_day_micros"] = spend - before
     rows = pa.table(_keys(found, found.row_user, found.row_known) | measured)
     return rows.take(np.argsort(found.row_known, kind="stable")) if np.any(found.row_known) else rows
 
@@ -217,7 +217,7 @@ def _category_hour_counts(found: DayOfEvents) -> pa.Table:
     ordered = np.sort(np.concatenate(keys), kind="stable")  # nearly in order already, as the rows are
     starts = run_starts(ordered)
     key = ordered[starts]
-    spend = np.nan_to_num(cents(events.amount).of(np.concatenate(paid)))
+    spend = np.nan_to_num(micros(events.amount).of(np.concatenate(paid)))
     spend = np.bincount(np.searchsorted(key, np.concatenate(paid_keys)), spend, len(key)).astype(np.int64)
     key, label = np.divmod(key, len(labels))
     key, user = np.divmod(key, max(len(found.users), 1))
@@ -229,7 +229,7 @@ def _category_hour_counts(found: DayOfEvents) -> pa.Table:
             "dimension": pa.DictionaryArray.from_arrays(dimension.astype(np.int32), names),
             "label": pa.DictionaryArray.from_arrays(pc.index_in(labels, value_set=words).take(label), words),
             "events_count": run_lengths(starts, len(ordered)),
-            "spend_cents": spend,
+            "spend_micros": spend,
         }
     )
 

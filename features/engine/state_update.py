@@ -74,10 +74,10 @@ class StateUpdate:
         labels, columns = [], []
         for change, part in self.counts.items():
             sign = 1 if change.bands((TASTE_DAYS,))[1] else -1
-            found = part.columns(("row", "dimension", "label", "events_count", "spend_cents"))
+            found = part.columns(("row", "dimension", "label", "events_count", "spend_micros"))
             users = self._users[change][found["row"].to_numpy() - self.rows[change].first]
             labels.append(_labels(found["dimension"], found["label"]))
-            columns.append((users, *(sign * found[name].to_numpy() for name in ("events_count", "spend_cents"))))
+            columns.append((users, *(sign * found[name].to_numpy() for name in ("events_count", "spend_micros"))))
         before = (
             self.checkpoint.categories if self.checkpoint else CategoryState.of(0, NO_COUNTS, pa.array([], pa.string()))
         )

@@ -16,6 +16,7 @@ import pyarrow as pa
 from configs.errors import InputError
 from configs.offers import Catalogue
 from features.arrays.calendar_days import start_of
+from features.definitions.daily_measures import MICROS, micros
 from features.definitions.labels import attributed_redemptions, closed_days, outcome_labels, redemption_labels
 from features.definitions.watermark import known_before
 from features.materialise.as_of_view import AsOfView
@@ -236,7 +237,7 @@ def _money_and_activity(history: AsOfView, spine: ir.Table) -> ir.Table:
     """Sum the daily aggregates in and before the windows of `spine`; a user without any has zeros."""
     settings = history.settings
     days = history.aggregates.select(
-        "known_on", "active_days", "purchases_count", "spend_cents", "refund_cents", "offer_discount_cents",
+        "known_on", "active_days", "purchases_count", "spend_micros", "refund_micros", "offer_discount_micros",
         by_user="user_id", happened_on="day",
     )  # fmt: skip
     near = [
@@ -249,14 +250,14 @@ def _money_and_activity(history: AsOfView, spine: ir.Table) -> ir.Table:
     before = pairs.happened_on.delta(pairs.first_day, unit="day")
     is_after, settled = since >= 0, since >= settings.response.retained_from_day
     was_known = known_before(pairs.first_day, pairs.happened_on, pairs.known_on)
-    net = pairs.spend_cents + pairs.offer_discount_cents - pairs.refund_cents
-    given = _in_money(pairs.offer_discount_cents.sum(where=is_after))
+    net = pairs.spend_micros + pairs.offer_discount_micros - pairs.refund_micros
+    given = _in_money(pairs.offer_discount_micros.sum(where=is_after))
     return pairs.group_by("user_id", "day").aggregate(
-        revenue=_in_money(pairs.spend_cents.sum(where=is_after)),
+        revenue=_in_money(pairs.spend_micros.sum(where=is_after)),
         margin=_in_money(net.sum(where=is_after)) * settings.value.gross_margin - given,
         is_converted=(pairs.purchases_count.sum(where=is_after) > 0).fill_null(False).cast("int64"),
         is_retained=(pairs.active_days.sum(where=settled) > 0).fill_null(False).cast("int64"),
-        pre_spend=_in_money(pairs.spend_cents.sum(where=was_known)),
+        pre_spend=_in_money(pairs.spend_micros.sum(where=was_known)),
         pre_active_days=pairs.active_days.sum(where=was_known & (before >= -28)).fill_null(0).cast("float64"),
         pre_purchases=pairs.purchases_count.sum(where=was_known).fill_null(0).cast("float64"),
     )
@@ -275,14 +276,12 @@ def _contact_costs(history: AsOfView, spine: ir.Table) -> pd.Series:
         contacts.contacted_on < ends,
     ]
     pairs = spine.inner_join(contacts, meets)
-    # whole millionths: a contact may cost less than a cent, and a sum of floats depends on its order
-    millionths = (pairs.cost * 1e6).round().cast("int64").sum().fill_null(0)
-    costs = pairs.group_by(*names).aggregate(cost=millionths.cast("float64") / 1e6)
+    costs = pairs.group_by(*names).aggregate(cost=_in_money(micros(pairs.cost).cast("int64").sum()))
     return history.collect(costs).set_index(names)["cost"]
 
 
-def _in_money(cents: ir.IntegerScalar) -> ir.FloatingScalar:
-    return cents.fill_null(0).cast("float64") / 100.0
+def _in_money(whole: ir.IntegerScalar) -> ir.FloatingScalar:
+    return whole.fill_null(0).cast("float64") / float(MICROS)
 
 
 def treatment_days(lake: Lake, as_of: date) -> list[date]:
