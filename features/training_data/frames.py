@@ -140,9 +140,9 @@ def redemption_counts(history: AsOfView, catalogue: Catalogue) -> RedemptionCoun
     valid_days = {offer.offer_id: offer.valid_days for offer in catalogue.offers}
     used = attributed_redemptions(history.treatments, history.events, history.settings, valid_days)
     row = history.collect(
-        used.aggregate(found=used.count(), counted=used.treatment.count(), foreign=used.is_foreign.sum())
+        used.aggregate(found=used.count(), counted=used.treatment.count(), foreign=used.is_foreign.sum().fill_null(0))
     ).iloc[0]
-    return RedemptionCounts(*(int(np.nan_to_num(row[name])) for name in ("found", "counted", "foreign")))
+    return RedemptionCounts(*(int(row[name]) for name in ("found", "counted", "foreign")))
 
 
 def given_offers(history: AsOfView, closed: pd.DataFrame) -> pd.DataFrame:
