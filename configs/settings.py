@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import tomllib
 from datetime import date
 from pathlib import Path
 from typing import Annotated, Literal, TypeVar, get_args, get_origin
@@ -13,9 +12,12 @@ from pydantic import AfterValidator, BaseModel, Field, ValidationError, model_va
 
 from configs.custom_features import CustomFeature, check_names
 from configs.errors import InputError, did_you_mean
+from configs.named_files import FOLDER as FOLDER
+from configs.named_files import named_file as named_file
+from configs.named_files import read_toml as read_toml
+from configs.profile_layers import Layer, laid_over, profile_files, read_layer, with_raw_beside
 from configs.section import Section as Section
 
-FOLDER = Path(__file__).parent
 DATA_DIR_VARIABLE = "WINBACK_DATA_DIR"
 
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -227,7 +229,9 @@ class Settings(Section):
         return self
 
 
-def load_settings(profile: str | None = None, data_dir: Path | None = None, **overrides: object) -> Settings:
+def load_settings(
+    profile: str | None = None, data_dir: Path | None = None, kept: Layer | None = None, **overrides: object
+) -> Settings:
     """Read the defaults, lay a profile over them and check every key.
 
     Parameters
@@ -237,6 +241,8 @@ def load_settings(profile: str | None = None, data_dir: Path | None = None, **ov
         other, and the first gives its name; None takes the defaults alone.
     data_dir
         Overrides the folder for everything a run makes (else ``WINBACK_DATA_DIR``, else the TOML).
+    kept
+        Layer below the profile's files, such as what a data folder keeps of its own; ``profile`` in it is its name.
     **overrides
         Sections or values laid over the profile, as dictionaries; notebooks and tests use it.
 
@@ -254,22 +260,18 @@ def load_settings(profile: str | None = None, data_dir: Path | None = None, **ov
         ...
     configs.errors.InputError: 'churn.horizont_days' in the overrides is not a setting; did you mean 'horizon_days'?
     """
-    layers = read_toml(FOLDER / "defaults.toml")
-    where = "the defaults"
-    for path in profile_files(profile):
-        layers, where = _laid_over(layers, read_toml(path)), str(path)
+    layers, files = read_toml(FOLDER / "defaults.toml"), profile_files(profile)
+    where, names = "the defaults", [path.stem for path in files]
+    if kept is not None:
+        layers, where, names = laid_over(layers, kept), "the data folder's profile", [str(kept["profile"])]
+    layers = with_raw_beside(layers, files)
+    for path in files:
+        layers, where = laid_over(layers, read_layer(path)), str(path)
     if overrides:
-        layers, where = _laid_over(layers, overrides), "the overrides"
+        layers, where = laid_over(layers, overrides), "the overrides"
     chosen = data_dir or os.environ.get(DATA_DIR_VARIABLE) or str(layers["data_dir"])
-    named = [path.stem for path in profile_files(profile)]
-    layers |= {"data_dir": Path(chosen).absolute(), "profile": [*named, "defaults"][0]}
+    layers |= {"data_dir": Path(chosen).absolute(), "profile": [*names, "defaults"][0]}
     return validated(Settings, layers, where)
-
-
-def profile_files(profile: str | None) -> list[Path]:
-    """Find the files of a profile, the lowest first."""
-    names = profile.split(",") if profile else []
-    return [named_file(name, FOLDER / "profiles", ".toml", "profile") for name in names]
 
 
 def is_about_machines(profile: str) -> bool:
@@ -281,31 +283,6 @@ def is_about_machines(profile: str) -> bool:
     (True, False)
     """
     return all(read_toml(path).keys() <= MACHINES for path in profile_files(profile))
-
-
-def named_file(name: str, folder: Path, suffix: str, kind: str) -> Path:
-    """Find a configuration file by its bare name in `folder`, or by its path.
-
-    Raises
-    ------
-    InputError
-        Neither exists; the sentence lists the known names.
-    """
-    for path in (folder / f"{name}{suffix}", Path(name)):
-        if path.is_file():
-            return path
-    known = [path.stem for path in folder.glob(f"*{suffix}")]
-    raise InputError(f"{kind} {name!r} was not found as a name or a path; {did_you_mean(name, known)}")
-
-
-def read_toml(path: Path) -> dict[str, object]:
-    """Read one TOML file; a syntax error names the file and the place."""
-    try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise InputError(f"{path} cannot be read ({error.strerror}); check the path and its permissions") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise InputError(f"{path} is not valid TOML ({error}); mend that place") from error
 
 
 def validated(model: type[Model], values: dict[str, object], where: str) -> Model:
@@ -343,11 +320,3 @@ def _fields_at(model: type[BaseModel], path: tuple[int | str, ...]) -> list[str]
         if isinstance(annotation, type) and issubclass(annotation, BaseModel):
             model = annotation
     return list(model.model_fields)
-
-
-def _laid_over(base: dict[str, object], top: dict[str, object]) -> dict[str, object]:
-    merged = dict(base)
-    for key, value in top.items():
-        below = merged.get(key)
-        merged[key] = _laid_over(below, value) if isinstance(below, dict) and isinstance(value, dict) else value
-    return merged

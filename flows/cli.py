@@ -128,7 +128,7 @@ def simulate_command(
     """Fill an empty data folder with a simulated app whose truth is known."""
     world = (profile, data_dir, users, days, random_weeks, nothing_share, seed)
     run = partial(_flow, "closed_loop", *world, weeks) if is_closed_loop else partial(_flow, "simulate", *world)
-    _report_run("simulate", run, data_dir, as_json)
+    _report_run("simulate", run, data_dir, as_json, profile)
 
 
 @app.command("report")
@@ -142,7 +142,7 @@ def report_command(
 
         return rewrite_report(profile, data_dir, _day(as_of))
 
-    _report_run("report", run, data_dir, as_json)
+    _report_run("report", run, data_dir, as_json, profile)
 
 
 @app.command("status")
@@ -231,7 +231,7 @@ def rollback_command(
         page, facts = roll_back(subject, reason, profile, data_dir)
         _print(json.dumps(facts) if as_json else page)
 
-    _guarded("rollback", show, data_dir, as_json)
+    _guarded("rollback", show, data_dir, as_json, profile)
 
 
 @app.command("schedule")
@@ -249,7 +249,7 @@ def schedule_command(profile: Profile = None, data_dir: DataDir = None, as_json:
         wait_for_server()
         schedule(profile, data_dir)
 
-    _guarded("schedule", serve, data_dir, as_json)
+    _guarded("schedule", serve, data_dir, as_json, profile)
 
 
 def main() -> None:
@@ -269,7 +269,7 @@ def _run_flow(
 ) -> None:
     """Run the flow that bears the command's name."""
     run = partial(_flow, command.replace("-", "_"), profile, data_dir, _day(as_of), **more)
-    _report_run(command, run, data_dir, as_json)
+    _report_run(command, run, data_dir, as_json, profile)
 
 
 def _flow(name: str, *given: object, **more: object) -> Outcome:
@@ -290,7 +290,9 @@ def _flow(name: str, *given: object, **more: object) -> Outcome:
     return outcome
 
 
-def _report_run(command: str, run: Callable[[], Outcome], data_dir: str | None, as_json: bool) -> None:
+def _report_run(
+    command: str, run: Callable[[], Outcome], data_dir: str | None, as_json: bool, profile: str | None = None
+) -> None:
     """Run a command that ends in an outcome and say how it went."""
     started = time.perf_counter()
 
@@ -302,16 +304,19 @@ def _report_run(command: str, run: Callable[[], Outcome], data_dir: str | None, 
             _print(json.dumps(outcome.as_dict(round(seconds, 1), peak_mib)))
         outcome.show(sys.stderr if as_json else sys.stdout, seconds, peak_mib)
 
-    _guarded(command, show, data_dir, as_json)
+    _guarded(command, show, data_dir, as_json, profile)
 
 
-def _guarded(command: str, show: Callable[[], None], data_dir: str | None, as_json: bool) -> None:
+def _guarded(
+    command: str, show: Callable[[], None], data_dir: str | None, as_json: bool, profile: str | None = None
+) -> None:
     """Turn bad input into one sentence and exit code 2, anything else into exit code 1."""
     from configs.errors import InputError
     from flows.environment import prepare
 
     try:
-        prepare(data_dir, writes=command not in ONLY_READ)
+        is_written = command not in ONLY_READ
+        prepare(data_dir, profile if is_written else None, writes=is_written)
         show()
     except InputError as error:
         if as_json:

@@ -28,25 +28,27 @@ QUIET = {
 }
 
 
-def prepare(data_dir: str | None = None, *, writes: bool = True) -> None:
+def prepare(data_dir: str | None = None, profile: str | None = None, *, writes: bool = True) -> None:
     """Silence telemetry and chatter, and keep Prefect's own files in the data folder.
 
     What the operator has set in the environment wins.
 
     Parameters
     ----------
+    profile
+        May name the data folder where `data_dir` does not.
     writes
         Whether the data folder is made where it is missing, and must be writable.
 
     Raises
     ------
     InputError
-        The data folder cannot be written.
+        The data folder cannot be written, or the profile that would name it cannot be used.
     """
     reuse_memory()
     from features.storage.lake import Lake
 
-    folder = load_settings(None, Path(data_dir) if data_dir else None).data_dir
+    folder = load_settings(None if data_dir else profile, Path(data_dir) if data_dir else None).data_dir
     if writes:
         Lake(folder).files.require_writable()
     for name, value in {**QUIET, "PREFECT_HOME": str(folder / "prefect")}.items():

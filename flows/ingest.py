@@ -14,7 +14,8 @@ from configs.settings import Settings
 from features.ingestion.ingest_source import REPLACE, USED, TableIngest, ingest_source
 from features.ingestion.table_rows import DayRange
 from features.storage.lake import Lake
-from flows.outcome import Outcome, dated, open_run, remember_profile, writes_alone
+from flows.kept_profile import remember_profile
+from flows.outcome import Outcome, dated, open_run, writes_alone
 from models.metrics.metric import Metric
 
 
@@ -54,7 +55,7 @@ def ingest(
     `first` to `last` anew from the source.
     """
     replacing = replaced_days(replace, first, last)
-    settings, lake, day = open_run(profile, data_dir, as_of)
+    settings, lake, day = open_run(profile, data_dir, as_of, is_rewritten=replace)
     given = {name: value for name, value in (("source", source), ("raw", raw)) if value is not None}
     settings = settings.model_copy(update={"ingest": settings.ingest.model_copy(update=given)})
     tables = read_source(settings, lake, replacing)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date, datetime
 from functools import wraps
 from pathlib import Path
@@ -13,11 +13,11 @@ from typing import IO, ParamSpec
 from zoneinfo import ZoneInfo
 
 from configs.errors import InputError
-from configs.settings import Settings, is_about_machines, load_settings
+from configs.settings import Settings
 from features.storage.lake import Lake
+from flows.kept_profile import changed_settings, settings_of
 from models.metrics.metric import Metric
 
-PROFILE_FILE = "profile.txt"
 Given = ParamSpec("Given")
 
 
@@ -74,38 +74,35 @@ def _json_numbers(metric: Metric) -> dict[str, float | None]:
     return {name: value if math.isfinite(value) else None for name, value in metric.as_dict().items()}
 
 
-def open_run(profile: str | None, data_dir: str | None, as_of: date | None) -> tuple[Settings, Lake, date]:
+def open_run(
+    profile: str | None, data_dir: str | None, as_of: date | None, *, is_rewritten: bool = False
+) -> tuple[Settings, Lake, date]:
     """Find settings, lake and moment of decision of a run.
 
-    Without a profile the one that the data folder was filled with is taken, and one that is about machines alone is
-    laid over it; without `as_of` the profile's, else today.
+    Without a profile the one that the data folder was filled with is taken (`kept_profile`); without `as_of` the
+    profile's, else today. A run that rewrites all days may cut them in another time zone.
 
     Raises
     ------
     InputError
-        The data folder holds another profile's data, or `as_of` lies in the future.
+        The data folder holds another app's data or days of another time zone, or `as_of` lies in the future.
     """
-    folder = Path(data_dir) if data_dir else None
-    remembered = Lake(load_settings(None, folder).data_dir)
-    held = remembered_profile(remembered)
-    if held and profile and is_about_machines(profile):
-        profile = f"{held},{profile}"
-    settings = load_settings(profile or held, folder)
-    if held is not None and load_settings(held, folder).profile != settings.profile:
-        raise InputError(
-            f"{settings.data_dir} holds the data of profile {held!r}, not of {profile!r}; choose another --data-dir"
-        )
+    settings = settings_of(profile, Path(data_dir) if data_dir else None)
+    lake = Lake(settings.data_dir)
+    if not is_rewritten:
+        lake.require_time_zone(settings.time_zone)
     today = datetime.now(ZoneInfo(settings.time_zone)).date()
     day = as_of or settings.as_of or today
     if day > today:
         raise InputError(f"as_of = {day} lies in the future (today is {today}); choose a day that has begun")
-    lake = Lake(settings.data_dir)
     lake.files.settle()
     return settings, lake, day
 
 
 def writes_alone(run: Callable[Given, Outcome]) -> Callable[Given, Outcome]:
     """Let a flow be the one that writes to its data folder; a flow within a flow shares the lock.
+
+    Its outcome begins with what changed in the settings since the data folder was filled.
 
     Raises
     ------
@@ -118,9 +115,14 @@ def writes_alone(run: Callable[Given, Outcome]) -> Callable[Given, Outcome]:
     def alone(*args: Given.args, **kwargs: Given.kwargs) -> Outcome:
         given = signature.bind(*args, **kwargs)
         given.apply_defaults()
-        _, lake, _ = open_run(given.arguments["profile"], given.arguments["data_dir"], given.arguments.get("as_of"))
+        settings, lake, _ = open_run(
+            given.arguments["profile"], given.arguments["data_dir"], given.arguments.get("as_of"),
+            is_rewritten=given.arguments.get("replace", False),
+        )  # fmt: skip
+        changed = changed_settings(lake, settings)
         with lake.files.lock(f"winback {run.__name__.replace('_', '-')}"):
-            return run(*args, **kwargs)
+            outcome = run(*args, **kwargs)
+        return replace(outcome, warnings=[*changed, *outcome.warnings])
 
     return alone
 
@@ -139,19 +141,3 @@ def dated(command: str) -> Callable[[], str]:
         return f"{command} {day}"
 
     return name
-
-
-def remember_profile(lake: Lake, profile: str | None) -> None:
-    """Note in the data folder which profile filled it; a file inside it by its place there, as it may be moved."""
-    if profile is not None:
-        paths = [Path(name) for name in profile.split(",")]
-        places = [path.relative_to(lake.root) if path.is_relative_to(lake.root) else path for path in paths]
-        lake.files.write(PROFILE_FILE, f"{','.join(map(str, places))}\n".encode())
-
-
-def remembered_profile(lake: Lake) -> str | None:
-    """Profile that the data folder was filled with; None where there is none."""
-    if not lake.files.exists(PROFILE_FILE):
-        return None
-    names = lake.files.read(PROFILE_FILE).decode().strip().split(",")
-    return ",".join(str(lake.path(name)) if lake.files.exists(name) else name for name in names)

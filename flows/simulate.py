@@ -12,7 +12,8 @@ from features.simulator import world_request
 from features.simulator.simulated_day import World
 from features.simulator.simulator_run import read_truth
 from features.storage.lake import Lake
-from flows.outcome import Outcome, open_run, remember_profile, writes_alone
+from flows.kept_profile import remember_profile
+from flows.outcome import Outcome, open_run, writes_alone
 from models.metrics.metric import Metric
 
 

@@ -21,7 +21,8 @@ from typer.testing import CliRunner
 from configs.settings import load_settings
 from features.storage.lake import Lake
 from flows.cli import app
-from flows.outcome import Outcome, open_run, remember_profile, remembered_profile
+from flows.kept_profile import kept_profile, remember_profile
+from flows.outcome import Outcome, open_run
 from models.metrics.metric import Metric
 from serving.decide.decision_columns import SCHEMA
 
@@ -441,9 +442,9 @@ def test_a_profile_inside_a_data_folder_is_remembered_by_its_place_there(tmp_pat
     remember_profile(lake, f"online_retail,{lake.path('own.toml')}")
     lake.root.rename(tmp_path / "moved")
     moved = Lake(tmp_path / "moved")
-    assert remembered_profile(moved) == f"online_retail,{moved.path('own.toml')}"
+    assert kept_profile(moved).files == ["online_retail", "own.toml"]
     assert open_run(None, str(moved.root), TINY_AS_OF)[0].app == "my app"
-    assert remembered_profile(Lake(tmp_path / "nothing")) is None
+    assert kept_profile(Lake(tmp_path / "nothing")) is None
 
 
 @pytest.mark.parametrize("words", [["status"], ["catalogue"], ["settings"], ["check"], ["explain", "u001"]])

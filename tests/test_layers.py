@@ -63,7 +63,10 @@ FILE_ACCESS = {
 }  # fmt: skip
 OF_STORAGE = {"shutil", "tempfile", "fcntl", "glob"}
 # what lies outside the data folder: the operator's scripts and raw files, and our own configuration
-ELSEWHERE = {("ingest_source", "is_dir"), ("ingest_source", "read_text"), ("feature_store", "read_text")}
+ELSEWHERE = {
+    ("ingest_source", "is_dir"), ("ingest_source", "read_text"), ("feature_store", "read_text"),
+    ("kept_profile", "is_file"), ("kept_profile", "read_bytes"),
+}  # fmt: skip
 
 
 def file_access(path: Path) -> set[str]:

@@ -1,0 +1,207 @@
+"""The profile that a data folder was filled with: kept whole, found from everywhere, never another app's."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, field
+from functools import partial, reduce
+from pathlib import Path
+
+from configs.errors import InputError
+from configs.profile_layers import (
+    NAMED,
+    RAW,
+    SHIPPED,
+    Layer,
+    changed_text,
+    laid_over,
+    profile_files,
+    read_layer,
+    text_at,
+)
+from configs.settings import MACHINES, Settings, is_about_machines, load_settings
+from features.storage.lake import Lake
+from features.storage.whole_writes import content_hash
+
+PROFILE_FILE, COPIES = "profile.json", "profile"
+DAILY = "the next winback build-features computes daily rows and snapshots anew"
+MODELS = "the next winback train-models learns by it"
+# what a setting that changed is followed by; of two that fit the longer counts
+FOLLOWED_BY = {
+    "roles.": DAILY,
+    "features.custom.": DAILY,
+    "features.": "the next winback build-features takes snapshots by it",
+    "churn.": MODELS,
+    "value.": MODELS,
+    "response.": MODELS,
+    "training.": MODELS,
+    "seed": MODELS,
+    "ingest.": "the next winback ingest reads by it",
+    "": "the next winback score-users decides by it",
+}
+
+
+@dataclass(frozen=True)
+class KeptProfile:
+    """A profile as it was when the data folder was filled.
+
+    `files` names its files, the lowest first: those we ship by name, those in the data folder by their place there, all
+    else by path. `hashes` are those of their contents, `layer` is what they said together, with absolute paths, and
+    `copies` are files of the data folder that stand in for those of `layer` that are gone.
+    """
+
+    name: str
+    files: list[str]
+    hashes: list[str]
+    layer: Layer
+    copies: dict[str, str] = field(default_factory=dict)
+
+
+def remember_profile(lake: Lake, profile: str | None) -> None:
+    """Keep a profile in the data folder, with copies of the files that it names; None keeps that of before anew."""
+    kept = kept_profile(lake)
+    if profile is None and (kept is None or (profile := _originals(lake, kept)) is None):
+        return
+    files = profile_files(profile)
+    name: Layer = {"profile": files[0].stem}
+    layer = reduce(laid_over, (read_layer(path) for path in files), name)
+    settings = load_settings(profile, lake.root)
+    layer = laid_over(layer, {"ingest": {"raw": settings.ingest.raw}})  # where no file says so, it is beside them
+    copies = {}
+    for keys, (_, suffix) in NAMED.items():
+        path = Path(text_at(layer, keys) or "")
+        if path.is_absolute() and path.is_file():
+            copies[keys[-1]] = f"{COPIES}/{keys[-1]}{suffix}"
+            lake.files.write(copies[keys[-1]], path.read_bytes())
+    names, hashes = [_place(lake, path) for path in files], [content_hash(path) for path in files]
+    for keys in (*NAMED, RAW):
+        layer = changed_text(layer, keys, lambda name: _place(lake, Path(name)) if Path(name).is_absolute() else name)
+    found = KeptProfile(files[0].stem, names, hashes, layer, copies)
+    lake.files.write(PROFILE_FILE, json.dumps(asdict(found), default=str, indent=1).encode())
+
+
+def kept_profile(lake: Lake) -> KeptProfile | None:
+    """Read the profile that a data folder was filled with; None where there is none.
+
+    Raises
+    ------
+    InputError
+        It cannot be read.
+    """
+    if not lake.files.exists(PROFILE_FILE):
+        return None
+    try:
+        return KeptProfile(**json.loads(lake.files.read(PROFILE_FILE)))
+    except (ValueError, TypeError) as error:
+        raise InputError(
+            f"{lake.path(PROFILE_FILE)} cannot be read ({error}); delete it and name the profile once with --profile"
+        ) from error
+
+
+def settings_of(profile: str | None, data_dir: Path | None) -> Settings:
+    """Find the settings of a run: those of a profile, else of the one that the data folder was filled with.
+
+    A profile that is about machines alone is laid over the data folder's own. Where the files of that are gone, what
+    is kept of them counts.
+
+    Raises
+    ------
+    InputError
+        The data folder holds another app's data.
+    """
+    asked = load_settings(profile, data_dir)
+    lake = Lake(asked.data_dir)
+    kept = kept_profile(lake)
+    if kept is None:
+        return asked
+    if profile and not is_about_machines(profile):
+        _require_same_app(lake, kept, profile, asked)
+        return asked
+    originals = _originals(lake, kept)
+    names = [name for name in (originals, profile) if name]
+    return load_settings(",".join(names) or None, lake.root, None if originals else _layer_now(lake, kept))
+
+
+def changed_settings(lake: Lake, settings: Settings) -> list[str]:
+    """Say of every setting that is another one than when the data folder was filled what follows from that."""
+    kept = kept_profile(lake)
+    if kept is None:
+        return []
+    before, now = (_flat(each) for each in (load_settings(None, lake.root, _layer_now(lake, kept)), settings))
+    return [
+        f"{key} was {before.get(key)!r} when {lake.root.name} was filled and is {now.get(key)!r}: {_followed_by(key)}"
+        for key in sorted(before | now)
+        if before.get(key) != now.get(key)
+    ]
+
+
+def _followed_by(key: str) -> str:
+    return FOLLOWED_BY[max((prefix for prefix in FOLLOWED_BY if key.startswith(prefix)), key=len)]
+
+
+def _flat(settings: Settings) -> dict[str, object]:
+    def leaves(prefix: str, values: dict[str, object]) -> dict[str, object]:
+        found: dict[str, object] = {}
+        for key, value in values.items():
+            found |= leaves(f"{prefix}{key}.", value) if isinstance(value, dict) and value else {prefix + key: value}
+        return found
+
+    return leaves("", settings.model_dump(mode="json", exclude=MACHINES | {"profile", "time_zone"}))
+
+
+def _require_same_app(lake: Lake, kept: KeptProfile, profile: str, settings: Settings) -> None:
+    """Refuse a profile that is neither the kept one, nor says the same, nor reads the same source and raw files."""
+    own = [path for path in profile_files(profile) if not is_about_machines(str(path))]
+    known = [pair for pair in zip(kept.files, kept.hashes, strict=True) if not _is_about_machines(lake, pair[0])]
+    if [_place(lake, path) for path in own] == [name for name, _ in known]:
+        return
+    if [content_hash(path) for path in own] == [digest for _, digest in known]:
+        return
+    before = load_settings(None, lake.root, _layer_now(lake, kept)).ingest
+    if (before.source, before.raw) != (settings.ingest.source, settings.ingest.raw):
+        names = ",".join(kept.files)
+        raise InputError(
+            f"{lake.root} holds the data of profile {kept.name!r} ({names}), not of {profile!r}, which is another file "
+            "with another source; choose another --data-dir"
+        )
+
+
+def _is_about_machines(lake: Lake, name: str) -> bool:
+    path = _path(lake, name)
+    return path is not None and is_about_machines(path)
+
+
+def _originals(lake: Lake, kept: KeptProfile) -> str | None:
+    """Name the files of a kept profile, None where one is gone."""
+    paths = [_path(lake, name) for name in kept.files]
+    return None if None in paths else ",".join(path for path in paths if path)
+
+
+def _path(lake: Lake, name: str) -> str | None:
+    if lake.files.exists(name):
+        return str(lake.path(name))
+    return name if Path(name).is_file() or (SHIPPED / f"{name}.toml").is_file() else None
+
+
+def _place(lake: Lake, path: Path) -> str:
+    """Name a file so that it is found from everywhere, also after the data folder was moved with it inside."""
+    if path.parent == SHIPPED:
+        return path.stem
+    place = path.resolve()
+    root = lake.root.resolve()
+    return str(place.relative_to(root)) if place.is_relative_to(root) else str(place)
+
+
+def _layer_now(lake: Lake, kept: KeptProfile) -> Layer:
+    """Find what a kept profile said, with its paths as they are by now."""
+
+    def found(copy: str | None, name: str) -> str:
+        if lake.files.exists(name) or (copy and lake.files.exists(copy) and not Path(name).is_file()):
+            return str(lake.path(name if lake.files.exists(name) else str(copy)))
+        return name
+
+    layer = kept.layer
+    for keys in NAMED:
+        if Path(text_at(layer, keys) or "").suffix:
+            layer = changed_text(layer, keys, partial(found, kept.copies.get(keys[-1])))
+    return layer

@@ -1,0 +1,140 @@
+"""The profile of a data folder: found from everywhere, kept whole, never another app's of the same name."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from configs.errors import InputError
+from configs.offers import load_catalogue
+from configs.settings import load_settings
+from features.storage.lake import Lake
+from flows.kept_profile import changed_settings, kept_profile, remember_profile, settings_of
+from flows.outcome import open_run
+
+PROFILE = """
+app = "Shop"
+offers = "offers.toml"
+
+[roles]
+activity = ["purchase"]
+value = ["purchase"]
+
+[ingest]
+source = "source.sql"
+raw = "exports"
+"""
+OFFERS = """
+[tea]
+title = "Tea"
+play = "p"
+channel = "push"
+message = "$discount off"
+discounts = [0.1]
+valid_days = 7
+contact_cost = 0
+covered_spend = 1
+"""
+
+
+def app_folder(folder: Path, profile: str = PROFILE) -> Path:
+    """Write a profile with a source, raw files and offers beside it; returns the profile's path."""
+    (folder / "exports").mkdir(parents=True)
+    (folder / "source.sql").write_text("CREATE VIEW events AS SELECT 1", encoding="utf-8")
+    (folder / "offers.toml").write_text(OFFERS, encoding="utf-8")
+    (folder / "profile.toml").write_text(profile, encoding="utf-8")
+    return folder / "profile.toml"
+
+
+@pytest.fixture
+def filled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Lake:
+    """A data folder that was filled with `profile.toml`, named by its bare name from its own folder."""
+    profile, lake = app_folder(tmp_path / "shop"), Lake(tmp_path / "data")
+    monkeypatch.chdir(profile.parent)
+    remember_profile(lake, "profile.toml")
+    return lake
+
+
+def test_paths_in_a_profile_are_relative_to_its_folder(tmp_path, monkeypatch):
+    profile = app_folder(tmp_path / "shop", PROFILE.replace('"source.sql"', '"source"'))
+    monkeypatch.chdir("/")
+    settings = load_settings(str(profile))
+    assert (settings.ingest.source, settings.ingest.raw) == (
+        str(profile.parent / "source.sql"),
+        str(profile.parent / "exports"),
+    )
+    assert settings.offers == str(profile.parent / "offers.toml")
+
+
+def test_raw_files_are_beside_a_profile_that_does_not_say_where(tmp_path, monkeypatch):
+    profile = app_folder(tmp_path / "shop", PROFILE.replace('raw = "exports"', ""))
+    monkeypatch.chdir("/")
+    assert load_settings(str(profile)).ingest.raw == str(profile.parent / "raw")
+    assert load_settings(f"{profile},complete_journey").ingest.raw.startswith("package:")
+
+
+def test_the_profile_is_found_from_everywhere(filled, tmp_path, monkeypatch):
+    other = app_folder(tmp_path / "other", PROFILE.replace("purchase", "order"))
+    for place in ("/", other.parent):
+        monkeypatch.chdir(place)
+        assert settings_of(None, filled.root).roles.value == ("purchase",)
+    with pytest.raises(
+        InputError, match=r"holds the data of profile 'profile' .*, not of 'profile\.toml', which is an"
+    ):
+        settings_of("profile.toml", filled.root)
+    assert settings_of(str(tmp_path / "shop" / "profile.toml"), filled.root).app == "Shop"
+
+
+def test_the_same_words_elsewhere_are_the_same_profile(filled, tmp_path):
+    moved = app_folder(tmp_path / "moved")
+    assert settings_of(str(moved), filled.root).ingest.raw == str(moved.parent / "exports")
+
+
+def test_what_is_kept_suffices_where_the_files_are_gone(filled, tmp_path):
+    (tmp_path / "shop").rename(tmp_path / "gone")
+    filled.root.rename(tmp_path / "copy")
+    settings = settings_of(None, tmp_path / "copy")
+    assert (settings.app, settings.profile, settings.data_dir) == ("Shop", "profile", tmp_path / "copy")
+    assert load_catalogue(settings.offers).titles == {"tea": "Tea"}
+    assert Path(settings.ingest.source).read_text(encoding="utf-8") == "CREATE VIEW events AS SELECT 1"
+
+
+def test_a_profile_about_machines_is_laid_over_the_kept_one(filled, tmp_path):
+    for _ in ("with its files", "without them"):
+        settings = settings_of("spark", filled.root)
+        assert (settings.engine, settings.app, settings.profile) == ("spark", "Shop", "profile")
+        if (tmp_path / "shop").exists():
+            (tmp_path / "shop").rename(tmp_path / "gone")
+
+
+def test_a_changed_profile_says_what_changed_and_what_follows(filled, tmp_path):
+    profile = tmp_path / "shop" / "profile.toml"
+    assert changed_settings(filled, settings_of(None, filled.root)) == []
+    profile.write_text(PROFILE.replace('value = ["purchase"]', 'value = ["order"]') + "[churn]\nhorizon_days = 7\n")
+    told = changed_settings(filled, settings_of(None, filled.root))
+    assert told == [
+        "churn.horizon_days was 28 when data was filled and is 7: the next winback train-models learns by it",
+        "roles.value was ['purchase'] when data was filled and is ['order']: the next winback build-features computes "
+        "daily rows and snapshots anew",
+    ]
+    remember_profile(filled, None)
+    assert changed_settings(filled, settings_of(None, filled.root)) == []
+
+
+def test_another_time_zone_is_refused_unless_all_days_are_rewritten(filled, tmp_path):
+    filled.files.write("time_zone.txt", b"UTC")
+    profile = tmp_path / "shop" / "profile.toml"
+    profile.write_text('time_zone = "Asia/Tokyo"\n' + PROFILE)
+    with pytest.raises(
+        InputError, match=r"begin at midnight of UTC, .*cut all days anew with winback ingest --replace"
+    ):
+        open_run(None, str(filled.root), None)
+    assert open_run(None, str(filled.root), None, is_rewritten=True)[0].time_zone == "Asia/Tokyo"
+
+
+def test_a_kept_profile_that_cannot_be_read_is_named(tmp_path):
+    lake = Lake(tmp_path)
+    lake.files.write("profile.json", b"{")
+    with pytest.raises(InputError, match=r"profile\.json cannot be read .*; delete it and name the profile once"):
+        kept_profile(lake)
