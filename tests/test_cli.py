@@ -288,9 +288,8 @@ def test_a_history_that_cannot_teach_is_refused(
 ) -> None:
     before = decisions(shell.data_dir).parent.parent.parent / "training"
     kept = {path: path.read_bytes() for path in before.rglob("*.json")}
-    other = Shell(
-        write_profile(tiny_app(tmp_path / "app"), tmp_path / "tiny.toml", **{section: values}), shell.data_dir
-    )
+    tiny = App(load_settings(str(shell.profile)))
+    other = Shell(write_profile(tiny, tmp_path / "tiny.toml", **{section: values}), shell.data_dir)
     result = other.run("train-models")
     assert result.exit_code == 2, result.stderr
     assert sentence in result.stderr
@@ -373,7 +372,7 @@ def test_check_of_an_unknown_profile_is_a_fault(tmp_path: Path) -> None:
 
 
 def test_check_holds_the_roles_against_the_events_that_came(shell: Shell, tmp_path: Path) -> None:
-    tiny = tiny_app(tmp_path / "app")
+    tiny = App(load_settings(str(shell.profile)))
     roles = {**tiny.settings.roles.model_dump(), "value": ["paid"]}
     other = Shell(write_profile(tiny, tmp_path / "tiny.toml", roles=roles), shell.data_dir)
     answer = other.answer("check")
