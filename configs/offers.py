@@ -30,7 +30,7 @@ class Offer(Section):
     title: str = Field(description="what people read")
     play: str = Field(description="the kind of message this offer is part of")
     channel: str = Field(description="how it reaches the user")
-    message: str = Field(description="text with $discount, $title, $category and $valid_until filled in")
+    message: str = Field(description="text with $discount, $title, $category and $valid_until (the last day) filled in")
     plain_message: str | None = Field(None, description="text without a discount: `message`, but for $discount")
     discounts: tuple[Share, ...] = Field(min_length=1, description="discount levels, shares of the price")
     valid_days: int = Field(gt=0, description="days in which it can be redeemed")
@@ -63,8 +63,10 @@ class Offer(Section):
             raise ValueError("a discount of 0 needs a plain_message, because the message speaks of $discount")
         return self
 
-    def text(self, discount: float, category: str, valid_until: str) -> str:
+    def text(self, discount: str | None, category: str, valid_until: str) -> str:
         """Fill the message in, the plain one where there is no discount; only the named fields are ever replaced.
+
+        `valid_until` is the last day on which the offer can be used, `discount` a percentage; both in words.
 
         Examples
         --------
@@ -72,11 +74,11 @@ class Offer(Section):
         ...     offer_id="a", title="A", play="p", channel="mail", message="$discount off $category",
         ...     discounts=(0.1,), valid_days=7, contact_cost=0, covered_spend=1,
         ... )
-        >>> offer.text(0.1, "bread", "2018-01-08")
-        '10% off bread'
+        >>> offer.text("12.5%", "bread", "8 January 2018")
+        '12.5% off bread'
         """
-        fields = {"discount": f"{discount:.0%}", "title": self.title, "category": category, "valid_until": valid_until}
-        message = self.message if discount or self.plain_message is None else self.plain_message
+        fields = {"discount": discount or "", "title": self.title, "category": category, "valid_until": valid_until}
+        message = self.message if discount is not None or self.plain_message is None else self.plain_message
         return string.Template(message).substitute(fields)
 
 

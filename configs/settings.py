@@ -10,6 +10,8 @@ from zoneinfo import ZoneInfo
 
 from pydantic import AfterValidator, BaseModel, Field, ValidationError, model_validator
 
+from configs.categories import Categories
+from configs.contact import Contact
 from configs.custom_features import CustomFeature, check_names
 from configs.errors import InputError, did_you_mean
 from configs.named_files import FOLDER as FOLDER
@@ -198,6 +200,8 @@ class Settings(Section):
     response: Response
     training: Training
     scoring: Scoring
+    contact: Contact
+    categories: Categories
     schedule: Schedule
     spark: Spark
 

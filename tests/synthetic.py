@@ -21,8 +21,9 @@ from models.learn.tree_estimators import fit_lightgbm
 from models.registry.response import KnownEffect, ResponseModels
 from models.registry.tracking import ModelLineage, Registered
 from serving.decide.scoring import Policy
+from serving.wording.language_file import load_language
 from serving.wording.reason_lists import REASONS, ReasonLists
-from serving.wording.rendering import Words, load_language
+from serving.wording.rendering import Words
 
 AS_OF = date(2024, 7, 1)
 FEATURES: list[Feature] = catalogue({"plan": True, "plan_plus": False})
@@ -205,8 +206,9 @@ def everyone_comparable(frame: pd.DataFrame) -> Estimator:
 
 WORDS = Words(
     load_language("en"),
-    {feature.name: feature.label for feature in FEATURES},
+    {feature.name: feature for feature in FEATURES},
     {name: name.title() for name in ("bundle", "come_back", "unproven", "plain")},
+    "USD",
 )
 
 

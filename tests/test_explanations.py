@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 from sklearn.linear_model import LinearRegression
 from sklearn.pipeline import Pipeline
-from synthetic import FEATURES, LOT_OPTIONS, MIXED, behaviour, drawn_lots, outcomes, said, small_settings
+from synthetic import FEATURES, LOT_OPTIONS, MIXED, WORDS, behaviour, drawn_lots, outcomes, said, small_settings
 
 from models.effects.effect_model import EffectModel
 from models.effects.uplift import learn_effects
@@ -28,16 +28,13 @@ from serving.wording.explanations import (
     effect_parts,
 )
 from serving.wording.reason_lists import ReasonLists
-from serving.wording.rendering import plain_number
-
-LABELS = {feature.name: feature.label for feature in FEATURES}
 
 
 def described(column: str, values: pd.Series) -> str:
     """What a person reads of a user's column."""
     (value,) = values
-    is_missing = pd.isna(value)
-    return f"{LABELS[column]}: {'unknown' if is_missing else value if isinstance(value, str) else plain_number(value)}"
+    text, number = (value, None) if isinstance(value, str) else (None, None if pd.isna(value) else float(value))
+    return f"{WORDS.label(column)}: {WORDS.value({'column': column, 'value': text, 'number': number})}"
 
 
 def risk_reasons(model: Estimator, frame: pd.DataFrame) -> list[str]:
@@ -233,7 +230,10 @@ def test_what_is_the_same_for_all_works_on_everybody_as_on_most(lots, personal):
         (Deployed(CONSTANT, ("bundle", 0.1)), ["Bundle, 10% off, for everybody"] * 2),
         (
             Deployed(RULE, ("bundle", 0.1), "spend_sum_28d", 5.0),
-            [f"Bundle, 10% off, for users whose “money spent, last 28 days” is above 5 (theirs: {n})" for n in "68"],
+            [
+                f"Bundle, 10% off, for users whose “money spent, last 28 days” is above 5 USD (theirs: {n} USD)"
+                for n in "68"
+            ],
         ),
         (
             Deployed(RANKING, ("bundle", 0.0), P_REDEEM, 0.25),

@@ -7,12 +7,14 @@ from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
+import ibis
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
 from apps import App, event, small_app
 from matplotlib.figure import Figure
+from synthetic import small_settings
 from test_cli import Shell, write_profile
 from test_ledger import append
 
@@ -22,7 +24,7 @@ from models.judge.lift import Lift, lift, measure
 from models.registry import pictures
 from models.registry.pictures import offers_picture
 from serving.decide.ledger import SCHEMA
-from serving.offer_measurement.closed_decisions import collect_closed
+from serving.offer_measurement.closed_decisions import collect_closed, first_decisions, sample_ratio
 from serving.offer_measurement.measured_lift import notes, verdict
 
 DAY = date(2024, 3, 1)
@@ -187,6 +189,23 @@ def test_the_first_decision_that_meant_an_offer_is_the_one_that_counts(tmp_path:
         ("drawn", days[1], "treated", "come_back", "push"),
     ]
     assert frame["revenue"].tolist() == [0.0, 5.0, 0.0]
+
+
+@pytest.mark.parametrize("names", [("noon", "nightly", "abc"), ("abc", "noon", "nightly")])
+def test_of_two_triggers_at_one_instant_the_night_counts(tmp_path: Path, names: tuple[str, ...]) -> None:
+    arms = {"nightly": "control", "abc": "policy", "noon": "explore"}
+    rows = [entry("a", arms[name]) | {"trigger": name, "decision_id": name} for name in names]
+    rows += [
+        entry("b", arms[name]) | {"trigger": name, "decision_id": f"b{name}"} for name in names if name != "nightly"
+    ]
+    con = ibis.duckdb.connect()
+    ledger = con.create_table("ledger", pa.Table.from_pylist(rows, schema=SCHEMA))
+    first = first_decisions(ledger)
+    assert first[["user_id", "group"]].to_numpy().tolist() == [["a", "control"], ["b", "treated"]]
+    settings = small_settings(scoring={"control_share": 0.4})
+    ratio = sample_ratio(ledger, settings)
+    assert ratio is not None
+    assert (ratio.control, ratio.treated) == (1, 1)
 
 
 def test_windows_end_where_they_should(tmp_path: Path) -> None:

@@ -38,7 +38,7 @@ def test_options_are_every_discount_of_every_offer_in_order(tmp_path):
 def test_every_shipped_catalogue_is_valid_and_its_messages_can_be_filled(path):
     catalogue = load_catalogue(path.stem)
     for option in catalogue.options:
-        text = catalogue[option.offer_id].text(option.discount, "bread", "2018-01-08")
+        text = catalogue[option.offer_id].text("12.5%" if option.discount else None, "bread", "8 January")
         assert "$" not in text
         assert " 0%" not in text
 
@@ -49,19 +49,19 @@ def test_the_empty_catalogue_has_no_options():
 
 def test_a_message_never_fills_in_what_a_category_says(tmp_path):
     offer = load_catalogue(catalogue_file(tmp_path, message='"$category"'))["a"]
-    assert offer.text(0.1, "$title", "2018-01-08") == "$title"
+    assert offer.text("10%", "$title", "8 January") == "$title"
 
 
 def test_a_message_without_a_discount_does_not_speak_of_one(tmp_path):
     plain = {"discounts": "[0.0, 0.1]", "plain_message": '"See $category"'}
     offer = load_catalogue(catalogue_file(tmp_path, **plain))["a"]
-    assert offer.text(0.0, "bread", "2018-01-08") == "See bread"
-    assert offer.text(0.1, "bread", "2018-01-08") == "10% off"
+    assert offer.text(None, "bread", "8 January") == "See bread"
+    assert offer.text("10%", "bread", "8 January") == "10% off"
 
 
 def test_a_message_that_never_speaks_of_the_discount_needs_no_plain_one(tmp_path):
     offer = load_catalogue(catalogue_file(tmp_path, message='"New: $category"', discounts="[0.0]"))["a"]
-    assert offer.text(0.0, "bread", "2018-01-08") == "New: bread"
+    assert offer.text(None, "bread", "8 January") == "New: bread"
 
 
 def test_an_unknown_offer_is_named(tmp_path):

@@ -3,31 +3,96 @@
 from __future__ import annotations
 
 import tomllib
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from synthetic import FEATURES, WORDS, small_settings
 
 from configs.errors import InputError
 from configs.settings import FOLDER
 from models.judge.policy_verdict import CONSTANT, NOBODY, PERSONAL, RANKING, RULE, Deployed
 from serving.wording.explanations import policy_reasons
+from serving.wording.language_file import load_language
 from serving.wording.reason_codes import ASKED, LOWERS, RAISES, Reason
 from serving.wording.reason_lists import ReasonLists
-from serving.wording.rendering import Words, load_language, stored, words_of
+from serving.wording.rendering import Words, stored, words_of
 
 ENGLISH = load_language("en")
 
 
-def test_every_language_says_the_same_codes_with_the_same_fields():
+@pytest.mark.parametrize("path", sorted((FOLDER / "languages").glob("*.toml")), ids=lambda path: path.stem)
+def test_every_language_says_all_that_there_is_to_say(path):
+    """That templates are those of English, with the same fields, is checked when a language is read."""
+    language = load_language(path.stem)
+    named = {feature.fact for feature in FEATURES if feature.view != "traits"}
+    assert path.stem == "en" or set(language.labels) == named
     english = tomllib.loads((FOLDER / "languages" / "en.toml").read_text(encoding="utf-8"))
-    for path in (FOLDER / "languages").glob("*.toml"):
-        other = tomllib.loads(path.read_text(encoding="utf-8"))
-        assert {name: set(codes) for name, codes in other.items()} == {name: set(own) for name, own in english.items()}
-        for name, codes in other.items():
-            for code, template in codes.items():
-                assert template.count("{") == english[name][code].count("{"), (path.stem, code)
+    assert set(tomllib.loads(path.read_text(encoding="utf-8"))) - {"labels"} == set(english)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "sentence"),
+    [
+        ("{text} bringt", "{txt} bringt", r"heading.no_place in language .*my.toml uses {txt}; it may use {text}"),
+        (
+            'nothing_pays = "',
+            'nothing_payed = "',
+            "does not say heading.nothing_pays; add it, such as 'nothing",
+        ),
+        ("seit {number:.0f} Tagen", "seit {number:s} Tagen", r"cannot write {number:s}; write 'not active for"),
+        ("{effect:+.2f} Kontakt", "{effect:+.2f Kontakt", r"line.contact in language .* is no template .*; mend"),
+        ('"Dezember"', '"Dez", "Smarch"', "months: .* at most 12 items"),
+        ("[values]", "[vaues]", "'values' is missing in language .*; add it"),
+        ('no_risk = "  Risiko', 'rsk = "  Risiko', "does not say explain.no_risk"),
+        ("{number} Uhr", "Uhr", r"units.hour in language .* leaves out {number}; write it as '{number}:00'"),
+        (
+            "[heading]",
+            '[heading]\nno_tea = "kein {tea}"',
+            r"heading.no_tea .* uses {tea}; it may use {label}",
+        ),
+    ],
+)
+def test_a_mistake_in_a_language_is_named_when_it_is_read(tmp_path, old, new, sentence):
+    text = (FOLDER / "languages" / "de.toml").read_text(encoding="utf-8")
+    assert old in text
+    path = tmp_path / "my.toml"
+    path.write_text(text.replace(old, new, 1), encoding="utf-8")
+    with pytest.raises(InputError, match=sentence):
+        load_language(str(path))
+
+
+@given(st.integers(0, 100_000).map(lambda thousandths: thousandths / 100_000))
+def test_a_percentage_in_words_is_the_share_itself(share):
+    """12.5% off is never said to be 12%, in no language."""
+    english, german = (load_language(name).percent(share) for name in ("en", "de"))
+    assert float(english.removesuffix("%")) == pytest.approx(100 * share, abs=1e-12)
+    assert german.removesuffix("\u00a0%").replace(",", ".") == english.removesuffix("%")
+
+
+def test_numbers_have_labels_and_units():
+    def said_of(words, column, number):
+        return words.sentence(stored([Reason(RAISES, column, number=number)])).rsplit(" (", 1)[0]
+
+    german = replace(WORDS, language=load_language("de"))
+    for column, number, english, deutsch in [
+        ("days_since_last_activity", 50.0, "days since last active: 50", "Tage seit letzter Aktivität: 50"),
+        ("gap_days_max_365d", 40.0, "longest pause between visits, last 365 days: 40 days",
+         "längste Pause zwischen Besuchen, letzte 365 Tage: 40 Tage"),
+        ("gap_days_variation_365d", 0.5634,
+         "how much the pauses between visits differ, against the usual pause, last 365 days: 56%",
+         "wie sehr die Pausen zwischen Besuchen schwanken, gemessen an der üblichen Pause, letzte 365 Tage: 56\u00a0%"),
+        ("spend_sum_28d", 1234.5, "money spent, last 28 days: 1234.50 USD", "Ausgaben, letzte 28 Tage: 1234,50 USD"),
+        ("is_cart_open", 1.0, "something lies in the cart: yes", "etwas liegt im Warenkorb: ja"),
+        ("discount_share_90d", 0.031, "share of the list price that was discounted away, last 90 days: 3.1%",
+         "Rabattanteil am Listenpreis, letzte 90 Tage: 3,1\u00a0%"),
+        ("trait_seats", 3.0, "seats: 3", "seats: 3"),
+    ]:  # fmt: skip
+        assert said_of(WORDS, column, number) == english
+        assert said_of(german, column, number) == deutsch
 
 
 def test_every_reason_for_nothing_has_words():
@@ -86,7 +151,7 @@ def test_why_is_written_in_one_line_or_as_headings_with_their_lines():
 
 
 def test_why_in_german():
-    assert Words(load_language("de")).sentence(WORTH[1:4]) == "Wert -0.50 EUR = -0.60 mehr Marge, -0.10 Kontakt"
+    assert Words(load_language("de")).sentence(WORTH[1:4]) == "Wert -0,50 EUR = -0,60 mehr Marge, -0,10 Kontakt"
 
 
 @pytest.mark.parametrize(
@@ -97,7 +162,7 @@ def test_why_in_german():
         (Deployed(CONSTANT, ("bundle", 0.15)), "Bundle, 15% off, for everybody"),
         (
             Deployed(RULE, ("mail", 0.0), "spend_sum_28d", 12.5),
-            "mail, without a discount, for users whose “money spent, last 28 days” is above 12.5",
+            "mail, without a discount, for users whose “money spent, last 28 days” is above 12.50 USD",
         ),
         (
             Deployed(RANKING, ("mail", 0.1), "p_redeem", 0.25, is_above=False),

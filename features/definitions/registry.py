@@ -6,6 +6,7 @@ and the events that it rests on.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from itertools import pairwise
@@ -78,6 +79,11 @@ class Feature:
     def filler(self) -> float | None:
         """Number that stands for a missing one in models that read no gaps; None is the usual value."""
         return NEVER_DAYS if self.missing == "never" else None
+
+    @property
+    def fact(self) -> str:
+        """Its name without the window: columns of one fact say the same of different times."""
+        return re.sub(r"_\d+d$", "", self.name)
 
     @property
     def label(self) -> str:

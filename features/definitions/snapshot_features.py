@@ -224,19 +224,19 @@ def discount_share_90d(users: ir.Table) -> ir.Value:
 
 @derived("365 days", role="activity", unit="days", says_window=True)
 def gap_days_mean_365d(users: ir.Table) -> ir.Value:
-    """Usual days between visits (mean distance of active days)."""
+    """Usual pause between visits (mean distance of active days)."""
     return _ratio(users.days_since_first_activity - users.days_since_last_activity, users.active_days_count_365d - 1.0)
 
 
 @derived("365 days", role="activity", unit="ratio", says_window=True)
 def overdue_ratio_365d(users: ir.Table) -> ir.Value:
-    """Days since last active, against the usual gap (above 1 = later than usual)."""
+    """Time since last active, against the usual pause between visits (above 1 = later than usual)."""
     return _ratio(users.days_since_last_activity, users.gap_days_mean_365d)
 
 
 @derived("365 days", role="activity", unit="ratio", says_window=True)
 def gap_days_variation_365d(users: ir.Table) -> ir.Value:
-    """Irregularity of visits, against the usual gap (standard deviation of the gaps over their mean)."""
+    """How much the pauses between visits differ, against the usual pause (standard deviation over mean)."""
     return _ratio(users.gap_days_std_365d, users.gap_days_mean_365d)
 
 
@@ -254,19 +254,19 @@ def open_share_90d(users: ir.Table) -> ir.Value:
 
 @derived("365 days", role="cart", unit="flag")
 def is_cart_open(users: ir.Table) -> ir.Value:
-    """1 when something was put into the cart on a later day than the last purchase."""
+    """Something lies in the cart (put there on a later day than the last purchase)."""
     return _later(users.days_since_last_cart, users.days_since_last_purchase)
 
 
 @derived("365 days", role="checkout", unit="flag")
 def is_checkout_open(users: ir.Table) -> ir.Value:
-    """1 when a payment was begun on a later day than the last purchase."""
+    """Payment begun and not finished (on a later day than the last purchase)."""
     return _later(users.days_since_last_checkout, users.days_since_last_purchase)
 
 
 @derived("28 days", role="view", unit="flag", says_window=True)
 def is_viewed_not_carted_28d(users: ir.Table) -> ir.Value:
-    """1 when items were looked at and none was put into the cart."""
+    """Items looked at and none put into the cart."""
     return (users.views_count_28d > 0) & (users.carts_count_28d == 0)
 
 
@@ -281,7 +281,7 @@ CATALOGUE |= {
     feature.name: feature
     for feature in (
         Feature(
-            "gap_days_std_365d", "Irregularity of visits (standard deviation of the days between active days).",
+            "gap_days_std_365d", "How much the pauses between visits differ (standard deviation of the gaps).",
             "365 days", "activity", "behaviour", unit="days", says_window=True,
         ),
         Feature(

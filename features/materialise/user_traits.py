@@ -31,7 +31,7 @@ def user_traits(lake: Lake, settings: Settings) -> dict[str, bool]:
     with readable(path):
         schema = pq.read_schema(path)
     left = {*USERS.names, *AUDIT_ONLY} - {*TRAITS_OF_THE_CONTRACT}
-    is_text = {field.name: _is_text(field.type) for field in schema if field.name not in left and _may_be(field.type)}
+    is_text = {field.name: _is_text(field.type) for field in schema if field.name not in left and _may_be(field)}
     if not is_text:
         return {}
     with duckdb_session(settings) as connection:
@@ -46,9 +46,10 @@ def _distinct_values(connection: duckdb.DuckDBPyConnection, path: str, names: li
     return row or ()
 
 
-def _may_be(kind: pa.DataType) -> bool:
-    types = pa.types
-    return (
+def _may_be(field: pa.Field) -> bool:
+    """Tell whether a column can be a trait; a consent says what may be done, not what to expect."""
+    types, kind = pa.types, field.type
+    return not field.name.startswith("consent_") and (
         _is_text(kind)
         or types.is_integer(kind)
         or types.is_floating(kind)

@@ -22,6 +22,7 @@ from features.definitions.watermark import known_before
 from features.materialise.as_of_view import AsOfView
 from features.storage.lake import Lake
 from features.storage.parquet_files import count_rows, read_parquet
+from features.training_data.contact_details import with_contact_details
 from features.training_data.feature_store import (
     EVENT_TIMESTAMP,
     FeatureStore,
@@ -297,8 +298,12 @@ def scoring_frame(store: FeatureStore, start: datetime, user_ids: pd.Series) -> 
 
 
 def scoring_batch(store: FeatureStore, lake: Lake, as_of: date, time_zone: str, places: range) -> pd.DataFrame:
-    """Read the `scoring_frame` of some of the users that `count_users` counts, by their places among all of them."""
-    return scoring_frame(store, start_of(as_of, time_zone), known_users(lake, as_of, places))
+    """Read the `scoring_frame` of some of the users that `count_users` counts, by their places among all of them.
+
+    Their consents and time zones stand beside it.
+    """
+    frame = scoring_frame(store, start_of(as_of, time_zone), known_users(lake, as_of, places))
+    return with_contact_details(lake, frame)
 
 
 def scoring_batch_anywhere(lake: Lake, as_of: date, time_zone: str, places: range) -> pd.DataFrame:

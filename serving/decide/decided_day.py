@@ -22,12 +22,12 @@ from serving.arms.assignment import Spending
 from serving.decide.decisions import decide
 from serving.decide.executors import LocalExecutor, SparkExecutor
 from serving.decide.scoring import Policy
-from serving.wording.rendering import load_language
+from serving.wording.language_file import load_language
 
 
 def decide_day(settings: Settings, lake: Lake, as_of: date) -> Spending:
     """Predict, value and decide, in batches of users, by the champions of the registry."""
-    load_language(settings.language)  # what cannot be read stops a run before anything is written
+    language = load_language(settings.language)  # what cannot be read stops a run before anything is written
     with ExitStack() as sources:
         history = sources.enter_context(open_as_of(settings, lake, as_of))
         require_snapshots(lake, [as_of], history.features, as_of)
@@ -38,6 +38,7 @@ def decide_day(settings: Settings, lake: Lake, as_of: date) -> Spending:
             load(lake, "churn"),
             load(lake, "value"),
             load_response(lake),
+            language,
         )
         executor = batches_on_spark(history) if settings.engine == "spark" else batches(history, store, sources.close)
         return decide(policy, lake, as_of, executor, inputs=stored_input(lake.partition("snapshots", as_of)) or "")

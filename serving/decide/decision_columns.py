@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import UTC, date, datetime, timedelta
-from zoneinfo import ZoneInfo
+from datetime import date
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 import pyarrow as pa
 
-from configs.offers import NO_OFFER, NOTHING
+from configs.offers import NOTHING
 from configs.settings import Settings
 from features.arrays.array_types import Floats, Kinds, Places, Texts
 from features.arrays.calendar_days import start_of
@@ -25,6 +24,7 @@ from serving.arms.assignment import (
 )
 from serving.arms.no_offer_reasons import why_nothing
 from serving.decide.decision_moment import DecisionMoment
+from serving.decide.message_columns import in_utc, offer_columns
 from serving.decide.scoring import Batch, Policy
 from serving.knapsack.allocation import Limit
 from serving.valuation.eligibility import (
@@ -56,7 +56,7 @@ OF_CHOICE = ("incremental_retention", "incremental_margin", "p_redeem", "expecte
 
 def predictions_table(batch: Batch, as_of: date, settings: Settings) -> pa.Table:
     """List risk and value of every user of a batch."""
-    now = _in_utc(start_of(as_of, settings.time_zone))
+    now = in_utc(start_of(as_of, settings.time_zone))
     return pa.table(
         {
             "user_id": pa.array(batch.frame["user_id"], pa.string()),
@@ -77,7 +77,6 @@ def decisions_table(
     settings, frame, options = policy.settings, batch.frame, batch.options
     users, given = len(frame), assignment.given
     rows = np.flatnonzero(given != NOTHING)
-    now = moment.instant.astimezone(ZoneInfo(settings.time_zone))
 
     def of_choice(values: Floats) -> Floats:
         picked = np.zeros(users)
@@ -87,10 +86,10 @@ def decisions_table(
     columns = {
         "decision_id": _decision_ids(frame["user_id"], moment, settings),
         "user_id": frame["user_id"],
-        "as_of": np.full(users, _in_utc(now)),
+        "as_of": np.full(users, in_utc(moment.instant)),
         "trigger": repeated(moment.trigger, users),
         "arm": assignment.arm,
-        **_offer_columns(batch, given, now),
+        **offer_columns(policy, batch, given, moment),
         "p_churn": batch.p_churn,
         "risk_band": risk_band(batch.p_churn, settings),
         "stage": stage(frame, settings),
@@ -124,36 +123,6 @@ def stage(frame: pd.DataFrame, settings: Settings) -> Texts:
     stages = np.array(["new", "active", "cooling", "lapsed"], dtype=object)
     bounds = [idle <= settings.churn.horizon_days, idle <= settings.churn.lookback_days]
     return stages[np.select([is_new, *bounds], [0, 1, 2], 3)]
-
-
-def _offer_columns(batch: Batch, given: Places, now: datetime) -> dict[str, object]:
-    """Write what is sent, looping over options, never over users."""
-    users = len(given)
-    texts = {name: np.full(users, None, dtype=object) for name in ("play", "channel", "message", "featured_category")}
-    texts["offer_id"] = repeated(NO_OFFER, users)
-    send_at, valid_until = np.full((2, users), np.datetime64("NaT", "us"))
-    midnight = now.replace(hour=0, minute=0, second=0, microsecond=0)
-    sent = [max(now, midnight + timedelta(hours=hour)) for hour in range(24)]  # an hour that is over: at once
-    discount, hours = np.zeros(users), np.array([_in_utc(instant) for instant in sent])
-    favourite = batch.frame["favourite_category_90d"].astype(object)
-    hour = batch.frame["favourite_hour_90d"].fillna(12).astype(int).to_numpy()
-    catalogue = batch.options.catalogue
-    for place, (offer, option) in enumerate(zip(catalogue.offer_of_options, catalogue.options, strict=True)):
-        rows = np.flatnonzero(given == place)
-        ends = now + timedelta(days=offer.valid_days)
-        category = favourite.iloc[rows].where(favourite.iloc[rows].notna(), "your favourites")
-        texts["offer_id"][rows], texts["play"][rows], texts["channel"][rows] = offer.offer_id, offer.play, offer.channel
-        texts["featured_category"][rows] = category
-        texts["message"][rows] = category.map(
-            {name: offer.text(option.discount, name, f"{ends:%Y-%m-%d}") for name in set(category)}
-        )
-        send_at[rows], valid_until[rows] = hours[hour[rows]], _in_utc(ends)
-        discount[rows] = option.discount
-    return {**texts, "send_at": send_at, "valid_until": valid_until, "discount": discount}
-
-
-def _in_utc(instant: datetime) -> np.datetime64:
-    return np.datetime64(instant.astimezone(UTC).replace(tzinfo=None), "us")
 
 
 def _why(policy: Policy, batch: Batch, assignment: Assignment, limits: Sequence[Limit], broken: Kinds) -> pa.ListArray:

@@ -24,6 +24,10 @@ class DecisionMoment:
     Traceback (most recent call last):
         ...
     configs.errors.InputError: trigger 'at noon' is not a name; write it with small letters, digits and _ only
+    >>> DecisionMoment(date(2024, 7, 1), datetime(2024, 7, 1, 12), "noon")
+    Traceback (most recent call last):
+        ...
+    configs.errors.InputError: the instant 2024-07-01 12:00:00 names no time zone; write ...12:00:00+00:00
     """
 
     day: date
@@ -33,6 +37,8 @@ class DecisionMoment:
     def __post_init__(self) -> None:
         if not re.fullmatch("[a-z0-9_]+", self.trigger):
             raise InputError(f"trigger {self.trigger!r} is not a name; write it with small letters, digits and _ only")
+        if self.instant.utcoffset() is None:
+            raise InputError(f"the instant {self.instant} names no time zone; write ...{self.instant:%H:%M:%S}+00:00")
 
     @classmethod
     def of_night(cls, day: date, time_zone: str) -> DecisionMoment:

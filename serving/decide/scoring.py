@@ -30,6 +30,7 @@ from serving.knapsack.problem import opened
 from serving.valuation.eligibility import Rule, forbidden, kinds_of_why_not, no_contacts, rules_of
 from serving.valuation.options import MATRICES, Options, build_options
 from serving.wording.explanations import add_risk_reasons, policy_reasons
+from serving.wording.language_file import ENGLISH, Language, load_language
 from serving.wording.reason_codes import Reasons
 from serving.wording.reason_lists import ReasonLists
 
@@ -49,6 +50,7 @@ class Policy:
     churn: Registered
     value: Registered
     response: ResponseModels | None
+    language: Language = field(default_factory=lambda: load_language(ENGLISH))
     own_rules: tuple[Rule, ...] = ()
     contacts: pd.DataFrame = field(default_factory=no_contacts)
 

@@ -14,7 +14,7 @@ from features.ingestion.ingest_source import NO_EVENTS, defined_views, raw_folde
 from features.storage.duckdb_sessions import sql_text
 from features.storage.lake import Lake
 from serving.decide.day_tables import connect
-from serving.wording.rendering import load_language
+from serving.wording.language_file import load_language
 
 NEEDED = {
     "activity": "nobody can be seen to stay or to leave",

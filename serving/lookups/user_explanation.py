@@ -53,7 +53,8 @@ def explanation_lines(
 ) -> Iterator[str]:
     """Write what is known about a user, and what was decided and why, as a page."""
     lines, why = words.language.explain, words.sentence(decision["why"])
-    known = {**decision, "why": why, "currency": settings.currency, "horizon": settings.churn.horizon_days, "day": day}
+    own = {"why": why, "currency": settings.currency, "horizon": settings.churn.horizon_days, "day": day}
+    known = {**_filled(decision, words), **own}
     is_given = decision["offer_id"] != NO_OFFER
     about = ["user", "no_risk"] if decision["p_churn"] is None else ["user", "risk", "worth"]
     yield from (lines[name].format_map(known) for name in about)
@@ -62,7 +63,15 @@ def explanation_lines(
     decided = ["decision", "why", "message", "evidence"] if is_given else ["no_decision", "why"]
     yield from (lines[name].format_map(known) for name in [*decided, *(["options"] if options else [])])
     for option in options:
-        yield lines["option"].format_map({**option, "why_not": words.sentence(option["why_not"])}).rstrip()
+        filled = {**_filled(option, words), "why_not": words.sentence(option["why_not"])}
+        yield lines["option"].format_map(filled).rstrip()
+
+
+def _filled(row: Row, words: Words) -> Row:
+    """Put what a row holds as the lines of a language want it; a discount is the exact percentage."""
+    return {name: words.field(value) for name, value in row.items()} | {
+        "discount": words.language.percent(row["discount"])
+    }
 
 
 def _rows(lake: Lake, query: str) -> list[Row]:

@@ -18,6 +18,7 @@ from features.storage.lake import Lake
 from features.training_data.frames import measured_frame
 from models.judge.lift import SampleRatio, sample_ratio_mismatch
 from serving.arms.assignment import CONTROL, EXPLORE, POLICY
+from serving.decide.decision_moment import NIGHTLY
 from serving.decide.ledger import effective_files
 
 GROUPS = {POLICY: "treated", CONTROL: "control"}
@@ -70,10 +71,17 @@ def first_decisions(ledger: ir.Table) -> pd.DataFrame:
     One row per user: ``user_id``, ``as_of``, ``group`` and, *intended*, ``offer_id``, ``channel`` and ``stage``.
     """
     meant = ledger.filter(ledger.intended_offer_id != NO_OFFER)
-    meant = meant.mutate(nth=ibis.row_number().over(group_by="user_id", order_by="as_of"))
-    first = meant.filter(meant.nth == 0, meant.arm.isin(list(GROUPS)))
+    first = _first(meant).filter(lambda rows: rows.arm.isin(list(GROUPS)))
     rows = first.select("user_id", "as_of", group=first.arm.cases(*GROUPS.items()), **INTENDED)
     return rows.order_by("as_of", "user_id").to_pandas()
+
+
+def _first(ledger: ir.Table) -> ir.Table:
+    """Take each user's first decision; of two triggers at one instant the night counts, then the first by name."""
+    order = [ledger.as_of, ledger.trigger != NIGHTLY, ledger.trigger]
+    return ledger.mutate(nth=ibis.row_number().over(group_by="user_id", order_by=order)).filter(
+        lambda rows: rows.nth == 0
+    )
 
 
 def sample_ratio(ledger: ir.Table, settings: Settings) -> SampleRatio | None:
@@ -85,7 +93,7 @@ def sample_ratio(ledger: ir.Table, settings: Settings) -> SampleRatio | None:
     control, as_usual = settings.scoring.control_share, settings.scoring.business_as_usual_share
     if not 0 < control < 1 - as_usual:
         return None
-    arms = ledger.group_by("user_id").aggregate(arm=ledger.arm.argmin(ledger.as_of))
+    arms = _first(ledger)
     users = arms.aggregate(users=arms.count(), control=arms.count(where=arms.arm == CONTROL)).to_pandas().iloc[0]
     kept = int(users["control"])
     return sample_ratio_mismatch(int(users["users"]) - kept, kept, control / (1 - as_usual))

@@ -39,6 +39,7 @@ from serving.wording.formatting import (
     signed,
     thousands,
 )
+from serving.wording.language_file import ENGLISH, load_language
 from serving.wording.rendering import DIRECTIONS, Words, words_of
 
 TEMPLATE = "report.html.j2"
@@ -279,6 +280,7 @@ def _environment(settings: Settings, words: Words) -> Environment:
     environment.filters |= {
         "thousands": thousands,
         "percent": percent,
+        "exact_percent": load_language(ENGLISH).percent,  # the page is in English
         "points": points,
         "signed": signed,
         "day": day_words,

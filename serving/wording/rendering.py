@@ -9,16 +9,16 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from pydantic import Field
-
 from configs.offers import load_catalogue
-from configs.settings import FOLDER, Section, Settings, named_file, read_toml, validated
+from configs.settings import Settings
 from features.definitions.app_declarations import declarations_of
-from features.definitions.registry import trait, trait_column
+from features.definitions.registry import Feature, Unit, trait, trait_column
+from serving.wording.language_file import Language, load_language
 from serving.wording.reason_codes import LOWERS, RAISES, WORTH, Reason
 
 Stored = Mapping[str, Any]  # a `Reason` as it is read from a table
 MINUS = "\u2212"
+PERCENTAGES = {"share": 100, "ratio": 100}  # what their numbers are multiplied with, to be written
 DIRECTIONS = {RAISES: "raises", LOWERS: "lowers"}
 
 
@@ -27,41 +27,22 @@ def stored(reasons: Iterable[Reason]) -> list[Stored]:
     return [reason._asdict() for reason in reasons]
 
 
-class Language(Section):
-    """Templates by code; `Words` puts them together."""
+class _Number(float):
+    """A number that templates write as the language does, and in print with a minus that is no hyphen."""
 
-    lead: dict[str, str] = Field(description="begins the heading that follows")
-    heading: dict[str, str] = Field(description="stands for itself, or over lines")
-    line: dict[str, str] = Field(description="stands under the heading before it")
-    detail: dict[str, str] = Field(description="continues what was said last")
-    joins: dict[str, str] = Field(description="stands between headings and lines")
-    values: dict[str, str] = Field(description="words for values")
-    explain: dict[str, str] = Field(description="lines of `winback explain`")
-
-    def template(self, code: str) -> tuple[str, str]:
-        """Kind and template of a code; one that is not known, of an app's own rule, is its own heading."""
-        sections = {"lead": self.lead, "heading": self.heading, "line": self.line, "detail": self.detail}
-        own = code.replace("_", " ").replace("{", "{{").replace("}", "}}")
-        return next(((kind, codes[code]) for kind, codes in sections.items() if code in codes), ("heading", own))
-
-
-def load_language(name: str) -> Language:
-    """Read ``configs/languages/<name>.toml``, or the TOML file at a path.
-
-    Raises
-    ------
-    InputError
-        The file is missing, or a section is missing or unknown.
-    """
-    path = named_file(name, FOLDER / "languages", ".toml", "language")
-    return validated(Language, read_toml(path), f"language {path}")
-
-
-class _PrintedNumber(float):
-    """A number that is written with the minus sign of print, not with a hyphen."""
+    words: Words
 
     def __format__(self, shape: str) -> str:
-        return super().__format__(shape).replace("-", MINUS)
+        return self.words.signs(self.words.language.number(self, shape))
+
+
+class _Unknown(str):
+    """What is not known, in whatever shape it is asked for."""
+
+    __slots__ = ()
+
+    def __format__(self, shape: str) -> str:
+        return str(self)
 
 
 @dataclass
@@ -81,12 +62,14 @@ class _Part:
 class Words:
     """Puts stored reasons into words.
 
-    `labels` is what people call columns and `titles` what they call offers; in print a minus is not a hyphen.
+    `features` say what columns are called and what they count, and `titles` what people call offers; in print a minus
+    is not a hyphen.
     """
 
     language: Language
-    labels: Mapping[str, str] = field(default_factory=dict)
+    features: Mapping[str, Feature] = field(default_factory=dict)
     titles: Mapping[str, str] = field(default_factory=dict)
+    currency: str = ""
     is_print: bool = False
 
     def sentence(self, reasons: Sequence[Stored] | None) -> str:
@@ -105,18 +88,41 @@ class Words:
 
     def label(self, column: str | None) -> str:
         """Name a column for people; one that the catalogue does not know is a trait, or was one of an older day."""
-        if column is None or column in self.labels:
-            return self.labels[column] if column else ""
-        return trait(column.removeprefix(trait_column("")), is_text=False).label
+        return self.language.label(self._feature(column)) if column else ""
 
     def value(self, reason: Stored) -> str:
-        """Write a number without needless digits and a text as it is; what is missing is unknown."""
+        """Write a number with its unit and without needless digits, and a text as it is; what is missing is unknown."""
         text, number = reason["value"], reason["number"]
         if text is None and number is None:
             return self.language.values["unknown"]
         if text is not None:
             return str(text)
-        return plain_number(number).replace("-", MINUS) if self.is_print else plain_number(number)
+        unit = self._feature(reason["column"]).unit if reason["column"] else "own"
+        if unit == "flag" and number in (0, 1):
+            return self.language.values["yes" if number else "no"]
+        template = self.language.units.get(unit, "{number}")
+        if self.label(reason["column"]).startswith(template.removeprefix("{number}").strip() or "\0"):
+            template = "{number}"  # "days since last active: 50" says it once
+        scaled = number * PERCENTAGES.get(unit, 1)
+        plain = self.signs(self.language.number(scaled, plain_shape(scaled, unit)))
+        return template.format(number=plain, currency=self.currency)
+
+    def _feature(self, column: str) -> Feature:
+        return self.features.get(column) or trait(column.removeprefix(trait_column("")), is_text=False)
+
+    def signs(self, text: str) -> str:
+        """Put the minus sign of print for a hyphen, where this is for print."""
+        return text.replace("-", MINUS) if self.is_print else text
+
+    def field(self, value: object) -> object:
+        """Wrap a value so that templates can write it: a number as the language does, and what is not known."""
+        if value is None:
+            return _Unknown(self.language.values["unknown"])
+        if not isinstance(value, float):
+            return value
+        number = _Number(value)
+        number.words = self
+        return number
 
     def _parts(self, reasons: Sequence[Stored] | None) -> list[_Part]:
         """Read reasons in their order; `Language` says what kind of thing each code is."""
@@ -147,29 +153,34 @@ class Words:
             "effect": effect,
             "amount": None if effect is None else abs(effect),
         }
-        shape = _PrintedNumber if self.is_print else float
         return {
             "label": self.label(reason["column"]),
             "value": self.value(reason),
             "text": text,
             "title": self.titles.get(text or "", text),
-            **{name: shape(each) for name, each in numbers.items() if each is not None},
+            "exact_percent": None if number is None else self.language.percent(number),
+            **{name: self.field(each) for name, each in numbers.items()},
         }
 
 
-def plain_number(number: float) -> str:
-    """Write a number without needless digits.
+def plain_shape(number: float, unit: Unit = "own") -> str:
+    """Say in which shape a number has no needless digits; of a percentage nobody needs the second.
 
     Examples
     --------
-    >>> plain_number(3.0), plain_number(2.345), plain_number(-1.5)
-    ('3', '2.35', '-1.50')
+    >>> [format(number, plain_shape(number)) for number in (3.0, 2.345, -1.5)]
+    ['3', '2.35', '-1.50']
+    >>> [format(number, plain_shape(number, "ratio")) for number in (56.31, 0.42)]
+    ['56', '0.4']
     """
+    if unit in PERCENTAGES:
+        return ".0f" if abs(number) >= 9.95 or abs(number) < 0.05 else ".1f"
     whole = round(number)
-    return f"{number:.0f}" if abs(number - whole) <= 1e-8 + 1e-5 * abs(whole) else f"{number:.2f}"
+    return ".0f" if abs(number - whole) <= 1e-8 + 1e-5 * abs(whole) else ".2f"
 
 
 def words_of(settings: Settings, *, is_print: bool = False) -> Words:
-    """Words in the language of the settings, with the labels and titles of today's catalogues."""
-    labels = {feature.name: feature.label for feature in declarations_of(settings).catalogue()}
-    return Words(load_language(settings.language), labels, load_catalogue(settings.offers).titles, is_print)
+    """Words in the language of the settings, with the columns and titles of today's catalogues."""
+    features = {feature.name: feature for feature in declarations_of(settings).catalogue()}
+    titles = load_catalogue(settings.offers).titles
+    return Words(load_language(settings.language), features, titles, settings.currency, is_print)

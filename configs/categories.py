@@ -1,0 +1,57 @@
+"""What a message may call the goods it speaks of: display names, and what is never spoken of."""
+
+from __future__ import annotations
+
+import re
+from functools import cached_property
+
+from pydantic import Field
+
+from configs.section import Section
+
+PLAIN = re.compile(r"[^\W_][\w\s&'’,.()/-]*")  # words that people write; no marks of code, no separators of tills
+PLURAL = "(?:e?s|e?n|e)?"
+
+
+class Categories(Section):
+    """How categories of goods are named to users."""
+
+    sensitive: tuple[str, ...] = Field(
+        description="words, also in the plural and in any case, that make a category one that no message speaks of"
+    )
+    also_sensitive: tuple[str, ...] = Field(description="more of them: those of your app")
+    names: dict[str, str] = Field(description="what people read, by the category as the events have it")
+
+    def featured(self, category: str | None) -> str | None:
+        """Name a category to users; None where none may be named: it is sensitive, or no words that people write.
+
+        Examples
+        --------
+        >>> categories = Categories(sensitive=("wine",), also_sensitive=(), names={"BAG SNACKS": "snacks"})
+        >>> [categories.featured(name) for name in ("home_garden", "BAG SNACKS", "FRZN ICE", "Red Wines", None)]
+        ['home garden', 'snacks', None, None, None]
+        """
+        if category is None or self.is_sensitive(category):
+            return None
+        words = category.replace("_", " ").strip()
+        is_plain = PLAIN.fullmatch(words) is not None and words != words.upper()
+        return self.names.get(category, words if is_plain or _has_no_cases(words) else None)
+
+    def is_sensitive(self, category: str) -> bool:
+        """Tell whether no message speaks of a category; its display name counts, too."""
+        return any(self._sensitive.search(_in_words(text)) for text in (category, self.names.get(category, "")))
+
+    @cached_property
+    def _sensitive(self) -> re.Pattern[str]:
+        words = [re.escape(_in_words(word)) for word in (*self.sensitive, *self.also_sensitive)]
+        return re.compile(rf"\b(?:{'|'.join(words)}){PLURAL}\b" if words else r"(?!)")
+
+
+def _in_words(text: str) -> str:
+    """Write a text in small letters with single blanks between its words."""
+    return " ".join(re.findall(r"[^\W_]+", text.casefold()))
+
+
+def _has_no_cases(words: str) -> bool:
+    """Tell whether a text is in a script without capitals, such as Chinese."""
+    return PLAIN.fullmatch(words) is not None and words.upper() == words.lower() and any(map(str.isalpha, words))

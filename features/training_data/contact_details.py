@@ -1,0 +1,54 @@
+"""What decides whether and when a user may be written to: consents and time zone, as the users table has them now."""
+
+from __future__ import annotations
+
+import duckdb
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from configs.errors import InputError
+from features.storage.duckdb_sessions import duckdb_limits, first_line, named_when_unreadable, sql_text
+from features.storage.lake import USERS_FILE, Lake
+from features.storage.parquet_files import column_names
+
+CONSENT, PROFILING, TIME_ZONE = "consent_", "consent_profiling", "time_zone"
+ENDS = ("min", "max")
+
+
+def contact_columns(lake: Lake) -> list[str]:
+    """List the columns of the users table that say whether and when somebody may be written to; none without users."""
+    if not lake.files.exists(USERS_FILE):
+        return []
+    return [name for name in column_names(lake.path(USERS_FILE)) if name.startswith(CONSENT) or name == TIME_ZONE]
+
+
+def with_contact_details(lake: Lake, frame: pd.DataFrame) -> pd.DataFrame:
+    """Append consents (1, 0, or NaN where nothing is known) and ``time_zone`` to a frame of users, in their order.
+
+    A consent is no feature: it is read when somebody is decided about, so that one withdrawn this morning counts.
+
+    Raises
+    ------
+    InputError
+        The users table cannot be read.
+    """
+    columns = contact_columns(lake)
+    if not columns or frame.empty:
+        return frame
+    ids = pa.array(frame["user_id"], pa.string())
+    ends = pc.min_max(ids)  # most of the file need not be read
+    names = [f'CAST("{name}" AS {"VARCHAR" if name == TIME_ZONE else "BOOLEAN"}) AS "{name}"' for name in columns]
+    query = f"SELECT user_id, {', '.join(names)} FROM read_parquet({sql_text(lake.path(USERS_FILE))})"
+    with named_when_unreadable(lake.root), duckdb.connect(config=duckdb_limits(lake.root)) as connection:
+        try:
+            found = connection.execute(f"{query} WHERE user_id BETWEEN $1 AND $2", [ends[end].as_py() for end in ENDS])
+            rows = found.to_arrow_table()
+        except duckdb.ConversionException as error:
+            raise InputError(
+                f"a column of consents of the users is neither true nor false ({first_line(error)}); "
+                "let the source yield a BOOLEAN and ingest again"
+            ) from error
+    own = rows.take(pc.index_in(ids, value_set=rows["user_id"].combine_chunks())).drop_columns(["user_id"])
+    kinds = {name: "float64" for name in columns if name != TIME_ZONE}
+    return pd.concat([frame, own.to_pandas().astype(kinds).set_index(frame.index)], axis=1)

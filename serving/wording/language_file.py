@@ -1,0 +1,170 @@
+"""A language: templates by code, and how numbers, percentages and days are written; checked when it is read."""
+
+from __future__ import annotations
+
+import re
+import string
+from collections.abc import Iterator, Mapping
+from datetime import date
+from decimal import Decimal
+from pathlib import Path
+
+from pydantic import Field
+
+from configs.errors import InputError
+from configs.settings import FOLDER, Section, named_file, read_toml, validated
+from features.definitions.registry import Feature
+
+REASON_FIELDS = ("label", "value", "text", "title", "number", "percent", "exact_percent", "effect", "amount")
+ENGLISH = "en"  # every other language says what it says, with the same fields
+
+
+class Formats(Section):
+    """How numbers, percentages and days are written."""
+
+    decimal: str = Field(min_length=1, max_length=1, description="stands before the fraction of a number")
+    thousands: str = Field(max_length=1, description="stands between groups of three digits")
+    percent: str = Field(description="a percentage, with {number}")
+    day: str = Field(description="a day, with {day}, {month} and {year}")
+    window: str = Field(description="a column over a window, with {label} and {days}")
+    part_of_window: str = Field(description="a column over a part of a window, with {label}, {days} and {all}")
+    months: tuple[str, ...] = Field(min_length=12, max_length=12, description="names of the months")
+
+
+class Language(Section):
+    """Templates by code; `serving.wording.rendering.Words` puts them together."""
+
+    lead: dict[str, str] = Field(description="begins the heading that follows")
+    heading: dict[str, str] = Field(description="stands for itself, or over lines")
+    line: dict[str, str] = Field(description="stands under the heading before it")
+    detail: dict[str, str] = Field(description="continues what was said last")
+    joins: dict[str, str] = Field(description="stands between headings and lines")
+    values: dict[str, str] = Field(description="words for values")
+    units: dict[str, str] = Field(description="values by their unit, with {number} and {currency}")
+    labels: dict[str, str] = Field({}, description="names of columns, without their window; English ones by default")
+    explain: dict[str, str] = Field(description="lines of `winback explain`")
+    formats: Formats = Field(description="how numbers, percentages and days are written")
+
+    def template(self, code: str) -> tuple[str, str]:
+        """Kind and template of a code; one that is not known, of an app's own rule, is its own heading."""
+        sections = {"lead": self.lead, "heading": self.heading, "line": self.line, "detail": self.detail}
+        own = code.replace("_", " ").replace("{", "{{").replace("}", "}}")
+        return next(((kind, codes[code]) for kind, codes in sections.items() if code in codes), ("heading", own))
+
+    def label(self, feature: Feature) -> str:
+        """Name a column for people.
+
+        Examples
+        --------
+        >>> spent = Feature("spend_sum_28d", "Money spent.", "28 days", "value", "behaviour", "money", says_window=True)
+        >>> load_language("en").label(spent), load_language("de").label(spent)
+        ('money spent, last 28 days', 'Ausgaben, letzte 28 Tage')
+        """
+        own = self.labels.get(feature.fact)
+        if own is None or not feature.says_window:
+            return own or feature.label
+        days, *whole = re.findall(r"\d+", feature.window)
+        shape = self.formats.part_of_window if whole else self.formats.window
+        return shape.format(label=own, days=days, all="".join(whole))
+
+    def number(self, number: float, shape: str) -> str:
+        """Write a number in a shape of Python's, with the language's own signs.
+
+        Examples
+        --------
+        >>> load_language("de").number(1234.5, ",.2f"), load_language("en").number(0.123, ".1%")
+        ('1.234,50', '12.3%')
+        """
+        signs = {",": self.formats.thousands, ".": self.formats.decimal}
+        text = "".join(signs.get(sign, sign) for sign in format(float(number), shape))
+        return self.formats.percent.format(number=text[:-1]) if shape.endswith("%") else text
+
+    def percent(self, share: float) -> str:
+        """Write a share as the exact percentage: nothing is rounded away.
+
+        Examples
+        --------
+        >>> load_language("en").percent(0.125), load_language("en").percent(0.3)
+        ('12.5%', '30%')
+        """
+        whole = f"{(Decimal(str(share)) * 100).normalize():f}"
+        return self.formats.percent.format(number=whole.replace(".", self.formats.decimal))
+
+    def day(self, day: date) -> str:
+        """Write a day out.
+
+        Examples
+        --------
+        >>> load_language("en").day(date(2024, 8, 7)), load_language("de").day(date(2024, 8, 7))
+        ('7 August 2024', '7. August 2024')
+        """
+        return self.formats.day.format(day=day.day, month=self.formats.months[day.month - 1], year=day.year)
+
+
+def load_language(name: str) -> Language:
+    """Read ``configs/languages/<name>.toml``, or the TOML file at a path.
+
+    Raises
+    ------
+    InputError
+        The file is missing, a section is missing or unknown, something that English says is missing, or a template
+        uses a field that the English one does not.
+    """
+    path = named_file(name, FOLDER / "languages", ".toml", "language")
+    language = validated(Language, read_toml(path), f"language {path}")
+    if path != FOLDER / "languages" / f"{ENGLISH}.toml":
+        _check_against(load_language(ENGLISH), language, path)
+    return language
+
+
+def _check_against(english: Language, language: Language, path: Path) -> None:
+    """Refuse a language in which something would be missing, or could not be filled in."""
+    own, known = (dict(_templates(each.model_dump())) for each in (language, english))
+    for name in known:
+        if name not in own:
+            raise InputError(f"language {path} does not say {name}; add it, such as {known[name]!r}")
+    for name, template in own.items():
+        shapes = dict(_fields(known[name], name, ENGLISH)) if name in known else dict.fromkeys(REASON_FIELDS, "")
+        found = _fields(template, name, str(path))
+        for field, shape in found:
+            if field not in shapes:
+                allowed = ", ".join(f"{{{each}}}" for each in shapes) or "no field"
+                raise InputError(f"{name} in language {path} uses {{{field}}}; it may use {allowed}")
+            if name in known and not _shapes_of(shapes[field]) <= _shapes_of(shape):
+                raise InputError(f"{name} in language {path} cannot write {{{field}:{shape}}}; write {known[name]!r}")
+        left_out = set(shapes).difference(field for field, _ in found)
+        if name.startswith(("formats.", "units.")) and left_out:
+            raise InputError(f"{name} in language {path} leaves out {{{min(left_out)}}}; write it as {known[name]!r}")
+
+
+def _templates(sections: Mapping[str, Mapping[str, object]]) -> Iterator[tuple[str, str]]:
+    for section, codes in sections.items():
+        if section != "labels":
+            yield from ((f"{section}.{code}", text) for code, text in codes.items() if isinstance(text, str))
+
+
+def _fields(template: str, name: str, language: str) -> list[tuple[str, str]]:
+    """Read the fields of a template, each with its shape.
+
+    Raises
+    ------
+    InputError
+        It is no template.
+    """
+    try:
+        return [(field, shape or "") for _, field, shape, _ in string.Formatter().parse(template) if field is not None]
+    except ValueError as error:
+        raise InputError(f"{name} in language {language} is no template ({error}); mend {template!r}") from error
+
+
+def _shapes_of(shape: str) -> set[type]:
+    """Tell what a shape can write: numbers, texts or both."""
+    return {type(sample) for sample in (1.0, "") if _can_write(sample, shape)}
+
+
+def _can_write(sample: float | str, shape: str) -> bool:
+    try:
+        format(sample, shape)
+    except ValueError:
+        return False
+    return True
