@@ -41,6 +41,8 @@ AsOf = Annotated[
 ]
 Json = Annotated[bool, typer.Option("--json", help="print one JSON object on standard output")]
 UserId = Annotated[str, typer.Argument(help="a user's id, as in the events")]
+Subject = Annotated[str, typer.Argument(help="churn, value or redemption")]
+Reason = Annotated[str, typer.Option(help="why, for the promotion log")]
 
 
 @app.command("ingest")
@@ -164,40 +166,19 @@ def explain_command(
     user_id: UserId, profile: Profile = None, data_dir: DataDir = None, as_of: AsOf = None, as_json: Json = False
 ) -> None:
     """Print one user's risk, its reasons, the decision and every option's worth."""
-
-    def show() -> None:
-        from flows.lookup import explain
-
-        page, facts = explain(user_id, profile, data_dir, _day(as_of))
-        _print(json.dumps(facts, default=str, indent=1) if as_json else page)
-
-    _guarded("explain", show, data_dir, as_json)
+    _answer("explain", "explain", (user_id,), profile, data_dir, as_json, _day(as_of))
 
 
 @app.command("catalogue")
 def catalogue_command(profile: Profile = None, data_dir: DataDir = None, as_json: Json = False) -> None:
     """Print the data catalogue: every column, its meaning, window, source role and view."""
-
-    def show() -> None:
-        from flows.lookup import feature_catalogue
-
-        page, rows = feature_catalogue(profile, data_dir)
-        _print(json.dumps(rows, indent=1) if as_json else page)
-
-    _guarded("catalogue", show, data_dir, as_json)
+    _answer("catalogue", "feature_catalogue", (), profile, data_dir, as_json)
 
 
 @app.command("settings")
 def settings_command(profile: Profile = None, data_dir: DataDir = None, as_json: Json = False) -> None:
     """Print every setting, its value and what it means."""
-
-    def show() -> None:
-        from flows.lookup import describe_settings
-
-        page, values = describe_settings(profile, data_dir)
-        _print(json.dumps(values, default=str, indent=1) if as_json else page)
-
-    _guarded("settings", show, data_dir, as_json)
+    _answer("settings", "describe_settings", (), profile, data_dir, as_json)
 
 
 @app.command("check")
@@ -215,23 +196,31 @@ def check_command(profile: Profile = None, data_dir: DataDir = None, as_json: Js
     _guarded("check", show, data_dir, as_json)
 
 
-@app.command("rollback")
-def rollback_command(
-    subject: Annotated[str, typer.Argument(help="churn, value or redemption")],
-    reason: Annotated[str, typer.Option(help="why, for the promotion log")],
+@app.command("promote")
+def promote_command(
+    subject: Subject,
+    version: Annotated[int, typer.Argument(help="number of a registered version")],
+    reason: Reason,
     profile: Profile = None,
     data_dir: DataDir = None,
     as_json: Json = False,
 ) -> None:
-    """Make the champion before the present one champion again."""
+    """Make a version champion by hand; it is pinned: no training replaces it."""
+    _answer("promote", "promote", (subject, version, reason), profile, data_dir, as_json)
 
-    def show() -> None:
-        from flows.lookup import roll_back
 
-        page, facts = roll_back(subject, reason, profile, data_dir)
-        _print(json.dumps(facts) if as_json else page)
+@app.command("rollback")
+def rollback_command(
+    subject: Subject, reason: Reason, profile: Profile = None, data_dir: DataDir = None, as_json: Json = False
+) -> None:
+    """Make the champion before the present one champion again; it is pinned: no training replaces it."""
+    _answer("rollback", "roll_back", (subject, reason), profile, data_dir, as_json)
 
-    _guarded("rollback", show, data_dir, as_json, profile)
+
+@app.command("unpin")
+def unpin_command(subject: Subject, profile: Profile = None, data_dir: DataDir = None, as_json: Json = False) -> None:
+    """Let the next training replace a champion that a person chose."""
+    _answer("unpin", "unpin", (subject,), profile, data_dir, as_json)
 
 
 @app.command("schedule")
@@ -303,6 +292,20 @@ def _report_run(
         if as_json:
             _print(json.dumps(outcome.as_dict(round(seconds, 1), peak_mib)))
         outcome.show(sys.stderr if as_json else sys.stdout, seconds, peak_mib)
+
+    _guarded(command, show, data_dir, as_json, profile)
+
+
+def _answer(
+    command: str, function: str, given: tuple[object, ...], profile: str | None, data_dir: str | None, as_json: bool,
+    *more: object,
+) -> None:  # fmt: skip
+    """Print the page that a function of `flows.lookup` makes, or its facts for machines."""
+
+    def show() -> None:
+        answer = getattr(importlib.import_module("flows.lookup"), function)
+        page, facts = answer(*given, profile, data_dir, *more)
+        _print(json.dumps(facts, default=str, indent=1) if as_json else page)
 
     _guarded(command, show, data_dir, as_json, profile)
 

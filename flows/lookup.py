@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import getpass
+import os
 from datetime import date
 from typing import TYPE_CHECKING
 
@@ -26,7 +28,7 @@ def rewrite_report(profile: str | None, data_dir: str | None, as_of: date | None
 
 def status(profile: str | None, data_dir: str | None, as_of: date | None) -> Outcome:
     """Say what the data folder holds and who is champion since when."""
-    from serving.lookups.data_status import data_status
+    from serving.lookups.data_status import champion_line, data_status, model_facts
 
     settings, lake, day = open_run(profile, data_dir, as_of)
     found = data_status(lake, day)
@@ -34,10 +36,8 @@ def status(profile: str | None, data_dir: str | None, as_of: date | None) -> Out
     outputs = {table: f"{days[0]} to {days[-1]}" if days else "none" for table, days in found.days.items()}
     outputs["profile"] = settings.profile
     outputs["training"] = str(found.training.as_of) if found.training is not None else "none"
-    for entry in found.promotions:
-        champion = f"{entry.name} (version {entry.version}): {entry.reason}"
-        outputs[f"champion {entry.subject} since {entry.since}"] = champion
-    return Outcome("status", day, metrics, outputs, found.faults)
+    outputs |= dict(map(champion_line, found.models))
+    return Outcome("status", day, metrics, outputs, found.faults, {"models": model_facts(found)})
 
 
 def explain(
@@ -97,10 +97,47 @@ def _check_page(profile: str, found: ConfigurationCheck) -> str:
 
 
 def roll_back(subject: str, reason: str, profile: str | None, data_dir: str | None) -> tuple[str, dict[str, object]]:
-    """Return to the champion before the present one."""
-    from models.registry.promotion import roll_back as return_to_earlier
+    """Return to the champion before the present one, and pin it."""
+    from models.registry.champions import check_subject, rollback
 
+    check_subject(subject)
     _, lake, _ = open_run(profile, data_dir, None)
     with lake.files.lock("winback rollback"):
-        entry = return_to_earlier(lake, subject, reason)
-    return f"{entry.name} (version {entry.version}) is champion of {subject} again: {reason}", vars(entry)
+        entry = rollback(lake, subject, reason, by=_person())
+    return f"{entry.name} (version {entry.version}) is champion of {subject} again{_pinned(subject)}", vars(entry)
+
+
+def promote(
+    subject: str, version: int, reason: str, profile: str | None, data_dir: str | None
+) -> tuple[str, dict[str, object]]:
+    """Make a version champion, and pin it."""
+    from models.registry.champions import check_subject, choose
+
+    check_subject(subject)
+    _, lake, _ = open_run(profile, data_dir, None)
+    with lake.files.lock("winback promote"):
+        entry = choose(lake, subject, version, reason, by=_person())
+    return f"{entry.name} (version {entry.version}) is champion of {subject}{_pinned(subject)}", vars(entry)
+
+
+def unpin(subject: str, profile: str | None, data_dir: str | None) -> tuple[str, dict[str, object]]:
+    """Let trainings choose a champion again."""
+    from models.registry import champions
+
+    champions.check_subject(subject)
+    _, lake, _ = open_run(profile, data_dir, None)
+    with lake.files.lock("winback unpin"):
+        pin = champions.unpin(lake, subject)
+    return f"version {pin.version} of {subject} is unpinned: the next training may replace it", vars(pin)
+
+
+def _pinned(subject: str) -> str:
+    return f", and no training replaces it until winback unpin {subject}"
+
+
+def _person() -> str:
+    """Name the account that runs the command."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # an account without a name, as containers have
+        return f"account {os.getuid()}"

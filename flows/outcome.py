@@ -23,13 +23,17 @@ Given = ParamSpec("Given")
 
 @dataclass(frozen=True)
 class Outcome:
-    """Metrics, where the results are, and what a person should know; `as_of` is the moment of decision."""
+    """Metrics, where the results are, and what a person should know; `as_of` is the moment of decision.
+
+    `facts` are further fields of the object that ``--json`` prints.
+    """
 
     command: str
     as_of: date
     metrics: dict[str, Metric] = field(default_factory=dict)
     outputs: dict[str, str] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
+    facts: dict[str, object] = field(default_factory=dict)
 
     def as_dict(self, seconds: float, peak_mib: int) -> dict[str, object]:
         """Return the one object that ``--json`` prints."""
@@ -41,6 +45,7 @@ class Outcome:
             "metrics": {name: _json_numbers(metric) for name, metric in self.metrics.items()},
             "outputs": self.outputs,
             "warnings": self.warnings,
+            **self.facts,
         }
 
     def show(self, stream: IO[str], seconds: float, peak_mib: int) -> None:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import shutil
+import sqlite3
 import subprocess
 import sys
 from dataclasses import dataclass, field
@@ -219,6 +221,61 @@ def test_status_names_the_champions_and_why(shell: Shell) -> None:
     assert "log loss" in page
 
 
+def test_status_says_to_machines_who_is_champion_and_what_the_gate_said(shell: Shell) -> None:
+    models = shell.answer("status")["models"]
+    assert {"churn", "value", "redemption"} <= set(models)
+    churn = models["churn"]
+    assert (churn["state"], churn["by"], churn["pin"], churn["fault"]) == ("ready", "the gate", None, None)
+    assert churn["last_training"]["champion"] == churn["champion"]
+    assert "log loss" in churn["last_training"]["gate"]
+    assert churn["last_training"]["metrics"]["churn.auc"]["n"] > 0
+
+
+@pytest.mark.parametrize("subject", ["churn", "redemption"])
+def test_without_its_champion_nobody_is_scored_and_status_names_none(
+    shell: Shell, tmp_path: Path, subject: str
+) -> None:
+    shutil.copytree(shell.data_dir, tmp_path / "data")
+    with sqlite3.connect(tmp_path / "data" / "mlflow" / "mlflow.db") as store:  # as somebody does in MLflow's own page
+        store.execute("DELETE FROM registered_model_aliases WHERE name = ?", (f"winback-{subject}",))
+    before = decisions(tmp_path / "data").read_bytes()
+    result = shell.run("score-users", data_dir=tmp_path / "data")
+    assert result.exit_code == 2
+    assert f"there is no champion of the {subject} model" in result.stderr
+    assert "run winback train-models, or winback promote" in result.stderr
+    assert decisions(tmp_path / "data").read_bytes() == before
+    answer = shell.answer("status", data_dir=tmp_path / "data")
+    found = answer["models"][subject]
+    assert (found["state"], found["champion"], found["version"], found["since"]) == ("no champion", None, None, None)
+    assert answer["outputs"][f"champion {subject}"] == "none (no champion)"
+    assert found["fault"] in answer["warnings"]
+
+
+def test_status_knows_the_champions_whatever_became_of_the_log(shell: Shell, tmp_path: Path) -> None:
+    shutil.copytree(shell.data_dir / "mlflow", tmp_path / "data" / "mlflow")
+    (tmp_path / "data" / "mlflow" / "promotions.jsonl").write_bytes(b"\xff garbage")
+    answer = shell.answer("status", data_dir=tmp_path / "data")
+    assert answer["models"]["churn"]["champion"] is not None
+    assert "line 1 of" in answer["warnings"][0]
+    result = shell.run("rollback", "churn", "--reason", "x", data_dir=tmp_path / "data")
+    assert (result.exit_code, "is no promotion" in result.stderr) == (2, True)
+
+
+def test_a_person_s_choice_is_told_until_it_is_unpinned(shell: Shell, tmp_path: Path) -> None:
+    shutil.copytree(shell.data_dir / "mlflow", tmp_path / "data" / "mlflow")
+    first = shell.answer("status", data_dir=tmp_path / "data")["models"]["churn"]["version"]
+    other = next(version for version in (1, 2) if version != first)
+    words = ("churn", str(other), "--reason", "a try")
+    assert json.loads(shell.run("promote", *words, "--json", data_dir=tmp_path / "data").stdout)["version"] == other
+    page = shell.run("status", data_dir=tmp_path / "data").stdout
+    assert re.search(rf"champion churn since .*\(version {other}\): a try \(.+\); pinned by .+ since .+: a try", page)
+    back = shell.run("rollback", "churn", "--reason", "no", "--json", data_dir=tmp_path / "data")
+    assert json.loads(back.stdout)["version"] == first
+    assert "may replace it" in shell.run("unpin", "churn", data_dir=tmp_path / "data").stdout
+    again = shell.run("unpin", "churn", data_dir=tmp_path / "data")
+    assert (again.exit_code, "is not pinned" in again.stderr) == (2, True)
+
+
 def test_report_writes_the_page_of_the_newest_day_again(shell: Shell) -> None:
     path = next((shell.data_dir / "reports").glob("*.html"))
     before = path.read_bytes()
@@ -252,6 +309,7 @@ def test_rollback_without_an_earlier_champion_says_so(shell: Shell) -> None:
     [
         (["explain", "nobody"], "there is no user 'nobody'"),
         (["rollback", "churm", "--reason", "x"], "'churm' is no model"),
+        (["promote", "churn", "99", "--reason", "x"], "the churn model has no version 99; known are: 1 (churn-"),
         (["score-users", "--as-of", "2024-05-20"], "there is no snapshot of 2024-05-20; run winback build-features"),
         (["train-models", "--as-of", "2023-12-01"], "no event lies before as_of = 2023-12-01"),
         (["train-models", "--as-of", "2199-01-01"], "lies in the future"),

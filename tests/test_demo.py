@@ -27,7 +27,7 @@ from features.training_data.frames import redemption_frame
 from flows.cli import app
 
 pytestmark = pytest.mark.xdist_group("demo")
-MEANT_FOR_A_PERSON = ("demo", "schedule", "ingest", "rollback", "simulate")
+MEANT_FOR_A_PERSON = ("demo", "schedule", "ingest", "promote", "rollback", "simulate", "unpin")
 
 
 @pytest.fixture(scope="module")

@@ -19,8 +19,9 @@ from models.learn.churn import split_outcomes
 from models.learn.estimators import Estimator, Link
 from models.learn.model_families import FAMILIES, described_estimator, description_of, family_named
 from models.learn.training import train_candidates
+from models.registry.champions import promote
 from models.registry.explain import importance
-from models.registry.tracking import ModelLineage, load, promote, register
+from models.registry.tracking import ModelLineage, load, register
 from serving.wording.explanations import add_risk_reasons
 from serving.wording.reason_lists import ReasonLists
 

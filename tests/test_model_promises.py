@@ -17,8 +17,9 @@ from models.learn.estimators import Estimator
 from models.learn.linear_estimators import fit_linear, fit_proportional
 from models.learn.tree_estimators import fit_lightgbm
 from models.metrics.metric import Metric
+from models.registry.champions import promote
 from models.registry.explain import importance
-from models.registry.tracking import ModelLineage, load, promote, register
+from models.registry.tracking import ModelLineage, load, register
 
 SETTINGS = small_settings()
 FITS: dict[str, Callable[[pd.DataFrame], Estimator]] = {

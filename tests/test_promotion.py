@@ -11,7 +11,8 @@ from models.learn.churn import train_churn
 from models.learn.value import train_value
 from models.registry.promotion import parameters, publish, quality_pictures
 from models.registry.promotion_log import promotion_log
-from models.registry.tracking import CHALLENGER, connect, load, registered_name
+from models.registry.registry_state import CHALLENGER
+from models.registry.tracking import connect, load, registered_name
 
 SETTINGS = small_settings()
 

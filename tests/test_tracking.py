@@ -18,20 +18,10 @@ from features.storage.lake import Lake
 from models.learn.estimators import Estimator
 from models.learn.linear_estimators import fit_linear, fit_proportional
 from models.metrics.metric import Metric
-from models.registry.promotion_log import Promotion, promotion_log
-from models.registry.tracking import (
-    CHALLENGER,
-    ModelLineage,
-    challenge,
-    connect,
-    fingerprint,
-    load,
-    promote,
-    register,
-    registered_name,
-    rollback,
-    tracking_uri,
-)
+from models.registry.champions import challenge, choose, promote, rollback, unpin
+from models.registry.promotion_log import Promotion, log_promotion, promotion_log
+from models.registry.registry_state import CHALLENGER, Pin, registered_model
+from models.registry.tracking import ModelLineage, connect, fingerprint, load, register, registered_name, tracking_uri
 
 NOW = datetime(2024, 7, 1, 12, 30, tzinfo=UTC)
 
@@ -167,8 +157,8 @@ def test_a_rollback_returns_to_the_champion_before_and_says_so(registry, pace, f
     first, second = registered(registry, pace, frame, "back", "a", "b")
     promote(registry, "back", first, "first")
     promote(registry, "back", second, "second")
-    entry = rollback(registry, "back", "complaints")
-    assert (entry.version, entry.reason) == (first, "complaints")
+    entry = rollback(registry, "back", "complaints", by="ana")
+    assert (entry.version, entry.reason, entry.by) == (first, "complaints", "ana")
     assert (load(registry, "back").version, load(registry, "back", CHALLENGER).version) == (first, second)
     assert log_of(registry, "back") == [(first, "first"), (second, "second"), (first, "complaints")]
 
@@ -177,8 +167,43 @@ def test_there_is_no_rollback_before_the_second_champion(registry, pace, frame):
     (version,) = registered(registry, pace, frame, "new", "a")
     for _ in range(2):
         with pytest.raises(InputError, match="the new model has no earlier champion to return to; train and promote"):
-            rollback(registry, "new", "complaints")
+            rollback(registry, "new", "complaints", by="ana")
         promote(registry, "new", version, "first")
+
+
+def test_a_person_s_choice_is_pinned_until_it_is_unpinned(registry, pace, frame):
+    first, second = registered(registry, pace, frame, "pinned", "a", "b")
+    promote(registry, "pinned", second, "second", at=NOW)
+    assert registered_model(registry, "pinned").pin is None
+    entry = choose(registry, "pinned", first, "complaints", by="ana")
+    pin = registered_model(registry, "pinned").pin
+    assert pin == Pin(first, "ana", entry.since, "complaints")
+    choose(registry, "pinned", first, "still better", by="bob")  # champion already: the pin is new, the log is not
+    assert log_of(registry, "pinned") == [(second, "second"), (first, "complaints")]
+    assert unpin(registry, "pinned").by == "bob"
+    assert registered_model(registry, "pinned").pin is None
+    with pytest.raises(InputError, match="the pinned model is not pinned"):
+        unpin(registry, "pinned")
+
+
+def test_a_version_that_is_not_there_cannot_be_chosen(registry, pace, frame):
+    (version,) = registered(registry, pace, frame, "chosen", "a")
+    with pytest.raises(InputError, match=r"has no version 7; known are: 1 \(chosen-pace-aaaaaaaa\)"):
+        choose(registry, "chosen", 7, "a slip", by="ana")
+    registry.path(registered_model(registry, "chosen").versions[version].model, "MLmodel").unlink()
+    with pytest.raises(InputError, match="version 1 of the chosen model cannot be read"):
+        choose(registry, "chosen", version, "a slip", by="ana")
+    assert registered_model(registry, "chosen").number is None
+    assert log_of(registry, "chosen") == []
+
+
+@pytest.mark.parametrize("line", [b"garbage", b"\xff\x00", b"[]", b'{"subject": "churn"}'])
+def test_a_damaged_line_of_the_log_is_named(tmp_path, line):
+    lake = Lake(tmp_path)
+    log_promotion(lake, Promotion("churn", 1, "churn-logistic-1", NOW.isoformat(), "the only candidate"))
+    lake.files.append("mlflow/promotions.jsonl", line + b"\n")
+    with pytest.raises(InputError, match=r"line 2 of .*promotions\.jsonl is no promotion; remove that line"):
+        promotion_log(lake)
 
 
 def test_what_was_registered_is_loaded(registry, pace, frame):
@@ -192,16 +217,14 @@ def test_what_was_registered_is_loaded(registry, pace, frame):
 
 
 def test_a_lake_without_models_says_what_to_run(tmp_path):
-    with pytest.raises(InputError, match=r"holds no models; run winback train-models first"):
+    with pytest.raises(InputError, match=r"holds no churn model; run winback train-models first"):
         load(Lake(tmp_path), "churn")
     assert promotion_log(Lake(tmp_path)) == []
     assert not list(tmp_path.iterdir())
 
 
 def test_a_subject_without_a_champion_says_what_to_run(registry):
-    with pytest.raises(
-        InputError, match=r"there is no champion of the unheard model .*; run winback train-models first"
-    ):
+    with pytest.raises(InputError, match=r"holds no unheard model; run winback train-models first"):
         load(registry, "unheard")
 
 

@@ -9,7 +9,6 @@ from datetime import date
 import numpy as np
 import pandas as pd
 
-from configs.errors import InputError
 from configs.offers import Option
 from configs.settings import MACHINES, Settings
 from features.definitions.registry import Feature
@@ -20,14 +19,13 @@ from models.judge.policy_verdict import PolicyVerdict
 from models.learn.estimators import Estimator
 from models.learn.training import Trained
 from models.metrics.metric import Metric
+from models.registry.champions import challenge, promote
 from models.registry.explain import shap_pictures
 from models.registry.model_notes import EffectNotes, RedemptionNotes, notes_as_json
 from models.registry.pictures import amount_picture, calibration_picture, lift_picture
-from models.registry.promotion_log import Promotion
 from models.registry.response import EFFECT_SUBJECTS, propensity_subject
-from models.registry.tracking import ModelLineage, challenge, fingerprint, promote, register, rollback
+from models.registry.tracking import ModelLineage, fingerprint, register
 
-MODEL_SUBJECTS = ("churn", "value", "redemption")  # whose champion people may choose
 IRRELEVANT = MACHINES | {"scoring", "profile", "ingest"}
 
 
@@ -127,19 +125,6 @@ def publish_effects(
         promote(lake, subject, version, verdict.reason)
         published.append(Published(subject, training.name, version, verdict.reason, {}, {}))
     return published
-
-
-def roll_back(lake: Lake, subject: str, reason: str) -> Promotion:
-    """Make the champion before the present one champion again.
-
-    Raises
-    ------
-    InputError
-        There is no such model, or it had no earlier champion.
-    """
-    if subject not in MODEL_SUBJECTS:
-        raise InputError(f"{subject!r} is no model; known are: {', '.join(MODEL_SUBJECTS)}")
-    return rollback(lake, subject, reason)
 
 
 def quality_pictures(trained: Trained, settings: Settings, features: list[Feature]) -> dict[str, bytes]:

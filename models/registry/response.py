@@ -21,7 +21,7 @@ from models.learn.linear_estimators import MultiOutputEstimator
 from models.learn.redeemed_spend import RedeemedSpend, discount_cost
 from models.learn.redemption import with_option
 from models.registry.model_notes import EffectNotes, RedemptionNotes, read_notes
-from models.registry.tracking import Registered, load
+from models.registry.tracking import Registered, load, load_if_any
 
 EFFECT_SUBJECTS = {"margin_soon": "effect on margin", "is_retained": "effect on retention"}
 
@@ -72,10 +72,9 @@ class ResponseModels:
 
 
 def load_response(lake: Lake) -> ResponseModels | None:
-    """Read the champion redemption model and the effects learnt with it; None when there is no such model."""
-    try:
-        champion = load(lake, "redemption")
-    except InputError:
+    """Read the champion redemption model and the effects learnt with it; None when there never was one."""
+    champion = load_if_any(lake, "redemption")
+    if champion is None:
         return None
     effects = {}
     notes = read_notes(RedemptionNotes, champion.notes, champion.lineage.name)

@@ -6,7 +6,7 @@ import logging
 import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from datetime import UTC, date, datetime
+from datetime import date
 from typing import Any
 
 import mlflow
@@ -24,11 +24,23 @@ from models.learn.estimators import Estimator
 from models.learn.model_families import described_estimator, description_of, family_named
 from models.metrics.metric import Metric
 from models.registry.movable_artifacts import ARTIFACTS, SCHEME, SQLITE, movable_artifacts
-from models.registry.promotion_log import Promotion, log_promotion, promotion_log
+from models.registry.registry_state import (
+    CHAMPION,
+    DATABASE,
+    DIGEST,
+    ESTIMATOR,
+    FOLDER,
+    FORMAT,
+    FORMAT_READ,
+    PREFIX,
+    artifacts_digest,
+    check_store,
+    is_intact,
+    place_of,
+    registered_model,
+)
 
 EXPERIMENT = "winback"
-FOLDER, DATABASE = "mlflow", "mlflow/mlflow.db"
-CHAMPION, CHALLENGER = "champion", "challenger"
 REQUIREMENTS = ["lightgbm", "scikit-learn", "pandas"]
 
 
@@ -60,7 +72,13 @@ class Registered:
 
 
 def connect(lake: Lake) -> MlflowClient:
-    """Point MLflow at the lake's SQLite store, creating it once."""
+    """Point MLflow at the lake's SQLite store, creating it once.
+
+    Raises
+    ------
+    InputError
+        The store is damaged, or another version of MLflow made it.
+    """
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     os.environ.setdefault("DO_NOT_TRACK", "true")
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
@@ -70,10 +88,14 @@ def connect(lake: Lake) -> MlflowClient:
     if not lake.files.exists(DATABASE):
         lake.files.make_folder(FOLDER)
         SqlAlchemyStore(tracking_uri(lake), ARTIFACTS)  # else MLflow notes the working directory in it
+    check_store(lake)
     mlflow.set_tracking_uri(tracking_uri(lake))
-    client = MlflowClient()
-    if client.get_experiment_by_name(EXPERIMENT) is None:
-        client.create_experiment(EXPERIMENT, artifact_location=ARTIFACTS)
+    try:
+        client = MlflowClient()
+        if client.get_experiment_by_name(EXPERIMENT) is None:
+            client.create_experiment(EXPERIMENT, artifact_location=ARTIFACTS)
+    except MlflowException as error:
+        raise InputError(f"MLflow {mlflow.__version__} cannot use {lake.path(DATABASE)}: {error.message}") from error
     return client
 
 
@@ -104,7 +126,7 @@ def register(
     Number of the model version.
     """
     client = connect(lake)
-    known = _version_of(client, lineage)
+    known = _version_of(lake, lineage)
     if known is not None:
         return known
     mlflow.set_experiment(EXPERIMENT)
@@ -123,50 +145,26 @@ def register(
         for name, content in pictures.items():
             _log_bytes(lake, f"{name}.png", content)
         described = {**description_of(estimator), "lineage": _json(asdict(lineage)), "notes": notes}
-        mlflow.log_dict(described, "estimator.json")
+        mlflow.log_dict(described, ESTIMATOR)
         mlflow.set_tag("verdict", verdict)
         model = _log_core(estimator, sample)
-        version = _create_version(client, lineage, model.model_uri, str(model.run_id))
+        version = _create_version(lake, client, lineage, model.model_uri, str(model.run_id))
     return int(version.version)
 
 
-def promote(lake: Lake, subject: str, version: int, reason: str, *, at: datetime | None = None) -> bool:
-    """Make a version champion and write the promotion log; nothing happens when it is champion already.
+def load_if_any(lake: Lake, subject: str) -> Registered | None:
+    """Read the champion of a model that decisions can do without.
 
-    The former champion becomes the challenger.
-    """
-    client = connect(lake)
-    current = _alias(client, subject, CHAMPION)
-    if current is not None and int(current.version) == version:
-        return False
-    if current is not None:
-        client.set_registered_model_alias(registered_name(subject), CHALLENGER, current.version)
-    client.set_registered_model_alias(registered_name(subject), CHAMPION, str(version))
-    name = client.get_model_version(registered_name(subject), str(version)).tags["name"]
-    since = (at or datetime.now(UTC)).isoformat(timespec="seconds")
-    log_promotion(lake, Promotion(subject, version, name, since, reason))
-    return True
-
-
-def challenge(lake: Lake, subject: str, version: int) -> None:
-    """Mark a version as the challenger."""
-    connect(lake).set_registered_model_alias(registered_name(subject), CHALLENGER, str(version))
-
-
-def rollback(lake: Lake, subject: str, reason: str) -> Promotion:
-    """Make the champion before the present one champion again.
+    Returns
+    -------
+    None where the model was never trained, or the gate promoted none; nothing else may mean *none*.
 
     Raises
     ------
     InputError
-        There was none.
+        There should be a champion, but it is gone or cannot be read.
     """
-    past = [entry for entry in promotion_log(lake) if entry.subject == subject]
-    if len(past) < 2:
-        raise InputError(f"the {subject} model has no earlier champion to return to; train and promote another first")
-    earlier = next((entry for entry in reversed(past[:-1]) if entry.version != past[-1].version), past[-2])
-    promote(lake, subject, earlier.version, reason)
-    return promotion_log(lake)[-1]
+    return None if registered_model(lake, subject).is_none else load(lake, subject)
 
 
 def load(lake: Lake, subject: str, alias: str = CHAMPION) -> Registered:
@@ -175,38 +173,42 @@ def load(lake: Lake, subject: str, alias: str = CHAMPION) -> Registered:
     Raises
     ------
     InputError
-        There is none.
+        It was never trained, was not promoted, cannot be read, or another version of winback registered it.
     """
-    if not lake.files.exists(DATABASE):
-        raise InputError(f"{lake.root} holds no models; run winback train-models first")
-    client = connect(lake)
-    version = _alias(client, subject, alias)
-    if version is None:
-        raise InputError(f"there is no {alias} of the {subject} model in {lake.root}; run winback train-models first")
-    described = mlflow.artifacts.load_dict(f"runs:/{version.run_id}/estimator.json")
-    core = getattr(mlflow, family_named(described["family"]).flavour).load_model(version.source)
-    origin = described["lineage"]
-    dates = {name: date.fromisoformat(origin[name]) for name in ("as_of", "data_from", "data_to")}
-    lineage = ModelLineage(**{**origin, **dates})
-    estimator = described_estimator(described, core)
-    return Registered(estimator, int(version.version), lineage, described["notes"])
+    found = registered_model(lake, subject, alias)
+    if found.fault or found.number is None:
+        raise InputError(found.fault)
+    connect(lake)
+    version = MlflowClient().get_model_version(registered_name(subject), str(found.number))
+    try:
+        described = mlflow.artifacts.load_dict(f"runs:/{version.run_id}/{ESTIMATOR}")
+        core = getattr(mlflow, family_named(described["family"]).flavour).load_model(version.source)
+        origin = described["lineage"]
+        dates = {name: date.fromisoformat(origin[name]) for name in ("as_of", "data_from", "data_to")}
+        lineage, estimator = ModelLineage(**{**origin, **dates}), described_estimator(described, core)
+        return Registered(estimator, found.number, lineage, described["notes"])
+    except InputError:
+        raise
+    except Exception as error:  # whatever the libraries say of a file that they cannot read
+        raise InputError(
+            f"the {alias} of the {subject} model in {lake.root} (version {found.number}) cannot be read "
+            f"({type(error).__name__}: {_first_line(error)}); run winback train-models"
+        ) from error
 
 
 def registered_name(subject: str) -> str:
     """Name of a subject in MLflow's registry."""
-    return f"winback-{subject}"
+    return f"{PREFIX}{subject}"
 
 
-def _version_of(client: MlflowClient, lineage: ModelLineage) -> int | None:
-    found = client.search_model_versions(f"name = '{registered_name(lineage.subject)}'")
-    return next((int(version.version) for version in found if version.tags.get("name") == lineage.name), None)
+def _version_of(lake: Lake, lineage: ModelLineage) -> int | None:
+    """Find the version of a lineage whose files are as they were registered."""
+    found = registered_model(lake, lineage.subject).versions
+    return next((number for number, each in found.items() if each.name == lineage.name and is_intact(lake, each)), None)
 
 
-def _alias(client: MlflowClient, subject: str, alias: str) -> ModelVersion | None:
-    try:
-        return client.get_model_version_by_alias(registered_name(subject), alias)
-    except MlflowException:
-        return None
+def _first_line(error: Exception) -> str:
+    return next(iter(str(error).splitlines()), "")
 
 
 def _log_core(estimator: Estimator, sample: pd.DataFrame) -> Any:  # noqa: ANN401 - MLflow's ModelInfo has no stable home
@@ -217,13 +219,19 @@ def _log_core(estimator: Estimator, sample: pd.DataFrame) -> Any:  # noqa: ANN40
     return getattr(mlflow, estimator.flavour).log_model(estimator.core, **estimator.save_options, **common)
 
 
-def _create_version(client: MlflowClient, lineage: ModelLineage, source: str, run_id: str) -> ModelVersion:
+def _create_version(
+    lake: Lake, client: MlflowClient, lineage: ModelLineage, source: str, run_id: str
+) -> ModelVersion:  # fmt: skip
     name = registered_name(lineage.subject)
     try:
         client.create_registered_model(name)
     except MlflowException:
         client.get_registered_model(name)
-    tags = {"name": lineage.name, "fingerprint": lineage.fingerprint, "as_of": str(lineage.as_of)}
+    tags = {"name": lineage.name, "fingerprint": lineage.fingerprint, "as_of": str(lineage.as_of), FORMAT: FORMAT_READ}
+    model = place_of(client.get_logged_model(source.rpartition("/")[2]).artifact_location)
+    run = place_of(client.get_run(run_id).info.artifact_uri)
+    if model is not None and run is not None:
+        tags[DIGEST] = artifacts_digest(lake, model, run)
     return client.create_model_version(name, source, run_id=run_id, tags=tags)
 
 

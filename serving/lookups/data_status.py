@@ -1,36 +1,105 @@
-"""What a data folder holds, and who is champion since when."""
+"""What a data folder holds, who is champion since when, and who pinned it."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
 from datetime import date
+from math import isfinite
+from typing import TypeVar
 
 from configs.errors import InputError
 from features.storage.lake import Lake
 from models.registry.promotion_log import Promotion, promotion_log
+from models.registry.registry_state import RegisteredModel, registered_models
 from models.training_run.training_record import TrainingRecord, latest_training
 
 TABLES = ("events", "treatments", "aggregates", "snapshots", "decisions")
+Found = TypeVar("Found")
+
+
+@dataclass(frozen=True)
+class ModelStatus:
+    """One model of the registry, and the promotion that made its champion; None where that was not ours."""
+
+    model: RegisteredModel
+    promotion: Promotion | None
 
 
 @dataclass(frozen=True)
 class DataStatus:
-    """Days that each table holds, in order, every promotion of a model, oldest first, and the newest training.
+    """Days that each table holds, in order, every model of the registry, and the newest training.
 
-    `faults` says of what could not be read why.
+    `faults` says of what could not be read or used why.
     """
 
     days: dict[str, list[date]]
-    promotions: list[Promotion]
+    models: list[ModelStatus]
     training: TrainingRecord | None
     faults: list[str]
 
 
 def data_status(lake: Lake, as_of: date) -> DataStatus:
     """Look into a data folder; the training is the newest on or before `as_of`."""
-    training, faults = None, []
-    try:
-        training = latest_training(lake, as_of)
-    except InputError as error:
-        faults.append(str(error))
-    return DataStatus({table: lake.days(table) for table in TABLES}, promotion_log(lake), training, faults)
+    faults: list[str] = []
+
+    def asked(look: Callable[[], Found]) -> Found | None:
+        try:
+            return look()
+        except InputError as error:
+            faults.append(str(error))
+            return None
+
+    training = asked(lambda: latest_training(lake, as_of))
+    log, registered = asked(lambda: promotion_log(lake)) or [], asked(lambda: registered_models(lake)) or []
+    newest = {entry.subject: entry for entry in log}
+    models = [ModelStatus(model, _reign(model, newest.get(model.subject))) for model in registered]
+    faults += [model.fault for model in registered if model.fault]
+    return DataStatus({table: lake.days(table) for table in TABLES}, models, training, faults)
+
+
+def champion_line(status: ModelStatus) -> tuple[str, str]:
+    """Say who is champion of a model since when and why, as a title and a text."""
+    model, promotion = status.model, status.promotion
+    version = model.named
+    if version is None:
+        return f"champion {model.subject}", f"none ({model.state})"
+    since = promotion.since if promotion else "an unknown time"
+    why = f"{promotion.reason} ({promotion.by})" if promotion else "made champion outside of winback"
+    pin = f"; pinned by {model.pin.by} since {model.pin.since}: {model.pin.reason}" if model.pin else ""
+    fault = f"; {model.state}" if model.fault else ""
+    return f"champion {model.subject} since {since}", f"{version.name} (version {model.number}): {why}{pin}{fault}"
+
+
+def model_facts(found: DataStatus) -> dict[str, object]:
+    """Say of every model what machines ask: its state, champion, since when, its pin, and what the gate said last."""
+    return {each.model.subject: _facts(each) | {"last_training": _gate(found, each)} for each in found.models}
+
+
+def _reign(model: RegisteredModel, promotion: Promotion | None) -> Promotion | None:
+    return promotion if promotion is not None and promotion.version == model.number else None
+
+
+def _facts(status: ModelStatus) -> dict[str, object]:
+    model, promotion = status.model, status.promotion
+    return {
+        "state": str(model.state),
+        "champion": model.named.name if model.named is not None else None,
+        "version": model.number,
+        "since": promotion.since if promotion else None,
+        "reason": promotion.reason if promotion else None,
+        "by": promotion.by if promotion else None,
+        "pin": asdict(model.pin) if model.pin else None,
+        "fault": model.fault or None,
+    }
+
+
+def _gate(found: DataStatus, status: ModelStatus) -> dict[str, object] | None:
+    record = found.training.models.get(status.model.subject) if found.training is not None else None
+    if found.training is None or record is None:
+        return None
+    metrics = {
+        name: {key: number if isfinite(number) else None for key, number in metric.as_dict().items()}
+        for name, metric in record.metrics.items()
+    }
+    return {"as_of": str(found.training.as_of), "champion": record.champion, "gate": record.reason, "metrics": metrics}

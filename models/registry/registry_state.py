@@ -1,0 +1,230 @@
+"""Who is champion, pinned or gone: the registry's SQLite file read without MLflow, whose import takes seconds."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from contextlib import closing
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+from urllib.parse import quote, urlsplit
+
+from configs.errors import InputError
+from features.storage.lake import Lake
+from features.storage.whole_writes import content_hash
+from models.registry.movable_artifacts import SCHEME
+
+FOLDER, DATABASE, ESTIMATOR = "mlflow", "mlflow/mlflow.db", "estimator.json"
+PREFIX = "winback-"
+CHAMPION, CHALLENGER = "champion", "challenger"
+DIGEST, FORMAT, PIN, WITHHELD = "artifacts_digest", "format", "pin", "withheld"  # tags
+FORMAT_READ = "1"  # of what a version is read back from: another one is another shape
+CHOSEN_BY_PEOPLE = ("churn", "value", "redemption")  # models whose champion a person may choose
+AGAIN = "run winback train-models"
+TABLES = {
+    "versions": "SELECT v.name, version, storage_location, artifact_uri FROM model_versions v "
+    "LEFT JOIN runs ON run_uuid = run_id WHERE current_stage <> 'Deleted_Internal' ORDER BY v.name, version",
+    "version_tags": "SELECT name, version, key, value FROM model_version_tags",
+    "tags": "SELECT name, key, value FROM registered_model_tags",
+    "aliases": "SELECT name, alias, version FROM registered_model_aliases",
+}
+
+
+class ModelState(StrEnum):
+    """What the registry holds of one model; it can be used where it is ``ready``."""
+
+    NEVER_TRAINED = "never trained"
+    WITHHELD = "not promoted"
+    NO_CHAMPION = "no champion"
+    UNREADABLE = "unreadable"
+    OTHER_VERSION = "of another version of winback"
+    READY = "ready"
+
+
+@dataclass(frozen=True)
+class Pin:
+    """A person's choice of champion, which no training changes until it is unpinned."""
+
+    version: int
+    by: str
+    since: str
+    reason: str
+
+
+@dataclass
+class StoredVersion:
+    """One version: its tags, and the folders of its model and its run in the lake, None where they are not ours."""
+
+    model: str | None
+    run: str | None
+    tags: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def name(self) -> str:
+        """What decisions call it."""
+        return self.tags.get("name", "a model of a name that is not kept")
+
+
+@dataclass(frozen=True)
+class RegisteredModel:
+    """One model as the registry has it: its versions, the number that bears an alias, and its state.
+
+    `fault` says why it cannot be used and what to do, and is empty where it can; `withheld` says why the gate promoted
+    none.
+    """
+
+    subject: str
+    state: ModelState
+    fault: str = ""
+    versions: dict[int, StoredVersion] = field(default_factory=dict)
+    number: int | None = None
+    pin: Pin | None = None
+    withheld: str = ""
+
+    @property
+    def is_none(self) -> bool:
+        """Whether there is no such model on purpose, so that decisions do without."""
+        return self.state in (ModelState.NEVER_TRAINED, ModelState.WITHHELD)
+
+    @property
+    def named(self) -> StoredVersion | None:
+        """The version that bears the alias."""
+        return self.versions.get(self.number) if self.number is not None else None
+
+
+def registered_model(lake: Lake, subject: str, alias: str = CHAMPION) -> RegisteredModel:
+    """Look one model up.
+
+    Raises
+    ------
+    InputError
+        The registry's file is damaged.
+    """
+    return _judged(lake, subject, _registry(lake).get(subject, _Stored()), alias)
+
+
+def registered_models(lake: Lake) -> list[RegisteredModel]:
+    """Look every model up that was ever registered.
+
+    Raises
+    ------
+    InputError
+        The registry's file is damaged.
+    """
+    return [_judged(lake, subject, stored, CHAMPION) for subject, stored in _registry(lake).items()]
+
+
+def check_store(lake: Lake) -> None:
+    """Ask whether the registry's file can be read, if there is one.
+
+    Raises
+    ------
+    InputError
+        It cannot.
+    """
+    _registry(lake)
+
+
+def is_intact(lake: Lake, version: StoredVersion) -> bool:
+    """Tell whether the files of a version are those that were registered."""
+    if version.model is None or version.run is None:
+        return DIGEST not in version.tags
+    if not lake.files.exists(f"{version.model}/MLmodel") or not lake.files.exists(f"{version.run}/{ESTIMATOR}"):
+        return False
+    return version.tags.get(DIGEST) in (None, artifacts_digest(lake, version.model, version.run))
+
+
+def artifacts_digest(lake: Lake, model: str, run: str) -> str:
+    """Digest of all that a version is read back from, 16 hexadecimal digits; pictures are no part of it.
+
+    Parameters
+    ----------
+    model, run
+        Folders in the lake, as `place_of` names them.
+    """
+    own = [name for name in lake.files.list(f"{model}/**/*") if not name.endswith("registered_model_meta")]
+    names = [*own, *lake.files.list(f"{run}/folds/**/*"), f"{run}/{ESTIMATOR}"]
+    return content_hash(*map(lake.path, names), text="|".join(name.rpartition("/")[2] for name in names))
+
+
+def place_of(uri: str) -> str | None:
+    """Name the folder in the lake behind an address of ours; None for one of another scheme."""
+    parts = urlsplit(uri)
+    return f"{FOLDER}{parts.path}" if parts.scheme == SCHEME else None
+
+
+@dataclass
+class _Stored:
+    """The rows about one model."""
+
+    versions: dict[int, StoredVersion] = field(default_factory=dict)
+    tags: dict[str, str] = field(default_factory=dict)
+    aliases: dict[str, int] = field(default_factory=dict)
+
+
+def _registry(lake: Lake) -> dict[str, _Stored]:
+    """Read the registry, by subject; empty where there is none."""
+    found: dict[str, _Stored] = {}
+    rows = _rows(lake) if lake.files.exists(DATABASE) else {name: [] for name in TABLES}
+
+    def of(name: str) -> _Stored:
+        return found.setdefault(name.removeprefix(PREFIX), _Stored())
+
+    for name, number, model, run in rows["versions"]:
+        of(name).versions[number] = StoredVersion(place_of(model or ""), place_of(run or ""))
+    for name, number, key, value in rows["version_tags"]:
+        if number in of(name).versions:
+            of(name).versions[number].tags[key] = value
+    for name, key, value in rows["tags"]:
+        of(name).tags[key] = value
+    for name, alias, number in rows["aliases"]:
+        of(name).aliases[alias] = number
+    return found
+
+
+def _rows(lake: Lake) -> dict[str, list[tuple[Any, ...]]]:
+    path = lake.path(DATABASE)
+    try:
+        with closing(sqlite3.connect(f"file:{quote(str(path))}?mode=ro", uri=True)) as store:
+            return {name: store.execute(query).fetchall() for name, query in TABLES.items()}
+    except sqlite3.Error as error:
+        raise InputError(
+            f"{path} cannot be read as MLflow's store ({error}); put a copy of it back, "
+            f"or move the folder {path.parent} away and {AGAIN}"
+        ) from error
+
+
+def _judged(lake: Lake, subject: str, stored: _Stored, alias: str) -> RegisteredModel:
+    number, withheld = stored.aliases.get(alias), stored.tags.get(WITHHELD, "")
+    pin = Pin(**json.loads(stored.tags[PIN])) if PIN in stored.tags else None
+    state, fault = _state(lake, subject, stored, alias)
+    return RegisteredModel(
+        subject, state, fault, stored.versions, number if number in stored.versions else None, pin, withheld
+    )
+
+
+def _state(lake: Lake, subject: str, stored: _Stored, alias: str) -> tuple[ModelState, str]:
+    """Say what state a model is in, and in a sentence what to do about it."""
+    number, count = stored.aliases.get(alias), len(stored.versions)
+    chooses = subject in CHOSEN_BY_PEOPLE
+    if not stored.versions:
+        return ModelState.NEVER_TRAINED, f"{lake.root} holds no {subject} model; {AGAIN} first"
+    if number not in stored.versions:
+        if number is None and WITHHELD in stored.tags:
+            return ModelState.WITHHELD, f"no {subject} model was promoted: {stored.tags[WITHHELD]}"
+        gone = "its alias was removed" if number is None else f"version {number}, which was, was deleted"
+        or_choose = f", or winback promote {subject} {max(stored.versions)} --reason ..." if chooses else ""
+        return ModelState.NO_CHAMPION, (
+            f"there is no {alias} of the {subject} model in {lake.root}, of which {count:,} versions are registered: "
+            f"{gone} outside of winback; {AGAIN}{or_choose}"
+        )
+    version = stored.versions[number]
+    what = f"the {alias} of the {subject} model in {lake.root}, {version.name} (version {number}),"
+    kept = version.tags.get(FORMAT, FORMAT_READ)
+    if kept != FORMAT_READ:
+        return ModelState.OTHER_VERSION, f"{what} has format {kept}, and this winback reads {FORMAT_READ}; {AGAIN}"
+    if not is_intact(lake, version):
+        or_back = f", or winback rollback {subject} --reason ..." if chooses else ""
+        return ModelState.UNREADABLE, f"{what} cannot be read: its files are gone or changed; {AGAIN}{or_back}"
+    return ModelState.READY, ""
