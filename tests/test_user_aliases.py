@@ -8,6 +8,7 @@ from pathlib import Path
 import duckdb
 import pandas as pd
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from apps import App, at, event, small_app
 from hypothesis import given, settings
@@ -16,6 +17,7 @@ from hypothesis import strategies as st
 from configs.errors import InputError
 from features.ingestion.table_rows import EVERY_DAY
 from features.ingestion.user_aliases import MERGED, merge_users
+from serving.offer_measurement.closed_decisions import open_ledger
 
 SIGNED_IN = "2024-02-02 09:00"
 EVENTS = [
@@ -159,3 +161,16 @@ def test_chains_of_any_length_end_at_one_user_or_are_refused(pairs):
         merge_users(connection, "SELECT * FROM pairs")
         found = connection.execute(f"SELECT * FROM {MERGED}").fetchall()
     assert {int(old): (int(new), (since - epoch).days) for old, new, since in found} == expected
+
+
+def test_decisions_about_an_old_id_are_measured_as_the_users(tmp_path):
+    rows = [alias("anon-9", "u0"), alias("u0", "u1")]
+    app = app_with(tmp_path, events=EVENTS, aliases=rows)
+    app.ingest()
+    app.aggregate()
+    entries = {"user_id": ["anon-9", "u2"], "arm": ["policy", "control"]}
+    app.lake.files.make_folder("ledger")
+    pq.write_table(pa.table(entries), app.lake.path("ledger", "nightly.parquet"))
+    with app.history(date(2024, 2, 4)) as history:
+        ledger = open_ledger(history, [app.lake.path("ledger", "nightly.parquet")]).to_pandas()
+    assert sorted(ledger.user_id) == ["u1", "u2"]

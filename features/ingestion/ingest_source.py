@@ -26,7 +26,7 @@ from features.ingestion.table_rows import (
     write_new,
     write_quarantine,
 )
-from features.ingestion.user_aliases import in_merged, keep_first_told, merge_users
+from features.ingestion.user_aliases import NO_ALIASES, in_merged, keep_first_told, merge_users
 from features.ingestion.validation import check_columns, fault_of_row, text_instants, typed_columns
 from features.storage.duckdb_sessions import duckdb_session, first_line
 from features.storage.lake import TIME_ZONE_FILE, Lake
@@ -35,7 +35,6 @@ from features.storage.lake import TIME_ZONE_FILE, Lake
 DEFINES_VIEW = re.compile(r"(?:--[^\n]*\n|\s)*CREATE\s+(?:OR\s+REPLACE\s+)?(?:TEMP\w*\s+)?VIEW\s+([\w\"]+)", re.I)
 
 
-NO_ALIASES = "SELECT '' AS old_user_id, '' AS user_id, TIMESTAMPTZ 'epoch' AS since LIMIT 0"
 USED = "is already used by another row"
 REPLACE = "where the source was mended, winback ingest --replace takes its rows instead"
 NO_EVENTS = "source {script} defines no view 'events'; write CREATE VIEW events AS SELECT …"

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import duckdb
+import pyarrow as pa
 
 from configs.errors import InputError
+from configs.settings import Settings
 from features.ingestion.contract import ALIASES, EVENTS, USERS, Table
+from features.storage.duckdb_sessions import duckdb_session, sql_text
+from features.storage.lake import Lake
 
+NO_ALIASES = "SELECT '' AS old_user_id, '' AS user_id, TIMESTAMPTZ 'epoch' AS since LIMIT 0"
 MERGED = "merged_users"  # old id, user and since, once chains are followed to their ends
 ROUNDS = 24  # a chain of 2 ** 24 ids; what is longer goes in a circle
 
@@ -58,6 +63,16 @@ def _circle(connection: duckdb.DuckDBPyConnection, pairs: str, start: str) -> st
         path.append(found[0] if found else start)
     way = " → ".join(path[path.index(path[-1]) :])
     return f"aliases go round in a circle ({way}), so nobody can say who these are; leave one of them out"
+
+
+def who_is_who(settings: Settings, lake: Lake) -> pa.Table:
+    """List the old ids of a lake and who they turned out to be: ``old_user_id, user_id``."""
+    with duckdb_session(settings) as connection:
+        if lake.days(ALIASES.name):
+            merge_users(connection, f"SELECT * FROM read_parquet({sql_text(lake.glob(ALIASES.name))})")
+        else:
+            merge_users(connection, NO_ALIASES)
+        return connection.sql(f"SELECT old_user_id, user_id FROM {MERGED} ORDER BY ALL").to_arrow_table()
 
 
 def in_merged(rows: str, table: Table) -> str:

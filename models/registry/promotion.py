@@ -26,7 +26,7 @@ from models.registry.pictures import amount_picture, calibration_picture, lift_p
 from models.registry.response import EFFECT_SUBJECTS, propensity_subject
 from models.registry.tracking import ModelLineage, fingerprint, register
 
-IRRELEVANT = MACHINES | {"scoring", "profile", "ingest"}
+IRRELEVANT = MACHINES | {"scoring", "profile", "ingest", "offers"}  # of offers the rows say what counts
 
 
 @dataclass(frozen=True)

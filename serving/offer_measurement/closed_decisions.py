@@ -13,6 +13,7 @@ import pandas as pd
 
 from configs.offers import NO_OFFER
 from configs.settings import Settings
+from features.ingestion.user_aliases import who_is_who
 from features.materialise.as_of_view import AsOfView, open_as_of
 from features.storage.lake import Lake
 from features.training_data.frames import measured_frame
@@ -53,8 +54,17 @@ def collect_closed(settings: Settings, lake: Lake, as_of: date) -> Measured:
 
 
 def open_ledger(history: AsOfView, files: Sequence[Path]) -> ir.Table:
-    """Open what counts of the ledger: users of the policy, randomised or not, and of the control group."""
+    """Open what counts of the ledger: users of the policy, randomised or not, and of the control group.
+
+    An id that turned out to be somebody is that user, as it is in the events.
+    """
     rows = history.engine.read_parquet(list(map(str, files)), table_name="ledger", hive_partitioning=False)
+    who = history.engine.create_table(
+        "who_is_who", obj=who_is_who(history.settings, history.lake), temp=True, overwrite=True
+    )
+    who = who.select("old_user_id", somebody="user_id")
+    rows = rows.left_join(who, rows.user_id == who.old_user_id)
+    rows = rows.mutate(user_id=ibis.coalesce(rows.somebody, rows.user_id)).drop("somebody", "old_user_id")
     return rows.filter(rows.arm.isin(SPLIT))
 
 
