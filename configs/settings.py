@@ -59,7 +59,10 @@ class Ingest(Section):
     max_bad_share: Share = Field(
         description="a run stops when more than this share of a table's rows breaks the contract"
     )
-    max_amount: float = Field(gt=0, description="an amount beyond this, in account currency, is absurd")
+    max_amount: float = Field(gt=0, le=1e10, description="an amount beyond this, in account currency, is absurd")
+    clock_skew_minutes: int = Field(
+        ge=0, le=1440, description="an event may be received this long before it happened: clocks differ"
+    )
 
 
 class Features(Section):

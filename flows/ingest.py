@@ -67,6 +67,7 @@ def ingest(
         for table in tables
         for reason, count in table.reasons.items()
     ]
+    warnings += [note for table in tables for note in table.notes]
     if replacing:
         warnings.append("what rests on the replaced days is computed anew by the next winback build-features")
     outputs = {t.table: str(lake.path(t.table)) for t in tables} | {"quarantine": str(lake.path("quarantine"))}

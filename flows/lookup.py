@@ -27,7 +27,8 @@ def rewrite_report(profile: str | None, data_dir: str | None, as_of: date | None
 
 
 def status(profile: str | None, data_dir: str | None, as_of: date | None) -> Outcome:
-    """Say what the data folder holds and who is champion since when."""
+    """Say what the data folder holds, which events play no role, and who is champion since when."""
+    from features.ingestion.delivery_notes import stored_name_notes
     from serving.lookups.data_status import champion_line, data_status, model_facts
 
     settings, lake, day = open_run(profile, data_dir, as_of)
@@ -37,7 +38,8 @@ def status(profile: str | None, data_dir: str | None, as_of: date | None) -> Out
     outputs["profile"] = settings.profile
     outputs["training"] = str(found.training.as_of) if found.training is not None else "none"
     outputs |= dict(map(champion_line, found.models))
-    return Outcome("status", day, metrics, outputs, found.faults, {"models": model_facts(found)})
+    notes = [*found.faults, *stored_name_notes(settings, lake)]
+    return Outcome("status", day, metrics, outputs, notes, {"models": model_facts(found)})
 
 
 def explain(

@@ -14,6 +14,11 @@ class Column:
     meaning: str
     required: bool = False
 
+    @property
+    def is_id(self) -> bool:
+        """Whether it names somebody or something, so that two ways to write it are two of them."""
+        return self.name.endswith("_id")
+
 
 @dataclass(frozen=True)
 class Table:
@@ -28,6 +33,10 @@ class Table:
     def names(self) -> list[str]:
         """Column names in order."""
         return [column.name for column in self.columns]
+
+    def spelt(self, name: str) -> str:
+        """Spell a column as the contract does, which knows no case, as SQL does not."""
+        return name.lower() if name.lower() in self.names else name
 
 
 SQL_TYPES = {"text": "VARCHAR", "instant": "TIMESTAMPTZ", "number": "DOUBLE", "flag": "BOOLEAN"}

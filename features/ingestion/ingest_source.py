@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.util
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 
@@ -13,11 +13,14 @@ import duckdb
 
 from configs.errors import InputError
 from configs.settings import FOLDER, Settings, named_file
-from features.ingestion.contract import ALIASES, CONTRACT, EVENTS, SQL_TYPES, TREATMENTS, Table
+from features.ingestion.contract import ALIASES, CONTRACT, EVENTS, SQL_TYPES, TREATMENTS, USERS, Table
+from features.ingestion.delivery_notes import counted_names, name_notes, overlap_note, stored_names
+from features.ingestion.row_repairs import repaired, row_repairs, told_repairs
 from features.ingestion.table_rows import (
     EVERY_DAY,
     DayRange,
     day_of,
+    good_rows,
     kept_rows,
     new_rows,
     refused_rows,
@@ -27,9 +30,9 @@ from features.ingestion.table_rows import (
     write_quarantine,
 )
 from features.ingestion.user_aliases import NO_ALIASES, in_merged, keep_first_told, merge_users
-from features.ingestion.validation import check_columns, fault_of_row, text_instants, typed_columns
+from features.ingestion.validation import check_columns, fault_of_row, text_instants, told_columns, typed_columns
 from features.storage.duckdb_sessions import duckdb_session, first_line
-from features.storage.lake import TIME_ZONE_FILE, Lake
+from features.storage.lake import TIME_ZONE_FILE, USERS_FILE, Lake
 
 # comments, CREATE, and what may stand between it and the view's name
 DEFINES_VIEW = re.compile(r"(?:--[^\n]*\n|\s)*CREATE\s+(?:OR\s+REPLACE\s+)?(?:TEMP\w*\s+)?VIEW\s+([\w\"]+)", re.I)
@@ -44,7 +47,8 @@ NO_EVENTS = "source {script} defines no view 'events'; write CREATE VIEW events 
 class TableIngest:
     """What became of one table's rows: ``read = added + unchanged + duplicates + quarantined``.
 
-    `replaced` counts rows that the data folder held before and that gave way.
+    `replaced` counts rows that the data folder held before and that gave way; `notes` say what was put right, or looks
+    wrong.
     """
 
     table: str
@@ -55,6 +59,7 @@ class TableIngest:
     quarantined: int
     reasons: dict[str, int]
     replaced: int = 0
+    notes: tuple[str, ...] = ()
 
 
 def ingest_source(
@@ -99,8 +104,7 @@ def ingest_source(
     with duckdb_session(settings) as connection:
         stored = [table for table in (ALIASES, TREATMENTS) if replacing and lake.days(table.name)]
         tables = _open_source(connection, script, raw_folder(settings.ingest.raw), stored)
-        for table in tables:
-            _stage(connection, settings, table, script, now, replacing)
+        notes = {table: _stage(connection, settings, table, script, now, replacing) for table in tables}
         merge_users(connection, kept_rows(settings, lake, ALIASES, replacing) if lake.days("aliases") else NO_ALIASES)
         reports = []
         for table in tables:
@@ -119,7 +123,9 @@ def ingest_source(
             for table in tables:
                 write_new(connection, settings, lake, publication, table, replacing)
                 write_quarantine(connection, lake, publication, table, script, replacing)
-    return reports
+        for table in tables:
+            notes[table] += _delivery_notes(connection, settings, lake, table, tables)
+    return [replace(report, notes=tuple(notes[table])) for report, table in zip(reports, tables, strict=True)]
 
 
 def raw_folder(raw: str) -> Path:
@@ -186,23 +192,29 @@ def _source_error(script: Path, error: duckdb.Error) -> InputError:
 def _stage(
     connection: duckdb.DuckDBPyConnection, settings: Settings, table: Table, script: Path, now: datetime,
     replacing: DayRange | None,
-) -> None:  # fmt: skip
-    """Cast a view to the contract and give every bad row its reason, in ``staged_<table>``."""
-    types = {name: kind for name, kind, *_ in connection.execute(f"DESCRIBE {table.name}").fetchall()}
+) -> list[str]:  # fmt: skip
+    """Cast a view to the contract, put right what has one meaning and give every bad row its reason.
+
+    The rows are in ``staged_<table>``; returns what people should be told of them.
+    """
+    types = {table.spelt(name): kind for name, kind, *_ in connection.execute(f"DESCRIBE {table.name}").fetchall()}
     check_columns(table, types, f"source {script}")
     raw = "".join(f", raw_{name}" for name in text_instants(table, types))
+    repairs = row_repairs(table, types, settings, now)
     try:
         connection.execute(f"""
             CREATE TEMP TABLE staged_{table.name} AS
             SELECT * {f"EXCLUDE ({raw[1:]})" if raw else ""}, {day_of(table, settings)} AS day,
                    {fault_of_row(table, types, settings, now)} AS reason
-            FROM (SELECT {typed_columns(table, types)} FROM {table.name})
+            FROM ({repaired(f"SELECT {typed_columns(table, types)} FROM {table.name}", repairs)})
             {f"WHERE {replacing.holds('day')}" if table.instant and replacing not in (None, EVERY_DAY) else ""}
         """)
     except duckdb.Error as error:
         raise _source_error(script, error) from error
+    told = [*told_columns(table, types), *told_repairs(connection, table, repairs)]
     if table is ALIASES:
         keep_first_told(connection)
+    return told
 
 
 def _settle(
@@ -233,6 +245,23 @@ def _settle(
     )
     repeats = read - bad - added - unchanged
     return TableIngest(table.name, read, added, unchanged, repeats, bad, dict(reasons), given_way)
+
+
+def _delivery_notes(
+    connection: duckdb.DuckDBPyConnection, settings: Settings, lake: Lake, table: Table, tables: Sequence[Table]
+) -> list[str]:
+    """Say what looks wrong in the rows of a table as a whole, once the lake has them."""
+    notes = []
+    if table is EVENTS:
+        names = counted_names(connection, f"({good_rows(table)})")
+        seen = {each.name for each in (*names, *stored_names(settings, lake))}
+        notes = name_notes(names, seen, settings)
+    users = [good_rows(USERS)] if USERS in tables else []
+    users += [stored_rows(lake, USERS)] if lake.files.exists(USERS_FILE) else []
+    if users and table in (EVENTS, TREATMENTS):
+        everybody = " UNION ALL ".join(f"SELECT user_id FROM ({each})" for each in users)
+        notes += overlap_note(connection, table, good_rows(table), everybody)
+    return notes
 
 
 def _check_rows(connection: duckdb.DuckDBPyConnection, known_rows: str, table: Table) -> None:

@@ -17,6 +17,8 @@ from features.storage.lake import USERS_FILE, Lake
 from features.storage.parquet_files import ROW_GROUP_ROWS, read_parquet, split_by_day, write_parquet
 from features.storage.storage_interface import Publication
 
+FIRST_INSTANT, LAST_INSTANT = (f"TIMESTAMPTZ '{year:04}-01-01 00:00:00+00'" for year in (1, 9999))
+
 
 @dataclass(frozen=True)
 class DayRange:
@@ -35,7 +37,9 @@ EVERY_DAY = DayRange()
 
 def day_of(table: Table, settings: Settings) -> str:
     """Write the SQL for the day of a row; NULL where a table has none."""
-    return f"({table.instant} AT TIME ZONE '{settings.time_zone}')::DATE" if table.instant else "NULL::DATE"
+    # there are instants beyond those that have a local time
+    within = f"least(greatest({table.instant}, {FIRST_INSTANT}), {LAST_INSTANT})"
+    return f"({within} AT TIME ZONE '{settings.time_zone}')::DATE" if table.instant else "NULL::DATE"
 
 
 def kept_rows(settings: Settings, lake: Lake, table: Table, replacing: DayRange | None) -> str:
@@ -52,6 +56,11 @@ def kept_rows(settings: Settings, lake: Lake, table: Table, replacing: DayRange 
 def new_rows(table: Table) -> str:
     """Write the SELECT of the checked rows that the lake is to get."""
     return f"SELECT * EXCLUDE (reason, is_known) FROM checked_{table.name} WHERE reason IS NULL AND NOT is_known"
+
+
+def good_rows(table: Table) -> str:
+    """Write the SELECT of the checked rows that break nothing, whether the lake knows them or not."""
+    return f"SELECT * FROM checked_{table.name} WHERE reason IS NULL"
 
 
 def stored_rows(lake: Lake, table: Table) -> str:

@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import re
 from datetime import datetime
+from difflib import get_close_matches
 
 from configs.errors import InputError, did_you_mean
 from configs.settings import Settings
 from features.ingestion.contract import EVENTS, SQL_TYPES, TREATMENTS, USERS, Column, Table
+from features.ingestion.row_repairs import BREAKS, EARLIEST, UNSEEN, latest
 from features.storage.duckdb_sessions import sql_text
 
-EARLIEST = "1990-01-01"
 NAIVE = ("TIMESTAMP", "TIMESTAMP_S", "TIMESTAMP_MS", "TIMESTAMP_NS", "DATE")
 NUMERIC = ("TINY", "SMALL", "INTEGER", "BIGINT", "HUGEINT", "UTINY", "USMALL", "UINT", "UBIG", "FLOAT", "DOUBLE", "DEC")
 ACCEPTED = {"number": NUMERIC, "flag": ("BOOLEAN",), "instant": ("TIMESTAMP WITH TIME ZONE", "VARCHAR")}
+NESTED = re.compile(r"(STRUCT|MAP|UNION)\(|.*\]$")
+NO_ID = re.compile(r"FLOAT|DOUBLE|BOOLEAN|DECIMAL\(\d+,(?!0\))")  # damaged on the way: 17850 reads 17850.0, 0042 true
+TRAIT = re.compile(f"(?!.*\\])({'|'.join((*NUMERIC, 'BOOLEAN', 'VARCHAR', 'ENUM', 'UUID', 'JSON', '.NULL'))})")
+NEAR = 0.8  # of names that may be meant for another
 UNTYPED = '"NULL"'
 # words that ingestion adds, and names that the feature store and LightGBM take: Feast loses columns ending in _y
 RESERVED = ("day", "reason", "is_known")
@@ -55,9 +60,31 @@ def _check_type(table: Table, column: Column, found: str, source: str) -> None:
     name = f"{table.name}.{column.name}"
     if column.kind == "instant" and found in NAIVE:
         raise InputError(f"{name} of {source} is a {found} without a time zone; write {column.name} AT TIME ZONE 'UTC'")
+    if column.is_id and NO_ID.match(found):
+        raise InputError(
+            f"{name} of {source} is {found}, which cannot be an id: 17850.0 here is not 17850 elsewhere; "
+            "read it as text or as a whole number (CAST(… AS BIGINT)) in the SQL"
+        )
     accepted = ACCEPTED.get(column.kind, (found,))
-    if found != UNTYPED and not found.startswith(accepted):
+    is_nested = NESTED.match(found) and column.name != "properties"
+    if found != UNTYPED and (is_nested or not found.startswith(accepted)):
         raise InputError(f"{name} of {source} is {found}, wanted {SQL_TYPES[column.kind]}; cast it in the SQL")
+
+
+def told_columns(table: Table, types: dict[str, str]) -> list[str]:
+    """Say of a table's own columns which cannot be traits, and which may be misspelt ones of the contract."""
+    own = {name: kind for name, kind in types.items() if name not in table.names}
+    told = []
+    if left := ", ".join(f"{name} ({kind})" for name, kind in own.items() if not TRAIT.match(kind)):
+        told.append(
+            f"{table.name}: {left} can be no traits and are left out; make numbers or texts of them in the SQL, "
+            "such as the year of a date"
+        )
+    absent = [name for name in table.names if name not in types]
+    for name in own:
+        for near in get_close_matches(name.lower(), absent, 1, NEAR):
+            told.append(f"{table.name}.{name} is taken for a trait; where {near!r} is meant, name it so in the SQL")
+    return told
 
 
 def typed_columns(table: Table, types: dict[str, str]) -> str:
@@ -66,7 +93,7 @@ def typed_columns(table: Table, types: dict[str, str]) -> str:
     An instant that comes as text is parsed when it names its zone, and is kept beside as ``raw_<column>``.
     """
     columns = [f"{_value(column, types)} AS {column.name}" for column in table.columns]
-    columns += [f'"{name}"' for name in types if name not in table.names]
+    columns += [f'"{name}"' for name, kind in types.items() if name not in table.names and TRAIT.match(kind)]
     columns += [f"{name} AS raw_{name}" for name in text_instants(table, types)]
     return ", ".join(columns)
 
@@ -83,15 +110,18 @@ def _is_text_instant(column: Column, types: dict[str, str]) -> bool:
 def _value(column: Column, types: dict[str, str]) -> str:
     if _is_text_instant(column, types):
         return f"CASE WHEN {_names_its_zone(column.name)} THEN TRY_CAST({column.name} AS TIMESTAMPTZ) END"
+    if column.name == "properties" and NESTED.match(types.get(column.name, "")):
+        return "to_json(properties)::VARCHAR"
     if column.name in types:
-        return f"{column.name}::{SQL_TYPES[column.kind]}"
+        value = f"{column.name}::{SQL_TYPES[column.kind]}"
+        return f"nullif({value}, '')" if column.is_id else value
     if column is TREATMENTS.columns[0]:
         return "md5(concat_ws('|', user_id, decided_at, offer_id))"
     return f"NULL::{SQL_TYPES[column.kind]}"
 
 
 def _names_its_zone(text: str) -> str:
-    return f"regexp_matches({text}, ':[0-9.]+([zZ]| UTC|[+-][0-9]{{2}}(:?[0-9]{{2}})?)$')"
+    return f"regexp_matches({text}, ':[0-9.]+([zZ]| UTC|[+-](0[0-9]|1[0-4])(:?[0-5][0-9])?)$')"
 
 
 def fault_of_row(table: Table, types: dict[str, str], settings: Settings, now: datetime) -> str:
@@ -99,7 +129,7 @@ def fault_of_row(table: Table, types: dict[str, str], settings: Settings, now: d
     faults = [fault for column in table.columns for fault in _column_faults(table, column)]
     faults += [fault for name in text_instants(table, types) for fault in _text_faults(name)]
     if table.instant is not None:
-        faults += _instant_faults(table.instant, now)
+        faults += _instant_faults(table.instant, settings, now)
     faults += _event_faults(settings, now) if table is EVENTS else _treatment_faults() if table is TREATMENTS else []
     # a text that is no timestamp is also a missing instant: the sharper sentence comes first
     faults.sort(key=lambda fault: fault[1].endswith("is missing"))
@@ -111,21 +141,29 @@ def _column_faults(table: Table, column: Column) -> list[Fault]:
         return [(f"NOT isfinite({column.name})", f"{column.name} is not a finite number")]
     if column.name != table.key and not column.required:
         return []
-    empty = f" OR trim({column.name}) = ''" if column.kind == "text" else ""
-    return [(f"{column.name} IS NULL{empty}", f"{column.name} is missing")]
+    empty = f" OR regexp_full_match({column.name}, '[{UNSEEN}]*')" if column.kind == "text" and not column.is_id else ""
+    faults = [(f"{column.name} IS NULL{empty}", f"{column.name} is missing")]
+    if column.is_id:
+        faults.append((f"regexp_matches({column.name}, '{BREAKS}')", f"{column.name} holds what prints nothing"))
+    return faults
 
 
 def _text_faults(name: str) -> list[Fault]:
     zoneless = f"raw_{name} IS NOT NULL AND NOT {_names_its_zone(f'raw_{name}')}"
+    offset = f"regexp_matches(raw_{name}, ':[0-9.]+[+-][0-9:]+$')"
     return [
+        (f"{zoneless} AND {offset}", f"{name} has an offset that no time zone has"),
         (f"{zoneless} AND TRY_CAST(raw_{name} AS TIMESTAMP) IS NOT NULL", f"{name} has no time zone"),
-        (f"raw_{name} IS NOT NULL AND {name} IS NULL", f"{name} is not a timestamp"),
+        (
+            f"{zoneless} OR raw_{name} IS NOT NULL AND TRY_CAST(raw_{name} AS TIMESTAMPTZ) IS NULL",
+            f"{name} is not a timestamp",
+        ),
     ]
 
 
-def _instant_faults(name: str, now: datetime) -> list[Fault]:
+def _instant_faults(name: str, settings: Settings, now: datetime) -> list[Fault]:
     return [
-        (f"{name} > TIMESTAMPTZ '{now.isoformat()}'", f"{name} lies in the future"),
+        (f"{name} > {latest(settings, now)}", f"{name} lies in the future"),
         (f"{name} < TIMESTAMPTZ '{EARLIEST} 00:00:00+00'", f"{name} lies before {EARLIEST}"),
     ]
 
@@ -137,7 +175,7 @@ def _event_faults(settings: Settings, now: datetime) -> list[Fault]:
         (f"abs(amount) > {settings.ingest.max_amount}", "amount exceeds ingest.max_amount"),
         ("discount < 0", "discount is negative"),
         ("received_at < occurred_at", "received_at lies before occurred_at"),
-        *_instant_faults("received_at", now),
+        *_instant_faults("received_at", settings, now),
     ]
 
 

@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from configs.currencies import decimals_of
 from models.metrics.metric import Metric
 
 UNBROKEN = "\u00a0"
@@ -38,7 +39,8 @@ def effect_words(margin: Metric, evidence: str, currency: str) -> str:
     >>> effect_words(Metric(1.0, -2.4, 6.0, 100), "observational", "USD")
     'Its effect could be anything between −2.40 and +6.00 USD a head: treat it as a bet, not as a fact.'
     """
-    between = f"between {signed(margin.low)} and {signed(margin.high)} {currency} a head"
+    decimals = decimals_of(currency)
+    between = f"between {signed(margin.low, decimals)} and {signed(margin.high, decimals)} {currency} a head"
     if margin.low <= 0 <= margin.high:
         return f"Its effect could be anything {between}: treat it as a bet, not as a fact."
     judged = "It adds margin" if margin.low > 0 else "It loses margin"
@@ -58,14 +60,16 @@ def thousands(number: float) -> str:
 
 
 def money(amount: float, currency: str) -> str:
-    """Write an amount with its currency, to the cent below 100; no line breaks between the two.
+    """Write an amount with its currency, to the minor unit below 100; no line breaks between the two.
 
     Examples
     --------
     >>> money(7330.72, "USD").split(), money(0.4, "USD").split(), money(-3, "GBP").split()
     (['7,331', 'USD'], ['0.40', 'USD'], ['−3.00', 'GBP'])
+    >>> money(1.2345, "KWD").split(), money(5.6, "JPY").split()
+    (['1.234', 'KWD'], ['6', 'JPY'])
     """
-    digits = 0 if abs(amount) >= 100 else 2
+    digits = 0 if abs(amount) >= 100 else decimals_of(currency)
     return f"{_minus(f'{round(amount, digits) + 0.0:,.{digits}f}')}{UNBROKEN}{currency}"
 
 
@@ -81,7 +85,7 @@ def percent(share: float) -> str:
     return f"{number:.1f}%" if 0.05 <= abs(number) < 9.95 else f"{number:.0f}%"
 
 
-def signed(number: float) -> str:
+def signed(number: float, decimals: int = 2) -> str:
     """Write a number with its sign.
 
     Examples
@@ -89,7 +93,8 @@ def signed(number: float) -> str:
     >>> signed(1.5), signed(-0.0), signed(-2)
     ('+1.50', '0.00', '−2.00')
     """
-    return "0.00" if abs(number) < 0.005 else _minus(f"{number:+,.2f}")
+    text = f"{number:+,.{decimals}f}"
+    return text[1:] if not float(text.replace(",", "")) else _minus(text)
 
 
 def points(share: float) -> str:

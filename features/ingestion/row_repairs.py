@@ -1,0 +1,108 @@
+"""What is put right in rows whose meaning is clear, and told: blanks around ids, signs of refunds, clocks that differ.
+
+Everything is written in SQL over columns that have the types of the contract already.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+import duckdb
+
+from configs.settings import Settings
+from features.ingestion.contract import EVENTS, TREATMENTS, USERS, Table
+from features.storage.duckdb_sessions import sql_text
+
+EARLIEST = "1990-01-01"
+LATEST_END_YEARS = 10  # an offer that is open for longer has an end that stands for none
+# characters that print nothing: spaces of every kind, line breaks, tabs, NUL and zero-width ones
+UNSEEN = r"\p{Z}\p{Cc}\x{00AD}\x{180E}\x{200B}-\x{200F}\x{202A}-\x{202E}\x{2060}-\x{206F}\x{FEFF}"
+# of them what has no business inside an id
+BREAKS = r"[\p{Cc}\p{Zl}\p{Zp}\x{200B}\x{2060}\x{FEFF}]"
+
+
+@dataclass(frozen=True)
+class Repair:
+    """A fault of one column that has one meaning: rows that are `broken` get `value`, and people are `told`."""
+
+    column: str
+    broken: str
+    value: str
+    told: str
+
+
+def row_repairs(table: Table, types: dict[str, str], settings: Settings, now: datetime) -> list[Repair]:
+    """List what is put right in the rows of a table, at most once per column; `types` are those of the source."""
+    found = [
+        _trimmed(column.name)
+        for column in table.columns
+        if column.is_id and types.get(column.name, "").startswith(("VARCHAR", "ENUM"))
+    ]
+    if table is USERS and "signed_up_at" in types:
+        found.append(_as_missing("signed_up_at", f"> {latest(settings, now)}", "in the future"))
+    if table is TREATMENTS and "valid_until" in types:
+        late = f"> {latest(settings, now)} + INTERVAL {LATEST_END_YEARS} YEAR"
+        found.append(_as_missing("valid_until", late, f"more than {LATEST_END_YEARS} years ahead"))
+    return [*found, *_of_events(types, settings, now)] if table is EVENTS else found
+
+
+def _trimmed(name: str) -> Repair:
+    value = f"nullif(regexp_replace({name}, '^[{UNSEEN}]+|[{UNSEEN}]+$', '', 'g'), '')"
+    return Repair(
+        name, f"regexp_matches({name}, '^[{UNSEEN}]|[{UNSEEN}]$')", value,
+        f"{name} has blanks around it (spaces, tabs, line breaks or what prints nothing), which are cut off",
+    )  # fmt: skip
+
+
+def _as_missing(name: str, beyond: str, words: str) -> Repair:
+    broken = f"{name} < TIMESTAMPTZ '{EARLIEST} 00:00:00+00' OR {name} {beyond}"
+    return Repair(name, broken, "NULL", f"{name} lies before {EARLIEST} or {words}, and is taken as missing")
+
+
+def _of_events(types: dict[str, str], settings: Settings, now: datetime) -> list[Repair]:
+    found = []
+    refunds = ", ".join(sql_text(name) for name in settings.roles.refund if name not in settings.roles.value)
+    if refunds and "amount" in types:
+        paid_back = "amount of a refund is told as a positive number, and is taken as money paid back"
+        found.append(Repair("amount", f"event_name IN ({refunds}) AND amount > 0", "-amount", paid_back))
+    if "received_at" in types:
+        skew = settings.ingest.clock_skew_minutes
+        soon = clock_skew(settings, f"least(received_at, {latest(settings, now)})")
+        found.append(
+            Repair(
+                "received_at", f"received_at < occurred_at AND {soon} >= occurred_at", "occurred_at",
+                f"received_at lies up to {skew} minutes before occurred_at, as clocks differ (ingest."
+                "clock_skew_minutes), and is taken as that instant",
+            )
+        )  # fmt: skip
+    return found
+
+
+def clock_skew(settings: Settings, instant: str) -> str:
+    """Write an instant by the clock that goes ahead most."""
+    return f"{instant} + INTERVAL {settings.ingest.clock_skew_minutes} MINUTE"
+
+
+def latest(settings: Settings, now: datetime) -> str:
+    """Write the instant after which an event lies in the future, whatever clock told it."""
+    here = f"TIMESTAMPTZ '{now.isoformat()}'"
+    return f"({clock_skew(settings, here)})"
+
+
+def repaired(rows: str, repairs: Sequence[Repair]) -> str:
+    """Write the SELECT of `rows` as they are put right; a bit of ``_repairs`` stands for each that a row needed."""
+    values = [f"CASE WHEN {each.broken} THEN {each.value} ELSE {each.column} END AS {each.column}" for each in repairs]
+    bits = [f"CASE WHEN {each.broken} THEN {1 << place} ELSE 0 END" for place, each in enumerate(repairs)]
+    replaced = f"REPLACE ({', '.join(values)})" if repairs else ""
+    return f"SELECT * {replaced}, ({' | '.join(bits) or 0})::USMALLINT AS _repairs FROM ({rows})"
+
+
+def told_repairs(connection: duckdb.DuckDBPyConnection, table: Table, repairs: Sequence[Repair]) -> list[str]:
+    """Count what was put right in the good staged rows of a table, a sentence for each kind."""
+    counts = ", ".join(f"count(*) FILTER (_repairs & {1 << place} > 0)" for place in range(len(repairs))) or "0"
+    found = connection.execute(f"SELECT {counts} FROM staged_{table.name} WHERE reason IS NULL").fetchone() or ()
+    connection.execute(f"ALTER TABLE staged_{table.name} DROP COLUMN _repairs")
+    counted = zip(found, repairs, strict=False)
+    return [f"{count:,} rows of {table.name}: {each.told}" for count, each in counted if count]
