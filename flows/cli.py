@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gc
 import importlib
-import json
 import os
 import resource
 import sys
@@ -13,17 +12,23 @@ import traceback
 from collections.abc import Callable
 from datetime import date, datetime
 from functools import partial
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
+
+from flows.command_group import CommandGroup
+from flows.strict_json import strict_json
 
 if TYPE_CHECKING:
     from flows.outcome import Outcome
 
 BAD_INPUT, FAILED = 2, 1
+DAY = ["%Y-%m-%d"]
 ONLY_READ = ("status", "explain", "catalogue", "settings", "check")  # they do not even make the data folder
 HELP = "From event history to one retention decision per user and day, with the reasons in plain words."
-app = typer.Typer(help=HELP, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+app = typer.Typer(
+    cls=CommandGroup, help=HELP, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False
+)
 
 Profile = Annotated[
     str | None,
@@ -35,9 +40,7 @@ Profile = Annotated[
 DataDir = Annotated[str | None, typer.Option(help="folder for everything a run makes  [default: data]")]
 AsOf = Annotated[
     datetime | None,
-    typer.Option(
-        formats=["%Y-%m-%d"], help="moment of decision, the start of a day  [default: the profile's, or today]"
-    ),
+    typer.Option(formats=DAY, help="moment of decision, the start of a day  [default: the profile's, or today]"),
 ]
 Json = Annotated[bool, typer.Option("--json", help="print one JSON object on standard output")]
 UserId = Annotated[str, typer.Argument(help="a user's id, as in the events")]
@@ -49,13 +52,9 @@ Reason = Annotated[str, typer.Option(help="why, for the promotion log")]
 def ingest_command(
     source: Annotated[str | None, typer.Argument(help="SQL file, or its name in configs/sources")] = None,
     raw: Annotated[str | None, typer.Option(help="folder that the source reads")] = None,
-    replace: Annotated[
-        bool, typer.Option("--replace", help="write days anew from the source: history that was wrong")
-    ] = False,
-    first: Annotated[
-        datetime | None, typer.Option("--from", formats=["%Y-%m-%d"], help="first day to replace  [default: all]")
-    ] = None,
-    last: Annotated[datetime | None, typer.Option("--to", formats=["%Y-%m-%d"], help="last day to replace")] = None,
+    replace: Annotated[bool, typer.Option("--replace", help="write days anew: history was wrong")] = False,
+    first: Annotated[datetime | None, typer.Option("--from", formats=DAY, help="first day to replace")] = None,
+    last: Annotated[datetime | None, typer.Option("--to", formats=DAY, help="last day to replace")] = None,
     profile: Profile = None,
     data_dir: DataDir = None,
     as_of: AsOf = None,
@@ -189,7 +188,7 @@ def check_command(profile: Profile = None, data_dir: DataDir = None, as_json: Js
         from flows.lookup import check
 
         page, facts, can_work = check(profile, data_dir)
-        _print(json.dumps(facts, indent=1) if as_json else page)
+        _print(strict_json(facts, 1) if as_json else page)
         if not can_work:
             raise typer.Exit(BAD_INPUT)
 
@@ -234,7 +233,7 @@ def schedule_command(profile: Profile = None, data_dir: DataDir = None, as_json:
         from flows.schedule import planned, schedule
 
         plan = planned(profile, data_dir)
-        _print(json.dumps({"command": "schedule", "deployments": plan}) if as_json else "\n".join(plan.values()))
+        _print(strict_json({"command": "schedule", "deployments": plan}) if as_json else "\n".join(plan.values()))
         wait_for_server()
         schedule(profile, data_dir)
 
@@ -290,7 +289,7 @@ def _report_run(
         seconds = time.perf_counter() - started
         peak_mib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
         if as_json:
-            _print(json.dumps(outcome.as_dict(round(seconds, 1), peak_mib)))
+            _print(strict_json(outcome.as_dict(round(seconds, 1), peak_mib)))
         outcome.show(sys.stderr if as_json else sys.stdout, seconds, peak_mib)
 
     _guarded(command, show, data_dir, as_json, profile)
@@ -305,7 +304,7 @@ def _answer(
     def show() -> None:
         answer = getattr(importlib.import_module("flows.lookup"), function)
         page, facts = answer(*given, profile, data_dir, *more)
-        _print(json.dumps(facts, default=str, indent=1) if as_json else page)
+        _print(strict_json(facts, 1) if as_json else page)
 
     _guarded(command, show, data_dir, as_json, profile)
 
@@ -313,7 +312,7 @@ def _answer(
 def _guarded(
     command: str, show: Callable[[], None], data_dir: str | None, as_json: bool, profile: str | None = None
 ) -> None:
-    """Turn bad input into one sentence and exit code 2, anything else into exit code 1."""
+    """Turn bad input into one sentence and exit code 2, anything else into exit code 1; an object for machines too."""
     from configs.errors import InputError
     from flows.environment import prepare
 
@@ -322,19 +321,22 @@ def _guarded(
         prepare(data_dir, profile if is_written else None, writes=is_written)
         show()
     except InputError as error:
-        if as_json:
-            _print(json.dumps({"command": command, "error": str(error)}))
-        typer.echo(f"winback {command}: {error}", err=True)
-        raise typer.Exit(BAD_INPUT) from error
+        _fail(command, str(error), BAD_INPUT, as_json)
     except typer.Exit:
         raise
     except KeyboardInterrupt:
-        typer.echo(f"winback {command}: interrupted; finished parts stay, a rerun goes on from there", err=True)
-        raise typer.Exit(FAILED) from None
+        _fail(command, "interrupted; finished parts stay, a rerun goes on from there", FAILED, as_json)
     except Exception as error:
         traceback.print_exc()
-        typer.echo(f"winback {command}: {type(error).__name__}: {error}", err=True)
-        raise typer.Exit(FAILED) from error
+        _fail(command, f"{type(error).__name__}: {error}", FAILED, as_json)
+
+
+def _fail(command: str, sentence: str, code: int, as_json: bool) -> NoReturn:
+    """Say what went wrong, to machines and to people, and end."""
+    if as_json:
+        _print(strict_json({"command": command, "error": sentence}))
+    typer.echo(f"winback {command}: {sentence}", err=True)
+    raise typer.Exit(code)
 
 
 def _day(as_of: datetime | None) -> date | None:

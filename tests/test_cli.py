@@ -334,6 +334,49 @@ def test_bad_input_is_an_object_for_machines(shell: Shell) -> None:
     assert set(json.loads(result.stdout)) == {"command", "error"}
 
 
+def strict(text: str) -> dict:
+    """Read one object, as a reader does who knows no NaN."""
+    return json.loads(text, parse_constant=lambda word: pytest.fail(f"{word} is no JSON"))
+
+
+@pytest.mark.parametrize(
+    ("words", "code"),
+    [
+        (["status", "--as-of", "tomorrow"], 2),
+        (["explain"], 2),
+        (["explain", "nobody", "--profile", "no_such_app"], 2),
+        (["ingest", "--from", "2024-01-01"], 2),
+        (["no-such-command"], 2),
+    ],
+)
+def test_every_refusal_is_an_object_for_machines(tmp_path: Path, words: list[str], code: int) -> None:
+    where = ["--data-dir", str(tmp_path)] if words != ["no-such-command"] else []
+    result = CliRunner().invoke(app, [*words, *where, "--json"])
+    assert result.exit_code == code, result.output
+    assert set(strict(result.stdout)) == {"command", "error"}
+    assert result.stderr
+
+
+@pytest.mark.parametrize("breaks", [RuntimeError("a fault\nof ours"), KeyboardInterrupt()], ids=["fault", "interrupt"])
+def test_a_fault_of_ours_is_an_object_for_machines(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, breaks: BaseException
+) -> None:
+    def fault(*_: object) -> None:
+        raise breaks
+
+    monkeypatch.setattr("flows.lookup.status", fault)
+    result = CliRunner().invoke(app, ["status", "--data-dir", str(tmp_path), "--json"])
+    assert result.exit_code == 1, result.output
+    assert strict(result.stdout)["command"] == "status"
+
+
+def test_what_is_no_number_is_null_in_every_object(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    facts = {"decision": {"p_churn": float("nan"), "on": date(2024, 1, 1)}, "options": [{"value": float("inf")}]}
+    monkeypatch.setattr("flows.lookup.explain", lambda *_: ("page", facts))
+    result = CliRunner().invoke(app, ["explain", "u", "--data-dir", str(tmp_path), "--json"])
+    assert strict(result.stdout) == {"decision": {"p_churn": None, "on": "2024-01-01"}, "options": [{"value": None}]}
+
+
 @pytest.mark.parametrize(
     ("section", "values", "sentence"),
     [
