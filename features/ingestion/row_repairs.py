@@ -16,6 +16,7 @@ from features.ingestion.contract import EVENTS, TREATMENTS, USERS, Table
 from features.storage.duckdb_sessions import sql_text
 
 EARLIEST = "1990-01-01"
+EARLIEST_INSTANT = f"TIMESTAMPTZ '{EARLIEST} 00:00:00+00'"
 LATEST_END_YEARS = 10  # an offer that is open for longer has an end that stands for none
 # characters that print nothing: spaces of every kind, line breaks, tabs, NUL and zero-width ones
 UNSEEN = r"\p{Z}\p{Cc}\x{00AD}\x{180E}\x{200B}-\x{200F}\x{202A}-\x{202E}\x{2060}-\x{206F}\x{FEFF}"
@@ -57,7 +58,7 @@ def _trimmed(name: str) -> Repair:
 
 
 def _as_missing(name: str, beyond: str, words: str) -> Repair:
-    broken = f"{name} < TIMESTAMPTZ '{EARLIEST} 00:00:00+00' OR {name} {beyond}"
+    broken = f"{name} < {EARLIEST_INSTANT} OR {name} {beyond}"
     return Repair(name, broken, "NULL", f"{name} lies before {EARLIEST} or {words}, and is taken as missing")
 
 
@@ -69,7 +70,8 @@ def _of_events(types: dict[str, str], settings: Settings, now: datetime) -> list
         found.append(Repair("amount", f"event_name IN ({refunds}) AND amount > 0", "-amount", paid_back))
     if "received_at" in types:
         skew = settings.ingest.clock_skew_minutes
-        soon = clock_skew(settings, f"least(received_at, {latest(settings, now)})")
+        within = f"greatest(least(received_at, {latest(settings, now)}), {EARLIEST_INSTANT})"
+        soon = clock_skew(settings, within)  # there are instants that nothing can be added to
         found.append(
             Repair(
                 "received_at", f"received_at < occurred_at AND {soon} >= occurred_at", "occurred_at",

@@ -9,7 +9,7 @@ from difflib import get_close_matches
 from configs.errors import InputError, did_you_mean
 from configs.settings import Settings
 from features.ingestion.contract import EVENTS, SQL_TYPES, TREATMENTS, USERS, Column, Table
-from features.ingestion.row_repairs import BREAKS, EARLIEST, UNSEEN, latest
+from features.ingestion.row_repairs import BREAKS, EARLIEST, EARLIEST_INSTANT, UNSEEN, latest
 from features.storage.duckdb_sessions import sql_text
 
 NAIVE = ("TIMESTAMP", "TIMESTAMP_S", "TIMESTAMP_MS", "TIMESTAMP_NS", "DATE")
@@ -164,7 +164,7 @@ def _text_faults(name: str) -> list[Fault]:
 def _instant_faults(name: str, settings: Settings, now: datetime) -> list[Fault]:
     return [
         (f"{name} > {latest(settings, now)}", f"{name} lies in the future"),
-        (f"{name} < TIMESTAMPTZ '{EARLIEST} 00:00:00+00'", f"{name} lies before {EARLIEST}"),
+        (f"{name} < {EARLIEST_INSTANT}", f"{name} lies before {EARLIEST}"),
     ]
 
 
