@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
 
 import duckdb
 import pandas as pd
@@ -244,6 +245,34 @@ def test_instants_beyond_all_calendars_go_through_the_pipeline(tmp_path, zone):
     assert (reports["events"].added, reports["events"].quarantined) == (len(EDGES), len(EDGES))
     app.aggregate()
     assert app.snapshots(date(2024, 3, 10)).tenure_days.tolist() == [9.0] * len(EDGES)
+
+
+# --- traits ---------------------------------------------------------------------------------------------------
+
+
+def test_columns_of_every_kind_go_through_the_pipeline_or_are_left_out(tmp_path):
+    app = small_app(tmp_path, events=[purchase(), purchase(event_id="2", user_id="b")])
+    columns = """
+        INTERVAL 1 DAY AS gap, [1] AS tags, {'a': 1} AS nested, MAP([1], [2]) AS pairs, TIME '10:00' AS hour,
+        uuid() AS id, 'x'::BLOB AS bytes, 10150000000000017 + n AS crm_no, (n + 5)::UHUGEINT AS huge, n::HUGEINT AS large,
+        18446744073709551615::UBIGINT - n::UBIGINT AS unsigned, ('q' || n)::ENUM('q0', 'q1') AS word,
+        '{}'::JSON AS json, TIMESTAMP_S 'infinity' AS seen_s, DATE 'infinity' AS seen_on, n::DECIMAL(38, 10) / 3 AS part, n > 0 AS flag,
+        union_value(num := 2) AS either, 'infinity'::DOUBLE * n AS endless, CASE WHEN n = 0 THEN 1.5 END AS score
+    """
+    source = Path(app.settings.ingest.source)
+    users = f"CREATE VIEW users AS SELECT ['a', 'b'][n + 1] AS user_id, {columns} FROM range(2) AS r(n)"
+    source.write_text(f"{source.read_text()}\n{users}", encoding="utf-8")
+    (left, endless) = app.ingest()["users"].notes
+    for name in ("gap (INTERVAL)", "tags (INTEGER[])", "bytes (BLOB)", "seen_on (DATE)", "seen_s (TIMESTAMP_S)"):
+        assert name in left
+    assert endless == "2 rows of users: a trait is not a finite number, and is taken as missing"
+    app.aggregate()
+    found = app.snapshots(date(2024, 3, 10)).filter(like="trait_")
+    assert {*found.columns} == {
+        f"trait_{name}" for name in ("crm_no", "huge", "large", "unsigned", "word", "part", "flag", "score", "id")
+    }
+    assert found.trait_crm_no.tolist() == [10150000000000017.0, 10150000000000018.0]
+    assert found.trait_score.tolist()[0] == 1.5 and pd.isna(found.trait_score.tolist()[1])
 
 
 # --- told -----------------------------------------------------------------------------------------------------

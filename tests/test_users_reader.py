@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import tempfile
 from datetime import UTC, date, datetime
+from pathlib import Path
 
 import pyarrow as pa
 import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
 
 from configs.errors import InputError
 from features.engine.row_group_reader import KeyRange
@@ -43,6 +47,18 @@ def test_days_are_those_of_the_time_zone_and_traits_are_texts_or_numbers(tmp_pat
             "trait_country": ["DE", None, "FR"],
             "trait_is_paying": [1.0, None, 0.0],
         }
+
+
+@settings(deadline=None, max_examples=20)
+@given(st.lists(st.one_of(st.integers(-(2**63), 2**63 - 1), st.none()), min_size=3, max_size=3))
+@example([10_150_000_000_000_017, 2**53 + 1, None])
+def test_whole_numbers_of_any_size_are_traits(values):
+    with tempfile.TemporaryDirectory() as folder:
+        lake = Lake(Path(folder))
+        rows = {"user_id": ["a", "b", "c"], "signed_up_at": pa.array([None] * 3, pa.timestamp("us", "UTC"))}
+        write_parquet(pa.table({**rows, "crm_no": pa.array(values, pa.int64())}), lake.path("users", "users.parquet"))
+        found = read_traits(lake, {"crm_no": False}, "UTC", EVERYBODY)["trait_crm_no"].to_pylist()
+    assert found == [None if value is None else float(value) for value in values]
 
 
 def test_without_a_table_there_is_nobody(tmp_path):

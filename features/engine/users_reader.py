@@ -41,7 +41,8 @@ def read_traits(lake: Lake, traits: Mapping[str, bool], time_zone: str, users: K
         raise InputError(f"{path} is not in the order of user_id; delete it and run winback ingest again")
     days = (local_time(signed_up_at, time_zone, 0) // DAY).astype(np.int32)
     missing = signed_up_at.is_null().to_numpy()
-    found = {name: rows[own].cast(kinds[name]) for name, own in names.items()}
+    # whole numbers beyond 2 ** 53 become the nearest float64
+    found = {name: rows[own].cast(kinds[name], safe=False) for name, own in names.items()}
     return pa.table({"user_id": ids, "signed_up_on": pa.array(days, pa.date32(), mask=missing), **found}, schema)
 
 

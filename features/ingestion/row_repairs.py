@@ -18,6 +18,7 @@ from features.storage.duckdb_sessions import sql_text
 EARLIEST = "1990-01-01"
 EARLIEST_INSTANT = f"TIMESTAMPTZ '{EARLIEST} 00:00:00+00'"
 LATEST_END_YEARS = 10  # an offer that is open for longer has an end that stands for none
+NO_NUMBER = "a trait is not a finite number, and is taken as missing"
 # characters that print nothing: spaces of every kind, line breaks, tabs, NUL and zero-width ones
 UNSEEN = r"\p{Z}\p{Cc}\x{00AD}\x{180E}\x{200B}-\x{200F}\x{202A}-\x{202E}\x{2060}-\x{206F}\x{FEFF}"
 # of them what has no business inside an id
@@ -36,7 +37,9 @@ class Repair:
 
 def row_repairs(table: Table, types: dict[str, str], settings: Settings, now: datetime) -> list[Repair]:
     """List what is put right in the rows of a table, at most once per column; `types` are those of the source."""
-    found = [
+    own = [name for name, kind in types.items() if name not in table.names and kind in ("FLOAT", "DOUBLE")]
+    found = [Repair(f'"{name}"', f'NOT isfinite("{name}")', "NULL", NO_NUMBER) for name in own]
+    found += [
         _trimmed(column.name)
         for column in table.columns
         if column.is_id and types.get(column.name, "").startswith(("VARCHAR", "ENUM"))
@@ -94,17 +97,22 @@ def latest(settings: Settings, now: datetime) -> str:
 
 
 def repaired(rows: str, repairs: Sequence[Repair]) -> str:
-    """Write the SELECT of `rows` as they are put right; a bit of ``_repairs`` stands for each that a row needed."""
+    """Write the SELECT of `rows` as they are put right; a bit of ``_repairs`` stands for each kind of repair."""
     values = [f"CASE WHEN {each.broken} THEN {each.value} ELSE {each.column} END AS {each.column}" for each in repairs]
-    bits = [f"CASE WHEN {each.broken} THEN {1 << place} ELSE 0 END" for place, each in enumerate(repairs)]
+    places = {told: place for place, told in enumerate(_kinds(repairs))}
+    bits = [f"CASE WHEN {each.broken} THEN {1 << places[each.told]} ELSE 0 END" for each in repairs]
     replaced = f"REPLACE ({', '.join(values)})" if repairs else ""
     return f"SELECT * {replaced}, ({' | '.join(bits) or 0})::USMALLINT AS _repairs FROM ({rows})"
 
 
 def told_repairs(connection: duckdb.DuckDBPyConnection, table: Table, repairs: Sequence[Repair]) -> list[str]:
     """Count what was put right in the good staged rows of a table, a sentence for each kind."""
-    counts = ", ".join(f"count(*) FILTER (_repairs & {1 << place} > 0)" for place in range(len(repairs))) or "0"
+    kinds = _kinds(repairs)
+    counts = ", ".join(f"count(*) FILTER (_repairs & {1 << place} > 0)" for place in range(len(kinds))) or "0"
     found = connection.execute(f"SELECT {counts} FROM staged_{table.name} WHERE reason IS NULL").fetchone() or ()
     connection.execute(f"ALTER TABLE staged_{table.name} DROP COLUMN _repairs")
-    counted = zip(found, repairs, strict=False)
-    return [f"{count:,} rows of {table.name}: {each.told}" for count, each in counted if count]
+    return [f"{count:,} rows of {table.name}: {told}" for count, told in zip(found, kinds, strict=False) if count]
+
+
+def _kinds(repairs: Sequence[Repair]) -> list[str]:
+    return list(dict.fromkeys(each.told for each in repairs))

@@ -18,7 +18,8 @@ TRAITS_OF_THE_CONTRACT = ("country", "device", "acquisition_source", "language")
 def user_traits(lake: Lake, settings: Settings) -> dict[str, bool]:
     """Map columns of the users table that are traits to whether they are text; nothing before users were ingested.
 
-    A column that holds one value tells nobody apart, and a text with more than ``features.max_trait_values`` is none.
+    A column that holds one value for everybody tells nobody apart, and a text with more than
+    ``features.max_trait_values`` is none.
 
     Raises
     ------
@@ -35,15 +36,18 @@ def user_traits(lake: Lake, settings: Settings) -> dict[str, bool]:
     if not is_text:
         return {}
     with duckdb_session(settings) as connection:
-        values = dict(zip(is_text, _distinct_values(connection, str(path), [*is_text]), strict=True))
+        values = _distinct_values(connection, str(path), [*is_text])
     most = settings.features.max_trait_values
-    return {name: text for name, text in is_text.items() if values[name] > 1 and not (text and values[name] > most)}
+    told_apart = {name: count + has_gaps > 1 and not (is_text[name] and count > most)
+                  for name, (count, has_gaps) in values.items()}  # fmt: skip
+    return {name: text for name, text in is_text.items() if told_apart[name]}
 
 
-def _distinct_values(connection: duckdb.DuckDBPyConnection, path: str, names: list[str]) -> tuple[int, ...]:
-    counts = ", ".join(f'count(DISTINCT "{name}")' for name in names)
-    row: tuple[int, ...] | None = connection.execute(f"SELECT {counts} FROM read_parquet({sql_text(path)})").fetchone()
-    return row or ()
+def _distinct_values(connection: duckdb.DuckDBPyConnection, path: str, names: list[str]) -> dict[str, tuple[int, bool]]:
+    """Count the values of each column, and say whether somebody has none."""
+    counts = ", ".join(f'(count(DISTINCT "{name}"), count("{name}") < count(*))' for name in names)
+    row = connection.execute(f"SELECT {counts} FROM read_parquet({sql_text(path)})").fetchone()
+    return dict(zip(names, row or (), strict=True))
 
 
 def _may_be(field: pa.Field) -> bool:
