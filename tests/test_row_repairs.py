@@ -254,9 +254,11 @@ def test_columns_of_every_kind_go_through_the_pipeline_or_are_left_out(tmp_path)
     app = small_app(tmp_path, events=[purchase(), purchase(event_id="2", user_id="b")])
     columns = """
         INTERVAL 1 DAY AS gap, [1] AS tags, {'a': 1} AS nested, MAP([1], [2]) AS pairs, TIME '10:00' AS hour,
-        uuid() AS id, 'x'::BLOB AS bytes, 10150000000000017 + n AS crm_no, (n + 5)::UHUGEINT AS huge, n::HUGEINT AS large,
+        uuid() AS id, 'x'::BLOB AS bytes, 10150000000000017 + n AS crm_no, (n + 5)::UHUGEINT AS huge,
+        n::HUGEINT AS large,
         18446744073709551615::UBIGINT - n::UBIGINT AS unsigned, ('q' || n)::ENUM('q0', 'q1') AS word,
-        '{}'::JSON AS json, TIMESTAMP_S 'infinity' AS seen_s, DATE 'infinity' AS seen_on, n::DECIMAL(38, 10) / 3 AS part, n > 0 AS flag,
+        '{}'::JSON AS json, TIMESTAMP_S 'infinity' AS seen_s, DATE 'infinity' AS seen_on,
+        n::DECIMAL(38, 10) / 3 AS part, n > 0 AS flag,
         union_value(num := 2) AS either, 'infinity'::DOUBLE * n AS endless, CASE WHEN n = 0 THEN 1.5 END AS score
     """
     source = Path(app.settings.ingest.source)

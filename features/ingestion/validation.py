@@ -13,21 +13,8 @@ from features.ingestion.row_repairs import BREAKS, EARLIEST, EARLIEST_INSTANT, U
 from features.storage.duckdb_sessions import sql_text
 
 NAIVE = ("TIMESTAMP", "TIMESTAMP_S", "TIMESTAMP_MS", "TIMESTAMP_NS", "DATE")
-NUMERIC = (
-    "TINY",
-    "SMALL",
-    "INTEGER",
-    "BIGINT",
-    "HUGEINT",
-    "UTINY",
-    "USMALL",
-    "UINT",
-    "UBIG",
-    "UHUGE",
-    "FLOAT",
-    "DOUBLE",
-    "DEC",
-)
+WHOLE = ("TINYINT", "SMALLINT", "INTEGER", "BIGINT", "HUGEINT")
+NUMERIC = (*WHOLE, *(f"U{kind}" for kind in WHOLE), "FLOAT", "DOUBLE", "DECIMAL")
 ACCEPTED = {"number": NUMERIC, "flag": ("BOOLEAN",), "instant": ("TIMESTAMP WITH TIME ZONE", "VARCHAR")}
 NESTED = re.compile(r"(STRUCT|MAP|UNION)\(|.*\]$")
 NO_ID = re.compile(r"FLOAT|DOUBLE|BOOLEAN|DECIMAL\(\d+,(?!0\))")  # damaged on the way: 17850 reads 17850.0, 0042 true
