@@ -8,6 +8,7 @@ from prefect import flow, task
 from prefect.artifacts import create_markdown_artifact
 from prefect.cache_policies import NO_CACHE
 
+from configs.offers import load_catalogue
 from configs.progress import announce
 from configs.settings import Settings
 from features.storage.lake import Lake
@@ -18,6 +19,7 @@ from serving.decide.decided_day import decide_day
 from serving.report_page.day_figures import day_metrics, day_notes
 from serving.report_page.report import write_report
 from serving.report_page.summary import summarise
+from serving.report_page.unknown_consents import consent_notes, unknown_consents
 
 
 @task(name="decisions", cache_policy=NO_CACHE)
@@ -39,6 +41,7 @@ def score_users(profile: str | None = None, data_dir: str | None = None, as_of: 
     outputs = {"report": str(report), "decisions": str(folder / "decisions.parquet")}
     outputs |= {"budget curve": str(folder / "budget_curve.parquet")}
     metrics, notes = day_metrics(lake, day, summary, spending), day_notes(settings, summary, spending)
+    notes += consent_notes(settings, unknown_consents(lake, day, load_catalogue(settings.offers)))
     outcome = Outcome("score-users", day, metrics, outputs, notes)
     create_markdown_artifact(outcome.markdown(), key="score-users")
     return outcome

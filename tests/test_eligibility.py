@@ -9,15 +9,18 @@ import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from synthetic import AS_OF, behaviour, offer, said, small_policy, small_settings
 
 from configs.offers import NO_OFFER, NOTHING, Catalogue
 from features.storage.lake import Lake
 from serving.decide.day_tables import day_folder
+from serving.decide.decision_columns import stage
 from serving.decide.decisions import decide
 from serving.decide.executors import LocalExecutor
 from serving.decide.ledger import entries
-from serving.decide.scoring import Policy
+from serving.decide.scoring import Policy, score
 from serving.report_page.summary import summarise
 from serving.valuation.eligibility import (
     CONTACTS,
@@ -26,9 +29,13 @@ from serving.valuation.eligibility import (
     Rule,
     broken_by,
     forbidden,
+    has_left,
     no_contacts,
     rules_of,
+    unscored,
 )
+
+SETTINGS = small_settings()
 
 CATALOGUE = Catalogue(offers=(offer("mail", discounts=(0.1,)), offer("ping", discounts=(0.2,), channel="push")))
 
@@ -57,18 +64,95 @@ def written_to_lately(frame: pd.DataFrame, contacts: pd.DataFrame) -> np.ndarray
     return frame["user_id"].isin(contacts["user_id"]).to_numpy()
 
 
+RULES = rules_of(small_settings(), CATALOGUE)
+
+
+def told(frame: pd.DataFrame, contacts: pd.DataFrame, rules: tuple[Rule, ...] = RULES) -> tuple[list, list]:
+    """Why everybody may get nothing at all, and why not each option: code and value of the rule, None for none."""
+    says = dict(enumerate(((rule.code, rule.value) for rule in rules), FIRST_RULE)) | {ELIGIBLE: None}
+    found = forbidden(rules, frame, contacts, CATALOGUE)
+    return [says[kind] for kind in found.everything], [[says[kind] for kind in row] for row in found.option.tolist()]
+
+
+def user(**columns: object) -> dict[str, object]:
+    return {"user_id": "a", "payment_failures_count_28d": 0.0, "days_since_last_activity": 3.0, **columns}
+
+
 def test_the_rules_of_every_app_by_hand():
-    settings = small_settings()
+    failed = {"payment_failures_count_28d": 1.0}
     frame = pd.DataFrame(
-        {
-            "payment_failures_count_28d": [0.0, 1.0, 0.0, 2.0],
-            "days_since_last_activity": [56.0, 3.0, np.nan, 57.0],
-        }
-    )
-    found = forbidden(rules_of(settings), frame, no_contacts(), CATALOGUE)
-    failed, lapsed = FIRST_RULE, FIRST_RULE + 1
-    assert found.everything.tolist() == [ELIGIBLE, failed, lapsed, failed]  # the first that applies is told
-    assert found.option.tolist() == [[kind] * 2 for kind in found.everything]
+        [user(days_since_last_activity=56.0), user(**failed), user(days_since_last_activity=np.nan),
+         user(**failed, days_since_last_activity=57.0), user(user_id="holder")]
+    )  # fmt: skip
+    everything, options = told(frame, pd.DataFrame({"user_id": ["holder", "a"], "is_open": [True, None]}))
+    rules = [None, "payment_failed", "not_active", "payment_failed", "open_offer"]  # the first that applies is told
+    assert everything == [rule and (rule, None) for rule in rules]
+    assert options == [[rule] * 2 for rule in everything]
+
+
+@pytest.mark.parametrize(
+    ("consents", "everything", "options"),
+    [
+        ({}, None, [None, None]),
+        ({"consent_push": 1.0, "consent_email": 1.0, "consent_profiling": 1.0}, None, [None, None]),
+        ({"consent_push": 0.0}, None, [None, ("no_consent", "push")]),
+        ({"consent_push": 0.0, "consent_email": 0.0}, ("no_consent", "push"),
+         [("no_consent", "email"), ("no_consent", "push")]),
+        ({"consent_sms": 0.0}, None, [None, None]),  # no offer goes there
+        ({"consent_profiling": 0.0, "consent_push": 0.0}, ("no_profiling", None), [("no_profiling", None)] * 2),
+        ({"consent_push": 0.0, "payment_failures_count_28d": 2.0}, ("payment_failed", None),
+         [("payment_failed", None), ("no_consent", "push")]),
+        ({"consent_push": 0.0, "consent_email": 0.0, "days_since_last_activity": 90.0}, ("no_consent", "push"),
+         [("no_consent", "email"), ("no_consent", "push")]),
+    ],
+)  # fmt: skip
+def test_consent_is_asked_first_and_for_each_channel(consents, everything, options):
+    found = told(pd.DataFrame([user(**consents)]), no_contacts())
+    assert found == ([everything], [options])
+
+
+@given(consents=st.lists(st.tuples(*[st.sampled_from([0.0, 1.0, np.nan])] * 3), min_size=1, max_size=8),
+       unknown=st.sampled_from(["granted", "refused"]))  # fmt: skip
+def test_nobody_gets_through_a_channel_that_they_do_not_consent_to(consents, unknown):
+    columns = ["consent_profiling", "consent_email", "consent_push"]
+    frame = pd.DataFrame([user(**dict(zip(columns, each, strict=True))) for each in consents])
+    contact = SETTINGS.contact.model_copy(update={"unknown_consent": unknown})
+    rules = rules_of(SETTINGS.model_copy(update={"contact": contact}), CATALOGUE)
+    _, options = told(frame, no_contacts(), rules)
+    for (profiling, *channels), row in zip(consents, options, strict=True):
+        for consent, why in zip(channels, row, strict=True):
+            agreed = [each == 1.0 or (np.isnan(each) and unknown == "granted") for each in (profiling, consent)]
+            assert (why is None) == all(agreed)
+    assert unscored(rules, frame).tolist() == [row[0] == ("no_profiling", None) for row in options]
+
+
+def test_an_offer_through_several_channels_needs_consent_to_all():
+    both = Catalogue(offers=(offer("both", channel="E-Mail+in-app", discounts=(0.1,)),))
+    rules = rules_of(SETTINGS, both)
+    frame = pd.DataFrame([user(consent_in_app=0.0, consent_email=1.0), user(consent_in_app=1.0, consent_email=np.nan)])
+    assert (forbidden(rules, frame, no_contacts(), both).option != ELIGIBLE).tolist() == [[True], [False]]
+
+
+@pytest.mark.parametrize(
+    ("ended", "seen", "is_gone"), [(np.nan, 3.0, False), (5.0, 3.0, False), (3.0, 3.0, True), (2.0, 3.0, True),
+                                   (2.0, np.nan, True), (np.nan, np.nan, False)],
+)  # fmt: skip
+def test_who_ended_the_contract_and_was_not_seen_since_has_left(ended, seen, is_gone):
+    frame = pd.DataFrame([user(days_since_last_cancellation=ended, days_since_last_activity=seen, tenure_days=200.0)])
+    assert has_left(frame, no_contacts()).tolist() == [is_gone]
+    assert (stage(frame, SETTINGS)[0] == "left") == is_gone
+    if is_gone:
+        assert told(frame, no_contacts())[0] == [("has_left", None)]
+        assert unscored(RULES, frame).all()
+
+
+def test_nothing_is_predicted_for_who_left_or_refuses_it(policy, users):
+    gone = users.assign(consent_profiling=np.where(users.index == 3, 0.0, 1.0),
+                        days_since_last_cancellation=np.where(users.index == 5, 1.0, np.nan))  # fmt: skip
+    batch = score(policy, gone)
+    unknown = np.isin(np.arange(len(gone)), [3, 5])
+    assert np.isnan(batch.p_churn).tolist() == np.isnan(batch.remaining_value).tolist() == unknown.tolist()
+    assert batch.reasons.is_null().to_pylist() == unknown.tolist()
 
 
 def test_a_rule_about_some_offers_leaves_the_others():

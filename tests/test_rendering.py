@@ -17,7 +17,7 @@ from configs.settings import FOLDER
 from models.judge.policy_verdict import CONSTANT, NOBODY, PERSONAL, RANKING, RULE, Deployed
 from serving.wording.explanations import policy_reasons
 from serving.wording.language_file import load_language
-from serving.wording.reason_codes import ASKED, LOWERS, RAISES, Reason
+from serving.wording.reason_codes import ASKED, LOWERS, RAISES, RULES, Reason
 from serving.wording.reason_lists import ReasonLists
 from serving.wording.rendering import Words, stored, words_of
 
@@ -97,7 +97,7 @@ def test_numbers_have_labels_and_units():
 
 def test_every_reason_for_nothing_has_words():
     known = {*ENGLISH.lead, *ENGLISH.heading}
-    assert set(ASKED) <= known
+    assert {*ASKED, *RULES} <= known
 
 
 def test_a_language_that_is_not_there_names_those_that_are():

@@ -15,7 +15,7 @@ from test_summary import AS_OF, DAY, LAPSED, MODELS, decision, offer, write_deci
 
 from configs.errors import InputError
 from configs.settings import Settings, load_settings
-from features.storage.lake import Lake
+from features.storage.lake import USERS_FILE, Lake
 from features.storage.parquet_files import write_parquet
 from models.judge.policy_verdict import NOBODY, PERSONAL, RANKING, Deployed
 from models.registry.pictures import panel, png
@@ -397,3 +397,20 @@ def test_a_damaged_training_names_the_command(settings: Settings, lake: Lake) ->
     (write_training(lake, AS_OF) / "training.json").write_text("{", encoding="utf-8")
     with pytest.raises(InputError, match=r"training\.json is damaged; run winback train-models --as-of 2024-07-01"):
         write_report(settings, lake, AS_OF)
+
+
+def test_of_whom_no_consent_is_on_record_is_told(settings: Settings, lake: Lake) -> None:
+    """The catalogue goes by mail alone, to the five users a to e."""
+    write_parquet(pa.table({"user_id": ["a", "b", "c"], "consent_mail": [True, False, None]}), lake.path(USERS_FILE))
+    text = Page(write_report(settings, lake, AS_OF)).text
+    assert "Of 3 users no consent to mail is on record (users' consent_mail): it counts as granted" in text
+    write_parquet(pa.table({"user_id": list("abcde"), "consent_mail": [True] * 5}), lake.path(USERS_FILE))
+    assert "on record (users'" not in Page(write_report(settings, lake, AS_OF)).text
+    write_parquet(pa.table({"user_id": list("abcde")}), lake.path(USERS_FILE))
+    refused = settings.model_copy(
+        update={"contact": settings.contact.model_copy(update={"unknown_consent": "refused"})}
+    )
+    assert (
+        "Of 5 users no consent to mail is on record (users' consent_mail): it counts as refused"
+        in Page(write_report(refused, lake, AS_OF)).text
+    )

@@ -21,13 +21,13 @@ if TYPE_CHECKING:
 
 WINDOWS = (7, 28, 90, 365)
 LONGEST = 365
-View = Literal["behaviour", "contact", "taste", "traits"]
+View = Literal["behaviour", "contact", "taste", "contract", "traits"]
 # who reads which families of columns: what we sent is a consequence of what we believed, and says nothing of leaving
 VIEWS: dict[str, tuple[View, ...]] = {
     "churn": ("behaviour", "traits"),
     "value": ("behaviour", "traits"),
     "redemption": ("behaviour", "contact", "traits"),
-    "scoring": ("behaviour", "contact", "traits", "taste"),
+    "scoring": ("behaviour", "contact", "traits", "taste", "contract"),
 }
 Kind = Literal["sum", "max", "last", "first"]
 Unit = Literal["count", "money", "days", "share", "ratio", "flag", "hour", "name", "own"]

@@ -149,6 +149,12 @@ def cancellations_count(days: ir.Table) -> ir.Value:
     return days.cancellations_count
 
 
+@last_seen(role="cancellation", view="contract")
+def days_since_last_cancellation(days: ir.Table) -> ir.Value:
+    """Days since the contract was ended."""
+    return days.cancellations_count > 0
+
+
 # --- our own contacts: kept apart, because what we sent is a consequence of what we believed ------------------
 
 

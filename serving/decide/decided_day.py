@@ -11,16 +11,18 @@ from configs.offers import load_catalogue
 from configs.settings import Settings
 from features.materialise.as_of_view import AsOfView, open_as_of
 from features.materialise.spark_executor import spark_machines
-from features.storage.fingerprints import stored_input
-from features.storage.lake import Lake
+from features.storage.fingerprints import file_hashes, stored_input
+from features.storage.lake import USERS_FILE, Lake
 from features.training_data.feature_store import FeatureStore, open_store
 from features.training_data.frames import count_users, scoring_batch, scoring_batch_anywhere
 from features.training_data.snapshot_run import require_snapshots
 from models.registry.response import load_response
 from models.registry.tracking import load
 from serving.arms.assignment import Spending
+from serving.decide.decision_moment import DecisionMoment
 from serving.decide.decisions import decide
 from serving.decide.executors import LocalExecutor, SparkExecutor
+from serving.decide.open_offers import open_offers
 from serving.decide.scoring import Policy
 from serving.wording.language_file import load_language
 
@@ -41,7 +43,12 @@ def decide_day(settings: Settings, lake: Lake, as_of: date) -> Spending:
             language,
         )
         executor = batches_on_spark(history) if settings.engine == "spark" else batches(history, store, sources.close)
-        return decide(policy, lake, as_of, executor, inputs=stored_input(lake.partition("snapshots", as_of)) or "")
+        moment = DecisionMoment.of_night(as_of, settings.time_zone)
+        contacts = partial(open_offers, lake, settings, policy.catalogue, moment)
+        with file_hashes(lake) as hash_of:  # consents are read beside the snapshot
+            users = hash_of(lake.path(USERS_FILE)) if lake.files.exists(USERS_FILE) else ""
+        inputs = f"{stored_input(lake.partition('snapshots', as_of))} {users}"
+        return decide(policy, lake, as_of, executor, inputs=inputs, contacts=contacts, moment=moment)
 
 
 def places_of_batches(history: AsOfView) -> list[range]:

@@ -31,6 +31,8 @@ from serving.valuation.eligibility import (
     ELIGIBLE,
     NOT_MEASURED,
     UNLIKE_COMPARED,
+    has_left,
+    no_contacts,
 )
 from serving.wording.explanations import add_effect_reasons, add_rule, add_worth
 from serving.wording.formatting import repeated
@@ -117,12 +119,12 @@ def risk_band(p_churn: Floats, settings: Settings) -> Texts:
 
 
 def stage(frame: pd.DataFrame, settings: Settings) -> Texts:
-    """Say where in the lifecycle a user is: new, active, cooling or lapsed."""
+    """Say where in the lifecycle a user is: new, active, cooling, lapsed or left."""
     idle = frame["days_since_last_activity"].fillna(np.inf).to_numpy()
     is_new = (frame["tenure_days"] <= settings.churn.horizon_days).to_numpy()
-    stages = np.array(["new", "active", "cooling", "lapsed"], dtype=object)
+    stages = np.array(["left", "new", "active", "cooling", "lapsed"], dtype=object)
     bounds = [idle <= settings.churn.horizon_days, idle <= settings.churn.lookback_days]
-    return stages[np.select([is_new, *bounds], [0, 1, 2], 3)]
+    return stages[np.select([has_left(frame, no_contacts()), is_new, *bounds], [0, 1, 2, 3], 4)]
 
 
 def _why(policy: Policy, batch: Batch, assignment: Assignment, limits: Sequence[Limit], broken: Kinds) -> pa.ListArray:

@@ -21,13 +21,14 @@ from configs.settings import Settings
 from features.arrays.array_types import Array, Floats
 from features.storage.local_folder import LocalFolder
 from features.storage.whole_writes import write_file
+from features.training_data.contact_details import TIME_ZONE
 from models.registry.response import ResponseModels
 from models.registry.tracking import Registered
 from serving.arms.assignment import AllocationInput
 from serving.arms.exploration import Draws
 from serving.decide import ledger
 from serving.knapsack.problem import opened
-from serving.valuation.eligibility import Rule, forbidden, kinds_of_why_not, no_contacts, rules_of
+from serving.valuation.eligibility import Rule, forbidden, kinds_of_why_not, no_contacts, rules_of, unscored
 from serving.valuation.options import MATRICES, Options, build_options
 from serving.wording.explanations import add_risk_reasons, policy_reasons
 from serving.wording.language_file import ENGLISH, Language, load_language
@@ -36,7 +37,9 @@ from serving.wording.reason_lists import ReasonLists
 
 Frames = Sequence[Callable[[], pd.DataFrame]]
 Found = TypeVar("Found")
-OF_DECISIONS = ("user_id", "days_since_last_activity", "tenure_days", "favourite_category_90d", "favourite_hour_90d")
+OF_DECISIONS = (
+    "user_id", "days_since_last_activity", "tenure_days", "favourite_category_90d", "favourite_hour_90d", TIME_ZONE,
+)  # fmt: skip
 SPOOL_FORMAT = "codes"  # what an older version left is not read
 AT_ONCE = 2  # batches in memory: one is read and written while another is computed
 
@@ -57,7 +60,7 @@ class Policy:
     @property
     def rules(self) -> tuple[Rule, ...]:
         """Rules of eligibility: those of every app, then its own."""
-        return (*rules_of(self.settings), *self.own_rules)
+        return (*rules_of(self.settings, self.catalogue), *self.own_rules)
 
     @property
     def why_nots(self) -> tuple[Reasons, ...]:
@@ -219,7 +222,7 @@ def score_all(policy: Policy, frames: Frames, spool: Spool, found_in: Callable[[
 def score(policy: Policy, frame: pd.DataFrame) -> Batch:
     """Predict risk, value and every option for a batch of users, and say what makes their risk."""
     settings = policy.settings
-    active = (frame["days_since_last_activity"] <= settings.churn.lookback_days).to_numpy()
+    active = ~unscored(policy.rules, frame)
     p_churn, value = np.full(len(frame), np.nan), np.full(len(frame), np.nan)
     reasons = ReasonLists(len(frame))
     if active.any():

@@ -28,6 +28,7 @@ from serving.decide.day_tables import connect
 from serving.report_page.budget_curve import curve_of
 from serving.report_page.policy_gate import PolicyGate, gate_of
 from serving.report_page.summary import Summary, examples, summarise
+from serving.report_page.unknown_consents import consent_notes, unknown_consents
 from serving.wording.formatting import (
     day_words,
     effect_words,
@@ -178,6 +179,7 @@ def render_report(settings: Settings, lake: Lake, as_of: date) -> str:
         training=training,
         verdicts=verdicts(record) if record else {},
         trusts=trusts,
+        consent_notes=consent_notes(settings, unknown_consents(lake, as_of, catalogue)),
         why_no_offers=why_no_offers(summary, record, gate, catalogue, settings),
         event_days=[day for day in lake.days("events") if day < as_of],
         quarantine=quarantined(lake),

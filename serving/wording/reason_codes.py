@@ -11,7 +11,8 @@ NOT_KNOWN, LEFT_ALONE, NOTHING_PAYS = "no_known_effect", "left_alone", "nothing_
 NO_PLACE, BUDGET_ELSEWHERE = "no_place", "budget_elsewhere"
 EFFECT_UNKNOWN, WORTH, BECAUSE = "effect_unknown", "worth", "because"
 RAISES, LOWERS = "raises_risk", "lowers_risk"
-# the order in which reasons for nothing are asked; a rule of eligibility, whose code is not here, comes first
+# the order in which reasons for nothing are asked: the rules of eligibility, an app's own among them, come first
+RULES = ("no_profiling", "no_consent", "has_left", "payment_failed", "not_active", "open_offer")
 ASKED = (
     WITHDRAWN, IN_CONTROL, BUSINESS_AS_USUAL, RANDOMISED, OTHER_RULE, NOT_KNOWN, LEFT_ALONE, NOTHING_PAYS, NO_PLACE,
     BUDGET_ELSEWHERE,
@@ -33,4 +34,6 @@ Reasons = tuple[Reason, ...]
 
 def asked_at(code: str) -> int:
     """Say where in the order of asking a reason for nothing stands, for sorting."""
-    return ASKED.index(code) + 1 if code in ASKED else 0
+    if code in RULES:
+        return RULES.index(code)
+    return len(RULES) + (ASKED.index(code) + 1 if code in ASKED else 0)

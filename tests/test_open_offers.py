@@ -1,0 +1,83 @@
+"""Open offers: whose offer can still be used gets no second one, and a rerun finds what the first run found."""
+
+from __future__ import annotations
+
+from datetime import date, datetime, timedelta
+from pathlib import Path
+
+import pandas as pd
+import pyarrow as pa
+from synthetic import offer, small_settings
+
+from configs.offers import Catalogue
+from features.storage.lake import Lake
+from features.storage.parquet_files import write_parquet
+from features.training_data.contact_details import with_contact_details
+from serving.decide.decision_moment import DecisionMoment
+from serving.decide.open_offers import open_offers
+from serving.valuation.eligibility import CONTACTS
+
+SETTINGS = small_settings()  # churn.horizon_days = 28
+DAY = date(2024, 7, 1)
+NIGHT = DecisionMoment.of_night(DAY, "UTC")
+CATALOGUE = Catalogue(offers=(offer("week", valid_days=7),))
+
+
+def at(days_before: float) -> datetime:
+    return NIGHT.instant - timedelta(days=days_before)
+
+
+def given_to(lake: Lake, rows: list[tuple[str, str, float, float | None]]) -> None:
+    """Treatments: user, offer, days before the night, and days before it at which it ended, None for not said."""
+    frame = pd.DataFrame(
+        {
+            "user_id": [row[0] for row in rows], "offer_id": [row[1] for row in rows], "channel": "email",
+            "decided_at": [at(row[2]) for row in rows],
+            "valid_until": pd.to_datetime([None if row[3] is None else at(row[3]) for row in rows], utc=True),
+        }
+    )  # fmt: skip
+    for day, part in frame.groupby(frame["decided_at"].dt.date):
+        fields = [("user_id", pa.string()), ("offer_id", pa.string()), ("channel", pa.string())]
+        instants = [(name, pa.timestamp("us", "UTC")) for name in ("decided_at", "valid_until")]
+        table = pa.Table.from_pandas(part, pa.schema([*fields, *instants]), preserve_index=False)
+        write_parquet(table, lake.partition("treatments", day))
+
+
+ROWS = [
+    ("ended at this instant", "week", 7.0, 0.0), ("ends a second later", "week", 7.0, -1 / 86400),
+    ("catalogue says a week", "week", 6.5, None), ("a week is over", "week", 7.0, None),
+    ("unknown offer, horizon", "else", 27.5, None), ("horizon is over", "else", 28.5, None),
+    ("control", "none", 1.0, -7.0), ("decided just now", "week", 0.0, -7.0), ("long open", "week", 300.0, -1.0),
+]  # fmt: skip
+
+
+def test_offers_that_can_still_be_used_are_found(tmp_path: Path) -> None:
+    lake = Lake(tmp_path)
+    assert open_offers(lake, SETTINGS, CATALOGUE, NIGHT).empty
+    given_to(lake, ROWS)
+    found = open_offers(lake, SETTINGS, CATALOGUE, NIGHT)
+    assert tuple(found.columns) == CONTACTS
+    held = ["catalogue says a week", "ends a second later", "long open", "unknown offer, horizon"]
+    assert found["user_id"].tolist() == held  # not those of the moment itself: a rerun takes nothing back
+    noon = DecisionMoment(DAY, NIGHT.instant + timedelta(hours=12), "noon")
+    assert "decided just now" in set(open_offers(lake, SETTINGS, CATALOGUE, noon)["user_id"])
+    overlap = SETTINGS.model_copy(update={"contact": SETTINGS.contact.model_copy(update={"offers_overlap": True})})
+    assert open_offers(lake, overlap, CATALOGUE, NIGHT).empty
+    without = open_offers(lake, SETTINGS, Catalogue(offers=()), NIGHT)  # the horizon stands for the unknown days
+    assert {"a week is over", *held} == set(without["user_id"])
+
+
+def test_consents_and_zones_are_those_of_the_users_table_now(tmp_path: Path) -> None:
+    lake, frame = Lake(tmp_path), pd.DataFrame({"user_id": ["b", "x", "a"], "spend": [1.0, 2.0, 3.0]}, index=[5, 6, 7])
+    assert with_contact_details(lake, frame) is frame  # there is no such table
+    users = {
+        "user_id": ["a", "b", "c"], "consent_push": [True, False, True], "consent_mail": [None, True, False],
+        "time_zone": ["Asia/Tokyo", None, "UTC"], "plan": ["x", "y", "z"],
+    }  # fmt: skip
+    write_parquet(pa.table(users), lake.path("users/users.parquet"))
+    found = with_contact_details(lake, frame)
+    pd.testing.assert_frame_equal(found[["user_id", "spend"]], frame)
+    assert found["consent_push"].fillna(-1).tolist() == [0.0, -1.0, 1.0]
+    assert found["consent_mail"].fillna(-1).tolist() == [1.0, -1.0, -1.0]
+    assert [found["time_zone"].iloc[0], found["time_zone"].iloc[2]] == [None, "Asia/Tokyo"]
+    assert set(found.columns) - set(frame.columns) == {"consent_push", "consent_mail", "time_zone"}
