@@ -25,7 +25,8 @@ Given = ParamSpec("Given")
 class Outcome:
     """Metrics, where the results are, and what a person should know; `as_of` is the moment of decision.
 
-    `facts` are further fields of the object that ``--json`` prints.
+    `facts` are further fields of the object that ``--json`` prints. `models` says of each model whether there is one and
+    why, where a command trains them.
     """
 
     command: str
@@ -34,6 +35,7 @@ class Outcome:
     outputs: dict[str, str] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
     facts: dict[str, object] = field(default_factory=dict)
+    models: list[dict[str, str | bool]] = field(default_factory=list)
 
     def as_dict(self, seconds: float, peak_mib: int) -> dict[str, object]:
         """Return the one object that ``--json`` prints."""
@@ -46,12 +48,14 @@ class Outcome:
             "outputs": self.outputs,
             "warnings": self.warnings,
             **self.facts,
+            **({"models": self.models} if self.models else {}),
         }
 
     def show(self, stream: IO[str], seconds: float, peak_mib: int) -> None:
         """Print the outcome for people."""
         from rich.console import Console
         from rich.table import Table
+        from rich.text import Text
 
         console = Console(file=stream, soft_wrap=True, highlight=False)
         console.print(f"{self.command} as of {self.as_of}: done in {seconds:.0f} s, {peak_mib:,} MiB", style="bold")
@@ -64,14 +68,25 @@ class Outcome:
             console.print(f"note: {warning}", markup=False)
         for name, place in self.outputs.items():
             console.print(f"{name}: {place}", markup=False)
+        if self.models:
+            table = Table("model", "trained", "why", "what it means for decisions", box=None, pad_edge=False)
+            for row in self.models:
+                table.add_row(*(Text(each) for each in _in_words(row)))
+            console.print(table)
 
     def markdown(self) -> str:
         """Write the outcome as a page for Prefect's artifacts."""
         rows = [f"| {name} | {metric} | {metric.n:,} |" for name, metric in self.metrics.items()]
         table = ["| metric | value [95% interval] | rows |", "|---|---|---|", *rows] if rows else []
+        models = [f"| {' | '.join(_in_words(row))} |" for row in self.models]
+        models = ["", "| model | trained | why | what it means |", "|---|---|---|---|", *models] if models else []
         places = [f"- {name}: `{place}`" for name, place in self.outputs.items()]
         notes = [f"- warning: {warning}" for warning in self.warnings]
-        return "\n".join([f"# {self.command} as of {self.as_of}", "", *table, "", *places, *notes, ""])
+        return "\n".join([f"# {self.command} as of {self.as_of}", "", *table, *models, "", *places, *notes, ""])
+
+
+def _in_words(row: dict[str, str | bool]) -> list[str]:
+    return [str(row["model"]), "yes" if row["is_trained"] else "no", str(row["why"]), str(row["meaning"])]
 
 
 def _json_numbers(metric: Metric) -> dict[str, float | None]:

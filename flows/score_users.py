@@ -13,6 +13,7 @@ from configs.progress import announce
 from configs.settings import Settings
 from features.storage.lake import Lake
 from flows.outcome import Outcome, dated, open_run, writes_alone
+from models.training_run.training_record import latest_training
 from serving.arms.assignment import Spending
 from serving.decide.day_tables import day_folder
 from serving.decide.decided_day import decide_day
@@ -40,7 +41,8 @@ def score_users(profile: str | None = None, data_dir: str | None = None, as_of: 
     folder = day_folder(lake, day)
     outputs = {"report": str(report), "decisions": str(folder / "decisions.parquet")}
     outputs |= {"budget curve": str(folder / "budget_curve.parquet")}
-    metrics, notes = day_metrics(lake, day, summary, spending), day_notes(settings, summary, spending)
+    metrics = day_metrics(lake, day, summary, spending)
+    notes = day_notes(settings, summary, spending, latest_training(lake, day))
     notes += consent_notes(settings, unknown_consents(lake, day, load_catalogue(settings.offers)))
     outcome = Outcome("score-users", day, metrics, outputs, notes)
     create_markdown_artifact(outcome.markdown(), key="score-users")

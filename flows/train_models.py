@@ -12,11 +12,11 @@ from configs.progress import announce
 from configs.settings import Settings
 from features.storage.lake import Lake
 from flows.outcome import Outcome, dated, open_run, writes_alone
-from models.registry.promotion import Published
 from models.registry.tracking import tracking_uri
 from models.training_run import outcome_models, response_models, training_frames
+from models.training_run.outcome_models import FittedOutcomes
 from models.training_run.response_models import FittedResponse
-from models.training_run.run_summary import keep_training, training_metrics, training_warnings
+from models.training_run.run_summary import keep_training, model_table, training_metrics, training_warnings
 from models.training_run.training_frames import TrainingFrames
 
 
@@ -28,7 +28,7 @@ def collect_frames(settings: Settings, lake: Lake, as_of: date) -> TrainingFrame
 
 
 @task(name="churn and value", cache_policy=NO_CACHE)
-def fit_outcomes(settings: Settings, lake: Lake, as_of: date, frames: TrainingFrames) -> list[Published]:
+def fit_outcomes(settings: Settings, lake: Lake, as_of: date, frames: TrainingFrames) -> FittedOutcomes:
     """Fit, judge and register who leaves and what staying is worth."""
     announce("churn and value models")
     return outcome_models.fit_outcomes(settings, lake, as_of, frames)
@@ -50,10 +50,10 @@ def train_models(profile: str | None = None, data_dir: str | None = None, as_of:
     outcomes = fit_outcomes(settings, lake, day, frames)
     response = fit_response(settings, lake, day, frames)
     folder = keep_training(lake, day, outcomes, response)
-    published = [*outcomes, *response.published]
+    published, lacking = [*outcomes.published, *response.published], (*outcomes.untrained, *response.untrained)
     outputs = {"mlflow": tracking_uri(lake), "training": str(folder)}
     outputs |= {f"{each.subject}.champion": f"{each.champion} (version {each.version})" for each in published}
-    warnings = training_warnings(settings, frames, published, response)
-    outcome = Outcome("train-models", day, training_metrics(published, response), outputs, warnings)
+    warnings, models = training_warnings(frames, published, lacking), model_table(published, lacking)
+    outcome = Outcome("train-models", day, training_metrics(published, response), outputs, warnings, models=models)
     create_markdown_artifact(outcome.markdown(), key="train-models")
     return outcome

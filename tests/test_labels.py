@@ -133,6 +133,13 @@ def test_a_margin_does_not_depend_on_the_order_of_its_sum(tmp_path):
     assert row.margin == 10 / 100.0 * 0.3
 
 
+@pytest.fixture(scope="module")
+def daily_buyer(tmp_path_factory) -> App:
+    """One user who pays twice as much every day."""
+    rows = [buy("a", day, 2.0**day) for day in range(10)]
+    return ready(tmp_path_factory.mktemp("daily"), events=[visit("a", -1), *rows])
+
+
 def test_each_moment_has_its_own_labels(tmp_path):
     app = ready(tmp_path, events=[visit("a", -1), visit("a", 1)])
     days = [DAY, DAY + timedelta(days=1), DAY + timedelta(days=2), DAY + timedelta(days=11), DAY + timedelta(days=12)]
@@ -148,6 +155,18 @@ def test_each_moment_has_its_own_labels(tmp_path):
 def test_a_horizon_that_is_not_over_is_no_label():
     days = [DAY - timedelta(days=back) for back in (6, 5, 4, 0)]
     assert closed_days(days, DAY, 5) == days[:2]
+
+
+@pytest.mark.parametrize("retained_from", [0, 1, 3])
+@pytest.mark.parametrize("horizon", [1, 4, 5, 8])
+def test_remaining_value_starts_where_the_measured_margin_ends(daily_buyer, retained_from, horizon):
+    app = changed(changed(daily_buyer, "response", retained_from_day=retained_from), "value", horizon_days=horizon)
+    with app.history(DAY + timedelta(days=20)) as history:
+        row = outcome_labels(history.aggregates, history.spine([DAY]), app.settings).to_pandas().iloc[0]
+    paid = [0.25 * 2.0**day for day in range(10)]  # each day's margin can be told from the others'
+    first = effect_days(app.settings)
+    assert (row.margin, row.margin_soon) == (sum(paid[:horizon]), sum(paid[:first]))
+    assert row.margin_later == sum(paid[first:horizon])
 
 
 GIVEN = [

@@ -19,16 +19,20 @@ from serving.valuation.eligibility import (
     FIRST_RULE,
     NOT_CHOSEN,
     NOT_MEASURED,
+    NOT_VALUED,
     UNLIKE_COMPARED,
     Forbidden,
+    Rule,
+    kinds_of_why_not,
+    payment_failed,
 )
 from serving.valuation.options import Options, build_options
-from serving.wording.reason_codes import DOES_NOT_PAY, Reason
+from serving.wording.reason_codes import DOES_NOT_PAY
 
 SETTINGS = small_settings()
 FRAME = pd.DataFrame({"user_id": ["a", "b"]})
 CATALOGUE = Catalogue(offers=(offer("bundle"),))
-KINDS = ((), (Reason("no_data"),), (Reason("unlike_compared"),), (Reason("other_rule"),), (Reason("payment_failed"),))
+KINDS = tuple(kinds_of_why_not([Rule("payment_failed", payment_failed)], ()))
 
 
 def forbidden_to(*users: bool, catalogue: Catalogue = CATALOGUE) -> Forbidden:
@@ -242,11 +246,40 @@ def test_while_nothing_is_known_every_option_may_be_tried_and_none_chosen():
     assert not found.eligible.any()
     assert found.explorable.tolist() == [[True] * 3, [False] * 3]
     # charged as if everybody redeemed: 20 of the catalogue, the discount off, and the contact
-    assert (found.p_redeem == 1.0).all()
+    assert np.isnan(found.p_redeem).all()
     assert found.discount_cost.tolist() == pytest.approx(np.array([[2.0, 4.0, 6.0]] * 2))
     assert found.expected_cost == pytest.approx(found.discount_cost + 0.05)
     assert (found.value == -found.expected_cost).all()
     assert not found.value_error.any()
+
+
+def test_without_a_model_of_redemption_the_assumed_rate_is_charged_and_effects_are_the_same_for_all():
+    unknown = replace(response(), redemption=None, spend=RedeemedSpend())
+    half = small_settings(response={"assumed_redemption_rate": 0.5})
+    catalogue = Catalogue(offers=(offer("bundle"),))
+    nobody = forbidden_to(False, False)
+    for known, effect in ((unknown, 2.0), (replace(unknown, effects=response(redemption_rate=0.0).effects), 2.0)):
+        found = build_options(FRAME, np.array([0.9, 0.3]), np.array([100.0, 10.0]), nobody, known, catalogue, half)
+        assert np.isnan(found.p_redeem).all()
+        assert found.expected_cost == pytest.approx(np.array([[0.5 * 2.0 + 0.05, 0.5 * 4.0 + 0.05]] * 2))
+        assert (found.incremental_margin == effect).all()
+        assert found.table(FRAME["user_id"], KINDS)["p_redeem"].null_count == 4
+
+
+def test_without_a_model_of_churn_an_effect_on_staying_is_not_cut_off():
+    catalogue, nobody = Catalogue(offers=(offer("bundle"),)), forbidden_to(False, False)
+    found = build_options(FRAME, None, np.array([100.0, 10.0]), nobody, response(retention=0.5), catalogue, SETTINGS)
+    assert found.incremental_retention == pytest.approx(np.array([[0.25, 0.625], [0.5, 1.0]]))
+
+
+def test_without_a_model_of_value_an_option_counts_by_what_it_brings_at_once():
+    catalogue, nobody = Catalogue(offers=(offer("bundle"),)), forbidden_to(False, False)
+    found = build_options(FRAME, None, np.full(2, np.nan), nobody, response(), catalogue, SETTINGS)
+    assert (found.value == found.incremental_margin - found.expected_cost).all()
+    assert found.eligible.all()
+    poor = build_options(FRAME, None, np.full(2, np.nan), nobody, response(has_money=False), catalogue, SETTINGS)
+    assert (poor.why_not == NOT_VALUED).all()
+    assert poor.explorable.all()
 
 
 def codes_of(found: Options) -> pd.DataFrame:

@@ -90,12 +90,13 @@ def models(*, ece: float = 0.01) -> dict[str, object]:
 
 def write_training(lake: Lake, day: date, *, effects: list[dict[str, object]] | None = None, **of: object) -> Path:
     folder = lake.path("training", f"day={day}")
-    folder.mkdir(parents=True)
+    folder.mkdir(parents=True, exist_ok=True)
     kept = {
         "as_of": str(day),
         "models": of.get("models", models()),
         "effects": effects or [],
         "verdict": of.get("policy"),
+        "untrained": of.get("untrained", []),
         "version": 1,
     }
     (folder / "training.json").write_text(json.dumps(kept), encoding="utf-8")
@@ -250,11 +251,38 @@ def test_evidence_of_an_offer_is_put_in_words(
 def test_a_day_without_offers_says_why(settings: Settings, lake: Lake) -> None:
     write_decisions(lake, [decision("a", 0.6, 100.0)])
     text = Page(write_report(settings, lake, AS_OF)).text
-    assert "Nobody gets an offer today. There are not enough past offers to learn from" in text
-    assert "the models ask for 500 offers whose time is up" in text
+    assert "Nobody gets an offer today. What offers change is not known: no training is on record" in text
+    few = {"reason": "280 of 500 treatments are over", "meaning": "nobody gets one but by lot"}
+    write_training(lake, AS_OF, untrained=[{"subject": "effects", **few}, {"subject": "redemption", **few}])
+    text = Page(write_report(settings, lake, AS_OF)).text
+    told = "280 of 500 treatments are over"
+    assert f"Nobody gets an offer today. What offers change is not known: {told}" in text
+    assert f"There is no model of redemption: {told}" in text
     write_training(lake, AS_OF)
     text = Page(write_report(settings, lake, AS_OF)).text
     assert "No offer is expected to bring more than it costs for anyone" in text
+
+
+def test_without_money_the_page_speaks_of_people(settings: Settings, lake: Lake) -> None:
+    write_decisions(lake, [decision("a", 0.6, None), decision("b", 0.7, None), decision("c", 0.1, None)])
+    untrained = [{"subject": "value", "reason": "no money is known", "meaning": "worth is not known"}]
+    poor = {**effect("randomised"), "margin": None, "retention": metric(0.046, 0.02, 0.072)}
+    write_training(lake, AS_OF, untrained=untrained, effects=[poor])
+    text = Page(write_report(settings, lake, AS_OF)).text
+    assert "2 of 3 users are at risk of leaving, about 1 of them are expected to" in text
+    assert "Expected leavers 1 of the users at risk; what they are worth is not known" in text
+    assert "It keeps users: between +2.0 and +7.2 more of 100 stay." in text
+    assert "What a user is worth is not known: no money is known." in text
+    assert "Value at risk 0" not in text
+
+
+def test_without_a_model_of_risk_the_page_says_why(settings: Settings, lake: Lake) -> None:
+    write_decisions(lake, [decision("a", None, 100.0), decision("b", None, 10.0)])
+    untrained = [{"subject": "churn", "reason": "49 users have a closed label", "meaning": "nobody's risk is known"}]
+    write_training(lake, AS_OF, untrained=untrained, models={})
+    text = Page(write_report(settings, lake, AS_OF)).text
+    assert "Nobody’s risk is known of 2 users" in text
+    assert "There is no model of churn: 49 users have a closed label. So nobody's risk is known." in text
 
 
 def test_an_app_without_a_catalogue_reports_risk_alone(lake: Lake) -> None:

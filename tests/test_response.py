@@ -8,6 +8,7 @@ from synthetic import AS_OF, FEATURES, redemptions, small_settings, treated_rows
 
 from features.storage.lake import Lake
 from models.effects.observational_effects import OfferEffect, estimate_effects
+from models.learn.redeemed_spend import discount_cost
 from models.learn.redemption import train_redemption
 from models.learn.training import Trained
 from models.registry.model_notes import RedemptionNotes
@@ -43,8 +44,8 @@ def test_what_is_loaded_is_what_was_learnt(registry, known):
     assert found.name == published.champion
     assert found.spend == trained.spend
     assert found.personal is None  # no lots
-    assert (found.discount_cost(trained.latest, "bundle", 0.1, 7.0) == 4.0).all()
-    assert (found.discount_cost(trained.latest, "unheard", 0.1, 7.0) == 0.1 * 7.0).all()
+    assert (discount_cost(trained.latest, "bundle", 0.1, found.spend, 7.0) == 4.0).all()
+    assert (discount_cost(trained.latest, "unheard", 0.1, found.spend, 7.0) == 0.1 * 7.0).all()
     treatments = trained.latest
     assert (found.redemption.predict(treatments) == trained.winner.estimator.predict(treatments)).all()
     assert list(found.effects) == [NAME]
@@ -62,6 +63,16 @@ def test_decisions_use_the_effects_pulled_to_zero(registry, known):
 def test_who_is_comparable_is_remembered(registry, known, rows):
     found = load_response(registry).effects[NAME].propensity
     assert (found.predict(rows) == known[0].propensity.predict(rows)).all()
+
+
+def test_effects_of_targeted_offers_are_found_without_a_redemption_model(tmp_path, rows):
+    lake = Lake(tmp_path)
+    (effect,) = estimate_effects(rows, SETTINGS)
+    publish_propensities(lake, [effect], rows, SETTINGS, AS_OF, AS_OF)
+    found = load_response(lake, ["unheard", NAME])
+    assert (found.redemption, found.name, list(found.effects)) == (None, "", [NAME])
+    assert found.effects[NAME].margin == effect.effect.margin_shrunk
+    assert load_response(lake, ["unheard"]) is None
 
 
 def test_there_is_no_response_before_a_redemption_model(tmp_path):

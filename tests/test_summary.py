@@ -37,7 +37,7 @@ def decision(user_id: str, p_churn: float | None, worth: float | None, **fields:
     band = "unknown" if p_churn is None else "high" if p_churn >= 0.5 else "medium" if p_churn >= 0.2 else "low"
     row: Row = {
         "decision_id": f"d{user_id}", "user_id": user_id, "as_of": MOMENT, "arm": "policy", "offer_id": "none",
-        "discount": 0.0, "p_churn": p_churn, "risk_band": band, "stage": "active", "remaining_value": worth,
+        "discount": 0.0, "p_churn": p_churn, "risk_band": band, "stage": "active", "retained_value": worth,
         "p_redeem": 0.0, "expected_cost": 0.0, "expected_value": 0.0, "propensity": 1.0,
         "why": [{"code": NOTHING_PAYS}], "evidence": "none", "model_versions": MODELS,
     }  # fmt: skip
@@ -150,7 +150,7 @@ def test_examples_take_turns_and_leave_out_whose_risk_is_unknown(lake: Lake) -> 
 
 
 def test_an_unknown_user_is_answered_with_the_nearest_ids(lake: Lake) -> None:
-    assert decision_of(lake, AS_OF, "b")["remaining_value"] == 1000
+    assert decision_of(lake, AS_OF, "b")["retained_value"] == 1000
     with pytest.raises(InputError, match=r"no user 'zz'.*nearest ids are a, b, c"):
         decision_of(lake, AS_OF, "zz")
 

@@ -19,7 +19,6 @@ from features.training_data.feature_store import open_store
 from features.training_data.frames import redemption_frame, with_snapshot
 from features.training_data.snapshot_run import bring_snapshots_up_to_date
 from models.learn.churn import split_outcomes
-from models.training_run.response_models import FittedResponse
 from models.training_run.run_summary import training_warnings
 from models.training_run.training_frames import TrainingFrames
 
@@ -121,5 +120,5 @@ def test_treatments_that_no_snapshot_knows_teach_nothing_and_are_counted(tmp_pat
     frames = TrainingFrames(nobody, known, nobody, nobody, [], day, left_out=len(closed) - len(known))
     assert any(
         "2 of 3 closed treatments taught nothing: no snapshot of their day knows their user" in each
-        for each in training_warnings(app.settings, frames, [], FittedResponse([]))
+        for each in training_warnings(frames, [], [])
     )

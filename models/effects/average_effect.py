@@ -11,9 +11,9 @@ from models.metrics.metric import Metric
 class AverageEffect:
     """What giving one offer changes on average, against nothing, over the churn horizon.
 
-    `margin` is gross margin in account currency, `retention` a probability; both with 95% intervals. The
-    ``…_shrunk`` values are what decisions use. `overlap` is the share of users that could be compared at all,
-    `redemption_rate` that of the treated whose offer is over (0 when none is).
+    `margin` is gross margin in account currency (None where no money is known), `retention` a probability; both with
+    95% intervals. The ``…_shrunk`` values are what decisions use. `overlap` is the share of users that could be
+    compared at all, `redemption_rate` that of the treated whose offer is over (0 when none is).
     """
 
     offer_id: str
@@ -22,7 +22,7 @@ class AverageEffect:
     control: int
     overlap: float
     redemption_rate: float
-    margin: Metric
+    margin: Metric | None
     retention: Metric
     margin_shrunk: float
     retention_shrunk: float

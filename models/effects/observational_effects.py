@@ -88,8 +88,14 @@ def average_of_experiment(experiment: pd.DataFrame, learnt: dict[str, LearntEffe
         )
         redeemed = float(rows["is_redeemed"].mean())
         shrunk = (gain.value, stay.value)  # randomised and well counted: used as they are
-        effects.append(AverageEffect(offer_id, "randomised", len(rows), nothing, 1.0, redeemed, gain, stay, *shrunk))
+        money = gain if has_money(experiment) else None
+        effects.append(AverageEffect(offer_id, "randomised", len(rows), nothing, 1.0, redeemed, money, stay, *shrunk))
     return effects
+
+
+def has_money(rows: pd.DataFrame) -> bool:
+    """Whether anybody brought anything, so that an effect on margin can be known; `rows` have ``margin_soon``."""
+    return bool(rows["margin_soon"].any())
 
 
 def estimate_effects(rows: pd.DataFrame, settings: Settings) -> list[OfferEffect]:
@@ -162,7 +168,7 @@ def _effect_of(
         control=int((~treated & inside).sum()),
         overlap=float(inside.mean()),
         redemption_rate=float(np.nan_to_num(rows.loc[treated & inside, "is_redeemed"].mean())),
-        margin=_interval(margin, margin_error, int(inside.sum())),
+        margin=_interval(margin, margin_error, int(inside.sum())) if has_money(rows) else None,
         retention=_interval(retention, retention_error, int(inside.sum())),
         margin_shrunk=shrink(margin, margin_error),
         retention_shrunk=shrink(retention, retention_error),

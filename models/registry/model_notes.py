@@ -33,10 +33,24 @@ class RedemptionNotes:
 
 
 @dataclass(frozen=True)
+class ValueNotes:
+    """Of the value model: the share of a user's value that comes after the measured margin (`value.later_share`)."""
+
+    later_share: float
+
+
+@dataclass(frozen=True)
+class PropensityNotes:
+    """Of the model of who used to get an offer: the effect of that offer."""
+
+    effect: AverageEffect
+
+
+@dataclass(frozen=True)
 class EffectNotes:
     """Of the effect models: options and offers they speak of, the policy that the gate deploys, and why.
 
-    `average` are the mean effects of each option on margin and on retention.
+    `average` are the mean effects of each option on margin and on retention; the former are 0 without `has_money`.
     """
 
     options: tuple[Option, ...]
@@ -44,6 +58,7 @@ class EffectNotes:
     deployed: Deployed
     average: tuple[tuple[float, ...], ...]
     reason: str
+    has_money: bool = True
 
 
 def notes_as_json(notes: DataclassInstance) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from configs.offers import Option
 from configs.settings import MACHINES, Settings
 from features.definitions.registry import Feature
 from features.storage.lake import Lake
-from models.effects.observational_effects import OfferEffect
+from models.effects.observational_effects import OfferEffect, has_money
 from models.effects.uplift import LearntEffects
 from models.judge.policy_verdict import PolicyVerdict
 from models.learn.estimators import Estimator
@@ -21,7 +21,7 @@ from models.learn.training import Trained
 from models.metrics.metric import Metric
 from models.registry.champions import challenge, promote
 from models.registry.explain import shap_pictures
-from models.registry.model_notes import EffectNotes, RedemptionNotes, notes_as_json
+from models.registry.model_notes import EffectNotes, PropensityNotes, RedemptionNotes, ValueNotes, notes_as_json
 from models.registry.pictures import amount_picture, calibration_picture, lift_picture
 from models.registry.response import EFFECT_SUBJECTS, propensity_subject
 from models.registry.tracking import ModelLineage, fingerprint, register
@@ -43,7 +43,7 @@ class Published:
 
 def publish(
     lake: Lake, trained: Trained, frame: pd.DataFrame, features: list[Feature], settings: Settings, as_of: date,
-    first_day: date, notes: RedemptionNotes | None = None,
+    first_day: date, notes: ValueNotes | RedemptionNotes | None = None,
 ) -> Published:  # fmt: skip
     """Log and register every candidate of a subject and promote the gate's winner, with the gate's reason.
 
@@ -88,9 +88,9 @@ def publish_propensities(
             offer.propensity,
             frame.head(100),
             parameters=parameters(settings, offer.propensity, len(frame)),
-            metrics={"propensity.overlap": Metric.exact(offer.effect.overlap, offer.effect.margin.n)},
+            metrics={"propensity.overlap": Metric.exact(offer.effect.overlap, offer.effect.retention.n)},
             pictures={},
-            notes={},
+            notes=notes_as_json(PropensityNotes(offer.effect)),
             verdict="the only candidate",
         )
         promote(lake, subject, version, "the only candidate")
@@ -104,7 +104,8 @@ def publish_effects(
     """Register what every option changes for every user, and the policy that the gate deploys."""
     average = np.stack([learnt[outcome].mean for outcome in EFFECT_SUBJECTS], axis=1)
     offers = learnt["margin_soon"].effect_model.offers
-    kept = EffectNotes(options, offers, verdict.deployed, tuple(map(tuple, average.tolist())), verdict.reason)
+    averages = tuple(map(tuple, average.tolist()))
+    kept = EffectNotes(options, offers, verdict.deployed, averages, verdict.reason, has_money(experiment))
     notes = notes_as_json(kept)
     published = []
     for outcome, subject in EFFECT_SUBJECTS.items():

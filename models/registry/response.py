@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from urllib.parse import quote
 
@@ -12,6 +13,7 @@ from configs.errors import InputError
 from configs.offers import Catalogue, Option
 from features.arrays.array_types import Floats
 from features.storage.lake import Lake
+from models.effects.average_effect import AverageEffect
 from models.effects.effect_model import ActionSet, EffectModel
 from models.effects.uplift import LearntEffects
 from models.judge.policies import Evidence
@@ -20,7 +22,7 @@ from models.learn.estimators import Estimator
 from models.learn.linear_estimators import MultiOutputEstimator
 from models.learn.redeemed_spend import RedeemedSpend, discount_cost
 from models.learn.redemption import with_option
-from models.registry.model_notes import EffectNotes, RedemptionNotes, read_notes
+from models.registry.model_notes import EffectNotes, PropensityNotes, RedemptionNotes, read_notes
 from models.registry.tracking import Registered, load, load_if_any
 
 EFFECT_SUBJECTS = {"margin_soon": "effect on margin", "is_retained": "effect on retention"}
@@ -30,8 +32,8 @@ EFFECT_SUBJECTS = {"margin_soon": "effect on margin", "is_retained": "effect on 
 class KnownEffect:
     """Effect of one offer that decisions use, already pulled to zero by its uncertainty.
 
-    `margin` is account currency and `retention` a probability per treated user over the churn horizon, at the
-    `redemption_rate` of those treated; `propensity` tells who is comparable with them.
+    `margin` is account currency (0 without `has_money`) and `retention` a probability per treated user over the churn
+    horizon, at the `redemption_rate` of those treated; `propensity` tells who is comparable with them.
     """
 
     margin: float
@@ -39,13 +41,15 @@ class KnownEffect:
     redemption_rate: float
     evidence: str
     propensity: Estimator
+    has_money: bool = True
 
 
 @dataclass(frozen=True)
 class PersonalEffects:
     """Effects learnt from randomised treatments, and the policy that the gate allows to use them.
 
-    `average` (options, 2) are the mean effects on margin and retention, for the simple policies.
+    `average` (options, 2) are the mean effects on margin and retention, for the simple policies. Without `has_money`
+    only retention could be learnt.
     """
 
     margin: EffectModel
@@ -54,36 +58,64 @@ class PersonalEffects:
     deployed: Deployed
     average: Floats
     name: str
+    has_money: bool = True
 
 
 @dataclass(frozen=True)
 class ResponseModels:
-    """Redemption model, what a redemption costs, and effects: randomised where there were enough, else per offer."""
+    """Redemption model, what a redemption costs, and effects: randomised where there were enough, else per offer.
 
-    redemption: Estimator
+    `redemption` is None, and `name` empty, where nothing is known of who uses offers.
+    """
+
+    redemption: Estimator | None
     name: str
     spend: RedeemedSpend
     effects: dict[str, KnownEffect]
     personal: PersonalEffects | None = None
 
-    def discount_cost(self, frame: pd.DataFrame, offer_id: str, discount: float, assumed_spend: float) -> Floats:
-        """Cost of one redemption for each user; shape (rows,)."""
-        return discount_cost(frame, offer_id, discount, self.spend, assumed_spend)
+    @property
+    def has_money(self) -> bool:
+        """Whether any effect is one on margin; else nothing says what an effect is worth."""
+        known = [self.personal] if self.personal is not None else list(self.effects.values())
+        return not known or any(each.has_money for each in known)
 
 
-def load_response(lake: Lake) -> ResponseModels | None:
-    """Read the champion redemption model and the effects learnt with it; None when there never was one."""
+def load_response(lake: Lake, offers: Sequence[str] = ()) -> ResponseModels | None:
+    """Read the champions of redemption and of effects; None where there is neither.
+
+    Parameters
+    ----------
+    offers
+        Those of the catalogue: where there is no redemption model, effects of targeted offers are looked for by name.
+    """
     champion = load_if_any(lake, "redemption")
-    if champion is None:
-        return None
-    effects = {}
-    notes = read_notes(RedemptionNotes, champion.notes, champion.lineage.name)
-    for effect in notes.effects:
-        propensity = load(lake, propensity_subject(effect.offer_id)).estimator
-        shrunk = (effect.margin_shrunk, effect.retention_shrunk, effect.redemption_rate)
-        effects[effect.offer_id] = KnownEffect(*shrunk, effect.evidence, propensity)
-    personal = _load_personal(lake) if notes.has_experiment else None
-    return ResponseModels(champion.estimator, champion.lineage.name, notes.spend, effects, personal)
+    if champion is not None:
+        notes = read_notes(RedemptionNotes, champion.notes, champion.lineage.name)
+        effects = {
+            effect.offer_id: _known_effect(effect, load(lake, propensity_subject(effect.offer_id)).estimator)
+            for effect in notes.effects
+        }
+        personal = _load_personal(lake) if notes.has_experiment else None
+        return ResponseModels(champion.estimator, champion.lineage.name, notes.spend, effects, personal)
+    if load_if_any(lake, EFFECT_SUBJECTS["margin_soon"]) is not None:
+        return ResponseModels(None, "", RedeemedSpend(), {}, _load_personal(lake))
+    effects = {
+        offer_id: _effect_of(found)
+        for offer_id in offers
+        if (found := load_if_any(lake, propensity_subject(offer_id))) is not None
+    }
+    return ResponseModels(None, "", RedeemedSpend(), effects) if effects else None
+
+
+def _effect_of(propensity: Registered) -> KnownEffect:
+    notes = read_notes(PropensityNotes, propensity.notes, propensity.lineage.name)
+    return _known_effect(notes.effect, propensity.estimator)
+
+
+def _known_effect(effect: AverageEffect, propensity: Estimator) -> KnownEffect:
+    shrunk = (effect.margin_shrunk, effect.retention_shrunk, effect.redemption_rate)
+    return KnownEffect(*shrunk, effect.evidence, propensity, effect.margin is not None)
 
 
 def _load_personal(lake: Lake) -> PersonalEffects:
@@ -96,6 +128,7 @@ def _load_personal(lake: Lake) -> PersonalEffects:
         notes.deployed,
         np.array(notes.average, dtype=np.float64),
         f"{margin.lineage.name}, {retention.lineage.name}",
+        notes.has_money,
     )
 
 
@@ -108,6 +141,7 @@ def _effect_model(found: Registered, offers: tuple[str, ...]) -> EffectModel:
 def gather_evidence(
     experiment: pd.DataFrame, learnt: dict[str, LearntEffects], redemption: dict[int, Estimator],
     worth: dict[int, Estimator], spend: RedeemedSpend, catalogue: Catalogue, options: tuple[Option, ...], budget: float,
+    *, later_share: float = 1.0, assumed_rate: float = 1.0,
 ) -> Evidence:  # fmt: skip
     """Put outcome, effects and costs of every randomised treatment together in account currency, for the gate.
 
@@ -117,16 +151,20 @@ def gather_evidence(
     ----------
     redemption, worth
         Models of P(redeem) and of what staying is worth, one per fold of users that it did not see: an
-        offer's redemption is part of the outcome that policies are judged by.
+        offer's redemption is part of the outcome that policies are judged by. Without the former `assumed_rate` is
+        charged, without the latter staying counts nothing.
     budget
         Money per decision, in account currency.
+    later_share
+        Share of that worth which comes after the measured margin.
     """
     fold = learnt["margin_soon"].fold
     remaining_value = np.zeros(len(experiment))
     for k, model in worth.items():
-        remaining_value[fold == k] = model.predict(experiment[fold == k])
+        remaining_value[fold == k] = later_share * model.predict(experiment[fold == k])
     margin, retention = learnt["margin_soon"], learnt["is_retained"]
-    p_redeem, cost = np.zeros((len(experiment), len(options))), np.zeros((len(experiment), len(options)))
+    p_redeem = np.full((len(experiment), len(options)), assumed_rate)
+    cost = np.zeros(p_redeem.shape)
     contact = np.array([catalogue[offer].contact_cost for offer, _ in options])
     for place, (offer, discount) in enumerate(options):
         asked = with_option(experiment, offer, discount)

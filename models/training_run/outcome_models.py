@@ -1,23 +1,44 @@
-"""Who leaves and what staying is worth: both models fitted, judged and registered."""
+"""Who leaves and what staying is worth: both models fitted, judged and registered, each if the data teach it."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import date
 
 from configs.settings import Settings
 from features.storage.lake import Lake
 from models.learn.churn import train_churn
-from models.learn.value import train_value
+from models.learn.training import NotTrainableError
+from models.learn.value import later_share, train_value
+from models.registry.model_notes import ValueNotes
 from models.registry.promotion import Published, publish
 from models.training_run.training_frames import TrainingFrames, closed_values
+from models.training_run.training_record import Untrained
+
+NO_RISK = "nobody's risk is known, and nobody counts as at risk"
+NO_WORTH = "what staying is worth is not known: an offer counts by what it brings at once, if that is known"
 
 
-def fit_outcomes(settings: Settings, lake: Lake, as_of: date, frames: TrainingFrames) -> list[Published]:
+@dataclass(frozen=True)
+class FittedOutcomes:
+    """Models of leaving and of worth, and those that the data could not teach."""
+
+    published: list[Published]
+    untrained: tuple[Untrained, ...] = ()
+
+
+def fit_outcomes(settings: Settings, lake: Lake, as_of: date, frames: TrainingFrames) -> FittedOutcomes:
     """Fit, judge and register churn and value; the gate's winner of each becomes champion."""
+    published, untrained = [], []
+    try:
+        churn = train_churn(frames.outcomes, frames.features, settings, as_of)
+        published.append(publish(lake, churn, frames.outcomes, frames.features, settings, as_of, frames.first_day))
+    except NotTrainableError as error:
+        untrained.append(Untrained("churn", str(error), NO_RISK))
     worth = closed_values(frames.outcomes, settings, as_of)
-    churn = train_churn(frames.outcomes, frames.features, settings, as_of)
-    value = train_value(worth, frames.features, settings, as_of)
-    return [
-        publish(lake, churn, frames.outcomes, frames.features, settings, as_of, frames.first_day),
-        publish(lake, value, worth, frames.features, settings, as_of, frames.first_day),
-    ]
+    try:
+        value, notes = train_value(worth, frames.features, settings, as_of), ValueNotes(later_share(worth))
+        published.append(publish(lake, value, worth, frames.features, settings, as_of, frames.first_day, notes))
+    except NotTrainableError as error:
+        untrained.append(Untrained("value", str(error), NO_WORTH))
+    return FittedOutcomes(published, tuple(untrained))

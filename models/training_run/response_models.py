@@ -9,56 +9,111 @@ from configs.offers import load_catalogue
 from configs.settings import Settings
 from features.storage.lake import Lake
 from models.effects.average_effect import AverageEffect
-from models.effects.observational_effects import average_of_experiment, estimate_effects
+from models.effects.observational_effects import (
+    MIN_CONTROL,
+    MIN_TREATED,
+    average_of_experiment,
+    estimate_effects,
+    has_money,
+)
 from models.effects.uplift import LearntEffects, learn_effects, usable_options
 from models.judge.policies import judge_policies
-from models.judge.policy_verdict import PolicyVerdict
+from models.judge.policy_verdict import NOBODY, Deployed, PolicyValue, PolicyVerdict
 from models.learn.redeemed_spend import RedeemedSpend
 from models.learn.redemption import train_redemption
-from models.learn.training import Trained, cross_fitted_models, newest
+from models.learn.training import NotTrainableError, Trained, cross_fitted_models, newest
+from models.learn.value import later_share
 from models.registry.model_notes import RedemptionNotes
 from models.registry.promotion import Published, publish, publish_effects, publish_propensities
 from models.registry.response import gather_evidence
-from models.registry.tracking import load
+from models.registry.tracking import load_if_any
 from models.training_run.training_frames import TrainingFrames, closed_values
+from models.training_run.training_record import EFFECTS, Untrained
+
+NO_EFFECTS = "no offer can be proven to pay, and nobody gets one but by lot"
+NO_MONEY = "what effects are worth is not known, because no event brings money"
 
 
 @dataclass(frozen=True)
 class FittedResponse:
     """Models of the response to offers, average effects, and the gate's verdict where treatments were randomised.
 
-    All of it is empty where there were fewer closed treatments than ``response.min_treatments``.
+    `untrained` are the models that the data could not teach.
     """
 
     published: list[Published]
     effects: tuple[AverageEffect, ...] = ()
     verdict: PolicyVerdict | None = None
+    untrained: tuple[Untrained, ...] = ()
 
 
 def fit_response(settings: Settings, lake: Lake, as_of: date, frames: TrainingFrames) -> FittedResponse:
-    """Fit, judge and register redemption and effects; the value model must be registered already."""
-    if len(frames.treatments) < settings.response.min_treatments:
-        return FittedResponse([])
-    redemption = train_redemption(frames.treatments, frames.features, settings, as_of)
-    catalogue = load_catalogue(settings.offers)
-    options = usable_options(frames.experiment, catalogue.options)
+    """Fit, judge and register redemption and effects, each if the data teach it; value must be registered already."""
+    found, wanted = len(frames.treatments), settings.response.min_treatments
+    if found < wanted:
+        why = cold_start(found, wanted, settings.scoring.exploration.share)
+        return FittedResponse(
+            [], untrained=(Untrained("redemption", why, no_rate(settings)), Untrained(EFFECTS, why, NO_EFFECTS))
+        )
+    redemption, untrained = None, []
+    try:
+        redemption = train_redemption(frames.treatments, frames.features, settings, as_of)
+    except NotTrainableError as error:
+        untrained.append(Untrained("redemption", str(error), no_rate(settings)))
+    options = usable_options(frames.experiment, load_catalogue(settings.offers).options)
     if options:
         learnt = learn_effects(frames.experiment, options, frames.features, settings)
-        found = fit_randomised(settings, lake, as_of, frames, learnt, redemption)
+        fitted = fit_randomised(settings, lake, as_of, frames, learnt, redemption)
     else:
-        found = fit_targeted(settings, lake, as_of, frames)
-    notes = RedemptionNotes(redemption.spend or RedeemedSpend(), () if options else found.effects, bool(options))
-    first = publish(lake, redemption, frames.treatments, frames.features, settings, as_of, frames.first_day, notes)
-    return replace(found, published=[first, *found.published])
+        fitted = fit_targeted(settings, lake, as_of, frames)
+    if not fitted.effects:
+        few = f"no offer has {MIN_TREATED} comparable users with it and {MIN_CONTROL} without"
+        untrained.append(Untrained(EFFECTS, few, NO_EFFECTS))
+    published = fitted.published
+    if redemption is not None:
+        spend = redemption.spend or RedeemedSpend()
+        notes = RedemptionNotes(spend, () if options else fitted.effects, bool(options))
+        arguments = (lake, redemption, frames.treatments, frames.features, settings, as_of, frames.first_day, notes)
+        published = [publish(*arguments), *published]
+    return replace(fitted, published=published, untrained=tuple(untrained))
+
+
+def cold_start(found: int, wanted: int, share: float) -> str:
+    """Say how far a history is from teaching what offers do, and what gets it there.
+
+    Examples
+    --------
+    >>> cold_start(280, 500, 0.0)
+    '280 of 500 treatments (response.min_treatments) are over; set scoring.exploration.share, which gives offers by lot'
+    """
+    todo = (
+        "the lots of scoring.exploration.share add more every day"
+        if share
+        else ("set scoring.exploration.share, which gives offers by lot")
+    )
+    return f"{found:,} of {wanted:,} treatments (response.min_treatments) are over; {todo}"
+
+
+def no_rate(settings: Settings) -> str:
+    """Say what offers are charged where nothing is known of who uses them."""
+    rate = settings.response.assumed_redemption_rate
+    return (
+        f"what an offer costs is not known, and is charged as if {rate:.0%} of users used it "
+        "(response.assumed_redemption_rate)"
+    )
 
 
 def fit_randomised(
     settings: Settings, lake: Lake, as_of: date, frames: TrainingFrames, learnt: dict[str, LearntEffects],
-    redemption: Trained,
+    redemption: Trained | None,
 ) -> FittedResponse:  # fmt: skip
     """Judge the policies that learnt effects allow, and register the effects with the verdict."""
-    verdict = judge_experiment(settings, lake, as_of, frames, learnt, redemption)
-    options, experiment = learnt["margin_soon"].options, frames.experiment
+    experiment, options = frames.experiment, learnt["margin_soon"].options
+    if has_money(experiment):
+        verdict = judge_experiment(settings, lake, as_of, frames, learnt, redemption)
+    else:
+        unknown = PolicyValue(float("nan"), float("-inf"), float("inf"), len(experiment))
+        verdict = PolicyVerdict(Deployed(NOBODY), NO_MONEY, {}, unknown, {})
     published = publish_effects(lake, learnt, options, verdict, experiment, settings, as_of, frames.first_day)
     return FittedResponse(published, tuple(average_of_experiment(experiment, learnt)), verdict)
 
@@ -72,16 +127,19 @@ def fit_targeted(settings: Settings, lake: Lake, as_of: date, frames: TrainingFr
 
 def judge_experiment(
     settings: Settings, lake: Lake, as_of: date, frames: TrainingFrames, learnt: dict[str, LearntEffects],
-    redemption: Trained,
+    redemption: Trained | None,
 ) -> PolicyVerdict:  # fmt: skip
     """Ask the gate whether deciding personally beats every simpler policy on held-out randomised treatments."""
-    worth = load(lake, "value").estimator
-    stayed = closed_values(frames.outcomes, settings, as_of).query("is_churned == 0")
+    value, stayed = load_if_any(lake, "value"), closed_values(frames.outcomes, settings, as_of).query("is_churned == 0")
+    worth, redeem, spend = {}, {}, RedeemedSpend()
+    if value is not None and len(stayed):
+        worth = cross_fitted_models(value.estimator, stayed.assign(margin=stayed["margin"].clip(lower=0.0)), settings)
+    if redemption is not None:
+        winner, spend = redemption.winner.estimator, redemption.spend or spend
+        redeem = cross_fitted_models(winner, frames.treatments, settings, rising=("discount",))
     evidence = gather_evidence(
-        frames.experiment, learnt,
-        cross_fitted_models(redemption.winner.estimator, frames.treatments, settings, rising=("discount",)),
-        cross_fitted_models(worth, stayed.assign(margin=stayed["margin"].clip(lower=0.0)), settings),
-        redemption.spend or RedeemedSpend(), load_catalogue(settings.offers), learnt["margin_soon"].options,
+        frames.experiment, learnt, redeem, worth, spend, load_catalogue(settings.offers), learnt["margin_soon"].options,
         settings.scoring.budget * frames.share / len(newest(frames.outcomes)),
+        later_share=later_share(stayed), assumed_rate=settings.response.assumed_redemption_rate,
     )  # fmt: skip
     return judge_policies(evidence)

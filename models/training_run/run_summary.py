@@ -7,22 +7,39 @@ from dataclasses import replace
 from datetime import date
 from pathlib import Path
 
-from configs.settings import Settings
+from configs.errors import InputError
 from features.storage.lake import Lake
 from models.judge.policy_verdict import PolicyVerdict
 from models.metrics.metric import Metric
 from models.registry.promotion import Published
+from models.training_run.outcome_models import FittedOutcomes
 from models.training_run.response_models import FittedResponse
 from models.training_run.training_frames import TrainingFrames
-from models.training_run.training_record import ModelRecord, TrainingRecord, write_training
+from models.training_run.training_record import ModelRecord, TrainingRecord, Untrained, write_training
+
+MEANINGS = {
+    "churn": "everybody has a risk, and those at high risk are named",
+    "value": "staying is worth money, user by user",
+    "redemption": "an offer costs what those who will use it are given",
+    "effect on margin": "offers go where they were proven to pay",
+    "effect on retention": "keeping a user counts as much as was proven",
+}
 
 
-def keep_training(lake: Lake, as_of: date, outcomes: Sequence[Published], response: FittedResponse) -> Path:
-    """Write the record of a training and its pictures; returns their folder."""
-    published = [*outcomes, *response.published]
+def keep_training(lake: Lake, as_of: date, outcomes: FittedOutcomes, response: FittedResponse) -> Path:
+    """Write the record of a training and its pictures; returns their folder.
+
+    Raises
+    ------
+    InputError
+        No model could be trained at all; earlier records stay.
+    """
+    published, untrained = [*outcomes.published, *response.published], (*outcomes.untrained, *response.untrained)
+    if not published:
+        raise InputError(f"no model could be trained: {'; '.join(lack.reason for lack in untrained)}")
     models = {each.subject: ModelRecord(each.champion, each.reason, _rounded(each.metrics)) for each in published}
     verdict = _rounded_verdict(response.verdict) if response.verdict is not None else None
-    record = TrainingRecord(as_of, models, response.effects, verdict)
+    record = TrainingRecord(as_of, models, response.effects, verdict, untrained)
     pictures = {f"{each.subject}_{name}": png for each in published for name, png in each.pictures.items()}
     return write_training(lake, record, pictures)
 
@@ -31,25 +48,52 @@ def training_metrics(published: Sequence[Published], response: FittedResponse) -
     """Name every metric of a training: of its models, of average effects and of the policies that were judged."""
     metrics = {name: metric for each in published for name, metric in each.metrics.items()}
     for effect in response.effects:
-        metrics[f"{effect.offer_id}.incremental_margin"] = effect.margin
+        if effect.margin is not None:
+            metrics[f"{effect.offer_id}.incremental_margin"] = effect.margin
         metrics[f"{effect.offer_id}.incremental_retention"] = effect.retention
     return metrics | (response.verdict.metrics if response.verdict is not None else {})
 
 
+def model_table(published: Sequence[Published], lacking: Sequence[Untrained]) -> list[dict[str, str | bool]]:
+    """List every model: whether it was trained, why it is champion or why there is none, and what that means."""
+    trained: list[dict[str, str | bool]] = [
+        {
+            "model": each.subject,
+            "is_trained": True,
+            "why": f"{each.champion} is champion",
+            "meaning": MEANINGS[each.subject],
+        }
+        for each in published
+    ]
+    return trained + [
+        {"model": lack.subject, "is_trained": False, "why": lack.reason, "meaning": lack.meaning} for lack in lacking
+    ]
+
+
 def training_warnings(
-    settings: Settings, frames: TrainingFrames, published: Sequence[Published], response: FittedResponse
+    frames: TrainingFrames, published: Sequence[Published], lacking: Sequence[Untrained]
 ) -> list[str]:
-    """Say why each champion is champion, why there is no model of offers where there is none, and what was left out."""
-    warnings = [f"{each.subject}: {each.reason}" for each in published]
+    """Say why each champion is champion, which models there are not and why, and what taught nothing."""
+    warnings = [f"{each.subject}: {each.reason}" for each in published] + [
+        f"no model of {lack.subject}: {lack.reason}" for lack in lacking
+    ]
     if frames.left_out:
         of_all = frames.left_out + len(frames.treatments)
         warnings.append(
             f"{frames.left_out:,} of {of_all:,} closed treatments taught nothing: no snapshot of their day knows their "
             f"user (the history begins on {frames.first_day}); ingest the events before them"
         )
-    if not response.published:
-        found, wanted = len(frames.treatments), settings.response.min_treatments
-        warnings.append(f"no offer model: {found:,} closed treatments, response.min_treatments = {wanted:,}")
+    used = frames.redemptions
+    if used.counted < used.found:
+        warnings.append(
+            f"{used.found - used.counted:,} of {used.found:,} redemptions count for no treatment: their user had none "
+            "open of that offer"
+        )
+    if used.foreign:
+        warnings.append(
+            f"{used.foreign:,} of {used.found:,} redemptions name a decision_id that no treatment has; they count for "
+            "the latest open one of their user and offer, if there is one"
+        )
     return warnings
 
 

@@ -19,6 +19,7 @@ from models.metrics.metric import Metric
 
 VERSION = 1  # of the record: another one is another shape
 FILE = "training.json"
+EFFECTS = "effects"  # of offers, on margin and on retention
 
 
 @dataclass(frozen=True)
@@ -31,14 +32,31 @@ class ModelRecord:
 
 
 @dataclass(frozen=True)
+class Untrained:
+    """A model that the data could not teach, why, and what that means for decisions; `EFFECTS` are one subject here."""
+
+    subject: str
+    reason: str
+    meaning: str
+
+
+@dataclass(frozen=True)
 class TrainingRecord:
-    """A training: its models by subject, average effects of offers, and the gate's verdict if it had an experiment."""
+    """A training: its models by subject, average effects of offers, and the gate's verdict if it had an experiment.
+
+    `untrained` are the models that it had to go on without.
+    """
 
     as_of: date
     models: dict[str, ModelRecord]
     effects: tuple[AverageEffect, ...] = ()
     verdict: PolicyVerdict | None = None
+    untrained: tuple[Untrained, ...] = ()
     version: int = VERSION
+
+    def lack_of(self, subject: str) -> Untrained | None:
+        """Say why there is no model of a subject; None where there is one."""
+        return next((lack for lack in self.untrained if lack.subject == subject), None)
 
     @property
     def metrics(self) -> dict[str, Metric]:

@@ -7,6 +7,7 @@ from contextlib import ExitStack
 from datetime import date
 from functools import partial
 
+from configs.errors import InputError
 from configs.offers import load_catalogue
 from configs.settings import Settings
 from features.materialise.as_of_view import AsOfView, open_as_of
@@ -16,8 +17,9 @@ from features.storage.lake import USERS_FILE, Lake
 from features.training_data.feature_store import FeatureStore, open_store
 from features.training_data.frames import count_users, scoring_batch, scoring_batch_anywhere
 from features.training_data.snapshot_run import require_snapshots
+from models.registry.model_notes import ValueNotes, read_notes
 from models.registry.response import load_response
-from models.registry.tracking import load
+from models.registry.tracking import load_if_any
 from serving.arms.assignment import Spending
 from serving.decide.decision_moment import DecisionMoment
 from serving.decide.decisions import decide
@@ -28,20 +30,24 @@ from serving.wording.language_file import load_language
 
 
 def decide_day(settings: Settings, lake: Lake, as_of: date) -> Spending:
-    """Predict, value and decide, in batches of users, by the champions of the registry."""
+    """Predict, value and decide, in batches of users, by the champions of the registry.
+
+    Raises
+    ------
+    InputError
+        There is no model at all.
+    """
     language = load_language(settings.language)  # what cannot be read stops a run before anything is written
     with ExitStack() as sources:
         history = sources.enter_context(open_as_of(settings, lake, as_of))
         require_snapshots(lake, [as_of], history.features, as_of)
         store = open_store(lake, history.features, only=as_of)
-        policy = Policy(
-            settings,
-            load_catalogue(settings.offers),
-            load(lake, "churn"),
-            load(lake, "value"),
-            load_response(lake),
-            language,
-        )
+        catalogue, value = load_catalogue(settings.offers), load_if_any(lake, "value")
+        share = read_notes(ValueNotes, value.notes, value.lineage.name).later_share if value is not None else 0.0
+        response = load_response(lake, list(catalogue.titles))
+        policy = Policy(settings, catalogue, load_if_any(lake, "churn"), value, response, language, share)
+        if policy.churn is None and value is None and response is None:
+            raise InputError(f"{lake.root} holds no models; run winback train-models first")
         executor = batches_on_spark(history) if settings.engine == "spark" else batches(history, store, sources.close)
         moment = DecisionMoment.of_night(as_of, settings.time_zone)
         contacts = partial(open_offers, lake, settings, policy.catalogue, moment)

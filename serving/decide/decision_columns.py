@@ -29,8 +29,7 @@ from serving.decide.scoring import Batch, Policy
 from serving.knapsack.allocation import Limit
 from serving.valuation.eligibility import (
     ELIGIBLE,
-    NOT_MEASURED,
-    UNLIKE_COMPARED,
+    UNKNOWN_WORTH,
     has_left,
     no_contacts,
 )
@@ -47,7 +46,7 @@ SCHEMA = pa.schema(
         ("discount", pa.float64()), ("featured_category", pa.string()), ("featured_item", pa.string()),
         ("message", pa.string()), ("send_at", pa.timestamp("us", "UTC")), ("valid_until", pa.timestamp("us", "UTC")),
         ("p_churn", pa.float64()), ("risk_band", pa.string()), ("stage", pa.string()), ("persona", pa.string()),
-        ("remaining_value", pa.float64()), ("incremental_retention", pa.float64()),
+        ("retained_value", pa.float64()), ("remaining_value", pa.float64()), ("incremental_retention", pa.float64()),
         ("incremental_margin", pa.float64()), ("p_redeem", pa.float64()), ("expected_cost", pa.float64()),
         ("expected_value", pa.float64()), ("propensity", pa.float64()), ("reasons", REASONS), ("why", REASONS),
         ("suppressed_because", REASONS), ("evidence", pa.string()), ("model_versions", pa.string()),
@@ -64,6 +63,7 @@ def predictions_table(batch: Batch, as_of: date, settings: Settings) -> pa.Table
             "user_id": pa.array(batch.frame["user_id"], pa.string()),
             "as_of": pa.array(np.full(len(batch.frame), now), pa.timestamp("us", "UTC")),
             "p_churn": pa.array(batch.p_churn, pa.float64(), from_pandas=True),
+            "retained_value": pa.array(batch.retained_value, pa.float64(), from_pandas=True),
             "remaining_value": pa.array(batch.remaining_value, pa.float64(), from_pandas=True),
         }
     )
@@ -95,6 +95,7 @@ def decisions_table(
         "p_churn": batch.p_churn,
         "risk_band": risk_band(batch.p_churn, settings),
         "stage": stage(frame, settings),
+        "retained_value": batch.retained_value,
         "remaining_value": batch.remaining_value,
         **{name: of_choice(getattr(options, name)) for name in OF_CHOICE},
         "expected_value": of_choice(options.value),
@@ -143,7 +144,7 @@ def _why(policy: Policy, batch: Batch, assignment: Assignment, limits: Sequence[
 def _add_why_this(lists: ReasonLists, policy: Policy, batch: Batch, arm: Texts, rows: Places, chosen: Places) -> None:
     """Say why some users get their option: what it is worth, and how the policy came to it."""
     options = batch.options
-    is_known = ~np.isin(options.why_not[rows, chosen], (NOT_MEASURED, UNLIKE_COMPARED))
+    is_known = ~np.isin(options.why_not[rows, chosen], UNKNOWN_WORTH)
     lists.add(rows[~is_known], EFFECT_UNKNOWN)
     _add_worth_of(lists, policy, batch, rows[is_known], chosen[is_known])
     personal = policy.response.personal if policy.response is not None else None
@@ -176,6 +177,7 @@ def _add_worth_of(lists: ReasonLists, policy: Policy, batch: Batch, rows: Places
         p_redeem=options.p_redeem[cells],
         discount_cost=options.discount_cost[cells],
         contact=contact[chosen],
+        assumed_rate=policy.settings.response.assumed_redemption_rate,
     )
 
 

@@ -40,20 +40,25 @@ Found = TypeVar("Found")
 OF_DECISIONS = (
     "user_id", "days_since_last_activity", "tenure_days", "favourite_category_90d", "favourite_hour_90d", TIME_ZONE,
 )  # fmt: skip
-SPOOL_FORMAT = "codes"  # what an older version left is not read
+PREDICTED = ("p_churn", "retained_value", "remaining_value")
+SPOOL_FORMAT = "worth"  # what an older version left is not read
 AT_ONCE = 2  # batches in memory: one is read and written while another is computed
 
 
 @dataclass(frozen=True)
 class Policy:
-    """Everything that turns a frame of users into decisions."""
+    """Everything that turns a frame of users into decisions; each model is None where the data could not teach it.
+
+    `later_share` of what a user is worth comes after the margin in which effects are measured.
+    """
 
     settings: Settings
     catalogue: Catalogue
-    churn: Registered
-    value: Registered
+    churn: Registered | None
+    value: Registered | None
     response: ResponseModels | None
     language: Language = field(default_factory=lambda: load_language(ENGLISH))
+    later_share: float = 1.0
     own_rules: tuple[Rule, ...] = ()
     contacts: pd.DataFrame = field(default_factory=no_contacts)
 
@@ -71,9 +76,9 @@ class Policy:
     @property
     def model_versions(self) -> str:
         """Names of the models behind a decision."""
-        names = [self.churn.lineage.name, self.value.lineage.name]
+        names = [model.lineage.name for model in (self.churn, self.value) if model is not None]
         if self.response is not None:
-            names.append(self.response.name)
+            names += [self.response.name] if self.response.name else []
             names += [self.response.personal.name] if self.response.personal else []
         return ", ".join(names)
 
@@ -98,18 +103,20 @@ class Policy:
 class Batch:
     """Users of one batch with their predictions, options and reasons of the risk; arrays have shape (users,).
 
-    `frame` holds what decisions are made of: `Policy.output_columns`.
+    `frame` holds what decisions are made of: `Policy.output_columns`. Of `retained_value`, what a user brings who
+    stays, `remaining_value` is the part after the days in which effects on margin are measured.
     """
 
     frame: pd.DataFrame
     p_churn: Floats
+    retained_value: Floats
     remaining_value: Floats
     reasons: pa.ListArray
     options: Options
 
     def table(self) -> pa.Table:
         """Write the batch as one table, a matrix as one column per option."""
-        own: dict[str, Array] = {"p_churn": self.p_churn, "remaining_value": self.remaining_value}
+        own: dict[str, Array] = {name: getattr(self, name) for name in PREDICTED}
         own |= {"ineligible": self.options.ineligible}
         for name in MATRICES:
             own |= {f"{name}:{place}": column for place, column in enumerate(getattr(self.options, name).T)}
@@ -134,9 +141,8 @@ class Batch:
         why_not, ineligible = matrix("why_not", np.int8), numbers("ineligible")
         options = Options(catalogue, **matrices, why_not=why_not, ineligible=ineligible)
         frame = table.select([name for name in table.column_names if not name.startswith("batch:")]).to_pandas()
-        return cls(
-            frame, numbers("p_churn"), numbers("remaining_value"), table["batch:reasons"].combine_chunks(), options
-        )
+        predicted = {name: numbers(name) for name in PREDICTED}
+        return cls(frame, **predicted, reasons=table["batch:reasons"].combine_chunks(), options=options)
 
 
 @dataclass(frozen=True)
@@ -224,14 +230,16 @@ def score(policy: Policy, frame: pd.DataFrame) -> Batch:
     settings = policy.settings
     active = ~unscored(policy.rules, frame)
     p_churn, value = np.full(len(frame), np.nan), np.full(len(frame), np.nan)
-    reasons = ReasonLists(len(frame))
-    if active.any():
-        known = frame[active]
+    reasons, known = ReasonLists(len(frame)), frame[active]
+    if active.any() and policy.churn is not None:
         p_churn[active] = policy.churn.estimator.predict(known)
-        value[active] = policy.value.estimator.predict(known)
         add_risk_reasons(reasons, np.flatnonzero(active), policy.churn.estimator, known)
-        del known
+    if active.any() and policy.value is not None:
+        value[active] = policy.value.estimator.predict(known)
+    del known
+    remaining = policy.later_share * value
     found = forbidden(policy.rules, frame, policy.contacts, policy.catalogue)
-    options = build_options(frame, p_churn, value, found, policy.response, policy.catalogue, settings)
+    risk = None if policy.churn is None else p_churn
+    options = build_options(frame, risk, remaining, found, policy.response, policy.catalogue, settings)
     kept = frame[[name for name in frame.columns if name in policy.output_columns]]
-    return Batch(kept, p_churn, value, reasons.build(active), options)
+    return Batch(kept, p_churn, value, remaining, reasons.build(~np.isnan(p_churn)), options)

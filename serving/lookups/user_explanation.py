@@ -56,7 +56,9 @@ def explanation_lines(
     own = {"why": why, "currency": settings.currency, "horizon": settings.churn.horizon_days, "day": day}
     known = {**_filled(decision, words), **own}
     is_given = decision["offer_id"] != NO_OFFER
-    about = ["user", "no_risk"] if decision["p_churn"] is None else ["user", "risk", "worth"]
+    is_left_out = decision["suppressed_because"] is not None
+    risk = ("no_risk" if is_left_out else "no_risk_model") if decision["p_churn"] is None else "risk"
+    about = ["user", risk, *([] if decision["retained_value"] is None else ["worth"])]
     yield from (lines[name].format_map(known) for name in about)
     for place, (reason, _) in enumerate(words.parts(decision["reasons"])):
         yield lines["more" if place else "because"] + reason

@@ -7,7 +7,7 @@ from datetime import date
 from configs.settings import Settings
 from features.storage.lake import Lake
 from models.metrics.metric import Metric
-from models.training_run.training_record import latest_training
+from models.training_run.training_record import TrainingRecord, latest_training
 from serving.arms.assignment import Spending
 from serving.report_page.summary import Summary
 
@@ -52,9 +52,14 @@ def spending_figures(spending: Spending) -> dict[str, float]:
     }
 
 
-def day_notes(settings: Settings, summary: Summary, spending: Spending) -> list[str]:
-    """Say what a person should know about the decisions of a day."""
-    found = [] if summary.with_offer else ["no offer is expected to pay for anyone; nobody gets one"]
+def day_notes(
+    settings: Settings, summary: Summary, spending: Spending, training: TrainingRecord | None = None
+) -> list[str]:
+    """Say what a person should know about the decisions of a day: also which models there were not, and why."""
+    lacking = training.untrained if training is not None else ()
+    found = [f"no model of {lack.subject}: {lack.reason}; so {lack.meaning}" for lack in lacking]
+    if not summary.with_offer and not lacking:
+        found.append("no offer is expected to pay for anyone; nobody gets one")
     if summary.withdrawn:
         found.append(f"{summary.withdrawn:,} decisions broke a rule when they were to be written, and were withdrawn")
     wanted = settings.scoring.exploration.share

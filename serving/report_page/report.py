@@ -23,7 +23,7 @@ from models.effects.observational_effects import MIN_CONTROL, MIN_TREATED
 from models.judge.policy_verdict import NOBODY
 from models.metrics.evaluation import quality_word
 from models.metrics.metric import Metric
-from models.training_run.training_record import ModelRecord, TrainingRecord, latest_training, picture_of
+from models.training_run.training_record import EFFECTS, ModelRecord, TrainingRecord, latest_training, picture_of
 from serving.decide.day_tables import connect
 from serving.report_page.budget_curve import curve_of
 from serving.report_page.policy_gate import PolicyGate, gate_of
@@ -38,6 +38,7 @@ from serving.wording.formatting import (
     percent,
     points,
     signed,
+    stay_words,
     thousands,
 )
 from serving.wording.language_file import ENGLISH, load_language
@@ -46,7 +47,10 @@ from serving.wording.rendering import DIRECTIONS, Words, words_of
 TEMPLATE = "report.html.j2"
 TOP_DRIVERS = 8
 TRUSTED_ECE = 0.03
-KINDS = {"logistic": "logistic regression", "lightgbm": "boosted trees (LightGBM)", "pace": "spending pace"}
+KINDS = {
+    "logistic": "logistic regression", "lightgbm": "boosted trees (LightGBM)", "pace": "spending pace",
+    "base_rate": "the same rate for everybody", "mean": "the mean of everybody",
+}  # fmt: skip
 EVIDENCE = {
     "randomised": "Given at random in the past, so a difference between those with and without it is its effect.",
     "observational": "Targeted in the past, not given at random: compared with similar users, adjusted by statistics. "
@@ -133,7 +137,8 @@ class Trust:
     @property
     def is_proven(self) -> bool:
         """Whether the offer was given at random and its effect on margin is distinguished from zero."""
-        return self.evidence == "randomised" and self.effect is not None and self.effect.margin.low > 0
+        margin = self.effect.margin if self.effect is not None else None
+        return self.evidence == "randomised" and margin is not None and margin.low > 0
 
 
 def write_report(settings: Settings, lake: Lake, as_of: date) -> Path:
@@ -178,9 +183,10 @@ def render_report(settings: Settings, lake: Lake, as_of: date) -> str:
         examples=[_titled(row, catalogue) for row in examples(lake, as_of).to_dict("records")],
         training=training,
         verdicts=verdicts(record) if record else {},
+        lacks={name: record.lack_of(name) if record else None for name in (*SUBJECTS, EFFECTS)},
         trusts=trusts,
         consent_notes=consent_notes(settings, unknown_consents(lake, as_of, catalogue)),
-        why_no_offers=why_no_offers(summary, record, gate, catalogue, settings),
+        why_no_offers=why_no_offers(summary, record, gate, catalogue),
         event_days=[day for day in lake.days("events") if day < as_of],
         quarantine=quarantined(lake),
     )
@@ -221,23 +227,24 @@ def _trust(title: str, effect: AverageEffect | None, settings: Settings) -> Trus
         few = f"Not enough data: an effect needs {MIN_TREATED} comparable users with it and {MIN_CONTROL} without."
         return Trust(title, "none", EVIDENCE["none"], few)
     evidence = effect.evidence
+    if effect.margin is None:
+        return Trust(title, evidence, EVIDENCE.get(evidence, evidence), stay_words(effect.retention), effect)
     verdict = effect_words(effect.margin, evidence, settings.currency)
     return Trust(title, evidence, EVIDENCE.get(evidence, evidence), verdict, effect)
 
 
 def why_no_offers(
-    summary: Summary, training: TrainingRecord | None, gate: PolicyGate | None, catalogue: Catalogue, settings: Settings
+    summary: Summary, training: TrainingRecord | None, gate: PolicyGate | None, catalogue: Catalogue
 ) -> str | None:
     """Say why nobody gets an offer; None when somebody does."""
     if summary.with_offer:
         return None
     if not catalogue.offers:
         return "This app has no offers in its catalogue, so there is nothing to give."
-    if training is None or "redemption" not in training.models:
-        return (
-            "There are not enough past offers to learn from: the models ask for "
-            f"{settings.response.min_treatments:,} offers whose time is up."
-        )
+    lack = training.lack_of(EFFECTS) if training is not None else None
+    if training is None or lack is not None:
+        why = lack.reason if lack is not None else "no training is on record; run winback train-models"
+        return f"What offers change is not known: {why}."
     if gate is not None and gate.name == NOBODY:
         return f"{gate.why} The table below counts the reasons."
     return "No offer is expected to bring more than it costs for anyone; the table below counts the reasons."

@@ -20,10 +20,11 @@ AT_RISK = ("high", "medium")
 class Summary:
     """Counts and sums over all users of a day; money in account currency.
 
-    `worth_by_band` is the sum of the remaining value, `value_by_band` that of P(churn) x remaining value, and
-    `value_at_risk` the latter over everyone whose risk is known. `offers` has one row per option given:
-    ``offer_id, discount, channel, users, at_risk, expected_cost, expected_value, p_redeem, evidence``. `nothing` counts
-    the users without an offer by arm and reasons, in the order in which these are asked: ``arm, why, users``.
+    `valued` counts the users whose value is known. `worth_by_band` is the sum of what users bring who stay,
+    `value_by_band` that of P(churn) x that value, `leavers_by_band` that of P(churn), and `value_at_risk` that of
+    P(churn) x value over everybody whose risk is known. `offers` has one row per option given: ``offer_id, discount,
+    channel, users, at_risk, expected_cost, expected_value, p_redeem, evidence``. `nothing` counts the users without an
+    offer by arm and reasons, in the order in which these are asked: ``arm, why, users``.
     `drivers` has the reasons of the users at risk: ``column, code, users`` for whom it is among the strongest,
     ``strongest`` for whom it comes first, ``typical`` the median value, if a number. `model_versions` names the models
     behind the decisions, and `withdrawn` counts those that broke a rule when they were to be written.
@@ -31,10 +32,12 @@ class Summary:
 
     users: int
     known: int
+    valued: int
     by_band: dict[str, int]
     by_arm: dict[str, int]
     worth_by_band: dict[str, float]
     value_by_band: dict[str, float]
+    leavers_by_band: dict[str, float]
     value_at_risk: float
     with_offer: int
     withdrawn: int
@@ -61,19 +64,25 @@ class Summary:
         return sum(self.worth_by_band.get(band, 0.0) for band in AT_RISK)
 
     @property
+    def expected_leavers(self) -> float:
+        """How many of the users at risk are expected to leave."""
+        return sum(self.leavers_by_band.get(band, 0.0) for band in AT_RISK)
+
+    @property
     def expected_loss(self) -> float:
         """What is expected to go with the users at risk: their part of the value at risk."""
         return sum(self.value_by_band.get(band, 0.0) for band in AT_RISK)
 
 
 TOTALS = """
-    SELECT count(*), count(p_churn), count(*) FILTER (offer_id <> 'none'),
-           count(*) FILTER (why[1].code = '{withdrawn}'), coalesce(sum(p_churn * remaining_value), 0),
+    SELECT count(*), count(p_churn), count(retained_value), count(*) FILTER (offer_id <> 'none'),
+           count(*) FILTER (why[1].code = '{withdrawn}'), coalesce(sum(p_churn * retained_value), 0),
            coalesce(sum(expected_cost), 0), coalesce(sum(expected_value), 0)
     FROM {decisions}
 """
 BANDS = """
-    SELECT risk_band, count(*), coalesce(sum(remaining_value), 0), coalesce(sum(p_churn * remaining_value), 0)
+    SELECT risk_band, count(*), coalesce(sum(retained_value), 0), coalesce(sum(p_churn * retained_value), 0),
+           coalesce(sum(p_churn), 0)
     FROM {decisions} GROUP BY risk_band ORDER BY risk_band
 """
 ARMS = "SELECT arm, count(*) FROM {decisions} GROUP BY arm ORDER BY arm"
@@ -111,14 +120,16 @@ def summarise(lake: Lake, as_of: date) -> Summary:
             return connection.execute(query.format(decisions=decisions, withdrawn=WITHDRAWN))
 
         bands = ask(BANDS).fetchall()
-        users, known, with_offer, withdrawn, value_at_risk, cost, value = ask(TOTALS).fetchall()[0]
+        users, known, valued, with_offer, withdrawn, value_at_risk, cost, value = ask(TOTALS).fetchall()[0]
         return Summary(
             users=users,
             known=known,
+            valued=valued,
             by_band={band: count for band, count, *_ in bands},
             by_arm=dict(ask(ARMS).fetchall()),
-            worth_by_band={band: worth for band, _, worth, _ in bands},
-            value_by_band={band: loss for band, *_, loss in bands},
+            worth_by_band={band: worth for band, _, worth, *_ in bands},
+            value_by_band={band: loss for band, *_, loss, _ in bands},
+            leavers_by_band={band: leavers for band, *_, leavers in bands},
             value_at_risk=value_at_risk,
             with_offer=with_offer,
             withdrawn=withdrawn,
@@ -146,7 +157,7 @@ def examples(lake: Lake, as_of: date, count: int = 10) -> pd.DataFrame:
             WITH ranked AS (
                 SELECT user_id, row_number() OVER (
                     PARTITION BY offer_id <> 'none'
-                    ORDER BY p_churn * remaining_value DESC NULLS LAST, user_id) AS place
+                    ORDER BY p_churn * coalesce(retained_value, 1) DESC NULLS LAST, user_id) AS place
                 FROM {decisions} WHERE p_churn IS NOT NULL QUALIFY place <= {count}
             )
             SELECT * EXCLUDE (place) FROM {decisions} JOIN ranked USING (user_id)

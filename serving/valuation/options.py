@@ -15,13 +15,15 @@ from configs.settings import Settings
 from features.arrays.array_types import Flags, Floats, Kinds
 from models.effects.observational_effects import is_comparable
 from models.judge.policy_verdict import PERSONAL
+from models.learn.redeemed_spend import RedeemedSpend, discount_cost
 from models.learn.redemption import p_redeem_each
-from models.registry.response import PersonalEffects, ResponseModels
+from models.registry.response import KnownEffect, PersonalEffects, ResponseModels
 from serving.valuation.eligibility import (
     ELIGIBLE,
     FIRST_RULE,
     NOT_CHOSEN,
     NOT_MEASURED,
+    NOT_VALUED,
     UNLIKE_COMPARED,
     Forbidden,
 )
@@ -85,7 +87,7 @@ class Options:
                     np.tile([option.discount for option in self.catalogue.options], users), pa.float64()
                 ),
                 "channel": repeated(offer.channel for offer in self.catalogue.offer_of_options),
-                **{name: pa.array(column, pa.float64()) for name, column in flat.items()},
+                **{name: pa.array(column, pa.float64(), from_pandas=True) for name, column in flat.items()},
                 "eligible": pa.array(self.eligible.ravel()),
                 "why_not": lists.build(why_not != ELIGIBLE),
             }
@@ -97,7 +99,7 @@ MATRICES = (*MEASURES, "discount_cost", "value_error")
 
 
 def build_options(
-    frame: pd.DataFrame, p_churn: Floats, remaining_value: Floats, found: Forbidden,
+    frame: pd.DataFrame, p_churn: Floats | None, remaining_value: Floats, found: Forbidden,
     response: ResponseModels | None, catalogue: Catalogue, settings: Settings,
 ) -> Options:  # fmt: skip
     """Value every (offer, discount) for every user of a batch.
@@ -107,7 +109,8 @@ def build_options(
     frame
         From `features.training_data.frames.scoring_frame`, one row per user.
     p_churn, remaining_value
-        Predictions, shape (users,); NaN where the user is outside the models' population.
+        Predictions, shape (users,); NaN where the user is outside the models' population. Without a model of churn
+        there is no `p_churn`, without one of value `remaining_value` is NaN.
     found
         What the rules of eligibility say.
     response
@@ -115,24 +118,25 @@ def build_options(
     """
     options = catalogue.options
     shape = (len(frame), len(options))
-    p_redeem, price = np.ones(shape), np.zeros(shape)
+    p_redeem, price = np.full(shape, np.nan), np.zeros(shape)
     contact = np.array([offer.contact_cost for offer in catalogue.offer_of_options])
-    if response is not None:
+    if response is not None and response.redemption is not None:
         p_redeem = p_redeem_each(response.redemption, frame, options)
+    spend = response.spend if response is not None else RedeemedSpend()
     for place, (offer, option) in enumerate(zip(catalogue.offer_of_options, options, strict=True)):
-        if response is None:
-            # nothing is known: trying an option is charged as if everybody used it
-            price[:, place] = option.discount * offer.covered_spend
-            continue
-        price[:, place] = response.discount_cost(frame, *option, offer.covered_spend)
+        price[:, place] = discount_cost(frame, *option, spend, offer.covered_spend)
     worth = np.nan_to_num(remaining_value)[:, None]
     if response is not None and response.personal is not None:
         effects = _personal_effects(frame, p_redeem, worth, response.personal, catalogue, settings)
     else:
-        effects = _effects_per_offer(frame, np.nan_to_num(p_churn), p_redeem, response, catalogue, settings)
+        effects = _effects_per_offer(frame, p_churn, p_redeem, response, catalogue, settings)
     margin, retention, error, why_not = effects
-    cost = p_redeem * price + contact
+    # of who uses offers nothing is known: each is charged as the settings say
+    rate = np.where(np.isnan(p_redeem), settings.response.assumed_redemption_rate, p_redeem)
+    cost = rate * price + contact
     value = margin + retention * worth - cost
+    if response is not None and not response.has_money:
+        why_not = np.where(why_not == NOT_MEASURED, why_not, NOT_VALUED).astype(np.int8)
     why_not = np.where(found.option == ELIGIBLE, why_not, found.option)
     return Options(catalogue, p_redeem, retention, margin, price, cost, value, error, why_not, found.everything)
 
@@ -152,24 +156,34 @@ class _Effects(NamedTuple):
 
 
 def _effects_per_offer(
-    frame: pd.DataFrame, p_churn: Floats, p_redeem: Floats, response: ResponseModels | None,
+    frame: pd.DataFrame, p_churn: Floats | None, p_redeem: Floats, response: ResponseModels | None,
     catalogue: Catalogue, settings: Settings,
 ) -> _Effects:  # fmt: skip
     """Say what every option changes for every user, by each offer's effect on average."""
     effects = _Effects.none(p_redeem.shape)
     margin, retention, _, why_not = effects
+    risk = None if p_churn is None else np.nan_to_num(p_churn)
+    lowest, highest = (-1.0, 1.0) if risk is None else (risk - 1.0, risk)
     for place, option in enumerate(catalogue.options):
         effect = response.effects.get(option.offer_id) if response is not None else None
         if effect is None:
             why_not[:, place] = NOT_MEASURED
             continue
-        # an offer that nobody redeemed is assumed to change nothing
-        per_redeemer = p_redeem[:, place] / effect.redemption_rate if effect.redemption_rate > 0 else 0.0
-        margin[:, place] = effect.margin * per_redeemer
+        margin[:, place] = effect.margin * _strength(p_redeem[:, place], effect)
         # nobody can be kept who would not have left, or driven away who would
-        retention[:, place] = np.clip(effect.retention * per_redeemer, p_churn - 1.0, p_churn)
+        retention[:, place] = np.clip(effect.retention * _strength(p_redeem[:, place], effect), lowest, highest)
         why_not[~is_comparable(effect.propensity.predict(frame), settings), place] = UNLIKE_COMPARED
     return effects
+
+
+def _strength(p_redeem: Floats, effect: KnownEffect) -> Floats:
+    """How strongly an average effect applies, shape (users,): as P(redeem), and to all alike where that is unknown.
+
+    An offer that nobody redeemed is assumed to change nothing.
+    """
+    if effect.redemption_rate <= 0:
+        return np.isnan(p_redeem).astype(np.float64)
+    return np.where(np.isnan(p_redeem), 1.0, p_redeem / effect.redemption_rate)
 
 
 def _personal_effects(

@@ -115,16 +115,23 @@ def add_rule(lists: ReasonLists, rows: Places, deployed: Deployed, frame: pd.Dat
 
 def add_worth(
     lists: ReasonLists, rows: Places, currency: str, *, margin: Floats, retention: Floats, remaining: Floats,
-    p_redeem: Floats, discount_cost: Floats, contact: Floats,
+    p_redeem: Floats, discount_cost: Floats, contact: Floats, assumed_rate: float = 1.0,
 ) -> None:  # fmt: skip
-    """Add the value formula of the chosen options, term by term; amounts, shape (rows,), add up to the worth."""
-    total = margin + retention * remaining - p_redeem * discount_cost - contact
+    """Add the value formula of the chosen options, term by term; amounts, shape (rows,), add up to the worth.
+
+    Where `p_redeem` is NaN `assumed_rate` is charged.
+    """
+    is_known = ~np.isnan(p_redeem)
+    spent = np.where(is_known, p_redeem, assumed_rate) * discount_cost
+    total = margin + retention * remaining - spent - contact
     lists.add(rows, WORTH, value=currency, effect=total)
     lists.add(rows, "extra_margin", effect=margin)
     lists.add(rows, "extra_retention", number=retention, effect=retention * remaining)
     lists.add(rows, "worth_of_staying", number=remaining)
     paid = np.flatnonzero(discount_cost > 0)
-    lists.add(rows[paid], "expected_discount", number=p_redeem[paid], effect=-(p_redeem * discount_cost)[paid])
+    told, untold = paid[is_known[paid]], paid[~is_known[paid]]
+    lists.add(rows[told], "expected_discount", number=p_redeem[told], effect=-spent[told])
+    lists.add(rows[untold], "assumed_discount", number=assumed_rate, effect=-spent[untold])
     lists.add(rows[paid], "cost_of_use", number=discount_cost[paid])
     lists.add(rows, "contact", effect=-contact)
 

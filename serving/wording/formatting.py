@@ -31,6 +31,20 @@ def fit_word(r_squared: float) -> str:
     return next((word for bound, word in words if r_squared >= bound), "hardly better than the average")
 
 
+def stay_words(retention: Metric) -> str:
+    """Say what an interval of the share of users who stay allows, where no money is known.
+
+    Examples
+    --------
+    >>> stay_words(Metric(0.046, 0.02, 0.072, 100))
+    'It keeps users: between +2.0 and +7.2 more of 100 stay.'
+    """
+    between = f"between {100 * retention.low:+.1f} and {100 * retention.high:+.1f} more of 100 stay"
+    if retention.low <= 0 <= retention.high:
+        return f"Its effect could be anything: {between}."
+    return f"{'It keeps users' if retention.low > 0 else 'It drives users away'}: {between}."
+
+
 def effect_words(margin: Metric, evidence: str, currency: str) -> str:
     """Say what an interval of the margin a head, before discounts and contacts are paid, allows.
 
