@@ -37,7 +37,7 @@ from serving.wording.reason_lists import REASONS
 
 DESIGN = (
     "decision_id, user_id, as_of, trigger, arm, offer_id, play, channel, discount, featured_category, featured_item, "
-    "message, send_at, valid_until, p_churn, risk_band, stage, persona, remaining_value, incremental_retention, "
+    "message, send_at, valid_until, p_churn, risk_band, stage, persona, retained_value, remaining_value, incremental_retention, "
     "incremental_margin, p_redeem, expected_cost, expected_value, propensity, reasons, why, suppressed_because, "
     "evidence, model_versions"
 )
@@ -128,7 +128,7 @@ def test_everybody_has_one_decision_nothing_included(users, decisions):
 
 def test_there_is_a_prediction_for_everybody_and_a_row_for_every_option(decided, policy, users, options):
     predictions = read(decided[0], "predictions")
-    assert predictions.columns.tolist() == ["user_id", "as_of", "p_churn", "remaining_value"]
+    assert predictions.columns.tolist() == ["user_id", "as_of", "p_churn", "retained_value", "remaining_value"]
     assert predictions["user_id"].tolist() == users["user_id"].tolist()
     active = users["days_since_last_activity"] <= 56
     expected = policy.churn.estimator.predict(users[active])
