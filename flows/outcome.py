@@ -25,8 +25,8 @@ Given = ParamSpec("Given")
 class Outcome:
     """Metrics, where the results are, and what a person should know; `as_of` is the moment of decision.
 
-    `facts` are further fields of the object that ``--json`` prints. `models` says of each model whether there is one and
-    why, where a command trains them.
+    `facts` are further fields of the object that ``--json`` prints. `models` says of each model whether there is one
+    and why, where a command trains them.
     """
 
     command: str
