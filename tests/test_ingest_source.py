@@ -377,6 +377,41 @@ def test_a_source_that_is_no_source_is_refused(tmp_path, script, sentence):
         app.ingest()
 
 
+def test_an_error_of_the_source_keeps_its_line_and_its_place(tmp_path):
+    app = app_with(tmp_path)
+    Path(app.settings.ingest.source).write_text("CREATE VIEW events AS\nSELECT 1 AS event_id,\n  x y z\nFROM nothing")
+    with pytest.raises(InputError) as error:
+        app.ingest()
+    sentence, line, place = str(error.value).splitlines()
+    assert sentence.endswith('syntax error at or near "z"); mend the SQL or the raw file it names')
+    assert line == "LINE 3:   x y z" and line[place.index("^")] == "z"
+
+
+def test_a_line_of_csv_that_cannot_be_read_is_named_with_its_file(tmp_path):
+    app = app_with(tmp_path)
+    Path(app.settings.ingest.raw, "events.csv").write_text("amount,user_id\n" + "1.5,a\n" * 30_000 + "one,a\n")
+    Path(app.settings.ingest.source).write_text(
+        "CREATE VIEW events AS SELECT user_id AS event_id, user_id, 'purchase' AS event_name, amount, "
+        "TIMESTAMPTZ '2024-03-01 10:00:00+00' AS occurred_at FROM read_csv(getvariable('raw') || '/events.csv')"
+    )
+    sentence = r"failed \(.*CSV Error on Line: 30002; .*one,a.*; file .*events.csv\); mend"
+    with pytest.raises(InputError, match=sentence):
+        app.ingest()
+
+
+@pytest.mark.parametrize("content", ["\ufeff", b"\xff\xfe"])
+def test_a_source_in_another_encoding_is_read_or_named(tmp_path, content):
+    app = app_with(tmp_path)
+    source = Path(app.settings.ingest.source)
+    before = source.read_bytes()
+    source.write_bytes((content.encode() if isinstance(content, str) else content) + before)
+    if isinstance(content, str):
+        assert app.ingest()["events"].added == 3
+    else:
+        with pytest.raises(InputError, match=r"app.sql cannot be read .*; check its permissions and encoding"):
+            app.ingest()
+
+
 def test_a_value_that_cannot_be_cast_fails_with_the_source_named(tmp_path):
     app = app_with(tmp_path)
     Path(app.settings.ingest.source).write_text(

@@ -15,6 +15,7 @@ from configs.errors import InputError
 from configs.settings import FOLDER, Settings, named_file
 from features.ingestion.contract import ALIASES, CONTRACT, EVENTS, SQL_TYPES, TREATMENTS, USERS, Table
 from features.ingestion.delivery_notes import counted_names, name_notes, overlap_note, stored_names
+from features.ingestion.guessed_types import check_guesses
 from features.ingestion.row_repairs import repaired, row_repairs, told_repairs
 from features.ingestion.table_rows import (
     EVERY_DAY,
@@ -31,7 +32,7 @@ from features.ingestion.table_rows import (
 )
 from features.ingestion.user_aliases import NO_ALIASES, in_merged, keep_first_told, merge_users
 from features.ingestion.validation import check_columns, fault_of_row, text_instants, told_columns, typed_columns
-from features.storage.duckdb_sessions import duckdb_session, first_line
+from features.storage.duckdb_sessions import duckdb_session
 from features.storage.lake import TIME_ZONE_FILE, USERS_FILE, Lake
 
 # comments, CREATE, and what may stand between it and the view's name
@@ -157,12 +158,17 @@ def defined_views(script: Path) -> list[str]:
         It cannot be read, or it is not DuckDB's SQL.
     """
     try:
-        statements = duckdb.extract_statements(script.read_text(encoding="utf-8"))
+        statements = duckdb.extract_statements(_text_of(script))
     except duckdb.Error as error:
         raise _source_error(script, error) from error
+    return [found[1].strip('"') for each in statements if (found := DEFINES_VIEW.match(each.query))]
+
+
+def _text_of(script: Path) -> str:
+    try:
+        return script.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"source {script} cannot be read ({error}); check its permissions and encoding") from error
-    return [found[1].strip('"') for each in statements if (found := DEFINES_VIEW.match(each.query))]
 
 
 def _open_source(
@@ -170,8 +176,10 @@ def _open_source(
 ) -> list[Table]:
     """Run the source; a table that is replaced and that it does not define any more has no rows."""
     connection.execute("SET VARIABLE raw = $1", [str(raw)])
+    text = _text_of(script)
     try:
-        connection.execute(script.read_text(encoding="utf-8"))
+        connection.execute(text)
+        check_guesses(connection, script, text)
     except duckdb.Error as error:
         raise _source_error(script, error) from error
     views = connection.execute("SELECT view_name FROM duckdb_views() WHERE NOT internal").fetchall()
@@ -186,7 +194,12 @@ def _open_source(
 
 
 def _source_error(script: Path, error: duckdb.Error) -> InputError:
-    return InputError(f"source {script} failed ({first_line(error)}); mend the SQL or the raw file it names")
+    """Say in a sentence what DuckDB found, and below it the line and the place that it points at."""
+    what, *more = str(error).strip().split("\n\n")
+    file = re.search(r"^ *file = (.+)$", str(error), re.M)
+    found = "; ".join([*what.splitlines(), *([f"file {file[1]}"] if file else [])])
+    place = next((f"\n{each}" for each in more if each.startswith("LINE ")), "")
+    return InputError(f"source {script} failed ({found}); mend the SQL or the raw file it names{place}")
 
 
 def _stage(

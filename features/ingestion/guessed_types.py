@@ -1,0 +1,94 @@
+"""Types that DuckDB guesses from the first lines of a CSV or JSON file, held against the whole files.
+
+A column of whole numbers in the first 20,480 lines is one for ever: after them ``0042`` reads 42 and ``4.99`` reads 5.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from itertools import pairwise
+from pathlib import Path
+
+import duckdb
+
+from configs.errors import InputError
+from features.ingestion.validation import WHOLE
+
+READERS = ("read_csv", "read_csv_auto", "read_json", "read_json_auto", "read_ndjson", "read_ndjson_auto")
+SAYS_TYPES = re.compile(r"\b(all_varchar|columns)\s*(=|:=|=>)", re.I)
+CANONICAL = "[+-]?(0|[1-9][0-9]*)"
+
+
+def check_guesses(connection: duckdb.DuckDBPyConnection, script: Path, text: str) -> None:
+    """Read whatever a source lets DuckDB guess a second time, as texts.
+
+    Raises
+    ------
+    InputError
+        A column that was guessed to hold whole numbers holds something else, which would be read wrongly.
+    """
+    for reader, given in guessing_calls(text):
+        found = connection.execute(f"DESCRIBE SELECT * FROM {reader}({given})").fetchall()
+        whole = [name for name, kind, *_ in found if kind in WHOLE and not _is_typed(name, given)]
+        if whole:
+            _check_columns(connection, script, _as_texts(reader, given, found, whole), whole)
+
+
+def guessing_calls(text: str) -> Iterator[tuple[str, str]]:
+    """Find the calls of readers that say no types: the name of each and what stands between its brackets.
+
+    Examples
+    --------
+    >>> list(guessing_calls("FROM read_csv('a(.csv', header = true) JOIN read_csv('b.csv', all_varchar = true)"))
+    [('read_csv', "'a(.csv', header = true")]
+    """
+    edges = [place for place, _ in duckdb.tokenize(text)]
+    words = [text[first:last].split() for first, last in pairwise([*edges, len(text)])]
+    tokens = [(place, word[0] if word else "") for place, word in zip(edges, words, strict=True)]
+    for number, (_, word) in enumerate(tokens[:-1]):
+        if word.lower() in READERS and tokens[number + 1][1].startswith("("):
+            given = _between_brackets(text, tokens[number + 1 :])
+            if not SAYS_TYPES.search(given):
+                yield word.lower(), given
+
+
+def _is_typed(name: str, given: str) -> bool:
+    return bool(re.search(rf"""['"{{\s]{re.escape(name)}['"]?\s*:""", given))
+
+
+def _between_brackets(text: str, tokens: list[tuple[int, str]]) -> str:
+    depth = 0
+    for place, word in tokens:
+        depth += (word[:1] == "(") - (word[:1] == ")")
+        if not depth:
+            return text[tokens[0][0] + 1 : place]
+    return ""
+
+
+def _as_texts(reader: str, given: str, found: list[tuple[str, ...]], whole: list[str]) -> str:
+    """Write the call that reads some columns as texts, and guesses the others again."""
+    columns = {name: "VARCHAR" if name in whole else kind for name, kind, *_ in found}
+    if "json" not in reader:
+        columns = dict.fromkeys(whole, "VARCHAR")
+    listed = ", ".join(f"{_quoted(name)}: {_quoted(kind)}" for name, kind in columns.items())
+    return f"{reader}({given}, {'columns' if 'json' in reader else 'types'} = {{{listed}}})"
+
+
+def _quoted(text: str) -> str:
+    return "'" + text.replace("'", "''") + "'"
+
+
+def _check_columns(connection: duckdb.DuckDBPyConnection, script: Path, call: str, whole: list[str]) -> None:
+    other = [f"NOT regexp_full_match(trim(\"{name}\"), '{CANONICAL}')" for name in whole]
+    counts = ", ".join(
+        f'count(*) FILTER ({each}), min("{name}") FILTER ({each})' for name, each in zip(whole, other, strict=True)
+    )
+    row = connection.execute(f"SELECT {counts} FROM {call}").fetchone() or ()
+    for name, count, example in zip(whole, row[::2], row[1::2], strict=True):
+        if count:
+            raise InputError(
+                f"source {script} lets DuckDB guess from the first lines that the column {name!r} holds whole numbers, "
+                f"but {count:,} rows hold others, such as {example!r}, which would be read wrongly; read texts "
+                "(all_varchar = true for CSV, columns = {…} for JSON) and cast what is a number"
+            )
