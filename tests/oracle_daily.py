@@ -62,18 +62,38 @@ def with_roles(events: ir.Table, treatments: ir.Table | None, roles: Roles) -> i
     ``clock`` is the local time of the event: a column of `events` where the engine has it at hand, else the instant
     itself, which an engine reads in the time zone of its session.
     """
-    columns = ["user_id", "day", "event_name", "received_at", "amount", "discount", "item_category"]
+    columns = ["user_id", "day", "event_name", "known_on", "amount", "discount", "item_category", "session_id"]
     clock = events.clock if "clock" in events.columns else events.occurred_at
-    rows = events.select(*columns, clock=clock, session_key=_session(events))
+    known_on = ibis.ifelse(
+        events.received_at.isnull(), events.day, ibis.greatest(events.day, events.received_at.date())
+    )
+    rows = events.mutate(known_on=known_on).select(*columns, clock=clock, session_key=_session(events))
+    rows = on_day_of_session(rows).drop("session_id")
     if treatments is not None:
         rows = rows.union(_as_events(treatments, rows))
-    known_on = ibis.ifelse(rows.received_at.isnull(), rows.day, ibis.greatest(rows.day, rows.received_at.date()))
     # one look at the name yields a whole number with one bit per role, which is cheaper than a list of names per role
-    rows = rows.mutate(
-        known_on=known_on, role_bits=rows.event_name.cases(*role_codes(roles).items(), else_=0).cast("int64")
-    )
+    rows = rows.mutate(role_bits=rows.event_name.cases(*role_codes(roles).items(), else_=0).cast("int64"))
     flags = {f"is_{role}": (rows.role_bits & bit) != 0 for role, bit in role_bits(roles).items()}
     return rows.mutate(**flags).drop("role_bits")
+
+
+def on_day_of_session(events: ir.Table) -> ir.Table:
+    """Date what goes on after midnight with a session of the evening before, known by then, by that evening."""
+    evening = events.filter((events.clock.hour() >= 18) & events.session_id.notnull())
+    begun = evening.group_by("user_id", "session_id", evening_before="day").aggregate(
+        first_known=evening.known_on.min()
+    )
+    keys = [
+        events.user_id == begun.user_id,
+        events.session_id == begun.session_id,
+        events.day.delta(begun.evening_before, unit="day") == 1,
+        begun.first_known <= events.known_on,
+        events.clock.hour() < 6,
+    ]
+    found = events.left_join(begun, keys)
+    return found.select(
+        *(name for name in events.columns if name != "day"), day=found.evening_before.coalesce(found.day)
+    )
 
 
 def _session(events: ir.Table) -> ir.Value:
@@ -135,6 +155,7 @@ def _as_events(treatments: ir.Table, events: ir.Table) -> ir.Table:
     known: dict[str, ir.Value] = {
         "user_id": given.user_id,
         "day": given.day,
+        "known_on": given.day,
         "event_name": ibis.literal(TREATMENT),
         "session_key": given.decision_id,
     }

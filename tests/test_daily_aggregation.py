@@ -6,6 +6,7 @@ from datetime import date, datetime, timedelta
 from zoneinfo import ZoneInfo
 
 import ibis
+import ibis.expr.types as ir
 import numpy as np
 import pandas as pd
 import pyarrow as pa
@@ -20,6 +21,7 @@ from features.arrays.group_by import GroupedRows
 from features.definitions.daily_measures import MEASURES, micros
 from features.definitions.snapshot_features import WINDOWED
 from features.engine.daily_aggregation import day_rows
+from features.engine.session_days import open_sessions
 
 MONDAY = date(2024, 3, 4)
 ROLES = load_settings().roles
@@ -35,19 +37,29 @@ NAMES = [
 ]
 MONEY = [None, 0.0, 0.125, 0.29, -1.005, 1e6]
 SCHEMA = pa.schema([field for field in EVENTS.to_pyarrow() if field.name not in ("day", "clock")])
-ANY_EVENTS = st.lists(
-    st.tuples(
-        st.sampled_from("abc"),
+
+
+def event_of(users: str, hours: st.SearchStrategy[int], sessions: list[str | None]) -> st.SearchStrategy[tuple]:
+    return st.tuples(
+        st.sampled_from(users),
         st.sampled_from(NAMES),
-        st.integers(0, 23),
-        st.integers(0, 3),
-        st.sampled_from([None, "s1", "s2", "3"]),
+        hours,
+        st.sampled_from([0, 0, 1, 2, 3]),
+        st.sampled_from(sessions),
         st.sampled_from([None, "tea", "9", "hour"]),
         st.sampled_from(MONEY),
         st.sampled_from(MONEY),
-    ),
-    max_size=25,
+    )
+
+
+NIGHTS = st.sampled_from([-7, -6, -1, 0, 5, 6, 17, 18, 23, 24, 29, 30])  # hours over which sessions go on, or do not
+ANY_EVENTS = st.lists(
+    event_of("abc", st.integers(0, 23), [None, "s1", "s2", "3"]) | event_of("a", NIGHTS, ["s1", "s2"]), max_size=25
 )
+
+
+def of_monday(rows: ir.Table) -> ir.Table:
+    return rows.filter(rows.day == MONDAY).drop("day")
 
 
 class Declared:
@@ -59,14 +71,14 @@ class Declared:
         self.engine.raw_sql(f"SET TimeZone = '{time_zone}'")
         events = with_roles(ibis.table(EVENTS, name="events"), ibis.table(TREATMENTS, name="treatments"), ROLES)
         self.queries = {
-            name: ibis.to_sql(table(events).order_by("day", *order).drop("day"), dialect="duckdb")
+            name: ibis.to_sql(of_monday(table(events)).order_by(*order), dialect="duckdb")
             for name, (table, order) in TABLES.items()
         }
 
     def rows(self, events: pa.Table, treatments: pa.Table) -> dict[str, pd.DataFrame]:
         self.engine.con.register("raw", events)
         self.engine.con.register("treatments", treatments.append_column("day", pa.array([MONDAY] * len(treatments))))
-        clock = "*, DATE '2024-03-04' AS day, occurred_at::TIMESTAMP AS clock"
+        clock = "*, occurred_at::DATE AS day, occurred_at::TIMESTAMP AS clock"
         self.engine.con.execute(f"CREATE OR REPLACE TEMP VIEW events AS SELECT {clock} FROM raw")
         return {name: self.engine.con.execute(query).df() for name, query in self.queries.items()}
 
@@ -99,7 +111,10 @@ def test_arrays_find_what_is_declared(found, zone, as_words):
     expected = ZONES[zone].rows(events, given_to)
     if as_words:
         events = events.set_column(1, events.column_names[1], events.column(1).dictionary_encode())
-    tables = day_rows(events, given_to, MONDAY, ROLES, zone)
+    day = np.array([hour // 24 for _, _, hour, *_ in found], int)
+    before, own, after = (events.filter(pa.array(day == step)) for step in (-1, 0, 1))
+    begun, going_on = open_sessions(before, own, zone), open_sessions(own, after, zone)
+    tables = day_rows(own, given_to, MONDAY, ROLES, zone, begun_before=begun, after=after, going_on=going_on)
     for name, rows in expected.items():
         mine = tables[name].to_pandas().astype(dict.fromkeys({"user_id", "dimension", "label"} & set(rows), object))
         mine["known_on"] = pd.to_datetime(mine["known_on"]).astype(rows["known_on"].dtype)

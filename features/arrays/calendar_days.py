@@ -13,6 +13,7 @@ from features.arrays.array_types import Integers
 EPOCH = date(1970, 1, 1)
 HOUR = 3_600_000_000  # microseconds
 QUARTER, DAY = HOUR // 4, HOUR * 24
+MANY = 2**22  # quarters of an hour: more than a hundred years
 
 
 def days_since_1970(day: date) -> int:
@@ -48,7 +49,13 @@ def local_time(instants: pa.Array | pa.ChunkedArray, time_zone: str, missing: in
     if time_zone == "UTC":
         return micros
     zone = ZoneInfo(time_zone)
-    quarters, place = np.unique(micros // QUARTER, return_inverse=True)  # clocks change on a quarter of an hour
+    number = micros // QUARTER  # clocks change on a quarter of an hour
+    low, high = (int(number.min()), int(number.max())) if len(number) else (0, 0)
+    if high - low < MANY:  # marked and not sorted
+        quarters = low + np.flatnonzero(np.bincount(number - low))
+        place = np.searchsorted(quarters, np.arange(low, high + 1))[number - low]
+    else:
+        quarters, place = np.unique(number, return_inverse=True)
     offsets = [datetime.fromtimestamp(each * QUARTER / 1e6, zone).utcoffset() for each in quarters.tolist()]
     return (
         micros + np.array([each // timedelta(microseconds=1) for each in offsets if each is not None], np.int64)[place]

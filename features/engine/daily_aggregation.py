@@ -24,6 +24,7 @@ from features.definitions.event_filters import columns_read, event_marks
 from features.definitions.event_roles import TREATMENT, role_bits, role_codes
 from features.definitions.registry import Declarations
 from features.definitions.snapshot_features import DECLARED
+from features.engine.session_days import OpenSession, go_on
 
 WORDS = ("event_name", "item_category", "session_id")  # read as codes of a dictionary
 EVENT_COLUMNS = pa.schema(
@@ -59,13 +60,20 @@ def day_rows(
     roles: Roles,
     time_zone: str,
     declared: Declarations = DECLARED,
+    *,
+    begun_before: Sequence[OpenSession] = (),
+    after: pa.Table | None = None,
+    going_on: Sequence[OpenSession] = (),
 ) -> dict[str, pa.Table]:
-    """Sum the events of a day to its daily rows.
+    """Sum the events of a day to its daily rows; a session over midnight belongs to the day on which it began.
 
     Parameters
     ----------
     events, treatments
         Rows of the contract, of one day, with the columns of `event_columns`; texts of the events may be dictionaries.
+    begun_before, going_on
+        Sessions that go on over midnight: from the day before, and into the day `after`, whose events of the same
+        users are asked for then.
 
     Returns
     -------
@@ -81,7 +89,10 @@ def day_rows(
 
     Both are in the order of their files; words are dictionaries.
     """
-    found = _grouped(_with_treatments(events, treatments, declared), day, roles, time_zone, declared)
+    own = events.filter(pa.array(~go_on(events, begun_before, time_zone))) if begun_before else events
+    parts = [own] if after is None else [own, after.filter(pa.array(go_on(after, going_on, time_zone)))]
+    rows = pa.concat_tables([_read_columns(each, declared) for each in parts])
+    found = _grouped(_with_treatments(rows, treatments), day, roles, time_zone, declared)
     return {"aggregates": _aggregates(found, declared), "category_hour_counts": _category_hour_counts(found)}
 
 
@@ -119,9 +130,12 @@ def _in_order_of_file(rows: pa.Table) -> pa.Table:
     return rows.take(order_of(key))
 
 
-def _with_treatments(events: pa.Table, treatments: pa.Table | None, declared: Declarations) -> pa.Table:
+def _read_columns(events: pa.Table, declared: Declarations) -> pa.Table:
     names = event_columns(declared).names
-    rows = pa.table({name: events[name].cast(DICTIONARY) if name in WORDS else events[name] for name in names})
+    return pa.table({name: events[name].cast(DICTIONARY) if name in WORDS else events[name] for name in names})
+
+
+def _with_treatments(rows: pa.Table, treatments: pa.Table | None) -> pa.Table:
     if treatments is not None:
         given = treatments.filter(pc.field("offer_id") != "none")["user_id"]
         treated = pa.array([TREATMENT] * len(given), pa.string()).cast(DICTIONARY)
@@ -138,8 +152,8 @@ def _grouped(rows: pa.Table, day: date, roles: Roles, time_zone: str, declared: 
     alone = session < 0  # an event without a session is one of its own
     session[alone] = session.max(initial=0) + 1 + np.arange(np.count_nonzero(alone))
     today = days_since_1970(day)
-    known = np.maximum(local_time(rows["received_at"], time_zone, today * DAY) // DAY - today, 0)
-    hours = local_time(rows["occurred_at"], time_zone, today * DAY) // HOUR
+    clock, arrived = (local_time(rows[name], time_zone, today * DAY) for name in ("occurred_at", "received_at"))
+    known, hours = np.maximum(np.maximum(clock, arrived) // DAY - today, 0), clock // HOUR
     codes = role_codes(roles)
     columns: dict[str, Array] = {
         "roles": np.array([codes.get(each, 0) for each in names.to_pylist()], np.int32)[name],

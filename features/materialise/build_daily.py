@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, timedelta
 from pathlib import Path
 
 import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
 from pyarrow import feather
 
 from configs.progress import track
@@ -16,9 +18,16 @@ from features.definitions.app_declarations import declarations_of, definitions_o
 from features.definitions.registry import Declarations
 from features.engine.daily_aggregation import WORDS, day_rows, event_columns, joined_rows
 from features.engine.row_group_reader import KeyRange, read_users, user_ranges
+from features.engine.session_days import KEYS, OpenSession, night_sessions, open_sessions
 from features.materialise.executor import open_executor
 from features.storage.code_version import code_version
-from features.storage.fingerprints import DAILY_TABLES, file_fingerprints, file_hashes, write_daily_rows
+from features.storage.fingerprints import (
+    DAILY_TABLES,
+    file_fingerprints,
+    file_hashes,
+    remembered,
+    write_daily_rows,
+)
 from features.storage.lake import Lake
 from features.storage.whole_writes import content_hash, scratch_folder
 
@@ -30,8 +39,9 @@ EVENTS_AT_ONCE = 4_000_000  # of a day: its users are cut into ranges where it h
 class DailyBuilder:
     """Computes daily rows where the files of the data folder are seen.
 
-    `stale` maps the days to the hash of their input, `cuts` huge days to ranges of their users, in order; what is
-    found about those lies in the folder `parts` until it is put together.
+    `stale` maps the days to the hash of their input, `begun` to the sessions that go on from the day before, `cuts`
+    huge days to ranges of their users, in order; what is found about those lies in the folder `parts` until it is put
+    together.
     """
 
     lake: Lake
@@ -39,6 +49,7 @@ class DailyBuilder:
     time_zone: str
     declared: Declarations
     stale: Mapping[date, str]
+    begun: Mapping[date, list[OpenSession]]
     cuts: Mapping[date, Sequence[KeyRange[str]]]
     parts: Path
 
@@ -59,12 +70,9 @@ class DailyBuilder:
             write_daily_rows(tables[table], self.lake.partition(table, day), self.stale[day])
 
     def _rows(self, day: date, users: KeyRange[str]) -> dict[str, pa.Table]:
-        events, treatments = (self.lake.partition(table, day) for table in ("events", "treatments"))
-        columns = event_columns(self.declared)
+        treatments, morrow = self.lake.partition("treatments", day), day + timedelta(days=1)
         return day_rows(
-            read_users(events, columns.names, users, words=WORDS)
-            if self.lake.has_partition("events", day)
-            else columns.empty_table(),
+            self._events(day, users),
             read_users(treatments, ["user_id", "offer_id"], users)
             if self.lake.has_partition("treatments", day)
             else None,
@@ -72,7 +80,16 @@ class DailyBuilder:
             self.roles,
             self.time_zone,
             self.declared,
+            begun_before=self.begun.get(day, ()),
+            after=self._events(morrow, users) if self.begun.get(morrow) else None,
+            going_on=self.begun.get(morrow, ()),
         )
+
+    def _events(self, day: date, users: KeyRange[str]) -> pa.Table:
+        columns = event_columns(self.declared)
+        if not self.lake.has_partition("events", day):
+            return columns.empty_table()
+        return read_users(self.lake.partition("events", day), columns.names, users, words=WORDS)
 
     def _path(self, table: str, day: date, number: int) -> Path:
         return self.parts / f"{table}-{day}-{number:05d}.arrow"
@@ -81,13 +98,14 @@ class DailyBuilder:
 def build_aggregates(settings: Settings, lake: Lake) -> list[date]:
     """Bring the daily rows up to date with the events; returns the days that were computed.
 
-    A day is computed again when its events, its treatments or the declarations of its rows changed, and goes where it
-    has neither any more.
+    A day is computed again when its events, its treatments or the declarations of its rows changed, or what its
+    sessions went on with after midnight, and goes where it has neither any more.
     """
     for table in DAILY_TABLES:
         for day in {*lake.days(table)}.difference(lake.days("events"), lake.days("treatments")):
             lake.files.remove(f"{table}/day={day}")
-    stale = _stale_days(settings, lake)
+    begun = _begun_before(settings, lake)
+    stale = _stale_days(settings, lake, begun)
     if not stale:
         return []
     cuts = {
@@ -98,7 +116,9 @@ def build_aggregates(settings: Settings, lake: Lake) -> list[date]:
     }
     executor = open_executor(settings)
     with scratch_folder(lake.path("tmp")) as folder:
-        builder = DailyBuilder(lake, settings.roles, settings.time_zone, declarations_of(settings), stale, cuts, folder)
+        builder = DailyBuilder(
+            lake, settings.roles, settings.time_zone, declarations_of(settings), stale, begun, cuts, folder
+        )
         parts = [(day, number) for day, users in cuts.items() for number in range(len(users))]
         for _ in executor.each(builder.write_part, parts):
             pass
@@ -107,7 +127,39 @@ def build_aggregates(settings: Settings, lake: Lake) -> list[date]:
     return sorted(stale)
 
 
-def _stale_days(settings: Settings, lake: Lake) -> dict[date, str]:
+def _begun_before(settings: Settings, lake: Lake) -> dict[date, list[OpenSession]]:
+    """Find the sessions that go on from one day to the next, by the later day; days are looked at once."""
+    nights: dict[Path, tuple[pa.Array, pa.Array]] = {}
+
+    def sessions_of(path: Path) -> tuple[pa.Array, pa.Array]:
+        if path not in nights:
+            for old in list(nights)[:-1]:
+                del nights[old]
+            nights[path] = night_sessions(path, settings.time_zone)
+        return nights[path]
+
+    def look(morning: Path, evening: Path) -> list[OpenSession]:
+        (_, begun), (going_on, _) = sessions_of(evening), sessions_of(morning)
+        shared = begun.filter(pc.is_in(begun, value_set=going_on))
+        if not len(shared):
+            return []
+        before, after = (
+            pq.read_table(path, columns=KEYS, filters=pc.field("session_id").isin(shared), partitioning=None)
+            for path in (evening, morning)
+        )
+        return open_sessions(before, after, settings.time_zone)
+
+    days = set(lake.days("events"))
+    with remembered(lake, "sessions.json", look, code_version(__name__), settings.time_zone) as begun_before:
+        return {
+            day: [(user, session, known) for user, session, known in found]
+            for day in sorted(days)
+            if (eve := day - timedelta(days=1)) in days
+            and (found := begun_before(lake.partition("events", day), lake.partition("events", eve)))
+        }
+
+
+def _stale_days(settings: Settings, lake: Lake, begun: Mapping[date, list[OpenSession]]) -> dict[date, str]:
     """Days whose stored rows do not rest on today's input, each with the hash of that input."""
     declarations = f"{code_version(__name__)}{settings.roles.model_dump_json()}{settings.time_zone}"
     declarations += definitions_of(settings)
@@ -116,6 +168,10 @@ def _stale_days(settings: Settings, lake: Lake) -> dict[date, str]:
     with file_hashes(lake) as hash_of, file_fingerprints(lake) as fingerprint_of:
         for day in sorted(set().union(*inputs.values())):
             hashes = [hash_of(lake.partition(table, day)) for table, days in inputs.items() if day in days]
+            if begun.get(day):
+                hashes.append(str(begun[day]))
+            if begun.get(morrow := day + timedelta(days=1)):
+                hashes.append(hash_of(lake.partition("events", morrow)))
             wanted = content_hash(text=declarations + "".join(hashes))
             if any(fingerprint_of(lake.partition(table, day)).input != wanted for table in DAILY_TABLES):
                 stale[day] = wanted

@@ -117,7 +117,7 @@ def _runs(rows: pa.Table, column: str) -> Iterator[pa.Table]:
 @contextmanager
 def file_hashes(lake: Lake) -> Iterator[Callable[[Path], str]]:
     """Hash contents of files of the lake; a file that was hashed before is not read again."""
-    with _remembered(lake, "hashes.json", content_hash) as hash_of:
+    with remembered(lake, "hashes.json", content_hash) as hash_of:
         yield hash_of
 
 
@@ -135,30 +135,34 @@ def file_fingerprints(lake: Lake) -> Iterator[Callable[[Path], Fingerprint]]:
         wanted, digests = notes_of(path)
         return Fingerprint(wanted, {date.fromisoformat(day): digest for day, digest in digests.items()})
 
-    with _remembered(lake, "fingerprints.json", noted) as notes_of:
+    with remembered(lake, "fingerprints.json", noted) as notes_of:
         yield fingerprint_of
 
 
 @contextmanager
-def _remembered(lake: Lake, name: str, look: Callable[[Path], Any]) -> Iterator[Callable[[Path], Any]]:
-    """Look at files of the lake; what was found, in JSON, holds as long as a file's size and time of change."""
+def remembered(lake: Lake, name: str, look: Callable[..., Any], *about: str) -> Iterator[Callable[..., Any]]:
+    """Look at files of the lake; what was found, in JSON, holds as long as each file's size and time of change.
+
+    It is kept under the first file of a call; `about` says what else it rests on.
+    """
     notes = lake.path(name)
     try:
-        remembered = json.loads(notes.read_text(encoding="utf-8"))
+        before = json.loads(notes.read_text(encoding="utf-8"))
     except (OSError, ValueError):
-        remembered = {}
+        before = {}
     asked: dict[str, list[Any]] = {}
 
-    def found(path: Path) -> Any:  # noqa: ANN401
-        place, seen = str(path.relative_to(lake.root)), path.stat()
-        known = remembered.get(place)
-        if known is None or known[:2] != [seen.st_size, seen.st_mtime_ns]:
-            known = [seen.st_size, seen.st_mtime_ns, look(path)]
+    def found(*paths: Path) -> Any:  # noqa: ANN401
+        place, seen = str(paths[0].relative_to(lake.root)), [path.stat() for path in paths]
+        stamp = [*about, *(number for each in seen for number in (each.st_size, each.st_mtime_ns))]
+        known = before.get(place)
+        if known is None or known[:-1] != stamp:
+            known = [*stamp, look(*paths)]
         asked[place] = known
-        return known[2]
+        return known[-1]
 
     yield found
-    merged = remembered | asked
+    merged = before | asked
     kept = {place: known for place, known in sorted(merged.items()) if lake.path(place).exists()}
-    if kept != remembered:
+    if kept != before:
         write_text(notes, json.dumps(kept, indent=0))
