@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import nbformat
 import pytest
 from apps import App, tiny_app
 
@@ -57,6 +58,32 @@ def _no_data_dir_of_the_machine(monkeypatch: pytest.MonkeyPatch) -> None:
 def repository() -> Path:
     """Root of the repository."""
     return REPOSITORY
+
+
+@pytest.fixture(scope="session")
+def run_notebook(repository: Path) -> Iterator[Callable[[str, Path], None]]:
+    """Runner of a notebook on a data folder; one kernel serves all, emptied before each, as imports take longest."""
+    from jupyter_client.manager import KernelManager
+    from nbclient import NotebookClient
+
+    def pictures(notebook: nbformat.NotebookNode) -> int:
+        outputs = [output for cell in notebook.cells for output in cell.get("outputs", [])]
+        return sum("image/png" in output.get("data", {}) for output in outputs)
+
+    def run(name: str, data_dir: Path) -> None:
+        notebook = nbformat.read(repository / "notebooks" / f"{name}.ipynb", as_version=4)
+        stored = pictures(notebook)
+        assert stored >= 3, "the notebook is kept with its plots"
+        empty = f"%reset -f\n%env {DATA_DIR_VARIABLE}={data_dir}"
+        notebook.cells.insert(0, nbformat.v4.new_code_cell(empty))
+        resources = {"metadata": {"path": str(repository / "notebooks")}}
+        NotebookClient(notebook, km=kernel, timeout=300, resources=resources).execute()
+        assert pictures(notebook) == stored
+
+    kernel = KernelManager(kernel_name="python3")
+    yield run
+    if kernel.has_kernel:
+        kernel.shutdown_kernel(now=True)
 
 
 @pytest.fixture(scope="session")

@@ -83,11 +83,14 @@ def decisions(data_dir: Path) -> Path:
     return data_dir / "decisions" / f"day={TINY_AS_OF}" / "decisions.parquet"
 
 
+def snapshot(data_dir: Path) -> Path:
+    return data_dir / "snapshots" / f"day={TINY_AS_OF}" / "snapshots.parquet"
+
+
 def test_every_user_with_a_history_gets_exactly_one_decision(shell: Shell) -> None:
     table = pq.read_table(decisions(shell.data_dir), partitioning=None)
-    snapshot = pd.read_parquet(shell.data_dir / "snapshots" / f"day={TINY_AS_OF}" / "snapshots.parquet")
     assert table.schema.equals(SCHEMA)
-    assert sorted(table["user_id"].to_pylist()) == sorted(snapshot["user_id"])
+    assert sorted(table["user_id"].to_pylist()) == sorted(pd.read_parquet(snapshot(shell.data_dir))["user_id"])
 
 
 def test_json_is_one_object_with_the_fields_of_the_design(shell: Shell) -> None:
@@ -109,15 +112,24 @@ def test_training_reports_every_model_with_intervals(shell: Shell) -> None:
         assert metrics[name]["low"] <= metrics[name]["value"] <= metrics[name]["high"], name
 
 
-def test_two_runs_in_two_folders_give_the_same_bytes(shell: Shell, tmp_path: Path) -> None:
-    for step in STEPS:
-        shell.answer(step, data_dir=tmp_path / "again")
+@pytest.fixture(scope="module")
+def again(shell: Shell, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, bytes]:
+    """Data folder of the same steps once more, and the bytes of its snapshot before anything was decided."""
+    folder = tmp_path_factory.mktemp("again")
+    for step in STEPS[:2]:
+        shell.answer(step, data_dir=folder)
+    undecided = snapshot(folder).read_bytes()
+    for step in STEPS[2:]:
+        shell.answer(step, data_dir=folder)
+    return folder, undecided
+
+
+def test_two_runs_in_two_folders_give_the_same_bytes(shell: Shell, again: tuple[Path, bytes]) -> None:
+    folders = shell.data_dir, again[0]
     for table in ("predictions", "options", "decisions"):
-        first, second = (
-            decisions(folder).with_name(f"{table}.parquet") for folder in (shell.data_dir, tmp_path / "again")
-        )
+        first, second = (decisions(folder).with_name(f"{table}.parquet") for folder in folders)
         assert first.read_bytes() == second.read_bytes(), table
-    reports = [next((folder / "reports").glob("*.html")) for folder in (shell.data_dir, tmp_path / "again")]
+    reports = [next((folder / "reports").glob("*.html")) for folder in folders]
     assert reports[0].read_bytes() == reports[1].read_bytes()
 
 
@@ -150,13 +162,9 @@ def test_a_rerun_of_the_scoring_changes_no_byte(shell: Shell) -> None:
     assert bytes_of_tables() == before
 
 
-def test_decisions_land_without_changing_what_their_own_day_knew(shell: Shell, tmp_path: Path) -> None:
-    snapshot = shell.data_dir / "snapshots" / f"day={TINY_AS_OF}" / "snapshots.parquet"
-    for step in ("ingest", "build-features"):
-        shell.answer(step, data_dir=tmp_path / "never scored")
+def test_decisions_land_without_changing_what_their_own_day_knew(shell: Shell, again: tuple[Path, bytes]) -> None:
     shell.answer("build-features")
-    untouched = tmp_path / "never scored" / snapshot.relative_to(shell.data_dir)
-    assert snapshot.read_bytes() == untouched.read_bytes()
+    assert snapshot(shell.data_dir).read_bytes() == again[1]
 
 
 def test_exploring_is_counted_and_a_share_that_the_budget_cannot_pay_is_told(shell: Shell, tmp_path: Path) -> None:

@@ -6,16 +6,14 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
-import nbformat
 import numpy as np
 import pyarrow.compute as pc
 import pytest
 from click.testing import Result
-from nbclient import NotebookClient
 from typer.testing import CliRunner
 
 from configs.offers import NOTHING, load_catalogue
-from configs.settings import DATA_DIR_VARIABLE, load_settings
+from configs.settings import load_settings
 from features.simulator.population import RENEWAL
 from features.simulator.simulated_day import World
 from features.simulator.simulated_events import events_of
@@ -147,7 +145,7 @@ def test_a_loop_that_cannot_be_is_refused(tmp_path, more, sentence):
     assert not (tmp_path / "app" / "events").exists()
 
 
-def test_a_small_loop_from_the_command_line(tmp_path, repository, monkeypatch):
+def test_a_small_loop_from_the_command_line(tmp_path, run_notebook):
     result = simulate(tmp_path / "app", "--users", "1500", "--weeks", "1", "--json")
     assert result.exit_code == 0, result.stderr
     found = json.loads(result.stdout)
@@ -162,13 +160,4 @@ def test_a_small_loop_from_the_command_line(tmp_path, repository, monkeypatch):
     assert "the gate deployed week 1: " in found["warnings"][0]
     assert "measured on its own: " in found["warnings"][2]
 
-    monkeypatch.setenv(DATA_DIR_VARIABLE, str(tmp_path / "app"))
-    notebook = nbformat.read(repository / "notebooks" / "policy_value.ipynb", as_version=4)
-    stored = pictures(notebook)
-    assert stored >= 3, "the notebook is kept with its plots"
-    NotebookClient(notebook, timeout=120, resources={"metadata": {"path": str(repository / "notebooks")}}).execute()
-    assert pictures(notebook) == stored
-
-
-def pictures(notebook: nbformat.NotebookNode) -> int:
-    return sum("image/png" in output.get("data", {}) for cell in notebook.cells for output in cell.get("outputs", []))
+    run_notebook("policy_value", tmp_path / "app")
