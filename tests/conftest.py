@@ -33,14 +33,17 @@ LONGEST_FIRST = (
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Let statistical tests draw all their samples."""
-    parser.addoption("--full", action="store_true", help="draw all samples of the tests marked statistical")
+    """Let statistical tests draw all their samples, and those run that have a smaller one beside them."""
+    parser.addoption("--full", action="store_true", help="run the tests marked full, and draw all statistical samples")
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Start with the files that take longest, so that no worker is left with one of them at the end."""
     order = {name: place for place, name in enumerate(LONGEST_FIRST)}
     items.sort(key=lambda item: order.get(item.path.name, len(order)))
+    for item in items:
+        if item.get_closest_marker("full") and not config.getoption("--full"):
+            item.add_marker(pytest.mark.skip(reason="make test-all runs it"))
 
 
 @pytest.fixture(scope="session")

@@ -146,7 +146,7 @@ def test_a_loop_that_cannot_be_is_refused(tmp_path, more, sentence):
 
 
 def test_a_small_loop_from_the_command_line(tmp_path, run_notebook):
-    result = simulate(tmp_path / "app", "--users", "1500", "--weeks", "1", "--json")
+    result = simulate(tmp_path / "app", "--users", "1000", "--weeks", "1", "--json")
     assert result.exit_code == 0, result.stderr
     found = json.loads(result.stdout)
     policies = {name.split(".")[0] for name in found["metrics"] if name.endswith(".share_of_oracle")}

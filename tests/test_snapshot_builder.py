@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import shutil
 from datetime import date, datetime, timedelta
 from pathlib import Path
@@ -81,19 +82,21 @@ def built(app: App, *days: date) -> dict[date, bytes]:
     return {day: app.lake.partition("snapshots", day).read_bytes() for day in days}
 
 
+@pytest.fixture(scope="module")
+def whole(old_app) -> dict[date, bytes]:
+    """Snapshots, each computed from nothing."""
+    return {day: (forget(old_app), built(old_app, day)[day])[1] for day in DAYS}
+
+
 @pytest.mark.parametrize("day", DAYS)
-def test_arrays_find_what_is_declared(old_app, day):
-    forget(old_app)
-    built(old_app, day)
-    found = read_parquet(old_app.lake.partition("snapshots", day)).to_pandas()
+def test_arrays_find_what_is_declared(old_app, whole, day):
+    found = pd.read_parquet(io.BytesIO(whole[day]))
     expected = declared(old_app, day)
     assert len(found) == len(expected) > 0
     assert_frame_equal(found, expected[list(found.columns)], check_exact=True, check_dtype=False)
 
 
-def test_a_snapshot_carried_on_has_the_bytes_of_one_from_nothing(old_app):
-    forget(old_app)
-    whole = {day: (forget(old_app), built(old_app, day)[day])[1] for day in DAYS}
+def test_a_snapshot_carried_on_has_the_bytes_of_one_from_nothing(old_app, whole):
     forget(old_app)
     assert [day for day in DAYS if built(old_app, day)[day] != whole[day]] == []
 
@@ -182,7 +185,7 @@ def off_grid():
 
 def test_windows_off_the_grid_hold_what_happened_in_them(old_app, off_grid):
     forget(old_app)
-    days = [FIRST + timedelta(days=day) for day in (*range(180, 200), 216, 230, 393, 394)]
+    days = [FIRST + timedelta(days=day) for day in (*range(184, 200), 216, 393)]
     built(old_app, *days)
     raw = pd.DataFrame(long_history()).drop_duplicates("event_id")
     at = pd.to_datetime(raw["occurred_at"]).dt.date
@@ -204,7 +207,7 @@ def test_a_senseless_window_is_refused_where_it_is_declared(windows):
 
 
 def test_an_earlier_day_is_not_made_from_a_later_one(old_app):
-    days = [FIRST + timedelta(days=day) for day in range(160, 150, -1)]
+    days = [FIRST + timedelta(days=day) for day in range(160, 155, -1)]
     forget(old_app)
     whole = [(forget(old_app), built(old_app, day)[day])[1] for day in days]
     forget(old_app)

@@ -33,7 +33,7 @@ from features.simulator.simulator_run import at_random
 from models.judge.policies import Evidence, judge_policies
 from models.judge.policy_verdict import PERSONAL, Deployed, PolicyValue, PolicyVerdict
 
-SAMPLES, SIZE, LIVES = 100, 1_500, 60
+SIZE, LIVES = 1_500, 60
 ENOUGH = 0.85  # a right interval covers fewer than 85 of 100 times once in 10,000
 TOLERANCE = 3.5  # standard errors; the seeds are fixed
 
@@ -44,10 +44,15 @@ def morning() -> Morning:
 
 
 @pytest.fixture(scope="module")
-def found(morning) -> Metrics:
+def samples(full) -> int:
+    return 400 if full else 100
+
+
+@pytest.fixture(scope="module")
+def found(morning, samples) -> Metrics:
     level, error = worth_of_nobody(morning, LIVES)
     assert error < 0.05
-    return covered(morning, SAMPLES, SIZE, level)
+    return covered(morning, samples, SIZE, level)
 
 
 def blinds(world: World, nothing_share: float) -> tuple[Given, np.ndarray]:
@@ -66,10 +71,10 @@ def blinds(world: World, nothing_share: float) -> tuple[Given, np.ndarray]:
 
 @pytest.mark.parametrize("estimator", ESTIMATORS)
 @pytest.mark.parametrize("what", ["value", "difference"])
-def test_intervals_cover_the_truth_of_the_world(morning, found, what, estimator):
+def test_intervals_cover_the_truth_of_the_world(morning, found, samples, what, estimator):
     for name in targets(morning):
         one = found[f"policy_value.coverage_{what}_{estimator}_{name}"]
-        assert one["n"] == SAMPLES
+        assert one["n"] == samples
         assert one["value"] >= ENOUGH, (name, one)
         assert abs(one["bias_in_errors"]) < TOLERANCE, (name, one)
         assert 0.75 < one["spread_of_errors"] < 1.25, (name, one)
@@ -136,17 +141,26 @@ def test_coverage_by_hand():
     assert one["half_width"] == 1.0
 
 
+@pytest.fixture
+def no_pictures(monkeypatch):
+    """Models are registered without pictures, which take a third of a training."""
+    monkeypatch.setattr("models.registry.promotion.quality_pictures", lambda *_: {})
+
+
 # --- the gate -------------------------------------------------------------------------------------------------
 
 
-def test_without_effects_no_personal_policy_is_deployed(tmp_path):
+def test_without_effects_no_personal_policy_is_deployed(tmp_path, no_pictures):
     trained = judged(tmp_path, 2, NO_EFFECT, users=1_500)
     assert trained.world.expected(SETTINGS).value.max() <= 0
     assert trained.verdict.lead.is_known
     assert trained.verdict.deployed.name != PERSONAL, trained.verdict.reason
 
 
-def test_without_pull_of_the_discount_none_is_given_even_if_the_gate_lets_everything_pass(tmp_path, monkeypatch):
+@pytest.mark.full
+def test_without_pull_of_the_discount_none_is_given_even_if_the_gate_lets_everything_pass(
+    tmp_path, no_pictures, monkeypatch
+):
     verdicts = []
 
     def lenient(evidence: Evidence) -> PolicyVerdict:
