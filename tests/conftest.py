@@ -80,7 +80,11 @@ def run_notebook(repository: Path) -> Iterator[Callable[[str, Path], None]]:
         empty = f"%reset -f\n%env {DATA_DIR_VARIABLE}={data_dir}"
         notebook.cells.insert(0, nbformat.v4.new_code_cell(empty))
         resources = {"metadata": {"path": str(repository / "notebooks")}}
-        NotebookClient(notebook, km=kernel, timeout=300, resources=resources).execute()
+        client = NotebookClient(notebook, km=kernel, timeout=300, resources=resources)
+        try:
+            client.execute()
+        finally:
+            client.kc.stop_channels()
         assert pictures(notebook) == stored
 
     kernel = KernelManager(kernel_name="python3")
