@@ -37,6 +37,7 @@ Profile = Annotated[
         "[default: the data's own]"
     ),
 ]
+ProfileName = Annotated[str | None, typer.Argument(metavar="PROFILE", help="the same as --profile")]
 DataDir = Annotated[str | None, typer.Option(help="folder for everything a run makes  [default: data]")]
 AsOf = Annotated[
     datetime | None,
@@ -181,14 +182,20 @@ def settings_command(profile: Profile = None, data_dir: DataDir = None, as_json:
 
 
 @app.command("check")
-def check_command(profile: Profile = None, data_dir: DataDir = None, as_json: Json = False) -> None:
-    """Say whether the configuration can work, and what is missing; needs no data."""
+def check_command(
+    name: ProfileName = None,
+    profile: Profile = None,
+    data_dir: DataDir = None,
+    as_of: AsOf = None,
+    as_json: Json = False,
+) -> None:
+    """Run the source, write nothing, and say whether profile, rows and offers can work, and what is missing."""
 
     def show() -> None:
         from flows.lookup import check
 
-        page, facts, can_work = check(profile, data_dir)
-        _print(strict_json(facts, 1) if as_json else page)
+        page, facts, can_work = check(name or profile, data_dir, _day(as_of))
+        typer.echo(strict_json(facts, 1) if as_json else page)
         if not can_work:
             raise typer.Exit(BAD_INPUT)
 
@@ -233,7 +240,7 @@ def schedule_command(profile: Profile = None, data_dir: DataDir = None, as_json:
         from flows.schedule import planned, schedule
 
         plan = planned(profile, data_dir)
-        _print(strict_json({"command": "schedule", "deployments": plan}) if as_json else "\n".join(plan.values()))
+        typer.echo(strict_json({"command": "schedule", "deployments": plan}) if as_json else "\n".join(plan.values()))
         wait_for_server()
         schedule(profile, data_dir)
 
@@ -289,7 +296,7 @@ def _report_run(
         seconds = time.perf_counter() - started
         peak_mib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
         if as_json:
-            _print(strict_json(outcome.as_dict(round(seconds, 1), peak_mib)))
+            typer.echo(strict_json(outcome.as_dict(round(seconds, 1), peak_mib)))
         outcome.show(sys.stderr if as_json else sys.stdout, seconds, peak_mib)
 
     _guarded(command, show, data_dir, as_json, profile)
@@ -304,7 +311,7 @@ def _answer(
     def show() -> None:
         answer = getattr(importlib.import_module("flows.lookup"), function)
         page, facts = answer(*given, profile, data_dir, *more)
-        _print(strict_json(facts, 1) if as_json else page)
+        typer.echo(strict_json(facts, 1) if as_json else page)
 
     _guarded(command, show, data_dir, as_json, profile)
 
@@ -334,14 +341,10 @@ def _guarded(
 def _fail(command: str, sentence: str, code: int, as_json: bool) -> NoReturn:
     """Say what went wrong, to machines and to people, and end."""
     if as_json:
-        _print(strict_json({"command": command, "error": sentence}))
+        typer.echo(strict_json({"command": command, "error": sentence}))
     typer.echo(f"winback {command}: {sentence}", err=True)
     raise typer.Exit(code)
 
 
 def _day(as_of: datetime | None) -> date | None:
     return as_of.date() if as_of else None
-
-
-def _print(text: str) -> None:
-    typer.echo(text)

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import getpass
 import os
-from datetime import date
+from dataclasses import asdict, replace
+from datetime import UTC, date, datetime
 from typing import TYPE_CHECKING
 
 from configs.errors import InputError
+from flows.kept_profile import changed_settings
 from flows.outcome import Outcome, open_run
 from models.metrics.metric import Metric
 
@@ -74,28 +76,36 @@ def describe_settings(profile: str | None, data_dir: str | None) -> tuple[str, d
     return "\n".join(setting_lines(settings)), settings.model_dump(mode="json")
 
 
-def check(profile: str | None, data_dir: str | None) -> tuple[str, dict[str, object], bool]:
+def check(profile: str | None, data_dir: str | None, as_of: date | None = None) -> tuple[str, dict[str, object], bool]:
     """Say what is wrong with the configuration, and what is missing; the last says whether it can work."""
     from serving.lookups.configuration_check import ConfigurationCheck, check_configuration
 
+    name, day = str(profile), as_of
     try:
-        settings, lake, _ = open_run(profile, data_dir, None)
-        name, found = settings.profile, check_configuration(settings, lake)
+        settings, lake, day = open_run(profile, data_dir, as_of)
+        name, is_default = settings.profile, as_of is None and settings.as_of is None
+        found = check_configuration(settings, lake, datetime.now(UTC), day, is_default=is_default)
+        found = replace(found, notes=(*changed_settings(lake, settings), *found.notes))
     except InputError as error:
-        name, found = str(profile), ConfigurationCheck((str(error),), ())
+        found = ConfigurationCheck((str(error),), ())
     facts: dict[str, object] = {
         "command": "check",
         "profile": name,
+        "as_of": day,
         "faults": list(found.faults),
         "notes": list(found.notes),
+        "history": asdict(found.history) if found.history else None,
     }
     return _check_page(name, found), facts, not found.faults
 
 
 def _check_page(profile: str, found: ConfigurationCheck) -> str:
-    faults = [f"wrong: {fault}" for fault in found.faults]
-    notes = [f"note: {note}" for note in found.notes]
-    return "\n".join([f"profile {profile}: {'cannot work' if faults else 'can work'}", *faults, *notes])
+    verdict = "can work" if found.history else "can work, as far as can be told without events"
+    lines = [f"profile {profile}: {'cannot work' if found.faults else verdict}"]
+    if found.history:
+        seen = found.history
+        lines.append(f"{seen.events:,} events of {seen.users:,} users from {seen.first} to {seen.last}")
+    return "\n".join([*lines, *(f"wrong: {each}" for each in found.faults), *(f"note: {each}" for each in found.notes)])
 
 
 def roll_back(subject: str, reason: str, profile: str | None, data_dir: str | None) -> tuple[str, dict[str, object]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import date, datetime
 from functools import wraps
@@ -13,6 +13,7 @@ from typing import IO, ParamSpec
 from zoneinfo import ZoneInfo
 
 from configs.errors import InputError
+from configs.progress import announce
 from configs.settings import Settings
 from features.storage.lake import Lake
 from flows.kept_profile import changed_settings, settings_of
@@ -122,7 +123,8 @@ def open_run(
 def writes_alone(run: Callable[Given, Outcome]) -> Callable[Given, Outcome]:
     """Let a flow be the one that writes to its data folder; a flow within a flow shares the lock.
 
-    Its outcome begins with what changed in the settings since the data folder was filled.
+    Its outcome begins with what changed in the settings since the data folder was filled, and with a word where the
+    moment of decision lies long after the last event, which is said at the start, too.
 
     Raises
     ------
@@ -135,16 +137,27 @@ def writes_alone(run: Callable[Given, Outcome]) -> Callable[Given, Outcome]:
     def alone(*args: Given.args, **kwargs: Given.kwargs) -> Outcome:
         given = signature.bind(*args, **kwargs)
         given.apply_defaults()
-        settings, lake, _ = open_run(
-            given.arguments["profile"], given.arguments["data_dir"], given.arguments.get("as_of"),
-            is_rewritten=given.arguments.get("replace", False),
-        )  # fmt: skip
+        asked = given.arguments
+        settings, lake, day = open_run(
+            asked["profile"], asked["data_dir"], asked.get("as_of"), is_rewritten=asked.get("replace", False)
+        )
         changed = changed_settings(lake, settings)
+        for note in _quiet(settings, lake, day, asked):
+            announce(note)
         with lake.files.lock(f"winback {run.__name__.replace('_', '-')}"):
             outcome = run(*args, **kwargs)
-        return replace(outcome, warnings=[*changed, *outcome.warnings])
+        return replace(outcome, warnings=[*changed, *_quiet(settings, lake, day, asked), *outcome.warnings])
 
     return alone
+
+
+def _quiet(settings: Settings, lake: Lake, day: date, asked: Mapping[str, object]) -> list[str]:
+    """Say that a run that decides a day does so long after the last event."""
+    from serving.lookups.data_check import quiet_note
+
+    last = lake.days("events")[-1:] if "as_of" in asked else []
+    is_default = asked.get("as_of") is None and settings.as_of is None
+    return quiet_note(last[0], day, is_default=is_default) if last else []
 
 
 def dated(command: str) -> Callable[[], str]:

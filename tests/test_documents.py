@@ -73,8 +73,6 @@ def test_the_source_and_the_profile_of_the_configuration_page_take_a_shops_sales
     (tmp_path / "exports" / "sales" / "march.csv").write_text(SALES, encoding="utf-8")
     (tmp_path / "my_source.sql").write_text(sql, encoding="utf-8")
     (tmp_path / "my_offers.toml").write_text(OFFERS, encoding="utf-8")
-    for name in ("my_offers.toml", "my_source.sql", "exports"):
-        profile = profile.replace(f'"{name}"', json.dumps(str(tmp_path / name)))
     (tmp_path / "my_shop.toml").write_text(profile, encoding="utf-8")
     words = ["--profile", str(tmp_path / "my_shop.toml"), "--data-dir", str(tmp_path / "data"), "--json"]
     result = CliRunner().invoke(app, ["ingest", *words])

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import importlib.util
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
@@ -32,7 +33,7 @@ from features.ingestion.table_rows import (
 )
 from features.ingestion.user_aliases import NO_ALIASES, in_merged, keep_first_told, merge_users
 from features.ingestion.validation import check_columns, fault_of_row, text_instants, told_columns, typed_columns
-from features.storage.duckdb_sessions import duckdb_session
+from features.storage.duckdb_sessions import duckdb_session, sql_text
 from features.storage.lake import TIME_ZONE_FILE, USERS_FILE, Lake
 
 # comments, CREATE, and what may stand between it and the view's name
@@ -93,7 +94,6 @@ def ingest_source(
         more than ``ingest.max_bad_share`` of its rows is bad, or the days of the lake are those of another time zone.
         The lake is then as it was.
     """
-    script = named_file(settings.ingest.source, FOLDER / "sources", ".sql", "source")
     lake.files.require_writable()
     if replacing != EVERY_DAY:
         lake.require_time_zone(settings.time_zone)
@@ -102,18 +102,8 @@ def ingest_source(
             f"{lake.root} holds decisions of winback's own, made on days of {lake.time_zone}, so that its days cannot "
             f"become those of {settings.time_zone}; choose another --data-dir"
         )
-    with duckdb_session(settings) as connection:
-        stored = [table for table in (ALIASES, TREATMENTS) if replacing and lake.days(table.name)]
-        tables = _open_source(connection, script, raw_folder(settings.ingest.raw), stored)
-        notes = {table: _stage(connection, settings, table, script, now, replacing) for table in tables}
-        merge_users(connection, kept_rows(settings, lake, ALIASES, replacing) if lake.days("aliases") else NO_ALIASES)
-        reports = []
-        for table in tables:
-            reports.append(_settle(connection, settings, lake, table, script, replacing))
-            if table is ALIASES:
-                merge_users(
-                    connection, f"({new_rows(ALIASES)}) UNION BY NAME ({kept_rows(settings, lake, ALIASES, replacing)})"
-                )
+    with staged_source(settings, lake, now, replacing) as staged:
+        connection, script = staged.connection, staged.script
         with lake.files.publish() as publication:
             if lake.time_zone != settings.time_zone:
                 publication.write(TIME_ZONE_FILE, settings.time_zone.encode())
@@ -121,12 +111,47 @@ def ingest_source(
                 publication.folder(f"quarantine/{script.stem}")
             for day in (day for day in lake.days("snapshots") if replacing and day > replacing.first):
                 publication.folder(f"snapshots/day={day}")  # nobody may score with what was wrong
-            for table in tables:
+            for table in staged.reports:
                 write_new(connection, settings, lake, publication, table, replacing)
                 write_quarantine(connection, lake, publication, table, script, replacing)
+        return [
+            replace(report, notes=(*report.notes, *_delivery_notes(connection, settings, lake, table, staged.reports)))
+            for table, report in staged.reports.items()
+        ]
+
+
+@dataclass(frozen=True)
+class StagedSource:
+    """A source whose rows were checked: ``checked_<table>`` of the connection holds those of each table reported."""
+
+    connection: duckdb.DuckDBPyConnection
+    script: Path
+    reports: dict[Table, TableIngest]
+
+
+@contextmanager
+def staged_source(
+    settings: Settings, lake: Lake, now: datetime, replacing: DayRange | None = None
+) -> Iterator[StagedSource]:
+    """Check the rows of a source against the contract and the lake, and hold them; nothing is written.
+
+    Parameters and errors are those of `ingest_source`.
+    """
+    script = named_file(settings.ingest.source, FOLDER / "sources", ".sql", "source")
+    with duckdb_session(settings) as connection:
+        stored = [table for table in (ALIASES, TREATMENTS) if replacing and lake.days(table.name)]
+        tables = _open_source(connection, script, raw_folder(settings.ingest.raw), stored)
+        notes = {table: _stage(connection, settings, table, script, now, replacing) for table in tables}
+        merge_users(connection, kept_rows(settings, lake, ALIASES, replacing) if lake.days("aliases") else NO_ALIASES)
+        reports = {}
         for table in tables:
-            notes[table] += _delivery_notes(connection, settings, lake, table, tables)
-    return [replace(report, notes=tuple(notes[table])) for report, table in zip(reports, tables, strict=True)]
+            reports[table] = _settle(connection, settings, lake, table, script, replacing)
+            reports[table] = replace(reports[table], notes=tuple(notes[table]))
+            if table is ALIASES:
+                merge_users(
+                    connection, f"({new_rows(ALIASES)}) UNION BY NAME ({kept_rows(settings, lake, ALIASES, replacing)})"
+                )
+        yield StagedSource(connection, script, reports)
 
 
 def raw_folder(raw: str) -> Path:
@@ -175,7 +200,7 @@ def _open_source(
     connection: duckdb.DuckDBPyConnection, script: Path, raw: Path, replaced: Sequence[Table]
 ) -> list[Table]:
     """Run the source; a table that is replaced and that it does not define any more has no rows."""
-    connection.execute("SET VARIABLE raw = $1", [str(raw)])
+    connection.execute(f"SET VARIABLE raw = {sql_text(raw)}")  # a parameter would cost the import of pandas
     text = _text_of(script)
     try:
         connection.execute(text)
@@ -261,7 +286,7 @@ def _settle(
 
 
 def _delivery_notes(
-    connection: duckdb.DuckDBPyConnection, settings: Settings, lake: Lake, table: Table, tables: Sequence[Table]
+    connection: duckdb.DuckDBPyConnection, settings: Settings, lake: Lake, table: Table, tables: Collection[Table]
 ) -> list[str]:
     """Say what looks wrong in the rows of a table as a whole, once the lake has them."""
     notes = []

@@ -63,6 +63,13 @@ def good_rows(table: Table) -> str:
     return f"SELECT * FROM checked_{table.name} WHERE reason IS NULL"
 
 
+def rows_to_be(settings: Settings, lake: Lake, table: Table) -> str:
+    """Write the SELECT of all rows that the lake will have of a table once the checked ones are in it."""
+    return (
+        f"SELECT * EXCLUDE (day) FROM ({new_rows(table)}) UNION ALL BY NAME ({kept_rows(settings, lake, table, None)})"
+    )
+
+
 def stored_rows(lake: Lake, table: Table) -> str:
     """Write the SELECT of the rows that the lake already holds."""
     if table.instant is None and lake.files.exists(USERS_FILE):

@@ -1,9 +1,11 @@
-"""Whether a configuration can work, before any data is read: each fault is one sentence that says what to do."""
+"""Whether a configuration can work, before anything is written: each fault is one sentence that says what to do."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from datetime import date, datetime
+from functools import partial
 
 from configs.consistency import check_channels, check_floor
 from configs.errors import InputError
@@ -11,33 +13,51 @@ from configs.offers import Catalogue, load_catalogue
 from configs.settings import FOLDER, Settings, named_file
 from features.definitions.app_declarations import declarations_of
 from features.ingestion.ingest_source import NO_EVENTS, defined_views, raw_folder
-from features.storage.duckdb_sessions import sql_text
 from features.storage.lake import Lake
-from serving.decide.day_tables import connect
+from serving.lookups.data_check import History, check_data
 from serving.wording.language_file import load_language
 
 NEEDED = {
     "activity": "nobody can be seen to stay or to leave",
     "value": "nobody is worth anything",
 }
-NEWEST_DAYS = 28  # of events, whose names are compared with the roles
 
 
 @dataclass(frozen=True)
 class ConfigurationCheck:
-    """What is wrong, so that a command would refuse it, and what is missing, so that less is done; a sentence each."""
+    """What is wrong, so that a command would refuse it, and what is missing, so that less is done; a sentence each.
+
+    `history` is what the events are, None where there are none to look at.
+    """
 
     faults: tuple[str, ...]
     notes: tuple[str, ...]
+    history: History | None = None
 
 
-def check_configuration(settings: Settings, lake: Lake) -> ConfigurationCheck:
-    """Check roles, source, offers and own columns; where the data folder holds events, also the roles against them."""
-    faults = [*_faults_of_roles(settings), *_refusals(lambda: check_source(settings))]
-    faults += _refusals(lambda: check_offers(settings))
+def check_configuration(
+    settings: Settings, lake: Lake, now: datetime, as_of: date, *, is_default: bool
+) -> ConfigurationCheck:
+    """Check roles, source, offers and own columns, and all of them against the rows that the source yields.
+
+    The source is run and its rows are checked as `ingest` does, and nothing is written; where it cannot be run, the
+    rows of the data folder are looked at.
+
+    Parameters
+    ----------
+    as_of
+        Day that would be decided; `is_default` where nobody named it.
+    """
+    of_source, of_offers = (_refusals(partial(check, settings)) for check in (check_source, check_offers))
+    faults = [*_faults_of_roles(settings), *of_source, *of_offers]
     faults += _refusals(lambda: declarations_of(settings))
     faults += _refusals(lambda: load_language(settings.language))
-    return ConfigurationCheck(tuple(faults), (*_missing(settings), *_unseen_roles(settings, lake)))
+    missing = _missing(settings)
+    if of_offers:
+        return ConfigurationCheck(tuple(faults), tuple(missing))
+    has_source = not of_source and not _refusals(lambda: raw_folder(settings.ingest.raw))
+    data = check_data(settings, lake, now, as_of, is_default=is_default, has_source=has_source)
+    return ConfigurationCheck((*faults, *data.faults), (*missing, *data.notes), data.history)
 
 
 def check_source(settings: Settings) -> None:
@@ -80,13 +100,13 @@ def _faults_of_roles(settings: Settings) -> Iterator[str]:
             yield f"roles.{role} names no event, so that {then}; name at least one"
 
 
-def _missing(settings: Settings) -> Iterator[str]:
-    yield from _refusals(lambda: raw_folder(settings.ingest.raw))
+def _missing(settings: Settings) -> list[str]:
+    missing = _refusals(lambda: raw_folder(settings.ingest.raw))
     try:
         catalogue = load_catalogue(settings.offers)
     except InputError:
-        return  # a fault already
-    yield from _gaps_of_offers(settings, catalogue)
+        return missing  # a fault already
+    return [*missing, *_gaps_of_offers(settings, catalogue)]
 
 
 def _gaps_of_offers(settings: Settings, catalogue: Catalogue) -> Iterator[str]:
@@ -96,20 +116,3 @@ def _gaps_of_offers(settings: Settings, catalogue: Catalogue) -> Iterator[str]:
         yield "roles.offer_redeem names no event, so that no offer is ever seen to be used; name the event that tells"
     if catalogue.offers and not settings.scoring.budget:
         yield "scoring.budget = 0 pays for no offer; raise it"
-
-
-def _unseen_roles(settings: Settings, lake: Lake) -> Iterator[str]:
-    days = lake.days("events")[-NEWEST_DAYS:]
-    if not days:
-        return
-    files = ", ".join(sql_text(lake.partition("events", day)) for day in days)
-    with connect(lake) as connection:
-        found = connection.execute(f"SELECT DISTINCT event_name FROM read_parquet([{files}]) ORDER BY ALL").fetchall()
-    seen = [name for (name,) in found]
-    for role in NEEDED:
-        names = getattr(settings.roles, role)
-        if names and not set(names) & set(seen):
-            yield (
-                f"no event from {days[0]} to {days[-1]} plays roles.{role} ({', '.join(names)}); "
-                f"the data has {', '.join(seen)}"
-            )

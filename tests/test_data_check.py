@@ -1,0 +1,132 @@
+"""What can be known before a long step: rows against settings, days, filters and lots, and nothing is written."""
+
+from __future__ import annotations
+
+from datetime import date, timedelta
+from pathlib import Path
+
+import pytest
+from apps import NOW, TINY_OFFERS, App, event, small_app, treatment
+
+from features.ingestion.table_rows import EVERY_DAY
+from serving.lookups.configuration_check import ConfigurationCheck, check_configuration
+from serving.lookups.data_check import quiet_note
+
+AS_OF = date(2024, 6, 1)
+FIRST = date(2024, 1, 1)
+EVENTS = [
+    event(f"u{number}", f"{FIRST + timedelta(days=15 * number)} 10:00", "purchase", amount=5.0, item_category="tea")
+    for number in range(10)
+]
+ENOUGH = {"training": {"min_users": 5}}
+LOTS = [treatment(f"u{number}", "2024-03-01", "bundle", 0.1, propensity=0.5) for number in range(3)]
+
+
+def app_with(folder: Path, *, as_of: date = AS_OF, **overrides: object) -> App:
+    (folder / "offers.toml").write_text(TINY_OFFERS, encoding="utf-8")
+    own = {"source": str(folder / "app.sql"), "raw": str(folder / "raw")}
+    events = overrides.pop("events", EVENTS)
+    given = {"ingest": own, "offers": str(folder / "offers.toml"), "as_of": as_of, **ENOUGH, **overrides}
+    return small_app(folder, overrides=given, events=events, treatments=LOTS)
+
+
+def check(app: App, *, is_default: bool = False) -> ConfigurationCheck:
+    return check_configuration(app.settings, app.lake, NOW, app.settings.as_of, is_default=is_default)
+
+
+def test_a_history_that_is_enough_has_no_fault_and_nothing_is_written(tmp_path):
+    app = app_with(tmp_path)
+    found = check(app)
+    assert found.faults == ()
+    assert (found.history.first, found.history.last, found.history.users) == (FIRST, date(2024, 5, 15), 10)
+    assert not app.lake.root.exists()
+
+
+def test_what_is_there_and_what_comes_are_looked_at_together(tmp_path):
+    app = app_with(tmp_path)
+    app.ingest()
+    app.write(events=[*EVENTS[:1], event("new", "2024-05-20 10:00", "purchase")])
+    assert (check(app).history.events, check(app).history.last) == (11, date(2024, 5, 20))
+    Path(app.settings.ingest.source).write_text("CREATE VIEW events AS SELEC 1", encoding="utf-8")
+    found = check(app)
+    assert found.history.events == 10
+    assert found.faults[0].endswith("LINE 1: CREATE VIEW events AS SELEC 1\n                              ^")
+
+
+def test_sql_that_only_running_refuses_is_a_fault(tmp_path):
+    app = app_with(tmp_path)
+    Path(app.settings.ingest.source).write_text("CREATE VIEW events AS SELECT nothing FROM nowhere", encoding="utf-8")
+    assert "nowhere" in check(app).faults[0]
+    Path(app.settings.ingest.source).write_text("CREATE VIEW events AS SELECT 1 AS event_id", encoding="utf-8")
+    assert "lacks the column 'user_id'" in check(app).faults[0]
+
+
+@pytest.mark.parametrize("days", [118, 119, 209, 210])
+def test_the_days_that_are_needed_are_counted(tmp_path, days):
+    found = check(app_with(tmp_path, as_of=FIRST + timedelta(days=days)))
+    is_short = [fault for fault in found.faults if f"{days} days of history before" in fault]
+    assert bool(is_short) == (days < 91 + 28)
+    assert all(fault.endswith("from 2024-04-29 on; ingest older events, or shorten either") for fault in is_short)
+    assert any("not to judge out of time" in note for note in found.notes) == (119 <= days < 91 + 28 + 91)
+
+
+def test_too_few_people_are_a_fault_that_names_the_roles_and_not_the_bar(tmp_path):
+    found = check(app_with(tmp_path, roles={"activity": ["visit"], "value": ["purchase"]}))
+    assert "0 of 10 users did something of roles.activity before 2024-06-01" in found.faults[0]
+    assert "lower" not in found.faults[0]
+    assert "no event plays roles.activity (visit); the data has purchase" in found.notes
+    assert any(
+        "have a name without any role" in note
+        for note in check(app_with(tmp_path, roles={"activity": ["x"], "value": ["x"]})).notes
+    )
+
+
+@pytest.mark.parametrize(
+    ("share", "remedy"), [(0.0, "set scoring.exploration.share"), (0.05, "lots of 5% of the users")]
+)
+def test_an_experiment_says_how_far_it_is(tmp_path, share, remedy):
+    app = app_with(tmp_path, response={"min_treatments": 500}, scoring={"exploration": {"share": share}})
+    told = [note for note in check(app).notes if "3 of 500 treatments, 3 of them by lot" in note]
+    assert len(told) == 1
+    assert remedy in told[0]
+    assert not [
+        note for note in check(app_with(tmp_path, response={"min_treatments": 3})).notes if "treatments" in note
+    ]
+
+
+def test_a_filter_that_no_event_fulfils_names_the_word_that_was_meant(tmp_path):
+    tables = {
+        "teas": {"meaning": "Teas", "role": "value", "where": ['category = "tee"'], "measure": "count", "windows": [7]},
+        "right": {
+            "meaning": "Teas",
+            "role": "value",
+            "where": ['category = "tea"'],
+            "measure": "count",
+            "windows": [7],
+        },
+    }
+    told = [note for note in check(app_with(tmp_path, features={"custom": tables})).notes if "features.custom" in note]
+    assert told == [
+        "features.custom.teas is empty for everybody: of 10 events (purchase, app_store_subscription_renew) none "
+        "fulfils its conditions (item_category is never 'tee'; did you mean 'tea'?)"
+    ]
+
+
+def test_refused_rows_are_told_before_they_are_refused(tmp_path):
+    app = app_with(tmp_path)
+    app.ingest()
+    app.write(events=[{**row, "amount": 7.0} for row in EVENTS])
+    assert "where the source was mended, winback ingest --replace takes its rows instead" in check(app).faults[0]
+    app.ingest(replacing=EVERY_DAY)
+    assert check(app).faults == ()
+
+
+@pytest.mark.parametrize(("quiet", "is_told"), [(0, False), (7, False), (8, True), (400, True)])
+def test_a_day_long_after_the_last_event_is_told(quiet, is_told):
+    last = date(2024, 5, 15)
+    told = quiet_note(last, last + timedelta(days=quiet + 1), is_default=True)
+    assert bool(told) is is_told
+    for note in told:
+        assert f"lies {quiet} days after the last event, of {last}" in note
+        assert "set as_of = 2024-05-16" in note
+        assert "neither --as-of nor the profile's as_of names a day" in note
