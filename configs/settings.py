@@ -63,6 +63,10 @@ class Ingest(Section):
     clock_skew_minutes: int = Field(
         ge=0, le=1440, description="an event may be received this long before it happened: clocks differ"
     )
+    max_late_days: Days = Field(
+        description="an event that is received later than this after it happened is counted when it came: its clock "
+        "was wrong"
+    )
 
 
 class Features(Section):

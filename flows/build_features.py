@@ -49,6 +49,6 @@ def build_features(
         "snapshots.columns": Metric.exact(snapshots.columns, len(snapshots.days)),
     }
     outputs = {"aggregates": str(lake.path("aggregates")), "snapshots": str(lake.path("snapshots"))}
-    outcome = Outcome("build-features", day, metrics, outputs)
+    outcome = Outcome("build-features", day, metrics, outputs, snapshots.notes)
     create_markdown_artifact(outcome.markdown(), key="build-features")
     return outcome

@@ -10,7 +10,7 @@ from apps import TINY_AS_OF, App, event, small_app, tiny_app, treatment
 from pandas.testing import assert_frame_equal
 
 from configs.errors import InputError
-from features.materialise.as_of_view import open_as_of, snapshot_days
+from features.materialise.as_of_view import first_event_day, open_as_of, snapshot_days, stray_note
 from features.materialise.build_snapshots import build_snapshots
 from features.training_data.snapshot_run import bring_snapshots_up_to_date
 
@@ -130,6 +130,27 @@ def test_snapshot_days_are_as_of_a_grid_the_holdouts_and_the_treated_days(tmp_pa
     found = snapshot_days(app.settings, app.lake, date(2024, 3, 1), holdouts=(10, 25))
     grid = [date(2024, 2, 16), date(2024, 2, 23)]  # 2024-02-10 is the first day with 40 days of history
     assert found == [date(2024, 1, 5), *grid[:1], date(2024, 2, 20), *grid[1:], date(2024, 3, 1)]
+
+
+@pytest.mark.parametrize(
+    ("strays", "pause", "is_history"),
+    [(1, 8766, False), (1, 366, False), (1, 365, True), (2, 8766, True), (0, 400, True)],
+)
+def test_a_history_begins_after_the_events_of_clocks_that_were_reset(tmp_path, strays, pause, is_history):
+    first = date(2024, 1, 1)
+    stray = [event("a", f"{first - timedelta(days=pause)} 0{number}:00", "purchase") for number in range(strays)]
+    days = [first + timedelta(days=day) for day in range(30)]
+    app = small_app(tmp_path, overrides={"features": {"min_history_days": 28}}, events=[
+        *stray, *(event("a", f"{day} 09:00", "purchase") for day in days),
+    ])  # fmt: skip
+    app.ingest()
+    as_of = date(2024, 2, 5)
+    begins = first - timedelta(days=pause) if is_history and strays else first
+    assert first_event_day(app.lake, as_of) == begins
+    assert len(snapshot_days(app.settings, app.lake, as_of, holdouts=())) == 1 + (as_of - begins).days // 7 - 4
+    said = stray_note(app.lake, as_of)
+    assert len(said) == (not is_history)
+    assert all(f"1 events on 1 days from {first - timedelta(days=pause)} to" in each for each in said)
 
 
 def test_a_young_app_has_only_the_snapshot_of_today(tmp_path):

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from configs.errors import InputError
 from configs.settings import Settings, load_settings
 from features.ingestion.contract import EVENTS, TREATMENTS, USERS, Table
-from features.ingestion.row_repairs import repaired, row_repairs
+from features.ingestion.row_repairs import EARLIEST, repaired, row_repairs
 from features.ingestion.validation import check_columns, fault_of_row, told_columns, typed_columns
 
 SETTINGS = load_settings()
@@ -169,6 +169,34 @@ def test_a_clock_that_goes_ahead_a_little_is_taken_as_arrival(seconds, minutes):
         assert (found["received_at"], found["reason"]) == (max(received, occurred), None)
     ahead = one(EVENTS, purchase(occurred_at=NOW + timedelta(seconds=seconds)), own)
     assert ahead["reason"] == ("occurred_at lies in the future" if seconds > 60 * minutes else None)
+
+
+@settings(deadline=None, max_examples=40)
+@given(st.integers(1, 3660), st.integers(-1, 20_000))
+def test_an_event_that_comes_too_late_to_be_believed_is_counted_when_it_came(most, late):
+    own = SETTINGS.model_copy(update={"ingest": SETTINGS.ingest.model_copy(update={"max_late_days": most})})
+    received = at("2024-03-01 10:00")
+    occurred = received - timedelta(days=late)
+    found = one(EVENTS, purchase(occurred_at=occurred, received_at=received), own)
+    if late < 0:
+        assert found["reason"] == "received_at lies before occurred_at"
+    else:
+        said = occurred if late <= most else received
+        kept = said >= at(EARLIEST)
+        assert (found["occurred_at"], found["reason"] is None) == (said, kept)
+
+
+def test_clocks_that_are_wrong_are_few_or_received_at_is(tmp_path):
+    received = {"received_at": "2024-03-01 10:00"}
+    wrong = [event("a", f"2000-01-01 00:{minute:02d}", "view_item", **received) for minute in range(2)]
+    right = [event("b", f"2024-02-{day:02d} 09:00", "view_item") for day in range(1, 19)]
+    app = small_app(tmp_path, events=[*wrong, *right])
+    (note,) = [each for each in app.ingest()["events"].notes if "occurred_at" in each]
+    assert note.startswith("2 rows of events: received_at lies more than 365 days after occurred_at")
+    assert app.lake.days("events")[-1] == date(2024, 3, 1) and app.lake.days("events")[0] == date(2024, 2, 1)
+    app.write(events=[*wrong, *right[:17]])
+    with pytest.raises(InputError, match=r"2 of 19 rows of events are too many to be put right: received_at lies more"):
+        app.ingest()
 
 
 ANY_INSTANT = st.one_of(

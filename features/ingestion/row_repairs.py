@@ -11,12 +11,14 @@ from datetime import datetime
 
 import duckdb
 
+from configs.errors import InputError
 from configs.settings import Settings
 from features.ingestion.contract import EVENTS, TREATMENTS, USERS, Table
 from features.storage.duckdb_sessions import sql_text
 
 EARLIEST = "1990-01-01"
 EARLIEST_INSTANT = f"TIMESTAMPTZ '{EARLIEST} 00:00:00+00'"
+MOST_LATE = 0.1  # share of the events whose clocks may be wrong by more than a year
 LATEST_END_YEARS = 10  # an offer that is open for longer has an end that stands for none
 NO_NUMBER = "a trait is not a finite number, and is taken as missing"
 # characters that print nothing: spaces of every kind, line breaks, tabs, NUL and zero-width ones
@@ -27,12 +29,16 @@ BREAKS = r"[\p{Cc}\p{Zl}\p{Zp}\x{200B}\x{2060}\x{FEFF}]"
 
 @dataclass(frozen=True)
 class Repair:
-    """A fault of one column that has one meaning: rows that are `broken` get `value`, and people are `told`."""
+    """A fault of one column that has one meaning: rows that are `broken` get `value`, and people are `told`.
+
+    More than the share `most` of a table's rows cannot be meant.
+    """
 
     column: str
     broken: str
     value: str
     told: str
+    most: float = 1.0
 
 
 def row_repairs(table: Table, types: dict[str, str], settings: Settings, now: datetime) -> list[Repair]:
@@ -74,6 +80,17 @@ def _of_events(types: dict[str, str], settings: Settings, now: datetime) -> list
     if "received_at" in types:
         skew = settings.ingest.clock_skew_minutes
         within = f"greatest(least(received_at, {latest(settings, now)}), {EARLIEST_INSTANT})"
+        late = settings.ingest.max_late_days
+        found.append(
+            Repair(
+                "occurred_at",
+                f"occurred_at < received_at AND occurred_at < {within} - INTERVAL {late} DAY",
+                "received_at",
+                f"received_at lies more than {late} days after occurred_at (ingest.max_late_days), and the event is "
+                "counted when it came; where received_at is when a history was loaded, leave it out",
+                MOST_LATE,
+            )
+        )  # fmt: skip
         soon = clock_skew(settings, within)  # there are instants that nothing can be added to
         found.append(
             Repair(
@@ -106,10 +123,20 @@ def repaired(rows: str, repairs: Sequence[Repair]) -> str:
 
 
 def told_repairs(connection: duckdb.DuckDBPyConnection, table: Table, repairs: Sequence[Repair]) -> list[str]:
-    """Count what was put right in the good staged rows of a table, a sentence for each kind."""
+    """Count what was put right in the good staged rows of a table, a sentence for each kind.
+
+    Raises
+    ------
+    InputError
+        It is more than can be meant.
+    """
     kinds = _kinds(repairs)
     counts = ", ".join(f"count(*) FILTER (_repairs & {1 << place} > 0)" for place in range(len(kinds))) or "0"
-    found = connection.execute(f"SELECT {counts} FROM staged_{table.name} WHERE reason IS NULL").fetchone() or ()
+    asked = f"SELECT count(*), {counts} FROM staged_{table.name} WHERE reason IS NULL"
+    rows, *found = connection.execute(asked).fetchone() or (0,)
+    for each in repairs:
+        if (count := found[kinds.index(each.told)]) > each.most * rows:
+            raise InputError(f"{count:,} of {rows:,} rows of {table.name} are too many to be put right: {each.told}")
     connection.execute(f"ALTER TABLE staged_{table.name} DROP COLUMN _repairs")
     return [f"{count:,} rows of {table.name}: {told}" for count, told in zip(found, kinds, strict=False) if count]
 

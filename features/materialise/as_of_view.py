@@ -7,9 +7,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date, timedelta
 from functools import cached_property
+from itertools import pairwise
 
 import ibis
 import ibis.expr.types as ir
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 from ibis.backends.duckdb import Backend
@@ -18,12 +20,15 @@ from configs.errors import InputError
 from configs.settings import Settings
 from features.arrays.calendar_days import start_of
 from features.definitions.app_declarations import declarations_of
-from features.definitions.registry import Declarations, Feature, trait_column
+from features.definitions.registry import LONGEST, Declarations, Feature, trait_column
 from features.definitions.watermark import known_before
 from features.materialise.spark_executor import SparkEngine
 from features.materialise.user_traits import user_traits
 from features.storage.duckdb_sessions import duckdb_session, ibis_engine
 from features.storage.lake import USERS_FILE, Lake
+from features.storage.parquet_files import count_rows
+
+STRAYS = 0.05  # share of the events
 
 
 @dataclass(frozen=True)
@@ -114,7 +119,10 @@ def open_as_of(settings: Settings, lake: Lake, as_of: date) -> Iterator[AsOfView
 
 
 def first_event_day(lake: Lake, as_of: date) -> date:
-    """Find the first day with an event.
+    """Find the first day of the history: that of the first event which is no stray.
+
+    Strays are few events (`STRAYS` of all at most) before a pause that is longer than any window: clocks that were
+    reset, not a beginning.
 
     Raises
     ------
@@ -128,7 +136,25 @@ def first_event_day(lake: Lake, as_of: date) -> date:
         raise InputError(
             f"no event lies before as_of = {as_of}; the history runs from {days[0]} to {days[-1]}, choose a later day"
         )
-    return days[0]
+    past = [day for day in days if day < as_of]
+    starts = [place for place, (day, later) in enumerate(pairwise(past), 1) if (later - day).days > LONGEST]
+    if not starts:
+        return past[0]
+    counts = np.cumsum([count_rows(lake.partition("events", day)) for day in past])
+    return past[next((start for start in reversed(starts) if counts[start - 1] <= STRAYS * counts[-1]), 0)]
+
+
+def stray_note(lake: Lake, as_of: date) -> list[str]:
+    """Say which events are strays; nothing where there are none."""
+    first = first_event_day(lake, as_of)
+    strays = [day for day in lake.days("events") if day < first]
+    if not strays:
+        return []
+    count = sum(count_rows(lake.partition("events", day)) for day in strays)
+    return [
+        f"{count:,} events on {len(strays):,} days from {strays[0]} to {strays[-1]} are no history: all others begin "
+        f"on {first}, more than {LONGEST} days later; check the clocks that told them"
+    ]
 
 
 def grid_days(settings: Settings, lake: Lake, as_of: date, *, holdouts: tuple[int, ...]) -> list[date]:

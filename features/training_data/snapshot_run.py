@@ -8,7 +8,7 @@ from datetime import date
 from configs.errors import InputError
 from configs.settings import Settings
 from features.definitions.registry import Feature
-from features.materialise.as_of_view import open_as_of, snapshot_days
+from features.materialise.as_of_view import open_as_of, snapshot_days, stray_note
 from features.materialise.build_snapshots import build_snapshots
 from features.storage.lake import Lake
 from features.storage.parquet_files import column_names
@@ -17,11 +17,12 @@ from features.training_data.feature_store import open_store
 
 @dataclass(frozen=True)
 class SnapshotRun:
-    """Days that were asked for, those of them that were computed, and the number of columns."""
+    """Days that were asked for, those of them that were computed, the number of columns, and what looks wrong."""
 
     days: list[date]
     built: list[date]
     columns: int
+    notes: list[str]
 
 
 def bring_snapshots_up_to_date(settings: Settings, lake: Lake, as_of: date, *, only_today: bool = False) -> SnapshotRun:
@@ -37,7 +38,7 @@ def bring_snapshots_up_to_date(settings: Settings, lake: Lake, as_of: date, *, o
     with open_as_of(settings, lake, as_of) as history:
         built = build_snapshots(history, days)
         open_store(lake, history.features, engine=settings.engine)
-        return SnapshotRun(days, built, len(history.features))
+        return SnapshotRun(days, built, len(history.features), stray_note(lake, as_of))
 
 
 def require_snapshots(lake: Lake, days: list[date], features: list[Feature], as_of: date) -> None:
