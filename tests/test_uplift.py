@@ -13,6 +13,7 @@ from synthetic import AS_OF, FEATURES, LOT_OPTIONS, drawn_lots, small_settings
 from configs.errors import InputError
 from features.storage.lake import Lake
 from models.effects.effect_model import ActionSet
+from models.effects.effect_ranking import effect_rankings
 from models.effects.observational_effects import average_of_experiment
 from models.effects.uplift import (
     DRAWS,
@@ -322,3 +323,39 @@ def test_where_all_users_are_alike_so_are_effects():
     effects = found.effect_model.effects(bare, LOT_OPTIONS)
     assert np.ptp(effects, axis=0) == pytest.approx(np.zeros(len(LOT_OPTIONS)), abs=1e-9)
     assert effects[0] == pytest.approx(found.mean, abs=1.0)
+
+
+def test_learnt_effects_rank_users_better_than_chance_and_noise_does_not(lots, learnt):
+    frame, _ = lots
+    found = effect_rankings(frame, learnt, SETTINGS)
+    assert set(found) == {
+        f"{offer}.{name}_{outcome}"
+        for offer in ("bundle", "come_back")
+        for name in ("qini", "auuc")
+        for outcome in ("margin", "retention")
+    }
+    for name in ("bundle.qini_margin", "bundle.auuc_margin", "come_back.auuc_margin"):
+        assert 0 < found[name].low < found[name].value < found[name].high
+    noise = np.random.default_rng(5).normal(size=learnt["margin_soon"].held_out.shape)
+    blind = effect_rankings(frame, {name: replace(each, held_out=noise) for name, each in learnt.items()}, SETTINGS)
+    assert blind["bundle.auuc_margin"].low < 0 < blind["bundle.auuc_margin"].high
+
+
+def test_auuc_is_the_mean_gain_of_the_best_over_any_by_hand():
+    frame = pd.DataFrame(
+        {
+            "user_id": list("abcd"), "offer_id": ["bundle", "none", "bundle", "none"], "propensity": 0.5,
+            "margin_soon": [3.0, 1.0, 1.0, 1.0], "is_retained": 1.0,
+        }
+    )  # fmt: skip
+    held_out = np.array([[2.0], [2.0], [0.0], [0.0]])  # two users gain 2, two nothing
+    model = SimpleNamespace(offers=("bundle",))
+    one = SimpleNamespace(
+        effect_model=model, options=(("bundle", 0.1),), held_out=held_out, had_chance=np.ones((4, 1), bool)
+    )
+    found = effect_rankings(frame, {"margin_soon": one, "is_retained": one}, SETTINGS)
+    # after half of the users 2 each are gained, in the end 1 each: above the chord by 1/2 at half, so 1/4 on average
+    assert found["bundle.auuc_margin"].value == pytest.approx(0.25)
+    assert found["bundle.auuc_retention"].value == 0.0
+    poor = effect_rankings(frame.assign(margin_soon=0.0), {"margin_soon": one, "is_retained": one}, SETTINGS)
+    assert sorted(poor) == ["bundle.auuc_retention", "bundle.qini_retention"]

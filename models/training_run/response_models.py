@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import date
 
 from configs.offers import load_catalogue
 from configs.settings import Settings
 from features.storage.lake import Lake
 from models.effects.average_effect import AverageEffect
+from models.effects.effect_ranking import effect_rankings
 from models.effects.observational_effects import (
     MIN_CONTROL,
     MIN_TREATED,
@@ -23,6 +24,7 @@ from models.learn.redeemed_spend import RedeemedSpend
 from models.learn.redemption import train_redemption
 from models.learn.training import NotTrainableError, Trained, cross_fitted_models, newest
 from models.learn.value import later_share
+from models.metrics.metric import Metric
 from models.registry.model_notes import RedemptionNotes
 from models.registry.promotion import Published, publish, publish_effects, publish_propensities
 from models.registry.response import gather_evidence
@@ -38,13 +40,14 @@ NO_MONEY = "what effects are worth is not known, because no event brings money"
 class FittedResponse:
     """Models of the response to offers, average effects, and the gate's verdict where treatments were randomised.
 
-    `untrained` are the models that the data could not teach.
+    `untrained` are the models that the data could not teach, `rankings` say how well learnt effects rank users.
     """
 
     published: list[Published]
     effects: tuple[AverageEffect, ...] = ()
     verdict: PolicyVerdict | None = None
     untrained: tuple[Untrained, ...] = ()
+    rankings: dict[str, Metric] = field(default_factory=dict)
 
 
 def fit_response(settings: Settings, lake: Lake, as_of: date, frames: TrainingFrames) -> FittedResponse:
@@ -115,7 +118,8 @@ def fit_randomised(
         unknown = PolicyValue(float("nan"), float("-inf"), float("inf"), len(experiment))
         verdict = PolicyVerdict(Deployed(NOBODY), NO_MONEY, {}, unknown, {})
     published = publish_effects(lake, learnt, options, verdict, experiment, settings, as_of, frames.first_day)
-    return FittedResponse(published, tuple(average_of_experiment(experiment, learnt)), verdict)
+    averages, rankings = average_of_experiment(experiment, learnt), effect_rankings(experiment, learnt, settings)
+    return FittedResponse(published, tuple(averages), verdict, rankings=rankings)
 
 
 def fit_targeted(settings: Settings, lake: Lake, as_of: date, frames: TrainingFrames) -> FittedResponse:

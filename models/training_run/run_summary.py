@@ -45,12 +45,13 @@ def keep_training(lake: Lake, as_of: date, outcomes: FittedOutcomes, response: F
 
 
 def training_metrics(published: Sequence[Published], response: FittedResponse) -> dict[str, Metric]:
-    """Name every metric of a training: of its models, of average effects and of the policies that were judged."""
+    """Name every metric of a training: of its models, of effects and of the policies that were judged."""
     metrics = {name: metric for each in published for name, metric in each.metrics.items()}
     for effect in response.effects:
         if effect.margin is not None:
             metrics[f"{effect.offer_id}.incremental_margin"] = effect.margin
         metrics[f"{effect.offer_id}.incremental_retention"] = effect.retention
+    metrics |= response.rankings
     return metrics | (response.verdict.metrics if response.verdict is not None else {})
 
 
