@@ -34,6 +34,8 @@ from serving.valuation.eligibility import (
     rules_of,
     unscored,
 )
+from serving.wording.reason_codes import ASKED, asked_at
+from serving.wording.reason_codes import RULES as CODES
 
 SETTINGS = small_settings()
 
@@ -168,6 +170,12 @@ def test_a_rule_about_some_offers_leaves_the_others():
 def test_rules_ask_nobody_where_there_are_no_offers():
     found = forbidden((no_push_on(1),), pd.DataFrame({"user_id": ["a"]}), no_contacts(), Catalogue(offers=()))
     assert found.option.shape == (1, 0)
+
+
+def test_the_rules_stand_in_the_funnel_in_the_order_in_which_they_are_asked():
+    assert list(dict.fromkeys(rule.code for rule in RULES)) == list(CODES)
+    codes = [*CODES, "own_rule", *ASKED]
+    assert [asked_at(code) for code in codes] == sorted(asked_at(code) for code in codes)
 
 
 def test_an_own_rule_is_kept_and_said(policy, users, tmp_path):
