@@ -159,8 +159,8 @@ class Scoring(Section):
     business_as_usual_share: Share = Field(
         description="share of the users in the stable group that is left to the campaigns the company runs already"
     )
-    high_risk: Share = Field(description="P(churn) from which the risk band is `high`")
-    medium_risk: Share = Field(description="P(churn) from which the risk band is `medium`")
+    high_risk: Share = Field(description="P(churn) from which the risk band is `high`, if it is above the average")
+    medium_risk: Share = Field(description="P(churn) from which the risk band is `medium`, if it is above the average")
     channel_capacity: dict[str, Annotated[int, Field(ge=0)]] = Field(
         description="most users that may be contacted through a channel in one day; one that is not named has no limit"
     )

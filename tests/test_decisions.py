@@ -9,12 +9,15 @@ from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from synthetic import AS_OF, LOT_OPTIONS, behaviour, drawn_lots, offer, said, small_policy, small_settings
 from test_explanations import personal_effects
 from test_publication import killed_at
@@ -24,7 +27,7 @@ from configs.offers import Catalogue, Offer
 from features.storage.lake import Lake
 from models.judge.policy_verdict import NOBODY, RULE, Deployed
 from models.metrics.splits import hash_share
-from serving.arms.assignment import Spending
+from serving.arms.assignment import Spending, base_rate
 from serving.arms.exploration import AS_USUAL_SALT, CONTROL_SALT
 from serving.decide import decisions as day_of_decisions
 from serving.decide.day_tables import day_folder
@@ -813,7 +816,26 @@ def test_a_user_whose_name_is_strange_gets_a_decision(policy, users, tmp_path):
 def test_risk_bands_by_hand():
     settings = small_settings(scoring={"high_risk": 0.5, "medium_risk": 0.2})
     p_churn = np.array([0.5, 0.49, 0.2, 0.19, 0.0, np.nan])
-    assert risk_band(p_churn, settings).tolist() == ["high", "medium", "medium", "low", "low", "unknown"]
+    bands = {
+        0.0: ["high", "medium", "medium", "low", "low", "unknown"],
+        0.3: ["high", "medium", "low", "low", "low", "unknown"],
+        0.49: ["high", "low", "low", "low", "low", "unknown"],
+        0.5: ["low"] * 5 + ["unknown"],
+    }
+    for average, expected in bands.items():
+        assert risk_band(p_churn, settings, average).tolist() == expected
+
+
+@given(st.lists(st.one_of(st.floats(0, 1), st.just(float("nan"))), min_size=1, max_size=30), st.integers(1, 29))
+def test_nobody_is_at_risk_whose_risk_is_not_above_the_average(p_churn, cut):
+    risks = np.array(p_churn)
+    parts = [SimpleNamespace(p_churn=part) for part in np.split(risks, [min(cut, len(risks))])]
+    average = base_rate(parts)
+    bands = risk_band(risks, small_settings(), average)
+    at_risk = np.isin(bands, ["high", "medium"])
+    assert (risks[at_risk] > average).all()
+    assert (np.isnan(risks) == (bands == "unknown")).all()
+    assert average == base_rate([SimpleNamespace(p_churn=risks)])  # however the users were cut
 
 
 def test_stages_by_hand():

@@ -8,6 +8,9 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
 from sklearn.linear_model import LinearRegression
 from sklearn.pipeline import Pipeline
 from synthetic import FEATURES, LOT_OPTIONS, MIXED, WORDS, behaviour, drawn_lots, outcomes, said, small_settings
@@ -26,8 +29,11 @@ from serving.wording.explanations import (
     add_rule,
     add_worth,
     effect_parts,
+    fact_of,
 )
 from serving.wording.reason_lists import ReasonLists
+
+ROLES = small_settings().roles
 
 
 def described(column: str, values: pd.Series) -> str:
@@ -40,14 +46,14 @@ def described(column: str, values: pd.Series) -> str:
 def risk_reasons(model: Estimator, frame: pd.DataFrame) -> list[str]:
     """Reasons of everybody's risk, in words."""
     lists = ReasonLists(len(frame))
-    add_risk_reasons(lists, np.arange(len(frame)), model, frame)
+    add_risk_reasons(lists, np.arange(len(frame)), model, frame, ROLES)
     return said(lists)
 
 
 def effect_reasons(personal: PersonalEffects, frame: pd.DataFrame, chosen: np.ndarray, worth: np.ndarray) -> list[str]:
     """Why everybody's option works better or less, in words."""
     lists = ReasonLists(len(frame))
-    add_effect_reasons(lists, np.arange(len(frame)), personal, LOT_OPTIONS, frame, chosen, worth)
+    add_effect_reasons(lists, np.arange(len(frame)), personal, LOT_OPTIONS, frame, chosen, worth, ROLES)
     return said(lists)
 
 
@@ -102,6 +108,41 @@ def test_the_words_are_the_strongest_shapley_values_and_their_signs(model, frame
         assert sentences[row] == "; ".join(expected)
 
 
+class Parts:
+    """A model whose Shapley values are given, base value last."""
+
+    def __init__(self, columns: list[str], parts: np.ndarray) -> None:
+        self.columns, self.parts = columns, parts
+
+    def contributions(self, frame: pd.DataFrame) -> np.ndarray:
+        return np.c_[self.parts, np.zeros(len(frame))]
+
+
+WINDOWS = [
+    "spend_sum_28d", "spend_sum_90d", "sessions_count_28d", "active_days_count_90d", "tenure_days",
+    "gap_days_std_365d", "gap_days_variation_365d",
+]  # fmt: skip
+
+
+@given(arrays(np.float64, (5, len(WINDOWS)), elements=st.integers(-40, 40).map(lambda eighths: eighths / 8)))
+def test_one_fact_is_told_once_with_what_all_its_windows_add_up_to(parts):
+    frame = pd.DataFrame(np.arange(5.0 * len(WINDOWS)).reshape(5, -1), columns=WINDOWS)
+    lists = ReasonLists(5)
+    add_risk_reasons(lists, np.arange(5), Parts(WINDOWS, parts), frame, ROLES)
+    facts = np.array([fact_of(name, ROLES) for name in WINDOWS])
+    for row, reasons in enumerate(lists.build().to_pylist()):
+        told = [fact_of(each["column"], ROLES) for each in reasons]
+        assert len(set(told)) == len(told) <= TOP
+        sums = pd.Series(parts[row]).groupby(facts).sum()
+        assert [each["effect"] for each in reasons] == [sums[fact] for fact in told]
+        assert [each["code"] == "raises_risk" for each in reasons] == [sums[fact] > 0 for fact in told]
+        assert sorted(sums[sums != 0].abs())[::-1][:TOP] == [abs(each["effect"]) for each in reasons]
+        for each in reasons:  # the column that stands for it moves most in that direction
+            sign = np.sign(each["effect"])
+            own = parts[row, WINDOWS.index(each["column"])] * sign
+            assert own == (parts[row, facts == fact_of(each["column"], ROLES)] * sign).max()
+
+
 def test_who_was_away_for_long_is_told_so(model, frame):
     asked = pd.concat([frame.head(1)] * 2, ignore_index=True).assign(days_since_last_activity=[1.0, 55.0])
     here, gone = risk_reasons(model, asked)
@@ -131,7 +172,7 @@ def test_fifty_thousand_users_take_seconds():
     many = pd.concat([frame] * 25, ignore_index=True)
     started = time.perf_counter()
     lists = ReasonLists(len(many))
-    add_risk_reasons(lists, np.arange(len(many)), model, many)
+    add_risk_reasons(lists, np.arange(len(many)), model, many, ROLES)
     assert len(lists.build()) == 50_000
     assert time.perf_counter() - started < 5  # a loop over users would take a minute
 
@@ -202,12 +243,16 @@ def test_the_words_of_an_effect_are_its_strongest_columns_with_their_amounts(lot
     chosen, worth = chosen_and_worth(len(few))
     columns, parts = effect_parts(personal, LOT_OPTIONS, few, chosen, worth)
     sentences = effect_reasons(personal, few, chosen, worth)
+    fact_of_each = [fact_of(name, ROLES) for name in columns]
     for row, sentence in enumerate(sentences):
-        own = parts[row, :-1]
+        own = pd.Series(parts[row, :-1], index=columns)
+        moving = own.where(own.abs() >= 0.005, 0.0)
+        sums = moving.groupby(fact_of_each, sort=False).sum()
         expected = []
-        for place in np.argsort(-np.abs(own), kind="stable")[:TOP]:
-            words = described(columns[place], few[columns[place]].iloc[[row]])
-            expected.append(f"{words} ({own[place]:+.2f})")
+        for fact in sums.abs().sort_values(ascending=False, kind="stable").index[:TOP]:
+            members = moving[[each == fact for each in fact_of_each]] * np.sign(sums[fact])
+            words = described(members.idxmax(), few[members.idxmax()].iloc[[row]])
+            expected.append(f"{words} ({sums[fact]:+.2f})")
         compared = "works better" if own.sum() > 0 else "works less well"
         lead = f"{compared} on them than on most, by {abs(own.sum()):.2f}, because: "
         assert sentence == lead + "; ".join(expected)

@@ -126,7 +126,9 @@ def test_the_large_part_of_claims_is_left_in_files(policy, users, tmp_path):
     from serving.arms.assignment import allocation_input
 
     batch = score(policy, users)
-    allocation_inputs = allocation_input(batch.frame["user_id"], batch.options, policy.settings, (), date(2024, 7, 1))
+    allocation_inputs = allocation_input(
+        batch.frame["user_id"], batch.p_churn, batch.options, policy.settings, (), date(2024, 7, 1)
+    )
     with open_spool(tmp_path / "day", "key", policy.catalogue) as spool:
         left = spool.allocation_inputs(0, allocation_inputs)
         assert isinstance(left.value, Path) and isinstance(opened(left.value), np.memmap)

@@ -82,8 +82,8 @@ class Feature:
 
     @property
     def fact(self) -> str:
-        """Its name without the window: columns of one fact say the same of different times."""
-        return re.sub(r"_\d+d$", "", self.name)
+        """Its name without the window."""
+        return without_window(self.name)
 
     @property
     def label(self) -> str:
@@ -97,6 +97,17 @@ class Feature:
         """
         words = self.plain or self.meaning.split(" (")[0].rstrip(".")
         return words[0].lower() + words[1:] + (f", last {self.window}" if self.says_window else "")
+
+
+def without_window(column: str) -> str:
+    """Name a column without its window: what several windows say in common.
+
+    Examples
+    --------
+    >>> without_window("spend_sum_28d"), without_window("tenure_days")
+    ('spend_sum', 'tenure_days')
+    """
+    return re.sub(r"_\d+d$", "", column)
 
 
 def trait_column(name: str) -> str:

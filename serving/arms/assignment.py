@@ -42,8 +42,8 @@ class AllocationInput(NamedTuple):
     """What the allocation reads of some users.
 
     `value` and `cost` have shape (options, users), as `serving.knapsack.problem.offered` leaves them, and may be files.
-    The others are of shape (users,): the `arm` before anybody explores, what they would draw, and what the option drawn
-    is worth.
+    The others are of shape (users,): the `arm` before anybody explores, what they would draw, what the option drawn is
+    worth, and the risk, NaN where it is not known.
     """
 
     value: Floats | Path
@@ -51,6 +51,7 @@ class AllocationInput(NamedTuple):
     arm: Texts
     draws: Draws
     draw_value: Floats
+    p_churn: Floats
 
 
 @dataclass(frozen=True)
@@ -115,9 +116,9 @@ class Assignment:
 
 
 def allocation_input(
-    user_ids: pd.Series, options: Options, settings: Settings, limits: Sequence[Limit], as_of: date
+    user_ids: pd.Series, p_churn: Floats, options: Options, settings: Settings, limits: Sequence[Limit], as_of: date
 ) -> AllocationInput:
-    """Say what the allocation must know of some users: arms before anybody explores, worth, cost and draws."""
+    """Say what must be known of some users before anybody is decided about: arm, worth, cost, draws and risk."""
     users = len(user_ids)
     is_control, is_as_usual = stable_groups(user_ids, settings)
     arms = np.array([POLICY, AS_USUAL, CONTROL, SUPPRESSED], dtype=object)
@@ -131,7 +132,14 @@ def allocation_input(
     drawn = np.flatnonzero(draws.option != NOTHING)
     worth = np.zeros(users)
     worth[drawn] = options.value[drawn, draws.option[drawn]]
-    return AllocationInput(*offered(options.allocatable, options.expected_cost), arm, draws, worth)
+    return AllocationInput(*offered(options.allocatable, options.expected_cost), arm, draws, worth, p_churn.copy())
+
+
+def base_rate(allocation_inputs: Sequence[AllocationInput]) -> float:
+    """Share of all users that is expected to leave, of those whose risk is known; 0 where nobody's is."""
+    p_churn = np.concatenate([part.p_churn for part in allocation_inputs])
+    known = p_churn[~np.isnan(p_churn)]  # one array: the same sum however the users were cut
+    return float(known.mean()) if len(known) else 0.0
 
 
 def assign(

@@ -93,7 +93,7 @@ def decisions_table(
         "arm": assignment.arm,
         **offer_columns(policy, batch, given, moment),
         "p_churn": batch.p_churn,
-        "risk_band": risk_band(batch.p_churn, settings),
+        "risk_band": risk_band(batch.p_churn, settings, policy.base_rate),
         "stage": stage(frame, settings),
         "retained_value": batch.retained_value,
         "remaining_value": batch.remaining_value,
@@ -110,13 +110,16 @@ def decisions_table(
     return pa.Table.from_arrays(arrays, schema=SCHEMA)
 
 
-def risk_band(p_churn: Floats, settings: Settings) -> Texts:
-    """Say the risk in a word: high, medium, low, or unknown outside the models' population."""
+def risk_band(p_churn: Floats, settings: Settings, base_rate: float) -> Texts:
+    """Say the risk in a word: high, medium, low, or unknown outside the models' population.
+
+    Nobody whose risk is not above the `base_rate` is at risk: where half of all leave, one in four is a good prospect.
+    """
     scoring = settings.scoring
     bands = np.array(["low", "medium", "high", "unknown"], dtype=object)
-    return bands[
-        np.select([np.isnan(p_churn), p_churn >= scoring.high_risk, p_churn >= scoring.medium_risk], [3, 2, 1], 0)
-    ]
+    is_above = p_churn > base_rate * (1 + 1e-9)
+    at_least = [is_above & (p_churn >= bound) for bound in (scoring.high_risk, scoring.medium_risk)]
+    return bands[np.select([np.isnan(p_churn), *at_least], [3, 2, 1], 0)]
 
 
 def stage(frame: pd.DataFrame, settings: Settings) -> Texts:
@@ -158,7 +161,8 @@ def _add_why_this(lists: ReasonLists, policy: Policy, batch: Batch, arm: Texts, 
     frame = batch.frame.iloc[rows]
     if is_personal:
         remaining = np.nan_to_num(batch.remaining_value[rows])
-        add_effect_reasons(lists, rows, personal, policy.catalogue.options, frame, chosen, remaining)
+        roles, offered = policy.settings.roles, policy.catalogue.options
+        add_effect_reasons(lists, rows, personal, offered, frame, chosen, remaining, roles)
     else:
         add_rule(lists, rows, personal.deployed, frame, options.p_redeem[rows, chosen])
 

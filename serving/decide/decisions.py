@@ -28,6 +28,7 @@ from serving.arms.assignment import (
     Spending,
     allocation_input,
     assign,
+    base_rate,
     curve_table,
 )
 from serving.decide import ledger
@@ -81,7 +82,8 @@ def decide(
     with lake.files.lock("decisions"), open_spool(place, key, policy.catalogue) as spool:
 
         def input_of_batch(batch: Batch) -> AllocationInput:
-            return allocation_input(batch.frame["user_id"], batch.options, policy.settings, limits, as_of)
+            user_ids = batch.frame["user_id"]
+            return allocation_input(user_ids, batch.p_churn, batch.options, policy.settings, limits, as_of)
 
         allocation_inputs = list(
             track(executor.allocation_inputs(policy, spool, input_of_batch), "users scored", executor.batches)
@@ -90,7 +92,7 @@ def decide(
             raise InputError(f"there is nobody to decide about on {as_of}; ingest users or choose another as_of")
         limits = limits if policy.catalogue.options else ()
         assignment = assign(allocation_inputs, policy.settings, limits, executor.remote_reduce(spool))
-        policy = replace(policy, contacts=contacts())
+        policy = replace(policy, contacts=contacts(), base_rate=base_rate(allocation_inputs))
         with lake.files.publish() as publication:
             with (
                 ledger.appending(lake, publication, moment) as enter,

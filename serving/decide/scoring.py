@@ -49,7 +49,8 @@ AT_ONCE = 2  # batches in memory: one is read and written while another is compu
 class Policy:
     """Everything that turns a frame of users into decisions; each model is None where the data could not teach it.
 
-    `later_share` of what a user is worth comes after the margin in which effects are measured.
+    `later_share` of what a user is worth comes after the margin in which effects are measured; `base_rate` is the share
+    of all users of the day that is expected to leave.
     """
 
     settings: Settings
@@ -61,6 +62,7 @@ class Policy:
     later_share: float = 1.0
     own_rules: tuple[Rule, ...] = ()
     contacts: pd.DataFrame = field(default_factory=no_contacts)
+    base_rate: float = 0.0
 
     @property
     def rules(self) -> tuple[Rule, ...]:
@@ -233,7 +235,7 @@ def score(policy: Policy, frame: pd.DataFrame) -> Batch:
     reasons, known = ReasonLists(len(frame)), frame[active]
     if active.any() and policy.churn is not None:
         p_churn[active] = policy.churn.estimator.predict(known)
-        add_risk_reasons(reasons, np.flatnonzero(active), policy.churn.estimator, known)
+        add_risk_reasons(reasons, np.flatnonzero(active), policy.churn.estimator, known, settings.roles)
     if active.any() and policy.value is not None:
         value[active] = policy.value.estimator.predict(known)
     del known

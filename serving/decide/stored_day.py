@@ -116,6 +116,7 @@ def read_stored_day(lake: Lake, moment: DecisionMoment) -> StoredDay:
         draws["arm"].to_numpy(zero_copy_only=False),
         Draws(*(draws[name].to_numpy() for name in Draws._fields)),
         draws["draw_value"].to_numpy(),
+        read("predictions", ["p_churn"])["p_churn"].to_numpy(),
     )
     return StoredDay(decisions["user_id"].to_pandas(), options, found, _limits(prices, options), prices)
 

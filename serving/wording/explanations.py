@@ -8,7 +8,9 @@ import numpy as np
 import pandas as pd
 
 from configs.offers import Option
+from configs.settings import Roles
 from features.arrays.array_types import Floats, Places
+from features.definitions.registry import without_window
 from models.judge.policy_verdict import NOBODY, P_REDEEM, PERSONAL, Deployed
 from models.learn.estimators import Estimator
 from models.registry.response import PersonalEffects
@@ -16,23 +18,28 @@ from serving.wording.reason_codes import BECAUSE, LOWERS, RAISES, WORTH, Reason
 from serving.wording.reason_lists import NO_TEXT, ReasonLists
 
 TOP = 3
+# facts that tell people the same; the others only where nothing but buying is activity
+SAME_FACT = {"sessions_count": "active_days_count", "gap_days_std": "gap_days_variation"}
+SAME_FOR_BUYERS = {"purchases_count": "active_days_count", "days_since_last_purchase": "days_since_last_activity"}
 HALF_A_CENT = 0.005  # what moves an effect by less is no reason
 
 
-def add_risk_reasons(lists: ReasonLists, rows: Places, estimator: Estimator, frame: pd.DataFrame) -> None:
-    """Add the columns that move each user's risk most, as their exact Shapley values say, strongest first.
+def add_risk_reasons(lists: ReasonLists, rows: Places, estimator: Estimator, frame: pd.DataFrame, roles: Roles) -> None:
+    """Add the facts that move each user's risk most, as their exact Shapley values say, strongest first.
 
-    A column that moves nothing is no reason. `rows` are the lists that the rows of the frame belong to.
+    Columns of one fact (`fact_of`) count as one: their values add up, and the column that moves most in the direction
+    of the sum stands for it. A fact that moves nothing is no reason. `rows` are the lists that the rows of the frame
+    belong to.
     """
     parts = estimator.contributions(frame)[:, :-1]
-    _add_strongest(lists, rows, parts, estimator.columns, frame, (LOWERS, RAISES))
+    _add_strongest(lists, rows, parts, estimator.columns, frame, roles, (LOWERS, RAISES))
 
 
 def add_effect_reasons(
     lists: ReasonLists, rows: Places, personal: PersonalEffects, options: Sequence[Option], frame: pd.DataFrame,
-    chosen: Places, remaining: Floats,
+    chosen: Places, remaining: Floats, roles: Roles,
 ) -> None:  # fmt: skip
-    """Add why each user's own option works better, or less, on them than on most: the strongest columns below it.
+    """Add why each user's own option works better, or less, on them than on most: the strongest facts below it.
 
     Parameters
     ----------
@@ -49,7 +56,7 @@ def add_effect_reasons(
     codes = np.array([lists.place(code) for code in ("works_as_usual", "works_less_well", "works_better")])
     how = codes[np.where(has_reasons, np.where(differs > 0, 2, 1), 0)]
     lists.add(rows, how, effect=np.where(has_reasons, differs, np.nan))
-    _add_strongest(lists, rows, moving, columns, frame, (BECAUSE, BECAUSE))
+    _add_strongest(lists, rows, moving, columns, frame, roles, (BECAUSE, BECAUSE))
 
 
 def effect_parts(
@@ -136,27 +143,59 @@ def add_worth(
     lists.add(rows, "contact", effect=-contact)
 
 
+def fact_of(column: str, roles: Roles) -> str:
+    """Name the fact that a column tells: windows of one measure tell one, and so do visits and active days.
+
+    Examples
+    --------
+    >>> from configs.settings import load_settings
+    >>> grocery, app = (load_settings(profile).roles for profile in ("complete_journey", None))
+    >>> [fact_of("sessions_count_90d", app), fact_of("spend_sum_28d", app)]
+    ['active_days_count', 'spend_sum']
+    >>> [fact_of("purchases_count_28d", roles) for roles in (grocery, app)]
+    ['active_days_count', 'purchases_count']
+    """
+    fact = without_window(column)
+    same = SAME_FACT | SAME_FOR_BUYERS if set(roles.activity) == set(roles.value) else SAME_FACT
+    return same.get(fact, fact)
+
+
 def _add_strongest(
-    lists: ReasonLists, rows: Places, parts: Floats, columns: Sequence[str], frame: pd.DataFrame,
+    lists: ReasonLists, rows: Places, parts: Floats, columns: Sequence[str], frame: pd.DataFrame, roles: Roles,
     codes: tuple[str, str],
 ) -> None:  # fmt: skip
-    """Add the columns that move each row most; the first of `codes` is said where it goes down, the second where up."""
-    order = _strongest(parts)
-    effect = np.take_along_axis(parts, order, axis=1)
+    """Add the facts that move each row most; the first of `codes` is said where it goes down, the second where up."""
+    effects, columns_of_facts = _by_fact(parts, columns, roles)
+    order = _strongest(effects)
+    effect, told = (np.take_along_axis(each, order, axis=1) for each in (effects, columns_of_facts))
     value, number = np.full(order.shape, NO_TEXT), np.full(order.shape, np.nan)
     # a loop over columns, never over users
-    for place in np.unique(order):
-        at = np.nonzero(order == place)
+    for place in np.unique(told):
+        at = np.nonzero(told == place)
         value[at], number[at] = lists.values(frame[columns[place]].iloc[at[0]])
-    column = np.array([lists.place(name) for name in columns], dtype=np.intp)[order]
+    column = np.array([lists.place(name) for name in columns], dtype=np.intp)[told]
     code = np.array([lists.place(each) for each in codes])[(effect > 0).astype(int)]
     for rank in range(order.shape[1]):
         own = np.flatnonzero(effect[:, rank])
         lists.add(rows[own], *(part[own, rank] for part in (code, column, value, number, effect)))
 
 
+def _by_fact(parts: Floats, columns: Sequence[str], roles: Roles) -> tuple[Floats, Places]:
+    """Add up the parts of each fact; returns sums and the place of the column that stands for each, (rows, facts)."""
+    facts = [fact_of(name, roles) for name in columns]
+    members = {fact: [place for place, own in enumerate(facts) if own == fact] for fact in dict.fromkeys(facts)}
+    sums, told = np.empty((len(parts), len(members))), np.empty((len(parts), len(members)), dtype=np.intp)
+    for number, own in enumerate(members.values()):
+        sums[:, number], told[:, number] = parts[:, own].sum(axis=1), own[0]
+        if len(own) == 1:
+            continue
+        along = parts[:, own] * np.sign(sums[:, [number]])
+        told[:, number] = np.array(own)[along.argmax(axis=1)]
+    return sums, told
+
+
 def _strongest(parts: Floats) -> Places:
-    """Places of the columns that move each row most, strongest first, shape (rows, up to `TOP`)."""
+    """Places of what moves each row most, strongest first, shape (rows, up to `TOP`)."""
     weakness = np.abs(parts)
     np.negative(weakness, out=weakness)
     return np.argsort(weakness, axis=1, kind="stable")[:, :TOP].copy()  # without all the others behind it
