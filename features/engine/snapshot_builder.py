@@ -20,7 +20,6 @@ import pyarrow.parquet as pq
 from features.arrays.calendar_days import start_of
 from features.definitions.registry import Declarations
 from features.definitions.snapshot_features import TASTE_DAYS
-from features.engine.row_group_reader import DailyReader, KeyRange
 from features.engine.snapshot_columns import snapshot_rows
 from features.engine.state_store import Checkpoint, StateShard
 from features.engine.state_update import StateUpdate
@@ -29,6 +28,7 @@ from features.engine.window_state import Change, changes
 from features.storage.fingerprints import Fingerprint
 from features.storage.lake import Lake
 from features.storage.parquet_files import count_rows
+from features.storage.row_group_reader import DailyReader, KeyRange
 
 # daily rows of a shard: its users fit the memory with everything that is summed about them
 ROWS_AT_ONCE = 2_500_000

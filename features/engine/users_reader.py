@@ -12,8 +12,8 @@ from configs.errors import InputError
 from features.arrays.calendar_days import DAY, local_time
 from features.arrays.dictionaries import DICTIONARY, is_ascending, one_chunk
 from features.definitions.registry import trait_column
-from features.engine.row_group_reader import KeyRange, read_users
 from features.storage.lake import USERS_FILE, Lake
+from features.storage.row_group_reader import KeyRange, read_users
 
 OF_USERS = ("user_id", "signed_up_on")  # all else of what is read are traits
 

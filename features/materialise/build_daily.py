@@ -17,7 +17,6 @@ from configs.settings import Roles, Settings
 from features.definitions.app_declarations import declarations_of, definitions_of
 from features.definitions.registry import Declarations
 from features.engine.daily_aggregation import WORDS, day_rows, event_columns, joined_rows
-from features.engine.row_group_reader import KeyRange, read_users, user_ranges
 from features.engine.session_days import KEYS, OpenSession, night_sessions, open_sessions
 from features.materialise.executor import open_executor
 from features.storage.code_version import code_version
@@ -29,6 +28,7 @@ from features.storage.fingerprints import (
     write_daily_rows,
 )
 from features.storage.lake import Lake
+from features.storage.row_group_reader import KeyRange, read_users, user_ranges
 from features.storage.whole_writes import content_hash, scratch_folder
 
 EVERYBODY: KeyRange[str] = KeyRange()
