@@ -112,6 +112,20 @@ def test_a_filter_that_no_event_fulfils_names_the_word_that_was_meant(tmp_path):
     ]
 
 
+def test_a_day_on_which_nobody_is_active_any_more_is_a_fault(tmp_path):
+    (fault,) = check(app_with(tmp_path, as_of=date(2024, 12, 1)), is_default=True).faults
+    assert "everybody looks gone by then; for a history that has ended set as_of = 2024-05-16" in fault
+
+
+def test_a_source_with_too_many_bad_rows_tells_all_that_the_good_ones_say(tmp_path):
+    bad = [{**EVENTS[0], "event_id": f"x{number}", "user_id": None} for number in range(3)]
+    found = check(app_with(tmp_path, events=[*EVENTS, *bad, {**EVENTS[0], "amount": 1.0}]))
+    assert len(found.faults) == 1
+    assert "4 of 14 rows" in found.faults[0]
+    assert "user_id is missing; 1 times event_id stands for two different rows" in found.faults[0]
+    assert found.history.events == 10
+
+
 def test_refused_rows_are_told_before_they_are_refused(tmp_path):
     app = app_with(tmp_path)
     app.ingest()

@@ -271,9 +271,10 @@ def _settle(
     """).fetchall()
     bad = sum(count for _, count in reasons)
     if bad > settings.ingest.max_bad_share * read:
+        more = "".join(f"; {count:,} times {reason}" for reason, count in reasons[1:4])
         raise InputError(
             f"{bad:,} of {read:,} rows of {table.name} break the contract ({bad / read:.1%}; most often: "
-            f"{reasons[0][0]}), more than ingest.max_bad_share = {settings.ingest.max_bad_share:.1%}; "
+            f"{reasons[0][0]}{more}), more than ingest.max_bad_share = {settings.ingest.max_bad_share:.1%}; "
             + (REPLACE if reasons[0][0].endswith(USED) else "mend the source or raise the setting")
         )
     unchanged = row_count(connection, f"checked_{table.name} WHERE reason IS NULL AND is_known")

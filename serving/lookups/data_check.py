@@ -70,16 +70,19 @@ def check_data(
     faults: list[str] = []
     with ExitStack() as stack:
         staged = None
-        try:
-            staged = stack.enter_context(staged_source(settings, lake, now)) if has_source else None
-        except InputError as error:
-            faults.append(str(error))
+        lenient = {"ingest": settings.ingest.model_copy(update={"max_bad_share": 1.0})}  # the good rows tell the rest
+        for asked in (settings, settings.model_copy(update=lenient)) if has_source else ():
+            try:
+                staged = stack.enter_context(staged_source(asked, lake, now))
+                break
+            except InputError as error:
+                faults.append(str(error))
         connection = staged.connection if staged else stack.enter_context(duckdb_session(settings))
         reports = staged.reports if staged else {}
         rows = {table: stored_rows(lake, table) for table in (EVENTS, TREATMENTS) if lake.days(table.name)}
         rows |= {table: rows_to_be(settings, lake, table) for table in (EVENTS, TREATMENTS) if table in reports}
         if EVENTS not in rows:
-            return DataCheck(faults, [], None)
+            return DataCheck([*dict.fromkeys(faults)], [], None)
         notes = [note for report in reports.values() for note in report.notes]
         notes += [f"{n:,} rows of {each.table}: {why}" for each in reports.values() for why, n in each.reasons.items()]
         names = counted_names(connection, f"({rows[EVENTS]})")
@@ -87,8 +90,9 @@ def check_data(
         notes += _unseen_roles(settings, [each.name for each in names])
         notes += _filter_notes(connection, rows[EVENTS], settings)
         history = _history(connection, rows, settings, as_of)
-    faults += history_faults(history, settings, as_of)
-    notes += quiet_note(history.last, as_of, is_default=is_default)
+    faults = [*dict.fromkeys(faults), *history_faults(history, settings, as_of)]
+    is_over = (as_of - history.last).days > settings.churn.lookback_days  # so that nobody is active any more
+    (faults if is_over else notes).extend(quiet_note(history.last, as_of, is_default=is_default))
     return DataCheck(faults, [*notes, *history_notes(history, settings, as_of)], history)
 
 
