@@ -24,20 +24,20 @@ from features.storage.lake import Lake
 from features.storage.whole_writes import content_hash
 
 PROFILE_FILE, COPIES = "profile.json", "profile"
-DAILY = "the next winback build-features computes daily rows and snapshots anew"
-MODELS = "the next winback train-models learns by it"
+DAILY = "winback build-features computes daily rows and snapshots anew"
+MODELS = "winback train-models learns by it"
 # what a setting that changed is followed by; of two that fit the longer counts
 FOLLOWED_BY = {
     "roles.": DAILY,
     "features.custom.": DAILY,
-    "features.": "the next winback build-features takes snapshots by it",
+    "features.": "winback build-features takes snapshots by it",
     "churn.": MODELS,
     "value.": MODELS,
     "response.": MODELS,
     "training.": MODELS,
     "seed": MODELS,
-    "ingest.": "the next winback ingest reads by it",
-    "": "the next winback score-users decides by it",
+    "ingest.": "winback ingest reads by it",
+    "": "winback score-users decides by it",
 }
 
 

@@ -10,6 +10,7 @@ import pytest
 import yaml
 from typer.testing import CliRunner
 
+from features.ingestion.contract import ALIASES, CONTRACT
 from flows.cli import app
 
 REPOSITORY = Path(__file__).parents[1]
@@ -17,17 +18,6 @@ DOCUMENTS = sorted([*REPOSITORY.glob("*.md"), *REPOSITORY.glob("[a-z]*/*.md")])
 SALES = """id,customer,sold_at,net,category
 1,0042,2024-03-01 09:30:00,12.50,books
 2,42,2024-03-02 18:00:00,8.00,toys
-"""
-OFFERS = """
-[mail]
-title = "Come back"
-play = "win-back mail"
-channel = "email"
-message = "$discount off until $valid_until."
-discounts = [0.1]
-valid_days = 7
-contact_cost = 0.01
-covered_spend = 20.0
 """
 
 
@@ -68,17 +58,28 @@ def test_the_commands_of_the_make_file_are_those_of_the_front_page() -> None:
 
 def test_the_source_and_the_profile_of_the_configuration_page_take_a_shops_sales(tmp_path: Path) -> None:
     page = REPOSITORY / "configs" / "README.md"
-    (sql,), (profile,) = blocks(page, "sql"), blocks(page, "toml")
+    (sql,), (profile, offers) = blocks(page, "sql"), blocks(page, "toml")
     (tmp_path / "exports" / "sales").mkdir(parents=True)
     (tmp_path / "exports" / "sales" / "march.csv").write_text(SALES, encoding="utf-8")
-    (tmp_path / "my_source.sql").write_text(sql, encoding="utf-8")
-    (tmp_path / "my_offers.toml").write_text(OFFERS, encoding="utf-8")
-    (tmp_path / "my_shop.toml").write_text(profile, encoding="utf-8")
-    words = ["--profile", str(tmp_path / "my_shop.toml"), "--data-dir", str(tmp_path / "data"), "--json"]
-    result = CliRunner().invoke(app, ["ingest", *words])
+    for name, text in {"my_source.sql": sql, "my_offers.toml": offers, "my_shop.toml": profile}.items():
+        (tmp_path / name).write_text(text, encoding="utf-8")
+    place = ["--data-dir", str(tmp_path / "data"), "--json"]
+    checked = CliRunner().invoke(app, ["check", str(tmp_path / "my_shop.toml"), "--as-of", "2024-03-03", *place])
+    faults = json.loads(checked.stdout)["faults"]  # two sales are no history, and that is all that is wrong
+    assert [fault.split(" of ")[0] for fault in faults] == ["2 days", "2"]
+    result = CliRunner().invoke(app, ["ingest", "--profile", str(tmp_path / "my_shop.toml"), *place])
     assert result.exit_code == 0, result.stderr
     metrics = json.loads(result.stdout)["metrics"]
     assert (metrics["events.added"]["value"], metrics["events.quarantined"]["value"]) == (2, 0)
+
+
+def test_the_table_of_the_contract_is_that_of_the_code() -> None:
+    page = (REPOSITORY / "configs" / "README.md").read_text(encoding="utf-8")
+    for table in (*CONTRACT, ALIASES):
+        (row,) = re.findall(rf"^\| `{table.name}` \| (.*) \|(.*)\|$", page, re.M)
+        required, others = (re.findall(r"\w+", " ".join(re.findall(r"`([^`]+)`", cell))) for cell in row)
+        assert sorted(required) == sorted(column.name for column in table.columns if column.required)
+        assert sorted(others) == sorted(column.name for column in table.columns if not column.required)
 
 
 def test_pre_commit_runs_what_make_check_runs() -> None:
