@@ -150,6 +150,19 @@ def test_a_service_is_one_view_without_the_traits_that_there_are_not(tmp_path):
     assert point_in_time_frame(store, "redemption", examples(("a", "2024-03-02"))).spend_sum_7d.tolist() == [5.0]
 
 
+def test_a_store_in_a_folder_of_any_name_reads_that_folder(tmp_path):
+    for folder, amount in (("data 1", 7.0), ("data [1]", 5.0)):
+        own = {"source": str(tmp_path / folder / "app.sql"), "raw": str(tmp_path / folder / "raw")}
+        rows = [event("a", "2024-03-01 09:00", "purchase", amount=amount)]
+        app = small_app(tmp_path / folder, overrides={"ingest": own}, events=rows)
+        app.ingest()
+        app.aggregate()
+        app.snapshots(date(2024, 3, 2))
+    for only in (None, date(2024, 3, 2)):
+        store = open_store(app.lake, catalogue(), only=only)
+        assert point_in_time_frame(store, "redemption", examples(("a", "2024-03-02"))).spend_sum_7d.tolist() == [5.0]
+
+
 def test_a_store_of_one_day_reads_that_day_as_the_whole_store_does(app, store, features):
     day = max(app.lake.days("snapshots"))
     narrow = open_store(app.lake, features, only=day)

@@ -154,11 +154,33 @@ def test_csv_and_text_instants_that_name_their_zone_are_read(tmp_path):
     ]
 
 
-def test_a_folder_whose_name_holds_a_quote_works(tmp_path):
-    app = app_with(tmp_path / "Bob's")
-    app.ingest()
-    assert app.ingest()["events"].unchanged == 3
+# each with the name of a folder beside it that DuckDB would take for it
+NAMES = [
+    ("Bob's", "Bobs"),
+    ("data [1]", "data 1"),
+    ("a*b", "aXb"),
+    ("what?", "whatX"),
+    ("{a,b}", "a"),
+    ("#1: %41", "A"),
+]
+
+
+@pytest.mark.parametrize(("name", "beside"), NAMES)
+def test_a_folder_of_any_name_is_read_and_no_other(tmp_path, name, beside):
+    apps = []
+    for folder in (tmp_path / beside, tmp_path / name):
+        own = {"ingest": {"source": str(folder / "app.sql"), "raw": str(folder / "raw")}}
+        events = [*GOOD, event(folder.name, "2024-03-02 10:00", "purchase", amount=5.0)]
+        users = [{"user_id": each, "plan": each} for each in ("a", folder.name)]
+        apps.append(small_app(folder, overrides=own, events=events, users=users))
+        apps[-1].ingest()
+    app = apps[-1]
+    reports = app.ingest()
+    assert (reports["events"].unchanged, reports["users"].unchanged) == (4, 2)
     assert app.aggregate() == [date(2024, 3, day) for day in (1, 2, 3)]
+    with app.history(date(2024, 3, 4)) as history:
+        assert set(history.events.user_id.execute()) == set(history.users.user_id.execute()) == {"a", name}
+    assert set(app.snapshots(date(2024, 3, 4)).trait_plan) == {"a", name}
 
 
 # --- rows that break the contract -----------------------------------------------------------------------------

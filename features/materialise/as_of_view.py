@@ -25,7 +25,7 @@ from features.definitions.watermark import known_before
 from features.materialise.spark_executor import SparkEngine
 from features.materialise.user_traits import user_traits
 from features.storage.duckdb_sessions import duckdb_session, ibis_engine
-from features.storage.lake import USERS_FILE, Lake
+from features.storage.lake import USERS_FILE, Lake, literal
 from features.storage.parquet_files import count_rows
 
 STRAYS = 0.05  # share of the events
@@ -189,7 +189,7 @@ def _users(engine: Backend, lake: Lake, settings: Settings) -> tuple[ir.Table, d
     if not lake.files.exists(USERS_FILE):
         nobody = pa.table({"user_id": pa.array([], pa.string()), "signed_up_on": pa.array([], pa.date32())})
         return engine.create_table("users", obj=nobody, temp=True), {}
-    users = engine.read_parquet(path, table_name="users")
+    users = engine.read_parquet(literal(path), table_name="users")
     traits = user_traits(lake, settings)
     columns = {
         trait_column(name): users[name].cast("string" if is_text else "float64") for name, is_text in traits.items()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -36,14 +38,16 @@ def user_traits(lake: Lake, settings: Settings) -> dict[str, bool]:
     if not is_text:
         return {}
     with duckdb_session(settings) as connection:
-        values = _distinct_values(connection, str(path), [*is_text])
+        values = _distinct_values(connection, path, [*is_text])
     most = settings.features.max_trait_values
     told_apart = {name: count + has_gaps > 1 and not (is_text[name] and count > most)
                   for name, (count, has_gaps) in values.items()}  # fmt: skip
     return {name: text for name, text in is_text.items() if told_apart[name]}
 
 
-def _distinct_values(connection: duckdb.DuckDBPyConnection, path: str, names: list[str]) -> dict[str, tuple[int, bool]]:
+def _distinct_values(
+    connection: duckdb.DuckDBPyConnection, path: Path, names: list[str]
+) -> dict[str, tuple[int, bool]]:
     """Count the values of each column, and say whether somebody has none."""
     counts = ", ".join(f'(count(DISTINCT "{name}"), count("{name}") < count(*))' for name in names)
     row = connection.execute(f"SELECT {counts} FROM read_parquet({sql_text(path)})").fetchone()

@@ -11,6 +11,7 @@ import duckdb
 
 from configs.errors import InputError
 from configs.settings import Settings
+from features.storage.lake import literal
 from features.storage.parquet_files import read_parquet
 
 if TYPE_CHECKING:  # takes seconds to import, and most who read a file do not ask it
@@ -79,14 +80,15 @@ def ibis_engine(connection: duckdb.DuckDBPyConnection, settings: Settings) -> Ba
 
 
 def sql_text(text: object) -> str:
-    """Quote a text for SQL.
+    """Quote a text for SQL; a path is written as a pattern for itself, since DuckDB reads paths as patterns.
 
     Examples
     --------
-    >>> sql_text("Bob's data")
-    "'Bob''s data'"
+    >>> sql_text("Bob's data [1]"), sql_text(Path("Bob's data [1]"))
+    ("'Bob''s data [1]'", "'Bob''s data [[]1]'")
     """
-    return "'" + str(text).replace("'", "''") + "'"
+    written = literal(text) if isinstance(text, Path) else str(text)
+    return "'" + written.replace("'", "''") + "'"
 
 
 def first_line(error: Exception) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import date
@@ -13,6 +14,17 @@ from features.storage.storage_interface import Storage
 
 USERS_FILE = "users/users.parquet"
 TIME_ZONE_FILE = "time_zone.txt"
+
+
+def literal(path: Path | str) -> str:
+    """Write a path as a pattern that matches nothing else, whatever signs its folders have.
+
+    Examples
+    --------
+    >>> literal("data [1]/events.parquet")
+    'data [[]1]/events.parquet'
+    """
+    return re.sub(r"[*?\[]", r"[\g<0>]", str(path))
 
 
 class Lake:
@@ -61,8 +73,8 @@ class Lake:
             )
 
     def glob(self, table: str, key: str = "day") -> str:
-        """Pattern that matches every partition of a table."""
-        return str(self.path(table, f"{key}=*", f"{table}.parquet"))
+        """Pattern that matches every partition of a table, for DuckDB, Ibis and Feast."""
+        return f"{literal(self.path(table))}/{key}=*/{table}.parquet"
 
     def days(self, table: str, key: str = "day") -> list[date]:
         """Days of which a table has a partition, in order."""

@@ -20,7 +20,7 @@ from configs.settings import FOLDER, Engine
 from features.definitions.registry import VIEWS, Feature
 from features.materialise.spark_executor import address, in_utc
 from features.storage.duckdb_sessions import named_when_unreadable
-from features.storage.lake import Lake
+from features.storage.lake import Lake, literal
 
 
 @contextmanager
@@ -74,7 +74,7 @@ def open_store(
     lake.files.make_folder("feast")
     store = FeatureStore(config=_config(lake.root, only, engine))
     # Feast's DuckDB store reads no place in the data folder: so where this is stands in the registry, written anew here
-    files = lake.glob("snapshots") if only is None else str(lake.partition("snapshots", only))
+    files = lake.glob("snapshots") if only is None else literal(lake.partition("snapshots", only))
     store.apply(_definitions(_source(files, engine), features))
     return store
 

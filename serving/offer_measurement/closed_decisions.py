@@ -15,7 +15,7 @@ from configs.offers import NO_OFFER
 from configs.settings import Settings
 from features.ingestion.user_aliases import who_is_who
 from features.materialise.as_of_view import AsOfView, open_as_of
-from features.storage.lake import Lake
+from features.storage.lake import Lake, literal
 from features.training_data.frames import measured_frame
 from models.judge.lift import SampleRatio, sample_ratio_mismatch
 from serving.arms.assignment import CONTROL, EXPLORE, POLICY
@@ -58,7 +58,7 @@ def open_ledger(history: AsOfView, files: Sequence[Path]) -> ir.Table:
 
     An id that turned out to be somebody is that user, as it is in the events.
     """
-    rows = history.engine.read_parquet(list(map(str, files)), table_name="ledger", hive_partitioning=False)
+    rows = history.engine.read_parquet(list(map(literal, files)), table_name="ledger", hive_partitioning=False)
     who = history.engine.create_table(
         "who_is_who", obj=who_is_who(history.settings, history.lake), temp=True, overwrite=True
     )
