@@ -155,14 +155,7 @@ def test_csv_and_text_instants_that_name_their_zone_are_read(tmp_path):
 
 
 # each with the name of a folder beside it that DuckDB would take for it
-NAMES = [
-    ("Bob's", "Bobs"),
-    ("data [1]", "data 1"),
-    ("a*b", "aXb"),
-    ("what?", "whatX"),
-    ("{a,b}", "a"),
-    ("#1: %41", "A"),
-]
+NAMES = [("Bob's [1]", "Bob's 1"), ("a*b", "aXb"), ("{a,b} #1: 5%", "a #1: 5%")]
 
 
 @pytest.mark.parametrize(("name", "beside"), NAMES)

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from configs.errors import InputError
 from features.storage.local_folder import LocalFolder
 from features.storage.storage_interface import Storage
 from features.storage.writer_lock import LOCK_FILE, LockedError
@@ -21,6 +22,14 @@ from features.storage.writer_lock import LOCK_FILE, LockedError
 @pytest.fixture
 def files(tmp_path: Path) -> Storage:
     return LocalFolder(tmp_path / "data")
+
+
+@pytest.mark.parametrize("name", ["what?", "a%41b", "50%20off"])
+def test_a_name_that_no_address_can_hold_is_refused(tmp_path, name):
+    with pytest.raises(InputError, match=r"the data folder .* has '(\?|%41|%20)' in its name, .*; choose another"):
+        LocalFolder(tmp_path / name).require_writable()
+    assert not (tmp_path / name).exists()
+    LocalFolder(tmp_path / "50% off [1] #2: it's {a} & b*").require_writable()
 
 
 def test_files_are_written_appended_listed_read_and_removed(files):

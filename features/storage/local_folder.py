@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -14,6 +15,7 @@ from features.storage.publication import StagedFiles, clear, published, settle
 from features.storage.whole_writes import PART, write_file
 from features.storage.writer_lock import writer_lock
 
+NO_ADDRESS = re.compile(r"\?|%[0-9A-Fa-f]{2}")  # SQLAlchemy and MLflow read them as parts of an address
 OF_OTHERS = {"mlflow", "prefect"}  # folders whose frameworks clear up themselves
 
 
@@ -101,8 +103,13 @@ class LocalFolder:
         Raises
         ------
         InputError
-            The folder cannot be made or written.
+            The folder cannot be made or written, or its name is none for the databases in it.
         """
+        if sign := NO_ADDRESS.search(str(self.root)):
+            raise InputError(
+                f"the data folder {self.root} has {sign[0]!r} in its name, which the addresses of the databases in it "
+                "cannot hold; choose another with --data-dir"
+            )
         try:
             self.root.mkdir(parents=True, exist_ok=True)
             with tempfile.TemporaryFile(dir=self.root):
