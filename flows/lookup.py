@@ -20,12 +20,14 @@ if TYPE_CHECKING:
 def rewrite_report(profile: str | None, data_dir: str | None, as_of: date | None) -> Outcome:
     """Write the report of a day's decisions; without a day, of the newest."""
     from serving.decide.day_tables import newest_decided_day
+    from serving.report_page.at_risk_list import at_risk_path
     from serving.report_page.report import write_report
 
     settings, lake, day = open_run(profile, data_dir, as_of)
     day = as_of or newest_decided_day(lake, day)
     with lake.files.lock("winback report"):
-        return Outcome("report", day, {}, {"report": str(write_report(settings, lake, day))})
+        outputs = {"report": str(write_report(settings, lake, day)), "users at risk": str(at_risk_path(lake, day))}
+        return Outcome("report", day, {}, outputs)
 
 
 def status(profile: str | None, data_dir: str | None, as_of: date | None) -> Outcome:

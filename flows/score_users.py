@@ -17,6 +17,7 @@ from models.training_run.training_record import latest_training
 from serving.arms.assignment import Spending
 from serving.decide.day_tables import day_folder
 from serving.decide.decided_day import decide_day
+from serving.report_page.at_risk_list import at_risk_path
 from serving.report_page.day_figures import day_metrics, day_notes
 from serving.report_page.report import write_report
 from serving.report_page.summary import summarise
@@ -39,7 +40,11 @@ def score_users(profile: str | None = None, data_dir: str | None = None, as_of: 
     summary = summarise(lake, day)
     report = write_report(settings, lake, day)
     folder = day_folder(lake, day)
-    outputs = {"report": str(report), "decisions": str(folder / "decisions.parquet")}
+    outputs = {
+        "report": str(report),
+        "users at risk": str(at_risk_path(lake, day)),
+        "decisions": str(folder / "decisions.parquet"),
+    }
     outputs |= {"budget curve": str(folder / "budget_curve.parquet")}
     metrics = day_metrics(lake, day, summary, spending)
     notes = day_notes(settings, summary, spending, latest_training(lake, day))

@@ -194,14 +194,18 @@ def test_a_gain_is_measured_on_the_same_users_for_both_scores():
 
 
 @pytest.mark.parametrize(
-    ("value", "word"),
+    ("value", "low", "high", "word"),
     [
-        (0.9, "excellent"), (0.8999, "good"), (0.8, "good"), (0.7, "fair"), (0.6, "poor"),
-        (0.5999, "no better than chance"), (0.2, "no better than chance"), (float("nan"), "no better than chance"),
+        (0.9, 0.8, 0.95, "excellent"), (0.8999, 0.8, 0.95, "good"), (0.8, 0.7, 0.9, "good"), (0.7, 0.6, 0.8, "fair"),
+        (0.6, 0.55, 0.65, "poor"), (0.591, 0.529, 0.648, "weak, but better than chance"),
+        (0.501, 0.5001, 0.502, "weak, but better than chance"),
+        (0.591, 0.5, 0.648, "not shown to be better than chance"),
+        (0.9, 0.45, 1.0, "not shown to be better than chance"), (0.2, 0.1, 0.3, "worse than chance"),
+        (float("nan"), float("nan"), float("nan"), "not shown to be better than chance"),
     ],
 )  # fmt: skip
-def test_quality_has_a_word(value, word):
-    assert quality_word(value) == word
+def test_quality_has_a_word(value, low, high, word):
+    assert quality_word(Metric(value, low, high, 100)) == word
 
 
 def test_a_metric_is_written_with_its_interval_and_a_count_without():

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import csv
 import json
 import math
 import re
@@ -11,7 +12,7 @@ from pathlib import Path
 
 import pyarrow as pa
 import pytest
-from test_summary import AS_OF, DAY, LAPSED, MODELS, decision, offer, write_decisions
+from test_summary import AS_OF, DAY, INCOME, LAPSED, MODELS, decision, offer, write_decisions
 
 from configs.errors import InputError
 from configs.settings import Settings, load_settings
@@ -165,12 +166,14 @@ def test_text_of_users_is_escaped(settings: Settings, lake: Lake) -> None:
 def test_figures_equal_the_sums_of_the_decisions(settings: Settings, lake: Lake) -> None:
     text = Page(write_report(settings, lake, AS_OF)).text
     # a: .6 x 100, b: .3 x 1000, d: .2 x 10 are at risk; c: .1 x 2000 is not
-    assert "3 of 5 users are at risk of leaving, with an expected loss of 362 USD" in text
+    assert "About 1 of 5 users is expected to leave within 28 days, and 562 USD with them" in text
+    assert "3 users are at risk: likelier to leave than the average, and at least 20 in 100 like them do" in text
+    assert "Nobody is whose risk is not above the average, 30%" in text
     assert "of the 1,110 USD that the users at risk would bring in 91 days" in text
     assert "High risk 1 20% 100 USD 60.00 USD" in text
     assert "Medium risk 2 40% 1,010 USD 302 USD" in text
     assert "Low risk 1 20% 2,000 USD 200 USD" in text
-    assert "Lapsed 1 20% not known not known" in text
+    assert "Not predicted 1 20% not known not known" in text
     assert "Everybody 5 100% 3,110 USD 562 USD" in text
     assert "expected to cost 2.25 USD and to bring 5.00 USD more than it costs" in text
     assert "Category coupons 40% mail 2 1 20% 2.25 USD 5.00 USD observational" in text
@@ -178,7 +181,7 @@ def test_figures_equal_the_sums_of_the_decisions(settings: Settings, lake: Lake)
     assert "2.25 USD of at most 500 USD (0.4%)" in text
     assert "Why 3 users get no offer" in text
     assert "1 user is in the control group" in text
-    assert "Active days, last 90 days raises the risk 2 (67%) 2 3" in text
+    assert "Active days, last 90 days 2 (67%) 2 3" in text
 
 
 def test_examples_show_risk_worth_reasons_and_decision(settings: Settings, lake: Lake) -> None:
@@ -269,7 +272,7 @@ def test_without_money_the_page_speaks_of_people(settings: Settings, lake: Lake)
     poor = {**effect("randomised"), "margin": None, "retention": metric(0.046, 0.02, 0.072)}
     write_training(lake, AS_OF, untrained=untrained, effects=[poor])
     text = Page(write_report(settings, lake, AS_OF)).text
-    assert "2 of 3 users are at risk of leaving, about 1 of them are expected to" in text
+    assert "About 1 of 3 users is expected to leave within 28 days 2 users are at risk" in text
     assert "Expected leavers 1 of the users at risk; what they are worth is not known" in text
     assert "It keeps users: between +2.0 and +7.2 more of 100 stay." in text
     assert "What a user is worth is not known: no money is known." in text
@@ -289,7 +292,7 @@ def test_an_app_without_a_catalogue_reports_risk_alone(lake: Lake) -> None:
     settings = load_settings("online_retail", lake.root)
     write_decisions(lake, [decision("a", 0.6, 100.0), decision("b", None, None)])
     text = Page(write_report(settings, lake, AS_OF)).text
-    assert "1 of 2 users is at risk of leaving, with an expected loss of 60.00 GBP" in text
+    assert "About 1 of 2 users is expected to leave within 91 days, and 60.00 GBP with them 1 user is at risk" in text
     assert "Nobody gets an offer today. This app has no offers in its catalogue" in text
     assert "nothing on this page rests on the effect of an offer" in text
     assert "USD" not in text
@@ -442,3 +445,50 @@ def test_of_whom_no_consent_is_on_record_is_told(settings: Settings, lake: Lake)
         "Of 5 users no consent to mail is on record (users' consent_mail): it counts as refused"
         in Page(write_report(refused, lake, AS_OF)).text
     )
+
+
+def test_the_users_at_risk_are_listed_with_what_raises_their_risk_and_what_they_get(tmp_path: Path) -> None:
+    settings, lake = load_settings("complete_journey", tmp_path, time_zone="Europe/Berlin"), Lake(tmp_path)
+    bad = {"code": RAISES, "column": "trait_plan", "value": "=1+1"}
+    spent = {"code": RAISES, "column": "spend_sum_28d", "number": 12.5}
+    write_decisions(
+        lake, [*DAY, decision("@x", 0.7, None, reasons=[INCOME, bad, spent], **offer(message='-sale, "now"'))]
+    )
+    page = Page(write_report(settings, lake, AS_OF))
+    assert 'href="2024-07-01-at-risk.csv"' in page.source
+    with (tmp_path / "reports" / "2024-07-01-at-risk.csv").open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["user_id"] for row in rows] == ["b", "a", "d", "'@x"]  # most value at risk first; c is not at risk
+    assert rows[0] | {"p_churn": "0.3", "worth": "1000.0", "value_at_risk": "300.0", "offer": "none"} == rows[0]
+    assert rows[1]["why_at_risk"] == "active days, last 90 days: 2"  # what lowers it is no reason
+    assert (rows[1]["offer"], rows[1]["discount"], rows[1]["send_at"]) == ("type_c", "0.4", "2024-07-01 02:00:00")
+    assert rows[2]["why_at_risk"] == ""
+    assert rows[3]["why_at_risk"] == "plan: =1+1; money spent, last 28 days: 12.50 USD"
+    assert (rows[3]["message"], rows[3]["worth"]) == ('\'-sale, "now"', "")
+    assert not any(value.startswith(("=", "+", "@", "\t", "\r")) for row in rows for value in row.values())
+
+
+def test_who_left_or_refuses_profiling_is_told_apart_from_who_lapsed(settings: Settings, lake: Lake) -> None:
+    others = [decision("f", None, None, stage="left"), decision("g", None, None, stage="cooling")]
+    write_decisions(lake, [*DAY, *others])
+    text = Page(write_report(settings, lake, AS_OF)).text
+    assert "Not predicted 3 43%" in text
+    assert "1 user has not been active for 91 days: they count as lapsed" in text
+    assert "1 user has ended the contract and not been active since: they have left already" in text
+    assert "Of 1 user nothing is predicted because they do not consent to profiling" in text
+
+
+def test_where_nobody_stands_out_the_page_says_what_to_do(settings: Settings, lake: Lake) -> None:
+    write_decisions(lake, [decision(name, 0.02, 10.0) for name in "abcd"])
+    text = Page(write_report(settings, lake, AS_OF)).text
+    assert "above the average, 2.0%. Nobody reaches that today : a lower scoring.medium_risk shows" in text
+    assert "Nobody is at risk today, so there are no reasons to count" in text
+
+
+def test_a_model_whose_interval_lies_above_a_half_is_better_than_chance(settings: Settings, lake: Lake) -> None:
+    weak = models()
+    weak["churn"]["metrics"]["churn.auc"] = metric(0.591, 0.529, 0.648)
+    write_training(lake, AS_OF, models=weak)
+    text = Page(write_report(settings, lake, AS_OF)).text
+    assert "Who will leave? weak, but better than chance" in text
+    assert "Risk model weak, but better than chance" in text

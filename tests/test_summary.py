@@ -127,21 +127,31 @@ def test_users_without_an_offer_are_counted_by_reason(lake: Lake) -> None:
     }  # fmt: skip
 
 
-def test_drivers_are_the_reasons_of_users_at_risk_only(lake: Lake) -> None:
-    drivers = summarise(lake, AS_OF).drivers.set_index(["column", "code"])
-    days = drivers.loc[("active_days_count_90d", RAISES)]
-    assert (days["users"], days["strongest"], days["typical"]) == (2, 2, 3.0)
-    plan = drivers.loc[("trait_plan", LOWERS)]
-    assert (plan["users"], plan["strongest"]) == (2, 0)
-    assert drivers.loc[("trait_income", LOWERS), "strongest"] == 1
+def test_drivers_are_what_raises_the_risk_of_users_at_risk(lake: Lake) -> None:
+    plan = {"code": RAISES, "column": "trait_plan", "value": "free"}
+    mixed = [INCOME, plan, {**plan, "column": "trait_seats", "value": None, "number": 2.0}]
+    write_decisions(lake, [*DAY, decision("f", 0.7, 5.0, reasons=mixed), decision("g", 0.1, 5.0, reasons=mixed)])
+    drivers = summarise(lake, AS_OF).drivers.set_index("column")
+    assert drivers.index.tolist() == ["active_days_count_90d", "trait_plan", "trait_seats"]  # what lowers is no driver
+    assert drivers["users"].tolist() == [2, 1, 1]
+    assert drivers["strongest"].tolist() == [2, 1, 0]  # of what raises
+    assert (drivers.loc["active_days_count_90d", "number"], drivers.loc["trait_plan", "value"]) == (3.0, "free")
 
 
 def test_a_trait_that_reads_like_a_reason_is_none(lake: Lake) -> None:
     drivers = summarise(lake, AS_OF).drivers
-    assert sorted(zip(drivers["column"], drivers["code"], drivers["users"], strict=True)) == [
-        ("active_days_count_90d", RAISES, 2), ("trait_income", LOWERS, 1), ("trait_plan", LOWERS, 2),
-    ]  # fmt: skip
+    assert list(zip(drivers["column"], drivers["users"], strict=True)) == [("active_days_count_90d", 2)]
     assert decision_of(lake, AS_OF, "a")["reasons"][1]["value"] == FALSE_REASON
+
+
+def test_who_is_expected_to_leave_is_counted_over_all_and_whose_risk_is_unknown_by_stage(lake: Lake) -> None:
+    gone = decision("f", None, None, arm="suppressed", stage="left")
+    write_decisions(lake, [*DAY, gone, decision("g", None, None, stage="active")])
+    summary = summarise(lake, AS_OF)
+    assert summary.expected_leavers == pytest.approx(0.6 + 0.3 + 0.1 + 0.2)
+    assert summary.leavers_at_risk == pytest.approx(0.6 + 0.3 + 0.2)
+    assert summary.base_rate == pytest.approx(1.2 / 4)
+    assert summary.unscored == {"active": 1, "lapsed": 1, "left": 1}
 
 
 def test_examples_take_turns_and_leave_out_whose_risk_is_unknown(lake: Lake) -> None:

@@ -172,16 +172,20 @@ def lift_table(label: Floats, score: Floats, bins: int = 10) -> pd.DataFrame:
     return pd.DataFrame({"share": shares, "caught": caught, "lift": caught / shares})
 
 
-def quality_word(auc_value: float) -> str:
-    """Say in a word how well a ranking works.
+def quality_word(auc_metric: Metric) -> str:
+    """Say in a word how well a ranking works; whether it is better than chance, the interval says.
 
     Examples
     --------
-    >>> [quality_word(value) for value in (.95, .85, .75, .65, .55)]
-    ['excellent', 'good', 'fair', 'poor', 'no better than chance']
+    >>> [quality_word(Metric(value, value - 0.06, value + 0.06, 100)) for value in (.95, .85, .75, .65)]
+    ['excellent', 'good', 'fair', 'poor']
+    >>> [quality_word(Metric(.591, low, .648, 100)) for low in (.529, .489)]
+    ['weak, but better than chance', 'not shown to be better than chance']
     """
+    if not auc_metric.low > 0.5:  # an interval that is not known shows nothing, either
+        return "worse than chance" if auc_metric.high < 0.5 else "not shown to be better than chance"
     words = [(0.9, "excellent"), (0.8, "good"), (0.7, "fair"), (0.6, "poor")]
-    return next((word for bound, word in words if auc_value >= bound), "no better than chance")
+    return next((word for bound, word in words if auc_metric.value >= bound), "weak, but better than chance")
 
 
 def _weights(codes: npt.NDArray[np.intp], users: int, rng: np.random.Generator) -> Floats:

@@ -24,6 +24,8 @@ def user_figures(summary: Summary) -> dict[str, float]:
     """Count the users of a day, by what is known and done about them."""
     return {
         "users.scored": summary.users,
+        "users.expected_to_leave": summary.expected_leavers,
+        "users.at_risk": summary.at_risk,
         "users.at_high_risk": summary.by_band.get("high", 0),
         "users.with_offer": summary.with_offer,
         "users.exploring": summary.by_arm.get("explore", 0),
@@ -60,6 +62,11 @@ def day_notes(
     found = [f"no model of {lack.subject}: {lack.reason}; so {lack.meaning}" for lack in lacking]
     if not summary.with_offer and not lacking:
         found.append("no offer is expected to pay for anyone; nobody gets one")
+    if summary.known and not summary.at_risk:
+        found.append(
+            f"nobody's risk reaches scoring.medium_risk = {settings.scoring.medium_risk:.0%} and the average of "
+            f"{summary.base_rate:.1%}; lower it to see who stands out"
+        )
     if summary.withdrawn:
         found.append(f"{summary.withdrawn:,} decisions broke a rule when they were to be written, and were withdrawn")
     wanted = settings.scoring.exploration.share

@@ -11,6 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
@@ -25,6 +26,7 @@ from models.metrics.evaluation import quality_word
 from models.metrics.metric import Metric
 from models.training_run.training_record import EFFECTS, ModelRecord, TrainingRecord, latest_training, picture_of
 from serving.decide.day_tables import connect
+from serving.report_page.at_risk_list import write_at_risk
 from serving.report_page.budget_curve import curve_of
 from serving.report_page.policy_gate import PolicyGate, gate_of
 from serving.report_page.summary import Summary, examples, summarise
@@ -42,7 +44,7 @@ from serving.wording.formatting import (
     thousands,
 )
 from serving.wording.language_file import ENGLISH, load_language
-from serving.wording.rendering import DIRECTIONS, Words, words_of
+from serving.wording.rendering import Words, words_of
 
 TEMPLATE = "report.html.j2"
 TOP_DRIVERS = 8
@@ -142,7 +144,7 @@ class Trust:
 
 
 def write_report(settings: Settings, lake: Lake, as_of: date) -> Path:
-    """Write what a marketer needs to know about a day to ``reports/<as_of>.html``.
+    """Write what a marketer needs to know about a day to ``reports/<as_of>.html``, with the list of users at risk.
 
     The page needs no network and no script. The same decisions, training and settings give the same bytes.
 
@@ -153,6 +155,7 @@ def write_report(settings: Settings, lake: Lake, as_of: date) -> Path:
     """
     path = lake.path("reports", f"{as_of}.html")
     lake.files.write(f"reports/{as_of}.html", render_report(settings, lake, as_of).encode())
+    write_at_risk(settings, lake, as_of, words_of(settings))
     return path
 
 
@@ -171,7 +174,7 @@ def render_report(settings: Settings, lake: Lake, as_of: date) -> str:
         settings=settings,
         as_of=as_of,
         summary=summary,
-        drivers=summary.drivers.head(TOP_DRIVERS).to_dict("records"),
+        drivers=summary.drivers.head(TOP_DRIVERS).replace(np.nan, None).to_dict("records"),
         given=given,
         is_bet=gate.name == NOBODY
         if gate
@@ -205,7 +208,7 @@ def _verdict(name: str, subject: Subject, model: ModelRecord) -> Verdict:
     metrics = {key.removeprefix(f"{name}."): metric for key, metric in model.metrics.items()}
     metric = metrics[subject.measure]
     kind = model.champion.removeprefix(f"{name}-").split("-")[0]
-    word = quality_word(metric.value) if subject.measure == "auc" else fit_word(metric.value)
+    word = quality_word(metric) if subject.measure == "auc" else fit_word(metric)
     plain = [(words, metrics[key]) for key, words in subject.plain.items() if key in metrics and not key.endswith(kind)]
     return Verdict(
         name, subject.question, model.champion, KINDS.get(kind, kind), model.reason,
@@ -299,7 +302,7 @@ def _environment(settings: Settings, words: Words) -> Environment:
         "parts": words.parts,
         "drivers": words.drivers,
         "label": words.label,
-        "direction": DIRECTIONS.get,
+        "value": words.value,
     }
     environment.globals |= {"trusted_ece": TRUSTED_ECE}
     environment.tests["missing"] = pd.isna

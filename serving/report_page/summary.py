@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from features.storage.lake import Lake
 from serving.decide.day_tables import connect, decisions_source
-from serving.wording.reason_codes import WITHDRAWN, asked_at
+from serving.wording.reason_codes import RAISES, WITHDRAWN, asked_at
 
 AT_RISK = ("high", "medium")
 
@@ -25,15 +25,17 @@ class Summary:
     P(churn) x value over everybody whose risk is known. `offers` has one row per option given: ``offer_id, discount,
     channel, users, at_risk, expected_cost, expected_value, p_redeem, evidence``. `nothing` counts the users without an
     offer by arm and reasons, in the order in which these are asked: ``arm, why, users``.
-    `drivers` has the reasons of the users at risk: ``column, code, users`` for whom it is among the strongest,
-    ``strongest`` for whom it comes first, ``typical`` the median value, if a number. `model_versions` names the models
-    behind the decisions, and `withdrawn` counts those that broke a rule when they were to be written.
+    `drivers` has what raises the risk of the users at risk: ``column, users`` for whom it is among the strongest
+    reasons, ``strongest`` for whom nothing raises it more, and the typical value: ``number``, the median, or ``value``,
+    the most frequent text. `unscored` counts by stage whose risk is not known. `model_versions` names the models behind
+    the decisions, and `withdrawn` counts those that broke a rule when they were to be written.
     """
 
     users: int
     known: int
     valued: int
     by_band: dict[str, int]
+    unscored: dict[str, int]
     by_arm: dict[str, int]
     worth_by_band: dict[str, float]
     value_by_band: dict[str, float]
@@ -65,8 +67,18 @@ class Summary:
 
     @property
     def expected_leavers(self) -> float:
+        """How many of all users are expected to leave, at risk or not."""
+        return sum(self.leavers_by_band.values())
+
+    @property
+    def leavers_at_risk(self) -> float:
         """How many of the users at risk are expected to leave."""
         return sum(self.leavers_by_band.get(band, 0.0) for band in AT_RISK)
+
+    @property
+    def base_rate(self) -> float:
+        """Share of the users that is expected to leave, of those whose risk is known."""
+        return self.expected_leavers / self.known if self.known else 0.0
 
     @property
     def expected_loss(self) -> float:
@@ -96,12 +108,14 @@ WITHOUT = """
     SELECT arm, why, count(*) AS users FROM {decisions} WHERE offer_id = 'none' GROUP BY ALL ORDER BY users DESC, why
 """
 DRIVERS = f"""
-    WITH listed AS (SELECT unnest(reasons) AS reason, generate_subscripts(reasons, 1) AS place FROM {{decisions}}
-                    WHERE risk_band IN {AT_RISK})
-    SELECT reason.column AS "column", reason.code AS code, count(*) AS users,
-           count(*) FILTER (place = 1) AS strongest, median(reason.number) AS typical
-    FROM listed GROUP BY ALL ORDER BY users DESC, strongest DESC, "column", code
+    WITH raising AS (SELECT list_filter(reasons, lambda each: each.code = '{RAISES}') AS reasons FROM {{decisions}}
+                     WHERE risk_band IN {AT_RISK}),
+         listed AS (SELECT unnest(reasons) AS reason, generate_subscripts(reasons, 1) AS place FROM raising)
+    SELECT reason.column AS "column", count(*) AS users, count(*) FILTER (place = 1) AS strongest,
+           median(reason.number) AS number, mode(reason.value ORDER BY reason.value) AS value
+    FROM listed GROUP BY ALL ORDER BY users DESC, strongest DESC, "column"
 """
+UNSCORED = "SELECT stage, count(*) FROM {decisions} WHERE p_churn IS NULL GROUP BY ALL ORDER BY ALL"
 MODELS = "SELECT DISTINCT model_versions FROM {decisions} WHERE model_versions IS NOT NULL ORDER BY ALL"
 
 
@@ -126,6 +140,7 @@ def summarise(lake: Lake, as_of: date) -> Summary:
             known=known,
             valued=valued,
             by_band={band: count for band, count, *_ in bands},
+            unscored=dict(ask(UNSCORED).fetchall()),
             by_arm=dict(ask(ARMS).fetchall()),
             worth_by_band={band: worth for band, _, worth, *_ in bands},
             value_by_band={band: loss for band, *_, loss, _ in bands},
