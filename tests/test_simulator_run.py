@@ -22,7 +22,7 @@ from features.ingestion.ingest_source import ingest_source
 from features.simulator.simulated_day import START, Given, World
 from features.simulator.simulated_events import simulate_day
 from features.simulator.simulator_run import at_random, new_world, read_truth, simulate, write_treatments
-from features.simulator.world_request import check_world
+from features.simulator.world_request import begin_world, check_world
 from features.storage.lake import Lake
 from features.storage.parquet_files import read_parquet
 from features.storage.writer_lock import LOCK_FILE
@@ -363,3 +363,14 @@ def test_the_simulated_clock_moves_with_the_days():
     world = new_world(SETTINGS, CATALOGUE, 10, days=3)
     assert world.today == START
     assert replace(world, day=31).today == START + timedelta(days=31)
+
+
+def test_a_simulated_app_lives_by_utc_and_its_folder_says_so(tmp_path):
+    wish = {"users": 20, "days": 2, "random_weeks": 0, "nothing_share": 0.2}
+    with pytest.raises(
+        InputError, match=r"time_zone = 'Asia/Tokyo', and a simulated app lives by UTC; leave time_zone"
+    ):
+        begin_world(load_settings("simulated", tmp_path, time_zone="Asia/Tokyo"), Lake(tmp_path), **wish)
+    assert Lake(tmp_path).days("events") == []
+    begin_world(load_settings("simulated", tmp_path), Lake(tmp_path), **wish)
+    assert Lake(tmp_path).time_zone == "UTC"

@@ -91,20 +91,23 @@ def check_data(
         notes += _filter_notes(connection, rows[EVENTS], settings)
         history = _history(connection, rows, settings, as_of)
     faults = [*dict.fromkeys(faults), *history_faults(history, settings, as_of)]
-    is_over = (as_of - history.last).days > settings.churn.lookback_days  # so that nobody is active any more
-    (faults if is_over else notes).extend(quiet_note(history.last, as_of, is_default=is_default))
+    quiet = quiet_note(history.last, as_of, is_default=is_default)
+    if (as_of - history.last).days > settings.churn.lookback_days:
+        faults += [f"nobody was active in the churn.lookback_days before {as_of}: {note}" for note in quiet]
+    else:
+        notes += quiet
     return DataCheck(faults, [*notes, *history_notes(history, settings, as_of)], history)
 
 
 def quiet_note(last: date, as_of: date, *, is_default: bool) -> list[str]:
-    """Say that the events ended long before the day that is decided, on which everybody then looks gone."""
+    """Say that the events ended long before the day that is decided, when everybody looks closer to leaving."""
     quiet = (as_of - last).days - 1
     if quiet <= QUIET_DAYS:
         return []
     whose = " (today, as neither --as-of nor the profile's as_of names a day)" if is_default else ""
     return [
-        f"as_of = {as_of}{whose} lies {quiet:,} days after the last event, of {last}: everybody looks gone by then; "
-        f"for a history that has ended set as_of = {last + timedelta(days=1)}"
+        f"as_of = {as_of}{whose} lies {quiet:,} days after the last event, of {last}, and everybody looks closer to "
+        f"leaving by so many; for a history that has ended set as_of = {last + timedelta(days=1)}"
     ]
 
 
