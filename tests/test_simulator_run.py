@@ -323,7 +323,7 @@ def test_the_command_fills_an_empty_folder_and_refuses_a_full_one(tmp_path):
     assert 0.9 < counts["truth.p_stays_untreated"] < 1
     assert counts["truth.best_value_per_member"] > 0
     assert "--as-of 2024-02-05" in " ".join(answer["warnings"])
-    assert (tmp_path / "profile.txt").read_text() == "simulated\n"
+    assert json.loads((tmp_path / "profile.json").read_text())["files"] == ["simulated"]
     before = {path: path.read_bytes() for path in tmp_path.rglob("*.parquet")}
     again = CliRunner().invoke(app, words)
     assert again.exit_code == 2
