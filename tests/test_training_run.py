@@ -74,9 +74,10 @@ def test_each_model_that_cannot_be_trained_is_left_out_and_the_others_are_traine
     table = {row["model"]: row for row in model_table([*left.published, *response.published], lacking(poor))}
     trained = {name: row["is_trained"] for name, row in table.items()}
     assert trained == {
-        "churn": True, "value": False, "redemption": False, "effect on margin": True, "effect on retention": True,
+        "churn": True, "value": False, "redemption": False, "effect on margin": False, "effect on retention": True,
     }  # fmt: skip
     assert "no money is known" in table["value"]["why"]
+    assert "people instead of money" in table["value"]["meaning"]
     assert "is_redeemed = 0 for all" in table["redemption"]["why"]
     assert "as if 100% of users used it (response.assumed_redemption_rate)" in table["redemption"]["meaning"]
 
@@ -92,13 +93,14 @@ def test_without_money_the_gate_lets_nobody_decide_and_effects_are_those_on_stay
     metrics = training_metrics([*left.published, *response.published], response)
     assert "bundle.incremental_margin" not in metrics
     assert metrics["bundle.incremental_retention"].n > 0
+    assert not [name for name in metrics if name.startswith("policy.")]
 
 
 def test_the_record_and_the_decisions_live_without_the_missing_models(poor):
     lake, left, response = poor
     keep_training(lake, AS_OF, left, response)
     record = latest_training(lake, AS_OF)
-    assert [lack.subject for lack in record.untrained] == ["value", "redemption"]
+    assert [lack.subject for lack in record.untrained] == ["value", "redemption", "effect on margin"]
     assert record.lack_of("churn") is None
     known = load_response(lake)
     assert known.redemption is None

@@ -83,6 +83,8 @@ class PolicyVerdict:
 
     @property
     def metrics(self) -> dict[str, Metric]:
-        """Values and gains under the names that ``--json`` prints."""
+        """Values and gains under the names that ``--json`` prints; none where nothing was judged."""
+        if not self.gains:
+            return {}
         named = {f"policy.gain_{name.replace(' ', '_')}": gain for name, gain in self.gains.items()}
         return {**named, "policy.lead_of_personal": self.lead}

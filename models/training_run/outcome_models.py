@@ -16,7 +16,8 @@ from models.training_run.training_frames import TrainingFrames, closed_values
 from models.training_run.training_record import Untrained
 
 NO_RISK = "nobody's risk is known, and nobody counts as at risk"
-NO_WORTH = "what staying is worth is not known: an offer counts by what it brings at once, if that is known"
+NO_WORTH = "what staying is worth is not known, and an offer counts by what it brings at once"
+NO_MONEY = "the report counts people instead of money, and no offer can be valued"
 
 
 @dataclass(frozen=True)
@@ -40,5 +41,6 @@ def fit_outcomes(settings: Settings, lake: Lake, as_of: date, frames: TrainingFr
         value, notes = train_value(worth, frames.features, settings, as_of), ValueNotes(later_share(worth))
         published.append(publish(lake, value, worth, frames.features, settings, as_of, frames.first_day, notes))
     except NotTrainableError as error:
-        untrained.append(Untrained("value", str(error), NO_WORTH))
+        is_poor = not worth["margin"].any()
+        untrained.append(Untrained("value", str(error), NO_MONEY if is_poor else NO_WORTH))
     return FittedOutcomes(published, tuple(untrained))

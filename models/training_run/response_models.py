@@ -27,7 +27,7 @@ from models.learn.value import later_share
 from models.metrics.metric import Metric
 from models.registry.model_notes import RedemptionNotes
 from models.registry.promotion import Published, publish, publish_effects, publish_propensities
-from models.registry.response import gather_evidence
+from models.registry.response import EFFECT_SUBJECTS, gather_evidence
 from models.registry.tracking import load_if_any
 from models.training_run.training_frames import TrainingFrames, closed_values
 from models.training_run.training_record import EFFECTS, Untrained
@@ -63,22 +63,32 @@ def fit_response(settings: Settings, lake: Lake, as_of: date, frames: TrainingFr
         redemption = train_redemption(frames.treatments, frames.features, settings, as_of)
     except NotTrainableError as error:
         untrained.append(Untrained("redemption", str(error), no_rate(settings)))
-    options = usable_options(frames.experiment, load_catalogue(settings.offers).options)
-    if options:
-        learnt = learn_effects(frames.experiment, options, frames.features, settings)
-        fitted = fit_randomised(settings, lake, as_of, frames, learnt, redemption)
-    else:
-        fitted = fit_targeted(settings, lake, as_of, frames)
-    if not fitted.effects:
-        few = f"no offer has {MIN_TREATED} comparable users with it and {MIN_CONTROL} without"
-        untrained.append(Untrained(EFFECTS, few, NO_EFFECTS))
-    published = fitted.published
+    fitted = fit_effects(settings, lake, as_of, frames, redemption)
+    untrained, published = [*untrained, *fitted.untrained], fitted.published
     if redemption is not None:
-        spend = redemption.spend or RedeemedSpend()
-        notes = RedemptionNotes(spend, () if options else fitted.effects, bool(options))
+        averages = () if fitted.verdict is not None else fitted.effects
+        notes = RedemptionNotes(redemption.spend or RedeemedSpend(), averages, fitted.verdict is not None)
         arguments = (lake, redemption, frames.treatments, frames.features, settings, as_of, frames.first_day, notes)
         published = [publish(*arguments), *published]
     return replace(fitted, published=published, untrained=tuple(untrained))
+
+
+def fit_effects(
+    settings: Settings, lake: Lake, as_of: date, frames: TrainingFrames, redemption: Trained | None
+) -> FittedResponse:
+    """Learn what offers change: from randomised treatments if there are enough, else from targeted ones, if at all."""
+    options = usable_options(frames.experiment, load_catalogue(settings.offers).options)
+    users = int((frames.experiment if options else frames.exposure)["user_id"].nunique())
+    if users < settings.training.min_users:
+        few = f"{users:,} users can be compared, training.min_users = {settings.training.min_users}"
+        return FittedResponse([], untrained=(Untrained(EFFECTS, few, NO_EFFECTS),))
+    if options:
+        learnt = learn_effects(frames.experiment, options, frames.features, settings)
+        return fit_randomised(settings, lake, as_of, frames, learnt, redemption)
+    fitted = fit_targeted(settings, lake, as_of, frames)
+    few = f"no offer has {MIN_TREATED} comparable users with it and {MIN_CONTROL} without"
+    lacking = () if fitted.effects else (Untrained(EFFECTS, few, NO_EFFECTS),)
+    return replace(fitted, untrained=lacking)
 
 
 def cold_start(found: int, wanted: int, share: float) -> str:
@@ -118,8 +128,12 @@ def fit_randomised(
         unknown = PolicyValue(float("nan"), float("-inf"), float("inf"), len(experiment))
         verdict = PolicyVerdict(Deployed(NOBODY), NO_MONEY, {}, unknown, {})
     published = publish_effects(lake, learnt, options, verdict, experiment, settings, as_of, frames.first_day)
+    lacking: tuple[Untrained, ...] = ()
+    if not has_money(experiment):
+        published = [each for each in published if each.subject != EFFECT_SUBJECTS["margin_soon"]]
+        lacking = (Untrained(EFFECT_SUBJECTS["margin_soon"], NO_MONEY, NO_EFFECTS),)
     averages, rankings = average_of_experiment(experiment, learnt), effect_rankings(experiment, learnt, settings)
-    return FittedResponse(published, tuple(averages), verdict, rankings=rankings)
+    return FittedResponse(published, tuple(averages), verdict, lacking, rankings)
 
 
 def fit_targeted(settings: Settings, lake: Lake, as_of: date, frames: TrainingFrames) -> FittedResponse:

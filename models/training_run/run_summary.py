@@ -21,7 +21,7 @@ MEANINGS = {
     "churn": "everybody has a risk, and those at high risk are named",
     "value": "staying is worth money, user by user",
     "redemption": "an offer costs what those who will use it are given",
-    "effect on margin": "offers go where they were proven to pay",
+    "effect on margin": "offers go where they were proven to pay, if anywhere",
     "effect on retention": "keeping a user counts as much as was proven",
 }
 
