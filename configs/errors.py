@@ -9,8 +9,10 @@ from collections.abc import Iterable
 class InputError(ValueError):
     """Bad input or configuration: one sentence that says what, what was found, and what to do.
 
-    The command line prints it and exits with code 2; earlier results stay untouched.
+    The command line prints it and exits with `exit_code`; earlier results stay untouched.
     """
+
+    exit_code = 2
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:

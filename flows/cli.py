@@ -319,7 +319,7 @@ def _answer(
 def _guarded(
     command: str, show: Callable[[], None], data_dir: str | None, as_json: bool, profile: str | None = None
 ) -> None:
-    """Turn bad input into one sentence and exit code 2, anything else into exit code 1; an object for machines too."""
+    """Turn bad input into a sentence and its exit code, anything else into exit code 1; an object for machines too."""
     from configs.errors import InputError
     from flows.environment import prepare
 
@@ -328,7 +328,7 @@ def _guarded(
         prepare(data_dir, profile if is_written else None, writes=is_written)
         show()
     except InputError as error:
-        _fail(command, str(error), BAD_INPUT, as_json)
+        _fail(command, str(error), error.exit_code, as_json)
     except typer.Exit:
         raise
     except KeyboardInterrupt:

@@ -31,7 +31,7 @@ QUIET = {
 def prepare(data_dir: str | None = None, profile: str | None = None, *, writes: bool = True) -> None:
     """Silence telemetry and chatter, and keep Prefect's own files in the data folder.
 
-    What the operator has set in the environment wins.
+    What the operator has set in the environment wins. Whatever is written from here on its owner alone may read.
 
     Parameters
     ----------
@@ -46,6 +46,7 @@ def prepare(data_dir: str | None = None, profile: str | None = None, *, writes: 
         The data folder cannot be written, or the profile that would name it cannot be used.
     """
     reuse_memory()
+    os.umask(0o077)
     from features.storage.lake import Lake
 
     folder = load_settings(None if data_dir else profile, Path(data_dir) if data_dir else None).data_dir

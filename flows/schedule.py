@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import date, datetime, timedelta
+from pathlib import Path
 from zoneinfo import ZoneInfo
 
 from prefect import flow, serve
@@ -12,13 +16,17 @@ from prefect.runtime import flow_run
 from prefect.schedules import Cron, Schedule
 
 from configs.settings import Settings
+from features.storage.lake import Lake
+from features.storage.writer_lock import PATIENCE_VARIABLE
 from flows.build_features import build_features
 from flows.environment import prepare
 from flows.ingest import ingest
+from flows.kept_profile import settings_of
 from flows.outcome import Outcome, dated, open_run
 from flows.score_users import score_users
 from flows.train_models import train_models
 
+PATIENCE = timedelta(hours=12)
 ONE_AT_A_TIME = ConcurrencyLimitConfig(limit=1, collision_strategy=ConcurrencyLimitStrategy.CANCEL_NEW)
 
 
@@ -27,10 +35,10 @@ def score_daily(profile: str | None = None, data_dir: str | None = None, as_of: 
     """Ingest, build features and score; a run that was missed for more than a day gives way to the newest."""
     if is_outdated(flow_run.scheduled_start_time, timedelta(days=1)):
         return None
-    prepare(data_dir)
-    ingest(profile, data_dir, as_of)
-    build_features(profile, data_dir, as_of, only_today=True)
-    return score_users(profile, data_dir, as_of)
+    with one_writer("winback score-daily", profile, data_dir):
+        ingest(profile, data_dir, as_of)
+        build_features(profile, data_dir, as_of, only_today=True)
+        return score_users(profile, data_dir, as_of)
 
 
 @flow(name="train-weekly", flow_run_name=dated("train-weekly"), validate_parameters=False)
@@ -38,10 +46,19 @@ def train_weekly(profile: str | None = None, data_dir: str | None = None, as_of:
     """Ingest, build features and train; a run that was missed for more than a week gives way to the newest."""
     if is_outdated(flow_run.scheduled_start_time, timedelta(days=7)):
         return None
+    with one_writer("winback train-weekly", profile, data_dir):
+        ingest(profile, data_dir, as_of)
+        build_features(profile, data_dir, as_of)
+        return train_models(profile, data_dir, as_of)
+
+
+@contextmanager
+def one_writer(command: str, profile: str | None, data_dir: str | None) -> Iterator[None]:
+    """Write alone from the first step to the last; whoever writes already is waited for, a training among them."""
     prepare(data_dir)
-    ingest(profile, data_dir, as_of)
-    build_features(profile, data_dir, as_of)
-    return train_models(profile, data_dir, as_of)
+    os.environ.setdefault(PATIENCE_VARIABLE, str(PATIENCE.total_seconds()))
+    with Lake(settings_of(profile, Path(data_dir) if data_dir else None).data_dir).files.lock(command):
+        yield
 
 
 def is_outdated(scheduled: datetime | None, period: timedelta) -> bool:

@@ -533,6 +533,12 @@ def test_a_copied_data_folder_works_alone_and_leaves_the_original_alone(
     assert traces(shell.data_dir) == before
 
 
+def test_a_data_folder_is_read_by_its_owner_alone(shell: Shell) -> None:
+    below = [path for path in shell.data_dir.rglob("*") if not path.is_symlink()]
+    assert len(below) > 50
+    assert [str(path) for path in below if path.stat().st_mode & 0o077] == []
+
+
 def test_no_file_of_a_data_folder_names_where_the_folder_is(shell: Shell) -> None:
     place, own = str(shell.data_dir).encode(), str(Path.cwd()).encode()
     files = [path for path in shell.data_dir.rglob("*") if path.is_file()]

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import textwrap
+import threading
 import time
 from pathlib import Path
 
@@ -16,7 +17,7 @@ import pytest
 from configs.errors import InputError
 from features.storage.local_folder import LocalFolder
 from features.storage.storage_interface import Storage
-from features.storage.writer_lock import LOCK_FILE, LockedError
+from features.storage.writer_lock import LOCK_FILE, PATIENCE_VARIABLE, LockedError
 
 
 @pytest.fixture
@@ -88,6 +89,34 @@ def test_a_second_writer_is_told_who_writes_and_readers_do_not_wait(files):
     finally:
         run.kill()
         run.wait()
+
+
+def test_a_patient_writer_waits_for_the_other_and_says_so_once(files, monkeypatch, capsys):
+    monkeypatch.setenv(PATIENCE_VARIABLE, "60")
+    monkeypatch.setattr("features.storage.writer_lock.POLL_SECONDS", 0.05)
+    run = other_process(files.local_path())
+    ending = threading.Timer(0.4, run.kill)
+    ending.start()
+    with files.lock("the patient"):
+        assert json.loads(files.read(LOCK_FILE))["command"] == "the patient"
+    run.wait()
+    told = capsys.readouterr().err.splitlines()
+    assert len(told) == 1
+    assert "waiting for up to 60 s, as" in told[0]
+    assert "is being written by winback score-users" in told[0]
+
+
+@pytest.mark.parametrize("text", ["soon", "-1", "nan", "inf"])
+def test_patience_is_a_number_of_seconds(files, monkeypatch, text):
+    monkeypatch.setenv(PATIENCE_VARIABLE, text)
+    with pytest.raises(InputError, match="is no number of seconds; give 0 or more"), files.lock("a command"):
+        pass
+
+
+def test_a_damaged_journal_is_named_with_a_way_out(files):
+    files.write(".publish/0123/journal.json", b"null")
+    with pytest.raises(InputError, match=r"journal.json is damaged.*remove the folder .*0123 and run the step"):
+        files.settle()
 
 
 @pytest.mark.parametrize("way", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT], ids=str)

@@ -151,6 +151,8 @@ def test_page_needs_nothing_from_outside_and_is_whole(settings: Settings, lake: 
     assert all((p["src"] or "").startswith("data:image/png;base64,") and p["alt"] for p in pictures)
     assert all(attributes.get("scope") for tag, attributes in page.tags if tag == "th")
     assert ("html", {"lang": "en"}) in page.tags
+    policy = next(attributes["content"] for tag, attributes in page.tags if attributes.get("http-equiv"))
+    assert policy == "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
 
 
 def test_text_of_users_is_escaped(settings: Settings, lake: Lake) -> None:

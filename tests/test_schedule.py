@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -15,6 +17,7 @@ from apps import App, tiny_app
 from test_cli import write_profile
 
 from configs.settings import load_settings
+from features.storage.writer_lock import LOCK_FILE, PATIENCE_VARIABLE
 from flows import schedule
 from flows.schedule import deployments, is_outdated
 
@@ -82,13 +85,24 @@ def test_a_run_gives_way_only_when_the_next_one_is_due() -> None:
     assert is_outdated(now - timedelta(hours=25), timedelta(days=1))
 
 
-def test_scheduled_runs_are_prepared_like_those_of_the_command_line(monkeypatch: pytest.MonkeyPatch) -> None:
-    done: list[tuple[str, ...]] = []
-    monkeypatch.setattr(schedule, "prepare", lambda data_dir: done.append(("prepare", data_dir)))
-    for step in ("ingest", "build_features", "train_models", "score_users"):
-        monkeypatch.setattr(schedule, step, lambda *given, step=step, **more: done.append((step, given[1])))
-    schedule.score_daily.fn("a profile", "somewhere")
-    schedule.train_weekly.fn("a profile", "elsewhere")
-    daily = [(step, "somewhere") for step in ("prepare", "ingest", "build_features", "score_users")]
-    weekly = [(step, "elsewhere") for step in ("prepare", "ingest", "build_features", "train_models")]
-    assert done == daily + weekly
+def test_scheduled_runs_write_alone_from_their_first_step_to_the_last(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    done: list[tuple[str, str, str]] = []
+    monkeypatch.setenv(PATIENCE_VARIABLE, "0")
+    monkeypatch.setattr(schedule, "prepare", lambda data_dir: done.append(("prepare", data_dir, "")))
+
+    def step(name: str) -> Callable[..., None]:
+        def run(profile: str, data_dir: str, *_: object, **more: object) -> None:
+            done.append((name, data_dir, json.loads((Path(data_dir) / LOCK_FILE).read_text())["command"]))
+
+        return run
+
+    for name in ("ingest", "build_features", "train_models", "score_users"):
+        monkeypatch.setattr(schedule, name, step(name))
+    one, other = str(tmp_path / "one"), str(tmp_path / "other")
+    schedule.score_daily.fn(None, one)
+    schedule.train_weekly.fn(None, other)
+    daily = [(step, one, "winback score-daily") for step in ("ingest", "build_features", "score_users")]
+    weekly = [(step, other, "winback train-weekly") for step in ("ingest", "build_features", "train_models")]
+    assert done == [("prepare", one, ""), *daily, ("prepare", other, ""), *weekly]

@@ -16,6 +16,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from uuid import uuid4
 
+from configs.errors import InputError
+
 STAGED, JOURNAL = ".publish", "journal.json"
 
 
@@ -101,12 +103,19 @@ def clear(root: Path) -> None:
 
 
 def _carry_out(root: Path, journal: Path) -> None:
-    listed = json.loads(journal.read_text(encoding="utf-8"))
-    for name in listed["added"]:
+    try:
+        listed = json.loads(journal.read_text(encoding="utf-8"))
+        added, removed = ([str(name) for name in listed[key]] for key in ("added", "removed"))
+    except (ValueError, KeyError, TypeError) as error:
+        raise InputError(
+            f"{journal} is damaged, so that what was published with it cannot be put in place; remove the folder "
+            f"{journal.parent} and run the step that wrote last once more"
+        ) from error
+    for name in added:
         (root / name).parent.mkdir(parents=True, exist_ok=True)
         with suppress(FileNotFoundError):  # it was moved before
             os.replace(journal.parent / "new" / name, root / name)  # noqa: PTH105
-    for name in listed["removed"]:
+    for name in removed:
         (root / name).unlink(missing_ok=True)
         _remove_empty((root / name).parent, below=root)
     journal.unlink()  # what is left from here on is of no account

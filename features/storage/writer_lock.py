@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import fcntl
 import json
+import math
 import os
 import socket
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -19,19 +21,24 @@ from typing import IO
 from uuid import uuid4
 
 from configs.errors import InputError
+from configs.progress import announce
 
 LOCK_FILE = ".lock"
+PATIENCE_VARIABLE = "WINBACK_WAIT_SECONDS"
+POLL_SECONDS = 0.5
 _depths: dict[Path, int] = {}  # of this process, by data folder
 _one_changes = Lock()
 
 
 class LockedError(InputError):
-    """Somebody else writes to the data folder."""
+    """Somebody else writes to the data folder; a later try may succeed, so that it has an exit code of its own."""
+
+    exit_code = 3
 
 
 @contextmanager
 def writer_lock(root: Path, command: str) -> Iterator[bool | None]:
-    """Be the one who writes to a data folder; readers never ask.
+    """Be the one who writes to a data folder; readers never ask. Waits for as long as `patience` says.
 
     Yields
     ------
@@ -40,7 +47,9 @@ def writer_lock(root: Path, command: str) -> Iterator[bool | None]:
     Raises
     ------
     LockedError
-        Another process writes.
+        Another process writes, and goes on writing.
+    InputError
+        The lock's file belongs to somebody who does not share it.
     """
     place = root.resolve()
     with _one_changes:
@@ -60,8 +69,45 @@ def writer_lock(root: Path, command: str) -> Iterator[bool | None]:
             file.close()
 
 
+def patience() -> float:
+    """Seconds that a writer waits for another to end: none, unless the environment says so.
+
+    Raises
+    ------
+    InputError
+        The variable holds no number of seconds.
+    """
+    text = os.environ.get(PATIENCE_VARIABLE, "0")
+    try:
+        seconds = float(text)
+        if not 0 <= seconds < math.inf:
+            raise ValueError(text)
+    except ValueError:
+        raise InputError(f"{PATIENCE_VARIABLE} = {text!r} is no number of seconds; give 0 or more") from None
+    return seconds
+
+
 def _taken(path: Path, command: str) -> tuple[IO[str], bool]:
-    file = path.open("a+", encoding="utf-8")
+    ends, is_told = time.monotonic() + patience(), False
+    while True:
+        try:
+            return _taken_at_once(path, command)
+        except LockedError as error:
+            if time.monotonic() >= ends:
+                raise
+            if not is_told:
+                announce(f"waiting for up to {patience():.0f} s, as {str(error).partition(';')[0]}")
+                is_told = True
+        time.sleep(POLL_SECONDS)
+
+
+def _taken_at_once(path: Path, command: str) -> tuple[IO[str], bool]:
+    try:
+        file = path.open("a+", encoding="utf-8")
+    except PermissionError as error:
+        raise InputError(
+            f"{path} may not be written by this user; run winback as the user to whom the data folder belongs"
+        ) from error
     file.seek(0)
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -88,4 +134,7 @@ def _who_holds(root: Path, text: str) -> str:
         who = "{command} (run {run}, process {process} on {host}, since {since})".format(**json.loads(text))
     except (ValueError, KeyError, TypeError):
         who = "another run"
-    return f"{root} is being written by {who}; wait until that has ended, or choose another --data-dir"
+    return (
+        f"{root} is being written by {who}; wait until that has ended ({PATIENCE_VARIABLE}=600 waits ten minutes), "
+        "or choose another --data-dir"
+    )
