@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import re
+from types import SimpleNamespace
+
 import numpy as np
 import pandas as pd
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from synthetic import FEATURES, outcomes, small_settings
 
 from configs.errors import InputError
 from models.learn.estimators import Estimator, calibrated, inverse_link
 from models.learn.linear_estimators import fit_linear
 from models.learn.training import (
+    GateVerdict,
     NotTrainableError,
     TrainedCandidate,
     cross_fit,
@@ -27,6 +33,7 @@ from models.learn.training import (
     varied,
 )
 from models.learn.tree_estimators import fit_lightgbm
+from models.learn.trial import Trial, below_floor, scores_of_others
 from models.metrics.evaluation import auc, expected_calibration_error, log_loss, r_squared
 from models.metrics.splits import Split, out_of_user
 
@@ -64,8 +71,22 @@ def halves(rows: int) -> Split:
     return Split(first, ~first, np.arange(rows) % 2)
 
 
-def candidates(**scores: np.ndarray) -> dict[str, TrainedCandidate]:
-    return {name: TrainedCandidate(name, None, score) for name, score in scores.items()}
+def gate(rows: pd.DataFrame, decisive: str, family: str = "linear", **scores: np.ndarray) -> GateVerdict:
+    """Judge scores of some rows with a label; all but the first come from models of a family."""
+    families = ["linear", *[family] * (len(scores) - 1)]
+    candidates = {
+        name: TrainedCandidate(name, SimpleNamespace(family=family), score)
+        for (name, score), family in zip(scores.items(), families, strict=True)
+    }
+    return judge(candidates, trial_of(rows, decisive), SETTINGS, rng())
+
+
+def trial_of(rows: pd.DataFrame, decisive: str, **baselines: np.ndarray) -> Trial:
+    starts = pd.Series(pd.Timestamp("2024-01-01", tz="UTC"), rows.index)
+    measures = {"log_loss": log_loss, "r_squared": r_squared, "auc": auc}
+    return Trial(
+        "churn", rows, "label", starts, np.ones(len(rows), bool), measures, decisive, starts.min(), baselines
+    )  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -78,10 +99,7 @@ def test_rows() -> pd.DataFrame:
 
 
 def test_the_gate_promotes_what_beats_the_simplest_with_its_whole_interval(test_rows):
-    found = judge(
-        candidates(simple=np.full(300, 0.5), clever=test_rows["truth"].to_numpy()),
-        test_rows, "label", log_loss, "log loss", SETTINGS, rng(), lower_is_better=True,
-    )  # fmt: skip
+    found = gate(test_rows, "log_loss", simple=np.full(300, 0.5), clever=test_rows["truth"].to_numpy())
     label = test_rows["label"].to_numpy(float)
     arithmetic = log_loss(label, np.full(300, 0.5), np.ones(300)) - log_loss(
         label, test_rows["truth"].to_numpy(), np.ones(300)
@@ -101,7 +119,7 @@ def test_the_gate_keeps_the_simplest_when_the_gain_may_be_chance(test_rows):
     better, worse = sorted(
         (truth, nearly), key=lambda score: -auc(test_rows["label"].to_numpy(float), score, np.ones(300))
     )
-    found = judge(candidates(simple=worse, clever=better), test_rows, "label", auc, "AUC", SETTINGS, rng())
+    found = gate(test_rows, "auc", simple=worse, clever=better)
     assert found.gain.value >= 0
     assert found.gain.low <= 0
     assert found.winner == "simple"
@@ -111,15 +129,14 @@ def test_the_gate_keeps_the_simplest_when_the_gain_may_be_chance(test_rows):
 
 def test_the_gate_keeps_the_simplest_when_the_other_is_worse(test_rows):
     truth = test_rows["truth"].to_numpy()
-    found = judge(candidates(simple=truth, clever=1 - truth), test_rows, "label", auc, "AUC", SETTINGS, rng())
+    found = gate(test_rows, "auc", simple=truth, clever=1 - truth)
     assert found.winner == "simple"
     assert found.gain.high < 0
 
 
 def test_the_gate_knows_which_way_a_measure_is_better(test_rows):
-    both = candidates(simple=test_rows["truth"].to_numpy(), clever=np.full(300, 0.5))
-    loss = judge(both, test_rows, "label", log_loss, "log loss", SETTINGS, rng(), lower_is_better=True)
-    explained = judge(both, test_rows, "label", r_squared, "R²", SETTINGS, rng())
+    both = {"simple": test_rows["truth"].to_numpy(), "clever": np.full(300, 0.5)}
+    loss, explained = gate(test_rows, "log_loss", **both), gate(test_rows, "r_squared", **both)
     assert (loss.winner, explained.winner) == ("simple", "simple")
 
 
@@ -127,10 +144,7 @@ def test_the_gate_compares_on_the_same_users(test_rows):
     label = test_rows["label"].to_numpy(float)
     simple = np.clip(test_rows["truth"].to_numpy(), 0.02, 0.98)
     clever = np.clip(simple + 0.002 * (2 * label - 1), 0.02, 0.98)  # a little better for each user
-    found = judge(
-        candidates(simple=simple, clever=clever), test_rows, "label", log_loss, "log loss", SETTINGS, rng(),
-        lower_is_better=True,
-    )  # fmt: skip
+    found = gate(test_rows, "log_loss", simple=simple, clever=clever)
     assert found.winner == "clever"  # unpaired, so small a gain would drown
 
 
@@ -140,28 +154,60 @@ def test_rows_of_one_user_are_one_piece_of_evidence(test_rows):
     label = one["label"].to_numpy(float)
     better = np.isin(one["user_id"], ["a", "b", "c", "d"])
     clever = np.where(better, 0.5 + 0.1 * (2 * label - 1), 0.5 - 0.1 * (2 * label - 1))
-    both = candidates(simple=np.full(180, 0.5), clever=clever)
-    by_user = judge(both, one, "label", log_loss, "log loss", SETTINGS, rng(), lower_is_better=True)
-    by_row = judge(
-        both, one.assign(user_id=np.arange(180)), "label", log_loss, "log loss", SETTINGS, rng(), lower_is_better=True
-    )
+    both = {"simple": np.full(180, 0.5), "clever": clever}
+    by_user, by_row = (gate(rows, "log_loss", **both) for rows in (one, one.assign(user_id=np.arange(180).astype(str))))
     assert by_user.gain.value == by_row.gain.value > 0
     assert (by_user.winner, by_row.winner) == ("simple", "clever")
 
 
 def test_the_only_candidate_wins_without_a_comparison(test_rows):
-    found = judge(candidates(simple=np.full(300, 0.5)), test_rows, "label", auc, "AUC", SETTINGS, rng())
+    found = gate(test_rows, "auc", simple=np.full(300, 0.5))
     assert (found.winner, found.reason, found.gain) == ("simple", "simple is the only candidate", None)
 
 
 def test_of_three_candidates_each_must_beat_the_best_so_far(test_rows):
     truth, coin = test_rows["truth"].to_numpy(), np.full(300, 0.5)
-    found = judge(
-        candidates(simple=coin, clever=truth, copy=truth), test_rows, "label", log_loss, "log loss", SETTINGS, rng(),
-        lower_is_better=True,
-    )  # fmt: skip
+    found = gate(test_rows, "log_loss", simple=coin, clever=truth, copy=truth)
     assert found.winner == "clever"
     assert found.reason.startswith("clever stays")
+
+
+@settings(max_examples=20, deadline=None)
+@given(shift=st.floats(0.2, 3.0), share=st.floats(0.0, 0.9))
+def test_an_amount_that_is_further_off_than_the_mean_is_below_the_floor(shift: float, share: float) -> None:
+    # pulled towards the truth by a share and moved away by a part of its spread: R² = 1 - (1 - share)² - shift²
+    truth = np.random.default_rng(3).gamma(2.0, 5.0, 400)
+    rows = pd.DataFrame({"user_id": np.arange(400).astype(str), "label": truth})
+    off = truth.mean() + share * (truth - truth.mean()) + shift * truth.std()
+    expected = 1 - (1 - share) ** 2 - shift**2
+    for family in ("linear", "lightgbm", "constant"):
+        below = below_floor(trial_of(rows, "r_squared"), {"it": off}, {"it": family})
+        assert set(below) == ({"it"} if expected < 0 and family != "constant" else set())
+    found = gate(rows, "r_squared", "lightgbm", simple=off, trees=np.full(400, truth.mean()) + 0.01 * truth)
+    assert (found.winner, found.shortfall) == ("trees", "") if expected < 0 else found.shortfall == ""
+
+
+def test_where_no_amount_is_above_the_floor_the_verdict_says_so(test_rows):
+    off = -test_rows["truth"].to_numpy()
+    found = gate(test_rows, "r_squared", "lightgbm", simple=off, trees=2 * off)
+    assert found.shortfall.startswith("its R² of -")
+    assert found.shortfall.endswith("is below 0: everybody's mean is nearer")
+
+
+def test_trees_that_rank_worse_than_something_plain_are_below_the_floor(test_rows):
+    truth = test_rows["truth"].to_numpy()
+    loud = np.where(truth > 0.5, 0.95, 0.05)  # ranks better, and is far too sure of itself
+    calm = np.clip(0.5 + 0.2 * (truth - 0.5) + np.random.default_rng(4).normal(0, 0.05, 300), 0.05, 0.95)
+    free = gate(test_rows, "log_loss", "linear", simple=loud, trees=calm)
+    held = gate(test_rows, "log_loss", "lightgbm", simple=loud, trees=calm)
+    assert (free.winner, held.winner, held.shortfall) == ("trees", "simple", "")
+    assert re.search(
+        r"simple stays: trees is not good enough, its AUC of 0\.\d+ is below the 0\.\d+ of simple", held.reason
+    )
+    coin = np.full(300, 0.5)
+    trial = trial_of(test_rows, "log_loss", recency=truth)
+    below = below_floor(trial, {"simple": coin, "trees": calm}, {"simple": "linear", "trees": "lightgbm"})
+    assert below["trees"].endswith(" of recency")
 
 
 def training_frame(users: int, label: list[int] | None = None) -> pd.DataFrame:
@@ -319,6 +365,21 @@ def test_a_candidate_is_fitted_on_everything_and_tested_as_if_it_were_not():
     found = train_candidates(frame, split, "is_churned", {"simple": simple}, np.ones(240, bool))
     assert fitted == [80, 80, 80, 240]
     assert found["simple"].test_score.shape == (120,)
+
+
+@pytest.mark.parametrize("is_out_of_time", [True, False])
+def test_the_models_of_the_folds_predict_the_test_rows_again(is_out_of_time: bool) -> None:
+    frame = outcomes(120, np.random.default_rng(7), snapshots=2)
+    late = frame["day"] == frame["day"].max()
+    split = out_of_user(frame["user_id"], 3)
+    if is_out_of_time:
+        split = Split(~late.to_numpy(), late.to_numpy(), split.fold)
+    fits = {
+        "linear": lambda rows: fit_linear(rows, "is_churned", ["spend_sum_28d"]),
+        "trees": lambda rows: fit_lightgbm(rows, "is_churned", ["spend_sum_28d", "trait_plan"], SETTINGS),
+    }
+    for found in train_candidates(frame, split, "is_churned", fits, np.ones(240, bool)).values():
+        assert (scores_of_others(found.by_fold, 3, frame[split.test]) == found.test_score).all()
 
 
 def test_draws_depend_on_the_seed_and_the_subject_alone():

@@ -20,12 +20,14 @@ from models.learn.training import (
     honest_split,
     judge,
     newest,
+    own_metrics,
     rows_of,
     score_all,
     train_candidates,
     usable_columns,
 )
 from models.learn.tree_estimators import fit_lightgbm
+from models.learn.trial import Trial
 from models.metrics.evaluation import auc, average_precision, brier, expected_calibration_error, log_loss, mean_label
 from models.metrics.splits import Split, out_of_time_and_user
 
@@ -40,6 +42,14 @@ RFM = (
     "spend_sum_365d",
     "tenure_days",
 )
+MEASURES = {
+    "auc": auc,
+    "average_precision": average_precision,
+    "brier": brier,
+    "log_loss": log_loss,
+    "ece": expected_calibration_error,
+    "rate": mean_label,
+}
 
 
 def train_churn(frame: pd.DataFrame, features: list[Feature], settings: Settings, as_of: date) -> Trained:
@@ -86,29 +96,27 @@ def train_churn(frame: pd.DataFrame, features: list[Feature], settings: Settings
     candidates = train_candidates(frame, split, TARGET, fits, np.ones(len(frame), dtype=bool))
     rng = generator(settings, "churn")
     test = rows_of(frame, split.test)
-    verdict = judge(
-        candidates, test, TARGET, log_loss, "log loss", settings, rng, lower_is_better=True,
-        is_out_of_time=split.is_out_of_time,
-    )  # fmt: skip
     headline = _headline(test, split)
+    recency = test["days_since_last_activity"].to_numpy(dtype=np.float64)
+    trial = Trial(
+        "churn", test, TARGET, test["event_timestamp"], headline, MEASURES, "log_loss",
+        pd.Timestamp(cut) if split.is_out_of_time else None, {"recency": recency},
+    )  # fmt: skip
+    verdict = judge(candidates, trial, settings, rng)
     label = test.loc[headline, TARGET].to_numpy(dtype=np.float64)
     chosen = candidates[verdict.winner]
     score = chosen.test_score[headline]
     measures = {
-        "churn.auc": (auc, score),
-        "churn.average_precision": (average_precision, score),
-        "churn.brier": (brier, score),
-        "churn.log_loss": (log_loss, score),
-        "churn.ece": (expected_calibration_error, score),
-        "churn.rate": (mean_label, score),
-        "churn.auc_recency": (auc, test.loc[headline, "days_since_last_activity"].to_numpy(dtype=np.float64)),
+        **{f"churn.{name}": (measure, score) for name, measure in MEASURES.items()},
+        "churn.auc_recency": (auc, recency[headline]),
         "churn.auc_without_top_column": (auc, _without_top(frame, split, chosen.estimator, settings)[headline]),
         **{f"churn.auc_{name}": (auc, candidate.test_score[headline]) for name, candidate in candidates.items()},
     }
     metrics = score_all(measures, label, test.loc[headline, "user_id"], settings, rng)
     if verdict.gain is not None:
         metrics["churn.log_loss_gain"] = verdict.gain
-    return Trained("churn", candidates, verdict, metrics, label, score, newest(frame))
+    own = own_metrics(candidates, verdict.winner, metrics, trial, settings)
+    return Trained("churn", candidates, verdict, metrics, label, score, newest(frame), own, trial)
 
 
 def split_outcomes(frame: pd.DataFrame, horizon_days: int, cut: pd.Timestamp, settings: Settings) -> Split:

@@ -14,6 +14,7 @@ from features.arrays.array_types import Floats
 from features.arrays.calendar_days import start_of
 from features.definitions.registry import VIEWS, Feature
 from models.forest.boosters import with_constants
+from models.learn.churn import MEASURES
 from models.learn.estimators import Estimator
 from models.learn.linear_estimators import LinearEstimator, fit_constant, fit_linear
 from models.learn.redeemed_spend import TARGET, redeemed_spend
@@ -22,6 +23,7 @@ from models.learn.training import (
     generator,
     honest_split,
     judge,
+    own_metrics,
     rows_of,
     score_all,
     train_candidates,
@@ -29,7 +31,8 @@ from models.learn.training import (
     varied,
 )
 from models.learn.tree_estimators import fit_lightgbm
-from models.metrics.evaluation import auc, average_precision, brier, expected_calibration_error, log_loss, mean_label
+from models.learn.trial import Trial
+from models.metrics.evaluation import auc
 from models.metrics.splits import out_of_time_and_user
 
 OPTION = ("offer_id", "discount")
@@ -88,26 +91,24 @@ def train_redemption(frame: pd.DataFrame, features: list[Feature], settings: Set
     candidates = train_candidates(frame, split, TARGET, fits, np.ones(len(frame), dtype=bool))
     rng = generator(settings, "redemption")
     test = rows_of(frame, split.test)
-    verdict = judge(
-        candidates, test, TARGET, log_loss, "log loss", settings, rng, lower_is_better=True,
-        is_out_of_time=split.is_out_of_time,
+    used_before = test["redemptions_count_365d"].fillna(0).to_numpy(dtype=np.float64)
+    trial = Trial(
+        "redemption", test, TARGET, test["decided_at"], np.ones(len(test), dtype=bool), MEASURES, "log_loss",
+        cut if split.is_out_of_time else None, {"past_redemptions": used_before},
     )  # fmt: skip
+    verdict = judge(candidates, trial, settings, rng)
     label = test[TARGET].to_numpy(dtype=np.float64)
     score = candidates[verdict.winner].test_score
     measures = {
-        "redemption.auc": (auc, score),
-        "redemption.average_precision": (average_precision, score),
-        "redemption.brier": (brier, score),
-        "redemption.log_loss": (log_loss, score),
-        "redemption.ece": (expected_calibration_error, score),
-        "redemption.rate": (mean_label, score),
-        "redemption.auc_past_redemptions": (auc, test["redemptions_count_365d"].fillna(0).to_numpy(dtype=np.float64)),
+        **{f"redemption.{name}": (measure, score) for name, measure in MEASURES.items()},
+        "redemption.auc_past_redemptions": (auc, used_before),
         **{f"redemption.auc_{name}": (auc, candidate.test_score) for name, candidate in candidates.items()},
     }
     metrics = score_all(measures, label, test["user_id"], settings, rng)
     if verdict.gain is not None:
         metrics["redemption.log_loss_gain"] = verdict.gain
-    return Trained("redemption", candidates, verdict, metrics, label, score, frame, redeemed_spend(frame))
+    own = own_metrics(candidates, verdict.winner, metrics, trial, settings)
+    return Trained("redemption", candidates, verdict, metrics, label, score, frame, own, trial, redeemed_spend(frame))
 
 
 def with_option(frame: pd.DataFrame, offer_id: str, discount: float) -> pd.DataFrame:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
@@ -15,7 +15,8 @@ from features.arrays.array_types import Flags, Floats
 from features.definitions.registry import Feature
 from models.learn.estimators import Estimator, calibrated, inverse_link
 from models.learn.redeemed_spend import RedeemedSpend
-from models.metrics.evaluation import Measure, gain_metric, score_metric
+from models.learn.trial import Trial, below_floor
+from models.metrics.evaluation import Measure, score_metric
 from models.metrics.metric import Metric
 from models.metrics.splits import Split, hash_share, out_of_user
 
@@ -26,20 +27,25 @@ Calibrate = Callable[[Estimator], Estimator]
 
 @dataclass(frozen=True)
 class TrainedCandidate:
-    """A model fitted on everything, and what its cross-fitted models predict for the test rows."""
+    """A model fitted on everything, and what its cross-fitted models predict for the test rows.
+
+    `by_fold` are the latter, by the fold of users that each did not see.
+    """
 
     name: str
     estimator: Estimator
     test_score: Floats
+    by_fold: Mapping[int, Estimator] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class GateVerdict:
-    """What the gate decided, with the arithmetic."""
+    """What the gate decided, with the arithmetic; with a `shortfall` no candidate is good enough to be promoted."""
 
     winner: str
     reason: str
     gain: Metric | None
+    shortfall: str = ""
 
 
 @dataclass(frozen=True)
@@ -47,7 +53,8 @@ class Trained:
     """Everything a training run says about one subject.
 
     `label` and `score` are those of the chosen model on the headline test rows; `latest` are the newest rows, on
-    which explanations are drawn; `spend`, of the redemption model alone, says what a redemption costs.
+    which explanations are drawn; `own_metrics` has the same measures of every candidate, by its name; `trial` is where
+    the champion is met; `spend`, of the redemption model alone, says what a redemption costs.
     """
 
     subject: str
@@ -57,6 +64,8 @@ class Trained:
     label: Floats
     score: Floats
     latest: pd.DataFrame
+    own_metrics: dict[str, dict[str, Metric]]
+    trial: Trial
     spend: RedeemedSpend | None = None
 
     @property
@@ -157,14 +166,22 @@ def cross_fit(frame: pd.DataFrame, split: Split, target: str, fit: Fit) -> tuple
     InputError
         A score is not finite.
     """
-    held_out = np.full(len(frame), np.nan)
+    scores, calibrate, _ = _cross_fitted(frame, split, target, fit)
+    return scores, calibrate
+
+
+def _cross_fitted(
+    frame: pd.DataFrame, split: Split, target: str, fit: Fit
+) -> tuple[Floats, Calibrate, dict[int, Estimator]]:
+    """Cross-fit, and keep the calibrated model of each fold."""
+    held_out, models = np.full(len(frame), np.nan), {}
     for fold in split.folds:
         outside, inside = split.train & (split.fold != fold), (split.train | split.test) & (split.fold == fold)
         if inside.any():
-            fold_model = fit(frame[outside])
-            held_out[inside] = fold_model.raw_score(frame[inside])
+            models[fold] = fit(frame[outside])
+            held_out[inside] = models[fold].raw_score(frame[inside])
     if not np.isfinite(held_out[split.test]).all():
-        columns = ", ".join(fold_model.columns)
+        columns = ", ".join(models[fold].columns)
         raise InputError(
             f"a score of the {target} model is not finite; look for absurd values of its columns: {columns}"
         )
@@ -174,14 +191,14 @@ def cross_fit(frame: pd.DataFrame, split: Split, target: str, fit: Fit) -> tuple
     def calibrate(estimator: Estimator, among: Flags = known) -> Estimator:
         return calibrated(estimator, held_out[among], label[among])
 
-    if split.is_out_of_time:
-        return _on_scale(calibrate(fold_model), held_out[split.test]), calibrate
+    # a row that tests may not calibrate itself either, which no row of the training does where it is out of time
+    others = {fold: known if split.is_out_of_time else known & (split.fold != fold) for fold in models}
+    models = {fold: calibrate(model, others[fold]) for fold, model in models.items()}
     scores = np.zeros(len(frame))
-    for fold in split.folds:  # a row that tests may not calibrate itself either
-        scores[split.fold == fold] = _on_scale(
-            calibrate(fold_model, known & (split.fold != fold)), held_out[split.fold == fold]
-        )
-    return scores, calibrate
+    for fold, model in models.items():
+        inside = split.fold == fold
+        scores[inside] = _on_scale(model, held_out[inside])
+    return scores[split.test], calibrate, models
 
 
 def _on_scale(scale: Estimator, raw_score: Floats) -> Floats:
@@ -208,43 +225,56 @@ def train_candidates(
     """Cross-fit each candidate for the test, then fit it once more on all `final` rows for use."""
     candidates = {}
     for name, fit in fits.items():
-        scores, calibrate = cross_fit(frame, split, target, fit)
-        candidates[name] = TrainedCandidate(name, calibrate(fit(frame[final])), scores)
+        scores, calibrate, by_fold = _cross_fitted(frame, split, target, fit)
+        candidates[name] = TrainedCandidate(name, calibrate(fit(frame[final])), scores, by_fold)
     return candidates
 
 
 def judge(
-    candidates: dict[str, TrainedCandidate], test: pd.DataFrame, target: str, measure: Measure, measure_name: str,
-    settings: Settings, rng: np.random.Generator, *, lower_is_better: bool = False, is_out_of_time: bool = True,
-) -> GateVerdict:  # fmt: skip
+    candidates: dict[str, TrainedCandidate], trial: Trial, settings: Settings, rng: np.random.Generator
+) -> GateVerdict:
     """Keep the first candidate, the simplest, unless a later one beats it with its whole 95% interval.
 
-    The comparison is paired: both are measured on the same resampled users. Where it was not out of time the reason
-    says so.
+    The comparison is paired: both are measured on the same resampled users. Who is below the floor cannot win; where
+    all are, the verdict has the shortfall. Where the test was not out of time the reason says so.
     """
+    families = {name: each.estimator.family for name, each in candidates.items()}
+    below = below_floor(trial, {name: each.test_score for name, each in candidates.items()}, families)
     simplest, *others = candidates
     winner, reason, best = simplest, f"{simplest} is the only candidate", None
-    label = test[target].to_numpy(dtype=np.float64)
-    sign = -1.0 if lower_is_better else 1.0
-
-    def signed(label: Floats, score: Floats, weight: Floats) -> float:
-        return sign * measure(label, score, weight)
-
+    everyone = np.ones(len(trial.rows), dtype=bool)
     for name in others:
-        new, old = candidates[name].test_score, candidates[winner].test_score
-        gain = gain_metric(
-            signed, label, new, old, test["user_id"], samples=settings.training.bootstrap_samples, rng=rng
-        )
-        interval = (
-            f"{measure_name} gain {gain.value:+.4f} [{gain.low:+.4f}, {gain.high:+.4f}] over {gain.n:,} test rows"
-        )
-        best = gain
-        if gain.low > 0:
-            reason = f"{name} beats {winner}: {interval} lies above 0"
-            winner = name
-        else:
+        best = trial.gain(candidates[name].test_score, candidates[winner].test_score, everyone, settings, rng)
+        interval = f"{interval_words(trial, best)} test rows"
+        if winner in below and name not in below:
+            winner, reason = name, f"{name} wins: {winner} is not good enough, {below[winner]} ({interval})"
+        elif best.low <= 0:
             reason = f"{winner} stays: {interval} of {name} does not lie above 0"
-    return GateVerdict(winner, reason if is_out_of_time else f"{reason}; {USERS_ALONE}", best)
+        elif name in below:
+            reason = f"{winner} stays: {name} is not good enough, {below[name]} ({interval})"
+        else:
+            winner, reason = name, f"{name} beats {winner}: {interval} lies above 0"
+    if trial.honest_from is None:
+        reason = f"{reason}; {USERS_ALONE}"
+    return GateVerdict(winner, reason, best, below.get(winner, ""))
+
+
+def interval_words(trial: Trial, gain: Metric) -> str:
+    """Say a gain with its interval and its rows."""
+    return f"{trial.words} gain {gain.value:+.4f} [{gain.low:+.4f}, {gain.high:+.4f}] over {gain.n:,}"
+
+
+def own_metrics(
+    candidates: dict[str, TrainedCandidate], winner: str, metrics: dict[str, Metric], trial: Trial, settings: Settings
+) -> dict[str, dict[str, Metric]]:
+    """Measure every candidate alike, by its name; those of the winner are known already."""
+    known = {f"{trial.subject}.{name}" for name in trial.measures}
+    return {
+        name: {key: metric for key, metric in metrics.items() if key in known}
+        if name == winner
+        else trial.measured(each.test_score, settings, generator(settings, f"{trial.subject} {name}"))
+        for name, each in candidates.items()
+    }
 
 
 def score_all(

@@ -20,16 +20,24 @@ from models.learn.training import (
     honest_split,
     judge,
     newest,
+    own_metrics,
     rows_of,
     score_all,
     train_candidates,
     usable_columns,
 )
 from models.learn.tree_estimators import fit_lightgbm
+from models.learn.trial import Trial
 from models.metrics.evaluation import bias_ratio, mean_absolute_error, mean_label, r_squared
 
 TARGET = "margin"
 PACE = "spend_sum_90d"
+MEASURES = {
+    "r_squared": r_squared,
+    "mean_absolute_error": mean_absolute_error,
+    "bias_ratio": bias_ratio,
+    "mean": mean_label,
+}
 
 
 def train_value(frame: pd.DataFrame, features: list[Feature], settings: Settings, as_of: date) -> Trained:
@@ -78,22 +86,22 @@ def train_value(frame: pd.DataFrame, features: list[Feature], settings: Settings
     candidates = train_candidates(stayed, split, TARGET, fits, np.ones(len(stayed), dtype=bool))
     rng = generator(settings, "value")
     test = rows_of(stayed, split.test)
-    verdict = judge(
-        candidates, test, TARGET, r_squared, "R²", settings, rng, is_out_of_time=split.is_out_of_time
+    trial = Trial(
+        "value", test, TARGET, test["event_timestamp"], np.ones(len(test), dtype=bool), MEASURES, "r_squared",
+        pd.Timestamp(cut) if split.is_out_of_time else None, {},
     )  # fmt: skip
+    verdict = judge(candidates, trial, settings, rng)
     label = test[TARGET].to_numpy(dtype=np.float64)
     score = candidates[verdict.winner].test_score
     measures = {
-        "value.r_squared": (r_squared, score),
-        "value.mean_absolute_error": (mean_absolute_error, score),
-        "value.bias_ratio": (bias_ratio, score),
-        "value.mean": (mean_label, score),
+        **{f"value.{name}": (measure, score) for name, measure in MEASURES.items()},
         **{f"value.r_squared_{name}": (r_squared, candidate.test_score) for name, candidate in candidates.items()},
     }
     metrics = score_all(measures, label, test["user_id"], settings, rng)
     if verdict.gain is not None:
         metrics["value.r_squared_gain"] = verdict.gain
-    return Trained("value", candidates, verdict, metrics, label, score, newest(stayed))
+    own = own_metrics(candidates, verdict.winner, metrics, trial, settings)
+    return Trained("value", candidates, verdict, metrics, label, score, newest(stayed), own, trial)
 
 
 def later_share(frame: pd.DataFrame) -> float:
