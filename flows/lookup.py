@@ -43,7 +43,7 @@ def status(profile: str | None, data_dir: str | None, as_of: date | None) -> Out
     outputs["training"] = str(found.training.as_of) if found.training is not None else "none"
     outputs |= dict(map(champion_line, found.models))
     notes = [*found.faults, *stored_name_notes(settings, lake)]
-    return Outcome("status", day, metrics, outputs, notes, {"models": model_facts(found)})
+    return Outcome("status", day, metrics, outputs, notes, {"champions": model_facts(found)})
 
 
 def explain(

@@ -230,7 +230,7 @@ def test_status_names_the_champions_and_why(shell: Shell) -> None:
 
 
 def test_status_says_to_machines_who_is_champion_and_what_the_gate_said(shell: Shell) -> None:
-    models = shell.answer("status")["models"]
+    models = shell.answer("status")["champions"]
     assert {"churn", "value", "redemption"} <= set(models)
     churn = models["churn"]
     assert (churn["state"], churn["by"], churn["pin"], churn["fault"]) == ("ready", "the gate", None, None)
@@ -253,7 +253,7 @@ def test_without_its_champion_nobody_is_scored_and_status_names_none(
     assert "run winback train-models, or winback promote" in result.stderr
     assert decisions(tmp_path / "data").read_bytes() == before
     answer = shell.answer("status", data_dir=tmp_path / "data")
-    found = answer["models"][subject]
+    found = answer["champions"][subject]
     assert (found["state"], found["champion"], found["version"], found["since"]) == ("no champion", None, None, None)
     assert answer["outputs"][f"champion {subject}"] == "none (no champion)"
     assert found["fault"] in answer["warnings"]
@@ -263,7 +263,7 @@ def test_status_knows_the_champions_whatever_became_of_the_log(shell: Shell, tmp
     shutil.copytree(shell.data_dir / "mlflow", tmp_path / "data" / "mlflow")
     (tmp_path / "data" / "mlflow" / "promotions.jsonl").write_bytes(b"\xff garbage")
     answer = shell.answer("status", data_dir=tmp_path / "data")
-    assert answer["models"]["churn"]["champion"] is not None
+    assert answer["champions"]["churn"]["champion"] is not None
     assert "line 1 of" in answer["warnings"][0]
     result = shell.run("rollback", "churn", "--reason", "x", data_dir=tmp_path / "data")
     assert (result.exit_code, "is no promotion" in result.stderr) == (2, True)
@@ -271,7 +271,7 @@ def test_status_knows_the_champions_whatever_became_of_the_log(shell: Shell, tmp
 
 def test_a_person_s_choice_is_told_until_it_is_unpinned(shell: Shell, tmp_path: Path) -> None:
     shutil.copytree(shell.data_dir / "mlflow", tmp_path / "data" / "mlflow")
-    first = shell.answer("status", data_dir=tmp_path / "data")["models"]["churn"]["version"]
+    first = shell.answer("status", data_dir=tmp_path / "data")["champions"]["churn"]["version"]
     other = next(version for version in (1, 2) if version != first)
     words = ("churn", str(other), "--reason", "a try")
     assert json.loads(shell.run("promote", *words, "--json", data_dir=tmp_path / "data").stdout)["version"] == other

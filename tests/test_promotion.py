@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from synthetic import AS_OF, FEATURES, outcomes, small_settings
 
 from features.storage.lake import Lake
-from models.learn.churn import train_churn
+from models.learn.churn import MEASURES, train_churn
+from models.learn.training import NotTrainableError
 from models.learn.value import train_value
 from models.registry.promotion import parameters, publish, quality_pictures
 from models.registry.promotion_log import promotion_log
-from models.registry.registry_state import CHALLENGER
-from models.registry.tracking import connect, load, registered_name
+from models.registry.registry_state import CHALLENGER, ModelState, registered_model
+from models.registry.tracking import connect, load, load_if_any, registered_name
 
 SETTINGS = small_settings()
 
@@ -42,15 +45,33 @@ def test_the_winner_is_champion_with_the_reason_of_the_gate_and_the_other_challe
     assert entry.reason == published.reason == churn.verdict.reason
 
 
-def test_the_champion_s_run_holds_every_metric_and_the_other_its_own(registry, churn, published):
+def test_every_candidate_is_measured_alike_so_that_they_can_be_compared(registry, churn, published):
     client = connect(registry)
-    metrics = {}
+    runs = {}
     for alias in ("champion", "challenger"):
         version = client.get_model_version_by_alias(registered_name("churn"), alias)
-        metrics[alias] = client.get_run(version.run_id).data.metrics
-    assert {name for name in metrics["champion"] if not name.endswith((".low", ".high"))} == set(churn.metrics)
-    loser = next(name for name in churn.candidates if name != churn.verdict.winner)
-    assert set(metrics["challenger"]) == {f"churn.auc_{loser}{end}" for end in ("", ".low", ".high")}
+        runs[alias] = client.get_run(version.run_id).data.metrics
+    names = {f"churn.{name}{end}" for name in MEASURES for end in ("", ".low", ".high")}
+    assert set(runs["champion"]) == set(runs["challenger"]) == names
+    winner, loser = churn.verdict.winner, next(name for name in churn.candidates if name != churn.verdict.winner)
+    for alias, name in (("champion", winner), ("challenger", loser)):
+        assert runs[alias]["churn.auc"] == churn.metrics[f"churn.auc_{name}"].value
+    assert runs["champion"]["churn.auc.low"] == churn.metrics["churn.auc"].low
+
+
+def test_what_is_below_the_floor_is_registered_and_not_promoted(registry, frame):
+    value = train_value(frame, FEATURES, SETTINGS, AS_OF)
+    short = replace(value, verdict=replace(value.verdict, shortfall="its R² of -0.200 is below 0"))
+    for _ in range(2):
+        with pytest.raises(
+            NotTrainableError, match=r"the value model is not promoted: .* its R² of -0\.200 is below 0"
+        ):
+            publish(registry, short, frame, FEATURES, SETTINGS, AS_OF, frame["day"].min())
+    found = registered_model(registry, "value")
+    assert (found.state, found.number, len(found.versions)) == (ModelState.WITHHELD, None, len(value.candidates))
+    assert load_if_any(registry, "value") is None
+    published = publish(registry, value, frame, FEATURES, SETTINGS, AS_OF, frame["day"].min())
+    assert load(registry, "value").version == published.version
 
 
 def test_training_again_registers_nothing_new(registry, churn, frame, published):

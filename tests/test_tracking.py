@@ -18,7 +18,7 @@ from features.storage.lake import Lake
 from models.learn.estimators import Estimator
 from models.learn.linear_estimators import fit_linear, fit_proportional
 from models.metrics.metric import Metric
-from models.registry.champions import challenge, choose, promote, rollback, unpin
+from models.registry.champions import choose, name_version, promote, rollback, unpin
 from models.registry.promotion_log import Promotion, log_promotion, promotion_log
 from models.registry.registry_state import CHALLENGER, Pin, registered_model
 from models.registry.tracking import ModelLineage, connect, fingerprint, load, register, registered_name, tracking_uri
@@ -149,7 +149,7 @@ def test_the_former_champion_becomes_the_challenger(registry, pace, frame):
         load(registry, "alias", CHALLENGER)
     promote(registry, "alias", second, "second")
     assert (load(registry, "alias").version, load(registry, "alias", CHALLENGER).version) == (second, first)
-    challenge(registry, "alias", third)
+    name_version(registry, "alias", CHALLENGER, third)
     assert (load(registry, "alias").version, load(registry, "alias", CHALLENGER).version) == (second, third)
 
 

@@ -46,9 +46,9 @@ def promote(
     return True
 
 
-def challenge(lake: Lake, subject: str, version: int) -> None:
-    """Mark a version as the challenger."""
-    connect(lake).set_registered_model_alias(registered_name(subject), CHALLENGER, str(version))
+def name_version(lake: Lake, subject: str, alias: str, version: int) -> None:
+    """Let a version bear an alias, such as that of the challenger."""
+    connect(lake).set_registered_model_alias(registered_name(subject), alias, str(version))
 
 
 def withhold(lake: Lake, subject: str, reason: str) -> None:

@@ -5,24 +5,29 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from datetime import date
+from functools import partial
 
 import numpy as np
 import pandas as pd
 
 from configs.offers import Option
 from configs.settings import MACHINES, Settings
+from features.arrays.calendar_days import start_of
 from features.definitions.registry import Feature
 from features.storage.lake import Lake
 from models.effects.observational_effects import OfferEffect, has_money
 from models.effects.uplift import LearntEffects
 from models.judge.policy_verdict import PolicyVerdict
 from models.learn.estimators import Estimator
-from models.learn.training import Trained
+from models.learn.training import NotTrainableError, Trained
 from models.metrics.metric import Metric
-from models.registry.champions import challenge, promote
+from models.registry.champions import name_version, promote, withhold
 from models.registry.explain import shap_pictures
+from models.registry.fold_models import FoldModels, what_is_predicted, write_folds
+from models.registry.incumbent import meet_champion
 from models.registry.model_notes import EffectNotes, PropensityNotes, RedemptionNotes, ValueNotes, notes_as_json
 from models.registry.pictures import amount_picture, calibration_picture, lift_picture
+from models.registry.registry_state import CHALLENGER, NEWEST
 from models.registry.response import EFFECT_SUBJECTS, propensity_subject
 from models.registry.tracking import ModelLineage, fingerprint, register
 
@@ -45,13 +50,19 @@ def publish(
     lake: Lake, trained: Trained, frame: pd.DataFrame, features: list[Feature], settings: Settings, as_of: date,
     first_day: date, notes: ValueNotes | RedemptionNotes | None = None,
 ) -> Published:  # fmt: skip
-    """Log and register every candidate of a subject and promote the gate's winner, with the gate's reason.
+    """Log and register every candidate of a subject, and let the gate's winner meet the champion.
 
     Training again on the same rows with the same settings registers nothing new.
+
+    Raises
+    ------
+    NotTrainableError
+        No candidate is good enough to be promoted, and there is no champion.
     """
     relevant = settings.model_dump_json(exclude=IRRELEVANT)
     mark = fingerprint(frame, f"{trained.subject}|{relevant}|{as_of}")
     pictures = quality_pictures(trained, settings, features)
+    folds = folds_of_winner(trained, settings, as_of)
     versions = {}
     for name, candidate in trained.candidates.items():
         is_winner = name == trained.verdict.winner
@@ -61,18 +72,37 @@ def publish(
             candidate.estimator,
             trained.latest.head(100),
             parameters=parameters(settings, candidate.estimator, len(frame)),
-            metrics=trained.metrics if is_winner else _own_metrics(trained, name),
+            metrics=trained.own_metrics[name],
             pictures=pictures if is_winner else {},
             notes={} if notes is None else notes_as_json(notes),
             verdict=trained.verdict.reason,
+            tags=folds.tags if is_winner else {},
+            folders={"folds": partial(write_folds, folds)} if is_winner else {},
         )
-    promote(lake, trained.subject, versions[trained.verdict.winner], trained.verdict.reason)
-    for name, version in versions.items():
-        if name != trained.verdict.winner:
-            challenge(lake, trained.subject, version)
-    champion = ModelLineage(trained.subject, trained.verdict.winner, as_of, first_day, as_of, mark).name
-    version = versions[trained.verdict.winner]
-    return Published(trained.subject, champion, version, trained.verdict.reason, trained.metrics, pictures)
+    first = versions[trained.verdict.winner]
+    name_version(lake, trained.subject, NEWEST, first)
+    found = meet_champion(lake, trained, first, settings)
+    if found.trained.verdict.shortfall:
+        lack = f"{trained.verdict.winner} is not good enough, {trained.verdict.shortfall}"
+        withhold(lake, trained.subject, lack)
+        raise NotTrainableError(f"the {trained.subject} model is not promoted: {lack}")
+    promote(lake, trained.subject, found.version, found.reason)
+    for version in versions.values():
+        if version != found.version:
+            name_version(lake, trained.subject, CHALLENGER, version)
+    if found.version != first:
+        name_version(lake, trained.subject, CHALLENGER, first)
+        pictures = quality_pictures(found.trained, settings, features)
+    return Published(trained.subject, found.name, found.version, found.reason, found.trained.metrics, pictures)
+
+
+def folds_of_winner(trained: Trained, settings: Settings, as_of: date) -> FoldModels:
+    """Gather what judges a training's winner on the rows of a later one.
+
+    Where users alone were left out its models know all labels until `as_of`.
+    """
+    until = trained.trial.honest_from or pd.Timestamp(start_of(as_of, settings.time_zone))
+    return FoldModels(trained.winner.by_fold, settings.training.folds, until.isoformat(), what_is_predicted(settings))
 
 
 def publish_propensities(
@@ -131,7 +161,9 @@ def publish_effects(
 def quality_pictures(trained: Trained, settings: Settings, features: list[Feature]) -> dict[str, bytes]:
     """Draw calibration, lift and SHAP of the chosen model."""
     label, score = trained.label, trained.score
-    if trained.subject == "value":
+    if not len(label):
+        quality = {}  # nothing honest is known of it
+    elif trained.subject == "value":
         quality = {"calibration": amount_picture(label, score, settings.currency)}
     else:
         what = {"churn": "leaves", "redemption": "redeems"}[trained.subject]
@@ -153,7 +185,3 @@ def parameters(settings: Settings, estimator: Estimator, rows: int) -> dict[str,
         "holdout_days": settings.training.holdout_days,
     }
     return {"rows": rows, **named, **horizons, **estimator.parameters(settings)}
-
-
-def _own_metrics(trained: Trained, name: str) -> dict[str, Metric]:
-    return {key: metric for key, metric in trained.metrics.items() if key.endswith(f"_{name}")}

@@ -17,8 +17,9 @@ from models.registry.movable_artifacts import SCHEME
 
 FOLDER, DATABASE, ESTIMATOR = "mlflow", "mlflow/mlflow.db", "estimator.json"
 PREFIX = "winback-"
-CHAMPION, CHALLENGER = "champion", "challenger"
+CHAMPION, CHALLENGER, NEWEST = "champion", "challenger", "newest"  # the last is the winner of the newest training
 DIGEST, FORMAT, PIN, WITHHELD = "artifacts_digest", "format", "pin", "withheld"  # tags
+FOLDS, HONEST_FROM, PREDICTS = "folds", "honest_from", "predicts"  # tags of what judges a champion: `fold_models`
 FORMAT_READ = "1"  # of what a version is read back from: another one is another shape
 CHOSEN_BY_PEOPLE = ("churn", "value", "redemption")  # models whose champion a person may choose
 AGAIN = "run winback train-models"
@@ -51,6 +52,9 @@ class Pin:
     since: str
     reason: str
 
+    def __str__(self) -> str:
+        return f"pinned by {self.by} since {self.since}: {self.reason}"
+
 
 @dataclass
 class StoredVersion:
@@ -70,8 +74,8 @@ class StoredVersion:
 class RegisteredModel:
     """One model as the registry has it: its versions, the number that bears an alias, and its state.
 
-    `fault` says why it cannot be used and what to do, and is empty where it can; `withheld` says why the gate promoted
-    none.
+    `newest` is the winner of the newest training. `fault` says why it cannot be used and what to do, and is empty where
+    it can; `withheld` says why the gate promoted none.
     """
 
     subject: str
@@ -81,6 +85,7 @@ class RegisteredModel:
     number: int | None = None
     pin: Pin | None = None
     withheld: str = ""
+    newest: int | None = None
 
     @property
     def is_none(self) -> bool:
@@ -200,8 +205,9 @@ def _judged(lake: Lake, subject: str, stored: _Stored, alias: str) -> Registered
     pin = Pin(**json.loads(stored.tags[PIN])) if PIN in stored.tags else None
     state, fault = _state(lake, subject, stored, alias)
     return RegisteredModel(
-        subject, state, fault, stored.versions, number if number in stored.versions else None, pin, withheld
-    )
+        subject, state, fault, stored.versions, number if number in stored.versions else None, pin, withheld,
+        stored.aliases.get(NEWEST),
+    )  # fmt: skip
 
 
 def _state(lake: Lake, subject: str, stored: _Stored, alias: str) -> tuple[ModelState, str]:

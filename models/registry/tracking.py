@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import os
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, replace
 from datetime import date
+from pathlib import Path
 from typing import Any
 
 import mlflow
@@ -19,12 +21,13 @@ from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 
 from configs.errors import InputError
 from features.storage.lake import Lake
-from features.storage.whole_writes import content_hash
+from features.storage.whole_writes import content_hash, scratch_folder
 from models.learn.estimators import Estimator
 from models.learn.model_families import described_estimator, description_of, family_named
 from models.metrics.metric import Metric
 from models.registry.movable_artifacts import ARTIFACTS, SCHEME, SQLITE, movable_artifacts
 from models.registry.registry_state import (
+    AGAIN,
     CHAMPION,
     DATABASE,
     DIGEST,
@@ -63,12 +66,16 @@ class ModelLineage:
 
 @dataclass(frozen=True)
 class Registered:
-    """A model read back from the registry."""
+    """A model read back from the registry.
+
+    Its notes are those of the newest training, also where that did not replace it; `notes_of` names whose they are.
+    """
 
     estimator: Estimator
     version: int
     lineage: ModelLineage
     notes: dict[str, Any]
+    notes_of: str = ""
 
 
 def connect(lake: Lake) -> MlflowClient:
@@ -113,6 +120,7 @@ def fingerprint(frame: pd.DataFrame, settings: str) -> str:
 def register(
     lake: Lake, lineage: ModelLineage, estimator: Estimator, sample: pd.DataFrame, *, parameters: Mapping[str, object],
     metrics: Mapping[str, Metric], pictures: Mapping[str, bytes], notes: Mapping[str, object], verdict: str,
+    tags: Mapping[str, str] = {}, folders: Mapping[str, Callable[[Path], None]] = {},
 ) -> int:  # fmt: skip
     """Log one candidate as an MLflow run and register it; the same fingerprint is never registered twice.
 
@@ -120,6 +128,10 @@ def register(
     ----------
     sample
         A few rows of the training frame, for the signature.
+    tags
+        Of the model's version.
+    folders
+        What writes further artifacts, by the name of their folder.
 
     Returns
     -------
@@ -146,9 +158,13 @@ def register(
             _log_bytes(lake, f"{name}.png", content)
         described = {**description_of(estimator), "lineage": _json(asdict(lineage)), "notes": notes}
         mlflow.log_dict(described, ESTIMATOR)
+        for name, write in folders.items():
+            with scratch_folder(lake.path("tmp")) as folder:
+                write(folder)
+                mlflow.log_artifacts(str(folder), name)
         mlflow.set_tag("verdict", verdict)
         model = _log_core(estimator, sample)
-        version = _create_version(lake, client, lineage, model.model_uri, str(model.run_id))
+        version = _create_version(lake, client, lineage, model.model_uri, str(model.run_id), tags)
     return int(version.version)
 
 
@@ -178,22 +194,50 @@ def load(lake: Lake, subject: str, alias: str = CHAMPION) -> Registered:
     found = registered_model(lake, subject, alias)
     if found.fault or found.number is None:
         raise InputError(found.fault)
-    connect(lake)
-    version = MlflowClient().get_model_version(registered_name(subject), str(found.number))
+    read = load_version(lake, subject, found.number)
+    if alias != CHAMPION or found.pin is not None or found.newest not in found.versions:
+        return read
+    newest = found.versions[found.newest]
+    if not is_intact(lake, newest):
+        raise InputError(f"what was learnt beside the {subject} model, {newest.name}, cannot be read; {AGAIN}")
+    notes = json.loads(lake.files.read(f"{newest.run}/{ESTIMATOR}"))["notes"] if newest.run is not None else read.notes
+    return replace(read, notes=notes, notes_of=newest.name)
+
+
+def load_version(lake: Lake, subject: str, number: int) -> Registered:
+    """Read one version of a model back.
+
+    Raises
+    ------
+    InputError
+        It cannot be read.
+    """
+    version = connect(lake).get_model_version(registered_name(subject), str(number))
     try:
         described = mlflow.artifacts.load_dict(f"runs:/{version.run_id}/{ESTIMATOR}")
-        core = getattr(mlflow, family_named(described["family"]).flavour).load_model(version.source)
+        core = load_core(family_named(described["family"]), version.source)
         origin = described["lineage"]
         dates = {name: date.fromisoformat(origin[name]) for name in ("as_of", "data_from", "data_to")}
         lineage, estimator = ModelLineage(**{**origin, **dates}), described_estimator(described, core)
-        return Registered(estimator, found.number, lineage, described["notes"])
+        return Registered(estimator, number, lineage, described["notes"])
     except InputError:
         raise
     except Exception as error:  # whatever the libraries say of a file that they cannot read
         raise InputError(
-            f"the {alias} of the {subject} model in {lake.root} (version {found.number}) cannot be read "
-            f"({type(error).__name__}: {_first_line(error)}); run winback train-models"
+            f"version {number} of the {subject} model in {lake.root} cannot be read "
+            f"({type(error).__name__}: {_first_line(error)}); {AGAIN}"
         ) from error
+
+
+def save_core(estimator: Estimator, folder: Path) -> None:
+    """Write the core of a model into a folder, as the library that made it does."""
+    flavour = getattr(mlflow, estimator.flavour)
+    flavour.save_model(estimator.core, str(folder), pip_requirements=REQUIREMENTS, **estimator.save_options)
+
+
+def load_core(family: type[Estimator], place: str) -> object:
+    """Read the core of a model of some family back, from a folder or an address of MLflow."""
+    return getattr(mlflow, family.flavour).load_model(place)
 
 
 def registered_name(subject: str) -> str:
@@ -220,14 +264,15 @@ def _log_core(estimator: Estimator, sample: pd.DataFrame) -> Any:  # noqa: ANN40
 
 
 def _create_version(
-    lake: Lake, client: MlflowClient, lineage: ModelLineage, source: str, run_id: str
-) -> ModelVersion:  # fmt: skip
+    lake: Lake, client: MlflowClient, lineage: ModelLineage, source: str, run_id: str, own_tags: Mapping[str, str]
+) -> ModelVersion:
     name = registered_name(lineage.subject)
     try:
         client.create_registered_model(name)
     except MlflowException:
         client.get_registered_model(name)
     tags = {"name": lineage.name, "fingerprint": lineage.fingerprint, "as_of": str(lineage.as_of), FORMAT: FORMAT_READ}
+    tags |= own_tags
     model = place_of(client.get_logged_model(source.rpartition("/")[2]).artifact_location)
     run = place_of(client.get_run(run_id).info.artifact_uri)
     if model is not None and run is not None:

@@ -66,7 +66,7 @@ def champion_line(status: ModelStatus) -> tuple[str, str]:
         return f"champion {model.subject}", f"none ({model.state})"
     since = promotion.since if promotion else "an unknown time"
     why = f"{promotion.reason} ({promotion.by})" if promotion else "made champion outside of winback"
-    pin = f"; pinned by {model.pin.by} since {model.pin.since}: {model.pin.reason}" if model.pin else ""
+    pin = f"; {model.pin}" if model.pin else ""
     fault = f"; {model.state}" if model.fault else ""
     return f"champion {model.subject} since {since}", f"{version.name} (version {model.number}): {why}{pin}{fault}"
 

@@ -1,0 +1,95 @@
+"""The models of a winner's cross-fit, kept beside it: they judge it honestly on the rows of a later training."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pandas as pd
+
+from configs.errors import InputError
+from configs.settings import Settings
+from features.arrays.array_types import Flags, Floats
+from features.storage.lake import Lake
+from features.storage.whole_writes import content_hash, write_text
+from models.learn.estimators import Estimator
+from models.learn.model_families import described_estimator, description_of, family_named
+from models.learn.trial import Trial, scores_of_others
+from models.registry.registry_state import ESTIMATOR, FOLDS, HONEST_FROM, PREDICTS, StoredVersion
+from models.registry.tracking import load_core, save_core
+
+PREDICTS_BY = {"time_zone", "roles", "churn", "value"}  # settings that say what a label is
+
+
+@dataclass(frozen=True)
+class FoldModels:
+    """Models by the fold of users that each did not see, of so many `folds`, and the instant that none saw beyond.
+
+    `predicts` is a digest of what the label was.
+    """
+
+    by_fold: Mapping[int, Estimator] = field(default_factory=dict)
+    folds: int = 0
+    honest_from: str = ""
+    predicts: str = ""
+
+    @property
+    def tags(self) -> dict[str, str]:
+        """What is kept of them in the registry."""
+        return {FOLDS: str(self.folds), HONEST_FROM: self.honest_from, PREDICTS: self.predicts} if self.by_fold else {}
+
+
+class IncomparableError(InputError):
+    """A champion cannot be judged on the rows of a training; the sentence says why."""
+
+
+def what_is_predicted(settings: Settings) -> str:
+    """Digest of the settings that say what a label is; models of different ones cannot be compared."""
+    return content_hash(text=json.dumps(settings.model_dump(mode="json", include=PREDICTS_BY), sort_keys=True))
+
+
+def write_folds(models: FoldModels, folder: Path) -> None:
+    """Write the models into a folder, one folder each."""
+    for fold, estimator in models.by_fold.items():
+        save_core(estimator, folder / str(fold) / "model")
+        write_text(folder / str(fold) / ESTIMATOR, json.dumps(description_of(estimator)))
+
+
+def read_folds(lake: Lake, version: StoredVersion) -> dict[int, Estimator]:
+    """Read the models of a version back; empty where there are none."""
+    found = {}
+    for name in lake.files.list(f"{version.run}/folds/*/{ESTIMATOR}"):
+        described = json.loads(lake.files.read(name))
+        folder = name.removesuffix(f"/{ESTIMATOR}")
+        core = load_core(family_named(described["family"]), str(lake.path(folder, "model")))
+        found[int(folder.rpartition("/")[2])] = described_estimator(described, core)
+    return found
+
+
+def champion_scores(lake: Lake, champion: StoredVersion, trial: Trial, predicts: str) -> tuple[Floats, Flags]:
+    """Predict the test rows of a training by the models of the champion's folds.
+
+    Returns
+    -------
+    scores, among
+        Shape (rows,); the comparison is honest on the rows `among` them, which begin after all that the champion's
+        models learnt from. Where both were judged by users alone, these are all rows.
+
+    Raises
+    ------
+    IncomparableError
+        There are no such models or rows, or the champion predicts something else.
+    """
+    if FOLDS not in champion.tags:
+        raise IncomparableError("it was registered without the models that could judge it")
+    if champion.tags[PREDICTS] != predicts:
+        raise IncomparableError("it predicts something else: roles, churn, value or time_zone were set otherwise")
+    among = (trial.starts >= pd.Timestamp(champion.tags[HONEST_FROM])).to_numpy() | (trial.honest_from is None)
+    if trial.rows.loc[among, "user_id"].nunique() < 2:
+        raise IncomparableError("no test row begins after what it learnt from")
+    try:
+        return scores_of_others(read_folds(lake, champion), int(champion.tags[FOLDS]), trial.rows), among
+    except InputError as error:
+        raise IncomparableError(str(error)) from error
