@@ -17,11 +17,11 @@ from models.learn.linear_estimators import fit_linear
 from models.learn.training import Trained, generator, judge, own_metrics, rows_of, score_all, train_candidates
 from models.learn.tree_estimators import fit_lightgbm
 from models.learn.trial import Trial
-from models.registry.champions import choose, promote, unpin
+from models.registry.champions import choose, name_version, promote, unpin
 from models.registry.fold_models import read_folds, write_folds
 from models.registry.incumbent import Outcome, meet_champion
 from models.registry.promotion import folds_of_winner
-from models.registry.registry_state import registered_model
+from models.registry.registry_state import NEWEST, registered_model
 from models.registry.tracking import ModelLineage, load, register
 
 SETTINGS = small_settings()
@@ -60,12 +60,14 @@ def train(frame: pd.DataFrame, subject: str, *, cut: pd.Timestamp = CUT, trees: 
     return Trained(subject, candidates, verdict, metrics, trial.label, score, test, own, trial)
 
 
-def enrol(lake: Lake, trained: Trained, mark: str, settings: Settings = SETTINGS) -> int:
+def enrol(
+    lake: Lake, trained: Trained, mark: str, settings: Settings = SETTINGS, notes: dict[str, float] | None = None
+) -> int:
     """Register the winner of a training."""
     folds = folds_of_winner(trained, settings, AS_OF)
     return register(
         lake, ModelLineage(trained.subject, trained.verdict.winner, AS_OF, AS_OF, AS_OF, mark * 16),
-        trained.winner.estimator, trained.latest.head(9), parameters={}, metrics={}, pictures={}, notes={},
+        trained.winner.estimator, trained.latest.head(9), parameters={}, metrics={}, pictures={}, notes=notes or {},
         verdict=trained.verdict.reason, tags=folds.tags, folders={"folds": partial(write_folds, folds)},
     )  # fmt: skip
 
@@ -210,3 +212,17 @@ def test_the_models_of_the_folds_survive_the_registry(registry: Lake, frame: pd.
     assert sorted(found) == sorted(trained.winner.by_fold)
     for fold, model in trained.winner.by_fold.items():
         assert (found[fold].predict(frame) == model.predict(frame)).all()
+
+
+def test_a_champion_that_stays_knows_what_was_learnt_beside_the_newest_model_unless_it_is_pinned(
+    registry: Lake, frame: pd.DataFrame
+) -> None:
+    subject, good = "noted", train(frame, "noted")
+    old, new = enrol(registry, good, "a", notes={"cost": 1.0}), enrol(registry, good, "b", notes={"cost": 2.0})
+    promote(registry, subject, old, "it stays")
+    assert (load(registry, subject).notes, load(registry, subject).notes_of) == ({"cost": 1.0}, "")
+    name_version(registry, subject, NEWEST, new)
+    found = load(registry, subject)
+    assert (found.version, found.notes, found.notes_of) == (old, {"cost": 2.0}, f"noted-logistic-{'b' * 8}")
+    choose(registry, subject, old, "as it was", by="ana")
+    assert (load(registry, subject).notes, load(registry, subject).notes_of) == ({"cost": 1.0}, "")

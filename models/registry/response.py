@@ -65,7 +65,7 @@ class PersonalEffects:
 class ResponseModels:
     """Redemption model, what a redemption costs, and effects: randomised where there were enough, else per offer.
 
-    `redemption` is None, and `name` empty, where nothing is known of who uses offers.
+    `redemption` is None, and `name` empty, where nothing is known of who uses offers. `notes_of` as in `Registered`.
     """
 
     redemption: Estimator | None
@@ -73,6 +73,7 @@ class ResponseModels:
     spend: RedeemedSpend
     effects: dict[str, KnownEffect]
     personal: PersonalEffects | None = None
+    notes_of: str = ""
 
     @property
     def has_money(self) -> bool:
@@ -97,7 +98,8 @@ def load_response(lake: Lake, offers: Sequence[str] = ()) -> ResponseModels | No
             for effect in notes.effects
         }
         personal = _load_personal(lake) if notes.has_experiment else None
-        return ResponseModels(champion.estimator, champion.lineage.name, notes.spend, effects, personal)
+        name = champion.lineage.name
+        return ResponseModels(champion.estimator, name, notes.spend, effects, personal, champion.notes_of)
     if load_if_any(lake, EFFECT_SUBJECTS["margin_soon"]) is not None:
         return ResponseModels(None, "", RedeemedSpend(), {}, _load_personal(lake))
     effects = {

@@ -68,7 +68,8 @@ class ModelLineage:
 class Registered:
     """A model read back from the registry.
 
-    Its notes are those of the newest training, also where that did not replace it; `notes_of` names whose they are.
+    Where the newest training did not replace a champion, its notes are that training's, and `notes_of` names the model
+    that they were written with; a pinned champion keeps its own.
     """
 
     estimator: Estimator
@@ -195,7 +196,8 @@ def load(lake: Lake, subject: str, alias: str = CHAMPION) -> Registered:
     if found.fault or found.number is None:
         raise InputError(found.fault)
     read = load_version(lake, subject, found.number)
-    if alias != CHAMPION or found.pin is not None or found.newest not in found.versions:
+    is_newest = found.newest is None or found.newest == found.number
+    if is_newest or alias != CHAMPION or found.pin is not None or found.newest not in found.versions:
         return read
     newest = found.versions[found.newest]
     if not is_intact(lake, newest):

@@ -88,6 +88,8 @@ class Policy:
     def version(self) -> str:
         """Short name of everything that makes the decisions."""
         own = "".join(f", rule {rule.code}" for rule in self.own_rules)
+        noted = (model.notes_of for model in (self.value, self.response) if model is not None and model.notes_of)
+        own += "".join(f", notes of {name}" for name in noted)
         return ledger.policy_version(self.model_versions + own, self.settings, self.catalogue)
 
     @property
