@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from importlib.metadata import version
 
 import numpy as np
 import pytest
@@ -12,10 +13,11 @@ from features.storage.lake import Lake
 from models.learn.churn import MEASURES, train_churn
 from models.learn.training import NotTrainableError
 from models.learn.value import train_value
-from models.registry.promotion import parameters, publish, quality_pictures
+from models.registry.promotion import publish, quality_pictures
 from models.registry.promotion_log import promotion_log
 from models.registry.registry_state import CHALLENGER, ModelState, registered_model
-from models.registry.tracking import connect, load, load_if_any, registered_name
+from models.registry.run_description import parameters, training_run
+from models.registry.tracking import connect, load, load_if_any, registered_name, rows_digest
 
 SETTINGS = small_settings()
 
@@ -101,6 +103,36 @@ def test_every_picture_is_a_png(churn, frame):
         pictures = quality_pictures(trained, SETTINGS, FEATURES)
         assert set(pictures) == names | {"shap_beeswarm", "shap_bar"}
         assert all(picture.startswith(b"\x89PNG") for picture in pictures.values())
+
+
+def test_a_training_is_the_parent_of_its_candidates_and_says_what_they_are_made_of(registry, churn, frame, published):
+    client = connect(registry)
+    versions = client.search_model_versions(f"name = '{registered_name('churn')}'")
+    of_training = [each for each in versions if each.tags["name"].endswith(published.champion[-8:])]
+    runs = [client.get_run(each.run_id) for each in of_training]
+    assert len(runs) == 2
+    (parent,) = {run.data.tags["mlflow.parentRunId"] for run in runs}
+    training = client.get_run(parent)
+    assert training.info.run_name == f"training {AS_OF}"
+    assert training.data.params["churn.horizon_days"] == "28"
+    assert training.data.params["training.trees"] == "20"
+    metrics = training.data.metrics
+    assert metrics["churn.auc"] == churn.metrics["churn.auc"].value
+    assert metrics["churn.auc_recency.low"] == churn.metrics["churn.auc_recency"].low
+    for run in runs:
+        (used,) = run.inputs.dataset_inputs
+        assert (used.dataset.name, used.dataset.digest) == ("churn rows", rows_digest(frame))
+        assert run.data.tags["feast.feature_service"] == "redemption"
+        assert run.data.tags["winback.version"] == version("winback")
+    first, second = (run.data.params for run in runs)
+    assert {"family", "columns", "columns_count"} <= {name for name in first if first[name] != second.get(name)}
+
+
+def test_the_runs_of_another_training_have_another_parent(registry, churn, frame, published):
+    other = SETTINGS.model_copy(update={"training": SETTINGS.training.model_copy(update={"trees": 21})})
+    keys = [training_run(settings, AS_OF).key for settings in (SETTINGS, SETTINGS.model_copy(), other)]
+    assert keys[0] == keys[1] != keys[2]
+    assert training_run(SETTINGS, AS_OF.replace(day=2)).key != keys[0]
 
 
 def test_parameters_tell_what_the_model_was_made_with(churn):

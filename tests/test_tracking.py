@@ -21,7 +21,16 @@ from models.metrics.metric import Metric
 from models.registry.champions import choose, name_version, promote, rollback, unpin
 from models.registry.promotion_log import Promotion, log_promotion, promotion_log
 from models.registry.registry_state import CHALLENGER, Pin, registered_model
-from models.registry.tracking import ModelLineage, connect, fingerprint, load, register, registered_name, tracking_uri
+from models.registry.tracking import (
+    ModelLineage,
+    connect,
+    fingerprint,
+    load,
+    register,
+    registered_name,
+    rows_digest,
+    tracking_uri,
+)
 
 NOW = datetime(2024, 7, 1, 12, 30, tzinfo=UTC)
 
@@ -34,6 +43,10 @@ def frame() -> pd.DataFrame:
 @pytest.fixture(scope="module")
 def pace(frame) -> Estimator:
     return fit_proportional(frame, "margin", "spend_sum_90d")
+
+
+def mark_of(frame: pd.DataFrame, settings: str) -> str:
+    return fingerprint(rows_digest(frame), settings)
 
 
 def training(subject: str, mark: str, candidate: str = "pace") -> ModelLineage:
@@ -57,8 +70,8 @@ def log_of(lake: Lake, subject: str) -> list[tuple[int, str]]:
 
 
 def test_equal_rows_and_settings_have_equal_fingerprints(frame):
-    assert fingerprint(frame, "s") == fingerprint(frame.copy(deep=True), "s")
-    assert re.fullmatch("[0-9a-f]{16}", fingerprint(frame, "s"))
+    assert mark_of(frame, "s") == mark_of(frame.copy(deep=True), "s")
+    assert re.fullmatch("[0-9a-f]{16}", mark_of(frame, "s"))
 
 
 @pytest.mark.parametrize("column", ["margin", "is_churned", "user_id", "trait_plan", "day", "trait_plan_plus"])
@@ -66,24 +79,24 @@ def test_a_changed_value_changes_the_fingerprint(frame, column):
     changed = frame.copy(deep=True)
     other = frame.index[frame[column].notna() & (frame[column] != frame[column].iloc[3])][0]
     changed.loc[3, column] = frame.loc[other, column]
-    assert fingerprint(changed, "s") != fingerprint(frame, "s")
+    assert mark_of(changed, "s") != mark_of(frame, "s")
 
 
 def test_settings_rows_and_column_names_are_part_of_the_fingerprint(frame):
     marks = [
-        fingerprint(frame, "s"),
-        fingerprint(frame, "t"),
-        fingerprint(frame.head(119), "s"),
-        fingerprint(frame.rename(columns={"margin": "margins"}), "s"),
-        fingerprint(pd.concat([frame, frame.tail(1)]), "s"),
-        fingerprint(frame.assign(margin=frame["margin"].where(frame.index > 0)), "s"),
+        mark_of(frame, "s"),
+        mark_of(frame, "t"),
+        mark_of(frame.head(119), "s"),
+        mark_of(frame.rename(columns={"margin": "margins"}), "s"),
+        mark_of(pd.concat([frame, frame.tail(1)]), "s"),
+        mark_of(frame.assign(margin=frame["margin"].where(frame.index > 0)), "s"),
     ]
     assert len(set(marks)) == len(marks)
 
 
 def test_the_fingerprint_leaves_the_frame_unchanged(frame):
     before = frame.copy(deep=True)
-    fingerprint(frame, "s")
+    mark_of(frame, "s")
     pd.testing.assert_frame_equal(frame, before)
 
 
@@ -232,4 +245,6 @@ def test_the_store_is_a_sqlite_file_of_the_lake(registry):
     assert tracking_uri(registry) == f"sqlite:///{registry.root}/mlflow/mlflow.db"
     assert registry.path("mlflow", "mlflow.db").exists()
     places = {each.name: each.artifact_location for each in connect(registry).search_experiments()}
+    kinds = {each.name: each.tags.get("mlflow.experimentKind") for each in connect(registry).search_experiments()}
+    assert kinds["winback"] == "custom_model_development"  # so that its page opens on the runs
     assert places == {"winback": "winback:/artifacts", "Default": "winback:/artifacts/0"}  # wherever the lake is moved

@@ -29,6 +29,7 @@ VIEWS: dict[str, tuple[View, ...]] = {
     "redemption": ("behaviour", "contact", "traits"),
     "scoring": ("behaviour", "contact", "traits", "taste", "contract"),
 }
+TRAINING_SERVICE = "redemption"  # all that models may learn from is read by this one
 Kind = Literal["sum", "max", "last", "first"]
 Unit = Literal["count", "money", "days", "share", "ratio", "flag", "hour", "name", "own"]
 Missing = Literal["zero", "never", "unknown"]

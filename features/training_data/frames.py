@@ -18,6 +18,7 @@ from configs.offers import Catalogue
 from features.arrays.calendar_days import start_of
 from features.definitions.daily_measures import MICROS, micros
 from features.definitions.labels import attributed_redemptions, closed_days, outcome_labels, redemption_labels
+from features.definitions.registry import TRAINING_SERVICE
 from features.definitions.watermark import known_before
 from features.materialise.as_of_view import AsOfView
 from features.storage.lake import Lake
@@ -89,7 +90,7 @@ def outcome_frame(
     rows = rows[user_filter(rows["user_id"])].reset_index(drop=True)
     rows["day"] = pd.to_datetime(rows["day"]).dt.date
     rows[EVENT_TIMESTAMP] = _starts(rows["day"], history.settings.time_zone)
-    return with_categories(store, "redemption", point_in_time_frame(store, "redemption", rows))
+    return with_categories(store, TRAINING_SERVICE, point_in_time_frame(store, TRAINING_SERVICE, rows))
 
 
 def redemption_frame(
@@ -115,7 +116,7 @@ def redemption_frame(
         return rows
     days = pd.to_datetime(rows["day"]).dt.date
     rows[EVENT_TIMESTAMP] = _starts(days, history.settings.time_zone)  # a day has 25 hours where clocks are put back
-    return with_categories(store, "redemption", point_in_time_frame(store, "redemption", rows))
+    return with_categories(store, TRAINING_SERVICE, point_in_time_frame(store, TRAINING_SERVICE, rows))
 
 
 def with_snapshot(frame: pd.DataFrame) -> pd.DataFrame:

@@ -11,14 +11,13 @@ import numpy as np
 import pandas as pd
 
 from configs.offers import Option
-from configs.settings import MACHINES, Settings
+from configs.settings import Settings
 from features.arrays.calendar_days import start_of
 from features.definitions.registry import Feature
 from features.storage.lake import Lake
 from models.effects.observational_effects import OfferEffect, has_money
 from models.effects.uplift import LearntEffects
 from models.judge.policy_verdict import PolicyVerdict
-from models.learn.estimators import Estimator
 from models.learn.training import NotTrainableError, Trained
 from models.metrics.metric import Metric
 from models.registry.champions import name_version, promote, withhold
@@ -29,9 +28,8 @@ from models.registry.model_notes import EffectNotes, PropensityNotes, Redemption
 from models.registry.pictures import amount_picture, calibration_picture, lift_picture
 from models.registry.registry_state import CHALLENGER, NEWEST
 from models.registry.response import EFFECT_SUBJECTS, propensity_subject
-from models.registry.tracking import ModelLineage, fingerprint, register
-
-IRRELEVANT = MACHINES | {"scoring", "profile", "ingest", "offers"}  # of offers the rows say what counts
+from models.registry.run_description import parameters, relevant_settings, training_run
+from models.registry.tracking import ModelLineage, fingerprint, log_training, register, rows_digest
 
 
 @dataclass(frozen=True)
@@ -59,8 +57,8 @@ def publish(
     NotTrainableError
         No candidate is good enough to be promoted, and there is no champion.
     """
-    relevant = settings.model_dump_json(exclude=IRRELEVANT)
-    mark = fingerprint(frame, f"{trained.subject}|{relevant}|{as_of}")
+    training, digest = training_run(settings, as_of), rows_digest(frame)
+    mark = fingerprint(digest, f"{trained.subject}|{relevant_settings(settings)}|{as_of}")
     pictures = quality_pictures(trained, settings, features)
     folds = folds_of_winner(trained, settings, as_of)
     versions = {}
@@ -78,6 +76,8 @@ def publish(
             verdict=trained.verdict.reason,
             tags=folds.tags if is_winner else {},
             folders={"folds": partial(write_folds, folds)} if is_winner else {},
+            training=training,
+            digest=digest,
         )
     first = versions[trained.verdict.winner]
     name_version(lake, trained.subject, NEWEST, first)
@@ -87,6 +87,7 @@ def publish(
         withhold(lake, trained.subject, lack)
         raise NotTrainableError(f"the {trained.subject} model is not promoted: {lack}")
     promote(lake, trained.subject, found.version, found.reason)
+    log_training(lake, training, found.trained.metrics)
     for version in versions.values():
         if version != found.version:
             name_version(lake, trained.subject, CHALLENGER, version)
@@ -109,9 +110,10 @@ def publish_propensities(
     lake: Lake, effects: list[OfferEffect], frame: pd.DataFrame, settings: Settings, as_of: date, first_day: date
 ) -> None:
     """Register who used to get each offer, which says whom its effect speaks about."""
+    training, digest = training_run(settings, as_of), rows_digest(frame)
     for offer in effects:
         subject = propensity_subject(offer.effect.offer_id)
-        mark = fingerprint(frame, f"{subject}|{settings.model_dump_json(exclude=IRRELEVANT)}|{as_of}")
+        mark = fingerprint(digest, f"{subject}|{relevant_settings(settings)}|{as_of}")
         version = register(
             lake,
             ModelLineage(subject, "logistic", as_of, first_day, as_of, mark),
@@ -122,6 +124,8 @@ def publish_propensities(
             pictures={},
             notes=notes_as_json(PropensityNotes(offer.effect)),
             verdict="the only candidate",
+            training=training,
+            digest=digest,
         )
         promote(lake, subject, version, "the only candidate")
 
@@ -136,25 +140,23 @@ def publish_effects(
     offers = learnt["margin_soon"].effect_model.offers
     averages = tuple(map(tuple, average.tolist()))
     kept = EffectNotes(options, offers, verdict.deployed, averages, verdict.reason, has_money(experiment))
-    notes = notes_as_json(kept)
-    published = []
+    notes, published = notes_as_json(kept), []
+    training, digest = training_run(settings, as_of), rows_digest(experiment)
     for outcome, subject in EFFECT_SUBJECTS.items():
         # the gate's verdict depends on costs and budget too: another one is another version
-        known_by = (
-            f"{subject}|{settings.model_dump_json(exclude=IRRELEVANT)}|{as_of}|{json.dumps(notes, sort_keys=True)}"
-        )
-        mark = fingerprint(experiment, known_by)
-        training = ModelLineage(subject, "linear", as_of, first_day, as_of, mark)
+        known_by = f"{subject}|{relevant_settings(settings)}|{as_of}|{json.dumps(notes, sort_keys=True)}"
+        mark = fingerprint(digest, known_by)
+        lineage = ModelLineage(subject, "linear", as_of, first_day, as_of, mark)
         each = learnt[outcome]
         found = {f"{subject.replace(' ', '_')}.ridge": Metric.exact(each.ridge, len(experiment))} | verdict.metrics
         known = {name: metric for name, metric in found.items() if np.isfinite([metric.value, metric.low]).all()}
         version = register(
-            lake, training, each.effect_model.estimator, experiment.head(100),
+            lake, lineage, each.effect_model.estimator, experiment.head(100),
             parameters=parameters(settings, each.effect_model.estimator, len(experiment)), metrics=known, pictures={},
-            notes=notes, verdict=verdict.reason,
+            notes=notes, verdict=verdict.reason, training=training, digest=digest,
         )  # fmt: skip
         promote(lake, subject, version, verdict.reason)
-        published.append(Published(subject, training.name, version, verdict.reason, {}, {}))
+        published.append(Published(subject, lineage.name, version, verdict.reason, {}, {}))
     return published
 
 
@@ -173,15 +175,3 @@ def quality_pictures(trained: Trained, settings: Settings, features: list[Featur
         }
     labels = {feature.name: feature.label for feature in features} | {"offer_id": "kind of offer"}
     return quality | shap_pictures(trained.winner.estimator, trained.latest, labels)
-
-
-def parameters(settings: Settings, estimator: Estimator, rows: int) -> dict[str, object]:
-    """Parameters that a run is logged with."""
-    named = {"family": estimator.family, "seed": settings.seed, "profile": settings.profile}
-    horizons = {
-        "churn_lookback_days": settings.churn.lookback_days,
-        "churn_horizon_days": settings.churn.horizon_days,
-        "value_horizon_days": settings.value.horizon_days,
-        "holdout_days": settings.training.holdout_days,
-    }
-    return {"rows": rows, **named, **horizons, **estimator.parameters(settings)}

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import os
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from datetime import date
@@ -14,6 +16,10 @@ from typing import Any
 import mlflow
 import pandas as pd
 from mlflow import MlflowClient
+from mlflow.data.code_dataset_source import CodeDatasetSource
+from mlflow.data.meta_dataset import MetaDataset
+from mlflow.entities import Metric as LoggedMetric
+from mlflow.entities import Param
 from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
 from mlflow.store.artifact.artifact_repository_registry import _artifact_repository_registry
@@ -42,8 +48,11 @@ from models.registry.registry_state import (
     place_of,
     registered_model,
 )
+from models.registry.run_description import TrainingRun
 
 EXPERIMENT = "winback"
+OPENS_ON_RUNS = {"mlflow.experimentKind": "custom_model_development"}  # else its page asks what kind it is, or traces
+OF_US = {"mlflow.source.name": EXPERIMENT}  # else the path of our script
 REQUIREMENTS = ["lightgbm", "scikit-learn", "pandas"]
 
 
@@ -100,8 +109,12 @@ def connect(lake: Lake) -> MlflowClient:
     mlflow.set_tracking_uri(tracking_uri(lake))
     try:
         client = MlflowClient()
-        if client.get_experiment_by_name(EXPERIMENT) is None:
-            client.create_experiment(EXPERIMENT, artifact_location=ARTIFACTS)
+        experiment = client.get_experiment_by_name(EXPERIMENT)
+        if experiment is None:
+            client.create_experiment(EXPERIMENT, artifact_location=ARTIFACTS, tags=OPENS_ON_RUNS)
+        elif not OPENS_ON_RUNS.items() <= experiment.tags.items():
+            for key, value in OPENS_ON_RUNS.items():
+                client.set_experiment_tag(experiment.experiment_id, key, value)
     except MlflowException as error:
         raise InputError(f"MLflow {mlflow.__version__} cannot use {lake.path(DATABASE)}: {error.message}") from error
     return client
@@ -112,16 +125,22 @@ def tracking_uri(lake: Lake) -> str:
     return f"{SQLITE}{lake.path(DATABASE)}"
 
 
-def fingerprint(frame: pd.DataFrame, settings: str) -> str:
-    """Digest of training rows and settings; equal inputs have equal fingerprints."""
+def fingerprint(digest: str, settings: str) -> str:
+    """Digest of training rows, by theirs, and settings; equal inputs have equal fingerprints."""
+    return content_hash(text=f"{settings}|{digest}")
+
+
+def rows_digest(frame: pd.DataFrame) -> str:
+    """Digest of the rows and columns of a frame, 16 hexadecimal digits."""
     rows = pd.util.hash_pandas_object(frame.astype(dict.fromkeys(frame.select_dtypes("category"), str)), index=False)
-    return content_hash(text=f"{settings}|{list(frame.columns)}|{rows.sum()}|{len(rows)}")
+    return content_hash(text=f"{list(frame.columns)}|{rows.sum()}|{len(rows)}")
 
 
 def register(
     lake: Lake, lineage: ModelLineage, estimator: Estimator, sample: pd.DataFrame, *, parameters: Mapping[str, object],
     metrics: Mapping[str, Metric], pictures: Mapping[str, bytes], notes: Mapping[str, object], verdict: str,
     tags: Mapping[str, str] = {}, folders: Mapping[str, Callable[[Path], None]] = {},
+    training: TrainingRun | None = None, digest: str = "",
 ) -> int:  # fmt: skip
     """Log one candidate as an MLflow run and register it; the same fingerprint is never registered twice.
 
@@ -133,6 +152,10 @@ def register(
         Of the model's version.
     folders
         What writes further artifacts, by the name of their folder.
+    training
+        The training that the candidate is part of: its run is the parent of this one.
+    digest
+        Of the training rows, from `rows_digest`.
 
     Returns
     -------
@@ -144,7 +167,11 @@ def register(
         return known
     mlflow.set_experiment(EXPERIMENT)
     name = f"{lineage.subject} {lineage.candidate} {lineage.as_of}"
-    with mlflow.start_run(run_name=name, tags={"mlflow.source.name": EXPERIMENT}):  # else the path of our script
+    own_tags = {**OF_US, **({"mlflow.parentRunId": _parent(client, training), **training.tags} if training else {})}
+    with mlflow.start_run(run_name=name, tags=own_tags):
+        if digest:
+            source = CodeDatasetSource({"folder": "snapshots", **(training.tags if training else {})})
+            mlflow.log_input(MetaDataset(source, f"{lineage.subject} rows", digest), context="training")
         mlflow.log_params(
             {
                 **parameters,
@@ -167,6 +194,20 @@ def register(
         model = _log_core(estimator, sample)
         version = _create_version(lake, client, lineage, model.model_uri, str(model.run_id), tags)
     return int(version.version)
+
+
+def log_training(lake: Lake, training: TrainingRun, metrics: Mapping[str, Metric]) -> None:
+    """Log what was measured of champions and policies with the run of a training; what it has already is left alone."""
+    client = connect(lake)
+    run = _parent(client, training)
+    known, now = client.get_run(run).data.metrics, int(time.time() * 1000)
+    found = {
+        f"{name}{end}": value
+        for name, metric in metrics.items()
+        for end, value in (("", metric.value), (".low", metric.low), (".high", metric.high))
+        if math.isfinite(value) and known.get(f"{name}{end}") != value
+    }
+    client.log_batch(run, metrics=[LoggedMetric(name, value, now, 0) for name, value in found.items()])
 
 
 def load_if_any(lake: Lake, subject: str) -> Registered | None:
@@ -245,6 +286,19 @@ def load_core(family: type[Estimator], place: str) -> object:
 def registered_name(subject: str) -> str:
     """Name of a subject in MLflow's registry."""
     return f"{PREFIX}{subject}"
+
+
+def _parent(client: MlflowClient, training: TrainingRun) -> str:
+    """Find the run of a training, or make it."""
+    experiment = client.get_experiment_by_name(EXPERIMENT).experiment_id
+    found = client.search_runs([experiment], f"tags.training = '{training.key}'", max_results=1)
+    if found:
+        return str(found[0].info.run_id)
+    tags = {**OF_US, **training.tags, "training": training.key}
+    run = str(client.create_run(experiment, run_name=f"training {training.as_of}", tags=tags).info.run_id)
+    client.log_batch(run, params=[Param(name, str(value)) for name, value in training.parameters.items()])
+    client.set_terminated(run)
+    return run
 
 
 def _version_of(lake: Lake, lineage: ModelLineage) -> int | None:
