@@ -4,6 +4,7 @@ import csv
 import json
 import math
 import re
+import sqlite3
 from dataclasses import asdict
 from datetime import date, timedelta
 from html import unescape
@@ -23,6 +24,7 @@ from models.registry.pictures import panel, png
 from models.training_run.training_record import latest_training
 from serving.decide.day_tables import day_folder
 from serving.report_page.report import write_report
+from serving.report_page.summary import summarise
 from serving.wording.reason_codes import RAISES
 
 VOID = {"meta", "img", "br", "input", "hr", "link"}
@@ -231,6 +233,32 @@ def test_newest_training_on_or_before_the_day_is_shown(settings: Settings, lake:
     assert "As of 24 June 2024, the newest one on record" in text
     assert f"{MODELS} The section above" in text  # value-lightgbm-2 is judged, value-pace-2 decided
     assert "judges value-lightgbm-2, which did not take part" in text
+
+
+def write_registry(lake: Lake, name: str, pin: dict[str, object]) -> None:
+    """Registry that holds one model of the name, and a pin, as MLflow's file has them."""
+    lake.path("mlflow").mkdir(exist_ok=True)
+    with sqlite3.connect(lake.path("mlflow", "mlflow.db")) as store:
+        store.executescript(
+            """CREATE TABLE model_versions (name, version, storage_location, run_id, current_stage);
+            CREATE TABLE runs (run_uuid, artifact_uri);
+            CREATE TABLE model_version_tags (name, version, key, value);
+            CREATE TABLE registered_model_tags (name, key, value);
+            CREATE TABLE registered_model_aliases (name, alias, version);
+            INSERT INTO model_versions VALUES ('winback-churn', 1, '', 'r', 'None');"""
+        )
+        store.execute("INSERT INTO model_version_tags VALUES ('winback-churn', 1, 'name', ?)", (name,))
+        store.execute("INSERT INTO registered_model_tags VALUES ('winback-churn', 'pin', ?)", (json.dumps(pin),))
+
+
+@pytest.mark.parametrize("decides", [True, False])
+def test_a_model_that_a_person_pinned_is_told_where_it_decides(settings: Settings, lake: Lake, decides: bool) -> None:
+    write_training(lake, AS_OF)
+    used = summarise(lake, AS_OF).model_versions[0].split(", ")[0]
+    pin = {"version": 1, "by": "ana", "since": "2024-06-30T08:00:00+00:00", "reason": "complaints <b>"}
+    write_registry(lake, used if decides else "another", pin)
+    said = "ana chose the model in use and pinned it on 2024-06-30: complaints <b>. No training replaces it until"
+    assert (said in Page(write_report(settings, lake, AS_OF)).text) == decides
 
 
 @pytest.mark.parametrize(

@@ -24,6 +24,7 @@ from models.effects.observational_effects import MIN_CONTROL, MIN_TREATED
 from models.judge.policy_verdict import NOBODY
 from models.metrics.evaluation import quality_word
 from models.metrics.metric import Metric
+from models.registry.registry_state import Pin, registered_models
 from models.training_run.training_record import EFFECTS, ModelRecord, TrainingRecord, latest_training, picture_of
 from serving.decide.day_tables import connect
 from serving.report_page.at_risk_list import write_at_risk
@@ -192,6 +193,7 @@ def render_report(settings: Settings, lake: Lake, as_of: date) -> str:
         why_no_offers=why_no_offers(summary, record, gate, catalogue),
         event_days=[day for day in lake.days("events") if day < as_of],
         quarantine=quarantined(lake),
+        pins=pins_behind(lake, summary),
     )
 
 
@@ -257,6 +259,17 @@ def no_offer_reasons(summary: Summary) -> list[dict[Any, Any]]:
     """List why users get nothing, in the order in which it is asked: ``arm, why, users``, and who is ``left`` after."""
     left = summary.users - summary.nothing["users"].cumsum()
     return summary.nothing.assign(left=left).to_dict("records")
+
+
+def pins_behind(lake: Lake, summary: Summary) -> dict[str, Pin]:
+    """Find the models behind a day's decisions that a person has pinned since or before, by subject."""
+    used = {name for names in summary.model_versions for name in names.split(", ")}
+    pinned = {model.subject: (model.pin, model.versions) for model in registered_models(lake) if model.pin is not None}
+    return {
+        subject: pin
+        for subject, (pin, versions) in pinned.items()
+        if pin.version in versions and versions[pin.version].name in used
+    }
 
 
 def embedded(picture: bytes) -> str:
