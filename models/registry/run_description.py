@@ -73,7 +73,7 @@ def code_tags(settings: Settings) -> dict[str, str]:
 
     A profile of one's own is looked for where its source or its catalogue lies, a shipped one in winback's folder.
     """
-    own = [Path(name) for name in (settings.ingest.source, settings.offers) if Path(name).is_file()]
+    own = [Path(name) for name in (settings.ingest.source, settings.offers) if Path(name).suffix]
     commit = _commit([*own, FOLDER / "defaults.toml"][0])
     named = {"winback.version": version("winback")}
     return named | ({"mlflow.source.git.commit": commit} if commit else {})
