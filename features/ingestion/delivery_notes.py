@@ -15,7 +15,7 @@ from features.ingestion.contract import Table
 from features.storage.duckdb_sessions import duckdb_session, sql_text
 from features.storage.lake import Lake
 
-NEWEST_DAYS = 91  # of stored events whose names are compared with the roles
+NEWEST_DAYS = 366  # of stored events whose names are compared with the roles: no window is longer
 MOST_NAMES = 8  # that a sentence lists
 HARDLY = 0.1  # share of the users of the smaller table that are in the other one, below which ids are told
 NEAR = 0.85  # of names that may be meant for another
