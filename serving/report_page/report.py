@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from configs.currencies import decimals_of
 from configs.offers import Catalogue, Offer, load_catalogue
 from configs.settings import Settings
 from features.storage.duckdb_sessions import sql_text
@@ -307,7 +308,7 @@ def _environment(settings: Settings, words: Words) -> Environment:
         "percent": percent,
         "exact_percent": load_language(ENGLISH).percent,  # the page is in English
         "points": points,
-        "signed": signed,
+        "signed": partial(signed, decimals=decimals_of(settings.currency)),  # money a head
         "day": day_words,
         "money": partial(money, currency=settings.currency),
         "moment": partial(moment_words, time_zone=settings.time_zone),

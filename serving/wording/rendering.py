@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from configs.currencies import decimals_of
 from configs.offers import load_catalogue
 from configs.settings import Settings
 from features.definitions.app_declarations import declarations_of
@@ -104,7 +105,7 @@ class Words:
         if self.label(reason["column"]).startswith(template.removeprefix("{number}").strip() or "\0"):
             template = "{number}"  # "days since last active: 50" says it once
         scaled = number * PERCENTAGES.get(unit, 1)
-        plain = self.signs(self.language.number(scaled, plain_shape(scaled, unit)))
+        plain = self.signs(self.language.number(scaled, plain_shape(scaled, unit, decimals_of(self.currency))))
         return template.format(number=plain, currency=self.currency)
 
     def _feature(self, column: str) -> Feature:
@@ -163,8 +164,10 @@ class Words:
         }
 
 
-def plain_shape(number: float, unit: Unit = "own") -> str:
+def plain_shape(number: float, unit: Unit = "own", decimals: int = 2) -> str:
     """Say in which shape a number has no needless digits; of a percentage nobody needs the second.
+
+    `decimals` are those of the account currency.
 
     Examples
     --------
@@ -172,11 +175,13 @@ def plain_shape(number: float, unit: Unit = "own") -> str:
     ['3', '2.35', '-1.50']
     >>> [format(number, plain_shape(number, "ratio")) for number in (56.31, 0.42)]
     ['56', '0.4']
+    >>> [format(number, plain_shape(number, "money", 3)) for number in (2.0, 1.2345)]
+    ['2', '1.234']
     """
     if unit in PERCENTAGES:
         return ".0f" if abs(number) >= 9.95 or abs(number) < 0.05 else ".1f"
     whole = round(number)
-    return ".0f" if abs(number - whole) <= 1e-8 + 1e-5 * abs(whole) else ".2f"
+    return ".0f" if abs(number - whole) <= 1e-8 + 1e-5 * abs(whole) else f".{decimals if unit == 'money' else 2}f"
 
 
 def words_of(settings: Settings, *, is_print: bool = False) -> Words:
