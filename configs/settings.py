@@ -9,6 +9,7 @@ from typing import Annotated, Literal, TypeVar, get_args, get_origin
 from zoneinfo import ZoneInfo
 
 from pydantic import AfterValidator, BaseModel, Field, ValidationError, model_validator
+from pydantic.fields import FieldInfo
 
 from configs.categories import Categories
 from configs.contact import Contact
@@ -300,7 +301,7 @@ def is_about_machines(profile: str) -> bool:
 
 
 def validated(model: type[Model], values: dict[str, object], where: str) -> Model:
-    """Build a frozen model from TOML values; the first problem becomes one sentence."""
+    """Build a frozen model from TOML values; the first problem, or all that is missing, becomes one sentence."""
     try:
         return model.model_validate(values)
     except ValidationError as error:
@@ -322,15 +323,25 @@ def _sentence(model: type[BaseModel], error: ValidationError, where: str) -> str
         known = _fields_at(model, problem["loc"][:-1])
         return f"{key!r} in {where} is not a setting; {did_you_mean(str(problem['loc'][-1]), known)}"
     if problem["type"] == "missing":
-        return f"{key!r} is missing in {where}; add it"
+        return _missing(model, [each["loc"] for each in error.errors() if each["type"] == "missing"], where)
     message = problem["msg"].removeprefix("Value error, ")
     return f"{key or where}: {message}" + (f", found {problem['input']!r} in {where}" if key else "")
 
 
-def _fields_at(model: type[BaseModel], path: tuple[int | str, ...]) -> list[str]:
+def _missing(model: type[BaseModel], places: list[tuple[int | str, ...]], where: str) -> str:
+    """Name every key that is missing, with its meaning, so that a file is mended in one go."""
+    keys = [".".join(str(part) for part in place) for place in places]
+    fields = [_fields_at(model, place[:-1]).get(str(place[-1])) for place in places]  # a key of people's own has none
+    told = [(key, field.description) for key, field in zip(keys, fields, strict=True) if field and field.description]
+    verb, them = ("is", "it") if len(keys) == 1 else ("are", "them")
+    said = f" ({'; '.join(': '.join(each) for each in told)})" if told else ""
+    return f"{', '.join(map(repr, keys))} {verb} missing in {where}; add {them}{said}"
+
+
+def _fields_at(model: type[BaseModel], path: tuple[int | str, ...]) -> dict[str, FieldInfo]:
     for part in path:
         annotation = model.model_fields[str(part)].annotation if str(part) in model.model_fields else None
         annotation = get_args(annotation)[1] if get_origin(annotation) is dict else annotation  # a table each
         if isinstance(annotation, type) and issubclass(annotation, BaseModel):
             model = annotation
-    return list(model.model_fields)
+    return model.model_fields

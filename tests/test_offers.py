@@ -89,6 +89,15 @@ def test_a_mistake_in_an_offer_gives_one_sentence(tmp_path, changes, sentence):
         load_catalogue(catalogue_file(tmp_path, **changes))
 
 
+def test_all_that_is_missing_in_an_offer_is_named_at_once_with_its_meaning(tmp_path):
+    (tmp_path / "mine.toml").write_text(
+        "[a]\ntitle = 'A'\nchannel = 'mail'\nmessage = 'Hi'\ndiscounts = [0.1]\n", "utf-8"
+    )
+    named = r"'play', 'valid_days', 'contact_cost', 'covered_spend' are missing in offer 'a' of .*mine.toml; add them"
+    with pytest.raises(InputError, match=named + r" \(play: the kind of message .*; covered_spend: spend that"):
+        load_catalogue(str(tmp_path / "mine.toml"))
+
+
 @pytest.mark.parametrize("text", ["budget = 3", "[none]\ntitle = 'x'"])
 def test_what_is_no_offer_is_refused(tmp_path, text):
     (tmp_path / "mine.toml").write_text(text, encoding="utf-8")
