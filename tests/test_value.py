@@ -79,7 +79,9 @@ def test_before_anybody_spent_anything_the_mean_is_the_simplest_model(frame):
     assert list(found.candidates) == ["mean", "lightgbm"]
 
 
-def test_without_money_there_is_no_value_model(frame):
+@pytest.mark.parametrize("rows", [20, 100_000])
+def test_without_money_there_is_no_value_model_and_no_more_history_is_asked_for(frame, rows):
+    frame = frame.head(rows)
     with pytest.raises(NotTrainableError, match=r"no money is known: .* of all [\d,]+ rows .* is 0; .*roles.value"):
         train_value(frame.assign(margin=0.0), FEATURES, SETTINGS, AS_OF)
 

@@ -61,14 +61,14 @@ def train_value(frame: pd.DataFrame, features: list[Feature], settings: Settings
     """
     stayed = frame[frame["is_churned"] == 0].reset_index(drop=True)
     stayed = stayed.assign(margin=stayed[TARGET].clip(lower=0.0))
-    cut = start_of(as_of - timedelta(days=settings.training.holdout_days), settings.time_zone)
-    in_time = split_outcomes(stayed, settings.value.horizon_days, pd.Timestamp(cut), settings)
-    split = honest_split("value", stayed, in_time, TARGET, settings, is_class=False)
-    if not stayed[TARGET].any():
+    if len(stayed) and not stayed[TARGET].any():  # before too few users are asked for more, which would bring no money
         raise NotTrainableError(
             f"no money is known: the margin of all {len(stayed):,} rows of users who stayed is 0; "
             "see that the events of roles.value carry an amount"
         )
+    cut = start_of(as_of - timedelta(days=settings.training.holdout_days), settings.time_zone)
+    in_time = split_outcomes(stayed, settings.value.horizon_days, pd.Timestamp(cut), settings)
+    split = honest_split("value", stayed, in_time, TARGET, settings, is_class=False)
     columns = usable_columns(stayed, features, VIEWS["value"], split.train)
 
     def pace(rows: pd.DataFrame) -> Estimator:
