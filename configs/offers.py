@@ -12,6 +12,7 @@ from configs.errors import InputError, did_you_mean
 from configs.settings import FOLDER, Section, Share, named_file, read_toml, validated
 
 NO_OFFER = "none"  # the id of *nothing* where offers are named
+STARTING_POINT = "example"  # the catalogue of a profile that names none
 NOTHING = -1  # its place where options are numbered
 MESSAGE_FIELDS = ("discount", "title", "category", "valid_until")
 

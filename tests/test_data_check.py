@@ -145,3 +145,26 @@ def test_a_day_long_after_the_last_event_is_told(quiet, is_told):
         assert f"lies {quiet} days after the last event, of {last}" in note
         assert "set as_of = 2024-05-16" in note
         assert "neither --as-of nor the profile's as_of names a day" in note
+
+
+@pytest.mark.parametrize(("minutes", "session", "is_told"), [(30, None, True), (31, None, False), (30, "s", False)])
+def test_events_of_one_visit_without_its_id_are_told(tmp_path, minutes, session, is_told):
+    twice = [event("u1", f"2024-05-20 10:{minute:02}", "purchase", session_id=session) for minute in (0, minutes)]
+    notes = check(app_with(tmp_path, events=twice)).notes
+    assert is_told == any(
+        note.startswith("50% of the events of roles.activity come within 30 minutes of the user's last and have")
+        for note in notes
+    )
+
+
+def test_an_app_without_money_can_work_and_one_without_activity_cannot(tmp_path):
+    found = check(app_with(tmp_path, roles={"activity": ["purchase"], "value": []}))
+    assert found.faults == ()
+    assert "roles.value names no event that brings money: risk is told, and the report counts people" in found.notes
+    assert "roles.activity names no event" in check(app_with(tmp_path, roles={"activity": []})).faults[0]
+
+
+@pytest.mark.parametrize(("offers", "is_told"), [("example", True), ("none", False), ("starbucks", False)])
+def test_offers_that_nobody_chose_are_told(tmp_path, offers, is_told):
+    notes = check(app_with(tmp_path, offers=offers)).notes
+    assert is_told == any("'example' is a starting point and not yours: name your catalogue" in note for note in notes)

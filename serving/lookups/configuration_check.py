@@ -9,18 +9,13 @@ from functools import partial
 
 from configs.consistency import check_channels, check_floor
 from configs.errors import InputError
-from configs.offers import Catalogue, load_catalogue
+from configs.offers import STARTING_POINT, Catalogue, load_catalogue
 from configs.settings import FOLDER, Settings, named_file
 from features.definitions.app_declarations import declarations_of
 from features.ingestion.ingest_source import NO_EVENTS, defined_views, raw_folder
 from features.storage.lake import Lake
 from serving.lookups.data_check import History, check_data
 from serving.wording.language_file import load_language
-
-NEEDED = {
-    "activity": "nobody can be seen to stay or to leave",
-    "value": "nobody is worth anything",
-}
 
 
 @dataclass(frozen=True)
@@ -95,13 +90,14 @@ def _refusals(check: Callable[[], object]) -> list[str]:
 
 
 def _faults_of_roles(settings: Settings) -> Iterator[str]:
-    for role, then in NEEDED.items():
-        if not getattr(settings.roles, role):
-            yield f"roles.{role} names no event, so that {then}; name at least one"
+    if not settings.roles.activity:
+        yield "roles.activity names no event, so that nobody can be seen to stay or to leave; name at least one"
 
 
 def _missing(settings: Settings) -> list[str]:
     missing = _refusals(lambda: raw_folder(settings.ingest.raw))
+    if not settings.roles.value:
+        missing.append("roles.value names no event that brings money: risk is told, and the report counts people")
     try:
         catalogue = load_catalogue(settings.offers)
     except InputError:
@@ -112,7 +108,9 @@ def _missing(settings: Settings) -> list[str]:
 def _gaps_of_offers(settings: Settings, catalogue: Catalogue) -> Iterator[str]:
     if not catalogue.offers:
         yield f"offers = {settings.offers!r} is an empty catalogue: risk is told, and nobody is given anything"
-    elif not settings.roles.offer_redeem:
+    elif settings.offers == STARTING_POINT:
+        yield f"offers = {settings.offers!r} is a starting point and not yours: name your catalogue, or 'none'"
+    if catalogue.offers and not settings.roles.offer_redeem:
         yield "roles.offer_redeem names no event, so that no offer is ever seen to be used; name the event that tells"
     if catalogue.offers and not settings.scoring.budget:
         yield "scoring.budget = 0 pays for no offer; raise it"

@@ -27,6 +27,8 @@ from features.storage.lake import Lake
 QUIET_DAYS = 7  # without any event before `as_of`: more look like an end of the history
 MOST_WORDS = 8  # that a sentence lists
 BATCH = 1_000_000  # rows at a time
+VISIT_MINUTES = 30  # events closer than this are one visit to web analytics
+MOST_ALONE = 0.2  # of the events of visits: more look like a session_id that is missing
 
 
 @dataclass(frozen=True)
@@ -90,6 +92,7 @@ def check_data(
         notes += _unseen_roles(settings, [each.name for each in names])
         notes += _filter_notes(connection, rows[EVENTS], settings)
         history = _history(connection, rows, settings, as_of)
+        notes += _visit_notes(connection, rows[EVENTS], history.events, settings)
     faults = [*dict.fromkeys(faults), *history_faults(history, settings, as_of)]
     quiet = quiet_note(history.last, as_of, is_default=is_default)
     if (as_of - history.last).days > settings.churn.lookback_days:
@@ -164,8 +167,7 @@ def history_notes(history: History, settings: Settings, as_of: date) -> list[str
 def _history(
     connection: duckdb.DuckDBPyConnection, rows: Mapping[Table, str], settings: Settings, as_of: date
 ) -> History:
-    start = f"TIMESTAMPTZ '{start_of(as_of, settings.time_zone).isoformat()}'"
-    activity = ", ".join(map(sql_text, settings.roles.activity)) or "NULL"
+    start, activity = f"TIMESTAMPTZ '{start_of(as_of, settings.time_zone).isoformat()}'", _activity(settings)
     day = day_of(EVENTS, settings)
     counted = connection.execute(f"""
         SELECT min({day}), max({day}), count(*), count(DISTINCT user_id),
@@ -183,6 +185,24 @@ def _history(
             AND coalesce(valid_until, decided_at + to_days(({days}) + 1)) <= {start}
         """).fetchall()[0]
     return History(*(*counted, *closed))
+
+
+def _visit_notes(connection: duckdb.DuckDBPyConnection, events: str, rows: int, settings: Settings) -> Iterator[str]:
+    """Say that what people do in one visit, or buy on one receipt, counts as many; of many events a part is asked."""
+    (share,) = connection.execute(f"""
+        SELECT avg((session_id IS NULL AND coalesce(pause <= INTERVAL {VISIT_MINUTES} MINUTE, false))::INT)
+        FROM (SELECT session_id, occurred_at - lag(occurred_at) OVER (PARTITION BY user_id ORDER BY occurred_at) pause
+              FROM ({events}) WHERE event_name IN ({_activity(settings)}) AND hash(user_id) % {1 + rows // BATCH} = 0)
+    """).fetchall()[0]
+    if share and share > MOST_ALONE:
+        yield (
+            f"{share:.0%} of the events of roles.activity come within {VISIT_MINUTES} minutes of the user's last and "
+            "have no session_id, so that each counts as a visit or basket of its own; give those of one visit one id"
+        )
+
+
+def _activity(settings: Settings) -> str:
+    return ", ".join(map(sql_text, settings.roles.activity)) or "NULL"
 
 
 def _unseen_roles(settings: Settings, seen: Sequence[str]) -> Iterator[str]:
