@@ -36,7 +36,7 @@ def keep_training(lake: Lake, as_of: date, outcomes: FittedOutcomes, response: F
     """
     published, untrained = [*outcomes.published, *response.published], (*outcomes.untrained, *response.untrained)
     if not published:
-        raise InputError(f"no model could be trained: {'; '.join(lack.reason for lack in untrained)}")
+        raise InputError(f"no model could be trained: {'; '.join(dict.fromkeys(lack.reason for lack in untrained))}")
     models = {each.subject: ModelRecord(each.champion, each.reason, _rounded(each.metrics)) for each in published}
     verdict = _rounded_verdict(response.verdict) if response.verdict is not None else None
     record = TrainingRecord(as_of, models, response.effects, verdict, untrained)
