@@ -42,7 +42,8 @@ def status(profile: str | None, data_dir: str | None, as_of: date | None) -> Out
     outputs["profile"] = settings.profile
     outputs["training"] = str(found.training.as_of) if found.training is not None else "none"
     outputs |= dict(map(champion_line, found.models))
-    notes = [*found.faults, *stored_name_notes(settings, lake)]
+    lacking = found.training.untrained if found.training is not None else ()
+    notes = [*found.faults, *stored_name_notes(settings, lake), *map(str, lacking)]
     return Outcome("status", day, metrics, outputs, notes, {"champions": model_facts(found)})
 
 

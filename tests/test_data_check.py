@@ -82,11 +82,12 @@ def test_too_few_people_are_a_fault_that_names_the_roles_and_not_the_bar(tmp_pat
 
 
 @pytest.mark.parametrize(
-    ("share", "remedy"), [(0.0, "set scoring.exploration.share"), (0.05, "lots of 5% of the users")]
+    ("share", "remedy"),
+    [(0.0, "set scoring.exploration.share"), (0.05, "the lots of scoring.exploration.share add more")],
 )
 def test_an_experiment_says_how_far_it_is(tmp_path, share, remedy):
     app = app_with(tmp_path, response={"min_treatments": 500}, scoring={"exploration": {"share": share}})
-    told = [note for note in check(app).notes if "3 of 500 treatments, 3 of them by lot" in note]
+    told = [note for note in check(app).notes if "3 treatments by lot: 3 of 500 treatments" in note]
     assert len(told) == 1
     assert remedy in told[0]
     assert not [

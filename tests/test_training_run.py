@@ -34,10 +34,10 @@ from models.registry.response import gather_evidence, load_response
 from models.registry.tracking import load_if_any
 from models.training_run import response_models
 from models.training_run.outcome_models import FittedOutcomes, fit_outcomes
-from models.training_run.response_models import FittedResponse, cold_start, fit_response
+from models.training_run.response_models import FittedResponse, fit_response
 from models.training_run.run_summary import keep_training, model_table, training_metrics, training_warnings
 from models.training_run.training_frames import TrainingFrames
-from models.training_run.training_record import latest_training
+from models.training_run.training_record import cold_start, latest_training
 from serving.decide.scoring import Policy, score
 from serving.valuation.eligibility import NOT_VALUED
 

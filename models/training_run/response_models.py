@@ -30,7 +30,7 @@ from models.registry.promotion import Published, publish, publish_effects, publi
 from models.registry.response import EFFECT_SUBJECTS, gather_evidence
 from models.registry.tracking import load_if_any
 from models.training_run.training_frames import TrainingFrames, closed_values
-from models.training_run.training_record import EFFECTS, Untrained
+from models.training_run.training_record import EFFECTS, Untrained, cold_start
 
 NO_EFFECTS = "no offer can be proven to pay, and nobody gets one but by lot"
 NO_MONEY = "what effects are worth is not known, because no event brings money"
@@ -69,7 +69,10 @@ def fit_response(settings: Settings, lake: Lake, as_of: date, frames: TrainingFr
         averages = () if fitted.verdict is not None else fitted.effects
         notes = RedemptionNotes(redemption.spend or RedeemedSpend(), averages, fitted.verdict is not None)
         arguments = (lake, redemption, frames.treatments, frames.features, settings, as_of, frames.first_day, notes)
-        published = [publish(*arguments), *published]
+        try:
+            published = [publish(*arguments), *published]
+        except NotTrainableError as error:
+            untrained.append(Untrained("redemption", str(error), no_rate(settings)))
     return replace(fitted, published=published, untrained=tuple(untrained))
 
 
@@ -89,22 +92,6 @@ def fit_effects(
     few = f"no offer has {MIN_TREATED} comparable users with it and {MIN_CONTROL} without"
     lacking = () if fitted.effects else (Untrained(EFFECTS, few, NO_EFFECTS),)
     return replace(fitted, untrained=lacking)
-
-
-def cold_start(found: int, wanted: int, share: float) -> str:
-    """Say how far a history is from teaching what offers do, and what gets it there.
-
-    Examples
-    --------
-    >>> cold_start(280, 500, 0.0)
-    '280 of 500 treatments (response.min_treatments) are over; set scoring.exploration.share, which gives offers by lot'
-    """
-    todo = (
-        "the lots of scoring.exploration.share add more every day"
-        if share
-        else ("set scoring.exploration.share, which gives offers by lot")
-    )
-    return f"{found:,} of {wanted:,} treatments (response.min_treatments) are over; {todo}"
 
 
 def no_rate(settings: Settings) -> str:

@@ -39,6 +39,9 @@ class Untrained:
     reason: str
     meaning: str
 
+    def __str__(self) -> str:
+        return f"no model of {self.subject}: {self.reason}; so {self.meaning}"
+
 
 @dataclass(frozen=True)
 class TrainingRecord:
@@ -110,6 +113,26 @@ def read_training(lake: Lake, as_of: date) -> TrainingRecord:
     if record is None:
         raise InputError(f"{path} is a training record of version {found}, and this winback reads {VERSION}; {again}")
     return record
+
+
+def cold_start(found: int, wanted: int, share: float) -> str:
+    """Say how far a history is from teaching what offers do, and what gets it there, wherever it is told.
+
+    Parameters
+    ----------
+    found, wanted
+        Treatments whose time is up, and ``response.min_treatments``.
+    share
+        ``scoring.exploration.share``.
+
+    Examples
+    --------
+    >>> cold_start(280, 500, 0.0)
+    '280 of 500 treatments (response.min_treatments) are over; set scoring.exploration.share, which gives offers by lot'
+    """
+    lots = "the lots of scoring.exploration.share add more every day"
+    todo = lots if share else "set scoring.exploration.share, which gives offers by lot"
+    return f"{found:,} of {wanted:,} treatments (response.min_treatments) are over; {todo}"
 
 
 def picture_of(lake: Lake, record: TrainingRecord, name: str) -> bytes | None:

@@ -23,6 +23,7 @@ from features.ingestion.ingest_source import staged_source
 from features.ingestion.table_rows import day_of, rows_to_be, stored_rows
 from features.storage.duckdb_sessions import duckdb_session, sql_text
 from features.storage.lake import Lake
+from models.training_run.training_record import cold_start
 
 QUIET_DAYS = 7  # without any event before `as_of`: more look like an end of the history
 MOST_WORDS = 8  # that a sentence lists
@@ -155,12 +156,9 @@ def history_notes(history: History, settings: Settings, as_of: date) -> list[str
     if least + horizon <= days < least + worth:
         notes.append(f"{days} days of history tell no value: value.horizon_days = {worth} after {least} are not over")
     if load_catalogue(settings.offers).offers and history.closed < settings.response.min_treatments:
-        share = settings.scoring.exploration.share
-        remedy = f"lots of {share:.0%} of the users add to them" if share else "set scoring.exploration.share"
-        notes.append(
-            f"{history.closed:,} of {settings.response.min_treatments:,} treatments, {history.drawn:,} of them by lot: "
-            f"too few whose time is up to learn what offers change; {remedy}"
-        )
+        share, wanted = settings.scoring.exploration.share, settings.response.min_treatments
+        told = cold_start(history.closed, wanted, share)
+        notes.append(f"too little to learn what offers change, {history.drawn:,} treatments by lot: {told}")
     return notes
 
 

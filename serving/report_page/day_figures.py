@@ -59,7 +59,7 @@ def day_notes(
 ) -> list[str]:
     """Say what a person should know about the decisions of a day: also which models there were not, and why."""
     lacking = training.untrained if training is not None else ()
-    found = [f"no model of {lack.subject}: {lack.reason}; so {lack.meaning}" for lack in lacking]
+    found = [str(lack) for lack in lacking]
     if not summary.with_offer and not lacking:
         found.append("no offer is expected to pay for anyone; nobody gets one")
     if summary.known and not summary.at_risk:
