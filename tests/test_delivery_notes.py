@@ -11,14 +11,14 @@ from hypothesis import strategies as st
 from configs.currencies import decimals_of
 from configs.settings import load_settings
 from features.ingestion.contract import EVENTS
-from features.ingestion.delivery_notes import EventName, name_notes, overlap_note, stored_name_notes
+from features.ingestion.delivery_notes import EventName, id_notes, name_notes, stored_name_notes
 
 DUCKDB = duckdb.connect()
 
 
 def overlap(here: set[str], there: set[str]) -> list[str]:
     rows, users = (f"SELECT unnest({sorted(each)}::VARCHAR[]) AS user_id" for each in (here, there))
-    return overlap_note(DUCKDB, EVENTS, rows, users)
+    return id_notes(DUCKDB, EVENTS, rows, users)
 
 
 @settings(deadline=None, max_examples=30)
@@ -30,9 +30,19 @@ def test_a_word_is_said_when_hardly_a_user_is_in_both_tables(here, there):
 
 
 def test_ids_written_in_two_ways_are_shown():
-    (note,) = overlap({"17850.0", "13047.0"}, {"17850", "13047", "12345"})
+    _, note = overlap({"17850.0", "13047.0"}, {"17850", "13047", "12345"})
     assert note.startswith("of 2 users of events 0 are among the 3 of the users table: ids look to be written in two")
     assert "('13047.0', '12345')" in note
+
+
+def test_ids_that_were_floats_are_told_without_a_users_table():
+    (note,) = id_notes(
+        DUCKDB, EVENTS, "SELECT unnest(['17850', '17850.0', '7.0', '1.0.0', 'v1.0', '1.50']) AS user_id", None
+    )
+    assert note == (
+        "2 of 6 users of events have ids such as '17850.0', which were floats on the way, and 1 of them are there "
+        "without the .0, too; cast them to BIGINT first in the SQL"
+    )
 
 
 def test_events_without_a_role_are_listed_with_counts_and_money(tmp_path):

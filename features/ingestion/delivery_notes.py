@@ -18,6 +18,7 @@ from features.storage.lake import Lake
 NEWEST_DAYS = 366  # of stored events whose names are compared with the roles: no window is longer
 MOST_NAMES = 8  # that a sentence lists
 HARDLY = 0.1  # share of the users of the smaller table that are in the other one, below which ids are told
+FLOAT = "regexp_full_match(user_id, '[0-9]+[.]0')"
 NEAR = 0.85  # of names that may be meant for another
 
 
@@ -98,20 +99,29 @@ def _never_seen(roles: dict[str, tuple[str, ...]], seen: Sequence[str]) -> list[
     ]
 
 
-def overlap_note(connection: duckdb.DuckDBPyConnection, table: Table, rows: str, users: str) -> list[str]:
-    """Say that hardly a user of a table is in the users table, which happens where ids are written in two ways.
+def id_notes(connection: duckdb.DuckDBPyConnection, table: Table, rows: str, users: str | None) -> list[str]:
+    """Say that ids of a table look like floats, and that hardly one of them is in the users table.
 
-    Measured is the overlap coefficient: users in both by users of the smaller table. `rows` and `users` are SELECTs.
+    Both happen where ids were damaged on the way, so that one user is two. Measured is the overlap coefficient: users
+    in both by users of the smaller table. `rows` and `users` are SELECTs; None is no users table to compare with.
     """
     found = connection.execute(f"""
-        WITH here AS (SELECT DISTINCT user_id FROM ({rows})), there AS (SELECT DISTINCT user_id FROM ({users}))
+        WITH here AS (SELECT DISTINCT user_id FROM ({rows})),
+             there AS (SELECT DISTINCT user_id FROM ({users or "SELECT NULL AS user_id LIMIT 0"}))
         SELECT count(*), (SELECT count(*) FROM there), count(*) FILTER (user_id IN (FROM there)),
-               min(user_id), (SELECT min(user_id) FROM there) FROM here
+               min(user_id), (SELECT min(user_id) FROM there), count(*) FILTER ({FLOAT}),
+               min(user_id) FILTER ({FLOAT}), count(*) FILTER ({FLOAT} AND user_id[:-3] IN (FROM here)) FROM here
     """).fetchone()
-    here, there, both, one, other = found or (0, 0, 0, "", "")
-    if not here or not there or both >= HARDLY * min(here, there):
-        return []
-    return [
-        f"of {here:,} users of {table.name} {both:,} are among the {there:,} of the users table: ids look to be "
-        f"written in two ways ({one!r}, {other!r}), so that their traits are lost; make them alike in the SQL"
-    ]
+    here, there, both, one, other, floats, example, twice = found or (0, 0, 0, "", "", 0, "", 0)
+    notes = []
+    if floats:
+        notes.append(
+            f"{floats:,} of {here:,} users of {table.name} have ids such as {example!r}, which were floats on the way, "
+            f"and {twice:,} of them are there without the .0, too; cast them to BIGINT first in the SQL"
+        )
+    if here and there and both < HARDLY * min(here, there):
+        notes.append(
+            f"of {here:,} users of {table.name} {both:,} are among the {there:,} of the users table: ids look to be "
+            f"written in two ways ({one!r}, {other!r}), so that their traits are lost; make them alike in the SQL"
+        )
+    return notes

@@ -15,7 +15,7 @@ import duckdb
 from configs.errors import InputError
 from configs.settings import FOLDER, Settings, named_file
 from features.ingestion.contract import ALIASES, CONTRACT, EVENTS, SQL_TYPES, TREATMENTS, USERS, Table
-from features.ingestion.delivery_notes import counted_names, name_notes, overlap_note, stored_names
+from features.ingestion.delivery_notes import counted_names, id_notes, name_notes, stored_names
 from features.ingestion.guessed_types import check_guesses
 from features.ingestion.row_repairs import repaired, row_repairs, told_repairs
 from features.ingestion.table_rows import (
@@ -297,10 +297,8 @@ def _delivery_notes(
         notes = name_notes(names, seen, settings)
     users = [good_rows(USERS)] if USERS in tables else []
     users += [stored_rows(lake, USERS)] if lake.files.exists(USERS_FILE) else []
-    if users and table in (EVENTS, TREATMENTS):
-        everybody = " UNION ALL ".join(f"SELECT user_id FROM ({each})" for each in users)
-        notes += overlap_note(connection, table, good_rows(table), everybody)
-    return notes
+    everybody = " UNION ALL ".join(f"SELECT user_id FROM ({each})" for each in users)
+    return [*notes, *id_notes(connection, table, good_rows(table), None if table is USERS else everybody or None)]
 
 
 def _check_rows(connection: duckdb.DuckDBPyConnection, known_rows: str, table: Table) -> None:
