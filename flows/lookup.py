@@ -33,7 +33,7 @@ def rewrite_report(profile: str | None, data_dir: str | None, as_of: date | None
 def status(profile: str | None, data_dir: str | None, as_of: date | None) -> Outcome:
     """Say what the data folder holds, which events play no role, and who is champion since when."""
     from features.ingestion.delivery_notes import stored_name_notes
-    from serving.lookups.data_status import champion_line, data_status, model_facts
+    from serving.lookups.data_status import champion_lines, data_status, model_facts
 
     settings, lake, day = open_run(profile, data_dir, as_of)
     found = data_status(lake, day)
@@ -41,7 +41,7 @@ def status(profile: str | None, data_dir: str | None, as_of: date | None) -> Out
     outputs = {table: f"{days[0]} to {days[-1]}" if days else "none" for table, days in found.days.items()}
     outputs["profile"] = settings.profile
     outputs["training"] = str(found.training.as_of) if found.training is not None else "none"
-    outputs |= dict(map(champion_line, found.models))
+    outputs |= champion_lines(found)
     lacking = found.training.untrained if found.training is not None else ()
     notes = [*found.faults, *stored_name_notes(settings, lake), *map(str, lacking)]
     return Outcome("status", day, metrics, outputs, notes, {"champions": model_facts(found)})

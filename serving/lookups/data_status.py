@@ -58,8 +58,22 @@ def data_status(lake: Lake, as_of: date) -> DataStatus:
     return DataStatus({table: lake.days(table) for table in TABLES}, models, training, faults)
 
 
-def champion_line(status: ModelStatus) -> tuple[str, str]:
-    """Say who is champion of a model since when and why, as a title and a text."""
+def champion_lines(found: DataStatus) -> dict[str, str]:
+    """Say of every model who is champion since when and why, and what the newest training said where that is another.
+
+    Returns
+    -------
+    Texts by their titles.
+    """
+    lines = dict(map(_champion_line, found.models))
+    for status in found.models:
+        record = found.training.models.get(status.model.subject) if found.training is not None else None
+        if record is not None and (status.promotion is None or record.reason != status.promotion.reason):
+            lines[f"last training of {status.model.subject}"] = record.reason
+    return lines
+
+
+def _champion_line(status: ModelStatus) -> tuple[str, str]:
     model, promotion = status.model, status.promotion
     version = model.named
     if version is None:

@@ -1,0 +1,74 @@
+"""Status: who is champion since when, who pinned it, what the newest training said, and what is wrong."""
+
+from __future__ import annotations
+
+import json
+import math
+from datetime import date
+
+import pytest
+
+from models.metrics.metric import Metric
+from models.registry.promotion_log import Promotion
+from models.registry.registry_state import ModelState, Pin, RegisteredModel, StoredVersion
+from models.training_run.training_record import ModelRecord, TrainingRecord
+from serving.lookups.data_status import DataStatus, ModelStatus, champion_lines, model_facts
+
+VERSIONS = {number: StoredVersion(None, None, {"name": f"churn-logistic-{number}"}) for number in (1, 2)}
+PROMOTED = Promotion("churn", 2, "churn-logistic-2", "2024-07-01T08:00:00+00:00", "logistic stays")
+UNKNOWN = Metric(math.nan, math.nan, math.nan, 0)
+
+
+def status_of(
+    model: RegisteredModel, promotion: Promotion | None = PROMOTED, reason: str = "logistic stays"
+) -> DataStatus:
+    metrics = {"churn.auc": Metric(0.8, 0.7, 0.9, 99), "churn.ece": UNKNOWN}
+    training = TrainingRecord(date(2024, 7, 8), {"churn": ModelRecord("churn-logistic-2", reason, metrics)})
+    return DataStatus({}, [ModelStatus(model, promotion)], training, [])
+
+
+def test_the_champion_is_told_with_since_when_why_and_by_whom() -> None:
+    found = status_of(RegisteredModel("churn", ModelState.READY, "", VERSIONS, 2))
+    assert champion_lines(found) == {
+        "champion churn since 2024-07-01T08:00:00+00:00": "churn-logistic-2 (version 2): logistic stays (the gate)"
+    }
+    facts = json.loads(json.dumps(model_facts(found)["churn"], allow_nan=False))
+    assert facts | {"last_training": None} == {
+        "state": "ready", "champion": "churn-logistic-2", "version": 2, "since": "2024-07-01T08:00:00+00:00",
+        "reason": "logistic stays", "by": "the gate", "pin": None, "fault": None, "last_training": None,
+    }  # fmt: skip
+    last = facts["last_training"]
+    assert (last["as_of"], last["champion"], last["gate"]) == ("2024-07-08", "churn-logistic-2", "logistic stays")
+    assert last["metrics"]["churn.auc"] == {"value": 0.8, "low": 0.7, "high": 0.9, "n": 99}
+    assert last["metrics"]["churn.ece"]["value"] is None
+
+
+def test_what_the_newest_training_said_is_told_where_it_did_not_make_the_champion() -> None:
+    pin = Pin(2, "ana", "2024-07-02T08:00:00+00:00", "complaints")
+    kept = "churn-logistic-2 stays champion, lightgbm is worse: log loss gain -0.01"
+    found = status_of(RegisteredModel("churn", ModelState.READY, "", VERSIONS, 2, pin), reason=kept)
+    title, last = champion_lines(found).items()
+    assert title[1].endswith("(the gate); pinned by ana since 2024-07-02T08:00:00+00:00: complaints")
+    assert last == ("last training of churn", kept)
+    assert model_facts(found)["churn"]["pin"] == {
+        "version": 2, "by": "ana", "since": "2024-07-02T08:00:00+00:00", "reason": "complaints"
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("state", "number", "words"),
+    [
+        (ModelState.NO_CHAMPION, None, "none (no champion)"),
+        (ModelState.WITHHELD, None, "none (not promoted)"),
+        (ModelState.UNREADABLE, 2, "churn-logistic-2 (version 2): made champion outside of winback; unreadable"),
+    ],
+)
+def test_a_champion_that_is_gone_or_cannot_be_read_is_not_named_as_if_it_could(
+    state: ModelState, number: int | None, words: str
+) -> None:
+    found = status_of(RegisteredModel("churn", state, "what is wrong", VERSIONS, number), None)
+    (line,) = (text for title, text in champion_lines(found).items() if title.startswith("champion churn"))
+    assert line == words
+    facts = model_facts(found)["churn"]
+    assert (facts["state"], facts["version"], facts["since"]) == (str(state), number, None)
+    assert facts["fault"] == "what is wrong"
