@@ -11,6 +11,8 @@ from html import unescape
 from html.parser import HTMLParser
 from pathlib import Path
 
+import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pytest
 from test_summary import AS_OF, DAY, INCOME, LAPSED, MODELS, decision, offer, write_decisions
@@ -23,7 +25,7 @@ from models.judge.policy_verdict import NOBODY, PERSONAL, RANKING, Deployed
 from models.registry.pictures import panel, png
 from models.training_run.training_record import latest_training
 from serving.decide.day_tables import day_folder
-from serving.report_page.report import write_report
+from serving.report_page.report import by_fact, write_report
 from serving.report_page.summary import summarise
 from serving.wording.reason_codes import RAISES
 
@@ -522,3 +524,14 @@ def test_a_model_whose_interval_lies_above_a_half_is_better_than_chance(settings
     text = Page(write_report(settings, lake, AS_OF)).text
     assert "Who will leave? weak, but better than chance" in text
     assert "Risk model weak, but better than chance" in text
+
+
+def test_windows_of_one_fact_are_one_driver(settings: Settings) -> None:
+    rows = [("sessions_count_28d", 5, 2, None, None), ("trait_plan", 4, 4, None, "free"),
+            ("active_days_count_90d", 3, 1, 7.0, None), ("tenure_days", 1, 0, 9.0, None)]  # fmt: skip
+    drivers = pd.DataFrame(rows, columns=["column", "users", "strongest", "number", "value"])
+    found = by_fact(drivers, settings.roles).replace(np.nan, None)
+    assert list(found.itertuples(index=False, name=None)) == [
+        ("sessions_count_28d", 8, 3, None, None), ("trait_plan", 4, 4, None, "free"), ("tenure_days", 1, 0, 9.0, None)
+    ]  # fmt: skip
+    assert by_fact(drivers.head(0), settings.roles).empty

@@ -17,7 +17,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from configs.currencies import decimals_of
 from configs.offers import Catalogue, Offer, load_catalogue
-from configs.settings import Settings
+from configs.settings import Roles, Settings
 from features.storage.duckdb_sessions import sql_text
 from features.storage.lake import Lake
 from models.effects.average_effect import AverageEffect
@@ -33,6 +33,7 @@ from serving.report_page.budget_curve import curve_of
 from serving.report_page.policy_gate import PolicyGate, gate_of
 from serving.report_page.summary import Summary, examples, summarise
 from serving.report_page.unknown_consents import consent_notes, unknown_consents
+from serving.wording.explanations import fact_of
 from serving.wording.formatting import (
     day_words,
     effect_words,
@@ -176,7 +177,7 @@ def render_report(settings: Settings, lake: Lake, as_of: date) -> str:
         settings=settings,
         as_of=as_of,
         summary=summary,
-        drivers=summary.drivers.head(TOP_DRIVERS).replace(np.nan, None).to_dict("records"),
+        drivers=by_fact(summary.drivers, settings.roles).head(TOP_DRIVERS).replace(np.nan, None).to_dict("records"),
         given=given,
         is_bet=gate.name == NOBODY
         if gate
@@ -254,6 +255,14 @@ def why_no_offers(
     if gate is not None and gate.name == NOBODY:
         return f"{gate.why} The table below counts the reasons."
     return "No offer is expected to bring more than it costs for anyone; the table below counts the reasons."
+
+
+def by_fact(drivers: pd.DataFrame, roles: Roles) -> pd.DataFrame:
+    """Add up the drivers of one fact, which no user has twice; the column that most users have stands for it."""
+    facts = drivers["column"].map(lambda column: fact_of(column, roles))
+    sums = drivers.groupby(facts, sort=False)[["users", "strongest"]].sum()
+    firsts = drivers[~facts.duplicated()].assign(**{name: sums[name].to_numpy() for name in sums})  # most users first
+    return firsts.sort_values(["users", "strongest"], ascending=False, kind="stable")
 
 
 def no_offer_reasons(summary: Summary) -> list[dict[Any, Any]]:

@@ -165,7 +165,7 @@ class Words:
 
 
 def plain_shape(number: float, unit: Unit = "own", decimals: int = 2) -> str:
-    """Say in which shape a number has no needless digits; of a percentage nobody needs the second.
+    """Say in which shape a number has no needless digits; of percentages and days nobody needs the second.
 
     `decimals` are those of the account currency.
 
@@ -178,9 +178,9 @@ def plain_shape(number: float, unit: Unit = "own", decimals: int = 2) -> str:
     >>> [format(number, plain_shape(number, "money", 3)) for number in (2.0, 1.2345)]
     ['2', '1.234']
     """
-    if unit in PERCENTAGES:
-        return ".0f" if abs(number) >= 9.95 or abs(number) < 0.05 else ".1f"
     whole = round(number)
+    if unit in PERCENTAGES or unit == "days":
+        return ".0f" if abs(number) >= 9.95 or abs(number - whole) < 0.05 else ".1f"
     return ".0f" if abs(number - whole) <= 1e-8 + 1e-5 * abs(whole) else f".{decimals if unit == 'money' else 2}f"
 
 
