@@ -13,6 +13,7 @@ import pandas as pd
 
 from configs.offers import NO_OFFER
 from configs.settings import Settings
+from features.ingestion.contract import TREATMENTS
 from features.ingestion.user_aliases import who_is_who
 from features.materialise.as_of_view import AsOfView, open_as_of
 from features.storage.lake import Lake, literal
@@ -21,6 +22,7 @@ from models.judge.lift import SampleRatio, sample_ratio_mismatch
 from serving.arms.assignment import CONTROL, EXPLORE, POLICY
 from serving.decide.decision_moment import NIGHTLY
 from serving.decide.ledger import effective_files
+from serving.offer_measurement.closed_lots import NO_LOTS, Lots, collect_lots
 
 GROUPS = {POLICY: "treated", CONTROL: "control"}
 SPLIT = (POLICY, EXPLORE, CONTROL)  # explorers are drawn from the users of the policy
@@ -37,20 +39,24 @@ class Measured:
     frame: pd.DataFrame
     ratio: SampleRatio | None
     first_day: date | None
+    lots: Lots = NO_LOTS
 
 
 def collect_closed(settings: Settings, lake: Lake, as_of: date) -> Measured:
     """Read the ledger before a day and what became of its users."""
     files = effective_files(lake, date.min, as_of - timedelta(days=1))
-    if not files:
+    if not files and not lake.days(TREATMENTS.name):
         return Measured(pd.DataFrame(), None, None)
     with open_as_of(settings, lake, as_of) as history:
+        lots = collect_lots(history)
+        if not files:
+            return Measured(pd.DataFrame(), None, None, lots)
         ledger = open_ledger(history, files)
         first = first_decisions(ledger)
         frame = measured_frame(history, first)
         began_at = None if first.empty else pd.Timestamp(first["as_of"].min()).tz_convert(settings.time_zone)
         ratio = sample_ratio(ledger, settings)
-    return Measured(frame, ratio, None if began_at is None else began_at.date())
+    return Measured(frame, ratio, None if began_at is None else began_at.date(), lots)
 
 
 def open_ledger(history: AsOfView, files: Sequence[Path]) -> ir.Table:

@@ -16,6 +16,7 @@ from models.judge.lift import Lift, SampleRatio, lift_metrics, measure
 from models.metrics.metric import Metric
 from models.registry.pictures import offers_picture
 from serving.offer_measurement.closed_decisions import Measured
+from serving.offer_measurement.closed_lots import lifts_of_lots
 
 MONEY = ("margin", "revenue")
 
@@ -32,14 +33,19 @@ class Measurement:
 def measure_day(settings: Settings, lake: Lake, as_of: date, measured: Measured) -> Measurement:
     """Measure every decision whose outcome is known on a day, and keep what was found."""
     metrics, outputs = ratio_metrics(measured.ratio), {}
+    lots = lifts_of_lots(measured.lots.frame) if len(measured.lots.frame) else []
     lifts: list[Lift] = []
     if len(measured.frame):
         lifts = measure(measured.frame, KNOWN_BEFORE)
         groups = kpis(measured.frame)
-        write_measurement(settings, lake, as_of, measured, lifts, groups)
         metrics = {**lift_metrics(lifts), **groups, **metrics}
+    if lifts or lots:
+        write_measurement(settings, lake, as_of, measured, [*lifts, *lots])
         outputs = {"measurement": str(lake.path("measurements", f"day={as_of}"))}
-    return Measurement(metrics, outputs, list(notes(settings, as_of, measured, lifts)))
+    metrics |= lift_metrics(lots)
+    return Measurement(
+        metrics, outputs, [*notes(settings, as_of, measured, lifts), *notes_of_lots(settings, measured, lots)]
+    )
 
 
 def ratio_metrics(ratio: SampleRatio | None) -> dict[str, Metric]:
@@ -47,17 +53,17 @@ def ratio_metrics(ratio: SampleRatio | None) -> dict[str, Metric]:
     return {} if ratio is None else {"offers.srm_p_value": Metric.exact(ratio.p_value, ratio.treated + ratio.control)}
 
 
-def write_measurement(
-    settings: Settings, lake: Lake, as_of: date, measured: Measured, lifts: Sequence[Lift], groups: dict[str, Metric]
-) -> None:
+def write_measurement(settings: Settings, lake: Lake, as_of: date, measured: Measured, lifts: Sequence[Lift]) -> None:
     """Keep lifts, figures of the groups and a picture of a day."""
+    frame = measured.frame if len(measured.frame) else measured.lots.frame
+    groups = kpis(frame)
     facts = {
         "as_of": str(as_of),
-        "first_day": str(measured.frame["day"].min()),
-        "last_day": str(measured.frame["day"].max()),
+        "first_day": str(frame["day"].min()),
+        "last_day": str(frame["day"].max()),
         "window_days": settings.churn.horizon_days,
         "currency": settings.currency,
-        "users": len(measured.frame),
+        "users": len(frame),
         "sample_ratio": measured.ratio.as_dict() if measured.ratio else None,
         "lifts": [found.as_dict() for found in lifts],
         "kpis": {name: metric.as_dict() for name, metric in groups.items()},
@@ -74,7 +80,7 @@ def notes(settings: Settings, as_of: date, measured: Measured, lifts: Sequence[L
     verdicts = [verdict(subject, [found for found in lifts if found.subject == subject], settings.currency)
                 for subject in subjects]  # fmt: skip
     yield from verdicts[:1]
-    if not lifts:
+    if not lifts and not len(measured.lots.frame):
         yield nothing_yet(settings, as_of, measured)
     if measured.ratio is not None:
         yield measured.ratio.advice
@@ -83,13 +89,34 @@ def notes(settings: Settings, as_of: date, measured: Measured, lifts: Sequence[L
     yield from verdicts[1:]
 
 
+def notes_of_lots(settings: Settings, measured: Measured, lifts: Sequence[Lift]) -> Iterator[str]:
+    """Say what lots show, whether to trust it, and how many could not be compared."""
+    for subject in dict.fromkeys(found.subject for found in lifts):
+        yield verdict(subject, [found for found in lifts if found.subject == subject], settings.currency)
+    if lifts and measured.lots.ratio is not None:
+        yield f"lots: {measured.lots.ratio.advice}"
+    if measured.lots.left_out:
+        yield (
+            f"{measured.lots.left_out:,} users drew at other chances than the others, so that their lots are not "
+            "compared here; winback train-models weighs them"
+        )
+
+
 def nothing_yet(settings: Settings, as_of: date, measured: Measured) -> str:
     """Say why nothing can be measured and from which day on something can."""
-    horizon = timedelta(days=settings.churn.horizon_days)
+    horizon, lots = timedelta(days=settings.churn.horizon_days), measured.lots
     if measured.first_day is not None:
         return (
             f"no decision before {as_of} is closed yet: the first that meant an offer was made on "
             f"{measured.first_day} and can be measured from {measured.first_day + horizon} on"
+        )
+    if lots.first_day is not None and lots.first_day + horizon > as_of:
+        many = f"{lots.offers:,} offers were" if lots.offers != 1 else "1 offer was"
+        return f"{many} given before {as_of}, the first on {lots.first_day}: measurable from {lots.first_day + horizon}"
+    if lots.offers:
+        return (
+            f"{lots.offers:,} offers were given before {as_of}, but no decision of the policy meant one: there is no "
+            "control group to compare them with"
         )
     return (
         f"the ledger has no decision before {as_of} that meant an offer for anyone; one made on {as_of} "

@@ -261,7 +261,8 @@ def by_fact(drivers: pd.DataFrame, roles: Roles) -> pd.DataFrame:
     """Add up the drivers of one fact, which no user has twice; the column that most users have stands for it."""
     facts = drivers["column"].map(lambda column: fact_of(column, roles))
     sums = drivers.groupby(facts, sort=False)[["users", "strongest"]].sum()
-    firsts = drivers[~facts.duplicated()].assign(**{name: sums[name].to_numpy() for name in sums})  # most users first
+    firsts = drivers[~facts.duplicated()]  # they come most users first
+    firsts = firsts.assign(users=sums["users"].to_numpy(), strongest=sums["strongest"].to_numpy())
     return firsts.sort_values(["users", "strongest"], ascending=False, kind="stable")
 
 

@@ -1,0 +1,98 @@
+"""Offers given by lot, the app's own experiments among them, beside those who drew nothing at the same chances."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import date
+
+import numpy as np
+import pandas as pd
+
+from configs.offers import NO_OFFER
+from features.materialise.as_of_view import AsOfView
+from features.training_data.frames import KNOWN_BEFORE, measured_frame
+from models.judge.lift import MEASURES, Lift, SampleRatio, adjust_for_comparisons, lift, sample_ratio_mismatch
+
+ROWS = ["user_id", "day", "decided_at", "offer_id", "discount", "propensity"]
+
+
+@dataclass(frozen=True)
+class Lots:
+    """Closed lots as `models.judge.lift` reads them, how the split came out, and what is not among them.
+
+    `offers` counts the offers given so far, by lot or not, and `first_day` is the day of the first. `left_out` counts
+    users who drew at other chances than the others: a plain comparison would not be fair to them.
+    """
+
+    frame: pd.DataFrame
+    ratio: SampleRatio | None
+    offers: int
+    first_day: date | None
+    left_out: int
+
+
+NO_LOTS = Lots(pd.DataFrame(), None, 0, None, 0)
+
+
+def collect_lots(history: AsOfView) -> Lots:
+    """Find the first lot of each user, where everybody of a day drew at the same chances, and what became of them."""
+    if history.treatments is None:
+        return NO_LOTS
+    given = history.treatments.filter(history.treatments.offer_id != NO_OFFER)
+    found = history.collect(given.aggregate(offers=given.count(), first_day=given.day.min())).iloc[0]
+    first_day = None if pd.isna(found["first_day"]) else pd.Timestamp(found["first_day"]).date()
+    rows = history.treatments
+    drawn = rows.filter((rows.propensity > 0) & (rows.propensity < 1)).order_by("decided_at", "user_id", "decision_id")
+    lots = history.collect(drawn.select(*ROWS))
+    fair, none_share = alike(lots.assign(day=pd.to_datetime(lots["day"]).dt.date))
+    offers, left_out = int(found["offers"]), lots["user_id"].nunique() - len(fair)
+    if fair.empty:
+        return Lots(pd.DataFrame(), None, offers, first_day, left_out)
+    group = np.where(fair["offer_id"] == NO_OFFER, "control", "treated")
+    entries = fair.assign(as_of=fair["decided_at"], group=group).drop(columns=["day", "decided_at"])
+    kept = int((group == "control").sum())
+    ratio = sample_ratio_mismatch(len(entries) - kept, kept, none_share)
+    return Lots(measured_frame(history, entries), ratio, offers, first_day, left_out)
+
+
+def lifts_of_lots(frame: pd.DataFrame) -> list[Lift]:
+    """Measure all lots together and each offer, against those who drew nothing; judged as one family."""
+    offers = sorted(set(frame["offer_id"]) - {NO_OFFER})
+    parts = {"lots": frame} | {f"lots_{offer}": frame[frame["offer_id"].isin([offer, NO_OFFER])] for offer in offers}
+    return adjust_for_comparisons(
+        [lift(part, outcome, KNOWN_BEFORE, subject=name) for name, part in parts.items() for outcome in MEASURES]
+    )
+
+
+def alike(lots: pd.DataFrame) -> tuple[pd.DataFrame, float]:
+    """Keep each user's first lot, of the days on which everybody drew at the same chances, of one such set of chances.
+
+    Of several sets the one that most users drew by is kept, so that no day has more of the treated than another.
+
+    Parameters
+    ----------
+    lots
+        `ROWS`, in the order of deciding.
+
+    Returns
+    -------
+    The rows, and the chance of drawing nothing.
+    """
+    if lots.empty:
+        return lots, 0.0
+    firsts = lots[~lots["user_id"].duplicated()]
+    firsts = firsts[~firsts["user_id"].isin(lots.loc[lots.duplicated(["user_id", "decided_at"]), "user_id"])]
+    chances = lots.assign(propensity=lots["propensity"].round(9)).groupby(["day", "offer_id", "discount"])["propensity"]
+    table = chances.agg(["min", "max"]).reset_index()
+    by_day = {
+        day: frozenset(part[["offer_id", "discount", "min"]].itertuples(index=False, name=None))
+        for day, part in table.groupby("day")
+        if (part["min"] == part["max"]).all() and NO_OFFER in set(part["offer_id"]) and len(part) > 1
+    }
+    sets = firsts["day"].map(by_day).dropna()
+    if sets.empty:
+        return firsts.head(0), 0.0
+    users = sets.value_counts()
+    most = min(users[users == users.max()].index, key=sorted)
+    fair = firsts[firsts["day"].isin([day for day, own in by_day.items() if own == most])]
+    return fair, next(share for offer, _, share in most if offer == NO_OFFER)
