@@ -58,9 +58,14 @@ class KeptProfile:
 
 
 def remember_profile(lake: Lake, profile: str | None) -> None:
-    """Keep a profile in the data folder, with copies of the files that it names; None keeps that of before anew."""
+    """Keep a profile in the data folder, with copies of the files that it names.
+
+    That of before is kept anew for None, and for a profile that is about machines alone.
+    """
     kept = kept_profile(lake)
-    if profile is None and (kept is None or (profile := _originals(lake, kept)) is None):
+    if profile is None or is_about_machines(profile):
+        profile = _originals(lake, kept) if kept is not None else None
+    if profile is None:
         return
     files = profile_files(profile)
     name: Layer = {"profile": files[0].stem}

@@ -108,6 +108,12 @@ def test_a_profile_about_machines_is_laid_over_the_kept_one(filled, tmp_path):
             (tmp_path / "shop").rename(tmp_path / "gone")
 
 
+def test_a_run_on_other_machines_keeps_the_profile(filled):
+    remember_profile(filled, "spark")
+    assert settings_of(None, filled.root).app == "Shop"
+    assert settings_of(None, filled.root).engine == "duckdb"
+
+
 def test_a_changed_profile_says_what_changed_and_what_follows(filled, tmp_path):
     profile = tmp_path / "shop" / "profile.toml"
     assert changed_settings(filled, settings_of(None, filled.root)) == []
