@@ -100,7 +100,7 @@ def write_new(
     """Write the new rows, and with them the rows that stay of every file they belong to."""
     kept, day = kept_rows(settings, lake, table, replacing), day_of(table, settings)
     changed = f"SELECT day, user_id FROM ({new_rows(table)})"
-    if table is not ALIASES:
+    if table is not ALIASES and row_count(connection, MERGED):
         changed += f""" UNION ALL SELECT {day}, user_id FROM ({stored_rows(lake, table)})
                         WHERE user_id IN (SELECT old_user_id FROM {MERGED})"""
     if table.instant is None:

@@ -34,6 +34,7 @@ def duckdb_session(settings: Settings) -> Iterator[duckdb.DuckDBPyConnection]:
     connection = duckdb.connect(config={**duckdb_limits(settings.data_dir), **threads})
     try:
         connection.execute(f"SET TimeZone = '{settings.time_zone}'")
+        connection.execute("SET enable_progress_bar = false")  # standard output is for answers
         with named_when_unreadable(settings.data_dir):
             yield connection
     finally:
