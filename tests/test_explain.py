@@ -41,6 +41,12 @@ def test_words_for_people_are_drawn_where_given(frame):
     assert plain["shap_bar"] != worded["shap_bar"]
 
 
+@pytest.mark.filterwarnings("error:Tight layout")
+def test_long_words_leave_room_for_the_values(frame):
+    long = "how much the pauses between visits differ, against the usual pause, last 365 days"
+    assert set(shap_pictures(FITS["linear"](frame), frame, dict.fromkeys(MIXED, long))) == {"shap_beeswarm", "shap_bar"}
+
+
 def test_only_the_strongest_columns_are_drawn(frame):
     model = FITS["linear"](frame)
     assert shap_pictures(model, frame, top=1)["shap_bar"] != shap_pictures(model, frame)["shap_bar"]

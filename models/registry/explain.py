@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from textwrap import fill
 
 import numpy as np
 import numpy.typing as npt
@@ -13,6 +14,7 @@ from models.learn.estimators import Estimator
 from models.registry.pictures import STYLE, png
 
 SAMPLE_ROWS = 2000
+WIDEST = 44  # signs in a line of a label, so that the values keep their place
 
 
 def shap_pictures(
@@ -35,6 +37,7 @@ def shap_pictures(
     import shap
     from matplotlib import pyplot
 
+    words = labels or {}
     rows = frame.iloc[:: max(1, len(frame) // SAMPLE_ROWS)][:SAMPLE_ROWS]
     parts = estimator.contributions(rows)
     shown = np.argsort(-np.abs(parts[:, :-1]).mean(axis=0), kind="stable")[:top]
@@ -42,7 +45,9 @@ def shap_pictures(
         values=parts[:, shown],
         base_values=parts[:, -1],
         data=np.column_stack([numbers(rows[estimator.columns[place]]) for place in shown]),
-        feature_names=[(labels or {}).get(name, name) for name in (estimator.columns[place] for place in shown)],
+        feature_names=[
+            fill((labels or {}).get(name, name), WIDEST) for name in map(estimator.columns.__getitem__, shown)
+        ],
     )
     pictures = {}
     for name, draw, axis in (
