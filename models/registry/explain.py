@@ -45,9 +45,7 @@ def shap_pictures(
         values=parts[:, shown],
         base_values=parts[:, -1],
         data=np.column_stack([numbers(rows[estimator.columns[place]]) for place in shown]),
-        feature_names=[
-            fill((labels or {}).get(name, name), WIDEST) for name in map(estimator.columns.__getitem__, shown)
-        ],
+        feature_names=[fill(words.get(name, name), WIDEST) for name in map(estimator.columns.__getitem__, shown)],
     )
     pictures = {}
     for name, draw, axis in (
