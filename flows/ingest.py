@@ -57,7 +57,7 @@ def ingest(
     replacing = replaced_days(replace, first, last)
     settings, lake, day = open_run(profile, data_dir, as_of, is_rewritten=replace)
     given = {name: value for name, value in (("source", source), ("raw", raw)) if value is not None}
-    settings = settings.model_copy(update={"ingest": settings.ingest.model_copy(update=given)})
+    settings = settings.model_copy(update={"ingest": settings.ingest.model_copy(update=given), "as_of": day})
     tables = read_source(settings, lake, replacing)
     remember_profile(lake, profile)
     counts = ("read", "added", "unchanged", "duplicates", "quarantined", *(["replaced"] if replacing else []))

@@ -10,6 +10,7 @@ from prefect.cache_policies import NO_CACHE
 
 from configs.progress import announce
 from configs.settings import Settings
+from features.materialise.user_traits import keep_traits
 from features.storage.lake import Lake
 from flows.outcome import Outcome, dated, open_run, writes_alone
 from models.registry.tracking import tracking_uri
@@ -49,6 +50,7 @@ def train_models(profile: str | None = None, data_dir: str | None = None, as_of:
     frames = collect_frames(settings, lake, day)
     outcomes = fit_outcomes(settings, lake, day, frames)
     response = fit_response(settings, lake, day, frames)
+    keep_traits(lake, frames.features)
     folder = keep_training(lake, day, outcomes, response)
     published, lacking = [*outcomes.published, *response.published], (*outcomes.untrained, *response.untrained)
     outputs = {"mlflow": tracking_uri(lake), "training": str(folder)}

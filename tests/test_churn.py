@@ -10,6 +10,7 @@ import pytest
 from synthetic import AS_OF, FEATURES, outcomes, small_settings
 
 from configs.errors import InputError
+from features.definitions.registry import trait
 from models.learn.churn import RFM, split_outcomes, train_churn
 from models.learn.training import USERS_ALONE, Trained
 from models.metrics.evaluation import auc
@@ -78,8 +79,19 @@ def test_a_leak_shows_when_the_strongest_column_is_taken_away(frame, trained):
     found = train_churn(leaked, FEATURES, SETTINGS, AS_OF)
     assert found.metrics["churn.auc"].value > 0.99
     assert found.metrics["churn.auc_without_top_column"].value < 0.95
+    assert [each.column for each in found.leaks] == ["spend_trend_28d"] and trained.leaks == ()
     honest = trained.metrics["churn.auc"].value - trained.metrics["churn.auc_without_top_column"].value
     assert honest < found.metrics["churn.auc"].value - found.metrics["churn.auc_without_top_column"].value
+
+
+def test_a_trait_that_alone_makes_trees_better_is_named(frame):
+    rng = np.random.default_rng(25)
+    told = np.where(rng.random(len(frame)) < 0.8, frame["is_churned"], rng.integers(0, 2, len(frame)))
+    told = frame.assign(trait_status=pd.Categorical(np.where(told == 1, "closed", "open")))
+    found = train_churn(told, [*FEATURES, trait("status", is_text=True)], SETTINGS, AS_OF)
+    (leak,) = found.leaks
+    assert (found.verdict.winner, leak.column) == ("lightgbm", "trait_status")
+    assert leak.auc_alone < 0.97 and leak.gain_without.low <= 0 < found.verdict.gain.low
 
 
 def test_the_gap_is_as_long_as_the_horizon(frame):

@@ -289,8 +289,8 @@ def test_columns_of_every_kind_go_through_the_pipeline_or_are_left_out(tmp_path)
         n::DECIMAL(38, 10) / 3 AS part, n > 0 AS flag,
         union_value(num := 2) AS either, 'infinity'::DOUBLE * n AS endless, CASE WHEN n = 0 THEN 1.5 END AS score
     """
-    source = Path(app.settings.ingest.source)
-    users = f"CREATE VIEW users AS SELECT ['a', 'b'][n + 1] AS user_id, {columns} FROM range(2) AS r(n)"
+    source, always = Path(app.settings.ingest.source), "TIMESTAMPTZ '2000-01-01 00:00:00+00' AS known_from"
+    users = f"CREATE VIEW users AS SELECT ['a', 'b'][n + 1] AS user_id, {columns}, {always} FROM range(2) AS r(n)"
     source.write_text(f"{source.read_text()}\n{users}", encoding="utf-8")
     (left, endless) = app.ingest()["users"].notes
     for name in ("gap (INTERVAL)", "tags (INTEGER[])", "bytes (BLOB)", "seen_on (DATE)", "seen_s (TIMESTAMP_S)"):

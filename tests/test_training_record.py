@@ -15,6 +15,7 @@ from configs.offers import Option
 from features.storage.lake import Lake
 from models.effects.average_effect import AverageEffect
 from models.judge.policy_verdict import RULE, Deployed, PolicyValue, PolicyVerdict
+from models.metrics.leakage import Leak
 from models.metrics.metric import Metric
 from models.training_run.training_record import (
     ModelRecord,
@@ -35,9 +36,10 @@ def record(day: date = DAY) -> TrainingRecord:
     unknown = PolicyValue(math.nan, -math.inf, math.inf, 3, 2.0)
     deployed = Deployed(RULE, Option("mail", 0.1), "spend_sum_28d", 12.5)
     verdict = PolicyVerdict(deployed, "rule beats nobody", {"rule": gain}, gain, {"rule": gain, "personal": unknown})
+    leak = Leak("trait_status", 0.9, AUC)
     effect = AverageEffect("mail", "randomised", 349, 2689, 1.0, 0.2, AUC, AUC, 1.5, 0.01)
     return TrainingRecord(
-        day, {"churn": ModelRecord("churn-logistic-1", "simple", {"churn.auc": AUC})}, (effect,), verdict
+        day, {"churn": ModelRecord("churn-logistic-1", "simple", {"churn.auc": AUC}, (leak,))}, (effect,), verdict
     )
 
 

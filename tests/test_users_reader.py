@@ -39,8 +39,8 @@ def test_days_are_those_of_the_time_zone_and_traits_are_texts_or_numbers(tmp_pat
     lake = Lake(tmp_path)
     written(lake, "a", "b", "c")
     for time_zone, late in (("UTC", date(2024, 3, 1)), ("Europe/Berlin", date(2024, 3, 2))):
-        rows = read_traits(lake, TRAITS, time_zone, EVERYBODY)
-        assert rows.schema == read_traits(Lake(tmp_path / "nobody"), TRAITS, time_zone, EVERYBODY).schema
+        rows = read_traits(lake, TRAITS, time_zone, EVERYBODY, LATE)
+        assert rows.schema == read_traits(Lake(tmp_path / "nobody"), TRAITS, time_zone, EVERYBODY, LATE).schema
         assert rows.to_pydict() == {
             "user_id": ["a", "b", "c"],
             "signed_up_on": [date(2024, 3, 1), late, None],
@@ -57,12 +57,12 @@ def test_whole_numbers_of_any_size_are_traits(values):
         lake = Lake(Path(folder))
         rows = {"user_id": ["a", "b", "c"], "signed_up_at": pa.array([None] * 3, pa.timestamp("us", "UTC"))}
         write_parquet(pa.table({**rows, "crm_no": pa.array(values, pa.int64())}), lake.path("users", "users.parquet"))
-        found = read_traits(lake, {"crm_no": False}, "UTC", EVERYBODY)["trait_crm_no"].to_pylist()
+        found = read_traits(lake, {"crm_no": False}, "UTC", EVERYBODY, LATE)["trait_crm_no"].to_pylist()
     assert found == [None if value is None else float(value) for value in values]
 
 
 def test_without_a_table_there_is_nobody(tmp_path):
-    nobody = read_traits(Lake(tmp_path), {}, "UTC", EVERYBODY)
+    nobody = read_traits(Lake(tmp_path), {}, "UTC", EVERYBODY, LATE)
     assert nobody.to_pydict() == {"user_id": [], "signed_up_on": []}
 
 
@@ -72,7 +72,7 @@ def test_users_out_of_order_are_named(ids, row_group_rows, tmp_path):
     lake = Lake(tmp_path)
     written(lake, *ids, row_group_rows=row_group_rows)
     with pytest.raises(InputError, match=r"users\.parquet is not in the order of user_id; delete it and run"):
-        read_traits(lake, TRAITS, "UTC", EVERYBODY)
+        read_traits(lake, TRAITS, "UTC", EVERYBODY, LATE)
 
 
 @pytest.mark.parametrize("row_group_rows", [1, 2, 9])
@@ -81,7 +81,7 @@ def test_users_out_of_order_are_named(ids, row_group_rows, tmp_path):
 )
 def test_a_range_of_users_is_read_alone(row_group_rows, low, high, ids, tmp_path):
     written(Lake(tmp_path), *"abcde", row_group_rows=row_group_rows)
-    assert read_traits(Lake(tmp_path), TRAITS, "UTC", KeyRange(low, high))["user_id"].to_pylist() == [*ids]
+    assert read_traits(Lake(tmp_path), TRAITS, "UTC", KeyRange(low, high), LATE)["user_id"].to_pylist() == [*ids]
 
 
 def test_rows_follow_the_users_asked_for():

@@ -69,6 +69,8 @@ LEFT JOIN covered AS v USING (household_id, campaign_id, redemption_date, coupon
 
 CREATE VIEW users AS
 SELECT household_id::VARCHAR AS user_id,
+       -- nothing dates the survey: what it asked hardly changes within a year
+       TIMESTAMPTZ '2017-01-01 00:00:00+00' AS known_from,
        -- the middle of the age band, for the fairness audit only
        CASE age WHEN '19-24' THEN 1995 WHEN '25-34' THEN 1987 WHEN '35-44' THEN 1977
                 WHEN '45-54' THEN 1967 WHEN '55-64' THEN 1957 WHEN '65+' THEN 1947 END AS birth_year,

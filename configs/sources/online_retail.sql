@@ -19,7 +19,8 @@ SELECT md5(concat_ws('|', InvoiceNo, StockCode, Description, Quantity, InvoiceDa
 FROM read_parquet(getvariable('raw') || '/online_retail.parquet');
 
 CREATE VIEW users AS
-SELECT CustomerID::VARCHAR AS user_id, min_by(Country, InvoiceDate) AS country
+SELECT CustomerID::VARCHAR AS user_id, min_by(Country, InvoiceDate) AS country,
+       min(InvoiceDate) AT TIME ZONE 'UTC' AS known_from
 FROM read_parquet(getvariable('raw') || '/online_retail.parquet')
 WHERE CustomerID IS NOT NULL
 GROUP BY CustomerID;

@@ -69,6 +69,7 @@ WHERE event IN ('offer viewed', 'offer received');
 CREATE VIEW users AS
 SELECT id AS user_id,
        strptime(became_member_on::VARCHAR, '%Y%m%d') AT TIME ZONE 'UTC' AS signed_up_at,
+       signed_up_at AS known_from,
        CASE WHEN age < 118 THEN 2018 - age END AS birth_year,  -- 118 stands for missing
        gender, income, income IS NOT NULL AS has_profile
 FROM read_parquet(getvariable('raw') || '/profile.parquet');

@@ -75,7 +75,7 @@ class SnapshotBuilder:
             if each.is_move((TASTE_DAYS,))
             and (part := reader.category_hour_counts(each.day, each.known_on, users, of)).groups
         }
-        signed_up = read_traits(self.lake, self.traits, self.time_zone, users)
+        signed_up = read_traits(self.lake, self.traits, self.time_zone, users, start_of(self.day, self.time_zone))
         there = signed_up.filter(pc.field("signed_up_on") < pa.scalar(self.day, pa.date32()))["user_id"]
         shard = StateUpdate(self.day, rows, counts, there.combine_chunks(), before, self.declared).apply()
         return shard, self._rows(shard, in_order_of(shard.users, signed_up))

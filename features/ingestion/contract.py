@@ -72,6 +72,7 @@ USERS = Table(
     instant=None,
     columns=(
         Column("user_id", "text", "who", required=True),
+        Column("known_from", "instant", "since when the row holds; else the day of its ingest"),
         Column("signed_up_at", "instant", "when the account was opened"),
         Column("country", "text", "country"),
         Column("time_zone", "text", "IANA name of the user's time zone"),

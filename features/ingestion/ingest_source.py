@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
+from zoneinfo import ZoneInfo
 
 import duckdb
 
@@ -32,6 +33,7 @@ from features.ingestion.table_rows import (
     write_quarantine,
 )
 from features.ingestion.user_aliases import NO_ALIASES, in_merged, keep_first_told, merge_users
+from features.ingestion.user_versions import check_users, undated_note, write_users
 from features.ingestion.validation import check_columns, fault_of_row, text_instants, told_columns, typed_columns
 from features.storage.duckdb_sessions import duckdb_session, sql_text
 from features.storage.lake import TIME_ZONE_FILE, USERS_FILE, Lake
@@ -79,8 +81,8 @@ def ingest_source(
         An event after this instant lies in the future and is refused.
     replacing
         Days whose events, treatments and aliases are written anew from the source: what the lake held of them gives
-        way, but for winback's own decisions, and other days of the source are left alone. Users are a state, whose
-        newest row counts anyway.
+        way, but for winback's own decisions, and other days of the source are left alone. Users are a state: a changed
+        row holds from its ``known_from`` on, else from ``as_of`` or today on, and the one before it stays beside it.
 
     Returns
     -------
@@ -112,7 +114,10 @@ def ingest_source(
             for day in (day for day in lake.days("snapshots") if replacing and day > replacing.first):
                 publication.folder(f"snapshots/day={day}")  # nobody may score with what was wrong
             for table in staged.reports:
-                write_new(connection, settings, lake, publication, table, replacing)
+                if table is USERS:
+                    write_users(connection, lake, publication)
+                else:
+                    write_new(connection, settings, lake, publication, table, replacing)
                 write_quarantine(connection, lake, publication, table, script, replacing)
         return [
             replace(report, notes=(*report.notes, *_delivery_notes(connection, settings, lake, table, staged.reports)))
@@ -144,7 +149,13 @@ def staged_source(
         notes = {table: _stage(connection, settings, table, script, now, replacing) for table in tables}
         merge_users(connection, kept_rows(settings, lake, ALIASES, replacing) if lake.days("aliases") else NO_ALIASES)
         reports = {}
+        day = settings.as_of or now.astimezone(ZoneInfo(settings.time_zone)).date()
         for table in tables:
+            if table is USERS:
+                check_users(connection, settings, lake, day)
+                notes[table] += undated_note(connection, lake, day)
+            else:
+                _check_rows(connection, kept_rows(settings, lake, table, replacing), table)
             reports[table] = _settle(connection, settings, lake, table, script, replacing)
             reports[table] = replace(reports[table], notes=tuple(notes[table]))
             if table is ALIASES:
@@ -261,7 +272,6 @@ def _settle(
 ) -> TableIngest:  # fmt: skip
     """Drop repeats, find what the lake already holds, and stop when too much is bad."""
     known = kept_rows(settings, lake, table, replacing)
-    _check_rows(connection, known, table)
     read = row_count(connection, f"staged_{table.name}")
     if read == 0 and table is EVENTS:
         days = f" from {replacing.first} to {replacing.last}" if replacing not in (None, EVERY_DAY) else ""
@@ -302,14 +312,15 @@ def _delivery_notes(
 
 
 def _check_rows(connection: duckdb.DuckDBPyConnection, known_rows: str, table: Table) -> None:
-    """Compare the good staged rows with each other and with those of the lake, in ``checked_<table>``."""
+    """Compare the good staged rows of a dated table with each other and with those of the lake, in ``checked_<table>``.
+
+    They are facts: one that the lake knows otherwise is refused.
+    """
     names = _columns(connection, f"SELECT * EXCLUDE (day, reason) FROM staged_{table.name}")
     is_comparable = set(names) == set(_columns(connection, known_rows))
     names = [name for name in names if (table, name) != (ALIASES, "since")]  # told again later it is no news
     new, known = (", ".join(f'{side}."{name}"' for name in names if is_comparable) for side in ("new", "known"))
-    order = f"new.{table.instant}, hash(new)" if table.instant else "hash(new)"
-    # users are a state: a changed row replaces the known one; events and treatments are facts
-    clash = "AND known_hash IS NULL" if table.instant is None else ""
+    order = f"new.{table.instant}, hash(new)"
     connection.execute(f"""
         CREATE TEMP TABLE checked_{table.name} AS
         WITH good AS (SELECT DISTINCT * EXCLUDE (reason) FROM staged_{table.name} WHERE reason IS NULL),
@@ -318,7 +329,7 @@ def _check_rows(connection: duckdb.DuckDBPyConnection, known_rows: str, table: T
         SELECT new.*, known_hash IS NOT NULL AND known_hash = hash({new or 1}) AS is_known, CASE
             WHEN row_number() OVER (PARTITION BY new.{table.key} ORDER BY is_known DESC, {order}) > 1
             THEN '{table.key} stands for two different rows'
-            WHEN known_hash <> hash({new or 1}) {clash}
+            WHEN known_hash <> hash({new or 1})
             THEN '{table.key} {USED}' END AS reason
         FROM new LEFT JOIN known ON known_key = new.{table.key}
     """)

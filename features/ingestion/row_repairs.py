@@ -52,6 +52,8 @@ def row_repairs(table: Table, types: dict[str, str], settings: Settings, now: da
     ]
     if table is USERS and "signed_up_at" in types:
         found.append(_as_missing("signed_up_at", f"> {latest(settings, now)}", "in the future"))
+    if table is USERS and "known_from" in types:
+        found.append(_as_missing("known_from", f"> {latest(settings, now)}", "in the future"))
     if table is TREATMENTS and "valid_until" in types:
         late = f"> {latest(settings, now)} + INTERVAL {LATEST_END_YEARS} YEAR"
         found.append(_as_missing("valid_until", late, f"more than {LATEST_END_YEARS} years ahead"))

@@ -14,7 +14,7 @@ from features.ingestion.contract import ALIASES, TREATMENTS, Table
 from features.ingestion.user_aliases import MERGED, in_merged
 from features.storage.duckdb_sessions import sql_text
 from features.storage.lake import USERS_FILE, Lake
-from features.storage.parquet_files import ROW_GROUP_ROWS, read_parquet, split_by_day, write_parquet
+from features.storage.parquet_files import read_parquet, split_by_day, write_parquet
 from features.storage.storage_interface import Publication
 
 FIRST_INSTANT, LAST_INSTANT = (f"TIMESTAMPTZ '{year:04}-01-01 00:00:00+00'" for year in (1, 9999))
@@ -97,18 +97,12 @@ def write_new(
     connection: duckdb.DuckDBPyConnection, settings: Settings, lake: Lake, publication: Publication, table: Table,
     replacing: DayRange | None,
 ) -> None:  # fmt: skip
-    """Write the new rows, and with them the rows that stay of every file they belong to."""
+    """Write the new rows of a dated table, and with them the rows that stay of every file they belong to."""
     kept, day = kept_rows(settings, lake, table, replacing), day_of(table, settings)
     changed = f"SELECT day, user_id FROM ({new_rows(table)})"
     if table is not ALIASES and row_count(connection, MERGED):
         changed += f""" UNION ALL SELECT {day}, user_id FROM ({stored_rows(lake, table)})
                         WHERE user_id IN (SELECT old_user_id FROM {MERGED})"""
-    if table.instant is None:
-        if row_count(connection, f"({changed})"):
-            users = f"{new_rows(table)} UNION ALL BY NAME SELECT *, {day} AS day FROM ({kept}) WHERE user_id NOT IN"
-            rows = connection.execute(f"{users} (SELECT user_id FROM ({new_rows(table)})) ORDER BY user_id")
-            write_parquet(rows.to_arrow_table().drop_columns(["day"]), publication.path(USERS_FILE), ROW_GROUP_ROWS)
-        return
     stored = set(lake.days(table.name))
     found = connection.execute(f"SELECT DISTINCT day FROM ({changed})").fetchall()
     days = {each for (each,) in found} | {

@@ -25,7 +25,7 @@ from features.definitions.watermark import known_before
 from features.materialise.spark_executor import SparkEngine
 from features.materialise.user_traits import user_traits
 from features.storage.duckdb_sessions import duckdb_session, ibis_engine
-from features.storage.lake import USERS_FILE, Lake, literal
+from features.storage.lake import USER_VERSIONS_FILE, USERS_FILE, Lake, literal
 from features.storage.parquet_files import count_rows
 
 STRAYS = 0.05  # share of the events
@@ -115,7 +115,7 @@ def open_as_of(settings: Settings, lake: Lake, as_of: date) -> Iterator[AsOfView
     if not lake.days("aggregates"):
         raise InputError(f"{lake.root} holds no daily aggregates; run winback build-features first")
     with _open_engine(settings) as engine:
-        yield AsOfView(settings, lake, as_of, engine, *_users(engine, lake, settings))
+        yield AsOfView(settings, lake, as_of, engine, *_users(engine, lake, settings, as_of))
 
 
 def first_event_day(lake: Lake, as_of: date) -> date:
@@ -184,7 +184,7 @@ def _open_engine(settings: Settings) -> Iterator[Backend]:
         yield ibis_engine(connection, settings)
 
 
-def _users(engine: Backend, lake: Lake, settings: Settings) -> tuple[ir.Table, dict[str, bool]]:
+def _users(engine: Backend, lake: Lake, settings: Settings, as_of: date) -> tuple[ir.Table, dict[str, bool]]:
     path = lake.path(USERS_FILE)
     if not lake.files.exists(USERS_FILE):
         nobody = pa.table({"user_id": pa.array([], pa.string()), "signed_up_on": pa.array([], pa.date32())})
@@ -194,4 +194,21 @@ def _users(engine: Backend, lake: Lake, settings: Settings) -> tuple[ir.Table, d
     columns = {
         trait_column(name): users[name].cast("string" if is_text else "float64") for name, is_text in traits.items()
     }
-    return users.select("user_id", signed_up_on=users.signed_up_at.date(), **columns), traits
+    signed_up = users.select("user_id", signed_up_on=users.signed_up_at.date())
+    if "known_from" not in users.columns:
+        return users.select("user_id", signed_up_on=users.signed_up_at.date(), **columns), traits
+    versions = users.select("user_id", "known_from", **columns)
+    if lake.files.exists(USER_VERSIONS_FILE):
+        older = engine.read_parquet(literal(lake.path(USER_VERSIONS_FILE)), table_name="versions")
+        older_columns = {
+            trait_column(name): (older[name] if name in older.columns else ibis.null()).cast(
+                "string" if is_text else "float64"
+            )
+            for name, is_text in traits.items()
+        }
+        versions = versions.union(older.select("user_id", "known_from", **older_columns))
+    start = ibis.literal(start_of(as_of, settings.time_zone), type="timestamp('UTC', 6)")
+    held = versions.filter(versions.known_from.fill_null(start) <= start)
+    place = ibis.row_number().over(group_by="user_id", order_by=held.known_from.desc())
+    newest = held.mutate(place=place).filter(lambda rows: rows.place == 0).drop("place", "known_from")
+    return signed_up.left_join(newest, "user_id").drop("user_id_right"), traits

@@ -41,7 +41,7 @@ from features.storage.fingerprints import (
     file_hashes,
     file_metadata,
 )
-from features.storage.lake import USERS_FILE, Lake
+from features.storage.lake import USER_VERSIONS_FILE, USERS_FILE, Lake
 from features.storage.parquet_files import write_batches
 from features.storage.whole_writes import content_hash
 
@@ -141,9 +141,9 @@ def _write(lake: Lake, notes: dict[bytes, bytes], day: date, batches: Iterator[p
 
 def _notes(history: AsOfView, lineage: Lineage, days: list[date]) -> dict[date, dict[bytes, bytes]]:
     """Hash what each snapshot rests on: the daily rows known by then, and those with the users table."""
-    path = history.lake.path(USERS_FILE)
+    files = [name for name in (USERS_FILE, USER_VERSIONS_FILE) if history.lake.files.exists(name)]
     with file_hashes(history.lake) as hash_of:
-        users = hash_of(path) if history.lake.files.exists(USERS_FILE) else ""
+        users = "".join(hash_of(history.lake.path(name)) for name in files)
     return {day: {INPUT_HASH: content_hash(text=users + lineage.hash_before(day)).encode()} for day in days}
 
 

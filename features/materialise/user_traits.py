@@ -2,26 +2,31 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+import json
+from collections.abc import Iterable
 
 import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from configs.settings import Settings
+from features.definitions.registry import Feature, trait_column
 from features.ingestion.contract import AUDIT_ONLY, USERS
 from features.storage.duckdb_sessions import duckdb_session, sql_text
-from features.storage.lake import USERS_FILE, Lake
+from features.storage.lake import USER_VERSIONS_FILE, USERS_FILE, Lake
 from features.storage.parquet_files import readable
+from features.storage.whole_writes import write_text
 
+TAUGHT_FILE = "training/traits.json"
 TRAITS_OF_THE_CONTRACT = ("country", "device", "acquisition_source", "language")
 
 
-def user_traits(lake: Lake, settings: Settings) -> dict[str, bool]:
+def user_traits(lake: Lake, settings: Settings, *, is_taught: bool = False) -> dict[str, bool]:
     """Map columns of the users table that are traits to whether they are text; nothing before users were ingested.
 
     A column that holds one value for everybody tells nobody apart, and a text with more than
-    ``features.max_trait_values`` is none.
+    ``features.max_trait_values`` is none; it still is a trait of snapshots once a model was taught it, as a value more
+    than that must leave nobody without a score. `is_taught` asks for those that models may be taught now.
 
     Raises
     ------
@@ -38,19 +43,38 @@ def user_traits(lake: Lake, settings: Settings) -> dict[str, bool]:
     if not is_text:
         return {}
     with duckdb_session(settings) as connection:
-        values = _distinct_values(connection, path, [*is_text])
+        values = _distinct_values(connection, lake, [*is_text])
     most = settings.features.max_trait_values
     told_apart = {name: count + has_gaps > 1 and not (is_text[name] and count > most)
                   for name, (count, has_gaps) in values.items()}  # fmt: skip
-    return {name: text for name, text in is_text.items() if told_apart[name]}
+    kept = set() if is_taught else set(_taught(lake))
+    return {name: text for name, text in is_text.items() if told_apart[name] or name in kept}
+
+
+def keep_traits(lake: Lake, features: Iterable[Feature]) -> None:
+    """Note which traits models were taught, beside those before: any of these models may be champion again."""
+    names = {each.name.removeprefix(trait_column("")) for each in features if each.view == "traits"}
+    if not names <= set(_taught(lake)):
+        write_text(lake.path(TAUGHT_FILE), json.dumps(sorted(names | set(_taught(lake)))))
+
+
+def _taught(lake: Lake) -> list[str]:
+    try:
+        return (
+            [str(name) for name in json.loads(lake.files.read(TAUGHT_FILE))] if lake.files.exists(TAUGHT_FILE) else []
+        )
+    except ValueError:
+        return []
 
 
 def _distinct_values(
-    connection: duckdb.DuckDBPyConnection, path: Path, names: list[str]
+    connection: duckdb.DuckDBPyConnection, lake: Lake, names: list[str]
 ) -> dict[str, tuple[int, bool]]:
-    """Count the values of each column, and say whether somebody has none."""
+    """Count the values of each column, now and before, and say whether somebody has none."""
+    files = [sql_text(lake.path(name)) for name in (USERS_FILE, USER_VERSIONS_FILE) if lake.files.exists(name)]
+    everybody = f"read_parquet([{', '.join(files)}], union_by_name = true)"
     counts = ", ".join(f'(count(DISTINCT "{name}"), count("{name}") < count(*))' for name in names)
-    row = connection.execute(f"SELECT {counts} FROM read_parquet({sql_text(path)})").fetchone()
+    row = connection.execute(f"SELECT {counts} FROM {everybody}").fetchone()
     return dict(zip(names, row or (), strict=True))
 
 

@@ -130,9 +130,11 @@ def write_users(world: World, lake: Lake) -> None:
     wish = people.irritability * rng.lognormal(0.0, 0.6, users)
     setting = np.digitize(wish, [0.12, 0.45])
     instants = np.datetime64(world.start, "us") + people.joined.astype("timedelta64[D]")
+    joined = pa.array(instants.astype("datetime64[us]"), pa.timestamp("us")).cast(pa.timestamp("us", "UTC"))
     columns = {
         "user_id": world.user_ids,
-        "signed_up_at": pa.array(instants.astype("datetime64[us]"), pa.timestamp("us")).cast(pa.timestamp("us", "UTC")),
+        "known_from": joined,
+        "signed_up_at": joined,
         "country": np.array(list(COUNTRIES), dtype=object)[place],
         "time_zone": np.array(ZONES, dtype=object)[place],
         "device": np.array(DEVICES, dtype=object)[people.device],

@@ -13,6 +13,7 @@ from features.storage.local_folder import LocalFolder
 from features.storage.storage_interface import Storage
 
 USERS_FILE = "users/users.parquet"
+USER_VERSIONS_FILE = "users/versions.parquet"  # what held before the rows of the users table did
 TIME_ZONE_FILE = "time_zone.txt"
 
 

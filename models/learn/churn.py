@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import date, timedelta
 
 import numpy as np
@@ -15,6 +16,7 @@ from models.learn.estimators import Estimator
 from models.learn.linear_estimators import fit_constant, fit_linear
 from models.learn.training import (
     Trained,
+    TrainedCandidate,
     cross_fit,
     generator,
     honest_split,
@@ -28,10 +30,20 @@ from models.learn.training import (
 )
 from models.learn.tree_estimators import fit_lightgbm
 from models.learn.trial import Trial
-from models.metrics.evaluation import auc, average_precision, brier, expected_calibration_error, log_loss, mean_label
+from models.metrics.evaluation import (
+    auc,
+    average_precision,
+    brier,
+    expected_calibration_error,
+    gain_metric,
+    log_loss,
+    mean_label,
+)
+from models.metrics.leakage import Leak, auc_alone, find_leaks
 from models.metrics.splits import Split, out_of_time_and_user
 
 TARGET = "is_churned"
+TELLING_SHARE = 0.1  # of what moves the scores
 RFM = (
     "days_since_last_activity",
     "active_days_count_28d",
@@ -106,17 +118,23 @@ def train_churn(frame: pd.DataFrame, features: list[Feature], settings: Settings
     label = test.loc[headline, TARGET].to_numpy(dtype=np.float64)
     chosen = candidates[verdict.winner]
     score = chosen.test_score[headline]
+    strength = _strength(frame, split, chosen.estimator)
+    top = max(strength, key=lambda name: strength[name])
+    without = _without(top, frame, split, chosen.estimator, settings)[headline]
     measures = {
         **{f"churn.{name}": (measure, score) for name, measure in MEASURES.items()},
         "churn.auc_recency": (auc, recency[headline]),
-        "churn.auc_without_top_column": (auc, _without_top(frame, split, chosen.estimator, settings)[headline]),
+        "churn.auc_without_top_column": (auc, without),
         **{f"churn.auc_{name}": (auc, candidate.test_score[headline]) for name, candidate in candidates.items()},
     }
     metrics = score_all(measures, label, test.loc[headline, "user_id"], settings, rng)
     if verdict.gain is not None:
         metrics["churn.log_loss_gain"] = verdict.gain
+    leaks = find_leaks(frame[split.train], test[headline], TARGET, columns)
+    if verdict.winner == "lightgbm" and not leaks:
+        leaks = _telling_trait(frame, split, candidates, features, settings)
     own = own_metrics(candidates, verdict.winner, metrics, trial, settings)
-    return Trained("churn", candidates, verdict, metrics, label, score, newest(frame), own, trial)
+    return Trained("churn", candidates, verdict, metrics, label, score, newest(frame), own, trial, leaks=leaks)
 
 
 def split_outcomes(frame: pd.DataFrame, horizon_days: int, cut: pd.Timestamp, settings: Settings) -> Split:
@@ -134,10 +152,38 @@ def _headline(test: pd.DataFrame, split: Split) -> Flags:
     return first if is_telling else np.ones(len(test), dtype=bool)
 
 
-def _without_top(frame: pd.DataFrame, split: Split, chosen: Estimator, settings: Settings) -> np.ndarray:
+def _telling_trait(
+    frame: pd.DataFrame, split: Split, candidates: Mapping[str, TrainedCandidate], features: list[Feature],
+    settings: Settings,
+) -> tuple[Leak, ...]:  # fmt: skip
+    """Find the trait without which trees are no better than the simplest model: it may be of after the fact.
+
+    Columns of events are counted as of their day; a trait is as old as its source says.
+    """
+    trees, simplest = candidates["lightgbm"], next(iter(candidates.values()))
+    strength = _strength(frame, split, trees.estimator)
+    traits = {each.name: strength[each.name] for each in features if each.view == "traits" and each.name in strength}
+    top = max(traits, key=lambda name: traits[name], default=None)
+    if top is None or traits[top] < TELLING_SHARE * sum(strength.values()):
+        return ()
+    test = rows_of(frame, split.test)
+    score = _without(top, frame, split, trees.estimator, settings)
+    gain = gain_metric(
+        lambda *rows: -log_loss(*rows), test[TARGET].to_numpy(dtype=np.float64), score, simplest.test_score,
+        test["user_id"], samples=settings.training.bootstrap_samples, rng=generator(settings, "churn leaks"),
+    )  # fmt: skip
+    return (Leak(top, auc_alone(frame[split.train], test, TARGET, top), gain.rounded()),) if gain.low <= 0 else ()
+
+
+def _strength(frame: pd.DataFrame, split: Split, chosen: Estimator) -> dict[str, float]:
+    """Measure how far each column moves the scores of the test, on average."""
+    moved = np.abs(chosen.contributions(rows_of(frame, split.test))[:, :-1]).mean(axis=0)
+    return dict(zip(chosen.columns, moved.tolist(), strict=True))
+
+
+def _without(top: str, frame: pd.DataFrame, split: Split, chosen: Estimator, settings: Settings) -> np.ndarray:
     """Score the test by the chosen kind of model without its strongest column, to unmask a leak."""
-    strength = np.abs(chosen.contributions(rows_of(frame, split.test))[:, :-1]).mean(axis=0)
-    columns = [name for place, name in enumerate(chosen.columns) if place != int(strength.argmax())]
+    columns = [name for name in chosen.columns if name != top]
     if not columns:
         return np.zeros(int(split.test.sum()))
 

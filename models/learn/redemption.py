@@ -33,6 +33,7 @@ from models.learn.training import (
 from models.learn.tree_estimators import fit_lightgbm
 from models.learn.trial import Trial
 from models.metrics.evaluation import auc
+from models.metrics.leakage import find_leaks
 from models.metrics.splits import out_of_time_and_user
 
 OPTION = ("offer_id", "discount")
@@ -107,8 +108,10 @@ def train_redemption(frame: pd.DataFrame, features: list[Feature], settings: Set
     metrics = score_all(measures, label, test["user_id"], settings, rng)
     if verdict.gain is not None:
         metrics["redemption.log_loss_gain"] = verdict.gain
+    leaks = find_leaks(frame[split.train], test, TARGET, known)
     own = own_metrics(candidates, verdict.winner, metrics, trial, settings)
-    return Trained("redemption", candidates, verdict, metrics, label, score, frame, own, trial, redeemed_spend(frame))
+    spend = redeemed_spend(frame)
+    return Trained("redemption", candidates, verdict, metrics, label, score, frame, own, trial, spend, leaks)
 
 
 def with_option(frame: pd.DataFrame, offer_id: str, discount: float) -> pd.DataFrame:

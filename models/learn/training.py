@@ -17,6 +17,7 @@ from models.learn.estimators import Estimator, calibrated, inverse_link
 from models.learn.redeemed_spend import RedeemedSpend
 from models.learn.trial import Trial, below_floor
 from models.metrics.evaluation import Measure, score_metric
+from models.metrics.leakage import Leak
 from models.metrics.metric import Metric
 from models.metrics.splits import Split, hash_share, out_of_user
 
@@ -54,7 +55,8 @@ class Trained:
 
     `label` and `score` are those of the chosen model on the headline test rows; `latest` are the newest rows, on
     which explanations are drawn; `own_metrics` has the same measures of every candidate, by its name; `trial` is where
-    the champion is met; `spend`, of the redemption model alone, says what a redemption costs.
+    the champion is met; `spend`, of the redemption model alone, says what a redemption costs; `leaks` are
+    columns that tell the label by themselves.
     """
 
     subject: str
@@ -67,6 +69,7 @@ class Trained:
     own_metrics: dict[str, dict[str, Metric]]
     trial: Trial
     spend: RedeemedSpend | None = None
+    leaks: tuple[Leak, ...] = ()
 
     @property
     def winner(self) -> TrainedCandidate:

@@ -19,6 +19,7 @@ from models.effects.observational_effects import OfferEffect, has_money
 from models.effects.uplift import LearntEffects
 from models.judge.policy_verdict import PolicyVerdict
 from models.learn.training import NotTrainableError, Trained
+from models.metrics.leakage import Leak
 from models.metrics.metric import Metric
 from models.registry.champions import name_version, promote, withhold
 from models.registry.explain import shap_pictures
@@ -42,6 +43,7 @@ class Published:
     reason: str
     metrics: dict[str, Metric]
     pictures: dict[str, bytes]
+    leaks: tuple[Leak, ...] = ()
 
 
 def publish(
@@ -94,7 +96,9 @@ def publish(
     if found.version != first:
         name_version(lake, trained.subject, CHALLENGER, first)
         pictures = quality_pictures(found.trained, settings, features)
-    return Published(trained.subject, found.name, found.version, found.reason, found.trained.metrics, pictures)
+    return Published(
+        trained.subject, found.name, found.version, found.reason, found.trained.metrics, pictures, trained.leaks
+    )
 
 
 def folds_of_winner(trained: Trained, settings: Settings, as_of: date) -> FoldModels:

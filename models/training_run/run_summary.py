@@ -10,6 +10,7 @@ from pathlib import Path
 from configs.errors import InputError
 from features.storage.lake import Lake
 from models.judge.policy_verdict import PolicyVerdict
+from models.metrics.leakage import Leak
 from models.metrics.metric import Metric
 from models.registry.promotion import Published
 from models.training_run.outcome_models import FittedOutcomes
@@ -37,7 +38,9 @@ def keep_training(lake: Lake, as_of: date, outcomes: FittedOutcomes, response: F
     published, untrained = [*outcomes.published, *response.published], (*outcomes.untrained, *response.untrained)
     if not published:
         raise InputError(f"no model could be trained: {'; '.join(dict.fromkeys(lack.reason for lack in untrained))}")
-    models = {each.subject: ModelRecord(each.champion, each.reason, _rounded(each.metrics)) for each in published}
+    models = {
+        each.subject: ModelRecord(each.champion, each.reason, _rounded(each.metrics), each.leaks) for each in published
+    }
     verdict = _rounded_verdict(response.verdict) if response.verdict is not None else None
     record = TrainingRecord(as_of, models, response.effects, verdict, untrained)
     pictures = {f"{each.subject}_{name}": png for each in published for name, png in each.pictures.items()}
@@ -74,10 +77,21 @@ def model_table(published: Sequence[Published], lacking: Sequence[Untrained]) ->
 def training_warnings(
     frames: TrainingFrames, published: Sequence[Published], lacking: Sequence[Untrained]
 ) -> list[str]:
-    """Say why each champion is champion, which models there are not and why, and what taught nothing."""
+    """Say why each champion is champion, which models there are not and why, what tells too much and what nothing."""
     warnings = [f"{each.subject}: {each.reason}" for each in published] + [
         f"no model of {lack.subject}: {lack.reason}" for lack in lacking
     ]
+    warnings += [_leak_warning(each.subject, leak) for each in published for leak in each.leaks]
+    unseen = [
+        feature.label
+        for feature in frames.features
+        if feature.view == "traits" and feature.name in frames.outcomes and frames.outcomes[feature.name].isna().all()
+    ]
+    if unseen:
+        warnings.append(
+            f"no snapshot that teaches knows {', '.join(unseen)}: models learn from them once they have been known for "
+            "a horizon, or at once where users rows say known_from"
+        )
     if frames.left_out:
         of_all = frames.left_out + len(frames.treatments)
         warnings.append(
@@ -96,6 +110,20 @@ def training_warnings(
             "the latest open one of their user and offer, if there is one"
         )
     return warnings
+
+
+def _leak_warning(subject: str, leak: Leak) -> str:
+    gain = leak.gain_without
+    found = (
+        f"its AUC alone is {leak.auc_alone:.3f}"
+        if gain is None
+        else f"without it the trees are no better than the simplest model (log loss gain {gain.value:+.4f} "
+        f"[{gain.low:+.4f}, {gain.high:+.4f}])"
+    )
+    return (
+        f"{subject}: {leak.column} may tell the future, {found}; check that snapshots hold what was known on their day "
+        "(known_from of users, received_at of events), or leave it out"
+    )
 
 
 def _rounded(metrics: dict[str, Metric]) -> dict[str, Metric]:

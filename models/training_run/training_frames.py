@@ -12,8 +12,9 @@ from configs.offers import load_catalogue
 from configs.settings import Settings
 from features.arrays.array_types import Flags
 from features.definitions.labels import closed_days
-from features.definitions.registry import Feature
+from features.definitions.registry import Feature, trait_column
 from features.materialise.as_of_view import grid_days, open_as_of
+from features.materialise.user_traits import user_traits
 from features.storage.lake import Lake
 from features.storage.parquet_files import count_rows
 from features.training_data.feature_store import open_store
@@ -73,8 +74,10 @@ def collect_frames(settings: Settings, lake: Lake, as_of: date) -> TrainingFrame
             around = outcome_frame(history, store, treated, horizon_days=horizon, user_filter=learners)
             exposure = label_exposure(around, given_offers(history, given), horizon)
             experiment = experiment_frame(history, around, given)
+        traits = {trait_column(name) for name in user_traits(lake, settings, is_taught=True)}
+        features = [each for each in history.features if each.view != "traits" or each.name in traits]
         return TrainingFrames(
-            outcomes, treatments, exposure, experiment, history.features, history.first_day, share,
+            outcomes, treatments, exposure, experiment, features, history.first_day, share,
             len(given) - len(treatments), redemption_counts(history, catalogue),
         )  # fmt: skip
 

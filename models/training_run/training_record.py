@@ -15,6 +15,7 @@ from features.storage.lake import Lake
 from features.storage.whole_writes import write_bytes, write_text
 from models.effects.average_effect import AverageEffect
 from models.judge.policy_verdict import PolicyVerdict
+from models.metrics.leakage import Leak
 from models.metrics.metric import Metric
 
 VERSION = 1  # of the record: another one is another shape
@@ -24,11 +25,15 @@ EFFECTS = "effects"  # of offers, on margin and on retention
 
 @dataclass(frozen=True)
 class ModelRecord:
-    """How good the model of one subject is: its champion's name, why it is champion, and what was measured."""
+    """How good the model of one subject is: its champion's name, why it is champion, and what was measured.
+
+    `leaks` are columns that tell the label by themselves, so that the figures may be too good to be true.
+    """
 
     champion: str
     reason: str
     metrics: dict[str, Metric]
+    leaks: tuple[Leak, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,104 @@
+"""What was known of a user when: a changed row is a new version, and the one before it stays for the days it held.
+
+The users table holds the newest version of everybody, `USER_VERSIONS_FILE` those before. A row holds from its
+``known_from`` on; one that does not say holds from the day of its ingest, so that no day before sees its traits.
+"""
+
+from __future__ import annotations
+
+from datetime import date
+
+import duckdb
+
+from configs.settings import Settings
+from features.arrays.calendar_days import start_of
+from features.ingestion.contract import USERS
+from features.ingestion.row_repairs import EARLIEST_INSTANT
+from features.ingestion.table_rows import new_rows, row_count
+from features.ingestion.user_aliases import MERGED, in_merged
+from features.storage.duckdb_sessions import sql_text
+from features.storage.lake import USER_VERSIONS_FILE, USERS_FILE, Lake
+from features.storage.parquet_files import ROW_GROUP_ROWS, write_parquet
+from features.storage.storage_interface import Publication
+
+OF_VERSIONS = ("known_from", "is_new")  # all else is what a version says
+
+
+def check_users(connection: duckdb.DuckDBPyConnection, settings: Settings, lake: Lake, day: date) -> None:
+    """Lay the good staged rows beside the versions of the lake, in ``user_versions`` and ``checked_users``.
+
+    Without a word about it a row begins to hold on the `day`. One that says what holds by then already is known, and
+    changes nothing.
+    """
+    begins = f"TIMESTAMPTZ '{start_of(day, settings.time_zone).isoformat()}'"
+    connection.execute(f"""
+        CREATE TEMP TABLE told AS
+        WITH good AS (SELECT DISTINCT * EXCLUDE (day, reason) REPLACE (coalesce(known_from, {begins}) AS known_from)
+                      FROM staged_users WHERE reason IS NULL)
+        SELECT *, true AS is_new FROM ({in_merged("SELECT * FROM good", USERS)}) UNION ALL BY NAME
+        SELECT *, false AS is_new FROM ({in_merged(stored_versions(lake), USERS)})
+    """)
+    said = [f'"{name}"' for name in _columns(connection, "told") if name not in OF_VERSIONS]
+    of_user, of_version = (f"OVER (PARTITION BY {keys}" for keys in ("user_id", "user_id, known_from"))
+    connection.execute(f"""
+        CREATE TEMP TABLE placed AS
+        WITH hashed AS (SELECT *, hash({", ".join(said)}) AS own_hash FROM told),
+             compared AS (SELECT *, bool_or(NOT is_new) {of_version}, own_hash) AS is_stored FROM hashed)
+        SELECT *, row_number() {of_version} ORDER BY is_new DESC, is_stored DESC, own_hash) AS place FROM compared
+    """)
+    connection.execute(f"""
+        CREATE TEMP TABLE user_versions AS
+        WITH changes AS (SELECT * FROM placed WHERE place = 1
+                         QUALIFY own_hash IS DISTINCT FROM lag(own_hash) {of_user} ORDER BY known_from))
+        SELECT * EXCLUDE (is_new, is_stored, own_hash, place),
+               lead(known_from) {of_user} ORDER BY known_from) IS NULL AS is_newest FROM changes
+    """)
+    connection.execute("""
+        CREATE TEMP TABLE checked_users AS
+        SELECT * EXCLUDE (is_new, is_stored, own_hash, place), NULL::DATE AS day,
+               is_stored OR (user_id, known_from) NOT IN (SELECT (user_id, known_from) FROM user_versions) AS is_known,
+               CASE WHEN place > 1 THEN 'user_id stands for two different rows' END AS reason
+        FROM placed WHERE is_new
+    """)
+
+
+def undated_note(connection: duckdb.DuckDBPyConnection, lake: Lake, day: date) -> list[str]:
+    """Say of a first delivery which traits no snapshot before the day will see."""
+    count = row_count(connection, "staged_users WHERE reason IS NULL AND known_from IS NULL")
+    traits = [name for name in _columns(connection, "told") if name not in (*USERS.names, *OF_VERSIONS)]
+    if lake.files.exists(USERS_FILE) or not count or not traits:
+        return []
+    return [
+        f"{count:,} rows of users without known_from hold from {day} on: snapshots before see none of their traits "
+        f"({', '.join(traits)}), and models learn from them from then on; where it is known since when a row holds, "
+        "select that AS known_from"
+    ]
+
+
+def stored_versions(lake: Lake) -> str:
+    """Write the SELECT of every version of everybody that the lake holds; one that is not dated holds always."""
+    files = [sql_text(lake.path(name)) for name in (USERS_FILE, USER_VERSIONS_FILE) if lake.files.exists(name)]
+    if not files:
+        return "SELECT * EXCLUDE (day, reason) FROM staged_users WHERE false"
+    return f"""
+        SELECT * REPLACE (coalesce(known_from, {EARLIEST_INSTANT}) AS known_from)
+        FROM (SELECT NULL::TIMESTAMPTZ AS known_from WHERE false UNION ALL BY NAME
+              SELECT * FROM read_parquet([{", ".join(files)}], union_by_name = true))
+    """
+
+
+def write_users(connection: duckdb.DuckDBPyConnection, lake: Lake, publication: Publication) -> None:
+    """Write the newest version of everybody, and the earlier ones, where something changed."""
+    gone = f"({stored_versions(lake)}) WHERE user_id IN (SELECT old_user_id FROM {MERGED})"
+    if not row_count(connection, f"({new_rows(USERS)})") and not row_count(connection, gone):
+        return
+    for name, which in ((USERS_FILE, "is_newest"), (USER_VERSIONS_FILE, "NOT is_newest")):
+        rows = connection.execute(
+            f"SELECT * EXCLUDE (is_newest) FROM user_versions WHERE {which} ORDER BY user_id, known_from"
+        ).to_arrow_table()
+        if len(rows) or lake.files.exists(name):
+            write_parquet(rows, publication.path(name), ROW_GROUP_ROWS)
+
+
+def _columns(connection: duckdb.DuckDBPyConnection, table: str) -> list[str]:
+    return [name for name, *_ in connection.execute(f"DESCRIBE {table}").fetchall()]

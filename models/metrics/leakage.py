@@ -1,0 +1,48 @@
+"""The leak alarm: columns that tell the label by themselves were mostly written after the fact."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from models.metrics.evaluation import auc
+from models.metrics.metric import Metric
+
+TELLS_ALONE = 0.97  # AUC that no honest column was seen to reach
+
+
+@dataclass(frozen=True)
+class Leak:
+    """A column that tells too much: its AUC alone on the test rows, and what a better model is better by without it.
+
+    `gain_without` is that model's gain over the simplest one without the column; None where it was not asked.
+    """
+
+    column: str
+    auc_alone: float
+    gain_without: Metric | None = None
+
+
+def find_leaks(train: pd.DataFrame, test: pd.DataFrame, target: str, columns: Sequence[str]) -> tuple[Leak, ...]:
+    """Find the columns that tell the label of the test rows by themselves.
+
+    Of a text the share of each category among the training rows is its score.
+    """
+    alone = [Leak(name, auc_alone(train, test, target, name)) for name in columns]
+    return tuple(each for each in alone if each.auc_alone >= TELLS_ALONE)
+
+
+def auc_alone(train: pd.DataFrame, test: pd.DataFrame, target: str, name: str) -> float:
+    """Measure the AUC of one column, whichever way it points and wherever what is missing is put."""
+    label = test[target].to_numpy(dtype=np.float64)
+    if isinstance(test[name].dtype, pd.CategoricalDtype):
+        rates = train[target].groupby(train[name].astype(object).fillna("")).mean()
+        filled = [test[name].astype(object).fillna("").map(rates).fillna(train[target].mean()).to_numpy(np.float64)]
+    else:
+        values = test[name].to_numpy(dtype=np.float64)
+        filled = [np.where(np.isnan(values), end, values) for end in (-np.inf, np.inf)]
+    found = [auc(label, score, np.ones(len(label))) for score in filled]
+    return round(max(max(each, 1.0 - each) for each in found), 4)
