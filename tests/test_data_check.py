@@ -113,6 +113,14 @@ def test_a_filter_that_no_event_fulfils_names_the_word_that_was_meant(tmp_path):
     ]
 
 
+def test_offers_that_the_catalogue_does_not_have_are_named(tmp_path):
+    app = app_with(tmp_path)
+    assert not [note for note in check(app).notes if "catalogue" in note]
+    app.write(events=EVENTS, treatments=[*LOTS, treatment("u1", "2024-03-01", "bunddle", 0.1)])
+    (note,) = (note for note in check(app).notes if "catalogue" in note)
+    assert note.startswith("1 treatments gave offers that the catalogue does not have ('bunddle')")
+
+
 def test_a_day_on_which_nobody_is_active_any_more_is_a_fault(tmp_path):
     (fault,) = check(app_with(tmp_path, as_of=date(2024, 12, 1)), is_default=True).faults
     assert fault.startswith("nobody was active in the churn.lookback_days before 2024-12-01: as_of = 2024-12-01 (today")

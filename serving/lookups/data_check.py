@@ -92,6 +92,7 @@ def check_data(
         notes += name_notes(names, [each.name for each in names], settings)
         notes += _unseen_roles(settings, [each.name for each in names])
         notes += _filter_notes(connection, rows[EVENTS], settings)
+        notes += _foreign_offers(connection, rows[TREATMENTS], settings) if TREATMENTS in rows else []
         history = _history(connection, rows, settings, as_of)
         notes += _visit_notes(connection, rows[EVENTS], history.events, settings)
     faults = [*dict.fromkeys(faults), *history_faults(history, settings, as_of)]
@@ -209,6 +210,22 @@ def _unseen_roles(settings: Settings, seen: Sequence[str]) -> Iterator[str]:
         if names and not set(names) & set(seen):
             known = ", ".join(seen[:MOST_WORDS])
             yield f"no event plays roles.{role} ({', '.join(names)}); the data has {known}"
+
+
+def _foreign_offers(connection: duckdb.DuckDBPyConnection, treatments: str, settings: Settings) -> list[str]:
+    """Say which offers were given that the catalogue does not know: nothing is learnt from them about its own."""
+    own = [*load_catalogue(settings.offers).titles]
+    known = ", ".join(map(sql_text, [*own, NO_OFFER]))
+    found = connection.execute(f"""
+        SELECT offer_id, count(*) FROM ({treatments}) WHERE offer_id NOT IN ({known}) GROUP BY ALL ORDER BY ALL
+    """).fetchall()
+    if not own or not found:
+        return []
+    names = ", ".join(repr(name) for name, _ in found[:MOST_WORDS])
+    return [
+        f"{sum(count for _, count in found):,} treatments gave offers that the catalogue does not have ({names}), which "
+        f"say nothing about its own ({', '.join(own[:MOST_WORDS])}); name both alike"
+    ]
 
 
 def _filter_notes(connection: duckdb.DuckDBPyConnection, events: str, settings: Settings) -> Iterator[str]:
