@@ -192,9 +192,9 @@ def _place(lake: Lake, path: Path) -> str:
     """Name a file so that it is found from everywhere, also after the data folder was moved with it inside."""
     if path.parent == SHIPPED:
         return path.stem
-    place = path.resolve()
-    root = lake.root.resolve()
-    return str(place.relative_to(root)) if place.is_relative_to(root) else str(place)
+    place = path.absolute()
+    ways = ((place, lake.root), (place.resolve(), lake.root.resolve()))  # of links, too
+    return next((str(each.relative_to(root)) for each, root in ways if each.is_relative_to(root)), str(place))
 
 
 def _layer_now(lake: Lake, kept: KeptProfile) -> Layer:

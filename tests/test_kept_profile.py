@@ -108,6 +108,14 @@ def test_a_profile_about_machines_is_laid_over_the_kept_one(filled, tmp_path):
             (tmp_path / "shop").rename(tmp_path / "gone")
 
 
+def test_raw_files_behind_a_link_are_no_change(tmp_path):
+    profile, lake = app_folder(tmp_path / "shop"), Lake(tmp_path / "data")
+    (profile.parent / "exports").rename(tmp_path / "delivered")
+    (profile.parent / "exports").symlink_to(tmp_path / "delivered")
+    remember_profile(lake, str(profile))
+    assert changed_settings(lake, settings_of(None, lake.root)) == []
+
+
 def test_a_run_on_other_machines_keeps_the_profile(filled):
     remember_profile(filled, "spark")
     assert settings_of(None, filled.root).app == "Shop"

@@ -223,8 +223,8 @@ def _foreign_offers(connection: duckdb.DuckDBPyConnection, treatments: str, sett
         return []
     names = ", ".join(repr(name) for name, _ in found[:MOST_WORDS])
     return [
-        f"{sum(count for _, count in found):,} treatments gave offers that the catalogue does not have ({names}), which "
-        f"say nothing about its own ({', '.join(own[:MOST_WORDS])}); name both alike"
+        f"{sum(count for _, count in found):,} treatments gave offers that the catalogue does not have ({names}), "
+        f"which say nothing about its own ({', '.join(own[:MOST_WORDS])}); name both alike"
     ]
 
 
