@@ -226,6 +226,14 @@ def test_too_few_users_are_refused_with_both_numbers():
         honest_split("churn", training_frame(49), halves(98), "label", SETTINGS)
 
 
+def test_where_no_label_is_closed_no_setting_of_users_helps():
+    nobody = Split(np.zeros(0, bool), np.zeros(0, bool), np.zeros(0, int))
+    with pytest.raises(
+        NotTrainableError, match="0 users have a closed label; choose a later as_of or a shorter horizon"
+    ):
+        honest_split("value", training_frame(60).head(0), nobody, "label", SETTINGS)
+
+
 def test_users_are_counted_not_rows():
     frame = training_frame(100).assign(user_id=[f"u{number % 10}" for number in range(200)])
     with pytest.raises(NotTrainableError, match="10 users have a closed label"):

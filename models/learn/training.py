@@ -110,10 +110,9 @@ def _shortfall(
     """Say what a split lacks for an honest number; None when it lacks nothing."""
     users = int(frame.loc[split.train, "user_id"].nunique())
     if users < settings.training.min_users:
-        return (
-            f"not enough data for the {subject} model: {users:,} users have a closed label, "
-            f"training.min_users = {settings.training.min_users}; ingest more history or lower the setting"
-        )
+        least = f", training.min_users = {settings.training.min_users}; ingest more history or lower the setting"
+        remedy = least if users else "; choose a later as_of or a shorter horizon"
+        return f"not enough data for the {subject} model: {users:,} users have a closed label{remedy}"
     if not split.test.any():
         return f"not enough data for the {subject} model: no label is closed between the test cut and as_of"
     others = [(f"training (fold {fold} left out)", split.train & (split.fold != fold)) for fold in split.folds]
