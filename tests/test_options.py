@@ -203,6 +203,18 @@ def test_what_the_gate_deployed_decides_who_may_get_what(policy, eligible):
     assert set(found.why_not[~found.eligible]) == {NOT_CHOSEN}
 
 
+@pytest.mark.parametrize(
+    "deployed", [Deployed("nobody"), Deployed(CONSTANT, ("bundle", 0.1)), Deployed(PERSONAL)], ids=str
+)
+def test_what_was_learnt_about_a_user_stands_beside_what_is_used(deployed):
+    known = lots(deployed)
+    table = options(known, offer("bundle"), offer("plain", discounts=(0.1,))).table(FRAME, KINDS, known.personal)
+    assert table["learnt_margin"].to_pylist() == [3.0, 4.0, None, -1.0, -2.0, None]
+    used = table["incremental_margin"].to_pylist()
+    assert (used[:2] == [3.0, 4.0]) == (deployed.name == PERSONAL)
+    assert options(response()).table(FRAME, KINDS)["learnt_retention"].null_count == 4
+
+
 def test_the_error_of_a_value_is_the_spread_of_its_draws():
     exploring = small_settings(scoring={"exploration": {"method": "thompson"}})
     catalogue, worth = Catalogue(offers=(offer("bundle"), offer("plain", discounts=(0.1,)))), np.array([100.0, 10.0])
@@ -237,7 +249,7 @@ def test_without_offers_there_are_no_options(known):
     nobody = forbidden_to(False, False, catalogue=empty)
     found = build_options(FRAME, np.zeros(2), np.zeros(2), nobody, known, empty, SETTINGS)
     assert found.value.shape == (2, 0)
-    assert found.table(FRAME["user_id"], KINDS).num_rows == 0
+    assert found.table(FRAME, KINDS).num_rows == 0
 
 
 def test_while_nothing_is_known_every_option_may_be_tried_and_none_chosen():
@@ -263,7 +275,7 @@ def test_without_a_model_of_redemption_the_assumed_rate_is_charged_and_effects_a
         assert np.isnan(found.p_redeem).all()
         assert found.expected_cost == pytest.approx(np.array([[0.5 * 2.0 + 0.05, 0.5 * 4.0 + 0.05]] * 2))
         assert (found.incremental_margin == effect).all()
-        assert found.table(FRAME["user_id"], KINDS)["p_redeem"].null_count == 4
+        assert found.table(FRAME, KINDS)["p_redeem"].null_count == 4
 
 
 def test_without_a_model_of_churn_an_effect_on_staying_is_not_cut_off():
@@ -284,7 +296,7 @@ def test_without_a_model_of_value_an_option_counts_by_what_it_brings_at_once():
 
 def codes_of(found: Options) -> pd.DataFrame:
     """Table of options with the codes alone of why not."""
-    table = found.table(FRAME["user_id"], KINDS)
+    table = found.table(FRAME, KINDS)
     codes = [reasons and [each["code"] for each in reasons] for reasons in table["why_not"].to_pylist()]
     return table.to_pandas().assign(why_not=pd.Series(codes, dtype=object))
 
@@ -294,7 +306,7 @@ def test_the_table_lists_every_option_of_every_user():
     table = codes_of(found)
     assert table.columns.tolist() == [
         "user_id", "offer_id", "discount", "channel", "p_redeem", "incremental_retention", "incremental_margin",
-        "expected_cost", "value", "eligible", "why_not",
+        "expected_cost", "value", "learnt_margin", "learnt_retention", "eligible", "why_not",
     ]  # fmt: skip
     assert table["user_id"].tolist() == ["a", "a", "b", "b"]
     assert table["discount"].tolist() == [0.1, 0.2, 0.1, 0.2]

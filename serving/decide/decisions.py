@@ -122,9 +122,10 @@ def tables_of(
     batch, assignment, broken = withdraw(policy, batch, assignment)
     decisions = decisions_table(policy, batch, assignment, limits, moment, broken)
     share = assignment.spending.exploration_share
+    personal = policy.response.personal if policy.response is not None else None
     return {
         "predictions": predictions_table(batch, moment.day, policy.settings),
-        "options": batch.options.table(batch.frame["user_id"], policy.why_nots),
+        "options": batch.options.table(batch.frame, policy.why_nots, personal),
         "decisions": decisions,
         "ledger": ledger.entry_table(decisions, assignment.intended, policy.catalogue, policy.version, share),
     }

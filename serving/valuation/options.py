@@ -68,10 +68,29 @@ class Options:
         """Value for the allocation: ``-inf`` where an option is not eligible."""
         return np.where(self.eligible, self.value, -np.inf)
 
-    def table(self, user_ids: pd.Series, kinds: Sequence[Reasons]) -> pa.Table:
-        """List one row per user and option, so that anyone can check a number; `kinds` are those of why not."""
+    def learnt(self, frame: pd.DataFrame, personal: PersonalEffects | None) -> dict[str, Floats]:
+        """Put what lots taught about each user beside what decisions use of it; NaN where they taught nothing."""
+        found = {name: np.full(self.value.shape, np.nan) for name in LEARNT}
+        if personal is None:
+            return found
+        places = [place for place, option in enumerate(self.catalogue.options) if option in personal.options]
+        known = [self.catalogue.options[place] for place in places]
+        is_used, effects = personal.deployed.name == PERSONAL, (personal.margin, personal.retention)
+        for name, used, effect in zip(
+            LEARNT, (self.incremental_margin, self.incremental_retention), effects, strict=True
+        ):
+            if known and (personal.has_money or effect is personal.retention):
+                found[name][:, places] = used[:, places] if is_used else effect.effects(frame, known)
+        return found
+
+    def table(self, frame: pd.DataFrame, kinds: Sequence[Reasons], personal: PersonalEffects | None = None) -> pa.Table:
+        """List one row per user and option, so that anyone can check a number; `kinds` are those of why not.
+
+        Where treatments were randomised, `personal` tells what they taught about each user: `learnt`.
+        """
         users, options = self.value.shape
         flat = {name: getattr(self, name).ravel() for name in MEASURES}
+        flat |= {name: column.ravel() for name, column in self.learnt(frame, personal).items()}
         why_not = np.where(self.eligible & (self.value <= 0), len(kinds), self.why_not).ravel()
         lists = ReasonLists(users * options)
         lists.extend_each(why_not, [*kinds, (Reason(DOES_NOT_PAY),)])
@@ -81,7 +100,7 @@ class Options:
 
         return pa.table(
             {
-                "user_id": pa.array(user_ids, pa.string()).take(np.repeat(np.arange(users), options)),
+                "user_id": pa.array(frame["user_id"], pa.string()).take(np.repeat(np.arange(users), options)),
                 "offer_id": repeated(option.offer_id for option in self.catalogue.options),
                 "discount": pa.array(
                     np.tile([option.discount for option in self.catalogue.options], users), pa.float64()
@@ -95,6 +114,7 @@ class Options:
 
 
 MEASURES = ("p_redeem", "incremental_retention", "incremental_margin", "expected_cost", "value")
+LEARNT = ("learnt_margin", "learnt_retention")
 MATRICES = (*MEASURES, "discount_cost", "value_error")
 
 
