@@ -39,6 +39,10 @@ def visit(user: str, days: int, **columns: object) -> dict[str, object]:
     return event(user, f"{DAY + timedelta(days=days)} 12:00", "session_start", **columns)
 
 
+def leave(user: str, days: int, **columns: object) -> dict[str, object]:
+    return event(user, f"{DAY + timedelta(days=days)} 14:00", "app_remove", **columns)
+
+
 def buy(user: str, days: int, amount: float) -> dict[str, object]:
     return event(user, f"{DAY + timedelta(days=days)} 13:00", "purchase", amount=amount)
 
@@ -63,6 +67,18 @@ def test_churn_is_no_activity_in_the_horizon_after_activity_in_the_lookback(tmp_
         ("today", DAY): (0, 0.0),
         ("returns", DAY): (0, 0.0),
     }
+
+
+def test_who_had_left_by_the_day_teaches_nothing_as_nothing_is_predicted_of_them(tmp_path):
+    pairs = [(active, ended) for active in (1, 2, 10) for ended in (-1, 0, 1, 2, 10, 11)]
+    events = [
+        each
+        for active, ended in pairs
+        for each in (visit(f"{active}|{ended}", -active), leave(f"{active}|{ended}", -ended))
+    ]
+    unknown = [visit("unknown", -2), leave("unknown", -1, received_at=str(DAY))]
+    found = {user for user, _ in labels(ready(tmp_path, events=events + unknown), DAY, as_of=DAY + timedelta(days=20))}
+    assert found == {f"{active}|{ended}" for active, ended in pairs if ended <= 0 or ended > active} | {"unknown"}
 
 
 def test_what_is_not_known_at_training_is_not_in_a_label(tmp_path):

@@ -31,6 +31,8 @@ def effect_days(settings: Settings) -> int:
 def outcome_labels(aggregates: ir.Table, spine: ir.Table, settings: Settings) -> ir.Table:
     """Say for every user active before each instant of the spine whether they left, and what they were worth.
 
+    Who had ended the contract by then and was not active on a later day had left already: there is nothing to predict.
+
     Parameters
     ----------
     aggregates
@@ -63,14 +65,15 @@ def outcome_labels(aggregates: ir.Table, spine: ir.Table, settings: Settings) ->
     soon = (pairs.offset >= 0) & (pairs.offset < effect_days(settings))
     net = pairs.spend_micros + pairs.offer_discount_micros - pairs.refund_micros
     labels = pairs.group_by("user_id", "day").aggregate(
-        active_before=pairs.active_days.sum(where=was_active).fill_null(0),
+        last_active=pairs.offset.max(where=was_active & (pairs.active_days > 0)),
+        last_ended=pairs.offset.max(where=was_active & (pairs.cancellations_count > 0)),
         active_after=pairs.active_days.sum(where=stays).fill_null(0),
         active_later=pairs.active_days.sum(where=settled).fill_null(0),
         margin=_margin(net.sum(where=pays), settings),
         margin_soon=_margin(net.sum(where=soon), settings),
         margin_later=_margin(net.sum(where=pays & ~soon), settings),
     )
-    return labels.filter(labels.active_before > 0).select(
+    return labels.filter(labels.last_active > labels.last_ended.fill_null(-wide - 1)).select(
         "user_id",
         "day",
         "margin",
