@@ -305,7 +305,7 @@ def test_without_money_the_page_speaks_of_people(settings: Settings, lake: Lake)
     write_training(lake, AS_OF, untrained=untrained, effects=[poor])
     text = Page(write_report(settings, lake, AS_OF)).text
     assert "About 1 of 3 users is expected to leave within 28 days 2 users are at risk" in text
-    assert "Expected leavers 1 of the users at risk; what they are worth is not known" in text
+    assert "Expected leavers 1 within 28 days, at risk or not; what they are worth is not known" in text
     assert "It keeps users: between +2.0 and +7.2 more of 100 stay." in text
     assert "What a user is worth is not known: no money is known." in text
     assert "Value at risk 0" not in text
@@ -501,10 +501,12 @@ def test_the_users_at_risk_are_listed_with_what_raises_their_risk_and_what_they_
 
 
 def test_who_left_or_refuses_profiling_is_told_apart_from_who_lapsed(settings: Settings, lake: Lake) -> None:
-    others = [decision("f", None, None, stage="left"), decision("g", None, None, stage="cooling")]
-    write_decisions(lake, [*DAY, *others])
+    refusing = decision("g", None, None, stage="cooling", why=[{"code": "no_profiling"}])
+    fresh = decision("h", None, None, stage="new", why=[{"code": "not_active", "number": 91.0}])
+    write_decisions(lake, [*DAY, decision("f", None, None, stage="left"), refusing, fresh])
     text = Page(write_report(settings, lake, AS_OF)).text
-    assert "Not predicted 3 43%" in text
+    assert "Not predicted 4 50%" in text
+    assert "1 new user has not been active yet: nothing is predicted of them" in text
     assert "1 user has not been active for 91 days: they count as lapsed" in text
     assert "1 user has ended the contract and not been active since: they have left already" in text
     assert "Of 1 user nothing is predicted because they do not consent to profiling" in text
@@ -535,3 +537,12 @@ def test_windows_of_one_fact_are_one_driver(settings: Settings) -> None:
         ("sessions_count_28d", 8, 3, None, None), ("trait_plan", 4, 4, None, "free"), ("tenure_days", 1, 0, 9.0, None)
     ]  # fmt: skip
     assert by_fact(drivers.head(0), settings.roles).empty
+
+
+def test_what_lots_bring_of_which_nothing_is_known_is_not_told_as_a_loss(settings: Settings, lake: Lake) -> None:
+    lot = {"arm": "explore", "offer_id": "type_c", "discount": 0.4, "channel": "mail", "evidence": "none"}
+    write_decisions(lake, [decision("a", 0.6, 9.0, **lot, expected_cost=2.5, expected_value=-2.5, p_redeem=None)])
+    text = Page(write_report(settings, lake, AS_OF)).text
+    assert "It is expected to cost 2.50 USD; what it brings is not known yet" in text
+    assert "2.50 USD not known none" in text and "−2.50" not in text
+    assert "no further offer is known to pay, and lots may cost 25% of it at most" in text

@@ -146,12 +146,14 @@ def test_a_trait_that_reads_like_a_reason_is_none(lake: Lake) -> None:
 
 def test_who_is_expected_to_leave_is_counted_over_all_and_whose_risk_is_unknown_by_stage(lake: Lake) -> None:
     gone = decision("f", None, None, arm="suppressed", stage="left")
-    write_decisions(lake, [*DAY, gone, decision("g", None, None, stage="active")])
+    refusing = decision("g", None, None, stage="active", why=[{"code": "no_profiling"}])
+    fresh = decision("h", None, None, stage="new", why=[{"code": "not_active", "number": 28.0}])
+    write_decisions(lake, [*DAY, gone, refusing, fresh])
     summary = summarise(lake, AS_OF)
     assert summary.expected_leavers == pytest.approx(0.6 + 0.3 + 0.1 + 0.2)
     assert summary.leavers_at_risk == pytest.approx(0.6 + 0.3 + 0.2)
     assert summary.base_rate == pytest.approx(1.2 / 4)
-    assert summary.unscored == {"active": 1, "lapsed": 1, "left": 1}
+    assert summary.unscored == {"lapsed": 1, "left": 1, "new": 1, "refusing": 1}
 
 
 def test_examples_take_turns_and_leave_out_whose_risk_is_unknown(lake: Lake) -> None:

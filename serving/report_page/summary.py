@@ -27,8 +27,9 @@ class Summary:
     offer by arm and reasons, in the order in which these are asked: ``arm, why, users``.
     `drivers` has what raises the risk of the users at risk: ``column, users`` for whom it is among the strongest
     reasons, ``strongest`` for whom nothing raises it more, and the typical value: ``number``, the median, or ``value``,
-    the most frequent text. `unscored` counts by stage whose risk is not known. `model_versions` names the models behind
-    the decisions, and `withdrawn` counts those that broke a rule when they were to be written.
+    the most frequent text. `unscored` counts by stage whose risk is not known, apart from who is ``refusing``
+    profiling. `model_versions` names the models behind the decisions, and `withdrawn` counts those that broke a rule
+    when they were to be written.
     """
 
     users: int
@@ -115,7 +116,10 @@ DRIVERS = f"""
            median(reason.number) AS number, mode(reason.value ORDER BY reason.value) AS value
     FROM listed GROUP BY ALL ORDER BY users DESC, strongest DESC, "column"
 """
-UNSCORED = "SELECT stage, count(*) FROM {decisions} WHERE p_churn IS NULL GROUP BY ALL ORDER BY ALL"
+UNSCORED = """
+    SELECT CASE why[1].code WHEN 'no_profiling' THEN 'refusing' ELSE stage END AS kind, count(*)
+    FROM {decisions} WHERE p_churn IS NULL GROUP BY ALL ORDER BY ALL
+"""
 MODELS = "SELECT DISTINCT model_versions FROM {decisions} WHERE model_versions IS NOT NULL ORDER BY ALL"
 
 
