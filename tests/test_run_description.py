@@ -7,12 +7,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from synthetic import MIXED, outcomes, small_settings
+from mlflow.utils.validation import _validate_param
+from synthetic import AS_OF, MIXED, outcomes, small_settings
 
 from configs.settings import Settings
 from models.learn.linear_estimators import fit_linear
 from models.learn.tree_estimators import fit_lightgbm
-from models.registry.run_description import code_tags, parameters
+from models.registry.run_description import code_tags, parameters, training_run
 
 SETTINGS = small_settings()
 
@@ -58,3 +59,13 @@ def test_parameters_tell_in_what_candidates_differ() -> None:
     assert (linear["columns_count"], trees["columns_count"]) == (2, len(MIXED))
     assert trees["columns"] == ", ".join(MIXED)
     assert all(len(str(value)) <= 6000 for value in trees.values())
+
+
+def test_settings_under_words_of_people_have_names_that_mlflow_takes() -> None:
+    names = {"DOG & CAT: food": "Pets", "käse (20%)": "Cheese"}
+    categories = SETTINGS.categories.model_copy(update={"names": names})
+    found = training_run(SETTINGS.model_copy(update={"categories": categories}), AS_OF).parameters
+    assert found["categories.names"] == names
+    assert found["seed"] == SETTINGS.seed
+    for name, value in found.items():
+        _validate_param(name, str(value))

@@ -93,8 +93,9 @@ def _commit(file: Path) -> str:
 
 
 def _flat(values: Mapping[str, object], prefix: str = "") -> dict[str, object]:
-    """Name nested settings by their path."""
+    """Name nested settings by their path; what is filed under words of people, which MLflow refuses, stays together."""
     found: dict[str, object] = {}
     for name, value in values.items():
-        found |= _flat(value, f"{prefix}{name}.") if isinstance(value, dict) else {f"{prefix}{name}": value}
+        is_section = isinstance(value, dict) and all(key.isidentifier() for key in value)
+        found |= _flat(value, f"{prefix}{name}.") if is_section else {f"{prefix}{name}": value}  # type: ignore[arg-type]
     return found
