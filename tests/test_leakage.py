@@ -35,6 +35,16 @@ def test_a_column_that_tells_the_label_is_named_and_chance_is_not(seed):
     assert all(each.auc_alone >= TELLS_ALONE and each.gain_without is None for each in found)
 
 
+def test_less_is_asked_of_a_trait_as_it_is_as_old_as_its_source_says():
+    label = np.repeat([0, 1], 100)
+    told = np.arange(200.0)
+    told[[50, 150]] = told[[150, 50]]
+    frame = pd.DataFrame({"label": label, "days_since_last_activity": told, "trait_status": told})
+    assert 0.97 < auc_alone(frame, frame, "label", "trait_status") < TELLS_ALONE
+    found = find_leaks(frame, frame, "label", ["days_since_last_activity", "trait_status"])
+    assert [each.column for each in found] == ["trait_status"]
+
+
 def test_a_category_that_training_never_saw_tells_nothing():
     frame = drawn(1).assign(code=lambda rows: pd.Categorical([f"c{number}" for number in range(len(rows))]))
     assert auc_alone(frame.head(200), frame.tail(200), "label", "code") == 0.5
