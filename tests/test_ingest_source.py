@@ -194,6 +194,7 @@ BAD_EVENTS = [
     ({"amount": float("nan")}, "amount is not a finite number"),
     ({"amount": float("inf")}, "amount is not a finite number"),
     ({"discount": -1.0}, "discount is negative"),
+    ({"discount": 1e308}, "discount exceeds ingest.max_amount"),
     ({"quantity": float("-inf")}, "quantity is not a finite number"),
 ]
 BAD_TREATMENTS = [
@@ -202,6 +203,7 @@ BAD_TREATMENTS = [
     ({"propensity": 0.0}, "propensity is not a probability above 0"),
     ({"propensity": 1.2}, "propensity is not a probability above 0"),
     ({"cost": -1.0}, "cost is negative"),
+    ({"cost": 1_000_000.01}, "cost exceeds ingest.max_amount"),
     ({"offer_id": None}, "offer_id is missing"),
     ({"channel": None}, "channel is missing"),
     ({"decided_at": datetime(2031, 1, 1, tzinfo=UTC)}, "decided_at lies in the future"),

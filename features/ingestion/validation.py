@@ -131,7 +131,10 @@ def fault_of_row(table: Table, types: dict[str, str], settings: Settings, now: d
     faults += [fault for name in text_instants(table, types) for fault in _text_faults(name)]
     if table.instant is not None:
         faults += _instant_faults(table.instant, settings, now)
-    faults += _event_faults(settings, now) if table is EVENTS else _treatment_faults() if table is TREATMENTS else []
+    if table is EVENTS:
+        faults += _event_faults(settings, now)
+    if table is TREATMENTS:
+        faults += _treatment_faults(settings)
     # a text that is no timestamp is also a missing instant: the sharper sentence comes first
     faults.sort(key=lambda fault: fault[1].endswith("is missing"))
     return "CASE " + " ".join(f"WHEN {broken} THEN '{reason}'" for broken, reason in faults) + " END"
@@ -175,16 +178,18 @@ def _event_faults(settings: Settings, now: datetime) -> list[Fault]:
         (f"amount < 0 AND event_name NOT IN ({refunds})", "amount is negative and the event is no refund"),
         (f"abs(amount) > {settings.ingest.max_amount}", "amount exceeds ingest.max_amount"),
         ("discount < 0", "discount is negative"),
+        (f"discount > {settings.ingest.max_amount}", "discount exceeds ingest.max_amount"),
         ("received_at < occurred_at", "received_at lies before occurred_at"),
         *_instant_faults("received_at", settings, now),
     ]
 
 
-def _treatment_faults() -> list[Fault]:
+def _treatment_faults(settings: Settings) -> list[Fault]:
     return [
         ("discount IS NULL", "discount is missing"),
         ("NOT discount BETWEEN 0 AND 1", "discount is not a share between 0 and 1"),
         ("NOT (propensity > 0 AND propensity <= 1)", "propensity is not a probability above 0"),
         ("cost < 0", "cost is negative"),
+        (f"cost > {settings.ingest.max_amount}", "cost exceeds ingest.max_amount"),
         ("valid_until < decided_at", "valid_until lies before decided_at"),
     ]
