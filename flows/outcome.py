@@ -61,7 +61,7 @@ class Outcome:
         console = Console(file=stream, soft_wrap=True, highlight=False)
         console.print(f"{self.command} as of {self.as_of}: done in {seconds:.0f} s, {peak_mib:,} MiB", style="bold")
         if self.metrics:
-            table = Table("metric", "value [95% interval]", "rows", box=None, pad_edge=False)
+            table = Table("metric", _heading(self.metrics), "rows", box=None, pad_edge=False)
             for name, metric in self.metrics.items():
                 table.add_row(name, str(metric), f"{metric.n:,}")
             console.print(table)
@@ -70,7 +70,9 @@ class Outcome:
         for name, place in self.outputs.items():
             console.print(f"{name}: {place}", markup=False)
         if self.models:
-            table = Table("model", "trained", "why", "what it means for decisions", box=None, pad_edge=False)
+            table = Table(box=None, pad_edge=False)
+            for heading in ("model", "trained", "why", "what it means for decisions"):
+                table.add_column(heading, overflow="fold")
             for row in self.models:
                 table.add_row(*(Text(each) for each in _in_words(row)))
             console.print(table)
@@ -78,12 +80,17 @@ class Outcome:
     def markdown(self) -> str:
         """Write the outcome as a page for Prefect's artifacts."""
         rows = [f"| {name} | {metric} | {metric.n:,} |" for name, metric in self.metrics.items()]
-        table = ["| metric | value [95% interval] | rows |", "|---|---|---|", *rows] if rows else []
+        table = [f"| metric | {_heading(self.metrics)} | rows |", "|---|---|---|", *rows] if rows else []
         models = [f"| {' | '.join(_in_words(row))} |" for row in self.models]
         models = ["", "| model | trained | why | what it means |", "|---|---|---|---|", *models] if models else []
         places = [f"- {name}: `{place}`" for name, place in self.outputs.items()]
         notes = [f"- warning: {warning}" for warning in self.warnings]
         return "\n".join([f"# {self.command} as of {self.as_of}", "", *table, *models, "", *places, *notes, ""])
+
+
+def _heading(metrics: Mapping[str, Metric]) -> str:
+    is_estimated = any(metric.low != metric.high for metric in metrics.values())
+    return "value [95% interval]" if is_estimated else "value"
 
 
 def _in_words(row: dict[str, str | bool]) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import re
 import shutil
@@ -494,6 +495,18 @@ def test_json_has_no_word_for_an_unknown_number():
     found = Outcome("x", date(2024, 1, 1), {"policy.gain": unknown}).as_dict(1.0, 2)
     assert found["metrics"] == {"policy.gain": {"value": None, "low": None, "high": None, "n": 3}}
     json.dumps(found, allow_nan=False)
+
+
+def test_counts_are_shown_without_a_word_of_intervals_and_no_word_of_a_reason_is_cut():
+    setting = "(response.assumed_redemption_rate_of_a_long_name)"
+    row = {"model": "redemption", "is_trained": False, "why": "few", "meaning": f"as if all used it {setting}"}
+    stream = io.StringIO()
+    Outcome("ingest", date(2024, 1, 1), {"events.read": Metric.exact(7, 7)}, models=[row]).show(stream, 1.0, 2)
+    assert "value" in stream.getvalue() and "interval" not in stream.getvalue()
+    assert "…" not in stream.getvalue() and setting in re.sub(r"\s", "", stream.getvalue())
+    stream = io.StringIO()
+    Outcome("x", date(2024, 1, 1), {"churn.auc": Metric(0.7, 0.6, 0.8, 9)}).show(stream, 1.0, 2)
+    assert "value [95% interval]" in stream.getvalue()
 
 
 def traces(folder: Path) -> dict[str, tuple[str, int]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from datetime import date
 
@@ -133,6 +134,15 @@ def test_where_nothing_can_be_taught_the_training_is_refused_and_leaves_nothing(
     with pytest.raises(InputError, match=r"no model could be trained: .*is_churned = 1.*28 of 100 treatments .*share"):
         keep_training(lake, AS_OF, found, response)
     assert latest_training(lake, AS_OF) is None
+
+
+@pytest.mark.parametrize(("offers", "told"), [("none", "'none' is an empty catalogue"), ("example", "add lots|by lot")])
+def test_an_app_without_offers_is_not_told_to_draw_lots(frames, offers, told, tmp_path):
+    few = replace(frames, treatments=frames.treatments.head(28))
+    response = fit_response(SETTINGS.model_copy(update={"offers": offers}), Lake(tmp_path), AS_OF, few)
+    assert [lack.subject for lack in response.untrained] == ["redemption", "effects"]
+    assert all(re.search(told, lack.reason) for lack in response.untrained)
+    assert ("exploration" in response.untrained[0].reason) == (offers != "none")
 
 
 def test_a_cold_start_says_how_far_it_is_and_what_to_do():

@@ -55,6 +55,8 @@ def fit_response(settings: Settings, lake: Lake, as_of: date, frames: TrainingFr
     found, wanted = len(frames.treatments), settings.response.min_treatments
     if found < wanted:
         why = cold_start(found, wanted, settings.scoring.exploration.share)
+        if not load_catalogue(settings.offers).offers:
+            why = f"offers = {settings.offers!r} is an empty catalogue: nothing is given, and nothing learnt of it"
         return FittedResponse(
             [], untrained=(Untrained("redemption", why, no_rate(settings)), Untrained(EFFECTS, why, NO_EFFECTS))
         )
