@@ -199,7 +199,8 @@ class Settings(Section):
     )
     offers: str = Field(description="name of a file in configs/offers, or the path of a TOML file")
     language: str = Field(
-        description="words of reasons and of `winback explain`: a file in configs/languages, or the path of a TOML file"
+        description="words of messages, `winback explain` and the list of users at risk (the report is in English): a "
+        "file in configs/languages, or the path of a TOML file"
     )
     data_dir: Path = Field(description="where everything that a run makes is kept")
     profile: str = Field(description="name of the profile these settings came from")

@@ -174,7 +174,7 @@ def test_figures_equal_the_sums_of_the_decisions(settings: Settings, lake: Lake)
     # a: .6 x 100, b: .3 x 1000, d: .2 x 10 are at risk; c: .1 x 2000 is not
     assert "About 1 of 5 users is expected to leave within 28 days, and 562 USD with them" in text
     assert "3 users are at risk: likelier to leave than the average, and at least 20 in 100 like them do" in text
-    assert "Nobody is whose risk is not above the average, 30%" in text
+    assert "Both are at risk, as far as they lie above the average of 30%" in text
     assert "of the 1,110 USD that the users at risk would bring in 91 days" in text
     assert "High risk 1 20% 100 USD 60.00 USD" in text
     assert "Medium risk 2 40% 1,010 USD 302 USD" in text
@@ -515,7 +515,7 @@ def test_who_left_or_refuses_profiling_is_told_apart_from_who_lapsed(settings: S
 def test_where_nobody_stands_out_the_page_says_what_to_do(settings: Settings, lake: Lake) -> None:
     write_decisions(lake, [decision(name, 0.02, 10.0) for name in "abcd"])
     text = Page(write_report(settings, lake, AS_OF)).text
-    assert "above the average, 2.0%. Nobody reaches that today : a lower scoring.medium_risk shows" in text
+    assert "above the average of 2.0%. Nobody does today : a lower scoring.medium_risk shows" in text
     assert "Nobody is at risk today, so there are no reasons to count" in text
 
 
@@ -546,3 +546,11 @@ def test_what_lots_bring_of_which_nothing_is_known_is_not_told_as_a_loss(setting
     assert "It is expected to cost 2.50 USD; what it brings is not known yet" in text
     assert "2.50 USD not known none" in text and "−2.50" not in text
     assert "no further offer is known to pay, and lots may cost 25% of it at most" in text
+
+
+def test_the_page_speaks_english_and_the_list_the_language_of_the_app(settings: Settings, lake: Lake) -> None:
+    german = settings.model_copy(update={"language": "de"})
+    assert write_report(german, lake, AS_OF).read_bytes() == write_report(settings, lake, AS_OF).read_bytes()
+    write_report(german, lake, AS_OF)
+    listed = (lake.root / "reports" / f"{AS_OF}-at-risk.csv").read_text(encoding="utf-8")
+    assert '"aktive Tage, letzte 90 Tage: 2"' in listed

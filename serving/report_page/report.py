@@ -46,7 +46,7 @@ from serving.wording.formatting import (
     stay_words,
     thousands,
 )
-from serving.wording.language_file import ENGLISH, load_language
+from serving.wording.language_file import ENGLISH
 from serving.wording.rendering import Words, words_of
 
 TEMPLATE = "report.html.j2"
@@ -149,7 +149,8 @@ class Trust:
 def write_report(settings: Settings, lake: Lake, as_of: date) -> Path:
     """Write what a marketer needs to know about a day to ``reports/<as_of>.html``, with the list of users at risk.
 
-    The page needs no network and no script. The same decisions, training and settings give the same bytes.
+    The page is in English and needs no network and no script. The same decisions, training and settings give the same
+    bytes.
 
     Raises
     ------
@@ -169,7 +170,8 @@ def render_report(settings: Settings, lake: Lake, as_of: date) -> str:
     catalogue = load_catalogue(settings.offers)
     summary = summarise(lake, as_of)
     trusts = trust_in_offers(record, catalogue, settings)
-    words, page_words = words_of(settings), words_of(settings, is_print=True)
+    in_english = settings.model_copy(update={"language": ENGLISH})  # the page speaks one language, its own
+    words, page_words = words_of(in_english), words_of(in_english, is_print=True)
     gate, curve = gate_of(record.verdict if record else None, words), curve_of(lake, as_of, settings)
     given = [_titled(row, catalogue) for row in summary.offers.to_dict("records")]
     page = _environment(settings, page_words).get_template(TEMPLATE)
@@ -316,7 +318,7 @@ def _environment(settings: Settings, words: Words) -> Environment:
     environment.filters |= {
         "thousands": thousands,
         "percent": percent,
-        "exact_percent": load_language(ENGLISH).percent,  # the page is in English
+        "exact_percent": words.language.percent,
         "points": points,
         "signed": partial(signed, decimals=decimals_of(settings.currency)),  # money a head
         "day": day_words,
