@@ -20,7 +20,7 @@ from models.learn.trial import Trial
 from models.registry.champions import choose, name_version, promote, unpin
 from models.registry.fold_models import read_folds, write_folds
 from models.registry.incumbent import Outcome, meet_champion
-from models.registry.promotion import folds_of_winner
+from models.registry.promotion import fold_models_of
 from models.registry.registry_state import NEWEST, registered_model
 from models.registry.tracking import ModelLineage, load, register
 
@@ -64,7 +64,7 @@ def enrol(
     lake: Lake, trained: Trained, mark: str, settings: Settings = SETTINGS, notes: dict[str, float] | None = None
 ) -> int:
     """Register the winner of a training."""
-    folds = folds_of_winner(trained, settings, AS_OF)
+    folds = fold_models_of(trained, trained.verdict.winner, settings, AS_OF)
     return register(
         lake, ModelLineage(trained.subject, trained.verdict.winner, AS_OF, AS_OF, AS_OF, mark * 16),
         trained.winner.estimator, trained.latest.head(9), parameters={}, metrics={}, pictures={}, notes=notes or {},

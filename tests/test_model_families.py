@@ -85,7 +85,7 @@ def test_a_new_family_survives_train_register_load_score_and_explain(
     assert parts.sum(axis=1) == pytest.approx(back.slope * back.raw_score(frame) + back.intercept)
     assert list(importance(back, frame).index) == [COLUMN]
     reasons = ReasonLists(len(frame))
-    add_risk_reasons(reasons, np.arange(len(frame)), back, frame)
+    add_risk_reasons(reasons, np.arange(len(frame)), back, frame, SETTINGS.roles)
     assert {reason["column"] for each in reasons.build().to_pylist() for reason in each or ()} == {COLUMN}
     assert (back.refit(frame, SETTINGS).raw_score(frame) == fit(frame).raw_score(frame)).all()
 

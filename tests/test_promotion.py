@@ -13,6 +13,7 @@ from features.storage.lake import Lake
 from models.learn.churn import MEASURES, train_churn
 from models.learn.training import NotTrainableError
 from models.learn.value import train_value
+from models.registry.fold_models import read_folds
 from models.registry.promotion import publish, quality_pictures
 from models.registry.promotion_log import promotion_log
 from models.registry.registry_state import CHALLENGER, ModelState, registered_model
@@ -74,6 +75,15 @@ def test_what_is_below_the_floor_is_registered_and_not_promoted(registry, frame)
     assert load_if_any(registry, "value") is None
     published = publish(registry, value, frame, FEATURES, SETTINGS, AS_OF, frame["day"].min())
     assert load(registry, "value").version == published.version
+
+
+def test_every_candidate_is_kept_with_what_could_judge_it_later(registry, churn, published):
+    versions = registered_model(registry, "churn").versions
+    kept = {each.name: each for each in versions.values() if each.name.endswith(published.champion[-8:])}
+    assert len(kept) == len(churn.candidates)
+    for name, candidate in churn.candidates.items():
+        found = read_folds(registry, kept[f"churn-{name}-{published.champion[-8:]}"])
+        assert sorted(found) == sorted(candidate.by_fold)
 
 
 def test_training_again_registers_nothing_new(registry, churn, frame, published):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+from datetime import date
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,8 @@ import pytest
 from mlflow.utils.validation import _validate_param
 from synthetic import AS_OF, MIXED, outcomes, small_settings
 
-from configs.settings import Settings
+from configs.section import Section
+from configs.settings import FOLDER, Settings, load_settings
 from models.learn.linear_estimators import fit_linear
 from models.learn.tree_estimators import fit_lightgbm
 from models.registry.run_description import code_tags, parameters, training_run
@@ -69,3 +71,18 @@ def test_settings_under_words_of_people_have_names_that_mlflow_takes() -> None:
     assert found["seed"] == SETTINGS.seed
     for name, value in found.items():
         _validate_param(name, str(value))
+
+
+@pytest.mark.parametrize("profile", sorted(path.stem for path in (FOLDER / "profiles").glob("*.toml")))
+def test_the_settings_of_every_profile_have_names_that_mlflow_takes(profile: str) -> None:
+    named = training_run(load_settings(profile), date(2024, 7, 1)).parameters
+    assert named["churn.horizon_days"] == load_settings(profile).churn.horizon_days
+    for name, value in named.items():
+        _validate_param(name, str(value)[:6000])
+        assert not isinstance(value, Section), name
+
+
+def test_words_of_an_app_are_values_and_no_names() -> None:
+    custom = {"a_b": {"role": "value", "measure": "count", "windows": [28], "meaning": "ä & b"}}
+    other = load_settings(features={"custom": custom})
+    assert "a_b" in str(training_run(other, date(2024, 7, 1)).parameters["features.custom"])

@@ -1,4 +1,4 @@
-"""The models of a winner's cross-fit, kept beside it: they judge it honestly on the rows of a later training."""
+"""The models of a candidate's cross-fit, kept beside it: they judge it honestly on the rows of a later training."""
 
 from __future__ import annotations
 

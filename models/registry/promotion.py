@@ -62,10 +62,9 @@ def publish(
     training, digest = training_run(settings, as_of), rows_digest(frame)
     mark = fingerprint(digest, f"{trained.subject}|{relevant_settings(settings)}|{as_of}")
     pictures = quality_pictures(trained, settings, features)
-    folds = folds_of_winner(trained, settings, as_of)
     versions = {}
     for name, candidate in trained.candidates.items():
-        is_winner = name == trained.verdict.winner
+        folds = fold_models_of(trained, name, settings, as_of)
         versions[name] = register(
             lake,
             ModelLineage(trained.subject, name, as_of, first_day, as_of, mark),
@@ -73,11 +72,11 @@ def publish(
             trained.latest.head(100),
             parameters=parameters(settings, candidate.estimator, len(frame)),
             metrics=trained.own_metrics[name],
-            pictures=pictures if is_winner else {},
+            pictures=pictures if name == trained.verdict.winner else {},
             notes={} if notes is None else notes_as_json(notes),
             verdict=trained.verdict.reason,
-            tags=folds.tags if is_winner else {},
-            folders={"folds": partial(write_folds, folds)} if is_winner else {},
+            tags=folds.tags,
+            folders={"folds": partial(write_folds, folds)},
             training=training,
             digest=digest,
         )
@@ -101,13 +100,14 @@ def publish(
     )
 
 
-def folds_of_winner(trained: Trained, settings: Settings, as_of: date) -> FoldModels:
-    """Gather what judges a training's winner on the rows of a later one.
+def fold_models_of(trained: Trained, name: str, settings: Settings, as_of: date) -> FoldModels:
+    """Gather what judges a candidate on the rows of a later training, should it be champion then.
 
     Where users alone were left out its models know all labels until `as_of`.
     """
     until = trained.trial.honest_from or pd.Timestamp(start_of(as_of, settings.time_zone))
-    return FoldModels(trained.winner.by_fold, settings.training.folds, until.isoformat(), what_is_predicted(settings))
+    by_fold, predicts = trained.candidates[name].by_fold, what_is_predicted(settings)
+    return FoldModels(by_fold, settings.training.folds, until.isoformat(), predicts)
 
 
 def publish_propensities(

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import date
 from importlib.metadata import version
 from pathlib import Path
 
+from configs.section import Section
 from configs.settings import FOLDER, MACHINES, Settings
 from features.definitions.registry import TRAINING_SERVICE
 from features.storage.whole_writes import content_hash
@@ -34,7 +35,7 @@ class TrainingRun:
 def training_run(settings: Settings, as_of: date) -> TrainingRun:
     """Describe the training of a day."""
     relevant = relevant_settings(settings)
-    named = {"as_of": as_of, "profile": settings.profile, **_flat(settings.model_dump(exclude=IRRELEVANT))}
+    named = {"as_of": as_of, "profile": settings.profile, **_flat(settings, without=IRRELEVANT)}
     tags = {"feast.feature_service": TRAINING_SERVICE, "feast.feature_views": TRAINING_SERVICE} | code_tags(settings)
     return TrainingRun(as_of, content_hash(text=f"{relevant}|{as_of}"), named, tags)
 
@@ -92,10 +93,10 @@ def _commit(file: Path) -> str:
     return answers[-1].stdout.strip()
 
 
-def _flat(values: Mapping[str, object], prefix: str = "") -> dict[str, object]:
-    """Name nested settings by their path; what is filed under words of people, which MLflow refuses, stays together."""
+def _flat(section: Section, prefix: str = "", without: Collection[str] = ()) -> dict[str, object]:
+    """Name nested settings by their path; a table whose keys are an app's own words is one value."""
     found: dict[str, object] = {}
-    for name, value in values.items():
-        is_section = isinstance(value, dict) and all(key.isidentifier() for key in value)
-        found |= _flat(value, f"{prefix}{name}.") if is_section else {f"{prefix}{name}": value}  # type: ignore[arg-type]
-    return found
+    for name in type(section).model_fields.keys() - set(without):
+        value = getattr(section, name)
+        found |= _flat(value, f"{prefix}{name}.") if isinstance(value, Section) else {f"{prefix}{name}": value}
+    return {name: found[name] for name in sorted(found)}

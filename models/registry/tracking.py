@@ -48,11 +48,12 @@ from models.registry.registry_state import (
     place_of,
     registered_model,
 )
-from models.registry.run_description import TrainingRun
+from models.registry.run_description import LONGEST, TrainingRun
 
 EXPERIMENT = "winback"
 OPENS_ON_RUNS = {"mlflow.experimentKind": "custom_model_development"}  # else its page asks what kind it is, or traces
 OF_US = {"mlflow.source.name": EXPERIMENT}  # else the path of our script
+AT_ONCE = 100  # parameters that MLflow takes in one call
 REQUIREMENTS = ["lightgbm", "scikit-learn", "pandas"]
 
 
@@ -296,7 +297,9 @@ def _parent(client: MlflowClient, training: TrainingRun) -> str:
         return str(found[0].info.run_id)
     tags = {**OF_US, **training.tags, "training": training.key}
     run = str(client.create_run(experiment, run_name=f"training {training.as_of}", tags=tags).info.run_id)
-    client.log_batch(run, params=[Param(name, str(value)) for name, value in training.parameters.items()])
+    named = [Param(name, str(value)[:LONGEST]) for name, value in training.parameters.items()]
+    for first in range(0, len(named), AT_ONCE):
+        client.log_batch(run, params=named[first : first + AT_ONCE])
     client.set_terminated(run)
     return run
 
