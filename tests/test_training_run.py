@@ -34,7 +34,7 @@ from models.learn.redeemed_spend import RedeemedSpend
 from models.registry.response import gather_evidence, load_response
 from models.registry.tracking import load_if_any
 from models.training_run import response_models
-from models.training_run.outcome_models import FittedOutcomes, fit_outcomes
+from models.training_run.outcome_models import EARLIER, FittedOutcomes, fit_outcomes, lack_of
 from models.training_run.response_models import FittedResponse, fit_response
 from models.training_run.run_summary import keep_training, model_table, training_metrics, training_warnings
 from models.training_run.training_frames import TrainingFrames
@@ -143,6 +143,11 @@ def test_an_app_without_offers_is_not_told_to_draw_lots(frames, offers, told, tm
     assert [lack.subject for lack in response.untrained] == ["redemption", "effects"]
     assert all(re.search(told, lack.reason) for lack in response.untrained)
     assert ("exploration" in response.untrained[0].reason) == (offers != "none")
+
+
+def test_where_an_earlier_champion_goes_on_a_failed_training_says_so(poor):
+    assert lack_of(poor[0], "churn", "too few users", "nobody's risk is known").meaning == EARLIER
+    assert lack_of(poor[0], "value", "no money", "worth is not known").meaning == "worth is not known"
 
 
 def test_a_cold_start_says_how_far_it_is_and_what_to_do():

@@ -12,9 +12,11 @@ from models.learn.training import NotTrainableError
 from models.learn.value import later_share, train_value
 from models.registry.model_notes import ValueNotes
 from models.registry.promotion import Published, publish
+from models.registry.registry_state import registered_model
 from models.training_run.training_frames import TrainingFrames, closed_values
 from models.training_run.training_record import Untrained
 
+EARLIER = "the champion of an earlier training goes on"
 NO_RISK = "nobody's risk is known, and nobody counts as at risk"
 NO_WORTH = "what staying is worth is not known, and an offer counts by what it brings at once"
 NO_MONEY = "the report counts people instead of money, and no offer can be valued"
@@ -35,12 +37,17 @@ def fit_outcomes(settings: Settings, lake: Lake, as_of: date, frames: TrainingFr
         churn = train_churn(frames.outcomes, frames.features, settings, as_of)
         published.append(publish(lake, churn, frames.outcomes, frames.features, settings, as_of, frames.first_day))
     except NotTrainableError as error:
-        untrained.append(Untrained("churn", str(error), NO_RISK))
+        untrained.append(lack_of(lake, "churn", str(error), NO_RISK))
     worth = closed_values(frames.outcomes, settings, as_of)
     try:
         value, notes = train_value(worth, frames.features, settings, as_of), ValueNotes(later_share(worth))
         published.append(publish(lake, value, worth, frames.features, settings, as_of, frames.first_day, notes))
     except NotTrainableError as error:
         is_poor = not worth["margin"].any()
-        untrained.append(Untrained("value", str(error), NO_MONEY if is_poor else NO_WORTH))
+        untrained.append(lack_of(lake, "value", str(error), NO_MONEY if is_poor else NO_WORTH))
     return FittedOutcomes(published, tuple(untrained))
+
+
+def lack_of(lake: Lake, subject: str, reason: str, meaning: str) -> Untrained:
+    """Say what a model means that could not be trained: nothing new where an earlier champion goes on."""
+    return Untrained(subject, reason, meaning if registered_model(lake, subject).is_none else EARLIER)

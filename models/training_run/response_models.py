@@ -29,6 +29,7 @@ from models.registry.model_notes import RedemptionNotes
 from models.registry.promotion import Published, publish, publish_effects, publish_propensities
 from models.registry.response import EFFECT_SUBJECTS, gather_evidence
 from models.registry.tracking import load_if_any
+from models.training_run.outcome_models import lack_of
 from models.training_run.training_frames import TrainingFrames, closed_values
 from models.training_run.training_record import EFFECTS, Untrained, cold_start
 
@@ -58,13 +59,13 @@ def fit_response(settings: Settings, lake: Lake, as_of: date, frames: TrainingFr
         if not load_catalogue(settings.offers).offers:
             why = f"offers = {settings.offers!r} is an empty catalogue: nothing is given, and nothing learnt of it"
         return FittedResponse(
-            [], untrained=(Untrained("redemption", why, no_rate(settings)), Untrained(EFFECTS, why, NO_EFFECTS))
+            [], untrained=(lack_of(lake, "redemption", why, no_rate(settings)), Untrained(EFFECTS, why, NO_EFFECTS))
         )
     redemption, untrained = None, []
     try:
         redemption = train_redemption(frames.treatments, frames.features, settings, as_of)
     except NotTrainableError as error:
-        untrained.append(Untrained("redemption", str(error), no_rate(settings)))
+        untrained.append(lack_of(lake, "redemption", str(error), no_rate(settings)))
     fitted = fit_effects(settings, lake, as_of, frames, redemption)
     untrained, published = [*untrained, *fitted.untrained], fitted.published
     if redemption is not None:
@@ -74,7 +75,7 @@ def fit_response(settings: Settings, lake: Lake, as_of: date, frames: TrainingFr
         try:
             published = [publish(*arguments), *published]
         except NotTrainableError as error:
-            untrained.append(Untrained("redemption", str(error), no_rate(settings)))
+            untrained.append(lack_of(lake, "redemption", str(error), no_rate(settings)))
     return replace(fitted, published=published, untrained=tuple(untrained))
 
 
