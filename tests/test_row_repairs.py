@@ -67,7 +67,7 @@ def purchase(**columns: object) -> Row:
 # --- ids ------------------------------------------------------------------------------------------------------
 
 
-@settings(deadline=None, max_examples=30)
+@settings(deadline=None, max_examples=20)
 @given(st.lists(st.tuples(SEEN, *[st.text(st.sampled_from(BLANKS), max_size=3)] * 2), min_size=1, max_size=8))
 def test_blanks_of_every_kind_around_an_id_are_cut_off(ids):
     rows = [purchase(event_id=str(n), user_id=f"{left}{user}{right}") for n, (user, left, right) in enumerate(ids)]
@@ -107,7 +107,7 @@ def test_texts_and_whole_numbers_may_be_ids(kind):
 # --- columns --------------------------------------------------------------------------------------------------
 
 
-@settings(deadline=None, max_examples=20)
+@settings(deadline=None, max_examples=8)
 @given(st.lists(st.booleans(), min_size=60, max_size=60))
 def test_names_of_the_contract_match_in_any_case(is_upper):
     row = purchase(country="DE", session_id="s", received_at=at("2024-03-02"))
@@ -142,7 +142,7 @@ def test_nested_properties_are_json():
 # --- money ----------------------------------------------------------------------------------------------------
 
 
-@settings(deadline=None, max_examples=40)
+@settings(deadline=None, max_examples=20)
 @given(st.sampled_from(["purchase", "refund", "view_item"]), st.floats(-1e6, 1e6))
 def test_the_sign_of_money_is_that_of_its_role(name, amount):
     found = one(EVENTS, purchase(event_name=name, amount=amount))
@@ -156,7 +156,7 @@ def test_the_sign_of_money_is_that_of_its_role(name, amount):
 # --- instants -------------------------------------------------------------------------------------------------
 
 
-@settings(deadline=None, max_examples=40)
+@settings(deadline=None, max_examples=20)
 @given(st.integers(-1000, 1000), st.integers(0, 60))
 def test_a_clock_that_goes_ahead_a_little_is_taken_as_arrival(seconds, minutes):
     own = SETTINGS.model_copy(update={"ingest": SETTINGS.ingest.model_copy(update={"clock_skew_minutes": minutes})})
@@ -171,7 +171,7 @@ def test_a_clock_that_goes_ahead_a_little_is_taken_as_arrival(seconds, minutes):
     assert ahead["reason"] == ("occurred_at lies in the future" if seconds > 60 * minutes else None)
 
 
-@settings(deadline=None, max_examples=40)
+@settings(deadline=None, max_examples=20)
 @given(st.integers(1, 3660), st.integers(-1, 20_000))
 def test_an_event_that_comes_too_late_to_be_believed_is_counted_when_it_came(most, late):
     own = SETTINGS.model_copy(update={"ingest": SETTINGS.ingest.model_copy(update={"max_late_days": most})})
@@ -240,7 +240,7 @@ def test_every_instant_has_bounds(values):
             assert (is_kept, reason) == (False, None)
 
 
-@settings(deadline=None, max_examples=40)
+@settings(deadline=None, max_examples=20)
 @given(st.integers(0, 99), st.integers(0, 99), st.sampled_from("+-"))
 @example(14, 0, "+")
 @example(99, 99, "+")
