@@ -42,4 +42,4 @@ def test_churn_is_ranked_without_a_leak(answers: dict[str, dict]) -> None:
 def test_without_offers_nobody_gets_one_and_the_run_says_so(answers: dict[str, dict]) -> None:
     assert answers["score-users"]["metrics"]["users.with_offer"]["value"] == 0
     assert any("nobody gets one" in warning for warning in answers["score-users"]["warnings"])
-    assert any("no offer model" in warning for warning in answers["train-models"]["warnings"])
+    assert any("no model of redemption" in warning for warning in answers["train-models"]["warnings"])

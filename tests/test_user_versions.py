@@ -11,10 +11,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from features.arrays.calendar_days import start_of
+from features.definitions.registry import trait
 from features.definitions.snapshot_features import catalogue
 from features.engine.users_reader import read_traits
 from features.materialise.user_traits import keep_traits, user_traits
 from features.storage.row_group_reader import KeyRange
+from models.training_run.run_summary import training_warnings
+from models.training_run.training_frames import TrainingFrames
 
 FIRST = date(2024, 3, 1)
 EVENTS = [event(user, "2024-02-20 09:00", "view_item") for user in "abc"]
@@ -124,3 +127,11 @@ def test_one_value_more_drops_no_trait_that_a_model_was_taught(tmp_path):
     )  # a training without it forgets nothing: an earlier model may be champion again
     assert app.snapshots(morrow)["trait_plan"].fillna("").tolist() == ["x", "z", ""]
     assert user_traits(app.lake, app.settings, is_taught=True) == {}
+
+
+def test_training_says_which_traits_no_snapshot_that_teaches_knows():
+    outcomes = pd.DataFrame({"trait_plan": [None, None], "trait_country": [None, "DE"]})
+    nobody, traits = pd.DataFrame(), [trait(name, is_text=True) for name in ("plan", "country")]
+    frames = TrainingFrames(outcomes, nobody, nobody, nobody, traits, FIRST)
+    (said,) = training_warnings(frames, [], [])
+    assert said.startswith("no snapshot that teaches knows plan: models learn from them once they have been known for")

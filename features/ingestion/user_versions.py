@@ -21,7 +21,7 @@ from features.storage.lake import USER_VERSIONS_FILE, USERS_FILE, Lake
 from features.storage.parquet_files import ROW_GROUP_ROWS, write_parquet
 from features.storage.storage_interface import Publication
 
-OF_VERSIONS = ("known_from", "is_new")  # all else is what a version says
+OF_VERSIONS = ("known_from", "is_new", "own_hash")  # all else is what a version says
 
 
 def check_users(connection: duckdb.DuckDBPyConnection, settings: Settings, lake: Lake, day: date) -> None:
@@ -31,19 +31,28 @@ def check_users(connection: duckdb.DuckDBPyConnection, settings: Settings, lake:
     changes nothing.
     """
     begins = f"TIMESTAMPTZ '{start_of(day, settings.time_zone).isoformat()}'"
-    connection.execute(f"""
-        CREATE TEMP TABLE told AS
-        WITH good AS (SELECT DISTINCT * EXCLUDE (day, reason) REPLACE (coalesce(known_from, {begins}) AS known_from)
-                      FROM staged_users WHERE reason IS NULL)
-        SELECT *, true AS is_new FROM ({in_merged("SELECT * FROM good", USERS)}) UNION ALL BY NAME
+    good = f"""
+        SELECT DISTINCT * EXCLUDE (day, reason) REPLACE (coalesce(known_from, {begins}) AS known_from)
+        FROM staged_users WHERE reason IS NULL
+    """
+    told = f"""
+        SELECT *, true AS is_new FROM ({in_merged(good, USERS)}) UNION ALL BY NAME
         SELECT *, false AS is_new FROM ({in_merged(stored_versions(lake), USERS)})
-    """)
-    said = [f'"{name}"' for name in _columns(connection, "told") if name not in OF_VERSIONS]
+    """
+    said = ", ".join(f'"{name}"' for name in _columns(connection, told) if name not in OF_VERSIONS)
     of_user, of_version = (f"OVER (PARTITION BY {keys}" for keys in ("user_id", "user_id, known_from"))
+    connection.execute(f"CREATE TEMP TABLE told AS SELECT *, hash({said}) AS own_hash FROM ({told})")
+    connection.execute("""
+        CREATE TEMP TABLE touched AS
+        WITH held AS (SELECT user_id, max(known_from) AS since, arg_max(own_hash, known_from) AS held_hash
+                      FROM told WHERE NOT is_new GROUP BY user_id)
+        SELECT DISTINCT user_id FROM told LEFT JOIN held USING (user_id)
+        WHERE is_new AND NOT coalesce(own_hash = held_hash AND known_from >= since, false)
+    """)
     connection.execute(f"""
         CREATE TEMP TABLE placed AS
-        WITH hashed AS (SELECT *, hash({", ".join(said)}) AS own_hash FROM told),
-             compared AS (SELECT *, bool_or(NOT is_new) {of_version}, own_hash) AS is_stored FROM hashed)
+        WITH compared AS (SELECT *, bool_or(NOT is_new) {of_version}, own_hash) AS is_stored
+                          FROM told SEMI JOIN touched USING (user_id))
         SELECT *, row_number() {of_version} ORDER BY is_new DESC, is_stored DESC, own_hash) AS place FROM compared
     """)
     connection.execute(f"""
@@ -59,13 +68,16 @@ def check_users(connection: duckdb.DuckDBPyConnection, settings: Settings, lake:
                is_stored OR (user_id, known_from) NOT IN (SELECT (user_id, known_from) FROM user_versions) AS is_known,
                CASE WHEN place > 1 THEN 'user_id stands for two different rows' END AS reason
         FROM placed WHERE is_new
+        UNION ALL BY NAME
+        SELECT * EXCLUDE (is_new, own_hash), NULL::DATE AS day, true AS is_known, NULL AS reason
+        FROM told ANTI JOIN touched USING (user_id) WHERE is_new
     """)
 
 
 def undated_note(connection: duckdb.DuckDBPyConnection, lake: Lake, day: date) -> list[str]:
     """Say of a first delivery which traits no snapshot before the day will see."""
     count = row_count(connection, "staged_users WHERE reason IS NULL AND known_from IS NULL")
-    traits = [name for name in _columns(connection, "told") if name not in (*USERS.names, *OF_VERSIONS)]
+    traits = [name for name in _columns(connection, "FROM told") if name not in (*USERS.names, *OF_VERSIONS)]
     if lake.files.exists(USERS_FILE) or not count or not traits:
         return []
     return [
@@ -75,9 +87,9 @@ def undated_note(connection: duckdb.DuckDBPyConnection, lake: Lake, day: date) -
     ]
 
 
-def stored_versions(lake: Lake) -> str:
-    """Write the SELECT of every version of everybody that the lake holds; one that is not dated holds always."""
-    files = [sql_text(lake.path(name)) for name in (USERS_FILE, USER_VERSIONS_FILE) if lake.files.exists(name)]
+def stored_versions(lake: Lake, *names: str) -> str:
+    """Write the SELECT of the versions that files of the lake hold, or all; one that is not dated holds always."""
+    files = [sql_text(lake.path(name)) for name in names or (USERS_FILE, USER_VERSIONS_FILE) if lake.files.exists(name)]
     if not files:
         return "SELECT * EXCLUDE (day, reason) FROM staged_users WHERE false"
     return f"""
@@ -93,12 +105,14 @@ def write_users(connection: duckdb.DuckDBPyConnection, lake: Lake, publication: 
     if not row_count(connection, f"({new_rows(USERS)})") and not row_count(connection, gone):
         return
     for name, which in ((USERS_FILE, "is_newest"), (USER_VERSIONS_FILE, "NOT is_newest")):
-        rows = connection.execute(
-            f"SELECT * EXCLUDE (is_newest) FROM user_versions WHERE {which} ORDER BY user_id, known_from"
-        ).to_arrow_table()
+        kept = in_merged(stored_versions(lake, name), USERS)
+        rows = connection.execute(f"""
+            SELECT * EXCLUDE (is_newest) FROM user_versions WHERE {which} UNION ALL BY NAME
+            SELECT * FROM ({kept}) ANTI JOIN touched USING (user_id) ORDER BY user_id, known_from
+        """).to_arrow_table()
         if len(rows) or lake.files.exists(name):
             write_parquet(rows, publication.path(name), ROW_GROUP_ROWS)
 
 
-def _columns(connection: duckdb.DuckDBPyConnection, table: str) -> list[str]:
-    return [name for name, *_ in connection.execute(f"DESCRIBE {table}").fetchall()]
+def _columns(connection: duckdb.DuckDBPyConnection, query: str) -> list[str]:
+    return [name for name, *_ in connection.execute(f"DESCRIBE {query}").fetchall()]
