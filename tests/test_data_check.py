@@ -177,3 +177,10 @@ def test_an_app_without_money_can_work_and_one_without_activity_cannot(tmp_path)
 def test_offers_that_nobody_chose_are_told(tmp_path, offers, is_told):
     notes = check(app_with(tmp_path, offers=offers)).notes
     assert is_told == any("'example' is a starting point and not yours: name your catalogue" in note for note in notes)
+
+
+@pytest.mark.parametrize(("amount", "is_told"), [(None, True), (0.0, True), (5.0, False)])
+def test_purchases_without_any_amount_are_told(tmp_path, amount, is_told):
+    bought = [event("u1", f"2024-05-{day} 10:00", "purchase", amount=amount) for day in (20, 21)]
+    notes = check(app_with(tmp_path, events=bought)).notes
+    assert is_told == any("the 2 events of roles.value (purchase" in note and "no amount" in note for note in notes)

@@ -18,7 +18,7 @@ from features.arrays.calendar_days import start_of
 from features.definitions.app_declarations import declarations_of
 from features.definitions.event_filters import EventFilter
 from features.ingestion.contract import EVENTS, TREATMENTS, Table
-from features.ingestion.delivery_notes import counted_names, name_notes
+from features.ingestion.delivery_notes import EventName, counted_names, name_notes
 from features.ingestion.ingest_source import staged_source
 from features.ingestion.table_rows import day_of, rows_to_be, stored_rows
 from features.storage.duckdb_sessions import duckdb_session, sql_text
@@ -90,7 +90,7 @@ def check_data(
         notes += [f"{n:,} rows of {each.table}: {why}" for each in reports.values() for why, n in each.reasons.items()]
         names = counted_names(connection, f"({rows[EVENTS]})")
         notes += name_notes(names, [each.name for each in names], settings)
-        notes += _unseen_roles(settings, [each.name for each in names])
+        notes += _unseen_roles(settings, names)
         notes += _filter_notes(connection, rows[EVENTS], settings)
         notes += _foreign_offers(connection, rows[TREATMENTS], settings) if TREATMENTS in rows else []
         history = _history(connection, rows, settings, as_of)
@@ -204,12 +204,16 @@ def _activity(settings: Settings) -> str:
     return ", ".join(map(sql_text, settings.roles.activity)) or "NULL"
 
 
-def _unseen_roles(settings: Settings, seen: Sequence[str]) -> Iterator[str]:
+def _unseen_roles(settings: Settings, found: Sequence[EventName]) -> Iterator[str]:
     for role in ("activity", "value"):
         names = getattr(settings.roles, role)
-        if names and not set(names) & set(seen):
-            known = ", ".join(seen[:MOST_WORDS])
+        playing = [each for each in found if each.name in names]
+        if names and not playing:
+            known = ", ".join(each.name for each in found[:MOST_WORDS])
             yield f"no event plays roles.{role} ({', '.join(names)}); the data has {known}"
+        elif role == "value" and playing and not any(each.amount for each in playing):
+            told = f"the {sum(each.events for each in playing):,} events of roles.value ({', '.join(names)})"
+            yield f"{told} carry no amount, and no worth can be learnt; yield one in the SQL, or set roles.value = []"
 
 
 def _foreign_offers(connection: duckdb.DuckDBPyConnection, treatments: str, settings: Settings) -> list[str]:
