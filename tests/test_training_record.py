@@ -15,8 +15,7 @@ from configs.offers import Option
 from features.storage.lake import Lake
 from models.effects.average_effect import AverageEffect
 from models.judge.policy_verdict import RULE, Deployed, PolicyValue, PolicyVerdict
-from models.metrics.leakage import Leak
-from models.metrics.metric import Metric
+from models.metrics.metric import Leak, Metric
 from models.training_run.training_record import (
     ModelRecord,
     TrainingRecord,

@@ -39,7 +39,8 @@ from models.metrics.evaluation import (
     log_loss,
     mean_label,
 )
-from models.metrics.leakage import Leak, auc_alone, find_leaks
+from models.metrics.leakage import auc_alone, find_leaks
+from models.metrics.metric import Leak
 from models.metrics.splits import Split, out_of_time_and_user
 
 TARGET = "is_churned"

@@ -17,8 +17,7 @@ from models.learn.estimators import Estimator, calibrated, inverse_link
 from models.learn.redeemed_spend import RedeemedSpend
 from models.learn.trial import Trial, below_floor
 from models.metrics.evaluation import Measure, score_metric
-from models.metrics.leakage import Leak
-from models.metrics.metric import Metric
+from models.metrics.metric import Leak, Metric
 from models.metrics.splits import Split, hash_share, out_of_user
 
 USERS_ALONE = "judged out of users alone, because the history cannot be cut in time"

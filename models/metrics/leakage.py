@@ -3,29 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 
 from features.definitions.registry import trait_column
 from models.metrics.evaluation import auc
-from models.metrics.metric import Metric
+from models.metrics.metric import Leak
 
 TELLS_ALONE = 0.995  # AUC that no honest column was seen to reach; recency does reach 0.98
 TRAIT_TELLS_ALONE = 0.97  # columns of events are counted as of their day, a trait is as old as its source says
-
-
-@dataclass(frozen=True)
-class Leak:
-    """A column that tells too much: its AUC alone on the test rows, and what a better model is better by without it.
-
-    `gain_without` is that model's gain over the simplest one without the column; None where it was not asked.
-    """
-
-    column: str
-    auc_alone: float
-    gain_without: Metric | None = None
 
 
 def find_leaks(train: pd.DataFrame, test: pd.DataFrame, target: str, columns: Sequence[str]) -> tuple[Leak, ...]:

@@ -32,3 +32,15 @@ class Metric:
         if self.low == self.high == self.value:
             return f"{self.value:,.4g}" if abs(self.value) < 1000 else f"{self.value:,.0f}"
         return f"{self.value:.3f} [{self.low:.3f}, {self.high:.3f}]"
+
+
+@dataclass(frozen=True)
+class Leak:
+    """A column that tells too much: its AUC alone on the test rows, and what a better model is better by without it.
+
+    `gain_without` is that model's gain over the simplest one without the column; None where it was not asked.
+    """
+
+    column: str
+    auc_alone: float
+    gain_without: Metric | None = None

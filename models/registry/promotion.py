@@ -19,8 +19,7 @@ from models.effects.observational_effects import OfferEffect, has_money
 from models.effects.uplift import LearntEffects
 from models.judge.policy_verdict import PolicyVerdict
 from models.learn.training import NotTrainableError, Trained
-from models.metrics.leakage import Leak
-from models.metrics.metric import Metric
+from models.metrics.metric import Leak, Metric
 from models.registry.champions import name_version, promote, withhold
 from models.registry.explain import shap_pictures
 from models.registry.fold_models import FoldModels, what_is_predicted, write_folds

@@ -10,8 +10,7 @@ from pathlib import Path
 from configs.errors import InputError
 from features.storage.lake import Lake
 from models.judge.policy_verdict import PolicyVerdict
-from models.metrics.leakage import Leak
-from models.metrics.metric import Metric
+from models.metrics.metric import Leak, Metric
 from models.registry.promotion import Published
 from models.training_run.outcome_models import FittedOutcomes
 from models.training_run.response_models import FittedResponse

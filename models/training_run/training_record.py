@@ -15,8 +15,7 @@ from features.storage.lake import Lake
 from features.storage.whole_writes import write_bytes, write_text
 from models.effects.average_effect import AverageEffect
 from models.judge.policy_verdict import PolicyVerdict
-from models.metrics.leakage import Leak
-from models.metrics.metric import Metric
+from models.metrics.metric import Leak, Metric
 
 VERSION = 1  # of the record: another one is another shape
 FILE = "training.json"
