@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import date
+from pathlib import Path
 
 import duckdb
 import pyarrow as pa
@@ -10,10 +11,18 @@ import pytest
 
 from configs.errors import InputError
 from configs.settings import load_settings
+from features.materialise.spark_executor import address
 from features.storage.duckdb_sessions import duckdb_session, first_line, ibis_engine
 from features.storage.lake import Lake
 from features.storage.parquet_files import count_rows, read_parquet, split_by_day, write_parquet
 from features.storage.whole_writes import content_hash, write_file, write_text
+
+
+@pytest.mark.parametrize("name", ["data [1]", "{a,b}", "a*b"])
+def test_a_folder_that_spark_would_take_for_a_pattern_is_named(name):
+    with pytest.raises(InputError, match=r"Spark takes .* for a pattern; choose another --data-dir"):
+        address(Lake(Path(f"/{name}")).glob("snapshots"))
+    assert address(Lake(Path("/it's #1")).glob("snapshots")) == "file:///it's #1/snapshots/day=*/snapshots.parquet"
 
 
 def test_a_failed_write_leaves_the_earlier_file_and_no_rest(tmp_path):

@@ -7,6 +7,7 @@ other one takes over. Every machine must see the data folder under the same path
 from __future__ import annotations
 
 import os
+import re
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -208,7 +209,15 @@ def in_utc() -> Iterator[None]:
 
 
 def address(path: Path | str) -> str:
-    """Name a file or a pattern as Spark reads it."""
+    """Name a file or a pattern as Spark reads it.
+
+    Raises
+    ------
+    InputError
+        A folder has a sign that Spark takes for a pattern.
+    """
+    if re.search(r"[][{}?*]", str(path).replace("=*/", "/")):
+        raise InputError(f"Spark takes [, ], {{, }}, * and ? in {path} for a pattern; choose another --data-dir")
     return f"file://{path}"
 
 
