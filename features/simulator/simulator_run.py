@@ -133,8 +133,7 @@ def write_users(world: World, lake: Lake) -> None:
     joined = pa.array(instants.astype("datetime64[us]"), pa.timestamp("us")).cast(pa.timestamp("us", "UTC"))
     columns = {
         "user_id": world.user_ids,
-        "known_from": joined,
-        "signed_up_at": joined,
+        "signed_up_at": joined,  # without known_from: who has not joined yet is in no snapshot anyway
         "country": np.array(list(COUNTRIES), dtype=object)[place],
         "time_zone": np.array(ZONES, dtype=object)[place],
         "device": np.array(DEVICES, dtype=object)[people.device],
