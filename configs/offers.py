@@ -64,6 +64,11 @@ class Offer(Section):
             raise ValueError("a discount of 0 needs a plain_message, because the message speaks of $discount")
         return self
 
+    @property
+    def texts(self) -> list[str]:
+        """Its messages, before they are filled in."""
+        return [text for text in (self.message, self.plain_message) if text is not None]
+
     def text(self, discount: str | None, category: str, valid_until: str) -> str:
         """Fill the message in, the plain one where there is no discount; only the named fields are ever replaced.
 

@@ -184,3 +184,22 @@ def test_purchases_without_any_amount_are_told(tmp_path, amount, is_told):
     bought = [event("u1", f"2024-05-{day} 10:00", "purchase", amount=amount) for day in (20, 21)]
     notes = check(app_with(tmp_path, events=bought)).notes
     assert is_told == any("the 2 events of roles.value (purchase" in note and "no amount" in note for note in notes)
+
+
+def test_categories_that_messages_cannot_name_are_told(tmp_path):
+    names = ["FRZN MEAT/DINNERS", "FRZN MEAT/DINNERS", "LAXATIVES", "a;b", "tea"]
+    events = [row | {"item_category": name} for row, name in zip(EVENTS, names * 2, strict=True)]
+    told = [note for note in check(app_with(tmp_path, events=events)).notes if "[categories.names]" in note]
+    assert told == [
+        "of the 4 most frequent categories 2 are no words that people write (FRZN MEAT/DINNERS, a;b), so that messages "
+        "do not name them; name them in [categories.names]"
+    ]
+    own = {"names": {"FRZN MEAT/DINNERS": "frozen dinners", "a;b": "letters"}}
+    named = check(app_with(tmp_path, events=events, categories=own)).notes
+    assert not any("[categories.names]" in note for note in named)
+
+
+@pytest.mark.parametrize(("cron", "is_late"), [("0 5 * * *", False), ("30 7 * * *", True), ("0 */2 * * *", False)])
+def test_a_run_that_starts_after_messages_go_out_is_told(tmp_path, cron, is_late):
+    notes = check(app_with(tmp_path, schedule={"score_cron": cron})).notes
+    assert any("contact.ready_hour = 6" in note for note in notes) == is_late

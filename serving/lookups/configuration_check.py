@@ -98,11 +98,24 @@ def _missing(settings: Settings) -> list[str]:
     missing = _refusals(lambda: raw_folder(settings.ingest.raw))
     if not settings.roles.value:
         missing.append("roles.value names no event that brings money: risk is told, and the report counts people")
+    missing += _late_run(settings)
     try:
         catalogue = load_catalogue(settings.offers)
     except InputError:
         return missing  # a fault already
     return [*missing, *_gaps_of_offers(settings, catalogue)]
+
+
+def _late_run(settings: Settings) -> list[str]:
+    """Say when the night's run starts after the hour by which its decisions should be out, as far as cron is plain."""
+    schedule, ready = settings.schedule, settings.contact.ready_hour
+    hour = [*schedule.score_cron.split(), "", ""][1]
+    if schedule.time_zone != settings.time_zone or not hour.isdigit() or int(hour) < ready:
+        return []
+    return [
+        f"schedule.score_cron = {schedule.score_cron!r} starts at {hour}:00 or later, but messages go out from "
+        f"contact.ready_hour = {ready} on; raise that"
+    ]
 
 
 def _gaps_of_offers(settings: Settings, catalogue: Catalogue) -> Iterator[str]:

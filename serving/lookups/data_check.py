@@ -27,6 +27,7 @@ from models.training_run.training_record import cold_start
 
 QUIET_DAYS = 7  # without any event before `as_of`: more look like an end of the history
 MOST_WORDS = 8  # that a sentence lists
+MOST_CATEGORIES = 1_000
 BATCH = 1_000_000  # rows at a time
 VISIT_MINUTES = 30  # events closer than this are one visit to web analytics
 MOST_ALONE = 0.2  # of the events of visits: more look like a session_id that is missing
@@ -92,6 +93,7 @@ def check_data(
         notes += name_notes(names, [each.name for each in names], settings)
         notes += _unseen_roles(settings, names)
         notes += _filter_notes(connection, rows[EVENTS], settings)
+        notes += _category_notes(connection, rows[EVENTS], settings)
         notes += _foreign_offers(connection, rows[TREATMENTS], settings) if TREATMENTS in rows else []
         history = _history(connection, rows, settings, as_of)
         notes += _visit_notes(connection, rows[EVENTS], history.events, settings)
@@ -230,6 +232,23 @@ def _foreign_offers(connection: duckdb.DuckDBPyConnection, treatments: str, sett
         f"{sum(count for _, count in found):,} treatments gave offers that the catalogue does not have ({names}), "
         f"which say nothing about its own ({', '.join(own[:MOST_WORDS])}); name both alike"
     ]
+
+
+def _category_notes(connection: duckdb.DuckDBPyConnection, events: str, settings: Settings) -> Iterator[str]:
+    """Say which of the most frequent categories messages do not name, though nothing about them is sensitive."""
+    if not any("$category" in text for offer in load_catalogue(settings.offers).offers for text in offer.texts):
+        return
+    found = connection.execute(f"""
+        SELECT item_category FROM ({events}) WHERE item_category IS NOT NULL
+        GROUP BY ALL ORDER BY count(*) DESC, item_category LIMIT {MOST_CATEGORIES}
+    """).fetchall()
+    named = settings.categories
+    unnamed = [each for (each,) in found if named.featured(each) is None and not named.is_sensitive(each)]
+    if unnamed:
+        yield (
+            f"of the {len(found)} most frequent categories {len(unnamed)} are no words that people write "
+            f"({', '.join(unnamed[:MOST_WORDS])}), so that messages do not name them; name them in [categories.names]"
+        )
 
 
 def _filter_notes(connection: duckdb.DuckDBPyConnection, events: str, settings: Settings) -> Iterator[str]:
