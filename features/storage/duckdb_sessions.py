@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -34,7 +34,8 @@ def duckdb_session(settings: Settings) -> Iterator[duckdb.DuckDBPyConnection]:
     connection = duckdb.connect(config={**duckdb_limits(settings.data_dir), **threads})
     try:
         connection.execute(f"SET TimeZone = '{settings.time_zone}'")
-        connection.execute("SET enable_progress_bar = false")  # standard output is for answers
+        with suppress(duckdb.InvalidInputException):  # notebooks without ipywidgets draw none, and refuse to be told so
+            connection.execute("SET enable_progress_bar = false")  # standard output is for answers
         with named_when_unreadable(settings.data_dir):
             yield connection
     finally:
