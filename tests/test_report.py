@@ -544,6 +544,7 @@ def test_what_lots_bring_of_which_nothing_is_known_is_not_told_as_a_loss(setting
     write_decisions(lake, [decision("a", 0.6, 9.0, **lot, expected_cost=2.5, expected_value=-2.5, p_redeem=None)])
     text = Page(write_report(settings, lake, AS_OF)).text
     assert "It is expected to cost 2.50 USD; what it brings is not known yet" in text
+    assert "All were drawn by lot, to learn what offers change" in text and "change most for its cost" not in text
     assert "2.50 USD not known none" in text and "−2.50" not in text
     assert "no further offer is known to pay, and lots may cost 25% of it at most" in text
 
