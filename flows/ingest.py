@@ -11,7 +11,7 @@ from prefect.cache_policies import NO_CACHE
 from configs.errors import InputError
 from configs.progress import announce
 from configs.settings import Settings
-from features.ingestion.ingest_source import REPLACE, USED, TableIngest, ingest_source
+from features.ingestion.ingest_source import TableIngest, ingest_source
 from features.ingestion.table_rows import DayRange
 from features.storage.lake import Lake
 from flows.kept_profile import remember_profile
@@ -62,12 +62,7 @@ def ingest(
     remember_profile(lake, profile)
     counts = ("read", "added", "unchanged", "duplicates", "quarantined", *(["replaced"] if replacing else []))
     metrics = {f"{t.table}.{name}": Metric.exact(getattr(t, name), t.read) for t in tables for name in counts}
-    warnings = [
-        f"{count:,} rows of {table.table} went to quarantine: {reason}" + (f"; {REPLACE}" if USED in reason else "")
-        for table in tables
-        for reason, count in table.reasons.items()
-    ]
-    warnings += [note for table in tables for note in table.notes]
+    warnings = [sentence for table in tables for sentence in table.sentences]
     if replacing:
         warnings.append("what rests on the replaced days is computed anew by the next winback build-features")
     outputs = {t.table: str(lake.path(t.table)) for t in tables} | {"quarantine": str(lake.path("quarantine"))}

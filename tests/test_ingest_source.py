@@ -14,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from configs.errors import InputError
+from features.ingestion.ingest_source import REPLACE
 from features.ingestion.table_rows import EVERY_DAY, DayRange
 
 GOOD = [event("a", f"2024-03-{day:02d} 10:00", "purchase", amount=5.0) for day in (1, 2, 3)]
@@ -244,6 +245,17 @@ def test_every_bad_row_goes_to_quarantine_with_its_reason(dirty):
     }
     assert quarantine(dirty, "users").reason.tolist() == ["user_id is missing"]
     assert sum(reports["events"].reasons.values()) == reports["events"].quarantined == len(BAD_EVENTS)
+
+
+def test_every_refused_row_is_told_with_its_reason(dirty, tmp_path):
+    app = app_with(tmp_path, **LENIENT)
+    app.ingest()
+    clash = app.write(events=[{**GOOD[0], "amount": 6.0}, *GOOD[1:]]).ingest()["events"]
+    for report in (*dirty.ingest().values(), clash):
+        told = [sentence for sentence in report.sentences if "went to quarantine" in sentence]
+        counts = {sentence.split(": ")[1].split("; ")[0]: int(sentence.split()[0]) for sentence in told}
+        assert counts == report.reasons and sum(counts.values()) == report.quarantined > 0
+    assert clash.sentences[0].endswith("event_id is already used by another row; " + REPLACE)
 
 
 def test_a_refund_may_be_negative_and_a_role_decides_what_a_refund_is(tmp_path):

@@ -65,6 +65,15 @@ class TableIngest:
     replaced: int = 0
     notes: tuple[str, ...] = ()
 
+    @property
+    def sentences(self) -> list[str]:
+        """Say of every refused row why, with its count, and what else people should know of the table."""
+        refused = [
+            f"{count:,} rows of {self.table} went to quarantine: {reason}" + (f"; {REPLACE}" if USED in reason else "")
+            for reason, count in self.reasons.items()
+        ]
+        return [*refused, *self.notes]
+
 
 def ingest_source(
     settings: Settings, lake: Lake, now: datetime, replacing: DayRange | None = None
