@@ -220,6 +220,17 @@ def test_models_are_judged_in_words_beside_plainer_rules(settings: Settings, lak
     assert "with some care: when it says 20%, typically 15 to 25 in 100 use it" in text
 
 
+def test_a_column_that_may_tell_the_future_is_named_before_the_figures_are_believed(
+    settings: Settings, lake: Lake
+) -> None:
+    told = models()
+    told["churn"] |= {"leaks": [{"column": "trait_status", "auc_alone": 0.9, "gain_without": None}]}
+    write_training(lake, AS_OF, models=told)
+    text = Page(write_report(settings, lake, AS_OF)).text
+    assert "Check this first: trait_status may tell the future" in text
+    assert "Alone it tells users apart 90 times in 100." in text
+
+
 def test_without_a_training_the_page_says_so(settings: Settings, lake: Lake) -> None:
     write_training(lake, AS_OF + timedelta(days=1))
     text = Page(write_report(settings, lake, AS_OF)).text

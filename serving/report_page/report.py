@@ -24,7 +24,7 @@ from models.effects.average_effect import AverageEffect
 from models.effects.observational_effects import MIN_CONTROL, MIN_TREATED
 from models.judge.policy_verdict import NOBODY
 from models.metrics.evaluation import quality_word
-from models.metrics.metric import Metric
+from models.metrics.metric import Leak, Metric
 from models.registry.registry_state import Pin, registered_models
 from models.training_run.training_record import EFFECTS, ModelRecord, TrainingRecord, latest_training, picture_of
 from serving.decide.day_tables import connect
@@ -116,7 +116,7 @@ class JudgedTraining:
 
 @dataclass(frozen=True)
 class Verdict:
-    """How good one model is: in a word, by number, and beside plainer rules."""
+    """How good one model is: in a word, by number, and beside plainer rules; `leaks` may make it look better."""
 
     subject: str
     question: str
@@ -127,6 +127,7 @@ class Verdict:
     metric: Metric
     metrics: dict[str, Metric]
     plain: list[tuple[str, Metric]]
+    leaks: tuple[Leak, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -218,7 +219,7 @@ def _verdict(name: str, subject: Subject, model: ModelRecord) -> Verdict:
     plain = [(words, metrics[key]) for key, words in subject.plain.items() if key in metrics and not key.endswith(kind)]
     return Verdict(
         name, subject.question, model.champion, KINDS.get(kind, kind), model.reason,
-        "not known" if math.isnan(metric.value) else word, metric, metrics, plain,
+        "not known" if math.isnan(metric.value) else word, metric, metrics, plain, model.leaks,
     )  # fmt: skip
 
 
