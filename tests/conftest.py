@@ -77,7 +77,7 @@ def run_notebook(repository: Path) -> Iterator[Callable[[str, Path], None]]:
         notebook = nbformat.read(repository / "notebooks" / f"{name}.ipynb", as_version=4)
         stored = pictures(notebook)
         assert stored >= 3, "the notebook is kept with its plots"
-        empty = f"%reset -f\n%env {DATA_DIR_VARIABLE}={data_dir}"
+        empty = f"%reset -f\n%matplotlib inline\n%env {DATA_DIR_VARIABLE}={data_dir}"  # shap's pictures draw elsewhere
         notebook.cells.insert(0, nbformat.v4.new_code_cell(empty))
         resources = {"metadata": {"path": str(repository / "notebooks")}}
         client = NotebookClient(notebook, km=kernel, timeout=300, resources=resources)
