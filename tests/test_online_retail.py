@@ -11,7 +11,8 @@ from typer.testing import CliRunner
 from flows.cli import app
 
 RAW = Path(__file__).parents[2] / "shared" / "data" / "online_retail"
-pytestmark = pytest.mark.skipif(not RAW.is_dir(), reason="no ../shared/data")
+# the demo is real data in every run, and test_sources.py accounts for the dirt of this one
+pytestmark = [pytest.mark.skipif(not RAW.is_dir(), reason="no ../shared/data"), pytest.mark.full]
 
 
 @pytest.fixture(scope="module")
