@@ -28,3 +28,8 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
     words = sorted(known)
     nearest = difflib.get_close_matches(word, words, n=1)
     return f"did you mean {nearest[0]!r}?" if nearest else f"known are: {', '.join(words)}"
+
+
+def first_line(error: Exception) -> str:
+    """First line of an error's text."""
+    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__

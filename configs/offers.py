@@ -9,7 +9,8 @@ from typing import NamedTuple
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from configs.errors import InputError, did_you_mean
-from configs.settings import FOLDER, Section, Share, named_file, read_toml, validated
+from configs.named_files import FOLDER, named_file, read_toml
+from configs.settings import Section, Share, validated
 
 NO_OFFER = "none"  # the id of *nothing* where offers are named
 STARTING_POINT = "example"  # the catalogue of a profile that names none

@@ -15,9 +15,7 @@ from configs.categories import Categories
 from configs.contact import Contact
 from configs.custom_features import CustomFeature, check_names
 from configs.errors import InputError, did_you_mean
-from configs.named_files import FOLDER as FOLDER
-from configs.named_files import named_file as named_file
-from configs.named_files import read_toml as read_toml
+from configs.named_files import FOLDER, read_toml
 from configs.profile_layers import Layer, laid_over, profile_files, read_layer, with_raw_beside
 from configs.section import Section as Section
 

@@ -19,7 +19,7 @@ from models.learn.tree_estimators import fit_lightgbm
 from models.learn.trial import Trial
 from models.registry.champions import choose, name_version, promote, unpin
 from models.registry.fold_models import read_folds, write_folds
-from models.registry.incumbent import Outcome, meet_champion
+from models.registry.incumbent import Succession, meet_champion
 from models.registry.promotion import fold_models_of
 from models.registry.registry_state import NEWEST, registered_model
 from models.registry.tracking import ModelLineage, load, register
@@ -72,7 +72,7 @@ def enrol(
     )  # fmt: skip
 
 
-def publish(lake: Lake, trained: Trained, mark: str, settings: Settings = SETTINGS) -> Outcome:
+def publish(lake: Lake, trained: Trained, mark: str, settings: Settings = SETTINGS) -> Succession:
     """Register the winner of a training and let it meet the champion."""
     found = meet_champion(lake, trained, enrol(lake, trained, mark, settings), settings)
     promote(lake, trained.subject, found.version, found.reason)

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from configs.errors import InputError
+from configs.named_files import FOLDER
 from configs.offers import NO_OFFER, load_catalogue
-from configs.settings import FOLDER
 
 OFFER = {
     "title": '"A"',

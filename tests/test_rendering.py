@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from synthetic import FEATURES, WORDS, small_settings
 
 from configs.errors import InputError
-from configs.settings import FOLDER
+from configs.named_files import FOLDER
 from models.judge.policy_verdict import CONSTANT, NOBODY, PERSONAL, RANKING, RULE, Deployed
 from serving.wording.explanations import policy_reasons
 from serving.wording.language_file import load_language

@@ -11,8 +11,9 @@ import pytest
 from mlflow.utils.validation import _validate_param
 from synthetic import AS_OF, MIXED, outcomes, small_settings
 
+from configs.named_files import FOLDER
 from configs.section import Section
-from configs.settings import FOLDER, Settings, load_settings
+from configs.settings import Settings, load_settings
 from models.learn.linear_estimators import fit_linear
 from models.learn.tree_estimators import fit_lightgbm
 from models.registry.run_description import code_tags, parameters, training_run

@@ -8,7 +8,8 @@ import pytest
 from pydantic import BaseModel, ValidationError
 
 from configs.errors import InputError
-from configs.settings import DATA_DIR_VARIABLE, FOLDER, Settings, load_settings, read_toml
+from configs.named_files import FOLDER, read_toml
+from configs.settings import DATA_DIR_VARIABLE, Settings, load_settings
 
 
 def profile(folder: Path, text: str) -> str:

@@ -19,6 +19,7 @@ from features.arrays.dictionaries import DICTIONARY, encoded_together, one_chunk
 from features.storage.parquet_files import readable
 
 EVENING, MORNING = 18, 6  # from the one hour to the other a session goes on: ids that are used for days are no session
+KEYS = ["user_id", "session_id", "occurred_at", "received_at"]  # what is read of the events of both days
 OpenSession = tuple[str, str, int]  # user, session, and the day on which its evening became known, counted from 1970
 
 
@@ -61,9 +62,6 @@ def go_on(events: pa.Table, begun: Sequence[OpenSession], time_zone: str) -> Fla
     place = order[np.minimum(np.searchsorted(at[order], asked), len(at) - 1)]
     is_known = known.to_numpy()[place] <= _known(events, time_zone)
     return (at[place] == asked) & is_known & (_hours(events["occurred_at"], time_zone) < MORNING)
-
-
-KEYS = ["user_id", "session_id", "occurred_at", "received_at"]
 
 
 def _keys(*pairs: tuple[pa.Array | pa.ChunkedArray, ...]) -> list[Integers]:

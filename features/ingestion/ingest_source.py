@@ -14,7 +14,8 @@ from zoneinfo import ZoneInfo
 import duckdb
 
 from configs.errors import InputError
-from configs.settings import FOLDER, Settings, named_file
+from configs.named_files import FOLDER, named_file
+from configs.settings import Settings
 from features.ingestion.contract import ALIASES, CONTRACT, EVENTS, SQL_TYPES, TREATMENTS, USERS, Table
 from features.ingestion.delivery_notes import counted_names, id_notes, name_notes, stored_names
 from features.ingestion.guessed_types import check_guesses

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import duckdb
 
-from configs.errors import InputError
+from configs.errors import InputError, first_line
 from configs.settings import Settings
 from features.storage.lake import literal
 from features.storage.parquet_files import read_parquet
@@ -91,8 +91,3 @@ def sql_text(text: object) -> str:
     """
     written = literal(text) if isinstance(text, Path) else str(text)
     return "'" + written.replace("'", "''") + "'"
-
-
-def first_line(error: Exception) -> str:
-    """First line of an error's text."""
-    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__

@@ -7,8 +7,8 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from configs.errors import InputError
-from features.storage.duckdb_sessions import duckdb_limits, first_line, named_when_unreadable, sql_text
+from configs.errors import InputError, first_line
+from features.storage.duckdb_sessions import duckdb_limits, named_when_unreadable, sql_text
 from features.storage.lake import USERS_FILE, Lake
 from features.storage.parquet_files import column_names
 

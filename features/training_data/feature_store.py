@@ -16,7 +16,8 @@ import typeguard
 import yaml
 
 from configs.errors import InputError
-from configs.settings import FOLDER, Engine
+from configs.named_files import FOLDER
+from configs.settings import Engine
 from features.definitions.registry import VIEWS, Feature
 from features.materialise.spark_executor import address, in_utc
 from features.storage.duckdb_sessions import named_when_unreadable

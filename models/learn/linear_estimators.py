@@ -43,8 +43,19 @@ class LinearEstimator(Estimator):
         cls, frame: pd.DataFrame, target: str, columns: list[str], settings: Settings, *, link: Link = "logit",  # noqa: ARG003
         rising: tuple[str, ...] = (),  # noqa: ARG003
     ) -> Self:  # fmt: skip
-        """Fit the regression; columns that must rise are chosen so by whoever names them."""
-        return cls(target, link, tuple(columns), _fitted_regression(frame, target, columns, link))
+        """Fit the core; columns that must rise are chosen so by whoever names them."""
+        return cls(target, link, tuple(columns), cls.fitted_core(frame, target, columns, link))
+
+    @staticmethod
+    def fitted_core(frame: pd.DataFrame, target: str, columns: list[str], link: Link) -> Pipeline:
+        """Fit the pipeline behind a model of `columns` of the frame: in this family, a regression.
+
+        Raises
+        ------
+        InputError
+            A coefficient is not finite; the column is named.
+        """
+        return _fitted_regression(frame, target, columns, link)
 
     def refit(
         self, frame: pd.DataFrame, settings: Settings, *, rising: tuple[str, ...] = ()  # noqa: ARG002
@@ -91,13 +102,11 @@ class ProportionalEstimator(LinearEstimator):
 
     family: ClassVar[str] = "proportional"
 
-    @classmethod
-    def fit(
-        cls, frame: pd.DataFrame, target: str, columns: list[str], settings: Settings, *, link: Link = "identity",  # noqa: ARG003
-        rising: tuple[str, ...] = (),  # noqa: ARG003
-    ) -> Self:  # fmt: skip
+    @staticmethod
+    def fitted_core(frame: pd.DataFrame, target: str, columns: list[str], link: Link) -> Pipeline:  # noqa: ARG004
         """Fit the proportion to the one column."""
-        return cls(target, link, tuple(columns), _fitted_proportion(frame, target, columns))
+        pipeline = make_pipeline(_filled_with(0.0), LinearRegression(fit_intercept=False))
+        return pipeline.fit(frame[columns], frame[target])
 
 
 @dataclass(frozen=True)
@@ -109,13 +118,10 @@ class ConstantEstimator(LinearEstimator):
 
     family: ClassVar[str] = "constant"
 
-    @classmethod
-    def fit(
-        cls, frame: pd.DataFrame, target: str, columns: list[str], settings: Settings, *, link: Link = "logit",  # noqa: ARG003
-        rising: tuple[str, ...] = (),  # noqa: ARG003
-    ) -> Self:  # fmt: skip
+    @staticmethod
+    def fitted_core(frame: pd.DataFrame, target: str, columns: list[str], link: Link) -> Pipeline:
         """Fit the mean."""
-        return cls(target, link, tuple(columns), fit_constant(frame, target, columns[0], link=link).core)
+        return _fitted_regression(frame.assign(**{columns[0]: 0.0}), target, columns, link)
 
     def refit(
         self, frame: pd.DataFrame, settings: Settings, *, rising: tuple[str, ...] = ()
@@ -190,18 +196,18 @@ def fit_linear(frame: pd.DataFrame, target: str, columns: list[str], *, link: Li
     InputError
         A coefficient is not finite; the column is named.
     """
-    return LinearEstimator(target, link, tuple(columns), _fitted_regression(frame, target, columns, link))
+    return LinearEstimator(target, link, tuple(columns), LinearEstimator.fitted_core(frame, target, columns, link))
 
 
 def fit_constant(frame: pd.DataFrame, target: str, column: str, *, link: Link = "logit") -> ConstantEstimator:
     """Fit a probability or an amount that is the same for everybody; the column is read and has no effect."""
-    rows = frame.assign(**{column: 0.0})
-    return ConstantEstimator(target, link, (column,), _fitted_regression(rows, target, [column], link))
+    return ConstantEstimator(target, link, (column,), ConstantEstimator.fitted_core(frame, target, [column], link))
 
 
 def fit_proportional(frame: pd.DataFrame, target: str, column: str) -> ProportionalEstimator:
     """Fit an amount that stays in proportion to one column."""
-    return ProportionalEstimator(target, "identity", (column,), _fitted_proportion(frame, target, [column]))
+    core = ProportionalEstimator.fitted_core(frame, target, [column], "identity")
+    return ProportionalEstimator(target, "identity", (column,), core)
 
 
 def _fitted_regression(frame: pd.DataFrame, target: str, columns: list[str], link: Link) -> Pipeline:
@@ -210,11 +216,6 @@ def _fitted_regression(frame: pd.DataFrame, target: str, columns: list[str], lin
     fitted = pipeline.fit(frame[columns], frame[target])
     check_finite(f"model of {target}", np.ravel(model.coef_), _columns_behind(fitted[:-1]))
     return fitted
-
-
-def _fitted_proportion(frame: pd.DataFrame, target: str, columns: list[str]) -> Pipeline:
-    pipeline = make_pipeline(_filled_with(0.0), LinearRegression(fit_intercept=False))
-    return pipeline.fit(frame[columns], frame[target])
 
 
 def scaled_columns(frame: pd.DataFrame, columns: list[str]) -> ColumnTransformer:

@@ -20,7 +20,7 @@ UNKNOWN = Metric(float("nan"), float("nan"), float("nan"), 0)
 
 
 @dataclass(frozen=True)
-class Met:
+class HeadToHead:
     """Scores of the champion on the test rows, `among` which they are honest, and the winner's gain over it there."""
 
     score: Floats
@@ -29,7 +29,7 @@ class Met:
 
 
 @dataclass(frozen=True)
-class Outcome:
+class Succession:
     """Who is champion after a training: a version, its name, and the training with the champion as its winner."""
 
     version: int
@@ -42,7 +42,7 @@ class Outcome:
         return self.trained.verdict.reason
 
 
-def meet_champion(lake: Lake, trained: Trained, version: int, settings: Settings) -> Outcome:
+def meet_champion(lake: Lake, trained: Trained, version: int, settings: Settings) -> Succession:
     """Let the winner of a training, registered as a version, meet the champion.
 
     The winner takes its place where it is no worse on the same test rows: where the estimate of its gain is at least
@@ -60,9 +60,9 @@ def meet_champion(lake: Lake, trained: Trained, version: int, settings: Settings
     number = _rival(lake, found, version)
     if number is None:
         pinned = f"; {found.pin}" if found.pin is not None and found.pin.version == version else ""
-        return Outcome(version, name, _told(trained, f"{trained.verdict.reason}{pinned}"))
+        return Succession(version, name, _told(trained, f"{trained.verdict.reason}{pinned}"))
     rival, winner = found.versions[number], trained.verdict.winner
-    met: Met | None = None
+    met: HeadToHead | None = None
     try:
         met = _meet(lake, trained, rival, settings)
         words = f"{interval_words(trained.trial, met.gain)} test rows"
@@ -76,9 +76,9 @@ def meet_champion(lake: Lake, trained: Trained, version: int, settings: Settings
         why = f"{winner} is worse: {words}"
     else:
         said = f"no worse than the champion before, {rival.name}: {words}" if met else f"of {rival.name} {words}"
-        return Outcome(version, name, _told(trained, f"{trained.verdict.reason}; {said}", met))
+        return Succession(version, name, _told(trained, f"{trained.verdict.reason}; {said}", met))
     kept = _as_winner(lake, _told(trained, f"{rival.name} stays champion, {why}", met), number, met, settings)
-    return Outcome(number, rival.name, kept)
+    return Succession(number, rival.name, kept)
 
 
 def _rival(lake: Lake, found: RegisteredModel, version: int) -> int | None:
@@ -95,20 +95,20 @@ def _rival(lake: Lake, found: RegisteredModel, version: int) -> int | None:
     return past[-2].version if is_ours and past[-2].version in found.versions else None
 
 
-def _meet(lake: Lake, trained: Trained, rival: StoredVersion, settings: Settings) -> Met:
+def _meet(lake: Lake, trained: Trained, rival: StoredVersion, settings: Settings) -> HeadToHead:
     score, among = champion_scores(lake, rival, trained.trial, what_is_predicted(settings))
     rng = generator(settings, f"{trained.subject} champion")
-    return Met(score, among, trained.trial.gain(trained.winner.test_score, score, among, settings, rng))
+    return HeadToHead(score, among, trained.trial.gain(trained.winner.test_score, score, among, settings, rng))
 
 
-def _told(trained: Trained, reason: str, met: Met | None = None) -> Trained:
+def _told(trained: Trained, reason: str, met: HeadToHead | None = None) -> Trained:
     """Give a training another reason, and the gain that it rests on."""
     measure = f"{trained.subject}.{trained.trial.decisive}_gain_over_champion"
     gains = {measure: met.gain} if met is not None else {}
     return replace(trained, verdict=replace(trained.verdict, reason=reason), metrics=trained.metrics | gains)
 
 
-def _as_winner(lake: Lake, trained: Trained, number: int, met: Met | None, settings: Settings) -> Trained:
+def _as_winner(lake: Lake, trained: Trained, number: int, met: HeadToHead | None, settings: Settings) -> Trained:
     """Let the champion be the winner of a training, with its own measures; they are unknown where it was not met."""
     trial, subject = trained.trial, trained.subject
     champion = load_version(lake, subject, number).estimator

@@ -9,8 +9,9 @@ from datetime import date
 from importlib.metadata import version
 from pathlib import Path
 
+from configs.named_files import FOLDER
 from configs.section import Section
-from configs.settings import FOLDER, MACHINES, Settings
+from configs.settings import MACHINES, Settings
 from features.definitions.registry import TRAINING_SERVICE
 from features.storage.whole_writes import content_hash
 from models.learn.estimators import Estimator

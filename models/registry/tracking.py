@@ -25,7 +25,7 @@ from mlflow.exceptions import MlflowException
 from mlflow.store.artifact.artifact_repository_registry import _artifact_repository_registry
 from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 
-from configs.errors import InputError
+from configs.errors import InputError, first_line
 from features.storage.lake import Lake
 from features.storage.whole_writes import content_hash, scratch_folder
 from models.learn.estimators import Estimator
@@ -269,7 +269,7 @@ def load_version(lake: Lake, subject: str, number: int) -> Registered:
     except Exception as error:  # whatever the libraries say of a file that they cannot read
         raise InputError(
             f"version {number} of the {subject} model in {lake.root} cannot be read "
-            f"({type(error).__name__}: {_first_line(error)}); {AGAIN}"
+            f"({type(error).__name__}: {first_line(error)}); {AGAIN}"
         ) from error
 
 
@@ -308,10 +308,6 @@ def _version_of(lake: Lake, lineage: ModelLineage) -> int | None:
     """Find the version of a lineage whose files are as they were registered."""
     found = registered_model(lake, lineage.subject).versions
     return next((number for number, each in found.items() if each.name == lineage.name and is_intact(lake, each)), None)
-
-
-def _first_line(error: Exception) -> str:
-    return next(iter(str(error).splitlines()), "")
 
 
 def _log_core(estimator: Estimator, sample: pd.DataFrame) -> Any:  # noqa: ANN401 - MLflow's ModelInfo has no stable home

@@ -9,8 +9,9 @@ from functools import partial
 
 from configs.consistency import check_channels, check_floor
 from configs.errors import InputError
+from configs.named_files import FOLDER, named_file
 from configs.offers import STARTING_POINT, Catalogue, load_catalogue
-from configs.settings import FOLDER, Settings, named_file
+from configs.settings import Settings
 from features.definitions.app_declarations import declarations_of
 from features.ingestion.ingest_source import NO_EVENTS, defined_views, raw_folder
 from features.storage.lake import Lake

@@ -12,7 +12,8 @@ from pathlib import Path
 from pydantic import Field
 
 from configs.errors import InputError
-from configs.settings import FOLDER, Section, named_file, read_toml, validated
+from configs.named_files import FOLDER, named_file, read_toml
+from configs.settings import Section, validated
 from features.definitions.registry import Feature
 
 REASON_FIELDS = ("label", "value", "text", "title", "number", "percent", "exact_percent", "effect", "amount")
