@@ -23,7 +23,7 @@ def demo(profile: str | None = PROFILE, data_dir: str | None = None, as_of: date
     steps = [step(profile or PROFILE, data_dir, as_of) for step in (ingest, build_features, train_models, score_users)]
     metrics = {name: metric for step in steps for name, metric in step.metrics.items()}
     places = {name: place for step in steps for name, place in step.outputs.items()}
-    outputs = {name: places[name] for name in ("mlflow", "decisions", "report")}
+    outputs = {name: places[name] for name in ("mlflow", "decisions", "users at risk", "report")}
     warnings = [warning for step in steps for warning in step.warnings]
     outcome = Outcome("demo", steps[-1].as_of, metrics, outputs, warnings)
     create_markdown_artifact(outcome.markdown(), key="demo")

@@ -71,6 +71,7 @@ def test_every_household_gets_a_decision_within_the_budget(demo: tuple[Path, dic
 def test_the_demo_says_where_everything_is(demo: tuple[Path, dict]) -> None:
     outputs = demo[1]["outputs"]
     assert Path(outputs["report"]).is_file()
+    assert Path(outputs["users at risk"]).is_file()
     assert Path(outputs["decisions"]).is_file()
     assert Path(outputs["mlflow"].removeprefix("sqlite:///")).is_file()
 
