@@ -44,6 +44,7 @@ def sent_to(moment: DecisionMoment, app: str, contact: Contact) -> pd.DataFrame:
     noon=st.booleans(),
 )  # fmt: skip
 @example(day=date(2024, 3, 31), app="Europe/Berlin", ready=6, quiet=(22, 8), noon=False)
+@example(day=date(2024, 3, 31), app="Asia/Tokyo", ready=12, quiet=(20, 9), noon=False)  # the rest is California's night
 def test_nobody_is_written_to_before_the_run_or_at_night(day, app, ready, quiet, noon):
     contact = SETTINGS.contact.model_copy(update={"ready_hour": ready, "quiet_from": quiet[0], "quiet_until": quiet[1]})
     night = DecisionMoment.of_night(day, app)
@@ -55,7 +56,11 @@ def test_nobody_is_written_to_before_the_run_or_at_night(day, app, ready, quiet,
         clock = row.at.tz_convert(row.time_zone if known else app)
         assert not contact.is_quiet(clock.hour), row
         assert row.at >= run.astimezone(UTC), row
-        assert row.at < moment.instant + timedelta(hours=25), row  # a day of 25 hours is one day
+        if row.at >= moment.instant + timedelta(hours=25):  # a day of 25 hours is one day
+            hour = run.astimezone(UTC)
+            while hour < row.at:  # no hour of that day was left in which they are awake
+                assert contact.is_quiet(hour.astimezone(clock.tzinfo).hour), row
+                hour += timedelta(hours=1)
 
 
 def test_the_favourite_hour_is_kept_where_it_can_be():

@@ -58,7 +58,8 @@ def send_instants(
     """Say when each user is written to: at their favourite hour, after the run, and not in their own night; UTC.
 
     An hour that is over by then is made up for at once; one in the night moves to the nearer end of it, within a day
-    of the decision. Who has no time zone on record lives in the app's.
+    of the decision, or to the first end after it where all that is left of the day is night. Who has no time zone on
+    record lives in the app's.
     """
     hour = frame["favourite_hour_90d"].fillna(NOON).to_numpy(dtype=np.intp)
     own_zone = frame[TIME_ZONE] if TIME_ZONE in frame else pd.Series(None, index=frame.index, dtype=object)
