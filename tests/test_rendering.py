@@ -95,6 +95,21 @@ def test_numbers_have_labels_and_units():
         assert said_of(german, column, number) == deutsch
 
 
+@given(p_churn=st.floats(0, 1), medium=st.floats(0, 1))
+def test_low_is_said_of_a_risk_that_is_low(p_churn, medium):
+    assert (WORDS.risk("low", p_churn, medium) == "low") == (p_churn < medium)
+    assert WORDS.risk("high", p_churn, medium) == "high"
+
+
+def test_what_is_missing_says_whether_it_never_happened_is_too_early_or_was_never_told():
+    """Of somebody seen once nothing is unknown: there is too little to tell."""
+    said = {each.name: WORDS.value(stored([Reason(RAISES, each.name)])[0]) for each in FEATURES}
+    assert said["gap_days_variation_365d"] == "too little seen to tell"
+    assert said["days_since_last_purchase"] == "never"
+    assert {said[each.name] for each in FEATURES if each.view != "traits"} == {"never", "too little seen to tell"}
+    assert WORDS.value(stored([Reason(RAISES, "trait_plan")])[0]) == "unknown"
+
+
 def test_every_reason_for_nothing_has_words():
     known = {*ENGLISH.lead, *ENGLISH.heading}
     assert {*ASKED, *RULES} <= known

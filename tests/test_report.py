@@ -530,6 +530,14 @@ def test_where_nobody_stands_out_the_page_says_what_to_do(settings: Settings, la
     assert "Nobody is at risk today, so there are no reasons to count" in text
 
 
+def test_where_most_leave_nobody_likely_to_leave_is_called_low_risk(settings: Settings, lake: Lake) -> None:
+    write_decisions(lake, [{**decision(name, 0.51, 10.0), "risk_band": "low"} for name in "abcd"])
+    text = Page(write_report(settings, lake, AS_OF)).text.lower()
+    assert "low risk" not in text
+    assert "51% · not above the average risk" in text
+    assert "no more than average risk 4 100%" in text
+
+
 def test_a_model_whose_interval_lies_above_a_half_is_better_than_chance(settings: Settings, lake: Lake) -> None:
     weak = models()
     weak["churn"]["metrics"]["churn.auc"] = metric(0.591, 0.529, 0.648)

@@ -54,6 +54,7 @@ def explanation_lines(
     """Write what is known about a user, and what was decided and why, as a page."""
     lines, why = words.language.explain, words.sentence(decision["why"])
     own = {"why": why, "currency": settings.currency, "horizon": settings.churn.horizon_days, "day": day}
+    own["risk_band"] = words.risk(decision["risk_band"], decision["p_churn"], settings.scoring.medium_risk)
     known = {**_filled(decision, words), **own}
     is_given = decision["offer_id"] != NO_OFFER
     is_left_out = decision["suppressed_because"] is not None

@@ -317,6 +317,7 @@ def _environment(settings: Settings, words: Words) -> Environment:
         loader=folder, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     environment.filters |= {
+        "risk_word": lambda user: words.risk(user["risk_band"], user["p_churn"], settings.scoring.medium_risk),
         "thousands": thousands,
         "percent": percent,
         "exact_percent": words.language.percent,

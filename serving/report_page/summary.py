@@ -22,9 +22,10 @@ class Summary:
 
     `valued` counts the users whose value is known. `worth_by_band` is the sum of what users bring who stay,
     `value_by_band` that of P(churn) x that value, `leavers_by_band` that of P(churn), and `value_at_risk` that of
-    P(churn) x value over everybody whose risk is known. `offers` has one row per option given: ``offer_id, discount,
-    channel, users, at_risk, expected_cost, expected_value, p_redeem, evidence``. `nothing` counts the users without an
-    offer by arm and reasons, in the order in which these are asked: ``arm, why, users``.
+    P(churn) x value over everybody whose risk is known; `highest_by_band` has the highest P(churn). `offers` has one
+    row per option given: ``offer_id, discount, channel, users, at_risk, expected_cost, expected_value, p_redeem,
+    evidence``. `nothing` counts the users without an offer by arm and reasons, in the order in which these are asked:
+    ``arm, why, users``.
     `drivers` has what raises the risk of the users at risk: ``column, users`` for whom it is among the strongest
     reasons, ``strongest`` for whom nothing raises it more, and the typical value: ``number``, the median, or ``value``,
     the most frequent text. `unscored` counts by stage whose risk is not known, apart from who is ``refusing``
@@ -41,6 +42,7 @@ class Summary:
     worth_by_band: dict[str, float]
     value_by_band: dict[str, float]
     leavers_by_band: dict[str, float]
+    highest_by_band: dict[str, float]
     value_at_risk: float
     with_offer: int
     withdrawn: int
@@ -95,7 +97,7 @@ TOTALS = """
 """
 BANDS = """
     SELECT risk_band, count(*), coalesce(sum(retained_value), 0), coalesce(sum(p_churn * retained_value), 0),
-           coalesce(sum(p_churn), 0)
+           coalesce(sum(p_churn), 0), coalesce(max(p_churn), 0)
     FROM {decisions} GROUP BY risk_band ORDER BY risk_band
 """
 ARMS = "SELECT arm, count(*) FROM {decisions} GROUP BY arm ORDER BY arm"
@@ -147,8 +149,9 @@ def summarise(lake: Lake, as_of: date) -> Summary:
             unscored=dict(ask(UNSCORED).fetchall()),
             by_arm=dict(ask(ARMS).fetchall()),
             worth_by_band={band: worth for band, _, worth, *_ in bands},
-            value_by_band={band: loss for band, *_, loss, _ in bands},
-            leavers_by_band={band: leavers for band, *_, leavers in bands},
+            value_by_band={band: loss for band, _, _, loss, *_ in bands},
+            leavers_by_band={band: leavers for band, *_, leavers, _ in bands},
+            highest_by_band={band: highest for band, *_, highest in bands},
             value_at_risk=value_at_risk,
             with_offer=with_offer,
             withdrawn=withdrawn,

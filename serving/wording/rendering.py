@@ -92,10 +92,10 @@ class Words:
         return self.language.label(self._feature(column)) if column else ""
 
     def value(self, reason: Stored) -> str:
-        """Write a number with its unit and without needless digits, and a text as it is; what is missing is unknown."""
+        """Write a number with its unit and without needless digits, a text as it is; of what is missing, say why."""
         text, number = reason["value"], reason["number"]
         if text is None and number is None:
-            return self.language.values["unknown"]
+            return self.language.values[self._lack(reason["column"])]
         if text is not None:
             return str(text)
         unit = self._feature(reason["column"]).unit if reason["column"] else "own"
@@ -107,6 +107,18 @@ class Words:
         scaled = number * PERCENTAGES.get(unit, 1)
         plain = self.signs(self.language.number(scaled, plain_shape(scaled, unit, decimals_of(self.currency))))
         return template.format(number=plain, currency=self.currency)
+
+    def risk(self, band: str, p_churn: float | None, medium_risk: float) -> str:
+        """Say a risk band in a word; who would be at risk, did not as many leave of all, is not called low."""
+        is_usual = band == "low" and p_churn is not None and p_churn >= medium_risk
+        return self.language.values["not_above_average" if is_usual else band]
+
+    def _lack(self, column: str | None) -> str:
+        """Name the word for what is missing: it never happened, too little was seen of the user, or nobody told."""
+        feature = self._feature(column) if column else None
+        if feature is None or feature.view == "traits":
+            return "unknown"
+        return "never" if feature.missing == "never" else "too_little_seen"
 
     def _feature(self, column: str) -> Feature:
         return self.features.get(column) or trait(column.removeprefix(trait_column("")), is_text=False)
