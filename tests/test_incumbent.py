@@ -17,7 +17,7 @@ from models.learn.linear_estimators import fit_linear
 from models.learn.training import Trained, generator, judge, own_metrics, rows_of, score_all, train_candidates
 from models.learn.tree_estimators import fit_lightgbm
 from models.learn.trial import Trial
-from models.registry.champions import choose, name_version, promote, unpin
+from models.registry.champions import choose, name_version, promote, unpin, withhold
 from models.registry.fold_models import read_folds, write_folds
 from models.registry.incumbent import Succession, meet_champion
 from models.registry.promotion import fold_models_of
@@ -201,6 +201,29 @@ def test_below_the_floor_nobody_takes_the_place_of_a_champion(registry: Lake, fr
     found = publish(registry, short, "b")
     assert found.version == first.version
     assert "stays champion, lightgbm is not good enough, its R² of -0.2 is below 0" in found.reason
+
+
+@pytest.mark.parametrize("is_winner_good", [True, False])
+def test_a_champion_that_fell_below_the_floor_is_taken_down(
+    registry: Lake, frame: pd.DataFrame, is_winner_good: bool
+) -> None:
+    """Its trees rank worse than a plain column on the new rows: the winner takes its place, or nobody does."""
+    subject = f"fallen {is_winner_good}"
+    bad, good = train(spoilt(frame, 0.6), subject), train(frame, subject, trees=False)
+    first = publish(registry, bad, "a")
+    short = "" if is_winner_good else "its AUC is below that of recency"
+    recency = good.trial.rows["days_since_last_activity"].to_numpy(dtype=np.float64)
+    judged = replace(good, trial=replace(good.trial, baselines={"recency": recency}))
+    judged = replace(judged, verdict=replace(good.verdict, shortfall=short))
+    found = meet_champion(registry, judged, enrol(registry, judged, "b"), SETTINGS)
+    said = f"the champion before, {first.name}, is not good enough any more, its AUC of"
+    assert found.version != first.version
+    assert said in found.reason
+    assert (said in found.trained.verdict.shortfall) == (not is_winner_good)
+    if not is_winner_good:
+        withhold(registry, subject, found.trained.verdict.shortfall)
+        left = registered_model(registry, subject)
+        assert (left.state, left.number, left.is_none) == ("not promoted", None, True)
 
 
 @pytest.mark.parametrize("trees", [False, True])

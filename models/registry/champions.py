@@ -52,8 +52,12 @@ def name_version(lake: Lake, subject: str, alias: str, version: int) -> None:
 
 
 def withhold(lake: Lake, subject: str, reason: str) -> None:
-    """Note that the gate promotes no version of a model, so that decisions do without one."""
-    connect(lake).set_registered_model_tag(registered_name(subject), WITHHELD, reason)
+    """Note that the gate promotes no version of a model, so that decisions do without one; a champion is taken down."""
+    client, name, found = connect(lake), registered_name(subject), registered_model(lake, subject)
+    client.set_registered_model_tag(name, WITHHELD, reason)
+    if found.number is not None:
+        client.set_registered_model_alias(name, CHALLENGER, str(found.number))
+        client.delete_registered_model_alias(name, CHAMPION)
 
 
 def unpin(lake: Lake, subject: str) -> Pin:

@@ -9,7 +9,8 @@ import numpy as np
 from configs.settings import Settings
 from features.arrays.array_types import Flags, Floats
 from features.storage.lake import Lake
-from models.learn.training import Trained, TrainedCandidate, generator, interval_words
+from models.learn.training import Trained, TrainedCandidate, generator, interval_words, rows_of
+from models.learn.trial import below_floor
 from models.metrics.metric import Metric
 from models.registry.fold_models import IncomparableError, champion_scores, what_is_predicted
 from models.registry.promotion_log import GATE, promotion_log
@@ -49,7 +50,8 @@ def meet_champion(lake: Lake, trained: Trained, version: int, settings: Settings
     0. A champion that has proven itself so stays until it is matched, and a model with a worse measure never replaces a
     better one. Both are judged by the models of their cross-fits, which saw neither the time nor the user of a row
     (`fold_models.champion_scores`). A pinned champion stays, whatever the gain; one that cannot be judged or read is
-    replaced; below the floor nobody takes anybody's place.
+    replaced; below the floor nobody takes anybody's place, and a champion that is itself below it keeps none: where
+    the winner is, too, nobody is champion, and the verdict keeps its shortfall.
 
     Returns
     -------
@@ -62,14 +64,17 @@ def meet_champion(lake: Lake, trained: Trained, version: int, settings: Settings
         pinned = f"; {found.pin}" if found.pin is not None and found.pin.version == version else ""
         return Succession(version, name, _told(trained, f"{trained.verdict.reason}{pinned}"))
     rival, winner = found.versions[number], trained.verdict.winner
-    met: HeadToHead | None = None
+    met, below = None, ""
     try:
         met = _meet(lake, trained, rival, settings)
         words = f"{interval_words(trained.trial, met.gain)} test rows"
+        below = _shortfall(lake, trained, number, met)
     except IncomparableError as error:
         words = f"it could not be compared: {error}"
     if found.pin is not None and found.pin.version == number:
         why = f"{found.pin} ({winner} against it: {words})"
+    elif below:
+        return Succession(version, name, _taken_down(trained, rival.name, f"{below} ({words})", met))
     elif trained.verdict.shortfall:
         why = f"{winner} is not good enough, {trained.verdict.shortfall} ({words})"
     elif met is not None and met.gain.value < 0:
@@ -99,6 +104,25 @@ def _meet(lake: Lake, trained: Trained, rival: StoredVersion, settings: Settings
     score, among = champion_scores(lake, rival, trained.trial, what_is_predicted(settings))
     rng = generator(settings, f"{trained.subject} champion")
     return HeadToHead(score, among, trained.trial.gain(trained.winner.test_score, score, among, settings, rng))
+
+
+def _shortfall(lake: Lake, trained: Trained, number: int, met: HeadToHead) -> str:
+    """Say why a champion is below the floor on the rows where it met a training; empty where it is not."""
+    trial, among = trained.trial, met.among
+    baselines = {name: score[among] for name, score in trial.baselines.items()}
+    there = replace(trial, rows=rows_of(trial.rows, among), baselines=baselines)
+    scores = {name: each.test_score[among] for name, each in trained.candidates.items()}
+    families = {name: each.estimator.family for name, each in trained.candidates.items()}
+    families[CHAMPION] = load_version(lake, trained.subject, number).estimator.family
+    return below_floor(there, {**scores, CHAMPION: met.score[among]}, families).get(CHAMPION, "")
+
+
+def _taken_down(trained: Trained, champion: str, below: str, met: HeadToHead | None) -> Trained:
+    """Tell that a champion is not good enough any more: the winner takes its place, or nobody does."""
+    said = f"the champion before, {champion}, is not good enough any more, {below}"
+    shortfall = trained.verdict.shortfall
+    found = _told(trained, f"{trained.verdict.reason}; {said}", met)
+    return replace(found, verdict=replace(found.verdict, shortfall=f"{shortfall}; {said}" if shortfall else ""))
 
 
 def _told(trained: Trained, reason: str, met: HeadToHead | None = None) -> Trained:
