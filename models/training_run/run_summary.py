@@ -97,6 +97,8 @@ def training_warnings(
             f"{frames.left_out:,} of {of_all:,} closed treatments taught nothing: no snapshot of their day knows their "
             f"user (the history begins on {frames.first_day}); ingest the events before them"
         )
+    if frames.refuse:
+        warnings.append(f"{frames.refuse:,} users refuse profiling (consent_profiling): no model learns from them")
     used = frames.redemptions
     if used.counted < used.found:
         warnings.append(

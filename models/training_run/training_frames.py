@@ -8,6 +8,7 @@ from datetime import date, timedelta
 import numpy as np
 import pandas as pd
 
+from configs.errors import InputError
 from configs.offers import load_catalogue
 from configs.settings import Settings
 from features.arrays.array_types import Flags
@@ -17,12 +18,14 @@ from features.materialise.as_of_view import grid_days, open_as_of
 from features.materialise.user_traits import user_traits
 from features.storage.lake import Lake
 from features.storage.parquet_files import count_rows
+from features.training_data.contact_details import profiling_refusals
 from features.training_data.feature_store import open_store
 from features.training_data.frames import (
     RedemptionCounts,
     UserFilter,
     experiment_frame,
     given_offers,
+    known_users,
     outcome_frame,
     redemption_counts,
     redemption_frame,
@@ -43,7 +46,7 @@ class TrainingFrames:
     `outcomes` say who left and what they brought, `treatments` which offers were used, `exposure` what became of users
     with and without an offer, `experiment` the same where the offer was drawn at random. `left_out` counts the closed
     treatments that no model learns from, because no snapshot of their day knows their user, `redemptions` all that
-    were found.
+    were found. Of those of the users who `refuse` profiling there are none.
     """
 
     outcomes: pd.DataFrame
@@ -55,14 +58,29 @@ class TrainingFrames:
     share: float = 1.0
     left_out: int = 0
     redemptions: RedemptionCounts = NO_REDEMPTIONS
+    refuse: int = 0
 
 
 def collect_frames(settings: Settings, lake: Lake, as_of: date) -> TrainingFrames:
-    """Join labels with what was known at each example's moment."""
+    """Join labels with what was known at each example's moment, of users who consent to profiling.
+
+    Raises
+    ------
+    InputError
+        There is nobody to learn from.
+    """
     grid = grid_days(settings, lake, as_of, holdouts=(settings.training.holdout_days,))
     treated, horizon = treatment_days(lake, as_of), settings.churn.horizon_days
     share = learning_share(settings, lake, as_of)
-    learners, catalogue = learning_filter(settings, share), load_catalogue(settings.offers)
+    refuses = profiling_refusals(lake, unknown=settings.contact.unknown_consent == "refused")
+    learners, catalogue = learning_filter(settings, share, refuses), load_catalogue(settings.offers)
+    everybody = users_now(lake, as_of)
+    refuse = int(refuses(everybody).sum())
+    if refuse == len(everybody) > 0:
+        raise InputError(
+            f"all {refuse:,} users refuse profiling, so that no model may learn from anybody; check consent_profiling "
+            f"of users and contact.unknown_consent = {settings.contact.unknown_consent!r}"
+        )
     with open_as_of(settings, lake, as_of) as history:
         require_snapshots(lake, closed_days(grid, as_of, horizon), history.features, as_of)
         store = open_store(lake, history.features, engine=settings.engine)
@@ -78,7 +96,7 @@ def collect_frames(settings: Settings, lake: Lake, as_of: date) -> TrainingFrame
         features = [each for each in history.features if each.view != "traits" or each.name in traits]
         return TrainingFrames(
             outcomes, treatments, exposure, experiment, features, history.first_day, share,
-            len(given) - len(treatments), redemption_counts(history, catalogue),
+            len(given) - len(treatments), redemption_counts(history, catalogue), refuse,
         )  # fmt: skip
 
 
@@ -89,11 +107,17 @@ def learning_share(settings: Settings, lake: Lake, as_of: date) -> float:
     return min(1.0, settings.training.max_users / users) if users else 1.0
 
 
-def learning_filter(settings: Settings, share: float) -> UserFilter:
-    """Say of user ids whether models learn from them: a stable random share."""
+def users_now(lake: Lake, as_of: date) -> pd.Series:
+    """Ids of the users of the newest snapshot until a day; none where there is no snapshot."""
+    days = [day for day in lake.days("snapshots") if day <= as_of]
+    return known_users(lake, days[-1]) if days else pd.Series([], dtype="object")
+
+
+def learning_filter(settings: Settings, share: float, refuses: UserFilter) -> UserFilter:
+    """Say of user ids whether models learn from them: a stable random share of those who do not refuse it."""
 
     def is_learnt_from(user_ids: pd.Series) -> Flags:
-        return np.asarray(hash_share(user_ids, f"learners:{settings.seed}") < share)
+        return np.asarray((hash_share(user_ids, f"learners:{settings.seed}") < share) & ~refuses(user_ids))
 
     return is_learnt_from
 
