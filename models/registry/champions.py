@@ -19,6 +19,7 @@ from models.registry.registry_state import (
     is_intact,
     registered_model,
 )
+from models.registry.response import EFFECT_SUBJECTS, propensity_subject
 from models.registry.tracking import connect, registered_name
 
 
@@ -120,5 +121,10 @@ def check_subject(subject: str) -> None:
     InputError
         There is no such model, or its champion follows from those of the others.
     """
+    if subject in EFFECT_SUBJECTS.values() or subject.startswith(propensity_subject("")):
+        raise InputError(
+            f"the champion of {subject!r} follows from the newest training, which judges all policies on all lots; "
+            f"people choose those of {', '.join(CHOSEN_BY_PEOPLE)}"
+        )
     if subject not in CHOSEN_BY_PEOPLE:
         raise InputError(f"{subject!r} is no model; known are: {', '.join(CHOSEN_BY_PEOPLE)}")
