@@ -102,7 +102,7 @@ class Response(Section):
     )
     min_treatments: int = Field(gt=0, description="fewer closed treatments than this: not enough data for a model")
     assumed_redemption_rate: Share = Field(
-        description="share of users charged for an offer where nothing is known of who uses it; 1 is the dearest case"
+        description="share of users charged for an offer where nothing is known of who uses it; 1 overspends no budget"
     )
     overlap: Share = Field(
         description="users whose estimated propensity is outside [overlap, 1 - overlap] are not compared"

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 import time
 from dataclasses import replace
+from datetime import date
 
 import numpy as np
 import pandas as pd
@@ -22,6 +24,7 @@ from models.learn.estimators import Estimator
 from models.learn.linear_estimators import fit_linear
 from models.learn.tree_estimators import fit_lightgbm
 from models.registry.response import PersonalEffects
+from serving.lookups.user_explanation import explanation_lines
 from serving.wording.explanations import (
     TOP,
     add_effect_reasons,
@@ -31,6 +34,7 @@ from serving.wording.explanations import (
     effect_parts,
     fact_of,
 )
+from serving.wording.reason_codes import Reason
 from serving.wording.reason_lists import ReasonLists
 
 ROLES = small_settings().roles
@@ -295,3 +299,14 @@ def test_a_simple_policy_is_put_in_words_with_the_user_s_own_number(deployed, wo
     lists = ReasonLists(2)
     add_rule(lists, np.arange(2), deployed, frame, np.array([0.3, 0.41]))
     assert said(lists) == [f"by one rule for all: {each}" for each in words]
+
+
+def test_an_offer_that_was_never_measured_is_not_called_worth_its_cost():
+    decision = dict.fromkeys(("p_churn", "risk_band", "suppressed_because", "retained_value", "reasons", "why"))
+    decision |= {"user_id": "u", "offer_id": "none", "discount": 0.0, "risk_band": "unknown"}
+    option = {"offer_id": "gift", "discount": 0.1, "value": -5.05, "p_redeem": None}
+    unknown, known = ({**option, "why_not": [Reason(code)._asdict()]} for code in ("no_data", "does_not_pay"))
+    lines = [*explanation_lines(decision, [unknown, known], WORDS, small_settings(), date(2024, 7, 1))][-2:]
+    assert "-5.05" in lines[1]
+    assert "5.05" not in lines[0]
+    assert re.search(r"value +unknown", lines[0])

@@ -231,6 +231,17 @@ def test_a_column_that_may_tell_the_future_is_named_before_the_figures_are_belie
     assert "Alone it tells users apart 90 times in 100." in text
 
 
+def test_the_mean_is_not_called_worse_than_the_average(settings: Settings, lake: Lake) -> None:
+    told = models()
+    worth = {"value.r_squared": metric(-0.02, -0.03, -0.01), "value.mean": metric(24.0, 22.0, 26.0)}
+    told["value"] = {"champion": "value-mean-2", "reason": "mean wins", "metrics": worth}
+    write_training(lake, AS_OF, models=told)
+    text = Page(write_report(settings, lake, AS_OF)).text
+    assert "What is staying worth? the average itself Everybody counts as worth the same, " in text
+    assert "worse than the average" not in text
+    assert "In use: the mean of everybody" in text
+
+
 def test_without_a_training_the_page_says_so(settings: Settings, lake: Lake) -> None:
     write_training(lake, AS_OF + timedelta(days=1))
     text = Page(write_report(settings, lake, AS_OF)).text

@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from synthetic import AS_OF, FEATURES, outcomes, small_settings
 
 from configs.errors import InputError
@@ -77,6 +79,23 @@ def test_the_same_amount_for_everybody_is_no_obstacle(frame):
 def test_before_anybody_spent_anything_the_mean_is_the_simplest_model(frame):
     found = train_value(frame.assign(spend_sum_90d=0.0), FEATURES, SETTINGS, AS_OF)
     assert list(found.candidates) == ["mean", "lightgbm"]
+
+
+@settings(max_examples=3, deadline=None)
+@given(price=st.floats(0.5, 200), seed=st.integers(0, 9), gaps=st.floats(0.02, 0.3))
+def test_a_subscription_of_one_price_is_worth_its_mean(frame, price, seed, gaps):
+    # renewals that fail now and then are all that tells amounts apart, before and after alike
+    rng = np.random.default_rng(seed)
+    paid = price * rng.binomial(3, 1 - gaps, (2, len(frame)))
+    renewed = frame.assign(margin=paid[0].astype(float), spend_sum_90d=paid[1].astype(float))
+    found = train_value(renewed, FEATURES, SETTINGS, AS_OF)
+    assert found.verdict.shortfall == ""
+    assert found.verdict.winner == "mean"
+    assert "pace is not good enough" in found.verdict.reason or "mean stays" in found.verdict.reason
+    stayed = renewed[renewed["is_churned"] == 0]
+    assert found.winner.estimator.predict(frame) == pytest.approx(
+        np.full(len(frame), stayed["margin"].mean()), rel=0.02
+    )
 
 
 @pytest.mark.parametrize("rows", [20, 100_000])

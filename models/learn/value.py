@@ -43,9 +43,10 @@ MEASURES = {
 def train_value(frame: pd.DataFrame, features: list[Feature], settings: Settings, as_of: date) -> Trained:
     """Train, judge and choose the value model.
 
-    Two candidates: the user's pace of the last 90 days goes on (in proportion to `PACE`), and LightGBM with a Tweedie
-    loss, which suits amounts that are often zero. Where nobody had spent anything, or everybody is worth the same, the
-    mean takes the place of the pace. Only users who stayed teach it.
+    Three candidates: the user's pace of the last 90 days goes on (in proportion to `PACE`), the mean, which wins where
+    the pace explains less, as with a subscription of one price, and LightGBM with a Tweedie loss, which suits amounts
+    that are often zero. Where nobody had spent anything, or everybody is worth the same, there is no pace. Only users
+    who stayed teach it.
 
     Parameters
     ----------
@@ -81,7 +82,8 @@ def train_value(frame: pd.DataFrame, features: list[Feature], settings: Settings
         return fit_lightgbm(rows, TARGET, columns, settings, link="log")
 
     varies = len(stayed.loc[split.train, TARGET].unique()) > 1
-    fits = {"pace": pace} if varies and PACE in columns else {"mean": mean}
+    fits = {"pace": pace} if varies and PACE in columns else {}
+    fits |= {"mean": mean}
     fits |= {"lightgbm": lightgbm} if varies and columns else {}
     candidates = train_candidates(stayed, split, TARGET, fits, np.ones(len(stayed), dtype=bool))
     rng = generator(settings, "value")

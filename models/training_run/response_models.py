@@ -100,9 +100,10 @@ def fit_effects(
 def no_rate(settings: Settings) -> str:
     """Say what offers are charged where nothing is known of who uses them."""
     rate = settings.response.assumed_redemption_rate
+    so = ", so that no budget is overspent and few lots are drawn" if rate == 1 else ""
     return (
         f"what an offer costs is not known, and is charged as if {rate:.0%} of users used it "
-        "(response.assumed_redemption_rate)"
+        f"(response.assumed_redemption_rate){so}"
     )
 
 

@@ -12,6 +12,7 @@ from configs.settings import Settings
 from features.storage.duckdb_sessions import sql_text
 from features.storage.lake import Lake
 from serving.decide.day_tables import connect, day_folder, decisions_source
+from serving.wording.reason_codes import NO_DATA
 from serving.wording.rendering import Words
 
 Row = dict[str, Any]
@@ -66,7 +67,9 @@ def explanation_lines(
     decided = ["decision", "why", "message", "evidence"] if is_given else ["no_decision", "why"]
     yield from (lines[name].format_map(known) for name in [*decided, *(["options"] if options else [])])
     for option in options:
-        filled = {**_filled(option, words), "why_not": words.sentence(option["why_not"])}
+        is_unknown = any(reason["code"] == NO_DATA for reason in option["why_not"] or ())
+        shown = {**option, "value": None} if is_unknown else option  # else it would be its cost alone
+        filled = {**_filled(shown, words), "why_not": words.sentence(option["why_not"])}
         yield lines["option"].format_map(filled).rstrip()
 
 

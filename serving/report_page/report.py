@@ -216,6 +216,7 @@ def _verdict(name: str, subject: Subject, model: ModelRecord) -> Verdict:
     metric = metrics[subject.measure]
     kind = model.champion.removeprefix(f"{name}-").split("-")[0]
     word = quality_word(metric) if subject.measure == "auc" else fit_word(metric)
+    word = "the average itself" if kind == "mean" else word
     plain = [(words, metrics[key]) for key, words in subject.plain.items() if key in metrics and not key.endswith(kind)]
     return Verdict(
         name, subject.question, model.champion, KINDS.get(kind, kind), model.reason,
