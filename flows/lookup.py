@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from configs.errors import InputError
 from flows.kept_profile import changed_settings
 from flows.outcome import Outcome, open_run
+from flows.run_records import recorded
 from models.metrics.metric import Metric
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ def rewrite_report(profile: str | None, data_dir: str | None, as_of: date | None
 
     settings, lake, day = open_run(profile, data_dir, as_of)
     day = as_of or newest_decided_day(lake, day)
-    with lake.files.lock("winback report"):
+    with recorded(lake, "report", day), lake.files.lock("winback report"):
         outputs = {"report": str(write_report(settings, lake, day)), "users at risk": str(at_risk_path(lake, day))}
         return Outcome("report", day, {}, outputs)
 
@@ -117,7 +118,7 @@ def roll_back(subject: str, reason: str, profile: str | None, data_dir: str | No
 
     check_subject(subject)
     _, lake, _ = open_run(profile, data_dir, None)
-    with lake.files.lock("winback rollback"):
+    with recorded(lake, "rollback"), lake.files.lock("winback rollback"):
         entry = rollback(lake, subject, reason, by=_person())
     return f"{entry.name} (version {entry.version}) is champion of {subject} again{_pinned(subject)}", vars(entry)
 
@@ -130,7 +131,7 @@ def promote(
 
     check_subject(subject)
     _, lake, _ = open_run(profile, data_dir, None)
-    with lake.files.lock("winback promote"):
+    with recorded(lake, "promote"), lake.files.lock("winback promote"):
         entry = choose(lake, subject, version, reason, by=_person())
     return f"{entry.name} (version {entry.version}) is champion of {subject}{_pinned(subject)}", vars(entry)
 
@@ -141,7 +142,7 @@ def unpin(subject: str, profile: str | None, data_dir: str | None) -> tuple[str,
 
     champions.check_subject(subject)
     _, lake, _ = open_run(profile, data_dir, None)
-    with lake.files.lock("winback unpin"):
+    with recorded(lake, "unpin"), lake.files.lock("winback unpin"):
         pin = champions.unpin(lake, subject)
     return f"version {pin.version} of {subject} is unpinned: the next training may replace it", vars(pin)
 

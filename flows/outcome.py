@@ -17,6 +17,7 @@ from configs.progress import announce
 from configs.settings import Settings
 from features.storage.lake import Lake
 from flows.kept_profile import changed_settings, settings_of
+from flows.run_records import recorded
 from models.metrics.metric import Metric
 
 Given = ParamSpec("Given")
@@ -128,7 +129,7 @@ def open_run(
 
 
 def writes_alone(run: Callable[Given, Outcome]) -> Callable[Given, Outcome]:
-    """Let a flow be the one that writes to its data folder; a flow within a flow shares the lock.
+    """Let a flow be the one that writes to its data folder, and keep a record; a flow within a flow shares both.
 
     Its outcome begins with what changed in the settings since the data folder was filled, and with a word where the
     moment of decision lies long after the last event, which is said at the start, too.
@@ -151,7 +152,8 @@ def writes_alone(run: Callable[Given, Outcome]) -> Callable[Given, Outcome]:
         changed = changed_settings(lake, settings)
         for note in _quiet(settings, lake, day, asked):
             announce(note)
-        with lake.files.lock(f"winback {run.__name__.replace('_', '-')}"):
+        command = run.__name__.replace("_", "-")
+        with recorded(lake, command, day), lake.files.lock(f"winback {command}"):
             outcome = run(*args, **kwargs)
         return replace(outcome, warnings=[*changed, *_quiet(settings, lake, day, asked), *outcome.warnings])
 

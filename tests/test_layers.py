@@ -62,10 +62,11 @@ FILE_ACCESS = {
     "is_file", "is_dir", "read_text", "read_bytes", "write_bytes", "write_text", "listdir", "scandir", "walk",
 }  # fmt: skip
 OF_STORAGE = {"shutil", "tempfile", "fcntl", "glob"}
-# what lies outside the data folder: the operator's scripts and raw files, and our own configuration
+# what lies outside the data folder: the operator's scripts and raw files, our own configuration, the system's processes
 ELSEWHERE = {
     ("ingest_source", "is_dir"), ("ingest_source", "read_text"), ("feature_store", "read_text"),
     ("kept_profile", "is_file"), ("kept_profile", "read_bytes"),
+    ("run_records", "read_text"), ("run_records", "exists"),
 }  # fmt: skip
 
 
