@@ -6,7 +6,6 @@ import os
 from datetime import date
 from pathlib import Path
 from typing import Annotated, Literal, TypeVar, get_args, get_origin
-from zoneinfo import ZoneInfo
 
 from pydantic import AfterValidator, BaseModel, Field, ValidationError, model_validator
 from pydantic.fields import FieldInfo
@@ -17,13 +16,13 @@ from configs.custom_features import CustomFeature, check_names
 from configs.errors import InputError, did_you_mean
 from configs.named_files import FOLDER, read_toml
 from configs.profile_layers import Layer, laid_over, profile_files, read_layer, with_raw_beside
+from configs.schedule_settings import Schedule, TimeZone
 from configs.section import Section as Section
 
 DATA_DIR_VARIABLE = "WINBACK_DATA_DIR"
 
 Share = Annotated[float, Field(ge=0, le=1)]
 Days = Annotated[int, Field(gt=0, le=3660)]
-TimeZone = Annotated[str, AfterValidator(lambda name: _known_time_zone(name))]
 Model = TypeVar("Model", bound=BaseModel)
 EventNames = tuple[str, ...]
 Engine = Literal["duckdb", "spark"]
@@ -175,14 +174,6 @@ class Spark(Section):
     options: dict[str, str] = Field(description="further properties of Spark, by their own names")
 
 
-class Schedule(Section):
-    """When the flows run by themselves."""
-
-    time_zone: TimeZone = Field(description="IANA name of the zone that the cron lines are read in")
-    score_cron: str = Field(description="when users are scored")
-    train_cron: str = Field(description="when models are retrained")
-
-
 class Settings(Section):
     """The whole configuration of one app."""
 
@@ -305,14 +296,6 @@ def validated(model: type[Model], values: dict[str, object], where: str) -> Mode
         return model.model_validate(values)
     except ValidationError as error:
         raise InputError(_sentence(model, error, where)) from error
-
-
-def _known_time_zone(name: str) -> str:
-    try:
-        ZoneInfo(name)
-    except (LookupError, OSError, ValueError) as error:
-        raise ValueError("no IANA time zone has this name; write one such as 'Europe/Berlin'") from error
-    return name
 
 
 def _sentence(model: type[BaseModel], error: ValidationError, where: str) -> str:

@@ -1,0 +1,121 @@
+"""How a command runs and ends: its flow, what it says to people and machines, and its exit code."""
+
+from __future__ import annotations
+
+import gc
+import importlib
+import resource
+import sys
+import time
+import traceback
+from collections.abc import Callable
+from datetime import date, datetime
+from functools import partial
+from typing import TYPE_CHECKING, NoReturn
+
+import typer
+
+from flows.strict_json import strict_json
+
+if TYPE_CHECKING:
+    from flows.outcome import Outcome
+
+BAD_INPUT, FAILED = 2, 1
+ONLY_READ = ("status", "explain", "catalogue", "settings", "check")  # they do not even make the data folder
+
+
+def run_flow(
+    command: str,
+    profile: str | None,
+    data_dir: str | None,
+    as_of: datetime | None,
+    as_json: bool,
+    **more: str | bool | date | None,
+) -> None:
+    """Run the flow that bears the command's name."""
+    run = partial(flow_of, command.replace("-", "_"), profile, data_dir, day_of(as_of), **more)
+    report_run(command, run, data_dir, as_json, profile)
+
+
+def flow_of(name: str, *given: object, **more: object) -> Outcome:
+    """Run the flow of the module of the same name, which is imported while Prefect's server starts."""
+    from flows.environment import hush
+    from flows.server import start_server
+
+    wait_for_server = start_server()
+    gc.disable()  # what is imported stays: none of it is garbage, now or later
+    try:
+        flow = getattr(importlib.import_module(f"flows.{name}"), name)
+    finally:
+        gc.freeze()
+        gc.enable()
+    hush()
+    wait_for_server()
+    outcome: Outcome = flow(*given, **more)
+    return outcome
+
+
+def report_run(
+    command: str, run: Callable[[], Outcome], data_dir: str | None, as_json: bool, profile: str | None = None
+) -> None:
+    """Run a command that ends in an outcome and say how it went."""
+    started = time.perf_counter()
+
+    def show() -> None:
+        outcome = run()
+        seconds = time.perf_counter() - started
+        peak_mib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
+        if as_json:
+            typer.echo(strict_json(outcome.as_dict(round(seconds, 1), peak_mib)))
+        outcome.show(sys.stderr if as_json else sys.stdout, seconds, peak_mib)
+
+    guarded(command, show, data_dir, as_json, profile)
+
+
+def show_answer(
+    command: str, function: str, given: tuple[object, ...], profile: str | None, data_dir: str | None, as_json: bool,
+    *more: object,
+) -> None:  # fmt: skip
+    """Print the page that a function of `flows.lookup` makes, or its facts for machines."""
+
+    def show() -> None:
+        answer = getattr(importlib.import_module("flows.lookup"), function)
+        page, facts = answer(*given, profile, data_dir, *more)
+        typer.echo(strict_json(facts, 1) if as_json else page)
+
+    guarded(command, show, data_dir, as_json, profile)
+
+
+def guarded(
+    command: str, show: Callable[[], None], data_dir: str | None, as_json: bool, profile: str | None = None
+) -> None:
+    """Turn bad input into a sentence and its exit code, anything else into exit code 1; an object for machines too."""
+    from configs.errors import InputError
+    from flows.environment import prepare
+
+    try:
+        is_written = command not in ONLY_READ
+        prepare(data_dir, profile if is_written else None, writes=is_written)
+        show()
+    except InputError as error:
+        _fail(command, str(error), error.exit_code, as_json)
+    except typer.Exit:
+        raise
+    except KeyboardInterrupt:
+        _fail(command, "interrupted; finished parts stay, a rerun goes on from there", FAILED, as_json)
+    except Exception as error:
+        traceback.print_exc()
+        _fail(command, f"{type(error).__name__}: {error}", FAILED, as_json)
+
+
+def _fail(command: str, sentence: str, code: int, as_json: bool) -> NoReturn:
+    """Say what went wrong, to machines and to people, and end."""
+    if as_json:
+        typer.echo(strict_json({"command": command, "error": sentence}))
+    typer.echo(f"winback {command}: {sentence}", err=True)
+    raise typer.Exit(code)
+
+
+def day_of(as_of: datetime | None) -> date | None:
+    """Return the day of a moment that the command line was given."""
+    return as_of.date() if as_of else None
