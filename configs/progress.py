@@ -2,18 +2,35 @@
 
 from __future__ import annotations
 
+import json
+import logging
+import os
 import sys
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from datetime import UTC, datetime
 from typing import TypeVar
 
+from configs.run_identity import run_id
+
 Item = TypeVar("Item")
+LOGGER = "winback"
+FORM_VARIABLE = "WINBACK_LOG"  # "json": an object a line
 
 
 def announce(step: str) -> None:
-    """Say which step of a long run begins, on standard error."""
-    print(f"winback: {step} …", file=sys.stderr, flush=True)  # noqa: T201 - this is the one place that prints
+    """Say which step of a long run begins, on standard error and to Prefect, where one runs in it.
+
+    With ``WINBACK_LOG=json`` a line is an object: ``at`` (UTC), ``run``, which is the run's name in lock, record and
+    MLflow, too, ``process`` and ``message``.
+    """
+    logging.getLogger(LOGGER).info(step)
+    line = f"winback: {step} …"
+    if os.environ.get(FORM_VARIABLE) == "json":
+        now = datetime.now(UTC).isoformat(timespec="milliseconds")
+        line = json.dumps({"at": now, "run": run_id(), "process": os.getpid(), "message": step})
+    print(line, file=sys.stderr, flush=True)  # noqa: T201 - this is the one place that prints
 
 
 def track(items: Iterable[Item], description: str, total: int | None = None) -> Iterator[Item]:

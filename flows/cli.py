@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from datetime import datetime
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -221,18 +222,50 @@ def unpin_command(subject: Subject, profile: Profile = None, data_dir: DataDir =
     show_answer("unpin", "unpin", (subject,), profile, data_dir, as_json)
 
 
+@app.command("send-list")
+def send_list_command(
+    form: Annotated[str, typer.Option("--format", help="csv or parquet")] = "csv",
+    profile: Profile = None,
+    data_dir: DataDir = None,
+    as_of: AsOf = None,
+    as_json: Json = False,
+) -> None:
+    """List everybody who is given an offer on a day, by channel: user, message, when to send it, the decision's id."""
+    run_flow("send-list", profile, data_dir, as_of, as_json, kind=form)
+
+
+@app.command("backfill")
+def backfill_command(
+    first: Annotated[datetime, typer.Option("--from", formats=DAY, help="first day")],
+    last: Annotated[datetime | None, typer.Option("--to", formats=DAY, help="last day  [default: today]")] = None,
+    decisions: Annotated[bool, typer.Option("--decisions", help="decide the days without decisions, too")] = False,
+    profile: Profile = None,
+    data_dir: DataDir = None,
+    as_json: Json = False,
+) -> None:
+    """Make up for days that were missed: their features, and with --decisions what would have been decided."""
+    days = {"first": day_of(first), "last": day_of(last)}
+    run = partial(flow_of, "backfill", profile, data_dir, decisions=decisions, **days)
+    report_run("backfill", run, data_dir, as_json, profile)
+
+
 @app.command("schedule")
 def schedule_command(profile: Profile = None, data_dir: DataDir = None, as_json: Json = False) -> None:
-    """Serve the daily scoring and the weekly training until stopped; stopping does not pause them."""
+    """Serve the daily scoring, the weekly training and the daily measuring until stopped; that does not pause them."""
 
     def serve() -> None:
-        from flows.server import start_server
+        from flows.environment import hush
+        from flows.kept_profile import settings_of
+        from flows.server import page_of, start_server
 
-        wait_for_server = start_server(is_scheduling=True)
+        settings = settings_of(profile, Path(data_dir) if data_dir else None)
+        wait_for_server = start_server(is_scheduling=True, port=settings.schedule.port)
         from flows.schedule import planned, schedule
 
-        plan = planned(profile, data_dir)
-        typer.echo(strict_json({"command": "schedule", "deployments": plan}) if as_json else "\n".join(plan.values()))
+        hush()
+        plan, page = planned(profile, data_dir), page_of()
+        said = {"command": "schedule", "page": page, "deployments": plan}
+        typer.echo(strict_json(said) if as_json else "\n".join([*plan.values(), f"page and API: {page}"]))
         wait_for_server()
         schedule(profile, data_dir)
 

@@ -5,11 +5,13 @@ from __future__ import annotations
 import atexit
 import ctypes
 import gc
+import logging
 import os
 import sys
 import warnings
 from pathlib import Path
 
+from configs.progress import LOGGER
 from configs.settings import load_settings
 
 # of malloc.h, by the variable of the operator that wins: M_ARENA_MAX, and in bytes M_MMAP_THRESHOLD, M_TRIM_THRESHOLD
@@ -22,6 +24,13 @@ QUIET = {
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
     "PREFECT_LOGGING_LEVEL": "CRITICAL",
     "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "120",
+    "PREFECT_LOGGING_LOGGERS_PREFECT_FLOW_RUNS_LEVEL": "INFO",  # these go to Prefect's page, not to the screen
+    "PREFECT_LOGGING_LOGGERS_PREFECT_TASK_RUNS_LEVEL": "INFO",
+    "PREFECT_LOGGING_EXTRA_LOGGERS": LOGGER,
+    "PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW": "ignore",
+    "PREFECT_API_REQUEST_TIMEOUT": "300",  # patience with a server that is busy
+    "PREFECT_SERVER_DATABASE_TIMEOUT": "120",
+    "PREFECT_SERVER_DATABASE_CONNECTION_TIMEOUT": "120",
     "PREFECT_CLI_WRAP_LINES": "false",
     "DO_NOT_TRACK": "true",
     "MLFLOW_DISABLE_TELEMETRY": "true",
@@ -76,5 +85,13 @@ def reuse_memory() -> None:
 
 
 def hush() -> None:
-    """Keep the deprecations of libraries off the operator's screen; Feast shows them again when it is imported."""
+    """Keep the deprecations of libraries off the operator's screen; Feast shows them again when it is imported.
+
+    What Prefect says of a run goes to its page alone. So do its events, of which nothing depends: where a server is too
+    slow to take the last of them, a run that has ended well does not end in a traceback.
+    """
     warnings.filterwarnings("ignore", category=DeprecationWarning)
+    for name in ("prefect.flow_runs", "prefect.task_runs", LOGGER):
+        logging.getLogger(name).propagate = False
+    logging.getLogger(LOGGER).setLevel(logging.INFO)
+    logging.getLogger("EventsWorker").setLevel(logging.CRITICAL + 1)

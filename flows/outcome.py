@@ -84,9 +84,14 @@ class Outcome:
         table = [f"| metric | {_heading(self.metrics)} | rows |", "|---|---|---|", *rows] if rows else []
         models = [f"| {' | '.join(_in_words(row))} |" for row in self.models]
         models = ["", "| model | trained | why | what it means |", "|---|---|---|---|", *models] if models else []
-        places = [f"- {name}: `{place}`" for name, place in self.outputs.items()]
+        places = [f"- {name}: {_linked(place)}" for name, place in self.outputs.items()]
         notes = [f"- warning: {warning}" for warning in self.warnings]
         return "\n".join([f"# {self.command} as of {self.as_of}", "", *table, *models, "", *places, *notes, ""])
+
+
+def _linked(place: str) -> str:
+    """Make a link of a path; what is none, a model's name or the address of a store, stays as it is."""
+    return f"[{place}]({Path(place).as_uri()})" if Path(place).is_absolute() else f"`{place}`"
 
 
 def _heading(metrics: Mapping[str, Metric]) -> str:
@@ -176,10 +181,12 @@ def dated(command: str) -> Callable[[], str]:
         from prefect.runtime import flow_run
 
         given = flow_run.parameters
+        as_of = given.get("as_of")  # a text where the run was asked for in Prefect's page or API
         try:
-            _, _, day = open_run(given.get("profile"), given.get("data_dir"), given.get("as_of"))
-        except InputError:
-            return f"{command} {given.get('as_of')}"
+            as_of = date.fromisoformat(as_of) if isinstance(as_of, str) else as_of
+            _, _, day = open_run(given.get("profile"), given.get("data_dir"), as_of)
+        except ValueError:
+            return f"{command} {as_of}"
         return f"{command} {day}"
 
     return name

@@ -1,101 +1,159 @@
-"""Flow: the daily scoring and the weekly training, served on the configured schedule."""
+"""The schedule: which deployments are served when, and what a server that was killed left of its runs."""
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import date, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
-from zoneinfo import ZoneInfo
+from typing import Any, cast
 
-from prefect import flow, serve
-from prefect.client.schemas.objects import ConcurrencyLimitConfig, ConcurrencyLimitStrategy
+from prefect import Flow, serve
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterState, FlowRunFilterStateType
+from prefect.client.schemas.objects import FlowRun, StateType
 from prefect.deployments.runner import RunnerDeployment
-from prefect.runtime import flow_run
 from prefect.schedules import Cron, Schedule
+from prefect.states import Crashed
+from prefect.types.entrypoint import EntrypointType
 
+from configs.errors import InputError, first_line
+from configs.progress import announce
 from configs.settings import Settings
 from features.storage.lake import Lake
-from features.storage.writer_lock import PATIENCE_VARIABLE
-from flows.build_features import build_features
-from flows.environment import prepare
-from flows.ingest import ingest
-from flows.kept_profile import settings_of
-from flows.outcome import Outcome, dated, open_run
-from flows.score_users import score_users
-from flows.train_models import train_models
+from flows.outcome import open_run
+from flows.run_records import RUNNING, recorded, run_records
+from flows.scheduled_runs import PERIODS, is_outdated, measure_daily, score_daily, train_weekly
 
-PATIENCE = timedelta(hours=12)
-ONE_AT_A_TIME = ConcurrencyLimitConfig(limit=1, collision_strategy=ConcurrencyLimitStrategy.CANCEL_NEW)
-
-
-@flow(name="score-daily", flow_run_name=dated("score-daily"), validate_parameters=False)
-def score_daily(profile: str | None = None, data_dir: str | None = None, as_of: date | None = None) -> Outcome | None:
-    """Ingest, build features and score; a run that was missed for more than a day gives way to the newest."""
-    if is_outdated(flow_run.scheduled_start_time, timedelta(days=1)):
-        return None
-    with one_writer("winback score-daily", profile, data_dir):
-        ingest(profile, data_dir, as_of)
-        build_features(profile, data_dir, as_of, only_today=True)
-        return score_users(profile, data_dir, as_of)
-
-
-@flow(name="train-weekly", flow_run_name=dated("train-weekly"), validate_parameters=False)
-def train_weekly(profile: str | None = None, data_dir: str | None = None, as_of: date | None = None) -> Outcome | None:
-    """Ingest, build features and train; a run that was missed for more than a week gives way to the newest."""
-    if is_outdated(flow_run.scheduled_start_time, timedelta(days=7)):
-        return None
-    with one_writer("winback train-weekly", profile, data_dir):
-        ingest(profile, data_dir, as_of)
-        build_features(profile, data_dir, as_of)
-        return train_models(profile, data_dir, as_of)
-
-
-@contextmanager
-def one_writer(command: str, profile: str | None, data_dir: str | None) -> Iterator[None]:
-    """Write alone from the first step to the last; whoever writes already is waited for, a training among them."""
-    prepare(data_dir)
-    os.environ.setdefault(PATIENCE_VARIABLE, str(PATIENCE.total_seconds()))
-    with Lake(settings_of(profile, Path(data_dir) if data_dir else None).data_dir).files.lock(command):
-        yield
-
-
-def is_outdated(scheduled: datetime | None, period: timedelta) -> bool:
-    """Whether a run is so late that the next one of its schedule is due as well."""
-    return scheduled is not None and datetime.now(ZoneInfo("UTC")) - scheduled >= period
-
-
-def deployments(settings: Settings, profile: str | None, data_dir: str | None) -> list[RunnerDeployment]:
-    """Describe both deployments as the configuration has them."""
-    zone = settings.schedule.time_zone
-    return [
-        deployment(score_daily, Cron(settings.schedule.score_cron, timezone=zone), profile, data_dir),
-        deployment(train_weekly, Cron(settings.schedule.train_cron, timezone=zone), profile, data_dir),
-    ]
-
-
-def deployment(what: object, schedule: Schedule, profile: str | None, data_dir: str | None) -> RunnerDeployment:
-    """Describe one deployment: one run at a time, a second one is cancelled."""
-    return what.to_deployment(  # type: ignore[attr-defined]
-        name="winback",
-        schedule=schedule,
-        parameters={"profile": profile, "data_dir": data_dir},
-        concurrency_limit=ONE_AT_A_TIME,
-    )
-
-
-def planned(profile: str | None, data_dir: str | None) -> dict[str, str]:
-    """Say which deployment runs when."""
-    times = open_run(profile, data_dir, None)[0].schedule
-    when = {"score-daily/winback": times.score_cron, "train-weekly/winback": times.train_cron}
-    return {name: f"{name} runs at {cron} ({times.time_zone})" for name, cron in when.items()}
+UNENDED = [StateType.RUNNING, StateType.PENDING, StateType.CANCELLING]
+CRASHED_BECAUSE = "its process is gone: it was killed, or the machine went down"
+COMMAND = "schedule"
 
 
 def schedule(profile: str | None = None, data_dir: str | None = None) -> None:
     """Serve the deployments until stopped, on a server that fires them (`flows.server.start_server`).
 
-    A stop leaves their schedules active, so that only a person pauses them.
+    Runs that a killed server or machine left are crashed first, and those of them that are still due begin again. A
+    stop leaves the schedules active, so that only a person pauses them.
+
+    Raises
+    ------
+    InputError
+        The data folder is served already, or a cron line of the configuration is none.
     """
     settings, lake, _ = open_run(profile, data_dir, None)
-    serve(*deployments(settings, profile, str(lake.root)), pause_on_shutdown=False)
+    served = deployments(settings, profile, str(lake.root))
+    with one_schedule(lake):
+        resume(crash_zombies(lake))
+        serve(*served, pause_on_shutdown=False)
+
+
+def planned(profile: str | None, data_dir: str | None) -> dict[str, str]:
+    """Say which deployment runs when."""
+    settings, lake, _ = open_run(profile, data_dir, None)
+    times = settings.schedule
+    return {
+        f"{each.flow_name}/{each.name}": f"{each.flow_name} runs at {cron} ({times.time_zone})"
+        for each, cron in zip(deployments(settings, profile, str(lake.root)), crons(settings), strict=True)
+    }
+
+
+def crons(settings: Settings) -> tuple[str, str, str]:
+    """Return the cron lines in the order of the deployments."""
+    times = settings.schedule
+    return times.score_cron, times.train_cron, times.measure_cron
+
+
+def deployments(settings: Settings, profile: str | None, data_dir: str) -> list[RunnerDeployment]:
+    """Describe the deployments as the configuration has them."""
+    flows: tuple[Flow[..., Any], ...] = (score_daily, train_weekly, measure_daily)
+    return [
+        deployment(flow, _cron(cron, settings), settings, profile, data_dir)
+        for flow, cron in zip(flows, crons(settings), strict=True)
+    ]
+
+
+def deployment(
+    flow: Flow[..., Any], schedule: Schedule, settings: Settings, profile: str | None, data_dir: str
+) -> RunnerDeployment:
+    """Describe one deployment, named after the profile. Who writes is decided by the data folder's own lock.
+
+    Prefect's limits are left alone: the slot of a run that was killed is never given back, and cancels all later ones.
+    """
+    described = flow.to_deployment(
+        name=settings.profile,
+        schedule=schedule,
+        parameters={"profile": profile, "data_dir": data_dir},
+        tags=["winback", settings.app, folder_tag(data_dir)],
+        description=f"{flow.description} Data folder: {data_dir}.",
+        entrypoint_type=EntrypointType.MODULE_PATH,  # by file, Prefect would put flows/ first on the path
+    )
+    return cast(RunnerDeployment, described)  # a coroutine only where one is awaited
+
+
+def folder_tag(data_dir: str) -> str:
+    """Tag of every run that writes to a data folder."""
+    return f"data: {data_dir}"
+
+
+def _cron(line: str, settings: Settings) -> Schedule:
+    try:
+        return Cron(line, timezone=settings.schedule.time_zone)
+    except ValueError as error:
+        raise InputError(
+            f"schedule: {line!r} is no cron line ({first_line(error)}); write one such as '0 5 * * *'"
+        ) from error
+
+
+@contextmanager
+def one_schedule(lake: Lake) -> Iterator[None]:
+    """Be the only one who serves a data folder on this machine; it stands in the records of runs.
+
+    Raises
+    ------
+    InputError
+        Somebody serves it already.
+    """
+    for record in run_records(lake):
+        if record.command == COMMAND and record.outcome == RUNNING:
+            raise InputError(
+                f"{lake.root} is served already (run {record.run}, process {record.process} on {record.host}, since "
+                f"{record.started}); stop that first"
+            )
+    with recorded(lake, COMMAND):
+        yield
+
+
+def crash_zombies(lake: Lake) -> list[FlowRun]:
+    """End the runs on a data folder that can't end any more, so that none runs for ever in Prefect's page.
+
+    A run that outlived its server goes on: whatever began before the oldest run that is still alive is gone.
+    """
+    alive = [record.started for record in run_records(lake) if record.outcome == RUNNING and record.command != COMMAND]
+    oldest = min(map(datetime.fromisoformat, alive), default=datetime.now(UTC))
+    with get_client(sync_client=True) as client:
+        state = FlowRunFilterState(type=FlowRunFilterStateType(any_=UNENDED))
+        found = client.read_flow_runs(flow_run_filter=FlowRunFilter(state=state), limit=200)
+        began = [(run.start_time or run.expected_start_time or oldest, run) for run in found if _writes_to(lake, run)]
+        gone = [run for start, run in began if start <= oldest]
+        for run in gone:
+            announce(f"{run.name} had not ended: {CRASHED_BECAUSE}")
+            client.set_flow_run_state(run.id, Crashed(message=CRASHED_BECAUSE), force=True)
+    return gone
+
+
+def _writes_to(lake: Lake, run: FlowRun) -> bool:
+    """Tell whether a run writes to a data folder, be it the schedule's or one from the command line."""
+    place = run.parameters.get("data_dir")
+    return folder_tag(str(lake.root)) in run.tags or bool(place and Path(place).absolute() == lake.root)
+
+
+def resume(crashed: list[FlowRun]) -> None:
+    """Begin those again that no later run of their schedule makes up for; what they had finished is not done twice."""
+    with get_client(sync_client=True) as client:
+        for run in crashed:
+            period = PERIODS.get(client.read_flow(run.flow_id).name)
+            if run.deployment_id and period and not is_outdated(run.expected_start_time, period):
+                announce(f"{run.name} begins again")
+                asked = {name: day for name, day in run.parameters.items() if name == "as_of"}
+                client.create_flow_run_from_deployment(run.deployment_id, parameters=asked)

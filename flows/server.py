@@ -18,12 +18,14 @@ import urllib.request
 from collections.abc import Callable
 from contextlib import suppress
 
+from configs.errors import InputError
+
 ADDRESS = "PREFECT_API_URL"
 SCHEDULING = "--scheduling"
-STARTS_WITHIN, ENDS_WITHIN = 120.0, 10.0  # seconds
+STARTS_WITHIN, ENDS_WITHIN = 600.0, 60.0  # seconds; one that ends before it answers is an error at once
 
 
-def start_server(*, is_scheduling: bool = False) -> Callable[[], None]:
+def start_server(*, is_scheduling: bool = False, port: int = 0) -> Callable[[], None]:
     """Name a server to Prefect, which is not imported yet; it ends with this process, however that ends.
 
     Nothing is started where ``PREFECT_API_URL`` names one, or where Prefect has read its settings already.
@@ -32,14 +34,21 @@ def start_server(*, is_scheduling: bool = False) -> Callable[[], None]:
     ----------
     is_scheduling
         Let the server fire deployments, too: a single run wants none to begin beside it.
+    port
+        Where it answers on this machine; 0 takes any that is free.
 
     Returns
     -------
     A function that waits until the server answers; it raises RuntimeError where it does not.
+
+    Raises
+    ------
+    InputError
+        Somebody listens on the port already.
     """
     if os.environ.get(ADDRESS) or "prefect" in sys.modules:
         return lambda: None
-    with socket.create_server(("127.0.0.1", 0)) as listening:  # from now on; who asks early is answered later
+    with _listening(port) as listening:  # from now on; who asks early is answered later
         port = listening.getsockname()[1]
         words = [str(listening.fileno()), *([SCHEDULING] if is_scheduling else [])]
         process = subprocess.Popen(  # noqa: S603 - our own interpreter and fixed words
@@ -53,6 +62,21 @@ def start_server(*, is_scheduling: bool = False) -> Callable[[], None]:
     atexit.register(_end, process)
     os.environ[ADDRESS] = f"http://127.0.0.1:{port}/api"
     return _wait_for_answer
+
+
+def page_of() -> str:
+    """Address of the server's page."""
+    return os.environ[ADDRESS].removesuffix("/api")
+
+
+def _listening(port: int) -> socket.socket:
+    try:
+        return socket.create_server(("127.0.0.1", port))
+    except OSError as error:
+        raise InputError(
+            f"port {port} of this machine cannot be used ({error.strerror}); stop who listens there, another winback "
+            "schedule perhaps, or set schedule.port to another, 0 for any"
+        ) from error
 
 
 def _wait_for_answer() -> None:

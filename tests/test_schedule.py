@@ -9,17 +9,24 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
 import pytest
 from apps import App, tiny_app
+from prefect import Flow
+from prefect.utilities.importtools import import_object
 from test_cli import write_profile
 
+from configs.errors import InputError
 from configs.settings import load_settings
+from features.storage.lake import Lake
 from features.storage.writer_lock import LOCK_FILE, PATIENCE_VARIABLE
-from flows import schedule
-from flows.schedule import deployments, is_outdated
+from flows import schedule, scheduled_runs
+from flows.outcome import Outcome, dated
+from flows.run_records import run_records
+from flows.schedule import deployments
+from flows.scheduled_runs import is_outdated
 
 SERVE_SOON = """
 import sys
@@ -30,9 +37,12 @@ from flows.server import start_server
 wait_for_server = start_server(is_scheduling=True)
 from prefect import serve
 from prefect.schedules import Interval
+from flows.outcome import open_run
 from flows.schedule import deployment, score_daily
 wait_for_server()
-serve(deployment(score_daily, Interval(timedelta(seconds=4)), sys.argv[1], sys.argv[2]), pause_on_shutdown=False)
+settings, lake, _ = open_run(sys.argv[1], sys.argv[2], None)
+soon = deployment(score_daily, Interval(timedelta(seconds=4)), settings, sys.argv[1], str(lake.root))
+serve(soon, pause_on_shutdown=False)
 """
 
 
@@ -65,17 +75,35 @@ def test_a_schedule_a_few_seconds_away_fires(app: App, tmp_path: Path) -> None:
             os.killpg(process.pid, signal.SIGKILL)
 
 
-def test_both_deployments_follow_the_configuration() -> None:
-    settings = load_settings(
-        schedule={"time_zone": "Europe/Berlin", "score_cron": "15 6 * * *", "train_cron": "0 2 * * 0"}
-    )
-    daily, weekly = deployments(settings, "complete_journey", "somewhere")
-    assert [daily.name, weekly.name] == ["winback", "winback"]
-    assert [daily.flow_name, weekly.flow_name] == ["score-daily", "train-weekly"]
-    assert [each.schedules[0].schedule.cron for each in (daily, weekly)] == ["15 6 * * *", "0 2 * * 0"]
-    assert {each.schedules[0].schedule.timezone for each in (daily, weekly)} == {"Europe/Berlin"}
-    assert all(each.parameters == {"profile": "complete_journey", "data_dir": "somewhere"} for each in (daily, weekly))
-    assert all(each.concurrency_limit == 1 for each in (daily, weekly))
+def test_the_deployments_follow_the_configuration() -> None:
+    crons = {"score_cron": "15 6 * * *", "train_cron": "0 2 * * 0", "measure_cron": "0 9 * * *"}
+    settings = load_settings("complete_journey", schedule={"time_zone": "Europe/Berlin", **crons})
+    served = deployments(settings, "complete_journey", "/somewhere")
+    assert [each.name for each in served] == ["complete_journey"] * 3
+    assert [each.flow_name for each in served] == ["score-daily", "train-weekly", "measure-daily"]
+    assert [each.schedules[0].schedule.cron for each in served] == list(crons.values())
+    assert {each.schedules[0].schedule.timezone for each in served} == {"Europe/Berlin"}
+    for each in served:
+        assert each.parameters == {"profile": "complete_journey", "data_dir": "/somewhere"}
+        assert each.tags == ["winback", "The Complete Journey", "data: /somewhere"]
+        assert each.concurrency_limit is None  # the slot of a killed run would cancel all later ones
+        assert isinstance(import_object(str(each.entrypoint)), Flow)
+        day = each._parameter_openapi_schema.properties["as_of"]
+        assert {"type": "string", "format": "date"} in day["anyOf"]  # a calendar in Prefect's page
+
+
+def test_a_cron_line_that_is_none_is_one_sentence() -> None:
+    settings = load_settings(schedule={"score_cron": "every night"})
+    with pytest.raises(InputError, match=r"'every night' is no cron line \(.+\); write one such as"):
+        deployments(settings, None, "/somewhere")
+
+
+def test_a_data_folder_is_served_once(tmp_path: Path) -> None:
+    lake = Lake(tmp_path)
+    with schedule.one_schedule(lake), pytest.raises(InputError, match="is served already"), schedule.one_schedule(lake):
+        pass
+    with schedule.one_schedule(lake):
+        pass
 
 
 def test_a_run_gives_way_only_when_the_next_one_is_due() -> None:
@@ -90,19 +118,42 @@ def test_scheduled_runs_write_alone_from_their_first_step_to_the_last(
 ) -> None:
     done: list[tuple[str, str, str]] = []
     monkeypatch.setenv(PATIENCE_VARIABLE, "0")
-    monkeypatch.setattr(schedule, "prepare", lambda data_dir: done.append(("prepare", data_dir, "")))
+    monkeypatch.setattr(scheduled_runs, "prepare", lambda data_dir, profile: done.append(("prepare", data_dir, "")))
+    monkeypatch.setattr(scheduled_runs, "shown", lambda outcome: outcome)
 
-    def step(name: str) -> Callable[..., None]:
-        def run(profile: str, data_dir: str, *_: object, **more: object) -> None:
+    def step(name: str, result: object) -> Callable[..., object]:
+        def run(profile: str, data_dir: str, *_: object, **more: object) -> object:
             done.append((name, data_dir, json.loads((Path(data_dir) / LOCK_FILE).read_text())["command"]))
+            return result
 
         return run
 
-    for name in ("ingest", "build_features", "train_models", "score_users"):
-        monkeypatch.setattr(schedule, name, step(name))
-    one, other = str(tmp_path / "one"), str(tmp_path / "other")
-    schedule.score_daily.fn(None, one)
-    schedule.train_weekly.fn(None, other)
-    daily = [(step, one, "winback score-daily") for step in ("ingest", "build_features", "score_users")]
-    weekly = [(step, other, "winback train-weekly") for step in ("ingest", "build_features", "train_models")]
-    assert done == [("prepare", one, ""), *daily, ("prepare", other, ""), *weekly]
+    names = ("ingest", "build_features", "train_models", "score_users", "send_list", "measure_offers")
+    for name in names:
+        monkeypatch.setattr(scheduled_runs, name, step(name, Outcome(name, date(2024, 1, 1), warnings=[name])))
+    monkeypatch.setattr(scheduled_runs, "catch_up", step("catch_up", ["two days were missed"]))
+    of_flows = {
+        scheduled_runs.score_daily: ["ingest", "catch_up", "build_features", "score_users", "send_list"],
+        scheduled_runs.train_weekly: ["ingest", "build_features", "train_models"],
+        scheduled_runs.measure_daily: ["measure_offers"],
+    }
+    for flow, steps in of_flows.items():
+        done.clear()
+        folder = tmp_path / flow.name
+        outcome = flow.fn(None, str(folder))
+        assert done == [("prepare", str(folder), ""), *((step, str(folder), f"winback {flow.name}") for step in steps)]
+        (record,) = run_records(Lake(folder))
+        assert (record.command, record.outcome, outcome.command) == (flow.name, "done", flow.name)
+    assert scheduled_runs.score_daily.fn(None, str(tmp_path / "more")).warnings == [
+        "two days were missed",
+        "score_users",
+    ]
+
+
+def test_a_day_given_as_text_names_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from prefect.runtime import flow_run
+
+    for text, name in (("2024-05-05", "score-daily 2024-05-05"), ("tomorrow", "score-daily tomorrow")):
+        given = {"data_dir": str(tmp_path), "as_of": text}
+        monkeypatch.setattr(flow_run, "parameters", given, raising=False)
+        assert dated("score-daily")() == name

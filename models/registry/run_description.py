@@ -10,6 +10,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from configs.named_files import FOLDER
+from configs.run_identity import run_id
 from configs.section import Section
 from configs.settings import MACHINES, Settings
 from features.definitions.registry import TRAINING_SERVICE
@@ -71,13 +72,13 @@ def parameters(settings: Settings, estimator: Estimator, rows: int) -> dict[str,
 
 
 def code_tags(settings: Settings) -> dict[str, str]:
-    """Name the code of a training: winback's version and, where the profile lies in a repository, its commit.
+    """Name the run and the code of a training: winback's version and, where the profile is in a repository, its commit.
 
     A profile of one's own is looked for where its source or its catalogue lies, a shipped one in winback's folder.
     """
     own = [Path(name) for name in (settings.ingest.source, settings.offers) if Path(name).suffix]
     commit = _commit([*own, FOLDER / "defaults.toml"][0])
-    named = {"winback.version": version("winback")}
+    named = {"winback.version": version("winback"), "winback.run": run_id()}
     return named | ({"mlflow.source.git.commit": commit} if commit else {})
 
 

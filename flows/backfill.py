@@ -1,0 +1,119 @@
+"""Flow: days that were missed: their features always, their decisions only where somebody asks for them."""
+
+from __future__ import annotations
+
+from datetime import date, timedelta
+
+from prefect import flow, task
+from prefect.artifacts import create_markdown_artifact
+from prefect.cache_policies import NO_CACHE
+
+from configs.errors import InputError
+from configs.progress import announce
+from configs.settings import Settings
+from features.materialise.build_daily import build_aggregates
+from features.storage.lake import Lake
+from features.training_data.snapshot_run import bring_snapshots_up_to_date
+from flows.outcome import Outcome, open_run, writes_alone
+from flows.score_users import score_users
+from models.metrics.metric import Metric
+from serving.decide.day_tables import decided_days
+
+MOST_CAUGHT_UP = 31  # days that a daily run makes up for by itself
+
+
+@task(name="features of a day", cache_policy=NO_CACHE)
+def take_snapshot(settings: Settings, lake: Lake, day: date) -> bool:
+    """Bring the snapshot that scoring reads on a day up to date; say whether it was computed."""
+    return bool(bring_snapshots_up_to_date(settings, lake, day, only_today=True).built)
+
+
+@flow(name="backfill", flow_run_name="backfill {first} to {last}", validate_parameters=False)
+@writes_alone
+def backfill(
+    profile: str | None = None,
+    data_dir: str | None = None,
+    first: date | None = None,
+    last: date | None = None,
+    decisions: bool = False,
+) -> Outcome:
+    """Compute the features of every day from `first` to `last`, and with `decisions` decide the undecided ones.
+
+    A day that was decided keeps its decisions: what was handed over is a fact.
+    """
+    settings, lake, today = open_run(profile, data_dir, None)
+    days = backfilled_days(first, last or today, today)
+    build_aggregates(settings, lake)
+    undecided = sorted(set(days) - set(decided_days(lake))) if decisions else []
+    built = 0
+    for number, day in enumerate(days, 1):
+        announce(f"{day}, day {number} of {len(days)}")
+        built += take_snapshot(settings, lake, day)
+        if day in undecided:
+            score_users(profile, str(lake.root), day)
+    metrics = {
+        "snapshots.computed": Metric.exact(built, len(days)),
+        "decisions.days_decided": Metric.exact(len(undecided), len(days)),
+    }
+    outputs = {"snapshots": str(lake.path("snapshots")), "decisions": str(lake.path("decisions"))}
+    outcome = Outcome("backfill", days[-1], metrics, outputs, _left_alone(lake, days, undecided, decisions))
+    create_markdown_artifact(outcome.markdown(), key="backfill")
+    return outcome
+
+
+def backfilled_days(first: date | None, last: date, today: date) -> list[date]:
+    """List the days from `first` to `last`.
+
+    Raises
+    ------
+    InputError
+        There is no first day, it lies after the last, or the last lies in the future.
+    """
+    if first is None:
+        raise InputError("backfill needs to know from which day on; add --from YYYY-MM-DD")
+    if last < first:
+        raise InputError(f"--to {last} lies before --from {first}; swap them")
+    if last > today:
+        raise InputError(f"--to {last} lies in the future (today is {today}); choose a day that has begun")
+    return [first + timedelta(days=day) for day in range((last - first).days + 1)]
+
+
+def _left_alone(lake: Lake, days: list[date], undecided: list[date], is_asked: bool) -> list[str]:
+    kept = sorted(set(days) & set(decided_days(lake)) - set(undecided))
+    if is_asked:
+        return [f"{len(kept)} of the days had decisions, which stay as they are"] if kept else []
+    missing = sorted(set(days) - set(kept))
+    return [f"{_listed(missing)} have no decisions; --decisions makes them"] if missing else []
+
+
+def catch_up(profile: str | None, data_dir: str | None, as_of: date | None) -> list[str]:
+    """Compute the features of the days that the daily run missed since the newest decided one, and tell of them."""
+    settings, lake, day = open_run(profile, data_dir, as_of)
+    missed = missed_days(settings, lake, day)
+    if not missed:
+        return []
+    told = f"no decisions were made for {_listed(missed)}; winback backfill --decisions makes them"
+    announce(told)
+    build_aggregates(settings, lake)
+    for each in missed[-MOST_CAUGHT_UP:]:
+        take_snapshot(settings, lake, each)
+    return [told]
+
+
+def missed_days(settings: Settings, lake: Lake, today: date) -> list[date]:
+    """List the days without decisions between the newest decided day and today; none where scoring is not daily."""
+    decided = [day for day in decided_days(lake) if day < today]
+    if not decided or settings.schedule.score_cron.split()[2:] != ["*"] * 3:
+        return []
+    return [decided[-1] + timedelta(days=day) for day in range(1, (today - decided[-1]).days)]
+
+
+def _listed(days: list[date]) -> str:
+    """Name days: one, or the first and the last.
+
+    Examples
+    --------
+    >>> _listed([date(2024, 1, 5)]), _listed([date(2024, 1, 5), date(2024, 1, 6)])
+    ('2024-01-05', '2 days (2024-01-05 to 2024-01-06)')
+    """
+    return str(days[0]) if len(days) == 1 else f"{len(days)} days ({days[0]} to {days[-1]})"

@@ -1,0 +1,33 @@
+"""Flow: who is to be written to after a day's decisions, a table per channel."""
+
+from __future__ import annotations
+
+from datetime import date
+
+from prefect import flow
+from prefect.artifacts import create_markdown_artifact
+
+from configs.errors import InputError
+from flows.outcome import Outcome, dated, open_run, writes_alone
+from models.metrics.metric import Metric
+from serving.decide.day_tables import newest_decided_day
+from serving.report_page.channel_audiences import FOLDER, FORMATS, Format, file_name, write_audiences
+
+
+@flow(name="send-list", flow_run_name=dated("send-list"), validate_parameters=False)
+@writes_alone
+def send_list(
+    profile: str | None = None, data_dir: str | None = None, as_of: date | None = None, kind: Format = "csv"
+) -> Outcome:
+    """List everybody who is given an offer on a day, by channel; without a day, on the newest."""
+    if kind not in FORMATS:
+        raise InputError(f"--format {kind} is not known; known are: {', '.join(FORMATS)}")
+    settings, lake, day = open_run(profile, data_dir, as_of)
+    day = as_of or newest_decided_day(lake, day)
+    rows = write_audiences(settings, lake, day, kind=kind)
+    metrics = {f"messages.{channel}": Metric.exact(count, sum(rows.values())) for channel, count in rows.items()}
+    folder = f"{FOLDER}/day={day}"
+    outputs = {f"send list {channel}": str(lake.path(folder, file_name(channel, kind))) for channel in rows}
+    outcome = Outcome("send-list", day, metrics, outputs, [] if rows else ["nobody is written to on this day"])
+    create_markdown_artifact(outcome.markdown(), key="send-list")
+    return outcome
