@@ -14,6 +14,7 @@ from configs.categories import Categories
 from configs.contact import Contact
 from configs.custom_features import CustomFeature, check_names
 from configs.errors import InputError, did_you_mean
+from configs.guard_settings import Guards
 from configs.named_files import FOLDER, read_toml
 from configs.profile_layers import Layer, laid_over, profile_files, read_layer, with_raw_beside
 from configs.schedule_settings import Schedule, TimeZone
@@ -203,6 +204,7 @@ class Settings(Section):
     scoring: Scoring
     contact: Contact
     categories: Categories
+    guards: Guards
     schedule: Schedule
     spark: Spark
 

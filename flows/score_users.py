@@ -17,6 +17,7 @@ from models.training_run.training_record import latest_training
 from serving.arms.assignment import Spending
 from serving.decide.day_tables import day_folder
 from serving.decide.decided_day import decide_day
+from serving.guards.guard_findings import guard_words, stored_findings
 from serving.report_page.at_risk_list import at_risk_path
 from serving.report_page.day_figures import day_metrics, day_notes
 from serving.report_page.report import write_report
@@ -47,7 +48,8 @@ def score_users(profile: str | None = None, data_dir: str | None = None, as_of: 
     }
     outputs |= {"budget curve": str(folder / "budget_curve.parquet")}
     metrics = day_metrics(lake, day, summary, spending)
-    notes = day_notes(settings, summary, spending, latest_training(lake, day))
+    notes = guard_words(stored_findings(lake, day), day)
+    notes += day_notes(settings, summary, spending, latest_training(lake, day))
     notes += consent_notes(settings, unknown_consents(lake, day, load_catalogue(settings.offers)))
     outcome = Outcome("score-users", day, metrics, outputs, notes)
     create_markdown_artifact(outcome.markdown(), key="score-users")

@@ -17,7 +17,7 @@ from features.definitions.registry import TRAINING_SERVICE
 from features.storage.whole_writes import content_hash
 from models.learn.estimators import Estimator
 
-IRRELEVANT = MACHINES | {"scoring", "profile", "ingest", "offers"}  # of offers the rows say what counts
+IRRELEVANT = MACHINES | {"scoring", "profile", "ingest", "offers", "guards"}  # of offers the rows say what counts
 LONGEST = 6000  # signs that MLflow takes of a parameter
 
 

@@ -26,6 +26,8 @@ from serving.decide.decisions import decide
 from serving.decide.executors import LocalExecutor, SparkExecutor
 from serving.decide.open_offers import open_offers
 from serving.decide.scoring import Policy
+from serving.guards.data_guards import data_guards
+from serving.guards.guard_findings import refuse
 from serving.wording.language_file import load_language
 
 
@@ -35,8 +37,10 @@ def decide_day(settings: Settings, lake: Lake, as_of: date) -> Spending:
     Raises
     ------
     InputError
-        There is no model at all.
+        There is no model at all, or a guard that stops the run has fired.
     """
+    guards = data_guards(settings, lake, as_of)
+    refuse(guards, as_of)
     language = load_language(settings.language)  # what cannot be read stops a run before anything is written
     with ExitStack() as sources:
         history = sources.enter_context(open_as_of(settings, lake, as_of))
@@ -54,7 +58,7 @@ def decide_day(settings: Settings, lake: Lake, as_of: date) -> Spending:
         with file_hashes(lake) as hash_of:  # consents are read beside the snapshot
             users = hash_of(lake.path(USERS_FILE)) if lake.files.exists(USERS_FILE) else ""
         inputs = f"{stored_input(lake.partition('snapshots', as_of))} {users}"
-        return decide(policy, lake, as_of, executor, inputs=inputs, contacts=contacts, moment=moment)
+        return decide(policy, lake, as_of, executor, inputs=inputs, contacts=contacts, moment=moment, guards=guards)
 
 
 def places_of_batches(history: AsOfView) -> list[range]:

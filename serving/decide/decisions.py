@@ -37,6 +37,7 @@ from serving.decide.decision_moment import DecisionMoment
 from serving.decide.executors import Executor
 from serving.decide.scoring import SPOOL_FORMAT, Batch, Policy, open_spool
 from serving.decide.stored_day import draws_table, prices_table
+from serving.guards.guard_findings import Finding, findings_table
 from serving.knapsack.allocation import Limit, limits_of
 from serving.valuation.eligibility import (
     ELIGIBLE,
@@ -49,6 +50,7 @@ from serving.valuation.eligibility import (
 def decide(
     policy: Policy, lake: Lake, as_of: date, executor: Executor, *, inputs: str = "",
     contacts: Callable[[], pd.DataFrame] = no_contacts, moment: DecisionMoment | None = None,
+    guards: Sequence[Finding] = (),
 ) -> Spending:  # fmt: skip
     """Write all that a day keeps of its decisions, replacing what was there before: `tables_of`, prices and draws.
 
@@ -66,6 +68,8 @@ def decide(
         allocation, and with what it says by then before anything is written.
     moment
         Instant and trigger of the decisions; that of the night by default.
+    guards
+        What was found before deciding, which is kept beside the decisions.
 
     Raises
     ------
@@ -100,6 +104,7 @@ def decide(
             ):
                 write("budget_curve", curve_table(allocation_inputs, policy.settings, limits))
                 write("spending", assignment.spending.table())
+                write("guards", findings_table(guards))
                 write("prices", prices_table(assignment.spending, policy.settings, limits, policy.catalogue))
                 for each in allocation_inputs:
                     write("draws", draws_table(each))

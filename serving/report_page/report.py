@@ -28,6 +28,7 @@ from models.metrics.metric import Leak, Metric
 from models.registry.registry_state import Pin, registered_models
 from models.training_run.training_record import EFFECTS, ModelRecord, TrainingRecord, latest_training, picture_of
 from serving.decide.day_tables import connect
+from serving.guards.guard_findings import guard_words, stored_findings
 from serving.report_page.at_risk_list import write_at_risk
 from serving.report_page.budget_curve import curve_of
 from serving.report_page.policy_gate import PolicyGate, gate_of
@@ -174,6 +175,7 @@ def render_report(settings: Settings, lake: Lake, as_of: date) -> str:
     in_english = settings.model_copy(update={"language": ENGLISH})  # the page speaks one language, its own
     words, page_words = words_of(in_english), words_of(in_english, is_print=True)
     gate, curve = gate_of(record.verdict if record else None, words), curve_of(lake, as_of, settings)
+    guards = stored_findings(lake, as_of)
     given = [_titled(row, catalogue) for row in summary.offers.to_dict("records")]
     page = _environment(settings, page_words).get_template(TEMPLATE)
     return page.render(
@@ -199,6 +201,8 @@ def render_report(settings: Settings, lake: Lake, as_of: date) -> str:
         event_days=[day for day in lake.days("events") if day < as_of],
         quarantine=quarantined(lake),
         pins=pins_behind(lake, summary),
+        guards=guards,
+        guard_words=guard_words(guards, as_of),
     )
 
 

@@ -1,0 +1,115 @@
+"""What guards found: kept as codes with parameters, beside the decisions of the day, and said in words at the edge."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass, fields
+from datetime import date, timedelta
+from itertools import groupby
+
+import pyarrow as pa
+
+from configs.errors import InputError
+from configs.guard_settings import Guard
+from features.storage.lake import Lake
+from features.storage.parquet_files import read_parquet
+
+FILE = "guards.parquet"
+PASSED, FIRED, UNKNOWN = "passed", "fired", "unknown"
+WORDS = {
+    "quiet_days": "there is no event for {value:.0f} days before {as_of}, the newest is of {subject}",
+    "volume": "{day}, a {weekday}, has {value:,.0f} events, the same weekdays before it usually {usual:,.0f}",
+    "missing_values": "{subject} is missing in {value:.1%} of the events of {day}, usually in {usual:.1%}",
+    "unknown_names": "{value:.1%} of the events of {day} have names that no {weekday} before it has, such as {subject}",
+    "unknown_users": "{value:.1%} of the users of {day} are in no row of users, a week before {usual:.1%} were in none",
+    "name_gone": "no event of {day} is a {subject}, usually {usual:.1%} are",
+    "column_gone": "no event of {day} has {subject}, usually {usual:.1%} have",
+    "column_came": "{value:.1%} of the events of {day} have {subject}, which no {weekday} before it has",
+    "snapshot_column_gone": "{subject} is no column of the snapshots any more",
+    "snapshot_column_came": "{subject} is a new column of the snapshots",
+    "late_events": "{value:.1%} of the events that arrived on {day} had happened before it",
+    "few_weeks": "{value:.0f} same weekdays lie before {day}, guards.min_weeks = {usual:.0f}",
+    "few_rows": "{day} has {value:,.0f} rows to tell by, guards.min_rows = {usual:,.0f}",
+    "nothing": "nothing looks wrong",
+}
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What one guard found about one subject, such as a column.
+
+    `guard` is its name in ``[guards]``, `state` whether it passed, fired, or knows too little to tell, `code` what it
+    says, a key of `WORDS`, with `value` beside the `usual` one.
+    """
+
+    guard: str
+    state: str
+    mode: str
+    limit: float
+    code: str = "nothing"
+    subject: str = ""
+    value: float = float("nan")
+    usual: float = float("nan")
+
+    def words(self, as_of: date) -> str:
+        """Say it in a sentence, with the setting that it rests on."""
+        day = as_of - timedelta(days=1)
+        said = WORDS[self.code].format(**vars(self), day=day, as_of=as_of, weekday=f"{day:%A}")
+        return f"{said} (guards.{self.guard}, limit {self.limit:g})" if self.state == FIRED else said
+
+
+def found_by(
+    guard: str, chosen: Guard, is_fired: bool, code: str, subject: str = "", value: float = float("nan"),
+    usual: float = float("nan"),
+) -> list[Finding]:  # fmt: skip
+    """Put down what a guard found, where it fires."""
+    return [Finding(guard, FIRED, chosen.mode, chosen.limit, code, subject, value, usual)] if is_fired else []
+
+
+def guard_words(findings: Iterable[Finding], as_of: date) -> list[str]:
+    """Say what fired, a sentence each, and which guards know too little, in one sentence for each lack."""
+    findings = list(findings)
+    said = [finding.words(as_of) for finding in findings if finding.state == FIRED]
+    lacking = sorted((each for each in findings if each.state == UNKNOWN), key=lambda each: (each.code, each.value))
+    for why, same in groupby(lacking, key=lambda each: each.words(as_of)):
+        names = ", ".join(sorted({each.guard for each in same}))
+        said.append(f"guards cannot tell of {names}: {why}")
+    return said
+
+
+def refuse(findings: Iterable[Finding], as_of: date) -> None:
+    """End the run where a guard fired whose mode is ``stop``, before anything is written.
+
+    Raises
+    ------
+    InputError
+        One did; all of them are named.
+    """
+    stopping = [each for each in findings if each.state == FIRED and each.mode == "stop"]
+    if stopping:
+        said = "; ".join(each.words(as_of) for each in stopping)
+        names = ", ".join(dict.fromkeys(f"guards.{each.guard}.mode" for each in stopping))
+        raise InputError(
+            f"{as_of} is not decided: {said}; ingest what is missing or mend it, or set {names} = 'warn' to go on"
+        )
+
+
+def findings_table(findings: Sequence[Finding]) -> pa.Table:
+    """Write findings as a table, a column for each of their fields."""
+    texts = {"guard", "state", "mode", "code", "subject"}
+    schema = pa.schema([(each.name, pa.string() if each.name in texts else pa.float64()) for each in fields(Finding)])
+    return pa.Table.from_pylist([asdict(each) for each in findings], schema=schema)
+
+
+def stored_findings(lake: Lake, as_of: date) -> list[Finding]:
+    """Read what guards found on a decided day; nothing where it was decided without them.
+
+    Raises
+    ------
+    InputError
+        The file is damaged.
+    """
+    name = f"decisions/day={as_of:%Y-%m-%d}/{FILE}"
+    if not lake.files.exists(name):
+        return []
+    return [Finding(**row) for row in read_parquet(lake.path(name)).to_pylist()]
