@@ -10,6 +10,8 @@ import pytest
 import yaml
 from typer.testing import CliRunner
 
+from configs.guard_settings import Guard
+from configs.settings import load_settings
 from features.ingestion.contract import ALIASES, CONTRACT
 from flows.cli import app
 
@@ -58,10 +60,10 @@ def test_the_commands_of_the_make_file_are_those_of_the_front_page() -> None:
 
 def test_the_source_and_the_profile_of_the_configuration_page_take_a_shops_sales(tmp_path: Path) -> None:
     page = REPOSITORY / "configs" / "README.md"
-    (sql,), (profile, offers) = blocks(page, "sql"), blocks(page, "toml")
+    (sql,), (profile, offers, guards) = blocks(page, "sql"), blocks(page, "toml")
     (tmp_path / "exports" / "sales").mkdir(parents=True)
     (tmp_path / "exports" / "sales" / "march.csv").write_text(SALES, encoding="utf-8")
-    for name, text in {"my_source.sql": sql, "my_offers.toml": offers, "my_shop.toml": profile}.items():
+    for name, text in {"my_source.sql": sql, "my_offers.toml": offers, "my_shop.toml": f"{profile}\n{guards}"}.items():
         (tmp_path / name).write_text(text, encoding="utf-8")
     place = ["--data-dir", str(tmp_path / "data"), "--json"]
     checked = CliRunner().invoke(app, ["check", str(tmp_path / "my_shop.toml"), "--as-of", "2024-03-03", *place])
@@ -80,6 +82,13 @@ def test_the_table_of_the_contract_is_that_of_the_code() -> None:
         required, others = (re.findall(r"\w+", " ".join(re.findall(r"`([^`]+)`", cell))) for cell in row)
         assert sorted(required) == sorted(column.name for column in table.columns if column.required)
         assert sorted(others) == sorted(column.name for column in table.columns if not column.required)
+
+
+def test_the_table_of_guards_is_that_of_the_defaults() -> None:
+    page = (REPOSITORY / "configs" / "README.md").read_text(encoding="utf-8")
+    shown = {name: float(limit) for name, limit in re.findall(r"^\| `(\w+)` \| .* \| ([\d.]+)[^|]*\|$", page, re.M)}
+    guards = {name: guard.limit for name, guard in load_settings().guards if isinstance(guard, Guard)}
+    assert {name: shown.get(name) for name in guards} == guards
 
 
 def test_pre_commit_runs_what_make_check_runs() -> None:
