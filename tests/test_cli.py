@@ -11,7 +11,7 @@ import sqlite3
 import subprocess
 import sys
 from dataclasses import dataclass, field
-from datetime import date
+from datetime import date, timedelta
 from pathlib import Path
 
 import pandas as pd
@@ -430,6 +430,25 @@ def test_commands_before_their_input_name_the_step_that_is_missing(shell: Shell,
         result = shell.run(command, data_dir=tmp_path / "empty")
         assert result.exit_code == 2, result.stderr
         assert f"run winback {step} first" in result.stderr
+
+
+def test_a_guard_that_stops_ends_the_run_before_anything_is_written(shell: Shell, tmp_path: Path) -> None:
+    text = shell.profile.read_text(encoding="utf-8")
+    profile = tmp_path / "strict.toml"
+    profile.write_text(text.replace('[guards.freshness]\nmode = "warn"', '[guards.freshness]\nmode = "stop"'), "utf-8")
+
+    def decided() -> dict[Path, bytes]:
+        return {path: path.read_bytes() for path in (shell.data_dir / "decisions").rglob("*") if path.is_file()}
+
+    before = decided()
+    day = TINY_AS_OF + timedelta(days=9)
+    result = CliRunner().invoke(
+        app, ["score-users", "--profile", str(profile), "--data-dir", str(shell.data_dir), "--as-of", str(day)]
+    )
+    assert result.exit_code == 2, result.stderr
+    assert f"{day} is not decided: there is no event for 9 days before {day}" in result.stderr
+    assert "set guards.freshness.mode = 'warn' to go on" in result.stderr
+    assert decided() == before
 
 
 def test_help_loads_no_framework() -> None:

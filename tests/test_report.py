@@ -25,6 +25,7 @@ from models.judge.policy_verdict import NOBODY, PERSONAL, RANKING, Deployed
 from models.registry.pictures import panel, png
 from models.training_run.training_record import latest_training
 from serving.decide.day_tables import day_folder
+from serving.guards.guard_findings import Finding, findings_table
 from serving.report_page.report import by_fact, write_report
 from serving.report_page.summary import summarise
 from serving.wording.reason_codes import RAISES
@@ -539,6 +540,17 @@ def test_where_nobody_stands_out_the_page_says_what_to_do(settings: Settings, la
     text = Page(write_report(settings, lake, AS_OF)).text
     assert "above the average of 2.0%. Nobody does today : a lower scoring.medium_risk shows" in text
     assert "Nobody is at risk today, so there are no reasons to count" in text
+
+
+def test_what_a_guard_found_stands_above_all_figures(settings: Settings, lake: Lake) -> None:
+    assert "Guards None looked at this day" in Page(write_report(settings, lake, AS_OF)).text
+    found = [Finding("volume", "fired", "warn", 0.5, "volume", "", 3.0, 9.0)]
+    write_parquet(findings_table(found), day_folder(lake, AS_OF) / "guards.parquet")
+    text = Page(write_report(settings, lake, AS_OF)).text
+    words = "2024-06-30, a Sunday, has 3 events, the same weekdays before it usually 9 (guards.volume, limit 0.5)"
+    assert f"Before you act on this page: {words}." in text
+    assert text.index(words) < text.index("At risk")
+    assert f"Guards {words}" in text
 
 
 def test_where_most_leave_nobody_likely_to_leave_is_called_low_risk(settings: Settings, lake: Lake) -> None:
