@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 import textwrap
@@ -158,3 +159,16 @@ def test_a_lock_file_that_nobody_can_read_still_locks(files):
     finally:
         run.kill()
         run.wait()
+
+
+@pytest.mark.parametrize(
+    "failure", [OSError(28, os.strerror(28)), sqlite3.OperationalError("database or disk is full")]
+)
+def test_a_disk_that_fails_is_one_sentence_whoever_met_it(files, failure):
+    with pytest.raises(InputError, match=r"the disk of .* failed \(.*full|No space.*\); make room"), files.lock("a"):
+        try:
+            raise failure
+        except (OSError, sqlite3.Error) as error:
+            raise RuntimeError("MLflow gave up") from error
+    with pytest.raises(RuntimeError, match="something else"), files.lock("a"):
+        raise RuntimeError("something else")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import shutil
@@ -16,6 +17,8 @@ from features.storage.whole_writes import PART, write_file
 from features.storage.writer_lock import writer_lock
 
 NO_ADDRESS = re.compile(r"\?|%[0-9A-Fa-f]{2}")  # SQLAlchemy and MLflow read them as parts of an address
+FAILURES = [*map(os.strerror, (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO))]
+FAILURES += ["database or disk is full", "disk I/O error"]  # as SQLite says it
 OF_OTHERS = {"mlflow", "prefect"}  # folders whose frameworks clear up themselves
 
 
@@ -65,10 +68,10 @@ class LocalFolder:
         Raises
         ------
         InputError
-            The folder cannot be written, or another process writes.
+            The folder cannot be written, another process writes, or the disk fails within the block.
         """
         self.require_writable()
-        with writer_lock(self.root, command) as has_failed:
+        with named_when_disk_fails(self.root), writer_lock(self.root, command) as has_failed:
             if has_failed is not None:
                 clear(self.root)
             if has_failed:
@@ -128,3 +131,26 @@ class LocalFolder:
             for name in names:
                 if name.startswith(".") and name.endswith(PART):
                     Path(folder, name).unlink(missing_ok=True)
+
+
+@contextmanager
+def named_when_disk_fails(root: Path) -> Iterator[None]:
+    """Turn what any library says about a disk that is full, over its quota or broken into one sentence.
+
+    Raises
+    ------
+    InputError
+        The disk below `root` failed inside the block.
+    """
+    try:
+        yield
+    except Exception as error:
+        told: BaseException | None = error
+        while told is not None:  # libraries wrap each other's errors
+            if found := next((failure for failure in FAILURES if failure in str(told)), None):
+                raise InputError(
+                    f"the disk of {root} failed ({found}); make room or mend it, then run the command again: what was "
+                    "there before is untouched, and what is half done is finished or cleared"
+                ) from error
+            told = told.__cause__ or told.__context__
+        raise
