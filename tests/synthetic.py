@@ -18,8 +18,8 @@ from models.learn.estimators import Estimator
 from models.learn.linear_estimators import fit_linear, fit_proportional
 from models.learn.redeemed_spend import RedeemedSpend
 from models.learn.tree_estimators import fit_lightgbm
+from models.registry.model_reader import ModelLineage, Registered
 from models.registry.response import KnownEffect, ResponseModels
-from models.registry.tracking import ModelLineage, Registered
 from serving.decide.scoring import Policy
 from serving.wording.language_file import load_language
 from serving.wording.reason_lists import REASONS, ReasonLists

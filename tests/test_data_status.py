@@ -9,8 +9,9 @@ from datetime import date
 import pytest
 
 from models.metrics.metric import Metric
+from models.registry.artifact_digests import StoredVersion
 from models.registry.promotion_log import Promotion
-from models.registry.registry_state import ModelState, Pin, RegisteredModel, StoredVersion
+from models.registry.registry_state import ModelState, Pin, RegisteredModel
 from models.training_run.training_record import ModelRecord, TrainingRecord
 from serving.lookups.data_status import DataStatus, ModelStatus, champion_lines, model_facts
 

@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 from configs.errors import InputError
 from models.forest import parsed_forest as forest_module
 from models.forest.forest_scores import ForestScores
-from models.forest.parsed_forest import DoesNotFit, Forest
+from models.forest.model_text import DoesNotFit
+from models.forest.parsed_forest import Forest
 
 
 def scored(booster: lgb.Booster, inputs: pd.DataFrame | np.ndarray) -> np.ndarray:

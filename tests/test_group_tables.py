@@ -15,7 +15,8 @@ from models.forest import parsed_forest as forest_module
 from models.forest.forest_shap import ForestShap
 from models.forest.group_tables import make_tables
 from models.forest.leaf_groups import Leaf, LeafGroup
-from models.forest.parsed_forest import DoesNotFit, Forest
+from models.forest.model_text import DoesNotFit
+from models.forest.parsed_forest import Forest
 
 
 def explained(booster: lgb.Booster, inputs: pd.DataFrame | np.ndarray, threads: int = 0) -> np.ndarray:

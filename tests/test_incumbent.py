@@ -18,11 +18,12 @@ from models.learn.training import Trained, generator, judge, own_metrics, rows_o
 from models.learn.tree_estimators import fit_lightgbm
 from models.learn.trial import Trial
 from models.registry.champions import choose, name_version, promote, unpin, withhold
-from models.registry.fold_models import read_folds, write_folds
+from models.registry.fold_models import write_folds
 from models.registry.incumbent import Succession, meet_champion
+from models.registry.model_reader import ModelLineage, load, read_folds
 from models.registry.promotion import fold_models_of
 from models.registry.registry_state import NEWEST, registered_model
-from models.registry.tracking import ModelLineage, load, register
+from models.registry.tracking import register
 
 SETTINGS = small_settings()
 TARGET = "is_churned"

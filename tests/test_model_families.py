@@ -21,7 +21,8 @@ from models.learn.model_families import FAMILIES, described_estimator, descripti
 from models.learn.training import train_candidates
 from models.registry.champions import promote
 from models.registry.explain import importance
-from models.registry.tracking import ModelLineage, load, register
+from models.registry.model_reader import ModelLineage, load
+from models.registry.tracking import register
 from serving.wording.explanations import add_risk_reasons
 from serving.wording.reason_lists import ReasonLists
 

@@ -19,7 +19,8 @@ from models.learn.tree_estimators import fit_lightgbm
 from models.metrics.metric import Metric
 from models.registry.champions import promote
 from models.registry.explain import importance
-from models.registry.tracking import ModelLineage, load, register
+from models.registry.model_reader import ModelLineage, load
+from models.registry.tracking import register
 
 SETTINGS = small_settings()
 FITS: dict[str, Callable[[pd.DataFrame], Estimator]] = {

@@ -15,16 +15,17 @@ from configs.errors import InputError
 from features.storage.lake import Lake
 from models.learn.linear_estimators import fit_proportional
 from models.metrics.metric import Metric
+from models.registry.artifact_digests import DIGEST
 from models.registry.champions import promote, withhold
+from models.registry.model_reader import ModelLineage, load, load_if_any
 from models.registry.registry_state import (
     CHAMPION,
-    DIGEST,
     FORMAT,
     ModelState,
     registered_model,
     registered_models,
 )
-from models.registry.tracking import ModelLineage, connect, load, load_if_any, register, registered_name
+from models.registry.tracking import connect, register, registered_name
 
 SUBJECT = "states"
 
@@ -87,12 +88,13 @@ STATES = {
         ModelState.NO_CHAMPION, r"there is no champion of the states model in .*: version 2, which was, was deleted",
     ),
     "folder deleted": (
-        lambda lake: shutil.rmtree(file_of(lake, "MLmodel").parent), ModelState.UNREADABLE, r"its files are gone"
+        lambda lake: shutil.rmtree(file_of(lake, "MLmodel").parent),
+        ModelState.UNREADABLE, r"cannot be read: model/MLmodel is gone",
     ),
-    "model cut": (write("model.skops", b"PK"), ModelState.UNREADABLE, r"cannot be read: its files are gone or changed"),
-    "MLmodel empty": (write("MLmodel", b""), ModelState.UNREADABLE, r"cannot be read: its files are gone or changed"),
+    "model cut": (write("model.skops", b"PK"), ModelState.UNREADABLE, r"model/model\.skops is 2 bytes with digest"),
+    "MLmodel empty": (write("MLmodel", b""), ModelState.UNREADABLE, r"cannot be read: model/MLmodel is an empty file"),
     "notes changed": (
-        write("estimator.json", b"{}"), ModelState.UNREADABLE, r"cannot be read: its files are gone or changed"
+        write("estimator.json", b"{}"), ModelState.UNREADABLE, r"cannot be read: estimator\.json is 2 bytes with digest"
     ),
     "other format": (
         change(f"UPDATE model_version_tags SET value = '2' WHERE key = '{FORMAT}'"),

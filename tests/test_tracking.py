@@ -19,13 +19,12 @@ from models.learn.estimators import Estimator
 from models.learn.linear_estimators import fit_linear, fit_proportional
 from models.metrics.metric import Metric
 from models.registry.champions import choose, name_version, promote, rollback, unpin
+from models.registry.model_reader import ModelLineage, load
 from models.registry.promotion_log import Promotion, log_promotion, promotion_log
 from models.registry.registry_state import CHALLENGER, Pin, registered_model
 from models.registry.tracking import (
-    ModelLineage,
     connect,
     fingerprint,
-    load,
     register,
     registered_name,
     rows_digest,

@@ -31,8 +31,8 @@ from models.judge.off_policy import value_difference
 from models.judge.policy_verdict import NOBODY
 from models.learn.linear_estimators import fit_proportional
 from models.learn.redeemed_spend import RedeemedSpend
+from models.registry.model_reader import load_if_any
 from models.registry.response import gather_evidence, load_response
-from models.registry.tracking import load_if_any
 from models.training_run import response_models
 from models.training_run.outcome_models import EARLIER, FittedOutcomes, fit_outcomes, lack_of
 from models.training_run.response_models import FittedResponse, fit_response

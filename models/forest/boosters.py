@@ -17,6 +17,7 @@ import numpy as np
 import pandas as pd
 
 from features.arrays.array_types import Floats
+from models.forest.model_text import DoesNotFit
 
 if TYPE_CHECKING:  # numba takes its time to come, so only many rows are worth it
     from models.forest.forest_scores import ForestScores
@@ -106,7 +107,6 @@ class _Ready:
     @cached_property
     def shap(self) -> ForestShap | None:
         from models.forest.forest_shap import ForestShap
-        from models.forest.parsed_forest import DoesNotFit
 
         try:
             return ForestShap.of(self.forest)
@@ -119,7 +119,7 @@ _KEPT: WeakKeyDictionary[lgb.Booster, _Ready | None] = WeakKeyDictionary()
 
 def _ready(booster: lgb.Booster) -> _Ready | None:
     """Read a booster, once; None where only LightGBM can compute it."""
-    from models.forest.parsed_forest import DoesNotFit, Forest
+    from models.forest.parsed_forest import Forest
 
     if booster not in _KEPT:
         try:

@@ -15,7 +15,8 @@ from typing import NamedTuple
 import numpy as np
 
 from features.arrays.array_types import Array, Floats
-from models.forest.parsed_forest import Forest, Tree, compiled, for_rows
+from models.forest.model_text import Tree
+from models.forest.parsed_forest import Forest, compiled, for_rows
 
 BLOCK = 2048  # rows whose leaves, and atoms of one column, stay in a core's first cache
 

@@ -20,7 +20,8 @@ import numpy as np
 
 from features.arrays.array_types import Array, Floats
 from models.forest.leaf_groups import LeafGroup
-from models.forest.parsed_forest import DoesNotFit, compiled
+from models.forest.model_text import DoesNotFit
+from models.forest.parsed_forest import compiled
 
 DEEPEST = 15  # columns of one leaf that has a table of its own: it has 2 ** DEEPEST places
 MOST_VALUES = 2**27  # in all tables together, 1 GiB: beyond, LightGBM computes

@@ -13,7 +13,8 @@ from typing import NamedTuple
 import numpy as np
 
 from features.arrays.array_types import Array, Floats
-from models.forest.parsed_forest import DoesNotFit, Forest, Tree
+from models.forest.model_text import DoesNotFit, Tree
+from models.forest.parsed_forest import Forest
 
 PLACES = 4096  # of a group of several leaves, at most: its table stays in a core's second cache
 COLUMNS = 12  # of a group of several leaves, at most

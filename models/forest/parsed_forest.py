@@ -22,17 +22,14 @@ import pandas as pd
 
 from configs.errors import InputError
 from features.arrays.array_types import Array, Floats
+from models.forest.model_text import CATEGORICAL, DoesNotFit, Tree, read_trees
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 NEAR_ZERO = float(np.float32(1e-35))  # LightGBM reads numbers up to this size as zero
-CATEGORICAL, DEFAULT_LEFT, MISSING_IS_ZERO, MISSING_IS_NAN = 1, 2, 4, 8  # bits of LightGBM's decision_type
+DEFAULT_LEFT, MISSING_IS_ZERO, MISSING_IS_NAN = 2, 4, 8  # bits of LightGBM's decision_type, beside `CATEGORICAL`
 THREAD_ROWS = 4096  # fewer rows are not worth a thread
 BLOCK = 2048  # values whose atoms are looked for together, in a core's first cache
-
-
-class DoesNotFit(Exception):  # noqa: N818
-    """A model that only LightGBM itself can compute."""
 
 
 def compiled(function: Function) -> Function:
@@ -73,53 +70,6 @@ class SplitColumn:
 
 
 @dataclass(frozen=True)
-class Tree:
-    """A tree of LightGBM's model text: arrays by split or, of leaves, by leaf; child ``-k - 1`` is leaf k."""
-
-    text: dict[str, str]
-
-    def numbers(self, name: str, dtype: type = np.int64) -> Array:
-        """Read one line of numbers."""
-        return np.array(self.text.get(name, "").split(), dtype=dtype)
-
-    @cached_property
-    def column(self) -> Array:
-        """Column that each split asks."""
-        return self.numbers("split_feature")
-
-    @cached_property
-    def kind(self) -> Array:
-        """Decision type of each split, in bits."""
-        return self.numbers("decision_type")
-
-    @cached_property
-    def threshold(self) -> Floats:
-        """Number up to which values go left; of a categorical split the place of its list of categories."""
-        return self.numbers("threshold", np.float64)
-
-    @cached_property
-    def left(self) -> Array:
-        """Child of each split for what goes left."""
-        return self.numbers("left_child")
-
-    @cached_property
-    def right(self) -> Array:
-        """Child of each split for all else."""
-        return self.numbers("right_child")
-
-    @cached_property
-    def values(self) -> Floats:
-        """Value of each leaf."""
-        return self.numbers("leaf_value", np.float64)
-
-    def categories(self, split: np.intp | int) -> Array:
-        """Codes that go left at a categorical split."""
-        start, stop = self.numbers("cat_boundaries")[int(self.threshold[split]) :][:2]
-        words = self.numbers("cat_threshold", np.uint32)[start:stop].astype("<u4")
-        return np.flatnonzero(np.unpackbits(words.view(np.uint8), bitorder="little"))
-
-
-@dataclass(frozen=True)
 class Forest:
     """Trees of a booster, the columns they ask, and how many columns and which categories its rows have."""
 
@@ -137,7 +87,7 @@ class Forest:
         DoesNotFit
             Several outputs, averaged trees, linear leaves, or a column that cannot be cut.
         """
-        trees = _read_trees(booster.model_to_string())
+        trees = read_trees(booster.model_to_string())
         return cls(trees, _read_columns(trees), booster.num_feature(), booster.pandas_categorical or [])
 
     @cached_property
@@ -214,16 +164,6 @@ class Forest:
                 yield place, np.asarray(codes, dtype=np.float64)
             else:
                 yield place, np.ascontiguousarray(column.to_numpy(dtype=np.float64, na_value=np.nan))
-
-
-def _read_trees(text: str) -> list[Tree]:
-    head, *blocks = text.split("\nend of trees")[0].split("\nTree=")
-    if "num_tree_per_iteration=1\n" not in head or "\naverage_output" in head:
-        raise DoesNotFit("several outputs, or a random forest")
-    trees = [Tree(dict(line.split("=", 1) for line in block.split("\n")[1:] if "=" in line)) for block in blocks]
-    if any(tree.text.get("is_linear", "0") != "0" for tree in trees):
-        raise DoesNotFit("linear leaves")
-    return trees
 
 
 def _read_columns(trees: list[Tree]) -> dict[int, SplitColumn]:

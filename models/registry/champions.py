@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 
 from configs.errors import InputError
 from features.storage.lake import Lake
+from models.registry.artifact_digests import UnreadableModelError, damage_of
 from models.registry.promotion_log import GATE, Promotion, log_promotion, promotion_log
 from models.registry.registry_state import (
     CHALLENGER,
@@ -16,7 +17,6 @@ from models.registry.registry_state import (
     PIN,
     WITHHELD,
     Pin,
-    is_intact,
     registered_model,
 )
 from models.registry.response import EFFECT_SUBJECTS, propensity_subject
@@ -88,8 +88,10 @@ def choose(lake: Lake, subject: str, version: int, reason: str, *, by: str) -> P
     if version not in found.versions:
         known = ", ".join(f"{number} ({each.name})" for number, each in found.versions.items())
         raise InputError(f"the {subject} model has no version {version}; known are: {known or 'none'}")
-    if not is_intact(lake, found.versions[version]):
-        raise InputError(f"version {version} of the {subject} model cannot be read: its files are gone or changed")
+    if damage := damage_of(lake, found.versions[version]):
+        whole = [number for number, each in found.versions.items() if not damage_of(lake, each)]
+        or_train = f"choose another (whole are: {', '.join(map(str, whole)) or 'none'}) or run winback train-models"
+        raise UnreadableModelError(f"version {version} of the {subject} model cannot be read: {damage}; {or_train}")
     promote(lake, subject, version, reason, by=by, is_pinned=True)
     pin = registered_model(lake, subject).pin
     since = pin.since if pin is not None else ""

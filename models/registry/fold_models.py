@@ -15,10 +15,12 @@ from features.arrays.array_types import Flags, Floats
 from features.storage.lake import Lake
 from features.storage.whole_writes import content_hash, write_text
 from models.learn.estimators import Estimator
-from models.learn.model_families import described_estimator, description_of, family_named
+from models.learn.model_families import description_of
 from models.learn.trial import Trial, scores_of_others
-from models.registry.registry_state import ESTIMATOR, FOLDS, HONEST_FROM, PREDICTS, StoredVersion
-from models.registry.tracking import load_core, save_core
+from models.registry.artifact_digests import ESTIMATOR, StoredVersion
+from models.registry.model_reader import read_folds
+from models.registry.registry_state import FOLDS, HONEST_FROM, PREDICTS
+from models.registry.tracking import save_core
 
 PREDICTS_BY = {"time_zone", "roles", "churn", "value"}  # settings that say what a label is
 
@@ -55,17 +57,6 @@ def write_folds(models: FoldModels, folder: Path) -> None:
     for fold, estimator in models.by_fold.items():
         save_core(estimator, folder / str(fold) / "model")
         write_text(folder / str(fold) / ESTIMATOR, json.dumps(description_of(estimator)))
-
-
-def read_folds(lake: Lake, version: StoredVersion) -> dict[int, Estimator]:
-    """Read the models of a version back; empty where there are none."""
-    found = {}
-    for name in lake.files.list(f"{version.run}/folds/*/{ESTIMATOR}"):
-        described = json.loads(lake.files.read(name))
-        folder = name.removesuffix(f"/{ESTIMATOR}")
-        core = load_core(family_named(described["family"]), str(lake.path(folder, "model")))
-        found[int(folder.rpartition("/")[2])] = described_estimator(described, core)
-    return found
 
 
 def champion_scores(lake: Lake, champion: StoredVersion, trial: Trial, predicts: str) -> tuple[Floats, Flags]:

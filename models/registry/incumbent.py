@@ -12,10 +12,11 @@ from features.storage.lake import Lake
 from models.learn.training import Trained, TrainedCandidate, generator, interval_words, rows_of
 from models.learn.trial import below_floor
 from models.metrics.metric import Metric
+from models.registry.artifact_digests import StoredVersion, damage_of
 from models.registry.fold_models import IncomparableError, champion_scores, what_is_predicted
+from models.registry.model_reader import load_version
 from models.registry.promotion_log import GATE, promotion_log
-from models.registry.registry_state import CHAMPION, RegisteredModel, StoredVersion, is_intact, registered_model
-from models.registry.tracking import load_version
+from models.registry.registry_state import CHAMPION, RegisteredModel, registered_model
 
 UNKNOWN = Metric(float("nan"), float("nan"), float("nan"), 0)
 
@@ -89,7 +90,7 @@ def meet_champion(lake: Lake, trained: Trained, version: int, settings: Settings
 def _rival(lake: Lake, found: RegisteredModel, version: int) -> int | None:
     """Find the champion that a version has to meet, or has met when it became champion itself; None without one."""
     pinned = found.pin.version if found.pin is not None else None
-    if pinned in found.versions and is_intact(lake, found.versions[pinned]):
+    if pinned in found.versions and not damage_of(lake, found.versions[pinned]):
         return pinned if pinned != version else None
     if found.fault:
         return None

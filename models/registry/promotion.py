@@ -25,11 +25,12 @@ from models.registry.explain import shap_pictures
 from models.registry.fold_models import FoldModels, what_is_predicted, write_folds
 from models.registry.incumbent import meet_champion
 from models.registry.model_notes import EffectNotes, PropensityNotes, RedemptionNotes, ValueNotes, notes_as_json
+from models.registry.model_reader import ModelLineage
 from models.registry.pictures import amount_picture, calibration_picture, lift_picture
 from models.registry.registry_state import CHALLENGER, NEWEST
 from models.registry.response import EFFECT_SUBJECTS, propensity_subject
 from models.registry.run_description import parameters, relevant_settings, training_run
-from models.registry.tracking import ModelLineage, fingerprint, log_training, register, rows_digest
+from models.registry.tracking import fingerprint, log_training, register, rows_digest
 
 
 @dataclass(frozen=True)

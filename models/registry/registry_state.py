@@ -12,13 +12,13 @@ from urllib.parse import quote, urlsplit
 
 from configs.errors import InputError
 from features.storage.lake import Lake
-from features.storage.whole_writes import content_hash
+from models.registry.artifact_digests import StoredVersion, damage_of
 from models.registry.movable_artifacts import SCHEME
 
-FOLDER, DATABASE, ESTIMATOR = "mlflow", "mlflow/mlflow.db", "estimator.json"
+FOLDER, DATABASE = "mlflow", "mlflow/mlflow.db"
 PREFIX = "winback-"
 CHAMPION, CHALLENGER, NEWEST = "champion", "challenger", "newest"  # the last is the winner of the newest training
-DIGEST, FORMAT, PIN, WITHHELD = "artifacts_digest", "format", "pin", "withheld"  # tags
+FORMAT, PIN, WITHHELD = "format", "pin", "withheld"  # tags, beside that of `artifact_digests`
 FOLDS, HONEST_FROM, PREDICTS = "folds", "honest_from", "predicts"  # tags of what judges a champion: `fold_models`
 FORMAT_READ = "1"  # of what a version is read back from: another one is another shape
 CHOSEN_BY_PEOPLE = ("churn", "value", "redemption")  # models whose champion a person may choose
@@ -54,20 +54,6 @@ class Pin:
 
     def __str__(self) -> str:
         return f"pinned by {self.by} since {self.since}: {self.reason}"
-
-
-@dataclass
-class StoredVersion:
-    """One version: its tags, and the folders of its model and its run in the lake, None where they are not ours."""
-
-    model: str | None
-    run: str | None
-    tags: dict[str, str] = field(default_factory=dict)
-
-    @property
-    def name(self) -> str:
-        """What decisions call it."""
-        return self.tags.get("name", "a model of a name that is not kept")
 
 
 @dataclass(frozen=True)
@@ -129,28 +115,6 @@ def check_store(lake: Lake) -> None:
         It cannot.
     """
     _registry(lake)
-
-
-def is_intact(lake: Lake, version: StoredVersion) -> bool:
-    """Tell whether the files of a version are those that were registered."""
-    if version.model is None or version.run is None:
-        return DIGEST not in version.tags
-    if not lake.files.exists(f"{version.model}/MLmodel") or not lake.files.exists(f"{version.run}/{ESTIMATOR}"):
-        return False
-    return version.tags.get(DIGEST) in (None, artifacts_digest(lake, version.model, version.run))
-
-
-def artifacts_digest(lake: Lake, model: str, run: str) -> str:
-    """Digest of all that a version is read back from, 16 hexadecimal digits; pictures are no part of it.
-
-    Parameters
-    ----------
-    model, run
-        Folders in the lake, as `place_of` names them.
-    """
-    own = [name for name in lake.files.list(f"{model}/**/*") if not name.endswith("registered_model_meta")]
-    names = [*own, *lake.files.list(f"{run}/folds/**/*"), f"{run}/{ESTIMATOR}"]
-    return content_hash(*map(lake.path, names), text="|".join(name.rpartition("/")[2] for name in names))
 
 
 def place_of(uri: str) -> str | None:
@@ -230,7 +194,7 @@ def _state(lake: Lake, subject: str, stored: _Stored, alias: str) -> tuple[Model
     kept = version.tags.get(FORMAT, FORMAT_READ)
     if kept != FORMAT_READ:
         return ModelState.OTHER_VERSION, f"{what} has format {kept}, and this winback reads {FORMAT_READ}; {AGAIN}"
-    if not is_intact(lake, version):
+    if damage := damage_of(lake, version):
         or_back = f", or winback rollback {subject} --reason ..." if chooses else ""
-        return ModelState.UNREADABLE, f"{what} cannot be read: its files are gone or changed; {AGAIN}{or_back}"
+        return ModelState.UNREADABLE, f"{what} cannot be read: {damage}; {AGAIN}{or_back}"
     return ModelState.READY, ""

@@ -23,7 +23,7 @@ from models.learn.linear_estimators import MultiOutputEstimator
 from models.learn.redeemed_spend import RedeemedSpend, discount_cost
 from models.learn.redemption import with_option
 from models.registry.model_notes import EffectNotes, PropensityNotes, RedemptionNotes, read_notes
-from models.registry.tracking import Registered, load, load_if_any
+from models.registry.model_reader import Registered, load, load_if_any
 
 EFFECT_SUBJECTS = {"margin_soon": "effect on margin", "is_retained": "effect on retention"}
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import math
 import os
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -25,26 +24,22 @@ from mlflow.exceptions import MlflowException
 from mlflow.store.artifact.artifact_repository_registry import _artifact_repository_registry
 from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 
-from configs.errors import InputError, first_line
+from configs.errors import InputError
 from features.storage.lake import Lake
 from features.storage.whole_writes import content_hash, scratch_folder
 from models.learn.estimators import Estimator
-from models.learn.model_families import described_estimator, description_of, family_named
+from models.learn.model_families import description_of
 from models.metrics.metric import Metric
+from models.registry.artifact_digests import DIGEST, ESTIMATOR, damage_of, digests_tag
+from models.registry.model_reader import ModelLineage
 from models.registry.movable_artifacts import ARTIFACTS, SCHEME, SQLITE, movable_artifacts
 from models.registry.registry_state import (
-    AGAIN,
-    CHAMPION,
     DATABASE,
-    DIGEST,
-    ESTIMATOR,
     FOLDER,
     FORMAT,
     FORMAT_READ,
     PREFIX,
-    artifacts_digest,
     check_store,
-    is_intact,
     place_of,
     registered_model,
 )
@@ -55,38 +50,6 @@ OPENS_ON_RUNS = {"mlflow.experimentKind": "custom_model_development"}  # else it
 OF_US = {"mlflow.source.name": EXPERIMENT}  # else the path of our script
 AT_ONCE = 100  # parameters that MLflow takes in one call
 REQUIREMENTS = ["lightgbm", "scikit-learn", "pandas"]
-
-
-@dataclass(frozen=True)
-class ModelLineage:
-    """What a run of one candidate was made from, and what it is called in decisions."""
-
-    subject: str
-    candidate: str
-    as_of: date
-    data_from: date
-    data_to: date
-    fingerprint: str
-
-    @property
-    def name(self) -> str:
-        """Name that decisions carry: it depends on the data and the settings, not on how often they were run."""
-        return f"{self.subject}-{self.candidate}-{self.fingerprint[:8]}"
-
-
-@dataclass(frozen=True)
-class Registered:
-    """A model read back from the registry.
-
-    Where the newest training did not replace a champion, its notes are that training's, and `notes_of` names the model
-    that they were written with; a pinned champion keeps its own.
-    """
-
-    estimator: Estimator
-    version: int
-    lineage: ModelLineage
-    notes: dict[str, Any]
-    notes_of: str = ""
 
 
 def connect(lake: Lake) -> MlflowClient:
@@ -211,77 +174,10 @@ def log_training(lake: Lake, training: TrainingRun, metrics: Mapping[str, Metric
     client.log_batch(run, metrics=[LoggedMetric(name, value, now, 0) for name, value in found.items()])
 
 
-def load_if_any(lake: Lake, subject: str) -> Registered | None:
-    """Read the champion of a model that decisions can do without.
-
-    Returns
-    -------
-    None where the model was never trained, or the gate promoted none; nothing else may mean *none*.
-
-    Raises
-    ------
-    InputError
-        There should be a champion, but it is gone or cannot be read.
-    """
-    return None if registered_model(lake, subject).is_none else load(lake, subject)
-
-
-def load(lake: Lake, subject: str, alias: str = CHAMPION) -> Registered:
-    """Read a model back by its alias.
-
-    Raises
-    ------
-    InputError
-        It was never trained, was not promoted, cannot be read, or another version of winback registered it.
-    """
-    found = registered_model(lake, subject, alias)
-    if found.fault or found.number is None:
-        raise InputError(found.fault)
-    read = load_version(lake, subject, found.number)
-    is_newest = found.newest is None or found.newest == found.number
-    if is_newest or alias != CHAMPION or found.pin is not None or found.newest not in found.versions:
-        return read
-    newest = found.versions[found.newest]
-    if not is_intact(lake, newest):
-        raise InputError(f"what was learnt beside the {subject} model, {newest.name}, cannot be read; {AGAIN}")
-    notes = json.loads(lake.files.read(f"{newest.run}/{ESTIMATOR}"))["notes"] if newest.run is not None else read.notes
-    return replace(read, notes=notes, notes_of=newest.name)
-
-
-def load_version(lake: Lake, subject: str, number: int) -> Registered:
-    """Read one version of a model back.
-
-    Raises
-    ------
-    InputError
-        It cannot be read.
-    """
-    version = connect(lake).get_model_version(registered_name(subject), str(number))
-    try:
-        described = mlflow.artifacts.load_dict(f"runs:/{version.run_id}/{ESTIMATOR}")
-        core = load_core(family_named(described["family"]), version.source)
-        origin = described["lineage"]
-        dates = {name: date.fromisoformat(origin[name]) for name in ("as_of", "data_from", "data_to")}
-        lineage, estimator = ModelLineage(**{**origin, **dates}), described_estimator(described, core)
-        return Registered(estimator, number, lineage, described["notes"])
-    except InputError:
-        raise
-    except Exception as error:  # whatever the libraries say of a file that they cannot read
-        raise InputError(
-            f"version {number} of the {subject} model in {lake.root} cannot be read "
-            f"({type(error).__name__}: {first_line(error)}); {AGAIN}"
-        ) from error
-
-
 def save_core(estimator: Estimator, folder: Path) -> None:
     """Write the core of a model into a folder, as the library that made it does."""
     flavour = getattr(mlflow, estimator.flavour)
     flavour.save_model(estimator.core, str(folder), pip_requirements=REQUIREMENTS, **estimator.save_options)
-
-
-def load_core(family: type[Estimator], place: str) -> object:
-    """Read the core of a model of some family back, from a folder or an address of MLflow."""
-    return getattr(mlflow, family.flavour).load_model(place)
 
 
 def registered_name(subject: str) -> str:
@@ -307,7 +203,8 @@ def _parent(client: MlflowClient, training: TrainingRun) -> str:
 def _version_of(lake: Lake, lineage: ModelLineage) -> int | None:
     """Find the version of a lineage whose files are as they were registered."""
     found = registered_model(lake, lineage.subject).versions
-    return next((number for number, each in found.items() if each.name == lineage.name and is_intact(lake, each)), None)
+    ours = (number for number, each in found.items() if each.name == lineage.name and not damage_of(lake, each))
+    return next(ours, None)
 
 
 def _log_core(estimator: Estimator, sample: pd.DataFrame) -> Any:  # noqa: ANN401 - MLflow's ModelInfo has no stable home
@@ -331,7 +228,7 @@ def _create_version(
     model = place_of(client.get_logged_model(source.rpartition("/")[2]).artifact_location)
     run = place_of(client.get_run(run_id).info.artifact_uri)
     if model is not None and run is not None:
-        tags[DIGEST] = artifacts_digest(lake, model, run)
+        tags[DIGEST] = digests_tag(lake, model, run)
     return client.create_model_version(name, source, run_id=run_id, tags=tags)
 
 

@@ -26,9 +26,9 @@ from models.learn.training import NotTrainableError, Trained, cross_fitted_model
 from models.learn.value import later_share
 from models.metrics.metric import Metric
 from models.registry.model_notes import RedemptionNotes
+from models.registry.model_reader import load_if_any
 from models.registry.promotion import Published, publish, publish_effects, publish_propensities
 from models.registry.response import EFFECT_SUBJECTS, gather_evidence
-from models.registry.tracking import load_if_any
 from models.training_run.outcome_models import lack_of
 from models.training_run.training_frames import TrainingFrames, closed_values
 from models.training_run.training_record import EFFECTS, Untrained, cold_start

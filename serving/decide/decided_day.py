@@ -18,8 +18,8 @@ from features.training_data.feature_store import FeatureStore, open_store
 from features.training_data.frames import count_users, scoring_batch, scoring_batch_anywhere
 from features.training_data.snapshot_run import require_snapshots
 from models.registry.model_notes import ValueNotes, read_notes
+from models.registry.model_reader import load_if_any
 from models.registry.response import load_response
-from models.registry.tracking import load_if_any
 from serving.arms.assignment import Spending
 from serving.decide.decision_moment import DecisionMoment
 from serving.decide.decisions import decide

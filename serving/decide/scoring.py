@@ -22,8 +22,8 @@ from features.arrays.array_types import Array, Floats
 from features.storage.local_folder import LocalFolder
 from features.storage.whole_writes import write_file
 from features.training_data.contact_details import TIME_ZONE
+from models.registry.model_reader import Registered
 from models.registry.response import ResponseModels
-from models.registry.tracking import Registered
 from serving.arms.assignment import AllocationInput
 from serving.arms.exploration import Draws
 from serving.decide import ledger
