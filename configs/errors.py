@@ -5,14 +5,20 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
+from configs.masking import masked
+
 
 class InputError(ValueError):
     """Bad input or configuration: one sentence that says what, what was found, and what to do.
 
-    The command line prints it and exits with `exit_code`; earlier results stay untouched.
+    The command line prints it and exits with `exit_code`; earlier results stay untouched. Logs and records of runs keep
+    it, so no password of an address is ever in it.
     """
 
     exit_code = 2
+
+    def __init__(self, sentence: object = "") -> None:
+        super().__init__(masked(str(sentence)))
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
@@ -31,5 +37,5 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
 
 
 def first_line(error: Exception) -> str:
-    """First line of an error's text."""
-    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+    """First line of an error's text, without secrets."""
+    return masked(str(error).strip().splitlines()[0]) if str(error).strip() else type(error).__name__

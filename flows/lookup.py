@@ -74,10 +74,10 @@ def feature_catalogue(profile: str | None, data_dir: str | None) -> tuple[str, l
 
 def describe_settings(profile: str | None, data_dir: str | None) -> tuple[str, dict[str, object]]:
     """List every setting with its value and meaning."""
-    from serving.lookups.settings_list import setting_lines
+    from serving.lookups.settings_list import setting_lines, shown_settings
 
     settings, _, _ = open_run(profile, data_dir, None)
-    return "\n".join(setting_lines(settings)), settings.model_dump(mode="json")
+    return "\n".join(setting_lines(settings)), shown_settings(settings)
 
 
 def check(profile: str | None, data_dir: str | None, as_of: date | None = None) -> tuple[str, dict[str, object], bool]:

@@ -25,6 +25,7 @@ from mlflow.store.artifact.artifact_repository_registry import _artifact_reposit
 from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 
 from configs.errors import InputError
+from configs.masking import masked
 from features.storage.lake import Lake
 from features.storage.whole_writes import content_hash, scratch_folder
 from models.learn.estimators import Estimator
@@ -136,14 +137,9 @@ def register(
         if digest:
             source = CodeDatasetSource({"folder": "snapshots", **(training.tags if training else {})})
             mlflow.log_input(MetaDataset(source, f"{lineage.subject} rows", digest), context="training")
-        mlflow.log_params(
-            {
-                **parameters,
-                "data_from": lineage.data_from,
-                "data_to": lineage.data_to,
-                "data_fingerprint": lineage.fingerprint,
-            }
-        )
+        period = {"data_from": lineage.data_from, "data_to": lineage.data_to}
+        known_by = {**parameters, **period, "data_fingerprint": lineage.fingerprint}
+        mlflow.log_params({name: masked(str(value)) for name, value in known_by.items()})
         for name, metric in metrics.items():
             mlflow.log_metrics({name: metric.value, f"{name}.low": metric.low, f"{name}.high": metric.high})
         for name, content in pictures.items():
@@ -193,7 +189,7 @@ def _parent(client: MlflowClient, training: TrainingRun) -> str:
         return str(found[0].info.run_id)
     tags = {**OF_US, **training.tags, "training": training.key}
     run = str(client.create_run(experiment, run_name=f"training {training.as_of}", tags=tags).info.run_id)
-    named = [Param(name, str(value)[:LONGEST]) for name, value in training.parameters.items()]
+    named = [Param(name, masked(str(value))[:LONGEST]) for name, value in training.parameters.items()]
     for first in range(0, len(named), AT_ONCE):
         client.log_batch(run, params=named[first : first + AT_ONCE])
     client.set_terminated(run)

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 from pydantic import BaseModel
+
+from configs.masking import masked, masked_options
+from configs.settings import Settings
 
 
 def setting_lines(section: BaseModel, prefix: str = "") -> Iterator[str]:
@@ -18,4 +22,12 @@ def setting_lines(section: BaseModel, prefix: str = "") -> Iterator[str]:
                 yield from setting_lines(table, f"{prefix}{name}.{key}.")
         else:
             shown = ", ".join(map(str, value)) if isinstance(value, tuple) else value
-            yield f"{prefix}{name} = {shown}\n    {field.description}"
+            shown = masked_options(value) if isinstance(value, dict) else shown
+            yield masked(f"{prefix}{name} = {shown}") + f"\n    {field.description}"
+
+
+def shown_settings(settings: Settings) -> dict[str, object]:
+    """Write every setting for JSON, without secrets."""
+    shown: dict[str, Any] = settings.model_dump(mode="json")
+    shown["spark"]["options"] = masked_options(settings.spark.options)
+    return shown
