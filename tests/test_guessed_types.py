@@ -83,3 +83,13 @@ def test_calls_are_found_in_any_spelling_but_not_in_comments_and_texts():
     ]
     assert list(guessing_calls(text)) == found
     assert list(guessing_calls("SELECT * FROM read_csv(")) == [("read_csv", "")]
+    assert list(guessing_calls("SELECT 'Käse, größer' AS c FROM read_csv('ü.csv')")) == [("read_csv", "'ü.csv'")]
+
+
+@pytest.mark.parametrize("named", ["'{}'", '"{}"', "'{}' /* all */"])
+def test_a_file_that_is_read_by_its_name_alone_is_held_against_its_guesses(folder, named):
+    path = folder / "it's whole.csv"
+    path.write_text("customer,net\n" + "42,5\n" * (SAMPLE + 10) + "0042,4.99\n")
+    text = named.format(str(path).replace("'", "''") if named[0] == "'" else path)
+    with pytest.raises(InputError, match="column 'customer' holds whole"), duckdb.connect() as connection:
+        check_guesses(connection, Path("app.sql"), f"SELECT * FROM {text}")

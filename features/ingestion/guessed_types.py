@@ -7,16 +7,18 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from itertools import pairwise
 from pathlib import Path
 
 import duckdb
 
 from configs.errors import InputError
+from features.ingestion.sql_tokens import Token, sql_tokens
 from features.ingestion.validation import WHOLE
 
 READERS = ("read_csv", "read_csv_auto", "read_json", "read_json_auto", "read_ndjson", "read_ndjson_auto")
 SAYS_TYPES = re.compile(r"\b(all_varchar|columns)\s*(=|:=|=>)", re.I)
+# a file that is read by its name alone
+FILE = re.compile(r"""(?:'.*|".*)\.(csv|tsv|json|jsonl|ndjson)(?:\.(?:gz|zst))?['"]""", re.I | re.S)
 CANONICAL = "[+-]?(0|[1-9][0-9]*)"
 
 
@@ -36,33 +38,38 @@ def check_guesses(connection: duckdb.DuckDBPyConnection, script: Path, text: str
 
 
 def guessing_calls(text: str) -> Iterator[tuple[str, str]]:
-    """Find the calls of readers that say no types: the name of each and what stands between its brackets.
+    """Find where a source reads files and says no types: the name of the reader, and what it is given.
 
     Examples
     --------
     >>> list(guessing_calls("FROM read_csv('a(.csv', header = true) JOIN read_csv('b.csv', all_varchar = true)"))
     [('read_csv', "'a(.csv', header = true")]
+    >>> list(guessing_calls("FROM 'a.csv', 'b.json.gz' JOIN 'c.parquet' ON x IN ('d.csv')"))
+    [('read_csv', "'a.csv'"), ('read_json', "'b.json.gz'")]
     """
-    edges = [place for place, _ in duckdb.tokenize(text)]
-    words = [text[first:last].split() for first, last in pairwise([*edges, len(text)])]
-    tokens = [(place, word[0] if word else "") for place, word in zip(edges, words, strict=True)]
+    tokens, is_table = sql_tokens(text), False
     for number, (_, word) in enumerate(tokens[:-1]):
-        if word.lower() in READERS and tokens[number + 1][1].startswith("("):
+        if word.lower() in READERS and tokens[number + 1].word.startswith("("):
             given = _between_brackets(text, tokens[number + 1 :])
             if not SAYS_TYPES.search(given):
                 yield word.lower(), given
+    for _, word in tokens:
+        if is_table and (file := FILE.fullmatch(word)):
+            name = word if word[0] == "'" else _quoted(word[1:-1].replace('""', '"'))
+            yield "read_json" if "json" in file[1].lower() else "read_csv", name
+        is_table = word.upper() in ("FROM", "JOIN") or (is_table and (word == "," or bool(FILE.fullmatch(word))))
 
 
 def _is_typed(name: str, given: str) -> bool:
     return bool(re.search(rf"""['"{{\s]{re.escape(name)}['"]?\s*:""", given))
 
 
-def _between_brackets(text: str, tokens: list[tuple[int, str]]) -> str:
+def _between_brackets(text: str, tokens: list[Token]) -> str:
     depth = 0
     for place, word in tokens:
         depth += (word[:1] == "(") - (word[:1] == ")")
         if not depth:
-            return text[tokens[0][0] + 1 : place]
+            return text.encode()[tokens[0].place + 1 : place].decode()
     return ""
 
 
