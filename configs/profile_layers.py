@@ -17,7 +17,7 @@ NAMED = {
     ("language",): ("languages", ".toml"),
     ("ingest", "source"): ("sources", ".sql"),
 }
-RAW = ("ingest", "raw")
+RAW, ALSO_READS = ("ingest", "raw"), ("ingest", "also_reads")
 IN_PACKAGE, NO_CATALOGUE = "package:", "none"
 
 
@@ -32,7 +32,7 @@ def read_layer(path: Path) -> Layer:
     layer, beside = read_toml(path), path.absolute().parent
     for keys, (shipped, suffix) in NAMED.items():
         layer = changed_text(layer, keys, partial(_file_beside, beside, FOLDER / shipped, suffix))
-    for keys in (RAW, ("data_dir",)):
+    for keys in (RAW, ALSO_READS, ("data_dir",)):
         layer = changed_text(layer, keys, partial(_path_beside, beside))
     return layer
 
@@ -59,7 +59,7 @@ def laid_over(base: Layer, top: Layer) -> Layer:
 
 
 def changed_text(layer: Layer, keys: tuple[str, ...], change: Callable[[str], str]) -> Layer:
-    """Change one text of a layer, if it holds it.
+    """Change one text of a layer, or each of a list, if it holds it.
 
     Examples
     --------
@@ -69,6 +69,8 @@ def changed_text(layer: Layer, keys: tuple[str, ...], change: Callable[[str], st
     held = layer.get(keys[0])
     if len(keys) > 1:
         return {**layer, keys[0]: changed_text(held, keys[1:], change)} if isinstance(held, dict) else layer
+    if isinstance(held, list):
+        return {**layer, keys[0]: [change(each) if isinstance(each, str) else each for each in held]}
     return {**layer, keys[0]: change(held)} if isinstance(held, str) else layer
 
 

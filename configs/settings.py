@@ -55,6 +55,7 @@ class Ingest(Section):
     raw: str = Field(
         description="folder that the source reads; `package:NAME/SUB` is a folder inside an installed package"
     )
+    also_reads: tuple[str, ...] = Field((), description="further folders and files that the source may read")
     max_bad_share: Share = Field(
         description="a run stops when more than this share of a table's rows breaks the contract"
     )

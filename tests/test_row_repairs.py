@@ -17,7 +17,7 @@ from configs.errors import InputError
 from configs.settings import Settings, load_settings
 from features.ingestion.contract import EVENTS, TREATMENTS, USERS, Table
 from features.ingestion.row_repairs import EARLIEST, repaired, row_repairs
-from features.ingestion.validation import check_columns, fault_of_row, told_columns, typed_columns
+from features.ingestion.validation import check_columns, fault_of_row, given_columns, told_columns, typed_columns
 
 SETTINGS = load_settings()
 DUCKDB = duckdb.connect()
@@ -51,7 +51,8 @@ def staged(table: Table, rows: Rows, own: Settings = SETTINGS, columns: str = "*
     types = {table.spelt(name): kind for name, kind, *_ in DUCKDB.execute("DESCRIBE given").fetchall()}
     check_columns(table, types, "here")
     repairs = row_repairs(table, types, own, NOW)
-    rows_of = repaired(f"SELECT {typed_columns(table, types)} FROM given", repairs)
+    given_rows = f"(SELECT {given_columns(table, types)} FROM given)"
+    rows_of = repaired(f"SELECT {typed_columns(table, types)} FROM {given_rows}", repairs)
     query = f"SELECT *, {fault_of_row(table, types, own, NOW)} AS reason FROM ({rows_of})"
     return DUCKDB.execute(f"SELECT {columns} FROM ({query})").to_arrow_table().to_pylist()
 

@@ -2,5 +2,7 @@
 
 What has one meaning is put right (`row_repairs`), and what looks wrong as a whole is told (`delivery_notes`).
 
+The file runs in a DuckDB of its own (`source_script`), which reads the raw folder and writes nothing.
+
 In come CSV, JSON, Parquet or a database, out come events, users and treatments. Start reading at `contract`.
 """

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.util
-import re
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -18,8 +16,8 @@ from configs.named_files import FOLDER, named_file
 from configs.settings import Settings
 from features.ingestion.contract import ALIASES, CONTRACT, EVENTS, SQL_TYPES, TREATMENTS, USERS, Table
 from features.ingestion.delivery_notes import counted_names, id_notes, name_notes, stored_names
-from features.ingestion.guessed_types import check_guesses
 from features.ingestion.row_repairs import repaired, row_repairs, told_repairs
+from features.ingestion.source_script import BATCH, open_source, source_error
 from features.ingestion.table_rows import (
     EVERY_DAY,
     DayRange,
@@ -35,13 +33,16 @@ from features.ingestion.table_rows import (
 )
 from features.ingestion.user_aliases import NO_ALIASES, in_merged, keep_first_told, merge_users
 from features.ingestion.user_versions import check_users, undated_note, write_users
-from features.ingestion.validation import check_columns, fault_of_row, text_instants, told_columns, typed_columns
-from features.storage.duckdb_sessions import duckdb_session, sql_text
+from features.ingestion.validation import (
+    check_columns,
+    fault_of_row,
+    given_columns,
+    text_instants,
+    told_columns,
+    typed_columns,
+)
+from features.storage.duckdb_sessions import duckdb_session
 from features.storage.lake import TIME_ZONE_FILE, USERS_FILE, Lake
-
-# comments, CREATE, and what may stand between it and the view's name
-DEFINES_VIEW = re.compile(r"(?:--[^\n]*\n|\s)*CREATE\s+(?:OR\s+REPLACE\s+)?(?:TEMP\w*\s+)?VIEW\s+([\w\"]+)", re.I)
-
 
 USED = "is already used by another row"
 REPLACE = "where the source was mended, winback ingest --replace takes its rows instead"
@@ -154,9 +155,15 @@ def staged_source(
     """
     script = named_file(settings.ingest.source, FOLDER / "sources", ".sql", "source")
     with duckdb_session(settings) as connection:
-        stored = [table for table in (ALIASES, TREATMENTS) if replacing and lake.days(table.name)]
-        tables = _open_source(connection, script, raw_folder(settings.ingest.raw), stored)
-        notes = {table: _stage(connection, settings, table, script, now, replacing) for table in tables}
+        notes = {}
+        with open_source(settings, script) as source:
+            defined = _defined_tables(source, script)
+            for table in defined:
+                notes[table] = _stage(source, connection, settings, table, script, now, replacing)
+        for table in (ALIASES, TREATMENTS):  # one that is replaced and that the source defines no more has no rows
+            if table not in defined and replacing and lake.days(table.name):
+                notes[table] = _stage(None, connection, settings, table, script, now, replacing)
+        tables = [table for table in (ALIASES, *CONTRACT) if table in notes]
         merge_users(connection, kept_rows(settings, lake, ALIASES, replacing) if lake.days("aliases") else NO_ALIASES)
         reports = {}
         day = settings.as_of or now.astimezone(ZoneInfo(settings.time_zone)).date()
@@ -175,101 +182,44 @@ def staged_source(
         yield StagedSource(connection, script, reports)
 
 
-def raw_folder(raw: str) -> Path:
-    """Resolve ``ingest.raw``; ``package:NAME/SUB`` is a folder inside an installed package.
-
-    Raises
-    ------
-    InputError
-        The folder or the package does not exist.
-    """
-    folder = Path(raw)
-    if raw.startswith("package:"):
-        package, _, inside = raw.removeprefix("package:").partition("/")
-        spec = importlib.util.find_spec(package)
-        if spec is None or spec.origin is None:
-            raise InputError(f"ingest.raw = {raw!r}: package {package!r} is not installed; install it")
-        folder = Path(spec.origin).parent / inside
-    if not folder.is_dir():
-        raise InputError(f"ingest.raw = {raw!r} is not a folder; point it at the folder that holds the raw files")
-    return folder
-
-
-def defined_views(script: Path) -> list[str]:
-    """Name the views that a source defines, by its text alone: nothing is read or run.
-
-    Raises
-    ------
-    InputError
-        It cannot be read, or it is not DuckDB's SQL.
-    """
-    try:
-        statements = duckdb.extract_statements(_text_of(script))
-    except duckdb.Error as error:
-        raise _source_error(script, error) from error
-    return [found[1].strip('"') for each in statements if (found := DEFINES_VIEW.match(each.query))]
-
-
-def _text_of(script: Path) -> str:
-    try:
-        return script.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"source {script} cannot be read ({error}); check its permissions and encoding") from error
-
-
-def _open_source(
-    connection: duckdb.DuckDBPyConnection, script: Path, raw: Path, replaced: Sequence[Table]
-) -> list[Table]:
-    """Run the source; a table that is replaced and that it does not define any more has no rows."""
-    connection.execute(f"SET VARIABLE raw = {sql_text(raw)}")  # a parameter would cost the import of pandas
-    text = _text_of(script)
-    try:
-        connection.execute(text)
-        check_guesses(connection, script, text)
-    except duckdb.Error as error:
-        raise _source_error(script, error) from error
-    views = connection.execute("SELECT view_name FROM duckdb_views() WHERE NOT internal").fetchall()
+def _defined_tables(source: duckdb.DuckDBPyConnection, script: Path) -> list[Table]:
+    views = source.execute("SELECT view_name FROM duckdb_views() WHERE NOT internal").fetchall()
     tables = [table for table in (ALIASES, *CONTRACT) if (table.name,) in views]
     if EVENTS not in tables:
         raise InputError(NO_EVENTS.format(script=script))
-    gone = [table for table in replaced if table not in tables]
-    for table in gone:
-        columns = ", ".join(f"NULL::{SQL_TYPES[column.kind]} AS {column.name}" for column in table.columns)
-        connection.execute(f"CREATE VIEW {table.name} AS SELECT {columns} LIMIT 0")
-    return [table for table in (ALIASES, *CONTRACT) if table in tables or table in gone]
-
-
-def _source_error(script: Path, error: duckdb.Error) -> InputError:
-    """Say in a sentence what DuckDB found, and below it the line and the place that it points at."""
-    what, *more = str(error).strip().split("\n\n")
-    file = re.search(r"^ *file = (.+)$", str(error), re.M)
-    found = "; ".join([*what.splitlines(), *([f"file {file[1]}"] if file else [])])
-    place = next((f"\n{each}" for each in more if each.startswith("LINE ")), "")
-    return InputError(f"source {script} failed ({found}); mend the SQL or the raw file it names{place}")
+    return tables
 
 
 def _stage(
-    connection: duckdb.DuckDBPyConnection, settings: Settings, table: Table, script: Path, now: datetime,
-    replacing: DayRange | None,
+    source: duckdb.DuckDBPyConnection | None, connection: duckdb.DuckDBPyConnection, settings: Settings, table: Table,
+    script: Path, now: datetime, replacing: DayRange | None,
 ) -> list[str]:  # fmt: skip
-    """Cast a view to the contract, put right what has one meaning and give every bad row its reason.
+    """Bring the rows of a source's view over, put right what has one meaning and give every bad row its reason.
 
-    The rows are in ``staged_<table>``; returns what people should be told of them.
+    Without a source there are none. The rows are in ``staged_<table>``; returns what people should be told of them.
     """
-    types = {table.spelt(name): kind for name, kind, *_ in connection.execute(f"DESCRIBE {table.name}").fetchall()}
-    check_columns(table, types, f"source {script}")
-    raw = "".join(f", raw_{name}" for name in text_instants(table, types))
-    repairs = row_repairs(table, types, settings, now)
     try:
+        types = {column.name: SQL_TYPES[column.kind] for column in table.columns}
+        given = f"(SELECT {', '.join(f'NULL::{kind} AS {name}' for name, kind in types.items())} LIMIT 0)"
+        if source is not None:
+            described = source.execute(f"DESCRIBE {table.name}").fetchall()
+            types = {table.spelt(name): kind for name, kind, *_ in described}
+            check_columns(table, types, f"source {script}")
+            rows = source.execute(f"SELECT {given_columns(table, types)} FROM {table.name}")
+            connection.register("given", rows.to_arrow_reader(BATCH))
+            given = "given"
+        typed = f"SELECT {typed_columns(table, types)} FROM {given}"
+        repairs = row_repairs(table, types, settings, now)
+        raw = "".join(f", _raw_{name}" for name in text_instants(table, types))
         connection.execute(f"""
             CREATE TEMP TABLE staged_{table.name} AS
             SELECT * {f"EXCLUDE ({raw[1:]})" if raw else ""}, {day_of(table, settings)} AS day,
                    {fault_of_row(table, types, settings, now)} AS reason
-            FROM ({repaired(f"SELECT {typed_columns(table, types)} FROM {table.name}", repairs)})
+            FROM ({repaired(typed, repairs)})
             {f"WHERE {replacing.holds('day')}" if table.instant and replacing not in (None, EVERY_DAY) else ""}
         """)
     except duckdb.Error as error:
-        raise _source_error(script, error) from error
+        raise source_error(script, error) from error
     told = [*told_columns(table, types), *told_repairs(connection, table, repairs)]
     if table is ALIASES:
         keep_first_told(connection)
@@ -330,19 +280,30 @@ def _check_rows(connection: duckdb.DuckDBPyConnection, known_rows: str, table: T
     is_comparable = set(names) == set(_columns(connection, known_rows))
     names = [name for name in names if (table, name) != (ALIASES, "since")]  # told again later it is no news
     new, known = (", ".join(f'{side}."{name}"' for name in names if is_comparable) for side in ("new", "known"))
-    order = f"new.{table.instant}, hash(new)"
+    key, order = table.key, f"new.{table.instant}, hash(new)"
+    # few rows are told twice: only they are laid beside each other, which costs more than all else
     connection.execute(f"""
-        CREATE TEMP TABLE checked_{table.name} AS
-        WITH good AS (SELECT DISTINCT * EXCLUDE (reason) FROM staged_{table.name} WHERE reason IS NULL),
-             new AS ({in_merged("SELECT * FROM good", table)}),
-             known AS (SELECT {table.key} AS known_key, hash({known or 0}) AS known_hash FROM ({known_rows}) AS known)
-        SELECT new.*, known_hash IS NOT NULL AND known_hash = hash({new or 1}) AS is_known, CASE
-            WHEN row_number() OVER (PARTITION BY new.{table.key} ORDER BY is_known DESC, {order}) > 1
-            THEN '{table.key} stands for two different rows'
-            WHEN known_hash <> hash({new or 1})
-            THEN '{table.key} {USED}' END AS reason
-        FROM new LEFT JOIN known ON known_key = new.{table.key}
+        CREATE TEMP TABLE repeated AS SELECT {key} FROM staged_{table.name} WHERE reason IS NULL
+        GROUP BY {key} HAVING count(*) > 1
     """)
+    place = f"row_number() OVER (PARTITION BY new.{key} ORDER BY is_known DESC, {order})"
+    parts = (
+        ("CREATE TEMP TABLE checked_{} AS", "", "ANTI", "1"),
+        ("INSERT INTO checked_{}", "DISTINCT", "SEMI", place),
+    )
+    for begin, distinct, join, place in parts:
+        good = f"""SELECT {distinct} * EXCLUDE (reason) FROM staged_{table.name} {join} JOIN repeated USING ({key})
+                   WHERE reason IS NULL"""
+        connection.execute(f"""
+            {begin.format(table.name)}
+            WITH new AS ({in_merged(good, table)}),
+                 known AS (SELECT {key} AS known_key, hash({known or 0}) AS known_hash FROM ({known_rows}) AS known)
+            SELECT new.*, known_hash IS NOT NULL AND known_hash = hash({new or 1}) AS is_known,
+                   CASE WHEN {place} > 1 THEN '{key} stands for two different rows'
+                        WHEN known_hash <> hash({new or 1}) THEN '{key} {USED}' END AS reason
+            FROM new LEFT JOIN known ON known_key = new.{key}
+        """)
+    connection.execute("DROP TABLE repeated")
 
 
 def _columns(connection: duckdb.DuckDBPyConnection, query: str) -> list[str]:

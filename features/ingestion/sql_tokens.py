@@ -21,7 +21,7 @@ def sql_tokens(text: str) -> list[Token]:
 
     Examples
     --------
-    >>> [token.word for token in sql_tokens("FROM 'ü b.csv' -- all\\nJOIN f (1)")]
+    >>> [token.word for token in sql_tokens("FROM 'ü b.csv' /* all */ JOIN f (1)")]
     ['FROM', "'ü b.csv'", 'JOIN', 'f', '(', '1', ')']
     """
     code, found = text.encode(), duckdb.tokenize(text)

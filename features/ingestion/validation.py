@@ -88,14 +88,32 @@ def told_columns(table: Table, types: dict[str, str]) -> list[str]:
     return told
 
 
-def typed_columns(table: Table, types: dict[str, str]) -> str:
-    """Write the SELECT list that casts a table to the contract.
+def given_columns(table: Table, types: dict[str, str]) -> str:
+    """Write the SELECT list of what is taken from a source: columns of the contract by their names, and traits."""
+    listed = [f"{_given(column, types)} AS {column.name}" for column in table.columns if column.name in types]
+    return ", ".join(listed + [f'"{name}"' for name in _traits(table, types)])
 
-    An instant that comes as text is parsed when it names its zone, and is kept beside as ``raw_<column>``.
+
+def _given(column: Column, types: dict[str, str]) -> str:
+    if _is_text_instant(column, types):
+        return column.name
+    if column.name == "properties" and NESTED.match(types[column.name]):
+        return "system.main.to_json(properties)::VARCHAR"  # whatever the source calls to_json
+    return f"{column.name}::{SQL_TYPES[column.kind]}"
+
+
+def _traits(table: Table, types: dict[str, str]) -> list[str]:
+    return [name for name, kind in types.items() if name not in table.names and TRAIT.match(kind)]
+
+
+def typed_columns(table: Table, types: dict[str, str]) -> str:
+    """Write the SELECT list that makes the contract's columns of those given.
+
+    An instant that comes as text is parsed when it names its zone, and is kept beside as ``_raw_<column>``.
     """
     columns = [f"{_value(column, types)} AS {column.name}" for column in table.columns]
-    columns += [f'"{name}"' for name, kind in types.items() if name not in table.names and TRAIT.match(kind)]
-    columns += [f"{name} AS raw_{name}" for name in text_instants(table, types)]
+    columns += [f'"{name}"' for name in _traits(table, types)]
+    columns += [f"{name} AS _raw_{name}" for name in text_instants(table, types)]
     return ", ".join(columns)
 
 
@@ -111,11 +129,8 @@ def _is_text_instant(column: Column, types: dict[str, str]) -> bool:
 def _value(column: Column, types: dict[str, str]) -> str:
     if _is_text_instant(column, types):
         return f"CASE WHEN {_names_its_zone(column.name)} THEN TRY_CAST({column.name} AS TIMESTAMPTZ) END"
-    if column.name == "properties" and NESTED.match(types.get(column.name, "")):
-        return "to_json(properties)::VARCHAR"
     if column.name in types:
-        value = f"{column.name}::{SQL_TYPES[column.kind]}"
-        return f"nullif({value}, '')" if column.is_id else value
+        return f"nullif({column.name}, '')" if column.is_id else column.name
     if column is TREATMENTS.columns[0]:
         return "md5(concat_ws('|', user_id, decided_at, offer_id))"
     return f"NULL::{SQL_TYPES[column.kind]}"
@@ -153,13 +168,13 @@ def _column_faults(table: Table, column: Column) -> list[Fault]:
 
 
 def _text_faults(name: str) -> list[Fault]:
-    zoneless = f"raw_{name} IS NOT NULL AND NOT {_names_its_zone(f'raw_{name}')}"
-    offset = f"regexp_matches(raw_{name}, ':[0-9.]+[+-][0-9:]+$')"
+    zoneless = f"_raw_{name} IS NOT NULL AND NOT {_names_its_zone(f'_raw_{name}')}"
+    offset = f"regexp_matches(_raw_{name}, ':[0-9.]+[+-][0-9:]+$')"
     return [
         (f"{zoneless} AND {offset}", f"{name} has an offset that no time zone has"),
-        (f"{zoneless} AND TRY_CAST(raw_{name} AS TIMESTAMP) IS NOT NULL", f"{name} has no time zone"),
+        (f"{zoneless} AND TRY_CAST(_raw_{name} AS TIMESTAMP) IS NOT NULL", f"{name} has no time zone"),
         (
-            f"{zoneless} OR raw_{name} IS NOT NULL AND TRY_CAST(raw_{name} AS TIMESTAMPTZ) IS NULL",
+            f"{zoneless} OR _raw_{name} IS NOT NULL AND TRY_CAST(_raw_{name} AS TIMESTAMPTZ) IS NULL",
             f"{name} is not a timestamp",
         ),
     ]

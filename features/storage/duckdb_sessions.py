@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,32 +12,62 @@ import duckdb
 from configs.errors import InputError, first_line
 from configs.settings import Settings
 from features.storage.lake import literal
+from features.storage.local_folder import SOURCE_SPILL, SPILL
 from features.storage.parquet_files import read_parquet
 
 if TYPE_CHECKING:  # takes seconds to import, and most who read a file do not ask it
     from ibis.backends.duckdb import Backend
 
+Config = dict[str, str | bool | int | float | list[str]]
 MEMORY_GIB = 2.0  # what one step may hold before it spills to the data folder
 # what DuckDB raises for a file that is missing, cut short or damaged
 UNREADABLE = (duckdb.IOException, duckdb.InvalidInputException, duckdb.Error)
 
 
-def duckdb_limits(root: Path) -> dict[str, str | bool | int | float | list[str]]:
+def duckdb_limits(root: Path) -> Config:
     """Keep a DuckDB's memory within bounds, and let it spill below the data folder `root`."""
-    return {"memory_limit": f"{int(1024 * MEMORY_GIB)}MiB", "temp_directory": str(root / "tmp")}
+    return {"memory_limit": f"{int(1024 * MEMORY_GIB)}MiB", "temp_directory": str(root / SPILL)}
 
 
 @contextmanager
 def duckdb_session(settings: Settings) -> Iterator[duckdb.DuckDBPyConnection]:
     """Open an in-memory DuckDB in the configured time zone, and close it."""
+    with _connected(settings, duckdb_limits(settings.data_dir)) as connection, named_when_unreadable(settings.data_dir):
+        yield connection
+
+
+@contextmanager
+def confined_session(settings: Settings, readable: Sequence[Path]) -> Iterator[duckdb.DuckDBPyConnection]:
+    """Open a DuckDB for SQL of other people: it reads these folders and files alone, and no setting can be changed.
+
+    It loads no extension, opens no connection and sees no variable of Python's. Its statements are not held here:
+    what could write into a readable folder must be refused before it is run.
+    """
+    spelt = {path: ", ".join({sql_text(str(path.absolute())), sql_text(path.absolute())}) for path in readable}
+    wanted = {
+        "allowed_directories": f"[{', '.join(each for path, each in spelt.items() if path.is_dir())}]",
+        "allowed_paths": f"[{', '.join(each for path, each in spelt.items() if not path.is_dir())}]",
+        "python_enable_replacements": "false",
+        "enable_external_access": "false",
+        "lock_configuration": "true",
+    }
+    own = {"autoload_known_extensions": False, "autoinstall_known_extensions": False}
+    own_spill = {"temp_directory": str(settings.data_dir / SOURCE_SPILL)}  # two DuckDBs may not share a folder
+    with _connected(settings, {**duckdb_limits(settings.data_dir), **own, **own_spill}) as connection:
+        for name, value in wanted.items():
+            connection.execute(f"SET {name} = {value}")
+        yield connection
+
+
+@contextmanager
+def _connected(settings: Settings, limits: Config) -> Iterator[duckdb.DuckDBPyConnection]:
     threads = {"threads": settings.threads} if settings.threads else {}
-    connection = duckdb.connect(config={**duckdb_limits(settings.data_dir), **threads})
+    connection = duckdb.connect(config={**limits, **threads})
     try:
         connection.execute(f"SET TimeZone = '{settings.time_zone}'")
         with suppress(duckdb.InvalidInputException):  # notebooks without ipywidgets draw none, and refuse to be told so
             connection.execute("SET enable_progress_bar = false")  # standard output is for answers
-        with named_when_unreadable(settings.data_dir):
-            yield connection
+        yield connection
     finally:
         connection.close()
 

@@ -19,6 +19,7 @@ from features.storage.writer_lock import writer_lock
 NO_ADDRESS = re.compile(r"\?|%[0-9A-Fa-f]{2}")  # SQLAlchemy and MLflow read them as parts of an address
 FAILURES = [*map(os.strerror, (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO))]
 FAILURES += ["database or disk is full", "disk I/O error"]  # as SQLite says it
+SPILL, SOURCE_SPILL = "tmp", "tmp-source"  # what DuckDB holds no longer in memory
 OF_OTHERS = {"mlflow", "prefect"}  # folders whose frameworks clear up themselves
 
 
@@ -124,8 +125,9 @@ class LocalFolder:
 
     def _clear_parts(self) -> None:
         """Remove what a writer that did not end well left half written."""
-        with suppress(FileNotFoundError):
-            shutil.rmtree(self.root / "tmp")
+        for spill in (SPILL, SOURCE_SPILL):
+            with suppress(FileNotFoundError):
+                shutil.rmtree(self.root / spill)
         for folder, folders, names in os.walk(self.root):
             folders[:] = [name for name in folders if name not in OF_OTHERS]
             for name in names:

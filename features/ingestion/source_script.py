@@ -1,0 +1,166 @@
+"""The SQL file that maps an app's raw files: run where it can read these and nothing else, and write nothing.
+
+It runs in a DuckDB of its own, so that no name in it meets one of ours. The rows of its views come out as Arrow.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import duckdb
+
+from configs.errors import InputError
+from configs.settings import Settings
+from features.ingestion.guessed_types import check_guesses
+from features.ingestion.sql_tokens import called_functions, sql_tokens
+from features.storage.duckdb_sessions import confined_session, sql_text
+
+DEFINES_VIEW = re.compile(r"CREATE\s+(?:OR\s+REPLACE\s+)?(?:TEMP\w*\s+)?VIEW\s+([\w\"]+)", re.I)
+# what a source may do: ask, and define for itself
+STATEMENTS = ("SELECT", "CREATE", "DROP", "ALTER", "INSERT", "UPDATE", "DELETE", "MERGE_INTO")
+SETS_VARIABLE = re.compile(r"SET\s+VARIABLE\b", re.I)
+# table functions that read files or make rows; DuckDB has others, which log, profile or run texts
+READERS = re.compile(
+    "(read|parquet)_.*|(json|sniff)_(each|tree|csv)|glob|range|generate_series|repeat(_row)?|unnest|version|summary"
+)
+BATCH = 100_000  # rows that cross at a time
+DENIED = re.compile(r'Cannot access (?:file|directory) "(.+?)" - ')
+CROSSED = re.compile(r"^.*?get_next failed\(\): (?:IOError: )*", re.S)  # what Arrow puts before what DuckDB said
+REMEDY = "a source reads files and defines views, and does nothing else"
+
+
+@contextmanager
+def open_source(settings: Settings, script: Path) -> Iterator[duckdb.DuckDBPyConnection]:
+    """Run a source and keep its views open.
+
+    It may read the folder of ``ingest.raw`` and what ``ingest.also_reads`` names.
+
+    Raises
+    ------
+    InputError
+        It cannot be read, it is not DuckDB's SQL, it does what a source may not, or a file of it is missing or wrong.
+    """
+    raw, text = raw_folder(settings.ingest.raw), text_of(script)
+    with confined_session(settings, [raw, *also_read(settings)]) as connection:
+        try:
+            check_statements(connection, script, text)
+            connection.execute(f"SET VARIABLE raw = {sql_text(raw)}")  # a parameter would cost the import of pandas
+            connection.execute(text)
+            check_guesses(connection, script, text)
+        except duckdb.Error as error:
+            raise source_error(script, error) from error
+        yield connection
+
+
+def raw_folder(raw: str) -> Path:
+    """Resolve ``ingest.raw``; ``package:NAME/SUB`` is a folder inside an installed package.
+
+    Raises
+    ------
+    InputError
+        The folder or the package does not exist.
+    """
+    folder = Path(raw)
+    if raw.startswith("package:"):
+        package, _, inside = raw.removeprefix("package:").partition("/")
+        spec = importlib.util.find_spec(package)
+        if spec is None or spec.origin is None:
+            raise InputError(f"ingest.raw = {raw!r}: package {package!r} is not installed; install it")
+        folder = Path(spec.origin).parent / inside
+    if not folder.is_dir():
+        raise InputError(f"ingest.raw = {raw!r} is not a folder; point it at the folder that holds the raw files")
+    return folder
+
+
+def also_read(settings: Settings) -> list[Path]:
+    """List what a source may read beside the raw folder.
+
+    Raises
+    ------
+    InputError
+        Something of it does not exist.
+    """
+    paths = [Path(name) for name in settings.ingest.also_reads]
+    for path in paths:
+        if not path.exists():
+            raise InputError(f"ingest.also_reads names {path}, which there is not; mend the path or leave it out")
+    return paths
+
+
+def defined_views(script: Path) -> list[str]:
+    """Name the views that a source defines, by its text alone: nothing is read or run.
+
+    Raises
+    ------
+    InputError
+        It cannot be read, it is not DuckDB's SQL, or it does what a source may not.
+    """
+    text = text_of(script)
+    with duckdb.connect(config={"enable_external_access": False}) as connection:
+        try:
+            statements = check_statements(connection, script, text)
+        except duckdb.Error as error:
+            raise source_error(script, error) from error
+    return [found[1].strip('"') for each in statements if (found := DEFINES_VIEW.match(each))]
+
+
+def text_of(script: Path) -> str:
+    """Read a source.
+
+    Raises
+    ------
+    InputError
+        It cannot be read, or is no text.
+    """
+    try:
+        text = script.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"source {script} cannot be read ({error}); check its permissions and encoding") from error
+    if "\0" in text:
+        raise InputError(f"source {script} holds NUL, where DuckDB stops to read; write it as UTF-8 text")
+    return text
+
+
+def check_statements(connection: duckdb.DuckDBPyConnection, script: Path, text: str) -> list[str]:
+    """Cut a source into its statements, and refuse those that do more than ask and define.
+
+    Raises
+    ------
+    InputError
+        One writes, attaches, loads, sets or runs something.
+    """
+    statements = [(each.type.name, _without_comment(each.query)) for each in connection.extract_statements(text)]
+    for kind, statement in statements:
+        if kind not in STATEMENTS and not SETS_VARIABLE.match(statement):
+            raise InputError(f"source {script} may not {kind}: {REMEDY}; leave that statement out")
+    own = connection.execute("SELECT DISTINCT function_name FROM duckdb_functions() WHERE function_type = 'table'")
+    known = {name for (name,) in own.fetchall() if not READERS.fullmatch(name)}
+    for name in called_functions(text):
+        if name in known:
+            raise InputError(f"source {script} may not call {name}(): {REMEDY}; leave it out")
+    return [statement for _, statement in statements]
+
+
+def _without_comment(statement: str) -> str:
+    """Cut off the comments before a statement."""
+    first = next(iter(sql_tokens(statement)), None)
+    return statement.encode()[first.place :].decode() if first else ""
+
+
+def source_error(script: Path, error: duckdb.Error) -> InputError:
+    """Say in a sentence what DuckDB found, and below it the line and the place that it points at."""
+    told = CROSSED.sub("", str(error)).strip()
+    if denied := DENIED.search(told):
+        return InputError(
+            f"source {script} may not read {denied[1]!r}: it reads the folder of ingest.raw and what ingest.also_reads "
+            "names, nothing else; name the file or its folder there, or copy it"
+        )
+    what, *more = told.split("\n\n")
+    file = re.search(r"^ *file = (.+)$", told, re.M)
+    found = "; ".join([*what.splitlines(), *([f"file {file[1]}"] if file else [])])
+    place = next((f"\n{each}" for each in more if each.startswith("LINE ")), "")
+    return InputError(f"source {script} failed ({found}); mend the SQL or the raw file it names{place}")
