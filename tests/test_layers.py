@@ -64,7 +64,8 @@ FILE_ACCESS = {
 OF_STORAGE = {"shutil", "tempfile", "fcntl", "glob"}
 # what lies outside the data folder: the operator's scripts and raw files, our own configuration, the system's processes
 ELSEWHERE = {
-    ("source_script", "is_dir"), ("source_script", "read_text"), ("source_script", "exists"), ("feature_store", "read_text"),
+    ("source_script", "is_dir"), ("source_script", "read_text"), ("source_script", "exists"),
+    ("feature_store", "read_text"),
     ("kept_profile", "is_file"), ("kept_profile", "read_bytes"),
     ("run_records", "read_text"), ("run_records", "exists"),
 }  # fmt: skip
