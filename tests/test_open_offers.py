@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pandas as pd
 import pyarrow as pa
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from synthetic import offer, small_settings
 
 from configs.offers import Catalogue
@@ -65,6 +67,32 @@ def test_offers_that_can_still_be_used_are_found(tmp_path: Path) -> None:
     assert open_offers(lake, overlap, CATALOGUE, NIGHT).empty
     without = open_offers(lake, SETTINGS, Catalogue(offers=()), NIGHT)  # the horizon stands for the unknown days
     assert {"a week is over", *held} == set(without["user_id"])
+
+
+GIVEN = st.tuples(
+    st.sampled_from(["week", "else", "none"]), st.floats(0.1, 60).map(lambda days: round(days, 2)),
+    st.none() | st.floats(-40, 60).map(lambda days: round(days, 2)),
+)  # fmt: skip
+
+
+@settings(max_examples=15, deadline=None)
+@given(rows=st.lists(GIVEN, min_size=1, max_size=8), valid_days=st.integers(1, 50))
+def test_days_that_are_not_read_hold_no_open_offer(tmp_path_factory, rows, valid_days) -> None:
+    lake, catalogue = Lake(tmp_path_factory.mktemp("lake")), Catalogue(offers=(offer("week", valid_days=valid_days),))
+    given_to(lake, [(f"u{place}", *row) for place, row in enumerate(rows)])
+    lasts = {"week": valid_days, "else": 28}
+    is_open = [kind != "none" and ((lasts[kind] > back) if end is None else end < 0) for kind, back, end in rows]
+    expected = [f"u{place}" for place, flag in enumerate(is_open) if flag]
+    for _ in range(2):  # the second time by what is remembered of the files
+        assert open_offers(lake, SETTINGS, catalogue, NIGHT)["user_id"].tolist() == expected
+
+
+def test_a_day_that_was_written_again_is_looked_at_again(tmp_path: Path) -> None:
+    lake = Lake(tmp_path)
+    given_to(lake, [("a", "week", 100.0, 90.0)])
+    assert open_offers(lake, SETTINGS, CATALOGUE, NIGHT).empty
+    given_to(lake, [("a", "week", 100.0, 90.0), ("b", "week", 100.0, -1.0)])
+    assert open_offers(lake, SETTINGS, CATALOGUE, NIGHT)["user_id"].tolist() == ["b"]
 
 
 def test_consents_and_zones_are_those_of_the_users_table_now(tmp_path: Path) -> None:

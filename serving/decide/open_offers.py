@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from datetime import date, datetime, timedelta
+from pathlib import Path
+
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
 
 from configs.offers import NO_OFFER, Catalogue
 from configs.settings import Settings
 from features.ingestion.contract import TREATMENTS
 from features.storage.duckdb_sessions import sql_text
+from features.storage.fingerprints import remembered
 from features.storage.lake import Lake
+from features.storage.parquet_files import readable
 from serving.decide.day_tables import connect
 from serving.decide.decision_moment import DecisionMoment
 from serving.valuation.eligibility import CONTACTS
@@ -35,10 +43,11 @@ def open_offers(lake: Lake, settings: Settings, catalogue: Catalogue, moment: De
     InputError
         A file of the treatments cannot be read.
     """
-    days = [day for day in lake.days(TREATMENTS.name) if day <= moment.day]
-    if not days or settings.contact.offers_overlap:
-        return pd.DataFrame(columns=list(CONTACTS))
     known = {offer.offer_id: offer.valid_days for offer in catalogue.offers}
+    longest = timedelta(days=max([settings.churn.horizon_days, *known.values()]))
+    days = [] if settings.contact.offers_overlap else [*_days_with_open(lake, moment, longest)]
+    if not days:
+        return pd.DataFrame(columns=list(CONTACTS))
     files = ", ".join(sql_text(lake.partition(TREATMENTS.name, day)) for day in days)
     fields = [("offer_id", pa.string()), ("valid_days", pa.int64())]
     with connect(lake) as connection:
@@ -48,3 +57,22 @@ def open_offers(lake: Lake, settings: Settings, catalogue: Catalogue, moment: De
             OPEN.format(files=files),
             {"none": NO_OFFER, "now": moment.in_utc, "otherwise": settings.churn.horizon_days},
         ).df()
+
+
+def _days_with_open(lake: Lake, moment: DecisionMoment, longest: timedelta) -> Iterator[date]:
+    """Find the days on which something may have been given that is open: what files say of their ends is remembered."""
+    with remembered(lake, "ends_of_offers.json", _ends) as ends_of:
+        for day in lake.days(TREATMENTS.name):
+            if day <= moment.day:
+                last, lacks_some = ends_of(lake.partition(TREATMENTS.name, day))
+                is_near = moment.day - day <= longest + timedelta(days=1)
+                if (lacks_some and is_near) or (last is not None and datetime.fromisoformat(last) > moment.in_utc):
+                    yield day
+
+
+def _ends(path: Path) -> tuple[str | None, bool]:
+    """Find when the last of the offers of a file ends that say so, and whether there may be any that do not."""
+    with readable(path):
+        rows = pq.read_table(path, columns=["valid_until"], partitioning=None)["valid_until"]
+    last = pc.max(rows).as_py()
+    return (last.isoformat() if last is not None else None), rows.null_count > 0
