@@ -18,10 +18,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from threading import Lock
 from typing import IO
-from uuid import uuid4
 
 from configs.errors import InputError
 from configs.progress import announce
+from configs.run_identity import run_id
 
 LOCK_FILE = ".lock"
 PATIENCE_VARIABLE = "WINBACK_WAIT_SECONDS"
@@ -124,7 +124,7 @@ def _taken_at_once(path: Path, command: str) -> tuple[IO[str], bool]:
 def _owner(command: str) -> dict[str, object]:
     since = datetime.now(UTC).isoformat(timespec="seconds")
     return {
-        "command": command, "run": uuid4().hex[:12], "host": socket.gethostname(), "process": os.getpid(),
+        "command": command, "run": run_id(), "host": socket.gethostname(), "process": os.getpid(),
         "since": since,
     }  # fmt: skip
 
