@@ -7,7 +7,7 @@ from functools import cached_property
 
 from pydantic import Field
 
-from configs.section import Section
+from configs.section import Section, Word
 
 PLAIN = re.compile(r"[^\W_][\w\s&'’,.()/-]*")  # words that people write; no marks of code, no separators of tills
 PLURAL = "(?:e?s|e?n|e)?"
@@ -16,10 +16,10 @@ PLURAL = "(?:e?s|e?n|e)?"
 class Categories(Section):
     """How categories of goods are named to users."""
 
-    sensitive: tuple[str, ...] = Field(
+    sensitive: tuple[Word, ...] = Field(
         description="words, also in the plural and in any case, that make a category one that no message speaks of"
     )
-    also_sensitive: tuple[str, ...] = Field(description="more of them: those of your app")
+    also_sensitive: tuple[Word, ...] = Field(description="more of them: those of your app")
     names: dict[str, str] = Field(description="what people read, by the category as the events have it")
 
     def featured(self, category: str | None) -> str | None:

@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, model_validator
 
-from configs.section import Section
+from configs.section import Section, Word
 
 OF_EVENTS = {"category": "item_category", "channel": "channel", "item": "item_id"}  # what a condition may ask
 AMOUNT = "amount"
@@ -93,7 +93,7 @@ class CustomFeature(Section):
 
     meaning: str = Field(min_length=1, description="what the column says, in words for people; no window")
     role: str | None = Field(None, description="role whose events count; or name them in `events`")
-    events: tuple[str, ...] = Field((), description="names of the events that count")
+    events: tuple[Word, ...] = Field((), description="names of the events that count")
     where: tuple[Annotated[str, AfterValidator(_check_condition)], ...] = Field(
         (), description="conditions that an event must fulfil, all of them: on category, channel, item or a JSON path"
     )

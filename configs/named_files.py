@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import re
 import tomllib
 from pathlib import Path
 
 from configs.errors import InputError, did_you_mean
 
 FOLDER = Path(__file__).parent
+MOST_BYTES = 4_000_000
+# keys that go down further than any setting: reading them takes the square of their length
+DEEP = re.compile(r"""(?:(?:[\w-]+|"[^"\n]*"|'[^'\n]*')[ \t]*\.[ \t]*){32}""")
 
 
 def named_file(name: str, folder: Path, suffix: str, kind: str) -> Path:
@@ -26,10 +30,27 @@ def named_file(name: str, folder: Path, suffix: str, kind: str) -> Path:
 
 
 def read_toml(path: Path) -> dict[str, object]:
-    """Read one TOML file; a syntax error names the file and the place."""
+    """Read one TOML file.
+
+    Raises
+    ------
+    InputError
+        It cannot be read, is larger or deeper than any configuration, or no TOML; the sentence names the place.
+    """
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        if path.stat().st_size > MOST_BYTES:
+            raise InputError(
+                f"{path} is larger than {MOST_BYTES:,} bytes, which no configuration is; name another file"
+            )
+        text = path.read_text(encoding="utf-8-sig")
+        if found := DEEP.search(text):
+            raise InputError(f"{path} nests tables deeper than any setting ({found[0][:40]!r} …); mend that place")
+        return tomllib.loads(text)
     except OSError as error:
         raise InputError(f"{path} cannot be read ({error.strerror}); check the path and its permissions") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except RecursionError as error:
+        raise InputError(f"{path} nests lists or tables deeper than any setting; mend it") from error
+    except InputError:
+        raise
+    except ValueError as error:  # of TOML, of the encoding, and of numbers and days that Python cannot hold
         raise InputError(f"{path} is not valid TOML ({error}); mend that place") from error

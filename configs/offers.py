@@ -10,7 +10,9 @@ from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from configs.errors import InputError, did_you_mean
 from configs.named_files import FOLDER, named_file, read_toml
-from configs.settings import Section, Share, validated
+from configs.section import Money, Section, Word
+from configs.settings import Days, Share
+from configs.validated_model import validated
 
 NO_OFFER = "none"  # the id of *nothing* where offers are named
 STARTING_POINT = "example"  # the catalogue of a profile that names none
@@ -28,19 +30,21 @@ class Option(NamedTuple):
 class Offer(Section):
     """One thing that can be given; with each of its discounts it makes one option."""
 
-    offer_id: str = Field(min_length=1, description="name, equal to `offer_id` of the treatments")
+    offer_id: Word = Field(description="name, equal to `offer_id` of the treatments")
     title: str = Field(description="what people read")
     play: str = Field(description="the kind of message this offer is part of")
-    channel: str = Field(description="how it reaches the user")
+    channel: Word = Field(description="how it reaches the user")
     message: str = Field(description="text with $discount, $title, $category and $valid_until (the last day) filled in")
     plain_message: str | None = Field(None, description="text without a discount: `message`, but for $discount")
     discounts: tuple[Share, ...] = Field(min_length=1, description="discount levels, shares of the price")
-    valid_days: int = Field(gt=0, description="days in which it can be redeemed")
-    contact_cost: float = Field(ge=0, description="cost of one contact, account currency")
-    covered_spend: float = Field(
+    valid_days: Days = Field(description="days in which it can be redeemed")
+    contact_cost: Money = Field(description="cost of one contact, account currency")
+    covered_spend: Money = Field(
         gt=0, description="spend that the discount applies to when no redemption was logged, account currency"
     )
-    stock: int | None = Field(None, ge=0, description="most users that may get it in one day; unset means no limit")
+    stock: int | None = Field(
+        None, ge=0, le=10**15, description="most users that may get it in one day; unset means no limit"
+    )
 
     @field_validator("discounts")
     @classmethod

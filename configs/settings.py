@@ -5,27 +5,27 @@ from __future__ import annotations
 import os
 from datetime import date
 from pathlib import Path
-from typing import Annotated, Literal, TypeVar, get_args, get_origin
+from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BaseModel, Field, ValidationError, model_validator
-from pydantic.fields import FieldInfo
+from pydantic import AfterValidator, Field, field_validator, model_validator
 
 from configs.categories import Categories
 from configs.contact import Contact
 from configs.custom_features import CustomFeature, check_names
-from configs.errors import InputError, did_you_mean
+from configs.errors import did_you_mean
 from configs.guard_settings import Guards
 from configs.named_files import FOLDER, read_toml
 from configs.profile_layers import Layer, laid_over, profile_files, read_layer, with_raw_beside
 from configs.schedule_settings import Schedule, TimeZone
-from configs.section import Section as Section
+from configs.section import Count, Money, Section, Word
+from configs.validated_model import validated
 
 DATA_DIR_VARIABLE = "WINBACK_DATA_DIR"
 
 Share = Annotated[float, Field(ge=0, le=1)]
 Days = Annotated[int, Field(gt=0, le=3660)]
-Model = TypeVar("Model", bound=BaseModel)
-EventNames = tuple[str, ...]
+EventNames = tuple[Word, ...]
+Day = Annotated[date, Field(ge=date(1990, 1, 2), lt=date(2200, 1, 1))]  # with room on both sides
 Engine = Literal["duckdb", "spark"]
 MACHINES = {"engine", "spark", "threads", "data_dir", "schedule", "language"}  # no figure depends on these
 
@@ -46,6 +46,13 @@ class Roles(Section):
     offer_redeem: EventNames = Field(description="uses an offer")
     payment_failure: EventNames = Field(description="tries to pay and fails")
     cancellation: EventNames = Field(description="ends the contract or removes the app")
+
+    @field_validator("activity")
+    @classmethod
+    def _somebody_is_seen(cls, activity: EventNames) -> EventNames:
+        if not activity:
+            raise ValueError("names no event, so that nobody can be seen to stay or to leave; name at least one")
+        return activity
 
 
 class Ingest(Section):
@@ -74,7 +81,7 @@ class Features(Section):
 
     snapshot_every_days: Days = Field(description="distance between the snapshots that models learn from")
     min_history_days: Days = Field(description="a snapshot needs at least this much history before it")
-    max_trait_values: int = Field(gt=1, description="a text trait with more distinct values than this is no feature")
+    max_trait_values: Count = Field(gt=1, description="a text trait with more distinct values than this is no feature")
     custom: Annotated[dict[str, CustomFeature], AfterValidator(check_names)] = Field(
         {}, description="the app's own columns, a table each (features/README.md)"
     )
@@ -99,9 +106,11 @@ class Response(Section):
 
     holdout_days: Days = Field(description="treatments decided in this window before `as_of` are the test")
     retained_from_day: int = Field(
-        ge=0, description="activity from this day of the churn horizon on counts as retained when effects are measured"
+        ge=0,
+        le=3660,
+        description="activity from this day of the churn horizon on counts as retained when effects are measured",
     )
-    min_treatments: int = Field(gt=0, description="fewer closed treatments than this: not enough data for a model")
+    min_treatments: Count = Field(description="fewer closed treatments than this: not enough data for a model")
     assumed_redemption_rate: Share = Field(
         description="share of users charged for an offer where nothing is known of who uses it; 1 overspends no budget"
     )
@@ -115,16 +124,16 @@ class Training(Section):
 
     holdout_days: Days = Field(description="the out-of-time test cut lies this long before `as_of`")
     folds: int = Field(ge=2, le=20, description="groups of users; each is predicted by a model that never saw it")
-    bootstrap_samples: int = Field(ge=100, description="resamples behind every 95% interval")
-    min_users: int = Field(gt=0, description="fewer users than this in a training frame: not enough data")
-    max_users: int = Field(
-        gt=0, description="users that models learn from; where there are more, a stable random part of them"
+    bootstrap_samples: int = Field(ge=100, le=100_000, description="resamples behind every 95% interval")
+    min_users: Count = Field(description="fewer users than this in a training frame: not enough data")
+    max_users: Count = Field(
+        description="users that models learn from; where there are more, a stable random part of them"
     )
-    trees: int = Field(gt=0, description="LightGBM trees")
-    leaves: int = Field(gt=1, description="leaves of a LightGBM tree")
+    trees: int = Field(gt=0, le=10_000, description="LightGBM trees")
+    leaves: int = Field(gt=1, le=10_000, description="leaves of a LightGBM tree")
     learning_rate: float = Field(gt=0, le=1, description="LightGBM learning rate")
     column_share: float = Field(gt=0, le=1, description="share of the columns that each tree may use")
-    min_leaf_rows: int = Field(gt=0, description="rows that a LightGBM leaf needs")
+    min_leaf_rows: Count = Field(description="rows that a LightGBM leaf needs")
 
 
 class Exploration(Section):
@@ -138,7 +147,7 @@ class Exploration(Section):
         description="what the lot favours: options worth more, options that may be best given how little is known, "
         "or none"
     )
-    temperature: float = Field(
+    temperature: Money = Field(
         gt=0, description="softmax: an option worth this much more, account currency, is drawn 2.7 times as often"
     )
     floor: float = Field(
@@ -149,11 +158,13 @@ class Exploration(Section):
 class Scoring(Section):
     """How users become decisions."""
 
-    budget: float = Field(
-        ge=0, description="most that the expected discounts and contacts of one day may cost, account currency"
+    budget: Money = Field(
+        description="most that the expected discounts and contacts of one day may cost, account currency"
     )
     batch_users: int = Field(
-        gt=0, description="users scored at a time; of all others only worth and cost of their options are in memory"
+        gt=0,
+        le=10_000_000,
+        description="users scored at a time; of all others only worth and cost of their options are in memory",
     )
     control_share: Share = Field(description="share of the users in the stable control group, never treated")
     business_as_usual_share: Share = Field(
@@ -161,7 +172,7 @@ class Scoring(Section):
     )
     high_risk: Share = Field(description="P(churn) from which the risk band is `high`, if it is above the average")
     medium_risk: Share = Field(description="P(churn) from which the risk band is `medium`, if it is above the average")
-    channel_capacity: dict[str, Annotated[int, Field(ge=0)]] = Field(
+    channel_capacity: dict[Word, Annotated[int, Field(ge=0, le=10**15)]] = Field(
         description="most users that may be contacted through a channel in one day; one that is not named has no limit"
     )
     exploration: Exploration
@@ -172,19 +183,19 @@ class Spark(Section):
 
     master: str = Field(description="`local[2]` and the like, or a cluster's address; empty where spark-submit says it")
     driver_memory: str = Field(description="memory of the driver, as Spark writes it; locally of everything")
-    pieces: int = Field(gt=0, description="tasks that a step is shared out among at most; a few per core")
+    pieces: int = Field(gt=0, le=100_000, description="tasks that a step is shared out among at most; a few per core")
     options: dict[str, str] = Field(description="further properties of Spark, by their own names")
 
 
 class Settings(Section):
     """The whole configuration of one app."""
 
-    app: str = Field(description="name of the app, as the report shows it")
-    currency: str = Field(min_length=3, max_length=3, description="ISO code of the account currency")
+    app: Word = Field(description="name of the app, as the report shows it")
+    currency: str = Field(pattern="^[A-Z]{3}$", description="ISO code of the account currency")
     time_zone: TimeZone = Field(description="IANA name of the zone whose midnight begins a day")
-    as_of: date | None = Field(None, description="moment of decision for a history that has ended; unset means today")
-    seed: int = Field(ge=0, description="source of every random draw")
-    threads: int = Field(ge=0, description="threads of DuckDB and LightGBM, 0 = all cores")
+    as_of: Day | None = Field(None, description="moment of decision for a history that has ended; unset means today")
+    seed: int = Field(ge=0, lt=2**31, description="source of every random draw")
+    threads: int = Field(ge=0, le=1024, description="threads of DuckDB and LightGBM, 0 = all cores")
     engine: Engine = Field(
         description="what computes features and decisions: DuckDB on this machine, or Spark, which gives the same"
     )
@@ -291,42 +302,3 @@ def is_about_machines(profile: str) -> bool:
     (True, False)
     """
     return all(read_toml(path).keys() <= MACHINES for path in profile_files(profile))
-
-
-def validated(model: type[Model], values: dict[str, object], where: str) -> Model:
-    """Build a frozen model from TOML values; the first problem, or all that is missing, becomes one sentence."""
-    try:
-        return model.model_validate(values)
-    except ValidationError as error:
-        raise InputError(_sentence(model, error, where)) from error
-
-
-def _sentence(model: type[BaseModel], error: ValidationError, where: str) -> str:
-    problem = error.errors()[0]
-    key = ".".join(str(part) for part in problem["loc"])
-    if problem["type"] == "extra_forbidden":
-        known = _fields_at(model, problem["loc"][:-1])
-        return f"{key!r} in {where} is not a setting; {did_you_mean(str(problem['loc'][-1]), known)}"
-    if problem["type"] == "missing":
-        return _missing(model, [each["loc"] for each in error.errors() if each["type"] == "missing"], where)
-    message = problem["msg"].removeprefix("Value error, ")
-    return f"{key or where}: {message}" + (f", found {problem['input']!r} in {where}" if key else "")
-
-
-def _missing(model: type[BaseModel], places: list[tuple[int | str, ...]], where: str) -> str:
-    """Name every key that is missing, with its meaning, so that a file is mended in one go."""
-    keys = [".".join(str(part) for part in place) for place in places]
-    fields = [_fields_at(model, place[:-1]).get(str(place[-1])) for place in places]  # a key of people's own has none
-    told = [(key, field.description) for key, field in zip(keys, fields, strict=True) if field and field.description]
-    verb, them = ("is", "it") if len(keys) == 1 else ("are", "them")
-    said = f" ({'; '.join(': '.join(each) for each in told)})" if told else ""
-    return f"{', '.join(map(repr, keys))} {verb} missing in {where}; add {them}{said}"
-
-
-def _fields_at(model: type[BaseModel], path: tuple[int | str, ...]) -> dict[str, FieldInfo]:
-    for part in path:
-        annotation = model.model_fields[str(part)].annotation if str(part) in model.model_fields else None
-        annotation = get_args(annotation)[1] if get_origin(annotation) is dict else annotation  # a table each
-        if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-            model = annotation
-    return model.model_fields

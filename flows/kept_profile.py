@@ -134,10 +134,14 @@ def changed_settings(lake: Lake, settings: Settings) -> list[str]:
         return []
     before, now = (_flat(each) for each in (load_settings(None, lake.root, _layer_now(lake, kept)), settings))
     return [
-        f"{key} was {before.get(key)!r} when {lake.root.name} was filled and is {now.get(key)!r}: {_followed_by(key)}"
+        f"{key} was {_said(before, key)} when the data folder was filled and is {_said(now, key)}: {_followed_by(key)}"
         for key in sorted(before | now)
         if before.get(key) != now.get(key)
     ]
+
+
+def _said(values: dict[str, object], key: str) -> str:
+    return "unset" if values.get(key) is None else repr(values[key])
 
 
 def _followed_by(key: str) -> str:

@@ -128,9 +128,9 @@ def test_a_changed_profile_says_what_changed_and_what_follows(filled, tmp_path):
     profile.write_text(PROFILE.replace('value = ["purchase"]', 'value = ["order"]') + "[churn]\nhorizon_days = 7\n")
     told = changed_settings(filled, settings_of(None, filled.root))
     assert told == [
-        "churn.horizon_days was 28 when data was filled and is 7: winback train-models learns by it",
-        "roles.value was ['purchase'] when data was filled and is ['order']: winback build-features computes "
-        "daily rows and snapshots anew",
+        "churn.horizon_days was 28 when the data folder was filled and is 7: winback train-models learns by it",
+        "roles.value was ['purchase'] when the data folder was filled and is ['order']: winback build-features "
+        "computes daily rows and snapshots anew",
     ]
     remember_profile(filled, None)
     assert changed_settings(filled, settings_of(None, filled.root)) == []

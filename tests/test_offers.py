@@ -64,6 +64,14 @@ def test_a_message_that_never_speaks_of_the_discount_needs_no_plain_one(tmp_path
     assert offer.text(None, "bread", "8 January") == "New: bread"
 
 
+@pytest.mark.parametrize("name", ["", " ", "a ", "a\\nb", "a\\u0000", "\\u200b"])
+def test_an_id_that_cannot_be_seen_is_refused(tmp_path, name):
+    path = Path(catalogue_file(tmp_path))
+    path.write_text(path.read_text().replace("[a]", f'["{name}"]'))
+    with pytest.raises(InputError, match="offer_id: a name begins and ends with a sign that can be seen"):
+        load_catalogue(str(path))
+
+
 def test_an_unknown_offer_is_named(tmp_path):
     with pytest.raises(InputError, match=r"offer 'come_bak' is not in the catalogue; did you mean 'come_back'\?"):
         load_catalogue("example")["come_bak"]
@@ -74,6 +82,12 @@ def test_an_unknown_offer_is_named(tmp_path):
     [
         ({"max_discont": "1"}, "'max_discont' in offer 'a' of .*mine.toml is not a setting"),
         ({"discount": "0.1"}, "'discount' in offer 'a' of .* is not a setting; did you mean 'discounts'?"),
+        ({"contact_cost": "inf"}, "contact_cost: .*finite number, found inf in offer 'a'"),
+        ({"covered_spend": "nan"}, "covered_spend: .*finite number, found nan in offer 'a'"),
+        ({"contact_cost": "1e300"}, "contact_cost: .*less than or equal to"),
+        ({"valid_days": "1_000_000_000"}, "valid_days: .*less than or equal to 3660, found 1000000000"),
+        ({"stock": "99999999999999999999"}, "stock: .*less than or equal to"),
+        ({"channel": '" "'}, "channel: a name begins and ends with a sign that can be seen"),
         ({"discounts": "[0.2, 0.1]"}, "discounts: discounts must rise without repeats, found .*0.2, 0.1"),
         ({"discounts": "[1.2]"}, "discounts.0: .*less than or equal to 1, found 1.2"),
         ({"discounts": "[]"}, "discounts: .*at least 1 item"),

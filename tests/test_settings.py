@@ -74,11 +74,49 @@ def test_a_relative_data_dir_becomes_absolute():
         ('[schedule]\ntime_zone = "Mars/Base"', "schedule.time_zone: no IANA time zone has this name"),
         ("[scoring]\nmedium_risk = 0.9", "scoring.medium_risk = 0.9 exceeds scoring.high_risk = 0.5; lower it"),
         ("[churn\nhorizon_days = 7", "mine.toml is not valid TOML .*line 1.*; mend that place"),
+        ("seed = 1\nseed = 2", "mine.toml is not valid TOML .*overwrite"),
+        ("threads = " + "9" * 5000, "mine.toml is not valid TOML .*4300 digits"),
+        ("as_of = 2024-02-31", "mine.toml is not valid TOML"),
+        ("x = " + "[" * 100_000, "mine.toml nests lists or tables deeper than any setting"),
+        ("x = " + "{a = " * 100_000, "mine.toml nests lists or tables deeper than any setting"),
+        ("[" + "a." * 100_000 + "a]", "mine.toml nests tables deeper than any setting .'a.a.*; mend that place"),
+        ("'churn.horizon_days' = 7", "'churn.horizon_days' in .* is not a setting"),
+        ("k" * 1000 + " = 1", "^.{,500}$"),
+        ("seed = '" + "9" * 1000 + "'", "^seed: .{,300}$"),
+        ("[scoring]\nbudget = inf", "scoring.budget: .*finite number, found inf"),
+        ("[scoring]\nbudget = nan", "scoring.budget: .*finite number, found nan"),
+        ("[scoring]\nbudget = -1", "scoring.budget: .*greater than or equal to 0, found -1"),
+        ("[scoring]\nbudget = 1e300", "scoring.budget: .*less than or equal to"),
+        ("[training]\nlearning_rate = nan", "training.learning_rate: .*finite number"),
+        ("threads = 1_000_000", "threads: .*less than or equal to 1024"),
+        ("seed = 99999999999999999999", "seed: .*less than"),
+        ("as_of = 0001-01-01", "as_of: .*1990-01-02"),
+        ("as_of = 9999-12-31", "as_of: .*2200-01-01"),
+        ("[roles]\nactivity = []", "roles.activity: names no event, so that nobody can be seen to stay or to leave"),
+        ('[roles]\nvalue = ["buy\\u0000"]', "roles.value.0: a name begins and ends with a sign that can be seen"),
+        ('[roles]\nvalue = ["\\u200b"]', "roles.value.0: a name begins and ends with a sign that can be seen"),
+        ('currency = "   "', "currency: "),
+        ('[categories]\nalso_sensitive = [""]', "categories.also_sensitive.0: a name begins and ends with a sign"),
     ],
 )
 def test_a_mistake_in_a_profile_gives_one_sentence(tmp_path, text, sentence):
     with pytest.raises(InputError, match=sentence):
         load_settings(profile(tmp_path, text))
+
+
+def test_a_profile_of_a_hundred_megabytes_is_refused_unread(tmp_path):
+    with Path(profile(tmp_path, "")).open("wb") as file:
+        file.truncate(100_000_000)
+    with pytest.raises(InputError, match=r"mine.toml is larger than 4,000,000 bytes, which no configuration is"):
+        load_settings(str(tmp_path / "mine.toml"))
+
+
+def test_a_byte_order_mark_is_no_part_of_a_profile(tmp_path):
+    assert load_settings(profile(tmp_path, "\ufeffseed = 3")).seed == 3
+
+
+def test_a_name_is_written_as_ids_are(tmp_path):
+    assert load_settings(profile(tmp_path, '[roles]\nvalue = ["cafe\u0301"]')).roles.value == ("caf\u00e9",)
 
 
 def test_a_profile_that_is_not_text_is_refused(tmp_path):

@@ -64,7 +64,11 @@ def _connected(settings: Settings, limits: Config) -> Iterator[duckdb.DuckDBPyCo
     threads = {"threads": settings.threads} if settings.threads else {}
     connection = duckdb.connect(config={**limits, **threads})
     try:
-        connection.execute(f"SET TimeZone = '{settings.time_zone}'")
+        try:
+            connection.execute(f"SET TimeZone = '{settings.time_zone}'")
+        except duckdb.Error as error:
+            name = settings.time_zone
+            raise InputError(f"DuckDB knows no time_zone {name!r}; write one such as 'Europe/Berlin'") from error
         with suppress(duckdb.InvalidInputException):  # notebooks without ipywidgets draw none, and refuse to be told so
             connection.execute("SET enable_progress_bar = false")  # standard output is for answers
         yield connection

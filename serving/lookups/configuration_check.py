@@ -46,7 +46,7 @@ def check_configuration(
         Day that would be decided; `is_default` where nobody named it.
     """
     of_source, of_offers = (_refusals(partial(check, settings)) for check in (check_source, check_offers))
-    faults = [*_faults_of_roles(settings), *of_source, *of_offers]
+    faults = [*of_source, *of_offers]
     faults += _refusals(lambda: declarations_of(settings))
     faults += _refusals(lambda: load_language(settings.language))
     missing = _missing(settings)
@@ -89,11 +89,6 @@ def _refusals(check: Callable[[], object]) -> list[str]:
     except InputError as error:
         return [str(error)]
     return []
-
-
-def _faults_of_roles(settings: Settings) -> Iterator[str]:
-    if not settings.roles.activity:
-        yield "roles.activity names no event, so that nobody can be seen to stay or to leave; name at least one"
 
 
 def _missing(settings: Settings) -> list[str]:

@@ -13,7 +13,8 @@ from pydantic import Field
 
 from configs.errors import InputError
 from configs.named_files import FOLDER, named_file, read_toml
-from configs.settings import Section, validated
+from configs.section import Section
+from configs.validated_model import validated
 from features.definitions.registry import Feature
 
 REASON_FIELDS = ("label", "value", "text", "title", "number", "percent", "exact_percent", "effect", "amount")
