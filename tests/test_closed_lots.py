@@ -59,6 +59,24 @@ def test_offers_that_are_open_are_counted_with_the_day_from_which_they_can_be_me
     assert (early.metrics, early.outputs) == ({}, {})
 
 
+def test_the_days_whose_lots_are_not_compared_are_named(tmp_path: Path) -> None:
+    days = [DAY - timedelta(days=back) for back in (0, 1, 2, 3)]
+    chances = [(0.5, 0.5), (0.5, 0.5), (0.8, 0.2), (0.4, 0.6)]  # of the coupon and of nothing
+    users = [(f"{day}-{number:02d}", day, own, number % 2) for day, own in zip(days, chances, strict=True)
+             for number in range(10)]  # fmt: skip
+    treatments = [treatment(user, f"{day}", ("coupon", "none")[drawn], 0.1 * (1 - drawn), propensity=own[drawn])
+                  for user, day, own, drawn in users]  # fmt: skip
+    events = [event(user, f"{days[-1]}", "purchase", amount=3.0) for user, *_ in users]
+    app = small_app(tmp_path, overrides=OVERRIDES, events=events, treatments=treatments)
+    app.ingest()
+    app.aggregate()
+    found = collect_closed(app.settings, app.lake, CLOSED)
+    assert (len(found.lots.frame), found.lots.left_out) == (20, 20)
+    assert found.lots.left_out_days == (days[3], days[2])
+    note = measure_day(app.settings, app.lake, CLOSED, found).notes[-1]
+    assert note.startswith("20 users are not compared here, whose first lots lie on 2 days (2024-06-24, 2024-06-25): ")
+
+
 def lots(*rows: tuple[str, int, str, float]) -> pd.DataFrame:
     """User, day of the month, offer and its chance."""
     frame = pd.DataFrame(rows, columns=["user_id", "day", "offer_id", "propensity"])

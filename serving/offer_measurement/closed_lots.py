@@ -21,7 +21,7 @@ class Lots:
     """Closed lots as `models.judge.lift` reads them, how the split came out, and what is not among them.
 
     `offers` counts the offers given so far, by lot or not, and `first_day` is the day of the first. `left_out` counts
-    users who drew at other chances than the others: a plain comparison would not be fair to them.
+    users who drew at other chances than the others, on `left_out_days`: a plain comparison would not be fair to them.
     """
 
     frame: pd.DataFrame
@@ -29,6 +29,7 @@ class Lots:
     offers: int
     first_day: date | None
     left_out: int
+    left_out_days: tuple[date, ...] = ()
 
 
 NO_LOTS = Lots(pd.DataFrame(), None, 0, None, 0)
@@ -44,15 +45,17 @@ def collect_lots(history: AsOfView) -> Lots:
     rows = history.treatments
     drawn = rows.filter((rows.propensity > 0) & (rows.propensity < 1)).order_by("decided_at", "user_id", "decision_id")
     lots = history.collect(drawn.select(*ROWS))
-    fair, none_share = alike(lots.assign(day=pd.to_datetime(lots["day"]).dt.date))
-    offers, left_out = int(found["offers"]), lots["user_id"].nunique() - len(fair)
+    lots = lots.assign(day=pd.to_datetime(lots["day"]).dt.date)
+    fair, none_share = alike(lots)
+    others = lots[~lots["user_id"].isin(fair["user_id"])].drop_duplicates("user_id")
+    offers, left_out = int(found["offers"]), (len(others), tuple(sorted(others["day"].unique())))
     if fair.empty:
-        return Lots(pd.DataFrame(), None, offers, first_day, left_out)
+        return Lots(pd.DataFrame(), None, offers, first_day, *left_out)
     group = np.where(fair["offer_id"] == NO_OFFER, "control", "treated")
     entries = fair.assign(as_of=fair["decided_at"], group=group).drop(columns=["day", "decided_at"])
     kept = int((group == "control").sum())
     ratio = sample_ratio_mismatch(len(entries) - kept, kept, none_share)
-    return Lots(measured_frame(history, entries), ratio, offers, first_day, left_out)
+    return Lots(measured_frame(history, entries), ratio, offers, first_day, *left_out)
 
 
 def lifts_of_lots(frame: pd.DataFrame) -> list[Lift]:

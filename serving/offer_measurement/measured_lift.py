@@ -19,6 +19,7 @@ from serving.offer_measurement.closed_decisions import Measured
 from serving.offer_measurement.closed_lots import lifts_of_lots
 
 MONEY = ("margin", "revenue")
+SHOWN_DAYS = 5
 
 
 @dataclass(frozen=True)
@@ -96,9 +97,12 @@ def notes_of_lots(settings: Settings, measured: Measured, lifts: Sequence[Lift])
     if lifts and measured.lots.ratio is not None:
         yield f"lots: {measured.lots.ratio.advice}"
     if measured.lots.left_out:
+        days = measured.lots.left_out_days
+        few = ", ".join(map(str, days)) if len(days) <= SHOWN_DAYS else f"{days[0]} to {days[-1]}"
         yield (
-            f"{measured.lots.left_out:,} users drew at other chances than the others, so that their lots are not "
-            "compared here; winback train-models weighs them"
+            f"{measured.lots.left_out:,} users are not compared here, whose first lots lie on {len(days):,} "
+            f"{'days' if len(days) > 1 else 'day'} ({few}): users of one day drew at different chances, nobody drew "
+            "nothing, or the chances were others than those of most users; winback train-models weighs them"
         )
 
 
