@@ -24,6 +24,7 @@ from features.storage.lake import Lake
 from features.storage.whole_writes import content_hash
 
 PROFILE_FILE, COPIES = "profile.json", "profile"
+OLDER_FILE = "profile.txt"  # by which an older winback kept the name of a profile, and nothing else
 DAILY = "winback build-features computes daily rows and snapshots anew"
 MODELS = "winback train-models learns by it"
 # what a setting that changed is followed by; of two that fit the longer counts
@@ -112,11 +113,14 @@ def settings_of(profile: str | None, data_dir: Path | None) -> Settings:
     Raises
     ------
     InputError
-        The data folder holds another app's data.
+        The data folder holds another app's data, or an older winback filled it, and no profile is named.
     """
     asked = load_settings(profile, data_dir)
     lake = Lake(asked.data_dir)
     kept = kept_profile(lake)
+    if kept is None and lake.files.exists(OLDER_FILE) and (not profile or is_about_machines(profile)):
+        name = lake.files.read(OLDER_FILE).decode(errors="replace").strip()
+        raise InputError(f"{lake.root} was filled by an older winback, with profile {name!r}; {anew(lake, name)}")
     if kept is None:
         return asked
     if profile and not is_about_machines(profile):
@@ -125,6 +129,12 @@ def settings_of(profile: str | None, data_dir: Path | None) -> Settings:
     originals = _originals(lake, kept)
     names = [name for name in (originals, profile) if name]
     return load_settings(",".join(names) or None, lake.root, None if originals else _layer_now(lake, kept))
+
+
+def anew(lake: Lake, profile: str | None) -> str:
+    """Say how a data folder of an older winback becomes one of this."""
+    named = f" --profile {profile}" if profile else ""
+    return f"run winback ingest --replace{named} --data-dir {lake.root} once, then the other steps"
 
 
 def changed_settings(lake: Lake, settings: Settings) -> list[str]:

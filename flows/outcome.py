@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import date, datetime
@@ -15,8 +14,8 @@ from zoneinfo import ZoneInfo
 from configs.errors import InputError
 from configs.progress import announce
 from configs.settings import Settings
-from features.storage.lake import Lake
-from flows.kept_profile import changed_settings, settings_of
+from features.storage.lake import TIME_ZONE_FILE, Lake
+from flows.kept_profile import anew, changed_settings, settings_of
 from flows.run_records import recorded
 from models.metrics.metric import Metric
 
@@ -40,13 +39,13 @@ class Outcome:
     models: list[dict[str, str | bool]] = field(default_factory=list)
 
     def as_dict(self, seconds: float, peak_mib: int) -> dict[str, object]:
-        """Return the one object that ``--json`` prints."""
+        """Return the one object that ``--json`` prints, by `strict_json`."""
         return {
             "command": self.command,
             "as_of": str(self.as_of),
             "seconds": seconds,
             "peak_mib": peak_mib,
-            "metrics": {name: _json_numbers(metric) for name, metric in self.metrics.items()},
+            "metrics": {name: metric.as_dict() for name, metric in self.metrics.items()},
             "outputs": self.outputs,
             "warnings": self.warnings,
             **self.facts,
@@ -103,11 +102,6 @@ def _in_words(row: dict[str, str | bool]) -> list[str]:
     return [str(row["model"]), "yes" if row["is_trained"] else "no", str(row["why"]), str(row["meaning"])]
 
 
-def _json_numbers(metric: Metric) -> dict[str, float | None]:
-    """Return the fields of a metric; JSON has no word for what is not a number or has no end."""
-    return {name: value if math.isfinite(value) else None for name, value in metric.as_dict().items()}
-
-
 def open_run(
     profile: str | None, data_dir: str | None, as_of: date | None, *, is_rewritten: bool = False
 ) -> tuple[Settings, Lake, date]:
@@ -119,11 +113,15 @@ def open_run(
     Raises
     ------
     InputError
-        The data folder holds another app's data or days of another time zone, or `as_of` lies in the future.
+        The data folder holds another app's data, days of another time zone or those of an older winback, or `as_of`
+        lies in the future.
     """
     settings = settings_of(profile, Path(data_dir) if data_dir else None)
     lake = Lake(settings.data_dir)
     if not is_rewritten:
+        if lake.time_zone is None and lake.days("events"):
+            lack = f"it has days, but no {TIME_ZONE_FILE}"
+            raise InputError(f"{lake.root} was filled by an older winback: {lack}; {anew(lake, profile)}")
         lake.require_time_zone(settings.time_zone)
     today = datetime.now(ZoneInfo(settings.time_zone)).date()
     day = as_of or settings.as_of or today

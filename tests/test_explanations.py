@@ -189,10 +189,10 @@ def test_the_worth_of_an_offer_is_written_term_by_term():
     add_worth(lists, np.arange(2), "EUR", **both)
     assert said(lists) == [
         "worth +2.70 EUR = +1.50 extra margin, "
-        "+2.00 extra chance to stay (+4.00 points x 50.00 that staying is worth), "
+        "+2.00 extra chance to stay (+4.00 points x 50.00 that staying is worth later), "
         "-0.75 expected discount (25.0% likely to use it x 3.00), -0.05 contact",
         "worth -0.40 EUR = -0.20 extra margin, "
-        "-0.20 extra chance to stay (-1.00 points x 20.00 that staying is worth), -0.00 contact",
+        "-0.20 extra chance to stay (-1.00 points x 20.00 that staying is worth later), -0.00 contact",
     ]
     effects = [[reason["effect"] for reason in reasons] for reasons in lists.build().to_pylist()]
     for total, *parts in effects:

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import re
+from datetime import date
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from configs.errors import InputError
@@ -12,6 +16,7 @@ from configs.settings import load_settings
 from features.storage.lake import Lake
 from flows.kept_profile import changed_settings, kept_profile, remember_profile, settings_of
 from flows.outcome import open_run
+from serving.decide.day_tables import day_folder, decisions_source
 
 PROFILE = """
 app = "Shop"
@@ -152,3 +157,36 @@ def test_a_kept_profile_that_cannot_be_read_is_named(tmp_path):
     lake.files.write("profile.json", b"{")
     with pytest.raises(InputError, match=r"profile\.json cannot be read .*; delete it and name the profile once"):
         kept_profile(lake)
+
+
+def test_a_folder_of_an_older_winback_is_named_with_the_way_forward(tmp_path):
+    lake, name = Lake(tmp_path / "old"), str(app_folder(tmp_path / "shop"))
+    lake.files.write("events/day=2024-01-01/events.parquet", b"")
+    lake.files.write("profile.txt", name.encode())
+    way = f"run winback ingest --replace --profile {re.escape(name)} --data-dir .*old once, then the other steps"
+    for is_rewritten in (False, True):  # without the profile another app's source would be read
+        with pytest.raises(InputError, match=f"filled by an older winback, with profile .*profile.toml'; {way}"):
+            open_run(None, str(lake.root), None, is_rewritten=is_rewritten)
+    with pytest.raises(InputError, match=f"older winback: it has days, but no time_zone.txt; {way}"):
+        open_run(name, str(lake.root), None)
+    assert open_run(name, str(lake.root), None, is_rewritten=True)[0].app == "Shop"
+    remember_profile(lake, name)
+    with pytest.raises(InputError, match=r"no time_zone.txt; run winback ingest --replace --data-dir"):
+        open_run(None, str(lake.root), None)
+    lake.files.write("time_zone.txt", b"UTC")
+    assert open_run(None, str(lake.root), None)[0].app == "Shop"
+
+
+def test_decisions_of_an_older_winback_are_made_anew(tmp_path):
+    lake = Lake(tmp_path)
+    folder = day_folder(lake, date(2024, 1, 1))
+    folder.mkdir(parents=True)
+    for column in ("remaining_value", "retained_value"):
+        pq.write_table(pa.table({column: [1.0]}), folder / "decisions.parquet")
+        if column == "retained_value":
+            assert "decisions.parquet" in decisions_source(lake, date(2024, 1, 1))
+            continue
+        with pytest.raises(
+            InputError, match=r"made by an older winback .*; run winback score-users --as-of 2024-01-01,"
+        ):
+            decisions_source(lake, date(2024, 1, 1))

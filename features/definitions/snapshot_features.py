@@ -278,7 +278,7 @@ def is_viewed_not_carted_28d(users: ir.Table) -> ir.Value:
 
 @derived("all", role="activity", unit="days")
 def tenure_days(users: ir.Table) -> ir.Value:
-    """Days as a customer (since sign-up or the first event, whichever came first)."""
+    """Days as a customer (since sign-up, or the first event or offer, whichever came first)."""
     return users.tenure_seen_days
 
 

@@ -12,6 +12,9 @@ import duckdb
 from configs.errors import InputError
 from features.storage.duckdb_sessions import duckdb_limits, named_when_unreadable, sql_text
 from features.storage.lake import Lake
+from features.storage.parquet_files import column_names
+
+NEWEST_COLUMN = "retained_value"  # of the decisions: older ones lack it
 
 
 def day_folder(lake: Lake, as_of: date) -> Path:
@@ -44,11 +47,16 @@ def decisions_source(lake: Lake, as_of: date) -> str:
     Raises
     ------
     InputError
-        The day has none.
+        The day has none, or an older winback made them.
     """
     path = day_folder(lake, as_of) / "decisions.parquet"
     if as_of not in decided_days(lake):
         raise InputError(f"there are no decisions of {as_of} in {lake.root}; run winback score-users --as-of {as_of}")
+    if NEWEST_COLUMN not in column_names(path):
+        raise InputError(
+            f"the decisions of {as_of} in {lake.root} were made by an older winback (they have no {NEWEST_COLUMN}); "
+            f"run winback score-users --as-of {as_of}, which makes them anew"
+        )
     return f"read_parquet({sql_text(path)})"
 
 
