@@ -107,6 +107,31 @@ def test_the_same_training_is_registered_once(registry, pace, frame):
     assert len(found) == 2
 
 
+@pytest.mark.parametrize("status", ["RUNNING", "FAILED"])
+def test_what_a_broken_off_training_left_in_mlflow_goes_with_the_next(registry, pace, frame, status, monkeypatch):
+    def folders() -> set[str]:
+        return {"/".join(name.split("/")[:4]) for name in registry.files.list("mlflow/artifacts/**/*")}
+
+    def break_off(*_: object, **__: object) -> None:
+        raise RuntimeError
+
+    subject = f"broken off {status}"
+    registered(registry, pace, frame, subject, "a")
+    client, whole = connect(registry), folders()
+    with monkeypatch.context() as patch, pytest.raises(RuntimeError):
+        patch.setattr("models.registry.tracking._create_version", break_off)
+        registered(registry, pace, frame, subject, "b")
+    broken = client.search_runs([client.get_experiment_by_name("winback").experiment_id], max_results=1)[0].info
+    ends = client.get_model_version(registered_name(subject), "1").run_id
+    for run in (broken.run_id, ends):
+        client.update_run(run, status=status)
+    assert folders() > whole
+    assert registered(registry, pace, frame, subject, "a") == [1]
+    assert folders() == whole
+    assert client.get_run(broken.run_id).info.lifecycle_stage == "deleted"
+    assert client.get_run(ends).info.status == "FINISHED"
+
+
 def test_a_run_holds_parameters_metrics_pictures_signature_and_verdict(registry, frame):
     model = fit_linear(frame, "is_churned", MIXED)
     version = register(

@@ -127,6 +127,7 @@ def register(
     Number of the model version.
     """
     client = connect(lake)
+    _end_broken_off(lake, client)
     known = _version_of(lake, lineage)
     if known is not None:
         return known
@@ -194,6 +195,24 @@ def _parent(client: MlflowClient, training: TrainingRun) -> str:
         client.log_batch(run, params=named[first : first + AT_ONCE])
     client.set_terminated(run)
     return run
+
+
+def _end_broken_off(lake: Lake, client: MlflowClient) -> None:
+    """End what a training left that was killed or failed: a run that has a version is done, any other goes whole."""
+    experiment = client.get_experiment_by_name(EXPERIMENT).experiment_id
+    ours = f"attributes.status != 'FINISHED' AND tags.`mlflow.source.name` = '{EXPERIMENT}'"
+    for run in client.search_runs([experiment], ours):
+        run_id = run.info.run_id
+        if client.search_model_versions(f"run_id = '{run_id}'"):
+            client.set_terminated(run_id)
+            continue
+        models = client.search_logged_models([experiment], filter_string=f"source_run_id = '{run_id}'")
+        for uri in (run.info.artifact_uri, *(model.artifact_location for model in models)):
+            if place := place_of(uri):
+                lake.files.remove(place.rpartition("/")[0])
+        for model in models:
+            client.delete_logged_model(model.model_id)
+        client.delete_run(run_id)
 
 
 def _version_of(lake: Lake, lineage: ModelLineage) -> int | None:
