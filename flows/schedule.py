@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -45,7 +46,18 @@ def schedule(profile: str | None = None, data_dir: str | None = None) -> None:
     served = deployments(settings, profile, str(lake.root))
     with one_schedule(lake):
         resume(crash_zombies(lake))
-        serve(*served, pause_on_shutdown=False)
+        serve_until_stopped(served)
+
+
+def serve_until_stopped(served: list[RunnerDeployment]) -> None:
+    """Serve until an interrupt or SIGTERM, as systemd sends it; to be stopped is no failure."""
+    warnings.filterwarnings("ignore", "coroutine 'Runner.astop' was never awaited", RuntimeWarning)  # Prefect's own
+    try:
+        serve(*served, pause_on_shutdown=False, print_starting_message=False)
+    except SystemExit as stop:
+        if stop.code:
+            raise
+    announce("stopped; the schedules stay active, and winback schedule goes on with them")
 
 
 def planned(profile: str | None, data_dir: str | None) -> dict[str, str]:

@@ -13,8 +13,10 @@ from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
 import pytest
+import yaml
 from apps import App, tiny_app
 from prefect import Flow
+from prefect.cli.deploy._models import PrefectYamlModel
 from prefect.utilities.importtools import import_object
 from test_cli import write_profile
 
@@ -157,3 +159,18 @@ def test_a_day_given_as_text_names_the_run(tmp_path: Path, monkeypatch: pytest.M
         given = {"data_dir": str(tmp_path), "as_of": text}
         monkeypatch.setattr(flow_run, "parameters", given, raising=False)
         assert dated("score-daily")() == name
+
+
+def test_the_file_for_a_work_pool_deploys_what_the_schedule_serves(repository: Path) -> None:
+    text = yaml.safe_load((repository / "configs" / "prefect.yaml").read_text(encoding="utf-8"))
+    parsed = PrefectYamlModel.model_validate(text)
+    served = deployments(load_settings(), None, "/srv/winback/data")
+    assert [each.entrypoint for each in parsed.deployments] == [each.entrypoint for each in served]
+    for written, own in zip(parsed.deployments, served, strict=True):
+        flow = import_object(str(written.entrypoint))
+        assert isinstance(flow, Flow)
+        assert flow.validate_parameters(written.parameters | {"as_of": "2024-05-05"})["as_of"] == date(2024, 5, 5)
+        (cron,) = written.schedules
+        assert (cron.cron, cron.timezone) == (own.schedules[0].schedule.cron, own.schedules[0].schedule.timezone)
+        assert (written.parameters, own.tags[-1] in written.tags) == (own.parameters, True)
+        assert (written.concurrency_limit, written.work_pool.name) == (None, "winback")

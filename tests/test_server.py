@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import sqlite3
 import subprocess
 import sys
@@ -13,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from configs.errors import InputError
 from flows import server
 
 STAY = """
@@ -86,3 +88,12 @@ def test_a_server_that_ends_at_once_is_an_error(monkeypatch: pytest.MonkeyPatch)
     wait_for_server = server.start_server()
     with pytest.raises(RuntimeError, match="does not answer on http:"):
         wait_for_server()
+
+
+def test_a_port_that_somebody_else_listens_on_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(server.ADDRESS, "")
+    monkeypatch.delitem(sys.modules, "prefect", raising=False)
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(InputError, match=rf"port {port} of this machine cannot be used \(.+\); stop who listens"):
+            server.start_server(port=port)

@@ -1,0 +1,61 @@
+"""Days that were missed: told, their features caught up, and decided only where somebody asks for it."""
+
+from __future__ import annotations
+
+from datetime import date, timedelta
+from pathlib import Path
+
+import pytest
+
+from configs.errors import InputError
+from configs.settings import load_settings
+from features.storage.lake import Lake
+from flows import backfill
+from flows.backfill import backfilled_days, catch_up, missed_days
+
+TODAY = date(2024, 7, 10)
+
+
+def decided(lake: Lake, *days: date) -> Lake:
+    for day in days:
+        lake.files.write(lake.partition_name("decisions", day), b"")
+    return lake
+
+
+@pytest.mark.parametrize(
+    ("decided_before", "missed"),
+    [((), 0), ((1,), 0), ((4, 1), 0), ((4,), 3), ((0, 2), 1), ((0,), 0)],
+    ids=["nothing", "yesterday", "an older gap", "three days", "a rerun", "today alone"],
+)
+def test_days_between_the_newest_decided_day_and_today_are_missed(
+    tmp_path: Path, decided_before: tuple[int, ...], missed: int
+) -> None:
+    lake = decided(Lake(tmp_path), *(TODAY - timedelta(days=ago) for ago in decided_before))
+    expected = [TODAY - timedelta(days=ago) for ago in range(missed, 0, -1)]
+    assert missed_days(load_settings(), lake, TODAY) == expected
+    assert missed_days(load_settings(schedule={"score_cron": "0 5 * * 1"}), lake, TODAY) == []  # Mondays only
+
+
+def test_the_daily_run_tells_missed_days_and_builds_a_month_of_them_at_most(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lake, built = decided(Lake(tmp_path), TODAY - timedelta(days=41)), []
+    monkeypatch.setattr(backfill, "open_run", lambda *_: (load_settings(), lake, TODAY))
+    monkeypatch.setattr(backfill, "build_aggregates", lambda *_: [])
+    monkeypatch.setattr(backfill, "take_snapshot", lambda settings, lake, day: built.append(day))
+    (told,) = catch_up(None, None, None)
+    assert "no decisions were made for 40 days (2024-05-31 to 2024-07-09); winback backfill --decisions" in told
+    assert built == [TODAY - timedelta(days=ago) for ago in range(31, 0, -1)]
+
+
+@pytest.mark.parametrize(
+    ("first", "last", "sentence"),
+    [
+        (None, TODAY, "add --from"),
+        (TODAY, TODAY - timedelta(days=1), "--to 2024-07-09 lies before --from 2024-07-10; swap them"),
+        (TODAY, TODAY + timedelta(days=1), "lies in the future"),
+    ],
+)
+def test_days_that_cannot_be_made_up_for_are_one_sentence(first: date | None, last: date, sentence: str) -> None:
+    with pytest.raises(InputError, match=sentence):
+        backfilled_days(first, last, TODAY)

@@ -1,0 +1,77 @@
+"""Who is to be written to: a file per channel, each row once, times with their zone, nothing that computes."""
+
+from __future__ import annotations
+
+import csv
+from datetime import date
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from apps import at
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from configs.errors import InputError
+from configs.settings import load_settings
+from features.storage.lake import Lake
+from serving.report_page.channel_audiences import FOLDER, file_name, write_audiences
+
+DAY = date(2024, 7, 1)
+SETTINGS = load_settings(time_zone="Europe/Berlin")
+
+
+def decided(lake: Lake, *rows: tuple[str, str, str]) -> Lake:
+    """Decisions of a day: user, offer and channel."""
+    many = len(rows)
+    columns = dict(zip(("user_id", "offer_id", "channel"), map(list, zip(*rows, strict=True)), strict=True))
+    columns |= {"message": ["=1+1"] * many, "discount": [0.1] * many, "decision_id": [f"d{row[0]}" for row in rows]}
+    instants = pa.array([at("2024-07-01 07:30")] * many, pa.timestamp("us", "UTC"))
+    path = lake.partition("decisions", DAY)
+    path.parent.mkdir(parents=True)
+    pq.write_table(pa.table({**columns, "send_at": instants, "valid_until": instants}), path)
+    return lake
+
+
+def listed(lake: Lake, channel: str) -> list[dict[str, str]]:
+    with lake.path(FOLDER, f"day={DAY}", file_name(channel, "csv")).open(encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def test_each_channel_gets_a_list_of_those_who_are_given_something(tmp_path: Path) -> None:
+    pushed = ("u2", "come_back", "push"), ("u1", "come_back", "push")
+    lake = decided(Lake(tmp_path), *pushed, ("u3", "bundle", "e mail/x"), ("u4", "none", "none"))
+    assert write_audiences(SETTINGS, lake, DAY) == {"e mail/x": 1, "push": 2}
+    assert [row["user_id"] for row in listed(lake, "push")] == ["u1", "u2"]
+    assert listed(lake, "e mail/x") == [
+        {
+            "user_id": "u3", "channel": "e mail/x", "message": "'=1+1", "send_at": "2024-07-01T09:30:00+02",
+            "valid_until": "2024-07-01T09:30:00+02", "offer": "bundle", "discount": "0.1", "decision_id": "du3",
+        }
+    ]  # fmt: skip
+
+
+def test_lists_of_before_give_way_and_a_rerun_gives_the_same_bytes(tmp_path: Path) -> None:
+    lake = decided(Lake(tmp_path), ("u1", "come_back", "push"))
+    write_audiences(SETTINGS, lake, DAY, kind="parquet")
+    table = pq.read_table(lake.path(FOLDER, f"day={DAY}", "push.parquet"), partitioning=None)
+    assert (table["message"].to_pylist(), table["send_at"].type) == (["=1+1"], pa.timestamp("us", "UTC"))
+    written = []
+    for _ in range(2):
+        write_audiences(SETTINGS, lake, DAY)
+        written.append({name: lake.files.read(name) for name in lake.files.list(f"{FOLDER}/*/*")})
+    assert written[0] == written[1]
+    assert list(written[0]) == [f"{FOLDER}/day={DAY}/push.csv"]
+
+
+def test_a_day_without_decisions_is_one_sentence(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="there are no decisions of 2024-07-01"):
+        write_audiences(SETTINGS, Lake(tmp_path), DAY)
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.text(min_size=1, max_size=9), st.text(min_size=1, max_size=9))
+def test_channels_have_files_of_their_own_in_the_folder_of_the_day(one: str, other: str) -> None:
+    assert Path(file_name(one, "csv")).name == file_name(one, "csv")
+    assert (file_name(one, "csv") == file_name(other, "csv")) == (one == other)
