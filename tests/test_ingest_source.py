@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import UTC, date, datetime
 from pathlib import Path
 
+import duckdb
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -14,7 +15,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from configs.errors import InputError
+from features.ingestion.contract import USERS
 from features.ingestion.ingest_source import REPLACE
+from features.ingestion.row_repairs import repaired, row_repairs
 from features.ingestion.table_rows import EVERY_DAY, DayRange
 
 GOOD = [event("a", f"2024-03-{day:02d} 10:00", "purchase", amount=5.0) for day in (1, 2, 3)]
@@ -344,7 +347,32 @@ def test_a_table_that_breaks_the_contract_is_refused_whole(tmp_path, table, sent
     assert files_of(app.lake.root) == before
 
 
-@pytest.mark.parametrize("name", ["reason", "day", "loyalty_y", "pets owned"])
+OURS = ["known_key", "known_hash", "is_new", "own_hash", "place", "is_newest", "since", "held_hash", "raw_signed_up_at"]
+WORDS = ["new", "known", "facts", "merged", "given", "told", "select", "order", "hash", "user", "row", "table"]
+
+
+def test_a_trait_may_be_called_like_anything_of_ours(tmp_path):
+    users = [{"user_id": user, "signed_up_at": at("2024-01-01"), **dict.fromkeys(OURS + WORDS, user)} for user in "ab"]
+    app = small_app(tmp_path, events=GOOD, users=users)
+    texts = "SELECT * REPLACE (signed_up_at::VARCHAR AS signed_up_at)"
+    script = Path(app.settings.ingest.source)
+    script.write_text(script.read_text().replace("VIEW users AS SELECT *", f"VIEW users AS {texts}"))
+    app.ingest()
+    assert app.ingest()["users"].unchanged == 2
+    stored_users = pd.read_parquet(app.lake.path("users", "users.parquet"))
+    assert all(stored_users[name].tolist() == ["a", "b"] for name in OURS + WORDS)
+
+
+def test_a_thousand_traits_are_put_right(tmp_path):
+    """Expressions of SQL may be 1,000 deep."""
+    names = [f"t{number}" for number in range(1_000)]
+    repairs = row_repairs(USERS, dict.fromkeys(names, "DOUBLE"), small_app(tmp_path, events=GOOD).settings, NOW)
+    with duckdb.connect() as connection:
+        connection.register("wide", pa.Table.from_pylist([dict.fromkeys(names, 1.0)]))
+        assert len(connection.execute(f"DESCRIBE {repaired('FROM wide', repairs)}").fetchall()) == 1_001
+
+
+@pytest.mark.parametrize("name", ["reason", "day", "Day", "_own", "loyalty_y", "pets owned", "t" * 64])
 def test_a_trait_whose_name_the_pipeline_needs_is_refused(tmp_path, name):
     app = small_app(tmp_path, events=GOOD, users=[{"user_id": "a", name: "x"}])
     with pytest.raises(InputError, match=f"has a column '{name}', which cannot name a trait; rename it in the SQL"):

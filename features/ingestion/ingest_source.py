@@ -16,6 +16,7 @@ from configs.named_files import FOLDER, named_file
 from configs.settings import Settings
 from features.ingestion.contract import ALIASES, CONTRACT, EVENTS, SQL_TYPES, TREATMENTS, USERS, Table
 from features.ingestion.delivery_notes import counted_names, id_notes, name_notes, stored_names
+from features.ingestion.repeated_reads import check_repeats
 from features.ingestion.row_repairs import repaired, row_repairs, told_repairs
 from features.ingestion.source_script import BATCH, open_source, source_error
 from features.ingestion.table_rows import (
@@ -160,6 +161,8 @@ def staged_source(
             defined = _defined_tables(source, script)
             for table in defined:
                 notes[table] = _stage(source, connection, settings, table, script, now, replacing)
+        if replacing in (None, EVERY_DAY):
+            check_repeats(connection, settings, script, defined, now)
         for table in (ALIASES, TREATMENTS):  # one that is replaced and that the source defines no more has no rows
             if table not in defined and replacing and lake.days(table.name):
                 notes[table] = _stage(None, connection, settings, table, script, now, replacing)

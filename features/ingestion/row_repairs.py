@@ -118,8 +118,8 @@ def latest(settings: Settings, now: datetime) -> str:
 def repaired(rows: str, repairs: Sequence[Repair]) -> str:
     """Write the SELECT of `rows` as they are put right; a bit of ``_repairs`` stands for each kind of repair."""
     values = [f"CASE WHEN {each.broken} THEN {each.value} ELSE {each.column} END AS {each.column}" for each in repairs]
-    places = {told: place for place, told in enumerate(_kinds(repairs))}
-    bits = [f"CASE WHEN {each.broken} THEN {1 << places[each.told]} ELSE 0 END" for each in repairs]
+    broken = [" OR ".join(f"({each.broken})" for each in repairs if each.told == told) for told in _kinds(repairs)]
+    bits = [f"CASE WHEN {each} THEN {1 << place} ELSE 0 END" for place, each in enumerate(broken)]
     replaced = f"REPLACE ({', '.join(values)})" if repairs else ""
     return f"SELECT * {replaced}, ({' | '.join(bits) or 0})::USMALLINT AS _repairs FROM ({rows})"
 

@@ -21,7 +21,7 @@ from features.storage.lake import USER_VERSIONS_FILE, USERS_FILE, Lake
 from features.storage.parquet_files import ROW_GROUP_ROWS, write_parquet
 from features.storage.storage_interface import Publication
 
-OF_VERSIONS = ("known_from", "is_new", "own_hash")  # all else is what a version says
+OF_VERSIONS = ("known_from", "_is_new", "_own_hash")  # all else is what a version says; no trait begins with _
 
 
 def check_users(connection: duckdb.DuckDBPyConnection, settings: Settings, lake: Lake, day: date) -> None:
@@ -36,41 +36,41 @@ def check_users(connection: duckdb.DuckDBPyConnection, settings: Settings, lake:
         FROM staged_users WHERE reason IS NULL
     """
     told = f"""
-        SELECT *, true AS is_new FROM ({in_merged(good, USERS)}) UNION ALL BY NAME
-        SELECT *, false AS is_new FROM ({in_merged(stored_versions(lake), USERS)})
+        SELECT *, true AS _is_new FROM ({in_merged(good, USERS)}) UNION ALL BY NAME
+        SELECT *, false AS _is_new FROM ({in_merged(stored_versions(lake), USERS)})
     """
     said = ", ".join(f'"{name}"' for name in _columns(connection, told) if name not in OF_VERSIONS)
     of_user, of_version = (f"OVER (PARTITION BY {keys}" for keys in ("user_id", "user_id, known_from"))
-    connection.execute(f"CREATE TEMP TABLE told AS SELECT *, hash({said}) AS own_hash FROM ({told})")
+    connection.execute(f"CREATE TEMP TABLE told AS SELECT *, hash({said}) AS _own_hash FROM ({told})")
     connection.execute("""
         CREATE TEMP TABLE touched AS
-        WITH held AS (SELECT user_id, max(known_from) AS since, arg_max(own_hash, known_from) AS held_hash
-                      FROM told WHERE NOT is_new GROUP BY user_id)
+        WITH held AS (SELECT user_id, max(known_from) AS _since, arg_max(_own_hash, known_from) AS _held_hash
+                      FROM told WHERE NOT _is_new GROUP BY user_id)
         SELECT DISTINCT user_id FROM told LEFT JOIN held USING (user_id)
-        WHERE is_new AND NOT coalesce(own_hash = held_hash AND known_from >= since, false)
+        WHERE _is_new AND NOT coalesce(_own_hash = _held_hash AND known_from >= _since, false)
     """)
     connection.execute(f"""
         CREATE TEMP TABLE placed AS
-        WITH compared AS (SELECT *, bool_or(NOT is_new) {of_version}, own_hash) AS is_stored
+        WITH compared AS (SELECT *, bool_or(NOT _is_new) {of_version}, _own_hash) AS _is_stored
                           FROM told SEMI JOIN touched USING (user_id))
-        SELECT *, row_number() {of_version} ORDER BY is_new DESC, is_stored DESC, own_hash) AS place FROM compared
+        SELECT *, row_number() {of_version} ORDER BY _is_new DESC, _is_stored DESC, _own_hash) AS _place FROM compared
     """)
     connection.execute(f"""
         CREATE TEMP TABLE user_versions AS
-        WITH changes AS (SELECT * FROM placed WHERE place = 1
-                         QUALIFY own_hash IS DISTINCT FROM lag(own_hash) {of_user} ORDER BY known_from))
-        SELECT * EXCLUDE (is_new, is_stored, own_hash, place),
-               lead(known_from) {of_user} ORDER BY known_from) IS NULL AS is_newest FROM changes
+        WITH changes AS (SELECT * FROM placed WHERE _place = 1
+                         QUALIFY _own_hash IS DISTINCT FROM lag(_own_hash) {of_user} ORDER BY known_from))
+        SELECT * EXCLUDE (_is_new, _is_stored, _own_hash, _place),
+               lead(known_from) {of_user} ORDER BY known_from) IS NULL AS _is_newest FROM changes
     """)
     connection.execute("""
         CREATE TEMP TABLE checked_users AS
-        SELECT * EXCLUDE (is_new, is_stored, own_hash, place), NULL::DATE AS day,
-               is_stored OR (user_id, known_from) NOT IN (SELECT (user_id, known_from) FROM user_versions) AS is_known,
-               CASE WHEN place > 1 THEN 'user_id stands for two different rows' END AS reason
-        FROM placed WHERE is_new
+        SELECT * EXCLUDE (_is_new, _is_stored, _own_hash, _place), NULL::DATE AS day,
+               _is_stored OR (user_id, known_from) NOT IN (SELECT (user_id, known_from) FROM user_versions) AS is_known,
+               CASE WHEN _place > 1 THEN 'user_id stands for two different rows' END AS reason
+        FROM placed WHERE _is_new
         UNION ALL BY NAME
-        SELECT * EXCLUDE (is_new, own_hash), NULL::DATE AS day, true AS is_known, NULL AS reason
-        FROM told ANTI JOIN touched USING (user_id) WHERE is_new
+        SELECT * EXCLUDE (_is_new, _own_hash), NULL::DATE AS day, true AS is_known, NULL AS reason
+        FROM told ANTI JOIN touched USING (user_id) WHERE _is_new
     """)
 
 
@@ -104,10 +104,10 @@ def write_users(connection: duckdb.DuckDBPyConnection, lake: Lake, publication: 
     gone = f"({stored_versions(lake)}) WHERE user_id IN (SELECT old_user_id FROM {MERGED})"
     if not row_count(connection, f"({new_rows(USERS)})") and not row_count(connection, gone):
         return
-    for name, which in ((USERS_FILE, "is_newest"), (USER_VERSIONS_FILE, "NOT is_newest")):
+    for name, which in ((USERS_FILE, "_is_newest"), (USER_VERSIONS_FILE, "NOT _is_newest")):
         kept = in_merged(stored_versions(lake, name), USERS)
         rows = connection.execute(f"""
-            SELECT * EXCLUDE (is_newest) FROM user_versions WHERE {which} UNION ALL BY NAME
+            SELECT * EXCLUDE (_is_newest) FROM user_versions WHERE {which} UNION ALL BY NAME
             SELECT * FROM ({kept}) ANTI JOIN touched USING (user_id) ORDER BY user_id, known_from
         """).to_arrow_table()
         if len(rows) or lake.files.exists(name):

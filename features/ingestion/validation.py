@@ -23,7 +23,7 @@ NEAR = 0.8  # of names that may be meant for another
 UNTYPED = '"NULL"'
 # words that ingestion adds, and names that the feature store and LightGBM take: Feast loses columns ending in _y
 RESERVED = ("day", "reason", "is_known")
-TRAIT_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]*(?<!_y)")
+TRAIT_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,62}(?<!_y)")
 
 Fault = tuple[str, str]
 
@@ -50,10 +50,11 @@ def check_columns(table: Table, types: dict[str, str], source: str) -> None:
         if table is not USERS:
             hint = did_you_mean(name, table.names)
             raise InputError(f"{table.name} of {source} has a column {name!r} outside the contract; {hint}")
-        if name in RESERVED or not TRAIT_NAME.fullmatch(name):
+        if name.lower() in RESERVED or not TRAIT_NAME.fullmatch(name):
             raise InputError(
-                f"users of {source} has a column {name!r}, which cannot name a trait; rename it in the SQL "
-                f"(letters, digits and underscores, no _y at the end, none of {', '.join(RESERVED)})"
+                f"users of {source} has a column {name!r}, which cannot name a trait; rename it in the SQL (a "
+                "letter, then letters, digits and underscores, 63 in all, no _y at the end, none of "
+                f"{', '.join(RESERVED)})"
             )
 
 

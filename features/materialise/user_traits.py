@@ -18,6 +18,7 @@ from features.storage.parquet_files import readable
 from features.storage.whole_writes import write_text
 
 TAUGHT_FILE = "training/traits.json"
+COLUMNS_AT_ONCE = 50  # each that is counted holds a table of its own in memory
 TRAITS_OF_THE_CONTRACT = ("country", "device", "acquisition_source", "language")
 
 
@@ -73,9 +74,13 @@ def _distinct_values(
     """Count the values of each column, now and before, and say whether somebody has none."""
     files = [sql_text(lake.path(name)) for name in (USERS_FILE, USER_VERSIONS_FILE) if lake.files.exists(name)]
     everybody = f"read_parquet([{', '.join(files)}], union_by_name = true)"
-    counts = ", ".join(f'(count(DISTINCT "{name}"), count("{name}") < count(*))' for name in names)
-    row = connection.execute(f"SELECT {counts} FROM {everybody}").fetchone()
-    return dict(zip(names, row or (), strict=True))
+    found: dict[str, tuple[int, bool]] = {}
+    for first in range(0, len(names), COLUMNS_AT_ONCE):
+        some = names[first : first + COLUMNS_AT_ONCE]
+        counts = ", ".join(f'(count(DISTINCT "{name}"), count("{name}") < count(*))' for name in some)
+        row = connection.execute(f"SELECT {counts} FROM {everybody}").fetchone()
+        found |= zip(some, row or (), strict=True)
+    return found
 
 
 def _may_be(field: pa.Field) -> bool:
