@@ -331,7 +331,10 @@ BAD_TABLES = [
         replaced("occurred_at", NAIVE),
         "events.occurred_at of .* is a TIMESTAMP without a time zone; write occurred_at AT TI",
     ),
-    (replaced("occurred_at", NAIVE.cast(pa.date32())), "events.occurred_at of .* is a DATE without a time zone"),
+    (
+        replaced("occurred_at", NAIVE.cast(pa.date32())),
+        "is a DATE without a time zone; write occurred_at AT TIME ZONE '…' with the time_zone of your profile",
+    ),
     (arrow("events", GOOD).slice(0, 0), "events of source .* has no rows; check that the raw file is not empty"),
 ]
 

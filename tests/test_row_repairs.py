@@ -330,3 +330,13 @@ def test_everything_that_is_put_right_is_told_with_its_count(tmp_path):
     assert set(stored.user_id) == {"7"} and sorted(stored.amount) == [-5.0, 5.0, 5.0, 5.0]
     again = app.ingest()
     assert [report.unchanged for report in again.values()] == [4, 2]
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    word=st.sampled_from(["none", "None", "NONE", "nOnE", "nonesuch", "gift"]), before=st.sampled_from(["", " ", "\t"])
+)
+def test_nothing_is_nothing_in_whatever_letters(word: str, before: str) -> None:
+    found = one(TREATMENTS, treatment("u", "2024-02-01", before + word, 0.1))
+    assert found["offer_id"] == ("none" if word.lower() == "none" else word)
+    assert (found["_repairs"] > 0) == (before + word != found["offer_id"])

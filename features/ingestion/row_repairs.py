@@ -12,6 +12,7 @@ from datetime import datetime
 import duckdb
 
 from configs.errors import InputError
+from configs.offers import NO_OFFER
 from configs.settings import Settings
 from features.ingestion.contract import EVENTS, TREATMENTS, USERS, Table
 from features.storage.duckdb_sessions import sql_text
@@ -54,6 +55,8 @@ def row_repairs(table: Table, types: dict[str, str], settings: Settings, now: da
         found.append(_as_missing("signed_up_at", f"> {latest(settings, now)}", "in the future"))
     if table is USERS and "known_from" in types:
         found.append(_as_missing("known_from", f"> {latest(settings, now)}", "in the future"))
+    if table is TREATMENTS:
+        found = [_as_none(each) if each.column == "offer_id" else each for each in found]
     if table is TREATMENTS and "valid_until" in types:
         late = f"> {latest(settings, now)} + INTERVAL {LATEST_END_YEARS} YEAR"
         found.append(_as_missing("valid_until", late, f"more than {LATEST_END_YEARS} years ahead"))
@@ -65,6 +68,15 @@ def _trimmed(name: str) -> Repair:
     return Repair(
         name, f"regexp_matches({name}, '^[{UNSEEN}]|[{UNSEEN}]$')", value,
         f"{name} has blanks around it (spaces, tabs, line breaks or what prints nothing), which are cut off",
+    )  # fmt: skip
+
+
+def _as_none(trimmed: Repair) -> Repair:
+    """Let `none` be written in other letters, too: else who got nothing would count as given an offer of that name."""
+    return Repair(
+        "offer_id", f"{trimmed.broken} OR (lower(offer_id) = '{NO_OFFER}' AND offer_id <> '{NO_OFFER}')",
+        f"CASE WHEN lower({trimmed.value}) = '{NO_OFFER}' THEN '{NO_OFFER}' ELSE {trimmed.value} END",
+        f"{trimmed.told}, or means {NO_OFFER!r} in other letters",
     )  # fmt: skip
 
 

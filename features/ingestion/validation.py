@@ -61,7 +61,12 @@ def check_columns(table: Table, types: dict[str, str], source: str) -> None:
 def _check_type(table: Table, column: Column, found: str, source: str) -> None:
     name = f"{table.name}.{column.name}"
     if column.kind == "instant" and found in NAIVE:
-        raise InputError(f"{name} of {source} is a {found} without a time zone; write {column.name} AT TIME ZONE 'UTC'")
+        clock = "UTC' (or the zone whose clock told it)"
+        if found == "DATE":
+            clock = "…' with the time_zone of your profile, whose midnight begins the day"
+        raise InputError(
+            f"{name} of {source} is a {found} without a time zone; write {column.name} AT TIME ZONE '{clock}"
+        )
     if column.is_id and NO_ID.match(found):
         raise InputError(
             f"{name} of {source} is {found}, which cannot be an id: 17850.0 here is not 17850 elsewhere; "
