@@ -41,8 +41,8 @@ def backfill(
 
     A day that was decided keeps its decisions: what was handed over is a fact.
     """
-    settings, lake, today = open_run(profile, data_dir, None)
-    days = backfilled_days(first, last or today, today)
+    settings, lake, until = open_run(profile, data_dir, last)
+    days = backfilled_days(first, until)
     build_aggregates(settings, lake)
     undecided = sorted(set(days) - set(decided_days(lake))) if decisions else []
     built = 0
@@ -61,20 +61,18 @@ def backfill(
     return outcome
 
 
-def backfilled_days(first: date | None, last: date, today: date) -> list[date]:
+def backfilled_days(first: date | None, last: date) -> list[date]:
     """List the days from `first` to `last`.
 
     Raises
     ------
     InputError
-        There is no first day, it lies after the last, or the last lies in the future.
+        There is no first day, or it lies after the last.
     """
     if first is None:
         raise InputError("backfill needs to know from which day on; add --from YYYY-MM-DD")
     if last < first:
-        raise InputError(f"--to {last} lies before --from {first}; swap them")
-    if last > today:
-        raise InputError(f"--to {last} lies in the future (today is {today}); choose a day that has begun")
+        raise InputError(f"the last day, {last}, lies before the first, {first}; swap --from and --to")
     return [first + timedelta(days=day) for day in range((last - first).days + 1)]
 
 

@@ -52,10 +52,9 @@ def test_the_daily_run_tells_missed_days_and_builds_a_month_of_them_at_most(
     ("first", "last", "sentence"),
     [
         (None, TODAY, "add --from"),
-        (TODAY, TODAY - timedelta(days=1), "--to 2024-07-09 lies before --from 2024-07-10; swap them"),
-        (TODAY, TODAY + timedelta(days=1), "lies in the future"),
+        (TODAY, TODAY - timedelta(days=1), "the last day, 2024-07-09, lies before the first, 2024-07-10; swap --from"),
     ],
 )
 def test_days_that_cannot_be_made_up_for_are_one_sentence(first: date | None, last: date, sentence: str) -> None:
     with pytest.raises(InputError, match=sentence):
-        backfilled_days(first, last, TODAY)
+        backfilled_days(first, last)

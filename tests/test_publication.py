@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from configs.errors import InputError
+from configs.run_identity import run_id
 from features.storage.lake import Lake
 from features.storage.publication import JOURNAL, STAGED
 
@@ -168,6 +169,7 @@ def test_a_journal_names_files_by_their_place_in_the_folder(tmp_path, monkeypatc
         publish(lake)
     (journal,) = lake.root.glob(f"{STAGED}/*/{JOURNAL}")
     assert json.loads(journal.read_text()) == {
+        "run": run_id(),
         "added": ["day/a.txt", "day/d.txt", "ledger/1.txt", "ledger/2.txt"],
         "removed": ["day/b.txt", "day/deep/c.txt"],
     }

@@ -12,6 +12,7 @@ from mlflow.utils.validation import _validate_param
 from synthetic import AS_OF, MIXED, outcomes, small_settings
 
 from configs.named_files import FOLDER
+from configs.run_identity import run_id
 from configs.section import Section
 from configs.settings import Settings, load_settings
 from models.learn.linear_estimators import fit_linear
@@ -46,12 +47,14 @@ def test_a_profile_in_a_repository_gives_its_commit_and_whether_it_was_changed(t
     assert code_tags(settings)["mlflow.source.git.commit"] == f"{commit}-dirty"
 
 
-def test_a_profile_outside_of_a_repository_gives_winback_s_version(
+def test_a_profile_outside_of_a_repository_gives_winback_s_version_and_the_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert set(code_tags(settings_at(tmp_path))) == {"winback.version"}
+    found = code_tags(settings_at(tmp_path))
+    assert set(found) == {"winback.version", "winback.run"}
+    assert found["winback.run"] == run_id()
     monkeypatch.setenv("PATH", str(tmp_path))  # no git at all
-    assert set(code_tags(SETTINGS)) == {"winback.version"}
+    assert set(code_tags(SETTINGS)) == {"winback.version", "winback.run"}
 
 
 def test_parameters_tell_in_what_candidates_differ() -> None:

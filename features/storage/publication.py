@@ -17,6 +17,7 @@ from pathlib import Path
 from uuid import uuid4
 
 from configs.errors import InputError
+from configs.run_identity import run_id
 
 STAGED, JOURNAL = ".publish", "journal.json"
 
@@ -60,7 +61,8 @@ class StagedFiles:
         for name in added:
             _sync(self.staged / name)
         part = self.place / f"{JOURNAL}.part"
-        part.write_text(json.dumps({"added": added, "removed": sorted(earlier - set(added))}), encoding="utf-8")
+        moves = {"run": run_id(), "added": added, "removed": sorted(earlier - set(added))}
+        part.write_text(json.dumps(moves), encoding="utf-8")
         _sync(part)
         os.replace(part, self.place / JOURNAL)  # noqa: PTH105 - tests break this very call
         with suppress(FileNotFoundError):  # a reader has carried it out already
