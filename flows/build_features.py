@@ -8,27 +8,32 @@ from prefect import flow, task
 from prefect.artifacts import create_markdown_artifact
 from prefect.cache_policies import NO_CACHE
 
-from configs.progress import announce
 from configs.settings import Settings
 from features.materialise.build_daily import build_aggregates
 from features.storage.lake import Lake
+from features.storage.parquet_files import count_rows
 from features.training_data.snapshot_run import SnapshotRun, bring_snapshots_up_to_date
 from flows.outcome import Outcome, dated, open_run, writes_alone
+from flows.run_steps import step
 from models.metrics.metric import Metric
 
 
 @task(name="daily aggregates", cache_policy=NO_CACHE)
 def aggregate(settings: Settings, lake: Lake) -> list[date]:
     """Compute the days whose events changed."""
-    announce("daily aggregates")
-    return build_aggregates(settings, lake)
+    with step("daily aggregates", "daily aggregates") as taken:
+        days = build_aggregates(settings, lake)
+        taken.rows = sum(count_rows(lake.partition("aggregates", day)) for day in days)
+    return days
 
 
 @task(name="snapshots", cache_policy=NO_CACHE)
 def take_snapshots(settings: Settings, lake: Lake, as_of: date, *, only_today: bool = False) -> SnapshotRun:
     """Compute the snapshots whose input changed and register them with Feast."""
-    announce(f"snapshots up to {as_of}")
-    return bring_snapshots_up_to_date(settings, lake, as_of, only_today=only_today)
+    with step("snapshots", f"snapshots up to {as_of}") as taken:
+        run = bring_snapshots_up_to_date(settings, lake, as_of, only_today=only_today)
+        taken.rows = sum(count_rows(lake.partition("snapshots", day)) for day in run.built)
+    return run
 
 
 @flow(name="build-features", flow_run_name=dated("build-features"), validate_parameters=False)

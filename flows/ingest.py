@@ -9,13 +9,13 @@ from prefect.artifacts import create_markdown_artifact
 from prefect.cache_policies import NO_CACHE
 
 from configs.errors import InputError
-from configs.progress import announce
 from configs.settings import Settings
 from features.ingestion.ingest_source import TableIngest, ingest_source
 from features.ingestion.table_rows import DayRange
 from features.storage.lake import Lake
 from flows.kept_profile import remember_profile
 from flows.outcome import Outcome, dated, open_run, writes_alone
+from flows.run_steps import step
 from models.metrics.metric import Metric
 
 
@@ -33,8 +33,10 @@ def is_worth_retrying(_task: object, _run: object, state: object) -> bool:
 @task(name="read source", retries=2, retry_delay_seconds=5, retry_condition_fn=is_worth_retrying, cache_policy=NO_CACHE)
 def read_source(settings: Settings, lake: Lake, replacing: DayRange | None = None) -> list[TableIngest]:
     """Read the raw files; the disk or database behind them can fail for a moment."""
-    announce(f"reading {settings.ingest.source}")
-    return ingest_source(settings, lake, datetime.now(UTC), replacing)
+    with step("read source", f"reading {settings.ingest.source}") as taken:
+        tables = ingest_source(settings, lake, datetime.now(UTC), replacing)
+        taken.rows = sum(table.read for table in tables)
+    return tables
 
 
 @flow(name="ingest", flow_run_name=dated("ingest"), validate_parameters=False)

@@ -32,8 +32,9 @@ def rewrite_report(profile: str | None, data_dir: str | None, as_of: date | None
 
 
 def status(profile: str | None, data_dir: str | None, as_of: date | None) -> Outcome:
-    """Say what the data folder holds, which events play no role, and who is champion since when."""
+    """Say what the data folder holds, what ran, who is champion since when, and what looks wrong."""
     from features.ingestion.delivery_notes import stored_name_notes
+    from flows.run_status import last_guards, run_lines
     from serving.lookups.data_status import champion_lines, data_status, model_facts
 
     settings, lake, day = open_run(profile, data_dir, as_of)
@@ -43,9 +44,12 @@ def status(profile: str | None, data_dir: str | None, as_of: date | None) -> Out
     outputs["profile"] = settings.profile
     outputs["training"] = str(found.training.as_of) if found.training is not None else "none"
     outputs |= champion_lines(found)
+    lines, facts = run_lines(settings, lake, day, datetime.now(UTC))
+    guarded, findings, words = last_guards(lake, day)
+    facts["guards"] = {"day": guarded, "findings": [asdict(each) for each in findings]}
     lacking = found.training.untrained if found.training is not None else ()
-    notes = [*found.faults, *stored_name_notes(settings, lake), *map(str, lacking)]
-    return Outcome("status", day, metrics, outputs, notes, {"champions": model_facts(found)})
+    notes = [*found.faults, *words, *stored_name_notes(settings, lake), *map(str, lacking)]
+    return Outcome("status", day, metrics, outputs | lines, notes, {"champions": model_facts(found), **facts})
 
 
 def explain(

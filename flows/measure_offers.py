@@ -8,10 +8,10 @@ from prefect import flow, task
 from prefect.artifacts import create_markdown_artifact
 from prefect.cache_policies import NO_CACHE
 
-from configs.progress import announce
 from configs.settings import Settings
 from features.storage.lake import Lake
 from flows.outcome import Outcome, dated, open_run, writes_alone
+from flows.run_steps import step
 from serving.offer_measurement import closed_decisions
 from serving.offer_measurement.closed_decisions import Measured
 from serving.offer_measurement.measured_lift import measure_day
@@ -20,8 +20,10 @@ from serving.offer_measurement.measured_lift import measure_day
 @task(name="closed decisions", cache_policy=NO_CACHE)
 def collect_closed(settings: Settings, lake: Lake, as_of: date) -> Measured:
     """Read the ledger before a day and what became of its users."""
-    announce(f"outcomes of the decisions before {as_of}")
-    return closed_decisions.collect_closed(settings, lake, as_of)
+    with step("closed decisions", f"outcomes of the decisions before {as_of}") as taken:
+        found = closed_decisions.collect_closed(settings, lake, as_of)
+        taken.rows = len(found.frame)
+    return found
 
 
 @flow(name="measure-offers", flow_run_name=dated("measure-offers"), validate_parameters=False)

@@ -12,7 +12,7 @@ import socket
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, date, datetime
 from pathlib import Path
 
@@ -21,6 +21,7 @@ from configs.progress import announce
 from configs.run_identity import one_run, run_id
 from features.storage.lake import Lake
 from features.storage.writer_lock import LockedError
+from flows.run_steps import steps_taken
 
 FOLDER = "runs"
 KEPT = 1000  # files: a year of nights, and some
@@ -50,6 +51,7 @@ class RunRecord:
     process: int
     born: str  # when the process began, as the system tells: a process number alone is given out again
     flow_run: str | None = None  # its name in Prefect
+    steps: list[dict[str, object]] = field(default_factory=list)  # `run_steps.Step`, in order
 
     @property
     def file(self) -> str:
@@ -68,14 +70,15 @@ def recorded(lake: Lake, command: str, as_of: date | None = None) -> Iterator[No
             yield
             return
         begun = _begin(lake, command, as_of)
+        steps_taken()
         try:
             yield
         except BaseException as error:
             outcome, reason = how_it_ended(error)
             reason = reason.replace(str(lake.root), lake.root.name)  # the folder may be moved
-            keep_record(lake, replace(begun, ended=_now(), outcome=outcome, reason=reason))
+            keep_record(lake, replace(begun, ended=_now(), outcome=outcome, reason=reason, steps=steps_taken()))
             raise
-        keep_record(lake, replace(begun, ended=_now(), outcome=DONE))
+        keep_record(lake, replace(begun, ended=_now(), outcome=DONE, steps=steps_taken()))
 
 
 def how_it_ended(error: BaseException) -> tuple[str, str]:

@@ -9,10 +9,11 @@ from prefect.artifacts import create_markdown_artifact
 from prefect.cache_policies import NO_CACHE
 
 from configs.offers import load_catalogue
-from configs.progress import announce
 from configs.settings import Settings
 from features.storage.lake import Lake
+from features.training_data.frames import count_users
 from flows.outcome import Outcome, dated, open_run, writes_alone
+from flows.run_steps import step
 from models.training_run.training_record import latest_training
 from serving.arms.assignment import Spending
 from serving.decide.day_tables import day_folder
@@ -28,8 +29,10 @@ from serving.report_page.unknown_consents import consent_notes, unknown_consents
 @task(name="decisions", cache_policy=NO_CACHE)
 def decide_for_all(settings: Settings, lake: Lake, as_of: date) -> Spending:
     """Predict, value and decide, in batches of users."""
-    announce(f"decisions for everybody as of {as_of}")
-    return decide_day(settings, lake, as_of)
+    with step("decisions", f"decisions for everybody as of {as_of}") as taken:
+        spending = decide_day(settings, lake, as_of)
+        taken.rows = count_users(lake, as_of)
+    return spending
 
 
 @flow(name="score-users", flow_run_name=dated("score-users"), validate_parameters=False)
@@ -39,7 +42,9 @@ def score_users(profile: str | None = None, data_dir: str | None = None, as_of: 
     settings, lake, day = open_run(profile, data_dir, as_of)
     spending = decide_for_all(settings, lake, day)
     summary = summarise(lake, day)
-    report = write_report(settings, lake, day)
+    with step("report", "report") as taken:
+        report = write_report(settings, lake, day)
+        taken.rows = summary.users
     folder = day_folder(lake, day)
     outputs = {
         "report": str(report),

@@ -8,11 +8,11 @@ from prefect import flow, task
 from prefect.artifacts import create_markdown_artifact
 from prefect.cache_policies import NO_CACHE
 
-from configs.progress import announce
 from configs.settings import Settings
 from features.materialise.user_traits import keep_traits
 from features.storage.lake import Lake
 from flows.outcome import Outcome, dated, open_run, writes_alone
+from flows.run_steps import step
 from models.registry.tracking import tracking_uri
 from models.training_run import outcome_models, response_models, training_frames
 from models.training_run.outcome_models import FittedOutcomes
@@ -24,22 +24,26 @@ from models.training_run.training_frames import TrainingFrames
 @task(name="training frames", cache_policy=NO_CACHE)
 def collect_frames(settings: Settings, lake: Lake, as_of: date) -> TrainingFrames:
     """Join labels with what was known at each example's moment."""
-    announce(f"training frames up to {as_of}")
-    return training_frames.collect_frames(settings, lake, as_of)
+    with step("training frames", f"training frames up to {as_of}") as taken:
+        frames = training_frames.collect_frames(settings, lake, as_of)
+        taken.rows = len(frames.outcomes) + len(frames.treatments)
+    return frames
 
 
 @task(name="churn and value", cache_policy=NO_CACHE)
 def fit_outcomes(settings: Settings, lake: Lake, as_of: date, frames: TrainingFrames) -> FittedOutcomes:
     """Fit, judge and register who leaves and what staying is worth."""
-    announce("churn and value models")
-    return outcome_models.fit_outcomes(settings, lake, as_of, frames)
+    with step("churn and value", "churn and value models") as taken:
+        taken.rows = len(frames.outcomes)
+        return outcome_models.fit_outcomes(settings, lake, as_of, frames)
 
 
 @task(name="redemption and effects", cache_policy=NO_CACHE)
 def fit_response(settings: Settings, lake: Lake, as_of: date, frames: TrainingFrames) -> FittedResponse:
     """Fit, judge and register who uses offers and what offers change."""
-    announce("redemption model and effects of offers")
-    return response_models.fit_response(settings, lake, as_of, frames)
+    with step("redemption and effects", "redemption model and effects of offers") as taken:
+        taken.rows = len(frames.treatments)
+        return response_models.fit_response(settings, lake, as_of, frames)
 
 
 @flow(name="train-models", flow_run_name=dated("train-models"), validate_parameters=False)

@@ -1,0 +1,113 @@
+"""What `winback status` says of runs: the last ones and why they ended, who writes, what is next, and disk used."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import asdict
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+
+from configs.errors import InputError
+from configs.settings import Settings
+from features.storage.lake import Lake
+from features.storage.writer_lock import LOCK_FILE
+from flows.next_run import next_run
+from flows.run_records import RUNNING, RunRecord, run_records
+from serving.guards.guard_findings import Finding, guard_words, stored_findings
+
+SHOWN, LISTED = 5, 50  # runs: for people, for machines
+MIB = 2**20
+SCHEDULE = "schedule"
+
+
+def run_lines(settings: Settings, lake: Lake, as_of: date, now: datetime) -> tuple[dict[str, str], dict[str, object]]:
+    """Say what is known of runs, as texts by their titles for people, and as facts for machines."""
+    records, disk = run_records(lake, LISTED), disk_used(lake)
+    owner, planned = lock_owner(lake, records), next_runs(settings, now)
+    is_served = any(each.command == SCHEDULE and each.outcome == RUNNING for each in records)
+    lines = {f"run {each.command} of {each.started[:19]}": _ended(each) for each in records[-SHOWN:]}
+    lines |= freshness_lines(lake, as_of)
+    by = "" if is_served else ", if winback schedule were running"
+    lines |= {f"next {name}": f"{moment}{by}" for name, moment in planned.items()}
+    who = "{command} (run {run}, process {process}, since {since})"
+    lines["writing now"] = who.format(**owner) if owner else "nobody"
+    lines["disk"] = ", ".join(f"{name} {size / MIB:,.1f} MiB" for name, size in disk.items())
+    facts: dict[str, object] = {
+        "runs": [asdict(each) for each in reversed(records)],
+        "next": planned,
+        "schedule_is_served": is_served,
+        "lock": owner,
+        "disk_bytes": disk,
+        "newest": {table: str(days[-1]) if (days := lake.days(table)) else None for table in ("events", "decisions")},
+    }
+    return lines, facts
+
+
+def freshness_lines(lake: Lake, as_of: date) -> dict[str, str]:
+    """Say how old the newest events and decisions are."""
+    found = {}
+    for table, whole in (("events", as_of - timedelta(days=1)), ("decisions", as_of)):
+        days = [day for day in lake.days(table) if day <= as_of]
+        behind = (whole - days[-1]).days if days else 0
+        late = f", {behind:,} {'day' if behind == 1 else 'days'} behind" if behind > 0 else ""
+        found[f"newest {table}"] = f"{days[-1]}{late}" if days else "none"
+    return found
+
+
+def lock_owner(lake: Lake, records: list[RunRecord]) -> Mapping[str, object] | None:
+    """Say who writes to the data folder; None where nobody does, or who did was killed. The lock is not touched."""
+    text = lake.files.read(LOCK_FILE) if lake.files.exists(LOCK_FILE) else b""
+    try:
+        owner = json.loads(text)
+    except ValueError:
+        return None
+    ended = {each.run for each in records if each.outcome != RUNNING}
+    wanted = {"command", "run", "process", "since"}
+    return owner if isinstance(owner, dict) and wanted <= set(owner) and owner["run"] not in ended else None
+
+
+def next_runs(settings: Settings, now: datetime) -> dict[str, str]:
+    """Say when each part of the schedule runs next; the cron line itself where that cannot be told."""
+    times = settings.schedule
+    lines = {"score-daily": times.score_cron, "train-weekly": times.train_cron, "measure-daily": times.measure_cron}
+    found = {name: next_run(line, times.time_zone, now) for name, line in lines.items()}
+    return {name: moment.isoformat() if moment else f"at {lines[name]}" for name, moment in found.items()}
+
+
+def disk_used(lake: Lake) -> dict[str, int]:
+    """Bytes of each folder of the data folder, most first; files beside them together as ``files``."""
+    sizes: dict[str, int] = {}
+    for folder, _, names in os.walk(lake.root):
+        top = [*Path(folder).relative_to(lake.root).parts, "files"][0]
+        for name in names:
+            try:
+                size = os.lstat(os.path.join(folder, name)).st_size  # noqa: PTH118 - thousands of files
+            except OSError:
+                continue  # gone meanwhile
+            sizes[top] = sizes.get(top, 0) + size
+    return dict(sorted(sizes.items(), key=lambda item: (-item[1], item[0])))
+
+
+def last_guards(lake: Lake, as_of: date) -> tuple[date | None, list[Finding], list[str]]:
+    """Read what guards found on the newest decided day: the day, the findings, and what is wrong in words."""
+    days = [day for day in lake.days("decisions") if day <= as_of]
+    if not days:
+        return None, [], []
+    try:
+        found = stored_findings(lake, days[-1])
+    except InputError as error:
+        return days[-1], [], [str(error)]
+    return days[-1], found, [f"guards, {days[-1]}: {each}" for each in guard_words(found, days[-1])]
+
+
+def _ended(record: RunRecord) -> str:
+    if record.ended is None or record.outcome == RUNNING:
+        return record.outcome if record.reason is None else f"{record.outcome}: {record.reason}"
+    seconds = (_instant(record.ended) - _instant(record.started)).total_seconds()
+    return f"{record.outcome} in {seconds:,.0f} s" + (f": {record.reason}" if record.reason else "")
+
+
+def _instant(text: str) -> datetime:
+    return datetime.fromisoformat(text).astimezone(UTC)
