@@ -20,7 +20,7 @@ class Guard(Section):
 
 
 class Guards(Section):
-    """What is looked at before a day is decided."""
+    """What is looked at before a day is decided; where a guard of models stops, its model gives way for the day."""
 
     weeks: int = Field(ge=2, le=52, description="how many of the same weekdays before the newest day say what is usual")
     min_weeks: int = Field(ge=2, le=52, description="fewer of them than this tell nothing")
@@ -44,4 +44,22 @@ class Guards(Section):
     late_events: Guard = Field(
         description="share of the events that arrived on the day, of those of the eight days until then, which had "
         "happened before it, above the limit"
+    )
+    fall_back: bool = Field(
+        description="whether a champion that cannot be read, or by which a guard stops, gives way to the last good one "
+        "before it, then to the rule of recency; else the run ends"
+    )
+    constant_scores: Guard = Field(description="predictions of the sampled users differ by no more than the limit")
+    score_drift: Guard = Field(
+        description="PSI of the scores against those of the training, above the limit, chance and twice what they "
+        "move by themselves"
+    )
+    input_drift: Guard = Field(description="the same of each column of a model")
+    expected_auc: Guard = Field(
+        description="AUC that the scores promise before labels are known (CBPE), below that of the training by more "
+        "than the limit"
+    )
+    calibration: Guard = Field(
+        description="share that left of those without an offer, once the horizon of an earlier day is over, beside the "
+        "share that was expected to, further than the limit and than chance"
     )

@@ -12,6 +12,7 @@ from configs.errors import InputError, first_line
 from features.storage.lake import Lake
 from models.learn.estimators import Estimator
 from models.learn.model_families import described_estimator, family_named
+from models.metrics.drift import Reference, read_reference
 from models.registry.artifact_digests import (
     ESTIMATOR,
     StoredVersion,
@@ -46,7 +47,8 @@ class Registered:
     """A model read back from the registry.
 
     Where the newest training did not replace a champion, its notes are that training's, and `notes_of` names the model
-    that they were written with; a pinned champion keeps its own.
+    that they were written with; a pinned champion keeps its own. `reference` is the population that it was taught on,
+    None where none was kept.
     """
 
     estimator: Estimator
@@ -54,6 +56,7 @@ class Registered:
     lineage: ModelLineage
     notes: dict[str, Any]
     notes_of: str = ""
+    reference: Reference | None = None
 
 
 def load_if_any(lake: Lake, subject: str) -> Registered | None:
@@ -130,7 +133,11 @@ def _read(lake: Lake, subject: str, number: int, version: StoredVersion) -> Regi
         origin = described["lineage"]
         dates = {name: date.fromisoformat(origin[name]) for name in ("as_of", "data_from", "data_to")}
         return Registered(
-            _estimator(lake, version), number, ModelLineage(**{**origin, **dates}), dict(described["notes"])
+            _estimator(lake, version),
+            number,
+            ModelLineage(**{**origin, **dates}),
+            dict(described["notes"]),
+            reference=read_reference(described.get("reference")),
         )
     except Exception as error:  # whatever a description without a digest may hold
         raise UnreadableModelError(

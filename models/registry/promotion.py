@@ -21,6 +21,7 @@ from models.judge.policy_verdict import PolicyVerdict
 from models.learn.training import NotTrainableError, Trained
 from models.metrics.metric import Leak, Metric
 from models.registry.champions import name_version, promote, withhold
+from models.registry.drift_reference import drift_reference
 from models.registry.explain import shap_pictures
 from models.registry.fold_models import FoldModels, what_is_predicted, write_folds
 from models.registry.incumbent import meet_champion
@@ -79,6 +80,7 @@ def publish(
             folders={"folds": partial(write_folds, folds)},
             training=training,
             digest=digest,
+            reference=drift_reference(trained, name, frame, pd.Timestamp(start_of(as_of, settings.time_zone))),
         )
     first = versions[trained.verdict.winner]
     name_version(lake, trained.subject, NEWEST, first)

@@ -90,7 +90,28 @@ def load_response(lake: Lake, offers: Sequence[str] = ()) -> ResponseModels | No
     offers
         Those of the catalogue: where there is no redemption model, effects of targeted offers are looked for by name.
     """
-    champion = load_if_any(lake, "redemption")
+    return response_with(lake, load_if_any(lake, "redemption"), offers)
+
+
+def response_with(
+    lake: Lake, champion: Registered | None, offers: Sequence[str] = (), *, has_effects: bool = True
+) -> ResponseModels | None:
+    """Put what is known about the response together around a redemption model.
+
+    Parameters
+    ----------
+    offers
+        As in `load_response`.
+    has_effects
+        Whether the effects are read; without them nobody is given anything but by lot.
+
+    Raises
+    ------
+    UnreadableModelError
+        A model of effects cannot be read.
+    """
+    if not has_effects:
+        return _without_effects(champion) if champion is not None else None
     if champion is not None:
         notes = read_notes(RedemptionNotes, champion.notes, champion.lineage.name)
         effects = {
@@ -108,6 +129,11 @@ def load_response(lake: Lake, offers: Sequence[str] = ()) -> ResponseModels | No
         if (found := load_if_any(lake, propensity_subject(offer_id))) is not None
     }
     return ResponseModels(None, "", RedeemedSpend(), effects) if effects else None
+
+
+def _without_effects(champion: Registered) -> ResponseModels:
+    notes = read_notes(RedemptionNotes, champion.notes, champion.lineage.name)
+    return ResponseModels(champion.estimator, champion.lineage.name, notes.spend, {}, None, champion.notes_of)
 
 
 def _effect_of(propensity: Registered) -> KnownEffect:

@@ -30,6 +30,7 @@ from features.storage.lake import Lake
 from features.storage.whole_writes import content_hash, scratch_folder
 from models.learn.estimators import Estimator
 from models.learn.model_families import description_of
+from models.metrics.drift import Reference
 from models.metrics.metric import Metric
 from models.registry.artifact_digests import DIGEST, ESTIMATOR, damage_of, digests_tag
 from models.registry.model_reader import ModelLineage
@@ -105,7 +106,7 @@ def register(
     lake: Lake, lineage: ModelLineage, estimator: Estimator, sample: pd.DataFrame, *, parameters: Mapping[str, object],
     metrics: Mapping[str, Metric], pictures: Mapping[str, bytes], notes: Mapping[str, object], verdict: str,
     tags: Mapping[str, str] = {}, folders: Mapping[str, Callable[[Path], None]] = {},
-    training: TrainingRun | None = None, digest: str = "",
+    training: TrainingRun | None = None, digest: str = "", reference: Reference | None = None,
 ) -> int:  # fmt: skip
     """Log one candidate as an MLflow run and register it; the same fingerprint is never registered twice.
 
@@ -121,6 +122,8 @@ def register(
         The training that the candidate is part of: its run is the parent of this one.
     digest
         Of the training rows, from `rows_digest`.
+    reference
+        The population that it was taught on.
 
     Returns
     -------
@@ -146,6 +149,7 @@ def register(
         for name, content in pictures.items():
             _log_bytes(lake, f"{name}.png", content)
         described = {**description_of(estimator), "lineage": _json(asdict(lineage)), "notes": notes}
+        described |= {"reference": asdict(reference)} if reference is not None else {}
         mlflow.log_dict(described, ESTIMATOR)
         for name, write in folders.items():
             with scratch_folder(lake.path("tmp")) as folder:

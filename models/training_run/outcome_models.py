@@ -7,9 +7,11 @@ from datetime import date
 
 from configs.settings import Settings
 from features.storage.lake import Lake
-from models.learn.churn import train_churn
+from models.learn.churn import TARGET, train_churn
+from models.learn.recency_rule import recency_table
 from models.learn.training import NotTrainableError
 from models.learn.value import later_share, train_value
+from models.metrics.recency_table import RecencyTable
 from models.registry.model_notes import ValueNotes
 from models.registry.promotion import Published, publish
 from models.registry.registry_state import registered_model
@@ -24,10 +26,11 @@ NO_MONEY = "the report counts people instead of money, and no offer can be value
 
 @dataclass(frozen=True)
 class FittedOutcomes:
-    """Models of leaving and of worth, and those that the data could not teach."""
+    """Models of leaving and of worth, those that the data could not teach, and the rule where no model can be used."""
 
     published: list[Published]
     untrained: tuple[Untrained, ...] = ()
+    recency: RecencyTable | None = None
 
 
 def fit_outcomes(settings: Settings, lake: Lake, as_of: date, frames: TrainingFrames) -> FittedOutcomes:
@@ -45,7 +48,7 @@ def fit_outcomes(settings: Settings, lake: Lake, as_of: date, frames: TrainingFr
     except NotTrainableError as error:
         is_poor = not worth["margin"].any()
         untrained.append(lack_of(lake, "value", str(error), NO_MONEY if is_poor else NO_WORTH))
-    return FittedOutcomes(published, tuple(untrained))
+    return FittedOutcomes(published, tuple(untrained), recency_table(frames.outcomes, TARGET))
 
 
 def lack_of(lake: Lake, subject: str, reason: str, meaning: str) -> Untrained:

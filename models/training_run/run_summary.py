@@ -41,7 +41,7 @@ def keep_training(lake: Lake, as_of: date, outcomes: FittedOutcomes, response: F
         each.subject: ModelRecord(each.champion, each.reason, _rounded(each.metrics), each.leaks) for each in published
     }
     verdict = _rounded_verdict(response.verdict) if response.verdict is not None else None
-    record = TrainingRecord(as_of, models, response.effects, verdict, untrained)
+    record = TrainingRecord(as_of, models, response.effects, verdict, untrained, recency=outcomes.recency)
     pictures = {f"{each.subject}_{name}": png for each in published for name, png in each.pictures.items()}
     return write_training(lake, record, pictures)
 

@@ -16,6 +16,7 @@ from features.storage.whole_writes import write_bytes, write_text
 from models.effects.average_effect import AverageEffect
 from models.judge.policy_verdict import PolicyVerdict
 from models.metrics.metric import Leak, Metric
+from models.metrics.recency_table import RecencyTable
 
 VERSION = 1  # of the record: another one is another shape
 FILE = "training.json"
@@ -51,7 +52,7 @@ class Untrained:
 class TrainingRecord:
     """A training: its models by subject, average effects of offers, and the gate's verdict if it had an experiment.
 
-    `untrained` are the models that it had to go on without.
+    `untrained` are the models that it had to go on without, `recency` is the rule for where no model is usable.
     """
 
     as_of: date
@@ -60,6 +61,7 @@ class TrainingRecord:
     verdict: PolicyVerdict | None = None
     untrained: tuple[Untrained, ...] = ()
     version: int = VERSION
+    recency: RecencyTable | None = None
 
     def lack_of(self, subject: str) -> Untrained | None:
         """Say why there is no model of a subject; None where there is one."""

@@ -18,9 +18,8 @@ from features.training_data.feature_store import FeatureStore, open_store
 from features.training_data.frames import count_users, scoring_batch, scoring_batch_anywhere
 from features.training_data.snapshot_run import require_snapshots
 from models.registry.model_notes import ValueNotes, read_notes
-from models.registry.model_reader import load_if_any
-from models.registry.response import load_response
 from serving.arms.assignment import Spending
+from serving.decide.chosen_models import choose_models
 from serving.decide.decision_moment import DecisionMoment
 from serving.decide.decisions import decide
 from serving.decide.executors import LocalExecutor, SparkExecutor
@@ -39,24 +38,26 @@ def decide_day(settings: Settings, lake: Lake, as_of: date) -> Spending:
     InputError
         There is no model at all, or a guard that stops the run has fired.
     """
-    guards = data_guards(settings, lake, as_of)
-    refuse(guards, as_of)
+    found = data_guards(settings, lake, as_of)
+    refuse(found, as_of)
     language = load_language(settings.language)  # what cannot be read stops a run before anything is written
     with ExitStack() as sources:
         history = sources.enter_context(open_as_of(settings, lake, as_of))
         require_snapshots(lake, [as_of], history.features, as_of)
         store = open_store(lake, history.features, only=as_of)
-        catalogue, value = load_catalogue(settings.offers), load_if_any(lake, "value")
+        catalogue = load_catalogue(settings.offers)
+        chosen = choose_models(settings, lake, as_of, store, catalogue)
+        churn, value, response = chosen.churn, chosen.value, chosen.response
         share = read_notes(ValueNotes, value.notes, value.lineage.name).later_share if value is not None else 0.0
-        response = load_response(lake, list(catalogue.titles))
-        policy = Policy(settings, catalogue, load_if_any(lake, "churn"), value, response, language, share)
-        if policy.churn is None and value is None and response is None:
+        policy = Policy(settings, catalogue, churn, value, response, language, share, fallback=chosen.fallback)
+        if churn is None and value is None and response is None:
             raise InputError(f"{lake.root} holds no models; run winback train-models first")
         executor = batches_on_spark(history) if settings.engine == "spark" else batches(history, store, sources.close)
         moment = DecisionMoment.of_night(as_of, settings.time_zone)
         contacts = partial(open_offers, lake, settings, policy.catalogue, moment)
         with file_hashes(lake) as hash_of:  # consents are read beside the snapshot
             users = hash_of(lake.path(USERS_FILE)) if lake.files.exists(USERS_FILE) else ""
+        guards = (*found, *chosen.findings)
         inputs = f"{stored_input(lake.partition('snapshots', as_of))} {users}"
         return decide(policy, lake, as_of, executor, inputs=inputs, contacts=contacts, moment=moment, guards=guards)
 

@@ -50,6 +50,7 @@ SCHEMA = pa.schema(
         ("incremental_margin", pa.float64()), ("p_redeem", pa.float64()), ("expected_cost", pa.float64()),
         ("expected_value", pa.float64()), ("propensity", pa.float64()), ("reasons", REASONS), ("why", REASONS),
         ("suppressed_because", REASONS), ("evidence", pa.string()), ("model_versions", pa.string()),
+        ("fallback", pa.string()),
     ]
 )  # fmt: skip
 OF_CHOICE = ("incremental_retention", "incremental_margin", "p_redeem", "expected_cost")
@@ -105,6 +106,7 @@ def decisions_table(
         "suppressed_because": _reasons_of_kind(options.ineligible, policy),
         "evidence": _evidence(policy, given),
         "model_versions": [policy.model_versions] * users,
+        "fallback": [policy.fallback or None] * users,
     }
     arrays = [pa.array(columns.get(field.name, [None] * users), field.type, from_pandas=True) for field in SCHEMA]
     return pa.Table.from_arrays(arrays, schema=SCHEMA)

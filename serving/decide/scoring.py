@@ -50,7 +50,7 @@ class Policy:
     """Everything that turns a frame of users into decisions; each model is None where the data could not teach it.
 
     `later_share` of what a user is worth comes after the margin in which effects are measured; `base_rate` is the share
-    of all users of the day that is expected to leave.
+    of all users of the day that is expected to leave. `fallback` says what stands in for a champion.
     """
 
     settings: Settings
@@ -63,6 +63,7 @@ class Policy:
     own_rules: tuple[Rule, ...] = ()
     contacts: pd.DataFrame = field(default_factory=no_contacts)
     base_rate: float = 0.0
+    fallback: str = ""
 
     @property
     def rules(self) -> tuple[Rule, ...]:

@@ -28,6 +28,17 @@ WORDS = {
     "snapshot_column_gone": "{subject} is no column of the snapshots any more",
     "snapshot_column_came": "{subject} is a new column of the snapshots",
     "late_events": "{value:.1%} of the events that arrived on {day} had happened before it",
+    "score_drift": "scores of {subject} lie {value:.2f} (PSI) from those of its training (usually {usual:.2f})",
+    "input_drift": "{subject} lies {value:.2f} (PSI) from what models were taught (usually {usual:.2f})",
+    "constant_scores": "{subject} predicts {value:.3f} of everybody",
+    "expected_auc": "scores of {subject} promise an AUC of {value:.3f}, at its training {usual:.3f}",
+    "calibration": "of those that {subject} gave no offer {value:.1%} left, {usual:.1%} were expected to",
+    "by_version": "{subject} is predicted by version {value:.0f}, the last good champion: {because}",
+    "by_rule": "{subject} is predicted by the rule of recency: {because}",
+    "without": "nothing is predicted of {subject}: {because}",
+    "no_labels": "the horizon of no day that {subject} decided is over",
+    "no_reference": "{subject} was registered without what it was taught on; train again",
+    "one_snapshot": "{subject} was taught one snapshot, which does not tell how people change by themselves",
     "few_weeks": "{value:.0f} same weekdays lie before {day}, guards.min_weeks = {usual:.0f}",
     "few_rows": "{day} has {value:,.0f} rows to tell by, guards.min_rows = {usual:,.0f}",
     "nothing": "nothing looks wrong",
@@ -39,7 +50,7 @@ class Finding:
     """What one guard found about one subject, such as a column.
 
     `guard` is its name in ``[guards]``, `state` whether it passed, fired, or knows too little to tell, `code` what it
-    says, a key of `WORDS`, with `value` beside the `usual` one.
+    says, a key of `WORDS`, with `value` beside the `usual` one; `because` is what an error said.
     """
 
     guard: str
@@ -50,12 +61,19 @@ class Finding:
     subject: str = ""
     value: float = float("nan")
     usual: float = float("nan")
+    because: str = ""
+
+    @property
+    def brief(self) -> str:
+        """Say it for a day that is known."""
+        return WORDS[self.code].format(**vars(self), day="the day", as_of="it", weekday="same weekday")
 
     def words(self, as_of: date) -> str:
         """Say it in a sentence, with the setting that it rests on."""
         day = as_of - timedelta(days=1)
         said = WORDS[self.code].format(**vars(self), day=day, as_of=as_of, weekday=f"{day:%A}")
-        return f"{said} (guards.{self.guard}, limit {self.limit:g})" if self.state == FIRED else said
+        is_limited = self.state == FIRED and self.guard != "champion"
+        return f"{said} (guards.{self.guard}, limit {self.limit:g})" if is_limited else said
 
 
 def found_by(
@@ -96,7 +114,7 @@ def refuse(findings: Iterable[Finding], as_of: date) -> None:
 
 def findings_table(findings: Sequence[Finding]) -> pa.Table:
     """Write findings as a table, a column for each of their fields."""
-    texts = {"guard", "state", "mode", "code", "subject"}
+    texts = {"guard", "state", "mode", "code", "subject", "because"}
     schema = pa.schema([(each.name, pa.string() if each.name in texts else pa.float64()) for each in fields(Finding)])
     return pa.Table.from_pylist([asdict(each) for each in findings], schema=schema)
 

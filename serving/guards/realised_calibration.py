@@ -1,0 +1,56 @@
+"""Whether as many left as a model said, asked of the newest day that it decided and whose horizon is over."""
+
+from __future__ import annotations
+
+from datetime import date, timedelta
+
+from configs.settings import Settings
+from features.storage.duckdb_sessions import duckdb_session, sql_text
+from features.storage.lake import Lake
+from models.registry.model_reader import Registered
+from serving.guards.guard_findings import PASSED, UNKNOWN, Finding, found_by
+
+MOST_USERS = 20_000  # who are looked at: a part of them by the hash of their ids where there are more
+SIGMAS = 3.0  # of a share, which differs by so much by chance once in 400 days
+
+
+def realised_calibration(settings: Settings, lake: Lake, as_of: date, model: Registered) -> list[Finding]:
+    """Hold the risk of users who were given nothing against what became of them.
+
+    It fires where the share that left and the mean risk differ by more than the limit and three standard errors of the
+    share (calibration in the large; Van Calster et al. 2019). Those who were given an offer are left out, since it was
+    to change what they do.
+
+    Raises
+    ------
+    InputError
+        A file of that day, or of the daily rows since, cannot be read.
+    """
+    guard, name, horizon = settings.guards.calibration, model.lineage.name, settings.churn.horizon_days
+    if guard.mode == "off":
+        return []
+    unknown = ("calibration", UNKNOWN, guard.mode, guard.limit)
+    closed = [day for day in lake.days("decisions") if day + timedelta(days=horizon) <= as_of]
+    if not closed:
+        return [Finding(*unknown, "no_labels", name)]
+    day = closed[-1]
+    after = [day + timedelta(days=offset) for offset in range(horizon)]
+    files = [lake.partition("aggregates", each) for each in after if lake.has_partition("aggregates", each)]
+    decided = lake.partition("decisions", day)
+    asked = f"FROM read_parquet({sql_text(decided)}) WHERE p_churn IS NOT NULL AND offer_id = 'none' AND "
+    asked += f"list_contains(string_split(model_versions, ', '), {sql_text(name)})"
+    with duckdb_session(settings) as connection:
+        users = connection.execute(f"SELECT count(*) {asked}").fetchall()[0][0]
+        if users < settings.guards.min_rows or not files:
+            return [Finding(*unknown, "few_rows" if users else "no_labels", name, users, settings.guards.min_rows)]
+        some = f"hash(user_id) % {max(1, users // MOST_USERS)} = 0"
+        rows = f"read_parquet([{', '.join(map(sql_text, files))}])"
+        found, expected, left = connection.execute(f"""
+            SELECT count(*), avg(p_churn), avg((active.user_id IS NULL)::INT)
+            FROM (SELECT user_id, p_churn {asked} AND {some}) LEFT JOIN
+                 (SELECT DISTINCT user_id FROM {rows} WHERE active_days > 0 AND {some}) AS active USING (user_id)
+        """).fetchall()[0]  # fmt: skip
+    chance = SIGMAS * (max(left * (1 - left), 1e-9) / found) ** 0.5
+    is_fired = abs(left - expected) > guard.limit + chance
+    passed = Finding("calibration", PASSED, guard.mode, guard.limit, subject=name, value=left, usual=expected)
+    return found_by("calibration", guard, is_fired, "calibration", name, left, expected) or [passed]
