@@ -51,7 +51,8 @@ def stored(registry: Lake, frame: pd.DataFrame) -> Lake:
     for mark in "ab":
         version = register(
             registry, ModelLineage(SUBJECT, "logistic", AS_OF, AS_OF, AS_OF, mark * 16), model, frame.head(9),
-            parameters={}, metrics={"auc": Metric(0.8, 0.7, 0.9, 9)}, pictures={}, notes={}, verdict="", reference=known,
+            parameters={}, metrics={"auc": Metric(0.8, 0.7, 0.9, 9)}, pictures={}, notes={}, verdict="",
+            reference=known,
         )  # fmt: skip
         promote(registry, SUBJECT, version, "it won")
     return registry
@@ -104,7 +105,7 @@ def test_a_damaged_champion_gives_way_to_the_one_before_it_then_to_the_rule_then
         "guarded: none",
         [("champion", "without")],
     )
-    with pytest.raises(InputError, match="the champion of guarded may not decide: .* set guards.fall_back = true"):
+    with pytest.raises(InputError, match=r"the champion of guarded may not decide: .* set guards\.fall_back = true"):
         choose_model(lake, SUBJECT, sample(), GUARDS.model_copy(update={"fall_back": False}))
 
 
@@ -177,8 +178,8 @@ def test_a_guard_that_is_off_says_nothing_and_one_without_a_reference_that_it_ca
     bare = Registered(model.estimator, 1, model.lineage, {})
     said = guard_words(model_findings(bare, sample(), GUARDS), AS_OF)
     assert said == [
-        f"guards cannot tell of expected_auc, input_drift, score_drift: {model.lineage.name} was registered without what "
-        "it was taught on; train again"
+        f"guards cannot tell of expected_auc, input_drift, score_drift: {model.lineage.name} was registered without "
+        "what it was taught on; train again"
     ]
     few = guard_words(model_findings(model, sample(users=20), GUARDS), AS_OF)
     assert few[0].endswith("2024-06-30 has 20 rows to tell by, guards.min_rows = 100")

@@ -64,6 +64,8 @@ def explanation_lines(
     yield from (lines[name].format_map(known) for name in about)
     for place, (reason, _) in enumerate(words.parts(decision["reasons"])):
         yield lines["more" if place else "because"] + reason
+    if decision.get("fallback"):
+        yield lines["fallback"].format_map(known)
     decided = ["decision", "why", "message", "evidence"] if is_given else ["no_decision", "why"]
     yield from (lines[name].format_map(known) for name in [*decided, *(["options"] if options else [])])
     for option in options:
