@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import asdict
 from datetime import UTC, date, datetime, timedelta
-from pathlib import Path
 
 from configs.errors import InputError
 from configs.settings import Settings
@@ -78,16 +76,7 @@ def next_runs(settings: Settings, now: datetime) -> dict[str, str]:
 
 def disk_used(lake: Lake) -> dict[str, int]:
     """Bytes of each folder of the data folder, most first; files beside them together as ``files``."""
-    sizes: dict[str, int] = {}
-    for folder, _, names in os.walk(lake.root):
-        top = [*Path(folder).relative_to(lake.root).parts, "files"][0]
-        for name in names:
-            try:
-                size = os.lstat(os.path.join(folder, name)).st_size  # noqa: PTH118 - thousands of files
-            except OSError:
-                continue  # gone meanwhile
-            sizes[top] = sizes.get(top, 0) + size
-    return dict(sorted(sizes.items(), key=lambda item: (-item[1], item[0])))
+    return dict(sorted(lake.files.sizes().items(), key=lambda item: (-item[1], item[0])))
 
 
 def last_guards(lake: Lake, as_of: date) -> tuple[date | None, list[Finding], list[str]]:

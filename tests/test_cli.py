@@ -28,6 +28,7 @@ from flows.kept_profile import kept_profile, remember_profile
 from flows.outcome import Outcome, open_run
 from flows.strict_json import strict_json
 from models.metrics.metric import Metric
+from models.registry.registry_state import registered_model
 from serving.decide.decision_columns import SCHEMA
 
 STEPS = ("ingest", "build-features", "train-models", "score-users")
@@ -239,6 +240,29 @@ def test_status_says_to_machines_who_is_champion_and_what_the_gate_said(shell: S
     assert churn["last_training"]["champion"] == churn["champion"]
     assert "log loss" in churn["last_training"]["gate"]
     assert churn["last_training"]["metrics"]["churn.auc"]["n"] > 0
+
+
+def test_where_a_champion_is_damaged_the_rule_decides_and_it_is_said_everywhere(shell: Shell, tmp_path: Path) -> None:
+    shutil.copytree(shell.data_dir, tmp_path / "data")
+    lake = Lake(tmp_path / "data")
+    version = registered_model(lake, "churn").named
+    assert version is not None
+    lake.path(str(version.model), "MLmodel").write_bytes(b"garbage")
+    answer = shell.answer("score-users", data_dir=tmp_path / "data")
+    (said,) = (each for each in answer["warnings"] if "rule of recency" in each)
+    assert said.startswith("churn is predicted by the rule of recency: the champion of the churn model")
+    table = pq.read_table(decisions(tmp_path / "data"), columns=["user_id", "fallback", "model_versions", "p_churn"],
+                          partitioning=None)  # fmt: skip
+    assert set(table["fallback"].to_pylist()) == {"churn: rule of recency"}
+    assert all("churn-recency_rule-" in names for names in table["model_versions"].to_pylist())
+    assert table["p_churn"].null_count == pq.read_table(decisions(shell.data_dir), columns=["p_churn"],
+                                                        partitioning=None)["p_churn"].null_count  # fmt: skip
+    page = Path(answer["outputs"]["report"]).read_text(encoding="utf-8")
+    assert "Before you act on this page:</strong> churn is predicted by the rule of recency" in page
+    status = shell.answer("status", data_dir=tmp_path / "data")
+    assert f"guards, {TINY_AS_OF}: {said}" in status["warnings"]
+    explained = shell.run("explain", table["user_id"][0].as_py(), data_dir=tmp_path / "data")
+    assert "instead   of the champion decides churn: rule of recency" in explained.stdout
 
 
 @pytest.mark.parametrize("subject", ["churn", "redemption"])

@@ -42,7 +42,7 @@ DESIGN = (
     "decision_id, user_id, as_of, trigger, arm, offer_id, play, channel, discount, featured_category, featured_item, "
     "message, send_at, valid_until, p_churn, risk_band, stage, persona, retained_value, remaining_value, "
     "incremental_retention, incremental_margin, p_redeem, expected_cost, expected_value, propensity, reasons, why, "
-    "suppressed_because, evidence, model_versions"
+    "suppressed_because, evidence, model_versions, fallback"
 )
 
 

@@ -62,6 +62,16 @@ class LocalFolder:
         """Names of the files that match a pattern with ``*``, in order."""
         return sorted(path.relative_to(self.root).as_posix() for path in self.root.glob(pattern) if path.is_file())
 
+    def sizes(self) -> dict[str, int]:
+        """Bytes of each folder in it, and of the files beside them together as ``files``."""
+        found: dict[str, int] = {}
+        for folder, _, names in os.walk(self.root):
+            top = [*Path(folder).relative_to(self.root).parts, "files"][0]
+            for name in names:
+                with suppress(OSError):  # gone meanwhile
+                    found[top] = found.get(top, 0) + Path(folder, name).lstat().st_size
+        return found
+
     @contextmanager
     def lock(self, command: str) -> Iterator[None]:
         """Be the one who writes; what a killed writer left is finished or cleared first. May be nested in a process.

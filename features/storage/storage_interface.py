@@ -59,6 +59,9 @@ class Storage(Protocol):
     def list(self, pattern: str) -> Sequence[str]:
         """Names of the files that match a pattern with ``*``, in order."""
 
+    def sizes(self) -> dict[str, int]:
+        """Bytes of each folder in it, and of the files beside them together as ``files``."""
+
     def lock(self, command: str) -> AbstractContextManager[None]:
         """Be the one who writes; what a killed writer left is finished or cleared first. May be nested in a process."""
 

@@ -35,7 +35,8 @@ MEASURED = {"wall": "seconds of a daily run", "mib": "peak memory, MiB"}
 PARTS = {
     "aggregates of the new day": "features.materialise.build_daily:build_aggregates",
     "snapshot of the new day": "features.training_data.snapshot_run:bring_snapshots_up_to_date",
-    "models loaded": "serving.decide.decided_day:load",
+    "guards of the day's events": "serving.decide.decided_day:data_guards",
+    "models loaded, and their guards": "serving.decide.decided_day:choose_models",
     "features read through Feast": "serving.decide.decided_day:scoring_batch",
     "risk and value": "models.learn.estimators:Estimator.predict",
     "reasons: exact SHAP": "serving.decide.scoring:add_risk_reasons",
