@@ -131,9 +131,9 @@ def expected_auc(p: Floats) -> float:
 
 @dataclass(frozen=True)
 class Reference:
-    """What a model knew when it was trained: its inputs by column, its scores on rows that it had not seen.
+    """What a model knew when it was trained: its inputs by column, and its scores, of the newest snapshot.
 
-    `expected_auc` is that of those scores; NaN of a model of an amount.
+    `expected_auc` is that of these scores; NaN of a model of an amount.
     """
 
     inputs: Mapping[str, Bins]
