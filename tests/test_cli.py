@@ -245,6 +245,8 @@ def test_status_says_to_machines_who_is_champion_and_what_the_gate_said(shell: S
 def test_where_a_champion_is_damaged_the_rule_decides_and_it_is_said_everywhere(shell: Shell, tmp_path: Path) -> None:
     shutil.copytree(shell.data_dir, tmp_path / "data")
     lake = Lake(tmp_path / "data")
+    for table in ("decisions", "ledger"):
+        lake.files.remove(table)  # the day is not decided yet
     version = registered_model(lake, "churn").named
     assert version is not None
     lake.path(str(version.model), "MLmodel").write_bytes(b"garbage")
