@@ -76,6 +76,9 @@ def test_what_is_below_the_floor_is_registered_and_not_promoted(registry, frame)
     assert load_if_any(registry, "value") is None
     published = publish(registry, value, frame, FEATURES, SETTINGS, AS_OF, frame["day"].min())
     assert load(registry, "value").version == published.version
+    scores = {name: value.metrics[f"value.r_squared_{name}"].value for name in value.candidates}
+    del scores[value.verdict.winner]  # of three the best of the others challenges
+    assert load(registry, "value", CHALLENGER).lineage.candidate == max(scores, key=lambda name: scores[name])
 
 
 def test_every_candidate_is_kept_with_what_could_judge_it_later(registry, churn, published):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -15,7 +15,7 @@ from features.arrays.array_types import Flags, Floats
 from features.definitions.registry import Feature
 from models.learn.estimators import Estimator, calibrated, inverse_link
 from models.learn.redeemed_spend import RedeemedSpend
-from models.learn.trial import Trial, below_floor
+from models.learn.trial import DECIDES, Trial, below_floor
 from models.metrics.evaluation import Measure, score_metric
 from models.metrics.metric import Leak, Metric
 from models.metrics.splits import Split, hash_share, out_of_user
@@ -74,6 +74,12 @@ class Trained:
     def winner(self) -> TrainedCandidate:
         """The candidate that the gate chose."""
         return self.candidates[self.verdict.winner]
+
+    def best_of(self, names: Sequence[str]) -> str:
+        """Name the candidate with the best decisive measure; of equals the first, which is the simplest."""
+        sign = DECIDES[self.trial.decisive][1]
+        measure = f"{self.subject}.{self.trial.decisive}"
+        return max(names, key=lambda name: sign * self.own_metrics[name][measure].value)
 
 
 class NotTrainableError(InputError):

@@ -91,12 +91,12 @@ def publish(
         raise NotTrainableError(f"the {trained.subject} model is not promoted: {lack}")
     promote(lake, trained.subject, found.version, found.reason)
     log_training(lake, training, found.trained.metrics)
-    for version in versions.values():
-        if version != found.version:
-            name_version(lake, trained.subject, CHALLENGER, version)
+    others = [name for name, version in versions.items() if version != found.version]
     if found.version != first:
         name_version(lake, trained.subject, CHALLENGER, first)
         pictures = quality_pictures(found.trained, settings, features)
+    elif others:
+        name_version(lake, trained.subject, CHALLENGER, versions[trained.best_of(others)])
     return Published(
         trained.subject, found.name, found.version, found.reason, found.trained.metrics, pictures, trained.leaks
     )
