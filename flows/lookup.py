@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 def rewrite_report(profile: str | None, data_dir: str | None, as_of: date | None) -> Outcome:
     """Write the report of a day's decisions; without a day, of the newest."""
+    from models.training_run.training_record import lost_training
     from serving.decide.day_tables import newest_decided_day
     from serving.report_page.at_risk_list import at_risk_path
     from serving.report_page.report import write_report
@@ -28,7 +29,7 @@ def rewrite_report(profile: str | None, data_dir: str | None, as_of: date | None
     day = as_of or newest_decided_day(lake, day)
     with recorded(lake, "report", day), lake.files.lock("winback report"):
         outputs = {"report": str(write_report(settings, lake, day)), "users at risk": str(at_risk_path(lake, day))}
-        return Outcome("report", day, {}, outputs)
+        return Outcome("report", day, {}, outputs, lost_training(lake, day))
 
 
 def status(profile: str | None, data_dir: str | None, as_of: date | None) -> Outcome:

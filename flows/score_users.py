@@ -14,7 +14,7 @@ from features.storage.lake import Lake
 from features.training_data.frames import count_users
 from flows.outcome import Outcome, dated, open_run, writes_alone
 from flows.run_steps import step
-from models.training_run.training_record import latest_training
+from models.training_run.training_record import latest_training, lost_training
 from serving.arms.assignment import Spending
 from serving.decide.day_tables import day_folder
 from serving.decide.decided_day import decide_day
@@ -56,6 +56,7 @@ def score_users(profile: str | None = None, data_dir: str | None = None, as_of: 
     notes = guard_words(stored_findings(lake, day), day)
     notes += day_notes(settings, summary, spending, latest_training(lake, day))
     notes += consent_notes(settings, unknown_consents(lake, day, load_catalogue(settings.offers)))
+    notes += lost_training(lake, day)
     outcome = Outcome("score-users", day, metrics, outputs, notes)
     create_markdown_artifact(outcome.markdown(), key="score-users")
     return outcome

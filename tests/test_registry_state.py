@@ -96,6 +96,10 @@ STATES = {
     "notes changed": (
         write("estimator.json", b"{}"), ModelState.UNREADABLE, r"cannot be read: estimator\.json is 2 bytes with digest"
     ),
+    "digests are none": (
+        change(f"UPDATE model_version_tags SET value = '{{broken' WHERE key = '{DIGEST}'"),
+        ModelState.UNREADABLE, r"cannot be read: its tag artifacts_digest in the registry holds no digests",
+    ),
     "other format": (
         change(f"UPDATE model_version_tags SET value = '2' WHERE key = '{FORMAT}'"),
         ModelState.OTHER_VERSION, r"has format 2, and this winback reads 1",
@@ -150,7 +154,22 @@ def test_training_again_registers_what_was_damaged_anew(registry: Lake) -> None:
     assert (again, load(registry, "anew").version) == (2, 2)
 
 
-@pytest.mark.parametrize("content", [b"no database at all" * 99, b"SQLite format 3\x00" + b"\xff" * 5000])
+@pytest.mark.parametrize("pin", ["null", "[1]", "{", '{"version": "x"}'])
+def test_a_pin_that_is_none_is_one_sentence(lake: Lake, pin: str) -> None:
+    connect(lake).set_registered_model_tag(registered_name(SUBJECT), "pin", pin)
+    with pytest.raises(
+        InputError, match=r"the tag 'pin' of winback-states in .*mlflow\.db is no pin of winback's; rem"
+    ):
+        load(lake, SUBJECT)
+
+
+def test_a_store_that_is_gone_is_not_taken_for_one_that_never_was(lake: Lake) -> None:
+    lake.path("mlflow", "mlflow.db").unlink()
+    with pytest.raises(InputError, match=r"mlflow\.db cannot be read as MLflow's store .*; put a copy of it back"):
+        load_if_any(lake, SUBJECT)
+
+
+@pytest.mark.parametrize("content", [b"", b"no database at all" * 99, b"SQLite format 3\x00" + b"\xff" * 5000])
 def test_a_damaged_store_is_one_sentence(tmp_path: Path, content: bytes) -> None:
     lake = Lake(tmp_path)
     lake.files.write("mlflow/mlflow.db", content)

@@ -200,6 +200,14 @@ def test_a_rollback_returns_to_the_champion_before_and_says_so(registry, pace, f
     assert log_of(registry, "back") == [(first, "first"), (second, "second"), (first, "complaints")]
 
 
+def test_a_rollback_never_takes_a_number_of_an_earlier_registry(registry, pace, frame):
+    first, second = registered(registry, pace, frame, "moved away", "a", "b")
+    log_promotion(registry, Promotion("moved away", first, "moved away-pace-ffffffff", NOW.isoformat(), "long ago"))
+    promote(registry, "moved away", second, "second")
+    with pytest.raises(InputError, match="has no earlier champion to return to"):
+        rollback(registry, "moved away", "complaints", by="ana")
+
+
 def test_there_is_no_rollback_before_the_second_champion(registry, pace, frame):
     (version,) = registered(registry, pace, frame, "new", "a")
     for _ in range(2):

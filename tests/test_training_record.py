@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from dataclasses import asdict
 from datetime import date, timedelta
 from pathlib import Path
@@ -16,10 +17,13 @@ from features.storage.lake import Lake
 from models.effects.average_effect import AverageEffect
 from models.judge.policy_verdict import RULE, Deployed, PolicyValue, PolicyVerdict
 from models.metrics.metric import Leak, Metric
+from models.registry.artifact_digests import StoredVersion
+from models.registry.registry_state import ModelState, RegisteredModel
 from models.training_run.training_record import (
     ModelRecord,
     TrainingRecord,
     latest_training,
+    lost_training,
     picture_of,
     read_training,
     trained_days,
@@ -91,3 +95,20 @@ def test_a_foreign_record_is_told_by_its_version(tmp_path: Path, version: object
     (write_training(lake, record(), {}) / "training.json").write_text(json.dumps(kept), encoding="utf-8")
     with pytest.raises(InputError, match=f"is a training record of version {words}, and this winback reads 1; run"):
         latest_training(lake, DAY)
+
+
+def test_a_record_that_is_gone_is_told_while_its_models_are_registered(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lake, days = Lake(tmp_path), [DAY - timedelta(days=7), DAY]
+    versions = {number: StoredVersion("m", "r", {"as_of": str(day)}) for number, day in enumerate(days)}
+    models = [RegisteredModel("churn", ModelState.READY, versions=versions)]
+    monkeypatch.setattr("models.training_run.training_record.registered_models", lambda _: models)
+    write_training(lake, record(days[0]), {})
+    assert lost_training(lake, days[0]) == []
+    (told,) = lost_training(lake, DAY)
+    assert re.match(
+        r"models of 2024-07-01 are registered, and .*day=2024-07-01 is gone, .*train-models --as-of 2024", told
+    )
+    write_training(lake, record(), {})
+    assert lost_training(lake, DAY) == []

@@ -11,6 +11,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from hashlib import sha256
 
+from pydantic import TypeAdapter, ValidationError
+
 from configs.errors import InputError
 from features.storage.lake import Lake
 from features.storage.whole_writes import content_hash
@@ -38,9 +40,18 @@ class StoredVersion:
 
     @property
     def digests(self) -> Mapping[str, str]:
-        """Digests of its files by their names; empty where an older winback registered it."""
-        kept = self.tags.get(DIGEST, "")
-        return json.loads(kept) if kept.startswith("{") else {}
+        """Digests of its files by their names; empty where an older winback registered it.
+
+        Raises
+        ------
+        UnreadableModelError
+            The registry's tag holds something else.
+        """
+        kept = self.tags.get(DIGEST, "{}")
+        try:
+            return TypeAdapter(dict[str, str]).validate_json(kept if kept.startswith("{") else "{}")
+        except ValidationError as error:
+            raise UnreadableModelError(f"its tag {DIGEST} in the registry holds no digests") from error
 
 
 def files_of(lake: Lake, model: str, run: str) -> dict[str, str]:
@@ -91,13 +102,14 @@ def damage_of(lake: Lake, version: StoredVersion) -> str:
     """Say which file of a version is not as it was registered; empty where all are."""
     if version.model is None or version.run is None:
         return "its files lie outside of this data folder"
-    there = files_of(lake, version.model, version.run).keys()
     try:
-        for name in sorted({ESTIMATOR, MODEL} | version.digests.keys() | (there if version.digests else set())):
+        own = version.digests.keys()
+        there = files_of(lake, version.model, version.run).keys() if own else set()
+        for name in sorted({ESTIMATOR, MODEL} | own | there):
             read_checked(lake, version, name)
     except UnreadableModelError as error:
         return str(error)
-    return "" if version.digests or _is_as_one_digest_says(lake, version) else "one of its files was changed"
+    return "" if own or _is_as_one_digest_says(lake, version) else "one of its files was changed"
 
 
 def _place(version: StoredVersion, name: str) -> str | None:

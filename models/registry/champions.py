@@ -107,7 +107,9 @@ def rollback(lake: Lake, subject: str, reason: str, *, by: str) -> Promotion:
         There was none.
     """
     found = registered_model(lake, subject)
-    past = [entry.version for entry in promotion_log(lake) if entry.subject == subject]
+    names = {number: each.name for number, each in found.versions.items()}  # numbers begin again in a new registry
+    log = [entry for entry in promotion_log(lake) if entry.subject == subject]
+    past = [entry.version for entry in log if names.get(entry.version) == entry.name]
     present = found.number if found.number is not None else next(reversed(past), None)
     earlier = next((each for each in reversed(past) if each != present and each in found.versions), None)
     if earlier is None:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import sqlite3
 from contextlib import closing
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 from urllib.parse import quote, urlsplit
+
+from pydantic import TypeAdapter, ValidationError
 
 from configs.errors import InputError
 from features.storage.lake import Lake
@@ -135,7 +136,8 @@ class _Stored:
 def _registry(lake: Lake) -> dict[str, _Stored]:
     """Read the registry, by subject; empty where there is none."""
     found: dict[str, _Stored] = {}
-    rows = _rows(lake) if lake.files.exists(DATABASE) else {name: [] for name in TABLES}
+    has_promoted = lake.files.exists(DATABASE) or lake.files.exists(f"{FOLDER}/promotions.jsonl")
+    rows = _rows(lake) if has_promoted else {name: [] for name in TABLES}
 
     def of(name: str) -> _Stored:
         return found.setdefault(name.removeprefix(PREFIX), _Stored())
@@ -166,12 +168,22 @@ def _rows(lake: Lake) -> dict[str, list[tuple[Any, ...]]]:
 
 def _judged(lake: Lake, subject: str, stored: _Stored, alias: str) -> RegisteredModel:
     number, withheld = stored.aliases.get(alias), stored.tags.get(WITHHELD, "")
-    pin = Pin(**json.loads(stored.tags[PIN])) if PIN in stored.tags else None
+    pin = _pin(lake, subject, stored.tags[PIN]) if PIN in stored.tags else None
     state, fault = _state(lake, subject, stored, alias)
     return RegisteredModel(
         subject, state, fault, stored.versions, number if number in stored.versions else None, pin, withheld,
         stored.aliases.get(NEWEST),
     )  # fmt: skip
+
+
+def _pin(lake: Lake, subject: str, kept: str) -> Pin:
+    try:
+        return TypeAdapter(Pin).validate_json(kept)
+    except ValidationError as error:
+        raise InputError(
+            f"the tag {PIN!r} of {PREFIX}{subject} in {lake.path(DATABASE)} is no pin of winback's; remove it on "
+            "MLflow's pages and pin the champion again with winback promote"
+        ) from error
 
 
 def _state(lake: Lake, subject: str, stored: _Stored, alias: str) -> tuple[ModelState, str]:

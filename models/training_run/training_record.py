@@ -17,6 +17,7 @@ from models.effects.average_effect import AverageEffect
 from models.judge.policy_verdict import PolicyVerdict
 from models.metrics.metric import Leak, Metric
 from models.metrics.recency_table import RecencyTable
+from models.registry.registry_state import registered_models
 
 VERSION = 1  # of the record: another one is another shape
 FILE = "training.json"
@@ -119,6 +120,25 @@ def read_training(lake: Lake, as_of: date) -> TrainingRecord:
     if record is None:
         raise InputError(f"{path} is a training record of version {found}, and this winback reads {VERSION}; {again}")
     return record
+
+
+def lost_training(lake: Lake, as_of: date) -> list[str]:
+    """Say that the record of the training is gone of which the newest models on or before a day are; mostly nothing.
+
+    Raises
+    ------
+    InputError
+        The registry's file is damaged.
+    """
+    tags = [version.tags for model in registered_models(lake) for version in model.versions.values()]
+    days = [date.fromisoformat(tag["as_of"]) for tag in tags if "as_of" in tag]
+    newest = max((day for day in days if day <= as_of), default=None)
+    if newest is None or newest in trained_days(lake):
+        return []
+    return [
+        f"models of {newest} are registered, and {training_folder(lake, newest)} is gone, so how good they are "
+        f"cannot be told; run winback train-models --as-of {newest}, which registers no model twice"
+    ]
 
 
 def cold_start(found: int, wanted: int, share: float) -> str:

@@ -12,7 +12,7 @@ from configs.errors import InputError
 from features.storage.lake import Lake
 from models.registry.promotion_log import Promotion, promotion_log
 from models.registry.registry_state import RegisteredModel, registered_models
-from models.training_run.training_record import TrainingRecord, latest_training
+from models.training_run.training_record import TrainingRecord, latest_training, lost_training
 
 TABLES = ("events", "treatments", "aggregates", "snapshots", "decisions")
 Found = TypeVar("Found")
@@ -55,6 +55,7 @@ def data_status(lake: Lake, as_of: date) -> DataStatus:
     newest = {entry.subject: entry for entry in log}
     models = [ModelStatus(model, _reign(model, newest.get(model.subject))) for model in registered]
     faults += [model.fault for model in registered if model.fault]
+    faults += (asked(lambda: lost_training(lake, as_of)) or []) if registered else []
     return DataStatus({table: lake.days(table) for table in TABLES}, models, training, faults)
 
 
