@@ -96,6 +96,10 @@ STATES = {
     "notes changed": (
         write("estimator.json", b"{}"), ModelState.UNREADABLE, r"cannot be read: estimator\.json is 2 bytes with digest"
     ),
+    "files of another folder": (
+        change("UPDATE model_versions SET storage_location = 'file:///elsewhere/m' WHERE name = 'winback-states'"),
+        ModelState.UNREADABLE, r"cannot be read: its files lie outside of this data folder",
+    ),
     "digests are none": (
         change(f"UPDATE model_version_tags SET value = '{{broken' WHERE key = '{DIGEST}'"),
         ModelState.UNREADABLE, r"cannot be read: its tag artifacts_digest in the registry holds no digests",
@@ -154,6 +158,19 @@ def test_training_again_registers_what_was_damaged_anew(registry: Lake) -> None:
     assert (again, load(registry, "anew").version) == (2, 2)
 
 
+def test_a_copied_folder_writes_nothing_where_its_store_came_from(
+    lake: Lake, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    elsewhere = tmp_path / "elsewhere"
+    change(f"UPDATE experiments SET artifact_location = 'file://{elsewhere}' WHERE name = 'winback'")(lake)
+    number = register_pace(lake, "copied", "a")
+    assert "a new experiment of MLflow" in capsys.readouterr().err
+    promote(lake, "copied", number, "the only candidate")
+    assert load(lake, "copied").version == number
+    assert load(lake, SUBJECT).version == 2
+    assert not elsewhere.exists()
+
+
 @pytest.mark.parametrize("pin", ["null", "[1]", "{", '{"version": "x"}'])
 def test_a_pin_that_is_none_is_one_sentence(lake: Lake, pin: str) -> None:
     connect(lake).set_registered_model_tag(registered_name(SUBJECT), "pin", pin)
@@ -165,7 +182,7 @@ def test_a_pin_that_is_none_is_one_sentence(lake: Lake, pin: str) -> None:
 
 def test_a_store_that_is_gone_is_not_taken_for_one_that_never_was(lake: Lake) -> None:
     lake.path("mlflow", "mlflow.db").unlink()
-    with pytest.raises(InputError, match=r"mlflow\.db cannot be read as MLflow's store .*; put a copy of it back"):
+    with pytest.raises(InputError, match=r"mlflow\.db cannot be read as MLflow's store \(it is gone\); put a"):
         load_if_any(lake, SUBJECT)
 
 

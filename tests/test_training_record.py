@@ -112,3 +112,11 @@ def test_a_record_that_is_gone_is_told_while_its_models_are_registered(
     )
     write_training(lake, record(), {})
     assert lost_training(lake, DAY) == []
+
+
+def test_a_folder_that_names_no_day_is_no_training(tmp_path: Path) -> None:
+    lake = Lake(tmp_path)
+    write_training(lake, TrainingRecord(DAY, {}), {})
+    for name in ("day=2024-13-45", "day=2024-02-31", "day=copy of 2024-07-01"):
+        lake.files.write(f"training/{name}/training.json", b"{}")
+    assert trained_days(lake) == [DAY]

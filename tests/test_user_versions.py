@@ -6,6 +6,8 @@ from datetime import UTC, date, datetime, timedelta
 
 import pandas as pd
 import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
 from apps import App, Row, event, small_app
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -127,6 +129,23 @@ def test_one_value_more_drops_no_trait_that_a_model_was_taught(tmp_path):
     )  # a training without it forgets nothing: an earlier model may be champion again
     assert app.snapshots(morrow)["trait_plan"].fillna("").tolist() == ["x", "z", ""]
     assert user_traits(app.lake, app.settings, is_taught=True) == {}
+
+
+@pytest.mark.parametrize("content", [b"null", b"3", b"{", b"\xff"])
+def test_a_damaged_note_of_what_was_taught_costs_nothing_but_itself(tmp_path, content):
+    app = small_app(tmp_path, events=EVENTS)
+    ingested(delivered(app, [{"user_id": user, "plan": user} for user in "ab"]), FIRST)
+    app.lake.files.write("training/traits.json", content)
+    assert user_traits(app.lake, app.settings) == {"plan": True}
+
+
+def test_many_traits_of_few_users_take_little_memory(tmp_path, monkeypatch):
+    monkeypatch.setattr("features.storage.duckdb_sessions.MEMORY_GIB", 0.2)
+    app, names = small_app(tmp_path), [f"t{number}" for number in range(300)]
+    app.lake.files.make_folder("users")
+    table = pa.table({"user_id": ["a", "b"]} | {name: pa.array([1.0, 2.0]) for name in names})
+    pq.write_table(table, app.lake.path("users", "users.parquet"))
+    assert list(user_traits(app.lake, app.settings)) == names
 
 
 def test_training_says_which_traits_no_snapshot_that_teaches_knows():

@@ -64,7 +64,7 @@ def _taught(lake: Lake) -> list[str]:
         return (
             [str(name) for name in json.loads(lake.files.read(TAUGHT_FILE))] if lake.files.exists(TAUGHT_FILE) else []
         )
-    except ValueError:
+    except (ValueError, TypeError):  # it only widens what a snapshot has, and the next training writes it anew
         return []
 
 

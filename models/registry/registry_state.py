@@ -160,8 +160,9 @@ def _rows(lake: Lake) -> dict[str, list[tuple[Any, ...]]]:
         with closing(sqlite3.connect(f"file:{quote(str(path))}?mode=ro", uri=True)) as store:
             return {name: store.execute(query).fetchall() for name, query in TABLES.items()}
     except sqlite3.Error as error:
+        why = error if lake.files.exists(DATABASE) else "it is gone"
         raise InputError(
-            f"{path} cannot be read as MLflow's store ({error}); put a copy of it back, "
+            f"{path} cannot be read as MLflow's store ({why}); put a copy of it back, "
             f"or move the folder {path.parent} away and {AGAIN}"
         ) from error
 

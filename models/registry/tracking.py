@@ -26,6 +26,7 @@ from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 
 from configs.errors import InputError
 from configs.masking import masked
+from configs.progress import announce
 from features.storage.lake import Lake
 from features.storage.whole_writes import content_hash, scratch_folder
 from models.learn.estimators import Estimator
@@ -68,14 +69,18 @@ def connect(lake: Lake) -> MlflowClient:
     for noisy in ("mlflow", "alembic"):
         logging.getLogger(noisy).setLevel(logging.ERROR)
     _artifact_repository_registry.register(SCHEME, movable_artifacts)
+    check_store(lake)
     if not lake.files.exists(DATABASE):
         lake.files.make_folder(FOLDER)
         SqlAlchemyStore(tracking_uri(lake), ARTIFACTS)  # else MLflow notes the working directory in it
-    check_store(lake)
     mlflow.set_tracking_uri(tracking_uri(lake))
     try:
         client = MlflowClient()
         experiment = client.get_experiment_by_name(EXPERIMENT)
+        if experiment is not None and experiment.artifact_location != ARTIFACTS:
+            announce(f"a new experiment of MLflow in {lake.root}, as files of the one before lie outside of the folder")
+            client.rename_experiment(experiment.experiment_id, f"{EXPERIMENT}, files elsewhere")
+            experiment = None
         if experiment is None:
             client.create_experiment(EXPERIMENT, artifact_location=ARTIFACTS, tags=OPENS_ON_RUNS)
         elif not OPENS_ON_RUNS.items() <= experiment.tags.items():

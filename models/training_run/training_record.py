@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from datetime import date
 from functools import cache
@@ -169,8 +170,11 @@ def picture_of(lake: Lake, record: TrainingRecord, name: str) -> bytes | None:
 
 def trained_days(lake: Lake) -> list[date]:
     """Days that have a training, in order."""
-    names = lake.files.list(f"training/day=*/{FILE}")
-    return sorted(date.fromisoformat(name.split("/")[1].removeprefix("day=")) for name in names)
+    found = []
+    for name in lake.files.list(f"training/day=*/{FILE}"):
+        with suppress(ValueError):  # a folder of somebody else's, which names no day
+            found.append(date.fromisoformat(name.split("/")[1].removeprefix("day=")))
+    return sorted(found)
 
 
 def training_folder(lake: Lake, as_of: date) -> Path:
