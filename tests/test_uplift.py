@@ -11,6 +11,7 @@ import pytest
 from synthetic import AS_OF, FEATURES, LOT_OPTIONS, drawn_lots, small_settings
 
 from configs.errors import InputError
+from features.definitions.registry import trait
 from features.storage.lake import Lake
 from models.effects.effect_model import ActionSet
 from models.effects.effect_ranking import effect_rankings
@@ -19,8 +20,10 @@ from models.effects.uplift import (
     DRAWS,
     MIN_NOTHING_ROWS,
     MIN_OPTION_ROWS,
+    MOST_INPUTS,
     OUTCOMES,
     LearntEffects,
+    _design,
     _scores,
     learn_effects,
     usable_options,
@@ -359,3 +362,27 @@ def test_auuc_is_the_mean_gain_of_the_best_over_any_by_hand():
     assert found["bundle.auuc_retention"].value == 0.0
     poor = effect_rankings(frame.assign(margin_soon=0.0), {"margin_soon": one, "is_retained": one}, SETTINGS)
     assert sorted(poor) == ["bundle.auuc_retention", "bundle.qini_retention"]
+
+
+def test_effects_differ_by_so_many_inputs_whatever_there_is():
+    frame, _ = drawn_lots(60, np.random.default_rng(3))
+    rng, few = np.random.default_rng(0), _design(frame, LOT_OPTIONS, FEATURES, SETTINGS)
+    told = {f"trait_n{number}": rng.normal(size=len(frame)) for number in range(400)}
+    told["trait_names"] = pd.Categorical(np.arange(1000, 1000 + len(frame)).astype(str))
+    wide = pd.concat([frame, pd.DataFrame(told, index=frame.index)], axis=1)
+    many = [*FEATURES, *(trait(name.removeprefix("trait_"), is_text=name == "trait_names") for name in told)]
+    found = _design(wide, LOT_OPTIONS, many, SETTINGS)
+    assert found.inputs.shape[1] == MOST_INPUTS + 1  # that of everybody's effect
+    assert found.columns[: len(few.columns)] == few.columns
+
+
+EXTREMES = {"huge": [1.7e308, -1e308, 0.0], "all at once": [5e-324, 1e-310, 1e308, -3.0, np.nan, 1e15, 1e15 + 0.125]}
+
+
+@pytest.mark.parametrize("case", EXTREMES)
+def test_effects_are_finite_whatever_a_trait_holds(case):
+    frame, _ = drawn_lots(150, np.random.default_rng(3))
+    extreme = frame.assign(trait_odd=np.resize(EXTREMES[case], len(frame)))
+    for found in learn_effects(extreme, LOT_OPTIONS, [*FEATURES, trait("odd", is_text=False)], SETTINGS).values():
+        assert np.isfinite(found.held_out).all()
+        assert np.isfinite(found.effect_model.effects(extreme, LOT_OPTIONS)).all()

@@ -24,7 +24,7 @@ from features.definitions.registry import Feature
 from models.effects.effect_model import ActionSet, EffectModel, predicted_effects, since_first_drawn
 from models.learn.estimators import check_finite
 from models.learn.linear_estimators import MultiOutputEstimator, scaled_columns
-from models.learn.training import user_fold, varied
+from models.learn.training import user_fold, varied, within_inputs
 from models.learn.tree_estimators import fit_lightgbm
 
 MODERATORS = (
@@ -39,6 +39,7 @@ RIDGES = (0.01, 0.03, 0.1, 0.3, 1.0)  # per row
 OWN_RIDGE = 30.0  # times that of what the offers share
 INTERCEPT_RIDGE = 0.01
 DRAWS = 16
+MOST_INPUTS = 300  # that effects may differ by: memory grows with their square, time with their cube
 NUISANCE_TREES = 60
 
 
@@ -159,6 +160,7 @@ def _design(
     traits = [name for name in experiment.columns if name in declared]
     names = [name for name in (*MODERATORS, *traits) if name in experiment.columns]
     names = varied(experiment, tuple(names)) or names[:1]  # where all are alike, effects are alike too
+    names = within_inputs(experiment, names, MOST_INPUTS)
     head = make_pipeline(scaled_columns(experiment, names), StandardScaler())
     texts = dict.fromkeys(experiment[names].select_dtypes("category"), object)
     scaled = np.asarray(head.fit_transform(experiment[names].astype(texts)), dtype=np.float64)

@@ -158,6 +158,27 @@ def varied(frame: pd.DataFrame, names: tuple[str, ...]) -> list[str]:
     return [name for name in names if values[name] > 1]
 
 
+def within_inputs(frame: pd.DataFrame, names: list[str], most: int) -> list[str]:
+    """Pick columns that are so many inputs of a linear model at most: a text has one per value, missing ones included.
+
+    The first come first, whatever they tell of an outcome; one that would be too many is passed over.
+
+    Examples
+    --------
+    >>> frame = pd.DataFrame({"age": [1, 2], "plan": pd.Categorical(["a", "b"]), "size": [3, 4]})
+    >>> within_inputs(frame, ["age", "plan", "size"], 2)
+    ['age', 'size']
+    """
+    picked = []
+    for name in names:
+        is_text = isinstance(frame[name].dtype, pd.CategoricalDtype)
+        inputs = frame[name].nunique(dropna=False) if is_text else 1
+        if inputs <= most:
+            picked.append(name)
+            most -= inputs
+    return picked
+
+
 def cross_fit(frame: pd.DataFrame, split: Split, target: str, fit: Fit) -> tuple[Floats, Calibrate]:
     """Predict every test row by a model that saw neither its time nor its user.
 
