@@ -477,6 +477,7 @@ def test_refused_rows_and_the_interval_of_the_events_are_told(settings: Settings
     assert "3 rows broke the data contract and were set aside" in text
     assert "src events no user 2 src events in the future 1" in text
     assert "28 June 2024 to 30 June 2024, 2 days with events" in text
+    assert "1 event of the newest day, decisions about 5 users" in text
 
 
 def test_a_damaged_training_names_the_command(settings: Settings, lake: Lake) -> None:

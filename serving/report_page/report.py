@@ -20,6 +20,7 @@ from configs.offers import Catalogue, Offer, load_catalogue
 from configs.settings import Roles, Settings
 from features.storage.duckdb_sessions import sql_text
 from features.storage.lake import Lake
+from features.storage.parquet_files import count_rows
 from models.effects.average_effect import AverageEffect
 from models.effects.observational_effects import MIN_CONTROL, MIN_TREATED
 from models.judge.policy_verdict import NOBODY
@@ -176,6 +177,7 @@ def render_report(settings: Settings, lake: Lake, as_of: date) -> str:
     words, page_words = words_of(in_english), words_of(in_english, is_print=True)
     gate, curve = gate_of(record.verdict if record else None, words), curve_of(lake, as_of, settings)
     guards = stored_findings(lake, as_of)
+    event_days = [day for day in lake.days("events") if day < as_of]
     given = [_titled(row, catalogue) for row in summary.offers.to_dict("records")]
     page = _environment(settings, page_words).get_template(TEMPLATE)
     return page.render(
@@ -198,7 +200,8 @@ def render_report(settings: Settings, lake: Lake, as_of: date) -> str:
         trusts=trusts,
         consent_notes=consent_notes(settings, unknown_consents(lake, as_of, catalogue)),
         why_no_offers=why_no_offers(summary, record, gate, catalogue),
-        event_days=[day for day in lake.days("events") if day < as_of],
+        event_days=event_days,
+        newest_events=count_rows(lake.partition("events", event_days[-1])) if event_days else 0,
         quarantine=quarantined(lake),
         pins=pins_behind(lake, summary),
         guards=guards,
