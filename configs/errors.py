@@ -7,6 +7,8 @@ from collections.abc import Iterable
 
 from configs.masking import masked
 
+MOST_SIGNS = 120  # that a sentence shows of what somebody else wrote
+
 
 class InputError(ValueError):
     """Bad input or configuration: one sentence that says what, what was found, and what to do.
@@ -34,6 +36,17 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
     words = sorted(known)
     nearest = difflib.get_close_matches(word, words, n=1)
     return f"did you mean {nearest[0]!r}?" if nearest else f"known are: {', '.join(words)}"
+
+
+def shortened(text: str) -> str:
+    """Cut a text of somebody else's to what a sentence can show.
+
+    Examples
+    --------
+    >>> shortened("short"), len(shortened("a" * 5_000))
+    ('short', 121)
+    """
+    return text if len(text) <= MOST_SIGNS else text[:MOST_SIGNS] + "…"
 
 
 def first_line(error: Exception) -> str:

@@ -6,12 +6,20 @@ import re
 import tomllib
 from pathlib import Path
 
-from configs.errors import InputError, did_you_mean
+from configs.errors import InputError, did_you_mean, shortened
 
 FOLDER = Path(__file__).parent
 MOST_BYTES = 4_000_000
 # keys that go down further than any setting: reading them takes the square of their length
 DEEP = re.compile(r"""(?:(?:[\w-]+|"[^"\n]*"|'[^'\n]*')[ \t]*\.[ \t]*){32}""")
+
+
+def is_file(path: Path) -> bool:
+    """Tell whether there is such a file; there is none of a name that no file can have."""
+    try:
+        return path.is_file()
+    except (OSError, ValueError):
+        return False
 
 
 def named_file(name: str, folder: Path, suffix: str, kind: str) -> Path:
@@ -23,10 +31,12 @@ def named_file(name: str, folder: Path, suffix: str, kind: str) -> Path:
         Neither exists; the sentence lists the known names.
     """
     for path in (folder / f"{name}{suffix}", Path(name)):
-        if path.is_file():
+        if is_file(path):
             return path
     known = [path.stem for path in folder.glob(f"*{suffix}")]
-    raise InputError(f"{kind} {name!r} was not found as a name or a path; {did_you_mean(name, known)}")
+    raise InputError(
+        f"{kind} {shortened(name)!r} was not found as a name or a path; {did_you_mean(shortened(name), known)}"
+    )
 
 
 def read_toml(path: Path) -> dict[str, object]:

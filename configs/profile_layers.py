@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
-from configs.named_files import FOLDER, named_file, read_toml
+from configs.named_files import FOLDER, is_file, named_file, read_toml
 
 Layer = dict[str, object]
 SHIPPED = FOLDER / "profiles"
@@ -23,7 +23,7 @@ IN_PACKAGE, NO_CATALOGUE = "package:", "none"
 
 def profile_files(profile: str | None) -> list[Path]:
     """Find the files of a profile, the lowest first."""
-    names = profile.split(",") if profile else []
+    names = profile.split(",") if profile is not None else []
     return [named_file(name, FOLDER / "profiles", ".toml", "profile") for name in names]
 
 
@@ -83,9 +83,9 @@ def text_at(layer: Layer, keys: tuple[str, ...]) -> str | None:
 
 
 def _file_beside(folder: Path, shipped: Path, suffix: str, name: str) -> str:
-    if (shipped / f"{name}{suffix}").is_file() or name == NO_CATALOGUE:
+    if is_file(shipped / f"{name}{suffix}") or name == NO_CATALOGUE:
         return name
-    found = [path for path in (folder / name, folder / f"{name}{suffix}") if path.is_file()]
+    found = [path for path in (folder / name, folder / f"{name}{suffix}") if is_file(path)]
     return str(found[0]) if found else _path_beside(folder, name) if Path(name).suffix == suffix else name
 
 

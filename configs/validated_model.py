@@ -8,10 +8,9 @@ from typing import TypeVar, get_args, get_origin
 from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 
-from configs.errors import InputError, did_you_mean
+from configs.errors import MOST_SIGNS, InputError, did_you_mean, shortened
 
 Model = TypeVar("Model", bound=BaseModel)
-MOST_SIGNS = 120  # that a sentence shows of a key or a value
 
 
 def validated(model: type[Model], values: dict[str, object], where: str) -> Model:
@@ -34,11 +33,11 @@ def _sentence(model: type[BaseModel], error: ValidationError, where: str) -> str
     key = ".".join(str(part) for part in problem["loc"])
     if problem["type"] == "extra_forbidden":
         known = _fields_at(model, problem["loc"][:-1])
-        return f"{_shown(key)} in {where} is not a setting; {did_you_mean(str(problem['loc'][-1])[:MOST_SIGNS], known)}"
+        return f"{_shown(key)} in {where} is not a setting; {did_you_mean(shortened(str(problem['loc'][-1])), known)}"
     if problem["type"] == "missing":
         return _missing(model, [each["loc"] for each in error.errors() if each["type"] == "missing"], where)
     message = problem["msg"].removeprefix("Value error, ")
-    return f"{key[:MOST_SIGNS] or where}: {message}" + (f", found {_shown(problem['input'])} in {where}" if key else "")
+    return f"{shortened(key) or where}: {message}" + (f", found {_shown(problem['input'])} in {where}" if key else "")
 
 
 def _missing(model: type[BaseModel], places: list[tuple[int | str, ...]], where: str) -> str:

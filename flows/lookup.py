@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import getpass
 import os
+import unicodedata
 from dataclasses import asdict, replace
 from datetime import UTC, date, datetime
 from typing import TYPE_CHECKING
@@ -62,7 +63,7 @@ def explain(
     from serving.wording.rendering import words_of
 
     settings, lake, day = open_run(profile, data_dir, as_of)
-    day = as_of or newest_decided_day(lake, day)
+    user_id, day = unicodedata.normalize("NFC", user_id.strip()), as_of or newest_decided_day(lake, day)
     words, decision, options = words_of(settings), decision_of(lake, day, user_id), options_of(lake, day, user_id)
     page = "\n".join(explanation_lines(decision, options, words, settings, day))
     return page, {"decision": decision, "options": options, "words": words_about(decision, options, words)}
@@ -89,7 +90,7 @@ def check(profile: str | None, data_dir: str | None, as_of: date | None = None) 
     """Say what is wrong with the configuration, and what is missing; the last says whether it can work."""
     from serving.lookups.configuration_check import ConfigurationCheck, check_configuration
 
-    name, day = str(profile), as_of
+    name, day = profile or "defaults", as_of
     try:
         settings, lake, day = open_run(profile, data_dir, as_of)
         name, is_default = settings.profile, as_of is None and settings.as_of is None
@@ -110,7 +111,7 @@ def check(profile: str | None, data_dir: str | None, as_of: date | None = None) 
 
 def _check_page(profile: str, found: ConfigurationCheck) -> str:
     verdict = "can work" if found.history else "can work, as far as can be told without events"
-    lines = [f"profile {profile}: {'cannot work' if found.faults else verdict}"]
+    lines = [f"profile {profile!r} {'cannot work' if found.faults else verdict}"]
     if found.history:
         seen = found.history
         lines.append(f"{seen.events:,} events of {seen.users:,} users from {seen.first} to {seen.last}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
@@ -129,6 +130,20 @@ def test_columns_that_can_be_no_traits_or_may_be_misspelt_are_told():
         "users.birthyear is taken for a trait; where 'birth_year' is meant, name it so in the SQL",
     ]
     assert typed_columns(USERS, types).endswith('"plan"')
+
+
+@given(
+    st.lists(st.text("ae\u00e9\u0301\u00fc\u0308\u1100\u1161\uac00", min_size=1, max_size=5), min_size=1, max_size=6)
+)
+@settings(max_examples=20, deadline=None)
+def test_an_id_is_one_however_its_letters_are_composed(ids):
+    for found, user in zip(staged(EVENTS, [{**purchase(), "user_id": each} for each in ids]), ids, strict=True):
+        assert found["user_id"] == unicodedata.normalize("NFC", user)
+
+
+def test_what_follows_a_nul_is_not_lost_when_letters_are_composed():
+    user = one(EVENTS, {**purchase(), "user_id": "e\u0301\x00e\u0301"})
+    assert (user["reason"], len(user["user_id"])) == ("user_id holds what prints nothing", 3)
 
 
 def test_nested_properties_are_json():

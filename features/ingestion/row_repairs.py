@@ -64,10 +64,12 @@ def row_repairs(table: Table, types: dict[str, str], settings: Settings, now: da
 
 
 def _trimmed(name: str) -> Repair:
-    value = f"nullif(regexp_replace({name}, '^[{UNSEEN}]+|[{UNSEEN}]+$', '', 'g'), '')"
+    inner = f"regexp_replace({name}, '^[{UNSEEN}]+|[{UNSEEN}]+$', '', 'g')"
+    value = f"nullif(nfc_normalize(replace({inner}, chr(0), chr(1))), '')"  # what comes after a NUL would be lost
     return Repair(
-        name, f"regexp_matches({name}, '^[{UNSEEN}]|[{UNSEEN}]$')", value,
-        f"{name} has blanks around it (spaces, tabs, line breaks or what prints nothing), which are cut off",
+        name, f"{name} <> nfc_normalize({name}) OR regexp_matches({name}, '^[{UNSEEN}]|[{UNSEEN}]$')", value,
+        f"{name} has blanks around it (spaces, tabs, line breaks or what prints nothing), which are cut off, or "
+        "letters in two signs (NFD), which become one (NFC), as both are the same to people",
     )  # fmt: skip
 
 

@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import importlib.util
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import duckdb
 
-from configs.errors import InputError
+from configs.errors import InputError, shortened
 from configs.settings import Settings
 from features.ingestion.guessed_types import check_guesses
 from features.ingestion.sql_tokens import called_functions, sql_tokens
@@ -67,13 +67,25 @@ def raw_folder(raw: str) -> Path:
     folder = Path(raw)
     if raw.startswith("package:"):
         package, _, inside = raw.removeprefix("package:").partition("/")
-        spec = importlib.util.find_spec(package)
+        try:
+            spec = importlib.util.find_spec(package)
+        except (ImportError, ValueError):  # no name of a package
+            spec = None
         if spec is None or spec.origin is None:
-            raise InputError(f"ingest.raw = {raw!r}: package {package!r} is not installed; install it")
+            raise InputError(f"ingest.raw = {shortened(raw)!r}: package {package!r} is not installed; install it")
         folder = Path(spec.origin).parent / inside
-    if not folder.is_dir():
-        raise InputError(f"ingest.raw = {raw!r} is not a folder; point it at the folder that holds the raw files")
+    if not _is_true(folder.is_dir):
+        raise InputError(
+            f"ingest.raw = {shortened(raw)!r} is not a folder; point it at the folder that holds the raw files"
+        )
     return folder
+
+
+def _is_true(ask: Callable[[], bool]) -> bool:
+    try:
+        return ask()
+    except (OSError, ValueError):  # a name that nothing can have
+        return False
 
 
 def also_read(settings: Settings) -> list[Path]:
@@ -86,8 +98,10 @@ def also_read(settings: Settings) -> list[Path]:
     """
     paths = [Path(name) for name in settings.ingest.also_reads]
     for path in paths:
-        if not path.exists():
-            raise InputError(f"ingest.also_reads names {path}, which there is not; mend the path or leave it out")
+        if not _is_true(path.exists):
+            raise InputError(
+                f"ingest.also_reads names {shortened(str(path))}, which there is not; mend the path or leave it out"
+            )
     return paths
 
 

@@ -73,8 +73,8 @@ def _check_type(table: Table, column: Column, found: str, source: str) -> None:
             "read it as text or as a whole number (CAST(… AS BIGINT)) in the SQL"
         )
     accepted = ACCEPTED.get(column.kind, (found,))
-    is_nested = NESTED.match(found) and column.name != "properties"
-    if found != UNTYPED and (is_nested or not found.startswith(accepted)):
+    is_no_text = found == "BLOB" or (NESTED.match(found) and column.name != "properties")
+    if found != UNTYPED and (is_no_text or not found.startswith(accepted)):
         raise InputError(f"{name} of {source} is {found}, wanted {SQL_TYPES[column.kind]}; cast it in the SQL")
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from pydantic import Field
 
-from configs.errors import InputError
+from configs.errors import InputError, did_you_mean
 from configs.named_files import FOLDER, named_file, read_toml
 from configs.section import Section
 from configs.validated_model import validated
@@ -126,6 +126,9 @@ def _check_against(english: Language, language: Language, path: Path) -> None:
         if name not in own:
             raise InputError(f"language {path} does not say {name}; add it, such as {known[name]!r}")
     for name, template in own.items():
+        if name.startswith("units.") and name not in known:
+            units = [each for each in known if each.startswith("units.")]
+            raise InputError(f"language {path} says {name}, which is no unit; {did_you_mean(name, units)}")
         shapes = dict(_fields(known[name], name, ENGLISH)) if name in known else dict.fromkeys(REASON_FIELDS, "")
         found = _fields(template, name, str(path))
         for field, shape in found:
