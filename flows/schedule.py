@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-import warnings
+import asyncio
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, cast
 
-from prefect import Flow, serve
+from prefect import Flow
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterState, FlowRunFilterStateType
 from prefect.client.schemas.objects import FlowRun, StateType
 from prefect.deployments.runner import RunnerDeployment
+from prefect.runner import Runner
 from prefect.schedules import Cron, Schedule
 from prefect.states import Crashed
 from prefect.types.entrypoint import EntrypointType
@@ -49,14 +50,27 @@ def schedule(profile: str | None = None, data_dir: str | None = None) -> None:
         serve_until_stopped(served)
 
 
+class StoppableRunner(Runner):
+    """Prefect's runner, which SIGTERM, as systemd sends it, ends in order: its own way leaves the loop half-way."""
+
+    async def start(self, *given: Any, **more: Any) -> None:  # noqa: ANN401 - as declared
+        """Run until stopped."""
+        self.serving, self.loop = asyncio.current_task(), asyncio.get_running_loop()
+        await super().start(*given, **more)
+
+    def handle_sigterm(self, *_: object, **__: object) -> None:
+        """Let the loop end what it does."""
+        if self.serving is not None:
+            self.loop.call_soon_threadsafe(self.serving.cancel)
+
+
 def serve_until_stopped(served: list[RunnerDeployment]) -> None:
-    """Serve until an interrupt or SIGTERM, as systemd sends it; to be stopped is no failure."""
-    warnings.filterwarnings("ignore", "coroutine 'Runner.astop' was never awaited", RuntimeWarning)  # Prefect's own
-    try:
-        serve(*served, pause_on_shutdown=False, print_starting_message=False)
-    except SystemExit as stop:
-        if stop.code:
-            raise
+    """Serve until an interrupt or SIGTERM; to be stopped is no failure."""
+    runner = StoppableRunner(pause_on_shutdown=False, limit=None)
+    for each in served:
+        runner.add_deployment(each)
+    with suppress(KeyboardInterrupt, asyncio.CancelledError):
+        asyncio.run(runner.start())
     announce("stopped; the schedules stay active, and winback schedule goes on with them")
 
 

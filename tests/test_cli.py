@@ -15,10 +15,13 @@ from datetime import date, timedelta
 from pathlib import Path
 
 import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 from apps import TINY_AS_OF, App, tiny_app
 from click.testing import Result
+from nights import Nights, delivers_daily, differing, without_prefect
 from typer.testing import CliRunner
 
 from configs.settings import load_settings
@@ -608,6 +611,49 @@ def test_no_file_of_a_data_folder_names_where_the_folder_is(shell: Shell) -> Non
     assert len(inside) > 50
     assert [str(path) for path in inside if place in path.read_bytes()] == []
     assert [str(path) for path in inside if own in path.read_bytes()] == []
+
+
+def test_nights_that_are_made_up_for_in_time_end_as_if_all_had_gone_well(
+    shell: Shell, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In full in test_nightly_calendar.py: a night is missed, and its file comes late and twice."""
+    without_prefect(monkeypatch)
+    days = [TINY_AS_OF + timedelta(days=number) for number in (1, 2)]
+
+    def copied(name: str) -> Nights:
+        shutil.copytree(shell.profile.parent / "app", tmp_path / name)
+        shutil.copytree(shell.data_dir, tmp_path / name / "data")
+        own = load_settings(str(shell.profile), tmp_path / name / "data")
+        app = App(own.model_copy(update={"ingest": own.ingest.model_copy(update={
+            "source": str(tmp_path / name / "app.sql"), "raw": str(tmp_path / name / "raw"),
+        })}))  # fmt: skip
+        events = pq.read_table(tmp_path / name / "raw" / "events.parquet")
+        delivers_daily(app, events, pq.read_table(tmp_path / name / "raw" / "treatments.parquet"))
+        scoring = own.scoring.model_dump(mode="json")
+        scoring["exploration"] |= {"share": 0.5, "budget_share": 1.0}
+        scoring["batch_users"] = 1000
+        profile = write_profile(app, tmp_path / name / "tiny.toml", scoring=scoring)
+        return Nights(app, profile, {day - timedelta(days=1): lived_again(events, day) for day in days}).new_folder()
+
+    clean, dirty = copied("clean").all_is_well(days), copied("dirty")
+    for name in ("", "-again"):
+        dirty.deliver(TINY_AS_OF, name)
+    dirty.deliver(days[0])
+    dirty.make_up_for(days[0], days[0])
+    told = dirty.run(days[1])
+    assert differing(clean, dirty, days) == []
+    assert set(clean.results(days[0])["decisions"]["offer_id"].to_pylist()) > {"none"}
+    assert not any("no decisions were made" in note for note in told)
+
+
+def lived_again(events: pa.Table, as_of: date) -> pa.Table:
+    """Events of the day before `as_of`: those of a week ago, once more."""
+    happened = pc.add(events["occurred_at"], pa.scalar(timedelta(days=7)))
+    ids = pc.binary_join_element_wise(events["event_id"], str(as_of), "/")
+    table = events.set_column(events.schema.get_field_index("occurred_at"), "occurred_at", happened)
+    table = table.set_column(table.schema.get_field_index("event_id"), "event_id", ids)
+    table = table.set_column(table.schema.get_field_index("received_at"), "received_at", happened)
+    return table.filter(pc.equal(happened.cast(pa.date32()), pa.scalar(as_of - timedelta(days=1))))
 
 
 def test_a_profile_inside_a_data_folder_is_remembered_by_its_place_there(tmp_path: Path) -> None:
