@@ -7,6 +7,7 @@ from itertools import takewhile
 from zoneinfo import ZoneInfo
 
 import pandas as pd
+import pyarrow as pa
 import pytest
 from apps import App, event, small_app, treatment
 from hypothesis import given, settings
@@ -14,7 +15,7 @@ from hypothesis import strategies as st
 
 from configs.offers import load_catalogue
 from configs.settings import load_settings
-from features.arrays.calendar_days import days_later, start_of
+from features.arrays.calendar_days import days_later, local_time, start_of
 from features.training_data.feature_store import open_store
 from features.training_data.frames import redemption_frame, with_snapshot
 from features.training_data.snapshot_run import bring_snapshots_up_to_date
@@ -64,6 +65,22 @@ def test_a_treatment_at_any_hour_carries_the_snapshot_of_its_day(tmp_path, time_
         assert len(frame) == len(hours_of(day, time_zone))
         assert set(frame["treatments_count_28d"]) == {0.0} and set(frame["days_since_last_purchase"]) == {20.0}
         assert len(with_snapshot(frame)) == len(frame)
+
+
+CHANGES = {  # about when clocks changed; in Newfoundland and at Casey it was a minute past
+    "America/St_Johns": ["2010-03-14 03:31", "2010-11-07 02:31"], "Antarctica/Casey": ["2020-10-03 16:01"],
+    "Australia/Lord_Howe": ["2024-04-06 15:00"], "Europe/Berlin": ["2024-03-31 01:00", "2024-10-27 01:00"],
+}  # fmt: skip
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.data(), st.sampled_from(sorted(CHANGES)), st.lists(st.integers(-2_000, 2_000), min_size=1, max_size=20))
+def test_instants_are_read_off_the_clocks_also_in_the_minutes_in_which_these_change(data, time_zone, seconds):
+    change = datetime.fromisoformat(data.draw(st.sampled_from(CHANGES[time_zone]))).replace(tzinfo=UTC)
+    at = [change + timedelta(seconds=each) for each in seconds]
+    clocks = [each.astimezone(ZoneInfo(time_zone)).replace(tzinfo=UTC) for each in at]
+    instants, read = (pa.array(each, pa.timestamp("us", "UTC")) for each in (at, clocks))
+    assert local_time(instants, time_zone, 0).tolist() == read.cast(pa.int64()).to_pylist()
 
 
 @settings(max_examples=50, deadline=None)

@@ -12,7 +12,7 @@ from features.arrays.array_types import Integers
 
 EPOCH = date(1970, 1, 1)
 HOUR = 3_600_000_000  # microseconds
-QUARTER, DAY = HOUR // 4, HOUR * 24
+MINUTE, QUARTER, DAY = HOUR // 60, HOUR // 4, HOUR * 24
 MANY = 2**22  # quarters of an hour: more than a hundred years
 
 
@@ -49,14 +49,24 @@ def local_time(instants: pa.Array | pa.ChunkedArray, time_zone: str, missing: in
     if time_zone == "UTC":
         return micros
     zone = ZoneInfo(time_zone)
-    number = micros // QUARTER  # clocks change on a quarter of an hour
+    number = micros // QUARTER  # clocks change on a quarter of an hour, or a minute after
     low, high = (int(number.min()), int(number.max())) if len(number) else (0, 0)
     if high - low < MANY:  # marked and not sorted
         quarters = low + np.flatnonzero(np.bincount(number - low))
         place = np.searchsorted(quarters, np.arange(low, high + 1))[number - low]
     else:
         quarters, place = np.unique(number, return_inverse=True)
-    offsets = [datetime.fromtimestamp(each * QUARTER / 1e6, zone).utcoffset() for each in quarters.tolist()]
-    return (
-        micros + np.array([each // timedelta(microseconds=1) for each in offsets if each is not None], np.int64)[place]
-    )
+    edges = np.union1d(quarters, quarters + 1)
+    offsets = _offsets(edges * QUARTER, zone)
+    first, after = (offsets[np.searchsorted(edges, each)] for each in (quarters, quarters + 1))
+    local = micros + first[place]
+    if (changes := np.flatnonzero((first != after)[place])).size:
+        minutes, place = np.unique(micros[changes] // MINUTE, return_inverse=True)
+        local[changes] = micros[changes] + _offsets(minutes * MINUTE, zone)[place]
+    return local
+
+
+def _offsets(instants: Integers, zone: ZoneInfo) -> Integers:
+    """Read off how far ahead of UTC the clocks of a zone are at some instants; all in microseconds."""
+    offsets = [datetime.fromtimestamp(each / 1e6, zone).utcoffset() for each in instants.tolist()]
+    return np.array([each // timedelta(microseconds=1) for each in offsets if each is not None], np.int64)
