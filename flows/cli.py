@@ -83,10 +83,17 @@ def train_models_command(
 
 @app.command("score-users")
 def score_users_command(
-    profile: Profile = None, data_dir: DataDir = None, as_of: AsOf = None, as_json: Json = False
+    supersede: Annotated[
+        str | None,
+        typer.Option(metavar="REASON", help="why new decisions take the place of those of a day, which were not sent"),
+    ] = None,
+    profile: Profile = None,
+    data_dir: DataDir = None,
+    as_of: AsOf = None,
+    as_json: Json = False,
 ) -> None:
-    """Give every user a decision under the budget and write the report."""
-    run_flow("score-users", profile, data_dir, as_of, as_json)
+    """Give every user a decision under the budget and write the report; a day once decided otherwise stays so."""
+    run_flow("score-users", profile, data_dir, as_of, as_json, supersede=supersede)
 
 
 @app.command("measure-offers")
@@ -193,6 +200,28 @@ def check_command(
             raise typer.Exit(BAD_INPUT)
 
     guarded("check", show, data_dir, as_json)
+
+
+@app.command("verify")
+def verify_command(
+    accept: Annotated[
+        str | None, typer.Option(metavar="NAME", help="take a file or folder for whole as it is, restored or mended")
+    ] = None,
+    profile: Profile = None,
+    data_dir: DataDir = None,
+    as_json: Json = False,
+) -> None:
+    """Read every stored file, say what is damaged, missing or unknown, and how to get it back."""
+
+    def show() -> None:
+        from flows.lookup import verify
+
+        page, facts, is_whole = verify(accept, profile, data_dir)
+        typer.echo(strict_json(facts, 1) if as_json else page)
+        if not is_whole:
+            raise typer.Exit(BAD_INPUT)
+
+    guarded("verify", show, data_dir, as_json)
 
 
 @app.command("promote")

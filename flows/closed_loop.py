@@ -64,6 +64,7 @@ def closed_loop(
     build_aggregates(settings, lake)
     measured = measured_until(settings, lake, ends)
     outputs = write_loop(lake, careers) | measured.outputs
+    lake.files.accept(".")
     warnings = [*loop_notes(careers), *(f"measured on its own: {note}" for note in measured.warnings[:2])]
     outcome = Outcome("simulate", ends, loop_metrics(careers, users) | measured.metrics, outputs, warnings)
     create_markdown_artifact(outcome.markdown(), key="closed-loop")

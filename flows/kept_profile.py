@@ -20,6 +20,7 @@ from configs.profile_layers import (
     text_at,
 )
 from configs.settings import MACHINES, Settings, is_about_machines, load_settings
+from features.publishing.way_back import way_back
 from features.storage.lake import Lake
 from features.storage.whole_writes import content_hash
 
@@ -73,17 +74,20 @@ def remember_profile(lake: Lake, profile: str | None) -> None:
     layer = reduce(laid_over, (read_layer(path) for path in files), name)
     settings = load_settings(profile, lake.root)
     layer = laid_over(layer, {"ingest": {"raw": settings.ingest.raw}})  # where no file says so, it is beside them
-    copies = {}
+    copies, contents = {}, {}
     for keys, (_, suffix) in NAMED.items():
         path = Path(text_at(layer, keys) or "")
         if path.is_absolute() and path.is_file():
             copies[keys[-1]] = f"{COPIES}/{keys[-1]}{suffix}"
-            lake.files.write(copies[keys[-1]], path.read_bytes())
+            contents[copies[keys[-1]]] = path.read_bytes()
     names, hashes = [_place(lake, path) for path in files], [content_hash(path) for path in files]
     for keys in (*NAMED, RAW):
         layer = changed_text(layer, keys, lambda name: _place(lake, Path(name)) if Path(name).is_absolute() else name)
     found = KeptProfile(files[0].stem, names, hashes, layer, copies)
-    lake.files.write(PROFILE_FILE, json.dumps(asdict(found), default=str, indent=1).encode())
+    contents[PROFILE_FILE] = json.dumps(asdict(found), default=str, indent=1).encode()
+    with lake.files.publish() as publication:
+        for place, content in contents.items():
+            publication.write(place, content)
 
 
 def kept_profile(lake: Lake) -> KeptProfile | None:
@@ -96,12 +100,11 @@ def kept_profile(lake: Lake) -> KeptProfile | None:
     """
     if not lake.files.exists(PROFILE_FILE):
         return None
+    text = lake.files.read(PROFILE_FILE)
     try:
-        return KeptProfile(**json.loads(lake.files.read(PROFILE_FILE)))
+        return KeptProfile(**json.loads(text))
     except (ValueError, TypeError) as error:
-        raise InputError(
-            f"{lake.path(PROFILE_FILE)} cannot be read ({error}); delete it and name the profile once with --profile"
-        ) from error
+        raise InputError(f"{lake.path(PROFILE_FILE)} cannot be read ({error}); {way_back(PROFILE_FILE)}") from error
 
 
 def settings_of(profile: str | None, data_dir: Path | None) -> Settings:
@@ -122,6 +125,8 @@ def settings_of(profile: str | None, data_dir: Path | None) -> Settings:
         name = lake.files.read(OLDER_FILE).decode(errors="replace").strip()
         raise InputError(f"{lake.root} was filled by an older winback, with profile {name!r}; {anew(lake, name)}")
     if kept is None:
+        if not profile:
+            lake.files.check(PROFILE_FILE)  # one that is gone is not the same as none
         return asked
     if profile and not is_about_machines(profile):
         _require_same_app(lake, kept, profile, asked)
@@ -216,7 +221,9 @@ def _layer_now(lake: Lake, kept: KeptProfile) -> Layer:
 
     def found(copy: str | None, name: str) -> str:
         if lake.files.exists(name) or (copy and lake.files.exists(copy) and not Path(name).is_file()):
-            return str(lake.path(name if lake.files.exists(name) else str(copy)))
+            kept = name if lake.files.exists(name) else str(copy)
+            lake.files.check(kept)
+            return str(lake.path(kept))
         return name
 
     layer = kept.layer

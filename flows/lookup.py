@@ -7,11 +7,14 @@ import os
 import unicodedata
 from dataclasses import asdict, replace
 from datetime import UTC, date, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from configs.errors import InputError
+from configs.settings import load_settings
+from features.storage.lake import Lake
 from flows.kept_profile import changed_settings
-from flows.outcome import Outcome, open_run
+from flows.outcome import Outcome, open_run, reads_one_publish
 from flows.run_records import recorded
 from models.metrics.metric import Metric
 
@@ -33,11 +36,14 @@ def rewrite_report(profile: str | None, data_dir: str | None, as_of: date | None
         return Outcome("report", day, {}, outputs, lost_training(lake, day))
 
 
+@reads_one_publish
 def status(profile: str | None, data_dir: str | None, as_of: date | None) -> Outcome:
     """Say what the data folder holds, what ran, who is champion since when, and what looks wrong."""
     from features.ingestion.delivery_notes import stored_name_notes
     from flows.run_status import last_guards, run_lines
+    from serving.decide.supersessions import newest_supersession
     from serving.lookups.data_status import champion_lines, data_status, model_facts
+    from serving.lookups.data_verification import suspicion
 
     settings, lake, day = open_run(profile, data_dir, as_of)
     found = data_status(lake, day)
@@ -50,10 +56,12 @@ def status(profile: str | None, data_dir: str | None, as_of: date | None) -> Out
     guarded, findings, words = last_guards(lake, day)
     facts["guards"] = {"day": guarded, "findings": [asdict(each) for each in findings]}
     lacking = found.training.untrained if found.training is not None else ()
-    notes = [*found.faults, *words, *stored_name_notes(settings, lake), *map(str, lacking)]
+    notes = [*found.faults, *suspicion(lake), *newest_supersession(lake), *words]
+    notes += [*stored_name_notes(settings, lake), *map(str, lacking)]
     return Outcome("status", day, metrics, outputs | lines, notes, {"champions": model_facts(found), **facts})
 
 
+@reads_one_publish
 def explain(
     user_id: str, profile: str | None, data_dir: str | None, as_of: date | None
 ) -> tuple[str, dict[str, object]]:
@@ -69,6 +77,7 @@ def explain(
     return page, {"decision": decision, "options": options, "words": words_about(decision, options, words)}
 
 
+@reads_one_publish
 def feature_catalogue(profile: str | None, data_dir: str | None) -> tuple[str, list[dict[str, str]]]:
     """List the columns of a snapshot; traits appear once users were ingested."""
     from serving.lookups.column_catalogue import catalogue_lines, catalogue_rows, column_catalogue
@@ -78,6 +87,7 @@ def feature_catalogue(profile: str | None, data_dir: str | None) -> tuple[str, l
     return "\n".join(catalogue_lines(columns)), catalogue_rows(columns)
 
 
+@reads_one_publish
 def describe_settings(profile: str | None, data_dir: str | None) -> tuple[str, dict[str, object]]:
     """List every setting with its value and meaning."""
     from serving.lookups.settings_list import setting_lines, shown_settings
@@ -86,6 +96,7 @@ def describe_settings(profile: str | None, data_dir: str | None) -> tuple[str, d
     return "\n".join(setting_lines(settings)), shown_settings(settings)
 
 
+@reads_one_publish
 def check(profile: str | None, data_dir: str | None, as_of: date | None = None) -> tuple[str, dict[str, object], bool]:
     """Say what is wrong with the configuration, and what is missing; the last says whether it can work."""
     from serving.lookups.configuration_check import ConfigurationCheck, check_configuration
@@ -116,6 +127,18 @@ def _check_page(profile: str, found: ConfigurationCheck) -> str:
         seen = found.history
         lines.append(f"{seen.events:,} events of {seen.users:,} users from {seen.first} to {seen.last}")
     return "\n".join([*lines, *(f"wrong: {each}" for each in found.faults), *(f"note: {each}" for each in found.notes)])
+
+
+def verify(accept: str | None, profile: str | None, data_dir: str | None) -> tuple[str, dict[str, object], bool]:
+    """Compare every stored file with what was written; `accept` is one to take as it is. The last: nothing is wrong."""
+    from serving.lookups.data_verification import verify as verify_files
+
+    lake = Lake(load_settings(profile, Path(data_dir) if data_dir else None).data_dir)
+    accepted = lake.files.accept(accept) if accept is not None else []
+    found = verify_files(lake)
+    facts = {"command": "verify", **asdict(found), "accepted": list(accepted)}
+    said = [f"{len(accepted):,} files are taken as they are"] if accept is not None else []
+    return "\n".join([*said, *found.lines]), facts, not found.faults
 
 
 def roll_back(subject: str, reason: str, profile: str | None, data_dir: str | None) -> tuple[str, dict[str, object]]:

@@ -6,20 +6,21 @@ import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import date, datetime
-from functools import wraps
+from functools import partial, wraps
 from pathlib import Path
-from typing import IO, ParamSpec
+from typing import IO, ParamSpec, TypeVar
 from zoneinfo import ZoneInfo
 
 from configs.errors import InputError
 from configs.progress import announce
-from configs.settings import Settings
+from configs.settings import Settings, load_settings
 from features.storage.lake import TIME_ZONE_FILE, Lake
 from flows.kept_profile import anew, changed_settings, settings_of
 from flows.run_records import recorded
 from models.metrics.metric import Metric
 
 Given = ParamSpec("Given")
+Found = TypeVar("Found")
 
 
 @dataclass(frozen=True)
@@ -127,7 +128,6 @@ def open_run(
     day = as_of or settings.as_of or today
     if day > today:
         raise InputError(f"as_of = {day} lies in the future (today is {today}); choose a day that has begun")
-    lake.files.settle()
     return settings, lake, day
 
 
@@ -149,8 +149,9 @@ def writes_alone(run: Callable[Given, Outcome]) -> Callable[Given, Outcome]:
         given = signature.bind(*args, **kwargs)
         given.apply_defaults()
         asked = given.arguments
-        settings, lake, day = open_run(
-            asked["profile"], asked["data_dir"], asked.get("as_of"), is_rewritten=asked.get("replace", False)
+        where, is_rewritten = (asked["profile"], asked["data_dir"]), asked.get("replace", False)
+        settings, lake, day = _of_one_publish(
+            *where, partial(open_run, *where, asked.get("as_of"), is_rewritten=is_rewritten)
         )
         changed = changed_settings(lake, settings)
         for note in _quiet(settings, lake, day, asked):
@@ -161,6 +162,26 @@ def writes_alone(run: Callable[Given, Outcome]) -> Callable[Given, Outcome]:
         return replace(outcome, warnings=[*changed, *_quiet(settings, lake, day, asked), *outcome.warnings])
 
     return alone
+
+
+def reads_one_publish(look: Callable[Given, Found]) -> Callable[Given, Found]:
+    """Let a question be answered by what one publish left, also where another run publishes meanwhile."""
+    signature = inspect.signature(look)
+
+    @wraps(look)
+    def undisturbed(*args: Given.args, **kwargs: Given.kwargs) -> Found:
+        asked = signature.bind(*args, **kwargs).arguments
+        return _of_one_publish(asked["profile"], asked["data_dir"], partial(look, *args, **kwargs))
+
+    return undisturbed
+
+
+def _of_one_publish(profile: str | None, data_dir: str | None, look: Callable[[], Found]) -> Found:
+    try:
+        files = Lake(load_settings(profile, Path(data_dir) if data_dir else None).data_dir).files
+    except InputError:
+        return look()  # which says so, too
+    return files.of_one_publish(look)
 
 
 def _quiet(settings: Settings, lake: Lake, day: date, asked: Mapping[str, object]) -> list[str]:

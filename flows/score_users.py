@@ -18,6 +18,7 @@ from models.training_run.training_record import latest_training, lost_training
 from serving.arms.assignment import Spending
 from serving.decide.day_tables import day_folder
 from serving.decide.decided_day import decide_day
+from serving.decide.supersessions import supersessions
 from serving.guards.guard_findings import guard_words, stored_findings
 from serving.report_page.at_risk_list import at_risk_path
 from serving.report_page.day_figures import day_metrics, day_notes
@@ -27,20 +28,25 @@ from serving.report_page.unknown_consents import consent_notes, unknown_consents
 
 
 @task(name="decisions", cache_policy=NO_CACHE)
-def decide_for_all(settings: Settings, lake: Lake, as_of: date) -> Spending:
+def decide_for_all(settings: Settings, lake: Lake, as_of: date, supersede: str | None = None) -> Spending:
     """Predict, value and decide, in batches of users."""
     with step("decisions", f"decisions for everybody as of {as_of}") as taken:
-        spending = decide_day(settings, lake, as_of)
+        spending = decide_day(settings, lake, as_of, supersede)
         taken.rows = count_users(lake, as_of)
     return spending
 
 
 @flow(name="score-users", flow_run_name=dated("score-users"), validate_parameters=False)
 @writes_alone
-def score_users(profile: str | None = None, data_dir: str | None = None, as_of: date | None = None) -> Outcome:
-    """Give every user a decision under the budget and write the report."""
+def score_users(
+    profile: str | None = None, data_dir: str | None = None, as_of: date | None = None, supersede: str | None = None
+) -> Outcome:
+    """Give every user a decision under the budget and write the report.
+
+    A day that was decided otherwise before stays as it is, unless `supersede` says why the new decisions count.
+    """
     settings, lake, day = open_run(profile, data_dir, as_of)
-    spending = decide_for_all(settings, lake, day)
+    spending = decide_for_all(settings, lake, day, supersede)
     summary = summarise(lake, day)
     with step("report", "report") as taken:
         report = write_report(settings, lake, day)
@@ -55,6 +61,7 @@ def score_users(profile: str | None = None, data_dir: str | None = None, as_of: 
     metrics = day_metrics(lake, day, summary, spending)
     notes = guard_words(stored_findings(lake, day), day)
     notes += day_notes(settings, summary, spending, latest_training(lake, day))
+    notes += map(str, supersessions(lake, day)[-1:])
     notes += consent_notes(settings, unknown_consents(lake, day, load_catalogue(settings.offers)))
     notes += lost_training(lake, day)
     outcome = Outcome("score-users", day, metrics, outputs, notes)

@@ -10,8 +10,8 @@ from prefect.artifacts import create_markdown_artifact
 from configs.errors import InputError
 from flows.outcome import Outcome, dated, open_run, writes_alone
 from models.metrics.metric import Metric
-from serving.decide.day_tables import newest_decided_day
-from serving.report_page.channel_audiences import FOLDER, FORMATS, Format, file_name, write_audiences
+from serving.decide.day_tables import SEND_LISTS, newest_decided_day
+from serving.report_page.channel_audiences import FORMATS, Format, file_name, write_audiences
 
 
 @flow(name="send-list", flow_run_name=dated("send-list"), validate_parameters=False)
@@ -26,7 +26,7 @@ def send_list(
     day = as_of or newest_decided_day(lake, day)
     rows = write_audiences(settings, lake, day, kind=kind)
     metrics = {f"messages.{channel}": Metric.exact(count, sum(rows.values())) for channel, count in rows.items()}
-    folder = f"{FOLDER}/day={day}"
+    folder = f"{SEND_LISTS}/day={day}"
     outputs = {f"send list {channel}": str(lake.path(folder, file_name(channel, kind))) for channel in rows}
     outcome = Outcome("send-list", day, metrics, outputs, [] if rows else ["nobody is written to on this day"])
     create_markdown_artifact(outcome.markdown(), key="send-list")

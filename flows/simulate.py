@@ -48,6 +48,7 @@ def simulate(
     lake.files.require_writable()
     world = begin_world(settings, lake, users=users, days=days, random_weeks=random_weeks, nothing_share=nothing_share)
     remember_profile(lake, profile)
+    lake.files.accept(".")
     figures = world_request.world_figures(world, lake) | world_request.truth_figures(read_truth(lake))
     metrics = {name: Metric.exact(number, rows) for name, (number, rows) in figures.items()}
     outputs = {name: str(lake.path(name)) for name in ("users", "events", "treatments", "truth")}

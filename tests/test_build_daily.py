@@ -180,9 +180,10 @@ def test_a_day_that_a_changed_role_leaves_without_activity_has_no_category_hour_
 def test_a_day_with_treatments_alone_is_aggregated(tmp_path):
     app = small_app(tmp_path, events=[DAY[0]], treatments=[treatment("c", "2024-03-06", "come_back", 0.1)])
     app.ingest()
-    app.lake.partition("events", MONDAY).rename(tmp_path / "aside.parquet")
+    app.lake.partition("events", MONDAY).unlink()
+    app.lake.files.accept("events")
     assert app.aggregate() == [date(2024, 3, 6)]  # the whole chunk holds no event
-    (tmp_path / "aside.parquet").rename(app.lake.partition("events", MONDAY))
+    app.ingest()
     assert app.aggregate() == [MONDAY]
     row = stored(app, "aggregates", date(2024, 3, 6)).iloc[0]
     assert (row.user_id, row.treatments_count, row.activity_count) == ("c", 1, 0)
@@ -216,7 +217,7 @@ def test_a_corrupt_input_is_named(tmp_path, table):
     app = small_app(tmp_path, events=DAY, treatments=GIVEN)
     app.ingest()
     app.lake.partition(table, MONDAY).write_bytes(b"broken")
-    with pytest.raises(InputError, match=rf"{table}\.parquet.*; delete it and run the step that writes it again"):
+    with pytest.raises(InputError, match=rf"{table}\.parquet.*; restore it from a backup"):
         app.aggregate()
     assert app.lake.days("aggregates") == []
 
@@ -226,6 +227,7 @@ def cut_into_row_groups(app: App) -> None:
     for day in app.lake.days("events"):
         path = app.lake.partition("events", day)
         write_parquet(pq.ParquetFile(path).read(), path, 7)
+    app.lake.files.accept("events")
 
 
 def test_a_huge_day_in_ranges_of_users_has_the_bytes_of_one_at_once(copy_tiny, tmp_path, monkeypatch):

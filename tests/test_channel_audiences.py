@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 from configs.errors import InputError
 from configs.settings import load_settings
 from features.storage.lake import Lake
-from serving.report_page.channel_audiences import FOLDER, file_name, write_audiences
+from serving.decide.day_tables import SEND_LISTS
+from serving.report_page.channel_audiences import file_name, write_audiences
 
 DAY = date(2024, 7, 1)
 SETTINGS = load_settings(time_zone="Europe/Berlin")
@@ -35,7 +36,7 @@ def decided(lake: Lake, *rows: tuple[str, str, str]) -> Lake:
 
 
 def listed(lake: Lake, channel: str) -> list[dict[str, str]]:
-    with lake.path(FOLDER, f"day={DAY}", file_name(channel, "csv")).open(encoding="utf-8") as file:
+    with lake.path(SEND_LISTS, f"day={DAY}", file_name(channel, "csv")).open(encoding="utf-8") as file:
         return list(csv.DictReader(file))
 
 
@@ -55,14 +56,14 @@ def test_each_channel_gets_a_list_of_those_who_are_given_something(tmp_path: Pat
 def test_lists_of_before_give_way_and_a_rerun_gives_the_same_bytes(tmp_path: Path) -> None:
     lake = decided(Lake(tmp_path), ("u1", "come_back", "push"))
     write_audiences(SETTINGS, lake, DAY, kind="parquet")
-    table = pq.read_table(lake.path(FOLDER, f"day={DAY}", "push.parquet"), partitioning=None)
+    table = pq.read_table(lake.path(SEND_LISTS, f"day={DAY}", "push.parquet"), partitioning=None)
     assert (table["message"].to_pylist(), table["send_at"].type) == (["=1+1"], pa.timestamp("us", "UTC"))
     written = []
     for _ in range(2):
         write_audiences(SETTINGS, lake, DAY)
-        written.append({name: lake.files.read(name) for name in lake.files.list(f"{FOLDER}/*/*")})
+        written.append({name: lake.files.read(name) for name in lake.files.list(f"{SEND_LISTS}/*/*")})
     assert written[0] == written[1]
-    assert list(written[0]) == [f"{FOLDER}/day={DAY}/push.csv"]
+    assert list(written[0]) == [f"{SEND_LISTS}/day={DAY}/push.csv"]
 
 
 def test_a_day_without_decisions_is_one_sentence(tmp_path: Path) -> None:

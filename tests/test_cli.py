@@ -179,7 +179,15 @@ def test_exploring_is_counted_and_a_share_that_the_budget_cannot_pay_is_told(she
     scoring = tiny.settings.scoring.model_dump() | {"budget": 5.0, "business_as_usual_share": 0.2}
     scoring["exploration"] |= {"share": 0.9, "method": "thompson"}
     exploring = Shell(write_profile(tiny, tmp_path / "tiny.toml", scoring=scoring), tmp_path / "data")
-    answer = exploring.answer("score-users")
+    published = {path: path.read_bytes() for path in (tmp_path / "data").glob("[dlt]*/**/*") if path.is_file()}
+    refused = exploring.run("score-users")
+    assert refused.exit_code == 2
+    assert f"winback score-users: {TINY_AS_OF} was decided otherwise before (" in refused.stderr
+    assert {path: path.read_bytes() for path in published} == published
+    answer = exploring.answer("score-users", "--supersede", "explorers <wanted>")
+    told = f"the decisions of {TINY_AS_OF} took the place of earlier ones on 2"
+    for warnings in (answer["warnings"], exploring.answer("status")["warnings"]):
+        assert [each[-20:] for each in warnings if each.startswith(told)] == [": explorers <wanted>"]
     figures = {name: metric["value"] for name, metric in answer["metrics"].items()}
     assert figures["users.exploring"] > 0
     assert figures["users.business_as_usual"] > 0
@@ -188,10 +196,37 @@ def test_exploring_is_counted_and_a_share_that_the_budget_cannot_pay_is_told(she
     assert any("the budget pays for an exploration share of" in warning for warning in answer["warnings"])
     page = Path(answer["outputs"]["report"]).read_text(encoding="utf-8")
     assert "drawn by lot today to learn what works" in page
+    assert f"T{told[1:]}" in page
+    assert ": explorers &lt;wanted&gt;.</p>" in page
     assert "left to business as usual: the campaigns that run anyway" in page
     ledger, day = tmp_path / "data" / "ledger", f"day={TINY_AS_OF}"
     assert len(list((ledger / day).iterdir())) == 1
     assert len(list((ledger / "superseded" / day).iterdir())) == 1  # the decisions without exploration stay readable
+
+
+def test_a_flipped_bit_is_found_in_every_kind_of_file_and_by_who_reads_it_whole(shell: Shell, tmp_path: Path) -> None:
+    shutil.copytree(shell.data_dir, tmp_path / "data")
+    lake, damaged = Lake(tmp_path / "data"), {}
+    assert shell.answer("verify", data_dir=lake.root)["faults"] == []
+    kinds = {(name.split("/")[0], Path(name).suffix): name for name in lake.files.listed()[0]}
+    assert {folder for folder, _ in kinds} >= {
+        "events", "users", "treatments", "aggregates", "category_hour_counts", "snapshots", "checkpoint", "training",
+        "decisions", "ledger", "reports", "hashes.json", "fingerprints.json", "profile.json", "time_zone.txt", "mlflow",
+    }  # fmt: skip
+    kinds["model", ""] = next(iter(lake.files.list("mlflow/artifacts/models/*/artifacts/model.*")))
+    for name in kinds.values():
+        whole = lake.path(name).read_bytes()
+        damaged[name] = whole
+        lake.path(name).write_bytes(
+            whole[: len(whole) // 2] + bytes([whole[len(whole) // 2] ^ 4]) + whole[len(whole) // 2 + 1 :]
+        )
+    answer = json.loads(shell.run("verify", "--json", data_dir=lake.root).stdout)
+    told = "\n".join(answer["faults"])
+    assert [name for name in kinds.values() if f"{name} is damaged" not in told and "artifacts" not in name] == []
+    assert len(answer["faults"]) >= len(kinds) - 1
+    for name, whole in damaged.items():
+        lake.path(name).write_bytes(whole)
+    assert shell.answer("verify", data_dir=lake.root)["faults"] == []
 
 
 def test_the_data_folder_remembers_its_profile(shell: Shell) -> None:

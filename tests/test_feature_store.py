@@ -191,7 +191,7 @@ def test_a_corrupt_snapshot_is_named(tmp_path):
     app.snapshots(date(2024, 3, 2))
     app.lake.partition("snapshots", date(2024, 3, 2)).write_bytes(b"broken")
     store = open_store(app.lake, catalogue())
-    with pytest.raises(InputError, match=r"cannot be read .*snapshots\.parquet.*; delete it and run the step"):
+    with pytest.raises(InputError, match=r"cannot be read .*snapshots\.parquet.*; delete it and run winback"):
         point_in_time_frame(store, "redemption", examples(("a", "2024-03-02")))
 
 
@@ -215,3 +215,10 @@ def test_a_folder_of_any_name_holds_its_own_registry(tmp_path, name):
     open_store(Lake(tmp_path / name), catalogue())
     assert [path.name for path in tmp_path.iterdir()] == [name]
     assert (tmp_path / name / "feast" / "registry.db").is_file()
+
+
+@pytest.mark.parametrize("content", [b"", b"garbage", b"null"])
+def test_a_damaged_registry_is_written_again(tmp_path, content):
+    lake = Lake(tmp_path)
+    lake.files.write("feast/registry.db", content)
+    assert len(open_store(lake, catalogue()).list_feature_views()) == len(SERVICES)

@@ -107,7 +107,7 @@ def test_a_late_event_rewrites_only_its_day(tmp_path):
     before = files_of(app.lake.root)
     app.write(events=[event("b", "2024-03-02 08:00", "purchase", amount=1.0, received_at="2024-03-09")]).ingest()
     after = files_of(app.lake.root)
-    changed = [path for path in after if after[path] != before.get(path)]
+    changed = [path for path in after if after[path] != before.get(path) and path.suffix == ".parquet"]
     assert changed == [app.lake.partition("events", date(2024, 3, 2))]
     assert stored(app, "events", date(2024, 3, 2)).user_id.tolist() == ["a", "b"]
 
@@ -508,7 +508,7 @@ def test_a_corrupt_file_in_the_lake_is_named_and_nothing_is_written(tmp_path, ta
     path.write_bytes(content)
     before = files_of(app.lake.root)
     app.write(events=[*GOOD, event("b", "2024-03-03", "purchase")], users=[{"user_id": "a"}, {"user_id": "b"}])
-    with pytest.raises(InputError, match=rf"a file of .* cannot be read .*{path.name}.*; delete it and run the step"):
+    with pytest.raises(InputError, match=rf"a file of .* cannot be read .*{path.name}.*; (restore|delete) it"):
         app.ingest()
     assert files_of(app.lake.root) == before
 

@@ -155,7 +155,7 @@ def test_another_time_zone_is_refused_unless_all_days_are_rewritten(filled, tmp_
 def test_a_kept_profile_that_cannot_be_read_is_named(tmp_path):
     lake = Lake(tmp_path)
     lake.files.write("profile.json", b"{")
-    with pytest.raises(InputError, match=r"profile\.json cannot be read .*; delete it and name the profile once"):
+    with pytest.raises(InputError, match=r"profile\.json cannot be read .*; delete it and name the profile"):
         kept_profile(lake)
 
 

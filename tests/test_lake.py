@@ -7,7 +7,10 @@ from pathlib import Path
 
 import duckdb
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from configs.errors import InputError
 from configs.settings import load_settings
@@ -80,7 +83,7 @@ def test_a_missing_and_a_corrupt_file_are_named(tmp_path, read):
     with pytest.raises(InputError, match=r"gone\.parquet does not exist; run the step that writes it first"):
         read(tmp_path / "gone.parquet")
     (tmp_path / "bad.parquet").write_bytes(b"bad")
-    with pytest.raises(InputError, match=r"bad\.parquet is not a readable Parquet file; delete it and run the step"):
+    with pytest.raises(InputError, match=r"bad\.parquet is not a readable Parquet file; restore it from a backup"):
         read(tmp_path / "bad.parquet")
 
 
@@ -107,7 +110,7 @@ def test_a_damaged_file_is_found_when_the_engine_does_not_name_it(tmp_path):
     write_parquet(pa.table({"a": [1]}), tmp_path / "good.parquet")
     (tmp_path / "worse.parquet").write_bytes(b"bad")
     with (
-        pytest.raises(InputError, match=r"TProtocolException: Invalid data: .*worse\.parquet\); delete it"),
+        pytest.raises(InputError, match=r"TProtocolException: Invalid data: .*worse\.parquet\); restore it"),
         duckdb_session(load_settings(data_dir=tmp_path)),
     ):
         raise duckdb.Error("TProtocolException: Invalid data")
@@ -115,7 +118,7 @@ def test_a_damaged_file_is_found_when_the_engine_does_not_name_it(tmp_path):
 
 def test_an_error_that_no_file_explains_keeps_its_own_words(tmp_path):
     with (
-        pytest.raises(InputError, match=r"cannot be read \(No space left\); delete it"),
+        pytest.raises(InputError, match=r"cannot be read \(No space left\); winback verify says which"),
         duckdb_session(load_settings(data_dir=tmp_path)),
     ):
         raise duckdb.IOException("No space left")
@@ -129,3 +132,18 @@ def test_a_mistake_of_ours_is_not_blamed_on_the_files(tmp_path):
 def test_an_error_without_words_shows_its_type():
     assert first_line(ValueError("one\ntwo")) == "one"
     assert first_line(KeyError()) == "KeyError"
+
+
+@given(place=st.integers(0), bit=st.integers(0, 7))
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_a_flipped_bit_in_the_pages_of_a_table_is_never_read_as_another_value(tmp_path, place, bit):
+    path, table = tmp_path / "a.parquet", pa.table({"a": [*range(500)], "b": [str(each % 7) for each in range(500)]})
+    write_parquet(table, path)
+    whole = path.read_bytes()
+    column = pq.read_metadata(path).row_group(0).column(0)
+    place = column.dictionary_page_offset + place % column.total_compressed_size
+    path.write_bytes(whole[:place] + bytes([whole[place] ^ 1 << bit]) + whole[place + 1 :])
+    try:
+        assert read_parquet(path).equals(table)  # a header may say the same otherwise
+    except InputError as error:
+        assert "a.parquet is not a readable Parquet file" in str(error)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from functools import partial
@@ -36,6 +37,7 @@ from serving.decide.ledger import (
     superseded_files,
 )
 from serving.decide.scoring import Policy
+from serving.decide.supersessions import supersessions
 
 COLUMNS = (
     "decision_id, user_id, as_of, trigger, policy_version, arm, offer_id, discount, channel, propensity, "
@@ -65,9 +67,11 @@ def lake(tmp_path: Path, policy: Policy, users: pd.DataFrame) -> Lake:
     return decided(Lake(tmp_path / "lake"), policy, users)
 
 
-def decided(lake: Lake, policy: Policy, users: pd.DataFrame, as_of: date = AS_OF, size: int = 1000) -> Lake:
+def decided(
+    lake: Lake, policy: Policy, users: pd.DataFrame, as_of: date = AS_OF, size: int = 1000, reason: str | None = None
+) -> Lake:
     parts = [users.iloc[start : start + size].reset_index(drop=True) for start in range(0, len(users), size)]
-    decide(policy, lake, as_of, LocalExecutor([partial(pd.DataFrame, part) for part in parts]))
+    decide(policy, lake, as_of, LocalExecutor([partial(pd.DataFrame, part) for part in parts]), supersede=reason)
     return lake
 
 
@@ -95,12 +99,14 @@ def row(name: str, **fields: object) -> dict[str, object]:
     }  # fmt: skip
 
 
-def append(lake: Lake, rows: pa.Table, catalogue: Catalogue = NO_OFFERS, time_zone: str = "UTC") -> Path:
+def append(
+    lake: Lake, rows: pa.Table, catalogue: Catalogue = NO_OFFERS, time_zone: str = "UTC", reason: str | None = "a test"
+) -> Path:
     """Enter rows of one moment and let them land; returns the file that counts."""
     instant, trigger = (rows[name][0].as_py() for name in ("as_of", "trigger"))
     moment = DecisionMoment(instant.astimezone(ZoneInfo(time_zone)).date(), instant, trigger)
     with lake.files.publish() as publication:
-        with appending(lake, publication, moment) as enter:
+        with appending(lake, publication, moment, reason) as enter:
             enter(rows)
         land(lake, publication, moment.day, catalogue, time_zone)
     return lake.path("ledger", f"day={moment.day}", f"{moment.name}.parquet")
@@ -139,7 +145,7 @@ def test_a_rerun_changes_no_byte(lake, policy, users):
 def test_what_is_decided_otherwise_supersedes_and_both_can_be_read(lake, policy, users):
     (path,) = files_of(lake, AS_OF)
     first, other = path.read_bytes(), with_scoring(policy, budget=3.0)
-    decided(lake, other, users)
+    decided(lake, other, users, reason="the budget was wrong")
     assert other.version != policy.version
     assert files_of(lake, AS_OF) == [path]
     assert [old.read_bytes() for old in superseded_files(lake, AS_OF)] == [first]
@@ -148,11 +154,57 @@ def test_what_is_decided_otherwise_supersedes_and_both_can_be_read(lake, policy,
     assert landed(lake).set_index("user_id")["offer_id"].to_dict().items() <= given.to_dict().items()
     # back to the first policy: what counts is what was decided last
     second = path.read_bytes()
-    decided(lake, policy, users)
+    decided(lake, policy, users, reason="it was not")
     assert [old.read_bytes() for old in superseded_files(lake, AS_OF)] == [first, second]
     assert path.read_bytes() == first
     names = [old.name for old in superseded_files(lake, AS_OF)]
     assert names == ["20240701T000000Z-nightly-0001.parquet", "20240701T000000Z-nightly-0002.parquet"]
+    told = supersessions(lake)
+    assert [each.reason for each in told] == ["the budget was wrong", "it was not"]
+    assert [lake.path(each.entry).read_bytes() for each in told] == [first, second]
+    assert re.fullmatch(
+        r"the decisions of 2024-07-01 took the place of earlier ones on 20\d\d-.*: it was not", str(told[1])
+    )
+    assert supersessions(lake, AS_OF) == told
+    assert supersessions(lake, date(2024, 7, 2)) == []
+
+
+def test_what_was_published_stays_unless_somebody_supersedes_it(lake, policy, users):
+    before, other = tree(lake), with_scoring(policy, budget=3.0)
+    told = r"2024-07-01 was decided otherwise before \(\d+ users would .*--supersede REASON lets"
+    with pytest.raises(InputError, match=told):
+        decided(lake, other, users)
+    with pytest.raises(InputError, match="--supersede wants a reason"):
+        decided(lake, other, users, reason=" ")
+    decided(lake, policy, users, reason="the same once more")
+    assert {name: content for name, content in tree(lake).items() if not name.startswith("scoring")} == before
+
+
+def test_decisions_that_differ_in_risk_alone_are_others_too(tmp_path):
+    lake = Lake(tmp_path)
+    append(lake, table(row("a", p_churn=0.1)))
+    with pytest.raises(InputError, match=r"\(all get the same, with another risk or value\)"):
+        append(lake, table(row("a", p_churn=0.2)), reason=None)
+    assert entries(lake, AS_OF, AS_OF)["p_churn"].to_pylist() == [0.1]
+
+
+def test_what_was_carried_out_cannot_be_superseded(tmp_path):
+    lake = Lake(tmp_path)
+    append(lake, table(row("a"), row("b")))
+    events = pa.table({"user_id": ["a", "a", "z"], "decision_id": ["d-a", "d-a", "d-z"]})
+    write_parquet(events, lake.partition("events", AS_OF + timedelta(days=1)))
+    write_parquet(pa.table({"user_id": ["b"]}), lake.partition("events", AS_OF))
+    with pytest.raises(InputError, match="events of 1 users name decisions of 20240701T000000Z-nightly, so that"):
+        append(lake, table(row("a", offer_id="x"), row("b")))
+    assert superseded_files(lake, AS_OF) == []
+    append(lake, table(row("a"), row("b")))
+
+
+def test_a_damaged_log_of_supersessions_is_named(tmp_path):
+    lake = Lake(tmp_path)
+    lake.files.publish_file("ledger/supersessions.jsonl", b"null\n")
+    with pytest.raises(InputError, match=r"supersessions\.jsonl is damaged; restore it from a backup"):
+        supersessions(lake)
 
 
 def test_two_triggers_of_a_day_both_count_and_both_land(lake, policy, users):
@@ -251,9 +303,9 @@ def test_entries_are_those_that_count_from_the_first_to_the_last_day(tmp_path):
 def test_a_damaged_file_is_named(tmp_path):
     path = append(Lake(tmp_path), table(row("a")))
     path.write_bytes(b"PAR1 no")
-    with pytest.raises(InputError, match=r"nightly\.parquet is not a readable"):
+    with pytest.raises(InputError, match=r"nightly\.parquet is damaged: .*; restore it from a backup"):
         entries(Lake(tmp_path), AS_OF, AS_OF)
-    with pytest.raises(InputError, match=r"nightly\.parquet is not a readable"):
+    with pytest.raises(InputError, match=r"nightly\.parquet is damaged: .*; restore it from a backup"):
         append(Lake(tmp_path), table(row("a")))
 
 
@@ -297,6 +349,7 @@ def test_treatments_from_elsewhere_stay_and_own_ones_that_were_superseded_go(tmp
     foreign = landed(lake).assign(decision_id=["x-2", "x-1"], offer_id="other", user_id=["a", "z"])
     rows = pd.concat([foreign, landed(lake)])
     write_parquet(pa.Table.from_pandas(rows, preserve_index=False), lake.partition("treatments", AS_OF))
+    lake.files.accept("treatments")
     append(lake, table(row("b"), row("a")), policy.catalogue)
     found = landed(lake)
     assert found["decision_id"].tolist() == ["d-a", "x-2", "d-b", "x-1"]

@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 
 from configs.errors import InputError
+from features.publishing.manifest import MANIFEST
 from features.storage.local_folder import LocalFolder
 from features.storage.storage_interface import Storage
 from features.storage.writer_lock import LOCK_FILE, PATIENCE_VARIABLE, LockedError
@@ -41,12 +42,12 @@ def test_files_are_written_appended_listed_read_and_removed(files):
     files.write("d.txt", b"4")
     assert files.read("a/b.txt") == b"12"
     assert files.list("a/*.txt") == ["a/b.txt", "a/c.txt"]
-    assert files.list("*/*") == ["a/b.txt", "a/c.txt"]
+    assert files.list("*/*.txt") == ["a/b.txt", "a/c.txt"]
     assert files.list("gone/*") == []
     assert [files.exists(name) for name in ("d.txt", "a", "gone.txt")] == [True, False, False]
     for name in ("d.txt", "a", "gone.txt"):
         files.remove(name)
-    assert files.list("**/*") == []
+    assert files.list("**/*") == [LOCK_FILE]
     with pytest.raises(FileNotFoundError):
         files.read("d.txt")
 
@@ -60,7 +61,7 @@ def other_process(root: Path, *, then: str = "time.sleep(60)") -> subprocess.Pop
         lake = Lake(Path({str(root)!r}))
         with lake.files.lock("winback score-users"), lake.files.publish() as publication:
             publication.write("day/half.txt", b"half")
-            lake.files.write("whole.txt", b"whole")
+            lake.files.publish_file("whole.txt", b"whole")
             lake.path("deep").mkdir()
             lake.path("deep", ".x.parquet.0123.part").write_bytes(b"half")
             lake.path("tmp").mkdir()
@@ -126,7 +127,7 @@ def test_the_lock_goes_with_its_owner_and_what_it_left_is_cleared(files, way):
     run.send_signal(way)
     run.wait()
     with files.lock("the next"):
-        assert [name for name in files.list("**/*") if name != LOCK_FILE] == ["whole.txt"]
+        assert [name for name in files.list("**/*") if name != LOCK_FILE] == [MANIFEST, "whole.txt"]
         assert not files.local_path("tmp").exists()
         assert json.loads(files.read(LOCK_FILE))["process"] == os.getpid()
     assert files.read(LOCK_FILE) == b""

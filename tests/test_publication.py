@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,8 +12,11 @@ import pytest
 
 from configs.errors import InputError
 from configs.run_identity import run_id
+from features.publishing.manifest import MANIFEST, manifests, read_manifest, record_of
+from features.publishing.publication import JOURNAL, STAGED
 from features.storage.lake import Lake
-from features.storage.publication import JOURNAL, STAGED
+from flows import lookup
+from flows.outcome import open_run
 
 CALLS = ("replace", "rename", "unlink", "remove", "rmdir", "mkdir", "fsync", "open")
 OLD = {"day/a.txt": "old a", "day/b.txt": "old b", "day/deep/c.txt": "old c", "ledger/1.txt": "old 1", "x.txt": "old"}
@@ -25,8 +29,16 @@ class KilledError(BaseException):
 
 
 def tree(root: Path) -> dict[str, str]:
+    """Read what a folder holds; manifests list it as it is, which is asserted."""
     found = {path.relative_to(root).as_posix(): path for path in root.rglob("*") if path.is_file()}
-    return {name: path.read_text() for name, path in found.items() if name != LOCK}
+    own = {name: path.read_text() for name, path in found.items() if name != LOCK and path.name != MANIFEST}
+    listed = {}
+    for path in manifests(root):
+        listed |= read_manifest(root, path.relative_to(root).as_posix())
+    published = {name: path for name, path in found.items() if name in own and not name.startswith(STAGED)}
+    if not any(root.glob(f"{STAGED}/*/{JOURNAL}")):
+        assert listed == {name: record_of(path) for name, path in published.items()}
+    return own
 
 
 def folders(root: Path) -> set[str]:
@@ -35,8 +47,9 @@ def folders(root: Path) -> set[str]:
 
 def old_lake(root: Path) -> Lake:
     lake = Lake(root)
-    for name, text in OLD.items():
-        lake.files.write(name, text.encode())
+    with lake.files.publish() as publication:
+        for name, text in OLD.items():
+            publication.write(name, text.encode())
     return lake
 
 
@@ -119,7 +132,7 @@ def test_a_reader_that_meets_a_journal_finishes_it_also_when_it_is_killed(tmp_pa
     while True:
         lake = old_lake(tmp_path / str(nth))
         with monkeypatch.context() as patch:
-            patch.setattr("features.storage.publication.settle", lambda _: None)
+            patch.setattr("features.publishing.publication.settle", lambda _: None)
             publish(lake)
         assert list(lake.root.glob(f"{STAGED}/*/{JOURNAL}"))
         was_killed = killed_at(monkeypatch, nth, lake.files.settle)
@@ -151,7 +164,7 @@ def test_readers_see_each_file_old_or_new_while_files_are_moved(tmp_path, monkey
 def test_a_cut_off_publish_in_a_folder_that_cannot_be_written_is_told(tmp_path, monkeypatch):
     lake = old_lake(tmp_path)
     with monkeypatch.context() as patch:
-        patch.setattr("features.storage.publication.settle", lambda _: None)
+        patch.setattr("features.publishing.publication.settle", lambda _: None)
         publish(lake)
 
     def refuse(*_: object) -> None:
@@ -165,14 +178,109 @@ def test_a_cut_off_publish_in_a_folder_that_cannot_be_written_is_told(tmp_path, 
 def test_a_journal_names_files_by_their_place_in_the_folder(tmp_path, monkeypatch):
     lake = old_lake(tmp_path / "first")
     with monkeypatch.context() as patch:
-        patch.setattr("features.storage.publication.settle", lambda _: None)
+        patch.setattr("features.publishing.publication.settle", lambda _: None)
         publish(lake)
     (journal,) = lake.root.glob(f"{STAGED}/*/{JOURNAL}")
     assert json.loads(journal.read_text()) == {
         "run": run_id(),
-        "added": ["day/a.txt", "day/d.txt", "ledger/1.txt", "ledger/2.txt"],
+        "added": [
+            "day/a.txt",
+            "day/d.txt",
+            "day/manifest.json",
+            "ledger/1.txt",
+            "ledger/2.txt",
+            "ledger/manifest.json",
+        ],
         "removed": ["day/b.txt", "day/deep/c.txt"],
     }
     lake.root.rename(tmp_path / "moved")
     with Lake(tmp_path / "moved").files.lock("the next run"):
         assert tree(tmp_path / "moved") == NEW
+
+
+def read_all(lake: Lake) -> dict[str, str]:
+    return {name: lake.path(name).read_text() for name in sorted(OLD | NEW) if lake.files.exists(name)}
+
+
+@pytest.mark.parametrize("reads", range(6))
+def test_a_reader_sees_one_publish_wherever_another_one_comes_in_between(tmp_path, monkeypatch, reads):
+    """The publisher goes on to its nth move while the reader has read so many files, and then waits for the reader."""
+    monkeypatch.setattr("features.publishing.publication._sync", lambda _: None)
+    replace, nth, asked = os.replace, 0, []
+    while True:
+        lake, nth = old_lake(tmp_path / str(nth)), nth + 1
+        has_come, may_go_on, moves = threading.Event(), threading.Event(), 0
+
+        def halting(source: Path, target: Path, nth: int = nth, come=has_come, go_on=may_go_on) -> None:
+            nonlocal moves
+            moves += 1
+            if moves == nth:
+                come.set()
+                assert go_on.wait(10)
+            replace(source, target)
+
+        def publish_all(lake: Lake = lake, come: threading.Event = has_come) -> None:
+            publish(lake)
+            come.set()
+
+        publisher, looks = threading.Thread(target=publish_all), 0
+
+        def look(lake: Lake = lake, publisher=publisher, come=has_come, go_on=may_go_on) -> dict[str, str]:
+            nonlocal looks
+            looks, found = looks + 1, {}
+            try:
+                for place, name in enumerate(sorted(OLD | NEW)):
+                    if looks == 1 and place == reads:
+                        publisher.start()
+                        assert come.wait(10)
+                    if lake.files.exists(name):
+                        found[name] = lake.files.read(name).decode()
+                assert looks == 1 or lake.files.listed()[0].keys() == found.keys()
+            finally:
+                threading.Timer(0.005, go_on.set).start()
+            return found
+
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "replace", halting)
+            found = lake.files.of_one_publish(look)
+            publisher.join()
+        assert found in (OLD, NEW), (reads, nth)
+        assert read_all(lake) == NEW
+        asked.append(looks)
+        if moves < nth:
+            break
+    assert set(asked) == {1, 2}  # before the journal appears nothing has happened yet
+    assert len(asked) > 6
+
+
+def test_an_error_of_a_look_counts_where_nothing_came_in_between(tmp_path):
+    lake, looks = old_lake(tmp_path), []
+
+    def look() -> str:
+        looks.append(1)
+        if len(looks) == 1:
+            lake.files.publish_file("y.txt", b"new")
+        raise FileNotFoundError("gone")
+
+    with pytest.raises(FileNotFoundError, match="gone"):
+        lake.files.of_one_publish(look)
+    assert len(looks) == 2
+    with pytest.raises(FileNotFoundError, match="gone"):
+        lake.files.of_one_publish(look)
+    assert len(looks) == 3
+    assert Lake(tmp_path / "none").files.of_one_publish(lambda: "nothing") == "nothing"
+
+
+def test_look_ups_of_the_command_line_are_answered_by_one_publish(tmp_path, monkeypatch):
+    lake, looks = Lake(tmp_path), []
+
+    def opened(*given: object) -> object:
+        looks.append(given)
+        if len(looks) == 1:
+            lake.files.publish_file("x.txt", b"new")
+        return open_run(*given)
+
+    monkeypatch.setattr(lookup, "open_run", opened)
+    _, settings = lookup.describe_settings(None, str(tmp_path))
+    assert len(looks) == 2
+    assert settings["data_dir"] == str(tmp_path)

@@ -153,7 +153,7 @@ def test_a_corrupt_file_is_named_by_machines(tmp_path):
     app = on_spark(small_app(tmp_path, events=[event("a", "2024-03-01 09:00", "purchase", amount=5.0)]))
     app.ingest()
     app.lake.partition("events", date(2024, 3, 1)).write_bytes(b"broken")
-    with pytest.raises(InputError, match=r"events\.parquet.*; delete it and run the step that writes it again"):
+    with pytest.raises(InputError, match=r"events\.parquet.*; restore it from a backup"):
         app.aggregate()
 
 

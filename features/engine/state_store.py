@@ -18,8 +18,10 @@ from typing import NamedTuple
 import numpy as np
 import pyarrow as pa
 
+from configs.progress import announce
 from features.arrays.array_types import Array
 from features.engine.category_state import CategoryCounts, CategoryState, Favourites, RollingMaximum
+from features.publishing.manifest import DamagedError, check_file
 from features.storage.lake import Lake
 from features.storage.whole_writes import write_text
 
@@ -110,11 +112,12 @@ class Checkpoint:
         """
         try:
             _, file, names = self.shards[number]
+            check_file(self.folder.parent, f"{self.folder.name}/{file}")
             found, start = {}, 0
             for name in names:
                 found[name], start = _read_stream(self.folder / file, start)
             return StateShard.of(found)
-        except (OSError, ValueError, LookupError) as error:
+        except (OSError, ValueError, LookupError, DamagedError) as error:
             raise CheckpointError(f"shard {number} of {self.folder} cannot be read") from error
 
 
@@ -122,10 +125,13 @@ def read_checkpoint(lake: Lake) -> Checkpoint | None:
     """Find the checkpoint; None where there is none that can be read."""
     folder = lake.path(FOLDER)
     try:
+        if not lake.files.exists(f"{FOLDER}/{NOTES}"):
+            return None
         notes = json.loads(lake.files.read(f"{FOLDER}/{NOTES}"))
         shards = tuple(ShardFile(*shard) for shard in notes["shards"])
         return Checkpoint(folder, date.fromisoformat(notes["day"]), notes["known"], shards)
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, DamagedError):
+        announce(f"{lake.path(FOLDER, NOTES)} is damaged, and the state of everybody is computed anew")
         return None
 
 

@@ -10,7 +10,7 @@ import duckdb
 
 from configs.progress import track
 from configs.settings import Settings
-from features.ingestion.contract import ALIASES, TREATMENTS, Table
+from features.ingestion.contract import ALIASES, EVENTS, TREATMENTS, Table
 from features.ingestion.user_aliases import MERGED, in_merged
 from features.storage.duckdb_sessions import sql_text
 from features.storage.lake import USERS_FILE, Lake
@@ -26,6 +26,10 @@ class DayRange:
 
     first: date = date.min
     last: date = date.max
+
+    def has(self, day: date) -> bool:
+        """Tell whether a day is one of them."""
+        return self.first <= day <= self.last
 
     def holds(self, day: str) -> str:
         """Write the SQL that tells whether a day is one of them."""
@@ -105,9 +109,10 @@ def write_new(
                         WHERE user_id IN (SELECT old_user_id FROM {MERGED})"""
     stored = set(lake.days(table.name))
     found = connection.execute(f"SELECT DISTINCT day FROM ({changed})").fetchall()
-    days = {each for (each,) in found} | {
-        each for each in stored if replacing and replacing.first <= each <= replacing.last
-    }
+    days = {each for (each,) in found} | {each for each in stored if replacing and replacing.has(each)}
+    # what stays of a day is written again, and must be what was written before
+    read = {each for each in days if table is not EVENTS or not (replacing and replacing.has(each))}
+    lake.files.check(*(lake.partition_name(table.name, each) for each in sorted(read)))
     wanted = ", ".join(f"DATE '{each}'" for each in sorted(days)) or "NULL"
     rows = connection.execute(f"""
         {new_rows(table)} UNION ALL BY NAME SELECT * FROM (SELECT *, {day} AS day FROM ({kept})) WHERE day IN ({wanted})
@@ -127,6 +132,8 @@ def write_quarantine(
     """Add the refused rows to those refused before; the same row again is the same row."""
     name = f"quarantine/{script.stem}/{table.name}.parquet"
     path, is_kept = lake.path(name), lake.files.exists(name) and replacing != EVERY_DAY
+    if is_kept:
+        lake.files.check(name)
     before = f"UNION ALL BY NAME SELECT * FROM read_parquet({sql_text(path)})" if is_kept else ""
     refused = f"SELECT DISTINCT * FROM (SELECT * EXCLUDE (day) FROM ({refused_rows(table)}) {before}) ORDER BY ALL"
     rows = connection.execute(refused).to_arrow_table()

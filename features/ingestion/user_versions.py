@@ -104,6 +104,7 @@ def write_users(connection: duckdb.DuckDBPyConnection, lake: Lake, publication: 
     gone = f"({stored_versions(lake)}) WHERE user_id IN (SELECT old_user_id FROM {MERGED})"
     if not row_count(connection, f"({new_rows(USERS)})") and not row_count(connection, gone):
         return
+    lake.files.check(USERS_FILE, USER_VERSIONS_FILE)
     for name, which in ((USERS_FILE, "_is_newest"), (USER_VERSIONS_FILE, "NOT _is_newest")):
         kept = in_merged(stored_versions(lake, name), USERS)
         rows = connection.execute(f"""

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import date, timedelta
 from pathlib import Path
 
@@ -18,7 +18,7 @@ from features.definitions.app_declarations import declarations_of, definitions_o
 from features.definitions.registry import Declarations
 from features.engine.daily_aggregation import WORDS, day_rows, event_columns, joined_rows
 from features.engine.session_days import KEYS, OpenSession, night_sessions, open_sessions
-from features.materialise.executor import open_executor
+from features.materialise.executor import Executor, open_executor
 from features.storage.code_version import code_version
 from features.storage.fingerprints import (
     DAILY_TABLES,
@@ -32,6 +32,7 @@ from features.storage.row_group_reader import KeyRange, read_users, user_ranges
 from features.storage.whole_writes import content_hash, scratch_folder
 
 EVERYBODY: KeyRange[str] = KeyRange()
+DAYS_AT_ONCE = 64  # of daily rows that are published together
 EVENTS_AT_ONCE = 4_000_000  # of a day: its users are cut into ranges where it has more
 
 
@@ -41,7 +42,7 @@ class DailyBuilder:
 
     `stale` maps the days to the hash of their input, `begun` to the sessions that go on from the day before, `cuts`
     huge days to ranges of their users, in order; what is found about those lies in the folder `parts` until it is put
-    together.
+    together. `files` are where to write, by the names of the files of each table and day.
     """
 
     lake: Lake
@@ -52,6 +53,7 @@ class DailyBuilder:
     begun: Mapping[date, list[OpenSession]]
     cuts: Mapping[date, Sequence[KeyRange[str]]]
     parts: Path
+    files: Mapping[str, Path] = field(default_factory=dict)
 
     def write_part(self, part: tuple[date, int]) -> None:
         """Compute one range of users of a huge day."""
@@ -67,13 +69,13 @@ class DailyBuilder:
         ]
         tables = joined_rows(parts) if parts else self._rows(day, EVERYBODY)
         for table in DAILY_TABLES:
-            write_daily_rows(tables[table], self.lake.partition(table, day), self.stale[day])
+            write_daily_rows(tables[table], self.files[self.lake.partition_name(table, day)], self.stale[day])
 
     def _rows(self, day: date, users: KeyRange[str]) -> dict[str, pa.Table]:
-        treatments, morrow = self.lake.partition("treatments", day), day + timedelta(days=1)
+        morrow = day + timedelta(days=1)
         return day_rows(
             self._events(day, users),
-            read_users(treatments, ["user_id", "offer_id"], users)
+            read_users(self._checked("treatments", day), ["user_id", "offer_id"], users)
             if self.lake.has_partition("treatments", day)
             else None,
             day,
@@ -89,7 +91,11 @@ class DailyBuilder:
         columns = event_columns(self.declared)
         if not self.lake.has_partition("events", day):
             return columns.empty_table()
-        return read_users(self.lake.partition("events", day), columns.names, users, words=WORDS)
+        return read_users(self._checked("events", day), columns.names, users, words=WORDS)
+
+    def _checked(self, table: str, day: date) -> Path:
+        self.lake.files.check(self.lake.partition_name(table, day))
+        return self.lake.partition(table, day)
 
     def _path(self, table: str, day: date, number: int) -> Path:
         return self.parts / f"{table}-{day}-{number:05d}.arrow"
@@ -101,9 +107,8 @@ def build_aggregates(settings: Settings, lake: Lake) -> list[date]:
     A day is computed again when its events, its treatments or the declarations of its rows changed, or what its
     sessions went on with after midnight, and goes where it has neither any more.
     """
-    for table in DAILY_TABLES:
-        for day in {*lake.days(table)}.difference(lake.days("events"), lake.days("treatments")):
-            lake.files.remove(f"{table}/day={day}")
+    lake.require_there("events", "treatments")  # what is missing must not be taken for a day without any
+    _remove_others(lake)
     begun = _begun_before(settings, lake)
     stale = _stale_days(settings, lake, begun)
     if not stale:
@@ -122,9 +127,28 @@ def build_aggregates(settings: Settings, lake: Lake) -> list[date]:
         parts = [(day, number) for day, users in cuts.items() for number in range(len(users))]
         for _ in executor.each(builder.write_part, parts):
             pass
-        for _ in track(executor.each(builder.write_day, list(stale)), "daily rows", total=len(stale)):
+        for _ in track(_written(executor, builder), "daily rows", total=len(stale)):
             pass
     return sorted(stale)
+
+
+def _remove_others(lake: Lake) -> None:
+    there = {*lake.days("events"), *lake.days("treatments")}
+    gone = [f"{table}/day={day}" for table in DAILY_TABLES for day in lake.days(table) if day not in there]
+    if gone:
+        with lake.files.publish() as publication:
+            for name in gone:
+                publication.remove(name)
+
+
+def _written(executor: Executor, builder: DailyBuilder) -> Iterator[None]:
+    """Write the stale days, some at a time, which appear together: a run that is cut off goes on from there."""
+    days = list(builder.stale)
+    for some in (days[first : first + DAYS_AT_ONCE] for first in range(0, len(days), DAYS_AT_ONCE)):
+        with builder.lake.files.publish() as publication:
+            names = [builder.lake.partition_name(table, day) for table in DAILY_TABLES for day in some]
+            files = {name: publication.path(name) for name in names}
+            yield from executor.each(replace(builder, files=files).write_day, some)
 
 
 def _begun_before(settings: Settings, lake: Lake) -> dict[date, list[OpenSession]]:

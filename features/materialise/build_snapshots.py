@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
-from configs.progress import track
+from configs.progress import announce, track
 from features.definitions.app_declarations import definitions_of
 from features.definitions.registry import Declarations
 from features.definitions.watermark import known_before
@@ -40,6 +40,7 @@ from features.storage.fingerprints import (
     file_fingerprints,
     file_hashes,
     file_metadata,
+    is_whole,
 )
 from features.storage.lake import USER_VERSIONS_FILE, USERS_FILE, Lake
 from features.storage.parquet_files import write_batches
@@ -84,8 +85,11 @@ def build_snapshots(history: AsOfView, days: list[date]) -> list[date]:
     definitions = f"{history.traits}{history.settings.time_zone}{definitions_of(history.settings)}"
     lineage = Lineage.of(lake, code_version(__name__) + definitions)
     notes = _notes(history, lineage, days)
+    paths = {day: lake.partition("snapshots", day) for day in days}
     stale = [
-        day for day in days if file_metadata(lake.partition("snapshots", day)).get(INPUT_HASH) != notes[day][INPUT_HASH]
+        day
+        for day, path in paths.items()
+        if file_metadata(path).get(INPUT_HASH) != notes[day][INPUT_HASH] or not is_whole(lake, path)
     ]
     if not stale:
         return []
@@ -94,7 +98,8 @@ def build_snapshots(history: AsOfView, days: list[date]) -> list[date]:
         checkpoint = _fitting(read_checkpoint(lake), lineage, day, history.declared)
         try:
             _build(history, executor, lineage, day, checkpoint, notes[day])
-        except CheckpointError:
+        except CheckpointError as error:
+            announce(f"{error}, and the state of everybody is computed anew")
             _build(history, executor, lineage, day, None, notes[day])
     return stale
 
@@ -112,10 +117,12 @@ def _build(
     builder = SnapshotBuilder(
         lake, day, time_zone, lineage.fingerprints["aggregates"], checkpoint, history.traits, history.declared
     )
-    with lake.whole_folder(FOLDER) as folder:
+    with lake.files.publish() as publication:
+        folder = publication.folder(FOLDER)
         work, numbers = partial(_build_shard, builder, folder), range(len(builder.shards))
         shards: list[ShardFile] = []
-        _write(lake, notes, day, _gathered(executor.batches(work, numbers, is_light=checkpoint is not None), shards))
+        batches = _gathered(executor.batches(work, numbers, is_light=checkpoint is not None), shards)
+        _write(batches, notes, publication.path(lake.partition_name("snapshots", day)))
         write_notes(folder, day, lineage.hash_before(day), shards)
 
 
@@ -132,16 +139,15 @@ def _gathered(found: Iterable[tuple[list[ShardFile], Batches]], shards: list[Sha
         yield from batches
 
 
-def _write(lake: Lake, notes: dict[bytes, bytes], day: date, batches: Iterator[pa.RecordBatch]) -> None:
+def _write(batches: Iterator[pa.RecordBatch], notes: dict[bytes, bytes], path: Path) -> None:
     first = next(batches)
-    write_batches(
-        chain([first], batches), first.schema.with_metadata(notes), lake.partition("snapshots", day), key="user_id"
-    )
+    write_batches(chain([first], batches), first.schema.with_metadata(notes), path, key="user_id")
 
 
 def _notes(history: AsOfView, lineage: Lineage, days: list[date]) -> dict[date, dict[bytes, bytes]]:
     """Hash what each snapshot rests on: the daily rows known by then, and those with the users table."""
     files = [name for name in (USERS_FILE, USER_VERSIONS_FILE) if history.lake.files.exists(name)]
+    history.lake.files.check(*files)
     with file_hashes(history.lake) as hash_of:
         users = "".join(hash_of(history.lake.path(name)) for name in files)
     return {day: {INPUT_HASH: content_hash(text=users + lineage.hash_before(day)).encode()} for day in days}

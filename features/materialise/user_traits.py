@@ -9,13 +9,13 @@ import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from configs.progress import announce
 from configs.settings import Settings
 from features.definitions.registry import Feature, trait_column
 from features.ingestion.contract import AUDIT_ONLY, USERS
 from features.storage.duckdb_sessions import duckdb_session, sql_text
 from features.storage.lake import USER_VERSIONS_FILE, USERS_FILE, Lake
 from features.storage.parquet_files import readable
-from features.storage.whole_writes import write_text
 
 TAUGHT_FILE = "training/traits.json"
 COLUMNS_AT_ONCE = 50  # each that is counted holds a table of its own in memory
@@ -56,7 +56,7 @@ def keep_traits(lake: Lake, features: Iterable[Feature]) -> None:
     """Note which traits models were taught, beside those before: any of these models may be champion again."""
     names = {each.name.removeprefix(trait_column("")) for each in features if each.view == "traits"}
     if not names <= set(_taught(lake)):
-        write_text(lake.path(TAUGHT_FILE), json.dumps(sorted(names | set(_taught(lake)))))
+        lake.files.publish_file(TAUGHT_FILE, json.dumps(sorted(names | set(_taught(lake)))).encode())
 
 
 def _taught(lake: Lake) -> list[str]:
@@ -65,6 +65,7 @@ def _taught(lake: Lake) -> list[str]:
             [str(name) for name in json.loads(lake.files.read(TAUGHT_FILE))] if lake.files.exists(TAUGHT_FILE) else []
         )
     except (ValueError, TypeError):  # it only widens what a snapshot has, and the next training writes it anew
+        announce(f"{lake.path(TAUGHT_FILE)} is damaged; the next training writes it anew")
         return []
 
 

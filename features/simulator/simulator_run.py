@@ -18,7 +18,7 @@ from features.simulator.population import DEVICES, Physics, newborn, populate
 from features.simulator.simulated_day import Given, World, ids_of
 from features.simulator.simulated_events import COUNTRIES, TYPES, contract_table, home_of, prefixed, simulate_day
 from features.storage.lake import Lake
-from features.storage.parquet_files import ROW_GROUP_ROWS, read_parquet, write_parquet
+from features.storage.parquet_files import PACKED, ROW_GROUP_ROWS, read_parquet, write_parquet
 
 ZONES = ("Europe/Berlin", "Europe/Paris", "Europe/London", "Asia/Kolkata", "Asia/Tokyo", "America/Sao_Paulo",
          "America/Chicago")  # fmt: skip
@@ -156,7 +156,7 @@ def write_truth(world: World, settings: Settings, lake: Lake) -> None:
     """Write what every option would change for every member if it were sent this morning."""
     offers = [option.offer_id for option in world.catalogue.options]
     members = np.flatnonzero(world.is_member)
-    with lake.whole_folder("truth") as folder, pq.ParquetWriter(folder / "truth.parquet", TRUTH) as writer:
+    with lake.whole_folder("truth") as folder, pq.ParquetWriter(folder / "truth.parquet", TRUTH, **PACKED) as writer:
         for start in range(0, len(members), TRUTH_USERS):
             rows = members[start : start + TRUTH_USERS]
             part = replace(world, people=world.people.some(rows), state=world.state.some(rows))

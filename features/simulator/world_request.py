@@ -33,7 +33,7 @@ def begin_world(
     """
     if settings.time_zone != "UTC":
         raise InputError(f"time_zone = {settings.time_zone!r}, and a simulated app lives by UTC; leave time_zone out")
-    lake.files.write(TIME_ZONE_FILE, settings.time_zone.encode())
+    lake.files.publish_file(TIME_ZONE_FILE, settings.time_zone.encode())
     world = new_world(settings, offers_of(settings), users, days=days + more_days)
     return simulate(settings, lake, world, days, random_weeks, nothing_share)
 

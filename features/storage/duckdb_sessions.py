@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -11,6 +12,7 @@ import duckdb
 
 from configs.errors import InputError, first_line
 from configs.settings import Settings
+from features.publishing.way_back import way_back
 from features.storage.lake import literal
 from features.storage.local_folder import SOURCE_SPILL, SPILL
 from features.storage.parquet_files import read_parquet
@@ -20,6 +22,7 @@ if TYPE_CHECKING:  # takes seconds to import, and most who read a file do not as
 
 Config = dict[str, str | bool | int | float | list[str]]
 MEMORY_GIB = 2.0  # what one step may hold before it spills to the data folder
+WHICH = "winback verify says which, and how to get it back"
 # what DuckDB raises for a file that is missing, cut short or damaged
 UNREADABLE = (duckdb.IOException, duckdb.InvalidInputException, duckdb.Error)
 
@@ -90,10 +93,11 @@ def named_when_unreadable(root: Path) -> Iterator[None]:
     except duckdb.Error as error:
         if type(error) not in UNREADABLE:
             raise
-        place = "" if ".parquet" in str(error) else _first_unreadable(root)
+        found = re.search(rf"{re.escape(str(root))}/[^\"']+?\.parquet", str(error))
+        place = found[0] if found else _first_unreadable(root)
+        told = f": {place}" if place and not found else ""
         raise InputError(
-            f"a file of {root} cannot be read ({first_line(error)}{place}); "
-            "delete it and run the step that writes it again"
+            f"a file of {root} cannot be read ({first_line(error)}{told}); {way_back(place) if place else WHICH}"
         ) from error
 
 
@@ -102,7 +106,7 @@ def _first_unreadable(root: Path) -> str:
         try:
             read_parquet(path)
         except InputError:
-            return f": {path}"
+            return str(path)
     return ""
 
 

@@ -22,11 +22,13 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from configs.errors import InputError
+from configs.progress import announce
 from features.arrays.dictionaries import DICTIONARY, with_sorted_dictionaries
 from features.arrays.group_by import run_starts
+from features.publishing.manifest import DamagedError
 from features.storage.lake import Lake
 from features.storage.parquet_files import read_notes
-from features.storage.whole_writes import content_hash, write_file, write_text
+from features.storage.whole_writes import content_hash, write_file
 
 INPUT_HASH = b"winback_input"
 KNOWN_DIGESTS = b"winback_known"
@@ -56,10 +58,13 @@ def read_fingerprint(path: Path) -> Fingerprint:
     notes = file_metadata(path)
     if not notes:
         return Fingerprint()
-    digests = json.loads(notes.get(KNOWN_DIGESTS, b"{}"))
-    return Fingerprint(
-        notes.get(INPUT_HASH, b"").decode(), {date.fromisoformat(day): text for day, text in digests.items()}
-    )
+    try:
+        digests = json.loads(notes.get(KNOWN_DIGESTS, b"{}"))
+        return Fingerprint(
+            notes.get(INPUT_HASH, b"").decode(), {date.fromisoformat(day): text for day, text in digests.items()}
+        )
+    except (ValueError, AttributeError):
+        return Fingerprint()
 
 
 def stored_input(path: Path) -> str | None:
@@ -84,6 +89,7 @@ def write_daily_rows(rows: pa.Table, path: Path, wanted: str) -> None:
         use_dictionary=labels,
         write_statistics=others,
         store_schema=False,
+        write_page_checksum=True,
     ) as writer:
         for known_on, part in _by_known_on(rows):
             start = file.tell()
@@ -116,16 +122,26 @@ def _runs(rows: pa.Table, column: str) -> Iterator[pa.Table]:
 
 @contextmanager
 def file_hashes(lake: Lake) -> Iterator[Callable[[Path], str]]:
-    """Hash contents of files of the lake; a file that was hashed before is not read again."""
-    with remembered(lake, "hashes.json", content_hash) as hash_of:
+    """Hash contents of files of the lake; a file that was hashed before is not read again, a damaged one is named."""
+
+    def checked_hash(path: Path) -> str:
+        lake.files.check(path.relative_to(lake.root).as_posix())
+        return content_hash(path)
+
+    with remembered(lake, "hashes.json", checked_hash) as hash_of:
         yield hash_of
 
 
 @contextmanager
 def file_fingerprints(lake: Lake) -> Iterator[Callable[[Path], Fingerprint]]:
-    """Read fingerprints of files of the lake; a file whose fingerprint was read before is not read again."""
+    """Read fingerprints of files of the lake; a file whose fingerprint was read before is not read again.
+
+    A damaged file has none, which is said.
+    """
 
     def noted(path: Path) -> list[object]:
+        if not is_whole(lake, path):
+            return [None, {}]
         fingerprint = read_fingerprint(path)
         return [fingerprint.input, {str(day): digest for day, digest in fingerprint.digests.items()}]
 
@@ -139,17 +155,24 @@ def file_fingerprints(lake: Lake) -> Iterator[Callable[[Path], Fingerprint]]:
         yield fingerprint_of
 
 
+def is_whole(lake: Lake, path: Path) -> bool:
+    """Tell whether a file that can be computed again is what was written; say so where it is not."""
+    try:
+        lake.files.check(path.relative_to(lake.root).as_posix())
+    except DamagedError:
+        announce(f"{path} is damaged and is computed again")
+        return False
+    return True
+
+
 @contextmanager
 def remembered(lake: Lake, name: str, look: Callable[..., Any], *about: str) -> Iterator[Callable[..., Any]]:
     """Look at files of the lake; what was found, in JSON, holds as long as each file's size and time of change.
 
-    It is kept under the first file of a call; `about` says what else it rests on.
+    It is kept under the first file of a call; `about` says what else it rests on. Where what was kept is damaged, it
+    is looked at again, and that is said.
     """
-    notes = lake.path(name)
-    try:
-        before = json.loads(notes.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        before = {}
+    before = _kept(lake, name)
     asked: dict[str, list[Any]] = {}
 
     def found(*paths: Path) -> Any:  # noqa: ANN401
@@ -165,4 +188,17 @@ def remembered(lake: Lake, name: str, look: Callable[..., Any], *about: str) -> 
     merged = before | asked
     kept = {place: known for place, known in sorted(merged.items()) if lake.path(place).exists()}
     if kept != before:
-        write_text(notes, json.dumps(kept, indent=0))
+        lake.files.publish_file(name, json.dumps(kept, indent=0).encode())
+
+
+def _kept(lake: Lake, name: str) -> dict[str, list[Any]]:
+    if not lake.files.exists(name):
+        return {}
+    try:
+        kept = json.loads(lake.files.read(name))
+        if isinstance(kept, dict) and all(isinstance(each, list) and each for each in kept.values()):
+            return kept
+    except (ValueError, DamagedError):
+        pass
+    announce(f"{lake.path(name)} is damaged and is written again")
+    return {}

@@ -54,9 +54,22 @@ class Lake:
         """Tell whether a table has a partition of a day."""
         return self.files.exists(self.partition_name(table, day))
 
+    def require_there(self, *tables: str) -> None:
+        """Refuse to go on without a file of some tables that was published.
+
+        Raises
+        ------
+        DamagedError
+            One is gone.
+        """
+        there = {name for table in tables for name in self.files.list(f"{table}/**/*")}
+        listed, _ = self.files.listed()
+        self.files.check(*(name for name in listed if name.partition("/")[0] in tables and name not in there))
+
     @property
     def time_zone(self) -> str | None:
         """Zone whose midnights cut the stored days; None where nothing says so."""
+        self.files.check(TIME_ZONE_FILE)
         return self.files.read(TIME_ZONE_FILE).decode().strip() if self.files.exists(TIME_ZONE_FILE) else None
 
     def require_time_zone(self, wanted: str) -> None:

@@ -7,13 +7,24 @@ import os
 import re
 import shutil
 import tempfile
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from pathlib import Path
+from functools import partial
+from pathlib import Path, PurePath
 
 from configs.errors import InputError
-from features.storage.publication import StagedFiles, clear, published, settle
-from features.storage.whole_writes import PART, write_file
+from features.publishing.manifest import (
+    MANIFEST,
+    DamagedError,
+    FileRecord,
+    check_file,
+    listed_files,
+    manifest_name,
+    read_manifest,
+)
+from features.publishing.publication import Found, StagedFiles, clear, of_one_publish, published, settle
+from features.storage.whole_writes import PART, write_bytes
 from features.storage.writer_lock import writer_lock
 
 NO_ADDRESS = re.compile(r"\?|%[0-9A-Fa-f]{2}")  # SQLAlchemy and MLflow read them as parts of an address
@@ -21,6 +32,10 @@ FAILURES = [*map(os.strerror, (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.ER
 FAILURES += ["database or disk is full", "disk I/O error"]  # as SQLite says it
 SPILL, SOURCE_SPILL = "tmp", "tmp-source"  # what DuckDB holds no longer in memory
 OF_OTHERS = {"mlflow", "prefect"}  # folders whose frameworks clear up themselves
+UNLOCKED = "runs"  # folder that is written to without the lock
+ABANDONED_SECONDS = 600.0
+# frameworks', and what the next run clears
+OF_NOBODY = ("mlflow/", "prefect/", "feast/", "runs/", "scoring/", f"{SPILL}/", f"{SOURCE_SPILL}/", ".")
 
 
 class LocalFolder:
@@ -38,25 +53,81 @@ class LocalFolder:
         return self.local_path(name).is_file()
 
     def read(self, name: str) -> bytes:
-        """Read a file; FileNotFoundError where there is none."""
+        """Read a file; FileNotFoundError where there is none, DamagedError where it is not what was written."""
+        check_file(self.root, name)
         return self.local_path(name).read_bytes()
 
     def write(self, name: str, content: bytes) -> None:
-        """Write a file whole."""
-        write_file(self.local_path(name), lambda part: part.write_bytes(content))
+        """Write a file whole that no manifest lists; it needs no lock."""
+        write_bytes(self.local_path(name), content)
+
+    def publish_file(self, name: str, content: bytes) -> None:
+        """Publish one file."""
+        with self.publish() as publication:
+            publication.write(name, content)
 
     def make_folder(self, name: str) -> None:
         """Make a folder for a library that writes its own files there."""
         self.local_path(name).mkdir(parents=True, exist_ok=True)
 
     def append(self, name: str, content: bytes) -> None:
-        """Add to the end of a file, whole or not at all."""
-        self.write(name, (self.read(name) if self.exists(name) else b"") + content)
+        """Add to the end of a published file, whole or not at all."""
+        self.publish_file(name, (self.read(name) if self.exists(name) else b"") + content)
 
     def remove(self, name: str) -> None:
-        """Remove a file, or a folder with all in it; nothing happens where there is none."""
+        """Remove a file that no manifest lists, or a folder with all in it; nothing happens where there is none."""
         path = self.local_path(name)
         shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+
+    def check(self, *names: str) -> None:
+        """Read files whole and compare them with what was published; DamagedError names one that is another."""
+        for name in names:
+            check_file(self.root, name)
+
+    def listed(self) -> tuple[Mapping[str, FileRecord], Sequence[str]]:
+        """Size and digest of every file that was published, by name, and what is wrong with the list itself."""
+        return self.of_one_publish(partial(listed_files, self.root))
+
+    def accept(self, name: str) -> Sequence[str]:
+        """Take a file, or all that a folder holds or a manifest lists, for what was published; ``.`` takes everything.
+
+        Raises
+        ------
+        InputError
+            There is no such file.
+        """
+        with self.lock("winback verify"):
+            there = {*self.unlisted(), *self.listed()[0], *([name] if self.exists(name) else [])}
+            meant = (each for each in there if name in (".", each, manifest_name(each)) or each.startswith(f"{name}/"))
+            found = sorted(each for each in meant if PurePath(each).name != MANIFEST)
+            if not found:
+                raise InputError(f"{self.root} holds no file {name!r}; winback verify names those that it means")
+            for each in {manifest_name(each) for each in found}:
+                try:
+                    read_manifest(self.root, each)
+                except DamagedError:  # what else it listed is not known any more
+                    self.local_path(each).unlink()
+            with self.publish() as publication:
+                publication.accepted.update(found)
+        return found
+
+    def suspects(self) -> Sequence[str]:
+        """Names of the published files that are gone or of another size; none is read."""
+        listed, _ = self.listed()
+        return sorted(
+            name for name, record in listed.items()
+            if not self.exists(name) or self.local_path(name).stat().st_size != record.size
+        )  # fmt: skip
+
+    def unlisted(self) -> Sequence[str]:
+        """Names of the files that nobody published, but for those of frameworks and what the next run clears."""
+        listed = self.listed()[0]
+        names = (name for name in self.list("**/*") if not name.startswith(OF_NOBODY))
+        return [name for name in names if name not in listed and PurePath(name).name != MANIFEST]
+
+    def of_one_publish(self, look: Callable[[], Found]) -> Found:
+        """Answer a question by what one publish left; it is asked again where another one came in between."""
+        return of_one_publish(self.root, look)
 
     def list(self, pattern: str) -> Sequence[str]:
         """Names of the files that match a pattern with ``*``, in order."""
@@ -87,6 +158,7 @@ class LocalFolder:
                 clear(self.root)
             if has_failed:
                 self._clear_parts()
+            self._clear_records()
             yield
 
     @contextmanager
@@ -103,13 +175,7 @@ class LocalFolder:
         InputError
             Something is left to do in a folder that cannot be written.
         """
-        try:
-            settle(self.root)
-        except OSError as error:
-            raise InputError(
-                f"{self.root} holds a publish that was cut off and cannot be finished ({error.strerror}); "
-                "run any command once as somebody who may write there"
-            ) from error
+        settle(self.root)
 
     def require_writable(self) -> None:
         """Create the data folder, or say why it cannot be used.
@@ -133,13 +199,20 @@ class LocalFolder:
                 f"the data folder {self.root} cannot be written ({error.strerror}); choose another with --data-dir"
             ) from error
 
+    def _clear_records(self) -> None:
+        """Remove halves of files that are written without the lock, once nobody can be writing them any more."""
+        for part in self.local_path(UNLOCKED).glob(f".*{PART}"):
+            with suppress(FileNotFoundError):
+                if time.time() - part.stat().st_mtime > ABANDONED_SECONDS:
+                    part.unlink()
+
     def _clear_parts(self) -> None:
         """Remove what a writer that did not end well left half written."""
         for spill in (SPILL, SOURCE_SPILL):
             with suppress(FileNotFoundError):
                 shutil.rmtree(self.root / spill)
         for folder, folders, names in os.walk(self.root):
-            folders[:] = [name for name in folders if name not in OF_OTHERS]
+            folders[:] = [name for name in folders if name not in {*OF_OTHERS, UNLOCKED}]
             for name in names:
                 if name.startswith(".") and name.endswith(PART):
                     Path(folder, name).unlink(missing_ok=True)

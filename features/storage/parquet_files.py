@@ -15,9 +15,12 @@ import pyarrow.parquet as pq
 
 from configs.errors import InputError
 from features.arrays.dictionaries import DICTIONARY, with_sorted_dictionaries
+from features.publishing.way_back import way_back
 from features.storage.whole_writes import write_file
 
 ROW_GROUP_ROWS = 131_072
+CHECKED: dict[str, Any] = {"page_checksum_verification": True}  # of readers: a page that is another is an error
+PACKED: dict[str, Any] = {"compression": "zstd", "write_page_checksum": True}  # of writers
 
 
 def write_parquet(table: pa.Table, path: Path, row_group_rows: int | None = None) -> None:
@@ -27,7 +30,7 @@ def write_parquet(table: pa.Table, path: Path, row_group_rows: int | None = None
     """
     schema = pa.schema([_in_utc(field) for field in table.schema], table.schema.metadata)
     rows = table.cast(schema)
-    write_file(path, lambda part: pq.write_table(rows, part, compression="zstd", row_group_size=row_group_rows))
+    write_file(path, lambda part: pq.write_table(rows, part, row_group_size=row_group_rows, **PACKED))
 
 
 def write_batches(batches: Iterable[pa.RecordBatch], schema: pa.Schema, path: Path, *, key: str | None = None) -> None:
@@ -39,11 +42,11 @@ def write_batches(batches: Iterable[pa.RecordBatch], schema: pa.Schema, path: Pa
         Column by which alone rows are looked up, each value once: such a file is packed for speed, not for size.
         Its other texts may come as dictionaries, too, and are read as plain texts.
     """
-    options: dict[str, Any] = {"compression": "zstd"}
+    options: dict[str, Any] = dict(PACKED)
     texts: list[str] = []
     if key is not None:
         others = [name for name in schema.names if name != key]
-        options = {
+        options |= {
             "compression": dict.fromkeys(others, "none") | {key: "lz4"},  # a dictionary's places are packed already
             "use_dictionary": others,
             "dictionary_pagesize_limit": 2**17,  # bytes: what takes more values is written faster without
@@ -106,7 +109,7 @@ def read_parquet(
         The file is missing or not Parquet.
     """
     with readable(path):
-        file = pq.ParquetFile(path, read_dictionary=list(words))
+        file = pq.ParquetFile(path, read_dictionary=list(words), **CHECKED)
         names = None if columns is None else list(columns)
         if rows is None:
             return file.read(columns=names, use_threads=not words)
@@ -142,9 +145,7 @@ def readable(path: Path) -> Iterator[None]:
     except FileNotFoundError as error:
         raise InputError(f"{path} does not exist; run the step that writes it first") from error
     except (pa.ArrowInvalid, OSError) as error:
-        raise InputError(
-            f"{path} is not a readable Parquet file; delete it and run the step that writes it again"
-        ) from error
+        raise InputError(f"{path} is not a readable Parquet file; {way_back(path)}") from error
 
 
 def split_by_day(reader: pa.RecordBatchReader) -> Iterator[tuple[date, pa.Table]]:

@@ -21,7 +21,7 @@ import pyarrow.parquet as pq
 from features.arrays.dictionaries import one_chunk
 from features.storage.fingerprints import LABELS
 from features.storage.lake import Lake
-from features.storage.parquet_files import readable
+from features.storage.parquet_files import CHECKED, readable
 
 LAST = chr(0x10FFFF)  # sorts behind every id
 
@@ -55,7 +55,7 @@ def read_users(path: Path, columns: Sequence[str], users: KeyRange[str], *, word
     InputError
         The file is missing or cannot be read.
     """
-    with readable(path), pq.ParquetFile(path, read_dictionary=list(words)) as file:
+    with readable(path), pq.ParquetFile(path, read_dictionary=list(words), **CHECKED) as file:
         bounds = user_bounds(file.metadata)
         groups = [place for place, each in enumerate(bounds) if users.might_hold(*each)]
         rows = file.read_row_groups(groups, columns=list(columns), use_threads=False)
@@ -120,6 +120,7 @@ class DailyReader:
     ) -> RowSelection:
         path = self._lake.partition(table, day)
         if path not in self._footers:
+            self._lake.files.check(self._lake.partition_name(table, day))
             with readable(path):
                 file_metadata = pq.read_metadata(path)
             self._footers[path] = file_metadata, _groups(file_metadata)
@@ -176,7 +177,10 @@ class RowSelection:
         if not asked:
             return self._kept
         labels = [name for name in asked if name in LABELS]
-        with readable(self._path), pq.ParquetFile(self._path, metadata=self._footer, read_dictionary=labels) as file:
+        with (
+            readable(self._path),
+            pq.ParquetFile(self._path, metadata=self._footer, read_dictionary=labels, **CHECKED) as file,
+        ):
             rows = file.read_row_groups([group.place for group in self.groups], columns=asked, use_threads=False)
         found = self._kept | {name: one_chunk(rows[name]) for name in asked}
         self._kept = {self._key: found[self._key]}

@@ -1,16 +1,21 @@
 """What a data folder must be able to do, whatever it lies on: a local folder today, object storage or a database next.
 
 A name is a text with slashes, relative to the data folder. Everything is written whole: a reader finds the old content
-or the new one. Only `local_path` and `Publication.path` give paths of this machine, for libraries that open files
-themselves (DuckDB, Feast, MLflow, Parquet writers).
+or the new one, and of several files those of one publish where it asks for that. Size and digest of what was published
+are kept, and a file that is another by now is named. Only `local_path` and `Publication.path` give paths of this
+machine, for libraries that open files themselves (DuckDB, Feast, MLflow, Parquet writers).
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, TypeVar
+
+from features.publishing.manifest import FileRecord
+
+Found = TypeVar("Found")
 
 
 class Publication(Protocol):
@@ -24,6 +29,9 @@ class Publication(Protocol):
 
     def folder(self, name: str) -> Path:
         """Place where a library is to write the files of a folder; what the folder holds else goes with the publish."""
+
+    def remove(self, name: str) -> None:
+        """Let a file, or a folder with all in it, go with the publish; nothing happens where there is none."""
 
     def discard(self, name: str) -> None:
         """Take back a file that was added."""
@@ -42,19 +50,37 @@ class Storage(Protocol):
         """Tell whether there is a file of this name."""
 
     def read(self, name: str) -> bytes:
-        """Read a file; FileNotFoundError where there is none."""
+        """Read a file; FileNotFoundError where there is none, DamagedError where it is not what was written."""
 
     def write(self, name: str, content: bytes) -> None:
-        """Write a file whole."""
+        """Write a file whole that is not listed; it needs no lock."""
+
+    def publish_file(self, name: str, content: bytes) -> None:
+        """Publish one file."""
+
+    def check(self, *names: str) -> None:
+        """Read files whole and compare them with what was published; DamagedError names one that is another."""
+
+    def listed(self) -> tuple[Mapping[str, FileRecord], Sequence[str]]:
+        """Size and digest of every file that was published, by name, and what is wrong with the list itself."""
+
+    def suspects(self) -> Sequence[str]:
+        """Names of the published files that are gone or of another size; none is read."""
+
+    def unlisted(self) -> Sequence[str]:
+        """Names of the files that nobody published, but for those of frameworks and what the next run clears."""
+
+    def accept(self, name: str) -> Sequence[str]:
+        """Take a file, or all that a folder holds or a manifest lists, for what was published; returns their names."""
 
     def make_folder(self, name: str) -> None:
         """Make a folder for a library that writes its own files there."""
 
     def append(self, name: str, content: bytes) -> None:
-        """Add to the end of a file, whole or not at all."""
+        """Add to the end of a published file, whole or not at all."""
 
     def remove(self, name: str) -> None:
-        """Remove a file, or a folder with all in it; nothing happens where there is none."""
+        """Remove a file that is not listed, or a folder with all in it; nothing happens where there is none."""
 
     def list(self, pattern: str) -> Sequence[str]:
         """Names of the files that match a pattern with ``*``, in order."""
@@ -64,6 +90,9 @@ class Storage(Protocol):
 
     def lock(self, command: str) -> AbstractContextManager[None]:
         """Be the one who writes; what a killed writer left is finished or cleared first. May be nested in a process."""
+
+    def of_one_publish(self, look: Callable[[], Found]) -> Found:
+        """Answer a question by what one publish left; it is asked again where another one came in between."""
 
     def publish(self) -> AbstractContextManager[Publication]:
         """Collect files, and let them appear together."""

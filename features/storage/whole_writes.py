@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -29,6 +30,15 @@ def scratch_folder(parent: Path) -> Iterator[Path]:
     parent.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory(dir=parent, ignore_cleanup_errors=True) as folder:
         yield Path(folder)
+
+
+def clear_folder(folder: Path, *, keep: str = "") -> None:
+    """Remove all that a folder holds of no account but what is named `keep`, and the folder itself if nothing is."""
+    for path in folder.glob("*"):
+        if path.name != keep:
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+    if not keep and folder.exists():
+        folder.rmdir()
 
 
 def write_text(path: Path, text: str) -> None:

@@ -73,8 +73,10 @@ def open_store(
         What joins: DuckDB, or the Spark session of this process. Each has a registry of its own.
     """
     lake.files.make_folder("feast")
+    # Feast's DuckDB store reads no place in the data folder: so where this is stands in the registry, written anew
+    # here, whatever became of the one before
+    lake.files.remove(f"feast/{_registry(only, engine)}")
     store = FeatureStore(config=_config(lake.root, only, engine))
-    # Feast's DuckDB store reads no place in the data folder: so where this is stands in the registry, written anew here
     files = lake.glob("snapshots") if only is None else literal(lake.partition("snapshots", only))
     store.apply(_definitions(_source(files, engine), features))
     return store
@@ -86,9 +88,12 @@ def reopened_store(root: Path, only: date) -> FeatureStore:
     return FeatureStore(config=_config(root, only, "duckdb"))
 
 
+def _registry(only: date | None, engine: Engine) -> str:
+    return "-".join(["registry", *(["day"] if only else []), *([engine] if engine != "duckdb" else [])]) + ".db"
+
+
 def _config(root: Path, only: date | None, engine: Engine) -> RepoConfig:
-    names = ["registry", *(["day"] if only else []), *([engine] if engine != "duckdb" else [])]
-    registry = Lake(root).path("feast", "-".join(names) + ".db")
+    registry = Lake(root).path("feast", _registry(only, engine))
     text = (FOLDER / "feature_store.yaml").read_text(encoding="utf-8")
     own = {"data_dir": str(root), "registry": str(registry), "engine": engine}
     return RepoConfig(repo_path=root, **_filled(yaml.safe_load(text), own))

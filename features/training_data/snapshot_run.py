@@ -56,6 +56,7 @@ def require_snapshots(lake: Lake, days: list[date], features: list[Feature], as_
         raise InputError(f"{'there is no snapshot of' if len(days) == 1 else which} {missing[0]}; {remedy}")
     names = [feature.name for feature in features]
     for day in days:
+        lake.files.check(lake.partition_name("snapshots", day))
         lacking = sorted(set(names).difference(column_names(lake.partition("snapshots", day))))
         if lacking:
             raise InputError(f"the snapshot of {day} lacks {', '.join(lacking)}, declared after it was built; {remedy}")

@@ -28,7 +28,7 @@ from configs.errors import InputError
 from configs.masking import masked
 from configs.progress import announce
 from features.storage.lake import Lake
-from features.storage.whole_writes import content_hash, scratch_folder
+from features.storage.whole_writes import content_hash, scratch_folder, write_bytes
 from models.learn.estimators import Estimator
 from models.learn.model_families import description_of
 from models.metrics.drift import Reference
@@ -257,9 +257,9 @@ def _create_version(
 
 
 def _log_bytes(lake: Lake, name: str, content: bytes) -> None:
-    lake.files.write(f"tmp/{name}", content)
-    mlflow.log_artifact(str(lake.path("tmp", name)))
-    lake.files.remove(f"tmp/{name}")
+    with scratch_folder(lake.path("tmp")) as folder:
+        write_bytes(folder / name, content)
+        mlflow.log_artifact(str(folder / name))
 
 
 def _json(values: dict[str, Any]) -> dict[str, Any]:

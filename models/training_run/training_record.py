@@ -12,6 +12,7 @@ from pathlib import Path
 from pydantic import TypeAdapter
 
 from configs.errors import InputError
+from features.publishing.manifest import DamagedError
 from features.storage.lake import Lake
 from features.storage.whole_writes import write_bytes, write_text
 from models.effects.average_effect import AverageEffect
@@ -116,7 +117,7 @@ def read_training(lake: Lake, as_of: date) -> TrainingRecord:
         kept = json.loads(lake.files.read(f"training/day={as_of}/{FILE}"))
         found = kept.get("version", "none")
         record = _reader().validate_python(kept) if found == VERSION else None
-    except (OSError, ValueError, AttributeError) as error:
+    except (OSError, ValueError, AttributeError, DamagedError) as error:
         raise InputError(f"{path} is damaged; {again}") from error
     if record is None:
         raise InputError(f"{path} is a training record of version {found}, and this winback reads {VERSION}; {again}")

@@ -16,10 +16,25 @@ from features.storage.parquet_files import column_names
 
 NEWEST_COLUMN = "retained_value"  # of the decisions: older ones lack it
 
+SEND_LISTS = "send_lists"  # folder of who is to be written to, by day
+
 
 def day_folder(lake: Lake, as_of: date) -> Path:
     """Folder that holds predictions, options and decisions of a day."""
     return lake.path("decisions", f"day={as_of:%Y-%m-%d}")
+
+
+def day_file(lake: Lake, as_of: date, name: str) -> Path:
+    """File of a table of a day, which is compared with what was written.
+
+    Raises
+    ------
+    InputError
+        It is damaged, or gone.
+    """
+    path = day_folder(lake, as_of) / f"{name}.parquet"
+    lake.files.check(path.relative_to(lake.root).as_posix())
+    return path
 
 
 def decided_days(lake: Lake) -> list[date]:
@@ -47,15 +62,15 @@ def decisions_source(lake: Lake, as_of: date) -> str:
     Raises
     ------
     InputError
-        The day has none, or an older winback made them.
+        The day has none, they are damaged, or an older winback made them.
     """
-    path = day_folder(lake, as_of) / "decisions.parquet"
     if as_of not in decided_days(lake):
         raise InputError(f"there are no decisions of {as_of} in {lake.root}; run winback score-users --as-of {as_of}")
+    path = day_file(lake, as_of, "decisions")
     if NEWEST_COLUMN not in column_names(path):
         raise InputError(
             f"the decisions of {as_of} in {lake.root} were made by an older winback (they have no {NEWEST_COLUMN}); "
-            f"run winback score-users --as-of {as_of}, which makes them anew"
+            f"run winback score-users --as-of {as_of}, which makes them anew (with --supersede REASON)"
         )
     return f"read_parquet({sql_text(path)})"
 

@@ -30,13 +30,14 @@ from serving.guards.guard_findings import refuse
 from serving.wording.language_file import load_language
 
 
-def decide_day(settings: Settings, lake: Lake, as_of: date) -> Spending:
+def decide_day(settings: Settings, lake: Lake, as_of: date, supersede: str | None = None) -> Spending:
     """Predict, value and decide, in batches of users, by the champions of the registry.
 
     Raises
     ------
     InputError
-        There is no model at all, or a guard that stops the run has fired.
+        There is no model at all, a guard that stops the run has fired, or the day was decided otherwise before and no
+        reason says why that is superseded.
     """
     found = data_guards(settings, lake, as_of)
     refuse(found, as_of)
@@ -59,7 +60,10 @@ def decide_day(settings: Settings, lake: Lake, as_of: date) -> Spending:
             users = hash_of(lake.path(USERS_FILE)) if lake.files.exists(USERS_FILE) else ""
         guards = (*found, *chosen.findings)
         inputs = f"{stored_input(lake.partition('snapshots', as_of))} {users}"
-        return decide(policy, lake, as_of, executor, inputs=inputs, contacts=contacts, moment=moment, guards=guards)
+        return decide(
+            policy, lake, as_of, executor, inputs=inputs, contacts=contacts, moment=moment, guards=guards,
+            supersede=supersede,
+        )  # fmt: skip
 
 
 def places_of_batches(history: AsOfView) -> list[range]:

@@ -21,6 +21,7 @@ from configs.offers import NOTHING
 from configs.progress import track
 from features.arrays.array_types import Kinds
 from features.storage.lake import Lake
+from features.storage.parquet_files import PACKED
 from serving.arms.assignment import (
     SUPPRESSED,
     AllocationInput,
@@ -50,9 +51,9 @@ from serving.valuation.eligibility import (
 def decide(
     policy: Policy, lake: Lake, as_of: date, executor: Executor, *, inputs: str = "",
     contacts: Callable[[], pd.DataFrame] = no_contacts, moment: DecisionMoment | None = None,
-    guards: Sequence[Finding] = (),
+    guards: Sequence[Finding] = (), supersede: str | None = None,
 ) -> Spending:  # fmt: skip
-    """Write all that a day keeps of its decisions, replacing what was there before: `tables_of`, prices and draws.
+    """Write all that a day keeps of its decisions: `tables_of`, prices and draws; the same again changes nothing.
 
     The decisions are also appended to the ledger and land in the treatments; all of it appears together or not at all.
     Every batch of users is scored once and spooled to disk; a run that failed goes on where it stopped.
@@ -70,11 +71,14 @@ def decide(
         Instant and trigger of the decisions; that of the night by default.
     guards
         What was found before deciding, which is kept beside the decisions.
+    supersede
+        Why these decisions take the place of others that were published for the moment; without a reason they do not.
 
     Raises
     ------
     InputError
-        There are no users, a capacity names an unknown channel, or the floor of the exploration is too high.
+        There are no users, a capacity names an unknown channel, the floor of the exploration is too high, or the moment
+        was decided otherwise before.
     """
     limits = limits_of(policy.catalogue, policy.settings)
     check_floor(policy.settings, len(policy.catalogue.options))
@@ -99,7 +103,7 @@ def decide(
         policy = replace(policy, contacts=contacts(), base_rate=base_rate(allocation_inputs))
         with lake.files.publish() as publication:
             with (
-                ledger.appending(lake, publication, moment) as enter,
+                ledger.appending(lake, publication, moment, supersede) as enter,
                 _day_writer(publication.folder(moment.folder)) as write,
             ):
                 write("budget_curve", curve_table(allocation_inputs, policy.settings, limits))
@@ -166,7 +170,7 @@ def _day_writer(folder: Path) -> Iterator[Callable[[str, pa.Table], None]]:
         def write(name: str, rows: pa.Table) -> None:
             if name not in writers:
                 path = folder / f"{name}.parquet"
-                writers[name] = open_files.enter_context(pq.ParquetWriter(path, rows.schema, compression="zstd"))
+                writers[name] = open_files.enter_context(pq.ParquetWriter(path, rows.schema, **PACKED))
             writers[name].write_table(rows)
 
         yield write

@@ -1,8 +1,9 @@
 """The ledger of decisions: one entry per user, instant and trigger, appended and never changed.
 
-``ledger/day=YYYY-MM-DD/<instant>-<trigger>.parquet`` holds what counts, one row per user. An entry that was decided
-otherwise later moves to ``ledger/superseded``, where it can be read and counts no more. What counts lands in the
-contract's ``treatments`` too, where features and models find it like any other treatment.
+``ledger/day=YYYY-MM-DD/<instant>-<trigger>.parquet`` holds what counts, one row per user. It is a fact: other decisions
+for its moment are refused, unless somebody supersedes it with a reason (`supersessions`); it then moves to
+``ledger/superseded``, where it can be read and counts no more. What counts lands in the contract's ``treatments`` too,
+where features and models find it like any other treatment.
 """
 
 from __future__ import annotations
@@ -29,10 +30,11 @@ from configs.settings import MACHINES, Settings
 from features.ingestion.contract import TREATMENTS
 from features.storage.duckdb_sessions import duckdb_limits, named_when_unreadable, sql_text
 from features.storage.lake import Lake
-from features.storage.parquet_files import read_notes, read_parquet, write_batches
+from features.storage.parquet_files import PACKED, read_notes, read_parquet, write_batches
 from features.storage.storage_interface import Publication
 from features.storage.whole_writes import content_hash
 from serving.decide.decision_moment import DecisionMoment
+from serving.decide.supersessions import refusal, supersede
 
 CONTENT = b"winback.content"
 SUPERSEDED = "ledger/superseded"
@@ -109,22 +111,26 @@ def entry_table(
 
 
 @contextmanager
-def appending(lake: Lake, publication: Publication, moment: DecisionMoment) -> Iterator[Callable[[pa.Table], None]]:
+def appending(
+    lake: Lake, publication: Publication, moment: DecisionMoment, reason: str | None = None
+) -> Iterator[Callable[[pa.Table], None]]:
     """Append the decisions of a moment, a batch at a time; they count once the publication does.
 
-    Nothing is appended when the entry of this moment says the same already. When it says otherwise, it is superseded:
-    kept below ``ledger/superseded``, where it counts no more.
+    Nothing is appended when the entry of this moment says the same already. When it says otherwise, it is superseded
+    for the `reason`: kept below ``ledger/superseded``, where it counts no more.
 
     Raises
     ------
     InputError
-        A user has two rows, a row is of another moment, or the entry is damaged.
+        The entry says otherwise and there is no reason, or it was carried out, a user has two rows, a row is of another
+        moment, or the entry is damaged.
     """
     name = _name(moment)
+    lake.files.check(name)
     stored = lake.files.local_path(name) if lake.files.exists(name) else None
     earlier = read_notes(stored).get(CONTENT) if stored else None
     path, content = publication.path(name), _Digest()
-    with pq.ParquetWriter(path, SCHEMA, compression="zstd") as writer:
+    with pq.ParquetWriter(path, SCHEMA, **PACKED) as writer:
 
         def enter(rows: pa.Table) -> None:
             _check_moment(rows, moment)
@@ -137,8 +143,11 @@ def appending(lake: Lake, publication: Publication, moment: DecisionMoment) -> I
     if content.text == earlier:
         publication.discard(name)
     elif stored:
+        if reason is None:
+            raise InputError(refusal(lake, moment, stored, path))
         number = 1 + len(lake.files.list(f"{SUPERSEDED}/day={moment.day}/{moment.name}-*.parquet"))
-        publication.write(f"{SUPERSEDED}/day={moment.day}/{moment.name}-{number:04d}.parquet", lake.files.read(name))
+        kept = f"{SUPERSEDED}/day={moment.day}/{moment.name}-{number:04d}.parquet"
+        supersede(lake, publication, moment, name, kept, reason)
 
 
 def _check_moment(rows: pa.Table, moment: DecisionMoment) -> None:
@@ -167,6 +176,7 @@ def files_of(lake: Lake, day: date, publication: Publication | None = None) -> l
     pattern = f"ledger/day={day:%Y-%m-%d}/*.parquet"
     staged = publication.list(pattern) if publication is not None else []
     stored = [lake.files.local_path(name) for name in lake.files.list(pattern) if name not in staged]
+    lake.files.check(*(name for name in lake.files.list(pattern) if name not in staged))
     added = [publication.path(name) for name in staged] if publication is not None else []
     return sorted([*stored, *added], key=lambda path: path.name)
 
@@ -178,6 +188,7 @@ def superseded_files(lake: Lake, day: date) -> list[Path]:
 
 def effective_files(lake: Lake, first_day: date, last_day: date) -> list[Path]:
     """Files of what counts from `first_day` to `last_day`, both included, in order."""
+    lake.require_there("ledger")
     days = sorted({name.split("/")[1].removeprefix("day=") for name in lake.files.list("ledger/day=*/*.parquet")})
     wanted = [date.fromisoformat(day) for day in days if f"{first_day}" <= day <= f"{last_day}"]
     return [path for day in wanted for path in files_of(lake, day)]
@@ -211,6 +222,7 @@ def land(lake: Lake, publication: Publication, day: date, catalogue: Catalogue, 
         UNION ALL BY NAME SELECT * FROM read_parquet({sql_text(lake.files.local_path(name))}, hive_partitioning = false)
         WHERE decision_id NOT IN (SELECT decision_id FROM read_parquet({own}, hive_partitioning = false))
     """
+    lake.files.check(name)
     given = TREATMENTS_OF.format(ledger=_sql_files(counting), arms=LANDING)
     with named_when_unreadable(lake.root), duckdb.connect(config=duckdb_limits(lake.root)) as connection:
         connection.execute("SET TimeZone = 'UTC'")

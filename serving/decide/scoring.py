@@ -20,7 +20,7 @@ from configs.progress import in_turn
 from configs.settings import Settings
 from features.arrays.array_types import Array, Floats
 from features.storage.local_folder import LocalFolder
-from features.storage.whole_writes import write_file
+from features.storage.whole_writes import clear_folder, write_bytes, write_file
 from features.training_data.contact_details import TIME_ZONE
 from models.registry.model_reader import Registered
 from models.registry.response import ResponseModels
@@ -201,11 +201,12 @@ def open_spool(folder: Path, key: str, catalogue: Catalogue) -> Iterator[Spool]:
     What a run left that failed is kept for the next one with the same `key`, and thrown away by any other.
     """
     files, key_file = LocalFolder(folder), "key.txt"
+    clear_folder(folder.parent, keep=folder.name)
     if not files.exists(key_file) or files.read(key_file).decode() != key:
-        files.remove("")
-    files.write(key_file, key.encode())
+        clear_folder(folder)
+    write_bytes(files.local_path(key_file), key.encode())
     yield Spool(folder, catalogue)
-    files.remove("")
+    clear_folder(folder)
 
 
 def score_all(policy: Policy, frames: Frames, spool: Spool, found_in: Callable[[int, Batch], Found]) -> Iterator[Found]:

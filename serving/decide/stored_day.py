@@ -101,7 +101,9 @@ def read_stored_day(lake: Lake, moment: DecisionMoment) -> StoredDay:
     """
 
     def read(name: str, columns: list[str] | None = None) -> pa.Table:
-        return read_parquet(lake.path(moment.folder, f"{name}.parquet"), columns)
+        file = f"{moment.folder}/{name}.parquet"
+        lake.files.check(file)
+        return read_parquet(lake.path(file), columns)
 
     decisions, draws = read("decisions", ["user_id"]), read("draws")
     users, rows = len(decisions), read("options", ["offer_id", "discount", "value", "expected_cost", "eligible"])

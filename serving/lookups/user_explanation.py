@@ -11,7 +11,7 @@ from configs.offers import NO_OFFER
 from configs.settings import Settings
 from features.storage.duckdb_sessions import sql_text
 from features.storage.lake import Lake
-from serving.decide.day_tables import connect, day_folder, decisions_source
+from serving.decide.day_tables import connect, day_file, decisions_source
 from serving.wording.reason_codes import NO_DATA
 from serving.wording.rendering import Words
 
@@ -38,7 +38,7 @@ def decision_of(lake: Lake, as_of: date, user_id: str) -> Row:
 
 def options_of(lake: Lake, as_of: date, user_id: str) -> list[Row]:
     """Read one user's options, best first."""
-    path = day_folder(lake, as_of) / "options.parquet"
+    path = day_file(lake, as_of, "options")
     own = f"SELECT * FROM read_parquet({sql_text(path)}) WHERE user_id = {sql_text(user_id)}"
     return _rows(lake, f"{own} ORDER BY value DESC")
 

@@ -10,7 +10,6 @@ import pyarrow as pa
 from configs.settings import Settings
 from features.storage.duckdb_sessions import sql_text
 from features.storage.lake import Lake
-from features.storage.whole_writes import write_file
 from serving.decide.day_tables import connect, decisions_source
 from serving.report_page.summary import AT_RISK
 from serving.wording.reason_codes import RAISES
@@ -55,7 +54,7 @@ def write_at_risk(settings: Settings, lake: Lake, as_of: date, words: Words) -> 
     InputError
         The day has no decisions.
     """
-    path, decisions = at_risk_path(lake, as_of), decisions_source(lake, as_of)
+    name, decisions = f"reports/{as_of}-at-risk.csv", decisions_source(lake, as_of)
     texts = {name: rf"regexp_replace({name}, '{FORMULA}', '''\1')" for name in TEXTS}
     query = TABLE.format(decisions=decisions, zone=sql_text(settings.time_zone), **texts)
     with connect(lake) as connection:
@@ -63,8 +62,9 @@ def write_at_risk(settings: Settings, lake: Lake, as_of: date, words: Words) -> 
         connection.execute(LISTED.format(decisions=decisions))
         different = connection.execute(DIFFERENT).to_arrow_table()
         connection.register("said", _said(different, words))
-        write_file(path, lambda part: connection.execute(f"COPY ({query}) TO {sql_text(part)} (FORMAT csv, HEADER)"))
-    return path
+        with lake.files.publish() as publication:
+            connection.execute(f"COPY ({query}) TO {sql_text(publication.path(name))} (FORMAT csv, HEADER)")
+    return lake.path(name)
 
 
 def at_risk_path(lake: Lake, as_of: date) -> Path:

@@ -12,10 +12,9 @@ import pandas as pd
 
 from configs.settings import Settings
 from features.storage.lake import Lake
-from features.storage.local_folder import LocalFolder
 from features.storage.parquet_files import read_parquet
 from models.registry.pictures import budget_picture
-from serving.decide.day_tables import day_folder
+from serving.decide.day_tables import day_file
 
 SHOWN = (0.1, 0.25, 0.5, 0.75, 1.0)  # where on the curve the points in the table lie
 WORTH_SAYING = 0.005
@@ -65,6 +64,5 @@ def curve_of(lake: Lake, as_of: date, settings: Settings) -> BudgetCurve | None:
 
 
 def _read(lake: Lake, as_of: date, name: str) -> pd.DataFrame | None:
-    files = LocalFolder(day_folder(lake, as_of))
-    found = files.exists(f"{name}.parquet")
-    return read_parquet(files.local_path(f"{name}.parquet")).to_pandas() if found else None
+    found = lake.files.exists(f"decisions/day={as_of:%Y-%m-%d}/{name}.parquet")
+    return read_parquet(day_file(lake, as_of, name)).to_pandas() if found else None

@@ -10,10 +10,9 @@ from configs.offers import NO_OFFER
 from configs.settings import Settings
 from features.storage.duckdb_sessions import sql_text
 from features.storage.lake import Lake
-from serving.decide.day_tables import connect, decisions_source
+from serving.decide.day_tables import SEND_LISTS, connect, decisions_source
 from serving.report_page.at_risk_list import FORMULA
 
-FOLDER = "send_lists"
 Format = Literal["csv", "parquet"]
 FORMATS = get_args(Format)
 INSTANT = "strftime({name}, '%Y-%m-%dT%H:%M:%S%z')"
@@ -46,7 +45,7 @@ def write_audiences(settings: Settings, lake: Lake, as_of: date, *, kind: Format
         connection.execute(f"SET TimeZone = {sql_text(settings.time_zone)}")
         counted = connection.execute(f"SELECT channel, count(*) FROM {source} GROUP BY channel ORDER BY channel")
         rows: dict[str, int] = dict(counted.fetchall())
-        folder = publication.folder(f"{FOLDER}/day={as_of}")
+        folder = publication.folder(f"{SEND_LISTS}/day={as_of}")
         form = "FORMAT csv, HEADER" if kind == "csv" else "FORMAT parquet"
         for channel in rows:
             query = f"SELECT {columns} FROM {source} AND channel = {sql_text(channel)} ORDER BY user_id"

@@ -29,6 +29,7 @@ from models.metrics.metric import Leak, Metric
 from models.registry.registry_state import Pin, registered_models
 from models.training_run.training_record import EFFECTS, ModelRecord, TrainingRecord, latest_training, picture_of
 from serving.decide.day_tables import connect
+from serving.decide.supersessions import supersessions
 from serving.guards.guard_findings import guard_words, stored_findings
 from serving.report_page.at_risk_list import write_at_risk
 from serving.report_page.budget_curve import curve_of
@@ -161,7 +162,7 @@ def write_report(settings: Settings, lake: Lake, as_of: date) -> Path:
         The day has no decisions, or a training's file is damaged.
     """
     path = lake.path("reports", f"{as_of}.html")
-    lake.files.write(f"reports/{as_of}.html", render_report(settings, lake, as_of).encode())
+    lake.files.publish_file(f"reports/{as_of}.html", render_report(settings, lake, as_of).encode())
     write_at_risk(settings, lake, as_of, words_of(settings))
     return path
 
@@ -198,6 +199,7 @@ def render_report(settings: Settings, lake: Lake, as_of: date) -> str:
         verdicts=verdicts(record) if record else {},
         lacks={name: record.lack_of(name) if record else None for name in (*SUBJECTS, EFFECTS)},
         trusts=trusts,
+        superseded=supersessions(lake, as_of)[-1:],
         consent_notes=consent_notes(settings, unknown_consents(lake, as_of, catalogue)),
         why_no_offers=why_no_offers(summary, record, gate, catalogue),
         event_days=event_days,

@@ -50,6 +50,8 @@ PARTS = {
     "decisions and reasons": "serving.decide.decisions:tables_of",
     "Parquet written": "pyarrow.parquet:ParquetWriter.write_table",
     "treatments landed": "serving.decide.ledger:land",
+    "digests of what is published": "features.publishing.publication:StagedFiles.commit",
+    "digests of what is read": "features.storage.local_folder:check_file",
     "report": "serving.report_page.report:write_report",
 }
 
@@ -115,11 +117,14 @@ class App:
 
     def forget_today(self) -> None:
         """Throw away what a run of today leaves."""
+        from features.storage.lake import Lake
+
         yesterday = self.today - timedelta(days=1)
         made = [("aggregates", yesterday), ("category_hour_counts", yesterday)]
         made += [(table, self.today) for table in ("snapshots", "decisions", "ledger", "treatments", "reports")]
-        for table, day in made:
-            shutil.rmtree(self.data / table / f"day={day}", ignore_errors=True)
+        with Lake(self.data).files.publish() as publication:
+            for table, day in made:
+                publication.remove(f"{table}/day={day}")
         shutil.rmtree(self.data / "checkpoint", ignore_errors=True)
         shutil.copytree(self.folder / "checkpoint", self.data / "checkpoint")
 

@@ -11,15 +11,22 @@ import fcntl
 import json
 import os
 import shutil
-from collections.abc import Iterator, Sequence
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import TypeVar
 from uuid import uuid4
 
 from configs.errors import InputError
 from configs.run_identity import run_id
+from features.publishing.manifest import FileRecord, changed_manifests, manifests, record_of
 
 STAGED, JOURNAL = ".publish", "journal.json"
+AT_ONCE = 4  # files that are read back and brought to disk
+Found = TypeVar("Found")
+_holds = threading.local()  # folders in which this thread is the one that moves files
 
 
 class StagedFiles:
@@ -28,6 +35,8 @@ class StagedFiles:
     def __init__(self, root: Path, place: Path) -> None:
         self.root, self.place, self.staged = root, place, place / "new"
         self.replaced: list[str] = []
+        self.removed: set[str] = set()
+        self.accepted: set[str] = set()  # files below `root` that are listed as they are
 
     def path(self, name: str) -> Path:
         """Place where a library is to write a file, which is added under `name`."""
@@ -46,6 +55,13 @@ class StagedFiles:
         path.mkdir(parents=True, exist_ok=True)
         return path
 
+    def remove(self, name: str) -> None:
+        """Let a file, or a folder with all in it, go with the publish; nothing happens where there is none."""
+        if (self.root / name).is_file():
+            self.removed.add(name)
+        elif (self.root / name).is_dir():
+            self.replaced.append(name)
+
     def discard(self, name: str) -> None:
         """Take back a file that was added."""
         (self.staged / name).unlink()
@@ -58,15 +74,28 @@ class StagedFiles:
         """Let the publication count: the journal appears, once everything that it names is safely on disk."""
         added = _files_below(self.staged)
         earlier = {f"{name}/{file}" for name in self.replaced for file in _files_below(self.root / name)}
-        for name in added:
-            _sync(self.staged / name)
+        with ThreadPoolExecutor(AT_ONCE) as pool:
+            records = dict(zip(added, pool.map(self._kept, added), strict=True))
+        records |= {name: record_of(self.root / name) for name in self.accepted if (self.root / name).exists()}
+        gone = (earlier | self.removed | self.accepted) - set(records)
+        for name, content in changed_manifests(self.root, records, gone).items():
+            if content:
+                self.write(name, content)
+                _sync(self.staged / name)
+                added.append(name)
+            else:
+                gone.add(name)
         part = self.place / f"{JOURNAL}.part"
-        moves = {"run": run_id(), "added": added, "removed": sorted(earlier - set(added))}
+        moves = {"run": run_id(), "added": sorted(added), "removed": sorted(gone - set(added))}
         part.write_text(json.dumps(moves), encoding="utf-8")
         _sync(part)
         os.replace(part, self.place / JOURNAL)  # noqa: PTH105 - tests break this very call
         with suppress(FileNotFoundError):  # a reader has carried it out already
             _sync(self.place)
+
+    def _kept(self, name: str) -> FileRecord:
+        _sync(self.staged / name)
+        return record_of(self.staged / name)
 
 
 @contextmanager
@@ -89,19 +118,70 @@ def published(root: Path) -> Iterator[StagedFiles]:
 
 
 def settle(root: Path) -> None:
-    """Carry out every publication that counts; nothing happens where there is none."""
-    if not (root / STAGED).exists():
-        return
+    """Carry out every publication that counts; nothing happens where there is none.
+
+    Raises
+    ------
+    InputError
+        One cannot be carried out.
+    """
+    if (root / STAGED).exists():
+        with _settled(root):
+            pass
+
+
+@contextmanager
+def _settled(root: Path) -> Iterator[None]:
+    """Carry out every publication that counts, and let nobody carry out another before the block ends."""
     with _one_moves(root):
-        for journal in sorted((root / STAGED).glob(f"*/{JOURNAL}")):
-            _carry_out(root, journal)
+        try:
+            for journal in sorted((root / STAGED).glob(f"*/{JOURNAL}")):
+                _carry_out(root, journal)
+        except OSError as error:
+            raise InputError(
+                f"{root} holds a publish that was cut off and cannot be finished ({error.strerror}); "
+                "run any command once as somebody who may write there"
+            ) from error
         _remove_empty(root / STAGED, below=root)
+        yield
 
 
 def clear(root: Path) -> None:
     """Remove what was staged and never published; for the one who holds the folder's lock and stages nothing yet."""
     settle(root)
     shutil.rmtree(root / STAGED, ignore_errors=True)
+
+
+def of_one_publish(root: Path, look: Callable[[], Found]) -> Found:
+    """Answer a question by what one publish left: where another one came in between, it is asked again.
+
+    Readers wait for nobody but for files that are being moved; who publishes waits for those who are asked again.
+    """
+    if not root.exists():
+        return look()
+    settle(root)
+    before = _stand(root)
+    try:
+        found = look()
+    except Exception:
+        if before is not None and before == _stand(root):
+            raise
+    else:
+        if before is not None and before == _stand(root):
+            return found
+    with _settled(root):
+        return look()
+
+
+def _stand(root: Path) -> list[tuple[Path, int, int, int]] | None:
+    """Tell one publish from the next by the manifests, which each of them writes; None while files are moved."""
+    if any((root / STAGED).glob(f"*/{JOURNAL}")):
+        return None
+    try:
+        stats = [(path, path.stat()) for path in manifests(root)]
+    except FileNotFoundError:  # it listed nothing any more
+        return None
+    return [(path, stat.st_ino, stat.st_size, stat.st_mtime_ns) for path, stat in stats]
 
 
 def _carry_out(root: Path, journal: Path) -> None:
@@ -136,12 +216,17 @@ def _remove_empty(folder: Path, *, below: Path) -> None:
 
 @contextmanager
 def _one_moves(root: Path) -> Iterator[None]:
-    """Let one process at a time move files; a matter of milliseconds, which the system ends when the process dies."""
+    """Let one thread at a time move files; a matter of milliseconds, which the system ends when the process dies."""
+    if str(root) in vars(_holds):
+        yield
+        return
     handle = os.open(root, os.O_RDONLY)
     try:
         fcntl.flock(handle, fcntl.LOCK_EX)
+        vars(_holds)[str(root)] = handle
         yield
     finally:
+        vars(_holds).pop(str(root), None)
         os.close(handle)
 
 
