@@ -20,6 +20,7 @@ from configs.errors import InputError, first_line
 from configs.progress import announce
 from configs.run_identity import one_run, run_id
 from features.storage.lake import Lake
+from features.storage.whole_writes import PART
 from features.storage.writer_lock import LockedError
 from flows.run_steps import steps_taken
 
@@ -107,7 +108,8 @@ def _begin(lake: Lake, command: str, as_of: date | None) -> RunRecord:
     for record in run_records(lake, 100):
         if record.outcome == KILLED and record.ended is None:
             keep_record(lake, replace(record, ended=_now()))
-    for name in lake.files.list(f"{FOLDER}/*.json")[: -KEPT + 1]:
+    half_written = lake.files.list(f"{FOLDER}/.*{PART}")  # by a run that was killed before it could lock the folder
+    for name in (*lake.files.list(f"{FOLDER}/*.json")[: -KEPT + 1], *half_written):
         lake.files.remove(name)
     day, here = str(as_of) if as_of else None, (socket.gethostname(), os.getpid(), _born(os.getpid()))
     begun = RunRecord(run_id(), command, day, _now(), None, RUNNING, None, *here, _flow_run())

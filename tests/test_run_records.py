@@ -105,6 +105,13 @@ def test_records_do_not_pile_up_and_what_is_none_tells_nothing(lake: Lake, monke
     assert [command for command, _, _ in ends(lake)] == ["run 2", "run 3", "run 4"]
 
 
+def test_half_a_record_of_a_killed_run_goes_with_the_next(lake: Lake) -> None:
+    lake.files.write("runs/.2024-07-01T000000-0123.json.4567.part", b"{")
+    with recorded(lake, "the next"):
+        pass
+    assert not lake.files.list("runs/.*")
+
+
 def test_a_record_that_cannot_be_written_stops_nothing(
     lake: Lake, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
