@@ -6,6 +6,7 @@ from dataclasses import replace
 from importlib.metadata import version
 
 import numpy as np
+import pandas as pd
 import pytest
 from synthetic import AS_OF, FEATURES, outcomes, small_settings
 
@@ -47,6 +48,18 @@ def test_the_winner_is_champion_with_the_reason_of_the_gate_and_the_other_challe
     assert load(registry, "churn", CHALLENGER).lineage.candidate != churn.verdict.winner
     entry = next(entry for entry in promotion_log(registry) if entry.subject == "churn")
     assert entry.reason == published.reason == churn.verdict.reason
+
+
+def test_a_champion_keeps_how_its_population_was_and_how_far_that_moves_by_itself(registry, published, frame):
+    """No rows: counts of bins of every column that it reads, of its scores, and what they promise."""
+    champion = load(registry, "churn")
+    known, latest = champion.reference, frame[frame["day"] == frame["day"].max()]
+    assert set(known.inputs) == set(champion.estimator.columns)
+    assert {sum(bins.counts) for bins in (*known.inputs.values(), known.score)} == {len(latest)}
+    assert all(0 <= bins.moves < 0.5 for bins in (*known.inputs.values(), known.score))
+    assert known.score.drift(pd.Series(champion.estimator.predict(latest))).index == 0
+    assert 0.5 < known.expected_auc < 1
+    assert load(registry, "churn", CHALLENGER).reference is not None
 
 
 def test_every_candidate_is_measured_alike_so_that_they_can_be_compared(registry, churn, published):
