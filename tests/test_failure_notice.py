@@ -11,6 +11,7 @@ from types import SimpleNamespace
 from uuid import uuid4
 
 import pytest
+from prefect.blocks.system import Secret
 from prefect.states import Crashed, Failed, State
 
 from configs.errors import InputError
@@ -110,3 +111,12 @@ def test_an_address_that_does_not_answer_is_told_without_its_secret(
     failure_notice.post(address, {"text": "x"})
     said = capsys.readouterr().err
     assert "winback: the " in said and "secret" not in said.replace("may be a secret", "")
+
+
+def test_a_secret_of_prefect_that_the_configuration_names_comes_before_the_environment(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv(ADDRESS_VARIABLE, "https://environment/hook")
+    monkeypatch.setattr(Secret, "load", lambda name: SimpleNamespace(get=lambda: f"https://{name}/hook"))
+    assert failure_notice.webhook_address("pager") == "https://pager/hook"
+    assert failure_notice.webhook_address("") == "https://environment/hook"
