@@ -27,6 +27,7 @@ def decided(lake: Lake, *rows: tuple[str, str, str]) -> Lake:
     """Decisions of a day: user, offer and channel."""
     many = len(rows)
     columns = dict(zip(("user_id", "offer_id", "channel"), map(list, zip(*rows, strict=True)), strict=True))
+    columns |= {"retained_value": [None] * many}  # which those of today have
     columns |= {"message": ["=1+1"] * many, "discount": [0.1] * many, "decision_id": [f"d{row[0]}" for row in rows]}
     instants = pa.array([at("2024-07-01 07:30")] * many, pa.timestamp("us", "UTC"))
     path = lake.partition("decisions", DAY)
