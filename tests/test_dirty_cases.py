@@ -87,9 +87,9 @@ def test_ids_that_look_alike_are_one_and_blanks_are_none(case):
     export = case("14")
     events = export.ingest()["events"]
     assert events.reasons == {"user_id is missing": 2}
-    assert events.notes[0].startswith("2 rows of events: user_id has blanks around it")
+    assert events.notes[0].startswith("3 rows of events: user_id has blanks around it")
     spent = export.column("spend_sum_90d")
-    assert (spent["007"], spent["7"], spent["x"], len(spent)) == (1234.56, 60.0, 24.0, 5)
+    assert (spent["007"], spent["7"], spent["x"], spent["caf\u00e9"], len(spent)) == (1234.56, 60.0, 24.0, 3.0, 4)
 
 
 def test_types_of_parquet_are_read_and_what_can_be_no_trait_is_told(case):
