@@ -14,7 +14,7 @@ demo: $(STAMP)
 test: $(STAMP)
 	$(BIN)/python -m pytest $(FLAGS)
 
-# the statistical tests with all their samples
+# the statistical tests with all their samples, and all malformed inputs
 test-all: $(STAMP)
 	$(BIN)/python -m pytest --full $(FLAGS)
 

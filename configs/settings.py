@@ -25,7 +25,8 @@ DATA_DIR_VARIABLE = "WINBACK_DATA_DIR"
 Share = Annotated[float, Field(ge=0, le=1)]
 Days = Annotated[int, Field(gt=0, le=3660)]
 EventNames = tuple[Word, ...]
-Day = Annotated[date, Field(ge=date(1990, 1, 2), lt=date(2200, 1, 1))]  # with room on both sides
+FIRST_DAY = date(1990, 1, 2)  # that may be decided: no event is older than the one before
+Day = Annotated[date, Field(ge=FIRST_DAY, lt=date(2200, 1, 1))]
 Engine = Literal["duckdb", "spark"]
 MACHINES = {"engine", "spark", "threads", "data_dir", "schedule", "language"}  # no figure depends on these
 

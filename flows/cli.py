@@ -114,15 +114,19 @@ def demo_command(
 
 @app.command("simulate")
 def simulate_command(
-    users: Annotated[int, typer.Option(help="users who ever join")] = 20_000,
-    days: Annotated[int, typer.Option(help="days from 2024-01-01 on")] = 84,
-    random_weeks: Annotated[int, typer.Option(help="last weeks, in which offers are randomised")] = 4,
-    nothing_share: Annotated[float, typer.Option(help="share of the randomised that is given nothing")] = 0.2,
-    seed: Annotated[int | None, typer.Option(help="another seed is another world; the profile's by default")] = None,
+    users: Annotated[int, typer.Option(min=1, max=10**8, help="users who ever join")] = 20_000,
+    days: Annotated[int, typer.Option(min=1, max=3660, help="days from 2024-01-01 on")] = 84,
+    random_weeks: Annotated[int, typer.Option(min=0, max=520, help="last weeks, in which offers are randomised")] = 4,
+    nothing_share: Annotated[
+        float, typer.Option(min=0, max=1, help="share of the randomised that is given nothing")
+    ] = 0.2,
+    seed: Annotated[
+        int | None, typer.Option(min=0, max=2**31 - 1, help="another seed is another world; the profile's by default")
+    ] = None,
     is_closed_loop: Annotated[
         bool, typer.Option("--closed-loop", help="then let winback decide for --weeks, and every simpler policy too")
     ] = False,
-    weeks: Annotated[int, typer.Option(help="weeks of policy of the closed loop")] = 8,
+    weeks: Annotated[int, typer.Option(min=1, max=520, help="weeks of policy of the closed loop")] = 8,
     profile: Profile = "simulated",
     data_dir: DataDir = None,
     as_json: Json = False,
@@ -227,7 +231,7 @@ def verify_command(
 @app.command("promote")
 def promote_command(
     subject: Subject,
-    version: Annotated[int, typer.Argument(help="number of a registered version")],
+    version: Annotated[int, typer.Argument(min=1, help="number of a registered version")],
     reason: Reason,
     profile: Profile = None,
     data_dir: DataDir = None,

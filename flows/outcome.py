@@ -13,7 +13,7 @@ from zoneinfo import ZoneInfo
 
 from configs.errors import InputError
 from configs.progress import announce
-from configs.settings import Settings, load_settings
+from configs.settings import FIRST_DAY, Settings, load_settings
 from features.storage.lake import TIME_ZONE_FILE, Lake
 from flows.kept_profile import anew, changed_settings, settings_of
 from flows.run_records import recorded
@@ -115,7 +115,7 @@ def open_run(
     ------
     InputError
         The data folder holds another app's data, days of another time zone or those of an older winback, or `as_of`
-        lies in the future.
+        lies in the future, or before every event.
     """
     settings = settings_of(profile, Path(data_dir) if data_dir else None)
     lake = Lake(settings.data_dir)
@@ -128,6 +128,8 @@ def open_run(
     day = as_of or settings.as_of or today
     if day > today:
         raise InputError(f"as_of = {day} lies in the future (today is {today}); choose a day that has begun")
+    if day < FIRST_DAY:
+        raise InputError(f"as_of = {day} lies before {FIRST_DAY}, and no event may be as old; choose a later day")
     return settings, lake, day
 
 

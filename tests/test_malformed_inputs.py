@@ -367,6 +367,14 @@ def command_lines() -> Iterator[tuple[list[str], str]]:
         yield ["settings", "--profile", profile, "--data-dir", "{data}"], ""
     yield ["explain", "\x00", "--profile", "{profile}", "--data-dir", "{data}"], ""
     yield ["explain", "nobody", "--profile", "{profile}", "--data-dir", "{data}"], ""
+    for command in ("status", "report", "explain u0", "check"):
+        yield (
+            [*command.split(), "--as-of", "0001-01-01", "--profile", "{profile}", "--data-dir", "{data}"],
+            "1990-01-02",
+        )
+    for option, value in (("--users", "-1"), ("--users", "1e99"), ("--days", "0"), ("--nothing-share", "7"),
+                          ("--seed", "-1"), ("--weeks", "9" * 30), ("--random-weeks", "nan")):  # fmt: skip
+        yield ["simulate", option, value, "--data-dir", "{data}"], option
     yield ["nothing"], "nothing"
     yield ["settings", "--no-such-option"], "no-such-option"
     yield ["promote", "churn", "one", "--reason", "x"], "version"
