@@ -135,8 +135,9 @@ def test_lots_are_the_treatments_of_known_chance_with_what_came_of_them(past, st
         assert found[name].tolist() == told[name].tolist()
     assert (found.offer_id == "none").any()
     used = closed.set_index("decision_id").reindex(told.decision_id)
-    assert found.is_redeemed.tolist() == used.is_redeemed.fillna(0).tolist()
-    assert found.discount_given.tolist() == used.discount_given.fillna(0.0).tolist()
+    unused = used.is_redeemed.mask((told.offer_id == "none").to_numpy(), 0.0)
+    assert found.is_redeemed.fillna(-1).tolist() == unused.fillna(-1).tolist()  # who still may has not yet refused
+    assert (found.discount_given >= used.discount_given.fillna(0.0).to_numpy()).all() and found.discount_given.any()
     assert 0 < found.is_redeemed.mean() < 1 and not found.loc[found.offer_id == "none", "is_redeemed"].any()
     kept = around.set_index(["user_id", "day"]).loc[keys]
     assert found.margin_soon.tolist() == kept.margin_soon.tolist()
@@ -161,18 +162,50 @@ def test_only_a_lot_of_known_chance_counts_and_the_first_of_a_day(tmp_path):
     app.aggregate()
     users = ["a", "b", "certain", "chosen", "twice", "noon too", "no lot at noon", "untreated"]
     around = pd.DataFrame({"user_id": users, "day": date(2024, 3, 2), "offer_id": "old", "is_retained": 1})
+    around["discount_soon"] = 2.0
     with app.history(date(2024, 3, 20)) as history:
         found = experiment_frame(history, around, pd.DataFrame()).set_index("user_id")
-    assert found.to_dict("index") == {
+    assert found.fillna({"is_redeemed": -1}).to_dict("index") == {
         user: {
             "day": date(2024, 3, 2), "is_retained": 1, "offer_id": offer_id, "discount": discount, "propensity": 0.5,
-            "is_redeemed": 0.0, "discount_given": 0.0,
+            "is_redeemed": 0.0 if offer_id == "none" else -1, "discount_given": 2.0,
         }
         for user, offer_id, discount in (
             ("a", "come_back", 0.1), ("b", "none", 0.0), ("noon too", "come_back", 0.2),
             ("no lot at noon", "come_back", 0.1),
         )
     }  # fmt: skip
+
+
+def test_what_lots_gave_away_is_charged_once_and_also_of_offers_that_are_open(tmp_path):
+    lots = [("week", "2024-03-10"), ("open", "2024-06-01"), ("again", "2024-03-10"), ("nobody", "2024-03-10")]
+    given = [treatment(user, "2024-03-02", "come_back", 0.1, valid_until=end, propensity=0.5) for user, end in lots]
+    given += [treatment("again", "2024-03-09", "come_back", 0.1, valid_until="2024-03-20")]  # the one that is used
+    given += [treatment("control", "2024-03-02", "none", 0.0, propensity=0.5)]
+    uses = [("week", 4), ("week", 9), ("open", 4), ("again", 9), ("control", 4), ("control", 9)]
+    events = [event(user, "2024-03-01 09:00", "session_start") for user, *_ in [*lots, ("control",)]]
+    events += [
+        event(user, f"2024-03-{day:02d} 12:00", name, amount=9.0, discount=discount, offer_id="come_back")
+        for user, day in uses
+        for name, discount in (("purchase", None), ("offer_redeem", 1.0))
+    ]
+    overrides = {"churn": {"lookback_days": 10, "horizon_days": 14}, "value": {"gross_margin": 0.5}}
+    for first, paid in {7: (2.0, 1.0, 0.0, 1.0), 0: (2.0, 1.0, 1.0, 2.0)}.items():
+        own = overrides | {"response": {"retained_from_day": first}}
+        app = small_app(tmp_path / str(first), overrides=own, events=events, treatments=given)
+        app.ingest()
+        app.aggregate()
+        app.snapshots(date(2024, 3, 2))
+        with app.history(date(2024, 3, 31)) as history:
+            store = open_store(app.lake, history.features)
+            around = outcome_frame(history, store, [date(2024, 3, 2)], horizon_days=14)
+            closed = redemption_frame(history, store, load_catalogue(app.settings.offers))
+            found = experiment_frame(history, around, closed).set_index("user_id")
+        charged = dict(zip(("week", "open", "again", "control"), paid, strict=True)) | {"nobody": 0.0}
+        assert found.discount_given.to_dict() == charged
+        held = {user: 0.5 * 10.0 * sum(4 <= day < (9 if first else 15) for one, day in uses if one == user)
+                for user in found.index}  # fmt: skip
+        assert found.margin_soon.to_dict() == held  # of each receipt of 9, and the 1 that was given away
 
 
 def test_an_app_without_treatments_has_empty_frames(tmp_path):

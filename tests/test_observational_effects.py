@@ -213,6 +213,8 @@ def test_two_offers_on_one_day_cannot_be_told_apart_and_drop_the_row():
 def test_the_same_offer_twice_on_one_day_is_one_treatment():
     rows = exposure(("a", 0, "bundle", 1.0), ("a", 0, "bundle", 1.0))
     assert rows["offer_given"].to_dict() == {"a": "bundle", "b": "none", "c": "none"}
+    for used in ((0.0, 1.0), (1.0, 0.0)):  # a redemption counts for the latest: told by mail and by push it was used
+        assert exposure(*(("a", 0, "bundle", each) for each in used)).loc["a", "is_redeemed"] == 1.0
 
 
 def test_a_treatment_that_is_still_open_is_no_control():

@@ -47,7 +47,8 @@ def outcome_labels(aggregates: ir.Table, spine: ir.Table, settings: Settings) ->
     from ``response.retained_from_day`` of that horizon on) and gross margin in account currency over
     ``value.horizon_days`` (``margin``), of its days before retention is counted (``margin_soon``: `effect_days`, which
     may reach beyond that window) and of those after (``margin_later``). What offers gave away is added back, because
-    the value formula charges it to every redeemer.
+    the value formula charges it to every redeemer; ``discount_soon`` is what they gave away while ``margin_soon`` was
+    counted.
     """
     rows = aggregates.rename(happened_on="day")
     wide = max(settings.churn.lookback_days, settings.churn.horizon_days, settings.value.horizon_days)
@@ -72,6 +73,7 @@ def outcome_labels(aggregates: ir.Table, spine: ir.Table, settings: Settings) ->
         margin=_margin(net.sum(where=pays), settings),
         margin_soon=_margin(net.sum(where=soon), settings),
         margin_later=_margin(net.sum(where=pays & ~soon), settings),
+        discount_soon=_margin(pairs.offer_discount_micros.sum(where=soon)),
     )
     return labels.filter(labels.last_active > labels.last_ended.fill_null(-wide - 1)).select(
         "user_id",
@@ -79,14 +81,15 @@ def outcome_labels(aggregates: ir.Table, spine: ir.Table, settings: Settings) ->
         "margin",
         "margin_soon",
         "margin_later",
+        "discount_soon",
         is_churned=(labels.active_after == 0).cast("int64"),
         is_retained=(labels.active_later > 0).cast("int64"),
     )
 
 
-def _margin(net: ir.IntegerScalar, settings: Settings) -> ir.FloatingScalar:
+def _margin(net: ir.IntegerScalar, settings: Settings | None = None) -> ir.FloatingScalar:
     # whole millionths are summed first: a sum of floats depends on its order
-    return net.fill_null(0).cast("float64") / float(MICROS) * settings.value.gross_margin
+    return net.fill_null(0).cast("float64") / float(MICROS) * (settings.value.gross_margin if settings else 1.0)
 
 
 def redemption_labels(
@@ -108,17 +111,20 @@ def redemption_labels(
     Returns
     -------
     One row per closed treatment: ``decision_id, user_id, day, decided_at, offer_id, discount, channel, propensity,
-    closed_at``, ``is_redeemed`` (0 or 1), ``covered_spend`` and ``discount_given`` (account currency).
+    closed_at``, ``is_redeemed`` (0 or 1), ``covered_spend``, ``discount_given`` (account currency), and of the latter
+    ``discount_later``, given after the days over which an offer's margin is counted (`effect_days`).
     """
     given = _given(treatments, settings, valid_days)
     closed = given.filter(given.closed_at <= as_of)
     used = attributed_redemptions(treatments, events, settings, valid_days)
     pairs = closed.left_join(used, closed.decision_id == used.treatment)
+    is_later = pairs.used_on.delta(pairs.day, unit="day") >= effect_days(settings)
     keys = ["decision_id", "user_id", "day", "decided_at", "offer_id", "discount", "channel", "propensity", "closed_at"]
     return pairs.group_by(*keys).aggregate(
         is_redeemed=(pairs.event_id.count() > 0).cast("int64"),
         covered_spend=_money(pairs.spent),
         discount_given=_money(pairs.given),
+        discount_later=_money(pairs.given, is_later),
     )
 
 
@@ -129,7 +135,7 @@ def attributed_redemptions(
 
     Returns
     -------
-    One row per redemption: ``event_id``, ``spent`` and ``given`` (amount and discount), ``treatment`` (a
+    One row per redemption: ``event_id``, ``used_on``, ``spent`` and ``given`` (amount and discount), ``treatment`` (a
     ``decision_id``; missing where no treatment was open) and ``is_foreign`` (it names a decision that there is not).
     """
     given = _given(treatments, settings, valid_days)
@@ -152,7 +158,7 @@ def attributed_redemptions(
     )
     first = pairs.mutate(nth=latest).filter(lambda rows: rows.nth == 0)
     is_foreign = first.by_decision.notnull() & first.named.isnull()
-    return first.select("event_id", "spent", "given", treatment="decision_id", is_foreign=is_foreign)
+    return first.select("event_id", "used_on", "spent", "given", treatment="decision_id", is_foreign=is_foreign)
 
 
 def _given(treatments: ir.Table, settings: Settings, valid_days: dict[str, int]) -> ir.Table:
@@ -167,6 +173,6 @@ def _given(treatments: ir.Table, settings: Settings, valid_days: dict[str, int])
     return given.mutate(open_days=days, closed_at=ends)
 
 
-def _money(amount: ir.Value) -> ir.Value:
+def _money(amount: ir.Value, where: ir.BooleanValue | None = None) -> ir.Value:
     """Add amounts up as whole millionths, which gives the same bits in whatever order they come."""
-    return micros(amount).cast("int64").sum().cast("float64").fill_null(0.0) / float(MICROS)
+    return micros(amount).cast("int64").sum(where=where).cast("float64").fill_null(0.0) / float(MICROS)

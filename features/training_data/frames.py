@@ -33,6 +33,7 @@ from features.training_data.feature_store import (
 )
 
 UserFilter = Callable[[pd.Series], npt.NDArray[np.bool_]]
+NOTHING_USED = {"decision_id": [""], "is_redeemed": [np.nan], "discount_later": [0.0]}
 KNOWN_BEFORE = ("pre_spend", "pre_active_days", "pre_purchases")
 
 
@@ -169,13 +170,15 @@ def experiment_frame(history: AsOfView, outcomes: pd.DataFrame, closed: pd.DataF
     outcomes
         `outcome_frame` on the days of treatments.
     closed
-        `redemption_frame`, for redemptions and what they gave away.
+        `redemption_frame`, for redemptions and what they gave away later.
 
     Returns
     -------
-    The rows of `outcomes` with a lot: ``offer_id, discount, propensity, is_redeemed, discount_given``, instead of
-    anything of those names; ordered by day and user. Of a user's lots on a day the first counts, which is the night's
-    where there is one, as the features are those of the start of the day; who has two at that instant is left out.
+    The rows of `outcomes` with a lot: ``offer_id, discount, propensity, is_redeemed`` (missing while the offer is open)
+    and ``discount_given``, instead of anything of those names; ordered by day and user. Given is what all offers of
+    the user gave away while the margin was counted, which holds it, and what the lot's own gave later. Of a user's lots
+    on a day the first counts, which is the night's where there is one, as the features are those of the start of the
+    day; who has two at that instant is left out.
     """
     if history.treatments is None:
         return pd.DataFrame()
@@ -186,14 +189,14 @@ def experiment_frame(history: AsOfView, outcomes: pd.DataFrame, closed: pd.DataF
     rows["day"] = pd.to_datetime(rows["day"]).dt.date
     is_first = rows["decided_at"] == rows.groupby(["user_id", "day"])["decided_at"].transform("min")
     rows = rows[is_first].drop_duplicates(["user_id", "day"], keep=False)
-    none_used = dict.fromkeys(("is_redeemed", "discount_given"), 0.0)
-    if closed.empty:
-        rows = rows.assign(**none_used)
-    else:
-        rows = rows.merge(closed[["decision_id", *none_used]], on="decision_id", how="left").fillna(none_used)
-    rows = rows.drop(columns=["decision_id", "decided_at"])
-    kept = outcomes.drop(columns=rows.columns.drop(["user_id", "day"]), errors="ignore")
-    return kept.merge(rows, on=["user_id", "day"])
+    used = closed[["decision_id", "is_redeemed", "discount_later"]] if len(closed) else pd.DataFrame(NOTHING_USED)
+    rows = rows.merge(used, on="decision_id", how="left").drop(columns=["decision_id", "decided_at"])
+    rows["is_redeemed"] = rows["is_redeemed"].mask(rows["offer_id"] == "none", 0.0)
+    kept = outcomes.drop(columns=rows.columns.drop(["user_id", "day"]), errors="ignore").merge(
+        rows, on=["user_id", "day"]
+    )
+    kept["discount_given"] = kept.pop("discount_soon") + kept.pop("discount_later").fillna(0.0)
+    return kept
 
 
 def measured_frame(history: AsOfView, entries: pd.DataFrame) -> pd.DataFrame:

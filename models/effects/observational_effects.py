@@ -55,7 +55,9 @@ def label_exposure(frame: pd.DataFrame, treatments: pd.DataFrame, horizon_days: 
     -------
     The rows kept, with ``offer_given`` (``none`` for controls) and ``is_redeemed`` (missing while the offer is open).
     """
-    given = treatments.drop_duplicates(["user_id", "day"]).rename(columns={"offer_id": "offer_given"})
+    used = treatments.groupby(["user_id", "day", "offer_id"])["is_redeemed"].transform("max")  # whichever it counts for
+    given = treatments.assign(is_redeemed=used).drop_duplicates(["user_id", "day"])
+    given = given.rename(columns={"offer_id": "offer_given"})
     rows = frame.drop(columns="offer_given", errors="ignore").merge(
         given[["user_id", "day", "offer_given", "is_redeemed"]], on=["user_id", "day"], how="left"
     )
@@ -86,7 +88,7 @@ def average_of_experiment(experiment: pd.DataFrame, learnt: dict[str, LearntEffe
             _interval(float(each.offer_mean[place]), float(each.offer_error[place]), len(experiment))
             for each in (margin, retention)
         )
-        redeemed = float(rows["is_redeemed"].mean())
+        redeemed = float(np.nan_to_num(rows["is_redeemed"].mean()))
         shrunk = (gain.value, stay.value)  # randomised and well counted: used as they are
         money = gain if has_money(experiment) else None
         effects.append(AverageEffect(offer_id, "randomised", len(rows), nothing, 1.0, redeemed, money, stay, *shrunk))
