@@ -96,6 +96,8 @@ def test_only_who_drew_at_the_same_chances_is_compared() -> None:
     assert alike(lots(*by_taste))[0].empty
     assert alike(lots(("a", 1, "x", 0.5)))[0].empty  # nobody drew nothing
     assert alike(lots())[0].empty
+    cells = lots(*[(user, 1, offer, 0.25) for user, offer in zip("abcd", ["x", "x", "none", "none"], strict=True)])
+    assert alike(cells.assign(discount=[0.1, 0.2] * 2))[1] == 0.5  # a control for each of two discounts
     twice = lots(("a", 1, "x", 0.5), ("a", 1, "none", 0.5), ("b", 1, "none", 0.5))
     assert alike(twice)[0]["user_id"].tolist() == ["b"]  # of whom has two lots at one instant neither is the first
 

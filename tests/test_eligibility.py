@@ -128,8 +128,12 @@ def test_nobody_gets_through_a_channel_that_they_do_not_consent_to(consents, unk
     assert unscored(rules, frame).tolist() == [row[0] == ("no_profiling", None) for row in options]
 
 
-def test_an_offer_through_several_channels_needs_consent_to_all():
-    both = Catalogue(offers=(offer("both", channel="E-Mail+in-app", discounts=(0.1,)),))
+@pytest.mark.parametrize(
+    "channel",
+    ["E-Mail+in-app", "email/In App", "e-mail, in_app", "email & in-app", "email;inapp +", "Email and in app"],
+)
+def test_an_offer_through_several_channels_needs_consent_to_all(channel):
+    both = Catalogue(offers=(offer("both", channel=channel, discounts=(0.1,)),))
     rules = rules_of(SETTINGS, both)
     frame = pd.DataFrame([user(consent_in_app=0.0, consent_email=1.0), user(consent_in_app=1.0, consent_email=np.nan)])
     assert (forbidden(rules, frame, no_contacts(), both).option != ELIGIBLE).tolist() == [[True], [False]]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from datetime import date, datetime, timedelta
 from pathlib import Path
 
@@ -12,6 +13,9 @@ from hypothesis import strategies as st
 from synthetic import offer, small_settings
 
 from configs.offers import Catalogue
+from configs.settings import load_settings
+from features.definitions.labels import attributed_redemptions
+from features.storage.duckdb_sessions import duckdb_session, ibis_engine
 from features.storage.lake import Lake
 from features.storage.parquet_files import write_parquet
 from features.training_data.contact_details import with_contact_details
@@ -47,7 +51,8 @@ def given_to(lake: Lake, rows: list[tuple[str, str, float, float | None]]) -> No
 
 ROWS = [
     ("ended at this instant", "week", 7.0, 0.0), ("ends a second later", "week", 7.0, -1 / 86400),
-    ("catalogue says a week", "week", 6.5, None), ("a week is over", "week", 7.0, None),
+    ("catalogue says a week", "week", 6.5, None), ("its last day", "week", 7.0, None),
+    ("a week is over", "week", 7.1, None),
     ("unknown offer, horizon", "else", 27.5, None), ("horizon is over", "else", 28.5, None),
     ("control", "none", 1.0, -7.0), ("decided just now", "week", 0.0, -7.0), ("long open", "week", 300.0, -1.0),
 ]  # fmt: skip
@@ -59,7 +64,7 @@ def test_offers_that_can_still_be_used_are_found(tmp_path: Path) -> None:
     given_to(lake, ROWS)
     found = open_offers(lake, SETTINGS, CATALOGUE, NIGHT)
     assert tuple(found.columns) == CONTACTS
-    held = ["catalogue says a week", "ends a second later", "long open", "unknown offer, horizon"]
+    held = ["catalogue says a week", "ends a second later", "its last day", "long open", "unknown offer, horizon"]
     assert found["user_id"].tolist() == held  # not those of the moment itself: a rerun takes nothing back
     noon = DecisionMoment(DAY, NIGHT.instant + timedelta(hours=12), "noon")
     assert "decided just now" in set(open_offers(lake, SETTINGS, CATALOGUE, noon)["user_id"])
@@ -81,10 +86,42 @@ def test_days_that_are_not_read_hold_no_open_offer(tmp_path_factory, rows, valid
     lake, catalogue = Lake(tmp_path_factory.mktemp("lake")), Catalogue(offers=(offer("week", valid_days=valid_days),))
     given_to(lake, [(f"u{place}", *row) for place, row in enumerate(rows)])
     lasts = {"week": valid_days, "else": 28}
-    is_open = [kind != "none" and ((lasts[kind] > back) if end is None else end < 0) for kind, back, end in rows]
+    is_open = [
+        kind != "none" and ((lasts[kind] >= math.ceil(back)) if end is None else end < 0) for kind, back, end in rows
+    ]
     expected = [f"u{place}" for place, flag in enumerate(is_open) if flag]
     for _ in range(2):  # the second time by what is remembered of the files
         assert open_offers(lake, SETTINGS, catalogue, NIGHT)["user_id"].tolist() == expected
+
+
+@settings(max_examples=4, deadline=None)
+@given(
+    day=st.sampled_from([date(2024, 3, 31), date(2024, 4, 1), date(2024, 10, 27), date(2024, 10, 28)]),
+    minutes=st.lists(st.integers(1, 9 * 24 * 60), min_size=1, max_size=6),
+)
+def test_an_offer_is_open_as_long_as_a_redemption_counts_for_it(tmp_path_factory, day, minutes) -> None:
+    zoned = load_settings(time_zone="Europe/Berlin")
+    night, lake = DecisionMoment.of_night(day, "Europe/Berlin"), Lake(tmp_path_factory.mktemp("lake"))
+    given_at = [night.in_utc - timedelta(minutes=each) for each in minutes]
+    columns = {
+        "decision_id": [f"d{place}" for place in range(len(minutes))], "user_id": [f"u{each}" for each in minutes],
+        "day": [each.astimezone(night.instant.tzinfo).date() for each in given_at], "offer_id": "week",
+        "decided_at": given_at, "channel": "push",
+        "valid_until": pd.Series(None, range(len(minutes)), "datetime64[us, UTC]"),
+    }  # fmt: skip
+    rows = pd.DataFrame(columns)
+    for own, part in rows.groupby("day"):
+        write_parquet(
+            pa.Table.from_pandas(part.drop(columns="day"), preserve_index=False), lake.partition("treatments", own)
+        )
+    used = rows.assign(event_id=rows["decision_id"], occurred_at=night.in_utc, day=day, amount=1.0, discount=1.0)
+    used["event_name"] = "offer_redeem"
+    with duckdb_session(zoned) as connection:
+        engine = ibis_engine(connection, zoned)
+        tables = (engine.create_table(name, obj=each, temp=True) for name, each in (("t", rows), ("e", used)))
+        counted = attributed_redemptions(*tables, zoned, {"week": 7}).to_pandas()
+    can_use = set(rows.set_index("decision_id")["user_id"][counted["treatment"].dropna()])
+    assert set(open_offers(lake, zoned, CATALOGUE, night)["user_id"]) == can_use
 
 
 def test_a_day_that_was_written_again_is_looked_at_again(tmp_path: Path) -> None:

@@ -97,6 +97,8 @@ def test_covered_spend_by_hand():
         }
     )
     assert covered_spend(frame) == {"a": 30.0, "b": 20.0}
+    reminded = pd.DataFrame({"offer_id": ["a"], "is_redeemed": 1, "discount": 0.0, "discount_given": 3.0})
+    assert covered_spend(pd.concat([frame, reminded])) == {"a": 30.0, "b": 20.0}  # a sale of the shop's, no offer's
 
 
 def test_what_a_redeemer_spends_travels_with_the_model(trained):

@@ -27,7 +27,8 @@ OPEN = """
     FROM read_parquet([{files}], union_by_name = true, hive_partitioning = false)
     LEFT JOIN known USING (offer_id)
     WHERE offer_id <> $none AND decided_at < $now
-      AND coalesce(valid_until, decided_at + to_days(coalesce(valid_days, $otherwise)::INTEGER)) > $now
+      AND coalesce(valid_until > $now,
+                   $day <= timezone($zone, decided_at)::DATE + coalesce(valid_days, $otherwise)::INTEGER)
     ORDER BY ALL
 """
 
@@ -35,8 +36,9 @@ OPEN = """
 def open_offers(lake: Lake, settings: Settings, catalogue: Catalogue, moment: DecisionMoment) -> pd.DataFrame:
     """List the offers that were given before a moment and have not ended by then, as `CONTACTS`.
 
-    One that does not say when it ends is open for the catalogue's days, or for ``churn.horizon_days``. A rerun finds
-    what the first run found: what was decided at the moment itself does not count.
+    One that does not say when it ends is open to the end of the last of the catalogue's days, or of
+    ``churn.horizon_days``, as its redemptions count. A rerun finds what the first run found: what was decided at the
+    moment itself does not count.
 
     Raises
     ------
@@ -53,10 +55,8 @@ def open_offers(lake: Lake, settings: Settings, catalogue: Catalogue, moment: De
     with connect(lake) as connection:
         connection.execute("SET TimeZone = 'UTC'")
         connection.register("known", pa.table([list(known), list(known.values())], schema=pa.schema(fields)))
-        return connection.execute(
-            OPEN.format(files=files),
-            {"none": NO_OFFER, "now": moment.in_utc, "otherwise": settings.churn.horizon_days},
-        ).df()
+        asked = {"none": NO_OFFER, "otherwise": settings.churn.horizon_days, "zone": settings.time_zone}
+        return connection.execute(OPEN.format(files=files), {**asked, "now": moment.in_utc, "day": moment.day}).df()
 
 
 def _days_with_open(lake: Lake, moment: DecisionMoment, longest: timedelta) -> Iterator[date]:

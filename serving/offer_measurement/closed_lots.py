@@ -98,4 +98,4 @@ def alike(lots: pd.DataFrame) -> tuple[pd.DataFrame, float]:
     users = sets.value_counts()
     most = min(users[users == users.max()].index, key=sorted)
     fair = firsts[firsts["day"].isin([day for day, own in by_day.items() if own == most])]
-    return fair, next(share for offer, _, share in most if offer == NO_OFFER)
+    return fair, sum(sorted(share for offer, _, share in most if offer == NO_OFFER))  # at whatever discount it is told

@@ -89,9 +89,11 @@ def channels_of(offer: Offer) -> list[str]:
     >>> each = {"title": "A", "play": "p", "message": "m", "valid_days": 7, "contact_cost": 0, "covered_spend": 1}
     >>> channels_of(Offer(offer_id="a", channel="E-Mail + Push", discounts=(0.1,), **each))
     ['email', 'push']
+    >>> channels_of(Offer(offer_id="a", channel="sms/push", discounts=(0.1,), **each))
+    ['sms', 'push']
     """
-    parts = [re.sub(r"\W+", "", part.casefold()) for part in offer.channel.split("+")]
-    return [SPELT.get(part, part) for part in parts]
+    parts = [re.sub(r"\W+", "", part) for part in re.split(r"[+&/,;|]| and ", offer.channel.casefold())]
+    return [SPELT.get(part, part) for part in parts if part]
 
 
 def goes_through(offer: Offer, *, channel: str) -> bool:
