@@ -30,6 +30,7 @@ from flows.scheduled_runs import PERIODS, is_outdated, measure_daily, score_dail
 UNENDED = [StateType.RUNNING, StateType.PENDING, StateType.CANCELLING]
 CRASHED_BECAUSE = "its process is gone: it was killed, or the machine went down"
 COMMAND = "schedule"
+AT_ONCE = 3  # processes: one writes, two may wait for it; more wait in Prefect, whatever lies there after a downtime
 
 
 def schedule(profile: str | None = None, data_dir: str | None = None) -> None:
@@ -66,7 +67,7 @@ class StoppableRunner(Runner):
 
 def serve_until_stopped(served: list[RunnerDeployment]) -> None:
     """Serve until an interrupt or SIGTERM; to be stopped is no failure."""
-    runner = StoppableRunner(pause_on_shutdown=False, limit=None)
+    runner = StoppableRunner(pause_on_shutdown=False, limit=AT_ONCE)
     for each in served:
         runner.add_deployment(each)
     with suppress(KeyboardInterrupt, asyncio.CancelledError):

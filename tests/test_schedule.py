@@ -44,7 +44,7 @@ from flows.schedule import deployment, score_daily
 wait_for_server()
 settings, lake, _ = open_run(sys.argv[1], sys.argv[2], None)
 soon = deployment(score_daily, Interval(timedelta(seconds=4)), settings, sys.argv[1], str(lake.root))
-serve(soon, pause_on_shutdown=False)
+serve(soon, pause_on_shutdown=False, limit=1)
 """
 
 
