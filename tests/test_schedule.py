@@ -70,11 +70,8 @@ def test_a_schedule_a_few_seconds_away_fires(app: App, tmp_path: Path) -> None:
             time.sleep(0.5)
         assert (data_dir / "events").exists()
     finally:
-        process.send_signal(signal.SIGTERM)
-        try:
-            process.wait(timeout=30)
-        except subprocess.TimeoutExpired:
-            os.killpg(process.pid, signal.SIGKILL)
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
 
 
 def test_the_deployments_follow_the_configuration() -> None:
