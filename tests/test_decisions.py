@@ -677,12 +677,12 @@ def test_a_decision_has_a_name_of_its_own_that_a_rerun_keeps(policy, users, deci
     assert not set(read(lake)["decision_id"]) & set(decisions["decision_id"])
 
 
-def test_a_rerun_replaces_the_day(policy, users, tmp_path):
+def test_a_day_that_is_superseded_is_replaced_whole(policy, users, tmp_path):
     lake = Lake(tmp_path)
     decide(policy, lake, AS_OF, batches(users, 50))
-    decide(policy, lake, AS_OF, batches(users.head(20), 7))
+    decide(policy, lake, AS_OF, batches(users.head(20), 7), supersede="a test")
     assert len(read(lake)) == len(read(lake, "predictions")) == 20
-    assert [path.name for path in lake.path("decisions").iterdir()] == [f"day={AS_OF}"]
+    assert sorted(path.name for path in lake.path("decisions").iterdir()) == [f"day={AS_OF}", "manifest.json"]
 
 
 @pytest.mark.parametrize("breaks_at", [0, 2, 4])
@@ -706,8 +706,9 @@ def test_a_crash_in_the_middle_leaves_the_day_as_it_was_and_the_next_run_goes_on
     with pytest.raises(RuntimeError, match="the power went out"):
         decide(policy, lake, AS_OF, LocalExecutor(broken))
     assert contents(day_folder(lake, AS_OF)) == before
-    assert [path.name for path in lake.path("decisions").iterdir()] == [f"day={AS_OF}"]
-    decide(policy, lake, AS_OF, LocalExecutor([partial(noted, number, frame) for number, frame in enumerate(frames)]))
+    assert sorted(path.name for path in lake.path("decisions").iterdir()) == [f"day={AS_OF}", "manifest.json"]
+    again = LocalExecutor([partial(noted, number, frame) for number, frame in enumerate(frames)])
+    decide(policy, lake, AS_OF, again, supersede="a test")
     assert min(read_again) == breaks_at
     assert contents(day_folder(lake, AS_OF)) == contents(day_folder(whole, AS_OF))
     assert not lake.path("scoring", f"day={AS_OF}").exists()
@@ -755,7 +756,7 @@ def test_a_crash_while_decisions_are_written_leaves_the_day_as_it_was(policy, us
         decide(policy, lake, AS_OF, batches(users.head(120), 30))
     assert contents(day_folder(lake, AS_OF)) == before
     assert entries(lake, AS_OF, AS_OF).equals(entered)
-    assert [path.name for path in lake.path("decisions").iterdir()] == [f"day={AS_OF}"]
+    assert sorted(path.name for path in lake.path("decisions").iterdir()) == [f"day={AS_OF}", "manifest.json"]
 
 
 def test_decisions_ledger_and_treatments_appear_together_wherever_the_run_is_killed(
@@ -775,7 +776,7 @@ def test_decisions_ledger_and_treatments_appear_together_wherever_the_run_is_kil
     while True:
         lake = Lake(tmp_path / str(nth))
         shutil.copytree(pristine.root, lake.root)
-        run = partial(decide, policy, lake, AS_OF, batches(users.head(new)))
+        run = partial(decide, policy, lake, AS_OF, batches(users.head(new)), supersede="a test")
         was_killed = killed_at(monkeypatch, nth, run, ("replace", "unlink"))
         with lake.files.lock("the next run"):
             assert states(lake) in [(old,) * 3, (new,) * 3], nth
