@@ -82,7 +82,7 @@ def world(seed: int, users: int, mornings: int, folder: Path) -> dict[str, objec
     """Live one world, teach it once, and ask on every morning after."""
     settings = load_settings("simulated", folder, seed=seed)
     lake, taught = Lake(folder), START + timedelta(days=TAUGHT)
-    begin_world(settings, lake, users=users, days=TAUGHT + mornings, random_weeks=4, nothing_share=0.2)
+    begin_world(settings, lake, users=users, days=TAUGHT + mornings, random_weeks=0, nothing_share=0.2)
     build_aggregates(settings, lake)
     bring_snapshots_up_to_date(settings, lake, taught)
     fit_outcomes(settings, lake, taught, collect_frames(settings, lake, taught))
