@@ -93,6 +93,7 @@ def test_a_foreign_record_is_told_by_its_version(tmp_path: Path, version: object
     if version is None:
         del kept["version"]
     (write_training(lake, record(), {}) / "training.json").write_text(json.dumps(kept), encoding="utf-8")
+    lake.files.accept("training")
     with pytest.raises(InputError, match=f"is a training record of version {words}, and this winback reads 1; run"):
         latest_training(lake, DAY)
 
