@@ -165,6 +165,17 @@ def test_why_is_written_in_one_line_or_as_headings_with_their_lines():
     assert (WORDS.sentence(None), WORDS.parts([])) == ("", [])
 
 
+@pytest.mark.parametrize(("currency", "digits"), [("JPY", 2), ("EUR", 2), ("KWD", 3), ("CLF", 4)])
+def test_amounts_are_written_to_the_minor_unit_of_their_currency(currency, digits):
+    amounts = {"worth": 0.0042, "extra_margin": 0.0092, "extra_retention": 0.005, "contact": -0.01}
+    reasons = [Reason(code, value=currency, number=0.5, effect=each) for code, each in amounts.items()]
+    reasons.insert(3, Reason("worth_of_staying", number=0.0102))
+    assert Words(ENGLISH, currency=currency).sentence(stored(reasons)) == (
+        "worth {:+.{d}f} {} = {:+.{d}f} extra margin, {:+.{d}f} extra chance to stay (+50.00 points x {:.{d}f} that "
+        "staying is worth later), {:+.{d}f} contact"
+    ).format(0.0042, currency, 0.0092, 0.005, 0.0102, -0.01, d=digits)
+
+
 def test_why_in_german():
     assert Words(load_language("de")).sentence(WORTH[1:4]) == "Wert -0,50 EUR = -0,60 mehr Marge, -0,10 Kontakt"
 

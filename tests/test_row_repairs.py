@@ -355,3 +355,14 @@ def test_nothing_is_nothing_in_whatever_letters(word: str, before: str) -> None:
     found = one(TREATMENTS, treatment("u", "2024-02-01", before + word, 0.1))
     assert found["offer_id"] == ("none" if word.lower() == "none" else word)
     assert (found["_repairs"] > 0) == (before + word != found["offer_id"])
+
+
+@pytest.mark.parametrize(
+    ("told", "zone"),
+    [("Europe/Berlin", "Europe/Berlin"), ("UTC", "UTC"), ("europe/berlin", None), ("GMT+2", None),
+     ("Berlin", None), ("", None), (None, None)],
+)  # fmt: skip
+def test_a_time_zone_of_users_is_one_that_there_is_or_is_told_as_missing(told, zone):
+    found = one(USERS, {"user_id": "u", "time_zone": told})
+    assert (found["time_zone"], found["reason"]) == (zone, None)
+    assert (found["_repairs"] > 0) == (told != zone)

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from zoneinfo import available_timezones
 
 import duckdb
 
@@ -55,6 +56,8 @@ def row_repairs(table: Table, types: dict[str, str], settings: Settings, now: da
         found.append(_as_missing("signed_up_at", f"> {latest(settings, now)}", "in the future"))
     if table is USERS and "known_from" in types:
         found.append(_as_missing("known_from", f"> {latest(settings, now)}", "in the future"))
+    if table is USERS and types.get("time_zone") == "VARCHAR":
+        found.append(_zone_by_name())
     if table is TREATMENTS:
         found = [_as_none(each) if each.column == "offer_id" else each for each in found]
     if table is TREATMENTS and "valid_until" in types:
@@ -79,6 +82,16 @@ def _as_none(trimmed: Repair) -> Repair:
         "offer_id", f"{trimmed.broken} OR (lower(offer_id) = '{NO_OFFER}' AND offer_id <> '{NO_OFFER}')",
         f"CASE WHEN lower({trimmed.value}) = '{NO_OFFER}' THEN '{NO_OFFER}' ELSE {trimmed.value} END",
         f"{trimmed.told}, or means {NO_OFFER!r} in other letters",
+    )  # fmt: skip
+
+
+def _zone_by_name() -> Repair:
+    """Tell of a time zone that there is none of: who is said to live there is written to by the app's clock."""
+    names = ", ".join(map(sql_text, sorted(available_timezones())))
+    return Repair(
+        "time_zone", f"time_zone NOT IN (SELECT unnest([{names}]))", "NULL",
+        "time_zone is no IANA name such as 'Europe/Berlin', and is taken as missing: the app's own clock says when it "
+        "is night there",
     )  # fmt: skip
 
 

@@ -20,6 +20,8 @@ from serving.wording.reason_codes import LOWERS, RAISES, WORTH, Reason
 Stored = Mapping[str, Any]  # a `Reason` as it is read from a table
 MINUS = "\u2212"
 PERCENTAGES = {"share": 100, "ratio": 100}  # what their numbers are multiplied with, to be written
+AMOUNTS = ("effect", "amount")
+PRICES = ("worth_of_staying", "cost_of_use")  # whose number is one, too
 DIRECTIONS = {RAISES: "raises", LOWERS: "lowers"}
 
 
@@ -35,6 +37,13 @@ class _Number(float):
 
     def __format__(self, shape: str) -> str:
         return self.words.signs(self.words.language.number(self, shape))
+
+
+class _Money(_Number):
+    """An amount: in the account currency's minor unit, where that is finer than what templates write."""
+
+    def __format__(self, shape: str) -> str:
+        return super().__format__(shape.replace(".2f", f".{max(2, decimals_of(self.words.currency))}f"))
 
 
 class _Unknown(str):
@@ -127,13 +136,13 @@ class Words:
         """Put the minus sign of print for a hyphen, where this is for print."""
         return text.replace("-", MINUS) if self.is_print else text
 
-    def field(self, value: object) -> object:
+    def field(self, value: object, *, is_money: bool = False) -> object:
         """Wrap a value so that templates can write it: a number as the language does, and what is not known."""
         if value is None:
             return _Unknown(self.language.values["unknown"])
         if not isinstance(value, float):
             return value
-        number = _Number(value)
+        number = _Money(value) if is_money else _Number(value)
         number.words = self
         return number
 
@@ -172,7 +181,10 @@ class Words:
             "text": text,
             "title": self.titles.get(text or "", text),
             "exact_percent": None if number is None else self.language.percent(number),
-            **{name: self.field(each) for name, each in numbers.items()},
+            **{
+                name: self.field(each, is_money=name in AMOUNTS or (name == "number" and reason["code"] in PRICES))
+                for name, each in numbers.items()
+            },
         }
 
 
