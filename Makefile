@@ -5,7 +5,7 @@ STAMP := .venv/.installed
 export GOMP_SPINCOUNT = 0
 export UV_COMPILE_BYTECODE = 1
 
-.PHONY: demo test test-all spark test-spark check bench lock clean
+.PHONY: demo test test-all chaos spark test-spark check bench lock clean
 
 demo: $(STAMP)
 	$(BIN)/winback demo
@@ -17,6 +17,11 @@ test: $(STAMP)
 # the statistical tests with all their samples, and all malformed inputs
 test-all: $(STAMP)
 	$(BIN)/python -m pytest --full $(FLAGS)
+
+# kills, full disks, damaged files and two writers at once, on a small app: an hour; ONLY=kill takes some of them, and
+# EVERY=6 every sixth try
+chaos: $(STAMP)
+	@PYTHONPATH=tests $(BIN)/python -W ignore -m chaos --only "$(ONLY)" --every $(or $(EVERY),1) --json data/chaos.json
 
 # the optional engine: 400 MB and Java 17, so that make test does without
 spark: $(STAMP)

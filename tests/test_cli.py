@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import os
 import re
 import shutil
 import sqlite3
@@ -20,6 +21,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 from apps import TINY_AS_OF, App, tiny_app
+from chaos.verdicts import COLUMNS
 from click.testing import Result
 from nights import Nights, delivers_daily, differing, without_prefect
 from typer.testing import CliRunner
@@ -700,6 +702,22 @@ def test_a_profile_inside_a_data_folder_is_remembered_by_its_place_there(tmp_pat
     assert kept_profile(moved).files == ["online_retail", "own.toml"]
     assert open_run(None, str(moved.root), TINY_AS_OF)[0].app == "my app"
     assert kept_profile(Lake(tmp_path / "nothing")) is None
+
+
+def test_commands_that_are_killed_lose_nothing_and_leave_nothing(
+    shell: Shell, tmp_path: Path, repository: Path
+) -> None:
+    found, paths = tmp_path / "found.json", [str(repository), str(repository / "tests")]
+    run = subprocess.run(
+        [sys.executable, "-m", "chaos", "--app", str(shell.data_dir), "--raw", str(shell.profile.parent / "app/raw"),
+         "--jobs", "2", "--json", str(found)],
+        env=os.environ | {"PYTHONPATH": os.pathsep.join(paths)}, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert run.returncode == 0, run.stdout + run.stderr[-3000:]
+    counts = json.loads(found.read_text())["counts"]["kill at a file operation"]
+    assert counts["hit"] >= 5
+    assert counts["same bytes"] == counts["tries"]
+    assert not any(counts[kind] for kind in COLUMNS)
 
 
 @pytest.mark.parametrize("words", [["status"], ["catalogue"], ["settings"], ["check"], ["explain", "u001"]])

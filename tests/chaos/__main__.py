@@ -1,0 +1,113 @@
+"""``make chaos``: every try on the tiny app, counted.
+
+python -m chaos [--short] [--only PART] [--jobs N] [--json FILE] [--every N]
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shutil
+import sys
+import tempfile
+import time
+import traceback
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+os.environ.update(GOMP_SPINCOUNT="0", OMP_NUM_THREADS="1", OPENBLAS_NUM_THREADS="1", DO_NOT_TRACK="true")
+
+from chaos.examination import written_in_place
+from chaos.scenarios import FULL, SHORT, Try, tries
+from chaos.verdicts import Verdict, as_json, table_text
+from chaos.world import World, given_world, make_world
+
+
+def main() -> int:
+    """Run the tries and print what they found; the exit code is 1 where something was found."""
+    words = argparse.ArgumentParser(description=__doc__)
+    words.add_argument("--app", type=Path, help="data folder of a trained tiny app, which gets a few tries only")
+    words.add_argument("--raw", type=Path, help="its raw folder")
+    words.add_argument("--only", default="", help="scenarios whose name holds this, several with commas")
+    words.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="tries at a time")
+    words.add_argument("--json", help="file for the counts and all that was found")
+    words.add_argument("--every", type=int, default=1, help="take every n-th try")
+    asked = words.parse_args()
+    began, root = time.monotonic(), Path(tempfile.mkdtemp(prefix="chaos-"))
+    try:
+        amount = SHORT if asked.app else FULL
+        world = given_world(root, asked.app, asked.raw, list(SHORT.kills)) if asked.app else make_world(root)
+        tell(f"the app is ready after {time.monotonic() - began:.0f} s")
+        verdicts: list[Verdict] = []
+        for name, of_scenario in tries(world, amount).items():
+            if any(part in name for part in asked.only.split(",")):
+                verdicts += run_all(world, name, of_scenario[:: asked.every], asked.jobs)
+        verdicts += unchanged(world)
+    finally:
+        shutil.rmtree(root, ignore_errors=True)
+    sys.stdout.write(table_text(verdicts) + "\n")
+    found = as_json(verdicts, {"seconds": round(time.monotonic() - began), "is_short": bool(asked.app)})
+    if asked.json:
+        Path(asked.json).parent.mkdir(parents=True, exist_ok=True)
+        Path(asked.json).write_text(json.dumps(found, indent=1) + "\n")
+    return int(any(each.findings for each in verdicts))
+
+
+def tell(text: str) -> None:
+    """Say how far it is."""
+    sys.stderr.write(f"{text}\n")
+    sys.stderr.flush()
+
+
+def run_all(world: World, name: str, of_scenario: Sequence[Try], jobs: int) -> list[Verdict]:
+    """Run tries in forks of this process, each with a share of them; progress goes to standard error."""
+    shares = [of_scenario[first::jobs] for first in range(min(jobs, len(of_scenario)))]
+    pipes = [os.pipe() for _ in shares]
+    for number, share in enumerate(shares):
+        if not os.fork():
+            try:
+                _work(world, name, share, pipes[number][1])
+            except BaseException:
+                traceback.print_exc()
+            finally:
+                os._exit(0)
+    for _, end in pipes:
+        os.close(end)
+    verdicts = []
+    for begin, _ in pipes:
+        with os.fdopen(begin) as lines:
+            verdicts += [Verdict(**json.loads(line)) for line in lines]
+    for _ in shares:
+        os.wait()
+    if len(verdicts) < len(of_scenario):
+        verdicts.append(Verdict(name, "the harness", findings=["traceback: not every try came to its end"]))
+    return verdicts
+
+
+def _work(world: World, name: str, share: Sequence[Try], end: int) -> None:
+    with os.fdopen(end, "w") as answers:
+        for number, each in enumerate(share):
+            place, began = world.root / f"try-{os.getpid()}", time.monotonic()
+            place.mkdir()
+            verdict = each(world, place)
+            verdict.seconds = round(time.monotonic() - began, 1)
+            shutil.rmtree(place, ignore_errors=True)
+            answers.write(json.dumps(asdict(verdict)) + "\n")
+            answers.flush()
+            told = "".join(f"\n    {finding}" for finding in verdict.findings)
+            hit = "" if verdict.is_hit else ", ended before"
+            tell(f"{name} {number + 1}/{len(share)}: {verdict.what}{hit}, {verdict.seconds} s{told}")
+
+
+def unchanged(world: World) -> list[Verdict]:
+    """Look whether a file of a clean state was changed in place, which copies by links would have passed on."""
+    verdict = Verdict("files written in place", "the clean states", is_same=True)
+    for name, data in world.places.items():
+        verdict.findings += [f"lost: {file} of {name} was changed in place" for file in written_in_place(data)]
+    return [verdict]
+
+
+if __name__ == "__main__":
+    sys.exit(main())
