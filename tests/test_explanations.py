@@ -310,3 +310,5 @@ def test_an_offer_that_was_never_measured_is_not_called_worth_its_cost():
     assert "-5.05" in lines[1]
     assert "5.05" not in lines[0]
     assert re.search(r"value +unknown", lines[0])
+    fils = [{**known, "value": -0.004}], replace(WORDS, currency="KWD")
+    assert "-0.004" in [*explanation_lines(decision, *fils, small_settings(), date(2024, 7, 1))][-1]

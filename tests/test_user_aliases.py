@@ -10,11 +10,12 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from apps import App, at, event, small_app
+from apps import App, at, event, small_app, treatment
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from configs.errors import InputError
+from features.definitions.labels import attributed_redemptions
 from features.ingestion.table_rows import EVERY_DAY
 from features.ingestion.user_aliases import MERGED, merge_users
 from serving.offer_measurement.closed_decisions import open_ledger
@@ -174,3 +175,20 @@ def test_decisions_about_an_old_id_are_measured_as_the_users(tmp_path):
     with app.history(date(2024, 2, 4)) as history:
         ledger = open_ledger(history, [app.lake.path("ledger", "nightly.parquet")]).to_pandas()
     assert sorted(ledger.user_id) == ["u1", "u2"]
+
+
+def test_what_was_given_to_an_old_id_is_the_users_also_where_no_source_tells_of_it(tmp_path):
+    used = event("old", "2024-03-04 10:00", "offer_redeem", discount=1.0, decision_id="old|2024-03-02|come_back")
+    events = [event("old", "2024-03-01 10:00", "purchase", amount=5.0), used]
+    app = small_app(tmp_path, events=events, treatments=[treatment("old", "2024-03-02", "come_back", 0.1)])
+    app.ingest()
+    known = [{"old_user_id": "old", "user_id": "u1", "since": at("2024-03-06")}]
+    app.write(events=events, aliases=known)  # such as treatments that are winback's own decisions
+    assert app.ingest()["treatments"].read == 0
+    app.aggregate()
+    with app.history(date(2024, 4, 1)) as history:
+        asked = (history.treatments, history.events, app.settings, {"come_back": 7})
+        found = attributed_redemptions(*asked).to_pandas()
+        assert history.treatments.to_pandas()["user_id"].tolist() == ["u1"]
+    assert found["treatment"].tolist() == ["old|2024-03-02|come_back"]
+    assert "treatments" not in app.ingest()  # there is nothing new of anybody

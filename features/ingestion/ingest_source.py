@@ -164,13 +164,16 @@ def staged_source(
         if replacing in (None, EVERY_DAY):
             check_repeats(connection, settings, script, defined, now)
         for table in (ALIASES, TREATMENTS):  # one that is replaced and that the source defines no more has no rows
-            if table not in defined and replacing and lake.days(table.name):
+            are_merged = table is TREATMENTS and ALIASES in defined  # also what winback gave, which no source tells
+            if table not in defined and (replacing or are_merged) and lake.days(table.name):
                 notes[table] = _stage(None, connection, settings, table, script, now, replacing)
         tables = [table for table in (ALIASES, *CONTRACT) if table in notes]
         merge_users(connection, kept_rows(settings, lake, ALIASES, replacing) if lake.days("aliases") else NO_ALIASES)
         reports = {}
         day = settings.as_of or now.astimezone(ZoneInfo(settings.time_zone)).date()
         for table in tables:
+            if table not in defined and not replacing and not reports[ALIASES].added:
+                continue  # nobody turned out to be somebody else
             if table is USERS:
                 check_users(connection, settings, lake, day)
                 notes[table] += undated_note(connection, lake, day)

@@ -77,7 +77,7 @@ def explanation_lines(
 
 def _filled(row: Row, words: Words) -> Row:
     """Put what a row holds as the lines of a language want it; a discount is the exact percentage."""
-    return {name: words.field(value) for name, value in row.items()} | {
+    return {name: words.field(value, is_money=True) for name, value in row.items()} | {
         "discount": words.language.percent(row["discount"])
     }
 
