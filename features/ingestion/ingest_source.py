@@ -169,7 +169,7 @@ def staged_source(
                 notes[table] = _stage(None, connection, settings, table, script, now, replacing)
         tables = [table for table in (ALIASES, *CONTRACT) if table in notes]
         merge_users(connection, kept_rows(settings, lake, ALIASES, replacing) if lake.days("aliases") else NO_ALIASES)
-        reports = {}
+        reports: dict[Table, TableIngest] = {}
         day = settings.as_of or now.astimezone(ZoneInfo(settings.time_zone)).date()
         for table in tables:
             if table not in defined and not replacing and not reports[ALIASES].added:
