@@ -1,0 +1,230 @@
+"""What learnt effects are worth: share of the oracle's gain, on fresh users, in worlds whose effects are known.
+
+Every learner sees the same lots, pays the same expected costs (from redemptions, as winback does) and the same budget
+a head, beside the best constant option that the truth knows and nobody. A policy that spends more than the budget pays
+for a random part of its choices only. Where no option can pay, gains are shares of the budget. Run as a script it
+prints one JSON object, and a line per world on standard error; ``--quick`` takes two small worlds, ``--users 5000
+--seeds 5 --worlds shop,game --learners winback`` what they say.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from time import process_time
+from typing import Any
+
+from flows.environment import QUIET, hush
+
+os.environ.update(QUIET | {"GOMP_SPINCOUNT": "0"})  # before LightGBM is loaded: idle threads must not spin
+
+import numpy as np
+import pandas as pd
+from effect_worlds import WORLDS, Crowd, EffectWorld, settings_of
+
+from configs.offers import NO_OFFER
+from configs.settings import Settings
+from features.arrays.array_types import Floats, Places
+from features.definitions.app_declarations import declarations_of
+from models.effects.uplift import MODERATORS, learn_effects
+from models.learn.redemption import p_redeem_each
+from models.learn.tree_estimators import fit_lightgbm
+from serving.knapsack.allocation import allocate
+
+FRESH = 10_000
+FIRST_SEED = 300
+TREES = 60
+ORDER = "order_value_mean_365d"
+
+
+@dataclass(frozen=True)
+class Lots:
+    """What a learner may read: the lots, and fresh users to decide for, with what is expected of them."""
+
+    world: EffectWorld
+    rows: pd.DataFrame
+    fresh: Crowd
+    settings: Settings
+
+    @cached_property
+    def columns(self) -> list[str]:
+        """Everything that a snapshot shows."""
+        return [name for name in self.fresh.frame.columns if name != "user_id"]
+
+    @cached_property
+    def p_redeem(self) -> Floats:
+        """Expected redemptions of the fresh users; (users, options)."""
+        given = self.rows[self.rows["offer_id"] != NO_OFFER]
+        given = given.assign(offer_id=given["offer_id"].astype("category"))
+        columns = ["offer_id", "discount", *self.columns]
+        model = fit_lightgbm(given, "is_redeemed", columns, self.settings, rising=("discount",))
+        return p_redeem_each(model, self.fresh.frame, self.world.options)
+
+    @cached_property
+    def cost(self) -> Floats:
+        """Expected cost of every option for the fresh users; (users, options)."""
+        order = self.fresh.frame[ORDER].fillna(self.fresh.frame[ORDER].median()).to_numpy(dtype=np.float64)
+        paid = np.array([[each.discount, each.contact] for each in self.world.actions]).T
+        return self.p_redeem * paid[0] * order[:, None] + paid[1]
+
+    @cached_property
+    def risk(self) -> Floats:
+        """Chance of each fresh user to leave under nothing."""
+        alone = self.rows[self.rows["offer_id"] == NO_OFFER]
+        return 1.0 - fit_lightgbm(alone, "is_retained", self.columns, self.settings).predict(self.fresh.frame)
+
+
+Learner = Callable[[Lots], tuple[Floats, Floats]]  # effects on margin and on staying, each (users, options)
+
+
+def winback(lots: Lots) -> tuple[Floats, Floats]:
+    """Learn as winback does."""
+    features = declarations_of(lots.settings).catalogue({"plan": True})
+    learnt = learn_effects(lots.rows, lots.world.options, features, lots.settings)
+    margin, retention = (
+        learnt[outcome].effect_model.effects(lots.fresh.frame, lots.world.options)
+        for outcome in ("margin_soon", "is_retained")
+    )
+    return margin, np.clip(retention, -1.0, 1.0)
+
+
+def single_model(lots: Lots) -> tuple[Floats, Floats]:
+    """S-learner: one LightGBM per outcome on moderators, offer and discount; an effect is a difference."""
+    return _differences(lots, [name for name in MODERATORS if name in lots.columns])
+
+
+def single_model_all(lots: Lots) -> tuple[Floats, Floats]:
+    """S-learner on every column of the snapshot."""
+    return _differences(lots, lots.columns)
+
+
+def model_per_option(lots: Lots) -> tuple[Floats, Floats]:
+    """T-learner: a LightGBM per option and outcome."""
+    columns, found = [name for name in MODERATORS if name in lots.columns], []
+    given = pd.MultiIndex.from_frame(lots.rows[["offer_id", "discount"]])
+    light = _light(lots.settings)
+    for outcome in ("margin_soon", "is_retained"):
+        parts = [
+            fit_lightgbm(lots.rows[given == option], outcome, columns, light, link="identity").raw_score(
+                lots.fresh.frame
+            )
+            for option in ((NO_OFFER, 0.0), *lots.world.options)
+        ]
+        found.append(np.stack(parts[1:], axis=1) - parts[0][:, None])
+    return found[0], np.clip(found[1], -1.0, 1.0)
+
+
+LEARNERS: dict[str, Learner] = {
+    "winback": winback,
+    "s_learner": single_model,
+    "s_learner_all_columns": single_model_all,
+    "t_learner": model_per_option,
+}
+
+
+def _light(settings: Settings) -> Settings:
+    return settings.model_copy(update={"training": settings.training.model_copy(update={"trees": TREES})})
+
+
+def _differences(lots: Lots, columns: list[str]) -> tuple[Floats, Floats]:
+    rows = lots.rows.assign(offer_id=lots.rows["offer_id"].astype("category"))
+    found = []
+    for outcome in ("margin_soon", "is_retained"):
+        model = fit_lightgbm(rows, outcome, ["offer_id", "discount", *columns], _light(lots.settings), link="identity")
+        each = [{"offer_id": NO_OFFER, "discount": 0.0}, *(option._asdict() for option in lots.world.options)]
+        scores = model.raw_scores_given(lots.fresh.frame, each)
+        found.append(scores[:, 1:] - scores[:, :1])
+    return found[0], np.clip(found[1], -1.0, 1.0)
+
+
+def chosen(value: Floats, cost: Floats, budget: float) -> Places:
+    """Choose what pays within a budget a head."""
+    return allocate(np.where(value > 0, value, -np.inf), cost, budget * len(value)).choice
+
+
+def gain(crowd: Crowd, choice: Places, budget: float) -> float:
+    """True gain a head of a choice, as far as the budget truly pays for it."""
+    every = np.arange(len(choice))
+    worth, spent = (np.where(choice >= 0, part[every, choice], 0.0).mean() for part in (crowd.value, crowd.cost))
+    return float(worth * min(1.0, budget / spent)) if spent > 0 else float(worth)
+
+
+def best_constant(crowd: Crowd, budget: float) -> float:
+    """True gain a head of the best option for everybody, or for as many as the budget pays for."""
+    return max(0.0, *(gain(crowd, np.full(len(crowd.frame), place), budget) for place in range(crowd.cost.shape[1])))
+
+
+def of_a_seed(world: EffectWorld, users: int, seed: int, learners: list[str]) -> dict[str, float]:
+    """Learn in one world and judge on fresh users; shares of the oracle's gain, else of the budget."""
+    lots = Lots(
+        world, world.experiment(users, np.random.default_rng([seed, users])),
+        world.people(FRESH, np.random.default_rng(seed)), settings_of(world, seed),
+    )  # fmt: skip
+    crowd, budget = lots.fresh, world.budget
+    oracle = gain(crowd, chosen(crowd.value, crowd.cost, budget), budget)
+    whole = oracle if oracle > 0 else budget
+    found = {"oracle_over_budget": oracle / budget, "best_constant": best_constant(crowd, budget) / whole}
+    for name in learners:
+        started = process_time()
+        margin, retention = LEARNERS[name](lots)
+        value = margin + retention * crowd.worth[:, None] - lots.cost
+        choice = chosen(value, lots.cost, budget)
+        promised = np.where(choice >= 0, value[np.arange(len(choice)), choice], 0.0).mean()
+        true = np.where(choice >= 0, crowd.value[np.arange(len(choice)), choice], 0.0).mean()
+        found[name] = gain(crowd, choice, budget) / whole
+        found[f"{name}.promised_over_true"] = float(promised / true) if true > 0 else float("nan")
+        found[f"{name}.cpu_seconds"] = process_time() - started
+    return found
+
+
+def summary(rows: list[dict[str, float]]) -> dict[str, dict[str, Any]]:
+    """Median over seeds, with the least and the most."""
+    table = pd.DataFrame(rows)
+    return {
+        str(name): {"value": round(float(column.median()), 3), "low": round(float(column.min()), 3),
+                    "high": round(float(column.max()), 3), "n": len(column)}
+        for name, column in table.items()
+    }  # fmt: skip
+
+
+def run(
+    quick: bool = False, *, worlds: list[str] | None = None, users: list[int] | None = None, seeds: int = 5,
+    learners: list[str] | None = None,
+) -> dict[str, dict[str, Any]]:  # fmt: skip
+    """Judge the learners in every world at every size."""
+    hush()
+    metrics = {}
+    names = worlds or (["shop", "null"] if quick else list(WORLDS))
+    for name in names:
+        for size in users or ([5_000] if quick else [5_000, 20_000, 50_000]):
+            found = [
+                of_a_seed(WORLDS[name], size, FIRST_SEED + seed, learners or list(LEARNERS))
+                for seed in range(1 if quick else seeds)
+            ]
+            own = {f"{name}.{size}.{metric}": value for metric, value in summary(found).items()}
+            print(json.dumps({key: f"{m['value']} [{m['low']}, {m['high']}]" for key, m in own.items()}),  # noqa: T201
+                  file=sys.stderr, flush=True)  # fmt: skip
+            metrics |= own
+    return metrics
+
+
+def main() -> None:
+    """Print the metrics."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--quick", action="store_true", help="two small worlds, one seed")
+    parser.add_argument("--worlds", type=lambda words: words.split(","))
+    parser.add_argument("--users", type=lambda words: [int(word) for word in words.split(",")])
+    parser.add_argument("--learners", type=lambda words: words.split(","))
+    parser.add_argument("--seeds", type=int, default=5)
+    given = parser.parse_args()
+    found = run(given.quick, worlds=given.worlds, users=given.users, seeds=given.seeds, learners=given.learners)
+    print(json.dumps(found, indent=1))  # noqa: T201
+
+
+if __name__ == "__main__":
+    main()
