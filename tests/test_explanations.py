@@ -17,7 +17,7 @@ from sklearn.linear_model import LinearRegression
 from sklearn.pipeline import Pipeline
 from synthetic import FEATURES, LOT_OPTIONS, MIXED, WORDS, behaviour, drawn_lots, outcomes, said, small_settings
 
-from models.effects.effect_model import EffectModel
+from models.effects.effect_model import EffectUnit
 from models.effects.uplift import learn_effects
 from models.judge.policy_verdict import CONSTANT, P_REDEEM, PERSONAL, RANKING, RULE, Deployed
 from models.learn.estimators import Estimator
@@ -267,8 +267,12 @@ def test_what_is_the_same_for_all_works_on_everybody_as_on_most(lots, personal):
     core = personal.margin.estimator.core
     model = LinearRegression()
     model.coef_, model.intercept_ = np.zeros_like(core[-1].coef_), core[-1].intercept_
-    same = EffectModel(replace(personal.margin.estimator, core=Pipeline([*core.steps[:-1], ("same", model)])), ())
-    alike = replace(personal, margin=replace(same, offers=personal.margin.offers), retention=personal.retention)
+    # money, so that no user's own orders tell
+    same = replace(
+        personal.margin, unit=EffectUnit("money"),
+        estimator=replace(personal.margin.estimator, core=Pipeline([*core.steps[:-1], ("same", model)])),
+    )  # fmt: skip
+    alike = replace(personal, margin=same)
     sentences = effect_reasons(alike, lots.head(3), np.zeros(3, int), np.zeros(3))
     assert sentences == ["works on them as on most"] * 3
 

@@ -7,6 +7,7 @@ import pytest
 from configs.errors import InputError
 from configs.offers import Option
 from models.effects.average_effect import AverageEffect
+from models.effects.effect_model import EffectUnit, Listening
 from models.judge.policy_verdict import CONSTANT, NOBODY, P_REDEEM, PERSONAL, RANKING, RULE, Deployed
 from models.learn.redeemed_spend import RedeemedSpend
 from models.metrics.metric import Metric
@@ -31,7 +32,9 @@ def test_notes_of_the_redemption_model_come_back() -> None:
 @pytest.mark.parametrize("deployed", POLICIES, ids=str)
 def test_notes_of_effects_come_back_with_every_policy(deployed: Deployed) -> None:
     options = (Option("mail", 0.0), Option("mail", 0.1))
-    notes = EffectNotes(options, ("mail",), deployed, ((0.5, 0.01), (0.7, 0.02)), "it earns more")
+    units = (EffectUnit("own_money", 12.5), EffectUnit("log_odds", 0.7))
+    listening = (Listening("email_opened_count_90d", "email_sent_count_90d", 0.3),)
+    notes = EffectNotes(options, ("mail",), deployed, ((0.5, 0.01), (0.7, 0.02)), units, listening, "it earns more")
     found = read_notes(EffectNotes, notes_as_json(notes), "x")
     assert found == notes
     assert found.options[1].offer_id == "mail"

@@ -10,6 +10,7 @@ import pytest
 from synthetic import offer, small_settings
 
 from configs.offers import Catalogue, Offer
+from models.effects.effect_model import Chances
 from models.effects.uplift import DRAWS
 from models.judge.policy_verdict import CONSTANT, P_REDEEM, PERSONAL, RANKING, RULE, Deployed
 from models.learn.redeemed_spend import RedeemedSpend
@@ -141,12 +142,12 @@ class Told:
 
     answers: dict[tuple[str, float], list[float]]
 
-    def effects(self, frame: pd.DataFrame, asked: list[tuple[str, float]]) -> np.ndarray:
+    def effects(self, frame: pd.DataFrame, asked: list[tuple[str, float]], chances: Chances) -> np.ndarray:
         return np.array([self.answers[option] for option in asked]).T
 
-    def draws(self, frame: pd.DataFrame, asked: list[tuple[str, float]]) -> np.ndarray:
+    def draws(self, frame: pd.DataFrame, asked: list[tuple[str, float]], chances: Chances) -> np.ndarray:
         # half of them lie 0.5 above, half below
-        return self.effects(frame, asked) + np.resize([0.5, -0.5], DRAWS)[:, None, None]
+        return self.effects(frame, asked, chances) + np.resize([0.5, -0.5], DRAWS)[:, None, None]
 
 
 def lots(deployed: Deployed) -> ResponseModels:
@@ -161,11 +162,14 @@ def lots(deployed: Deployed) -> ResponseModels:
 def test_personal_effects_reach_the_options():
     found = options(lots(Deployed(PERSONAL)))
     assert found.incremental_margin.tolist() == [[3.0, 4.0], [-1.0, -2.0]]
-    assert found.incremental_retention.tolist() == [[0.1, 0.2], [0.02, 1.0]]  # a probability
+    assert found.incremental_retention.tolist() == [
+        [0.1, 0.2],
+        [0.02, 0.3],
+    ]  # nobody is kept more than they could leave
     assert found.eligible.all()
     # staying is worth 100 and 10; 30 spent of which 10% or 20% are given away, and the contact
     assert found.value.tolist()[0] == pytest.approx([3.0 + 10.0 - 0.65, 4.0 + 20.0 - 3.05])
-    assert found.value.tolist()[1] == pytest.approx([-1.0 + 0.2 - 1.25, -2.0 + 10.0 - 4.85])
+    assert found.value.tolist()[1] == pytest.approx([-1.0 + 0.2 - 1.25, -2.0 + 3.0 - 4.85])
 
 
 def test_an_option_that_no_lot_knew_is_not_eligible():

@@ -281,8 +281,9 @@ def test_evidence_of_lots_by_hand(has_slope):
     catalogue = Catalogue(
         offers=(offer("a", discounts=(0.1,), contact_cost=0.5), offer("b", discounts=(0.2,), contact_cost=0.25))
     )
+    p_redeem = np.array([[0.4] * 2, [0.2] * 2, [0.2] * 2])
     found = gather_evidence(
-        lots, {"margin_soon": margin, "is_retained": retention}, {0: fixed(0.4), 1: fixed(0.2)},
+        lots, {"margin_soon": margin, "is_retained": retention}, p_redeem,
         {0: fixed(10.0), 1: fixed(20.0)}, RedeemedSpend({"a": 30.0}), catalogue, OPTIONS, 0.75,
     )  # fmt: skip
     assert found.action.tolist() == [-1, 0, 1]

@@ -8,22 +8,26 @@ from types import SimpleNamespace
 import numpy as np
 import pandas as pd
 import pytest
+from hypothesis import given
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
+from sklearn.linear_model import LinearRegression
+from sklearn.pipeline import Pipeline
 from synthetic import AS_OF, FEATURES, LOT_OPTIONS, drawn_lots, small_settings
 
 from configs.errors import InputError
 from features.definitions.registry import trait
 from features.storage.lake import Lake
-from models.effects.effect_model import ActionSet
+from models.effects.effect_design import MOST_INPUTS, _reweighted, effect_design, listening_to
+from models.effects.effect_model import ActionSet, Chances, Listening, scores_of, shifted
 from models.effects.effect_ranking import effect_rankings
 from models.effects.observational_effects import average_of_experiment
 from models.effects.uplift import (
     DRAWS,
     MIN_NOTHING_ROWS,
     MIN_OPTION_ROWS,
-    MOST_INPUTS,
     OUTCOMES,
     LearntEffects,
-    _design,
     _scores,
     learn_effects,
     usable_options,
@@ -258,8 +262,6 @@ def test_a_menu_by_hand():
     action_set = ActionSet((("a", 0.0), ("a", 0.1), ("b", 0.1)), ("a", "b"))
     assert action_set.pull.tolist() == pytest.approx([0.0, np.log(2), np.log(2)])
     assert action_set.own.tolist() == [[1, 0], [1, 0], [0, 1]]
-    assert action_set.levels.tolist() == [[1, 1, 0], [1, 1, 0], [1, 0, 1]]
-    assert action_set.basis[1].tolist() == pytest.approx([1, 1, 0, np.log(2), np.log(2), 0])
     places = action_set.places(["none", "b", "a", "none"], np.array([0.0, 0.1 + 1e-12, 0.0, 0.3]))
     assert places.tolist() == [-1, 2, 0, -1]
     assert action_set.places(["b", "retired"], np.array([0.3, 0.1])).tolist() == [3, 3]
@@ -366,12 +368,12 @@ def test_auuc_is_the_mean_gain_of_the_best_over_any_by_hand():
 
 def test_effects_differ_by_so_many_inputs_whatever_there_is():
     frame, _ = drawn_lots(60, np.random.default_rng(3))
-    rng, few = np.random.default_rng(0), _design(frame, LOT_OPTIONS, FEATURES, SETTINGS)
+    rng, few = np.random.default_rng(0), effect_design(frame, LOT_OPTIONS, FEATURES, SETTINGS, None, {})
     told = {f"trait_n{number}": rng.normal(size=len(frame)) for number in range(400)}
     told["trait_names"] = pd.Categorical(np.arange(1000, 1000 + len(frame)).astype(str))
     wide = pd.concat([frame, pd.DataFrame(told, index=frame.index)], axis=1)
     many = [*FEATURES, *(trait(name.removeprefix("trait_"), is_text=name == "trait_names") for name in told)]
-    found = _design(wide, LOT_OPTIONS, many, SETTINGS)
+    found = effect_design(wide, LOT_OPTIONS, many, SETTINGS, None, {})
     assert found.inputs.shape[1] == MOST_INPUTS + 1  # that of everybody's effect
     assert found.columns[: len(few.columns)] == few.columns
 
@@ -386,3 +388,103 @@ def test_effects_are_finite_whatever_a_trait_holds(case):
     for found in learn_effects(extreme, LOT_OPTIONS, [*FEATURES, trait("odd", is_text=False)], SETTINGS).values():
         assert np.isfinite(found.held_out).all()
         assert np.isfinite(found.effect_model.effects(extreme, LOT_OPTIONS)).all()
+
+
+def test_scores_put_their_parts_together_by_hand():
+    # one offer without and with a discount whose pull is log(2); the user opens half of the channel's messages
+    action_set = ActionSet((("a", 0.0), ("a", 0.1)), ("a",))
+    parts, own = np.array([[1.0, 2.0, 4.0, 0.5, -1.0]]), np.array([[[0.25], [0.5]]])
+    found = scores_of(parts, own, action_set, np.array([[0.5]]), np.array([[0.0, 0.2]]))
+    level, slope = 1.0 + 0.25 + 0.5 * 0.5, 2.0 + 0.5 - 1.0 * 0.5
+    assert found[0, 0].tolist() == pytest.approx([level, level + slope * np.log(2) + 4.0 * 0.2])
+    # a slope or a conversion below 0 changes nothing, and where no redemption is known there is none
+    falling = parts * np.array([1.0, -1.0, -1.0, 1.0, 1.0])
+    assert scores_of(falling, own, action_set, np.array([[0.5]]), np.array([[0.0, 0.2]]))[0, 0].tolist() == [level] * 2
+    assert scores_of(parts, own, action_set, np.array([[0.5]]), None)[0, 0, 1] == pytest.approx(
+        level + slope * np.log(2)
+    )
+
+
+def test_how_a_user_listens_is_the_share_opened_pulled_to_the_usual_one():
+    frame = pd.DataFrame({"opened": [0.0, 6.0, np.nan, 9.0], "sent": [0.0, 8.0, 8.0, 0.0]})
+    shares = Listening("opened", "sent", 0.5).share(frame)
+    assert shares.tolist() == [0.5, 0.7, 0.1, 1.0]  # (6 + 2 x 0.5) / (8 + 2); never above 1
+    assert Listening(None, None, 0.3).share(frame).tolist() == [0.3] * 4
+
+
+def test_the_channel_s_own_counts_tell_how_users_listen_to_it():
+    def table(what: str, channel: str) -> dict[str, object]:
+        return {
+            "meaning": "Messages", "role": f"message_{what}", "measure": "count", "windows": (28, 90),
+            "where": (f'channel = "{channel}"',),
+        }  # fmt: skip
+
+    custom = {f"{channel}_{what}": table(what, channel) for channel in ("push", "sms") for what in ("opened", "sent")}
+    settings = small_settings(features={"custom": custom})
+    names = [f"push_{what}_count_90d" for what in ("opened", "sent")]
+    frame = pd.DataFrame(
+        {
+            names[0]: [1.0, 3.0], names[1]: [4.0, 6.0],
+            "messages_opened_count_90d": [1.0, 3.0], "messages_sent_count_90d": [6.0, 10.0],
+        }
+    )  # fmt: skip
+    assert listening_to("push", settings, frame) == Listening(*names, 0.4)
+    everything = Listening("messages_opened_count_90d", "messages_sent_count_90d", 0.25)
+    assert listening_to("email", settings, frame) == everything  # no columns of its own
+    assert listening_to("push", SETTINGS, frame) == everything
+    assert listening_to("sms", settings, frame) == Listening(None, None, 1.0)  # columns that the frame lacks
+
+
+def test_reweighted_lots_give_every_option_to_everybody_alike():
+    rng = np.random.default_rng(71)
+    likely = np.where(rng.random(4000) < 0.5, 0.2, 0.7)  # of the option
+    place = np.where(rng.random(4000) < likely, 0, -1)
+    chances, weight = _reweighted(place, np.where(place == 0, likely, 1 - likely), np.ones((4000, 1), dtype=bool))
+    for group in (likely == 0.2, likely == 0.7):
+        share = weight[group & (place == 0)].sum() / weight[group].sum()
+        assert share == pytest.approx(chances[0, 1], abs=0.04)
+    # what left the catalogue counts nothing
+    assert _reweighted(np.array([-1, 0, 1]), np.full(3, 0.3), np.ones((3, 1), dtype=bool))[1][2] == 0.0
+
+
+@given(
+    stays=st.floats(0.0, 1.0), score=st.floats(-1e3, 1e3), more=st.floats(0.0, 5.0),
+)  # fmt: skip
+def test_nobody_is_kept_more_than_they_could_leave(stays, score, more):
+    change, higher = shifted(np.array([stays] * 2), np.array([score, score + more]))
+    assert -stays <= change <= 1.0 - stays
+    assert change <= higher + 1e-12
+
+
+@given(risk=st.lists(st.floats(0.0, 1.0), min_size=3, max_size=3), used=st.floats(0.0, 1.0))
+@hypothesis_settings(max_examples=20, deadline=None)
+def test_learnt_effects_on_staying_lie_within_the_risk_of_each_user(lots, learnt, risk, used):
+    rows, p_churn = lots[0].head(3), np.array(risk)
+    chances = Chances(np.full((3, len(LOT_OPTIONS)), used), p_churn)
+    model = learnt["is_retained"].effect_model
+    for effects in (model.effects(rows, LOT_OPTIONS, chances), *model.draws(rows, LOT_OPTIONS, chances)):
+        assert (effects <= p_churn[:, None]).all()
+        assert (effects >= p_churn[:, None] - 1).all()
+
+
+@every_outcome
+def test_contributions_sum_to_the_effect_of_users_who_listen_and_redeem(outcome):
+    rng = np.random.default_rng(72)
+    frame, _ = drawn_lots(400, rng)
+    frame = frame.assign(messages_opened_count_90d=rng.poisson(2.0, 800), messages_sent_count_90d=rng.poisson(5.0, 800))
+    used = rng.random((800, len(LOT_OPTIONS)))
+    light = small_settings(training={"trees": 5})
+    model = learn_effects(frame, LOT_OPTIONS, FEATURES, light, p_redeem=used)[outcome].effect_model
+    assert model.listening[0].opened == "messages_opened_count_90d"
+    core = model.estimator.core
+    linear = LinearRegression()  # every part moves, and some slopes lie below 0
+    linear.coef_, linear.intercept_ = (
+        core[-1].coef_ + rng.normal(0, 0.1, core[-1].coef_.shape),
+        core[-1].intercept_ + 0.1,
+    )
+    model = replace(model, estimator=replace(model.estimator, core=Pipeline([*core.steps[:-1], ("same", linear)])))
+    chances, chosen = Chances(used, rng.random(800)), rng.integers(0, len(LOT_OPTIONS), 800)
+    effects = model.effects(frame, LOT_OPTIONS, chances)[np.arange(800), chosen]
+    parts = model.contributions(frame, LOT_OPTIONS, chosen, chances)
+    assert np.abs(parts.sum(axis=1) - effects).max() < 1e-9
+    assert np.ptp(parts[:, model.estimator.columns.index("messages_opened_count_90d")]) > 0

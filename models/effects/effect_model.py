@@ -1,13 +1,19 @@
-"""What every option changes, as a function of users and discounts: how effects are stored, read and explained.
+"""What every option changes, as a function of users, discounts and chances: how effects are stored, read and explained.
 
-An effect is linear in what is known about a user, and per offer a level plus a pull of the discount that never
-falls: ``effect(x, offer, d) = level(x) + level_of(x, offer) + max(0, slope(x) + slope_of(x, offer)) * pull(d)``.
+A score is linear in what is known about a user, in five parts, of which the discount's pull and what a redemption
+changes are never negative, so that no effect falls as the discount rises::
+
+    score = level + heard * listens + max(0, slope + heard_slope * listens) * pull(d) + max(0, conversion) * p_redeem
+
+Level and slope also have a constant per offer; `listens` is the share of the offer's channel that the user opens. An
+effect is the score in its unit (`EffectUnit`): the user's own money, or the log-odds of the user's own risk.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -18,6 +24,13 @@ from features.arrays.array_types import Flags, Floats, Places
 from models.learn.linear_estimators import MultiOutputEstimator
 
 HALF_PULL = 0.10  # the discount at which the pull has risen by log(2)
+LEVEL, SLOPE, CONVERSION, HEARD, HEARD_SLOPE = range(5)  # parts of a score
+PARTS, OWN_PARTS = 5, 2  # level and slope have a constant per offer
+PRIOR_MESSAGES = 2.0  # that pull the share opened to that of everybody
+WIDEST = 8.0  # own money counts between the typical divided and multiplied by it
+ORDER = "order_value_mean_365d"
+LEAST = 1e-6  # score below which an effect is in proportion to it
+STRONGEST = 20.0  # log-odds beyond which nothing changes any more
 
 
 @dataclass(frozen=True)
@@ -37,16 +50,6 @@ class ActionSet:
         """Which offer each option belongs to; shape (options, offers)."""
         return np.array([[float(offer == name) for name in self.offers] for offer, _ in self.options])
 
-    @property
-    def levels(self) -> Floats:
-        """Basis of the level of an effect; shape (options, 1 + offers)."""
-        return np.c_[np.ones(len(self.options)), self.own]
-
-    @property
-    def basis(self) -> Floats:
-        """Basis of an effect, levels before slopes; shape (options, 2 + 2 offers)."""
-        return np.c_[self.levels, self.levels * self.pull[:, None]]
-
     def places(self, offer_ids: Sequence[str], discounts: Floats) -> Places:
         """Find each row's option: `NOTHING`, or `len(options)` for whatever is no longer among them."""
         known = {(offer, round(discount, 6)): place for place, (offer, discount) in enumerate(self.options)}
@@ -56,25 +59,109 @@ class ActionSet:
 
 
 @dataclass(frozen=True)
+class Chances:
+    """What other models say: `p_redeem` (rows, options) of the options asked for, and `p_churn` (rows,), if known.
+
+    Where nothing is known of redemptions, or NaN stands there, an effect is what it is without any; where nothing is
+    known of the risk, users leave as often as they did in the training.
+    """
+
+    p_redeem: Floats | None = None
+    p_churn: Floats | None = None
+
+    def of_own(self, chosen: Places) -> Floats:
+        """Chance of each row's own option to be used, 0 where nothing is known; shape (rows,)."""
+        if self.p_redeem is None:
+            return np.zeros(len(chosen))
+        return np.nan_to_num(self.p_redeem[np.arange(len(chosen)), chosen])
+
+
+UNKNOWN = Chances()
+
+
+@dataclass(frozen=True)
+class EffectUnit:
+    """What a score of 1 means for a user.
+
+    ``money``: one in account currency. ``own_money``: the mean worth of the user's own orders (`ORDER`), `typical`
+    where unknown. ``log_odds``: the odds of staying times e, from the user's own risk; so nobody is kept more than
+    they could leave. `typical` is then the share that stays, used where no risk is known.
+    """
+
+    kind: Literal["money", "own_money", "log_odds"]
+    typical: float = 1.0
+
+    def money(self, frame: pd.DataFrame) -> Floats:
+        """Account currency that a score of 1 is worth; shape (rows,)."""
+        if self.kind == "money":
+            return np.ones(len(frame))
+        own = frame[ORDER].to_numpy(dtype=np.float64)
+        return np.clip(np.where(own > 0, own, self.typical), self.typical / WIDEST, self.typical * WIDEST)
+
+    def effects(self, scores: Floats, frame: pd.DataFrame, p_churn: Floats | None) -> Floats:
+        """Turn scores, shape (..., rows, options), into effects."""
+        if self.kind != "log_odds":
+            return scores * self.money(frame)[:, None]
+        stays = np.full(len(frame), self.typical)
+        if p_churn is not None:
+            stays = np.where(np.isnan(p_churn), stays, 1.0 - p_churn)
+        return shifted(stays[:, None], scores)
+
+
+@dataclass(frozen=True)
+class Listening:
+    """How a user listens to a channel: the columns that count messages `opened` and `sent`, and the `usual` share.
+
+    Without columns everybody listens as usual.
+    """
+
+    opened: str | None
+    sent: str | None
+    usual: float
+
+    def share(self, frame: pd.DataFrame) -> Floats:
+        """Share of the channel's messages that each user opens, pulled to the usual one where few were sent."""
+        if self.opened is None or self.sent is None:
+            return np.full(len(frame), self.usual)
+        opened, sent = (np.nan_to_num(frame[name].to_numpy(dtype=np.float64)) for name in (self.opened, self.sent))
+        return np.clip((opened + PRIOR_MESSAGES * self.usual) / (np.maximum(sent, 0.0) + PRIOR_MESSAGES), 0.0, 1.0)
+
+
+@dataclass(frozen=True)
 class EffectModel:
     """A fitted effect on one outcome, as the registry keeps it.
 
-    `estimator` gives each row the coefficients of the basis: first those in use, then those of `DRAWS` resamples.
+    `estimator` gives each row the parts of the score, those in use before those of each resample; after all of them
+    come the constants of offers (`own_constants`). `listening` is that to each offer's channel.
     """
 
     estimator: MultiOutputEstimator
     offers: tuple[str, ...]
+    unit: EffectUnit
+    listening: tuple[Listening, ...]
 
-    def effects(self, frame: pd.DataFrame, options: Sequence[Option]) -> Floats:
+    @property
+    def sets(self) -> int:
+        """Number of sets of coefficients: those in use, and the resamples."""
+        return len(self.estimator.core[-1].intercept_) // (PARTS + OWN_PARTS * len(self.offers))
+
+    @property
+    def own_constants(self) -> Floats:
+        """Constants of level and slope per offer; shape (sets, OWN_PARTS, offers)."""
+        constants = self.estimator.core[-1].intercept_[self.sets * PARTS :]
+        return np.asarray(constants, dtype=np.float64).reshape(self.sets, OWN_PARTS, len(self.offers))
+
+    def effects(self, frame: pd.DataFrame, options: Sequence[Option], chances: Chances = UNKNOWN) -> Floats:
         """Effect of every option on every row against *nothing*; shape (rows, options)."""
-        action_set = ActionSet(tuple(options), self.offers)
-        return predicted_effects(self.estimator.output_scores(frame, action_set.basis.shape[1]), action_set)[0]
+        return self.unit.effects(self._scores(frame, options, chances, sets=1)[0], frame, chances.p_churn)
 
-    def draws(self, frame: pd.DataFrame, options: Sequence[Option]) -> Floats:
+    def draws(self, frame: pd.DataFrame, options: Sequence[Option], chances: Chances = UNKNOWN) -> Floats:
         """Effects under each resample of users; shape (draws, rows, options). Their spread is the uncertainty."""
-        return predicted_effects(self.estimator.output_scores(frame), ActionSet(tuple(options), self.offers))[1:]
+        return self.unit.effects(self._scores(frame, options, chances, sets=self.sets)[1:], frame, chances.p_churn)
 
-    def contributions(self, frame: pd.DataFrame, options: Sequence[Option], chosen: Places) -> Floats:
+    def contributions(
+        self, frame: pd.DataFrame, options: Sequence[Option], chosen: Places, chances: Chances = UNKNOWN
+    ) -> Floats:
         """Split the effect of each row's own option into the Shapley values of the columns.
 
         Parameters
@@ -84,30 +171,88 @@ class EffectModel:
 
         Returns
         -------
-        Shape (rows, columns + 1), the last one the effect on the average user; each row sums to its effect. Exact,
-        because the effect is linear (Lundberg & Lee 2017); where the pull of the discount is cut off at 0 its slope
-        has no part.
+        Shape (rows, columns + 1), the last one the effect on the average user at this option, its chance to be used and
+        the unit of this user; each row sums to its effect. Exact: given those the score is linear in the inputs
+        (Lundberg & Lee 2017), and in how a user listens, a factor of some of them, which stands under the column of
+        messages opened. A part that is cut off at 0 has no share; log-odds are put to scale by effect over score.
         """
         action_set = ActionSet(tuple(options), self.offers)
-        coefficients = self.estimator.output_scores(frame, action_set.basis.shape[1])
-        half = action_set.levels.shape[1]
-        slope = (coefficients[:, half:] * action_set.levels[chosen]).sum(axis=1)
-        weight = (
-            action_set.basis[chosen] * np.c_[np.ones((len(frame), half)), np.repeat((slope > 0)[:, None], half, axis=1)]
-        )
-        return self.estimator.weighted_contributions(frame, weight)
+        offer = action_set.own.argmax(axis=1)[chosen]
+        parts = self.estimator.output_scores(frame, PARTS)
+        own = self.own_constants[0][:, offer].T
+        listens = np.stack([each.share(frame) for each in self.listening])[offer, np.arange(len(frame))]
+        usual = np.array([each.usual for each in self.listening])[offer]
+        slope = parts[:, SLOPE] + own[:, 1] + parts[:, HEARD_SLOPE] * listens
+        pull = action_set.pull[chosen] * (slope > 0)
+        used = chances.of_own(chosen) * (parts[:, CONVERSION] > 0)
+        score = parts[:, LEVEL] + own[:, 0] + parts[:, HEARD] * listens + slope * pull + parts[:, CONVERSION] * used
+        scale = self._scale(score, frame, chances.p_churn)
+        # a product's Shapley values: each factor moves by itself and with the other one moved, on average
+        between = (listens + usual) / 2
+        weight = np.stack([np.ones(len(frame)), pull, used, between, between * pull], axis=1)
+        found = self.estimator.weighted_contributions(frame, weight * scale[:, None])
+        usual_parts = self.estimator.core[-1].intercept_[:PARTS]
+        heard = [(parts[:, part] + usual_parts[part]) / 2 for part in (HEARD, HEARD_SLOPE)]
+        moved = (listens - usual) * (heard[0] + heard[1] * pull)
+        # what the usual factors make together is that of the average user
+        base = (usual - between) * (usual_parts[HEARD] + usual_parts[HEARD_SLOPE] * pull) + own[:, 0] + own[:, 1] * pull
+        found[:, -1] += base * scale
+        for place, each in enumerate(self.listening):
+            if each.opened in self.estimator.columns:
+                rows = offer == place
+                found[rows, self.estimator.columns.index(each.opened)] += (moved * scale)[rows]
+        return found
+
+    def _scale(self, score: Floats, frame: pd.DataFrame, p_churn: Floats | None) -> Floats:
+        """Effect per score of each row; shape (rows,)."""
+        effect = self.unit.effects(score[:, None], frame, p_churn)[:, 0]
+        least = self.unit.effects(np.full((len(frame), 1), LEAST), frame, p_churn)[:, 0]
+        return np.divide(effect, score, out=least / LEAST, where=np.abs(score) > LEAST)
+
+    def _scores(self, frame: pd.DataFrame, options: Sequence[Option], chances: Chances, *, sets: int) -> Floats:
+        parts = self.estimator.output_scores(frame, sets * PARTS)
+        listens = np.stack([each.share(frame) for each in self.listening], axis=1)
+        action_set = ActionSet(tuple(options), self.offers)
+        return scores_of(parts, self.own_constants[:sets], action_set, listens, chances.p_redeem)
 
 
-def predicted_effects(coefficients: Floats, action_set: ActionSet) -> Floats:
-    """Turn coefficients, shape (rows, sets * basis), into effects, shape (sets, rows, options)."""
-    half = action_set.levels.shape[1]
-    sets = coefficients.reshape(len(coefficients), -1, 2 * half).transpose(1, 0, 2)
-    # summed term by term: a matrix product's last bits depend on how many rows there are
-    level, slope = (
-        np.sum([part[..., [term]] * action_set.levels[:, term] for term in range(half)], axis=0)
-        for part in (sets[..., :half], sets[..., half:])
-    )
-    return np.asarray(level + np.maximum(slope, 0.0) * action_set.pull)
+def scores_of(parts: Floats, own: Floats, action_set: ActionSet, listens: Floats, p_redeem: Floats | None) -> Floats:
+    """Put the parts of scores together.
+
+    Parameters
+    ----------
+    parts
+        Of every set of coefficients, shape (rows, sets * PARTS).
+    own
+        Constants of offers, shape (sets, OWN_PARTS, offers).
+    listens
+        Share of each offer's channel that users open, shape (rows, offers).
+
+    Returns
+    -------
+    Shape (sets, rows, options).
+    """
+    each = parts.reshape(len(parts), -1, PARTS).transpose(1, 2, 0)[..., None]
+    offer = action_set.own.argmax(axis=1)
+    heard, constants = listens[:, offer], own[:, :, None, :][..., offer]
+    slope = each[:, SLOPE] + constants[:, SLOPE] + each[:, HEARD_SLOPE] * heard
+    scores = each[:, LEVEL] + constants[:, LEVEL] + each[:, HEARD] * heard + np.maximum(slope, 0.0) * action_set.pull
+    if p_redeem is not None:
+        scores = scores + np.maximum(each[:, CONVERSION], 0.0) * np.nan_to_num(p_redeem)
+    return np.asarray(scores)
+
+
+def shifted(stays: Floats, log_odds: Floats) -> Floats:
+    """Change of a chance whose log-odds are shifted; never more than could leave, nor less than could stay.
+
+    Examples
+    --------
+    >>> shifted(np.array([0.5, 0.9, 1.0]), np.log(np.array([3.0, 3.0, 3.0]))).round(3).tolist()
+    [0.25, 0.064, 0.0]
+    """
+    factor = np.exp(np.clip(log_odds, -STRONGEST, STRONGEST))
+    change = stays * (1.0 - stays) * (factor - 1.0) / (1.0 - stays + stays * factor)
+    return np.asarray(np.clip(change, -stays, 1.0 - stays))
 
 
 def since_first_drawn(day: npt.NDArray[np.datetime64], place: Places, options: int) -> Flags:

@@ -6,41 +6,34 @@ rare offer borrows from the others (partial pooling).
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
-from scipy import linalg
 from sklearn.linear_model import LinearRegression
-from sklearn.pipeline import Pipeline, make_pipeline
-from sklearn.preprocessing import StandardScaler
+from sklearn.pipeline import Pipeline
 
 from configs.offers import Option
 from configs.settings import Settings
 from features.arrays.array_types import Flags, Floats, Places
 from features.definitions.registry import Feature
-from models.effects.effect_model import ActionSet, EffectModel, predicted_effects, since_first_drawn
+from models.effects.effect_design import MODERATORS as MODERATORS
+from models.effects.effect_design import EffectDesign, effect_design
+from models.effects.effect_model import CONVERSION, ORDER, SLOPE, EffectModel, EffectUnit, shifted
+from models.effects.effect_regression import EffectRegression, Fit, Target
 from models.learn.estimators import check_finite
-from models.learn.linear_estimators import MultiOutputEstimator, scaled_columns
-from models.learn.training import user_fold, varied, within_inputs
+from models.learn.linear_estimators import MultiOutputEstimator
+from models.learn.training import varied
 from models.learn.tree_estimators import fit_lightgbm
 
-MODERATORS = (
-    "days_since_last_activity", "active_days_count_28d", "active_days_count_90d", "sessions_count_365d",
-    "overdue_ratio_365d", "tenure_days", "spend_sum_28d", "spend_sum_90d", "order_value_mean_365d",
-    "discount_share_90d", "discounted_items_count_90d", "messages_opened_count_90d", "messages_sent_count_90d",
-    "open_share_90d",
-)  # fmt: skip
 OUTCOMES = ("margin_soon", "is_retained")
 MIN_OPTION_ROWS, MIN_NOTHING_ROWS = 50, 30
-RIDGES = (0.01, 0.03, 0.1, 0.3, 1.0)  # per row
-OWN_RIDGE = 30.0  # times that of what the offers share
-INTERCEPT_RIDGE = 0.01
 DRAWS = 16
-MOST_INPUTS = 300  # that effects may differ by: memory grows with their square, time with their cube
 NUISANCE_TREES = 60
+SURELY = 2.5  # standard errors
+LEAST_CHANCE = 0.01  # of staying or leaving that is expected of anybody
+TAILS = (0.005, 0.99)  # of margin per unit; what lies beyond counts as much as they
 
 
 @dataclass(frozen=True)
@@ -67,53 +60,30 @@ class LearntEffects:
 
 
 @dataclass(frozen=True)
-class _Design:
-    """Randomised treatments as the effects need them; `cells` part them by fold and by the options they could draw."""
+class _Regressed:
+    """The regression of an outcome on its contrasts, in a unit, and the best fit without and with discounts."""
 
-    head: Pipeline
-    columns: tuple[str, ...]
-    inputs: Floats
-    action_set: ActionSet
-    place: Places
-    propensity: Floats
-    fold: Places
-    users: Places
-    had_chance: Flags
-    cells: tuple[_Cell, ...]
+    regression: EffectRegression
+    fits: dict[bool, Fit]
+    unit: EffectUnit
+    usual: Floats
 
+    @property
+    def discount_matters(self) -> bool:
+        """Whether discounts change the outcome on average, or for some: held-out errors fall by two standard errors.
 
-class _Cell(NamedTuple):
-    """Rows of one fold of users that could draw the same options, `offered` (options,)."""
+        Of a discount without effect nothing may remain.
+        """
+        if max(self.regression.t_value(part) for part in (SLOPE, CONVERSION)) > SURELY:
+            return True
+        more = self.fits[True].gain - self.fits[False].gain
+        by_user = np.bincount(self.regression.design.users, more - more.mean())
+        return bool(more.mean() > 2.0 * np.sqrt((by_user**2).sum()) / len(more))
 
-    fold: int
-    offered: Flags
-    rows: Places
-
-
-class _Moments(NamedTuple):
-    """All that a ridge regression needs to know of a cell: of its inputs, (inputs, inputs) and with the scores."""
-
-    cell: _Cell
-    rows: float
-    gram: Floats
-    target: Floats
-
-
-@dataclass(frozen=True)
-class _Choice:
-    """Best ridge without and with a pull of the discount, and whether the latter is better beyond doubt."""
-
-    ridges: dict[bool, float]
-    discount_matters: bool
-
-
-@dataclass(frozen=True)
-class _Scored:
-    """Doubly robust scores (rows, options), the outcome expected under *nothing* (rows,), and the best ridges."""
-
-    scores: Floats
-    without: Floats
-    choice: _Choice
+    @property
+    def gain(self) -> float:
+        """By how much the better fit lowers the held-out squared error."""
+        return max(float(fit.gain.sum()) for fit in self.fits.values())
 
 
 def usable_options(experiment: pd.DataFrame, options: Sequence[Option]) -> tuple[Option, ...]:
@@ -125,13 +95,14 @@ def usable_options(experiment: pd.DataFrame, options: Sequence[Option]) -> tuple
 
 
 def learn_effects(
-    experiment: pd.DataFrame, options: tuple[Option, ...], features: Sequence[Feature], settings: Settings
-) -> dict[str, LearntEffects]:
-    """Learn the effect of every option on margin and retention, doubly robust and cross-fitted.
+    experiment: pd.DataFrame, options: tuple[Option, ...], features: Sequence[Feature], settings: Settings, *,
+    p_redeem: Floats | None = None, channels: Mapping[str, str] | None = None,
+) -> dict[str, LearntEffects]:  # fmt: skip
+    """Learn the effect of every option on margin and retention from what lots changed, cross-fitted.
 
-    Every row gets a score per option whose mean is the effect when either the propensity or the outcome model is
-    right (Robins, Rotnitzky & Zhao 1994), built by models that did not see its user (Chernozhukov et al. 2018); the
-    effects are the ridge regression of these scores on what is known (DR-learner: Kennedy 2023).
+    Margin is measured in units of the user's own orders where that predicts better, its tails cut; staying in log-odds
+    of the user's own risk. What a user does anyway, as far as any column of the snapshot tells it, is taken away first
+    (`models.effects.effect_regression`). Average effects are doubly robust (Robins, Rotnitzky & Zhao 1994).
 
     Parameters
     ----------
@@ -141,102 +112,107 @@ def learn_effects(
         From `usable_options`.
     features
         The data catalogue; effects may differ by its traits.
+    p_redeem
+        Chance of each option to be used, by models that did not see the row's user; (rows, options).
+    channels
+        Channel of each offer: effects may differ by how a user listens to it (`effect_design.listening_to`).
 
     Raises
     ------
     InputError
         A coefficient is not finite; the column is named.
     """
-    design = _design(experiment, options, features, settings)
-    scored = {outcome: _second_round(design, experiment, outcome, settings) for outcome in OUTCOMES}
-    has_slope = any(each.choice.discount_matters for each in scored.values())
-    return {outcome: _learnt(design, each, outcome, has_slope, settings) for outcome, each in scored.items()}
+    design = effect_design(experiment, options, features, settings, p_redeem, channels or {})
+    known = {feature.name for feature in features}.union(design.columns)
+    columns = varied(experiment, tuple(name for name in experiment.columns if name in known)) or list(design.columns)
+    usual = {outcome: _usual_outcome(experiment, outcome, columns, design, settings) for outcome in OUTCOMES}
+    margin = _margin(design, experiment, usual["margin_soon"], columns, settings)
+    found = {"margin_soon": margin, "is_retained": _retention(design, experiment, usual["is_retained"])}
+    has_slope = any(each.discount_matters for each in found.values())
+    return {outcome: _learnt(each, experiment, outcome, has_slope, settings) for outcome, each in found.items()}
 
 
-def _design(
-    experiment: pd.DataFrame, options: tuple[Option, ...], features: Sequence[Feature], settings: Settings
-) -> _Design:
-    declared = {feature.name for feature in features if feature.view == "traits"}
-    traits = [name for name in experiment.columns if name in declared]
-    names = [name for name in (*MODERATORS, *traits) if name in experiment.columns]
-    names = varied(experiment, tuple(names)) or names[:1]  # where all are alike, effects are alike too
-    names = within_inputs(experiment, names, MOST_INPUTS)
-    head = make_pipeline(scaled_columns(experiment, names), StandardScaler())
-    texts = dict.fromkeys(experiment[names].select_dtypes("category"), object)
-    scaled = np.asarray(head.fit_transform(experiment[names].astype(texts)), dtype=np.float64)
-    action_set = ActionSet(options, tuple(dict.fromkeys(offer for offer, _ in options)))
-    place = action_set.places(
-        experiment["offer_id"].astype(str).tolist(), experiment["discount"].to_numpy(dtype=np.float64)
-    )
-    had_chance = since_first_drawn(pd.to_datetime(experiment["day"]).to_numpy(), place, len(options))
-    fold = user_fold(experiment["user_id"], settings)
-    return _Design(
-        head, tuple(names), np.c_[np.ones(len(experiment)), scaled], action_set, place,
-        experiment["propensity"].to_numpy(dtype=np.float64),
-        fold, pd.factorize(experiment["user_id"])[0].astype(np.intp), had_chance, tuple(_cells(fold, had_chance)),
-    )  # fmt: skip
+def _margin(
+    design: EffectDesign, experiment: pd.DataFrame, usual: Floats, columns: list[str], settings: Settings
+) -> _Regressed:
+    """Regress margin in money, and in own orders if they are known; the unit with the lower held-out error stays."""
+    order = experiment[ORDER] if ORDER in design.columns else pd.Series(dtype=np.float64)
+    typical = float(order[order > 0].median()) if (order > 0).any() else 0.0
+    units = [EffectUnit("money"), *([EffectUnit("own_money", typical)] if typical > 0 else [])]
+    per_unit = units[-1].money(experiment)
+    own = experiment["margin_soon"].to_numpy(dtype=np.float64) / per_unit
+    cut = np.clip(own, *np.quantile(own, TAILS))
+    expected = _usual_outcome(experiment.assign(margin_soon=cut), "margin_soon", columns, design, settings)
+    found = []
+    for unit in units:
+        target = Target(cut - expected, np.ones(len(cut)), unit.money(experiment) / per_unit)
+        regression = EffectRegression.of(design, target)
+        found.append(_Regressed(regression, regression.best(), unit, usual))
+    return max(found, key=lambda each: each.gain)
 
 
-def _cells(fold: Places, had_chance: Flags) -> Iterator[_Cell]:
-    offered, pattern = np.unique(had_chance, axis=0, return_inverse=True)
-    for k in np.unique(fold):
-        for place in range(len(offered)):
-            rows = np.flatnonzero((fold == k) & (pattern.ravel() == place))
-            if len(rows):
-                yield _Cell(int(k), offered[place], rows)
+def _retention(design: EffectDesign, experiment: pd.DataFrame, usual: Floats) -> _Regressed:
+    """Regress staying in log-odds: one Newton step from what is expected anyway, and one from what that showed."""
+    stayed = experiment["is_retained"].to_numpy(dtype=np.float64)
+    chance = np.clip(usual, LEAST_CHANCE, 1 - LEAST_CHANCE)
+    log_odds, expected, score = np.log(chance / (1 - chance)), chance, np.zeros(len(chance))
+    for _ in range(2):
+        spread = expected * (1 - expected)
+        regression = EffectRegression.of(design, Target(score + (stayed - expected) / spread, spread))
+        fits = regression.best()
+        score = _drawn_scores(regression, max(fits.values(), key=lambda fit: float(fit.gain.sum())))
+        expected = np.clip(1 / (1 + np.exp(-log_odds - score)), LEAST_CHANCE, 1 - LEAST_CHANCE)
+    return _Regressed(regression, fits, EffectUnit("log_odds", float(stayed.mean())), chance)
 
 
-def _second_round(design: _Design, experiment: pd.DataFrame, outcome: str, settings: Settings) -> _Scored:
-    """Score the rows by outcome models that know of the effects that a first round of scores shows."""
-    label = experiment[outcome].to_numpy(dtype=np.float64)
-    usual = _usual_outcome(experiment, outcome, design, settings)
+def _drawn_scores(regression: EffectRegression, fit: Fit) -> Floats:
+    """Held-out score of what a row drew, less its mean over the lots; (rows,)."""
+    design, scores = regression.design, regression.held_out(fit)
     options = len(design.action_set.options)
-    scores = _scores(label, np.repeat(usual[:, None], options + 1, axis=1), design)
-    spine = _moments(scores, design, np.ones(len(label)))
-    ridge = _best_ridge(_errors(scores, spine, design, has_slope=True))
-    first = _held_out(spine, design, ridge, has_slope=True)
-    drawn = {cell.offered.tobytes(): np.zeros(options + 2) for cell in design.cells}
-    for cell in design.cells:
-        drawn[cell.offered.tobytes()] += np.bincount(design.place[cell.rows] + 1, minlength=options + 2)
-    without = usual.copy()
-    for cell in design.cells:
-        counts = drawn[cell.offered.tobytes()]
-        without[cell.rows] -= first[cell.rows] @ (counts[1 : options + 1] / counts.sum())
-    scores = _scores(label, np.c_[without, without[:, None] + first], design)
-    return _Scored(scores, without, _choose(scores, _moments(scores, design, np.ones(len(label))), design))
+    padded = np.c_[np.zeros(len(scores)), scores, np.zeros(len(scores))]
+    drawn = padded[np.arange(len(scores)), np.minimum(design.place, options) + 1]
+    return np.asarray(drawn - (design.chances[:, 1:] * scores).sum(axis=1))
 
 
-def _learnt(design: _Design, scored: _Scored, outcome: str, has_slope: bool, settings: Settings) -> LearntEffects:
-    ridge = scored.choice.ridges[has_slope]
-    spine = _moments(scored.scores, design, np.ones(len(design.users)))
-    coefficients = [_solve(spine, design.action_set, ridge, has_slope)]
-    users = int(design.users.max()) + 1
+def _learnt(
+    found: _Regressed, experiment: pd.DataFrame, outcome: str, has_slope: bool, settings: Settings
+) -> LearntEffects:
+    regression, design, fit = found.regression, found.regression.design, found.fits[has_slope]
+    scores = regression.held_out(fit)
+    drawn = (design.chances[:, 1:] * scores).sum(axis=1)
+    if found.unit.kind == "log_odds":
+        without = found.usual + shifted(found.usual, -drawn)
+        held_out = shifted(without[:, None], scores)
+    else:
+        held_out = found.unit.effects(scores, experiment, None)
+        without = found.usual - (design.chances[:, 1:] * held_out).sum(axis=1)
     rng = np.random.default_rng([settings.seed, *outcome.encode()])
-    for _ in range(DRAWS):
-        weight = np.bincount(rng.integers(0, users, users), minlength=users)[design.users].astype(np.float64)
-        coefficients.append(_solve(_moments(scored.scores, design, weight), design.action_set, ridge, has_slope))
+    estimator = _as_estimator(design, regression.coefficients(fit, DRAWS, rng), outcome)
+    model = EffectModel(estimator, design.action_set.offers, found.unit, design.listening)
+    label = experiment[outcome].to_numpy(dtype=np.float64)
+    robust = _scores(label, np.c_[without, without[:, None] + held_out], design)
     return LearntEffects(
-        EffectModel(_as_estimator(design, np.concatenate(coefficients), outcome), design.action_set.offers),
-        design.action_set.options,
-        _held_out(spine, design, ridge, has_slope), scored.without, ridge, has_slope,
-        _means(scored.scores, design, np.eye(len(design.action_set.options)))[0],
-        *_means(scored.scores, design, design.action_set.own), design.fold, design.had_chance,
+        model, design.action_set.options, held_out, without,
+        fit.ridge, has_slope, _means(robust, design, np.eye(len(design.action_set.options)))[0],
+        *_means(robust, design, design.action_set.own), design.fold, design.had_chance,
     )  # fmt: skip
 
 
-def _usual_outcome(experiment: pd.DataFrame, outcome: str, design: _Design, settings: Settings) -> Floats:
+def _usual_outcome(
+    experiment: pd.DataFrame, outcome: str, columns: list[str], design: EffectDesign, settings: Settings
+) -> Floats:
     """Predict the outcome whatever was drawn, each fold of users by trees that did not see it."""
     training = settings.training.model_copy(update={"trees": NUISANCE_TREES})
     light = settings.model_copy(update={"training": training})
     usual = np.zeros(len(experiment))
     for k in np.unique(design.fold):
         others = design.fold != k
-        model = fit_lightgbm(experiment[others], outcome, list(design.columns), light, link="identity")
+        model = fit_lightgbm(experiment[others], outcome, columns, light, link="identity")
         usual[~others] = model.raw_score(experiment[~others])
     return usual
 
 
-def _scores(label: Floats, predicted: Floats, design: _Design) -> Floats:
+def _scores(label: Floats, predicted: Floats, design: EffectDesign) -> Floats:
     """Doubly robust score of every option on every row; `predicted` is (rows, 1 + options), *nothing* first."""
     rows = np.flatnonzero(design.place + 1 < predicted.shape[1])
     drawn = design.place[rows] + 1
@@ -245,77 +221,7 @@ def _scores(label: Floats, predicted: Floats, design: _Design) -> Floats:
     return np.asarray(scores[:, 1:] - scores[:, :1])
 
 
-def _choose(scores: Floats, spine: Sequence[_Moments], design: _Design) -> _Choice:
-    """Pick the ridge by held-out error, without and with a pull of the discount, and say whether it matters.
-
-    Of a discount without effect nothing may remain, so its slopes must lower the held-out error by more than two
-    standard errors.
-    """
-    errors = {has_slope: _errors(scores, spine, design, has_slope=has_slope) for has_slope in (False, True)}
-    best = {has_slope: _best_ridge(found) for has_slope, found in errors.items()}
-    gain = errors[False][best[False]] - errors[True][best[True]]
-    by_user = np.bincount(design.users, gain - gain.mean())
-    return _Choice(best, bool(gain.mean() > 2.0 * np.sqrt((by_user**2).sum()) / len(gain)))
-
-
-def _best_ridge(errors: dict[float, Floats]) -> float:
-    return min(errors, key=lambda ridge: float(errors[ridge].mean()))
-
-
-def _errors(scores: Floats, spine: Sequence[_Moments], design: _Design, *, has_slope: bool) -> dict[float, Floats]:
-    """Squared distance of held-out effects from the scores by ridge, less what no model can change; each (rows,)."""
-    errors = {}
-    for ridge in RIDGES:
-        held_out = _held_out(spine, design, ridge, has_slope)
-        errors[ridge] = ((held_out**2 - 2 * held_out * scores) * design.had_chance).mean(axis=1)
-    return errors
-
-
-def _held_out(spine: Sequence[_Moments], design: _Design, ridge: float, has_slope: bool) -> Floats:
-    held_out = np.zeros((len(design.inputs), len(design.action_set.options)))
-    for k in np.unique(design.fold):
-        coefficients = _solve([part for part in spine if part.cell.fold != k], design.action_set, ridge, has_slope)
-        rows = design.fold == k
-        held_out[rows] = predicted_effects(design.inputs[rows] @ coefficients.T, design.action_set)[0]
-    return held_out
-
-
-def _moments(scores: Floats, design: _Design, weight: Floats) -> list[_Moments]:
-    """Sum up every cell once, so that any ridge on any folds is solved without the rows; `weight` has shape (rows,)."""
-    spine = []
-    for cell in design.cells:
-        inputs = design.inputs[cell.rows]
-        weighted = (inputs * weight[cell.rows, None]).T
-        target = weighted @ (scores[cell.rows] * cell.offered)
-        spine.append(_Moments(cell, float(weight[cell.rows].sum()), weighted @ inputs, target))
-    return spine
-
-
-def _solve(spine: Sequence[_Moments], action_set: ActionSet, ridge: float, has_slope: bool) -> Floats:
-    """Solve the ridge regression of the scores on basis times inputs; returns (basis, inputs).
-
-    Options that had a chance have a score on every row of a cell, so its part of the normal equations is a Kronecker
-    product of a small matrix of options and one of inputs.
-    """
-    basis = action_set.basis if has_slope else np.c_[action_set.levels, np.zeros(action_set.levels.shape)]
-    wide, deep = basis.shape[1], len(spine[0].gram)
-    gram = np.zeros((wide * deep, wide * deep))
-    for part in spine:
-        offered = basis[part.cell.offered]
-        gram += np.kron(offered.T @ offered, part.gram)
-    target = np.sum([part.target for part in spine], axis=0) @ basis
-    pairs = sum(part.rows * np.count_nonzero(part.cell.offered) for part in spine)
-    own = np.ones(wide)
-    own[[*range(1, wide // 2), *range(wide // 2 + 1, wide)]] = OWN_RIDGE
-    per_input = np.ones(deep)
-    per_input[0] = INTERCEPT_RIDGE
-    penalty = ridge * pairs * np.outer(own, per_input)
-    factor = linalg.cho_factor(gram + np.diag(penalty.ravel()), check_finite=False)
-    solved = linalg.cho_solve(factor, target.T.ravel(), check_finite=False)
-    return np.asarray(solved.reshape(wide, deep))
-
-
-def _means(scores: Floats, design: _Design, members: Floats) -> tuple[Floats, Floats]:
+def _means(scores: Floats, design: EffectDesign, members: Floats) -> tuple[Floats, Floats]:
     """Mean effect of groups of options and its standard error when the rows of a user hang together.
 
     Both are 0 of a group that never had a chance.
@@ -333,7 +239,7 @@ def _means(scores: Floats, design: _Design, members: Floats) -> tuple[Floats, Fl
     return mean, np.array([np.sqrt((column**2).sum()) for column in by_user]) / counts
 
 
-def _as_estimator(design: _Design, coefficients: Floats, outcome: str) -> MultiOutputEstimator:
+def _as_estimator(design: EffectDesign, coefficients: Floats, outcome: str) -> MultiOutputEstimator:
     """Wrap coefficients, shape (outputs, 1 + inputs), as a scikit-learn regression behind the fitted head."""
     model = LinearRegression()
     model.coef_, model.intercept_ = coefficients[:, 1:], coefficients[:, 0]

@@ -93,7 +93,7 @@ class LinearEstimator(Estimator):
 
     def columns_behind(self) -> list[str]:
         """Name the column behind each input; a text has one input per category."""
-        return _columns_behind(self.core[:-1])
+        return columns_behind(self.core[:-1])
 
 
 @dataclass(frozen=True)
@@ -214,7 +214,7 @@ def _fitted_regression(frame: pd.DataFrame, target: str, columns: list[str], lin
     model = LogisticRegression(C=0.1, max_iter=5000) if link == "logit" else LinearRegression()
     pipeline = make_pipeline(scaled_columns(frame, columns), StandardScaler(), model)
     fitted = pipeline.fit(frame[columns], frame[target])
-    check_finite(f"model of {target}", np.ravel(model.coef_), _columns_behind(fitted[:-1]))
+    check_finite(f"model of {target}", np.ravel(model.coef_), columns_behind(fitted[:-1]))
     return fitted
 
 
@@ -262,7 +262,7 @@ def _elementwise(function: Callable[..., Floats], settled: dict[str, object] | N
     return FunctionTransformer(function, kw_args=settled, feature_names_out="one-to-one")
 
 
-def _columns_behind(head: Pipeline) -> list[str]:
+def columns_behind(head: Pipeline) -> list[str]:
     """Name the column behind each coefficient of a linear model; a text has one coefficient per category."""
     if not isinstance(head[0], ColumnTransformer):
         return list(head[0].get_feature_names_out())

@@ -11,6 +11,7 @@ from pydantic import TypeAdapter, ValidationError
 from configs.errors import InputError
 from configs.offers import Option
 from models.effects.average_effect import AverageEffect
+from models.effects.effect_model import EffectUnit, Listening
 from models.judge.policy_verdict import Deployed
 from models.learn.redeemed_spend import RedeemedSpend
 
@@ -51,12 +52,15 @@ class EffectNotes:
     """Of the effect models: options and offers they speak of, the policy that the gate deploys, and why.
 
     `average` are the mean effects of each option on margin and on retention; the former are 0 without `has_money`.
+    `units` are those of the effects on margin and on retention, `listening` that to each offer's channel.
     """
 
     options: tuple[Option, ...]
     offers: tuple[str, ...]
     deployed: Deployed
     average: tuple[tuple[float, ...], ...]
+    units: tuple[EffectUnit, EffectUnit]
+    listening: tuple[Listening, ...]
     reason: str
     has_money: bool = True
 

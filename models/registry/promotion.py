@@ -145,7 +145,11 @@ def publish_effects(
     average = np.stack([learnt[outcome].mean for outcome in EFFECT_SUBJECTS], axis=1)
     offers = learnt["margin_soon"].effect_model.offers
     averages = tuple(map(tuple, average.tolist()))
-    kept = EffectNotes(options, offers, verdict.deployed, averages, verdict.reason, has_money(experiment))
+    units = (learnt["margin_soon"].effect_model.unit, learnt["is_retained"].effect_model.unit)
+    listening = learnt["margin_soon"].effect_model.listening
+    kept = EffectNotes(
+        options, offers, verdict.deployed, averages, units, listening, verdict.reason, has_money(experiment)
+    )
     notes, published = notes_as_json(kept), []
     training, digest = training_run(settings, as_of), rows_digest(experiment)
     for outcome, subject in EFFECT_SUBJECTS.items():

@@ -14,14 +14,13 @@ from configs.offers import Catalogue, Option
 from features.arrays.array_types import Floats
 from features.storage.lake import Lake
 from models.effects.average_effect import AverageEffect
-from models.effects.effect_model import ActionSet, EffectModel
+from models.effects.effect_model import ActionSet, EffectModel, EffectUnit
 from models.effects.uplift import LearntEffects
 from models.judge.policies import Evidence
 from models.judge.policy_verdict import Deployed
 from models.learn.estimators import Estimator
 from models.learn.linear_estimators import MultiOutputEstimator
 from models.learn.redeemed_spend import RedeemedSpend, discount_cost
-from models.learn.redemption import with_option
 from models.registry.model_notes import EffectNotes, PropensityNotes, RedemptionNotes, read_notes
 from models.registry.model_reader import Registered, load, load_if_any
 
@@ -150,8 +149,8 @@ def _load_personal(lake: Lake) -> PersonalEffects:
     margin, retention = (load(lake, subject) for subject in EFFECT_SUBJECTS.values())
     notes = read_notes(EffectNotes, margin.notes, margin.lineage.name)
     return PersonalEffects(
-        _effect_model(margin, notes.offers),
-        _effect_model(retention, notes.offers),
+        _effect_model(margin, notes, notes.units[0]),
+        _effect_model(retention, notes, notes.units[1]),
         notes.options,
         notes.deployed,
         np.array(notes.average, dtype=np.float64),
@@ -160,14 +159,14 @@ def _load_personal(lake: Lake) -> PersonalEffects:
     )
 
 
-def _effect_model(found: Registered, offers: tuple[str, ...]) -> EffectModel:
+def _effect_model(found: Registered, notes: EffectNotes, unit: EffectUnit) -> EffectModel:
     if not isinstance(found.estimator, MultiOutputEstimator):
         raise InputError(f"{found.lineage.name} is a {found.estimator.family} model and no effect; train again")
-    return EffectModel(found.estimator, offers)
+    return EffectModel(found.estimator, notes.offers, unit, notes.listening)
 
 
 def gather_evidence(
-    experiment: pd.DataFrame, learnt: dict[str, LearntEffects], redemption: dict[int, Estimator],
+    experiment: pd.DataFrame, learnt: dict[str, LearntEffects], p_redeem: Floats | None,
     worth: dict[int, Estimator], spend: RedeemedSpend, catalogue: Catalogue, options: tuple[Option, ...], budget: float,
     *, later_share: float = 1.0, assumed_rate: float = 1.0,
 ) -> Evidence:  # fmt: skip
@@ -177,10 +176,11 @@ def gather_evidence(
 
     Parameters
     ----------
-    redemption, worth
-        Models of P(redeem) and of what staying is worth, one per fold of users that it did not see: an
-        offer's redemption is part of the outcome that policies are judged by. Without the former `assumed_rate` is
-        charged, without the latter staying counts nothing.
+    p_redeem
+        Chance of each option to be used, (rows, options), by models that did not see the user: an offer's redemption
+        is part of the outcome that policies are judged by. Without it `assumed_rate` is charged.
+    worth
+        Models of what staying is worth, one per fold of users that it did not see; without it staying counts nothing.
     budget
         Money per decision, in account currency.
     later_share
@@ -191,13 +191,10 @@ def gather_evidence(
     for k, model in worth.items():
         remaining_value[fold == k] = later_share * model.predict(experiment[fold == k])
     margin, retention = learnt["margin_soon"], learnt["is_retained"]
-    p_redeem = np.full((len(experiment), len(options)), assumed_rate)
+    p_redeem = np.full((len(experiment), len(options)), assumed_rate) if p_redeem is None else p_redeem
     cost = np.zeros(p_redeem.shape)
     contact = np.array([catalogue[offer].contact_cost for offer, _ in options])
     for place, (offer, discount) in enumerate(options):
-        asked = with_option(experiment, offer, discount)
-        for k, model in redemption.items():
-            p_redeem[fold == k, place] = model.predict(asked[fold == k])
         price = discount_cost(experiment, offer, discount, spend, catalogue[offer].covered_spend)
         cost[:, place] = p_redeem[:, place] * price + contact[place]
     given = experiment["offer_id"].astype(str).tolist()

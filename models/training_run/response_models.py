@@ -5,8 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from datetime import date
 
-from configs.offers import load_catalogue
+import numpy as np
+
+from configs.offers import Option, load_catalogue
 from configs.settings import Settings
+from features.arrays.array_types import Floats
 from features.storage.lake import Lake
 from models.effects.average_effect import AverageEffect
 from models.effects.effect_ranking import effect_rankings
@@ -21,8 +24,8 @@ from models.effects.uplift import LearntEffects, learn_effects, usable_options
 from models.judge.policies import judge_policies
 from models.judge.policy_verdict import NOBODY, Deployed, PolicyValue, PolicyVerdict
 from models.learn.redeemed_spend import RedeemedSpend
-from models.learn.redemption import train_redemption
-from models.learn.training import NotTrainableError, Trained, cross_fitted_models, newest
+from models.learn.redemption import p_redeem_each, train_redemption
+from models.learn.training import NotTrainableError, Trained, cross_fitted_models, newest, user_fold
 from models.learn.value import later_share
 from models.metrics.metric import Metric
 from models.registry.model_notes import RedemptionNotes
@@ -89,12 +92,29 @@ def fit_effects(
         few = f"{users:,} users can be compared, training.min_users = {settings.training.min_users}"
         return FittedResponse([], untrained=(Untrained(EFFECTS, few, NO_EFFECTS),))
     if options:
-        learnt = learn_effects(frames.experiment, options, frames.features, settings)
-        return fit_randomised(settings, lake, as_of, frames, learnt, redemption)
+        p_redeem = expected_redemptions(frames, redemption, options, settings)
+        channels = {offer.offer_id: offer.channel for offer in load_catalogue(settings.offers).offers}
+        learnt = learn_effects(
+            frames.experiment, options, frames.features, settings, p_redeem=p_redeem, channels=channels
+        )
+        return fit_randomised(settings, lake, as_of, frames, learnt, redemption, p_redeem)
     fitted = fit_targeted(settings, lake, as_of, frames)
     few = f"no offer has {MIN_TREATED} comparable users with it and {MIN_CONTROL} without"
     lacking = () if fitted.effects else (Untrained(EFFECTS, few, NO_EFFECTS),)
     return replace(fitted, untrained=lacking)
+
+
+def expected_redemptions(
+    frames: TrainingFrames, redemption: Trained | None, options: tuple[Option, ...], settings: Settings
+) -> Floats | None:
+    """Chance of each option to be used by each user of the lots, by models that did not see them; (rows, options)."""
+    if redemption is None:
+        return None
+    winner, experiment = redemption.winner.estimator, frames.experiment
+    fold, found = user_fold(experiment["user_id"], settings), np.zeros((len(experiment), len(options)))
+    for k, model in cross_fitted_models(winner, frames.treatments, settings, rising=("discount",)).items():
+        found[fold == k] = p_redeem_each(model, experiment[fold == k], options)
+    return found
 
 
 def no_rate(settings: Settings) -> str:
@@ -109,12 +129,12 @@ def no_rate(settings: Settings) -> str:
 
 def fit_randomised(
     settings: Settings, lake: Lake, as_of: date, frames: TrainingFrames, learnt: dict[str, LearntEffects],
-    redemption: Trained | None,
+    redemption: Trained | None, p_redeem: Floats | None,
 ) -> FittedResponse:  # fmt: skip
     """Judge the policies that learnt effects allow, and register the effects with the verdict."""
     experiment, options = frames.experiment, learnt["margin_soon"].options
     if has_money(experiment):
-        verdict = judge_experiment(settings, lake, as_of, frames, learnt, redemption)
+        verdict = judge_experiment(settings, lake, as_of, frames, learnt, redemption, p_redeem)
     else:
         unknown = PolicyValue(float("nan"), float("-inf"), float("inf"), len(experiment))
         verdict = PolicyVerdict(Deployed(NOBODY), NO_MONEY, {}, unknown, {})
@@ -136,19 +156,18 @@ def fit_targeted(settings: Settings, lake: Lake, as_of: date, frames: TrainingFr
 
 def judge_experiment(
     settings: Settings, lake: Lake, as_of: date, frames: TrainingFrames, learnt: dict[str, LearntEffects],
-    redemption: Trained | None,
+    redemption: Trained | None, p_redeem: Floats | None,
 ) -> PolicyVerdict:  # fmt: skip
     """Ask the gate whether deciding personally beats every simpler policy on held-out randomised treatments."""
     value, stayed = load_if_any(lake, "value"), closed_values(frames.outcomes, settings, as_of).query("is_churned == 0")
-    worth, redeem, spend = {}, {}, RedeemedSpend()
+    worth, spend = {}, RedeemedSpend()
     if value is not None and len(stayed):
         worth = cross_fitted_models(value.estimator, stayed.assign(margin=stayed["margin"].clip(lower=0.0)), settings)
     if redemption is not None:
-        winner, spend = redemption.winner.estimator, redemption.spend or spend
-        redeem = cross_fitted_models(winner, frames.treatments, settings, rising=("discount",))
+        spend = redemption.spend or spend
     evidence = gather_evidence(
-        frames.experiment, learnt, redeem, worth, spend, load_catalogue(settings.offers), learnt["margin_soon"].options,
-        settings.scoring.budget * frames.share / len(newest(frames.outcomes)),
+        frames.experiment, learnt, p_redeem, worth, spend, load_catalogue(settings.offers),
+        learnt["margin_soon"].options, settings.scoring.budget * frames.share / len(newest(frames.outcomes)),
         later_share=later_share(stayed), assumed_rate=settings.response.assumed_redemption_rate,
     )  # fmt: skip
     return judge_policies(evidence)

@@ -14,6 +14,7 @@ from configs.offers import NOTHING
 from configs.settings import Settings
 from features.arrays.array_types import Floats, Kinds, Places, Texts
 from features.arrays.calendar_days import start_of
+from models.effects.effect_model import Chances
 from models.judge.policy_verdict import PERSONAL
 from models.metrics.splits import hash_number
 from serving.arms.assignment import (
@@ -164,7 +165,8 @@ def _add_why_this(lists: ReasonLists, policy: Policy, batch: Batch, arm: Texts, 
     if is_personal:
         remaining = np.nan_to_num(batch.remaining_value[rows])
         roles, offered = policy.settings.roles, policy.catalogue.options
-        add_effect_reasons(lists, rows, personal, offered, frame, chosen, remaining, roles)
+        chances = Chances(options.p_redeem[rows], batch.p_churn[rows])
+        add_effect_reasons(lists, rows, personal, offered, frame, chosen, remaining, roles, chances)
     else:
         add_rule(lists, rows, personal.deployed, frame, options.p_redeem[rows, chosen])
 

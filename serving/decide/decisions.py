@@ -134,7 +134,7 @@ def tables_of(
     personal = policy.response.personal if policy.response is not None else None
     return {
         "predictions": predictions_table(batch, moment.day, policy.settings),
-        "options": batch.options.table(batch.frame, policy.why_nots, personal),
+        "options": batch.options.table(batch.frame, policy.why_nots, personal, batch.p_churn),
         "decisions": decisions,
         "ledger": ledger.entry_table(decisions, assignment.intended, policy.catalogue, policy.version, share),
     }

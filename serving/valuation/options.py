@@ -13,6 +13,7 @@ import pyarrow as pa
 from configs.offers import Catalogue
 from configs.settings import Settings
 from features.arrays.array_types import Flags, Floats, Kinds
+from models.effects.effect_model import Chances
 from models.effects.observational_effects import is_comparable
 from models.judge.policy_verdict import PERSONAL
 from models.learn.redeemed_spend import RedeemedSpend, discount_cost
@@ -68,7 +69,9 @@ class Options:
         """Value for the allocation: ``-inf`` where an option is not eligible."""
         return np.where(self.eligible, self.value, -np.inf)
 
-    def learnt(self, frame: pd.DataFrame, personal: PersonalEffects | None) -> dict[str, Floats]:
+    def learnt(
+        self, frame: pd.DataFrame, personal: PersonalEffects | None, p_churn: Floats | None
+    ) -> dict[str, Floats]:
         """Put what lots taught about each user beside what decisions use of it; NaN where they taught nothing."""
         found = {name: np.full(self.value.shape, np.nan) for name in LEARNT}
         if personal is None:
@@ -80,17 +83,21 @@ class Options:
             LEARNT, (self.incremental_margin, self.incremental_retention), effects, strict=True
         ):
             if known and (personal.has_money or effect is personal.retention):
-                found[name][:, places] = used[:, places] if is_used else effect.effects(frame, known)
+                chances = Chances(self.p_redeem[:, places], p_churn)
+                found[name][:, places] = used[:, places] if is_used else effect.effects(frame, known, chances)
         return found
 
-    def table(self, frame: pd.DataFrame, kinds: Sequence[Reasons], personal: PersonalEffects | None = None) -> pa.Table:
+    def table(
+        self, frame: pd.DataFrame, kinds: Sequence[Reasons], personal: PersonalEffects | None = None,
+        p_churn: Floats | None = None,
+    ) -> pa.Table:  # fmt: skip
         """List one row per user and option, so that anyone can check a number; `kinds` are those of why not.
 
-        Where treatments were randomised, `personal` tells what they taught about each user: `learnt`.
+        Where treatments were randomised, `personal` tells what they taught about each user of some risk: `learnt`.
         """
         users, options = self.value.shape
         flat = {name: getattr(self, name).ravel() for name in MEASURES}
-        flat |= {name: column.ravel() for name, column in self.learnt(frame, personal).items()}
+        flat |= {name: column.ravel() for name, column in self.learnt(frame, personal, p_churn).items()}
         why_not = np.where(self.eligible & (self.value <= 0), len(kinds), self.why_not).ravel()
         lists = ReasonLists(users * options)
         lists.extend_each(why_not, [*kinds, (Reason(DOES_NOT_PAY),)])
@@ -147,10 +154,11 @@ def build_options(
         price[:, place] = discount_cost(frame, *option, spend, offer.covered_spend)
     worth = np.nan_to_num(remaining_value)[:, None]
     if response is not None and response.personal is not None:
-        effects = _personal_effects(frame, p_redeem, worth, response.personal, catalogue, settings)
+        effects = _personal_effects(frame, p_churn, p_redeem, worth, response.personal, catalogue, settings)
     else:
-        effects = _effects_per_offer(frame, p_churn, p_redeem, response, catalogue, settings)
+        effects = _effects_per_offer(frame, p_redeem, response, catalogue, settings)
     margin, retention, error, why_not = effects
+    retention = _possible(retention, p_churn)
     # of who uses offers nothing is known: each is charged as the settings say
     rate = np.where(np.isnan(p_redeem), settings.response.assumed_redemption_rate, p_redeem)
     cost = rate * price + contact
@@ -176,24 +184,27 @@ class _Effects(NamedTuple):
 
 
 def _effects_per_offer(
-    frame: pd.DataFrame, p_churn: Floats | None, p_redeem: Floats, response: ResponseModels | None,
+    frame: pd.DataFrame, p_redeem: Floats, response: ResponseModels | None,
     catalogue: Catalogue, settings: Settings,
 ) -> _Effects:  # fmt: skip
     """Say what every option changes for every user, by each offer's effect on average."""
     effects = _Effects.none(p_redeem.shape)
     margin, retention, _, why_not = effects
-    risk = None if p_churn is None else np.nan_to_num(p_churn)
-    lowest, highest = (-1.0, 1.0) if risk is None else (risk - 1.0, risk)
     for place, option in enumerate(catalogue.options):
         effect = response.effects.get(option.offer_id) if response is not None else None
         if effect is None:
             why_not[:, place] = NOT_MEASURED
             continue
         margin[:, place] = effect.margin * _strength(p_redeem[:, place], effect)
-        # nobody can be kept who would not have left, or driven away who would
-        retention[:, place] = np.clip(effect.retention * _strength(p_redeem[:, place], effect), lowest, highest)
+        retention[:, place] = effect.retention * _strength(p_redeem[:, place], effect)
         why_not[~is_comparable(effect.propensity.predict(frame), settings), place] = UNLIKE_COMPARED
     return effects
+
+
+def _possible(retention: Floats, p_churn: Floats | None) -> Floats:
+    """Cut effects on staying to what can be: nobody is kept who would not have left, or driven away who would."""
+    risk = None if p_churn is None else np.nan_to_num(p_churn)[:, None]
+    return np.clip(retention, -1.0, 1.0) if risk is None else np.clip(retention, risk - 1.0, risk)
 
 
 def _strength(p_redeem: Floats, effect: KnownEffect) -> Floats:
@@ -207,7 +218,7 @@ def _strength(p_redeem: Floats, effect: KnownEffect) -> Floats:
 
 
 def _personal_effects(
-    frame: pd.DataFrame, p_redeem: Floats, worth: Floats, personal: PersonalEffects,
+    frame: pd.DataFrame, p_churn: Floats | None, p_redeem: Floats, worth: Floats, personal: PersonalEffects,
     catalogue: Catalogue, settings: Settings,
 ) -> _Effects:  # fmt: skip
     """Effects learnt from randomised assignment, within what the gate allows; `worth` (users, 1) is that of staying."""
@@ -221,10 +232,12 @@ def _personal_effects(
         return effects
     deployed = personal.deployed
     if deployed.name == PERSONAL:
-        margin[:, is_known] = personal.margin.effects(frame, known)
-        retention[:, is_known] = np.clip(personal.retention.effects(frame, known), -1.0, 1.0)
+        chances = Chances(p_redeem[:, is_known], p_churn)
+        margin[:, is_known] = personal.margin.effects(frame, known, chances)
+        retention[:, is_known] = personal.retention.effects(frame, known, chances)
         if settings.scoring.exploration.method == "thompson":
-            drawn = personal.margin.draws(frame, known) + personal.retention.draws(frame, known) * worth
+            drawn = personal.margin.draws(frame, known, chances)
+            drawn = drawn + personal.retention.draws(frame, known, chances) * worth
             error[:, is_known] = drawn.std(axis=0)
         return effects
     for place in np.flatnonzero(is_known):

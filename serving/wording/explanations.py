@@ -11,6 +11,7 @@ from configs.offers import Option
 from configs.settings import Roles
 from features.arrays.array_types import Floats, Places
 from features.definitions.registry import without_window
+from models.effects.effect_model import UNKNOWN, Chances
 from models.judge.policy_verdict import NOBODY, P_REDEEM, PERSONAL, Deployed
 from models.learn.estimators import Estimator
 from models.registry.response import PersonalEffects
@@ -37,7 +38,7 @@ def add_risk_reasons(lists: ReasonLists, rows: Places, estimator: Estimator, fra
 
 def add_effect_reasons(
     lists: ReasonLists, rows: Places, personal: PersonalEffects, options: Sequence[Option], frame: pd.DataFrame,
-    chosen: Places, remaining: Floats, roles: Roles,
+    chosen: Places, remaining: Floats, roles: Roles, chances: Chances = UNKNOWN,
 ) -> None:  # fmt: skip
     """Add why each user's own option works better, or less, on them than on most: the strongest facts below it.
 
@@ -45,10 +46,10 @@ def add_effect_reasons(
     ----------
     rows
         The lists that the rows of the frame belong to.
-    options, chosen, remaining
+    options, chosen, remaining, chances
         As in `effect_parts`.
     """
-    columns, parts = effect_parts(personal, options, frame, chosen, remaining)
+    columns, parts = effect_parts(personal, options, frame, chosen, remaining, chances)
     parts = parts[:, :-1]
     differs = parts.sum(axis=1)
     moving = np.where(np.abs(parts) < HALF_A_CENT, 0.0, parts)
@@ -60,8 +61,9 @@ def add_effect_reasons(
 
 
 def effect_parts(
-    personal: PersonalEffects, options: Sequence[Option], frame: pd.DataFrame, chosen: Places, remaining: Floats
-) -> tuple[list[str], Floats]:
+    personal: PersonalEffects, options: Sequence[Option], frame: pd.DataFrame, chosen: Places, remaining: Floats,
+    chances: Chances = UNKNOWN,
+) -> tuple[list[str], Floats]:  # fmt: skip
     """Split the worth of what each user's own option changes, costs aside, into the Shapley values of the columns.
 
     Those of the effects on margin and on retention add up, because Shapley values are linear (Lundberg & Lee 2017).
@@ -72,6 +74,8 @@ def effect_parts(
         All options, and each row's place among them, shape (rows,); their effects must be known.
     remaining
         What staying is worth, account currency, shape (rows,).
+    chances
+        Of these users, for all options.
 
     Returns
     -------
@@ -82,7 +86,7 @@ def effect_parts(
     parts = np.zeros((len(frame), len(columns) + 1))
     for effect_model, weight in ((personal.margin, np.ones(len(frame))), (personal.retention, remaining)):
         own = [columns.index(name) for name in effect_model.estimator.columns]
-        parts[:, [*own, -1]] += weight[:, None] * effect_model.contributions(frame, options, chosen)
+        parts[:, [*own, -1]] += weight[:, None] * effect_model.contributions(frame, options, chosen, chances)
     return columns, parts
 
 

@@ -31,9 +31,11 @@ from configs.offers import NO_OFFER
 from configs.settings import Settings
 from features.arrays.array_types import Floats, Places
 from features.definitions.app_declarations import declarations_of
+from models.effects.effect_model import Chances
 from models.effects.uplift import MODERATORS, learn_effects
 from models.learn.redemption import p_redeem_each
-from models.learn.tree_estimators import fit_lightgbm
+from models.learn.training import cross_fitted_models, user_fold
+from models.learn.tree_estimators import LightgbmEstimator, fit_lightgbm
 from serving.knapsack.allocation import allocate
 
 FRESH = 10_000
@@ -57,13 +59,28 @@ class Lots:
         return [name for name in self.fresh.frame.columns if name != "user_id"]
 
     @cached_property
-    def p_redeem(self) -> Floats:
-        """Expected redemptions of the fresh users; (users, options)."""
+    def redemption(self) -> LightgbmEstimator:
+        """Who uses offers."""
         given = self.rows[self.rows["offer_id"] != NO_OFFER]
         given = given.assign(offer_id=given["offer_id"].astype("category"))
         columns = ["offer_id", "discount", *self.columns]
-        model = fit_lightgbm(given, "is_redeemed", columns, self.settings, rising=("discount",))
-        return p_redeem_each(model, self.fresh.frame, self.world.options)
+        return fit_lightgbm(given, "is_redeemed", columns, self.settings, rising=("discount",))
+
+    @cached_property
+    def p_redeem(self) -> Floats:
+        """Expected redemptions of the fresh users; (users, options)."""
+        return p_redeem_each(self.redemption, self.fresh.frame, self.world.options)
+
+    @cached_property
+    def held_out_p_redeem(self) -> Floats:
+        """Expected redemptions of the lots by models that did not see the user; (rows, options)."""
+        given = self.rows[self.rows["offer_id"] != NO_OFFER]
+        given = given.assign(offer_id=given["offer_id"].astype("category"))
+        found = np.zeros((len(self.rows), len(self.world.options)))
+        fold = user_fold(self.rows["user_id"], self.settings)
+        for k, model in cross_fitted_models(self.redemption, given, self.settings, rising=("discount",)).items():
+            found[fold == k] = p_redeem_each(model, self.rows[fold == k], self.world.options)
+        return found
 
     @cached_property
     def cost(self) -> Floats:
@@ -85,12 +102,15 @@ Learner = Callable[[Lots], tuple[Floats, Floats]]  # effects on margin and on st
 def winback(lots: Lots) -> tuple[Floats, Floats]:
     """Learn as winback does."""
     features = declarations_of(lots.settings).catalogue({"plan": True})
-    learnt = learn_effects(lots.rows, lots.world.options, features, lots.settings)
+    learnt = learn_effects(
+        lots.rows, lots.world.options, features, lots.settings,
+        p_redeem=lots.held_out_p_redeem, channels=lots.world.channels,
+    )  # fmt: skip
     margin, retention = (
-        learnt[outcome].effect_model.effects(lots.fresh.frame, lots.world.options)
+        learnt[outcome].effect_model.effects(lots.fresh.frame, lots.world.options, Chances(lots.p_redeem, lots.risk))
         for outcome in ("margin_soon", "is_retained")
     )
-    return margin, np.clip(retention, -1.0, 1.0)
+    return margin, retention
 
 
 def single_model(lots: Lots) -> tuple[Floats, Floats]:
