@@ -7,11 +7,12 @@ R-learner of Nie & Wager 2021), so what is left of both is regressed. Blocks ser
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from scipy import linalg
 
-from features.arrays.array_types import Flags, Floats, Places
+from features.arrays.array_types import Flags, Floats
 from models.effects.effect_design import EffectDesign
 from models.effects.effect_model import HEARD, LEVEL, OWN_PARTS, PARTS
 
@@ -47,7 +48,6 @@ class EffectRegression:
     design: EffectDesign
     gram: Floats
     moment: Floats
-    fold_of_block: Places
     contrasts: Floats
     target: Target
 
@@ -68,7 +68,7 @@ class EffectRegression:
             rows = order[ends[place] : ends[place + 1]]
             weighted = (contrasts[rows] * weight[rows, None]).T
             gram[place], moment[place] = weighted @ contrasts[rows], weighted @ target.response[rows]
-        return cls(design, gram, moment, np.arange(blocks) // BLOCKS, contrasts, target)
+        return cls(design, gram, moment, contrasts, target)
 
     def best(self) -> dict[bool, Fit]:
         """Choose the ridge by held-out error, without and with what discounts change."""
@@ -88,12 +88,18 @@ class EffectRegression:
         inverse = np.linalg.inv(whole)
         found = inverse @ moment.sum(axis=0)
         left = (moment - gram @ found) @ inverse
-        return float(found[1] / np.sqrt((left[:, 1] ** 2).sum()))
+        error = float(np.sqrt((left[:, 1] ** 2).sum()))
+        return float(found[1]) / error if error > 0 else 0.0
 
-    def solved(self, ridge: float, *, has_slope: bool, counts: Floats | None = None) -> Floats:
-        """Solve the regression of blocks that count so often, shape (blocks,), or once; returns (parameters,)."""
-        counts = np.ones(len(self.gram)) if counts is None else counts
-        gram, moment = np.tensordot(counts, self.gram, 1), counts @ self.moment
+    @cached_property
+    def by_fold(self) -> tuple[Floats, Floats]:
+        """Sums over the blocks of each fold."""
+        folds = len(self.gram) // BLOCKS
+        gram, moment = (part.reshape(folds, BLOCKS, *part.shape[1:]).sum(axis=1) for part in (self.gram, self.moment))
+        return gram, moment
+
+    def solved(self, gram: Floats, moment: Floats, ridge: float, *, has_slope: bool) -> Floats:
+        """Solve the regression that some sums over blocks make; returns (parameters,)."""
         used = self._without_discounts | has_slope
         penalty = ridge * self._penalty(gram) + 1e-9 * max(float(gram.diagonal().max()), 1e-9)
         factor = linalg.cho_factor(gram[np.ix_(used, used)] + np.diag(penalty[used]), check_finite=False)
@@ -116,15 +122,20 @@ class EffectRegression:
         Shape (outputs, 1 + inputs): the parts of every set, then the offers' own constants of every set.
         """
         blocks = len(self.gram)
-        counts = [None, *(np.bincount(rng.integers(0, blocks, blocks), minlength=blocks) for _ in range(draws))]
-        each = [self.design.split(self.solved(fit.ridge, has_slope=fit.has_slope, counts=own)) for own in counts]
+        drawn = [np.bincount(rng.integers(0, blocks, blocks), minlength=blocks) for _ in range(draws)]
+        counts = np.array([np.ones(blocks), *drawn], dtype=np.float64)
+        each = []
+        for own in counts:
+            gram, moment = np.asarray(np.tensordot(own, self.gram, 1), dtype=np.float64), own @ self.moment
+            each.append(self.design.split(self.solved(gram, moment, fit.ridge, has_slope=fit.has_slope)))
         shared, own = np.concatenate([parts for parts, _ in each]), np.concatenate([own.ravel() for _, own in each])
         constants = np.zeros((len(own), shared.shape[1]))
         constants[:, 0] = own
         return np.concatenate([shared, constants])
 
     def _without(self, k: int, ridge: float, *, has_slope: bool) -> Floats:
-        return self.solved(ridge, has_slope=has_slope, counts=(self.fold_of_block != k).astype(np.float64))
+        gram, moment = (part.sum(axis=0) - part[k] for part in self.by_fold)
+        return self.solved(gram, moment, ridge, has_slope=has_slope)
 
     def _best_ridge(self, *, has_slope: bool) -> Fit:
         folds = np.unique(self.design.fold)
@@ -132,8 +143,8 @@ class EffectRegression:
         for ridge in RIDGES:
             error = 0.0
             for k in folds:
-                found, own = self._without(k, ridge, has_slope=has_slope), self.fold_of_block == k
-                error += float(found @ self.gram[own].sum(axis=0) @ found - 2 * found @ self.moment[own].sum(axis=0))
+                found, (gram, moment) = self._without(k, ridge, has_slope=has_slope), self.by_fold
+                error += float(found @ gram[k] @ found - 2 * found @ moment[k])
             errors.append(error)
         ridge = RIDGES[int(np.argmin(errors))]
         gain = np.zeros(len(self.contrasts))
