@@ -27,7 +27,7 @@ SCARCE = {
 LOTS = {
     "as they come": {},
     "scarce": SCARCE,
-    "no limit": {"budget": float("inf"), "exploration": {"share": 0.0}},
+    "more than enough": {"budget": 1e9, "exploration": {"share": 0.0}},
     "nothing to spend": {"budget": 0.0},
 }
 
