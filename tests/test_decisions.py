@@ -25,6 +25,7 @@ from test_publication import killed_at
 from configs.errors import InputError
 from configs.offers import Catalogue, Offer
 from features.storage.lake import Lake
+from models.effects.effect_model import Chances
 from models.judge.policy_verdict import NOBODY, RULE, Deployed
 from models.metrics.splits import hash_share
 from serving.arms.assignment import Spending, base_rate
@@ -562,8 +563,11 @@ def test_what_is_said_to_work_better_is_the_effect_against_that_on_the_average_u
     effects = personal.response.personal
     rows, worth = users.iloc[given.index], given["remaining_value"].to_numpy()
     places = [LOT_OPTIONS.index(option) for option in zip(given["offer_id"], given["discount"], strict=True)]
+    p_redeem = np.tile(given["p_redeem"].to_numpy()[:, None], len(LOT_OPTIONS))  # of the own option alone
+    chances = Chances(p_redeem, given["p_churn"].to_numpy())
     base = [
-        each.contributions(rows, LOT_OPTIONS, np.array(places))[:, -1] for each in (effects.margin, effects.retention)
+        each.contributions(rows, LOT_OPTIONS, np.array(places), chances)[:, -1]
+        for each in (effects.margin, effects.retention)
     ]
     changes = given["incremental_margin"] + given["incremental_retention"] * worth
     told = given["why"].str.extract(r"works (?P<how>.*) on them than on most, by (?P<amount>[\d.]+)")
