@@ -136,7 +136,7 @@ def test_metrics_by_hand():
 
 @pytest.mark.parametrize(
     ("more", "sentence"),
-    [(["--weeks", "0"], "a closed loop needs at least 1 week of policy"), (["--random-weeks", "0"], "1 of lots")],
+    [(["--weeks", "0"], "greater than or equal to 1"), (["--random-weeks", "0"], "1 of lots")],
 )
 def test_a_loop_that_cannot_be_is_refused(tmp_path, more, sentence):
     result = simulate(tmp_path / "app", "--users", "50", *more)
