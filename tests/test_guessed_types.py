@@ -10,7 +10,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from configs.errors import InputError
-from features.ingestion.guessed_types import check_guesses, guessing_calls
+from features.sources.guessed_types import check_guesses, guessing_calls
 
 SAMPLE = 20_480
 ZEROS_FIRST = st.from_regex(r"0[0-9]{1,4}", fullmatch=True)

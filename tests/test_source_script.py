@@ -10,7 +10,7 @@ from apps import App, event, small_app
 
 from configs.errors import InputError
 from configs.settings import load_settings
-from features.ingestion.source_script import defined_views, open_source
+from features.sources.source_script import defined_views, open_source
 
 EVENTS = "CREATE VIEW events AS SELECT * FROM read_parquet(getvariable('raw') || '/events.parquet');\n"
 READS = [

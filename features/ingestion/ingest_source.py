@@ -18,7 +18,6 @@ from features.ingestion.contract import ALIASES, CONTRACT, EVENTS, SQL_TYPES, TR
 from features.ingestion.delivery_notes import counted_names, id_notes, name_notes, stored_names
 from features.ingestion.repeated_reads import check_repeats
 from features.ingestion.row_repairs import repaired, row_repairs, told_repairs
-from features.ingestion.source_script import BATCH, open_source, source_error
 from features.ingestion.table_rows import (
     EVERY_DAY,
     DayRange,
@@ -42,6 +41,7 @@ from features.ingestion.validation import (
     told_columns,
     typed_columns,
 )
+from features.sources.source_script import BATCH, open_source, source_error
 from features.storage.duckdb_sessions import duckdb_session
 from features.storage.lake import TIME_ZONE_FILE, USERS_FILE, Lake
 

@@ -12,9 +12,9 @@ from configs.errors import InputError
 from configs.settings import Settings
 from features.ingestion.contract import CONTRACT, Table
 from features.ingestion.row_repairs import repaired, row_repairs
-from features.ingestion.source_script import BATCH, open_source, source_error, text_of
-from features.ingestion.sql_tokens import called_functions, sql_tokens
 from features.ingestion.validation import given_columns, typed_columns
+from features.sources.source_script import BATCH, open_source, source_error, text_of
+from features.sources.sql_tokens import called_functions, sql_tokens
 
 CLOCK_WORDS = {"current_date", "current_time", "current_timestamp", "localtime", "localtimestamp"}
 SAMPLES = {"tablesample", "sample"}

@@ -10,11 +10,10 @@ from configs.errors import InputError, did_you_mean
 from configs.settings import Settings
 from features.ingestion.contract import EVENTS, SQL_TYPES, TREATMENTS, USERS, Column, Table
 from features.ingestion.row_repairs import BREAKS, EARLIEST, EARLIEST_INSTANT, UNSEEN, latest
-from features.storage.duckdb_sessions import sql_text
+from features.storage.duckdb_sessions import WHOLE_NUMBERS, sql_text
 
 NAIVE = ("TIMESTAMP", "TIMESTAMP_S", "TIMESTAMP_MS", "TIMESTAMP_NS", "DATE")
-WHOLE = ("TINYINT", "SMALLINT", "INTEGER", "BIGINT", "HUGEINT")
-NUMERIC = (*WHOLE, *(f"U{kind}" for kind in WHOLE), "FLOAT", "DOUBLE", "DECIMAL")
+NUMERIC = (*WHOLE_NUMBERS, *(f"U{kind}" for kind in WHOLE_NUMBERS), "FLOAT", "DOUBLE", "DECIMAL")
 ACCEPTED = {"number": NUMERIC, "flag": ("BOOLEAN",), "instant": ("TIMESTAMP WITH TIME ZONE", "VARCHAR")}
 NESTED = re.compile(r"(STRUCT|MAP|UNION)\(|.*\]$")
 NO_ID = re.compile(r"FLOAT|DOUBLE|BOOLEAN|DECIMAL\(\d+,(?!0\))")  # damaged on the way: 17850 reads 17850.0, 0042 true

@@ -21,6 +21,7 @@ if TYPE_CHECKING:  # takes seconds to import, and most who read a file do not as
     from ibis.backends.duckdb import Backend
 
 Config = dict[str, str | bool | int | float | list[str]]
+WHOLE_NUMBERS = ("TINYINT", "SMALLINT", "INTEGER", "BIGINT", "HUGEINT")
 MEMORY_GIB = 2.0  # what one step may hold before it spills to the data folder
 WHICH = "winback verify says which, and how to get it back"
 # what DuckDB raises for a file that is missing, cut short or damaged

@@ -14,7 +14,7 @@ from configs.offers import STARTING_POINT, Catalogue, load_catalogue
 from configs.settings import Settings
 from features.definitions.app_declarations import declarations_of
 from features.ingestion.ingest_source import NO_EVENTS
-from features.ingestion.source_script import defined_views, raw_folder
+from features.sources.source_script import defined_views, raw_folder
 from features.storage.lake import Lake
 from serving.lookups.data_check import History, check_data
 from serving.wording.language_file import load_language

@@ -15,8 +15,8 @@ import duckdb
 
 from configs.errors import InputError, shortened
 from configs.settings import Settings
-from features.ingestion.guessed_types import check_guesses
-from features.ingestion.sql_tokens import called_functions, sql_tokens
+from features.sources.guessed_types import check_guesses
+from features.sources.sql_tokens import called_functions, sql_tokens
 from features.storage.duckdb_sessions import confined_session, sql_text
 
 DEFINES_VIEW = re.compile(r"CREATE\s+(?:OR\s+REPLACE\s+)?(?:TEMP\w*\s+)?VIEW\s+([\w\"]+)", re.I)

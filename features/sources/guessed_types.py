@@ -12,8 +12,8 @@ from pathlib import Path
 import duckdb
 
 from configs.errors import InputError
-from features.ingestion.sql_tokens import Token, sql_tokens
-from features.ingestion.validation import WHOLE
+from features.sources.sql_tokens import Token, sql_tokens
+from features.storage.duckdb_sessions import WHOLE_NUMBERS
 
 READERS = ("read_csv", "read_csv_auto", "read_json", "read_json_auto", "read_ndjson", "read_ndjson_auto")
 SAYS_TYPES = re.compile(r"\b(all_varchar|columns)\s*(=|:=|=>)", re.I)
@@ -32,7 +32,7 @@ def check_guesses(connection: duckdb.DuckDBPyConnection, script: Path, text: str
     """
     for reader, given in guessing_calls(text):
         found = connection.execute(f"DESCRIBE SELECT * FROM {reader}({given})").fetchall()
-        whole = [name for name, kind, *_ in found if kind in WHOLE and not _is_typed(name, given)]
+        whole = [name for name, kind, *_ in found if kind in WHOLE_NUMBERS and not _is_typed(name, given)]
         if whole:
             _check_columns(connection, script, _as_texts(reader, given, found, whole), whole)
 
