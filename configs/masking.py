@@ -11,7 +11,7 @@ NAMES = rf"pass(?:word|wd|phrase)?|pwd|secret|token|credentials?|signature|sig|{
 IN_ADDRESS = re.compile(r"(\w[\w+.-]*://[^\s/:@'\"]*:)[^\s@'\"]+(?=@)")
 OF_WEBHOOK = re.compile(r"(https?://(?:[^\s/'\"]*hook[^\s/'\"]*/|[^\s'\"]*?/(?:web)?hooks?/))[^\s'\"]+", re.IGNORECASE)
 NAMED = re.compile(
-    rf"((?<![a-z])(?:{NAMES}|key_id)['\"]?(?:\s*[=:]\s*|\s+(?=')))('[^']*'|\"[^\"]*\"|[^\s&;,'\")]+)", re.IGNORECASE
+    rf"((?<![a-z/])(?:{NAMES}|key_id)['\"]?(?:\s*[=:]\s*|\s+(?=')))('[^']*'|\"[^\"]*\"|[^\s&;,'\")]+)", re.IGNORECASE
 )
 OPTION = re.compile(rf"(?:^|[_.-])(?:{NAMES})$", re.IGNORECASE)
 

@@ -82,3 +82,8 @@ def test_the_settings_are_shown_without_secrets(tmp_path: Path) -> None:
     told = json.dumps(shown_settings(settings)["spark"]) + "\n".join(setting_lines(settings))
     assert SECRET not in told
     assert "spark.ui.enabled" in told
+
+
+def test_a_file_whose_name_is_that_of_a_secret_is_named():
+    sentence = "the source may not read '/etc/passwd': it reads the raw folder, nothing else"
+    assert masked(sentence) == sentence
