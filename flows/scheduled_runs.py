@@ -84,11 +84,22 @@ def one_writer(command: str, profile: str | None, data_dir: str | None, as_of: d
     The wait, the refusal and the end stand in the record of the run.
     """
     prepare(data_dir, profile)
-    os.environ.setdefault(PATIENCE_VARIABLE, str(PATIENCE.total_seconds()))
     root = load_settings(None if data_dir else profile, Path(data_dir) if data_dir else None).data_dir
     lake = Lake(root)
-    with recorded(lake, command, as_of), lake.files.lock(f"winback {command}"):
+    with _patience(), recorded(lake, command, as_of), lake.files.lock(f"winback {command}"):
         yield
+
+
+@contextmanager
+def _patience() -> Iterator[None]:
+    """Wait for other writers as long as a night may, unless the environment says how long."""
+    is_set = PATIENCE_VARIABLE in os.environ
+    os.environ.setdefault(PATIENCE_VARIABLE, str(PATIENCE.total_seconds()))
+    try:
+        yield
+    finally:
+        if not is_set:
+            del os.environ[PATIENCE_VARIABLE]
 
 
 def gives_way(command: str, period: timedelta) -> bool:
