@@ -18,6 +18,7 @@ from features.materialise.as_of_view import snapshot_days
 from features.materialise.build_snapshots import build_snapshots
 from features.storage.lake import USERS_FILE, Lake
 from features.training_data.contact_details import profiling_refusals, with_contact_details
+from models.training_run.response_models import fit_effects
 from models.training_run.run_summary import training_warnings
 from models.training_run.training_frames import collect_frames
 from serving.valuation.eligibility import refuses
@@ -77,3 +78,21 @@ def test_no_model_learns_from_who_refuses_profiling_and_training_says_how_many(c
     write_consents(app.lake, [False] * 160)
     with pytest.raises(InputError, match="all 160 users refuse profiling, so that no model may learn from anybody"):
         collect_frames(app.settings, app.lake, AS_OF)
+
+
+def test_offers_whose_effect_does_not_show_yet_do_not_stop_a_training(copy_tiny, tmp_path):
+    app = copy_tiny(tmp_path)
+    features = app.settings.features.model_copy(update={"snapshot_every_days": 56})
+    app = App(app.settings.model_copy(update={"features": features}))
+    for day in app.lake.days("treatments"):
+        if day != date(2024, 4, 1):  # valid for a week, while the effect takes four
+            app.lake.partition("treatments", day).unlink()
+            app.lake.files.accept(app.lake.partition_name("treatments", day))
+    with app.history(AS_OF) as history:
+        build_snapshots(history, snapshot_days(app.settings, app.lake, AS_OF, holdouts=(28,)))
+    found = collect_frames(app.settings, app.lake, AS_OF)
+    assert len(found.outcomes) > 0
+    assert len(found.treatments) > 0
+    assert found.exposure.empty
+    (effects,) = fit_effects(app.settings, app.lake, AS_OF, found, None).untrained
+    assert effects.reason == "no treatment is 28 days old, when its effect shows (churn.horizon_days)"

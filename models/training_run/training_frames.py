@@ -88,7 +88,7 @@ def collect_frames(settings: Settings, lake: Lake, as_of: date) -> TrainingFrame
         given = redemption_frame(history, store, catalogue, user_filter=learners)
         treatments = with_snapshot(given)
         exposure, experiment = pd.DataFrame(), pd.DataFrame()
-        if len(treatments):
+        if len(treatments) and closed_days(treated, as_of, horizon):
             around = outcome_frame(history, store, treated, horizon_days=horizon, user_filter=learners)
             exposure = label_exposure(around, given_offers(history, given), horizon)
             experiment = experiment_frame(history, around, given)
