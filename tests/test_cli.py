@@ -718,7 +718,7 @@ def test_commands_that_are_killed_lose_nothing_and_leave_nothing(
     )  # fmt: skip
     assert run.returncode == 0, run.stdout + run.stderr[-3000:]
     counts = json.loads(found.read_text())["counts"]["kill at a file operation"]
-    assert counts["hit"] == counts["tries"] == 3
+    assert counts["hit"] == counts["tries"] == 4
     assert counts["same bytes"] == counts["tries"]
     assert not any(counts[kind] for kind in COLUMNS)
 

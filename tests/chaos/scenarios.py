@@ -50,7 +50,7 @@ FULL = Amount(
     dict(zip(STEPS, (60, 60, 15, 60, 30), strict=True)), dict(zip(STEPS, (12, 12, 6, 12, 8), strict=True)), 6, 10, 10,
     True, 10,
 )  # fmt: skip
-SHORT = Amount({"ingest": 1, "score-users": 2}, {}, 0, 0, 0, False, 0)
+SHORT = Amount({"ingest": 1, "build-features": 1, "score-users": 2}, {}, 0, 0, 0, False, 0)
 
 
 def tries(world: World, amount: Amount) -> dict[str, list[Try]]:
