@@ -10,7 +10,7 @@ export UV_COMPILE_BYTECODE = 1
 demo: $(STAMP)
 	$(BIN)/winback demo
 
-# FLAGS=--cov measures coverage, which takes half as long again: continuous integration does
+# FLAGS=--cov measures coverage, which takes half as long again
 test: $(STAMP)
 	$(BIN)/python -m pytest $(FLAGS)
 
