@@ -86,7 +86,7 @@ def fit_effects(
     settings: Settings, lake: Lake, as_of: date, frames: TrainingFrames, redemption: Trained | None
 ) -> FittedResponse:
     """Learn what offers change: from randomised treatments if there are enough, else from targeted ones, if at all."""
-    if frames.exposure.empty:
+    if frames.exposure.empty and frames.experiment.empty:
         young = f"no treatment is {settings.churn.horizon_days} days old, when its effect shows (churn.horizon_days)"
         return FittedResponse([], untrained=(Untrained(EFFECTS, young, NO_EFFECTS),))
     options = usable_options(frames.experiment, load_catalogue(settings.offers).options)
