@@ -58,13 +58,18 @@ def prepare(data_dir: str | None = None, profile: str | None = None, *, writes: 
     os.umask(0o077)
     from features.storage.lake import Lake
 
-    folder = load_settings(None if data_dir else profile, Path(data_dir) if data_dir else None).data_dir
+    folder = data_folder(profile, data_dir)
     if writes:
         Lake(folder).files.require_writable()
     for name, value in {**QUIET, "PREFECT_HOME": str(folder / "prefect")}.items():
         os.environ.setdefault(name, value)
     hush()
     atexit.register(gc.freeze)  # an ending process need not find its garbage: that takes a second or two
+
+
+def data_folder(profile: str | None, data_dir: str | None) -> Path:
+    """Find the data folder of a run: the one that is named, else that of the profile."""
+    return load_settings(None if data_dir else profile, Path(data_dir) if data_dir else None).data_dir
 
 
 def reuse_memory() -> None:

@@ -18,8 +18,8 @@ from uuid import uuid4
 
 from configs.errors import InputError
 from configs.progress import announce
-from configs.settings import load_settings
 from features.storage.lake import Lake
+from flows.environment import data_folder
 from flows.kept_profile import settings_of
 from flows.run_records import FAILED, RunRecord, keep_record, run_records
 
@@ -37,7 +37,7 @@ def tell_failure(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]) -> 
     A crashed run is told of by the process that started it, as its own is gone.
     """
     profile, data_dir = (flow_run.parameters.get(name) for name in ("profile", "data_dir"))
-    root = load_settings(None if data_dir else profile, Path(data_dir) if data_dir else None).data_dir
+    root = data_folder(profile, data_dir)
     record = failed_record(Lake(root), flow, flow_run, state)
     try:
         address = webhook_address(settings_of(profile, root).schedule.webhook_secret)

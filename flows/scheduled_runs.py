@@ -16,12 +16,11 @@ from prefect.flows import FlowStateHook
 from prefect.runtime import flow_run
 
 from configs.progress import announce
-from configs.settings import load_settings
 from features.storage.lake import Lake
 from features.storage.writer_lock import PATIENCE_VARIABLE
 from flows.backfill import catch_up
 from flows.build_features import build_features
-from flows.environment import prepare
+from flows.environment import data_folder, prepare
 from flows.failure_notice import tell_failure
 from flows.ingest import ingest
 from flows.measure_offers import measure_offers
@@ -84,8 +83,7 @@ def one_writer(command: str, profile: str | None, data_dir: str | None, as_of: d
     The wait, the refusal and the end stand in the record of the run.
     """
     prepare(data_dir, profile)
-    root = load_settings(None if data_dir else profile, Path(data_dir) if data_dir else None).data_dir
-    lake = Lake(root)
+    lake = Lake(data_folder(profile, data_dir))
     with _patience(), recorded(lake, command, as_of), lake.files.lock(f"winback {command}"):
         yield
 

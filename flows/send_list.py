@@ -11,7 +11,7 @@ from configs.errors import InputError
 from flows.outcome import Outcome, dated, open_run, writes_alone
 from models.metrics.metric import Metric
 from serving.decide.day_tables import SEND_LISTS, newest_decided_day
-from serving.report_page.channel_audiences import FORMATS, Format, file_name, write_audiences
+from serving.hand_over.channel_audiences import FORMATS, Format, file_name, write_audiences
 
 
 @flow(name="send-list", flow_run_name=dated("send-list"), validate_parameters=False)

@@ -17,7 +17,7 @@ from configs.errors import InputError
 from configs.settings import load_settings
 from features.storage.lake import Lake
 from serving.decide.day_tables import SEND_LISTS
-from serving.report_page.channel_audiences import file_name, write_audiences
+from serving.hand_over.channel_audiences import file_name, write_audiences
 
 DAY = date(2024, 7, 1)
 SETTINGS = load_settings(time_zone="Europe/Berlin")

@@ -15,7 +15,7 @@ from features.storage.lake import Lake
 from features.storage.parquet_files import column_names
 
 NEWEST_COLUMN = "retained_value"  # of the decisions: older ones lack it
-
+FORMULA = r"^([=+@\t\r]|-[^0-9])"  # what a spreadsheet would compute (OWASP, CSV injection)
 SEND_LISTS = "send_lists"  # folder of who is to be written to, by day
 
 
@@ -86,3 +86,14 @@ def connect(lake: Lake) -> Iterator[duckdb.DuckDBPyConnection]:
     """
     with named_when_unreadable(lake.root), duckdb.connect(config=duckdb_limits(lake.root)) as connection:
         yield connection
+
+
+def spreadsheet_text(column: str) -> str:
+    """Write the SQL of a text column in which what a spreadsheet would compute has an apostrophe before it.
+
+    Examples
+    --------
+    >>> duckdb.sql(f"SELECT {spreadsheet_text('a')} FROM (VALUES ('=1+1'), ('-5')) AS t (a)").fetchall()
+    [("'=1+1",), ('-5',)]
+    """
+    return rf"regexp_replace({column}, '{FORMULA}', '''\1')"

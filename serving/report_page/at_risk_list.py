@@ -10,7 +10,7 @@ import pyarrow as pa
 from configs.settings import Settings
 from features.storage.duckdb_sessions import sql_text
 from features.storage.lake import Lake
-from serving.decide.day_tables import connect, decisions_source
+from serving.decide.day_tables import connect, decisions_source, spreadsheet_text
 from serving.report_page.summary import AT_RISK
 from serving.wording.reason_codes import RAISES
 from serving.wording.rendering import Words
@@ -39,7 +39,6 @@ TABLE = f"""
     ORDER BY p_churn * retained_value DESC NULLS LAST, p_churn DESC, user_id
 """
 TEXTS = ("user_id", "raised_by", "offer_id", "channel", "message")
-FORMULA = r"^([=+@\t\r]|-[^0-9])"  # what a spreadsheet would compute (OWASP, CSV injection)
 
 
 def write_at_risk(settings: Settings, lake: Lake, as_of: date, words: Words) -> Path:
@@ -55,7 +54,7 @@ def write_at_risk(settings: Settings, lake: Lake, as_of: date, words: Words) -> 
         The day has no decisions.
     """
     name, decisions = f"reports/{as_of}-at-risk.csv", decisions_source(lake, as_of)
-    texts = {name: rf"regexp_replace({name}, '{FORMULA}', '''\1')" for name in TEXTS}
+    texts = {name: spreadsheet_text(name) for name in TEXTS}
     query = TABLE.format(decisions=decisions, zone=sql_text(settings.time_zone), **texts)
     with connect(lake) as connection:
         connection.execute("SET TimeZone = 'UTC'")

@@ -10,8 +10,7 @@ from configs.offers import NO_OFFER
 from configs.settings import Settings
 from features.storage.duckdb_sessions import sql_text
 from features.storage.lake import Lake
-from serving.decide.day_tables import SEND_LISTS, connect, decisions_source
-from serving.report_page.at_risk_list import FORMULA
+from serving.decide.day_tables import SEND_LISTS, connect, decisions_source, spreadsheet_text
 
 Format = Literal["csv", "parquet"]
 FORMATS = get_args(Format)
@@ -69,4 +68,4 @@ def _cell(column: str, kind: Format) -> str:
         return column
     if column in INSTANTS:
         return INSTANT.format(name=column)
-    return rf"regexp_replace({column}, '{FORMULA}', '''\1')" if column in TEXTS else column
+    return spreadsheet_text(column) if column in TEXTS else column
