@@ -31,7 +31,7 @@ from flows.send_list import send_list
 from flows.train_models import train_models
 
 PATIENCE = timedelta(hours=12)
-DAY, WEEK = timedelta(days=1), timedelta(days=7)
+PERIODS = {"score-daily": timedelta(days=1), "train-weekly": timedelta(days=7), "measure-daily": timedelta(days=1)}
 TOLD: list[FlowStateHook[Any, Any]] = [tell_failure]
 
 
@@ -41,7 +41,7 @@ def score_daily(profile: str | None = None, data_dir: str | None = None, as_of: 
 
     A run that was missed for more than a day gives way to the newest.
     """
-    if gives_way("score-daily", DAY):
+    if gives_way("score-daily"):
         return None
     with one_writer("score-daily", profile, data_dir, as_of):
         ingest(profile, data_dir, as_of)
@@ -56,7 +56,7 @@ def score_daily(profile: str | None = None, data_dir: str | None = None, as_of: 
 @flow(name="train-weekly", flow_run_name=dated("train-weekly"), on_failure=TOLD, on_crashed=TOLD)
 def train_weekly(profile: str | None = None, data_dir: str | None = None, as_of: date | None = None) -> Outcome | None:
     """Ingest, build features and train; a run that was missed for more than a week gives way to the newest."""
-    if gives_way("train-weekly", WEEK):
+    if gives_way("train-weekly"):
         return None
     with one_writer("train-weekly", profile, data_dir, as_of):
         ingest(profile, data_dir, as_of)
@@ -67,13 +67,10 @@ def train_weekly(profile: str | None = None, data_dir: str | None = None, as_of:
 @flow(name="measure-daily", flow_run_name=dated("measure-daily"), on_failure=TOLD, on_crashed=TOLD)
 def measure_daily(profile: str | None = None, data_dir: str | None = None, as_of: date | None = None) -> Outcome | None:
     """Measure the decisions whose windows have closed; a run that was missed for more than a day gives way."""
-    if gives_way("measure-daily", DAY):
+    if gives_way("measure-daily"):
         return None
     with one_writer("measure-daily", profile, data_dir, as_of):
         return shown(replace(measure_offers(profile, data_dir, as_of), command="measure-daily"))
-
-
-PERIODS = {score_daily.name: DAY, train_weekly.name: WEEK, measure_daily.name: DAY}
 
 
 @contextmanager
@@ -100,10 +97,10 @@ def _patience() -> Iterator[None]:
             del os.environ[PATIENCE_VARIABLE]
 
 
-def gives_way(command: str, period: timedelta) -> bool:
+def gives_way(command: str) -> bool:
     """Say so where a run is so late that the next one of its schedule is due as well."""
     due = flow_run.scheduled_start_time
-    if not is_outdated(due, period):
+    if not is_outdated(due, PERIODS[command]):
         return False
     announce(f"{command} was due {due:%Y-%m-%d %H:%M} and gives way to the newest run")
     return True

@@ -36,7 +36,7 @@ WORDS = {
     "by_version": "{subject} is predicted by version {value:.0f}, the last good champion: {because}",
     "by_rule": "{subject} is predicted by the rule of recency: {because}",
     "without": "nothing is predicted of {subject}: {because}",
-    "no_labels": "the horizon of no day that {subject} decided is over",
+    "no_labels": "no day that {subject} decided lies a whole horizon back yet",
     "no_reference": "{subject} was registered without what it was taught on; train again",
     "one_snapshot": "{subject} was taught one snapshot, which does not tell how people change by themselves",
     "few_weeks": "{value:.0f} same weekdays lie before {day}, guards.min_weeks = {usual:.0f}",
