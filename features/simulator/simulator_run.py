@@ -17,7 +17,7 @@ from features.ingestion.contract import TREATMENTS, USERS
 from features.simulator.population import DEVICES, Physics, newborn, populate
 from features.simulator.simulated_day import Given, World, ids_of
 from features.simulator.simulated_events import COUNTRIES, TYPES, contract_table, home_of, prefixed, simulate_day
-from features.storage.lake import Lake
+from features.storage.lake import TIME_ZONE_FILE, Lake
 from features.storage.parquet_files import PACKED, ROW_GROUP_ROWS, read_parquet, write_parquet
 
 ZONES = ("Europe/Berlin", "Europe/Paris", "Europe/London", "Asia/Kolkata", "Asia/Tokyo", "America/Sao_Paulo",
@@ -73,6 +73,7 @@ def simulate(settings: Settings, lake: Lake, world: World, days: int, random_wee
     The world on the morning after; the truth about that morning is in ``truth/truth.parquet``, which is for
     judging policies and which nothing but this module may read or write.
     """
+    lake.files.publish_file(TIME_ZONE_FILE, settings.time_zone.encode())
     write_users(world, lake)
     for _ in track(range(days), "simulated days"):
         if world.day >= days - 7 * random_weeks and (days - world.day) % 7 == 0:

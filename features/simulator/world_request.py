@@ -12,7 +12,7 @@ from configs.offers import Catalogue, load_catalogue
 from configs.settings import Settings
 from features.simulator.simulated_day import START, World
 from features.simulator.simulator_run import new_world, simulate
-from features.storage.lake import TIME_ZONE_FILE, Lake
+from features.storage.lake import Lake
 from features.storage.parquet_files import count_rows
 
 Figures = dict[str, tuple[float, int]]  # a number, and how many rows it speaks of
@@ -33,7 +33,6 @@ def begin_world(
     """
     if settings.time_zone != "UTC":
         raise InputError(f"time_zone = {settings.time_zone!r}, and a simulated app lives by UTC; leave time_zone out")
-    lake.files.publish_file(TIME_ZONE_FILE, settings.time_zone.encode())
     world = new_world(settings, offers_of(settings), users, days=days + more_days)
     return simulate(settings, lake, world, days, random_weeks, nothing_share)
 
