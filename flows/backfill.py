@@ -14,7 +14,8 @@ from configs.settings import Settings
 from features.materialise.build_daily import build_aggregates
 from features.storage.lake import Lake
 from features.training_data.snapshot_run import bring_snapshots_up_to_date
-from flows.outcome import Outcome, open_run, writes_alone
+from flows.runs.opened_run import open_run, writes_alone
+from flows.runs.outcome import Outcome
 from flows.score_users import score_users
 from models.metrics.metric import Metric
 from serving.decide.day_tables import decided_days

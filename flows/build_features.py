@@ -13,8 +13,9 @@ from features.materialise.build_daily import build_aggregates
 from features.storage.lake import Lake
 from features.storage.parquet_files import count_rows
 from features.training_data.snapshot_run import SnapshotRun, bring_snapshots_up_to_date
-from flows.outcome import Outcome, dated, open_run, writes_alone
-from flows.run_steps import step
+from flows.runs.opened_run import dated, open_run, writes_alone
+from flows.runs.outcome import Outcome
+from flows.runs.run_steps import step
 from models.metrics.metric import Metric
 
 

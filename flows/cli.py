@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from flows.command_group import CommandGroup
-from flows.command_run import BAD_INPUT, day_of, flow_of, guarded, report_run, run_flow, show_answer
-from flows.strict_json import strict_json
+from flows.command_line.command_group import CommandGroup
+from flows.command_line.command_run import BAD_INPUT, day_of, flow_of, guarded, report_run, run_flow, show_answer
+from flows.command_line.strict_json import strict_json
 
 if TYPE_CHECKING:
-    from flows.outcome import Outcome
+    from flows.runs.outcome import Outcome
 
 DAY = ["%Y-%m-%d"]
 HELP = "From event history to one retention decision per user and day, with the reasons in plain words."
@@ -287,8 +287,8 @@ def schedule_command(profile: Profile = None, data_dir: DataDir = None, as_json:
     """Serve the daily scoring, the weekly training and the daily measuring until stopped; that does not pause them."""
 
     def serve() -> None:
-        from flows.environment import hush
-        from flows.kept_profile import settings_of
+        from flows.runs.environment import hush
+        from flows.runs.kept_profile import settings_of
         from flows.server import page_of, start_server
 
         settings = settings_of(profile, Path(data_dir) if data_dir else None)

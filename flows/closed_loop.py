@@ -14,9 +14,10 @@ from features.materialise.build_daily import build_aggregates
 from features.simulator.simulated_day import World
 from features.simulator.world_request import check_weeks, check_world
 from features.storage.lake import Lake
-from flows.kept_profile import remember_profile
 from flows.measure_offers import measured_until
-from flows.outcome import Outcome, writes_alone
+from flows.runs.kept_profile import remember_profile
+from flows.runs.opened_run import writes_alone
+from flows.runs.outcome import Outcome
 from flows.simulate import begin_world, open_world
 from serving.closed_loop_study import rival_policies, winback_policy
 from serving.closed_loop_study.policy_weeks import WEEK, Career

@@ -9,7 +9,8 @@ from prefect.artifacts import create_markdown_artifact
 
 from flows.build_features import build_features
 from flows.ingest import ingest
-from flows.outcome import Outcome, dated, writes_alone
+from flows.runs.opened_run import dated, writes_alone
+from flows.runs.outcome import Outcome
 from flows.score_users import score_users
 from flows.train_models import train_models
 

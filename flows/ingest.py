@@ -13,9 +13,10 @@ from configs.settings import Settings
 from features.ingestion.ingest_source import TableIngest, ingest_source
 from features.ingestion.table_rows import DayRange
 from features.storage.lake import Lake
-from flows.kept_profile import remember_profile
-from flows.outcome import Outcome, dated, open_run, writes_alone
-from flows.run_steps import step
+from flows.runs.kept_profile import remember_profile
+from flows.runs.opened_run import dated, open_run, writes_alone
+from flows.runs.outcome import Outcome
+from flows.runs.run_steps import step
 from models.metrics.metric import Metric
 
 

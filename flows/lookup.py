@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING
 from configs.errors import InputError
 from configs.settings import load_settings
 from features.storage.lake import Lake
-from flows.kept_profile import changed_settings
-from flows.outcome import Outcome, open_run, reads_one_publish
-from flows.run_records import recorded
+from flows.runs.kept_profile import changed_settings
+from flows.runs.opened_run import open_run, reads_one_publish
+from flows.runs.outcome import Outcome
+from flows.runs.run_records import recorded
 from models.metrics.metric import Metric
 
 if TYPE_CHECKING:
@@ -30,8 +31,8 @@ def rewrite_report(profile: str | None, data_dir: str | None, as_of: date | None
     from serving.report_page.report import write_report
 
     settings, lake, day = open_run(profile, data_dir, as_of)
-    day = as_of or newest_decided_day(lake, day)
-    with recorded(lake, "report", day), lake.files.lock("winback report"):
+    with recorded(lake, "report", as_of), lake.files.lock("winback report"):
+        day = as_of or newest_decided_day(lake, day)  # only now: whoever wrote until now may have decided a newer one
         outputs = {"report": str(write_report(settings, lake, day)), "users at risk": str(at_risk_path(lake, day))}
         return Outcome("report", day, {}, outputs, lost_training(lake, day))
 
@@ -40,7 +41,7 @@ def rewrite_report(profile: str | None, data_dir: str | None, as_of: date | None
 def status(profile: str | None, data_dir: str | None, as_of: date | None) -> Outcome:
     """Say what the data folder holds, what ran, who is champion since when, and what looks wrong."""
     from features.ingestion.delivery_notes import stored_name_notes
-    from flows.run_status import last_guards, run_lines
+    from flows.runs.run_status import last_guards, run_lines
     from serving.decide.supersessions import newest_supersession
     from serving.lookups.data_status import champion_lines, data_status, model_facts
     from serving.lookups.data_verification import suspicion

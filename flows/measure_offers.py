@@ -10,8 +10,9 @@ from prefect.cache_policies import NO_CACHE
 
 from configs.settings import Settings
 from features.storage.lake import Lake
-from flows.outcome import Outcome, dated, open_run, writes_alone
-from flows.run_steps import step
+from flows.runs.opened_run import dated, open_run, writes_alone
+from flows.runs.outcome import Outcome
+from flows.runs.run_steps import step
 from serving.offer_measurement import closed_decisions
 from serving.offer_measurement.closed_decisions import Measured
 from serving.offer_measurement.measured_lift import measure_day

@@ -23,8 +23,8 @@ from configs.errors import InputError, first_line
 from configs.progress import announce
 from configs.settings import Settings
 from features.storage.lake import Lake
-from flows.outcome import open_run
-from flows.run_records import RUNNING, recorded, run_records
+from flows.runs.opened_run import open_run
+from flows.runs.run_records import RUNNING, recorded, run_records
 from flows.scheduled_runs import PERIODS, is_outdated, measure_daily, score_daily, train_weekly
 
 UNENDED = [StateType.RUNNING, StateType.PENDING, StateType.CANCELLING]

@@ -20,12 +20,13 @@ from features.storage.lake import Lake
 from features.storage.writer_lock import PATIENCE_VARIABLE
 from flows.backfill import catch_up
 from flows.build_features import build_features
-from flows.environment import data_folder, prepare
-from flows.failure_notice import tell_failure
 from flows.ingest import ingest
 from flows.measure_offers import measure_offers
-from flows.outcome import Outcome, dated
-from flows.run_records import recorded
+from flows.runs.environment import data_folder, prepare
+from flows.runs.failure_notice import tell_failure
+from flows.runs.opened_run import dated
+from flows.runs.outcome import Outcome
+from flows.runs.run_records import recorded
 from flows.score_users import score_users
 from flows.send_list import send_list
 from flows.train_models import train_models

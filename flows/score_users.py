@@ -12,8 +12,9 @@ from configs.offers import load_catalogue
 from configs.settings import Settings
 from features.storage.lake import Lake
 from features.training_data.frames import count_users
-from flows.outcome import Outcome, dated, open_run, writes_alone
-from flows.run_steps import step
+from flows.runs.opened_run import dated, open_run, writes_alone
+from flows.runs.outcome import Outcome
+from flows.runs.run_steps import step
 from models.training_run.training_record import latest_training, lost_training
 from serving.arms.assignment import Spending
 from serving.decide.day_tables import day_folder

@@ -8,7 +8,8 @@ from prefect import flow
 from prefect.artifacts import create_markdown_artifact
 
 from configs.errors import InputError
-from flows.outcome import Outcome, dated, open_run, writes_alone
+from flows.runs.opened_run import dated, open_run, writes_alone
+from flows.runs.outcome import Outcome
 from models.metrics.metric import Metric
 from serving.decide.day_tables import SEND_LISTS, newest_decided_day
 from serving.hand_over.channel_audiences import FORMATS, Format, file_name, write_audiences

@@ -12,8 +12,9 @@ from features.simulator import world_request
 from features.simulator.simulated_day import World
 from features.simulator.simulator_run import read_truth
 from features.storage.lake import Lake
-from flows.kept_profile import remember_profile
-from flows.outcome import Outcome, open_run, writes_alone
+from flows.runs.kept_profile import remember_profile
+from flows.runs.opened_run import open_run, writes_alone
+from flows.runs.outcome import Outcome
 from models.metrics.metric import Metric
 
 

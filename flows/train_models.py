@@ -11,8 +11,9 @@ from prefect.cache_policies import NO_CACHE
 from configs.settings import Settings
 from features.materialise.user_traits import keep_traits
 from features.storage.lake import Lake
-from flows.outcome import Outcome, dated, open_run, writes_alone
-from flows.run_steps import step
+from flows.runs.opened_run import dated, open_run, writes_alone
+from flows.runs.outcome import Outcome
+from flows.runs.run_steps import step
 from models.registry.tracking import tracking_uri
 from models.training_run import outcome_models, response_models, training_frames
 from models.training_run.outcome_models import FittedOutcomes

@@ -13,7 +13,7 @@ from apps import App, tiny_app
 
 from configs.settings import DATA_DIR_VARIABLE, Settings
 from features.storage.lake import Lake
-from flows.environment import QUIET
+from flows.runs.environment import QUIET
 
 # before LightGBM and Prefect are loaded: idle threads must not spin, and no run may touch the machine's own Prefect
 os.environ.setdefault("GOMP_SPINCOUNT", "0")

@@ -20,7 +20,7 @@ from features.definitions.app_declarations import declarations_of
 from features.ingestion.ingest_source import TableIngest, ingest_source
 from features.storage.lake import Lake
 from flows.cli import app as command_line
-from flows.outcome import open_run
+from flows.runs.opened_run import open_run
 from serving.lookups.configuration_check import check_offers, check_source
 from serving.wording.language_file import load_language
 

@@ -16,7 +16,7 @@ from prefect import Flow, Task
 
 from features.storage.lake import Lake
 from flows import backfill, scheduled_runs
-from flows.kept_profile import PROFILE_FILE
+from flows.runs.kept_profile import PROFILE_FILE
 
 MODULES = (
     "backfill", "build_features", "ingest", "measure_offers", "scheduled_runs", "score_users", "send_list",

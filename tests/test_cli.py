@@ -29,9 +29,10 @@ from typer.testing import CliRunner
 from configs.settings import load_settings
 from features.storage.lake import Lake
 from flows.cli import app
-from flows.kept_profile import kept_profile, remember_profile
-from flows.outcome import Outcome, open_run
-from flows.strict_json import strict_json
+from flows.command_line.strict_json import strict_json
+from flows.runs.kept_profile import kept_profile, remember_profile
+from flows.runs.opened_run import open_run
+from flows.runs.outcome import Outcome
 from models.metrics.metric import Metric
 from models.registry.registry_state import registered_model
 from serving.decide.decision_columns import SCHEMA

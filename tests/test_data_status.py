@@ -16,13 +16,12 @@ from models.training_run.training_record import ModelRecord, TrainingRecord
 from serving.lookups.data_status import DataStatus, ModelStatus, champion_lines, model_facts
 
 VERSIONS = {number: StoredVersion(None, None, {"name": f"churn-logistic-{number}"}) for number in (1, 2)}
-PROMOTED = Promotion("churn", 2, "churn-logistic-2", "2024-07-01T08:00:00+00:00", "logistic stays")
+GATE_SAID = "logistic stays: log loss gain -0.01 [-0.02, -0.00] over 99 test rows of lightgbm does not lie above 0"
+PROMOTED = Promotion("churn", 2, "churn-logistic-2", "2024-07-01T08:00:00+00:00", GATE_SAID)
 UNKNOWN = Metric(math.nan, math.nan, math.nan, 0)
 
 
-def status_of(
-    model: RegisteredModel, promotion: Promotion | None = PROMOTED, reason: str = "logistic stays"
-) -> DataStatus:
+def status_of(model: RegisteredModel, promotion: Promotion | None = PROMOTED, reason: str = GATE_SAID) -> DataStatus:
     metrics = {"churn.auc": Metric(0.8, 0.7, 0.9, 99), "churn.ece": UNKNOWN}
     training = TrainingRecord(date(2024, 7, 8), {"churn": ModelRecord("churn-logistic-2", reason, metrics)})
     return DataStatus({}, [ModelStatus(model, promotion)], training, [])
@@ -36,12 +35,18 @@ def test_the_champion_is_told_with_since_when_why_and_by_whom() -> None:
     facts = json.loads(json.dumps(model_facts(found)["churn"], allow_nan=False))
     assert facts | {"last_training": None} == {
         "state": "ready", "champion": "churn-logistic-2", "version": 2, "since": "2024-07-01T08:00:00+00:00",
-        "reason": "logistic stays", "by": "the gate", "pin": None, "fault": None, "last_training": None,
+        "reason": GATE_SAID, "by": "the gate", "pin": None, "fault": None, "last_training": None,
     }  # fmt: skip
     last = facts["last_training"]
-    assert (last["as_of"], last["champion"], last["gate"]) == ("2024-07-08", "churn-logistic-2", "logistic stays")
+    assert (last["as_of"], last["champion"], last["gate"]) == ("2024-07-08", "churn-logistic-2", GATE_SAID)
     assert last["metrics"]["churn.auc"] == {"value": 0.8, "low": 0.7, "high": 0.9, "n": 99}
     assert last["metrics"]["churn.ece"]["value"] is None
+
+
+def test_what_a_person_gave_as_the_reason_is_told_whole() -> None:
+    chosen = Promotion("churn", 2, "churn-logistic-2", "2024-07-01T08:00:00+00:00", "bug 7: wrong labels", "ana")
+    line, _ = champion_lines(status_of(RegisteredModel("churn", ModelState.READY, "", VERSIONS, 2), chosen)).values()
+    assert line == "churn-logistic-2 (version 2): bug 7: wrong labels (ana)"
 
 
 def test_what_the_newest_training_said_is_told_where_it_did_not_make_the_champion() -> None:
@@ -50,7 +55,7 @@ def test_what_the_newest_training_said_is_told_where_it_did_not_make_the_champio
     found = status_of(RegisteredModel("churn", ModelState.READY, "", VERSIONS, 2, pin), reason=kept)
     title, last = champion_lines(found).items()
     assert title[1].endswith("(the gate); pinned by ana since 2024-07-02T08:00:00+00:00: complaints")
-    assert last == ("last training of churn", kept)
+    assert last == ("last training of churn", "churn-logistic-2 stays champion, lightgbm is worse")
     assert model_facts(found)["churn"]["pin"] == {
         "version": 2, "by": "ana", "since": "2024-07-02T08:00:00+00:00", "reason": "complaints"
     }  # fmt: skip

@@ -12,7 +12,7 @@ import pytest
 OTHERS = [name for name in pa.supported_memory_backends() if name != "system"]
 SCRIPT = """
 import sys
-from flows.environment import prepare
+from flows.runs.environment import prepare
 prepare(sys.argv[1])
 import os, pyarrow
 print(pyarrow.default_memory_pool().backend_name, os.environ["PREFECT_HOME"], os.environ["DO_NOT_TRACK"])

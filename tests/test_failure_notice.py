@@ -16,9 +16,9 @@ from prefect.states import Crashed, Failed, State
 
 from configs.errors import InputError
 from features.storage.lake import Lake
-from flows import failure_notice, run_records
-from flows.failure_notice import ADDRESS_VARIABLE, tell_failure
-from flows.run_records import recorded
+from flows.runs import failure_notice, run_records
+from flows.runs.failure_notice import ADDRESS_VARIABLE, tell_failure
+from flows.runs.run_records import recorded
 
 FLOW = SimpleNamespace(name="score-daily")
 

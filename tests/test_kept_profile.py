@@ -14,8 +14,8 @@ from configs.errors import InputError
 from configs.offers import load_catalogue
 from configs.settings import load_settings
 from features.storage.lake import Lake
-from flows.kept_profile import changed_settings, kept_profile, remember_profile, settings_of
-from flows.outcome import open_run
+from flows.runs.kept_profile import changed_settings, kept_profile, remember_profile, settings_of
+from flows.runs.opened_run import open_run
 from serving.decide.day_tables import day_folder, decisions_source
 
 PROFILE = """

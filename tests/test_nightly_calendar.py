@@ -20,7 +20,7 @@ from served import PATIENCE, Served
 from test_cli import write_profile
 
 from flows import scheduled_runs
-from flows.run_records import run_records
+from flows.runs.run_records import run_records
 
 NIGHTS = 30
 FIRST = TINY_AS_OF - timedelta(days=NIGHTS)

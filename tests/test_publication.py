@@ -16,7 +16,7 @@ from features.publishing.manifest import MANIFEST, manifests, read_manifest, rec
 from features.publishing.publication import JOURNAL, STAGED
 from features.storage.lake import Lake
 from flows import lookup
-from flows.outcome import open_run
+from flows.runs.opened_run import open_run
 
 CALLS = ("replace", "rename", "unlink", "remove", "rmdir", "mkdir", "fsync", "open")
 OLD = {"day/a.txt": "old a", "day/b.txt": "old b", "day/deep/c.txt": "old c", "ledger/1.txt": "old 1", "x.txt": "old"}

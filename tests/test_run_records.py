@@ -14,14 +14,14 @@ from configs.errors import InputError
 from configs.run_identity import run_id
 from features.storage.lake import Lake
 from features.storage.writer_lock import LockedError
-from flows import run_records
-from flows.run_records import recorded
+from flows.runs import run_records
+from flows.runs.run_records import recorded
 
 STAY = """
 import sys, time
 from pathlib import Path
 from features.storage.lake import Lake
-from flows.run_records import recorded
+from flows.runs.run_records import recorded
 with recorded(Lake(Path(sys.argv[1])), "score-users"):
     print("runs", flush=True)
     time.sleep(600)

@@ -15,10 +15,10 @@ from prefect._vendor.croniter import croniter
 from configs.errors import InputError
 from configs.settings import load_settings
 from features.storage.lake import Lake
-from flows.next_run import next_run
-from flows.run_records import recorded, run_records
-from flows.run_status import disk_used, freshness_lines, last_guards, lock_owner, run_lines
-from flows.run_steps import step
+from flows.runs.next_run import next_run
+from flows.runs.run_records import recorded, run_records
+from flows.runs.run_status import disk_used, freshness_lines, last_guards, lock_owner, run_lines
+from flows.runs.run_steps import step
 
 NOW = datetime(2024, 7, 1, 12, 30, tzinfo=UTC)
 AS_OF = date(2024, 7, 1)

@@ -25,21 +25,22 @@ from configs.settings import load_settings
 from features.storage.lake import Lake
 from features.storage.writer_lock import LOCK_FILE, PATIENCE_VARIABLE
 from flows import schedule, scheduled_runs
-from flows.outcome import Outcome, dated
-from flows.run_records import run_records
+from flows.runs.opened_run import dated
+from flows.runs.outcome import Outcome
+from flows.runs.run_records import run_records
 from flows.schedule import deployments
 from flows.scheduled_runs import is_outdated
 
 SERVE_SOON = """
 import sys
 from datetime import timedelta
-from flows.environment import prepare
+from flows.runs.environment import prepare
 prepare(sys.argv[2])
 from flows.server import start_server
 wait_for_server = start_server(is_scheduling=True)
 from prefect import serve
 from prefect.schedules import Interval
-from flows.outcome import open_run
+from flows.runs.opened_run import open_run
 from flows.schedule import deployment, score_daily
 wait_for_server()
 settings, lake, _ = open_run(sys.argv[1], sys.argv[2], None)

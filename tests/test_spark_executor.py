@@ -35,8 +35,8 @@ from features.training_data.frames import (
     redemption_frame,
     scoring_frame,
 )
-from flows.kept_profile import remember_profile
-from flows.outcome import open_run
+from flows.runs.kept_profile import remember_profile
+from flows.runs.opened_run import open_run
 from serving.decide.day_tables import day_folder
 from serving.decide.decisions import decide
 from serving.decide.executors import LocalExecutor, SparkExecutor

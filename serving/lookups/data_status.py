@@ -10,7 +10,7 @@ from typing import TypeVar
 
 from configs.errors import InputError
 from features.storage.lake import Lake
-from models.registry.promotion_log import Promotion, promotion_log
+from models.registry.promotion_log import GATE, Promotion, promotion_log
 from models.registry.registry_state import RegisteredModel, registered_models
 from models.training_run.training_record import TrainingRecord, latest_training, lost_training
 
@@ -62,6 +62,8 @@ def data_status(lake: Lake, as_of: date) -> DataStatus:
 def champion_lines(found: DataStatus) -> dict[str, str]:
     """Say of every model who is champion since when and why, and what the newest training said where that is another.
 
+    Of what the gate said the verdict is told, without the figures that it rests on: those are in `model_facts`.
+
     Returns
     -------
     Texts by their titles.
@@ -70,8 +72,12 @@ def champion_lines(found: DataStatus) -> dict[str, str]:
     for status in found.models:
         record = found.training.models.get(status.model.subject) if found.training is not None else None
         if record is not None and (status.promotion is None or record.reason != status.promotion.reason):
-            lines[f"last training of {status.model.subject}"] = record.reason
+            lines[f"last training of {status.model.subject}"] = _verdict(record.reason)
     return lines
+
+
+def _verdict(reason: str) -> str:
+    return reason.partition(": ")[0]
 
 
 def _champion_line(status: ModelStatus) -> tuple[str, str]:
@@ -80,10 +86,14 @@ def _champion_line(status: ModelStatus) -> tuple[str, str]:
     if version is None:
         return f"champion {model.subject}", f"none ({model.state})"
     since = promotion.since if promotion else "an unknown time"
-    why = f"{promotion.reason} ({promotion.by})" if promotion else "made champion outside of winback"
+    why = f"{_why(promotion)} ({promotion.by})" if promotion else "made champion outside of winback"
     pin = f"; {model.pin}" if model.pin else ""
     fault = f"; {model.state}" if model.fault else ""
     return f"champion {model.subject} since {since}", f"{version.name} (version {model.number}): {why}{pin}{fault}"
+
+
+def _why(promotion: Promotion) -> str:
+    return _verdict(promotion.reason) if promotion.by == GATE else promotion.reason
 
 
 def model_facts(found: DataStatus) -> dict[str, object]:

@@ -186,7 +186,7 @@ def cost_of(command: list[str], output: list[str] | None = None) -> Cost:
 
 def day(folder: str, as_of: str) -> None:
     """Run a day as the schedule does, from the features on, in one flow; runs in a process of its own."""
-    from flows.environment import prepare
+    from flows.runs.environment import prepare
 
     own = {"profile": str(Path(folder) / "app.toml"), "data_dir": str(Path(folder) / "data")}
     prepare(own["data_dir"])

@@ -33,9 +33,9 @@ from features.storage.parquet_files import count_rows, write_parquet
 
 THINNED = 0.43
 OURS = ("aggregates", "snapshot")
-# as flows/command_run.py does: memory first, before the libraries start threads with heaps of their own; DuckDB takes
-# `-c` for somebody at a terminal and shows its progress, so that only the last line is the result
-START = "from flows.environment import reuse_memory; reuse_memory(); from bench_features import main; main()"
+# as flows/command_line/command_run.py does: memory first, before the libraries start threads with heaps of their own;
+# DuckDB takes `-c` for somebody at a terminal and shows its progress, so that only the last line is the result
+START = "from flows.runs.environment import reuse_memory; reuse_memory(); from bench_features import main; main()"
 MESSAGES = pa.array(["notification_receive", "notification_open"])
 ROLE_OF = {"spend_sum": "value", "spend_max": "value", "discount_sum": "value", "refund_sum": "refund"}
 
@@ -91,7 +91,7 @@ def step(name: str, folder: Path, as_of: date) -> None:
     settings = load_settings("simulated", folder)
     lake = Lake(folder)
     if name in OURS:
-        gc.freeze()  # as flows/command_run.py does with what is imported
+        gc.freeze()  # as flows/command_line/command_run.py does with what is imported
     if name == "aggregates":
         build_aggregates(settings, lake)
     elif name == "snapshot":

@@ -19,7 +19,7 @@ from time import process_time
 from typing import Any
 
 from configs.settings import Settings, load_settings
-from flows.environment import QUIET, hush
+from flows.runs.environment import QUIET, hush
 
 os.environ.update(QUIET | {"GOMP_SPINCOUNT": "0"})  # before LightGBM is loaded: idle threads must not spin
 

@@ -92,7 +92,7 @@ def measure(engine: str, folder: str, users: str, days: str) -> None:
     from features.materialise.build_daily import build_aggregates
     from features.materialise.build_snapshots import build_snapshots
     from features.storage.lake import Lake
-    from flows.environment import prepare
+    from flows.runs.environment import prepare
     from serving.decide.decided_day import decide_day
     from serving.decide.executors import SparkExecutor
 

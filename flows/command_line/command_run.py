@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING, NoReturn
 
 import typer
 
-from flows.strict_json import strict_json
+from flows.command_line.strict_json import strict_json
 
 if TYPE_CHECKING:
-    from flows.outcome import Outcome
+    from flows.runs.outcome import Outcome
 
 BAD_INPUT, FAILED = 2, 1
 ONLY_READ = ("status", "explain", "catalogue", "settings", "check", "verify")  # they do not even make the data folder
@@ -39,7 +39,7 @@ def run_flow(
 
 def flow_of(name: str, *given: object, **more: object) -> Outcome:
     """Run the flow of the module of the same name, which is imported while Prefect's server starts."""
-    from flows.environment import hush
+    from flows.runs.environment import hush
     from flows.server import start_server
 
     wait_for_server = start_server()
@@ -91,7 +91,7 @@ def guarded(
 ) -> None:
     """Turn bad input into a sentence and its exit code, anything else into exit code 1; an object for machines too."""
     from configs.errors import InputError
-    from flows.environment import prepare
+    from flows.runs.environment import prepare
 
     try:
         is_written = command not in ONLY_READ

@@ -9,7 +9,7 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
-from flows.strict_json import strict_json
+from flows.command_line.strict_json import strict_json
 
 
 class CommandGroup(TyperGroup):

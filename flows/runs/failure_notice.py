@@ -19,9 +19,9 @@ from uuid import uuid4
 from configs.errors import InputError
 from configs.progress import announce
 from features.storage.lake import Lake
-from flows.environment import data_folder
-from flows.kept_profile import settings_of
-from flows.run_records import FAILED, RunRecord, keep_record, run_records
+from flows.runs.environment import data_folder
+from flows.runs.kept_profile import settings_of
+from flows.runs.run_records import FAILED, RunRecord, keep_record, run_records
 
 if TYPE_CHECKING:
     from prefect import Flow

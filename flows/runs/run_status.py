@@ -11,8 +11,8 @@ from configs.errors import InputError
 from configs.settings import Settings
 from features.storage.lake import Lake
 from features.storage.writer_lock import LOCK_FILE
-from flows.next_run import next_run
-from flows.run_records import RUNNING, RunRecord, run_records
+from flows.runs.next_run import next_run
+from flows.runs.run_records import RUNNING, RunRecord, run_records
 from serving.guards.guard_findings import Finding, guard_words, stored_findings
 
 SHOWN, LISTED = 5, 50  # runs: for people, for machines

@@ -22,7 +22,7 @@ from configs.run_identity import one_run, run_id
 from features.storage.lake import Lake
 from features.storage.whole_writes import PART
 from features.storage.writer_lock import LockedError
-from flows.run_steps import steps_taken
+from flows.runs.run_steps import steps_taken
 
 FOLDER = "runs"
 KEPT = 1000  # files: a year of nights, and some

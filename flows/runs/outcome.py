@@ -1,0 +1,91 @@
+"""What a run says at its end, to machines and to people."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import date
+from pathlib import Path
+from typing import IO
+
+from models.metrics.metric import Metric
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """Metrics, where the results are, and what a person should know; `as_of` is the moment of decision.
+
+    `facts` are further fields of the object that ``--json`` prints. `models` says of each model whether there is one
+    and why, where a command trains them.
+    """
+
+    command: str
+    as_of: date
+    metrics: dict[str, Metric] = field(default_factory=dict)
+    outputs: dict[str, str] = field(default_factory=dict)
+    warnings: list[str] = field(default_factory=list)
+    facts: dict[str, object] = field(default_factory=dict)
+    models: list[dict[str, str | bool]] = field(default_factory=list)
+
+    def as_dict(self, seconds: float, peak_mib: int) -> dict[str, object]:
+        """Return the one object that ``--json`` prints, by `strict_json`."""
+        return {
+            "command": self.command,
+            "as_of": str(self.as_of),
+            "seconds": seconds,
+            "peak_mib": peak_mib,
+            "metrics": {name: metric.as_dict() for name, metric in self.metrics.items()},
+            "outputs": self.outputs,
+            "warnings": self.warnings,
+            **self.facts,
+            **({"models": self.models} if self.models else {}),
+        }
+
+    def show(self, stream: IO[str], seconds: float, peak_mib: int) -> None:
+        """Print the outcome for people."""
+        from rich.console import Console
+        from rich.table import Table
+        from rich.text import Text
+
+        console = Console(file=stream, soft_wrap=True, highlight=False)
+        console.print(f"{self.command} as of {self.as_of}: done in {seconds:.0f} s, {peak_mib:,} MiB", style="bold")
+        if self.metrics:
+            table = Table("metric", _heading(self.metrics), "rows", box=None, pad_edge=False)
+            for name, metric in self.metrics.items():
+                table.add_row(name, str(metric), f"{metric.n:,}")
+            console.print(table)
+        for warning in self.warnings:
+            console.print(f"note: {warning}", markup=False)
+        for name, place in self.outputs.items():
+            console.print(f"{name}: {place}", markup=False)
+        if self.models:
+            table = Table(box=None, pad_edge=False)
+            for heading in ("model", "trained", "why", "what it means for decisions"):
+                table.add_column(heading, overflow="fold")
+            for row in self.models:
+                table.add_row(*(Text(each) for each in _in_words(row)))
+            console.print(table)
+
+    def markdown(self) -> str:
+        """Write the outcome as a page for Prefect's artifacts."""
+        rows = [f"| {name} | {metric} | {metric.n:,} |" for name, metric in self.metrics.items()]
+        table = [f"| metric | {_heading(self.metrics)} | rows |", "|---|---|---|", *rows] if rows else []
+        models = [f"| {' | '.join(_in_words(row))} |" for row in self.models]
+        models = ["", "| model | trained | why | what it means |", "|---|---|---|---|", *models] if models else []
+        places = [f"- {name}: {_linked(place)}" for name, place in self.outputs.items()]
+        notes = [f"- warning: {warning}" for warning in self.warnings]
+        return "\n".join([f"# {self.command} as of {self.as_of}", "", *table, *models, "", *places, *notes, ""])
+
+
+def _linked(place: str) -> str:
+    """Make a link of a path; what is none, a model's name or the address of a store, stays as it is."""
+    return f"[{place}]({Path(place).as_uri()})" if Path(place).is_absolute() else f"`{place}`"
+
+
+def _heading(metrics: Mapping[str, Metric]) -> str:
+    is_estimated = any(metric.low != metric.high for metric in metrics.values())
+    return "value [95% interval]" if is_estimated else "value"
+
+
+def _in_words(row: dict[str, str | bool]) -> list[str]:
+    return [str(row["model"]), "yes" if row["is_trained"] else "no", str(row["why"]), str(row["meaning"])]
