@@ -28,7 +28,15 @@ EventNames = tuple[Word, ...]
 FIRST_DAY = date(1990, 1, 2)  # that may be decided: no event is older than the one before
 Day = Annotated[date, Field(ge=FIRST_DAY, lt=date(2200, 1, 1))]
 Engine = Literal["duckdb", "spark"]
-MACHINES = {"engine", "spark", "threads", "data_dir", "schedule", "language"}  # no figure depends on these
+MACHINES = {
+    "engine",
+    "spark",
+    "threads",
+    "memory_gib",
+    "data_dir",
+    "schedule",
+    "language",
+}  # no figure depends on these
 
 
 class Roles(Section):
@@ -64,6 +72,7 @@ class Ingest(Section):
         description="folder that the source reads; `package:NAME/SUB` is a folder inside an installed package"
     )
     also_reads: tuple[str, ...] = Field((), description="further folders and files that the source may read")
+    source_minutes: int = Field(ge=1, le=10_080, description="a source that takes longer is interrupted")
     max_bad_share: Share = Field(
         description="a run stops when more than this share of a table's rows breaks the contract"
     )
@@ -197,6 +206,9 @@ class Settings(Section):
     as_of: Day | None = Field(None, description="moment of decision for a history that has ended; unset means today")
     seed: int = Field(ge=0, lt=2**31, description="source of every random draw")
     threads: int = Field(ge=0, le=1024, description="threads of DuckDB and LightGBM, 0 = all cores")
+    memory_gib: float = Field(
+        ge=0.25, le=4096, description="memory that a DuckDB may hold before it spills to the data folder, in GiB"
+    )
     engine: Engine = Field(
         description="what computes features and decisions: DuckDB on this machine, or Spark, which gives the same"
     )

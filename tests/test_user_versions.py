@@ -139,13 +139,13 @@ def test_a_damaged_note_of_what_was_taught_costs_nothing_but_itself(tmp_path, co
     assert user_traits(app.lake, app.settings) == {"plan": True}
 
 
-def test_many_traits_of_few_users_take_little_memory(tmp_path, monkeypatch):
-    monkeypatch.setattr("features.storage.duckdb_sessions.MEMORY_GIB", 0.2)
+def test_many_traits_of_few_users_take_little_memory(tmp_path):
     app, names = small_app(tmp_path), [f"t{number}" for number in range(300)]
     app.lake.files.make_folder("users")
     table = pa.table({"user_id": ["a", "b"]} | {name: pa.array([1.0, 2.0]) for name in names})
     pq.write_table(table, app.lake.path("users", "users.parquet"))
-    assert list(user_traits(app.lake, app.settings)) == names
+    little = app.settings.model_copy(update={"memory_gib": 0.2})
+    assert list(user_traits(app.lake, little)) == names
 
 
 def test_training_says_which_traits_no_snapshot_that_teaches_knows():

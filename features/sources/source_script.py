@@ -16,8 +16,9 @@ import duckdb
 from configs.errors import InputError, shortened
 from configs.settings import Settings
 from features.sources.guessed_types import check_guesses
+from features.sources.source_limits import INTERRUPTED, interrupted_after, run_script, too_long, try_alone
 from features.sources.sql_tokens import called_functions, sql_tokens
-from features.storage.duckdb_sessions import confined_session, sql_text
+from features.storage.duckdb_sessions import OUT_OF_MEMORY, confined_session, memory_sentence
 
 DEFINES_VIEW = re.compile(r"CREATE\s+(?:OR\s+REPLACE\s+)?(?:TEMP\w*\s+)?VIEW\s+([\w\"]+)", re.I)
 # what a source may do: ask, and define for itself
@@ -27,6 +28,8 @@ SETS_VARIABLE = re.compile(r"SET\s+VARIABLE\b", re.I)
 READERS = re.compile(
     "(read|parquet)_.*|(json|sniff)_(each|tree|csv)|glob|range|generate_series|repeat(_row)?|unnest|version|summary"
 )
+# scalar functions that wait, or end the process at a value that is nested deep
+REFUSED = {"sleep_ms", "pg_sleep", "json_structure", "json_group_structure"}
 BATCH = 100_000  # rows that cross at a time
 DENIED = re.compile(r'Cannot access (?:file|directory) "(.+?)" - ')
 CROSSED = re.compile(r"^.*?get_next failed\(\): (?:IOError: )*", re.S)  # what Arrow puts before what DuckDB said
@@ -42,14 +45,19 @@ def open_source(settings: Settings, script: Path) -> Iterator[duckdb.DuckDBPyCon
     Raises
     ------
     InputError
-        It cannot be read, it is not DuckDB's SQL, it does what a source may not, or a file of it is missing or wrong.
+        It cannot be read, it is not DuckDB's SQL, it does what a source may not, it takes longer than
+        ``ingest.source_minutes``, or a file of it is missing or wrong.
     """
     raw, text = raw_folder(settings.ingest.raw), text_of(script)
-    with confined_session(settings, [raw, *also_read(settings)]) as connection:
+    readable = [raw, *also_read(settings)]
+    with (
+        confined_session(settings, readable) as connection,
+        interrupted_after(connection, settings.ingest.source_minutes),
+    ):
         try:
             check_statements(connection, script, text)
-            connection.execute(f"SET VARIABLE raw = {sql_text(raw)}")  # a parameter would cost the import of pandas
-            connection.execute(text)
+            try_alone(settings, script, text, readable)
+            run_script(connection, raw, text)
             check_guesses(connection, script, text)
         except duckdb.Error as error:
             raise source_error(script, error) from error
@@ -152,7 +160,7 @@ def check_statements(connection: duckdb.DuckDBPyConnection, script: Path, text: 
         if kind not in STATEMENTS and not SETS_VARIABLE.match(statement):
             raise InputError(f"source {script} may not {kind}: {REMEDY}; leave that statement out")
     own = connection.execute("SELECT DISTINCT function_name FROM duckdb_functions() WHERE function_type = 'table'")
-    known = {name for (name,) in own.fetchall() if not READERS.fullmatch(name)}
+    known = {name for (name,) in own.fetchall() if not READERS.fullmatch(name)} | REFUSED
     for name in called_functions(text):
         if name in known:
             raise InputError(f"source {script} may not call {name}(): {REMEDY}; leave it out")
@@ -168,6 +176,10 @@ def _without_comment(statement: str) -> str:
 def source_error(script: Path, error: duckdb.Error) -> InputError:
     """Say in a sentence what DuckDB found, and below it the line and the place that it points at."""
     told = CROSSED.sub("", str(error)).strip()
+    if INTERRUPTED in told:
+        return too_long(script)
+    if OUT_OF_MEMORY in told:
+        return InputError(f"source {script} failed: {memory_sentence(error)}")
     if denied := DENIED.search(told):
         return InputError(
             f"source {script} may not read {denied[1]!r}: it reads the folder of ingest.raw and what ingest.also_reads "

@@ -13,30 +13,32 @@ import duckdb
 from configs.errors import InputError, first_line
 from configs.settings import Settings
 from features.publishing.way_back import way_back
-from features.storage.lake import literal
-from features.storage.local_folder import SOURCE_SPILL, SPILL
+from features.storage.lake import Lake, literal
 from features.storage.parquet_files import read_parquet
+from features.storage.spill_folders import spill_folder
 
 if TYPE_CHECKING:  # takes seconds to import, and most who read a file do not ask it
     from ibis.backends.duckdb import Backend
 
 Config = dict[str, str | bool | int | float | list[str]]
 WHOLE_NUMBERS = ("TINYINT", "SMALLINT", "INTEGER", "BIGINT", "HUGEINT")
-MEMORY_GIB = 2.0  # what one step may hold before it spills to the data folder
+OUT_OF_MEMORY = "Out of Memory Error"  # as DuckDB says it, also through Arrow
 WHICH = "winback verify says which, and how to get it back"
 # what DuckDB raises for a file that is missing, cut short or damaged
 UNREADABLE = (duckdb.IOException, duckdb.InvalidInputException, duckdb.Error)
 
 
-def duckdb_limits(root: Path) -> Config:
-    """Keep a DuckDB's memory within bounds, and let it spill below the data folder `root`."""
-    return {"memory_limit": f"{int(1024 * MEMORY_GIB)}MiB", "temp_directory": str(root / SPILL)}
-
-
 @contextmanager
 def duckdb_session(settings: Settings) -> Iterator[duckdb.DuckDBPyConnection]:
     """Open an in-memory DuckDB in the configured time zone, and close it."""
-    with _connected(settings, duckdb_limits(settings.data_dir)) as connection, named_when_unreadable(settings.data_dir):
+    with named_when_unreadable(settings.data_dir), _connected(settings) as connection:
+        yield connection
+
+
+@contextmanager
+def reading_session(lake: Lake) -> Iterator[duckdb.DuckDBPyConnection]:
+    """Open an in-memory DuckDB for a few questions to the files of a lake; a damaged one is named."""
+    with named_when_unreadable(lake.root), _bounded(lake.root, lake.memory_gib) as connection:
         yield connection
 
 
@@ -55,19 +57,29 @@ def confined_session(settings: Settings, readable: Sequence[Path]) -> Iterator[d
         "enable_external_access": "false",
         "lock_configuration": "true",
     }
-    own = {"autoload_known_extensions": False, "autoinstall_known_extensions": False}
-    own_spill = {"temp_directory": str(settings.data_dir / SOURCE_SPILL)}  # two DuckDBs may not share a folder
-    with _connected(settings, {**duckdb_limits(settings.data_dir), **own, **own_spill}) as connection:
+    own: Config = {"autoload_known_extensions": False, "autoinstall_known_extensions": False}
+    with _connected(settings, own) as connection:
         for name, value in wanted.items():
             connection.execute(f"SET {name} = {value}")
         yield connection
 
 
 @contextmanager
-def _connected(settings: Settings, limits: Config) -> Iterator[duckdb.DuckDBPyConnection]:
-    threads = {"threads": settings.threads} if settings.threads else {}
-    connection = duckdb.connect(config={**limits, **threads})
-    try:
+def _bounded(root: Path, memory_gib: float, more: Config | None = None) -> Iterator[duckdb.DuckDBPyConnection]:
+    """Open a DuckDB that spills below `root` what goes beyond its memory, in a folder of its own."""
+    with spill_folder(root) as spill:
+        limits: Config = {"memory_limit": f"{int(1024 * memory_gib)}MiB", "temp_directory": str(spill)}
+        connection = duckdb.connect(config={**limits, **(more or {})})
+        try:
+            yield connection
+        finally:
+            connection.close()
+
+
+@contextmanager
+def _connected(settings: Settings, more: Config | None = None) -> Iterator[duckdb.DuckDBPyConnection]:
+    threads: Config = {"threads": settings.threads} if settings.threads else {}
+    with _bounded(settings.data_dir, settings.memory_gib, {**threads, **(more or {})}) as connection:
         try:
             connection.execute(f"SET TimeZone = '{settings.time_zone}'")
         except duckdb.Error as error:
@@ -76,22 +88,22 @@ def _connected(settings: Settings, limits: Config) -> Iterator[duckdb.DuckDBPyCo
         with suppress(duckdb.InvalidInputException):  # notebooks without ipywidgets draw none, and refuse to be told so
             connection.execute("SET enable_progress_bar = false")  # standard output is for answers
         yield connection
-    finally:
-        connection.close()
 
 
 @contextmanager
 def named_when_unreadable(root: Path) -> Iterator[None]:
-    """Turn what DuckDB says about a missing or damaged file below `root` into one sentence.
+    """Turn what DuckDB says about a missing or damaged file below `root`, or about memory, into one sentence.
 
     Raises
     ------
     InputError
-        DuckDB could not read a file inside the block.
+        DuckDB could not read a file inside the block, or its memory was not enough.
     """
     try:
         yield
-    except duckdb.Error as error:
+    except (duckdb.Error, OSError) as error:
+        if OUT_OF_MEMORY in str(error):
+            raise InputError(memory_sentence(error)) from error
         if type(error) not in UNREADABLE:
             raise
         found = re.search(rf"{re.escape(str(root))}/[^\"']+?\.parquet", str(error))
@@ -100,6 +112,22 @@ def named_when_unreadable(root: Path) -> Iterator[None]:
         raise InputError(
             f"a file of {root} cannot be read ({first_line(error)}{told}); {way_back(place) if place else WHICH}"
         ) from error
+
+
+def memory_sentence(error: Exception) -> str:
+    """Say that a DuckDB may not hold what a step needs, and what to set.
+
+    Examples
+    --------
+    >>> print(memory_sentence(duckdb.OutOfMemoryException("Out of Memory Error: failed to pin block")))
+    DuckDB may not hold as much as this step needs (failed to pin block); set memory_gib higher or threads lower, and \
+see that the disk of the data folder has room
+    """
+    told = str(error).partition(OUT_OF_MEMORY)[2].lstrip(": ").splitlines()
+    return (
+        f"DuckDB may not hold as much as this step needs ({(told or ['out of memory'])[0]}); set memory_gib higher or "
+        "threads lower, and see that the disk of the data folder has room"
+    )
 
 
 def _first_unreadable(root: Path) -> str:

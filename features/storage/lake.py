@@ -15,6 +15,7 @@ from features.storage.storage_interface import Storage
 USERS_FILE = "users/users.parquet"
 USER_VERSIONS_FILE = "users/versions.parquet"  # what held before the rows of the users table did
 TIME_ZONE_FILE = "time_zone.txt"
+MEMORY_GIB = 2.0  # unless the settings say otherwise
 
 
 def literal(path: Path | str) -> str:
@@ -32,10 +33,11 @@ class Lake:
     """Names of tables in one data folder; a partitioned table is ``<table>/<key>=<day>/<table>.parquet``.
 
     `files` is how everything below it is read and written; paths are for libraries that open files themselves.
+    `memory_gib` is what a DuckDB that answers questions about it may hold.
     """
 
-    def __init__(self, root: Path) -> None:
-        self.root = root
+    def __init__(self, root: Path, memory_gib: float = MEMORY_GIB) -> None:
+        self.root, self.memory_gib = root, memory_gib
         self.files: Storage = LocalFolder(root)
 
     def path(self, *parts: str) -> Path:

@@ -24,18 +24,19 @@ from features.publishing.manifest import (
     read_manifest,
 )
 from features.publishing.publication import Found, StagedFiles, clear, of_one_publish, published, settle
+from features.storage.spill_folders import SPILL, clear_spills
 from features.storage.whole_writes import PART, write_bytes
 from features.storage.writer_lock import writer_lock
 
 NO_ADDRESS = re.compile(r"\?|%[0-9A-Fa-f]{2}")  # SQLAlchemy and MLflow read them as parts of an address
 FAILURES = [*map(os.strerror, (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO))]
 FAILURES += ["database or disk is full", "disk I/O error"]  # as SQLite says it
-SPILL, SOURCE_SPILL = "tmp", "tmp-source"  # what DuckDB holds no longer in memory
+SCRATCH = "tmp"  # what a writer makes on the way, and Spark
 OF_OTHERS = {"mlflow", "prefect"}  # folders whose frameworks clear up themselves
 UNLOCKED = "runs"  # folder that is written to without the lock
 ABANDONED_SECONDS = 600.0
 # frameworks', and what the next run clears
-OF_NOBODY = ("mlflow/", "prefect/", "feast/", "runs/", "scoring/", f"{SPILL}/", f"{SOURCE_SPILL}/", ".")
+OF_NOBODY = ("mlflow/", "prefect/", "feast/", "runs/", "scoring/", f"{SCRATCH}/", f"{SPILL}-", ".")
 
 
 class LocalFolder:
@@ -156,6 +157,7 @@ class LocalFolder:
         with named_when_disk_fails(self.root), writer_lock(self.root, command) as has_failed:
             if has_failed is not None:
                 clear(self.root)
+                clear_spills(self.root)
             if has_failed:
                 self._clear_parts()
             self._clear_records()
@@ -208,9 +210,8 @@ class LocalFolder:
 
     def _clear_parts(self) -> None:
         """Remove what a writer that did not end well left half written."""
-        for spill in (SPILL, SOURCE_SPILL):
-            with suppress(FileNotFoundError):
-                shutil.rmtree(self.root / spill)
+        with suppress(FileNotFoundError):
+            shutil.rmtree(self.root / SCRATCH)
         for folder, folders, names in os.walk(self.root):
             folders[:] = [name for name in folders if name not in {*OF_OTHERS, UNLOCKED}]
             for name in names:

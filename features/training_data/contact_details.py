@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 
 from configs.errors import InputError, first_line
 from features.arrays.array_types import Flags
-from features.storage.duckdb_sessions import duckdb_limits, named_when_unreadable, sql_text
+from features.storage.duckdb_sessions import reading_session, sql_text
 from features.storage.lake import USERS_FILE, Lake
 from features.storage.parquet_files import column_names
 
@@ -73,7 +73,7 @@ def profiling_refusals(lake: Lake, *, unknown: bool) -> Callable[[pd.Series], Fl
 
 def _rows(lake: Lake, columns: str, where: str, values: list[Any]) -> pa.Table:
     query = f"SELECT user_id, {columns} FROM read_parquet({sql_text(lake.path(USERS_FILE))}) WHERE {where}"
-    with named_when_unreadable(lake.root), duckdb.connect(config=duckdb_limits(lake.root)) as connection:
+    with reading_session(lake) as connection:
         try:
             return connection.execute(query, values).to_arrow_table()
         except duckdb.ConversionException as error:

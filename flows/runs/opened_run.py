@@ -38,7 +38,7 @@ def open_run(
         lies in the future, or before every event.
     """
     settings = settings_of(profile, Path(data_dir) if data_dir else None)
-    lake = Lake(settings.data_dir)
+    lake = Lake(settings.data_dir, settings.memory_gib)
     if not is_rewritten:
         if lake.time_zone is None and lake.days("events"):
             lack = f"it has days, but no {TIME_ZONE_FILE}"

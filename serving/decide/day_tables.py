@@ -10,7 +10,7 @@ from pathlib import Path
 import duckdb
 
 from configs.errors import InputError
-from features.storage.duckdb_sessions import duckdb_limits, named_when_unreadable, sql_text
+from features.storage.duckdb_sessions import reading_session, sql_text
 from features.storage.lake import Lake
 from features.storage.parquet_files import column_names
 
@@ -84,7 +84,7 @@ def connect(lake: Lake) -> Iterator[duckdb.DuckDBPyConnection]:
     InputError
         A file of the lake could not be read inside the block.
     """
-    with named_when_unreadable(lake.root), duckdb.connect(config=duckdb_limits(lake.root)) as connection:
+    with reading_session(lake) as connection:
         yield connection
 
 

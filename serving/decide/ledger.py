@@ -16,7 +16,6 @@ from datetime import date, datetime, timedelta
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
-import duckdb
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
@@ -28,7 +27,7 @@ from configs.errors import InputError
 from configs.offers import NO_OFFER, Catalogue
 from configs.settings import MACHINES, Settings
 from features.ingestion.contract import TREATMENTS
-from features.storage.duckdb_sessions import duckdb_limits, named_when_unreadable, sql_text
+from features.storage.duckdb_sessions import reading_session, sql_text
 from features.storage.lake import Lake
 from features.storage.parquet_files import PACKED, read_notes, read_parquet, write_batches
 from features.storage.storage_interface import Publication
@@ -224,7 +223,7 @@ def land(lake: Lake, publication: Publication, day: date, catalogue: Catalogue, 
     """
     lake.files.check(name)
     given = TREATMENTS_OF.format(ledger=_sql_files(counting), arms=LANDING)
-    with named_when_unreadable(lake.root), duckdb.connect(config=duckdb_limits(lake.root)) as connection:
+    with reading_session(lake) as connection:
         connection.execute("SET TimeZone = 'UTC'")
         instants = connection.sql(f"SELECT DISTINCT as_of FROM read_parquet({_sql_files(counting)})")
         moments = [each.astimezone(ZoneInfo(time_zone)) for each in instants.to_arrow_table()["as_of"].to_pylist()]

@@ -13,12 +13,10 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, date, datetime
 from pathlib import Path
 
-import duckdb
-
 from configs.errors import InputError
 from features.ingestion.contract import EVENTS
 from features.publishing.way_back import way_back
-from features.storage.duckdb_sessions import duckdb_limits, named_when_unreadable, sql_text
+from features.storage.duckdb_sessions import reading_session, sql_text
 from features.storage.lake import Lake
 from features.storage.parquet_files import column_names
 from features.storage.storage_interface import Publication
@@ -74,7 +72,7 @@ def supersede(
 
 def refusal(lake: Lake, moment: DecisionMoment, before: Path, now: Path) -> str:
     """Say that a moment was decided otherwise before, and what to do."""
-    with named_when_unreadable(lake.root), duckdb.connect(config=duckdb_limits(lake.root)) as connection:
+    with reading_session(lake) as connection:
         row = connection.execute(OTHERWISE.format(before=sql_text(before), now=sql_text(now))).fetchone()
     users = int(row[0]) if row else 0
     others = f"{users:,} users would get something else" if users else "all get the same, with another risk or value"
@@ -117,6 +115,6 @@ def _carried_out(lake: Lake, moment: DecisionMoment, entry: str) -> int:
         return 0
     own = f"SELECT decision_id FROM read_parquet({sql_text(lake.path(entry))})"
     query = f"SELECT count(DISTINCT user_id) FROM read_parquet([{files}]) WHERE decision_id IN ({own})"
-    with named_when_unreadable(lake.root), duckdb.connect(config=duckdb_limits(lake.root)) as connection:
+    with reading_session(lake) as connection:
         row = connection.execute(query).fetchone()
     return int(row[0]) if row else 0

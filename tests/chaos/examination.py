@@ -36,7 +36,7 @@ TOGETHER = {
 }
 KEYS = {"events": "event_id", "treatments": "decision_id", "ledger": "decision_id", "users": "user_id"}
 # what a killed run may leave until the next one clears it
-UNPUBLISHED = re.compile(r"^(\.publish|tmp|scoring|mlflow|checkpoint|feast|runs)/|\.part$|(^|/)\.[^/]*$")
+UNPUBLISHED = re.compile(r"^(\.publish|tmp|spill-[^/]*|scoring|mlflow|checkpoint|feast|runs)/|\.part$|(^|/)\.[^/]*$")
 DIGESTS: dict[tuple[int, int], str] = {}  # of files of clean states, by device and inode: copies share them
 
 

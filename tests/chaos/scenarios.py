@@ -273,7 +273,9 @@ def _of_day(found: State, wanted: State) -> list[str]:
     }
     differing = sorted(name for name in names if found.files.get(name) != wanted.files.get(name))
     strays = sorted(
-        name for name in found.files if name.startswith((".publish", "tmp", "scoring")) or name.endswith(".part")
+        name
+        for name in found.files
+        if name.startswith((".publish", "tmp", "spill", "scoring")) or name.endswith(".part")
     )
     return [f"other bytes: {name}" for name in differing] + [f"strays: {name}" for name in strays]
 
