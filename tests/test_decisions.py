@@ -28,6 +28,7 @@ from features.storage.lake import Lake
 from models.effects.effect_model import Chances
 from models.judge.policy_verdict import NOBODY, RULE, Deployed
 from models.metrics.splits import hash_share
+from models.send_time.hour_weights import nobody_known
 from serving.arms.assignment import Spending, base_rate
 from serving.arms.exploration import AS_USUAL_SALT, CONTROL_SALT
 from serving.decide import decisions as day_of_decisions
@@ -37,11 +38,13 @@ from serving.decide.decisions import decide, tables_of
 from serving.decide.executors import LocalExecutor
 from serving.decide.ledger import entries, files_of
 from serving.decide.scoring import Policy
+from serving.decide.user_preferences import UserPreferences
 from serving.wording.reason_lists import REASONS
 
 DESIGN = (
     "decision_id, user_id, as_of, trigger, arm, offer_id, play, channel, discount, featured_category, featured_item, "
-    "message, send_at, valid_until, p_churn, risk_band, stage, persona, retained_value, remaining_value, "
+    "message, send_at, send_hour_propensity, valid_until, p_churn, risk_band, stage, persona, retained_value, "
+    "remaining_value, "
     "incremental_retention, incremental_margin, p_redeem, expected_cost, expected_value, propensity, reasons, why, "
     "suppressed_because, evidence, model_versions, fallback"
 )
@@ -224,7 +227,12 @@ def test_nothing_costs_nothing_and_says_nothing(decisions):
     nothing = decisions[decisions["offer_id"] == "none"]
     zeros = ["discount", "expected_cost", "expected_value", "p_redeem", "incremental_margin", "incremental_retention"]
     assert (nothing[zeros] == 0).all().all()
-    assert nothing[["play", "channel", "message", "featured_category", "send_at", "valid_until"]].isna().all().all()
+    assert (
+        nothing[["play", "channel", "message", "featured_category", "send_at", "send_hour_propensity", "valid_until"]]
+        .isna()
+        .all()
+        .all()
+    )
     assert set(nothing["evidence"]) == {"none"}
 
 
@@ -236,9 +244,8 @@ def test_a_message_is_filled_in_for_its_user(users, decisions):
         assert row.featured_category == category
         assert row.message == f"Bundle: {row.discount:.0%} off {category or 'selected items'} until 7 July 2024."
         assert (row.play, row.channel) == ("mail", "email")
-        hour = row.favourite_hour_90d if row.favourite_hour_90d >= 6 else 6  # then the night's run is over
-        awake = 8 if hour < 8 else 21 if hour >= 22 else hour
-        assert row.send_at == pd.Timestamp(AS_OF, tz="UTC") + pd.Timedelta(hours=awake)
+        assert row.send_at == pd.Timestamp("2024-07-01 12:00", tz="UTC")  # nobody's hours are known
+        assert row.send_hour_propensity == 1.0
         assert row.valid_until == pd.Timestamp("2024-07-08", tz="UTC")
     assert rows["favourite_category_90d"].isna().any()
 
@@ -246,12 +253,20 @@ def test_a_message_is_filled_in_for_its_user(users, decisions):
 def test_a_message_is_sent_at_the_user_s_hour_of_the_app_s_time_zone(policy, users, tmp_path):
     spring = date(2024, 3, 31)  # clocks in Berlin go forward at two
     settings = policy.settings.model_copy(update={"time_zone": "Europe/Berlin"})
-    frame = users.assign(favourite_hour_90d=[15.0, np.nan] * 100)
+    asked = []
+
+    def likes(given: np.ndarray) -> UserPreferences:
+        asked.append(given)
+        ids = pd.Index(users["user_id"][::2], dtype=object)
+        at_15 = replace(nobody_known(), hours=np.eye(1, 24, 15)).taken(np.zeros(len(ids), np.intp))
+        return UserPreferences(ids, at_15)
+
     lake = Lake(tmp_path)
-    decide(replace(policy, settings=settings), lake, spring, batches(frame))
+    decide(replace(policy, settings=settings), lake, spring, batches(users, 60), preferences_of=likes)
     found = read(lake, as_of=spring)
     assert set(found["as_of"]) == {pd.Timestamp("2024-03-30 23:00", tz="UTC")}
     given = found["offer_id"] != "none"
+    assert (asked[0] >= 0).tolist() == given.tolist()
     hours = found["send_at"].dt.tz_convert("Europe/Berlin").dt.hour
     assert set(hours[given & (found.index % 2 == 0)]) == {15}
     assert set(hours[given & (found.index % 2 == 1)]) == {12}  # nobody knows: noon

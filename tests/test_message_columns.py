@@ -16,8 +16,11 @@ from synthetic import offer, small_settings
 from configs.contact import Contact
 from configs.offers import NOTHING, Catalogue
 from features.arrays.calendar_days import start_of
+from features.training_data.contact_details import own_zones
 from serving.decide.decision_moment import DecisionMoment
-from serving.decide.message_columns import offer_columns, send_instants
+from serving.decide.message_columns import offer_columns
+from serving.decide.send_times import allowed_slots, send_times
+from serving.decide.user_preferences import UserPreferences
 from serving.wording.language_file import load_language
 
 ZONES = ["UTC", "Europe/Berlin", "America/Los_Angeles", "Asia/Tokyo", "Asia/Kathmandu", "Pacific/Kiritimati",
@@ -27,33 +30,33 @@ DAYS = st.one_of(
     st.sampled_from([date(2024, 3, 31), date(2024, 10, 27), date(2024, 3, 10), date(2024, 11, 3), date(2017, 10, 15)]),
 )
 SETTINGS = small_settings()
-HOURS = [*map(float, range(24)), np.nan]
 
 
-def sent_to(moment: DecisionMoment, app: str, contact: Contact) -> pd.DataFrame:
-    """When everybody of every zone and favourite hour is written to."""
-    pairs = [(zone, hour) for zone in ZONES for hour in HOURS]
-    frame = pd.DataFrame(pairs, columns=["time_zone", "favourite_hour_90d"])
-    return frame.assign(at=pd.to_datetime(send_instants(frame, moment, app, contact), utc=True))
+def sent_to(moment: DecisionMoment, app: str, contact: Contact, *, explores: bool = False) -> pd.DataFrame:
+    """When somebody of every zone is written to who likes each hour best."""
+    pairs = pd.DataFrame([(zone, hour) for zone in ZONES for hour in range(24)], columns=["time_zone", "hour"])
+    ids, drawn = pd.Series([f"u{row}" for row in pairs.index]), np.full(len(pairs), explores)
+    zones, hours = own_zones(pairs, app), np.eye(24)[pairs["hour"]]
+    found = send_times(ids, zones, hours, drawn, moment, app, contact, seed=1)
+    return pairs.assign(zone=zones, at=pd.to_datetime(found.at, utc=True), propensity=found.propensity)
 
 
 @settings(max_examples=30)
 @given(
     day=DAYS, app=st.sampled_from(["UTC", "America/New_York", "Asia/Tokyo", "Europe/Berlin"]),
     ready=st.integers(0, 12), quiet=st.sampled_from([(22, 8), (20, 9), (0, 6), (23, 0)]),
-    noon=st.booleans(),
+    noon=st.booleans(), explores=st.booleans(),
 )  # fmt: skip
-@example(day=date(2024, 3, 31), app="Europe/Berlin", ready=6, quiet=(22, 8), noon=False)
-@example(day=date(2024, 3, 31), app="Asia/Tokyo", ready=12, quiet=(20, 9), noon=False)  # the rest is California's night
-def test_nobody_is_written_to_before_the_run_or_at_night(day, app, ready, quiet, noon):
+@example(day=date(2024, 3, 31), app="Europe/Berlin", ready=6, quiet=(22, 8), noon=False, explores=False)
+@example(day=date(2024, 3, 31), app="Asia/Tokyo", ready=12, quiet=(20, 9), noon=False, explores=True)  # the rest is
+def test_nobody_is_written_to_before_the_run_or_at_night(day, app, ready, quiet, noon, explores):  # California's night
     contact = SETTINGS.contact.model_copy(update={"ready_hour": ready, "quiet_from": quiet[0], "quiet_until": quiet[1]})
     night = DecisionMoment.of_night(day, app)
     moment = DecisionMoment(day, night.instant + timedelta(hours=13, minutes=20), "noon") if noon else night
     local = moment.instant.astimezone(ZoneInfo(app))
     run = moment.instant if noon else local.replace(hour=ready)
-    for row in sent_to(moment, app, contact).itertuples():
-        known = row.time_zone not in (None, "Nowhere/Atlantis")
-        clock = row.at.tz_convert(row.time_zone if known else app)
+    for row in sent_to(moment, app, contact, explores=explores).itertuples():
+        clock = row.at.tz_convert(row.zone)
         assert not contact.is_quiet(clock.hour), row
         assert row.at >= run.astimezone(UTC), row
         if row.at >= moment.instant + timedelta(hours=25):  # a day of 25 hours is one day
@@ -63,26 +66,56 @@ def test_nobody_is_written_to_before_the_run_or_at_night(day, app, ready, quiet,
                 hour += timedelta(hours=1)
 
 
-def test_the_favourite_hour_is_kept_where_it_can_be():
+def test_the_best_hour_is_kept_where_it_can_be_and_else_the_best_of_those_that_can():
     contact, moment = SETTINGS.contact, DecisionMoment.of_night(date(2024, 7, 1), "Europe/Berlin")
-    frame = pd.DataFrame({"favourite_hour_90d": [15.0, np.nan, 3.0, 23.0]})  # no column of zones: all live in the app's
-    hours = pd.to_datetime(send_instants(frame, moment, "Europe/Berlin", contact), utc=True).tz_convert("Europe/Berlin")
-    assert [f"{hour:%d %H:%M}" for hour in hours] == ["01 15:00", "01 12:00", "01 08:00", "01 21:00"]
-    far = frame.assign(time_zone="America/Los_Angeles")  # nine hours earlier
-    hours = pd.to_datetime(send_instants(far, moment, "Europe/Berlin", contact), utc=True)
-    told = [f"{hour:%d %H:%M}" for hour in hours.tz_convert("America/Los_Angeles")]
-    assert told == ["01 08:00", "01 08:00", "30 21:00", "01 14:00"]  # 21:00 is 6:00 in Berlin, when the run is over
+    found = sent_to(moment, "Europe/Berlin", contact)
+    home = found[found["time_zone"].isna()].set_index("hour")
+    hours = home["at"].dt.tz_convert("Europe/Berlin")
+    assert [f"{hours[hour]:%d %H:%M}" for hour in (15, 8, 21)] == ["01 15:00", "01 08:00", "01 21:00"]
+    assert f"{hours[3]:%d %H:%M}" == "01 08:00"  # nothing else is known of them: the first that may be
+    weights = np.zeros((1, 24))
+    weights[0, [3, 19, 23]] = [0.5, 0.1, 0.3]
+    best = send_times(pd.Series(["u"]), np.array(["America/Los_Angeles"], object), weights, np.zeros(1, bool), moment,
+                      "Europe/Berlin", contact, seed=1)  # fmt: skip
+    there = pd.to_datetime(best.at, utc=True)[0].tz_convert("America/Los_Angeles")
+    assert f"{there:%d %H:%M}" == "30 21:00"  # 19 h is over before the run, 6:00 in Berlin, and 8 to 15 h weigh nothing
+
+
+def test_explorers_are_written_to_at_any_allowed_hour_with_its_probability():
+    contact, moment = SETTINGS.contact, DecisionMoment.of_night(date(2024, 7, 1), "UTC")
+    ids = pd.Series([f"u{number}" for number in range(7_000)])
+    zones, weights = np.full(len(ids), "UTC", object), np.eye(24)[np.full(len(ids), 12)]
+    explores = np.arange(len(ids)) % 2 == 0
+    found = send_times(ids, zones, weights, explores, moment, "UTC", contact, seed=1)
+    hours = pd.Series(pd.to_datetime(found.at).hour)
+    counts = hours[explores].value_counts().reindex(range(8, 22))
+    assert counts.between(200, 300).all()  # 250 each of 3,500
+    assert counts.sum() == explores.sum()
+    assert np.allclose(found.propensity, np.where(explores, 1 / 14, 1.0))
+    assert set(hours[~explores]) == {12}
+
+
+def test_no_hour_is_told_twice_or_missed_when_clocks_change():
+    contact = SETTINGS.contact.model_copy(update={"quiet_from": 23, "quiet_until": 0, "ready_hour": 0})
+    berlin = ZoneInfo("Europe/Berlin")
+    for day, hours in ((date(2024, 3, 31), [0, 1, *range(3, 23)]), (date(2024, 10, 27), [0, 1, 2, 2, *range(3, 23)])):
+        slots = allowed_slots(berlin, DecisionMoment.of_night(day, "Europe/Berlin"), berlin, contact)
+        assert [slot.hour for slot in slots] == hours
+        assert len({slot.at for slot in slots}) == len(slots)
 
 
 def columns_of(language: str, moment: DecisionMoment, favourites: list[str | None], **changes: object) -> dict:
     """What is written about users who get the two discounts by turns, and the last one nothing."""
     back = offer("back", message="$discount off $category until $valid_until.", discounts=(0.125, 0.175))
-    policy = SimpleNamespace(settings=SETTINGS.model_copy(update=changes), language=load_language(language))
-    frame = pd.DataFrame({"favourite_category_90d": pd.Categorical(favourites), "favourite_hour_90d": 12.0})
+    policy = SimpleNamespace(settings=SETTINGS.model_copy(update=changes), language=load_language(language),
+                             preferences=UserPreferences())  # fmt: skip
+    frame = pd.DataFrame({"user_id": favourites, "favourite_category_90d": pd.Categorical(favourites)}).astype(
+        {"user_id": str}
+    )
     batch = SimpleNamespace(frame=frame, options=SimpleNamespace(catalogue=Catalogue(offers=(back,))))
     given = np.arange(len(favourites)) % 2
     given[-1] = NOTHING
-    return offer_columns(policy, batch, given, moment)
+    return offer_columns(policy, batch, given, given == 0, moment)
 
 
 def test_a_message_names_the_exact_percentage_and_the_last_day():

@@ -20,6 +20,8 @@ CATEGORIES = ("games", "music", "films", "books", "fitness", "travel", "cooking"
 COUNTRIES = {"DE": 1, "FR": 1, "GB": 0, "IN": 5, "JP": 9, "BR": -3, "US": -6}
 LOCAL_HOURS = np.array([1, 1, 1, 1, 1, 2, 4, 7, 8, 7, 6, 6, 8, 7, 6, 6, 7, 9, 12, 14, 14, 12, 7, 3], dtype=float)
 MORNING = 9.0  # local hour at which messages go out
+AT_THEIR_HOUR, AROUND_IT = 0.45, 1.5  # share of visits and openings that is near a user's own hour; hours around it
+LAST_SECOND = 85_500  # of a day in which something begins
 
 
 def simulate_day(world: World) -> tuple[World, pa.Table]:
@@ -90,8 +92,11 @@ def _messages(world: World) -> Iterator[dict[str, np.ndarray]]:
     morning = _seconds(world, MORNING)
     yield _page("notification_receive", digest, morning[digest], 0, channel="push")
     likes = 0.9 * people.openness * np.where(state.slump, 0.6, 1.0)
-    opened = np.flatnonzero(reached & state.here & is_due & (luck[0] < likes))
-    yield _page("notification_open", opened, morning[opened] + 600, 1, channel="push")
+    opens_at = morning + _wait_to_open(luck[1])
+    # whose hour comes after midnight in UTC opens what came the day before
+    is_later, came_before = opens_at > LAST_SECOND, (users + world.day) % 3 == 1
+    opened = np.flatnonzero(reached & state.here & np.where(is_later, came_before, is_due) & (luck[0] < likes))
+    yield _page("notification_open", opened, np.maximum(opens_at - 86_400 * is_later, 0)[opened], 1, channel="push")
     given = world.given.option
     sent = (given != NOTHING) & (state.since == world.day) & ~state.removed
     channel = np.array([*world.menu.channel, None], dtype=object)[given]
@@ -112,8 +117,7 @@ def _sessions(world: World, day: Day) -> Iterator[dict[str, np.ndarray]]:
     people = world.people
     luck = world.draws("visit").random((6, len(people)))
     users = np.flatnonzero(day.visits)
-    hours = np.searchsorted(np.cumsum(LOCAL_HOURS) / LOCAL_HOURS.sum(), luck[0])
-    begins = _seconds(world, np.minimum(hours, 23) + luck[1] * 0.8)
+    begins = _seconds(world, _hour_of_visit(luck[0]) + luck[1] * 0.8)
     read = _seconds(world, MORNING) + 960  # nobody uses this morning's offer before having read it
     begins = np.where(day.redeems & (world.state.since == world.day), np.maximum(begins, read), begins)
     category = np.array(CATEGORIES, dtype=object)[_category(world, luck[2])]
@@ -171,13 +175,37 @@ def _farewells(world: World, day: Day) -> Iterator[dict[str, np.ndarray]]:
 def _seconds(world: World, local_hour: Floats | float) -> npt.NDArray[np.int64]:
     """Second of the UTC day at which it is some local hour for each user; shape (users,)."""
     shift = np.array(list(COUNTRIES.values()))[home_of(len(world.people))]
-    return np.asarray(((local_hour - shift) % 24) * 3600, dtype=np.int64).clip(0, 85_500)
+    return np.asarray(((local_hour - shift) % 24) * 3600, dtype=np.int64).clip(0, LAST_SECOND)
 
 
 def _category(world: World, luck: Floats) -> Places:
     """Choose what a user looks at: a favourite that the user's number fixes, or anything."""
     favourite = np.arange(len(world.people)) * 7919 % len(CATEGORIES)
     return np.where(luck < 0.6, favourite, (luck * 1000).astype(int) % len(CATEGORIES)).astype(np.intp)
+
+
+def own_hours(users: int) -> Places:
+    """Find the hour of each user's own clock at which they like to look at the app; shape (users,)."""
+    return _any_hour((np.arange(users) * 611_953 % 10_007 + 0.5) / 10_007)
+
+
+def _any_hour(luck: Floats) -> Places:
+    return np.minimum(np.searchsorted(np.cumsum(LOCAL_HOURS) / LOCAL_HOURS.sum(), luck), 23)
+
+
+def _hour_of_visit(luck: Floats) -> Floats:
+    """Choose the local hour of a visit, mostly near the user's own, else when people look at apps."""
+    own, other = luck / AT_THEIR_HOUR, (luck - AT_THEIR_HOUR) / (1 - AT_THEIR_HOUR)
+    near = own_hours(len(luck)) + AROUND_IT * (2 * own - 1)
+    return np.where(luck < AT_THEIR_HOUR, np.round(near) % 24, _any_hour(other))
+
+
+def _wait_to_open(luck: Floats) -> npt.NDArray[np.int64]:
+    """Seconds from a message of the morning to its opening: near the user's own hour, where that is later, or soon."""
+    own, soon = luck / AT_THEIR_HOUR, (luck - AT_THEIR_HOUR) / (1 - AT_THEIR_HOUR)
+    hours = own_hours(len(luck)) + 0.5 + AROUND_IT * (2 * own - 1) - MORNING
+    wait = np.where((luck < AT_THEIR_HOUR) & (hours > 1 / 6), hours, 1 / 6 + np.abs(soon) % 1)
+    return np.asarray(3600 * wait, dtype=np.int64)
 
 
 def home_of(users: int) -> Places:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import duckdb
 import numpy as np
@@ -12,12 +13,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from configs.errors import InputError, first_line
-from features.arrays.array_types import Flags
+from features.arrays.array_types import Flags, Texts
 from features.storage.duckdb_sessions import reading_session, sql_text
 from features.storage.lake import USERS_FILE, Lake
 from features.storage.parquet_files import column_names
 
-CONSENT, PROFILING, TIME_ZONE = "consent_", "consent_profiling", "time_zone"
+CONSENT, PROFILING, TIME_ZONE, COUNTRY = "consent_", "consent_profiling", "time_zone", "country"
 ENDS = ("min", "max")
 
 
@@ -31,7 +32,8 @@ def contact_columns(lake: Lake) -> list[str]:
 def with_contact_details(lake: Lake, frame: pd.DataFrame) -> pd.DataFrame:
     """Append consents (1, 0, or NaN where nothing is known) and ``time_zone`` to a frame of users, in their order.
 
-    A consent is no feature: it is read when somebody is decided about, so that one withdrawn this morning counts.
+    Who has no time zone on record has that of most users of their country, where the table knows countries. A consent
+    is no feature: it is read when somebody is decided about, so that one withdrawn this morning counts.
 
     Raises
     ------
@@ -43,11 +45,50 @@ def with_contact_details(lake: Lake, frame: pd.DataFrame) -> pd.DataFrame:
         return frame
     ids = pa.array(frame["user_id"], pa.string())
     ends = pc.min_max(ids)  # most of the file need not be read
-    names = [f'CAST("{name}" AS {"VARCHAR" if name == TIME_ZONE else "BOOLEAN"}) AS "{name}"' for name in columns]
+    names = [f'CAST("{name}" AS BOOLEAN) AS "{name}"' for name in columns if name != TIME_ZONE]
+    names += [_zone_column(lake)] if TIME_ZONE in columns else []
     rows = _rows(lake, ", ".join(names), "user_id BETWEEN $1 AND $2", [ends[end].as_py() for end in ENDS])
     own = rows.take(pc.index_in(ids, value_set=rows["user_id"].combine_chunks())).drop_columns(["user_id"])
     kinds = {name: "float64" for name in columns if name != TIME_ZONE}
     return pd.concat([frame, own.to_pandas().astype(kinds).set_index(frame.index)], axis=1)
+
+
+def own_zones(frame: pd.DataFrame, time_zone: str) -> Texts:
+    """Name the time zone of each user of a frame with contact details, shape (users,): the app's where none is known.
+
+    Examples
+    --------
+    >>> own_zones(pd.DataFrame({"time_zone": ["Asia/Tokyo", "Nowhere/Atlantis", None]}), "UTC").tolist()
+    ['Asia/Tokyo', 'UTC', 'UTC']
+    """
+    if TIME_ZONE not in frame:
+        return np.full(len(frame), time_zone, dtype=object)
+    codes, names = pd.factorize(frame[TIME_ZONE].astype(object))
+    known = np.array([*(name if _is_zone(name) else time_zone for name in names), time_zone], dtype=object)
+    return known[codes]  # -1 is the last: the app's
+
+
+def _is_zone(name: str) -> bool:
+    """Tell whether there is a time zone of a name."""
+    try:
+        return bool(ZoneInfo(name))
+    except (LookupError, OSError, ValueError):
+        return False
+
+
+def _zone_column(lake: Lake) -> str:
+    """Write the SQL of a user's time zone: their own, else the one that most users of their country have."""
+    path = lake.path(USERS_FILE)
+    if COUNTRY not in column_names(path):
+        return f"CAST({TIME_ZONE} AS VARCHAR) AS {TIME_ZONE}"
+    usual = f"""
+        SELECT {COUNTRY}, first({TIME_ZONE} ORDER BY users DESC, {TIME_ZONE}) AS zone FROM (
+            SELECT {COUNTRY}, {TIME_ZONE}, count(*) AS users FROM read_parquet({sql_text(path)})
+            WHERE {TIME_ZONE} IS NOT NULL AND {COUNTRY} IS NOT NULL GROUP BY ALL
+        ) GROUP BY {COUNTRY}
+    """
+    of_country = f"SELECT any_value(zone) FROM ({usual}) AS usual WHERE usual.{COUNTRY} = rows.{COUNTRY}"
+    return f"coalesce(CAST({TIME_ZONE} AS VARCHAR), ({of_country})) AS {TIME_ZONE}"
 
 
 def profiling_refusals(lake: Lake, *, unknown: bool) -> Callable[[pd.Series], Flags]:
@@ -72,7 +113,7 @@ def profiling_refusals(lake: Lake, *, unknown: bool) -> Callable[[pd.Series], Fl
 
 
 def _rows(lake: Lake, columns: str, where: str, values: list[Any]) -> pa.Table:
-    query = f"SELECT user_id, {columns} FROM read_parquet({sql_text(lake.path(USERS_FILE))}) WHERE {where}"
+    query = f"SELECT user_id, {columns} FROM read_parquet({sql_text(lake.path(USERS_FILE))}) AS rows WHERE {where}"
     with reading_session(lake) as connection:
         try:
             return connection.execute(query, values).to_arrow_table()

@@ -25,6 +25,7 @@ from serving.decide.decisions import decide
 from serving.decide.executors import LocalExecutor, SparkExecutor
 from serving.decide.open_offers import open_offers
 from serving.decide.scoring import Policy
+from serving.decide.user_preferences import read_preferences
 from serving.guards.data_guards import data_guards
 from serving.guards.guard_findings import refuse
 from serving.wording.language_file import load_language
@@ -62,7 +63,7 @@ def decide_day(settings: Settings, lake: Lake, as_of: date, supersede: str | Non
         inputs = f"{stored_input(lake.partition('snapshots', as_of))} {users}"
         return decide(
             policy, lake, as_of, executor, inputs=inputs, contacts=contacts, moment=moment, guards=guards,
-            supersede=supersede,
+            supersede=supersede, preferences_of=partial(read_preferences, settings, lake, as_of, catalogue),
         )  # fmt: skip
 
 

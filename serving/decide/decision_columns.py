@@ -25,8 +25,9 @@ from serving.arms.assignment import (
 )
 from serving.arms.no_offer_reasons import why_nothing
 from serving.decide.decision_moment import DecisionMoment
-from serving.decide.message_columns import in_utc, offer_columns
+from serving.decide.message_columns import offer_columns
 from serving.decide.scoring import Batch, Policy
+from serving.decide.send_times import in_utc
 from serving.knapsack.allocation import Limit
 from serving.valuation.eligibility import (
     ELIGIBLE,
@@ -45,7 +46,8 @@ SCHEMA = pa.schema(
         ("trigger", pa.string()),
         ("arm", pa.string()), ("offer_id", pa.string()), ("play", pa.string()), ("channel", pa.string()),
         ("discount", pa.float64()), ("featured_category", pa.string()), ("featured_item", pa.string()),
-        ("message", pa.string()), ("send_at", pa.timestamp("us", "UTC")), ("valid_until", pa.timestamp("us", "UTC")),
+        ("message", pa.string()), ("send_at", pa.timestamp("us", "UTC")),
+        ("send_hour_propensity", pa.float64()), ("valid_until", pa.timestamp("us", "UTC")),
         ("p_churn", pa.float64()), ("risk_band", pa.string()), ("stage", pa.string()), ("persona", pa.string()),
         ("retained_value", pa.float64()), ("remaining_value", pa.float64()), ("incremental_retention", pa.float64()),
         ("incremental_margin", pa.float64()), ("p_redeem", pa.float64()), ("expected_cost", pa.float64()),
@@ -93,7 +95,7 @@ def decisions_table(
         "as_of": np.full(users, in_utc(moment.instant)),
         "trigger": repeated(moment.trigger, users),
         "arm": assignment.arm,
-        **offer_columns(policy, batch, given, moment),
+        **offer_columns(policy, batch, given, assignment.arm == EXPLORE, moment),
         "p_churn": batch.p_churn,
         "risk_band": risk_band(batch.p_churn, settings, policy.base_rate),
         "stage": stage(frame, settings),

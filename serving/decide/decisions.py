@@ -38,6 +38,7 @@ from serving.decide.decision_moment import DecisionMoment
 from serving.decide.executors import Executor
 from serving.decide.scoring import SPOOL_FORMAT, Batch, Policy, open_spool
 from serving.decide.stored_day import draws_table, prices_table
+from serving.decide.user_preferences import PreferencesOf, nothing_known
 from serving.guards.guard_findings import Finding, findings_table
 from serving.knapsack.allocation import Limit, limits_of
 from serving.valuation.eligibility import (
@@ -51,7 +52,7 @@ from serving.valuation.eligibility import (
 def decide(
     policy: Policy, lake: Lake, as_of: date, executor: Executor, *, inputs: str = "",
     contacts: Callable[[], pd.DataFrame] = no_contacts, moment: DecisionMoment | None = None,
-    guards: Sequence[Finding] = (), supersede: str | None = None,
+    guards: Sequence[Finding] = (), supersede: str | None = None, preferences_of: PreferencesOf = nothing_known,
 ) -> Spending:  # fmt: skip
     """Write all that a day keeps of its decisions: `tables_of`, prices and draws; the same again changes nothing.
 
@@ -71,6 +72,8 @@ def decide(
         Instant and trigger of the decisions; that of the night by default.
     guards
         What was found before deciding, which is kept beside the decisions.
+    preferences_of
+        Looks up what is known of those who are given something.
     supersede
         Why these decisions take the place of others that were published for the moment; without a reason they do not.
 
@@ -100,7 +103,12 @@ def decide(
             raise InputError(f"there is nobody to decide about on {as_of}; ingest users or choose another as_of")
         limits = limits if policy.catalogue.options else ()
         assignment = assign(allocation_inputs, policy.settings, limits, executor.remote_reduce(spool))
-        policy = replace(policy, contacts=contacts(), base_rate=base_rate(allocation_inputs))
+        policy = replace(
+            policy,
+            contacts=contacts(),
+            base_rate=base_rate(allocation_inputs),
+            preferences=preferences_of(assignment.given),
+        )
         with lake.files.publish() as publication:
             with (
                 ledger.appending(lake, publication, moment, supersede) as enter,

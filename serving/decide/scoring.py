@@ -27,6 +27,7 @@ from models.registry.response import ResponseModels
 from serving.arms.assignment import AllocationInput
 from serving.arms.exploration import Draws
 from serving.decide import ledger
+from serving.decide.user_preferences import UserPreferences
 from serving.knapsack.problem import opened
 from serving.valuation.eligibility import Rule, forbidden, kinds_of_why_not, no_contacts, rules_of, unscored
 from serving.valuation.options import MATRICES, Options, build_options
@@ -38,7 +39,7 @@ from serving.wording.reason_lists import ReasonLists
 Frames = Sequence[Callable[[], pd.DataFrame]]
 Found = TypeVar("Found")
 OF_DECISIONS = (
-    "user_id", "days_since_last_activity", "tenure_days", "favourite_category_90d", "favourite_hour_90d", TIME_ZONE,
+    "user_id", "days_since_last_activity", "tenure_days", "favourite_category_90d", TIME_ZONE,
 )  # fmt: skip
 PREDICTED = ("p_churn", "retained_value", "remaining_value")
 SPOOL_FORMAT = "worth"  # what an older version left is not read
@@ -62,6 +63,7 @@ class Policy:
     later_share: float = 1.0
     own_rules: tuple[Rule, ...] = ()
     contacts: pd.DataFrame = field(default_factory=no_contacts)
+    preferences: UserPreferences = field(default_factory=UserPreferences)
     base_rate: float = 0.0
     fallback: str = ""
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from datetime import date
 from typing import Any
+from zoneinfo import ZoneInfo
 
 from configs.errors import InputError
 from configs.offers import NO_OFFER
@@ -56,8 +57,11 @@ def explanation_lines(
     lines, why = words.language.explain, words.sentence(decision["why"])
     own = {"why": why, "currency": settings.currency, "horizon": settings.churn.horizon_days, "day": day}
     own["risk_band"] = words.risk(decision["risk_band"], decision["p_churn"], settings.scoring.medium_risk)
-    known = {**_filled(decision, words), **own}
     is_given = decision["offer_id"] != NO_OFFER
+    if is_given:
+        sent = decision["send_at"].astimezone(ZoneInfo(settings.time_zone))
+        own |= {"sent_on": words.language.day(sent.date()), "sent_at": f"{sent:%H:%M}"}
+    known = {**_filled(decision, words), **own}
     is_left_out = decision["suppressed_because"] is not None
     risk = ("no_risk" if is_left_out else "no_risk_model") if decision["p_churn"] is None else "risk"
     about = ["user", risk, *([] if decision["retained_value"] is None else ["worth"])]
@@ -66,7 +70,7 @@ def explanation_lines(
         yield lines["more" if place else "because"] + reason
     if decision.get("fallback"):
         yield lines["fallback"].format_map(known)
-    decided = ["decision", "why", "message", "evidence"] if is_given else ["no_decision", "why"]
+    decided = ["decision", "why", "message", "sent", "evidence"] if is_given else ["no_decision", "why"]
     yield from (lines[name].format_map(known) for name in [*decided, *(["options"] if options else [])])
     for option in options:
         is_unknown = any(reason["code"] == NO_DATA for reason in option["why_not"] or ())

@@ -1,0 +1,102 @@
+"""What some users did of late, straight from the events: the hours in which they were there, by their own clocks."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import NamedTuple
+
+import ibis
+import ibis.expr.types as ir
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+
+from features.arrays.array_types import Integers, Kinds, Places, Texts
+from features.arrays.calendar_days import HOUR, local_time
+from features.materialise.as_of_view import AsOfView
+
+OPENED, ACTIVE, BOUGHT, SENT = range(4)  # kinds of what happened in an hour
+OWN_HOURS = 2**24  # more than an hour's number
+
+
+class ActiveHours(NamedTuple):
+    """Hours in which users did something, each kind and channel once an hour; all have shape (hours,).
+
+    `user` is a place among the users that were asked for, `hour` counts from 1970 by the user's own clock, `channel`
+    is that of an opened message, else None.
+    """
+
+    user: Places
+    kind: Kinds
+    hour: Integers
+    channel: Texts
+
+    def taken(self, rows: Places) -> ActiveHours:
+        """Take some of the rows."""
+        return ActiveHours(self.user[rows], self.kind[rows], self.hour[rows], self.channel[rows])
+
+
+def recent_events(history: AsOfView, user_ids: pd.Series, days: int) -> ir.Table:
+    """Find the events of some users in the `days` before a day, as far as they had arrived by then.
+
+    Returns
+    -------
+    The contract's columns and ``place``, that of the user in `user_ids`.
+    """
+    table = pa.table({"user_id": pa.array(user_ids, pa.string()), "place": np.arange(len(user_ids), dtype=np.int32)})
+    wanted = history.engine.create_table("wanted_users", obj=table, temp=True, overwrite=True)
+    events = history.events
+    return events.filter(events.day >= history.as_of - timedelta(days=days)).inner_join(wanted, "user_id")
+
+
+def active_hours(history: AsOfView, user_ids: pd.Series, zones: Texts, days: int) -> ActiveHours:
+    """Find the hours in which some users opened messages, were active or bought, in the `days` before a day.
+
+    Where the app has sessions, what lies in none is no activity: a renewal at night is nobody's doing. A message that
+    was opened in the hour in which it came says when it was sent rather than when its reader has time: it is activity.
+
+    Parameters
+    ----------
+    zones
+        Valid name of each user's time zone, shape (users,).
+    """
+    roles, events = history.settings.roles, recent_events(history, user_ids, days)
+    named = [(kind, names) for kind, names in (
+        (OPENED, roles.message_opened), (SENT, roles.message_sent), (BOUGHT, roles.value), (ACTIVE, roles.activity)
+    ) if names]  # fmt: skip
+    of_kind = [(events.event_name.isin(names), kind) for kind, names in named]
+    rows = events.filter(events.event_name.isin(sorted({name for _, names in named for name in names})))
+    rows = rows.mutate(kind=ibis.cases(*of_kind, else_=ACTIVE).cast("int8"), has_session=rows.session_id.notnull())  # noqa: PD004
+    rows = rows.mutate(channel=ibis.ifelse(rows.kind == OPENED, rows.channel, ibis.null("string")))
+    found = history.collect(rows.select("place", "kind", "occurred_at", "channel", "has_session").distinct())
+    is_own = found["has_session"] | found["kind"].isin([OPENED, SENT]) | (not found["has_session"].any())
+    return _once_an_hour(found[is_own], zones)
+
+
+def _once_an_hour(found: pd.DataFrame, zones: Texts) -> ActiveHours:
+    """Count each kind and channel once an hour of the user's own clock, in the order of users; a purchase is both."""
+    bought = found[found["kind"] == BOUGHT]
+    found = pd.concat([found, bought.assign(kind=ACTIVE)])
+    user, kind = found["place"].to_numpy(np.intp), found["kind"].to_numpy(np.int8)
+    hour = _own_hours(found["occurred_at"], zones[user])
+    channel = found["channel"].to_numpy(dtype=object)
+    places = user * OWN_HOURS + hour
+    came = np.unique(places[kind == SENT])
+    kind[(kind == OPENED) & np.isin(places, came)] = ACTIVE
+    channel[kind == ACTIVE] = None
+    codes, names = pd.factorize(channel, sort=True)
+    kinds = (kind.astype(np.int64) * (len(names) + 1)) + codes + 1
+    keys = (user * (kinds.max(initial=0) + 1) + kinds) * OWN_HOURS + hour
+    rows = np.unique(keys, return_index=True)[1]
+    return ActiveHours(user, kind, hour, channel).taken(rows[kind[rows] != SENT])
+
+
+def _own_hours(instants: pd.Series, zones: Texts) -> Integers:
+    """Read instants off the clocks of the zones beside them, in hours since 1970."""
+    table = pa.array(instants, pa.timestamp("us", "UTC"))
+    codes, names = pd.factorize(zones)
+    hours = np.zeros(len(instants), np.int64)
+    for code, name in enumerate(names):
+        rows = np.flatnonzero(codes == code)
+        hours[rows] = local_time(table.take(pa.array(rows)), name, 0) // HOUR
+    return hours
