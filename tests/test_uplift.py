@@ -18,8 +18,8 @@ from synthetic import AS_OF, FEATURES, LOT_OPTIONS, drawn_lots, small_settings
 from configs.errors import InputError
 from features.definitions.registry import trait
 from features.storage.lake import Lake
-from models.effects.effect_design import MOST_INPUTS, _reweighted, effect_design, listening_to
-from models.effects.effect_model import ActionSet, Chances, Listening, scores_of, shifted
+from models.effects.effect_design import MOST_INPUTS, _reweighted, effect_design
+from models.effects.effect_model import ActionSet, Chances, scores_of, shifted
 from models.effects.effect_ranking import effect_rankings
 from models.effects.observational_effects import average_of_experiment
 from models.effects.uplift import (
@@ -33,6 +33,7 @@ from models.effects.uplift import (
     usable_options,
 )
 from models.judge.policy_verdict import NOBODY, PERSONAL, Deployed, PolicyValue, PolicyVerdict
+from models.learn.listening import Listening, listening_to
 from models.registry.promotion import publish_effects
 from models.registry.response import _load_personal
 
@@ -86,9 +87,9 @@ def test_what_is_expected_without_an_offer_is_what_happens_without_one(lots, lea
 def test_no_effect_falls_as_the_discount_rises(lots, learnt, outcome):
     steps = [(name, share) for name in ("bundle", "come_back") for share in (0.0, 0.01, 0.1, 0.25, 0.6)]
     effects = learnt[outcome].effect_model.effects(lots[0], steps).reshape(-1, 2, 5)
-    assert (np.diff(effects, axis=2) >= 0).all()
+    assert np.diff(effects, axis=2).min() > -1e-12
     draws = learnt[outcome].effect_model.draws(lots[0].head(500), steps).reshape(DRAWS, -1, 2, 5)
-    assert (np.diff(draws, axis=3) >= 0).all()
+    assert np.diff(draws, axis=3).min() > -1e-12
 
 
 def test_a_discount_without_effect_has_none():
@@ -203,10 +204,8 @@ def test_no_user_teaches_their_own_held_out_effect(lots):
     rows = lots[0].head(1500).reset_index(drop=True)
     before = learn_effects(rows, LOT_OPTIONS, FEATURES, SETTINGS)["margin_soon"]
     inside = before.fold == 0
-    # the same ridge is kept by moving a few outcomes only
     changed = rows.assign(margin_soon=rows["margin_soon"] + np.where(inside & (rows.index < 9), 0.5, 0.0))
     after = learn_effects(changed, LOT_OPTIONS, FEATURES, SETTINGS)["margin_soon"]
-    assert after.ridge == before.ridge
     assert not (after.held_out[~inside] == before.held_out[~inside]).all()
     assert (after.fold == before.fold).all()
     for k in np.unique(before.fold):
@@ -393,14 +392,18 @@ def test_effects_are_finite_whatever_a_trait_holds(case):
 def test_scores_put_their_parts_together_by_hand():
     # one offer without and with a discount whose pull is log(2); the user opens half of the channel's messages
     action_set = ActionSet((("a", 0.0), ("a", 0.1)), ("a",))
-    parts, own = np.array([[1.0, 2.0, 4.0, 0.5, -1.0]]), np.array([[[0.25], [0.5]]])
-    found = scores_of(parts, own, action_set, np.array([[0.5]]), np.array([[0.0, 0.2]]))
+    parts, own, option = np.array([[1.0, 2.0, 4.0, 0.5, -1.0]]), np.array([[[0.25], [0.5]]]), np.array([[0.0, 0.125]])
+    found = scores_of(parts, own, option, action_set, np.array([[0.5]]), np.array([[0.0, 0.2]]))
     level, slope = 1.0 + 0.25 + 0.5 * 0.5, 2.0 + 0.5 - 1.0 * 0.5
-    assert found[0, 0].tolist() == pytest.approx([level, level + slope * np.log(2) + 4.0 * 0.2])
+    assert found[0, 0].tolist() == pytest.approx([level, level + slope * np.log(2) + 4.0 * 0.2 + 0.125])
+    option = np.zeros((1, 2))
     # a slope or a conversion below 0 changes nothing, and where no redemption is known there is none
     falling = parts * np.array([1.0, -1.0, -1.0, 1.0, 1.0])
-    assert scores_of(falling, own, action_set, np.array([[0.5]]), np.array([[0.0, 0.2]]))[0, 0].tolist() == [level] * 2
-    assert scores_of(parts, own, action_set, np.array([[0.5]]), None)[0, 0, 1] == pytest.approx(
+    assert (
+        scores_of(falling, own, option, action_set, np.array([[0.5]]), np.array([[0.0, 0.2]]))[0, 0].tolist()
+        == [level] * 2
+    )
+    assert scores_of(parts, own, option, action_set, np.array([[0.5]]), None)[0, 0, 1] == pytest.approx(
         level + slope * np.log(2)
     )
 

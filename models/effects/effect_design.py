@@ -4,19 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from configs.custom_features import Condition
 from configs.offers import Option
 from configs.settings import Settings
 from features.arrays.array_types import Flags, Floats, Places
 from features.definitions.registry import Feature
-from models.effects.effect_model import OWN_PARTS, PARTS, ActionSet, Listening, scores_of, since_first_drawn
+from models.effects.effect_model import OWN_PARTS, PARTS, ActionSet, scores_of, since_first_drawn
 from models.learn.linear_estimators import scaled_columns
+from models.learn.listening import Listening, listening_to
 from models.learn.training import user_fold, varied, within_inputs
 
 MODERATORS = (
@@ -25,8 +27,19 @@ MODERATORS = (
     "discount_share_90d", "discounted_items_count_90d", "messages_opened_count_90d", "messages_sent_count_90d",
     "open_share_90d",
 )  # fmt: skip
+GROUPS = (
+    "level", "level_inputs", "slope", "slope_inputs", "conversion", "conversion_inputs", "heard", "heard_inputs",
+    "heard_slope", "heard_slope_inputs", "offer", "offer_slope", "option",
+)  # fmt: skip
 MOST_INPUTS = 60  # that effects may differ by: memory grows with their square, time with their cube
-ALL_OPENED, ALL_SENT = "messages_opened_count_90d", "messages_sent_count_90d"
+
+
+class SplitParameters(NamedTuple):
+    """Coefficients of parts, (PARTS, 1 + inputs), constants of offers, (OWN_PARTS, offers), and of options."""
+
+    shared: Floats
+    own: Floats
+    options: Floats
 
 
 @dataclass(frozen=True)
@@ -59,7 +72,8 @@ class EffectDesign:
 
         Returns
         -------
-        Shape (rows, parameters): the inputs times the strength of each part in turn, then the offers' own constants.
+        Shape (rows, parameters): the inputs times the strength of each part in turn, then the constants of offers
+        (level, slope) and of options.
         """
         options, pull = np.arange(len(self.action_set.options)), self.action_set.pull
         drawn = (self.place[:, None] == options) - self.chances[:, 1:]
@@ -69,19 +83,49 @@ class EffectDesign:
             [(drawn * strength).sum(axis=1) for strength in (1.0, pull, used, heard, heard * pull)], axis=1
         )
         blocks = [strengths[:, [part]] * self.inputs for part in range(PARTS)]
-        return np.concatenate([*blocks, drawn @ self.action_set.own, (drawn * pull) @ self.action_set.own], axis=1)
+        own = self.action_set.own
+        return np.concatenate([*blocks, drawn @ own, (drawn * pull) @ own, drawn], axis=1)
 
     def scores(self, parameters: Floats, rows: Flags) -> Floats:
         """Score every option on some rows by solved parameters; shape (rows, options)."""
-        shared, own = self.split(parameters)
+        split = self.split(parameters)
         p_redeem = None if self.p_redeem is None else self.p_redeem[rows]
-        parts = self.inputs[rows] @ shared.T
-        return scores_of(parts, own[None], self.action_set, self.listens[rows], p_redeem)[0]
+        parts = self.inputs[rows] @ split.shared.T
+        return scores_of(parts, split.own[None], split.options[None], self.action_set, self.listens[rows], p_redeem)[0]
 
-    def split(self, parameters: Floats) -> tuple[Floats, Floats]:
-        """Tell apart the coefficients of parts, (PARTS, 1 + inputs), and the offers' own constants."""
-        shared = PARTS * self.inputs.shape[1]
-        return parameters[:shared].reshape(PARTS, -1), parameters[shared:].reshape(OWN_PARTS, -1)
+    def split(self, parameters: Floats) -> SplitParameters:
+        """Tell apart the coefficients of parts, the constants of offers and those of options."""
+        shared, offers = PARTS * self.inputs.shape[1], len(self.action_set.offers)
+        own = parameters[shared : shared + OWN_PARTS * offers].reshape(OWN_PARTS, -1)
+        return SplitParameters(parameters[:shared].reshape(PARTS, -1), own, parameters[self.option_places])
+
+    @cached_property
+    def group(self) -> Places:
+        """Which parameters vary alike, shape (parameters,): `GROUPS` names them."""
+        deep, offers, options = self.inputs.shape[1], len(self.action_set.offers), len(self.action_set.options)
+        each = [place for part in range(PARTS) for place in (2 * part, *[2 * part + 1] * (deep - 1))]
+        own = [2 * PARTS + part for part in range(OWN_PARTS) for _ in range(offers)]
+        return np.array([*each, *own, *[len(GROUPS) - 1] * options], dtype=np.intp)
+
+    @cached_property
+    def option_places(self) -> Places:
+        """Where the options' own constants are among the parameters; shape (options,)."""
+        before = PARTS * self.inputs.shape[1] + OWN_PARTS * len(self.action_set.offers)
+        return before + np.arange(len(self.action_set.options))
+
+    @cached_property
+    def is_parameter(self) -> Flags:
+        """Which parameters tell something that no other one does; an offer's only option has no constant of its own."""
+        told = np.ones(len(self.group), dtype=bool)
+        for levels in self.action_set.levels:
+            told[self.option_places[levels]] = len(levels) > 1
+        return told
+
+    @cached_property
+    def of_discounts(self) -> Flags:
+        """Which parameters hang on discounts; shape (parameters,)."""
+        names = [name for name in GROUPS if name.startswith(("slope", "conversion", "heard_slope", "offer_slope"))]
+        return np.isin(self.group, [GROUPS.index(name) for name in (*names, "option")])
 
 
 def effect_design(
@@ -115,26 +159,6 @@ def effect_design(
         user_fold(experiment["user_id"], settings), pd.factorize(experiment["user_id"])[0].astype(np.intp),
         had_chance, chances, weight, None if p_redeem is None else np.nan_to_num(p_redeem),
     )  # fmt: skip
-
-
-def listening_to(channel: str, settings: Settings, frame: pd.DataFrame) -> Listening:
-    """Find the columns that tell how users listen to a channel: the app's own counts of it, else those of all messages.
-
-    The app's own are tables of ``[features.custom]`` of role ``message_sent`` and of ``message_opened``, with
-    ``measure = "count"`` and the one condition ``channel = "..."``; the longest window of each counts. Where they
-    do not vary, everybody listens alike.
-    """
-    found = {"message_opened": ALL_OPENED, "message_sent": ALL_SENT}
-    for name, table in settings.features.custom.items():
-        is_own = table.role in found and table.measure == "count"
-        if is_own and table.conditions == (Condition("channel", "=", channel),):
-            found[str(table.role)] = f"{name}_count_{max(table.windows)}d"
-    opened, sent = found.values()
-    wanted = tuple(name for name in (opened, sent) if name in frame.columns)
-    if len(varied(frame, wanted)) < len(found):
-        return Listening(None, None, 1.0)
-    usual = float(np.nansum(frame[opened]) / max(np.nansum(frame[sent]), 1.0))
-    return Listening(opened, sent, min(usual, 1.0))
 
 
 def _reweighted(place: Places, propensity: Floats, had_chance: Flags) -> tuple[Floats, Floats]:

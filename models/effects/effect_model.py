@@ -5,7 +5,8 @@ changes are never negative, so that no effect falls as the discount rises::
 
     score = level + heard * listens + max(0, slope + heard_slope * listens) * pull(d) + max(0, conversion) * p_redeem
 
-Level and slope also have a constant per offer; `listens` is the share of the offer's channel that the user opens. An
+Level and slope also have a constant per offer, and an option one of its own, which rises with the offer's discounts
+where lots do not disprove it; `listens` is the share of the offer's channel that the user opens. An
 effect is the score in its unit (`EffectUnit`): the user's own money, or the log-odds of the user's own risk.
 """
 
@@ -22,11 +23,11 @@ import pandas as pd
 from configs.offers import NO_OFFER, NOTHING, Option
 from features.arrays.array_types import Flags, Floats, Places
 from models.learn.linear_estimators import MultiOutputEstimator
+from models.learn.listening import Listening
 
 HALF_PULL = 0.10  # the discount at which the pull has risen by log(2)
 LEVEL, SLOPE, CONVERSION, HEARD, HEARD_SLOPE = range(5)  # parts of a score
 PARTS, OWN_PARTS = 5, 2  # level and slope have a constant per offer
-PRIOR_MESSAGES = 2.0  # that pull the share opened to that of everybody
 WIDEST = 8.0  # own money counts between the typical divided and multiplied by it
 ORDER = "order_value_mean_365d"
 LEAST = 1e-6  # score below which an effect is in proportion to it
@@ -49,6 +50,12 @@ class ActionSet:
     def own(self) -> Floats:
         """Which offer each option belongs to; shape (options, offers)."""
         return np.array([[float(offer == name) for name in self.offers] for offer, _ in self.options])
+
+    @property
+    def levels(self) -> list[Places]:
+        """Options of each offer, by rising discount."""
+        rising = np.argsort([discount for _, discount in self.options], kind="stable")
+        return [rising[self.own[rising, offer] > 0] for offer in range(len(self.offers))]
 
     def places(self, offer_ids: Sequence[str], discounts: Floats) -> Places:
         """Find each row's option: `NOTHING`, or `len(options)` for whatever is no longer among them."""
@@ -109,54 +116,65 @@ class EffectUnit:
 
 
 @dataclass(frozen=True)
-class Listening:
-    """How a user listens to a channel: the columns that count messages `opened` and `sent`, and the `usual` share.
-
-    Without columns everybody listens as usual.
-    """
-
-    opened: str | None
-    sent: str | None
-    usual: float
-
-    def share(self, frame: pd.DataFrame) -> Floats:
-        """Share of the channel's messages that each user opens, pulled to the usual one where few were sent."""
-        if self.opened is None or self.sent is None:
-            return np.full(len(frame), self.usual)
-        opened, sent = (np.nan_to_num(frame[name].to_numpy(dtype=np.float64)) for name in (self.opened, self.sent))
-        return np.clip((opened + PRIOR_MESSAGES * self.usual) / (np.maximum(sent, 0.0) + PRIOR_MESSAGES), 0.0, 1.0)
-
-
-@dataclass(frozen=True)
 class EffectModel:
     """A fitted effect on one outcome, as the registry keeps it.
 
-    `estimator` gives each row the parts of the score, those in use before those of each resample; after all of them
-    come the constants of offers (`own_constants`). `listening` is that to each offer's channel.
+    `estimator` gives each row the parts of the score, those in use before those of each draw from what the lots leave
+    possible; after all of them come the constants of offers and of options. `listening` is that to each offer's
+    channel.
     """
 
     estimator: MultiOutputEstimator
+    options: tuple[Option, ...]
     offers: tuple[str, ...]
     unit: EffectUnit
     listening: tuple[Listening, ...]
 
     @property
     def sets(self) -> int:
-        """Number of sets of coefficients: those in use, and the resamples."""
-        return len(self.estimator.core[-1].intercept_) // (PARTS + OWN_PARTS * len(self.offers))
+        """Number of sets of coefficients: those in use, and the draws."""
+        return len(self.estimator.core[-1].intercept_) // (PARTS + self._constants_each)
 
     @property
     def own_constants(self) -> Floats:
         """Constants of level and slope per offer; shape (sets, OWN_PARTS, offers)."""
+        own = self._constants[:, : OWN_PARTS * len(self.offers)]
+        return own.reshape(self.sets, OWN_PARTS, len(self.offers))
+
+    def option_constants(self, options: Sequence[Option]) -> Floats:
+        """Constants of some options, between those of an offer's known discounts; shape (sets, options)."""
+        return np.asarray(self._constants[:, OWN_PARTS * len(self.offers) :] @ self._between(options))
+
+    def _between(self, options: Sequence[Option]) -> Floats:
+        """How much of each known option's constant is in that of an option asked for; shape (known, asked)."""
+        found, known = np.zeros((len(self.options), len(options))), ActionSet(self.options, self.offers)
+        discount = np.array([share for _, share in self.options])
+        asked, wanted = np.array([self.offers.index(offer) for offer, _ in options]), [share for _, share in options]
+        for offer, levels in enumerate(known.levels):
+            rows = np.eye(len(levels))
+            for level, row in zip(levels, rows, strict=True):
+                found[level] = np.where(asked == offer, np.interp(wanted, discount[levels], row), 0.0)
+        return found
+
+    @property
+    def _constants_each(self) -> int:
+        return OWN_PARTS * len(self.offers) + len(self.options)
+
+    @property
+    def _constants(self) -> Floats:
+        """Constants of offers, then of options; shape (sets, constants)."""
         constants = self.estimator.core[-1].intercept_[self.sets * PARTS :]
-        return np.asarray(constants, dtype=np.float64).reshape(self.sets, OWN_PARTS, len(self.offers))
+        return np.asarray(constants, dtype=np.float64).reshape(self.sets, self._constants_each)
 
     def effects(self, frame: pd.DataFrame, options: Sequence[Option], chances: Chances = UNKNOWN) -> Floats:
         """Effect of every option on every row against *nothing*; shape (rows, options)."""
         return self.unit.effects(self._scores(frame, options, chances, sets=1)[0], frame, chances.p_churn)
 
     def draws(self, frame: pd.DataFrame, options: Sequence[Option], chances: Chances = UNKNOWN) -> Floats:
-        """Effects under each resample of users; shape (draws, rows, options). Their spread is the uncertainty."""
+        """Effects that the lots leave possible, each as likely; shape (draws, rows, options).
+
+        Their spread is the uncertainty: they come from the posterior of the coefficients (`empirical_bayes`).
+        """
         return self.unit.effects(self._scores(frame, options, chances, sets=self.sets)[1:], frame, chances.p_churn)
 
     def contributions(
@@ -180,6 +198,7 @@ class EffectModel:
         offer = action_set.own.argmax(axis=1)[chosen]
         parts = self.estimator.output_scores(frame, PARTS)
         own = self.own_constants[0][:, offer].T
+        own[:, LEVEL] += self.option_constants(options)[0, chosen]
         listens = np.stack([each.share(frame) for each in self.listening])[offer, np.arange(len(frame))]
         usual = np.array([each.usual for each in self.listening])[offer]
         slope = parts[:, SLOPE] + own[:, 1] + parts[:, HEARD_SLOPE] * listens
@@ -213,10 +232,13 @@ class EffectModel:
         parts = self.estimator.output_scores(frame, sets * PARTS)
         listens = np.stack([each.share(frame) for each in self.listening], axis=1)
         action_set = ActionSet(tuple(options), self.offers)
-        return scores_of(parts, self.own_constants[:sets], action_set, listens, chances.p_redeem)
+        constants = self.own_constants[:sets], self.option_constants(options)[:sets]
+        return scores_of(parts, *constants, action_set, listens, chances.p_redeem)
 
 
-def scores_of(parts: Floats, own: Floats, action_set: ActionSet, listens: Floats, p_redeem: Floats | None) -> Floats:
+def scores_of(
+    parts: Floats, own: Floats, option: Floats, action_set: ActionSet, listens: Floats, p_redeem: Floats | None
+) -> Floats:
     """Put the parts of scores together.
 
     Parameters
@@ -225,6 +247,8 @@ def scores_of(parts: Floats, own: Floats, action_set: ActionSet, listens: Floats
         Of every set of coefficients, shape (rows, sets * PARTS).
     own
         Constants of offers, shape (sets, OWN_PARTS, offers).
+    option
+        Constants of options, shape (sets, options).
     listens
         Share of each offer's channel that users open, shape (rows, offers).
 
@@ -236,7 +260,8 @@ def scores_of(parts: Floats, own: Floats, action_set: ActionSet, listens: Floats
     offer = action_set.own.argmax(axis=1)
     heard, constants = listens[:, offer], own[:, :, None, :][..., offer]
     slope = each[:, SLOPE] + constants[:, SLOPE] + each[:, HEARD_SLOPE] * heard
-    scores = each[:, LEVEL] + constants[:, LEVEL] + each[:, HEARD] * heard + np.maximum(slope, 0.0) * action_set.pull
+    level = each[:, LEVEL] + constants[:, LEVEL] + option[:, None]
+    scores = level + each[:, HEARD] * heard + np.maximum(slope, 0.0) * action_set.pull
     if p_redeem is not None:
         scores = scores + np.maximum(each[:, CONVERSION], 0.0) * np.nan_to_num(p_redeem)
     return np.asarray(scores)

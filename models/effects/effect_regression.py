@@ -1,49 +1,57 @@
-"""Ridge regression of outcomes on the contrasts of lots, from sums over blocks of users that are made once.
+"""Regression of outcomes on the contrasts of lots, from sums over rows that are made once.
 
 Outcomes lose what is expected of the user whatever is drawn, contrasts their mean over the lots (Robinson 1988; the
-R-learner of Nie & Wager 2021), so what is left of both is regressed. Blocks serve folds and resamples alike.
+R-learner of Nie & Wager 2021), so what is left of both is regressed. How much of it is believed is learnt, too: by
+how much users differ, offers and options, in each part of a score (`models.effects.empirical_bayes`).
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
 
 import numpy as np
-from scipy import linalg
+from sklearn.isotonic import isotonic_regression
 
-from features.arrays.array_types import Flags, Floats
+from features.arrays.array_types import Floats
 from models.effects.effect_design import EffectDesign
-from models.effects.effect_model import HEARD, LEVEL, OWN_PARTS, PARTS
+from models.effects.effect_model import LEVEL
+from models.effects.empirical_bayes import Posterior, empirical_bayes
 
-RIDGES = (0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0)  # of what data say of a part's constant
-OWN_RIDGE = 0.1  # of what is an offer's own, times that of what offers share
-INTERCEPT_RIDGE = 0.01
 LEAST_DETERMINANT = 1e-9  # against the product of the diagonal
-BLOCKS = 40  # of users per fold
+BLOCKS = 40  # of users per fold, whose sums tell the noise
+SURELY = 2.5  # standard errors
 
 
 @dataclass(frozen=True)
 class Target:
-    """What is regressed: `response` (rows,) with `weight` (rows,); `scale` (rows,) multiplies the contrasts."""
+    """What is regressed: `response` (rows,) with `weight` (rows,)."""
 
     response: Floats
     weight: Floats
-    scale: Floats | None = None
 
 
 @dataclass(frozen=True)
 class Fit:
-    """Ridge and whether discounts matter, with `gain`, by how much held-out scores lower the squared error, (rows,)."""
+    """What the data say of the coefficients, with or without what discounts change.
 
-    ridge: float
+    `parameters` (parameters,) are those in use, `by_fold` (folds, parameters) those learnt without each fold of users,
+    `gain` (rows,) by how much the latter lower the squared error. `falling` are offers of which lots disproved that
+    no effect falls as the discount rises, `noise` is the variance of what nothing explains.
+    """
+
     has_slope: bool
+    posterior: Posterior
+    parameters: Floats
+    by_fold: Floats
     gain: Floats
+    falling: Sequence[int]
+    noise: float
 
 
 @dataclass(frozen=True)
 class EffectRegression:
-    """Sums over blocks of users: `gram` (blocks, parameters, parameters) and `moment` (blocks, parameters)."""
+    """Sums over folds of users: `gram` (folds, parameters, parameters) and `moment` (folds, parameters)."""
 
     design: EffectDesign
     gram: Floats
@@ -53,122 +61,116 @@ class EffectRegression:
 
     @classmethod
     def of(cls, design: EffectDesign, target: Target) -> EffectRegression:
-        """Sum up once, so that any ridge on any folds or resamples is solved without the rows."""
-        contrasts = design.contrasts
-        if target.scale is not None:
-            contrasts = contrasts * target.scale[:, None]
-        weight = target.weight * design.weight
-        block = design.fold * BLOCKS + design.users % BLOCKS
-        blocks = int(design.fold.max() + 1) * BLOCKS
-        wide = contrasts.shape[1]
-        gram, moment = np.zeros((blocks, wide, wide)), np.zeros((blocks, wide))
-        order = np.argsort(block, kind="stable")
-        ends = np.searchsorted(block[order], np.arange(blocks + 1))
-        for place in range(blocks):
-            rows = order[ends[place] : ends[place + 1]]
-            weighted = (contrasts[rows] * weight[rows, None]).T
-            gram[place], moment[place] = weighted @ contrasts[rows], weighted @ target.response[rows]
+        """Sum up once, so that any folds are solved without the rows."""
+        contrasts, weight = design.contrasts, target.weight * design.weight
+        folds, wide = int(design.fold.max()) + 1, contrasts.shape[1]
+        gram, moment = np.zeros((folds, wide, wide)), np.zeros((folds, wide))
+        for k in range(folds):
+            rows = np.flatnonzero(design.fold == k)
+            weighted = contrasts[rows] * weight[rows, None]
+            gram[k], moment[k] = weighted.T @ contrasts[rows], weighted.T @ target.response[rows]
         return cls(design, gram, moment, contrasts, target)
 
     def best(self) -> dict[bool, Fit]:
-        """Choose the ridge by held-out error, without and with what discounts change."""
-        return {has_slope: self._best_ridge(has_slope=has_slope) for has_slope in (False, True)}
+        """Fit without and with what discounts change."""
+        gram, moment, design = self.gram.sum(axis=0), self.moment.sum(axis=0), self.design
+        noise = self.noise(np.zeros(len(moment)))
+        first = empirical_bayes(gram, moment, design.group, noise, len(design.fold), used=design.is_parameter)
+        noise = self.noise(first.mean)
+        return {has_slope: self._fit(noise, has_slope=has_slope) for has_slope in (False, True)}
+
+    def noise(self, parameters: Floats) -> float:
+        """Variance of the response around what some parameters explain, as large as sums over blocks of users say.
+
+        Users who come more than once and unequal weights make it larger than the rows alone would.
+        """
+        design = self.design
+        left = (self.target.response - self.contrasts @ parameters) * self.target.weight * design.weight
+        block = np.eye(BLOCKS)[design.users % BLOCKS]
+        apart = np.zeros(len(parameters))
+        for k in range(len(self.gram)):
+            rows = design.fold == k
+            sums = block[rows].T @ (self.contrasts[rows] * left[rows, None])
+            apart += ((sums - sums.mean(axis=0)) ** 2).sum(axis=0) * BLOCKS / (BLOCKS - 1)
+        strength = self.gram.sum(axis=0).diagonal()
+        known = strength > 1e-12 * max(float(strength.max()), 1e-300)
+        return float(np.median(apart[known] / strength[known])) if known.any() else 0.0
 
     def t_value(self, part: int) -> float:
-        """Estimate the constant of a part beside that of the level, over its standard error, clustered by blocks.
+        """Estimate the constant of a part beside that of the level, over its standard error, clustered by user.
 
         Source of the standard error: Liang & Zeger 1986. 0 where the part has no strength.
         """
         deep = self.design.inputs.shape[1]
         places = [LEVEL * deep, part * deep]
-        gram, moment = self.gram[:, places][:, :, places], self.moment[:, places]
-        whole = gram.sum(axis=0)
+        own, weight = self.contrasts[:, places], self.target.weight * self.design.weight
+        weighted = own * weight[:, None]
+        whole = weighted.T @ own
         if np.linalg.det(whole) <= LEAST_DETERMINANT * whole[0, 0] * whole[1, 1]:
             return 0.0
         inverse = np.linalg.inv(whole)
-        found = inverse @ moment.sum(axis=0)
-        left = (moment - gram @ found) @ inverse
-        error = float(np.sqrt((left[:, 1] ** 2).sum()))
+        found = inverse @ (weighted.T @ self.target.response)
+        left = (weighted * (self.target.response - own @ found)[:, None]) @ inverse[:, 1]
+        error = float(np.sqrt((np.bincount(self.design.users, left) ** 2).sum()))
         return float(found[1]) / error if error > 0 else 0.0
-
-    @cached_property
-    def by_fold(self) -> tuple[Floats, Floats]:
-        """Sums over the blocks of each fold."""
-        folds = len(self.gram) // BLOCKS
-        gram, moment = (part.reshape(folds, BLOCKS, *part.shape[1:]).sum(axis=1) for part in (self.gram, self.moment))
-        return gram, moment
-
-    def solved(self, gram: Floats, moment: Floats, ridge: float, *, has_slope: bool) -> Floats:
-        """Solve the regression that some sums over blocks make; returns (parameters,)."""
-        used = self._without_discounts | has_slope
-        penalty = ridge * self._penalty(gram) + 1e-9 * max(float(gram.diagonal().max()), 1e-9)
-        factor = linalg.cho_factor(gram[np.ix_(used, used)] + np.diag(penalty[used]), check_finite=False)
-        found = np.zeros(len(moment))
-        found[used] = linalg.cho_solve(factor, moment[used], check_finite=False)
-        return found
 
     def held_out(self, fit: Fit) -> Floats:
         """Scores of every option by models that did not see the row's user; shape (rows, options)."""
         design = self.design
         scores = np.zeros((len(design.inputs), len(design.action_set.options)))
-        for k in np.unique(design.fold):
+        for k, parameters in enumerate(fit.by_fold):
             rows = design.fold == k
-            scores[rows] = design.scores(self._without(k, fit.ridge, has_slope=fit.has_slope), rows)
+            scores[rows] = design.scores(parameters, rows)
         return scores
 
     def coefficients(self, fit: Fit, draws: int, rng: np.random.Generator) -> Floats:
-        """Coefficients in use and those of resamples of blocks of users, as `EffectModel` keeps them.
+        """Coefficients in use and those drawn from what the data leave possible, as `EffectModel` keeps them.
 
-        Shape (outputs, 1 + inputs): the parts of every set, then the offers' own constants of every set.
+        Shape (outputs, 1 + inputs): the parts of every set, then of every set the constants of offers and options.
         """
-        blocks = len(self.gram)
-        drawn = [np.bincount(rng.integers(0, blocks, blocks), minlength=blocks) for _ in range(draws)]
-        counts = np.array([np.ones(blocks), *drawn], dtype=np.float64)
-        each = []
-        for own in counts:
-            gram, moment = np.asarray(np.tensordot(own, self.gram, 1), dtype=np.float64), own @ self.moment
-            each.append(self.design.split(self.solved(gram, moment, fit.ridge, has_slope=fit.has_slope)))
-        shared, own = np.concatenate([parts for parts, _ in each]), np.concatenate([own.ravel() for _, own in each])
+        drawn = [_rising(each, fit, self.design) for each in fit.posterior.drawn(draws, rng)]
+        each = [self.design.split(parameters) for parameters in (fit.parameters, *drawn)]
+        shared = np.concatenate([split.shared for split in each])
+        own = np.concatenate([np.concatenate([split.own.ravel(), split.options]) for split in each])
         constants = np.zeros((len(own), shared.shape[1]))
         constants[:, 0] = own
         return np.concatenate([shared, constants])
 
-    def _without(self, k: int, ridge: float, *, has_slope: bool) -> Floats:
-        gram, moment = (part.sum(axis=0) - part[k] for part in self.by_fold)
-        return self.solved(gram, moment, ridge, has_slope=has_slope)
+    def _fit(self, noise: float, *, has_slope: bool) -> Fit:
+        design, rows = self.design, len(self.contrasts)
+        used = design.is_parameter if has_slope else design.is_parameter & ~design.of_discounts
+        gram, moment = self.gram.sum(axis=0), self.moment.sum(axis=0)
+        whole = empirical_bayes(gram, moment, design.group, noise, rows, used=used)
+        falling = _falling(whole, design)
+        fit = Fit(has_slope, whole, whole.mean, np.empty(0), np.zeros(rows), falling, noise)
+        by_fold = np.zeros((len(self.gram), len(moment)))
+        for k in range(len(self.gram)):
+            others = empirical_bayes(
+                gram - self.gram[k], moment - self.moment[k], design.group, noise,
+                (design.fold != k).sum(), used=used, variances=whole.variances,
+            )  # fmt: skip
+            by_fold[k] = _rising(others.mean, fit, design)
+        scores = np.einsum("rp,rp->r", self.contrasts, by_fold[design.fold])
+        gain = (2 * scores * self.target.response - scores**2) * self.target.weight * design.weight
+        return Fit(has_slope, whole, _rising(whole.mean, fit, design), by_fold, gain, falling, noise)
 
-    def _best_ridge(self, *, has_slope: bool) -> Fit:
-        folds = np.unique(self.design.fold)
-        errors = []
-        for ridge in RIDGES:
-            error = 0.0
-            for k in folds:
-                found, (gram, moment) = self._without(k, ridge, has_slope=has_slope), self.by_fold
-                error += float(found @ gram[k] @ found - 2 * found @ moment[k])
-            errors.append(error)
-        ridge = RIDGES[int(np.argmin(errors))]
-        gain = np.zeros(len(self.contrasts))
-        for k in folds:
-            rows = self.design.fold == k
-            scores = self.contrasts[rows] @ self._without(k, ridge, has_slope=has_slope)
-            gain[rows] = 2 * scores * self.target.response[rows] - scores**2
-        return Fit(ridge, has_slope, gain * self.target.weight * self.design.weight)
 
-    @property
-    def _without_discounts(self) -> Flags:
-        """Tell which parameters do not hang on discounts."""
-        deep, offers = self.design.inputs.shape[1], len(self.design.action_set.offers)
-        used = np.zeros(PARTS * deep + OWN_PARTS * offers, dtype=bool)
-        for part in (LEVEL, HEARD):
-            used[part * deep : (part + 1) * deep] = True
-        used[PARTS * deep : PARTS * deep + offers] = True
-        return used
+def _falling(found: Posterior, design: EffectDesign) -> list[int]:
+    """Offers of which some higher discount surely changes less than a lower one beyond what offers share."""
+    falling = []
+    for offer, levels in enumerate(design.action_set.levels):
+        places = design.option_places[levels]
+        pairs = [(a, b) for at, a in enumerate(places) for b in places[at + 1 :] if found.used[a] and found.used[b]]
+        if any(found.mean[a] - found.mean[b] > SURELY * found.error_between(a, b) for a, b in pairs):
+            falling.append(offer)
+    return falling
 
-    def _penalty(self, gram: Floats) -> Floats:
-        """Penalty of each parameter: against what the data say of the constant of its part."""
-        deep, offers = self.design.inputs.shape[1], len(self.design.action_set.offers)
-        own = np.ones(deep)
-        own[0] = INTERCEPT_RIDGE
-        constants = [gram[part * deep, part * deep] for part in range(PARTS)]
-        shared = [own * constant for constant in constants]
-        return np.concatenate([*shared, *(np.full(offers, OWN_RIDGE * constants[part]) for part in range(OWN_PARTS))])
+
+def _rising(parameters: Floats, fit: Fit, design: EffectDesign) -> Floats:
+    """Pool the constants of an offer's options until none falls as the discount rises, unless lots disproved that."""
+    found = parameters.copy()
+    for offer, levels in enumerate(design.action_set.levels):
+        if offer not in fit.falling and len(levels) > 1:
+            places = design.option_places[levels]
+            found[places] = isotonic_regression(found[places])
+    return found

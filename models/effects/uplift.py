@@ -1,7 +1,7 @@
 """What every option changes for every user, learnt from randomised treatments.
 
-What the offers share is learnt from all of them; their own parts are pulled to zero by a stronger ridge, so that a
-rare offer borrows from the others (partial pooling).
+What the offers share is learnt from all of them; what is an offer's or an option's own is pulled to zero as strongly
+as the data say that they are alike, so that a rare offer borrows from the others (partial pooling, empirical Bayes).
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ from configs.offers import Option
 from configs.settings import Settings
 from features.arrays.array_types import Flags, Floats, Places
 from features.definitions.registry import Feature
+from models.effects.effect_design import GROUPS, EffectDesign, effect_design
 from models.effects.effect_design import MODERATORS as MODERATORS
-from models.effects.effect_design import EffectDesign, effect_design
 from models.effects.effect_model import CONVERSION, ORDER, SLOPE, EffectModel, EffectUnit, shifted
-from models.effects.effect_regression import EffectRegression, Fit, Target
+from models.effects.effect_regression import SURELY, EffectRegression, Fit, Target
 from models.learn.estimators import check_finite
 from models.learn.linear_estimators import MultiOutputEstimator
 from models.learn.training import varied
@@ -31,8 +31,8 @@ OUTCOMES = ("margin_soon", "is_retained")
 MIN_OPTION_ROWS, MIN_NOTHING_ROWS = 50, 30
 DRAWS = 16
 NUISANCE_TREES = 60
-SURELY = 2.5  # standard errors
 LEAST_CHANCE = 0.01  # of staying or leaving that is expected of anybody
+TWENTIETHS, STEADIEST = 20, 10.0  # groups of users by what is expected of them, and the highest weight of one
 TAILS = (0.005, 0.99)  # of margin per unit; what lies beyond counts as much as they
 
 
@@ -41,16 +41,17 @@ class LearntEffects:
     """Everything that randomised treatments taught about one outcome.
 
     `held_out` (rows, options) is the effect on every row as predicted without its user, `without` (rows,) the
-    outcome expected under *nothing*. `mean` (options,) are the average effects, `offer_mean` (offers,) those over an
-    offer's discounts, with their standard errors, clustered by user. `fold` (rows,) says what was held out together,
-    `had_chance` (rows, options) which options a row could draw.
+    outcome expected under *nothing*. `spread` tells of each group of coefficients the standard deviation that the data
+    gave them, in units of the score (`effect_design.GROUPS`): near 0 all are alike in it. `mean` (options,) are the
+    average effects, `offer_mean` (offers,) those over an offer's discounts, with their standard errors, clustered by
+    user. `fold` (rows,) says what was held out together, `had_chance` (rows, options) which options a row could draw.
     """
 
     effect_model: EffectModel
     options: tuple[Option, ...]
     held_out: Floats
     without: Floats
-    ridge: float
+    spread: dict[str, float]
     has_slope: bool
     mean: Floats
     offer_mean: Floats
@@ -82,8 +83,8 @@ class _Regressed:
 
     @property
     def gain(self) -> float:
-        """By how much the better fit lowers the held-out squared error."""
-        return max(float(fit.gain.sum()) for fit in self.fits.values())
+        """By how much the better fit lowers the held-out squared error, in units of the noise."""
+        return max(float(fit.gain.sum()) / max(fit.noise, 1e-12) for fit in self.fits.values())
 
 
 def usable_options(experiment: pd.DataFrame, options: Sequence[Option]) -> tuple[Option, ...]:
@@ -135,7 +136,7 @@ def learn_effects(
 def _margin(
     design: EffectDesign, experiment: pd.DataFrame, usual: Floats, columns: list[str], settings: Settings
 ) -> _Regressed:
-    """Regress margin in money, and in own orders if they are known; the unit with the lower held-out error stays."""
+    """Regress margin in money, and in own orders if they are known; the unit that explains more held-out rows stays."""
     order = experiment[ORDER] if ORDER in design.columns else pd.Series(dtype=np.float64)
     typical = float(order[order > 0].median()) if (order > 0).any() else 0.0
     units = [EffectUnit("money"), *([EffectUnit("own_money", typical)] if typical > 0 else [])]
@@ -145,10 +146,24 @@ def _margin(
     expected = _usual_outcome(experiment.assign(margin_soon=cut), "margin_soon", columns, design, settings)
     found = []
     for unit in units:
-        target = Target(cut - expected, np.ones(len(cut)), unit.money(experiment) / per_unit)
-        regression = EffectRegression.of(design, target)
+        scale = per_unit / unit.money(experiment)
+        left = (cut - expected) * scale
+        regression = EffectRegression.of(design, Target(left, _precision(expected * scale, left)))
         found.append(_Regressed(regression, regression.best(), unit, usual))
     return max(found, key=lambda each: each.gain)
+
+
+def _precision(expected: Floats, left: Floats) -> Floats:
+    """Weights by how closely users keep to what is expected of them: the margin of who buys much varies most.
+
+    Feasible weighted least squares: the inverse of the mean square of what is `left` among users of whom as much is
+    expected, in twentieths, none above `STEADIEST` times the mean; shape (rows,).
+    """
+    edges = np.unique(np.quantile(expected, np.linspace(0, 1, TWENTIETHS + 1)))[1:-1]
+    like = np.searchsorted(edges, expected, side="right")
+    spread = np.bincount(like, left**2) / np.maximum(np.bincount(like), 1)
+    usual = float(np.mean(left**2))
+    return np.ones(len(left)) if usual == 0 else usual / np.maximum(spread, usual / STEADIEST)[like]
 
 
 def _retention(design: EffectDesign, experiment: pd.DataFrame, usual: Floats) -> _Regressed:
@@ -188,12 +203,14 @@ def _learnt(
         without = found.usual - (design.chances[:, 1:] * held_out).sum(axis=1)
     rng = np.random.default_rng([settings.seed, *outcome.encode()])
     estimator = _as_estimator(design, regression.coefficients(fit, DRAWS, rng), outcome)
-    model = EffectModel(estimator, design.action_set.offers, found.unit, design.listening)
+    action_set = design.action_set
+    model = EffectModel(estimator, action_set.options, action_set.offers, found.unit, design.listening)
     label = experiment[outcome].to_numpy(dtype=np.float64)
     robust = _scores(label, np.c_[without, without[:, None] + held_out], design)
     return LearntEffects(
         model, design.action_set.options, held_out, without,
-        fit.ridge, has_slope, _means(robust, design, np.eye(len(design.action_set.options)))[0],
+        dict(zip(GROUPS, np.sqrt(fit.posterior.variances).tolist(), strict=True)), has_slope,
+        _means(robust, design, np.eye(len(design.action_set.options)))[0],
         *_means(robust, design, design.action_set.own), design.fold, design.had_chance,
     )  # fmt: skip
 

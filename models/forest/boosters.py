@@ -24,7 +24,7 @@ if TYPE_CHECKING:  # numba takes its time to come, so only many rows are worth i
     from models.forest.forest_shap import ForestShap
     from models.forest.parsed_forest import Forest
 
-Constant = float | str
+Constant = float | str | Floats  # an array has a value per row
 MANY_SCORES = 50_000  # fewer take LightGBM less than the half second in which a process loads the kernels
 # below this many rows LightGBM's threads cost more than they bring: 2,500 x 16 took 0.04 s on one, 0.54 s on two
 PARALLEL_ROWS = 200_000
@@ -49,7 +49,7 @@ def raw_scores_given(booster: lgb.Booster, inputs: pd.DataFrame, constants: Sequ
     inputs
         The booster's columns, in its order; those that `constants` name may hold anything of their type.
     constants
-        Values that some columns take on all rows; each set names the same columns.
+        Values that some columns take on all rows, or an array with one per row; each set names the same columns.
 
     Returns
     -------
@@ -62,8 +62,11 @@ def raw_scores_given(booster: lgb.Booster, inputs: pd.DataFrame, constants: Sequ
         return np.ascontiguousarray(scores.T)
     atoms = ready.forest.atoms(inputs)  # of all columns that do not change from set to set, once
     for place, given in enumerate(constants):
-        own = [list(inputs.columns).index(name) for name in given]
-        atoms[own] = ready.forest.atoms(with_constants(inputs.head(1), given), only=own)[own]
+        for of_rows in (False, True):
+            part = {name: value for name, value in given.items() if isinstance(value, np.ndarray) == of_rows}
+            own = [list(inputs.columns).index(name) for name in part]
+            told = with_constants(inputs if of_rows else inputs.head(1), part)
+            atoms[own] = ready.forest.atoms(told, only=own)[own] if own else atoms[own]
         scores[place] = ready.scores.scores(atoms)
     return np.ascontiguousarray(scores.T)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import date, timedelta
 
 import numpy as np
@@ -13,10 +13,11 @@ from configs.settings import Settings
 from features.arrays.array_types import Floats
 from features.arrays.calendar_days import start_of
 from features.definitions.registry import VIEWS, Feature
-from models.forest.boosters import with_constants
+from models.forest.boosters import Constant, with_constants
 from models.learn.churn import MEASURES
 from models.learn.estimators import Estimator
 from models.learn.linear_estimators import LinearEstimator, fit_constant, fit_linear
+from models.learn.listening import CHANNEL_SHARE, Listening, own_channels, with_channel_share
 from models.learn.redeemed_spend import TARGET, redeemed_spend
 from models.learn.training import (
     Trained,
@@ -37,6 +38,7 @@ from models.metrics.leakage import find_leaks
 from models.metrics.splits import out_of_time_and_user
 
 OPTION = ("offer_id", "discount")
+RISING = ("discount", CHANNEL_SHARE)  # a higher one is never redeemed less
 # no sums over a year: while the history is shorter than that they grow with the calendar, and the model drifts
 SIMPLE = (
     "redemption_share_365d",
@@ -49,7 +51,10 @@ SIMPLE = (
 )
 
 
-def train_redemption(frame: pd.DataFrame, features: list[Feature], settings: Settings, as_of: date) -> Trained:
+def train_redemption(
+    frame: pd.DataFrame, features: list[Feature], settings: Settings, as_of: date,
+    channels: Mapping[str, str] | None = None,
+) -> Trained:  # fmt: skip
     """Train, judge and choose the redemption model.
 
     Parameters
@@ -58,23 +63,28 @@ def train_redemption(frame: pd.DataFrame, features: list[Feature], settings: Set
         From `features.training_data.frames.redemption_frame`: closed treatments with their label.
     as_of
         Day of training. Treatments closed ``response.holdout_days`` before it train, those decided later test.
+    channels
+        Channel of each offer: where the app counts its messages, the model reads how a user listens to it.
 
     Returns
     -------
     Trained
-        In both candidates P(redeem) never falls as the discount rises; `spend` says what a redemption costs.
+        In both candidates P(redeem) never falls as the discount rises; `spend` says what a redemption costs,
+        `listening` how users listen to each offer's channel.
 
     Raises
     ------
     NotTrainableError
         There are too few users, or all of them redeemed, or none.
     """
+    listening = own_channels(channels or {}, settings, frame)
+    frame = with_channel_share(frame, listening)
     cut = pd.Timestamp(start_of(as_of - timedelta(days=settings.response.holdout_days), settings.time_zone))
     folds = settings.training.folds
     in_time = out_of_time_and_user(frame["user_id"], frame["decided_at"], frame["closed_at"], cut, folds)
     split = honest_split("redemption", frame, in_time, TARGET, settings)
     known = usable_columns(frame, features, VIEWS["redemption"], split.train)
-    options = varied(frame[split.train], OPTION)
+    options = varied(frame[split.train], (*OPTION, *([CHANNEL_SHARE] if listening else [])))
     simple = [*options, *(name for name in SIMPLE if name in known)]
 
     def logistic(rows: pd.DataFrame) -> Estimator:
@@ -85,7 +95,7 @@ def train_redemption(frame: pd.DataFrame, features: list[Feature], settings: Set
         return fit_constant(rows, TARGET, SIMPLE[0])
 
     def lightgbm(rows: pd.DataFrame) -> Estimator:
-        return fit_lightgbm(rows, TARGET, [*options, *known], settings, rising=("discount",))
+        return fit_lightgbm(rows, TARGET, [*options, *known], settings, rising=RISING)
 
     fits = {"logistic": logistic} if simple else {"base_rate": base_rate}
     fits |= {"lightgbm": lightgbm} if options or known else {}
@@ -111,7 +121,7 @@ def train_redemption(frame: pd.DataFrame, features: list[Feature], settings: Set
     leaks = find_leaks(frame[split.train], test, TARGET, known)
     own = own_metrics(candidates, verdict.winner, metrics, trial, settings)
     spend = redeemed_spend(frame)
-    return Trained("redemption", candidates, verdict, metrics, label, score, frame, own, trial, spend, leaks)
+    return Trained("redemption", candidates, verdict, metrics, label, score, frame, own, trial, spend, leaks, listening)
 
 
 def with_option(frame: pd.DataFrame, offer_id: str, discount: float) -> pd.DataFrame:
@@ -119,9 +129,20 @@ def with_option(frame: pd.DataFrame, offer_id: str, discount: float) -> pd.DataF
     return with_constants(frame, dict(zip(OPTION, (offer_id, discount), strict=True)))
 
 
-def p_redeem_each(model: Estimator, frame: pd.DataFrame, options: Sequence[Option]) -> Floats:
-    """Predict for every user whether each option would be used; shape (users, options)."""
-    return model.predict_given(frame, [dict(zip(OPTION, option, strict=True)) for option in options])
+def p_redeem_each(
+    model: Estimator, frame: pd.DataFrame, options: Sequence[Option], listening: Mapping[str, Listening] | None = None
+) -> Floats:
+    """Predict for every user whether each option would be used; shape (users, options).
+
+    `listening` is that to each offer's channel, if the model was taught it.
+    """
+    each: list[dict[str, Constant]] = [dict(zip(OPTION, option, strict=True)) for option in options]
+    if CHANNEL_SHARE in model.columns:
+        unknown = np.full(len(frame), np.nan)
+        shares = {offer_id: own.share(frame) for offer_id, own in (listening or {}).items()}
+        for given, (offer_id, _) in zip(each, options, strict=True):
+            given[CHANNEL_SHARE] = shares.get(offer_id, unknown)
+    return model.predict_given(frame, each)
 
 
 def _rises(estimator: LinearEstimator) -> bool:

@@ -14,6 +14,7 @@ from configs.settings import Settings
 from features.arrays.array_types import Flags, Floats
 from features.definitions.registry import Feature
 from models.learn.estimators import Estimator, calibrated, inverse_link
+from models.learn.listening import Listening
 from models.learn.redeemed_spend import RedeemedSpend
 from models.learn.trial import DECIDES, Trial, below_floor
 from models.metrics.evaluation import Measure, score_metric
@@ -54,8 +55,8 @@ class Trained:
 
     `label` and `score` are those of the chosen model on the headline test rows; `latest` are the newest rows, on
     which explanations are drawn; `own_metrics` has the same measures of every candidate, by its name; `trial` is where
-    the champion is met; `spend`, of the redemption model alone, says what a redemption costs; `leaks` are
-    columns that tell the label by themselves.
+    the champion is met; `spend`, of the redemption model alone, says what a redemption costs, and `listening` how users
+    listen to each offer's channel, where it was taught that; `leaks` are columns that tell the label by themselves.
     """
 
     subject: str
@@ -69,6 +70,7 @@ class Trained:
     trial: Trial
     spend: RedeemedSpend | None = None
     leaks: tuple[Leak, ...] = ()
+    listening: Mapping[str, Listening] = field(default_factory=dict)
 
     @property
     def winner(self) -> TrainedCandidate:

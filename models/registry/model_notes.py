@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
@@ -11,8 +12,9 @@ from pydantic import TypeAdapter, ValidationError
 from configs.errors import InputError
 from configs.offers import Option
 from models.effects.average_effect import AverageEffect
-from models.effects.effect_model import EffectUnit, Listening
+from models.effects.effect_model import EffectUnit
 from models.judge.policy_verdict import Deployed
+from models.learn.listening import Listening
 from models.learn.redeemed_spend import RedeemedSpend
 
 if TYPE_CHECKING:
@@ -26,11 +28,13 @@ class RedemptionNotes:
     """Of the redemption model: what a redemption costs, and the average effects learnt beside it.
 
     Where treatments were randomised effects are models of their own (`has_experiment`), and `effects` is empty.
+    `listening` is that to each offer's channel, where the model reads it.
     """
 
     spend: RedeemedSpend
     effects: tuple[AverageEffect, ...] = ()
     has_experiment: bool = False
+    listening: Mapping[str, Listening] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,7 @@ from features.storage.lake import Lake
 from models.effects.observational_effects import OfferEffect, has_money
 from models.effects.uplift import LearntEffects
 from models.judge.policy_verdict import PolicyVerdict
+from models.learn.listening import CHANNEL_SHARE
 from models.learn.training import NotTrainableError, Trained
 from models.metrics.metric import Leak, Metric
 from models.registry.champions import name_version, promote, withhold
@@ -158,7 +159,9 @@ def publish_effects(
         mark = fingerprint(digest, known_by)
         lineage = ModelLineage(subject, "linear", as_of, first_day, as_of, mark)
         each = learnt[outcome]
-        found = {f"{subject.replace(' ', '_')}.ridge": Metric.exact(each.ridge, len(experiment))} | verdict.metrics
+        prefix = f"{subject.replace(' ', '_')}.spread"
+        spread = {f"{prefix}_{name}": Metric.exact(value, len(experiment)) for name, value in each.spread.items()}
+        found = spread | verdict.metrics
         known = {name: metric for name, metric in found.items() if np.isfinite([metric.value, metric.low]).all()}
         version = register(
             lake, lineage, each.effect_model.estimator, experiment.head(100),
@@ -183,5 +186,8 @@ def quality_pictures(trained: Trained, settings: Settings, features: list[Featur
             "calibration": calibration_picture(label, score, what),
             "lift": lift_picture(label, score, {"churn": "leavers", "redemption": "redeemers"}[trained.subject]),
         }
-    labels = {feature.name: feature.label for feature in features} | {"offer_id": "kind of offer"}
+    labels = {feature.name: feature.label for feature in features} | {
+        "offer_id": "kind of offer",
+        CHANNEL_SHARE: "share opened of its channel",
+    }
     return quality | shap_pictures(trained.winner.estimator, trained.latest, labels)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from urllib.parse import quote
 
 import numpy as np
@@ -20,6 +20,7 @@ from models.judge.policies import Evidence
 from models.judge.policy_verdict import Deployed
 from models.learn.estimators import Estimator
 from models.learn.linear_estimators import MultiOutputEstimator
+from models.learn.listening import Listening
 from models.learn.redeemed_spend import RedeemedSpend, discount_cost
 from models.registry.model_notes import EffectNotes, PropensityNotes, RedemptionNotes, read_notes
 from models.registry.model_reader import Registered, load, load_if_any
@@ -64,7 +65,8 @@ class PersonalEffects:
 class ResponseModels:
     """Redemption model, what a redemption costs, and effects: randomised where there were enough, else per offer.
 
-    `redemption` is None, and `name` empty, where nothing is known of who uses offers. `notes_of` as in `Registered`.
+    `redemption` is None, and `name` empty, where nothing is known of who uses offers; `listening` is what it reads of
+    each offer's channel. `notes_of` as in `Registered`.
     """
 
     redemption: Estimator | None
@@ -73,6 +75,7 @@ class ResponseModels:
     effects: dict[str, KnownEffect]
     personal: PersonalEffects | None = None
     notes_of: str = ""
+    listening: Mapping[str, Listening] = field(default_factory=dict)
 
     @property
     def has_money(self) -> bool:
@@ -119,7 +122,9 @@ def response_with(
         }
         personal = _load_personal(lake) if notes.has_experiment else None
         name = champion.lineage.name
-        return ResponseModels(champion.estimator, name, notes.spend, effects, personal, champion.notes_of)
+        return ResponseModels(
+            champion.estimator, name, notes.spend, effects, personal, champion.notes_of, notes.listening
+        )
     if load_if_any(lake, EFFECT_SUBJECTS["margin_soon"]) is not None:
         return ResponseModels(None, "", RedeemedSpend(), {}, _load_personal(lake))
     effects = {
@@ -132,7 +137,9 @@ def response_with(
 
 def _without_effects(champion: Registered) -> ResponseModels:
     notes = read_notes(RedemptionNotes, champion.notes, champion.lineage.name)
-    return ResponseModels(champion.estimator, champion.lineage.name, notes.spend, {}, None, champion.notes_of)
+    return ResponseModels(
+        champion.estimator, champion.lineage.name, notes.spend, {}, None, champion.notes_of, notes.listening
+    )
 
 
 def _effect_of(propensity: Registered) -> KnownEffect:
@@ -162,7 +169,7 @@ def _load_personal(lake: Lake) -> PersonalEffects:
 def _effect_model(found: Registered, notes: EffectNotes, unit: EffectUnit) -> EffectModel:
     if not isinstance(found.estimator, MultiOutputEstimator):
         raise InputError(f"{found.lineage.name} is a {found.estimator.family} model and no effect; train again")
-    return EffectModel(found.estimator, notes.offers, unit, notes.listening)
+    return EffectModel(found.estimator, notes.options, notes.offers, unit, notes.listening)
 
 
 def gather_evidence(

@@ -23,8 +23,9 @@ from models.effects.observational_effects import (
 from models.effects.uplift import LearntEffects, learn_effects, usable_options
 from models.judge.policies import judge_policies
 from models.judge.policy_verdict import NOBODY, Deployed, PolicyValue, PolicyVerdict
+from models.learn.listening import with_channel_share
 from models.learn.redeemed_spend import RedeemedSpend
-from models.learn.redemption import p_redeem_each, train_redemption
+from models.learn.redemption import RISING, p_redeem_each, train_redemption
 from models.learn.training import NotTrainableError, Trained, cross_fitted_models, newest, user_fold
 from models.learn.value import later_share
 from models.metrics.metric import Metric
@@ -65,15 +66,18 @@ def fit_response(settings: Settings, lake: Lake, as_of: date, frames: TrainingFr
             [], untrained=(lack_of(lake, "redemption", why, no_rate(settings)), Untrained(EFFECTS, why, NO_EFFECTS))
         )
     redemption, untrained = None, []
+    channels = {offer.offer_id: offer.channel for offer in load_catalogue(settings.offers).offers}
     try:
-        redemption = train_redemption(frames.treatments, frames.features, settings, as_of)
+        redemption = train_redemption(frames.treatments, frames.features, settings, as_of, channels)
     except NotTrainableError as error:
         untrained.append(lack_of(lake, "redemption", str(error), no_rate(settings)))
     fitted = fit_effects(settings, lake, as_of, frames, redemption)
     untrained, published = [*untrained, *fitted.untrained], fitted.published
     if redemption is not None:
         averages = () if fitted.verdict is not None else fitted.effects
-        notes = RedemptionNotes(redemption.spend or RedeemedSpend(), averages, fitted.verdict is not None)
+        notes = RedemptionNotes(
+            redemption.spend or RedeemedSpend(), averages, fitted.verdict is not None, redemption.listening
+        )
         arguments = (lake, redemption, frames.treatments, frames.features, settings, as_of, frames.first_day, notes)
         try:
             published = [publish(*arguments), *published]
@@ -115,8 +119,9 @@ def expected_redemptions(
         return None
     winner, experiment = redemption.winner.estimator, frames.experiment
     fold, found = user_fold(experiment["user_id"], settings), np.zeros((len(experiment), len(options)))
-    for k, model in cross_fitted_models(winner, frames.treatments, settings, rising=("discount",)).items():
-        found[fold == k] = p_redeem_each(model, experiment[fold == k], options)
+    treatments = with_channel_share(frames.treatments, redemption.listening)
+    for k, model in cross_fitted_models(winner, treatments, settings, rising=RISING).items():
+        found[fold == k] = p_redeem_each(model, experiment[fold == k], options, redemption.listening)
     return found
 
 

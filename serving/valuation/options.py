@@ -148,7 +148,7 @@ def build_options(
     p_redeem, price = np.full(shape, np.nan), np.zeros(shape)
     contact = np.array([offer.contact_cost for offer in catalogue.offer_of_options])
     if response is not None and response.redemption is not None:
-        p_redeem = p_redeem_each(response.redemption, frame, options)
+        p_redeem = p_redeem_each(response.redemption, frame, options, response.listening)
     spend = response.spend if response is not None else RedeemedSpend()
     for place, (offer, option) in enumerate(zip(catalogue.offer_of_options, options, strict=True)):
         price[:, place] = discount_cost(frame, *option, spend, offer.covered_spend)

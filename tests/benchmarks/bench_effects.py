@@ -33,15 +33,16 @@ from features.arrays.array_types import Floats, Places
 from features.definitions.app_declarations import declarations_of
 from models.effects.effect_model import Chances
 from models.effects.uplift import MODERATORS, learn_effects
-from models.learn.redemption import p_redeem_each
+from models.learn.listening import CHANNEL_SHARE, Listening, own_channels, with_channel_share
+from models.learn.redeemed_spend import discount_cost, redeemed_spend
+from models.learn.redemption import RISING, p_redeem_each
 from models.learn.training import cross_fitted_models, user_fold
 from models.learn.tree_estimators import LightgbmEstimator, fit_lightgbm
 from serving.knapsack.allocation import allocate
 
 FRESH = 10_000
-FIRST_SEED = 300
+FIRST_SEED = 301
 TREES = 60
-ORDER = "order_value_mean_365d"
 
 
 @dataclass(frozen=True)
@@ -59,35 +60,42 @@ class Lots:
         return [name for name in self.fresh.frame.columns if name != "user_id"]
 
     @cached_property
+    def given(self) -> pd.DataFrame:
+        """Lots that gave something, with how their users listen to the offer's channel."""
+        given = self.rows[self.rows["offer_id"] != NO_OFFER]
+        return with_channel_share(given.assign(offer_id=given["offer_id"].astype("category")), self.listening)
+
+    @cached_property
+    def listening(self) -> dict[str, Listening]:
+        """How users listen to each offer's channel."""
+        return own_channels(self.world.channels, self.settings, self.rows)
+
+    @cached_property
     def redemption(self) -> LightgbmEstimator:
         """Who uses offers."""
-        given = self.rows[self.rows["offer_id"] != NO_OFFER]
-        given = given.assign(offer_id=given["offer_id"].astype("category"))
-        columns = ["offer_id", "discount", *self.columns]
-        return fit_lightgbm(given, "is_redeemed", columns, self.settings, rising=("discount",))
+        columns = ["offer_id", "discount", *([CHANNEL_SHARE] if self.listening else []), *self.columns]
+        return fit_lightgbm(self.given, "is_redeemed", columns, self.settings, rising=RISING)
 
     @cached_property
     def p_redeem(self) -> Floats:
         """Expected redemptions of the fresh users; (users, options)."""
-        return p_redeem_each(self.redemption, self.fresh.frame, self.world.options)
+        return p_redeem_each(self.redemption, self.fresh.frame, self.world.options, self.listening)
 
     @cached_property
     def held_out_p_redeem(self) -> Floats:
         """Expected redemptions of the lots by models that did not see the user; (rows, options)."""
-        given = self.rows[self.rows["offer_id"] != NO_OFFER]
-        given = given.assign(offer_id=given["offer_id"].astype("category"))
         found = np.zeros((len(self.rows), len(self.world.options)))
         fold = user_fold(self.rows["user_id"], self.settings)
-        for k, model in cross_fitted_models(self.redemption, given, self.settings, rising=("discount",)).items():
-            found[fold == k] = p_redeem_each(model, self.rows[fold == k], self.world.options)
+        for k, model in cross_fitted_models(self.redemption, self.given, self.settings, rising=RISING).items():
+            found[fold == k] = p_redeem_each(model, self.rows[fold == k], self.world.options, self.listening)
         return found
 
     @cached_property
     def cost(self) -> Floats:
         """Expected cost of every option for the fresh users; (users, options)."""
-        order = self.fresh.frame[ORDER].fillna(self.fresh.frame[ORDER].median()).to_numpy(dtype=np.float64)
-        paid = np.array([[each.discount, each.contact] for each in self.world.actions]).T
-        return self.p_redeem * paid[0] * order[:, None] + paid[1]
+        spend = redeemed_spend(self.given)
+        price = [discount_cost(self.fresh.frame, *option, spend, 0.0) for option in self.world.options]
+        return self.p_redeem * np.stack(price, axis=1) + np.array([each.contact for each in self.world.actions])
 
     @cached_property
     def risk(self) -> Floats:
