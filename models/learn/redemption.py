@@ -137,9 +137,9 @@ def p_redeem_each(
     `listening` is that to each offer's channel, if the model was taught it.
     """
     each: list[dict[str, Constant]] = [dict(zip(OPTION, option, strict=True)) for option in options]
-    if CHANNEL_SHARE in model.columns:
+    if listening:
         unknown = np.full(len(frame), np.nan)
-        shares = {offer_id: own.share(frame) for offer_id, own in (listening or {}).items()}
+        shares = {offer_id: own.share(frame) for offer_id, own in listening.items()}
         for given, (offer_id, _) in zip(each, options, strict=True):
             given[CHANNEL_SHARE] = shares.get(offer_id, unknown)
     return model.predict_given(frame, each)
