@@ -16,6 +16,8 @@ NAMED = {
     ("offers",): ("offers", ".toml"),
     ("language",): ("languages", ".toml"),
     ("ingest", "source"): ("sources", ".sql"),
+    ("segments", "stages"): ("stages", ".toml"),
+    ("segments", "files"): ("segments", ".toml"),
 }
 RAW, ALSO_READS = ("ingest", "raw"), ("ingest", "also_reads")
 IN_PACKAGE, NO_CATALOGUE = "package:", "none"

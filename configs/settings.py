@@ -18,6 +18,7 @@ from configs.named_files import FOLDER, read_toml
 from configs.profile_layers import Layer, laid_over, profile_files, read_layer, with_raw_beside
 from configs.schedule_settings import Schedule, TimeZone
 from configs.section import Count, Money, Section, Word
+from configs.segment_settings import Segments
 from configs.send_time import SendTime
 from configs.validated_model import validated
 
@@ -232,6 +233,7 @@ class Settings(Section):
     send_time: SendTime
     categories: Categories
     guards: Guards
+    segments: Segments
     schedule: Schedule
     spark: Spark
 

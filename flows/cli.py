@@ -173,6 +173,23 @@ def explain_command(
     show_answer("explain", "explain", (user_id,), profile, data_dir, as_json, day_of(as_of))
 
 
+@app.command("segments")
+def segments_command(
+    user: Annotated[
+        str | None, typer.Option(metavar="USER_ID", help="what one user is in, why, and what changed")
+    ] = None,
+    check: Annotated[
+        bool, typer.Option("--check", help="only read the rules and say whether they can be asked")
+    ] = False,
+    profile: Profile = None,
+    data_dir: DataDir = None,
+    as_of: AsOf = None,
+    as_json: Json = False,
+) -> None:
+    """Print a day's stages and segments: how many are in each, who came and left, and what is unusual."""
+    show_answer("segments", "segments", (user, check), profile, data_dir, as_json, day_of(as_of))
+
+
 @app.command("catalogue")
 def catalogue_command(profile: Profile = None, data_dir: DataDir = None, as_json: Json = False) -> None:
     """Print the data catalogue: every column, its meaning, window, source role and view."""

@@ -69,13 +69,42 @@ def explain(
     """Put one user's risk, reasons, decision and options into a page and into facts."""
     from serving.decide.day_tables import newest_decided_day
     from serving.lookups.user_explanation import decision_of, explanation_lines, options_of, words_about
+    from serving.memberships.user_memberships import user_memberships
     from serving.wording.rendering import words_of
 
     settings, lake, day = open_run(profile, data_dir, as_of)
     user_id, day = unicodedata.normalize("NFC", user_id.strip()), as_of or newest_decided_day(lake, day)
     words, decision, options = words_of(settings), decision_of(lake, day, user_id), options_of(lake, day, user_id)
-    page = "\n".join(explanation_lines(decision, options, words, settings, day))
-    return page, {"decision": decision, "options": options, "words": words_about(decision, options, words)}
+    member = user_memberships(settings, lake, day, user_id)
+    page = "\n".join(explanation_lines(decision, options, words, settings, day, member))
+    facts = {"decision": decision, "options": options, "words": words_about(decision, options, words)}
+    return page, facts | {"memberships": asdict(member) if member is not None else None}
+
+
+@reads_one_publish
+def segments(
+    user_id: str | None, check: bool, profile: str | None, data_dir: str | None, as_of: date | None
+) -> tuple[str, dict[str, object]]:
+    """Say how many are in each stage and segment of a day, or what one user is in; `check` only reads the rules."""
+    from serving.lookups import segment_answers as answers
+    from serving.memberships.stored_segments import SIZES, TRANSITIONS, newest_segment_day, read_rows, read_rules
+    from serving.wording.rendering import words_of
+
+    settings, lake, day = open_run(profile, data_dir, as_of)
+    if check:
+        from serving.memberships.segment_day import load_rules
+
+        rules = load_rules(settings, lake)
+        return "\n".join(answers.checked_lines(rules)), answers.checked_facts(rules)
+    day = as_of or newest_segment_day(lake, day)
+    if user_id is not None:
+        from serving.memberships.user_memberships import known_memberships
+
+        found = known_memberships(settings, lake, day, unicodedata.normalize("NFC", user_id.strip()))
+        return "\n".join(answers.user_lines(user_id, found, words_of(settings))), answers.user_facts(user_id, found)
+    rows = {table: read_rows(lake, day, table) for table in (SIZES, TRANSITIONS)}
+    page = answers.size_lines(day, read_rules(lake, day), rows[SIZES], rows[TRANSITIONS])
+    return "\n".join(page), {"command": "segments", "as_of": str(day), **answers.plain(rows)}
 
 
 @reads_one_publish

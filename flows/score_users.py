@@ -21,6 +21,7 @@ from serving.decide.day_tables import day_folder
 from serving.decide.decided_day import decide_day
 from serving.decide.supersessions import supersessions
 from serving.guards.guard_findings import guard_words, stored_findings
+from serving.memberships.segment_day import load_rules, write_segments
 from serving.report_page.at_risk_list import at_risk_path
 from serving.report_page.day_figures import day_metrics, day_notes
 from serving.report_page.report import write_report
@@ -47,8 +48,12 @@ def score_users(
     A day that was decided otherwise before stays as it is, unless `supersede` says why the new decisions count.
     """
     settings, lake, day = open_run(profile, data_dir, as_of)
+    rules = load_rules(settings, lake)  # what is wrong with them is said before anything is written
     spending = decide_for_all(settings, lake, day, supersede)
     summary = summarise(lake, day)
+    with step("segments", "stages and segments") as taken:
+        write_segments(settings, lake, day, rules)
+        taken.rows = summary.users
     with step("report", "report") as taken:
         report = write_report(settings, lake, day)
         taken.rows = summary.users
@@ -58,7 +63,7 @@ def score_users(
         "users at risk": str(at_risk_path(lake, day)),
         "decisions": str(folder / "decisions.parquet"),
     }
-    outputs |= {"budget curve": str(folder / "budget_curve.parquet")}
+    outputs |= {"budget curve": str(folder / "budget_curve.parquet"), "segments": str(lake.partition("segments", day))}
     metrics = day_metrics(lake, day, summary, spending)
     notes = guard_words(stored_findings(lake, day), day)
     notes += day_notes(settings, summary, spending, latest_training(lake, day))

@@ -33,12 +33,13 @@ from serving.arms.assignment import Spending, base_rate
 from serving.arms.exploration import AS_USUAL_SALT, CONTROL_SALT
 from serving.decide import decisions as day_of_decisions
 from serving.decide.day_tables import day_folder
-from serving.decide.decision_columns import SCHEMA, predictions_table, risk_band, stage
+from serving.decide.decision_columns import SCHEMA, predictions_table, risk_band
 from serving.decide.decisions import decide, tables_of
 from serving.decide.executors import LocalExecutor
 from serving.decide.ledger import entries, files_of
 from serving.decide.scoring import Policy
 from serving.decide.user_preferences import UserPreferences
+from serving.segments.stages import stages_of
 from serving.wording.reason_lists import REASONS
 
 DESIGN = (
@@ -861,12 +862,13 @@ def test_nobody_is_at_risk_whose_risk_is_not_above_the_average(p_churn, cut):
 def test_stages_by_hand():
     frame = pd.DataFrame(
         {
-            "days_since_last_activity": [1.0, 28.0, 29.0, 56.0, 57.0, np.nan, np.nan],
-            "tenure_days": [28.0, 29.0, 300.0, 300.0, 300.0, 300.0, 3.0],
+            "days_since_last_activity": [1.0, 28.0, 29.0, 56.0, 57.0, np.nan, np.nan, 2.0],
+            "tenure_days": [28.0, 29.0, 300.0, 300.0, 300.0, 300.0, 3.0, 20.0],
+            "active_days_count_365d": [1.0, 9.0, 9.0, 9.0, 9.0, 0.0, 0.0, 2.0],
         }
     )
-    found = stage(frame, small_settings()).tolist()
-    assert found == ["new", "active", "cooling", "cooling", "lapsed", "lapsed", "new"]
+    found = stages_of(small_settings()).of(frame).tolist()
+    assert found == ["new", "engaged", "dormant", "dormant", "lapsed", "lapsed", "new", "activated"]
 
 
 def test_as_of_is_the_start_of_the_day(decisions):

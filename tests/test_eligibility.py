@@ -16,12 +16,12 @@ from synthetic import AS_OF, behaviour, offer, said, small_policy, small_setting
 from configs.offers import NO_OFFER, NOTHING, Catalogue
 from features.storage.lake import Lake
 from serving.decide.day_tables import day_folder
-from serving.decide.decision_columns import stage
 from serving.decide.decisions import decide
 from serving.decide.executors import LocalExecutor
 from serving.decide.ledger import entries
 from serving.decide.scoring import Policy, score
 from serving.report_page.summary import summarise
+from serving.segments.stages import stages_of
 from serving.valuation.eligibility import (
     CONTACTS,
     ELIGIBLE,
@@ -146,7 +146,7 @@ def test_an_offer_through_several_channels_needs_consent_to_all(channel):
 def test_who_ended_the_contract_and_was_not_seen_since_has_left(ended, seen, is_gone):
     frame = pd.DataFrame([user(days_since_last_cancellation=ended, days_since_last_activity=seen, tenure_days=200.0)])
     assert has_left(frame, no_contacts()).tolist() == [is_gone]
-    assert (stage(frame, SETTINGS)[0] == "left") == is_gone
+    assert (stages_of(SETTINGS).of(frame)[0] == "left") == is_gone
     if is_gone:
         assert told(frame, no_contacts())[0] == [("has_left", None)]
         assert unscored(RULES, frame).all()

@@ -14,7 +14,10 @@ from synthetic import FEATURES, WORDS, small_settings
 
 from configs.errors import InputError
 from configs.named_files import FOLDER
+from configs.segment_files import load_segments, load_stages
+from configs.settings import load_settings
 from models.judge.policy_verdict import CONSTANT, NOBODY, PERSONAL, RANKING, RULE, Deployed
+from serving.segments.known_columns import PREDICTED, STAGE
 from serving.wording.explanations import policy_reasons
 from serving.wording.language_file import load_language
 from serving.wording.reason_codes import ASKED, LOWERS, RAISES, RULES, Reason
@@ -29,9 +32,14 @@ def test_every_language_says_all_that_there_is_to_say(path):
     """That templates are those of English, with the same fields, is checked when a language is read."""
     language = load_language(path.stem)
     named = {feature.fact for feature in FEATURES if feature.view != "traits"}
+    named |= {STAGE, *PREDICTED}  # what rules of segments may name beside them
     assert path.stem == "en" or set(language.labels) == named
+    settings = load_settings().segments
+    rules = [*load_stages(settings.stages), *load_segments(settings.files)]
+    groups = {rule.name for rule in rules if getattr(rule, "each", None) is None}
+    assert path.stem == "en" or set(language.groups) == groups
     english = tomllib.loads((FOLDER / "languages" / "en.toml").read_text(encoding="utf-8"))
-    assert set(tomllib.loads(path.read_text(encoding="utf-8"))) - {"labels"} == set(english)
+    assert set(tomllib.loads(path.read_text(encoding="utf-8"))) - {"groups"} == set(english)
 
 
 @pytest.mark.parametrize(

@@ -21,7 +21,15 @@ if TYPE_CHECKING:
     from flows.runs.outcome import Outcome
 
 BAD_INPUT, FAILED = 2, 1
-ONLY_READ = ("status", "explain", "catalogue", "settings", "check", "verify")  # they do not even make the data folder
+ONLY_READ = (
+    "status",
+    "explain",
+    "segments",
+    "catalogue",
+    "settings",
+    "check",
+    "verify",
+)  # they do not even make the data folder
 
 
 def run_flow(

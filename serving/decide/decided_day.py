@@ -28,6 +28,7 @@ from serving.decide.scoring import Policy
 from serving.decide.user_preferences import read_preferences
 from serving.guards.data_guards import data_guards
 from serving.guards.guard_findings import refuse
+from serving.segments.stages import stages_of
 from serving.wording.language_file import load_language
 
 
@@ -45,13 +46,15 @@ def decide_day(settings: Settings, lake: Lake, as_of: date, supersede: str | Non
     language = load_language(settings.language)  # what cannot be read stops a run before anything is written
     with ExitStack() as sources:
         history = sources.enter_context(open_as_of(settings, lake, as_of))
+        stages = stages_of(settings, history.features)
         require_snapshots(lake, [as_of], history.features, as_of)
         store = open_store(lake, history.features, only=as_of)
         catalogue = load_catalogue(settings.offers)
         chosen = choose_models(settings, lake, as_of, store, catalogue)
         churn, value, response = chosen.churn, chosen.value, chosen.response
         share = read_notes(ValueNotes, value.notes, value.lineage.name).later_share if value is not None else 0.0
-        policy = Policy(settings, catalogue, churn, value, response, language, share, fallback=chosen.fallback)
+        policy = Policy(settings, catalogue, churn, value, response, language, share, fallback=chosen.fallback,
+                        own_stages=stages)  # fmt: skip
         if churn is None and value is None and response is None:
             raise InputError(f"{lake.root} holds no models; run winback train-models first")
         executor = batches_on_spark(history) if settings.engine == "spark" else batches(history, store, sources.close)

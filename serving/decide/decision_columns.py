@@ -29,12 +29,8 @@ from serving.decide.message_columns import offer_columns
 from serving.decide.scoring import Batch, Policy
 from serving.decide.send_times import in_utc
 from serving.knapsack.allocation import Limit
-from serving.valuation.eligibility import (
-    ELIGIBLE,
-    UNKNOWN_WORTH,
-    has_left,
-    no_contacts,
-)
+from serving.segments.known_columns import STAGE
+from serving.valuation.eligibility import ELIGIBLE, UNKNOWN_WORTH
 from serving.wording.explanations import add_effect_reasons, add_rule, add_worth
 from serving.wording.formatting import repeated
 from serving.wording.reason_codes import EFFECT_UNKNOWN, RANDOMISED, WITHDRAWN
@@ -98,7 +94,7 @@ def decisions_table(
         **offer_columns(policy, batch, given, assignment.arm == EXPLORE, moment),
         "p_churn": batch.p_churn,
         "risk_band": risk_band(batch.p_churn, settings, policy.base_rate),
-        "stage": stage(frame, settings),
+        STAGE: frame[STAGE],
         "retained_value": batch.retained_value,
         "remaining_value": batch.remaining_value,
         **{name: of_choice(getattr(options, name)) for name in OF_CHOICE},
@@ -125,15 +121,6 @@ def risk_band(p_churn: Floats, settings: Settings, base_rate: float) -> Texts:
     is_above = p_churn > base_rate * (1 + 1e-9)
     at_least = [is_above & (p_churn >= bound) for bound in (scoring.high_risk, scoring.medium_risk)]
     return bands[np.select([np.isnan(p_churn), *at_least], [3, 2, 1], 0)]
-
-
-def stage(frame: pd.DataFrame, settings: Settings) -> Texts:
-    """Say where in the lifecycle a user is: new, active, cooling, lapsed or left."""
-    idle = frame["days_since_last_activity"].fillna(np.inf).to_numpy()
-    is_new = (frame["tenure_days"] <= settings.churn.horizon_days).to_numpy()
-    stages = np.array(["left", "new", "active", "cooling", "lapsed"], dtype=object)
-    bounds = [idle <= settings.churn.horizon_days, idle <= settings.churn.lookback_days]
-    return stages[np.select([has_left(frame, no_contacts()), is_new, *bounds], [0, 1, 2, 3], 4)]
 
 
 def _why(policy: Policy, batch: Batch, assignment: Assignment, limits: Sequence[Limit], broken: Kinds) -> pa.ListArray:

@@ -40,7 +40,7 @@ SUPERSEDED = "ledger/superseded"
 INSTANT = pa.timestamp("us", "UTC")
 LANDING = ("policy", "explore", "control")
 # what a decision does not depend on: machines, folders, clocks, and what made the models, which have names
-NO_MATTER = MACHINES | {"profile", "as_of", "ingest", "training", "offers", "guards"}
+NO_MATTER = MACHINES | {"profile", "as_of", "ingest", "training", "offers", "guards", "segments"}
 
 SCHEMA = pa.schema(
     [

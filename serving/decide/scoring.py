@@ -29,6 +29,9 @@ from serving.arms.exploration import Draws
 from serving.decide import ledger
 from serving.decide.user_preferences import UserPreferences
 from serving.knapsack.problem import opened
+from serving.segments.known_columns import STAGE
+from serving.segments.rules import Stages
+from serving.segments.stages import stages_of
 from serving.valuation.eligibility import Rule, forbidden, kinds_of_why_not, no_contacts, rules_of, unscored
 from serving.valuation.options import MATRICES, Options, build_options
 from serving.wording.explanations import add_risk_reasons, policy_reasons
@@ -42,7 +45,7 @@ OF_DECISIONS = (
     "user_id", "days_since_last_activity", "tenure_days", "favourite_category_90d", TIME_ZONE,
 )  # fmt: skip
 PREDICTED = ("p_churn", "retained_value", "remaining_value")
-SPOOL_FORMAT = "worth"  # what an older version left is not read
+SPOOL_FORMAT = "stage"  # what an older version left is not read
 AT_ONCE = 2  # batches in memory: one is read and written while another is computed
 
 
@@ -66,6 +69,12 @@ class Policy:
     preferences: UserPreferences = field(default_factory=UserPreferences)
     base_rate: float = 0.0
     fallback: str = ""
+    own_stages: Stages | None = None
+
+    @property
+    def stages(self) -> Stages:
+        """Stages of the lifecycle: the app's own, which may speak of traits, else those that the settings name."""
+        return self.own_stages or stages_of(self.settings)
 
     @property
     def rules(self) -> tuple[Rule, ...]:
@@ -92,13 +101,13 @@ class Policy:
         """Short name of everything that makes the decisions."""
         own = "".join(f", rule {rule.code}" for rule in self.own_rules)
         noted = (model.notes_of for model in (self.value, self.response) if model is not None and model.notes_of)
-        own += "".join(f", notes of {name}" for name in noted)
+        own += "".join(f", notes of {name}" for name in noted) + f", stages {self.stages.digest}"
         return ledger.policy_version(self.model_versions + own, self.settings, self.catalogue)
 
     @property
     def output_columns(self) -> set[str]:
         """Columns that a decision and its reasons are made of, once everything is predicted."""
-        always = {*OF_DECISIONS, *(name for rule in self.rules for name in rule.columns)}
+        always = {*OF_DECISIONS, STAGE, *(name for rule in self.rules for name in rule.columns)}
         personal = self.response.personal if self.response is not None else None
         if personal is None:
             return always
@@ -249,5 +258,6 @@ def score(policy: Policy, frame: pd.DataFrame) -> Batch:
     found = forbidden(policy.rules, frame, policy.contacts, policy.catalogue)
     risk = None if policy.churn is None else p_churn
     options = build_options(frame, risk, remaining, found, policy.response, policy.catalogue, settings)
-    kept = frame[[name for name in frame.columns if name in policy.output_columns]]
+    staged = frame.assign(**{STAGE: policy.stages.of(frame)})
+    kept = staged[[name for name in staged.columns if name in policy.output_columns]]
     return Batch(kept, p_churn, value, remaining, reasons.build(~np.isnan(p_churn)), options)

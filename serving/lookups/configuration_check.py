@@ -17,6 +17,7 @@ from features.ingestion.ingest_source import NO_EVENTS
 from features.sources.source_script import defined_views, raw_folder
 from features.storage.lake import Lake
 from serving.lookups.data_check import History, check_data
+from serving.memberships.segment_day import load_rules
 from serving.wording.language_file import load_language
 
 
@@ -48,7 +49,7 @@ def check_configuration(
     of_source, of_offers = (_refusals(partial(check, settings)) for check in (check_source, check_offers))
     faults = [*of_source, *of_offers]
     faults += _refusals(lambda: declarations_of(settings))
-    faults += _refusals(lambda: load_language(settings.language))
+    faults += _refusals(lambda: load_language(settings.language)) + _refusals(lambda: load_rules(settings, lake))
     missing = _missing(settings)
     if of_offers:
         return ConfigurationCheck(tuple(faults), tuple(missing))

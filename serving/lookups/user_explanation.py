@@ -13,6 +13,7 @@ from configs.settings import Settings
 from features.storage.duckdb_sessions import sql_text
 from features.storage.lake import Lake
 from serving.decide.day_tables import connect, day_file, decisions_source
+from serving.memberships.user_memberships import Membership, UserMemberships
 from serving.wording.reason_codes import NO_DATA
 from serving.wording.rendering import Words
 
@@ -51,9 +52,10 @@ def words_about(decision: Row, options: Sequence[Row], words: Words) -> dict[str
 
 
 def explanation_lines(
-    decision: Row, options: Sequence[Row], words: Words, settings: Settings, day: date
-) -> Iterator[str]:
-    """Write what is known about a user, and what was decided and why, as a page."""
+    decision: Row, options: Sequence[Row], words: Words, settings: Settings, day: date,
+    member: UserMemberships | None = None,
+) -> Iterator[str]:  # fmt: skip
+    """Write what is known about a user, who they are, and what was decided and why, as a page."""
     lines, why = words.language.explain, words.sentence(decision["why"])
     own = {"why": why, "currency": settings.currency, "horizon": settings.churn.horizon_days, "day": day}
     own["risk_band"] = words.risk(decision["risk_band"], decision["p_churn"], settings.scoring.medium_risk)
@@ -68,6 +70,8 @@ def explanation_lines(
     yield from (lines[name].format_map(known) for name in about)
     for place, (reason, _) in enumerate(words.parts(decision["reasons"])):
         yield lines["more" if place else "because"] + reason
+    if member is not None:
+        yield from _membership_lines(member, words)
     if decision.get("fallback"):
         yield lines["fallback"].format_map(known)
     decided = ["decision", "why", "message", "sent", "evidence"] if is_given else ["no_decision", "why"]
@@ -77,6 +81,19 @@ def explanation_lines(
         shown = {**option, "value": None} if is_unknown else option  # else it would be its cost alone
         filled = {**_filled(shown, words), "why_not": words.sentence(option["why_not"])}
         yield lines["option"].format_map(filled).rstrip()
+
+
+def _membership_lines(member: UserMemberships, words: Words) -> Iterator[str]:
+    lines = words.language.explain
+    yield lines["stage"].format_map(_membership(member.stage, words))
+    for place, segment in enumerate(member.segments):
+        start = lines["more"] if place else lines["segments"]
+        yield start + lines["segment"].format_map(_membership(segment, words))
+
+
+def _membership(member: Membership, words: Words) -> Row:
+    values = "; ".join(f"{words.label(each['column'])}: {words.value(each)}" for each in member.values)
+    return {"title": words.group(member.name, member.title), "values": values or words.language.values["everybody"]}
 
 
 def _filled(row: Row, words: Words) -> Row:

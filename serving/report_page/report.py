@@ -33,6 +33,7 @@ from serving.decide.supersessions import supersessions
 from serving.guards.guard_findings import guard_words, stored_findings
 from serving.report_page.at_risk_list import write_at_risk
 from serving.report_page.budget_curve import curve_of
+from serving.report_page.group_section import groups_of
 from serving.report_page.policy_gate import PolicyGate, gate_of
 from serving.report_page.summary import Summary, examples, summarise
 from serving.report_page.unknown_consents import consent_notes, unknown_consents
@@ -206,6 +207,7 @@ def render_report(settings: Settings, lake: Lake, as_of: date) -> str:
         newest_events=count_rows(lake.partition("events", event_days[-1])) if event_days else 0,
         quarantine=quarantined(lake),
         pins=pins_behind(lake, summary),
+        who=groups_of(lake, as_of, words),
         guards=guards,
         guard_words=guard_words(guards, as_of),
     )
@@ -340,6 +342,7 @@ def _environment(settings: Settings, words: Words) -> Environment:
         "parts": words.parts,
         "drivers": words.drivers,
         "label": words.label,
+        "group": lambda stage: words.group(stage, stage.replace("_", " ").capitalize()),
         "value": words.value,
     }
     environment.globals |= {"trusted_ece": TRUSTED_ECE}

@@ -44,6 +44,7 @@ class Language(Section):
     values: dict[str, str] = Field(description="words for values")
     units: dict[str, str] = Field(description="values by their unit, with {number} and {currency}")
     labels: dict[str, str] = Field({}, description="names of columns, without their window; English ones by default")
+    groups: dict[str, str] = Field({}, description="names of stages and segments; those of their files by default")
     explain: dict[str, str] = Field(description="lines of `winback explain`")
     formats: Formats = Field(description="how numbers, percentages and days are written")
 
@@ -144,7 +145,7 @@ def _check_against(english: Language, language: Language, path: Path) -> None:
 
 def _templates(sections: Mapping[str, Mapping[str, object]]) -> Iterator[tuple[str, str]]:
     for section, codes in sections.items():
-        if section != "labels":
+        if section not in ("labels", "groups"):
             yield from ((f"{section}.{code}", text) for code, text in codes.items() if isinstance(text, str))
 
 

@@ -100,6 +100,10 @@ class Words:
         """Name a column for people; one that the catalogue does not know is a trait, or was one of an older day."""
         return self.language.label(self._feature(column)) if column else ""
 
+    def group(self, name: str, title: str) -> str:
+        """Name a stage or segment for people: as the language does, else as its own file."""
+        return self.language.groups.get(name, title)
+
     def value(self, reason: Stored) -> str:
         """Write a number with its unit and without needless digits, a text as it is; of what is missing, say why."""
         text, number = reason["value"], reason["number"]

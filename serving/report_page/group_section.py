@@ -1,0 +1,90 @@
+"""Who everybody is, for the page: stages and who went where, segments with their sizes, and what is unusual."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date
+from typing import Any
+
+from features.storage.lake import Lake
+from serving.memberships.day_rules import DayRules
+from serving.memberships.membership_changes import REASONS
+from serving.memberships.stored_segments import SIZES, TRANSITIONS, read_rows, read_rules, segment_days
+from serving.wording.rendering import Words
+
+Row = dict[str, Any]
+GROUPS = {
+    "rfm": "Buyers, by how lately and how often", "activity": "How active", "buying": "What they buy",
+    "journey": "On the way to a purchase", "offers": "Offers", "places": "Country, device, language",
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class GroupSection:
+    """Stages and segments of a day.
+
+    `day_before` is the day compared with, None for the first. `stages` has ``title, meaning, users, before``,
+    `moves` the users by ``title`` of the stage before and ``to``, users by title of the stage now. `groups` are the
+    segments by heading, each with ``users, came, left, change, moved_by``; `unusual` those whose week stands out.
+    """
+
+    day_before: date | None
+    stages: Sequence[Row]
+    moves: Sequence[Row]
+    groups: dict[str, list[Row]]
+    unusual: Sequence[Row]
+    left_out: Sequence[str]
+    users: int
+
+
+def groups_of(lake: Lake, as_of: date, words: Words) -> GroupSection | None:
+    """Read who is in what on a day; None where that was not kept."""
+    if as_of not in segment_days(lake):
+        return None
+    rules, moves = read_rules(lake, as_of), read_rows(lake, as_of, TRANSITIONS)
+    rows = [_row(row, words) for row in read_rows(lake, as_of, SIZES)]
+    shown = [row for row in rows if row["users"] or row["left"]]
+    groups: dict[str, list[Row]] = {}
+    for row in shown:
+        groups.setdefault(GROUPS.get(row["group"], row["group"].replace("_", " ").capitalize()), []).append(row)
+    now = _sums(moves, "stage")
+    return GroupSection(
+        day_before=moves[0]["day_before"] if moves else None,
+        stages=[
+            {"name": each.name, "title": words.group(each.name, each.title), "meaning": each.meaning,
+             "users": now.get(each.name, 0), "before": _sums(moves, "stage_before").get(each.name, 0)}
+            for each in rules.stages.listed
+        ],
+        moves=_moves(rules, moves, words),
+        groups=groups,
+        unusual=[row for row in rows if row["is_unusual"]],
+        left_out=[row["title"] for row in rows if row not in shown],
+        users=sum(now.values()),
+    )  # fmt: skip
+
+
+def _moves(rules: DayRules, moves: Sequence[Row], words: Words) -> list[Row]:
+    """Lay out who went from which stage to which; users who are new or gone have a row or column of their own."""
+    cells = {(row["stage_before"], row["stage"]): row["users"] for row in moves}
+    names = [each.name for each in rules.stages.listed]
+    own = [(each.name, words.group(each.name, each.title)) for each in rules.stages.listed]
+    rows: list[tuple[str | None, str]] = [*own, (None, "Not there before")]
+    return [
+        {"title": title, "name": name, "to": [(other, cells.get((name, other), 0)) for other in [*names, None]]}
+        for name, title in rows
+        if any(cells.get((name, other)) for other in [*names, None])
+    ]
+
+
+def _sums(moves: Sequence[Row], name: str) -> dict[str, int]:
+    sums: dict[str, int] = {}
+    for row in moves:
+        if row[name] is not None:
+            sums[row[name]] = sums.get(row[name], 0) + row["users"]
+    return sums
+
+
+def _row(row: Row, words: Words) -> Row:
+    flows = {way: sum(row[f"{way}_{reason.replace(' ', '_')}"] or 0 for reason in REASONS) for way in ("came", "left")}
+    return {**row, **flows, "title": words.group(row["segment"], row["title"])}
