@@ -20,6 +20,7 @@ from configs.schedule_settings import Schedule, TimeZone
 from configs.section import Count, Money, Section, Word
 from configs.segment_settings import Segments
 from configs.send_time import SendTime
+from configs.stores import Stores, addresses_of_environment
 from configs.validated_model import validated
 
 DATA_DIR_VARIABLE = "WINBACK_DATA_DIR"
@@ -37,6 +38,7 @@ MACHINES = {
     "memory_gib",
     "data_dir",
     "schedule",
+    "stores",
     "language",
 }  # no figure depends on these
 
@@ -235,6 +237,7 @@ class Settings(Section):
     guards: Guards
     segments: Segments
     schedule: Schedule
+    stores: Stores
     spark: Spark
 
     @model_validator(mode="after")
@@ -276,7 +279,8 @@ def load_settings(
         Name of a TOML file in ``configs/profiles``, or a path to one; several, joined by commas, are laid over each
         other, and the first gives its name; None takes the defaults alone.
     data_dir
-        Overrides the folder for everything a run makes (else ``WINBACK_DATA_DIR``, else the TOML).
+        Overrides the folder for everything a run makes (else ``WINBACK_DATA_DIR``, else the TOML). Addresses of
+        ``stores`` come from the environment where that has some.
     kept
         Layer below the profile's files, such as what a data folder keeps of its own; ``profile`` in it is its name.
     **overrides
@@ -306,6 +310,7 @@ def load_settings(
     if overrides:
         layers, where = laid_over(layers, overrides), "the overrides"
     chosen = data_dir or os.environ.get(DATA_DIR_VARIABLE) or str(layers["data_dir"])
+    layers = laid_over(layers, {"stores": addresses_of_environment()})
     layers |= {"data_dir": Path(chosen).absolute(), "profile": [*names, "defaults"][0]}
     return validated(Settings, layers, where)
 

@@ -16,8 +16,8 @@ from prefect.flows import FlowStateHook
 from prefect.runtime import flow_run
 
 from configs.progress import announce
+from features.publishing.patience import PATIENCE_VARIABLE
 from features.storage.lake import Lake
-from features.storage.writer_lock import PATIENCE_VARIABLE
 from flows.backfill import catch_up
 from flows.build_features import build_features
 from flows.ingest import ingest

@@ -15,12 +15,15 @@ import subprocess
 import sys
 import threading
 import urllib.request
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import IO
 
 from configs.errors import InputError
 
-ADDRESS = "PREFECT_API_URL"
+ADDRESS, DATABASE = "PREFECT_API_URL", "PREFECT_SERVER_DATABASE_CONNECTION_URL"
+COMPLAINTS = "server.log"
 SCHEDULING = "--scheduling"
 STARTS_WITHIN, ENDS_WITHIN = 600.0, 60.0  # seconds; one that ends before it answers is an error at once
 
@@ -48,7 +51,7 @@ def start_server(*, is_scheduling: bool = False, port: int = 0) -> Callable[[], 
     """
     if os.environ.get(ADDRESS) or "prefect" in sys.modules:
         return lambda: None
-    with _listening(port) as listening:  # from now on; who asks early is answered later
+    with _listening(port) as listening, _complaints() as complaints:  # from now on; who asks early is answered later
         port = listening.getsockname()[1]
         words = [str(listening.fileno()), *([SCHEDULING] if is_scheduling else [])]
         process = subprocess.Popen(  # noqa: S603 - our own interpreter and fixed words
@@ -56,12 +59,25 @@ def start_server(*, is_scheduling: bool = False, port: int = 0) -> Callable[[], 
             env=os.environ | {"PREFECT_SERVER_API_HOST": "127.0.0.1", "PREFECT_SERVER_API_PORT": str(port)},
             stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
+            stderr=complaints,
             pass_fds=[listening.fileno()],
             start_new_session=True,  # an interrupt ends the run, and the run ends its server
         )
     atexit.register(_end, process)
     os.environ[ADDRESS] = f"http://127.0.0.1:{port}/api"
     return _wait_for_answer
+
+
+@contextmanager
+def _complaints() -> Iterator[IO[bytes] | None]:
+    """Open a file for what the server says of a database that went away, call by call; its client waits and goes on."""
+    home = os.environ.get("PREFECT_HOME")
+    if DATABASE not in os.environ or home is None:
+        yield None
+        return
+    Path(home).mkdir(parents=True, exist_ok=True)
+    with Path(home, COMPLAINTS).open("ab") as file:
+        yield file
 
 
 def page_of() -> str:

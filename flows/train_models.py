@@ -8,6 +8,7 @@ from prefect import flow, task
 from prefect.artifacts import create_markdown_artifact
 from prefect.cache_policies import NO_CACHE
 
+from configs.masking import masked
 from configs.settings import Settings
 from features.materialise.user_traits import keep_traits
 from features.storage.lake import Lake
@@ -58,7 +59,7 @@ def train_models(profile: str | None = None, data_dir: str | None = None, as_of:
     keep_traits(lake, frames.features)
     folder = keep_training(lake, day, outcomes, response)
     published, lacking = [*outcomes.published, *response.published], (*outcomes.untrained, *response.untrained)
-    outputs = {"mlflow": tracking_uri(lake), "training": str(folder)}
+    outputs = {"mlflow": masked(tracking_uri(lake)), "training": str(folder)}
     outputs |= {f"{each.subject}.champion": f"{each.champion} (version {each.version})" for each in published}
     warnings, models = training_warnings(frames, published, lacking), model_table(published, lacking)
     outcome = Outcome("train-models", day, training_metrics(published, response), outputs, warnings, models=models)

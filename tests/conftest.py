@@ -6,12 +6,16 @@ import os
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from uuid import uuid4
 
 import nbformat
 import pytest
 from apps import App, tiny_app
+from store_servers import Postgres, postgres_server, require_servers, s3_server
 
 from configs.settings import DATA_DIR_VARIABLE, Settings
+from configs.stores import DATABASE_VARIABLE, FILES_VARIABLE, Stores
+from features.storage.kept_stores import keep_stores
 from features.storage.lake import Lake
 from flows.runs.environment import QUIET
 
@@ -69,7 +73,8 @@ def _no_waiting_for_the_disk() -> Iterator[None]:
 
 @pytest.fixture(autouse=True)
 def _no_data_dir_of_the_machine(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv(DATA_DIR_VARIABLE, raising=False)
+    for name in (DATA_DIR_VARIABLE, DATABASE_VARIABLE, FILES_VARIABLE):
+        monkeypatch.delenv(name, raising=False)
 
 
 @pytest.fixture(scope="session")
@@ -143,3 +148,44 @@ def registry(tmp_path_factory: pytest.TempPathFactory) -> Lake:
     lake = Lake(tmp_path_factory.mktemp("registry"))
     connect(lake)
     return lake
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Postgres]:
+    """PostgreSQL server that a test may stop and starts again."""
+    require_servers()
+    with postgres_server() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def s3() -> Iterator[str]:
+    """Address of an S3 server that holds the bucket ``winback``."""
+    require_servers()
+    with s3_server() as address:
+        yield address
+
+
+@pytest.fixture
+def stores(postgres: Postgres, s3: str, monkeypatch: pytest.MonkeyPatch) -> Stores:
+    """Database and place in the bucket of a test's own, to which its environment has the keys."""
+    from features.stores.database import prepare
+
+    keys = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test", "AWS_DEFAULT_REGION": "us-east-1"}
+    for name, value in {"AWS_ENDPOINT_URL": s3, **keys}.items():
+        monkeypatch.setenv(name, value)
+    name = f"d{uuid4().hex}"
+    own = Stores(database=postgres.database(name), files=f"s3://winback/{name}", wait_seconds=30)
+    prepare(own)
+    return own
+
+
+@pytest.fixture
+def team(stores: Stores, tmp_path: Path) -> Callable[[str], Lake]:
+    """Maker of data folders that share these stores, each as on a machine of its own."""
+
+    def machine(folder: str) -> Lake:
+        keep_stores(tmp_path / folder, stores)
+        return Lake(tmp_path / folder)
+
+    return machine

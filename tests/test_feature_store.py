@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 from datetime import date
@@ -14,8 +15,10 @@ from apps import App, event, small_app
 from configs.errors import InputError
 from features.definitions.registry import VIEWS, Feature
 from features.definitions.snapshot_features import catalogue
+from features.storage.kept_stores import keep_stores
 from features.storage.lake import Lake
 from features.storage.parquet_files import read_parquet, write_parquet
+from features.stores.database import REGISTRY, query
 from features.training_data.feature_store import SERVICES, FeatureStore, open_store, point_in_time_frame
 
 UNCHECKED = """
@@ -222,3 +225,18 @@ def test_a_damaged_registry_is_written_again(tmp_path, content):
     lake = Lake(tmp_path)
     lake.files.write("feast/registry.db", content)
     assert len(open_store(lake, catalogue()).list_feature_views()) == len(SERVICES)
+
+
+def test_a_join_through_a_registry_in_postgresql_is_that_of_a_folder_alone(app, features, store, stores, tmp_path):
+    spine = examples(("u011", "2024-04-01"), ("nobody", "2024-06-01"), ("u003", "2024-04-02"))
+    alone = point_in_time_frame(store, "scoring", spine)
+    shutil.copytree(app.lake.root, tmp_path / "data")
+    keep_stores(tmp_path / "data", stores)
+    dropped = next(name for name in alone.columns if name in {feature.name for feature in features})
+    for own in (features, [feature for feature in features if feature.name != dropped], features):
+        shared = point_in_time_frame(open_store(Lake(tmp_path / "data"), own), "scoring", spine)
+        assert (dropped in shared) == (own is features)
+    pd.testing.assert_frame_equal(shared, alone)
+    names = query(stores, {"views": "SELECT feature_view_name FROM feature_views ORDER BY 1"}, REGISTRY)["views"]
+    assert [name for (name,) in names] == sorted(SERVICES)
+    assert not (tmp_path / "data" / "feast" / "registry.db").exists()

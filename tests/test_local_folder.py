@@ -17,9 +17,10 @@ import pytest
 
 from configs.errors import InputError
 from features.publishing.manifest import MANIFEST
+from features.publishing.patience import PATIENCE_VARIABLE, LockedError
 from features.storage.local_folder import LocalFolder
 from features.storage.storage_interface import Storage
-from features.storage.writer_lock import LOCK_FILE, PATIENCE_VARIABLE, LockedError
+from features.storage.writer_lock import LOCK_FILE
 
 
 @pytest.fixture
@@ -95,7 +96,7 @@ def test_a_second_writer_is_told_who_writes_and_readers_do_not_wait(files):
 
 def test_a_patient_writer_waits_for_the_other_and_says_so_once(files, monkeypatch, capsys):
     monkeypatch.setenv(PATIENCE_VARIABLE, "60")
-    monkeypatch.setattr("features.storage.writer_lock.POLL_SECONDS", 0.05)
+    monkeypatch.setattr("features.publishing.patience.POLL_SECONDS", 0.05)
     run = other_process(files.local_path())
     ending = threading.Timer(0.4, run.kill)
     ending.start()

@@ -12,8 +12,8 @@ import pytest
 
 from configs.errors import InputError
 from configs.run_identity import run_id
+from features.publishing.patience import LockedError
 from features.storage.lake import Lake
-from features.storage.writer_lock import LockedError
 from flows.runs import run_records
 from flows.runs.run_records import recorded
 

@@ -22,8 +22,9 @@ from test_cli import write_profile
 
 from configs.errors import InputError
 from configs.settings import load_settings
+from features.publishing.patience import PATIENCE_VARIABLE
 from features.storage.lake import Lake
-from features.storage.writer_lock import LOCK_FILE, PATIENCE_VARIABLE
+from features.storage.writer_lock import LOCK_FILE
 from flows import schedule, scheduled_runs
 from flows.runs.opened_run import dated
 from flows.runs.outcome import Outcome

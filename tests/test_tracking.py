@@ -19,9 +19,9 @@ from models.learn.estimators import Estimator
 from models.learn.linear_estimators import fit_linear, fit_proportional
 from models.metrics.metric import Metric
 from models.registry.champions import choose, name_version, promote, rollback, unpin
-from models.registry.model_reader import ModelLineage, load
+from models.registry.model_reader import ModelLineage, load, load_if_any
 from models.registry.promotion_log import Promotion, log_promotion, promotion_log
-from models.registry.registry_state import CHALLENGER, Pin, registered_model
+from models.registry.registry_state import CHALLENGER, ModelState, Pin, registered_model
 from models.registry.tracking import (
     connect,
     fingerprint,
@@ -280,3 +280,23 @@ def test_the_store_is_a_sqlite_file_of_the_lake(registry):
     kinds = {each.name: each.tags.get("mlflow.experimentKind") for each in connect(registry).search_experiments()}
     assert kinds["winback"] == "custom_model_development"  # so that its page opens on the runs
     assert places == {"winback": "winback:/artifacts", "Default": "winback:/artifacts/0"}  # wherever the lake is moved
+
+
+def test_a_model_that_one_machine_registered_is_read_and_checked_on_another(team, postgres, pace, frame):
+    one, two = team("one"), team("two")
+    assert load_if_any(one, "churn") is None
+    with one.files.lock("winback train-models"):
+        (number,) = registered(one, pace, frame, "churn", "a")
+    promote(one, "churn", number, "first")
+    postgres.stop()
+    postgres.start()
+    read = two.files.of_one_publish(lambda: load(two, "churn"))
+    np.testing.assert_array_equal(read.estimator.predict(frame), pace.predict(frame))
+    with two.files.lock("winback train-models"):
+        assert registered(two, pace, frame, "churn", "a") == [number]  # the same rows, found by their fingerprint
+    assert registered_model(two, "churn").state == ModelState.READY
+    assert log_of(two, "churn") == [(number, "first")]
+    pictures = two.files.list("mlflow/artifacts/**/calibration.png")
+    assert pictures == one.files.list("mlflow/artifacts/**/calibration.png") != []
+    assert not [name for lake in (one, two) for name in lake.files.list("mlflow/*.db")]
+    assert tracking_uri(two).startswith("postgresql+psycopg://")

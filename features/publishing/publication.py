@@ -12,7 +12,7 @@ import json
 import os
 import shutil
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -26,6 +26,7 @@ from features.publishing.manifest import FileRecord, changed_manifests, manifest
 STAGED, JOURNAL = ".publish", "journal.json"
 AT_ONCE = 4  # files that are read back and brought to disk
 Found = TypeVar("Found")
+Share = Callable[[Mapping[str, FileRecord], Mapping[str, Path], Collection[str]], None]
 _holds = threading.local()  # folders in which this thread is the one that moves files
 
 
@@ -70,14 +71,19 @@ class StagedFiles:
         """Names of the added files that match a pattern with ``*``, in order."""
         return sorted(path.relative_to(self.staged).as_posix() for path in self.staged.glob(pattern) if path.is_file())
 
-    def commit(self) -> None:
-        """Let the publication count: the journal appears, once everything that it names is safely on disk."""
+    def commit(self, share: Share | None = None) -> None:
+        """Let the publication count: the journal appears, once everything that it names is safely on disk.
+
+        Where others share the folder, `share` lets it count for them first: what is added, where it lies, what goes.
+        """
         added = _files_below(self.staged)
         earlier = {f"{name}/{file}" for name in self.replaced for file in _files_below(self.root / name)}
         with ThreadPoolExecutor(AT_ONCE) as pool:
             records = dict(zip(added, pool.map(self._kept, added), strict=True))
         records |= {name: record_of(self.root / name) for name in self.accepted if (self.root / name).exists()}
         gone = (earlier | self.removed | self.accepted) - set(records)
+        if share is not None and (records or gone):
+            share(records, {name: self._place(name) for name in records}, gone)
         for name, content in changed_manifests(self.root, records, gone).items():
             if content:
                 self.write(name, content)
@@ -93,21 +99,28 @@ class StagedFiles:
         with suppress(FileNotFoundError):  # a reader has carried it out already
             _sync(self.place)
 
+    def _place(self, name: str) -> Path:
+        staged = self.staged / name
+        return staged if staged.exists() else self.root / name
+
     def _kept(self, name: str) -> FileRecord:
         _sync(self.staged / name)
         return record_of(self.staged / name)
 
 
 @contextmanager
-def published(root: Path) -> Iterator[StagedFiles]:
-    """Collect files; they appear together when the block ends well. The caller holds the folder's lock."""
+def published(root: Path, share: Share | None = None) -> Iterator[StagedFiles]:
+    """Collect files; they appear together when the block ends well. The caller holds the folder's lock.
+
+    `share` is asked before they appear, and what it raises lets none appear.
+    """
     place = root / STAGED / uuid4().hex
     with _one_moves(root):
         place.mkdir(parents=True)
     files = StagedFiles(root, place)
     try:
         yield files
-        files.commit()
+        files.commit(share)
     except BaseException:
         if not (place / JOURNAL).exists():
             with suppress(OSError):

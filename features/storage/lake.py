@@ -9,6 +9,8 @@ from datetime import date
 from pathlib import Path
 
 from configs.errors import InputError
+from configs.stores import EMBEDDED, Stores
+from features.storage.kept_stores import stores_of
 from features.storage.local_folder import LocalFolder
 from features.storage.storage_interface import Storage
 
@@ -29,16 +31,22 @@ def literal(path: Path | str) -> str:
     return re.sub(r"[*?\[]", r"[\g<0>]", str(path))
 
 
+def _shared_folder(root: Path, stores: Stores) -> Storage:
+    from features.storage.shared_folder import SharedFolder  # whose drivers few need
+
+    return SharedFolder(root, stores)
+
+
 class Lake:
     """Names of tables in one data folder; a partitioned table is ``<table>/<key>=<day>/<table>.parquet``.
 
-    `files` is how everything below it is read and written; paths are for libraries that open files themselves.
-    `memory_gib` is what a DuckDB that answers questions about it may hold.
+    `files` is how everything below it is read and written; paths are for libraries that open files themselves. `stores`
+    says what others share it by. `memory_gib` is what a DuckDB that answers questions about it may hold.
     """
 
     def __init__(self, root: Path, memory_gib: float = MEMORY_GIB) -> None:
-        self.root, self.memory_gib = root, memory_gib
-        self.files: Storage = LocalFolder(root)
+        self.root, self.memory_gib, self.stores = root, memory_gib, stores_of(root)
+        self.files: Storage = LocalFolder(root) if self.stores == EMBEDDED else _shared_folder(root, self.stores)
 
     def path(self, *parts: str) -> Path:
         """Any file or folder of the lake."""

@@ -24,6 +24,7 @@ from features.publishing.manifest import (
     read_manifest,
 )
 from features.publishing.publication import Found, StagedFiles, clear, of_one_publish, published, settle
+from features.storage.kept_stores import STORES_FILE
 from features.storage.spill_folders import SPILL, clear_spills
 from features.storage.whole_writes import PART, write_bytes
 from features.storage.writer_lock import writer_lock
@@ -36,7 +37,7 @@ OF_OTHERS = {"mlflow", "prefect"}  # folders whose frameworks clear up themselve
 UNLOCKED = "runs"  # folder that is written to without the lock
 ABANDONED_SECONDS = 600.0
 # frameworks', and what the next run clears
-OF_NOBODY = ("mlflow/", "prefect/", "feast/", "runs/", "scoring/", f"{SCRATCH}/", f"{SPILL}-", ".")
+OF_NOBODY = ("mlflow/", "prefect/", "feast/", "runs/", "scoring/", f"{SCRATCH}/", f"{SPILL}-", STORES_FILE, ".")
 
 
 class LocalFolder:
@@ -55,7 +56,7 @@ class LocalFolder:
 
     def read(self, name: str) -> bytes:
         """Read a file; FileNotFoundError where there is none, DamagedError where it is not what was written."""
-        check_file(self.root, name)
+        self.check(name)
         return self.local_path(name).read_bytes()
 
     def write(self, name: str, content: bytes) -> None:
@@ -66,6 +67,9 @@ class LocalFolder:
         """Publish one file."""
         with self.publish() as publication:
             publication.write(name, content)
+
+    def share(self, *folders: str) -> None:
+        """Let files that a library wrote be found on other machines, too: of a folder alone there are none."""
 
     def make_folder(self, name: str) -> None:
         """Make a folder for a library that writes its own files there."""

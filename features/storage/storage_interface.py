@@ -1,4 +1,4 @@
-"""What a data folder must be able to do, whatever it lies on: a local folder today, object storage or a database next.
+"""What a data folder must be able to do, whatever it lies on: a local folder, or stores that others share.
 
 A name is a text with slashes, relative to the data folder. Everything is written whole: a reader finds the old content
 or the new one, and of several files those of one publish where it asks for that. Size and digest of what was published
@@ -72,6 +72,9 @@ class Storage(Protocol):
 
     def accept(self, name: str) -> Sequence[str]:
         """Take a file, or all that a folder holds or a manifest lists, for what was published; returns their names."""
+
+    def share(self, *folders: str) -> None:
+        """Let the files of folders that a library wrote, which nobody lists, be found on other machines, too."""
 
     def make_folder(self, name: str) -> None:
         """Make a folder for a library that writes its own files there."""

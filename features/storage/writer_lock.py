@@ -8,32 +8,23 @@ from __future__ import annotations
 
 import fcntl
 import json
-import math
 import os
 import socket
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from threading import Lock
 from typing import IO
 
 from configs.errors import InputError
-from configs.progress import announce
 from configs.run_identity import run_id
+from features.publishing.patience import locked_by, taken_in_time
 
 LOCK_FILE = ".lock"
-PATIENCE_VARIABLE = "WINBACK_WAIT_SECONDS"
-POLL_SECONDS = 0.5
 _depths: dict[Path, int] = {}  # of this process, by data folder
 _one_changes = Lock()
-
-
-class LockedError(InputError):
-    """Somebody else writes to the data folder; a later try may succeed, so that it has an exit code of its own."""
-
-    exit_code = 3
 
 
 @contextmanager
@@ -54,7 +45,8 @@ def writer_lock(root: Path, command: str) -> Iterator[bool | None]:
     place = root.resolve()
     with _one_changes:
         is_nested = place in _depths
-        file, has_failed = (None, None) if is_nested else _taken(place / LOCK_FILE, command)
+        take = partial(_taken_at_once, place / LOCK_FILE, command)
+        file, has_failed = (None, None) if is_nested else taken_in_time(take)
         _depths[place] = _depths.get(place, 0) + 1
     try:
         yield has_failed
@@ -69,38 +61,6 @@ def writer_lock(root: Path, command: str) -> Iterator[bool | None]:
             file.close()
 
 
-def patience() -> float:
-    """Seconds that a writer waits for another to end: none, unless the environment says so.
-
-    Raises
-    ------
-    InputError
-        The variable holds no number of seconds.
-    """
-    text = os.environ.get(PATIENCE_VARIABLE, "0")
-    try:
-        seconds = float(text)
-        if not 0 <= seconds < math.inf:
-            raise ValueError(text)
-    except ValueError:
-        raise InputError(f"{PATIENCE_VARIABLE} = {text!r} is no number of seconds; give 0 or more") from None
-    return seconds
-
-
-def _taken(path: Path, command: str) -> tuple[IO[str], bool]:
-    ends, is_told = time.monotonic() + patience(), False
-    while True:
-        try:
-            return _taken_at_once(path, command)
-        except LockedError as error:
-            if time.monotonic() >= ends:
-                raise
-            if not is_told:
-                announce(f"waiting for up to {patience():.0f} s, as {str(error).partition(';')[0]}")
-                is_told = True
-        time.sleep(POLL_SECONDS)
-
-
 def _taken_at_once(path: Path, command: str) -> tuple[IO[str], bool]:
     try:
         file = path.open("a+", encoding="utf-8")
@@ -113,7 +73,7 @@ def _taken_at_once(path: Path, command: str) -> tuple[IO[str], bool]:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         with file:
-            raise LockedError(_who_holds(path.parent, file.read())) from None
+            raise locked_by(path.parent, _owner_named(file.read())) from None
     has_failed = bool(file.read())
     file.truncate(0)
     file.write(json.dumps(_owner(command)))
@@ -129,12 +89,8 @@ def _owner(command: str) -> dict[str, object]:
     }  # fmt: skip
 
 
-def _who_holds(root: Path, text: str) -> str:
+def _owner_named(text: str) -> str:
     try:
-        who = "{command} (run {run}, process {process} on {host}, since {since})".format(**json.loads(text))
+        return "{command} (run {run}, process {process} on {host}, since {since})".format(**json.loads(text))
     except (ValueError, KeyError, TypeError):
-        who = "another run"
-    return (
-        f"{root} is being written by {who}; wait until that has ended ({PATIENCE_VARIABLE}=600 waits ten minutes), "
-        "or choose another --data-dir"
-    )
+        return "another run"

@@ -22,6 +22,7 @@ from features.definitions.registry import VIEWS, Feature
 from features.materialise.spark_executor import address, in_utc
 from features.storage.duckdb_sessions import named_when_unreadable
 from features.storage.lake import Lake, literal
+from features.stores.database import REGISTRY, sqlalchemy_address
 
 
 @contextmanager
@@ -50,6 +51,7 @@ ENTITY = "user_id"
 EVENT_TIMESTAMP = "event_timestamp"
 ROW = "entity_row"
 VALID = timedelta(hours=22)  # less than the shortest day: asked at the start of a day, no snapshot but its own answers
+ALIVE = {"pool_pre_ping": True}  # of SQLAlchemy: a session that a restart of the server ended is not used
 SERVICES = ("redemption", "scoring")  # every frame is one of these; models choose their columns from it
 
 
@@ -63,7 +65,7 @@ def open_store(
     Parameters
     ----------
     lake
-        Its ``snapshots`` are the offline store, its ``feast`` folder holds the registry.
+        Its ``snapshots`` are the offline store, its ``feast`` folder or the team's database holds the registry.
     features
         The data catalogue, traits included.
     only
@@ -92,11 +94,20 @@ def _registry(only: date | None, engine: Engine) -> str:
     return "-".join(["registry", *(["day"] if only else []), *([engine] if engine != "duckdb" else [])]) + ".db"
 
 
+def _is_shared(lake: Lake, only: date | None) -> bool:
+    """Whether the registry lies in the team's database; that of one day's file is of no account to others."""
+    return bool(lake.stores.database) and only is None
+
+
 def _config(root: Path, only: date | None, engine: Engine) -> RepoConfig:
-    registry = Lake(root).path("feast", _registry(only, engine))
+    lake = Lake(root)
+    registry = lake.path("feast", _registry(only, engine))
     text = (FOLDER / "feature_store.yaml").read_text(encoding="utf-8")
-    own = {"data_dir": str(root), "registry": str(registry), "engine": engine}
-    return RepoConfig(repo_path=root, **_filled(yaml.safe_load(text), own))
+    filled = _filled(yaml.safe_load(text), {"data_dir": str(root), "registry": str(registry), "engine": engine})
+    if _is_shared(lake, only):
+        address = sqlalchemy_address(lake.stores, REGISTRY)
+        filled["registry"] = {"registry_type": "sql", "path": address, "sqlalchemy_config_kwargs": ALIVE}
+    return RepoConfig(repo_path=root, **filled)
 
 
 def _filled(part: Any, own: dict[str, str]) -> Any:  # noqa: ANN401

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from configs.progress import LOGGER
 from configs.settings import load_settings
+from configs.stores import Stores
 
 # of malloc.h, by the variable of the operator that wins: M_ARENA_MAX, and in bytes M_MMAP_THRESHOLD, M_TRIM_THRESHOLD
 MALLOPT = {
@@ -56,15 +57,32 @@ def prepare(data_dir: str | None = None, profile: str | None = None, *, writes: 
     """
     reuse_memory()
     os.umask(0o077)
+    from features.storage.kept_stores import keep_stores
     from features.storage.lake import Lake
 
     folder = data_folder(profile, data_dir)
+    stores = keep_stores(folder, load_settings(profile, folder).stores)
     if writes:
         Lake(folder).files.require_writable()
-    for name, value in {**QUIET, "PREFECT_HOME": str(folder / "prefect")}.items():
+    for name, value in {**QUIET, "PREFECT_HOME": str(folder / "prefect"), **_shared(stores)}.items():
         os.environ.setdefault(name, value)
     hush()
     atexit.register(gc.freeze)  # an ending process need not find its garbage: that takes a second or two
+
+
+def _shared(stores: Stores) -> dict[str, str]:
+    """Tell Prefect of the database, if there is one, and have its client wait for it."""
+    if not stores.database:
+        return {}
+    from features.stores.database import ORCHESTRATION, prepare, sqlalchemy_address
+
+    prepare(stores)
+    return {
+        "PREFECT_SERVER_DATABASE_CONNECTION_URL": sqlalchemy_address(stores, ORCHESTRATION, "asyncpg"),
+        "PREFECT_SERVER_DATABASE_SQLALCHEMY_CONNECT_ARGS_SEARCH_PATH": ORCHESTRATION,
+        "PREFECT_CLIENT_RETRY_EXTRA_CODES": "500",  # its server's word for a database that does not answer
+        "PREFECT_CLIENT_MAX_RETRIES": str(max(1, stores.wait_seconds).bit_length()),  # each waits twice as long
+    }
 
 
 def data_folder(profile: str | None, data_dir: str | None) -> Path:

@@ -120,6 +120,10 @@ def settings_of(profile: str | None, data_dir: Path | None) -> Settings:
     """
     asked = load_settings(profile, data_dir)
     lake = Lake(asked.data_dir)
+    return _settings_of(profile, asked, lake).model_copy(update={"stores": lake.stores})
+
+
+def _settings_of(profile: str | None, asked: Settings, lake: Lake) -> Settings:
     kept = kept_profile(lake)
     if kept is None and lake.files.exists(OLDER_FILE) and (not profile or is_about_machines(profile)):
         name = lake.files.read(OLDER_FILE).decode(errors="replace").strip()

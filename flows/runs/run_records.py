@@ -19,9 +19,9 @@ from pathlib import Path
 from configs.errors import InputError, first_line
 from configs.progress import announce
 from configs.run_identity import one_run, run_id
+from features.publishing.patience import LockedError
 from features.storage.lake import Lake
 from features.storage.whole_writes import PART
-from features.storage.writer_lock import LockedError
 from flows.runs.run_steps import steps_taken
 
 FOLDER = "runs"

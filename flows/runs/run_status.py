@@ -31,12 +31,15 @@ def run_lines(settings: Settings, lake: Lake, as_of: date, now: datetime) -> tup
     lines |= {f"next {name}": f"{moment}{by}" for name, moment in planned.items()}
     who = "{command} (run {run}, process {process}, since {since})"
     lines["writing now"] = who.format(**owner) if owner else "nobody"
+    shared, stores = store_lines(lake)
+    lines |= shared
     lines["disk"] = ", ".join(f"{name} {size / MIB:,.1f} MiB" for name, size in disk.items())
     facts: dict[str, object] = {
         "runs": [asdict(each) for each in reversed(records)],
         "next": planned,
         "schedule_is_served": is_served,
         "lock": owner,
+        "stores": stores,
         "disk_bytes": disk,
         "newest": {table: str(days[-1]) if (days := lake.days(table)) else None for table in ("events", "decisions")},
     }
@@ -64,6 +67,27 @@ def lock_owner(lake: Lake, records: list[RunRecord]) -> Mapping[str, object] | N
     ended = {each.run for each in records if each.outcome != RUNNING}
     wanted = {"command", "run", "process", "since"}
     return owner if isinstance(owner, dict) and wanted <= set(owner) and owner["run"] not in ended else None
+
+
+def store_lines(lake: Lake) -> tuple[dict[str, str], dict[str, object]]:
+    """Say which stores the data folder is a copy of, whether they answer, and who writes to them on any machine."""
+    stores = lake.stores
+    facts: dict[str, object] = {"database": stores.database, "files": stores.files}
+    if not stores.database:
+        return {}, facts
+    from features.stores.published_files import stores_state
+
+    lines = {"database": stores.database, "object storage": stores.files or "none: files lie in this folder alone"}
+    try:
+        found = stores_state(stores)
+    except InputError as error:
+        return {**lines, "database": str(error)}, {**facts, "is_answering": False}
+    last = f"{found.published_at:%Y-%m-%d %H:%M:%S} UTC" if found.published_at else "never"
+    lines["published"] = f"{found.publishes:,} times, last {last}"
+    if found.writer is not None:
+        named = "{command} (run {run}, process {process} on {host}, since {since})"
+        lines["writing on any machine"] = named.format(**found.writer) if found.writer else "another run"
+    return lines, {**facts, "is_answering": True, **found._asdict()}
 
 
 def next_runs(settings: Settings, now: datetime) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""Who is champion, pinned or gone: the registry's SQLite file read without MLflow, whose import takes seconds."""
+"""Who is champion, pinned or gone: the registry's tables read without MLflow, whose import takes seconds."""
 
 from __future__ import annotations
 
@@ -13,10 +13,11 @@ from pydantic import TypeAdapter, ValidationError
 
 from configs.errors import InputError
 from features.storage.lake import Lake
+from features.stores.database import TRACKING, query
 from models.registry.artifact_digests import StoredVersion, damage_of
-from models.registry.movable_artifacts import SCHEME
+from models.registry.movable_artifacts import FOLDER, SCHEME
 
-FOLDER, DATABASE = "mlflow", "mlflow/mlflow.db"
+DATABASE = "mlflow/mlflow.db"
 PREFIX = "winback-"
 CHAMPION, CHALLENGER, NEWEST = "champion", "challenger", "newest"  # the last is the winner of the newest training
 FORMAT, PIN, WITHHELD = "format", "pin", "withheld"  # tags, beside that of `artifact_digests`
@@ -136,7 +137,9 @@ class _Stored:
 def _registry(lake: Lake) -> dict[str, _Stored]:
     """Read the registry, by subject; empty where there is none."""
     found: dict[str, _Stored] = {}
-    has_promoted = lake.files.exists(DATABASE) or lake.files.exists(f"{FOLDER}/promotions.jsonl")
+    has_promoted = (
+        lake.stores.database or lake.files.exists(DATABASE) or lake.files.exists(f"{FOLDER}/promotions.jsonl")
+    )
     rows = _rows(lake) if has_promoted else {name: [] for name in TABLES}
 
     def of(name: str) -> _Stored:
@@ -155,6 +158,8 @@ def _registry(lake: Lake) -> dict[str, _Stored]:
 
 
 def _rows(lake: Lake) -> dict[str, list[tuple[Any, ...]]]:
+    if lake.stores.database:
+        return query(lake.stores, TABLES, TRACKING)
     path = lake.path(DATABASE)
     try:
         with closing(sqlite3.connect(f"file:{quote(str(path))}?mode=ro", uri=True)) as store:

@@ -29,16 +29,16 @@ from configs.masking import masked
 from configs.progress import announce
 from features.storage.lake import Lake
 from features.storage.whole_writes import content_hash, scratch_folder, write_bytes
+from features.stores.database import TRACKING, sqlalchemy_address
 from models.learn.estimators import Estimator
 from models.learn.model_families import description_of
 from models.metrics.drift import Reference
 from models.metrics.metric import Metric
 from models.registry.artifact_digests import DIGEST, ESTIMATOR, damage_of, digests_tag
 from models.registry.model_reader import ModelLineage
-from models.registry.movable_artifacts import ARTIFACTS, SCHEME, SQLITE, movable_artifacts
+from models.registry.movable_artifacts import ARTIFACTS, FOLDER, SCHEME, SQLITE, keep_beside, movable_artifacts
 from models.registry.registry_state import (
     DATABASE,
-    FOLDER,
     FORMAT,
     FORMAT_READ,
     PREFIX,
@@ -70,7 +70,8 @@ def connect(lake: Lake) -> MlflowClient:
         logging.getLogger(noisy).setLevel(logging.ERROR)
     _artifact_repository_registry.register(SCHEME, movable_artifacts)
     check_store(lake)
-    if not lake.files.exists(DATABASE):
+    keep_beside(tracking_uri(lake), lake.path(FOLDER))
+    if lake.stores.database or not lake.files.exists(DATABASE):
         lake.files.make_folder(FOLDER)
         SqlAlchemyStore(tracking_uri(lake), ARTIFACTS)  # else MLflow notes the working directory in it
     mlflow.set_tracking_uri(tracking_uri(lake))
@@ -87,12 +88,15 @@ def connect(lake: Lake) -> MlflowClient:
             for key, value in OPENS_ON_RUNS.items():
                 client.set_experiment_tag(experiment.experiment_id, key, value)
     except MlflowException as error:
-        raise InputError(f"MLflow {mlflow.__version__} cannot use {lake.path(DATABASE)}: {error.message}") from error
+        store = lake.stores.database or lake.path(DATABASE)
+        raise InputError(f"MLflow {mlflow.__version__} cannot use {store}: {error.message}") from error
     return client
 
 
 def tracking_uri(lake: Lake) -> str:
-    """Address of the lake's MLflow store."""
+    """Address of the lake's MLflow store; that of a database may hold its password, which nobody is told."""
+    if lake.stores.database:
+        return sqlalchemy_address(lake.stores, TRACKING)
     return f"{SQLITE}{lake.path(DATABASE)}"
 
 
@@ -253,6 +257,7 @@ def _create_version(
     run = place_of(client.get_run(run_id).info.artifact_uri)
     if model is not None and run is not None:
         tags[DIGEST] = digests_tag(lake, model, run)
+        lake.files.share(model.rpartition("/")[0], run.rpartition("/")[0])  # a version is never without its files
     return client.create_model_version(name, source, run_id=run_id, tags=tags)
 
 
