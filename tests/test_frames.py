@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import date, timedelta
 
+import ibis
+import ibis.expr.types as ir
 import pandas as pd
 import pytest
 from apps import TINY_AS_OF, App, event, small_app, treatment
@@ -25,6 +28,7 @@ from features.training_data.frames import (
     given_offers,
     known_users,
     outcome_frame,
+    redemption_counts,
     redemption_frame,
     scoring_batch,
     scoring_frame,
@@ -281,3 +285,21 @@ def test_training_names_a_column_that_was_declared_after_the_snapshot_was_built(
     new = replace(history.features[0], name="songs_count_14d")
     with pytest.raises(InputError, match="the snapshot of 2024-04-01 lacks songs_count_14d, declared after it was"):
         require_snapshots(app.lake, DAYS, [*history.features, new], AS_OF)
+
+
+def test_no_query_of_the_training_frames_compares_all_rows_with_all_rows(past, store, monkeypatch):
+    app, history = past
+    catalogue, plans = load_catalogue(app.settings.offers), []
+
+    def explained(history: AsOfView, rows: ir.Table) -> pd.DataFrame:
+        plans.append(history.engine.con.sql(f"EXPLAIN {ibis.to_sql(rows)}").fetchall()[0][1])
+        return rows.to_pandas()
+
+    monkeypatch.setattr(AsOfView, "collect", explained)
+    outcomes = outcome_frame(history, store, DAYS, horizon_days=28)
+    closed = redemption_frame(history, store, catalogue)
+    redemption_counts(history, catalogue)
+    given_offers(history, closed)
+    experiment_frame(history, outcomes, closed)
+    assert len(plans) == 5
+    assert [plan for plan in plans if re.search("BLOCKWISE_NL_JOIN|CROSS_PRODUCT", plan)] == []

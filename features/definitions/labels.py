@@ -143,20 +143,19 @@ def attributed_redemptions(
         "event_id", "occurred_at", by_user="user_id", by_decision="decision_id", by_offer="offer_id", used_on="day",
         spent="amount", given="discount",
     )  # fmt: skip
-    own = given.select(named="decision_id")
+    own = given.select(named="decision_id").distinct()
     used = used.left_join(own, used.by_decision == own.named)
-    days_after = used.used_on.delta(given.day, unit="day")
-    meets = [
-        used.by_user == given.user_id,
-        (used.named == given.decision_id) | (used.named.isnull() & (used.by_offer == given.offer_id)),
-        used.occurred_at >= given.decided_at,
-        ibis.coalesce(used.occurred_at < given.valid_until, days_after <= given.open_days),
-    ]
-    pairs = used.left_join(given, meets)
-    latest = ibis.row_number().over(
-        group_by=pairs.event_id, order_by=[pairs.decided_at.desc(), pairs.decision_id.desc()]
+    # an inner join on the user and a filter: an outer join on all of it compares every redemption with every treatment
+    met = used.join(given, used.by_user == given.user_id)
+    days_after = met.used_on.delta(met.day, unit="day")
+    met = met.filter(
+        (met.named == met.decision_id) | (met.named.isnull() & (met.by_offer == met.offer_id)),
+        met.occurred_at >= met.decided_at,
+        ibis.coalesce(met.occurred_at < met.valid_until, days_after <= met.open_days),
     )
-    first = pairs.mutate(nth=latest).filter(lambda rows: rows.nth == 0)
+    latest = ibis.row_number().over(group_by=met.event_id, order_by=[met.decided_at.desc(), met.decision_id.desc()])
+    latest_open = met.mutate(nth=latest).filter(lambda rows: rows.nth == 0).select("decision_id", answers="event_id")
+    first = used.left_join(latest_open, used.event_id == latest_open.answers)
     is_foreign = first.by_decision.notnull() & first.named.isnull()
     return first.select("event_id", "used_on", "spent", "given", treatment="decision_id", is_foreign=is_foreign)
 
