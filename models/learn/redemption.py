@@ -39,6 +39,7 @@ from models.metrics.splits import out_of_time_and_user
 
 OPTION = ("offer_id", "discount")
 RISING = ("discount", CHANNEL_SHARE)  # a higher one is never redeemed less
+LEAST_LEAVES, REDEMPTIONS_PER_LEAF = 4, 120
 # no sums over a year: while the history is shorter than that they grow with the calendar, and the model drifts
 SIMPLE = (
     "redemption_share_365d",
@@ -95,7 +96,7 @@ def train_redemption(
         return fit_constant(rows, TARGET, SIMPLE[0])
 
     def lightgbm(rows: pd.DataFrame) -> Estimator:
-        return fit_lightgbm(rows, TARGET, [*options, *known], settings, rising=RISING)
+        return fit_lightgbm(rows, TARGET, [*options, *known], shallow(frame, settings), rising=RISING)
 
     fits = {"logistic": logistic} if simple else {"base_rate": base_rate}
     fits |= {"lightgbm": lightgbm} if options or known else {}
@@ -122,6 +123,16 @@ def train_redemption(
     own = own_metrics(candidates, verdict.winner, metrics, trial, settings)
     spend = redeemed_spend(frame)
     return Trained("redemption", candidates, verdict, metrics, label, score, frame, own, trial, spend, leaks, listening)
+
+
+def shallow(frame: pd.DataFrame, settings: Settings) -> Settings:
+    """Allow trees as many leaves as redemptions support: these are few, and more leaves learn the noise of costs.
+
+    Measured by `tests/benchmarks/bench_effects.py`: with 500 redemptions trees of 5 leaves beat those of 15.
+    """
+    most = max(LEAST_LEAVES, int(frame[TARGET].sum()) // REDEMPTIONS_PER_LEAF)
+    leaves = min(settings.training.leaves, most)
+    return settings.model_copy(update={"training": settings.training.model_copy(update={"leaves": leaves})})
 
 
 def with_option(frame: pd.DataFrame, offer_id: str, discount: float) -> pd.DataFrame:

@@ -25,7 +25,7 @@ from models.judge.policies import judge_policies
 from models.judge.policy_verdict import NOBODY, Deployed, PolicyValue, PolicyVerdict
 from models.learn.listening import with_channel_share
 from models.learn.redeemed_spend import RedeemedSpend
-from models.learn.redemption import RISING, p_redeem_each, train_redemption
+from models.learn.redemption import RISING, p_redeem_each, shallow, train_redemption
 from models.learn.training import NotTrainableError, Trained, cross_fitted_models, newest, user_fold
 from models.learn.value import later_share
 from models.metrics.metric import Metric
@@ -120,7 +120,7 @@ def expected_redemptions(
     winner, experiment = redemption.winner.estimator, frames.experiment
     fold, found = user_fold(experiment["user_id"], settings), np.zeros((len(experiment), len(options)))
     treatments = with_channel_share(frames.treatments, redemption.listening)
-    for k, model in cross_fitted_models(winner, treatments, settings, rising=RISING).items():
+    for k, model in cross_fitted_models(winner, treatments, shallow(treatments, settings), rising=RISING).items():
         found[fold == k] = p_redeem_each(model, experiment[fold == k], options, redemption.listening)
     return found
 
