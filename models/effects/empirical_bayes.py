@@ -86,7 +86,7 @@ def empirical_bayes(
     count = np.bincount(own, minlength=groups)
     usual = np.bincount(own, strength[used], minlength=groups) / np.maximum(count, 1) / max(rows, 1.0)
     scale = np.divide(noise, usual, out=np.zeros(groups), where=usual > 0)
-    found = FIRST_SHARE * scale if variances is None else variances
+    found = FIRST_SHARE * scale if variances is None else np.maximum(variances, LEAST_SHARE * scale)
     mean, root, spread = _solved(gram, moment, noise, found[own])
     for step in range(MOST_STEPS if variances is None else CAREFUL_STEPS):
         squares = np.bincount(own, mean**2, minlength=groups)

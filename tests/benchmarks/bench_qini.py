@@ -1,6 +1,6 @@
 """How well learnt effects rank users on public generators, beside S, T, X, DR and R with tuned LightGBM.
 
-The generators are those of `causalml` (setups A to D of Nie & Wager 2021 and conversions) and of `econml` (IHDP). They
+The generators are those of `causalml` (setups A, B and D of Nie & Wager 2021 and conversions) and of `econml` (IHDP). They
 are no dependency: ``pip download --no-deps causalml econml``, unzip the wheels into a folder, and name it as argument.
 A figure is the area above the chord of the Qini curve of the *true* effects, as a share of that of the true ranking:
 1 is the truth, 0 any order. Run as a script it prints one JSON object; ``--quick`` takes two generators, one seed.
@@ -61,7 +61,7 @@ Generator = Callable[[Path, int], Drawn]
 
 
 def nie_wager(mode: int) -> Generator:
-    """Setups A to D; the treatment is targeted in A and C, with known propensities."""
+    """Setups A, B and D (in C the effect is that of everybody); in A the treatment is targeted with known chances."""
 
     def draw(folder: Path, seed: int) -> Drawn:
         module = _module(folder / "causalml" / "dataset" / "regression.py")
@@ -104,8 +104,7 @@ def ihdp(folder: Path, seed: int) -> Drawn:
 
 
 GENERATORS: dict[str, Generator] = {
-    "nuisance_and_easy_effect": nie_wager(1), "randomised": nie_wager(2), "difficult_baseline": nie_wager(3),
-    "unrelated_arms": nie_wager(4), "criteo_like": conversions(0.05, 0.01), "hillstrom_like": conversions(0.15, 0.05),
+    "nuisance_and_easy_effect": nie_wager(1), "randomised": nie_wager(2), "unrelated_arms": nie_wager(4), "criteo_like": conversions(0.05, 0.01), "hillstrom_like": conversions(0.15, 0.05),
     "ihdp": ihdp,
 }  # fmt: skip
 
