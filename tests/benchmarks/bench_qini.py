@@ -1,7 +1,7 @@
 """How well learnt effects rank users on public generators, beside S, T, X, DR and R with tuned LightGBM.
 
-The generators are those of `causalml` (setups A, B and D of Nie & Wager 2021 and conversions) and of `econml` (IHDP). They
-are no dependency: ``pip download --no-deps causalml econml``, unzip the wheels into a folder, and name it as argument.
+The generators are those of `causalml` (setups A, B and D of Nie & Wager 2021, and conversions) and `econml` (IHDP),
+which are no dependencies: ``pip download --no-deps causalml econml``, unzip the wheels into a folder, and name that.
 A figure is the area above the chord of the Qini curve of the *true* effects, as a share of that of the true ranking:
 1 is the truth, 0 any order. Run as a script it prints one JSON object; ``--quick`` takes two generators, one seed.
 """
@@ -104,8 +104,8 @@ def ihdp(folder: Path, seed: int) -> Drawn:
 
 
 GENERATORS: dict[str, Generator] = {
-    "nuisance_and_easy_effect": nie_wager(1), "randomised": nie_wager(2), "unrelated_arms": nie_wager(4), "criteo_like": conversions(0.05, 0.01), "hillstrom_like": conversions(0.15, 0.05),
-    "ihdp": ihdp,
+    "nuisance_and_easy_effect": nie_wager(1), "randomised": nie_wager(2), "unrelated_arms": nie_wager(4),
+    "criteo_like": conversions(0.05, 0.01), "hillstrom_like": conversions(0.15, 0.05), "ihdp": ihdp,
 }  # fmt: skip
 
 
