@@ -64,6 +64,9 @@ def test_what_is_cut_emptied_or_replaced_is_found_and_so_is_what_is_gone(tmp_pat
     )
     with pytest.raises(DamagedError, match=told):
         lake.files.check(name)
+    if len(content) != len(FILES[name]):
+        with pytest.raises(DamagedError, match=told):
+            lake.require_whole("events")  # by its size alone
     sizes = [f"1 files are missing or cut ({name}); winback verify says how to get them back"]
     assert suspicion(lake) == (sizes if len(content) != len(FILES[name]) else [])
     assert len(verify(lake).faults) == 1
@@ -71,8 +74,8 @@ def test_what_is_cut_emptied_or_replaced_is_found_and_so_is_what_is_gone(tmp_pat
     assert suspicion(lake) == sizes
     assert "is missing, and was written" in verify(lake).faults[0]
     with pytest.raises(DamagedError, match=r"events\.parquet is missing, and was written; restore it from a backup"):
-        lake.require_there("events")
-    lake.require_there("ledger", "treatments")
+        lake.require_whole("events")
+    lake.require_whole("ledger", "treatments")
 
 
 @pytest.mark.parametrize("content", [b"", b"null", b"{}", b'{"files": {}, "sha256": ""}', b'{"files": 1, "sha256": 2}'])
@@ -130,4 +133,4 @@ def test_a_folder_without_manifests_is_read_as_it_is(tmp_path):
     lake.files.write("events/a.parquet", b"a")
     assert lake.files.read("events/a.parquet") == b"a"
     assert lake.files.listed() == ({}, [])
-    lake.require_there("events")
+    lake.require_whole("events")

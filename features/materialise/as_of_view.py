@@ -73,7 +73,7 @@ class AsOfView:
         return rows.filter(known_before(self.as_of, rows.day, rows.known_on))
 
     def _rows(self, name: str) -> ir.Table:
-        self.lake.require_there(name)
+        self.lake.require_whole(name)
         rows = self.engine.read_parquet(self.lake.glob(name), table_name=name, hive_partitioning=True)
         return rows.filter(rows.day < self.as_of)
 

@@ -107,7 +107,7 @@ def build_aggregates(settings: Settings, lake: Lake) -> list[date]:
     A day is computed again when its events, its treatments or the declarations of its rows changed, or what its
     sessions went on with after midnight, and goes where it has neither any more.
     """
-    lake.require_there("events", "treatments")  # what is missing must not be taken for a day without any
+    lake.require_whole("events", "treatments")  # what is missing must not be taken for a day without any
     _remove_others(lake)
     begun = _begun_before(settings, lake)
     stale = _stale_days(settings, lake, begun)

@@ -116,13 +116,11 @@ class LocalFolder:
                 publication.accepted.update(found)
         return found
 
-    def suspects(self) -> Sequence[str]:
-        """Names of the published files that are gone or of another size; none is read."""
+    def suspects(self, *folders: str) -> Sequence[str]:
+        """Names of the published files, of some folders or of all, that are gone or of another size; none is read."""
         listed, _ = self.listed()
-        return sorted(
-            name for name, record in listed.items()
-            if not self.exists(name) or self.local_path(name).stat().st_size != record.size
-        )  # fmt: skip
+        of_folders = (name for name in listed if not folders or name.partition("/")[0] in folders)
+        return sorted(name for name in of_folders if _size(self.root / name) != listed[name].size)
 
     def unlisted(self) -> Sequence[str]:
         """Names of the files that nobody published, but for those of frameworks and what the next run clears."""
@@ -221,6 +219,14 @@ class LocalFolder:
             for name in names:
                 if name.startswith(".") and name.endswith(PART):
                     Path(folder, name).unlink(missing_ok=True)
+
+
+def _size(path: Path) -> int | None:
+    """Bytes of a file; None where there is none."""
+    try:
+        return os.stat(path).st_size  # noqa: PTH116 - of thousands of files at a time
+    except OSError:
+        return None
 
 
 @contextmanager

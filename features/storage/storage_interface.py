@@ -64,8 +64,8 @@ class Storage(Protocol):
     def listed(self) -> tuple[Mapping[str, FileRecord], Sequence[str]]:
         """Size and digest of every file that was published, by name, and what is wrong with the list itself."""
 
-    def suspects(self) -> Sequence[str]:
-        """Names of the published files that are gone or of another size; none is read."""
+    def suspects(self, *folders: str) -> Sequence[str]:
+        """Names of the published files, of some folders or of all, that are gone or of another size; none is read."""
 
     def unlisted(self) -> Sequence[str]:
         """Names of the files that nobody published, but for those of frameworks and what the next run clears."""

@@ -187,7 +187,7 @@ def superseded_files(lake: Lake, day: date) -> list[Path]:
 
 def effective_files(lake: Lake, first_day: date, last_day: date) -> list[Path]:
     """Files of what counts from `first_day` to `last_day`, both included, in order."""
-    lake.require_there("ledger")
+    lake.require_whole("ledger")
     days = sorted({name.split("/")[1].removeprefix("day=") for name in lake.files.list("ledger/day=*/*.parquet")})
     wanted = [date.fromisoformat(day) for day in days if f"{first_day}" <= day <= f"{last_day}"]
     return [path for day in wanted for path in files_of(lake, day)]
