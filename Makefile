@@ -18,10 +18,11 @@ test: $(STAMP)
 test-all: $(STAMP)
 	$(BIN)/python -m pytest --full $(FLAGS)
 
-# kills, full disks, damaged files and two writers at once, on a small app: an hour; ONLY=kill takes some of them, and
-# EVERY=6 every sixth try
+# kills, full disks, damaged files and two writers at once, on a small app: an hour; ONLY=kill takes some of them,
+# EVERY=6 every sixth try, KEEP=folder keeps the app for the next slice, which FIRST=3 lets begin at the fourth
 chaos: $(STAMP)
-	@PYTHONPATH=tests $(BIN)/python -W ignore -m chaos --only "$(ONLY)" --every $(or $(EVERY),1) --json data/chaos.json
+	@PYTHONPATH=tests $(BIN)/python -W ignore -m chaos --only "$(ONLY)" --every $(or $(EVERY),1) \
+	--from $(or $(FIRST),0) $(if $(KEEP),--keep "$(KEEP)") --json data/chaos.json
 
 # the optional engine: 400 MB and Java 17, so that make test does without
 spark: $(STAMP)

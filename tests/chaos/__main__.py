@@ -1,6 +1,6 @@
 """``make chaos``: every try on the tiny app, counted.
 
-python -m chaos [--short] [--only PART] [--jobs N] [--json FILE] [--every N]
+python -m chaos [--only PART] [--every N] [--from N] [--keep FOLDER] [--jobs N] [--json FILE]
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ from pathlib import Path
 os.environ.update(GOMP_SPINCOUNT="0", OMP_NUM_THREADS="1", OPENBLAS_NUM_THREADS="1", DO_NOT_TRACK="true")
 
 from chaos.examination import written_in_place
-from chaos.scenarios import FULL, SHORT, Try, tries
+from chaos.scenarios import FULL, SHORT, Try, prepare, tries
 from chaos.verdicts import Verdict, as_json, table_text
-from chaos.world import World, given_world, make_world
+from chaos.world import World, given_world, keep, kept_world
 
 
 def main() -> int:
@@ -34,19 +34,25 @@ def main() -> int:
     words.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="tries at a time")
     words.add_argument("--json", help="file for the counts and all that was found")
     words.add_argument("--every", type=int, default=1, help="take every n-th try")
+    words.add_argument("--from", type=int, default=0, dest="first", help="leave out so many tries of each scenario")
+    words.add_argument("--keep", type=Path, help="folder that keeps the app and its clean states for the next run")
     asked = words.parse_args()
-    began, root = time.monotonic(), Path(tempfile.mkdtemp(prefix="chaos-"))
+    began, root = time.monotonic(), (asked.keep and asked.keep.absolute()) or Path(tempfile.mkdtemp(prefix="chaos-"))
     try:
         amount = SHORT if asked.app else FULL
-        world = given_world(root, asked.app, asked.raw, list(SHORT.kills)) if asked.app else make_world(root)
+        world = given_world(root, asked.app, asked.raw, list(SHORT.kills)) if asked.app else kept_world(root)
         tell(f"the app is ready after {time.monotonic() - began:.0f} s")
         verdicts: list[Verdict] = []
         for name, of_scenario in tries(world, amount).items():
             if any(part in name for part in asked.only.split(",")):
-                verdicts += run_all(world, name, of_scenario[:: asked.every], asked.jobs)
+                prepare(world, name, amount)
+                if asked.keep:
+                    keep(world)
+                verdicts += run_all(world, name, of_scenario[asked.first :: asked.every], asked.jobs)
         verdicts += unchanged(world)
     finally:
-        shutil.rmtree(root, ignore_errors=True)
+        if not asked.keep:
+            shutil.rmtree(root, ignore_errors=True)
     sys.stdout.write(table_text(verdicts) + "\n")
     found = as_json(verdicts, {"seconds": round(time.monotonic() - began), "is_short": bool(asked.app)})
     if asked.json:

@@ -10,6 +10,7 @@ PARTS = (  # of names, that differ between files of one kind
     (re.compile(r"day=\d{4}-\d\d-\d\d"), "day=*"),
     (re.compile(r"\d{4}-\d\d-\d\d"), "*"),
     (re.compile(r"\d{8}T\d{6}Z"), "*"),
+    (re.compile(r"\*?T\d{6}\.\d{6}\+0000-[0-9a-f]{12}"), "*"),
     (re.compile(r"(m-)?[0-9a-f]{32}"), "*"),
     (re.compile(r"folds/\d"), "folds/*"),
     (re.compile(r"\d{5}-\d{3}"), "*"),

@@ -29,7 +29,9 @@ from chaos.world import STEPS, TODAY, TOMORROW, World, copied
 KILLED = (-9, -25)  # by the injector or a timer, and by the kernel for a file that grew too large
 DISK_SIZES = tuple(2**power for power in range(12, 22))  # bytes that are left, 4 KiB to 2 MiB
 TORN_SIZES = (0, 100, 1_000, 4_096, 16_384, 65_536)
-READERS = ("status", "build-features", "score-users", "measure-offers", "report", "train-models")
+SEEN_BY_SIZE = ("cut", "emptied")
+NOT_LEARNT_FROM = ("decisions/", "ends_of_offers", "ledger/", "measurements/", "quarantine/", "reports/", "runs/")
+READERS = ("status", "build-features", "score-users", "measure-offers", "report")
 Try = Callable[[World, Path], Verdict]
 
 
@@ -90,6 +92,18 @@ def tries(world: World, amount: Amount) -> dict[str, list[Try]]:
     }
 
 
+def prepare(world: World, scenario: str, amount: Amount) -> None:
+    """Make the clean states that a scenario is compared with, before its tries are shared out."""
+    if scenario == "two writers at once" and amount.pairs:
+        for pair in combinations_with_replacement(world.steps, 2):
+            _orders(world, _words_of_pair(*pair, world))
+    if scenario == "reboot in the night" and amount.nights:
+        _clean_nights(world)
+    if scenario == "stored file damaged" and amount.is_damaged:
+        for is_taught in (False, True):
+            _after_readers(world, is_taught)
+
+
 def spread(operations: int, wanted: int) -> list[int]:
     """Choose places among the operations of a run, evenly."""
     return sorted({1 + int(operations * (place + 0.5) / wanted) for place in range(wanted)})
@@ -142,7 +156,7 @@ def _judged(verdict: Verdict, data: Path, *wanted: State) -> Verdict:
 def two_writers(first: str, second: str, number: int, world: World, place: Path) -> Verdict:
     """Start two steps at once, run again who had to give way, and compare with one after the other."""
     words = _words_of_pair(first, second, world)
-    orders = [_in_order(world, words, order) for order in ((0, 1), (1, 0))]
+    orders = _orders(world, words)
     data = world.try_on("build-features", place)
     chance = random.Random(f"{first} {second} {number}")
     patience = {"WINBACK_WAIT_SECONDS": "500"} if number % 2 else {}
@@ -169,6 +183,10 @@ def _words_of_pair(first: str, second: str, world: World) -> list[list[str]]:
     return [
         world.words(step, delivery=next(late)) if step == "ingest" else world.words(step) for step in (first, second)
     ]
+
+
+def _orders(world: World, words: Sequence[list[str]]) -> list[State]:
+    return [_in_order(world, words, order) for order in ((0, 1), (1, 0))]
 
 
 def _in_order(world: World, words: Sequence[list[str]], order: tuple[int, int]) -> State:
@@ -234,14 +252,7 @@ def clock_back(step: str, back: timedelta, world: World, place: Path) -> Verdict
 
 def reboot(number: int, world: World, place: Path) -> Verdict:
     """Kill a night's run somewhere and let the next night's follow, which decides as if nothing had been."""
-    clean = []
-    for nights in ((("today", TODAY), ("tomorrow", TOMORROW)), (("tomorrow", TOMORROW),)):
-        name = "before"
-        for delivery, day in nights:
-            after = f"{name} | night of {day}"
-            world.go_on(name, after, *_night(world, delivery, day))
-            name = after
-        clean.append(world.states[name])
+    clean = _clean_nights(world)
     data = world.try_on("before", place)
     share = random.Random(f"reboot {number}").random()
     child = Child(*_night(world, "today", TODAY), data=data)
@@ -258,6 +269,19 @@ def reboot(number: int, world: World, place: Path) -> Verdict:
     verdict.findings += told
     verdict.is_same = not told
     return verdict
+
+
+def _clean_nights(world: World) -> list[State]:
+    """Let both nights be lived, or the second alone."""
+    clean = []
+    for nights in ((("today", TODAY), ("tomorrow", TOMORROW)), (("tomorrow", TOMORROW),)):
+        name = "before"
+        for delivery, day in nights:
+            after = f"{name} | night of {day}"
+            world.go_on(name, after, *_night(world, delivery, day))
+            name = after
+        clean.append(world.states[name])
+    return clean
 
 
 def _night(world: World, delivery: str, day: object) -> list[str]:
@@ -282,13 +306,8 @@ def _of_day(found: State, wanted: State) -> list[str]:
 
 def damaged_file(kind: str, name: str, way: str, world: World, place: Path) -> Verdict:
     """Damage one stored file; whoever reads it says so or makes it anew, the same, and ``verify`` knows of the rest."""
-    last = world.steps[-1]
-    commands = [world.words(each) if each in STEPS else [each, "--as-of", str(world.today)] for each in READERS]
-    after = last
-    for words in commands:  # as they go where nothing is damaged, once for all tries of a process
-        world.go_on(after, f"{after} | {words[0]}", *words)
-        after = f"{after} | {words[0]}"
-    data, wanted = world.try_on(last, place), world.states[after]
+    commands, wanted = _after_readers(world, way not in SEEN_BY_SIZE and not name.startswith(NOT_LEARNT_FROM))
+    data = world.try_on(world.steps[-1], place)
     content = damaged(data, name, way)
     verdict = Verdict("stored file damaged", f"{kind} {way}")
     is_told = False
@@ -306,3 +325,18 @@ def damaged_file(kind: str, name: str, way: str, world: World, place: Path) -> V
         verdict.findings.append(f"silent: {kind} {way} is noticed by nobody")
     verdict.is_same = not (others or is_left)
     return verdict
+
+
+def _after_readers(world: World, is_taught: bool) -> tuple[list[list[str]], State]:
+    """List the commands that read what is damaged, and how they leave what is not.
+
+    Training, which takes longer than all others together, is left out where it reads no such file, or where the size
+    of a file is another, which is seen by all alike.
+    """
+    readers = [*READERS, *(["train-models"] if is_taught else [])]
+    commands = [world.words(each) if each in STEPS else [each, "--as-of", str(world.today)] for each in readers]
+    after = world.steps[-1]
+    for words in commands:
+        world.go_on(after, f"{after} | {words[0]}", *words)
+        after = f"{after} | {words[0]}"
+    return commands, world.states[after]

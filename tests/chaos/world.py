@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import pickle
 import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -19,12 +20,13 @@ import pyarrow.parquet as pq
 from apps import TINY_AS_OF, App, at, tiny_app, tiny_overrides
 
 from chaos.children import Ended, run, warm_up
-from chaos.examination import State, state_of
+from chaos.examination import DIGESTS, State, state_of
 
 TODAY = TINY_AS_OF
 YESTERDAY, TOMORROW, LONG_AGO = (TODAY + timedelta(days=days) for days in (-1, 1, -36))
 STEPS = ("ingest", "build-features", "train-models", "score-users", "measure-offers")
 WRITTEN_IN_PLACE = ("mlflow/mlflow.db", ".lock", "feast/")  # all else is written anew, so that copies may share it
+KEPT = "world.pickle"
 LATE = (7, 8)  # last figures of the users whose events come late
 SECTIONS = ("features", "churn", "value", "response", "training", "scoring")
 
@@ -102,6 +104,27 @@ def make_world(root: Path) -> World:
         before = f"begun {number}"
     world.states["before"], world.places["before"] = world.states[before], world.places[before]
     return lived(world)
+
+
+def kept_world(root: Path) -> World:
+    """Take the app that an earlier run left in a folder, with the clean states that it came to; else make it.
+
+    A state is what the code of that day made: another code wants another folder.
+    """
+    if not (root / KEPT).exists():
+        root.mkdir(parents=True, exist_ok=True)
+        return make_world(root)
+    world, digests = pickle.loads((root / KEPT).read_bytes())
+    DIGESTS.update(digests)
+    for data in world.places.values():
+        if (modules := data.parent / "modules.txt").exists():
+            warm_up(modules)
+    return world
+
+
+def keep(world: World) -> None:
+    """Leave a world to the runs after this one."""
+    (world.root / KEPT).write_bytes(pickle.dumps((world, DIGESTS)))
 
 
 def given_world(root: Path, data: Path, raw: Path, steps: Sequence[str]) -> World:
