@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import date, timedelta
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
-from synthetic import AS_OF, behaviour, outcomes
+from synthetic import AS_OF, behaviour, outcomes, redemptions
 
 from configs.errors import InputError
 from configs.guard_settings import Guard, Guards
@@ -23,11 +25,12 @@ from models.learn.recency_rule import recency_table
 from models.metrics.drift import Reference, bins_of, expected_auc
 from models.metrics.metric import Metric
 from models.registry.champions import promote
+from models.registry.drift_reference import drift_reference
 from models.registry.model_reader import ModelLineage, Registered, load
 from models.registry.registry_state import registered_model
 from models.registry.tracking import connect, register, registered_name
 from serving.guards.guard_findings import FIRED, Finding, guard_words
-from serving.guards.model_guards import choose_model, model_findings
+from serving.guards.model_guards import asked_of_models, choose_model, model_findings
 from serving.guards.realised_calibration import realised_calibration
 
 SUBJECT, TARGET = "guarded", "is_churned"
@@ -206,3 +209,39 @@ def test_realised_calibration_holds_risk_against_who_left(tmp_path: Path, share_
     other = Registered(None, 1, ModelLineage("churn", "lightgbm", day, day, day, "1"), {})  # type: ignore[arg-type]
     assert [each.code for each in realised_calibration(settings, lake, AS_OF, other)] == ["no_labels"]
     assert [each.code for each in realised_calibration(settings, lake, date(2024, 6, 20), model)] == ["no_labels"]
+
+
+def option_model(family: str, everybody: pd.DataFrame) -> tuple[Registered, Reference]:
+    """Model of redemption that was taught people who redeem a lot, and what everybody was like then."""
+    rows = redemptions(400, np.random.default_rng(3))
+    fitted = fit_linear(rows, "is_redeemed", ["offer_id", "discount", *(["redemption_share_365d"] if family else [])])
+    trained = SimpleNamespace(subject="redemption", candidates={"logistic": SimpleNamespace(estimator=fitted)})
+    known = drift_reference(trained, "logistic", rows, pd.Timestamp("2024-07-01", tz="UTC"), everybody)
+    assert known is not None
+    lineage = ModelLineage("redemption", "logistic", AS_OF, AS_OF, AS_OF, "1")
+    return Registered(fitted, 1, lineage, {}, reference=known), known
+
+
+def test_a_model_of_options_is_asked_about_everybody_and_the_option_that_it_was_taught_most() -> None:
+    everybody = outcomes(600, np.random.default_rng(5), snapshots=2)
+    model, known = option_model("of users", everybody)
+    taught = redemptions(400, np.random.default_rng(3)).groupby(["offer_id", "discount"], observed=True).size()
+    assert (set(known.inputs), known.option) == ({"redemption_share_365d"}, taught.idxmax())
+    asked = asked_of_models(GUARDS)
+    quiet = [model_findings(model, sample(seed), GUARDS) for seed in range(10)]
+    assert {each.guard for each in quiet[0]} >= {"score_drift", "input_drift", "expected_auc"} <= set(asked)
+    assert sum(len(fired(found)) for found in quiet) == 0
+    keener = sample().assign(redemption_share_365d=lambda rows: rows["redemption_share_365d"] ** 0.3)
+    codes = dict(fired(model_findings(model, keener, GUARDS)))
+    assert {"score_drift", "input_drift"} <= set(codes)
+
+
+def test_a_model_that_rests_on_the_option_alone_may_say_the_same_of_everybody() -> None:
+    model, _ = option_model("", outcomes(600, np.random.default_rng(5), snapshots=2))
+    assert fired(model_findings(model, sample(), GUARDS)) == []
+
+
+def test_a_model_of_options_that_was_registered_without_a_reference_goes_on_and_it_is_told() -> None:
+    model, _ = option_model("of users", outcomes(600, np.random.default_rng(5), snapshots=2))
+    said = guard_words(model_findings(replace(model, reference=None), sample(), GUARDS), AS_OF)
+    assert len(said) == 1 and said[0].endswith("was registered without what it was taught on; train again")

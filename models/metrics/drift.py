@@ -133,12 +133,14 @@ def expected_auc(p: Floats) -> float:
 class Reference:
     """What a model knew when it was trained: its inputs by column, and its scores, of the newest snapshot.
 
-    `expected_auc` is that of these scores; NaN of a model of an amount.
+    `expected_auc` is that of these scores; NaN of a model of an amount. `option` is the offer and discount that the
+    scores of a model of options are about; None of all others.
     """
 
     inputs: Mapping[str, Bins]
     score: Bins
     expected_auc: float
+    option: tuple[str, float] | None = None
 
 
 def read_reference(kept: object) -> Reference | None:

@@ -50,11 +50,12 @@ class Published:
 
 def publish(
     lake: Lake, trained: Trained, frame: pd.DataFrame, features: list[Feature], settings: Settings, as_of: date,
-    first_day: date, notes: ValueNotes | RedemptionNotes | None = None,
+    first_day: date, notes: ValueNotes | RedemptionNotes | None = None, everybody: pd.DataFrame | None = None,
 ) -> Published:  # fmt: skip
     """Log and register every candidate of a subject, and let the gate's winner meet the champion.
 
-    Training again on the same rows with the same settings registers nothing new.
+    Training again on the same rows with the same settings registers nothing new. `everybody` are those whom scoring
+    asks a model of options about (`drift_reference`).
 
     Raises
     ------
@@ -81,7 +82,9 @@ def publish(
             folders={"folds": partial(write_folds, folds)},
             training=training,
             digest=digest,
-            reference=drift_reference(trained, name, frame, pd.Timestamp(start_of(as_of, settings.time_zone))),
+            reference=drift_reference(
+                trained, name, frame, pd.Timestamp(start_of(as_of, settings.time_zone)), everybody
+            ),
         )
     first = versions[trained.verdict.winner]
     name_version(lake, trained.subject, NEWEST, first)

@@ -80,7 +80,7 @@ def fit_response(settings: Settings, lake: Lake, as_of: date, frames: TrainingFr
         )
         arguments = (lake, redemption, frames.treatments, frames.features, settings, as_of, frames.first_day, notes)
         try:
-            published = [publish(*arguments), *published]
+            published = [publish(*arguments, everybody=frames.outcomes), *published]
         except NotTrainableError as error:
             untrained.append(lack_of(lake, "redemption", str(error), no_rate(settings)))
     return replace(fitted, published=published, untrained=tuple(untrained))

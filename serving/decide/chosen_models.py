@@ -55,7 +55,7 @@ def choose_models(
     labels = partial(realised_calibration, settings, lake, as_of)
     churn = choose_model(lake, "churn", sample, settings.guards, rule, labels)
     value = choose_model(lake, "value", sample, settings.guards)
-    response, redemption = choose_response(lake, list(catalogue.titles), settings.guards)
+    response, redemption = choose_response(lake, list(catalogue.titles), sample, settings.guards)
     chosen = (churn, value, redemption)
     return ChosenModels(
         churn.model, value.model, response,

@@ -87,7 +87,7 @@ def found_by(
 def guard_words(findings: Iterable[Finding], as_of: date) -> list[str]:
     """Say what fired, a sentence each, and which guards know too little, in one sentence for each lack."""
     findings = list(findings)
-    said = [finding.words(as_of) for finding in findings if finding.state == FIRED]
+    said = [*dict.fromkeys(finding.words(as_of) for finding in findings if finding.state == FIRED)]
     lacking = sorted((each for each in findings if each.state == UNKNOWN), key=lambda each: (each.code, each.value))
     for why, same in groupby(lacking, key=lambda each: each.words(as_of)):
         names = ", ".join(sorted({each.guard for each in same}))

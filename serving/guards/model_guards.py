@@ -21,9 +21,11 @@ from features.storage.lake import Lake
 from features.storage.whole_writes import content_hash
 from models.learn.churn import TARGET
 from models.learn.recency_rule import RecencyRule
+from models.learn.redemption import OPTION
 from models.metrics.drift import Drift, expected_auc
 from models.metrics.recency_table import RecencyTable
 from models.registry.artifact_digests import UnreadableModelError
+from models.registry.drift_reference import scores_about
 from models.registry.model_reader import ModelLineage, Registered, load, load_version
 from models.registry.promotion_log import promotion_log
 from models.registry.registry_state import ModelState, RegisteredModel, registered_model
@@ -89,13 +91,15 @@ def choose_model(
     return ChosenModel(rule_model(subject, rule), (*kept, said), f"{subject}: rule of recency")
 
 
-def choose_response(lake: Lake, offers: list[str], guards: Guards) -> tuple[ResponseModels | None, ChosenModel]:
+def choose_response(
+    lake: Lake, offers: list[str], sample: pd.DataFrame, guards: Guards
+) -> tuple[ResponseModels | None, ChosenModel]:
     """Take what is known about the response: a redemption model as `choose_model` does, and effects that can be read.
 
     Effects follow the verdict of their training, so that no earlier ones stand in for them: without, nobody is given
     anything but by lot.
     """
-    chosen = choose_model(lake, "redemption", pd.DataFrame(), guards)
+    chosen = choose_model(lake, "redemption", sample, guards)
     try:
         return response_with(lake, chosen.model, offers), chosen
     except UnreadableModelError as error:
@@ -118,8 +122,11 @@ def model_findings(model: Registered, sample: pd.DataFrame, guards: Guards) -> l
     subject = model.lineage.subject
     if len(sample) < guards.min_rows:
         lack = Finding("score_drift", UNKNOWN, "warn", 0.0, "few_rows", subject, len(sample), guards.min_rows)
-        return [replace(lack, guard=name) for name in asked_of_models(guards)] if len(sample.columns) else []
-    score = model.estimator.predict(sample)
+        return [replace(lack, guard=name) for name in asked_of_models(guards)]
+    if model.reference is None and not set(OPTION).isdisjoint(model.estimator.columns):  # about which option?
+        return [_untold(name, getattr(guards, name), model) for name in asked_of_models(guards)]
+    option = model.reference.option if model.reference is not None else None
+    score = scores_about(model.estimator, sample, option)
     if not np.isfinite(score).all():
         raise InputError(f"{np.count_nonzero(~np.isfinite(score)):,} of {len(score):,} predictions are not finite")
     asked = {
@@ -143,9 +150,10 @@ def asked_of_models(guards: Guards) -> list[str]:
 
 
 def constant_scores(model: Registered, score: Floats, guard: Guard) -> list[Finding]:
-    """Ask whether a model that is no constant tells anybody apart."""
+    """Ask whether a model that is no constant, and told people apart at its training, tells anybody apart."""
     spread = float(np.ptp(score))
-    is_fired = spread <= guard.limit and model.estimator.family != "constant"
+    was_alike = model.reference is not None and np.count_nonzero(model.reference.score.counts) == 1
+    is_fired = spread <= guard.limit and model.estimator.family != "constant" and not was_alike
     return found_by("constant_scores", guard, is_fired, "constant_scores", model.lineage.name, float(score[0]), spread)
 
 
