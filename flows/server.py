@@ -15,12 +15,13 @@ import subprocess
 import sys
 import threading
 import urllib.request
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext, suppress
 from pathlib import Path
 from typing import IO
 
 from configs.errors import InputError
+from features.storage.whole_writes import appended_file
 
 ADDRESS, DATABASE = "PREFECT_API_URL", "PREFECT_SERVER_DATABASE_CONNECTION_URL"
 COMPLAINTS = "server.log"
@@ -68,16 +69,10 @@ def start_server(*, is_scheduling: bool = False, port: int = 0) -> Callable[[], 
     return _wait_for_answer
 
 
-@contextmanager
-def _complaints() -> Iterator[IO[bytes] | None]:
+def _complaints() -> AbstractContextManager[IO[bytes] | None]:
     """Open a file for what the server says of a database that went away, call by call; its client waits and goes on."""
     home = os.environ.get("PREFECT_HOME")
-    if DATABASE not in os.environ or home is None:
-        yield None
-        return
-    Path(home).mkdir(parents=True, exist_ok=True)
-    with Path(home, COMPLAINTS).open("ab") as file:
-        yield file
+    return appended_file(Path(home, COMPLAINTS)) if home and DATABASE in os.environ else nullcontext()
 
 
 def page_of() -> str:

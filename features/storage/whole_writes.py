@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import IO
 from uuid import uuid4
 
 PART = ".part"
@@ -49,6 +50,12 @@ def write_text(path: Path, text: str) -> None:
 def write_bytes(path: Path, content: bytes) -> None:
     """Write one file whole."""
     write_file(path, lambda part: part.write_bytes(content))
+
+
+def appended_file(path: Path) -> IO[bytes]:
+    """Open a log of somebody else's, which goes on at its end."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return path.open("ab")
 
 
 def content_hash(*paths: Path, text: str = "") -> str:
