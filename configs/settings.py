@@ -96,6 +96,10 @@ class Features(Section):
     snapshot_every_days: Days = Field(description="distance between the snapshots that models learn from")
     min_history_days: Days = Field(description="a snapshot needs at least this much history before it")
     max_trait_values: Count = Field(gt=1, description="a text trait with more distinct values than this is no feature")
+    protected: tuple[Word, ...] = Field(
+        description="columns of `users` that are no trait, so that no model, snapshot or segment knows them; the audit "
+        "of fairness does"
+    )
     custom: Annotated[dict[str, CustomFeature], AfterValidator(check_names)] = Field(
         {}, description="the app's own columns, a table each (features/README.md)"
     )

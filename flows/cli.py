@@ -190,6 +190,12 @@ def segments_command(
     show_answer("segments", "segments", (user, check), profile, data_dir, as_json, day_of(as_of))
 
 
+@app.command("audit")
+def audit_command(profile: Profile = None, data_dir: DataDir = None, as_of: AsOf = None, as_json: Json = False) -> None:
+    """Compare who is written to, at which discount and for how much, across gender, age band and country."""
+    show_answer("audit", "audit", (), profile, data_dir, as_json, day_of(as_of))
+
+
 @app.command("catalogue")
 def catalogue_command(profile: Profile = None, data_dir: DataDir = None, as_json: Json = False) -> None:
     """Print the data catalogue: every column, its meaning, window, source role and view."""

@@ -108,6 +108,19 @@ def segments(
 
 
 @reads_one_publish
+def audit(profile: str | None, data_dir: str | None, as_of: date | None) -> tuple[str, dict[str, object]]:
+    """Compare what a day's decisions gave across groups that models know nothing of."""
+    from serving.decide.day_tables import newest_decided_day
+    from serving.fairness.fairness_audit import audit_lines, audit_rows
+
+    settings, lake, day = open_run(profile, data_dir, as_of)
+    day = as_of or newest_decided_day(lake, day)
+    rows = audit_rows(lake, day)
+    page = "\n".join(audit_lines(rows, day, settings.currency))
+    return page, {"command": "audit", "as_of": str(day), "groups": rows}
+
+
+@reads_one_publish
 def feature_catalogue(profile: str | None, data_dir: str | None) -> tuple[str, list[dict[str, str]]]:
     """List the columns of a snapshot; traits appear once users were ingested."""
     from serving.lookups.column_catalogue import catalogue_lines, catalogue_rows, column_catalogue

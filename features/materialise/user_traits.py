@@ -27,7 +27,8 @@ def user_traits(lake: Lake, settings: Settings, *, is_taught: bool = False) -> d
 
     A column that holds one value for everybody tells nobody apart, and a text with more than
     ``features.max_trait_values`` is none; it still is a trait of snapshots once a model was taught it, as a value more
-    than that must leave nobody without a score. `is_taught` asks for those that models may be taught now.
+    than that must leave nobody without a score. What ``features.protected`` names is none. `is_taught` asks for those
+    that models may be taught now.
 
     Raises
     ------
@@ -39,7 +40,7 @@ def user_traits(lake: Lake, settings: Settings, *, is_taught: bool = False) -> d
         return {}
     with readable(path):
         schema = pq.read_schema(path)
-    left = {*USERS.names, *AUDIT_ONLY} - {*TRAITS_OF_THE_CONTRACT}
+    left = {*USERS.names} - {*TRAITS_OF_THE_CONTRACT, *AUDIT_ONLY} | {*settings.features.protected}
     is_text = {field.name: _is_text(field.type) for field in schema if field.name not in left and _may_be(field)}
     if not is_text:
         return {}

@@ -25,6 +25,7 @@ ONLY_READ = (
     "status",
     "explain",
     "segments",
+    "audit",
     "catalogue",
     "settings",
     "check",

@@ -9,6 +9,7 @@ from typing import Any
 
 from serving.memberships.day_rules import DayRules
 from serving.memberships.membership_changes import REASONS
+from serving.memberships.stored_segments import unusual_sentence
 from serving.memberships.user_memberships import Membership, UserMemberships
 from serving.segments.definitions import Definitions
 from serving.wording.rendering import Words
@@ -50,18 +51,6 @@ def stage_lines(rules: DayRules, transitions: Sequence[Row]) -> Iterator[str]:
     for stage in rules.stages.listed:
         then = f"{before[stage.name]:,}" if day else ""
         yield f"{stage.name:<{width}} {now[stage.name]:>9,} {then:>14}  {stage.meaning}"
-
-
-def unusual_sentence(row: Row) -> str:
-    """Say of a segment that its week is unusual, and what moved it."""
-    way = "grew" if row["change"] > row["usual"] else "shrank"
-    usual = f"usually {row['usual']:+,.0f} give or take {row['spread']:,.0f}"
-    sizes = f"{_count(row['before'])} to {_count(row['users'])} within a week ({usual}, over {row['weeks']} weeks)"
-    parts = "; ".join(
-        f"{each['users']:,} {'came' if each['is_member'] else 'left'} by {each['part']}"
-        for each in row["week_moved_by"]
-    )
-    return f"{row['title']} {way}, {sizes}" + (f": {parts}" if parts else "")
 
 
 def user_lines(user_id: str, found: UserMemberships, words: Words) -> Iterator[str]:

@@ -18,6 +18,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from configs.currencies import decimals_of
 from configs.offers import Catalogue, Offer, load_catalogue
 from configs.settings import Roles, Settings
+from features.ingestion.contract import AUDIT_ONLY
 from features.storage.duckdb_sessions import sql_text
 from features.storage.lake import Lake
 from features.storage.parquet_files import count_rows
@@ -30,6 +31,7 @@ from models.registry.registry_state import Pin, registered_models
 from models.training_run.training_record import EFFECTS, ModelRecord, TrainingRecord, latest_training, picture_of
 from serving.decide.day_tables import connect
 from serving.decide.supersessions import supersessions
+from serving.fairness.fairness_audit import audit_rows, audit_sentences
 from serving.guards.guard_findings import guard_words, stored_findings
 from serving.report_page.at_risk_list import write_at_risk
 from serving.report_page.budget_curve import curve_of
@@ -181,6 +183,7 @@ def render_report(settings: Settings, lake: Lake, as_of: date) -> str:
     guards = stored_findings(lake, as_of)
     event_days = [day for day in lake.days("events") if day < as_of]
     given = [_titled(row, catalogue) for row in summary.offers.to_dict("records")]
+    audit = audit_rows(lake, as_of)
     page = _environment(settings, page_words).get_template(TEMPLATE)
     return page.render(
         settings=settings,
@@ -208,6 +211,9 @@ def render_report(settings: Settings, lake: Lake, as_of: date) -> str:
         quarantine=quarantined(lake),
         pins=pins_behind(lake, summary),
         who=groups_of(lake, as_of, words),
+        audit=audit,
+        audit_sentences=list(audit_sentences(audit)),
+        unprotected=sorted({*AUDIT_ONLY} - {*settings.features.protected}),
         guards=guards,
         guard_words=guard_words(guards, as_of),
     )
