@@ -65,7 +65,8 @@ def make_changes(
         connection.execute(_both_sql(before, now, compared))
         for place, each in enumerate(compared):
             connection.execute(f"INSERT INTO changed {_changed_sql(place, each)}")
-    segments = [each.segment for each in compared]
+    found = connection.execute(f"SELECT DISTINCT segment FROM changed WHERE reason = '{MOVED}'").fetchall()
+    segments = [each.segment for each in compared if (each.segment.name,) in found]
     turned = f"SELECT NULL::VARCHAR AS user_id, NULL::VARCHAR AS segment, NULL::{TURNED_SQL}[] AS parts LIMIT 0"
     if before.sources is not None and now.sources is not None and segments:
         for name, side in (("was", before), ("is_now", now)):
