@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -12,7 +14,9 @@ from hypothesis import strategies as st
 from configs.errors import InputError
 from features.publishing.manifest import MANIFEST, DamagedError, manifest_name, read_manifest, record_of
 from features.storage.lake import Lake
+from features.storage.parquet_files import write_parquet
 from serving.lookups.data_verification import suspicion, verify
+from serving.report_page.report import quarantined
 
 FILES = {"events/day=2024-07-01/events.parquet": b"PAR1 events", "ledger/day=2024-07-01/n.parquet": b"PAR1 ledger",
          "time_zone.txt": b"UTC"}  # fmt: skip
@@ -134,3 +138,13 @@ def test_a_folder_without_manifests_is_read_as_it_is(tmp_path):
     assert lake.files.read("events/a.parquet") == b"a"
     assert lake.files.listed() == ({}, [])
     lake.require_whole("events")
+
+
+def test_refused_rows_that_are_not_what_was_written_are_not_counted(tmp_path):
+    lake, name = Lake(tmp_path), "quarantine/app/events.parquet"
+    with lake.files.publish() as publication:
+        write_parquet(pa.table({"reason": ["no user", "no user", "no name"]}), publication.path(name))
+    assert [count["rows"] for count in quarantined(lake)] == [2, 1]
+    pq.write_table(pa.table({"user_id": ["a"]}), lake.path(name))
+    with pytest.raises(DamagedError, match=r"quarantine/app/events\.parquet is damaged"):
+        quarantined(lake)

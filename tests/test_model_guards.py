@@ -32,6 +32,7 @@ from models.registry.tracking import connect, register, registered_name
 from serving.guards.guard_findings import FIRED, Finding, guard_words
 from serving.guards.model_guards import asked_of_models, choose_model, model_findings
 from serving.guards.realised_calibration import realised_calibration
+from serving.lookups.data_verification import verify
 
 SUBJECT, TARGET = "guarded", "is_churned"
 COLUMNS = ["days_since_last_activity", "spend_sum_90d", "trait_plan"]
@@ -245,3 +246,10 @@ def test_a_model_of_options_that_was_registered_without_a_reference_goes_on_and_
     model, _ = option_model("of users", outcomes(600, np.random.default_rng(5), snapshots=2))
     said = guard_words(model_findings(replace(model, reference=None), sample(), GUARDS), AS_OF)
     assert len(said) == 1 and said[0].endswith("was registered without what it was taught on; train again")
+
+
+def test_verify_names_a_version_that_is_damaged_also_where_it_is_not_champion(lake: Lake) -> None:
+    assert verify(lake).faults == ()
+    damage(lake, 1)
+    (fault,) = verify(lake).faults
+    assert "(version 1 of guarded) cannot become champion any more: model/MLmodel is 7 bytes with digest" in fault

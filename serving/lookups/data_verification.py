@@ -13,7 +13,8 @@ from configs.errors import InputError
 from configs.progress import track
 from features.storage.lake import Lake
 from features.storage.storage_interface import Storage
-from models.registry.registry_state import registered_models
+from models.registry.artifact_digests import damage_of
+from models.registry.registry_state import RegisteredModel, registered_models
 
 MLFLOW = "mlflow/mlflow.db"
 
@@ -76,8 +77,19 @@ def _fault(files: Storage, name: str) -> str:
     return ""
 
 
+def _faults_of_others(lake: Lake, models: list[RegisteredModel]) -> Iterator[str]:
+    """Look at the versions that are not champion, which may become it again."""
+    for model in models:
+        for number, version in model.versions.items():
+            if number != model.number and (damage := damage_of(lake, version)):
+                yield (
+                    f"{version.name} (version {number} of {model.subject}) cannot become champion any more: {damage}; "
+                    "no decision rests on it, but a rollback might: restore its files from a backup"
+                )
+
+
 def _faults_of_registry(lake: Lake) -> list[str]:
-    """Look at MLflow's database and at the champions, whose artifacts have digests of their own."""
+    """Look at MLflow's database and at all versions of models, whose artifacts have digests of their own."""
     if not lake.files.exists(MLFLOW):
         return []
     backup = "restore it from a backup, as no step can write it again"
@@ -86,7 +98,8 @@ def _faults_of_registry(lake: Lake) -> list[str]:
             (found,) = database.execute("PRAGMA integrity_check(1)").fetchone()
         if found != "ok":
             return [f"{lake.path(MLFLOW)} is damaged ({found}); {backup}"]
-        return [model.fault for model in registered_models(lake) if model.fault]
+        models = registered_models(lake)
+        return [*(model.fault for model in models if model.fault), *_faults_of_others(lake, models)]
     except sqlite3.DatabaseError as error:
         return [f"{lake.path(MLFLOW)} is damaged ({error}); {backup}"]
     except InputError as error:

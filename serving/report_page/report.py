@@ -311,7 +311,9 @@ def embedded(picture: bytes) -> str:
 
 def quarantined(lake: Lake) -> list[dict[str, Any]]:
     """Count the input rows that were refused: ``source, table, reason, rows``, most first."""
-    files = [lake.path(name) for name in lake.files.list("quarantine/*/*.parquet")]
+    names = lake.files.list("quarantine/*/*.parquet")
+    lake.files.check(*names)
+    files = [lake.path(name) for name in names]
     with connect(lake) as connection:
         counts = [
             {"source": path.parent.name, "table": path.stem, "reason": reason, "rows": rows}

@@ -15,7 +15,8 @@ PARTS = (  # of names, that differ between files of one kind
     (re.compile(r"folds/\d"), "folds/*"),
     (re.compile(r"\d{5}-\d{3}"), "*"),
 )
-LEFT_OUT = re.compile(r"(^|/)(\.lock|prefect/.*|conda\.yaml|python_env\.yaml|requirements\.txt)$")
+# Feast's online store is made empty and never read
+LEFT_OUT = re.compile(r"(^|/)(\.lock|prefect/.*|feast/online\.db|conda\.yaml|python_env\.yaml|requirements\.txt)$")
 
 
 def kinds_of_files(data: Path) -> dict[str, str]:
