@@ -4,10 +4,20 @@ from __future__ import annotations
 
 import string
 from pathlib import Path
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
 
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
+from configs.benefits import (
+    COUNTED,
+    FEATURED,
+    MOST_LEVEL,
+    ORDER,
+    Benefit,
+    BenefitKind,
+    share_of_price,
+    window_of,
+)
 from configs.errors import InputError, did_you_mean
 from configs.named_files import FOLDER, named_file, read_toml
 from configs.section import Money, Section, Word
@@ -17,67 +27,131 @@ from configs.validated_model import validated
 NO_OFFER = "none"  # the id of *nothing* where offers are named
 STARTING_POINT = "example"  # the catalogue of a profile that names none
 NOTHING = -1  # its place where options are numbered
-MESSAGE_FIELDS = ("discount", "title", "category", "valid_until")
+OF_BENEFIT = ("discount", "benefit", "max_cost")  # fields of a message that speaks of what is given
+MESSAGE_FIELDS = ("discount", "title", "category", "valid_until", "benefit", "max_cost")
 
 
 class Option(NamedTuple):
-    """One thing that can be decided: an offer of the catalogue at one of its discounts."""
+    """One thing that can be decided: an offer of the catalogue at one of its levels, as the discount it amounts to."""
 
     offer_id: str
     discount: float
 
 
 class Offer(Section):
-    """One thing that can be given; with each of its discounts it makes one option."""
+    """One thing that can be given; with each of its levels it makes one option.
+
+    A level is a share of the price where the benefit is ``percent`` (`discounts`), account currency, days or points
+    where it is another (`levels`); `shares` are the shares of `covered_spend` that they amount to.
+    """
 
     offer_id: Word = Field(description="name, equal to `offer_id` of the treatments")
     title: str = Field(description="what people read")
     play: str = Field(description="the kind of message this offer is part of")
     channel: Word = Field(description="how it reaches the user")
-    message: str = Field(description="text with $discount, $title, $category and $valid_until (the last day) filled in")
+    message: str = Field(
+        description="text with $discount (of benefits other than percent: $benefit), $max_cost, $title, $category and "
+        "$valid_until (the last day) filled in"
+    )
     plain_message: str | None = Field(None, description="text without a discount: `message`, but for $discount")
-    discounts: tuple[Share, ...] = Field(min_length=1, description="discount levels, shares of the price")
+    benefit: BenefitKind = Field("percent", description="what is given: percent, amount, free_days, points or none")
+    discounts: tuple[Share, ...] = Field((), min_length=1, description="levels of percent: shares of the price")
+    levels: tuple[Annotated[float, Field(gt=0, le=MOST_LEVEL)], ...] = Field(
+        (), min_length=1, description="levels of other benefits: account currency, days or points"
+    )
+    unit_cost: Money = Field(0.0, description="what one free day or one point costs you, account currency")
     valid_days: Days = Field(description="days in which it can be redeemed")
     contact_cost: Money = Field(description="cost of one contact, account currency")
     covered_spend: Money = Field(
-        gt=0, description="spend that the discount applies to when no redemption was logged, account currency"
+        gt=0, description="spend that the discount applies to where nothing tells a user's own, account currency"
+    )
+    scope: Word = Field(
+        ORDER,
+        description="what it covers: order (one), featured_category (the user's favourite, while the offer is valid) "
+        "or a column of money over a window of days, such as spend_sum_90d",
+    )
+    max_cost: Money | None = Field(
+        None, gt=0, description="most that one redemption may give away, account currency; unset means no limit"
     )
     stock: int | None = Field(
         None, ge=0, le=10**15, description="most users that may get it in one day; unset means no limit"
     )
 
-    @field_validator("discounts")
+    @field_validator("discounts", "levels")
     @classmethod
-    def _discounts_rise(cls, discounts: tuple[float, ...]) -> tuple[float, ...]:
-        if list(discounts) != sorted(set(discounts)):
-            raise ValueError("discounts must rise without repeats")
-        return discounts
+    def _levels_rise(cls, levels: tuple[float, ...], about: ValidationInfo) -> tuple[float, ...]:
+        if list(levels) != sorted(set(levels)):
+            raise ValueError(f"{about.field_name} must rise without repeats")
+        return levels
+
+    @field_validator("scope")
+    @classmethod
+    def _scope_is_known(cls, scope: str) -> str:
+        if scope not in (ORDER, FEATURED) and window_of(scope) is None:
+            raise ValueError(
+                f"a scope is {ORDER}, {FEATURED} or a column of money over a window of days, such as spend_sum_90d"
+            )
+        return scope
 
     @field_validator("message", "plain_message")
     @classmethod
     def _message_fields_are_known(cls, message: str | None, about: ValidationInfo) -> str | None:
         template = string.Template(message or "")
-        allowed = [name for name in MESSAGE_FIELDS if name != "discount" or about.field_name == "message"]
+        allowed = [name for name in MESSAGE_FIELDS if name not in OF_BENEFIT or about.field_name == "message"]
         if not template.is_valid() or set(template.get_identifiers()) - set(allowed):
             raise ValueError(f"a message may use {', '.join('$' + name for name in allowed)} and no other $ field")
         return message
 
     @model_validator(mode="after")
-    def _no_discount_is_no_discount_in_words(self) -> Offer:
-        speaks_of_it = "discount" in string.Template(self.message).get_identifiers()
-        if 0.0 in self.discounts and speaks_of_it and self.plain_message is None:
-            raise ValueError("a discount of 0 needs a plain_message, because the message speaks of $discount")
+    def _levels_are_those_of_the_benefit(self) -> Offer:
+        wanted = {"percent": "discounts", "none": None}.get(self.benefit, "levels")
+        for name in ("discounts", "levels"):
+            if bool(getattr(self, name)) != (name == wanted):
+                verb = "needs" if name == wanted else "has no"
+                raise ValueError(f"the benefit {self.benefit} {verb} {name}")
+        if self.benefit in COUNTED and not self.unit_cost:
+            raise ValueError(f"the benefit {self.benefit} needs unit_cost, what one of them costs you")
+        if max(self.shares) > 1:
+            raise ValueError(
+                f"its highest level is worth more than covered_spend = {self.covered_spend:g}, which earns it"
+            )
         return self
+
+    @model_validator(mode="after")
+    def _messages_speak_of_what_is_given(self) -> Offer:
+        spoken = set(string.Template(self.message).get_identifiers())
+        if 0.0 in self.discounts and "discount" in spoken and self.plain_message is None:
+            raise ValueError("a discount of 0 needs a plain_message, because the message speaks of $discount")
+        if self.benefit != "percent" and "discount" in spoken:
+            raise ValueError(f"$discount is a percentage; a message of the benefit {self.benefit} says $benefit")
+        if self.benefit == "none" and "benefit" in spoken:
+            raise ValueError("the benefit none gives nothing that a message could call $benefit")
+        if (self.max_cost is not None) != ("max_cost" in spoken):
+            raise ValueError("a limit must be told: max_cost and $max_cost in the message belong together")
+        return self
+
+    @property
+    def shares(self) -> tuple[float, ...]:
+        """Share of the covered spend that each level amounts to, rising."""
+        if self.benefit in ("percent", "none"):
+            return self.discounts or (0.0,)
+        return tuple(share_of_price(self.benefit, each, self.covered_spend, self.unit_cost) for each in self.levels)
+
+    @property
+    def benefits(self) -> tuple[Benefit, ...]:
+        """What each level gives, in the order of `shares`."""
+        return tuple(Benefit(self.benefit, level) for level in self.discounts or self.levels or (0.0,))
 
     @property
     def texts(self) -> list[str]:
         """Its messages, before they are filled in."""
         return [text for text in (self.message, self.plain_message) if text is not None]
 
-    def text(self, discount: str | None, category: str, valid_until: str) -> str:
-        """Fill the message in, the plain one where there is no discount; only the named fields are ever replaced.
+    def text(self, benefit: str | None, category: str, valid_until: str, max_cost: str = "") -> str:
+        """Fill the message in, the plain one where nothing is given; only the named fields are ever replaced.
 
-        `valid_until` is the last day on which the offer can be used, `discount` a percentage; both in words.
+        `valid_until` is the last day on which the offer can be used, `benefit` what is given, such as a percentage, and
+        `max_cost` the most that it gives away; all in words.
 
         Examples
         --------
@@ -88,8 +162,9 @@ class Offer(Section):
         >>> offer.text("12.5%", "bread", "8 January 2018")
         '12.5% off bread'
         """
-        fields = {"discount": discount or "", "title": self.title, "category": category, "valid_until": valid_until}
-        message = self.message if discount is not None or self.plain_message is None else self.plain_message
+        fields = {"title": self.title, "category": category, "valid_until": valid_until, "max_cost": max_cost}
+        fields |= dict.fromkeys(("discount", "benefit"), benefit or "")
+        message = self.message if benefit is not None or self.plain_message is None else self.plain_message
         return string.Template(message).substitute(fields)
 
 
@@ -113,12 +188,17 @@ class Catalogue(Section):
     @property
     def options(self) -> list[Option]:
         """Every option that can be decided, in catalogue order."""
-        return [Option(offer.offer_id, discount) for offer in self.offers for discount in offer.discounts]
+        return [Option(offer.offer_id, share) for offer in self.offers for share in offer.shares]
 
     @property
     def offer_of_options(self) -> list[Offer]:
         """Offer of each of `options`."""
-        return [offer for offer in self.offers for _ in offer.discounts]
+        return [offer for offer in self.offers for _ in offer.shares]
+
+    @property
+    def benefits(self) -> list[Benefit]:
+        """What each of `options` gives."""
+        return [benefit for offer in self.offers for benefit in offer.benefits]
 
 
 def load_catalogue(name: str) -> Catalogue:

@@ -117,6 +117,9 @@ class Value(Section):
 
     horizon_days: Days = Field(description="window over which the value of a retained user is counted")
     gross_margin: Share = Field(description="share of revenue that is margin before discounts")
+    yearly_discount_rate: float = Field(
+        ge=0, le=1, description="by how much a year money counts less that comes after the measured margin"
+    )
 
 
 class Response(Section):

@@ -196,6 +196,22 @@ def audit_command(profile: Profile = None, data_dir: DataDir = None, as_of: AsOf
     show_answer("audit", "audit", (), profile, data_dir, as_json, day_of(as_of))
 
 
+@app.command("plan-experiment")
+def plan_experiment_command(
+    offer: Annotated[str | None, typer.Argument(help="an offer of the catalogue  [default: each of them]")] = None,
+    power: Annotated[float, typer.Option(min=0.5, max=0.99, help="chance to find an effect that pays")] = 0.8,
+    weeks: Annotated[int, typer.Option(min=1, max=520, help="most weeks of lots")] = 26,
+    profile: Profile = None,
+    data_dir: DataDir = None,
+    as_of: AsOf = None,
+    as_json: Json = False,
+) -> None:
+    """Say which levels of an offer to try, on how many people, how long and at what cost, to learn which pay."""
+    show_answer(
+        "plan-experiment", "plan_experiment", (), profile, data_dir, as_json, day_of(as_of), offer, power, weeks
+    )
+
+
 @app.command("catalogue")
 def catalogue_command(profile: Profile = None, data_dir: DataDir = None, as_json: Json = False) -> None:
     """Print the data catalogue: every column, its meaning, window, source role and view."""

@@ -67,7 +67,10 @@ def explain(
     user_id: str, profile: str | None, data_dir: str | None, as_of: date | None
 ) -> tuple[str, dict[str, object]]:
     """Put one user's risk, reasons, decision and options into a page and into facts."""
+    from configs.offers import load_catalogue
+    from models.training_run.training_record import latest_training
     from serving.decide.day_tables import newest_decided_day
+    from serving.decide.discount_evidence import why_discounts
     from serving.lookups.user_explanation import decision_of, explanation_lines, options_of, words_about
     from serving.memberships.user_memberships import user_memberships
     from serving.wording.rendering import words_of
@@ -76,8 +79,11 @@ def explain(
     user_id, day = unicodedata.normalize("NFC", user_id.strip()), as_of or newest_decided_day(lake, day)
     words, decision, options = words_of(settings), decision_of(lake, day, user_id), options_of(lake, day, user_id)
     member = user_memberships(settings, lake, day, user_id)
-    page = "\n".join(explanation_lines(decision, options, words, settings, day, member))
-    facts = {"decision": decision, "options": options, "words": words_about(decision, options, words)}
+    record = latest_training(lake, day)
+    deployed = record.verdict.deployed.name if record is not None and record.verdict is not None else None
+    discounts = why_discounts(lake, day, load_catalogue(settings.offers), deployed)
+    page = "\n".join(explanation_lines(decision, options, words, settings, day, member, discounts))
+    facts = {"decision": decision, "options": options, "words": words_about(decision, options, words, discounts)}
     return page, facts | {"memberships": asdict(member) if member is not None else None}
 
 
@@ -118,6 +124,40 @@ def audit(profile: str | None, data_dir: str | None, as_of: date | None) -> tupl
     rows = audit_rows(lake, day)
     page = "\n".join(audit_lines(rows, day, settings.currency))
     return page, {"command": "audit", "as_of": str(day), "groups": rows}
+
+
+@reads_one_publish
+def plan_experiment(
+    profile: str | None, data_dir: str | None, as_of: date | None, offer: str | None, power: float, weeks: int
+) -> tuple[str, dict[str, object]]:
+    """Plan what to try of every offer, or of one, to learn which of its levels pay."""
+    from configs.offers import load_catalogue
+    from serving.decide.day_tables import newest_decided_day
+    from serving.offer_measurement.experiment_audience import audience_of, costs_a_head
+    from serving.offer_measurement.experiment_plan import plan_experiment as plan_offer
+    from serving.offer_measurement.plan_lines import plan_lines
+    from serving.wording.rendering import words_of
+
+    settings, lake, day = open_run(profile, data_dir, as_of)
+    day, catalogue = as_of or newest_decided_day(lake, day), load_catalogue(settings.offers)
+    audience, costs = audience_of(settings, lake, day), costs_a_head(lake, day)
+    offers = catalogue.offers if offer is None else (catalogue[offer],)
+    plans = [
+        plan_offer(
+            each,
+            costs[each.offer_id],
+            audience,
+            settings,
+            power=power,
+            most_weeks=weeks,
+            options=len(catalogue.options),
+        )
+        for each in offers
+        if each.offer_id in costs
+    ]
+    page = "\n".join(plan_lines(plans, audience, words_of(settings), power=power))
+    facts = {"command": "plan-experiment", "as_of": day, "currency": settings.currency, "power": power}
+    return page, {**facts, "audience": asdict(audience), "plans": [asdict(plan) for plan in plans]}
 
 
 @reads_one_publish

@@ -12,6 +12,7 @@ import ibis
 import ibis.expr.types as ir
 from oracle_windows import KEYS, seen, windows
 
+from features.definitions.daily_measures import MICROS
 from features.definitions.registry import LONGEST
 from features.definitions.snapshot_features import DERIVED, TASTE_DAYS, catalogue
 
@@ -131,5 +132,6 @@ def tastes(counts: ir.Table, spine: ir.Table) -> ir.Table:
         *KEYS,
         "categories_count_90d",
         favourite_category_90d=best.category["label"],
+        favourite_category_spend_90d=-best.category["spend"] / float(MICROS),
         favourite_hour_90d=best.hour["label"].cast("float64"),
     )

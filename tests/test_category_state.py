@@ -28,6 +28,7 @@ def test_the_favourite_has_most_spend_then_most_events_then_the_first_name():
     assert columns_of(CategoryState.of(4, rows, WORDS)) == {
         "categories_count_90d": [2, 2, 2, 0],
         "favourite_category_90d": ["games", "games", "books", None],
+        "favourite_category_spend_90d": [0.0009, 0, 0, None],
         "favourite_hour_90d": [7, None, None, None],
     }
 
@@ -38,6 +39,7 @@ def test_what_left_the_window_is_taken_off_and_others_stay_as_they_are():
     assert columns_of(after) == {
         "categories_count_90d": [1, 1],
         "favourite_category_90d": ["games", "books"],
+        "favourite_category_spend_90d": [0, 0],
         "favourite_hour_90d": [7, 9],
     }
     assert after.rows.user.tolist() == [0, 0, 1, 1]
@@ -57,6 +59,7 @@ def test_users_and_labels_get_other_places():
     assert columns_of(after) == {
         "categories_count_90d": [0, 1, 1, 0],
         "favourite_category_90d": [None, "books", "games", None],
+        "favourite_category_spend_90d": [None, 0, 0, None],
         "favourite_hour_90d": [None, None, 9, None],
     }
 

@@ -27,7 +27,7 @@ def decided(lake: Lake, *rows: tuple[str, str, str]) -> Lake:
     """Decisions of a day: user, offer and channel."""
     many = len(rows)
     columns = dict(zip(("user_id", "offer_id", "channel"), map(list, zip(*rows, strict=True)), strict=True))
-    columns |= {"retained_value": [None] * many}  # which those of today have
+    columns |= {"benefit": ["percent"] * many, "benefit_level": [0.1] * many}
     columns |= {"message": ["=1+1"] * many, "discount": [0.1] * many, "decision_id": [f"d{row[0]}" for row in rows]}
     instants = pa.array([at("2024-07-01 07:30")] * many, pa.timestamp("us", "UTC"))
     path = lake.partition("decisions", DAY)
@@ -49,7 +49,8 @@ def test_each_channel_gets_a_list_of_those_who_are_given_something(tmp_path: Pat
     assert listed(lake, "e mail/x") == [
         {
             "user_id": "u3", "channel": "e mail/x", "message": "'=1+1", "send_at": "2024-07-01T09:30:00+02",
-            "valid_until": "2024-07-01T09:30:00+02", "offer": "bundle", "discount": "0.1", "decision_id": "du3",
+            "valid_until": "2024-07-01T09:30:00+02", "offer": "bundle", "discount": "0.1",
+            "benefit": "percent", "benefit_level": "0.1", "decision_id": "du3",
         }
     ]  # fmt: skip
 

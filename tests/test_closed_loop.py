@@ -134,6 +134,23 @@ def test_metrics_by_hand():
     assert "week 1: constant" in loop_notes(careers)[0]
 
 
+def test_how_personal_a_policy_was_is_told_beside_the_oracle():
+    def week(*given: int) -> Week:
+        return Week(0.0, 0.0, 0.0, sum(given), 0.0, 1.0, given)
+
+    careers = [
+        Career(NOBODY, (week(0, 0, 0), week(0, 0, 0))),
+        Career(ORACLE, (week(40, 10, 0), week(0, 40, 10))),
+        Career(OURS, (week(90, 4, 0), week(0, 6, 0)), ("constant", "constant")),
+    ]
+    found = loop_metrics(careers, 100)
+    assert found["oracle.personalisation"].value == pytest.approx(1 - 0.4**2 - 0.5**2 - 0.1**2)
+    assert found["winback.personalisation"].value == pytest.approx(1 - 0.9**2 - 0.1**2)
+    assert (found["oracle.common_pairs"].value, found["winback.common_pairs"].value) == (3, 2)
+    assert found["nobody.personalisation"].value == 0
+    assert "oracle 0.58 (3 pairs) · winback 0.18 (2 pairs)" in loop_notes(careers)[1]
+
+
 @pytest.mark.parametrize(
     ("more", "sentence"),
     [(["--weeks", "0"], "greater than or equal to 1"), (["--random-weeks", "0"], "1 of lots")],

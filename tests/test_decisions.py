@@ -43,9 +43,9 @@ from serving.segments.stages import stages_of
 from serving.wording.reason_lists import REASONS
 
 DESIGN = (
-    "decision_id, user_id, as_of, trigger, arm, offer_id, play, channel, discount, featured_category, featured_item, "
-    "message, send_at, send_hour_propensity, valid_until, p_churn, risk_band, stage, persona, retained_value, "
-    "remaining_value, "
+    "decision_id, user_id, as_of, trigger, arm, offer_id, play, channel, discount, benefit, benefit_level, "
+    "featured_category, featured_item, message, send_at, send_hour_propensity, valid_until, p_churn, risk_band, stage, "
+    "persona, retained_value, remaining_value, "
     "incremental_retention, incremental_margin, p_redeem, expected_cost, expected_value, propensity, reasons, why, "
     "suppressed_because, evidence, model_versions, fallback"
 )
@@ -226,7 +226,15 @@ def test_a_decision_repeats_the_numbers_of_its_option(decisions, options):
 
 def test_nothing_costs_nothing_and_says_nothing(decisions):
     nothing = decisions[decisions["offer_id"] == "none"]
-    zeros = ["discount", "expected_cost", "expected_value", "p_redeem", "incremental_margin", "incremental_retention"]
+    zeros = [
+        "discount",
+        "benefit_level",
+        "expected_cost",
+        "expected_value",
+        "p_redeem",
+        "incremental_margin",
+        "incremental_retention",
+    ]
     assert (nothing[zeros] == 0).all().all()
     assert (
         nothing[["play", "channel", "message", "featured_category", "send_at", "send_hour_propensity", "valid_until"]]

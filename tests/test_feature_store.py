@@ -90,13 +90,13 @@ def test_the_frame_of_all_users_equals_the_snapshot(snapshots, store):
 
 
 def test_a_moment_before_the_first_snapshot_has_nulls(store):
-    frame = point_in_time_frame(store, "redemption", examples(("u003", "2024-03-31 23:59")))
+    frame = point_in_time_frame(store, "training", examples(("u003", "2024-03-31 23:59")))
     assert frame.drop(columns=["user_id", "event_timestamp", "label"]).isna().all(axis=None)
 
 
 def test_a_snapshot_does_not_answer_for_the_next_day_however_short_its_own(store):
     rows = [("u003", "2024-04-02 22:00"), ("u003", "2024-04-02 23:00"), ("u003", "2024-04-03")]
-    assert point_in_time_frame(store, "redemption", examples(*rows)).tenure_days.isna().tolist() == [False, True, True]
+    assert point_in_time_frame(store, "training", examples(*rows)).tenure_days.isna().tolist() == [False, True, True]
 
 
 def test_a_snapshot_that_was_computed_later_than_the_row_is_not_used(tmp_path):
@@ -108,8 +108,8 @@ def test_a_snapshot_that_was_computed_later_than_the_row_is_not_used(tmp_path):
     corrected(app.lake, days[1], spend=99.0, created=pd.Timestamp("2024-03-03 06:00", tz="UTC"))
     store = open_store(app.lake, catalogue())
     rows = examples(("a", "2024-03-02 12:00"), ("a", "2024-03-03 05:59"), ("a", "2024-03-03 06:00"))
-    assert point_in_time_frame(store, "redemption", rows).spend_sum_7d.isna().tolist() == [False, True, False]
-    assert point_in_time_frame(store, "redemption", rows).spend_sum_7d.dropna().tolist() == [5.0, 99.0]
+    assert point_in_time_frame(store, "training", rows).spend_sum_7d.isna().tolist() == [False, True, False]
+    assert point_in_time_frame(store, "training", rows).spend_sum_7d.dropna().tolist() == [5.0, 99.0]
 
 
 def corrected(lake: Lake, day: date, *, spend: float, created: pd.Timestamp) -> None:
@@ -150,7 +150,7 @@ def test_a_service_is_one_view_without_the_traits_that_there_are_not(tmp_path):
     families = {feature.name: feature.view for feature in catalogue()}
     read = {families[field.name] for view in store.list_feature_views() for field in view.features}
     assert read == {"behaviour", "contact", "taste", "contract"}
-    assert point_in_time_frame(store, "redemption", examples(("a", "2024-03-02"))).spend_sum_7d.tolist() == [5.0]
+    assert point_in_time_frame(store, "training", examples(("a", "2024-03-02"))).spend_sum_7d.tolist() == [5.0]
 
 
 def test_a_store_in_a_folder_of_any_name_reads_that_folder(tmp_path):
@@ -163,7 +163,7 @@ def test_a_store_in_a_folder_of_any_name_reads_that_folder(tmp_path):
         app.snapshots(date(2024, 3, 2))
     for only in (None, date(2024, 3, 2)):
         store = open_store(app.lake, catalogue(), only=only)
-        assert point_in_time_frame(store, "redemption", examples(("a", "2024-03-02"))).spend_sum_7d.tolist() == [5.0]
+        assert point_in_time_frame(store, "training", examples(("a", "2024-03-02"))).spend_sum_7d.tolist() == [5.0]
 
 
 def test_a_store_of_one_day_reads_that_day_as_the_whole_store_does(app, store, features):
@@ -184,7 +184,7 @@ def test_opening_the_store_twice_changes_nothing(app, store, features):
 def test_a_store_without_snapshots_says_what_to_run_first(tmp_path):
     store = open_store(Lake(tmp_path), catalogue())
     with pytest.raises(InputError, match="holds no snapshots; run winback build-features first"):
-        point_in_time_frame(store, "redemption", examples(("a", "2024-03-02")))
+        point_in_time_frame(store, "training", examples(("a", "2024-03-02")))
 
 
 def test_a_corrupt_snapshot_is_named(tmp_path):
@@ -195,7 +195,7 @@ def test_a_corrupt_snapshot_is_named(tmp_path):
     app.lake.partition("snapshots", date(2024, 3, 2)).write_bytes(b"broken")
     store = open_store(app.lake, catalogue())
     with pytest.raises(InputError, match=r"cannot be read .*snapshots\.parquet.*; delete it and run winback"):
-        point_in_time_frame(store, "redemption", examples(("a", "2024-03-02")))
+        point_in_time_frame(store, "training", examples(("a", "2024-03-02")))
 
 
 def test_a_join_that_loses_rows_is_an_error_and_never_a_smaller_frame(store, monkeypatch):
@@ -205,7 +205,7 @@ def test_a_join_that_loses_rows_is_an_error_and_never_a_smaller_frame(store, mon
 
     monkeypatch.setattr(store, "get_historical_features", lambda **_: Losing())
     with pytest.raises(RuntimeError, match="returned 1 rows for 2; no example may be lost or doubled"):
-        point_in_time_frame(store, "redemption", examples(("a", "2024-03-02"), ("b", "2024-03-02")))
+        point_in_time_frame(store, "training", examples(("a", "2024-03-02"), ("b", "2024-03-02")))
 
 
 def test_feast_is_imported_without_checks_of_its_own_arguments():

@@ -9,6 +9,8 @@ import pytest
 from configs.errors import InputError
 from configs.named_files import FOLDER
 from configs.offers import NO_OFFER, load_catalogue
+from configs.settings import load_settings
+from serving.lookups.configuration_check import check_offers
 
 OFFER = {
     "title": '"A"',
@@ -91,16 +93,46 @@ def test_an_unknown_offer_is_named(tmp_path):
         ({"discounts": "[0.2, 0.1]"}, "discounts: discounts must rise without repeats, found .*0.2, 0.1"),
         ({"discounts": "[1.2]"}, "discounts.0: .*less than or equal to 1, found 1.2"),
         ({"discounts": "[]"}, "discounts: .*at least 1 item"),
-        ({"message": '"Hi $name"'}, "message: a message may use .discount, .title, .category, .valid_until and no"),
+        (
+            {"message": '"Hi $name"'},
+            "message: a message may use .discount, .title, .category, .valid_until, .benefit, .max_cost and",
+        ),
         ({"plain_message": '"$discount off"'}, "plain_message: a message may use .title, .category, .valid"),
         ({"discounts": "[0.0]"}, "a discount of 0 needs a plain_message, because the message speaks of .discount"),
         ({"valid_days": "0"}, "valid_days: .*greater than 0, found 0"),
+        ({"benefit": '"amount"'}, "the benefit amount has no discounts"),
+        ({"levels": "[5.0]"}, "the benefit percent has no levels"),
+        (
+            {"benefit": '"cashback"'},
+            "benefit: .*'percent', 'amount', 'free_days', 'points' or 'none', found 'cashback'",
+        ),
+        ({"scope": '"everything"'}, "scope: a scope is order, featured_category or a column of money over a window"),
+        ({"max_cost": "5.0"}, "a limit must be told: max_cost and .max_cost in the message belong together"),
+        ({"message": '"up to $max_cost"'}, "a limit must be told"),
         ({"contact_cost": "-1"}, "contact_cost: .*greater than or equal to 0, found -1"),
     ],
 )
 def test_a_mistake_in_an_offer_gives_one_sentence(tmp_path, changes, sentence):
     with pytest.raises(InputError, match=sentence):
         load_catalogue(catalogue_file(tmp_path, **changes))
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"levels": ""}, "the benefit points needs levels"),
+        ({"unit_cost": ""}, "the benefit points needs unit_cost, what one of them costs you"),
+        ({"levels": "[2000]"}, "its highest level is worth more than covered_spend = 10, which earns it"),
+        ({"message": '"$discount off"'}, "a message of the benefit points says .benefit"),
+        ({"levels": "[200, 100]"}, "levels: levels must rise without repeats"),
+    ],
+)
+def test_a_benefit_that_is_no_percentage_has_levels_of_its_own(tmp_path, changes, sentence):
+    points = {"benefit": '"points"', "levels": "[100, 200]", "unit_cost": "0.01", "message": '"$benefit"'} | changes
+    path = Path(catalogue_file(tmp_path, **{name: value for name, value in points.items() if value}))
+    path.write_text(path.read_text("utf-8").replace("discounts = [0.1, 0.2]\n", ""), "utf-8")
+    with pytest.raises(InputError, match=sentence):
+        load_catalogue(str(path))
 
 
 def test_all_that_is_missing_in_an_offer_is_named_at_once_with_its_meaning(tmp_path):
@@ -128,3 +160,12 @@ def test_bad_toml_names_the_file_and_the_place(tmp_path):
 def test_an_unknown_catalogue_name_suggests_the_nearest():
     with pytest.raises(InputError, match=r"offer catalogue 'exampel' was not found .* did you mean 'example'\?"):
         load_catalogue("exampel")
+
+
+def test_a_scope_that_is_no_column_of_money_is_a_fault(tmp_path):
+    ours = load_settings().model_copy(update={"offers": catalogue_file(tmp_path, scope='"spent_sum_90d"')})
+    with pytest.raises(
+        InputError, match=r"scope 'spent_sum_90d' of offer 'a' is no column of money; did you mean 'spe"
+    ):
+        check_offers(ours)
+    check_offers(load_settings().model_copy(update={"offers": catalogue_file(tmp_path, scope='"spend_sum_90d"')}))

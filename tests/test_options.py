@@ -31,7 +31,7 @@ from serving.valuation.options import Options, build_options
 from serving.wording.reason_codes import DOES_NOT_PAY
 
 SETTINGS = small_settings()
-FRAME = pd.DataFrame({"user_id": ["a", "b"]})
+FRAME = pd.DataFrame({"user_id": ["a", "b"], "order_value_mean_365d": np.nan})
 CATALOGUE = Catalogue(offers=(offer("bundle"),))
 KINDS = tuple(kinds_of_why_not([Rule("payment_failed", payment_failed)], ()))
 

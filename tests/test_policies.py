@@ -269,7 +269,7 @@ def test_evidence_of_lots_by_hand(has_slope):
         {
             "user_id": ["u", "v", "w"], "offer_id": ["none", "a", "b"], "discount": [0.0, 0.1, 0.2 + 1e-12],
             "propensity": [0.5, 0.25, 0.25], "margin_soon": [4.0, 6.0, 1.0], "is_retained": [1.0, 0.0, 1.0],
-            "discount_given": [0.0, 2.0, 0.0], "order_value_mean_365d": 10.0,
+            "discount_given": [0.0, 2.0, 0.0], "order_value_mean_365d": 20.0,
         }
     )  # fmt: skip
     fold = np.array([0, 1, 1])
@@ -285,13 +285,14 @@ def test_evidence_of_lots_by_hand(has_slope):
     found = gather_evidence(
         lots, {"margin_soon": margin, "is_retained": retention}, p_redeem,
         {0: fixed(10.0), 1: fixed(20.0)}, RedeemedSpend({"a": 30.0}), catalogue, OPTIONS, 0.75,
+        categories=small_settings().categories,
     )  # fmt: skip
     assert found.action.tolist() == [-1, 0, 1]
     # margin and what staying is worth, less the discount given and the contact; nothing costs nothing
     assert found.net.tolist() == pytest.approx([4.0 + 10.0, 6.0 - 2.0 - 0.5, 1.0 + 20.0 - 0.25])
     assert found.usual.tolist() == pytest.approx([3.0 + 5.0, 3.0 + 10.0, 3.0 + 10.0])
     assert found.p_redeem.tolist() == [[0.4, 0.4], [0.2, 0.2], [0.2, 0.2]]
-    # a redemption costs 0.1 x 30 (measured) or 0.2 x 20 (the catalogue's)
+    # a redemption costs 0.1 x 30 (measured) or 0.2 x 20 (the own order)
     assert found.effect[0].tolist() == pytest.approx([1 + 1 - 0.4 * 3 - 0.5, 2 + 2 - 0.4 * 4 - 0.25])
     assert found.effect[2].tolist() == pytest.approx([1 + 2 - 0.2 * 3 - 0.5, 2 + 4 - 0.2 * 4 - 0.25])
     assert found.cost[2].tolist() == pytest.approx([0.2 * 3 + 0.5, 0.2 * 4 + 0.25])

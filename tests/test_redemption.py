@@ -12,7 +12,6 @@ from models.learn.redeemed_spend import (
     MIN_REDEEMERS,
     RedeemedSpend,
     covered_spend,
-    discount_cost,
     spend_per_order,
 )
 from models.learn.redemption import train_redemption, with_option
@@ -133,20 +132,6 @@ def test_spend_per_order_by_hand():
 def test_few_redeemers_do_not_say_what_an_order_costs():
     usual = np.tile([10.0, 30.0], MIN_REDEEMERS // 2)[1:]
     assert spend_per_order(redeemers(usual, 1.5 * usual)) is None
-
-
-def test_the_cost_of_a_discount_by_hand():
-    users = pd.DataFrame({"order_value_mean_365d": [10.0, 40.0, 0.0, np.nan]})
-    spend = RedeemedSpend({"a": 30.0}, 1.5)
-    # their usual order times 1.5; who has none spends the offer's mean
-    assert discount_cost(users, "a", 0.2, spend, 7.0).tolist() == pytest.approx([3.0, 12.0, 6.0, 6.0])
-    # an offer that nobody redeemed yet: the catalogue's guess takes the place of its mean
-    assert discount_cost(users, "new", 0.2, spend, 7.0).tolist() == pytest.approx([3.0, 12.0, 1.4, 1.4])
-    # where the mean predicts better the user does not matter, nor must the column be there
-    unknown = RedeemedSpend({"a": 30.0})
-    assert discount_cost(pd.DataFrame(index=range(2)), "a", 0.2, unknown, 7.0).tolist() == [6.0, 6.0]
-    assert discount_cost(users, "new", 0.2, RedeemedSpend(), 7.0).tolist() == pytest.approx([1.4] * 4)
-    assert not discount_cost(users, "a", 0.0, spend, 7.0).any()
 
 
 def test_treatments_that_nobody_redeemed_are_refused(frame):

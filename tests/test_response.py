@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from synthetic import AS_OF, FEATURES, redemptions, small_settings, treated_rows
+from synthetic import AS_OF, FEATURES, offer, redemptions, small_settings, treated_rows
 
+from configs.offers import Catalogue
 from features.storage.lake import Lake
 from models.effects.observational_effects import OfferEffect, estimate_effects
-from models.learn.redeemed_spend import discount_cost
+from models.learn.benefit_cost import redemption_costs
 from models.learn.redemption import train_redemption
 from models.learn.training import Trained
 from models.registry.model_notes import RedemptionNotes
@@ -44,8 +45,8 @@ def test_what_is_loaded_is_what_was_learnt(registry, known):
     assert found.name == published.champion
     assert found.spend == trained.spend
     assert found.personal is None  # no lots
-    assert (discount_cost(trained.latest, "bundle", 0.1, found.spend, 7.0) == 4.0).all()
-    assert (discount_cost(trained.latest, "unheard", 0.1, found.spend, 7.0) == 0.1 * 7.0).all()
+    bundle = Catalogue(offers=(offer("bundle", discounts=(0.1,)),))
+    assert (redemption_costs(trained.latest, bundle.options, bundle, found.spend, SETTINGS.categories) == 4.0).all()
     treatments = trained.latest
     assert (found.redemption.predict(treatments) == trained.winner.estimator.predict(treatments)).all()
     assert list(found.effects) == [NAME]

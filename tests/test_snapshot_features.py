@@ -165,6 +165,7 @@ EXPECTED = [
     ("contact", {"redemptions_count_28d": 1, "redemption_share_365d": 1 / 3, "days_since_last_treatment": 6}),
     ("contact", {"days_since_last_redemption": 5, "active_days_count_365d": 0, "days_since_last_activity": None}),
     ("taste", {"favourite_category_90d": "tea", "favourite_hour_90d": 8, "categories_count_90d": 2}),
+    ("taste", {"favourite_category_spend_90d": 50}),
     ("old", {"tenure_days": 366, "active_days_count_365d": 0, "days_since_last_activity": None}),
     ("signed", {"tenure_days": 30, "trait_country": "DE", "trait_pets": 2, "trait_member": 1}),
     ("early", {"tenure_days": 50, "trait_country": "FR", "trait_pets": None, "trait_member": 0}),

@@ -48,6 +48,7 @@ def offer(**fields: object) -> Row:
     """Fields of a decision to give a coupon."""
     given: Row = {
         "offer_id": "type_c", "play": "category coupons", "channel": "mail", "discount": 0.4, "p_redeem": 0.1,
+        "benefit": "percent", "benefit_level": 0.4,
         "expected_cost": 1.25, "expected_value": 2.5, "evidence": "observational", "send_at": MOMENT,
         "message": "40% off BREAD", "why": [{"code": "worth", "value": "USD", "effect": 2.5}],
     }  # fmt: skip

@@ -179,7 +179,7 @@ def test_where_nobody_returns_later_a_constant_gains_its_mean_effect_on_margin_l
     def gain(option: int, share: float) -> float:
         evidence = gather_evidence(
             lots.assign(discount_given=0.0), effects, None, worth, RedeemedSpend(), both, LOT_OPTIONS, 1e9,
-            later_share=share, assumed_rate=0.0,
+            categories=SETTINGS.categories, later_share=share, assumed_rate=0.0,
         )  # fmt: skip
         constant, nothing = np.full(len(lots), option + 1), np.zeros(len(lots), dtype=np.intp)
         return value_difference(evidence.logged, constant, nothing, predicted=evidence.predicted).value

@@ -109,8 +109,12 @@ def test_the_later_share_is_that_of_the_money_after_the_measured_margin():
     rows = pd.DataFrame(
         {"is_churned": [0, 0, 1, 0], "margin": [8.0, 2.0, 9.0, -1.0], "margin_later": [3.0, 1.0, 9.0, -2.0]}
     )
-    assert later_share(rows) == 0.4
-    assert later_share(rows.assign(margin_later=0.0)) == later_share(rows.assign(margin=0.0)) == 0.0
+    plain = small_settings(value={"yearly_discount_rate": 0.0})
+    assert later_share(rows, plain) == 0.4
+    assert later_share(rows.assign(margin_later=0.0), plain) == later_share(rows.assign(margin=0.0), plain) == 0.0
+    # between day 28 and day 91 money comes on day 59.5 on average
+    dear = small_settings(value={"horizon_days": 91, "yearly_discount_rate": 0.5})
+    assert later_share(rows, dear) == pytest.approx(0.4 * 1.5 ** (-59.5 / 365))
 
 
 def test_an_app_that_everybody_left_is_refused(frame):

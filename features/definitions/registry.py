@@ -27,9 +27,10 @@ VIEWS: dict[str, tuple[View, ...]] = {
     "churn": ("behaviour", "traits"),
     "value": ("behaviour", "traits"),
     "redemption": ("behaviour", "contact", "traits"),
+    "training": ("behaviour", "contact", "traits", "taste"),
     "scoring": ("behaviour", "contact", "traits", "taste", "contract"),
 }
-TRAINING_SERVICE = "redemption"  # all that models may learn from is read by this one
+TRAINING_SERVICE = "training"  # what models learn from, and what offers would have cost, is read by this one
 Kind = Literal["sum", "max", "last", "first"]
 Unit = Literal["count", "money", "days", "share", "ratio", "flag", "hour", "name", "own"]
 Missing = Literal["zero", "never", "unknown"]

@@ -303,6 +303,10 @@ CATALOGUE |= {
             "90 days", "activity", "taste", unit="name", says_window=True,
         ),
         Feature(
+            "favourite_category_spend_90d", "Money spent in the favourite category (account currency).",
+            "90 days", "value", "taste", unit="money", says_window=True,
+        ),
+        Feature(
             "favourite_hour_90d", "Hour of the day with the most activity (0-23).",
             "90 days", "activity", "taste", unit="hour", says_window=True,
         ),

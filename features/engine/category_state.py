@@ -12,6 +12,7 @@ import pyarrow.compute as pc
 
 from features.arrays.array_types import Array, Flags, Integers
 from features.arrays.group_by import joined, order_of, run_numbers, run_starts, run_sums
+from features.definitions.daily_measures import MICROS
 from features.definitions.registry import NO_VALUE
 
 DAYS = 2**20  # more than a day's number
@@ -167,8 +168,17 @@ class CategoryState:
         return {
             "categories_count_90d": categories.astype(float),
             "favourite_category_90d": names.take(pa.array(category, mask=category < 0)),
+            "favourite_category_spend_90d": pa.array(self._spend_of(category) / MICROS, mask=category < 0),
             "favourite_hour_90d": names.take(pa.array(hour, mask=hour < 0)).cast(pa.float64()),
         }
+
+    def _spend_of(self, label: Array) -> Array:
+        """Spend of each user on one label of theirs, whole millionths, shape (users,); 0 where the label is -1."""
+        has_label = np.flatnonzero(label >= 0)
+        wanted = self.rows._replace(user=has_label, label=label[has_label]).keys(len(self.words))
+        spend = np.zeros(len(label), np.int64)
+        spend[has_label] = self.rows.spend[np.searchsorted(self.rows.keys(len(self.words)), wanted)]
+        return spend
 
 
 def _best(about: CategoryCounts, ranks: Iterable[Array], users: int) -> Array:

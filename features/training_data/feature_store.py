@@ -52,7 +52,7 @@ EVENT_TIMESTAMP = "event_timestamp"
 ROW = "entity_row"
 VALID = timedelta(hours=22)  # less than the shortest day: asked at the start of a day, no snapshot but its own answers
 ALIVE = {"pool_pre_ping": True}  # of SQLAlchemy: a session that a restart of the server ended is not used
-SERVICES = ("redemption", "scoring")  # every frame is one of these; models choose their columns from it
+SERVICES = ("training", "scoring")  # every frame is one of these; models choose their columns from it
 
 
 def open_store(

@@ -68,7 +68,7 @@ def outcome_frame(
     Returns
     -------
     One row per day and active user: ``user_id``, ``day``, ``event_timestamp``, ``is_churned``, ``margin`` and the
-    features of the ``redemption`` service (every model's columns are among them), ordered by day and user.
+    features of the ``training`` service (every model's columns are among them), ordered by day and user.
 
     Raises
     ------
@@ -104,7 +104,7 @@ def redemption_frame(
     Returns
     -------
     One row per treatment, ordered by instant and user: the columns of `redemption_labels` and the features of the
-    ``redemption`` service; empty when the app has no closed treatment.
+    ``training`` service; empty when the app has no closed treatment.
     """
     if history.treatments is None:
         return pd.DataFrame()

@@ -30,6 +30,7 @@ ONLY_READ = (
     "settings",
     "check",
     "verify",
+    "plan-experiment",
 )  # they do not even make the data folder
 
 

@@ -13,7 +13,8 @@ class AverageEffect:
 
     `margin` is gross margin in account currency (None where no money is known), `retention` a probability; both with
     95% intervals. The ``…_shrunk`` values are what decisions use. `overlap` is the share of users that could be
-    compared at all, `redemption_rate` that of the treated whose offer is over (0 when none is).
+    compared at all, `redemption_rate` that of the treated whose offer is over (0 when none is), and `leaving` that of
+    the compared who left.
     """
 
     offer_id: str
@@ -26,3 +27,4 @@ class AverageEffect:
     retention: Metric
     margin_shrunk: float
     retention_shrunk: float
+    leaving: float = 0.0

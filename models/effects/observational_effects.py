@@ -174,6 +174,7 @@ def _effect_of(
         retention=_interval(retention, retention_error, int(inside.sum())),
         margin_shrunk=shrink(margin, margin_error),
         retention_shrunk=shrink(retention, retention_error),
+        leaving=float(1.0 - rows.loc[inside, "is_retained"].mean()),
     )
     return OfferEffect(effect, fit_linear(rows, "is_treated", columns))
 

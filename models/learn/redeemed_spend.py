@@ -1,16 +1,13 @@
-"""What one redemption costs: the discount times the spend that it covers."""
+"""What redemptions of the past taught about the spend that a discount covers."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-import numpy as np
 import pandas as pd
 
-from features.arrays.array_types import Floats
-
 TARGET = "is_redeemed"
-ORDER = "order_value_mean_365d"
+ORDER_VALUE = "order_value_mean_365d"
 MIN_REDEEMERS = 100
 
 
@@ -44,10 +41,10 @@ def covered_spend(frame: pd.DataFrame) -> dict[str, float]:
 def spend_per_order(frame: pd.DataFrame) -> float | None:
     """Measure the covered spend per money of a redeemer's usual order; None where the offer's mean predicts as well."""
     paid = _paid(frame)
-    paid = paid[paid[ORDER] > 0]
+    paid = paid[paid[ORDER_VALUE] > 0]
     if len(paid) < MIN_REDEEMERS:
         return None
-    spend, usual = paid["discount_given"] / paid["discount"].clip(lower=0.01), paid[ORDER]
+    spend, usual = paid["discount_given"] / paid["discount"].clip(lower=0.01), paid[ORDER_VALUE]
     ratio = float(spend.sum() / usual.sum())
     mean = spend.groupby(paid["offer_id"], observed=True).transform("mean")
     return round(ratio, 6) if ((spend - ratio * usual) ** 2).sum() < ((spend - mean) ** 2).sum() else None
@@ -55,18 +52,3 @@ def spend_per_order(frame: pd.DataFrame) -> float | None:
 
 def _paid(frame: pd.DataFrame) -> pd.DataFrame:
     return frame[(frame[TARGET] == 1) & (frame["discount_given"] > 0) & (frame["discount"] > 0)]
-
-
-def discount_cost(
-    frame: pd.DataFrame, offer_id: str, discount: float, spend: RedeemedSpend, assumed_spend: float
-) -> Floats:
-    """Cost of one redemption for each user, account currency, shape (rows,).
-
-    The discount times the spend that it will cover: in proportion to the user's usual order where that predicts
-    better, else the offer's mean, else (nothing was ever redeemed) `assumed_spend`.
-    """
-    mean, ratio = spend.by_offer.get(offer_id, assumed_spend), spend.per_order
-    if ratio is None:
-        return np.full(len(frame), discount * mean)
-    usual = frame[ORDER].to_numpy(dtype=np.float64)
-    return discount * np.where(np.nan_to_num(usual) > 0, ratio * usual, mean)

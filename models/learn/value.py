@@ -9,6 +9,7 @@ import pandas as pd
 
 from configs.settings import Settings
 from features.arrays.calendar_days import start_of
+from features.definitions.labels import effect_days
 from features.definitions.registry import VIEWS, Feature
 from models.learn.churn import split_outcomes
 from models.learn.estimators import Estimator
@@ -106,11 +107,12 @@ def train_value(frame: pd.DataFrame, features: list[Feature], settings: Settings
     return Trained("value", candidates, verdict, metrics, label, score, newest(stayed), own, trial)
 
 
-def later_share(frame: pd.DataFrame) -> float:
+def later_share(frame: pd.DataFrame, settings: Settings) -> float:
     """Share of the margin of users who stayed that comes after the days in which effects on margin are measured.
 
     Of a user's value this share is the remaining value: it begins where the measured margin ends, so that no money is
-    counted twice. It is 0 where nobody who stayed came back later.
+    counted twice, ends with ``value.horizon_days`` for every option alike, and counts less for coming later. It is 0
+    where nobody who stayed came back later.
 
     Parameters
     ----------
@@ -119,4 +121,21 @@ def later_share(frame: pd.DataFrame) -> float:
     """
     stayed = frame[frame["is_churned"] == 0]
     whole = stayed[TARGET].clip(lower=0.0).sum()
-    return float(np.clip(stayed["margin_later"].clip(lower=0.0).sum() / whole, 0.0, 1.0)) if whole else 0.0
+    share = float(np.clip(stayed["margin_later"].clip(lower=0.0).sum() / whole, 0.0, 1.0)) if whole else 0.0
+    return share * present_value(settings)
+
+
+def present_value(settings: Settings) -> float:
+    """Say what one in account currency counts today that comes between the measured margin and the horizon.
+
+    It is taken to come in the middle of these days, at ``value.yearly_discount_rate``.
+
+    Examples
+    --------
+    >>> from configs.settings import load_settings
+    >>> months = {"churn": {"horizon_days": 30}, "value": {"horizon_days": 700, "yearly_discount_rate": 0.1}}
+    >>> round(present_value(load_settings(response={"retained_from_day": 30}, **months)), 6)  # 1.1 ** -1
+    0.909091
+    """
+    middle = (effect_days(settings) + settings.value.horizon_days) / 2
+    return float((1.0 + settings.value.yearly_discount_rate) ** (-middle / 365.0))

@@ -9,6 +9,7 @@ from urllib.parse import quote
 import numpy as np
 import pandas as pd
 
+from configs.categories import Categories
 from configs.errors import InputError
 from configs.offers import Catalogue, Option
 from features.arrays.array_types import Floats
@@ -18,10 +19,11 @@ from models.effects.effect_model import ActionSet, EffectModel, EffectUnit
 from models.effects.uplift import LearntEffects
 from models.judge.policies import Evidence
 from models.judge.policy_verdict import Deployed
+from models.learn.benefit_cost import redemption_costs
 from models.learn.estimators import Estimator
 from models.learn.linear_estimators import MultiOutputEstimator
 from models.learn.listening import Listening
-from models.learn.redeemed_spend import RedeemedSpend, discount_cost
+from models.learn.redeemed_spend import RedeemedSpend
 from models.registry.model_notes import EffectNotes, PropensityNotes, RedemptionNotes, read_notes
 from models.registry.model_reader import Registered, load, load_if_any
 
@@ -33,7 +35,8 @@ class KnownEffect:
     """Effect of one offer that decisions use, already pulled to zero by its uncertainty.
 
     `margin` is account currency (0 without `has_money`) and `retention` a probability per treated user over the churn
-    horizon, at the `redemption_rate` of those treated; `propensity` tells who is comparable with them.
+    horizon, at the `redemption_rate` of those treated; `propensity` tells who is comparable with them, of whom the
+    share `leaving` left.
     """
 
     margin: float
@@ -42,6 +45,7 @@ class KnownEffect:
     evidence: str
     propensity: Estimator
     has_money: bool = True
+    leaving: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -149,7 +153,7 @@ def _effect_of(propensity: Registered) -> KnownEffect:
 
 def _known_effect(effect: AverageEffect, propensity: Estimator) -> KnownEffect:
     shrunk = (effect.margin_shrunk, effect.retention_shrunk, effect.redemption_rate)
-    return KnownEffect(*shrunk, effect.evidence, propensity, effect.margin is not None)
+    return KnownEffect(*shrunk, effect.evidence, propensity, effect.margin is not None, effect.leaving)
 
 
 def _load_personal(lake: Lake) -> PersonalEffects:
@@ -175,7 +179,7 @@ def _effect_model(found: Registered, notes: EffectNotes, unit: EffectUnit) -> Ef
 def gather_evidence(
     experiment: pd.DataFrame, learnt: dict[str, LearntEffects], p_redeem: Floats | None,
     worth: dict[int, Estimator], spend: RedeemedSpend, catalogue: Catalogue, options: tuple[Option, ...], budget: float,
-    *, later_share: float = 1.0, assumed_rate: float = 1.0,
+    *, categories: Categories, later_share: float = 1.0, assumed_rate: float = 1.0,
 ) -> Evidence:  # fmt: skip
     """Put outcome, effects and costs of every randomised treatment together in account currency, for the gate.
 
@@ -190,6 +194,8 @@ def gather_evidence(
         Models of what staying is worth, one per fold of users that it did not see; without it staying counts nothing.
     budget
         Money per decision, in account currency.
+    categories
+        Which favourites messages name.
     later_share
         Share of that worth which comes after the measured margin.
     """
@@ -199,11 +205,8 @@ def gather_evidence(
         remaining_value[fold == k] = later_share * model.predict(experiment[fold == k])
     margin, retention = learnt["margin_soon"], learnt["is_retained"]
     p_redeem = np.full((len(experiment), len(options)), assumed_rate) if p_redeem is None else p_redeem
-    cost = np.zeros(p_redeem.shape)
     contact = np.array([catalogue[offer].contact_cost for offer, _ in options])
-    for place, (offer, discount) in enumerate(options):
-        price = discount_cost(experiment, offer, discount, spend, catalogue[offer].covered_spend)
-        cost[:, place] = p_redeem[:, place] * price + contact[place]
+    cost = p_redeem * redemption_costs(experiment, options, catalogue, spend, categories) + contact
     given = experiment["offer_id"].astype(str).tolist()
     action = ActionSet(options, ()).places(given, experiment["discount"].to_numpy(dtype=np.float64))
     least = {offer: min(share for name, share in options if name == offer) for offer, _ in options}

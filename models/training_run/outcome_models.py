@@ -43,7 +43,7 @@ def fit_outcomes(settings: Settings, lake: Lake, as_of: date, frames: TrainingFr
         untrained.append(lack_of(lake, "churn", str(error), NO_RISK))
     worth = closed_values(frames.outcomes, settings, as_of)
     try:
-        value, notes = train_value(worth, frames.features, settings, as_of), ValueNotes(later_share(worth))
+        value, notes = train_value(worth, frames.features, settings, as_of), ValueNotes(later_share(worth, settings))
         published.append(publish(lake, value, worth, frames.features, settings, as_of, frames.first_day, notes))
     except NotTrainableError as error:
         is_poor = not worth["margin"].any()

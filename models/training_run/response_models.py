@@ -176,6 +176,7 @@ def judge_experiment(
     evidence = gather_evidence(
         frames.experiment, learnt, p_redeem, worth, spend, load_catalogue(settings.offers),
         learnt["margin_soon"].options, settings.scoring.budget * frames.share / len(newest(frames.outcomes)),
-        later_share=later_share(stayed), assumed_rate=settings.response.assumed_redemption_rate,
+        categories=settings.categories, later_share=later_share(stayed, settings),
+        assumed_rate=settings.response.assumed_redemption_rate,
     )  # fmt: skip
     return judge_policies(evidence)

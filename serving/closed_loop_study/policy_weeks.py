@@ -22,7 +22,8 @@ Decide = Callable[[World, Truth], Given]
 class Week:
     """What a week brought in all, account currency; `left_over` is what those still here are worth at its end.
 
-    `margin` is before the discounts of offers, `here` the share of the first morning's members who have not left.
+    `margin` is before the discounts of offers, `here` the share of the first morning's members who have not left, and
+    `given` counts the users of each option.
     """
 
     margin: float
@@ -31,6 +32,7 @@ class Week:
     treated: int
     left_over: float
     here: float
+    given: tuple[int, ...] = ()
 
     @property
     def earned(self) -> float:
@@ -50,6 +52,11 @@ class Career:
     def values(self) -> Floats:
         """Earned up to the end of each week, and what is left over then; shape (weeks,)."""
         return np.cumsum([week.earned for week in self.weeks]) + np.array([week.left_over for week in self.weeks])
+
+    @property
+    def given(self) -> list[int]:
+        """Users of each option, over all weeks."""
+        return [sum(users) for users in zip(*(week.given for week in self.weeks), strict=True)]
 
     @property
     def churn(self) -> float:
@@ -85,7 +92,8 @@ def follow(
         contacts = float(np.r_[world.menu.contact_cost, 0.0][sent].sum())
         left_over = float(truth.remaining_value[world.is_member].sum())
         here = float(world.state.here[members].mean())
-        past.append(Week(margin, discounts, contacts, int((sent != NOTHING).sum()), left_over, here))
+        given = tuple(np.bincount(sent[sent != NOTHING], minlength=len(world.menu)).tolist())
+        past.append(Week(margin, discounts, contacts, sum(given), left_over, here, given))
     return Career(name, tuple(past))
 
 

@@ -9,6 +9,7 @@ import numpy as np
 
 from features.storage.lake import Lake
 from features.storage.whole_writes import write_bytes, write_text
+from models.judge.personalisation import common_pairs, personalisation_index
 from models.metrics.metric import Metric
 from models.registry.pictures import loop_picture
 from serving.closed_loop_study.policy_weeks import NOBODY, ORACLE, OURS, Career
@@ -28,6 +29,8 @@ def loop_metrics(careers: list[Career], users: int) -> dict[str, Metric]:
             "share_of_oracle": gain / most if most > 0 else float("nan"),
             "discounts": sum(week.discounts for week in career.weeks),
             "contacts": sum(week.contacts for week in career.weeks),
+            "personalisation": personalisation_index(career.given),
+            "common_pairs": common_pairs(career.given),
             "churn": career.churn,
             "churn_change": career.churn / nobody.churn - 1 if nobody.churn else float("nan"),
         }
@@ -40,7 +43,16 @@ def loop_notes(careers: list[Career]) -> list[str]:
     """Say what a person should know about a loop."""
     ours = next(career for career in careers if career.policy == OURS)
     changes = [f"week {place + 1}: {name}" for place, name in enumerate(ours.deployed) if place % RETRAIN_EVERY == 0]
-    return [f"the gate deployed {'; '.join(changes)}", "one world is one sample: compare several seeds"]
+    spread = " · ".join(
+        f"{career.policy} {personalisation_index(career.given):.2f} ({common_pairs(career.given)} pairs)"
+        for career in careers
+        if career.policy in (OURS, ORACLE)
+    )
+    return [
+        f"the gate deployed {'; '.join(changes)}",
+        f"index of personalisation (pairs of offer and level that 5% or more of the treated got): {spread}",
+        "one world is one sample: compare several seeds",
+    ]
 
 
 def write_loop(lake: Lake, careers: list[Career]) -> dict[str, str]:

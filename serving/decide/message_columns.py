@@ -8,6 +8,7 @@ from zoneinfo import ZoneInfo
 import numpy as np
 import pandas as pd
 
+from configs.benefits import Benefit
 from configs.offers import NO_OFFER, NOTHING
 from features.arrays.array_types import Flags, Places
 from features.training_data.contact_details import own_zones
@@ -22,33 +23,37 @@ def offer_columns(
 ) -> dict[str, object]:
     """Write what is sent, looping over options, never over users.
 
-    A message names the exact percentage and the last day, by the app's clock, on which the offer can be used.
+    A message names exactly what is given and the last day, by the app's clock, on which the offer can be used.
     `explores` says whose hour is drawn by lot, shape (users,).
     """
     settings, words = policy.settings, policy.language
     users, now = len(given), moment.instant.astimezone(ZoneInfo(settings.time_zone))
-    texts = {name: np.full(users, None, dtype=object) for name in ("play", "channel", "message", "featured_category")}
+    names = ("play", "channel", "message", "featured_category", "benefit")
+    texts = {name: np.full(users, None, dtype=object) for name in names}
     texts["offer_id"] = repeated(NO_OFFER, users)
     sent, valid_until = _sent(policy, batch, given, explores, moment), np.full(users, np.datetime64("NaT", "us"))
-    discount = np.zeros(users)
+    discount, level = np.zeros((2, users))
     codes, favourites = pd.factorize(batch.frame["favourite_category_90d"].astype(object))
     featured = np.array([*map(settings.categories.featured, favourites), None], dtype=object)[codes]
     catalogue = batch.options.catalogue
-    for place, (offer, option) in enumerate(zip(catalogue.offer_of_options, catalogue.options, strict=True)):
+    each = zip(catalogue.offer_of_options, catalogue.options, catalogue.benefits, strict=True)
+    for place, (offer, option, benefit) in enumerate(each):
         rows = np.flatnonzero(given == place)
         ends = now + timedelta(days=offer.valid_days)
         last_day = words.day((ends - timedelta(microseconds=1)).date())
-        percent = words.percent(option.discount) if option.discount else None
+        told = words.benefit(benefit, settings.currency)
+        limit = words.benefit(Benefit("amount", offer.max_cost or 0.0), settings.currency) or ""
         messages = {
-            name: offer.text(percent, name or words.values["selected_items"], last_day)
+            name: offer.text(told, name or words.values["selected_items"], last_day, limit)
             for name in {None, *featured[rows]}
         }
         texts["offer_id"][rows], texts["play"][rows], texts["channel"][rows] = offer.offer_id, offer.play, offer.channel
         texts["featured_category"][rows] = featured[rows]
         texts["message"][rows] = [messages[name] for name in featured[rows]]
-        discount[rows], valid_until[rows] = option.discount, in_utc(ends)
+        texts["benefit"][rows], valid_until[rows] = benefit.kind, in_utc(ends)
+        discount[rows], level[rows] = option.discount, benefit.level
     whenever = {"send_at": sent.at, "send_hour_propensity": sent.propensity, "valid_until": valid_until}
-    return {**texts, **whenever, "discount": discount}
+    return {**texts, **whenever, "discount": discount, "benefit_level": level}
 
 
 def _sent(policy: Policy, batch: Batch, given: Places, explores: Flags, moment: DecisionMoment) -> SendTimes:

@@ -17,7 +17,8 @@ FORMATS = get_args(Format)
 INSTANT = "strftime({name}, '%Y-%m-%dT%H:%M:%S%z')"
 COLUMNS = {
     "user_id": "user_id", "channel": "channel", "message": "message", "send_at": "send_at",
-    "valid_until": "valid_until", "offer": "offer_id", "discount": "discount", "decision_id": "decision_id",
+    "valid_until": "valid_until", "offer": "offer_id", "discount": "discount", "benefit": "benefit",
+    "benefit_level": "benefit_level", "decision_id": "decision_id",
 }  # fmt: skip
 TEXTS, INSTANTS = ("user_id", "channel", "message", "offer_id"), ("send_at", "valid_until")
 
@@ -26,7 +27,8 @@ def write_audiences(settings: Settings, lake: Lake, as_of: date, *, kind: Format
     """Write everybody who is given an offer to ``send_lists/day=<as_of>/<channel>.<kind>``, by user.
 
     Columns: ``user_id, channel, message, send_at, valid_until`` (instants; in CSV the app's clock with its distance
-    from UTC), ``offer, discount`` (share), ``decision_id``, by which a sender tells what it has sent already. In CSV a
+    from UTC), ``offer, discount`` (share), ``benefit, benefit_level`` (what is given: a share, an amount,
+    days or points), ``decision_id``, by which a sender tells what it has sent already. In CSV a
     text that a spreadsheet would take for a formula gets an apostrophe before it. Lists of before give way.
 
     Returns

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from datetime import date, datetime
 from functools import partial
 
+from configs.benefits import window_of
 from configs.consistency import check_channels, check_floor
-from configs.errors import InputError
+from configs.errors import InputError, did_you_mean
 from configs.named_files import FOLDER, named_file
 from configs.offers import STARTING_POINT, Catalogue, load_catalogue
 from configs.settings import Settings
@@ -82,6 +83,13 @@ def check_offers(settings: Settings) -> None:
     catalogue = load_catalogue(settings.offers)
     check_channels(settings, catalogue)
     check_floor(settings, len(catalogue.options))
+    amounts = [each.name for each in declarations_of(settings).catalogue() if each.unit == "money"]
+    for offer in catalogue.offers:
+        if window_of(offer.scope) is not None and offer.scope not in amounts:
+            raise InputError(
+                f"the scope {offer.scope!r} of offer {offer.offer_id!r} is no column of money; "
+                f"{did_you_mean(offer.scope, amounts)}"
+            )
 
 
 def _refusals(check: Callable[[], object]) -> list[str]:

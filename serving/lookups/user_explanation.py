@@ -14,8 +14,8 @@ from features.storage.duckdb_sessions import sql_text
 from features.storage.lake import Lake
 from serving.decide.day_tables import connect, day_file, decisions_source
 from serving.memberships.user_memberships import Membership, UserMemberships
-from serving.wording.reason_codes import NO_DATA
-from serving.wording.rendering import Words
+from serving.wording.reason_codes import NO_DATA, Reasons
+from serving.wording.rendering import Words, stored
 
 Row = dict[str, Any]
 
@@ -45,17 +45,21 @@ def options_of(lake: Lake, as_of: date, user_id: str) -> list[Row]:
     return _rows(lake, f"{own} ORDER BY value DESC")
 
 
-def words_about(decision: Row, options: Sequence[Row], words: Words) -> dict[str, object]:
-    """Put the reasons of a decision, and those why not of its options, into words."""
+def words_about(decision: Row, options: Sequence[Row], words: Words, discounts: Reasons = ()) -> dict[str, object]:
+    """Put the reasons of a decision, those why not of its options and those of discounts on the whole into words."""
     sentences = {name: words.sentence(decision[name]) for name in ("reasons", "why", "suppressed_because")}
-    return {**sentences, "why_not": [words.sentence(option["why_not"]) for option in options]}
+    own: dict[str, object] = {**sentences, "why_not": [words.sentence(option["why_not"]) for option in options]}
+    return own | {"discounts": words.sentence(stored(discounts))}
 
 
 def explanation_lines(
     decision: Row, options: Sequence[Row], words: Words, settings: Settings, day: date,
-    member: UserMemberships | None = None,
+    member: UserMemberships | None = None, discounts: Reasons = (),
 ) -> Iterator[str]:  # fmt: skip
-    """Write what is known about a user, who they are, and what was decided and why, as a page."""
+    """Write what is known about a user, who they are, and what was decided and why, as a page.
+
+    `discounts` says why a discount is personal, or is not.
+    """
     lines, why = words.language.explain, words.sentence(decision["why"])
     own = {"why": why, "currency": settings.currency, "horizon": settings.churn.horizon_days, "day": day}
     own["risk_band"] = words.risk(decision["risk_band"], decision["p_churn"], settings.scoring.medium_risk)
@@ -76,6 +80,8 @@ def explanation_lines(
         yield lines["fallback"].format_map(known)
     decided = ["decision", "why", "message", "sent", "evidence"] if is_given else ["no_decision", "why"]
     yield from (lines[name].format_map(known) for name in [*decided, *(["options"] if options else [])])
+    if discounts and options:
+        yield lines["levels"].format(levels=words.sentence(stored(discounts)))
     for option in options:
         is_unknown = any(reason["code"] == NO_DATA for reason in option["why_not"] or ())
         shown = {**option, "value": None} if is_unknown else option  # else it would be its cost alone
@@ -97,9 +103,9 @@ def _membership(member: Membership, words: Words) -> Row:
 
 
 def _filled(row: Row, words: Words) -> Row:
-    """Put what a row holds as the lines of a language want it; a discount is the exact percentage."""
+    """Put what a row holds as the lines of a language want it; a discount is what is given, exactly."""
     return {name: words.field(value, is_money=True) for name, value in row.items()} | {
-        "discount": words.language.percent(row["discount"])
+        "discount": words.benefit(row["offer_id"], row["discount"]) or words.language.percent(0.0)
     }
 
 

@@ -30,6 +30,7 @@ def user_figures(summary: Summary) -> dict[str, float]:
         "users.with_offer": summary.with_offer,
         "users.exploring": summary.by_arm.get("explore", 0),
         "users.in_control": summary.in_control,
+        "offers.personalisation": summary.personalisation,
         "users.business_as_usual": summary.by_arm.get("business_as_usual", 0),
     }
 

@@ -30,12 +30,14 @@ from models.metrics.metric import Leak, Metric
 from models.registry.registry_state import Pin, registered_models
 from models.training_run.training_record import EFFECTS, ModelRecord, TrainingRecord, latest_training, picture_of
 from serving.decide.day_tables import connect
+from serving.decide.discount_evidence import why_discounts
 from serving.decide.supersessions import supersessions
 from serving.fairness.fairness_audit import audit_rows, audit_sentences
 from serving.guards.guard_findings import guard_words, stored_findings
 from serving.report_page.at_risk_list import write_at_risk
 from serving.report_page.budget_curve import curve_of
 from serving.report_page.group_section import groups_of
+from serving.report_page.plan_gain import plan_gain
 from serving.report_page.policy_gate import PolicyGate, gate_of
 from serving.report_page.summary import Summary, examples, summarise
 from serving.report_page.unknown_consents import consent_notes, unknown_consents
@@ -53,7 +55,7 @@ from serving.wording.formatting import (
     thousands,
 )
 from serving.wording.language_file import ENGLISH
-from serving.wording.rendering import Words, words_of
+from serving.wording.rendering import Words, stored, words_of
 
 TEMPLATE = "report.html.j2"
 TOP_DRIVERS = 8
@@ -195,6 +197,8 @@ def render_report(settings: Settings, lake: Lake, as_of: date) -> str:
         if gate
         else not {row["title"] for row in given} <= {trust.title for trust in trusts if trust.is_proven},
         no_offer_reasons=no_offer_reasons(summary),
+        discount_words=page_words.sentence(stored(why_discounts(lake, as_of, catalogue, gate.name if gate else None))),
+        gain=plan_gain(lake, as_of, record.effects) if record else None,
         gate=gate,
         curve=curve,
         curve_picture=embedded(curve.picture(settings.currency)) if curve else None,
@@ -340,7 +344,7 @@ def _environment(settings: Settings, words: Words) -> Environment:
         "risk_word": lambda user: words.risk(user["risk_band"], user["p_churn"], settings.scoring.medium_risk),
         "thousands": thousands,
         "percent": percent,
-        "exact_percent": words.language.percent,
+        "benefit": lambda row: words.benefit(row["offer_id"], row["discount"]),
         "points": points,
         "signed": partial(signed, decimals=decimals_of(settings.currency)),  # money a head
         "day": day_words,

@@ -10,6 +10,7 @@ import pandas as pd
 import pyarrow as pa
 
 from features.storage.lake import Lake
+from models.judge.personalisation import common_pairs, personalisation_index
 from serving.decide.day_tables import connect, decisions_source
 from serving.wording.reason_codes import RAISES, WITHDRAWN, asked_at
 
@@ -57,6 +58,16 @@ class Summary:
     def in_control(self) -> int:
         """Users of the control group who might have got something."""
         return self.by_arm.get("control", 0)
+
+    @property
+    def personalisation(self) -> float:
+        """Chance that two users with an offer get different offers or levels."""
+        return personalisation_index(self.offers["users"].tolist())
+
+    @property
+    def common_pairs(self) -> int:
+        """Pairs of offer and level that many of those with an offer get."""
+        return common_pairs(self.offers["users"].tolist())
 
     @property
     def at_risk(self) -> int:

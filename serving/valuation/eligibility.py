@@ -18,10 +18,10 @@ from configs.offers import NOTHING, Catalogue, Offer
 from configs.settings import Settings
 from features.arrays.array_types import Flags, Floats, Kinds, Places
 from features.training_data.contact_details import CONSENT
-from serving.wording.reason_codes import Reason
+from serving.wording.reason_codes import DEPENDS, Reason
 
 # kinds of why not; rules come after them
-ELIGIBLE, NOT_MEASURED, UNLIKE_COMPARED, NOT_CHOSEN, NOT_VALUED, FIRST_RULE = range(6)
+ELIGIBLE, NOT_MEASURED, UNLIKE_COMPARED, NOT_CHOSEN, NOT_VALUED, SIGN_DEPENDS, FIRST_RULE = range(7)
 UNKNOWN_WORTH = (NOT_MEASURED, UNLIKE_COMPARED, NOT_VALUED)
 SPELT = {"inapp": "in_app", "e_mail": "email"}
 CONTACTS = ("user_id", "decided_at", "offer_id", "channel", "is_open")
@@ -172,5 +172,5 @@ def broken_by(given: Places, found: Forbidden) -> Kinds:
 def kinds_of_why_not(rules: Sequence[Rule], not_chosen: Sequence[Reason]) -> Iterator[tuple[Reason, ...]]:
     """List what is said of each kind of why not; `not_chosen` is the rule that past offers speak for."""
     yield from ((), (Reason("no_data"),), (Reason("unlike_compared"),), (Reason("other_rule"), *not_chosen))
-    yield (Reason("not_valued"),)
+    yield from ((Reason("not_valued"),), (Reason(DEPENDS),))
     yield from ((rule.reason,) for rule in rules)

@@ -16,18 +16,21 @@ from features.arrays.array_types import Flags, Floats, Kinds
 from models.effects.effect_model import Chances
 from models.effects.observational_effects import is_comparable
 from models.judge.policy_verdict import PERSONAL
-from models.learn.redeemed_spend import RedeemedSpend, discount_cost
+from models.learn.benefit_cost import redemption_costs
+from models.learn.redeemed_spend import RedeemedSpend
 from models.learn.redemption import p_redeem_each
-from models.registry.response import KnownEffect, PersonalEffects, ResponseModels
+from models.registry.response import PersonalEffects, ResponseModels
 from serving.valuation.eligibility import (
     ELIGIBLE,
     FIRST_RULE,
     NOT_CHOSEN,
     NOT_MEASURED,
     NOT_VALUED,
+    SIGN_DEPENDS,
     UNLIKE_COMPARED,
     Forbidden,
 )
+from serving.valuation.staying import possible, sign_depends, staying_by_risk, staying_by_use, strength_by_use
 from serving.wording.reason_codes import DOES_NOT_PAY, Reason, Reasons
 from serving.wording.reason_lists import ReasonLists
 
@@ -145,24 +148,28 @@ def build_options(
     """
     options = catalogue.options
     shape = (len(frame), len(options))
-    p_redeem, price = np.full(shape, np.nan), np.zeros(shape)
+    p_redeem = np.full(shape, np.nan)
     contact = np.array([offer.contact_cost for offer in catalogue.offer_of_options])
     if response is not None and response.redemption is not None:
         p_redeem = p_redeem_each(response.redemption, frame, options, response.listening)
     spend = response.spend if response is not None else RedeemedSpend()
-    for place, (offer, option) in enumerate(zip(catalogue.offer_of_options, options, strict=True)):
-        price[:, place] = discount_cost(frame, *option, spend, offer.covered_spend)
+    price = redemption_costs(frame, options, catalogue, spend, settings.categories)
     worth = np.nan_to_num(remaining_value)[:, None]
     if response is not None and response.personal is not None:
         effects = _personal_effects(frame, p_churn, p_redeem, worth, response.personal, catalogue, settings)
     else:
-        effects = _effects_per_offer(frame, p_redeem, response, catalogue, settings)
-    margin, retention, error, why_not = effects
-    retention = _possible(retention, p_churn)
+        effects = _effects_per_offer(frame, p_churn, p_redeem, response, catalogue, settings)
+    margin, error, why_not = effects.margin, effects.error, effects.why_not
+    retention = possible(effects.retention, p_churn)
     # of who uses offers nothing is known: each is charged as the settings say
     rate = np.where(np.isnan(p_redeem), settings.response.assumed_redemption_rate, p_redeem)
     cost = rate * price + contact
     value = margin + retention * worth - cost
+    if effects.other_retention is not None:  # staying is worth something, so the lesser effect has the lesser value
+        least, most = (each(retention, effects.other_retention) for each in (np.minimum, np.maximum))
+        retention, value = least, value + (least - retention) * worth
+        depends = sign_depends(value, value + (most - least) * worth) & (why_not == ELIGIBLE)
+        why_not = np.where(depends, SIGN_DEPENDS, why_not).astype(np.int8)
     if response is not None and not response.has_money:
         why_not = np.where(why_not == NOT_MEASURED, why_not, NOT_VALUED).astype(np.int8)
     why_not = np.where(found.option == ELIGIBLE, why_not, found.option)
@@ -170,12 +177,16 @@ def build_options(
 
 
 class _Effects(NamedTuple):
-    """What options change, with the standard error of what that is worth; arrays have shape (users, options)."""
+    """What options change, with the standard error of what that is worth; arrays have shape (users, options).
+
+    `other_retention` is the effect on staying in the shape that the data cannot tell from the first, if there is one.
+    """
 
     margin: Floats
     retention: Floats
     error: Floats
     why_not: Kinds
+    other_retention: Floats | None = None
 
     @classmethod
     def none(cls, shape: tuple[int, int]) -> _Effects:
@@ -184,37 +195,23 @@ class _Effects(NamedTuple):
 
 
 def _effects_per_offer(
-    frame: pd.DataFrame, p_redeem: Floats, response: ResponseModels | None,
+    frame: pd.DataFrame, p_churn: Floats | None, p_redeem: Floats, response: ResponseModels | None,
     catalogue: Catalogue, settings: Settings,
 ) -> _Effects:  # fmt: skip
     """Say what every option changes for every user, by each offer's effect on average."""
-    effects = _Effects.none(p_redeem.shape)
-    margin, retention, _, why_not = effects
+    effects, by_risk = _Effects.none(p_redeem.shape), np.zeros(p_redeem.shape)
+    margin, by_use, _, why_not, _ = effects
     for place, option in enumerate(catalogue.options):
         effect = response.effects.get(option.offer_id) if response is not None else None
         if effect is None:
             why_not[:, place] = NOT_MEASURED
             continue
-        margin[:, place] = effect.margin * _strength(p_redeem[:, place], effect)
-        retention[:, place] = effect.retention * _strength(p_redeem[:, place], effect)
+        used = p_redeem[:, place]
+        margin[:, place] = effect.margin * strength_by_use(used, effect)
+        by_use[:, place] = staying_by_use(effect, used, p_churn)
+        by_risk[:, place] = staying_by_risk(effect, used, p_churn)
         why_not[~is_comparable(effect.propensity.predict(frame), settings), place] = UNLIKE_COMPARED
-    return effects
-
-
-def _possible(retention: Floats, p_churn: Floats | None) -> Floats:
-    """Cut effects on staying to what can be: nobody is kept who would not have left, or driven away who would."""
-    risk = None if p_churn is None else np.nan_to_num(p_churn)[:, None]
-    return np.clip(retention, -1.0, 1.0) if risk is None else np.clip(retention, risk - 1.0, risk)
-
-
-def _strength(p_redeem: Floats, effect: KnownEffect) -> Floats:
-    """How strongly an average effect applies, shape (users,): as P(redeem), and to all alike where that is unknown.
-
-    An offer that nobody redeemed is assumed to change nothing.
-    """
-    if effect.redemption_rate <= 0:
-        return np.isnan(p_redeem).astype(np.float64)
-    return np.where(np.isnan(p_redeem), 1.0, p_redeem / effect.redemption_rate)
+    return effects._replace(other_retention=by_risk)
 
 
 def _personal_effects(
@@ -226,7 +223,7 @@ def _personal_effects(
     is_known = np.array([option in personal.options for option in options], dtype=bool)
     known = [option for option in options if option in personal.options]
     effects = _Effects.none(p_redeem.shape)
-    margin, retention, error, why_not = effects
+    margin, retention, error, why_not, _ = effects
     why_not[:, ~is_known] = NOT_MEASURED
     if not known:
         return effects

@@ -15,7 +15,7 @@ from models.effects.effect_model import UNKNOWN, Chances
 from models.judge.policy_verdict import NOBODY, P_REDEEM, PERSONAL, Deployed
 from models.learn.estimators import Estimator
 from models.registry.response import PersonalEffects
-from serving.wording.reason_codes import BECAUSE, LOWERS, RAISES, WORTH, Reason
+from serving.wording.reason_codes import BECAUSE, DISCOUNTED, LOWERS, RAISES, WORTH, Reason
 from serving.wording.reason_lists import NO_TEXT, ReasonLists
 
 TOP = 3
@@ -97,7 +97,7 @@ def policy_reasons(deployed: Deployed) -> tuple[Reason, ...]:
     if deployed.name == NOBODY or deployed.option is None:
         return (Reason("nobody"),)
     offer_id, discount = deployed.option
-    what = Reason("discounted_offer" if discount else "plain_offer", value=offer_id, number=discount)
+    what = Reason(DISCOUNTED if discount else "plain_offer", value=offer_id, number=discount)
     if deployed.column is None:
         return what, Reason("for_everybody")
     if deployed.column == P_REDEEM:

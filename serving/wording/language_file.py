@@ -11,13 +11,17 @@ from pathlib import Path
 
 from pydantic import Field
 
+from configs.benefits import Benefit
+from configs.currencies import decimals_of
 from configs.errors import InputError, did_you_mean
 from configs.named_files import FOLDER, named_file, read_toml
 from configs.section import Section
 from configs.validated_model import validated
 from features.definitions.registry import Feature
 
-REASON_FIELDS = ("label", "value", "text", "title", "number", "percent", "exact_percent", "effect", "amount")
+REASON_FIELDS = (
+    "label", "value", "text", "title", "number", "percent", "exact_percent", "benefit", "effect", "amount",
+)  # fmt: skip
 ENGLISH = "en"  # every other language says what it says, with the same fields
 
 
@@ -43,6 +47,7 @@ class Language(Section):
     joins: dict[str, str] = Field(description="stands between headings and lines")
     values: dict[str, str] = Field(description="words for values")
     units: dict[str, str] = Field(description="values by their unit, with {number} and {currency}")
+    benefits: dict[str, str] = Field(description="what offers give, by its kind, with {number} and {currency}")
     labels: dict[str, str] = Field({}, description="names of columns, without their window; English ones by default")
     groups: dict[str, str] = Field({}, description="names of stages and segments; those of their files by default")
     explain: dict[str, str] = Field(description="lines of `winback explain`")
@@ -93,6 +98,26 @@ class Language(Section):
         whole = f"{(Decimal(str(share)) * 100).normalize():f}"
         return self.formats.percent.format(number=whole.replace(".", self.formats.decimal))
 
+    def benefit(self, benefit: Benefit, currency: str) -> str | None:
+        """Write what an offer gives; None where that is nothing.
+
+        Examples
+        --------
+        >>> english = load_language("en")
+        >>> [english.benefit(Benefit(*each), "USD") for each in (("percent", 0.125), ("amount", 5), ("none", 0))]
+        ['12.5%', '5 USD', None]
+        >>> [english.benefit(Benefit(*each), "USD") for each in (("free_days", 1), ("points", 1500))]
+        ['1 free day', '1,500 points']
+        """
+        kind, level = benefit
+        if not level:
+            return None
+        if kind == "percent":
+            return self.percent(level)
+        shape = ",.0f" if level == round(level) else f",.{decimals_of(currency)}f"
+        name = "free_day" if kind == "free_days" and level == 1 else kind
+        return self.benefits[name].format(number=self.number(level, shape), currency=currency)
+
     def day(self, day: date) -> str:
         """Write a day out.
 
@@ -127,9 +152,10 @@ def _check_against(english: Language, language: Language, path: Path) -> None:
         if name not in own:
             raise InputError(f"language {path} does not say {name}; add it, such as {known[name]!r}")
     for name, template in own.items():
-        if name.startswith("units.") and name not in known:
-            units = [each for each in known if each.startswith("units.")]
-            raise InputError(f"language {path} says {name}, which is no unit; {did_you_mean(name, units)}")
+        section = name.partition(".")[0]
+        if section in ("units", "benefits") and name not in known:
+            there = [each for each in known if each.startswith(f"{section}.")]
+            raise InputError(f"language {path} says {name}, which is no {section[:-1]}; {did_you_mean(name, there)}")
         shapes = dict(_fields(known[name], name, ENGLISH)) if name in known else dict.fromkeys(REASON_FIELDS, "")
         found = _fields(template, name, str(path))
         for field, shape in found:
@@ -139,7 +165,7 @@ def _check_against(english: Language, language: Language, path: Path) -> None:
             if name in known and not _shapes_of(shapes[field]) <= _shapes_of(shape):
                 raise InputError(f"{name} in language {path} cannot write {{{field}:{shape}}}; write {known[name]!r}")
         left_out = set(shapes).difference(field for field, _ in found)
-        if name.startswith(("formats.", "units.")) and left_out:
+        if section in ("formats", "units", "benefits") and left_out:
             raise InputError(f"{name} in language {path} leaves out {{{min(left_out)}}}; write it as {known[name]!r}")
 
 

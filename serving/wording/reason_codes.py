@@ -7,16 +7,17 @@ from typing import NamedTuple
 NO_DATA, UNLIKE, OTHER_RULE, DOES_NOT_PAY = "no_data", "unlike_compared", "other_rule", "does_not_pay"
 IN_CONTROL, BUSINESS_AS_USUAL = "in_control", "business_as_usual"
 RANDOMISED, NOTHING_DRAWN, WITHDRAWN = "randomised", "nothing_drawn", "withdrawn"
-NOT_VALUED = "not_valued"
+NOT_VALUED, DEPENDS = "not_valued", "sign_depends"
 NOT_KNOWN, LEFT_ALONE, NOTHING_PAYS = "no_known_effect", "left_alone", "nothing_pays"
 NO_PLACE, BUDGET_ELSEWHERE = "no_place", "budget_elsewhere"
 EFFECT_UNKNOWN, WORTH, BECAUSE = "effect_unknown", "worth", "because"
 RAISES, LOWERS = "raises_risk", "lowers_risk"
+DISCOUNTED, OTHER_BENEFIT = "discounted_offer", "other_benefit"  # the words of the former, of what is no percentage
 # the order in which reasons for nothing are asked: the rules of eligibility, an app's own among them, come first
 RULES = ("no_profiling", "no_consent", "has_left", "payment_failed", "not_active", "open_offer")
 ASKED = (
-    WITHDRAWN, IN_CONTROL, BUSINESS_AS_USUAL, RANDOMISED, OTHER_RULE, NOT_VALUED, NOT_KNOWN, LEFT_ALONE, NOTHING_PAYS,
-    NO_PLACE, BUDGET_ELSEWHERE,
+    WITHDRAWN, IN_CONTROL, BUSINESS_AS_USUAL, RANDOMISED, OTHER_RULE, NOT_VALUED, DEPENDS, NOT_KNOWN, LEFT_ALONE,
+    NOTHING_PAYS, NO_PLACE, BUDGET_ELSEWHERE,
 )  # fmt: skip
 
 

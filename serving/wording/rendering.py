@@ -9,13 +9,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from configs.benefits import Benefit
 from configs.currencies import decimals_of
 from configs.offers import load_catalogue
 from configs.settings import Settings
 from features.definitions.app_declarations import declarations_of
 from features.definitions.registry import Feature, Unit, trait, trait_column
 from serving.wording.language_file import Language, load_language
-from serving.wording.reason_codes import LOWERS, RAISES, WORTH, Reason
+from serving.wording.reason_codes import DISCOUNTED, LOWERS, OTHER_BENEFIT, RAISES, WORTH, Reason
 
 Stored = Mapping[str, Any]  # a `Reason` as it is read from a table
 MINUS = "\u2212"
@@ -72,8 +73,8 @@ class _Part:
 class Words:
     """Puts stored reasons into words.
 
-    `features` say what columns are called and what they count, and `titles` what people call offers; in print a minus
-    is not a hyphen.
+    `features` say what columns are called and what they count, `titles` what people call offers, and `benefits` what
+    the options of an offer give, by the discount that it amounts to; in print a minus is not a hyphen.
     """
 
     language: Language
@@ -81,6 +82,7 @@ class Words:
     titles: Mapping[str, str] = field(default_factory=dict)
     currency: str = ""
     is_print: bool = False
+    benefits: Mapping[tuple[str, float], Benefit] = field(default_factory=dict)
 
     def sentence(self, reasons: Sequence[Stored] | None) -> str:
         """Write reasons in one line."""
@@ -121,6 +123,11 @@ class Words:
         plain = self.signs(self.language.number(scaled, plain_shape(scaled, unit, decimals_of(self.currency))))
         return template.format(number=plain, currency=self.currency)
 
+    def benefit(self, offer_id: str | None, discount: float) -> str | None:
+        """Write what an option gives, None of nothing; one that the catalogue does not know is a discount."""
+        own = self.benefits.get((offer_id or "", discount), Benefit("percent", discount))
+        return self.language.benefit(own, self.currency)
+
     def risk(self, band: str, p_churn: float | None, medium_risk: float) -> str:
         """Say a risk band in a word; who would be at risk, did not as many leave of all, is not called low."""
         is_usual = band == "low" and p_churn is not None and p_churn >= medium_risk
@@ -154,7 +161,7 @@ class Words:
         """Read reasons in their order; `Language` says what kind of thing each code is."""
         lead, parts, joins = "", list[_Part](), self.language.joins
         for reason in reasons or ():
-            kind, template = self.language.template(reason["code"])
+            kind, template = self.language.template(self._code(reason))
             text = template.format_map(self._fields(reason))
             if kind == "lead":
                 lead += text
@@ -170,9 +177,16 @@ class Words:
                 parts[-1].heading += text
         return parts
 
+    def _code(self, reason: Stored) -> str:
+        """Name the template of a reason: what is given that is no percentage has one of its own."""
+        own = self.benefits.get((reason["value"] or "", reason["number"] or 0.0))
+        is_other = reason["code"] == DISCOUNTED and own is not None and own.kind != "percent"
+        return OTHER_BENEFIT if is_other else str(reason["code"])
+
     def _fields(self, reason: Stored) -> dict[str, object]:
         """Fields that a template may use."""
         number, effect, text = reason["number"], reason["effect"], reason["value"]
+        given = None if number is None else self.benefit(text, number)
         numbers = {
             "number": number,
             "percent": None if number is None else 100 * number,
@@ -185,6 +199,7 @@ class Words:
             "text": text,
             "title": self.titles.get(text or "", text),
             "exact_percent": None if number is None else self.language.percent(number),
+            "benefit": given,
             **{
                 name: self.field(each, is_money=name in AMOUNTS or (name == "number" and reason["code"] in PRICES))
                 for name, each in numbers.items()
@@ -215,5 +230,9 @@ def plain_shape(number: float, unit: Unit = "own", decimals: int = 2) -> str:
 def words_of(settings: Settings, *, is_print: bool = False) -> Words:
     """Words in the language of the settings, with the columns and titles of today's catalogues."""
     features = {feature.name: feature for feature in declarations_of(settings).catalogue()}
-    titles = load_catalogue(settings.offers).titles
-    return Words(load_language(settings.language), features, titles, settings.currency, is_print)
+    catalogue = load_catalogue(settings.offers)
+    benefits = {
+        (each.offer_id, each.discount): gives for each, gives in zip(catalogue.options, catalogue.benefits, strict=True)
+    }
+    language = load_language(settings.language)
+    return Words(language, features, catalogue.titles, settings.currency, is_print, benefits)

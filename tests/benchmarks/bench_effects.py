@@ -35,7 +35,7 @@ from features.definitions.app_declarations import declarations_of
 from models.effects.effect_model import Chances
 from models.effects.uplift import MODERATORS, learn_effects
 from models.learn.listening import CHANNEL_SHARE, Listening, own_channels, with_channel_share
-from models.learn.redeemed_spend import discount_cost, redeemed_spend
+from models.learn.redeemed_spend import ORDER_VALUE, RedeemedSpend, redeemed_spend
 from models.learn.redemption import RISING, p_redeem_each, shallow
 from models.learn.training import cross_fitted_models, user_fold
 from models.learn.tree_estimators import LightgbmEstimator, fit_lightgbm
@@ -44,6 +44,14 @@ from serving.knapsack.allocation import allocate
 FRESH = 10_000
 FIRST_SEED = 301  # the learner was chosen on seed 300 and, with 5,000 users, on 301 and 302
 TREES = 60
+
+
+def covered_spend(frame: pd.DataFrame, offer_id: str, spend: RedeemedSpend) -> Floats:
+    """Spend that a redemption covers: in proportion to the usual order where that predicts better; (users,)."""
+    mean, usual = spend.by_offer.get(offer_id, 0.0), frame[ORDER_VALUE].to_numpy(dtype=np.float64)
+    if spend.per_order is None:
+        return np.full(len(frame), mean)
+    return np.where(np.nan_to_num(usual) > 0, spend.per_order * usual, mean)
 
 
 @dataclass(frozen=True)
@@ -96,7 +104,7 @@ class Lots:
     def cost(self) -> Floats:
         """Expected cost of every option for the fresh users; (users, options)."""
         spend = redeemed_spend(self.given)
-        price = [discount_cost(self.fresh.frame, *option, spend, 0.0) for option in self.world.options]
+        price = [share * covered_spend(self.fresh.frame, offer_id, spend) for offer_id, share in self.world.options]
         return self.p_redeem * np.stack(price, axis=1) + np.array([each.contact for each in self.world.actions])
 
     def design(self, frame: pd.DataFrame, option: Option, p_redeem: Floats) -> pd.DataFrame:

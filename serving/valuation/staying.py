@@ -1,0 +1,59 @@
+"""What an average effect on staying is for each user, in the two shapes that targeted offers cannot tell apart.
+
+Where nobody drew lots only the mean effect of an offer is known. It may work on whoever uses the offer (*by use*, as
+P(redeem)), or on whoever would have left (*by risk*, as P(churn)). Decisions count on the lesser of both, so that
+nothing is given whose worth hangs on that choice.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from features.arrays.array_types import Flags, Floats
+from models.registry.response import KnownEffect
+
+
+def strength_by_use(p_redeem: Floats, effect: KnownEffect) -> Floats:
+    """How strongly an average effect applies, shape (users,): as P(redeem), and to all alike where that is unknown.
+
+    An offer that nobody redeemed is assumed to change nothing.
+    """
+    if effect.redemption_rate <= 0:
+        return np.isnan(p_redeem).astype(np.float64)
+    return np.where(np.isnan(p_redeem), 1.0, p_redeem / effect.redemption_rate)
+
+
+def staying_by_use(effect: KnownEffect, p_redeem: Floats, p_churn: Floats | None) -> Floats:
+    """Effect on staying in proportion to the chance that the offer is used, within the own risk; shape (users,)."""
+    return possible(effect.retention * strength_by_use(p_redeem, effect), p_churn)
+
+
+def staying_by_risk(effect: KnownEffect, p_redeem: Floats, p_churn: Floats | None) -> Floats:
+    """Effect on staying in proportion to the own risk, against that of those compared, and within it; shape (users,).
+
+    Where no risk or no leaver is known there is no such shape, and it is that by use.
+    """
+    if p_churn is None or not effect.leaving > 0:
+        return staying_by_use(effect, p_redeem, p_churn)
+    return possible(effect.retention * np.nan_to_num(p_churn) / effect.leaving, p_churn)
+
+
+def possible(retention: Floats, p_churn: Floats | None) -> Floats:
+    """Cut effects on staying to what can be: nobody is kept who would not have left, or driven away who would.
+
+    Parameters
+    ----------
+    retention
+        Shape (users,) or (users, options).
+    p_churn
+        Shape (users,); where it is NaN nobody can be kept.
+    """
+    if p_churn is None:
+        return np.clip(retention, -1.0, 1.0)
+    risk = np.nan_to_num(p_churn).reshape(-1, *[1] * (retention.ndim - 1))
+    return np.clip(retention, risk - 1.0, risk)
+
+
+def sign_depends(least: Floats, most: Floats) -> Flags:
+    """Whether an option pays in one shape and not in the other, by its value in both."""
+    return np.asarray((least <= 0) & (most > 0))
