@@ -19,9 +19,9 @@ from configs.benefits import (
     window_of,
 )
 from configs.errors import InputError, did_you_mean
-from configs.named_files import FOLDER, named_file, read_toml
+from configs.named_files import FOLDER, is_file, named_file, read_toml
 from configs.section import Money, Section, Word
-from configs.settings import Days, Share
+from configs.settings import OFFERS_FILE, Days, Share
 from configs.validated_model import validated
 
 NO_OFFER = "none"  # the id of *nothing* where offers are named
@@ -211,6 +211,8 @@ def load_catalogue(name: str) -> Catalogue:
     """
     if name == NO_OFFER:
         return Catalogue(offers=())
+    if Path(name).name == OFFERS_FILE and not is_file(Path(name)):
+        raise InputError(f"{name} is written by winback ingest from the treatments; run that first")
     path = named_file(name, FOLDER / "offers", ".toml", "offer catalogue")
     return Catalogue(offers=tuple(_offers(read_toml(path), path)))
 

@@ -31,6 +31,7 @@ EventNames = tuple[Word, ...]
 FIRST_DAY = date(1990, 1, 2)  # that may be decided: no event is older than the one before
 Day = Annotated[date, Field(ge=FIRST_DAY, lt=date(2200, 1, 1))]
 Engine = Literal["duckdb", "spark"]
+OF_TREATMENTS, OFFERS_FILE = "treatments", "offers.toml"  # offers of an experiment, which ingest writes of what it gave
 MACHINES = {
     "engine",
     "spark",
@@ -223,7 +224,10 @@ class Settings(Section):
     engine: Engine = Field(
         description="what computes features and decisions: DuckDB on this machine, or Spark, which gives the same"
     )
-    offers: str = Field(description="name of a file in configs/offers, or the path of a TOML file")
+    offers: str = Field(
+        description="name of a file in configs/offers, or the path of a TOML file; `none`, or `treatments`: what the "
+        "treatments of an experiment gave"
+    )
     language: str = Field(
         description="words of messages, `winback explain` and the list of users at risk (the report is in English): a "
         "file in configs/languages, or the path of a TOML file"
@@ -316,9 +320,11 @@ def load_settings(
         layers, where = laid_over(layers, read_layer(path)), str(path)
     if overrides:
         layers, where = laid_over(layers, overrides), "the overrides"
-    chosen = data_dir or os.environ.get(DATA_DIR_VARIABLE) or str(layers["data_dir"])
+    chosen = Path(data_dir or os.environ.get(DATA_DIR_VARIABLE) or str(layers["data_dir"])).absolute()
     layers = laid_over(layers, {"stores": addresses_of_environment()})
-    layers |= {"data_dir": Path(chosen).absolute(), "profile": [*names, "defaults"][0]}
+    layers |= {"data_dir": chosen, "profile": [*names, "defaults"][0]}
+    if layers["offers"] == OF_TREATMENTS:
+        layers |= {"offers": str(chosen / OFFERS_FILE)}
     return validated(Settings, layers, where)
 
 

@@ -104,6 +104,34 @@ def measure_offers_command(
     run_flow("measure-offers", profile, data_dir, as_of, as_json)
 
 
+@app.command("evaluate-policy")
+def evaluate_policy_command(
+    rule: Annotated[
+        list[str] | None,
+        typer.Option(help="a rule to judge, too: 'column > number: offer@discount' (or <=); may be repeated"),
+    ] = None,
+    file: Annotated[
+        list[Path] | None,
+        typer.Option(help="a policy to judge, too: CSV or Parquet of user_id, offer_id, discount; may be repeated"),
+    ] = None,
+    on: Annotated[
+        str | None,
+        typer.Option(help="lots that judge: holdout, unseen (decided since the training) or all  [default: the first]"),
+    ] = None,
+    first: Annotated[datetime | None, typer.Option("--from", formats=DAY, help="first day of lots")] = None,
+    last: Annotated[datetime | None, typer.Option("--to", formats=DAY, help="last day of lots")] = None,
+    profile: Profile = None,
+    data_dir: DataDir = None,
+    as_of: AsOf = None,
+    as_json: Json = False,
+) -> None:
+    """Say what policies would have been worth on logged lots: nobody, constants, the champion's, rules, files."""
+    asked = {"rules": tuple(rule or ()), "files": tuple(map(str, file or ())), "which": on}
+    days = {"first": day_of(first), "last": day_of(last)}
+    run = partial(flow_of, "evaluate_policy", profile, data_dir, day_of(as_of), **asked, **days)
+    report_run("evaluate-policy", run, data_dir, as_json, profile)
+
+
 @app.command("demo")
 def demo_command(
     profile: Profile = "complete_journey", data_dir: DataDir = None, as_of: AsOf = None, as_json: Json = False

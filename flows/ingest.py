@@ -12,6 +12,7 @@ from configs.errors import InputError
 from configs.settings import Settings
 from features.ingestion.ingest_source import TableIngest, ingest_source
 from features.ingestion.table_rows import DayRange
+from features.ingestion.treated_offers import write_treated_offers
 from features.storage.lake import Lake
 from flows.runs.kept_profile import remember_profile
 from flows.runs.opened_run import dated, open_run, writes_alone
@@ -36,6 +37,7 @@ def read_source(settings: Settings, lake: Lake, replacing: DayRange | None = Non
     """Read the raw files; the disk or database behind them can fail for a moment."""
     with step("read source", f"reading {settings.ingest.source}") as taken:
         tables = ingest_source(settings, lake, datetime.now(UTC), replacing)
+        write_treated_offers(settings, lake)
         taken.rows = sum(table.read for table in tables)
     return tables
 

@@ -42,6 +42,7 @@ def status(profile: str | None, data_dir: str | None, as_of: date | None) -> Out
     """Say what the data folder holds, what ran, who is champion since when, and what looks wrong."""
     from features.ingestion.delivery_notes import stored_name_notes
     from flows.runs.run_status import last_guards, run_lines
+    from serving.decide.promise_ratios import newest_ratios
     from serving.decide.supersessions import newest_supersession
     from serving.lookups.data_status import champion_lines, data_status, model_facts
     from serving.lookups.data_verification import suspicion
@@ -52,6 +53,7 @@ def status(profile: str | None, data_dir: str | None, as_of: date | None) -> Out
     outputs = {table: f"{days[0]} to {days[-1]}" if days else "none" for table, days in found.days.items()}
     outputs["profile"] = settings.profile
     outputs["training"] = str(found.training.as_of) if found.training is not None else "none"
+    outputs["promises"] = newest_ratios(lake, day).words
     outputs |= champion_lines(found)
     lines, facts = run_lines(settings, lake, day, datetime.now(UTC))
     guarded, findings, words = last_guards(lake, day)

@@ -21,6 +21,7 @@ from features.materialise.as_of_view import AsOfView
 from features.materialise.build_snapshots import build_snapshots
 from features.storage.lake import Lake
 from features.storage.parquet_files import count_rows
+from features.training_data.experiments import treatment_days
 from features.training_data.feature_store import EVENT_TIMESTAMP, open_store
 from features.training_data.frames import (
     count_users,
@@ -32,7 +33,6 @@ from features.training_data.frames import (
     redemption_frame,
     scoring_batch,
     scoring_frame,
-    treatment_days,
 )
 from features.training_data.snapshot_run import require_snapshots
 from models.training_run.training_frames import learning_share

@@ -74,7 +74,16 @@ SELECT id AS user_id,
        gender, income, income IS NOT NULL AS has_profile
 FROM read_parquet(getvariable('raw') || '/profile.parquet');
 
--- In each wave a person draws nothing with probability 1/4, else one of the ten offers, all equally likely.
+-- What a draw brought: spend of the next 72 hours, at most 100 dollars (a few purchases of up to 1,000 would drown all
+-- others), less the rewards paid in them.
+CREATE VIEW outcomes AS
+SELECT person, w.time, least(coalesce(sum(amount) FILTER (event = 'transaction'), 0), 100)
+       - coalesce(sum(reward) FILTER (event = 'offer completed'), 0) AS outcome
+FROM log JOIN (SELECT DISTINCT received AS time FROM received) AS w ON log.time >= w.time AND log.time < w.time + 72
+GROUP BY ALL;
+
+-- In each wave a person draws nothing with probability 1/4, else one of the ten offers, all equally likely. The waves
+-- from hour 504 on are kept out of every training.
 CREATE VIEW treatments AS
 SELECT p.id AS user_id,
        (TIMESTAMP '2018-07-27' + to_hours(w.time)) AT TIME ZONE 'UTC' AS decided_at,
@@ -84,8 +93,12 @@ SELECT p.id AS user_id,
        CASE WHEN o.offer_id IS NULL THEN 0.25 ELSE 0.075 END AS propensity,
        0 AS cost,
        'wave-' || w.time || '-' || p.id AS decision_id,
-       (TIMESTAMP '2018-07-27' + to_hours(r.closed + 1)) AT TIME ZONE 'UTC' AS valid_until
+       (TIMESTAMP '2018-07-27' + to_hours(r.closed + 1)) AT TIME ZONE 'UTC' AS valid_until,
+       coalesce(outcomes.outcome, 0) AS outcome,
+       (TIMESTAMP '2018-07-27' + to_hours(w.time + 72)) AT TIME ZONE 'UTC' AS outcome_at,
+       w.time >= 504 AS is_holdout
 FROM read_parquet(getvariable('raw') || '/profile.parquet') AS p
 CROSS JOIN (SELECT DISTINCT received AS time FROM received) AS w
 LEFT JOIN received AS r ON r.person = p.id AND r.received = w.time
-LEFT JOIN offers AS o ON o.offer_id = r.offer;
+LEFT JOIN offers AS o ON o.offer_id = r.offer
+LEFT JOIN outcomes ON outcomes.person = p.id AND outcomes.time = w.time;

@@ -23,7 +23,7 @@ from features.definitions.snapshot_features import TASTE_DAYS
 from features.engine.snapshot_columns import snapshot_rows
 from features.engine.state_store import Checkpoint, StateShard
 from features.engine.state_update import StateUpdate
-from features.engine.users_reader import in_order_of, read_traits
+from features.engine.users_reader import in_order_of, known_on, read_traits
 from features.engine.window_state import Change, changes
 from features.storage.fingerprints import Fingerprint
 from features.storage.lake import Lake
@@ -77,6 +77,8 @@ class SnapshotBuilder:
         }
         signed_up = read_traits(self.lake, self.traits, self.time_zone, users, start_of(self.day, self.time_zone))
         there = signed_up.filter(pc.field("signed_up_on") < pa.scalar(self.day, pa.date32()))["user_id"]
+        if not self.lake.days("events"):  # an experiment alone: whoever is known takes part, signed up or not
+            there = pa.chunked_array([known_on(self.lake, users, start_of(self.day, self.time_zone))])
         shard = StateUpdate(self.day, rows, counts, there.combine_chunks(), before, self.declared).apply()
         return shard, self._rows(shard, in_order_of(shard.users, signed_up))
 

@@ -50,6 +50,15 @@ def read_traits(lake: Lake, traits: Mapping[str, bool], time_zone: str, users: K
     return pa.table({"user_id": ids, "signed_up_on": pa.array(days, pa.date32(), mask=missing), **found}, schema)
 
 
+def known_on(lake: Lake, users: KeyRange[str], at: datetime) -> pa.Array:
+    """List the users of a range whose row of the users table holds at an instant: who takes part in an experiment."""
+    if not lake.files.exists(USERS_FILE):
+        return pa.array([], pa.string())
+    rows = read_users(lake.path(USERS_FILE), ["user_id", "known_from"], users)
+    is_known = pc.less_equal(rows["known_from"], pa.scalar(at, pa.timestamp("us", "UTC")))
+    return one_chunk(rows.filter(pc.fill_null(is_known, False))["user_id"])
+
+
 def _held(lake: Lake, rows: pa.Table, users: KeyRange[str], at: datetime) -> pa.Table:
     """Put the version that held at an instant into the place of each row that holds only since later.
 

@@ -102,6 +102,14 @@ TREATMENTS = Table(
         Column("propensity", "number", "probability with which this option was chosen; missing when unknown"),
         Column("cost", "number", "cost of the contact, account currency"),
         Column("valid_until", "instant", "when the offer ended; else the catalogue's `valid_days` after the decision"),
+        Column(
+            "outcome",
+            "number",
+            "what came of it, account currency: after what the offer gave away, before `cost`; "
+            "an experiment that says so needs no events",
+        ),
+        Column("outcome_at", "instant", "when the outcome was known; else `churn.horizon_days` after the decision"),
+        Column("is_holdout", "flag", "kept out of every training, to judge policies by; missing means no"),
     ),
 )
 
@@ -119,4 +127,5 @@ ALIASES = Table(
 )
 
 CONTRACT = (EVENTS, USERS, TREATMENTS)
+OF_EXPERIMENTS = ("outcome", "outcome_at", "is_holdout")
 AUDIT_ONLY = ("birth_year", "gender")

@@ -47,7 +47,10 @@ from features.storage.lake import TIME_ZONE_FILE, USERS_FILE, Lake
 
 USED = "is already used by another row"
 REPLACE = "where the source was mended, winback ingest --replace takes its rows instead"
-NO_EVENTS = "source {script} defines no view 'events'; write CREATE VIEW events AS SELECT …"
+NO_EVENTS = (
+    "source {script} defines no view 'events'; write CREATE VIEW events AS SELECT …, or, for an experiment alone, let "
+    "its view 'treatments' say the outcome of every row (columns outcome and outcome_at)"
+)
 
 
 @dataclass(frozen=True)
@@ -191,9 +194,15 @@ def staged_source(
 def _defined_tables(source: duckdb.DuckDBPyConnection, script: Path) -> list[Table]:
     views = source.execute("SELECT view_name FROM duckdb_views() WHERE NOT internal").fetchall()
     tables = [table for table in (ALIASES, *CONTRACT) if (table.name,) in views]
-    if EVENTS not in tables:
+    if EVENTS not in tables and not (TREATMENTS in tables and _states_outcomes(source)):
         raise InputError(NO_EVENTS.format(script=script))
     return tables
+
+
+def _states_outcomes(source: duckdb.DuckDBPyConnection) -> bool:
+    """Tell whether treatments say what came of them, so that they need no events."""
+    columns = [name.lower() for name in _columns(source, "FROM treatments")]
+    return "outcome" in columns and row_count(source, "treatments WHERE outcome IS NOT NULL") > 0
 
 
 def _stage(

@@ -10,7 +10,7 @@ import duckdb
 
 from configs.progress import track
 from configs.settings import Settings
-from features.ingestion.contract import ALIASES, EVENTS, TREATMENTS, Table
+from features.ingestion.contract import ALIASES, EVENTS, SQL_TYPES, TREATMENTS, Table
 from features.ingestion.user_aliases import MERGED, in_merged
 from features.storage.duckdb_sessions import sql_text
 from features.storage.lake import USERS_FILE, Lake
@@ -78,6 +78,10 @@ def stored_rows(lake: Lake, table: Table) -> str:
     """Write the SELECT of the rows that the lake already holds."""
     if table.instant is None and lake.files.exists(USERS_FILE):
         return f"SELECT * FROM read_parquet({sql_text(lake.path(USERS_FILE))})"
+    if table is TREATMENTS and lake.days(table.name):  # older files lack what experiments say
+        typed = ", ".join(f"NULL::{SQL_TYPES[column.kind]} AS {column.name}" for column in table.columns)
+        given = f"{sql_text(lake.glob(table.name))}, hive_partitioning = false, union_by_name = true"
+        return f"SELECT * FROM (SELECT {typed}) WHERE false UNION ALL BY NAME SELECT * FROM read_parquet({given})"
     if table.instant is not None and lake.days(table.name):
         return f"SELECT * FROM read_parquet({sql_text(lake.glob(table.name))}, hive_partitioning = false)"
     return f"SELECT * EXCLUDE (day, reason) FROM staged_{table.name} LIMIT 0"

@@ -154,7 +154,7 @@ def fault_of_row(table: Table, types: dict[str, str], settings: Settings, now: d
     if table is EVENTS:
         faults += _event_faults(settings, now)
     if table is TREATMENTS:
-        faults += _treatment_faults(settings)
+        faults += _treatment_faults(settings, now)
     # a text that is no timestamp is also a missing instant: the sharper sentence comes first
     faults.sort(key=lambda fault: fault[1].endswith("is missing"))
     return "CASE " + " ".join(f"WHEN {broken} THEN '{reason}'" for broken, reason in faults) + " END"
@@ -204,7 +204,7 @@ def _event_faults(settings: Settings, now: datetime) -> list[Fault]:
     ]
 
 
-def _treatment_faults(settings: Settings) -> list[Fault]:
+def _treatment_faults(settings: Settings, now: datetime) -> list[Fault]:
     return [
         ("discount IS NULL", "discount is missing"),
         ("NOT discount BETWEEN 0 AND 1", "discount is not a share between 0 and 1"),
@@ -212,4 +212,7 @@ def _treatment_faults(settings: Settings) -> list[Fault]:
         ("cost < 0", "cost is negative"),
         (f"cost > {settings.ingest.max_amount}", "cost exceeds ingest.max_amount"),
         ("valid_until < decided_at", "valid_until lies before decided_at"),
+        (f"abs(outcome) > {settings.ingest.max_amount}", "outcome exceeds ingest.max_amount"),
+        ("outcome_at < decided_at", "outcome_at lies before decided_at"),
+        *_instant_faults("outcome_at", settings, now),
     ]

@@ -22,6 +22,7 @@ from features.arrays.calendar_days import start_of
 from features.definitions.app_declarations import declarations_of
 from features.definitions.registry import LONGEST, Declarations, Feature, trait_column
 from features.definitions.watermark import known_before
+from features.ingestion.contract import EVENTS, OF_EXPERIMENTS, TREATMENTS
 from features.materialise.spark_executor import SparkEngine
 from features.materialise.user_traits import user_traits
 from features.storage.duckdb_sessions import duckdb_session, ibis_engine
@@ -29,6 +30,9 @@ from features.storage.lake import USER_VERSIONS_FILE, USERS_FILE, Lake, literal
 from features.storage.parquet_files import count_rows
 
 STRAYS = 0.05  # share of the events
+_KINDS = {"text": "string", "instant": "timestamp('UTC', 6)", "number": "float64", "flag": "boolean"}
+_NO_EVENTS = ibis.schema({**{column.name: _KINDS[column.kind] for column in EVENTS.columns}, "day": "date"})
+_OF_EXPERIMENTS = {column.name: _KINDS[column.kind] for column in TREATMENTS.columns if column.name in OF_EXPERIMENTS}
 
 
 @dataclass(frozen=True)
@@ -48,7 +52,9 @@ class AsOfView:
 
     @cached_property
     def events(self) -> ir.Table:
-        """Events that had arrived."""
+        """Events that had arrived; none where experiments came without any."""
+        if not has_events(self.lake):
+            return self.engine.create_table("events", schema=_NO_EVENTS, temp=True, overwrite=True)
         events, start = self._rows("events"), start_of(self.as_of, self.settings.time_zone)
         arrived = ibis.coalesce(events.received_at, events.occurred_at)
         return events.filter(known_before(start, events.occurred_at, arrived))
@@ -56,7 +62,11 @@ class AsOfView:
     @cached_property
     def treatments(self) -> ir.Table | None:
         """Decisions that were carried out; None where there are none."""
-        return self._rows("treatments") if self.lake.days("treatments") else None
+        if not self.lake.days("treatments"):
+            return None
+        rows = self._rows("treatments")
+        lacking = {name: kind for name, kind in _OF_EXPERIMENTS.items() if name not in rows.columns}
+        return rows.mutate(**{name: ibis.null(kind) for name, kind in lacking.items()}) if lacking else rows
 
     @cached_property
     def aggregates(self) -> ir.Table:
@@ -74,7 +84,8 @@ class AsOfView:
 
     def _rows(self, name: str) -> ir.Table:
         self.lake.require_whole(name)
-        rows = self.engine.read_parquet(self.lake.glob(name), table_name=name, hive_partitioning=True)
+        more = {"union_by_name": True} if name == "treatments" else {}  # older files lack what experiments say
+        rows = self.engine.read_parquet(self.lake.glob(name), table_name=name, hive_partitioning=True, **more)
         return rows.filter(rows.day < self.as_of)
 
     def spine(self, days: list[date], name: str = "spine") -> ir.Table:
@@ -99,7 +110,7 @@ class AsOfView:
 
     @property
     def first_day(self) -> date:
-        """First day with an event."""
+        """First day of the history."""
         return first_event_day(self.lake, self.as_of)
 
 
@@ -119,24 +130,33 @@ def open_as_of(settings: Settings, lake: Lake, as_of: date) -> Iterator[AsOfView
         yield AsOfView(settings, lake, as_of, engine, *_users(engine, lake, settings, as_of))
 
 
+def has_events(lake: Lake) -> bool:
+    """Tell whether there is a history of events, or experiments alone, which say themselves what came of them."""
+    return bool(lake.days("events")) or not lake.days("treatments")
+
+
 def first_event_day(lake: Lake, as_of: date) -> date:
     """Find the first day of the history: that of the first event which is no stray.
 
     Strays are few events (`STRAYS` of all at most) before a pause that is longer than any window: clocks that were
-    reset, not a beginning.
+    reset, not a beginning. Of experiments without events it is the day of the first treatment.
 
     Raises
     ------
     InputError
         There is no event at all, or none before `as_of`.
     """
-    days = lake.days("events")
+    is_history = has_events(lake)
+    days = lake.days("events" if is_history else "treatments")
     if not days:
         raise InputError(f"{lake.root} holds no events; run winback ingest first")
     if days[0] >= as_of:
+        what = "event" if is_history else "treatment"
         raise InputError(
-            f"no event lies before as_of = {as_of}; the history runs from {days[0]} to {days[-1]}, choose a later day"
+            f"no {what} lies before as_of = {as_of}; the history runs from {days[0]} to {days[-1]}, choose a later day"
         )
+    if not is_history:
+        return days[0]
     past = [day for day in days if day < as_of]
     starts = [place for place, (day, later) in enumerate(pairwise(past), 1) if (later - day).days > LONGEST]
     if not starts:
@@ -172,6 +192,8 @@ def snapshot_days(settings: Settings, lake: Lake, as_of: date, *, holdouts: tupl
     They are `as_of` itself, the days of `grid_days` and every day on which a treatment was decided.
     """
     first = first_event_day(lake, as_of)
+    if not has_events(lake):
+        return sorted({as_of, *(day for day in lake.days("treatments") if day < as_of)})
     treated = {day for day in lake.days("treatments") if first < day < as_of}
     return sorted({as_of, *grid_days(settings, lake, as_of, holdouts=holdouts)} | treated)
 

@@ -67,11 +67,15 @@ class SparkEngine:
         return self.table(name)
 
     def read_parquet(
-        self, files: str | Path | Sequence[Path], *, table_name: str, hive_partitioning: bool = False
-    ) -> ir.Table:
-        """Read files of the lake by their paths or a pattern, with the key of their partitions as a column or not."""
+        self, files: str | Path | Sequence[Path], *, table_name: str, hive_partitioning: bool = False,
+        union_by_name: bool = False,
+    ) -> ir.Table:  # fmt: skip
+        """Read files of the lake by their paths or a pattern, with the key of their partitions as a column or not.
+
+        With `union_by_name` a file may lack columns that others have.
+        """
         paths = [str(files)] if isinstance(files, str | Path) else [str(path) for path in files]
-        reader = self.session.read
+        reader = self.session.read.option("mergeSchema", union_by_name)
         if hive_partitioning:
             reader = reader.option("basePath", address(Path(paths[0]).parents[1]))
         reader.parquet(*map(address, paths)).createOrReplaceTempView(table_name)

@@ -90,8 +90,7 @@ def outcome_frame(
         )
     rows = rows[user_filter(rows["user_id"])].reset_index(drop=True)
     rows["day"] = pd.to_datetime(rows["day"]).dt.date
-    rows[EVENT_TIMESTAMP] = _starts(rows["day"], history.settings.time_zone)
-    return with_categories(store, TRAINING_SERVICE, point_in_time_frame(store, TRAINING_SERVICE, rows))
+    return joined_to_features(history, store, rows)
 
 
 def redemption_frame(
@@ -115,8 +114,13 @@ def redemption_frame(
     rows = rows[user_filter(rows["user_id"])].reset_index(drop=True)
     if rows.empty:
         return rows
+    return joined_to_features(history, store, rows)
+
+
+def joined_to_features(history: AsOfView, store: FeatureStore, rows: pd.DataFrame) -> pd.DataFrame:
+    """Join rows with a ``user_id`` and a ``day`` to what was known at the start of that day."""
     days = pd.to_datetime(rows["day"]).dt.date
-    rows[EVENT_TIMESTAMP] = _starts(days, history.settings.time_zone)  # a day has 25 hours where clocks are put back
+    rows = rows.assign(**{EVENT_TIMESTAMP: _starts(days, history.settings.time_zone)})
     return with_categories(store, TRAINING_SERVICE, point_in_time_frame(store, TRAINING_SERVICE, rows))
 
 
@@ -132,7 +136,7 @@ def with_snapshot(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def _starts(days: pd.Series, time_zone: str) -> pd.Series:
-    """First instants of days."""
+    """First instants of days, of which those are 25 hours long on which clocks are put back."""
     return pd.to_datetime(days.map({day: start_of(day, time_zone) for day in days.unique()}), utc=True)
 
 
@@ -183,7 +187,7 @@ def experiment_frame(history: AsOfView, outcomes: pd.DataFrame, closed: pd.DataF
     if history.treatments is None:
         return pd.DataFrame()
     given = history.treatments
-    drawn = given.filter((given.propensity > 0) & (given.propensity < 1))
+    drawn = given.filter((given.propensity > 0) & (given.propensity < 1) & given.outcome.isnull())  # noqa: PD003
     names = ["decision_id", "user_id", "day", "decided_at", "offer_id", "discount", "propensity"]
     rows = history.collect(drawn.select(*names).order_by("day", "user_id"))
     rows["day"] = pd.to_datetime(rows["day"]).dt.date
@@ -287,11 +291,6 @@ def _contact_costs(history: AsOfView, spine: ir.Table) -> pd.Series:
 
 def _in_money(whole: ir.IntegerScalar) -> ir.FloatingScalar:
     return whole.fill_null(0).cast("float64") / float(MICROS)
-
-
-def treatment_days(lake: Lake, as_of: date) -> list[date]:
-    """List the days before `as_of` that have treatments and a snapshot."""
-    return [day for day in lake.days("treatments") if day < as_of and lake.has_partition("snapshots", day)]
 
 
 def scoring_frame(store: FeatureStore, start: datetime, user_ids: pd.Series) -> pd.DataFrame:

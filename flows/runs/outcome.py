@@ -16,7 +16,7 @@ class Outcome:
     """Metrics, where the results are, and what a person should know; `as_of` is the moment of decision.
 
     `facts` are further fields of the object that ``--json`` prints. `models` says of each model whether there is one
-    and why, where a command trains them.
+    and why, where a command trains them. A `table` is what people see in place of a long list of metrics.
     """
 
     command: str
@@ -26,6 +26,7 @@ class Outcome:
     warnings: list[str] = field(default_factory=list)
     facts: dict[str, object] = field(default_factory=dict)
     models: list[dict[str, str | bool]] = field(default_factory=list)
+    table: list[dict[str, str]] = field(default_factory=list)
 
     def as_dict(self, seconds: float, peak_mib: int) -> dict[str, object]:
         """Return the one object that ``--json`` prints, by `strict_json`."""
@@ -49,7 +50,12 @@ class Outcome:
 
         console = Console(file=stream, soft_wrap=True, highlight=False)
         console.print(f"{self.command} as of {self.as_of}: done in {seconds:.0f} s, {peak_mib:,} MiB", style="bold")
-        if self.metrics:
+        if self.table:
+            table = Table(*self.table[0], box=None, pad_edge=False)
+            for line in self.table:
+                table.add_row(*(Text(each) for each in line.values()))
+            console.print(table)
+        elif self.metrics:
             table = Table("metric", _heading(self.metrics), "rows", box=None, pad_edge=False)
             for name, metric in self.metrics.items():
                 table.add_row(name, str(metric), f"{metric.n:,}")
@@ -70,6 +76,9 @@ class Outcome:
         """Write the outcome as a page for Prefect's artifacts."""
         rows = [f"| {name} | {metric} | {metric.n:,} |" for name, metric in self.metrics.items()]
         table = [f"| metric | {_heading(self.metrics)} | rows |", "|---|---|---|", *rows] if rows else []
+        if self.table:
+            table = [f"| {' | '.join(self.table[0])} |", f"|{'---|' * len(self.table[0])}"]
+            table += [f"| {' | '.join(line.values())} |" for line in self.table]
         models = [f"| {' | '.join(_in_words(row))} |" for row in self.models]
         models = ["", "| model | trained | why | what it means |", "|---|---|---|---|", *models] if models else []
         places = [f"- {name}: {_linked(place)}" for name, place in self.outputs.items()]

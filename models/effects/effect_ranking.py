@@ -30,9 +30,10 @@ def effect_rankings(
     Returns
     -------
     ``<offer>.qini_margin``, ``<offer>.auuc_margin`` (account currency; not without money), ``<offer>.qini_retention``
-    and ``<offer>.auuc_retention``, with intervals by resampling users.
+    and ``<offer>.auuc_retention`` (not where all stay), with intervals by resampling users.
     """
-    outcomes = {"is_retained": "retention"} | ({"margin_soon": "margin"} if has_money(experiment) else {})
+    outcomes = {"is_retained": "retention"} if np.ptp(experiment["is_retained"]) else {}
+    outcomes |= {"margin_soon": "margin"} if has_money(experiment) else {}
     return {
         f"{offer}.{name}_{word}": _ranking(experiment, learnt[outcome], place, outcome, measure, settings)
         for place, offer in enumerate(learnt["margin_soon"].effect_model.offers)

@@ -169,6 +169,9 @@ def _precision(expected: Floats, left: Floats) -> Floats:
 def _retention(design: EffectDesign, experiment: pd.DataFrame, usual: Floats) -> _Regressed:
     """Regress staying in log-odds: one Newton step from what is expected anyway, and one from what that showed."""
     stayed = experiment["is_retained"].to_numpy(dtype=np.float64)
+    if not np.ptp(stayed):  # an experiment that states one outcome says nothing of staying
+        regression = EffectRegression.of(design, Target(np.zeros(len(stayed)), np.ones(len(stayed))))
+        return _Regressed(regression, regression.best(), EffectUnit("log_odds", float(stayed.mean())), stayed)
     chance = np.clip(usual, LEAST_CHANCE, 1 - LEAST_CHANCE)
     log_odds, expected, score = np.log(chance / (1 - chance)), chance, np.zeros(len(chance))
     for _ in range(2):

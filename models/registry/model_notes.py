@@ -56,7 +56,8 @@ class EffectNotes:
     """Of the effect models: options and offers they speak of, the policy that the gate deploys, and why.
 
     `average` are the mean effects of each option on margin and on retention; the former are 0 without `has_money`.
-    `units` are those of the effects on margin and on retention, `listening` that to each offer's channel.
+    `units` are those of the effects on margin and on retention, `listening` that to each offer's channel. Effects are
+    `is_net` where what offers gave away is paid in them already.
     """
 
     options: tuple[Option, ...]
@@ -67,6 +68,7 @@ class EffectNotes:
     listening: tuple[Listening, ...]
     reason: str
     has_money: bool = True
+    is_net: bool = False
 
 
 def notes_as_json(notes: DataclassInstance) -> dict[str, Any]:

@@ -14,6 +14,8 @@ from matplotlib.figure import Figure
 
 from features.arrays.array_types import Floats
 from models.judge.lift import Lift
+from models.judge.policy_comparison import ESTIMATORS, Comparison
+from models.judge.policy_verdict import NOBODY
 from models.metrics.evaluation import calibration_table, lift_table
 
 INK, ACCENT, MUTED = "#1f2933", "#0b7285", "#9aa5b1"
@@ -92,6 +94,25 @@ def offers_picture(lifts: Sequence[Lift], currency: str) -> bytes:
             axes.set(title=measure, xlabel=f"{currency} a user" if is_money else "share of the users")
         panels[0].set_yticks(range(len(subjects)), subjects)
         panels[0].set_ylim(len(subjects) - 0.5, -0.5)
+        return png(figure)
+
+
+def policies_picture(comparison: Comparison, currency: str) -> bytes:
+    """Draw what each policy was worth a decision, with 95% intervals by each estimator; what is not known is absent."""
+    policies = comparison.policies
+    nobody = next((each.values["doubly_robust"].value for each in policies if each.name == NOBODY), 0.0)
+    with panel(7.2, 1.2 + 0.34 * len(policies)) as (figure, axes):
+        axes.axvline(nobody, color=MUTED, linewidth=1, linestyle="--")
+        for nth, (kind, word) in enumerate(ESTIMATORS.items()):
+            known = [(place, each.values[kind]) for place, each in enumerate(policies) if each.values[kind].is_known]
+            places = np.array([place for place, _ in known]) + 0.22 * (nth - 1)
+            values = np.array([[each.value, each.low, each.high] for _, each in known]).reshape(-1, 3)
+            colour = (MUTED, OTHERS[0], ACCENT)[nth]
+            axes.hlines(places, values[:, 1], values[:, 2], color=colour)
+            axes.plot(values[:, 0], places, color=colour, marker="o", markersize=4, linestyle="", label=word)
+        axes.set_yticks(range(len(policies)), [each.name for each in policies])
+        axes.set(ylim=(len(policies) - 0.5, -0.5), xlabel=f"{currency} a decision; dashed: nobody is given anything")
+        axes.legend(frameon=False, loc="best", fontsize=8)
         return png(figure)
 
 

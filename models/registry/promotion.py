@@ -152,7 +152,15 @@ def publish_effects(
     units = (learnt["margin_soon"].effect_model.unit, learnt["is_retained"].effect_model.unit)
     listening = learnt["margin_soon"].effect_model.listening
     kept = EffectNotes(
-        options, offers, verdict.deployed, averages, units, listening, verdict.reason, has_money(experiment)
+        options,
+        offers,
+        verdict.deployed,
+        averages,
+        units,
+        listening,
+        verdict.reason,
+        has_money(experiment),
+        is_net="is_net" in experiment,
     )
     notes, published = notes_as_json(kept), []
     training, digest = training_run(settings, as_of), rows_digest(experiment)

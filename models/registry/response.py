@@ -53,7 +53,7 @@ class PersonalEffects:
     """Effects learnt from randomised treatments, and the policy that the gate allows to use them.
 
     `average` (options, 2) are the mean effects on margin and retention, for the simple policies. Without `has_money`
-    only retention could be learnt.
+    only retention could be learnt. Effects are `is_net` where what offers gave away is paid in them already.
     """
 
     margin: EffectModel
@@ -63,6 +63,7 @@ class PersonalEffects:
     average: Floats
     name: str
     has_money: bool = True
+    is_net: bool = False
 
 
 @dataclass(frozen=True)
@@ -167,6 +168,7 @@ def _load_personal(lake: Lake) -> PersonalEffects:
         np.array(notes.average, dtype=np.float64),
         f"{margin.lineage.name}, {retention.lineage.name}",
         notes.has_money,
+        notes.is_net,
     )
 
 
@@ -207,6 +209,7 @@ def gather_evidence(
     p_redeem = np.full((len(experiment), len(options)), assumed_rate) if p_redeem is None else p_redeem
     contact = np.array([catalogue[offer].contact_cost for offer, _ in options])
     cost = p_redeem * redemption_costs(experiment, options, catalogue, spend, categories) + contact
+    charged = contact if "is_net" in experiment else cost
     given = experiment["offer_id"].astype(str).tolist()
     action = ActionSet(options, ()).places(given, experiment["discount"].to_numpy(dtype=np.float64))
     least = {offer: min(share for name, share in options if name == offer) for offer, _ in options}
@@ -219,7 +222,7 @@ def gather_evidence(
         fold=fold,
         net=(outcome - experiment["discount_given"]).to_numpy(dtype=np.float64) - np.r_[contact, 0.0][action],
         usual=margin.without + retention.without * remaining_value,
-        effect=margin.held_out + retention.held_out * remaining_value[:, None] - cost,
+        effect=margin.held_out + retention.held_out * remaining_value[:, None] - charged,
         cost=cost,
         p_redeem=p_redeem,
         columns=experiment,

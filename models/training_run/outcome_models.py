@@ -21,6 +21,7 @@ from models.training_run.training_record import Untrained
 EARLIER = "the champion of an earlier training goes on"
 NO_RISK = "nobody's risk is known, and nobody counts as at risk"
 NO_WORTH = "what staying is worth is not known, and an offer counts by what it brings at once"
+NO_EVENTS = "there are no events, so that nobody can be seen to stay, to leave or to buy: experiments came alone"
 NO_MONEY = "the report counts people instead of money, and no offer can be valued"
 
 
@@ -35,6 +36,9 @@ class FittedOutcomes:
 
 def fit_outcomes(settings: Settings, lake: Lake, as_of: date, frames: TrainingFrames) -> FittedOutcomes:
     """Fit, judge and register churn and value; the gate's winner of each becomes champion."""
+    if frames.outcomes.empty:
+        lacks = (lack_of(lake, name, NO_EVENTS, why) for name, why in (("churn", NO_RISK), ("value", NO_WORTH)))
+        return FittedOutcomes([], tuple(lacks))
     published, untrained = [], []
     try:
         churn = train_churn(frames.outcomes, frames.features, settings, as_of)

@@ -33,7 +33,7 @@ from models.registry.model_notes import RedemptionNotes
 from models.registry.model_reader import load_if_any
 from models.registry.promotion import Published, publish, publish_effects, publish_propensities
 from models.registry.response import EFFECT_SUBJECTS, gather_evidence
-from models.training_run.outcome_models import lack_of
+from models.training_run.outcome_models import NO_EVENTS, lack_of
 from models.training_run.training_frames import TrainingFrames, closed_values
 from models.training_run.training_record import EFFECTS, Untrained, cold_start
 
@@ -57,7 +57,7 @@ class FittedResponse:
 
 def fit_response(settings: Settings, lake: Lake, as_of: date, frames: TrainingFrames) -> FittedResponse:
     """Fit, judge and register redemption and effects, each if the data teach it; value must be registered already."""
-    found, wanted = len(frames.treatments), settings.response.min_treatments
+    found, wanted = frames.offers_given, settings.response.min_treatments
     if found < wanted:
         why = cold_start(found, wanted, settings.scoring.exploration.share)
         if not load_catalogue(settings.offers).offers:
@@ -68,6 +68,8 @@ def fit_response(settings: Settings, lake: Lake, as_of: date, frames: TrainingFr
     redemption, untrained = None, []
     channels = {offer.offer_id: offer.channel for offer in load_catalogue(settings.offers).offers}
     try:
+        if frames.outcomes.empty:
+            raise NotTrainableError(NO_EVENTS)
         redemption = train_redemption(frames.treatments, frames.features, settings, as_of, channels)
     except NotTrainableError as error:
         untrained.append(lack_of(lake, "redemption", str(error), no_rate(settings)))
@@ -167,7 +169,9 @@ def judge_experiment(
     redemption: Trained | None, p_redeem: Floats | None,
 ) -> PolicyVerdict:  # fmt: skip
     """Ask the gate whether deciding personally beats every simpler policy on held-out randomised treatments."""
-    value, stayed = load_if_any(lake, "value"), closed_values(frames.outcomes, settings, as_of).query("is_churned == 0")
+    value, stayed = load_if_any(lake, "value"), closed_values(frames.outcomes, settings, as_of)
+    stayed = stayed.query("is_churned == 0") if len(stayed) else stayed
+    everybody = len(newest(frames.outcomes)) if len(frames.outcomes) else frames.experiment["user_id"].nunique()
     worth, spend = {}, RedeemedSpend()
     if value is not None and len(stayed):
         worth = cross_fitted_models(value.estimator, stayed.assign(margin=stayed["margin"].clip(lower=0.0)), settings)
@@ -175,8 +179,8 @@ def judge_experiment(
         spend = redemption.spend or spend
     evidence = gather_evidence(
         frames.experiment, learnt, p_redeem, worth, spend, load_catalogue(settings.offers),
-        learnt["margin_soon"].options, settings.scoring.budget * frames.share / len(newest(frames.outcomes)),
-        categories=settings.categories, later_share=later_share(stayed, settings),
+        learnt["margin_soon"].options, settings.scoring.budget * frames.share / everybody,
+        categories=settings.categories, later_share=later_share(stayed, settings) if len(stayed) else 0.0,
         assumed_rate=settings.response.assumed_redemption_rate,
     )  # fmt: skip
     return judge_policies(evidence)

@@ -91,11 +91,19 @@ def training_warnings(
             f"no snapshot that teaches knows {', '.join(unseen)}: models learn from them once they have been known for "
             "a horizon, or at once where users rows say known_from"
         )
+    if frames.held_out:
+        warnings.append(f"{frames.held_out:,} treatments are the holdout (is_holdout) and taught no effect")
+    if frames.unused:
+        warnings.append(
+            f"{frames.unused:,} lots taught nothing: some state their outcome, others are measured by events, which is "
+            f"not the same money, and the {len(frames.experiment):,} of the other kind are more"
+        )
     if frames.left_out:
         of_all = frames.left_out + len(frames.treatments)
         warnings.append(
             f"{frames.left_out:,} of {of_all:,} closed treatments taught nothing: no snapshot of their day knows their "
-            f"user (the history begins on {frames.first_day}); ingest the events before them"
+            f"user (the history begins on {frames.first_day}); ingest the events before them, or say "
+            "known_from of users"
         )
     if frames.refuse:
         warnings.append(f"{frames.refuse:,} users refuse profiling (consent_profiling): no model learns from them")

@@ -14,11 +14,12 @@ from configs.settings import Settings
 from features.arrays.array_types import Flags
 from features.definitions.labels import closed_days
 from features.definitions.registry import Feature, trait_column
-from features.materialise.as_of_view import grid_days, open_as_of
+from features.materialise.as_of_view import grid_days, has_events, open_as_of
 from features.materialise.user_traits import user_traits
 from features.storage.lake import Lake
 from features.storage.parquet_files import count_rows
 from features.training_data.contact_details import profiling_refusals
+from features.training_data.experiments import held_out_keys, stated_lots, taught_lots, treatment_days
 from features.training_data.feature_store import open_store
 from features.training_data.frames import (
     RedemptionCounts,
@@ -29,7 +30,6 @@ from features.training_data.frames import (
     outcome_frame,
     redemption_counts,
     redemption_frame,
-    treatment_days,
     with_snapshot,
 )
 from features.training_data.snapshot_run import require_snapshots
@@ -46,7 +46,8 @@ class TrainingFrames:
     `outcomes` say who left and what they brought, `treatments` which offers were used, `exposure` what became of users
     with and without an offer, `experiment` the same where the offer was drawn at random. `left_out` counts the closed
     treatments that no model learns from, because no snapshot of their day knows their user, `redemptions` all that
-    were found. Of those of the users who `refuse` profiling there are none.
+    were found. Of those of the users who `refuse` profiling there are none, nor of the `held_out` treatments. Where
+    lots state their outcome there are `unused` ones whose outcome only events show, as the two are not the same money.
     """
 
     outcomes: pd.DataFrame
@@ -59,6 +60,14 @@ class TrainingFrames:
     left_out: int = 0
     redemptions: RedemptionCounts = NO_REDEMPTIONS
     refuse: int = 0
+    held_out: int = 0
+    unused: int = 0
+
+    @property
+    def offers_given(self) -> int:
+        """How many offers taught something: by their redemption, or by the outcome that their lot states."""
+        lots = self.experiment["offer_id"].ne("none").sum() if len(self.experiment) else 0
+        return max(len(self.treatments), int(lots))
 
 
 def collect_frames(settings: Settings, lake: Lake, as_of: date) -> TrainingFrames:
@@ -84,20 +93,35 @@ def collect_frames(settings: Settings, lake: Lake, as_of: date) -> TrainingFrame
     with open_as_of(settings, lake, as_of) as history:
         require_snapshots(lake, closed_days(grid, as_of, horizon), history.features, as_of)
         store = open_store(lake, history.features, engine=settings.engine)
-        outcomes = outcome_frame(history, store, grid, horizon_days=horizon, user_filter=learners)
+        outcomes = pd.DataFrame()
+        if has_events(lake):
+            outcomes = outcome_frame(history, store, grid, horizon_days=horizon, user_filter=learners)
+        held_out = held_out_keys(history)
         given = redemption_frame(history, store, catalogue, user_filter=learners)
+        given = given[~given["decision_id"].isin(held_out["decision_id"])] if len(held_out) else given
         treatments = with_snapshot(given)
         exposure, experiment = pd.DataFrame(), pd.DataFrame()
-        if len(treatments) and closed_days(treated, as_of, horizon):
+        if len(outcomes) and len(treatments) and closed_days(treated, as_of, horizon):
             around = outcome_frame(history, store, treated, horizon_days=horizon, user_filter=learners)
+            around = _without(around, held_out)
             exposure = label_exposure(around, given_offers(history, given), horizon)
             experiment = experiment_frame(history, around, given)
+        stated = taught_lots(stated_lots(history, store, user_filter=learners))
+        experiment, unused = (stated, experiment) if len(stated) > len(experiment) else (experiment, stated)
         traits = {trait_column(name) for name in user_traits(lake, settings, is_taught=True)}
         features = [each for each in history.features if each.view != "traits" or each.name in traits]
         return TrainingFrames(
             outcomes, treatments, exposure, experiment, features, history.first_day, share,
-            len(given) - len(treatments), redemption_counts(history, catalogue), refuse,
+            len(given) - len(treatments), redemption_counts(history, catalogue), refuse, len(held_out), len(unused),
         )  # fmt: skip
+
+
+def _without(rows: pd.DataFrame, keys: pd.DataFrame) -> pd.DataFrame:
+    """Leave out the users and days of some treatments."""
+    if keys.empty:
+        return rows
+    own, others = (pd.MultiIndex.from_frame(each[["user_id", "day"]]) for each in (rows, keys))
+    return rows[~own.isin(others)].reset_index(drop=True)
 
 
 def learning_share(settings: Settings, lake: Lake, as_of: date) -> float:
@@ -124,5 +148,7 @@ def learning_filter(settings: Settings, share: float, refuses: UserFilter) -> Us
 
 def closed_values(outcomes: pd.DataFrame, settings: Settings, as_of: date) -> pd.DataFrame:
     """Rows whose value horizon is over."""
+    if outcomes.empty:
+        return outcomes
     closed = pd.to_datetime(outcomes["day"]) <= pd.Timestamp(as_of - timedelta(days=settings.value.horizon_days))
     return outcomes[closed].reset_index(drop=True)

@@ -41,12 +41,28 @@ class Week:
 
 
 @dataclass(frozen=True)
+class WeekPromise:
+    """What a week's plan said its offers would bring, account currency, and what they bring in truth.
+
+    `modelled` is what the models alone say, `promised` that multiplied by what came of earlier promises.
+    """
+
+    modelled: float
+    promised: float
+    true: float
+
+
+@dataclass(frozen=True)
 class Career:
-    """What became of one policy, week by week; `deployed` is what winback's gate allowed in each week."""
+    """What became of one policy, week by week.
+
+    `deployed` is what winback's gate allowed in each week, `promises` what its plans said.
+    """
 
     policy: str
     weeks: tuple[Week, ...]
     deployed: tuple[str, ...] = ()
+    promises: tuple[WeekPromise, ...] = ()
 
     @property
     def values(self) -> Floats:

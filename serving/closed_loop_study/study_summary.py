@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict
 
 import numpy as np
@@ -12,8 +13,10 @@ from features.storage.whole_writes import write_bytes, write_text
 from models.judge.personalisation import common_pairs, personalisation_index
 from models.metrics.metric import Metric
 from models.registry.pictures import loop_picture
-from serving.closed_loop_study.policy_weeks import NOBODY, ORACLE, OURS, Career
+from serving.closed_loop_study.policy_weeks import NOBODY, ORACLE, OURS, Career, WeekPromise
 from serving.closed_loop_study.winback_policy import RETRAIN_EVERY
+
+PROMISED = ("modelled", "promised", "true")
 
 
 def loop_metrics(careers: list[Career], users: int) -> dict[str, Metric]:
@@ -36,7 +39,18 @@ def loop_metrics(careers: list[Career], users: int) -> dict[str, Metric]:
         }
         subject = career.policy.replace(" ", "_")
         metrics |= {f"{subject}.{name}": Metric.exact(figure, users) for name, figure in figures.items()}
-    return metrics
+    return metrics | promise_metrics(by_name[OURS].promises, users)
+
+
+def promise_metrics(promises: Sequence[WeekPromise], users: int) -> dict[str, Metric]:
+    """Add up what plans promised and what their offers bring in truth, in all weeks and since promises are measured."""
+    found: dict[str, Metric] = {}
+    for name, weeks in (("promise", promises), ("promise_since_measured", promises[RETRAIN_EVERY:])):
+        modelled, promised, true = (sum(getattr(week, each) for week in weeks) for each in PROMISED)
+        figures = {"modelled": modelled, "promised": promised, "true": true}
+        figures |= {"promised_over_true": promised / true, "modelled_over_true": modelled / true} if true > 0 else {}
+        found |= {f"{OURS}.{name}.{each}": Metric.exact(figure, users) for each, figure in figures.items() if weeks}
+    return found
 
 
 def loop_notes(careers: list[Career]) -> list[str]:
@@ -60,6 +74,8 @@ def write_loop(lake: Lake, careers: list[Career]) -> dict[str, str]:
     with lake.whole_folder("closed_loop") as folder:
         weeks = {career.policy: [asdict(week) for week in career.weeks] for career in careers}
         write_text(folder / "weeks.json", json.dumps(weeks, indent=1) + "\n")
+        promises = [asdict(week) for career in careers for week in career.promises]
+        write_text(folder / "promises.json", json.dumps(promises, indent=1) + "\n")
         nobody = next(career for career in careers if career.policy == NOBODY)
         gains = {career.policy: career.values - nobody.values for career in careers}
         churned = {career.policy: 1 - np.array([week.here for week in career.weeks]) for career in careers}

@@ -18,13 +18,17 @@ from features.storage.lake import Lake
 from features.storage.parquet_files import read_parquet, write_parquet
 from features.training_data.snapshot_run import bring_snapshots_up_to_date
 from models.judge.policy_verdict import NOBODY
+from models.judge.promises import ALL
 from models.training_run.outcome_models import fit_outcomes
 from models.training_run.response_models import fit_response
 from models.training_run.run_summary import keep_training
 from models.training_run.training_frames import collect_frames
-from serving.closed_loop_study.policy_weeks import OURS, Career, follow, given_to
+from serving.closed_loop_study.policy_weeks import OURS, Career, WeekPromise, follow, given_to
 from serving.decide.day_tables import day_folder
 from serving.decide.decided_day import decide_day
+from serving.decide.promise_ratios import AS_MODELLED, KeptRatios, newest_ratios, plan_promise
+from serving.offer_measurement.closed_decisions import collect_closed
+from serving.offer_measurement.measured_lift import measure_day
 
 RETRAIN_EVERY = 4  # weeks
 
@@ -32,22 +36,38 @@ RETRAIN_EVERY = 4  # weeks
 def live_ours(settings: Settings, lake: Lake, world: World, weeks: int) -> Career:
     """Let winback decide every week from events alone, and learn again every few weeks."""
     deployed: list[str] = []
+    promises: list[WeekPromise] = []
 
-    def decide(world: World, _: Truth) -> Given:
+    def decide(world: World, truth: Truth) -> Given:
         announce(f"week {len(deployed) + 1} of {weeks}")
         as_of = world.today
         build_aggregates(settings, lake)
         bring_snapshots_up_to_date(settings, lake, as_of)
         is_learning = len(deployed) % RETRAIN_EVERY == 0
+        if is_learning and deployed:
+            measure_day(settings, lake, as_of, collect_closed(settings, lake, as_of))
         deployed.append(retrain(settings, lake, as_of) if is_learning else deployed[-1])
         decide_day(settings, lake, as_of)
-        return given_by(world, lake)
+        given = given_by(world, lake)
+        promises.append(week_promise(lake, as_of, truth, given))
+        return given
 
     def record(world: World, day: Day) -> None:
         write_parquet(events_of(world, day), lake.partition("events", world.today))
 
     career = follow(OURS, world, weeks, decide, settings, record)
-    return Career(OURS, career.weeks, tuple(deployed))
+    return Career(OURS, career.weeks, tuple(deployed), tuple(promises))
+
+
+def week_promise(lake: Lake, as_of: date, truth: Truth, given: Given) -> WeekPromise:
+    """Hold what a morning's plan says against the truth about the same offers."""
+    kept = newest_ratios(lake, as_of)
+    modelled = plan_promise(lake, as_of, KeptRatios(None, {ALL: AS_MODELLED}))
+    promised = plan_promise(lake, as_of, kept) or modelled
+    users = np.flatnonzero(given.option != NOTHING)
+    true = float(truth.value[users, given.option[users]].sum())
+    said, told = (each.value if each is not None else 0.0 for each in (modelled, promised))
+    return WeekPromise(said, told, true)
 
 
 def retrain(settings: Settings, lake: Lake, as_of: date) -> str:

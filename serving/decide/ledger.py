@@ -57,7 +57,8 @@ ARROW = {"text": pa.string(), "instant": INSTANT, "number": pa.float64(), "flag"
 TREATMENTS_OF = """
     SELECT decision_id, user_id, as_of AS decided_at, offer_id, discount,
            coalesce(channel, 'none') AS channel, coalesce(lot_propensity, 1.0) AS propensity,
-           coalesce(cost, 0.0) AS cost, valid_until
+           coalesce(cost, 0.0) AS cost, valid_until,
+           NULL::DOUBLE AS outcome, NULL::TIMESTAMPTZ AS outcome_at, NULL::BOOLEAN AS is_holdout
     FROM read_parquet({ledger}, hive_partitioning = false) LEFT JOIN offers USING (offer_id, as_of) WHERE arm IN {arms}
 """
 BATCH = 100_000  # rows at a time

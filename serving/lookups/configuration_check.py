@@ -12,7 +12,7 @@ from configs.consistency import check_channels, check_floor
 from configs.errors import InputError, did_you_mean
 from configs.named_files import FOLDER, named_file
 from configs.offers import STARTING_POINT, Catalogue, load_catalogue
-from configs.settings import Settings
+from configs.settings import OFFERS_FILE, Settings
 from features.definitions.app_declarations import declarations_of
 from features.ingestion.ingest_source import NO_EVENTS
 from features.sources.source_script import defined_views, raw_folder
@@ -65,10 +65,10 @@ def check_source(settings: Settings) -> None:
     Raises
     ------
     InputError
-        There is no such file, it is not SQL, or it defines no view ``events``.
+        There is no such file, it is not SQL, or it defines neither ``events`` nor ``treatments``.
     """
     script = named_file(settings.ingest.source, FOLDER / "sources", ".sql", "source")
-    if "events" not in defined_views(script):
+    if not {"events", "treatments"} & set(defined_views(script)):
         raise InputError(NO_EVENTS.format(script=script))
 
 
@@ -80,6 +80,9 @@ def check_offers(settings: Settings) -> None:
     InputError
         There is no such file, an offer is wrong, or settings and offers disagree.
     """
+    is_of_treatments = settings.offers == str(settings.data_dir / OFFERS_FILE)
+    if is_of_treatments and not Lake(settings.data_dir).files.exists(OFFERS_FILE):
+        return  # the next ingest writes it
     catalogue = load_catalogue(settings.offers)
     check_channels(settings, catalogue)
     check_floor(settings, len(catalogue.options))

@@ -11,7 +11,7 @@ import ibis
 import ibis.expr.types as ir
 import pandas as pd
 
-from configs.offers import NO_OFFER
+from configs.offers import NO_OFFER, load_catalogue
 from configs.settings import Settings
 from features.ingestion.contract import TREATMENTS
 from features.ingestion.user_aliases import who_is_who
@@ -19,10 +19,12 @@ from features.materialise.as_of_view import AsOfView, open_as_of
 from features.storage.lake import Lake, literal
 from features.training_data.frames import measured_frame
 from models.judge.lift import SampleRatio, sample_ratio_mismatch
+from models.judge.promises import PromiseRatio
 from serving.arms.assignment import CONTROL, EXPLORE, POLICY
 from serving.decide.decision_moment import NIGHTLY
 from serving.decide.ledger import effective_files
 from serving.offer_measurement.closed_lots import NO_LOTS, Lots, collect_lots
+from serving.offer_measurement.kept_promises import measured_promises
 
 GROUPS = {POLICY: "treated", CONTROL: "control"}
 SPLIT = (POLICY, EXPLORE, CONTROL)  # explorers are drawn from the users of the policy
@@ -33,13 +35,15 @@ INTENDED = {"offer_id": "intended_offer_id", "channel": "intended_channel", "sta
 class Measured:
     """Closed first decisions as `models.judge.lift` reads them, how the split came out, and when there will be more.
 
-    `first_day` is the first day on which somebody was meant to get an offer, None before there was one.
+    `first_day` is the first day on which somebody was meant to get an offer, None before there was one; `promises` say
+    how much of what was promised came true.
     """
 
     frame: pd.DataFrame
     ratio: SampleRatio | None
     first_day: date | None
     lots: Lots = NO_LOTS
+    promises: tuple[PromiseRatio, ...] = ()
 
 
 def collect_closed(settings: Settings, lake: Lake, as_of: date) -> Measured:
@@ -56,7 +60,9 @@ def collect_closed(settings: Settings, lake: Lake, as_of: date) -> Measured:
         frame = measured_frame(history, first)
         began_at = None if first.empty else pd.Timestamp(first["as_of"].min()).tz_convert(settings.time_zone)
         ratio = sample_ratio(ledger, settings)
-    return Measured(frame, ratio, None if began_at is None else began_at.date(), lots)
+        catalogue = load_catalogue(settings.offers)
+        promises = tuple(measured_promises(history, ledger, first_entries(meant_offers(ledger)), catalogue))
+    return Measured(frame, ratio, None if began_at is None else began_at.date(), lots, promises)
 
 
 def open_ledger(history: AsOfView, files: Sequence[Path]) -> ir.Table:
@@ -86,13 +92,17 @@ def first_decisions(ledger: ir.Table) -> pd.DataFrame:
     -------
     One row per user: ``user_id``, ``as_of``, ``group`` and, *intended*, ``offer_id``, ``channel`` and ``stage``.
     """
-    meant = ledger.filter(ledger.intended_offer_id != NO_OFFER)
-    first = _first(meant).filter(lambda rows: rows.arm.isin(list(GROUPS)))
+    first = first_entries(meant_offers(ledger)).filter(lambda rows: rows.arm.isin(list(GROUPS)))
     rows = first.select("user_id", "as_of", group=first.arm.cases(*GROUPS.items()), **INTENDED)
     return rows.order_by("as_of", "user_id").to_pandas()
 
 
-def _first(ledger: ir.Table) -> ir.Table:
+def meant_offers(ledger: ir.Table) -> ir.Table:
+    """Keep the decisions that meant an offer."""
+    return ledger.filter(ledger.intended_offer_id != NO_OFFER)
+
+
+def first_entries(ledger: ir.Table) -> ir.Table:
     """Take each user's first decision; of two triggers at one instant the night counts, then the first by name."""
     order = [ledger.as_of, ledger.trigger != NIGHTLY, ledger.trigger]
     return ledger.mutate(nth=ibis.row_number().over(group_by="user_id", order_by=order)).filter(
@@ -109,7 +119,7 @@ def sample_ratio(ledger: ir.Table, settings: Settings) -> SampleRatio | None:
     control, as_usual = settings.scoring.control_share, settings.scoring.business_as_usual_share
     if not 0 < control < 1 - as_usual:
         return None
-    arms = _first(ledger)
+    arms = first_entries(ledger)
     users = arms.aggregate(users=arms.count(), control=arms.count(where=arms.arm == CONTROL)).to_pandas().iloc[0]
     kept = int(users["control"])
     return sample_ratio_mismatch(int(users["users"]) - kept, kept, control / (1 - as_usual))

@@ -13,8 +13,10 @@ from features.storage.whole_writes import write_bytes, write_text
 from features.training_data.frames import KNOWN_BEFORE
 from models.judge.kpis import LIFETIME_ASSUMES, LIFETIME_PERIODS, kpis
 from models.judge.lift import Lift, SampleRatio, lift_metrics, measure
+from models.judge.promises import ALL, PromiseRatio
 from models.metrics.metric import Metric
 from models.registry.pictures import offers_picture
+from serving.decide.promise_ratios import FILE, FOLDER, KeptRatios, ratios_as_json
 from serving.offer_measurement.closed_decisions import Measured
 from serving.offer_measurement.closed_lots import lifts_of_lots
 
@@ -43,10 +45,28 @@ def measure_day(settings: Settings, lake: Lake, as_of: date, measured: Measured)
     if lifts or lots:
         write_measurement(settings, lake, as_of, measured, [*lifts, *lots])
         outputs = {"measurement": str(lake.path("measurements", f"day={as_of}"))}
-    metrics |= lift_metrics(lots)
-    return Measurement(
-        metrics, outputs, [*notes(settings, as_of, measured, lifts), *notes_of_lots(settings, measured, lots)]
-    )
+    metrics |= lift_metrics(lots) | promise_metrics(measured.promises)
+    told = [*notes(settings, as_of, measured, lifts), *notes_of_lots(settings, measured, lots)]
+    return Measurement(metrics, outputs, [*told, *promise_notes(as_of, measured.promises)])
+
+
+def promise_metrics(promises: Sequence[PromiseRatio]) -> dict[str, Metric]:
+    """Name what was promised, what came of it, and the ratio that the next promise is multiplied by."""
+    found = {}
+    for each in promises:
+        subject = f"promise.{each.subject.replace(' ', '_')}"
+        found[f"{subject}.promised"] = Metric.exact(each.promised, each.shown.n)
+        found |= {f"{subject}.shown": each.shown, f"{subject}.ratio": each.ratio}
+    return found
+
+
+def promise_notes(as_of: date, promises: Sequence[PromiseRatio]) -> list[str]:
+    """Say how much of what was promised came true, of everything and of each play."""
+    kept = KeptRatios(as_of, {each.subject: each for each in promises})
+    if kept.whole is None:
+        return []
+    plays = [f"{each.subject} {each.ratio.value:.0%}" for each in promises if each.subject != ALL]
+    return [f"{kept.words}; the next promise is multiplied by that" + (f" ({', '.join(plays)})" if plays else "")]
 
 
 def ratio_metrics(ratio: SampleRatio | None) -> dict[str, Metric]:
@@ -70,7 +90,9 @@ def write_measurement(settings: Settings, lake: Lake, as_of: date, measured: Mea
         "kpis": {name: metric.as_dict() for name, metric in groups.items()},
         "lifetime_value_assumes": LIFETIME_ASSUMES.format(periods=LIFETIME_PERIODS),
     }
-    with lake.whole_folder("measurements", f"day={as_of}") as folder:
+    with lake.whole_folder(FOLDER, f"day={as_of}") as folder:
+        if measured.promises:
+            write_text(folder / FILE, ratios_as_json(as_of, measured.promises))
         write_text(folder / "lifts.json", json.dumps(facts, indent=1) + "\n")
         write_bytes(folder / "lifts.png", offers_picture(lifts, settings.currency))
 

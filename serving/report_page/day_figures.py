@@ -6,9 +6,11 @@ from datetime import date
 
 from configs.settings import Settings
 from features.storage.lake import Lake
+from models.judge.promises import ALL
 from models.metrics.metric import Metric
 from models.training_run.training_record import TrainingRecord, latest_training
 from serving.arms.assignment import Spending
+from serving.decide.promise_ratios import AS_MODELLED, KeptRatios, newest_ratios, plan_promise
 from serving.report_page.summary import Summary
 
 
@@ -17,7 +19,21 @@ def day_metrics(lake: Lake, as_of: date, summary: Summary, spending: Spending) -
     figures = user_figures(summary) | spending_figures(spending)
     exact = {name: Metric.exact(figure, summary.users) for name, figure in figures.items()}
     training = latest_training(lake, as_of)
-    return exact | (training.metrics if training is not None else {})
+    return exact | promise_figures(lake, as_of) | (training.metrics if training is not None else {})
+
+
+def promise_figures(lake: Lake, as_of: date) -> dict[str, Metric]:
+    """Say what the plan promises, by how much of earlier promises came true; nothing before that was measured.
+
+    ``policy.expected_value`` is then that sum, and ``policy.expected_value_as_modelled`` what the models alone say.
+    """
+    kept = newest_ratios(lake, as_of)
+    promise = plan_promise(lake, as_of, kept)
+    if promise is None or kept.whole is None:
+        return {}
+    said = plan_promise(lake, as_of, KeptRatios(None, {ALL: AS_MODELLED}))
+    modelled = {"policy.expected_value_as_modelled": said} if said is not None else {}
+    return {"policy.expected_value": promise, "promise.all.ratio": kept.whole, **modelled}
 
 
 def user_figures(summary: Summary) -> dict[str, float]:

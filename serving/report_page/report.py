@@ -39,7 +39,8 @@ from serving.report_page.budget_curve import curve_of
 from serving.report_page.group_section import groups_of
 from serving.report_page.plan_gain import plan_gain
 from serving.report_page.policy_gate import PolicyGate, gate_of
-from serving.report_page.summary import Summary, examples, summarise
+from serving.report_page.promised_gains import promised_summary
+from serving.report_page.summary import Summary, examples
 from serving.report_page.unknown_consents import consent_notes, unknown_consents
 from serving.wording.explanations import fact_of
 from serving.wording.formatting import (
@@ -177,7 +178,8 @@ def render_report(settings: Settings, lake: Lake, as_of: date) -> str:
     record = latest_training(lake, as_of)
     training = JudgedTraining(lake, record) if record else None
     catalogue = load_catalogue(settings.offers)
-    summary = summarise(lake, as_of)
+    promised = promised_summary(lake, as_of)
+    summary = promised.summary
     trusts = trust_in_offers(record, catalogue, settings)
     in_english = settings.model_copy(update={"language": ENGLISH})  # the page speaks one language, its own
     words, page_words = words_of(in_english), words_of(in_english, is_print=True)
@@ -191,6 +193,7 @@ def render_report(settings: Settings, lake: Lake, as_of: date) -> str:
         settings=settings,
         as_of=as_of,
         summary=summary,
+        promised=promised,
         drivers=by_fact(summary.drivers, settings.roles).head(TOP_DRIVERS).replace(np.nan, None).to_dict("records"),
         given=given,
         is_bet=gate.name == NOBODY

@@ -24,7 +24,7 @@ class Summary:
     `valued` counts the users whose value is known. `worth_by_band` is the sum of what users bring who stay,
     `value_by_band` that of P(churn) x that value, `leavers_by_band` that of P(churn), and `value_at_risk` that of
     P(churn) x value over everybody whose risk is known; `highest_by_band` has the highest P(churn). `offers` has one
-    row per option given: ``offer_id, discount, channel, users, at_risk, expected_cost, expected_value, p_redeem,
+    row per option given: ``offer_id, discount, channel, play, users, at_risk, expected_cost, expected_value, p_redeem,
     evidence``. `nothing` counts the users without an offer by arm and reasons, in the order in which these are asked:
     ``arm, why, users``.
     `drivers` has what raises the risk of the users at risk: ``column, users`` for whom it is among the strongest
@@ -113,7 +113,7 @@ BANDS = """
 """
 ARMS = "SELECT arm, count(*) FROM {decisions} GROUP BY arm ORDER BY arm"
 OFFERS = f"""
-    SELECT offer_id, discount, channel, count(*) AS users, count(*) FILTER (risk_band IN {AT_RISK}) AS at_risk,
+    SELECT offer_id, discount, channel, play, count(*) AS users, count(*) FILTER (risk_band IN {AT_RISK}) AS at_risk,
            sum(expected_cost) AS expected_cost, sum(expected_value) AS expected_value, avg(p_redeem) AS p_redeem,
            min(evidence) AS evidence
     FROM {{decisions}} WHERE offer_id <> 'none' GROUP BY ALL ORDER BY offer_id, discount, channel

@@ -164,7 +164,8 @@ def build_options(
     # of who uses offers nothing is known: each is charged as the settings say
     rate = np.where(np.isnan(p_redeem), settings.response.assumed_redemption_rate, p_redeem)
     cost = rate * price + contact
-    value = margin + retention * worth - cost
+    is_net = response is not None and response.personal is not None and response.personal.is_net
+    value = margin + retention * worth - (contact if is_net else cost)
     if effects.other_retention is not None:  # staying is worth something, so the lesser effect has the lesser value
         least, most = (each(retention, effects.other_retention) for each in (np.minimum, np.maximum))
         retention, value = least, value + (least - retention) * worth

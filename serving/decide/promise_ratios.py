@@ -1,0 +1,115 @@
+"""How much of what plans promised came true, as measured last, and what a day's plan then promises."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date
+from typing import Any
+
+from features.storage.lake import Lake
+from models.judge.promises import ALL, PromiseRatio
+from models.metrics.metric import Metric
+from serving.decide.day_tables import connect, decisions_source
+
+FILE = "promises.json"
+FOLDER = "measurements"
+
+
+@dataclass(frozen=True)
+class KeptRatios:
+    """Ratios by play, and of everything under `ALL`, as measured on a day; none before there was evidence."""
+
+    measured_on: date | None
+    ratios: dict[str, PromiseRatio]
+
+    @property
+    def whole(self) -> Metric | None:
+        """Ratio of everything; None before there was evidence."""
+        return self.ratios[ALL].ratio if ALL in self.ratios else None
+
+    def of(self, play: str | None) -> Metric | None:
+        """Ratio of a play; that of everything where nothing is known of it alone."""
+        known = self.ratios.get(play or ALL)
+        return known.ratio if known is not None else self.whole
+
+    def multiplier(self, play: str | None) -> float:
+        """Return the number that a play's promises are multiplied by."""
+        found = self.of(play)
+        return 1.0 if found is None else found.value
+
+    @property
+    def words(self) -> str:
+        """What to tell people of everything."""
+        if self.whole is None:
+            return "no plan has been measured yet: what is promised has not been held against what came"
+        whole = self.ratios[ALL]
+        return (
+            f"plans brought {self.whole.value:.0%} [{self.whole.low:.0%}, {self.whole.high:.0%}] of what they promised "
+            f"(promised {whole.promised:.2f} a head, shown {whole.shown.value:.2f} [{whole.shown.low:.2f}, "
+            f"{whole.shown.high:.2f}], pulled to 100% where that is uncertain; measured on {self.measured_on})"
+        )
+
+
+NOTHING_KEPT = KeptRatios(None, {})
+AS_MODELLED = PromiseRatio(ALL, 0.0, Metric.exact(0.0, 0), Metric.exact(1.0, 0))  # promises as the models make them
+
+
+def ratios_as_json(as_of: date, ratios: Sequence[PromiseRatio]) -> str:
+    """Write ratios as they are kept."""
+    return json.dumps({"as_of": str(as_of), "promises": [each.as_dict() for each in ratios]}, indent=1) + "\n"
+
+
+def newest_ratios(lake: Lake, as_of: date) -> KeptRatios:
+    """Read the ratios that were measured last, on or before a day.
+
+    Raises
+    ------
+    DamagedError
+        The file is not the one that was written.
+    """
+    names = lake.files.list(f"{FOLDER}/day=*/{FILE}")
+    days = sorted(date.fromisoformat(name.split("/")[1].removeprefix("day=")) for name in names)
+    known = [day for day in days if day <= as_of]
+    if not known:
+        return NOTHING_KEPT
+    name = f"{FOLDER}/day={known[-1]}/{FILE}"
+    lake.files.check(name)
+    found = json.loads(lake.files.read(name))
+    return KeptRatios(known[-1], {each["subject"]: _ratio(each) for each in found["promises"]})
+
+
+def _ratio(kept: dict[str, Any]) -> PromiseRatio:
+    return PromiseRatio(kept["subject"], kept["promised"], Metric(**kept["shown"]), Metric(**kept["ratio"]))
+
+
+def plan_promise(lake: Lake, as_of: date, kept: KeptRatios) -> Metric | None:
+    """Add up what the offers of a day's plan promise, each play by its ratio; None before there was evidence.
+
+    The interval is that of the ratios, taken as if all plays erred alike, which is the widest.
+    """
+    if kept.whole is None:
+        return None
+    with connect(lake) as connection:
+        rows = connection.execute(f"""
+            SELECT play, sum(expected_value), count(*) FROM {decisions_source(lake, as_of)}
+            WHERE offer_id <> 'none' GROUP BY ALL ORDER BY ALL
+        """).fetchall()
+    return promised_sum(kept, rows)
+
+
+def promised_sum(kept: KeptRatios, rows: Sequence[tuple[str | None, float, int]]) -> Metric:
+    """Multiply the sums of plays by their ratios.
+
+    Parameters
+    ----------
+    rows
+        Play, sum of its expected values, and its users.
+    """
+    value = low = high = 0.0
+    for play, said, _ in rows:
+        ratio = kept.of(play)
+        ends = sorted((ratio.low * said, ratio.high * said)) if ratio is not None else [said, said]
+        value, low, high = value + kept.multiplier(play) * said, low + ends[0], high + ends[1]
+    return Metric(value, low, high, sum(users for *_, users in rows))
