@@ -21,6 +21,7 @@ from configs.section import Count, Money, Section, Word
 from configs.segment_settings import Segments
 from configs.send_time import SendTime
 from configs.stores import Stores, addresses_of_environment
+from configs.tastes import Tastes
 from configs.validated_model import validated
 
 DATA_DIR_VARIABLE = "WINBACK_DATA_DIR"
@@ -244,6 +245,7 @@ class Settings(Section):
     scoring: Scoring
     contact: Contact
     send_time: SendTime
+    tastes: Tastes
     categories: Categories
     guards: Guards
     segments: Segments

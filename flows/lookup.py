@@ -73,7 +73,13 @@ def explain(
     from models.training_run.training_record import latest_training
     from serving.decide.day_tables import newest_decided_day
     from serving.decide.discount_evidence import why_discounts
-    from serving.lookups.user_explanation import decision_of, explanation_lines, options_of, words_about
+    from serving.lookups.user_explanation import (
+        decision_of,
+        explanation_lines,
+        options_of,
+        preferences_of,
+        words_about,
+    )
     from serving.memberships.user_memberships import user_memberships
     from serving.wording.rendering import words_of
 
@@ -84,8 +90,10 @@ def explain(
     record = latest_training(lake, day)
     deployed = record.verdict.deployed.name if record is not None and record.verdict is not None else None
     discounts = why_discounts(lake, day, load_catalogue(settings.offers), deployed)
-    page = "\n".join(explanation_lines(decision, options, words, settings, day, member, discounts))
+    preferences = preferences_of(lake, day, user_id)
+    page = "\n".join(explanation_lines(decision, options, words, settings, day, member, discounts, preferences))
     facts = {"decision": decision, "options": options, "words": words_about(decision, options, words, discounts)}
+    facts |= preferences
     return page, facts | {"memberships": asdict(member) if member is not None else None}
 
 

@@ -16,10 +16,12 @@ from flows.runs.opened_run import dated, open_run, writes_alone
 from flows.runs.outcome import Outcome
 from flows.runs.run_steps import step
 from models.registry.tracking import tracking_uri
-from models.training_run import outcome_models, response_models, training_frames
+from models.tastes.taste_training import TasteVerdict
+from models.training_run import outcome_models, response_models, taste_learning, training_frames
 from models.training_run.outcome_models import FittedOutcomes
 from models.training_run.response_models import FittedResponse
 from models.training_run.run_summary import keep_training, model_table, training_metrics, training_warnings
+from models.training_run.taste_learning import taste_metrics
 from models.training_run.training_frames import TrainingFrames
 
 
@@ -48,6 +50,15 @@ def fit_response(settings: Settings, lake: Lake, as_of: date, frames: TrainingFr
         return response_models.fit_response(settings, lake, as_of, frames)
 
 
+@task(name="tastes", cache_policy=NO_CACHE)
+def fit_tastes(settings: Settings, lake: Lake, as_of: date) -> TasteVerdict | None:
+    """Learn and judge what users buy again, and what for the first time."""
+    with step("tastes", "what users buy again and anew") as taken:
+        verdict = taste_learning.fit_tastes(settings, lake, as_of)
+        taken.rows = len(verdict.model.categories) if verdict is not None else 0
+    return verdict
+
+
 @flow(name="train-models", flow_run_name=dated("train-models"), validate_parameters=False)
 @writes_alone
 def train_models(profile: str | None = None, data_dir: str | None = None, as_of: date | None = None) -> Outcome:
@@ -57,11 +68,13 @@ def train_models(profile: str | None = None, data_dir: str | None = None, as_of:
     outcomes = fit_outcomes(settings, lake, day, frames)
     response = fit_response(settings, lake, day, frames)
     keep_traits(lake, frames.features)
-    folder = keep_training(lake, day, outcomes, response)
+    tastes = fit_tastes(settings, lake, day)
+    folder = keep_training(lake, day, outcomes, response, tastes)
     published, lacking = [*outcomes.published, *response.published], (*outcomes.untrained, *response.untrained)
     outputs = {"mlflow": masked(tracking_uri(lake)), "training": str(folder)}
     outputs |= {f"{each.subject}.champion": f"{each.champion} (version {each.version})" for each in published}
     warnings, models = training_warnings(frames, published, lacking), model_table(published, lacking)
-    outcome = Outcome("train-models", day, training_metrics(published, response), outputs, warnings, models=models)
+    metrics = training_metrics(published, response) | taste_metrics(tastes)
+    outcome = Outcome("train-models", day, metrics, outputs, warnings, models=models)
     create_markdown_artifact(outcome.markdown(), key="train-models")
     return outcome

@@ -12,10 +12,12 @@ from features.storage.lake import Lake
 from models.judge.policy_verdict import PolicyVerdict
 from models.metrics.metric import Leak, Metric
 from models.registry.promotion import Published
+from models.tastes.taste_training import TasteVerdict
 from models.training_run.outcome_models import FittedOutcomes
 from models.training_run.response_models import FittedResponse
+from models.training_run.taste_learning import taste_metrics
 from models.training_run.training_frames import TrainingFrames
-from models.training_run.training_record import ModelRecord, TrainingRecord, Untrained, write_training
+from models.training_run.training_record import VERSION, ModelRecord, TrainingRecord, Untrained, write_training
 
 MEANINGS = {
     "churn": "everybody has a risk, and those at high risk are named",
@@ -26,7 +28,9 @@ MEANINGS = {
 }
 
 
-def keep_training(lake: Lake, as_of: date, outcomes: FittedOutcomes, response: FittedResponse) -> Path:
+def keep_training(
+    lake: Lake, as_of: date, outcomes: FittedOutcomes, response: FittedResponse, tastes: TasteVerdict | None = None
+) -> Path:
     """Write the record of a training and its pictures; returns their folder.
 
     Raises
@@ -41,7 +45,9 @@ def keep_training(lake: Lake, as_of: date, outcomes: FittedOutcomes, response: F
         each.subject: ModelRecord(each.champion, each.reason, _rounded(each.metrics), each.leaks) for each in published
     }
     verdict = _rounded_verdict(response.verdict) if response.verdict is not None else None
-    record = TrainingRecord(as_of, models, response.effects, verdict, untrained, recency=outcomes.recency)
+    record = TrainingRecord(
+        as_of, models, response.effects, verdict, untrained, VERSION, outcomes.recency, taste_metrics(tastes)
+    )
     pictures = {f"{each.subject}_{name}": png for each in published for name, png in each.pictures.items()}
     return write_training(lake, record, pictures)
 

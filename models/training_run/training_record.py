@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from datetime import date
 from functools import cache
 from pathlib import Path
@@ -55,7 +55,8 @@ class Untrained:
 class TrainingRecord:
     """A training: its models by subject, average effects of offers, and the gate's verdict if it had an experiment.
 
-    `untrained` are the models that it had to go on without, `recency` is the rule for where no model is usable.
+    `untrained` are the models that it had to go on without, `recency` is the rule for where no model is usable, and
+    `tastes` what was measured of those.
     """
 
     as_of: date
@@ -65,6 +66,7 @@ class TrainingRecord:
     untrained: tuple[Untrained, ...] = ()
     version: int = VERSION
     recency: RecencyTable | None = None
+    tastes: dict[str, Metric] = field(default_factory=dict)
 
     def lack_of(self, subject: str) -> Untrained | None:
         """Say why there is no model of a subject; None where there is one."""
@@ -72,8 +74,8 @@ class TrainingRecord:
 
     @property
     def metrics(self) -> dict[str, Metric]:
-        """Metrics of all models."""
-        return {name: metric for model in self.models.values() for name, metric in model.metrics.items()}
+        """Metrics of all models, and of tastes."""
+        return {name: metric for model in self.models.values() for name, metric in model.metrics.items()} | self.tastes
 
 
 def write_training(lake: Lake, record: TrainingRecord, pictures: dict[str, bytes]) -> Path:

@@ -42,7 +42,7 @@ SCHEMA = pa.schema(
         ("trigger", pa.string()),
         ("arm", pa.string()), ("offer_id", pa.string()), ("play", pa.string()), ("channel", pa.string()),
         ("discount", pa.float64()), ("benefit", pa.string()), ("benefit_level", pa.float64()),
-        ("featured_category", pa.string()), ("featured_item", pa.string()),
+        ("featured_category", pa.string()), ("featured_kind", pa.string()), ("featured_item", pa.string()),
         ("message", pa.string()), ("send_at", pa.timestamp("us", "UTC")),
         ("send_hour_propensity", pa.float64()), ("valid_until", pa.timestamp("us", "UTC")),
         ("p_churn", pa.float64()), ("risk_band", pa.string()), ("stage", pa.string()), ("persona", pa.string()),

@@ -117,6 +117,8 @@ def decide(
                 write("budget_curve", curve_table(allocation_inputs, policy.settings, limits))
                 write("spending", assignment.spending.table())
                 write("guards", findings_table(guards))
+                write("tastes", policy.preferences.tastes.rows)
+                write("hours", policy.preferences.hours_table())
                 write("prices", prices_table(assignment.spending, policy.settings, limits, policy.catalogue))
                 for each in allocation_inputs:
                     write("draws", draws_table(each))

@@ -10,11 +10,12 @@ import pandas as pd
 
 from configs.benefits import Benefit
 from configs.offers import NO_OFFER, NOTHING
-from features.arrays.array_types import Flags, Places
+from features.arrays.array_types import Flags, Places, Texts
 from features.training_data.contact_details import own_zones
 from serving.decide.decision_moment import DecisionMoment
 from serving.decide.scoring import Batch, Policy
 from serving.decide.send_times import SendTimes, in_utc, send_times
+from serving.decide.user_tastes import FAVOURITE
 from serving.wording.formatting import repeated
 
 
@@ -28,13 +29,12 @@ def offer_columns(
     """
     settings, words = policy.settings, policy.language
     users, now = len(given), moment.instant.astimezone(ZoneInfo(settings.time_zone))
-    names = ("play", "channel", "message", "featured_category", "benefit")
+    names = ("play", "channel", "message", "featured_category", "featured_kind", "benefit")
     texts = {name: np.full(users, None, dtype=object) for name in names}
     texts["offer_id"] = repeated(NO_OFFER, users)
     sent, valid_until = _sent(policy, batch, given, explores, moment), np.full(users, np.datetime64("NaT", "us"))
     discount, level = np.zeros((2, users))
-    codes, favourites = pd.factorize(batch.frame["favourite_category_90d"].astype(object))
-    featured = np.array([*map(settings.categories.featured, favourites), None], dtype=object)[codes]
+    featured, kind = _featured(policy, batch, given)
     catalogue = batch.options.catalogue
     each = zip(catalogue.offer_of_options, catalogue.options, catalogue.benefits, strict=True)
     for place, (offer, option, benefit) in enumerate(each):
@@ -48,12 +48,29 @@ def offer_columns(
             for name in {None, *featured[rows]}
         }
         texts["offer_id"][rows], texts["play"][rows], texts["channel"][rows] = offer.offer_id, offer.play, offer.channel
-        texts["featured_category"][rows] = featured[rows]
+        texts["featured_category"][rows], texts["featured_kind"][rows] = featured[rows], kind[rows]
         texts["message"][rows] = [messages[name] for name in featured[rows]]
         texts["benefit"][rows], valid_until[rows] = benefit.kind, in_utc(ends)
         discount[rows], level[rows] = option.discount, benefit.level
     whenever = {"send_at": sent.at, "send_hour_propensity": sent.propensity, "valid_until": valid_until}
     return {**texts, **whenever, "discount": discount, "benefit_level": level}
+
+
+def _featured(policy: Policy, batch: Batch, given: Places) -> tuple[Texts, Texts]:
+    """Name the category that each message may speak of, and the list that it is of; None where there is none.
+
+    Where no tastes were learnt it is what the user spent most on.
+    """
+    rows = np.flatnonzero(given != NOTHING)
+    names, kinds = np.full((2, len(given)), None, dtype=object)
+    if policy.preferences.has_tastes:
+        found = policy.preferences.tastes.featured(batch.frame["user_id"].iloc[rows])
+        names[rows], kinds[rows] = found.name, found.kind
+        return names, kinds
+    codes, favourites = pd.factorize(batch.frame["favourite_category_90d"].astype(object))
+    names = np.array([*map(policy.settings.categories.featured, favourites), None], dtype=object)[codes]
+    kinds[names != None] = FAVOURITE  # noqa: E711 - of each
+    return names, kinds
 
 
 def _sent(policy: Policy, batch: Batch, given: Places, explores: Flags, moment: DecisionMoment) -> SendTimes:

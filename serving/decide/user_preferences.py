@@ -1,4 +1,4 @@
-"""What is known of the hours of those who are written to, looked up once the day's offers are shared out."""
+"""What is known of the hours and tastes of those who are written to, looked up once the day's offers are shared out."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from datetime import date
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 
 from configs.offers import NOTHING, Catalogue
 from configs.settings import Settings
@@ -18,6 +19,9 @@ from features.training_data.contact_details import own_zones, with_contact_detai
 from features.training_data.frames import known_users
 from features.training_data.recent_events import active_hours
 from models.send_time.hour_weights import TimeWeights, nobody_known, population_weights, time_weights
+from models.tastes.stored_tastes import latest_tastes
+from models.tastes.taste_model import TasteModel
+from serving.decide.user_tastes import UserTastes, user_tastes
 
 SAMPLED = 10_000  # users, evenly over all, whose hours are those of the population
 USERS_AT_ONCE = 100_000  # whose events are looked at together
@@ -25,16 +29,32 @@ USERS_AT_ONCE = 100_000  # whose events are looked at together
 
 @dataclass(frozen=True)
 class UserPreferences:
-    """Hours and weekdays of some users, and those of the population, which hold for everybody else."""
+    """Hours and weekdays of some users, those of the population, which hold for everybody else, and their tastes.
+
+    Where nothing has taught tastes, `has_tastes` is false.
+    """
 
     user_ids: pd.Index = field(default_factory=lambda: pd.Index([], dtype=object))
     own: TimeWeights = field(default_factory=lambda: nobody_known().taken(np.zeros(0, np.intp)))
     population: TimeWeights = field(default_factory=nobody_known)
+    tastes: UserTastes = field(default_factory=UserTastes)
+    has_tastes: bool = False
 
     def hours_of(self, user_ids: pd.Series) -> Floats:
         """Weights of the hours of some users, shape (users, 24)."""
         places = self.user_ids.get_indexer(pd.Index(user_ids.astype(object)))
         return np.where(places[:, None] < 0, self.population.hours, _padded(self.own.hours)[places])
+
+    def hours_table(self) -> pa.Table:
+        """List the best hour and weekday (Monday is 0) of each user, and how much they did themselves to tell it."""
+        return pa.table(
+            {
+                "user_id": pa.array(self.user_ids, pa.string()),
+                "best_hour": pa.array(self.own.hours.argmax(axis=1), pa.int32()),
+                "best_weekday": pa.array(self.own.weekdays.argmax(axis=1), pa.int32()),
+                "evidence": pa.array(self.own.evidence, pa.float64()),
+            }
+        )
 
 
 PreferencesOf = Callable[[Places], UserPreferences]  # of what everybody is given, or `NOTHING`, in the snapshot's order
@@ -48,19 +68,33 @@ def nothing_known(given: Places) -> UserPreferences:  # noqa: ARG001 - as every 
 def read_preferences(
     settings: Settings, lake: Lake, as_of: date, catalogue: Catalogue, given: Places
 ) -> UserPreferences:
-    """Look at what those did of late who are given something; `given` has shape (users,), in the snapshot's order."""
-    rows = np.flatnonzero(given != NOTHING)
+    """Look at what those did of late who are given something, of few users (`tastes.everybody_up_to`) all.
+
+    `given` has shape (users,), in the snapshot's order.
+    """
+    is_small = len(given) <= settings.tastes.everybody_up_to
+    rows = np.arange(len(given)) if is_small else np.flatnonzero(given != NOTHING)
     if not len(rows):
         return UserPreferences()
     everybody = known_users(lake, as_of)
-    channels = np.array([offer.channel for offer in catalogue.offer_of_options], dtype=object)[given[rows]]
+    channels = np.array([*(offer.channel for offer in catalogue.offer_of_options), None], dtype=object)[given[rows]]
     with open_as_of(settings, lake, as_of) as history:
         sample = everybody.iloc[:: max(1, len(everybody) // SAMPLED)]
-        everyones = np.full(len(sample), None, dtype=object)
-        population = _weights(history, sample, everyones, None)
+        population = _weights(history, sample, np.full(len(sample), None, dtype=object), None)
         parts = [slice(first, first + USERS_AT_ONCE) for first in range(0, len(rows), USERS_AT_ONCE)]
         own = [_weights(history, everybody.iloc[rows[part]], channels[part], population) for part in parts]
-    return UserPreferences(pd.Index(everybody.iloc[rows].astype(object)), TimeWeights.joined(own), population)
+        model = latest_tastes(lake, as_of)
+        found = [_tastes(history, model, everybody.iloc[rows[part]]) for part in parts if model is not None]
+    tastes = UserTastes(pa.concat_tables([each.rows for each in found])) if found else UserTastes()
+    user_ids = pd.Index(everybody.iloc[rows].astype(object))
+    return UserPreferences(user_ids, TimeWeights.joined(own), population, tastes, model is not None)
+
+
+def _tastes(history: AsOfView, model: TasteModel, user_ids: pd.Series) -> UserTastes:
+    """List what some users like."""
+    settings = history.settings
+    days, listed = settings.tastes.history_days, settings.tastes.listed
+    return user_tastes(history, model, user_ids, settings.categories, days, listed)
 
 
 def _weights(history: AsOfView, user_ids: pd.Series, channels: Texts, population: TimeWeights | None) -> TimeWeights:

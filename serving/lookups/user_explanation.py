@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import date
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -18,6 +18,7 @@ from serving.wording.reason_codes import NO_DATA, Reasons
 from serving.wording.rendering import Words, stored
 
 Row = dict[str, Any]
+NO_PREFERENCES: Mapping[str, Sequence[Row]] = {"tastes": (), "hours": ()}
 
 
 def decision_of(lake: Lake, as_of: date, user_id: str) -> Row:
@@ -45,6 +46,34 @@ def options_of(lake: Lake, as_of: date, user_id: str) -> list[Row]:
     return _rows(lake, f"{own} ORDER BY value DESC")
 
 
+def preferences_of(lake: Lake, as_of: date, user_id: str) -> dict[str, list[Row]]:
+    """Read what a day kept of a user's ``tastes`` and ``hours``; of a larger app only those written to have any."""
+    found = {}
+    for name, order in (("tastes", " ORDER BY list, place"), ("hours", "")):
+        is_there = lake.files.exists(f"decisions/day={as_of}/{name}.parquet")  # an older winback kept none
+        source = f"read_parquet({sql_text(day_file(lake, as_of, name))})" if is_there else ""
+        own = f"SELECT * FROM {source} WHERE user_id = {sql_text(user_id)}{order}"
+        found[name] = _rows(lake, own) if is_there else []
+    return found
+
+
+def preference_lines(preferences: Mapping[str, Sequence[Row]], words: Words) -> Iterator[str]:
+    """Write what a user buys again, may like anew and when they are there, a line each, of what is known."""
+    lines, tastes = words.language.explain, preferences["tastes"]
+    again = [row for row in tastes if row["list"] == "again"]
+    if again:
+        kinds = ["again_once" if row["usual_days_between"] is None else "again_item" for row in again]
+        told = [lines[kind].format_map(_filled(row, words)) for kind, row in zip(kinds, again, strict=True)]
+        yield lines["again"].format(items=words.language.joins["headings"].join(told))
+    for name in ("new", "favourite"):
+        if named := [row["name"] for row in tastes if row["list"] == name]:
+            yield lines[name].format(items=words.language.joins["because_lines"].join(named))
+    for row in preferences["hours"]:
+        day = words.language.formats.weekdays[row["best_weekday"]]
+        known = {**_filled(row, words), "weekday": day}
+        yield lines["hours" if row["evidence"] else "usual_hours"].format_map(known)
+
+
 def words_about(decision: Row, options: Sequence[Row], words: Words, discounts: Reasons = ()) -> dict[str, object]:
     """Put the reasons of a decision, those why not of its options and those of discounts on the whole into words."""
     sentences = {name: words.sentence(decision[name]) for name in ("reasons", "why", "suppressed_because")}
@@ -55,6 +84,7 @@ def words_about(decision: Row, options: Sequence[Row], words: Words, discounts: 
 def explanation_lines(
     decision: Row, options: Sequence[Row], words: Words, settings: Settings, day: date,
     member: UserMemberships | None = None, discounts: Reasons = (),
+    preferences: Mapping[str, Sequence[Row]] = NO_PREFERENCES,
 ) -> Iterator[str]:  # fmt: skip
     """Write what is known about a user, who they are, and what was decided and why, as a page.
 
@@ -76,6 +106,7 @@ def explanation_lines(
         yield lines["more" if place else "because"] + reason
     if member is not None:
         yield from _membership_lines(member, words)
+    yield from preference_lines(preferences, words)
     if decision.get("fallback"):
         yield lines["fallback"].format_map(known)
     decided = ["decision", "why", "message", "sent", "evidence"] if is_given else ["no_decision", "why"]
@@ -104,9 +135,10 @@ def _membership(member: Membership, words: Words) -> Row:
 
 def _filled(row: Row, words: Words) -> Row:
     """Put what a row holds as the lines of a language want it; a discount is what is given, exactly."""
-    return {name: words.field(value, is_money=True) for name, value in row.items()} | {
-        "discount": words.benefit(row["offer_id"], row["discount"]) or words.language.percent(0.0)
-    }
+    filled: Row = {name: words.field(value, is_money=True) for name, value in row.items()}
+    if "discount" not in row:
+        return filled
+    return filled | {"discount": words.benefit(row["offer_id"], row["discount"]) or words.language.percent(0.0)}
 
 
 def _rows(lake: Lake, query: str) -> list[Row]:

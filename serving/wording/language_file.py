@@ -35,6 +35,9 @@ class Formats(Section):
     window: str = Field(description="a column over a window, with {label} and {days}")
     part_of_window: str = Field(description="a column over a part of a window, with {label}, {days} and {all}")
     months: tuple[str, ...] = Field(min_length=12, max_length=12, description="names of the months")
+    weekdays: tuple[str, ...] = Field(
+        min_length=7, max_length=7, description="names of the days on which something is usual"
+    )
 
 
 class Language(Section):

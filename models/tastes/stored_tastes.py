@@ -1,0 +1,70 @@
+"""A taste model in the data folder: ``tastes/day=<as_of>/tastes.parquet``, one row per category."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from datetime import date
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from configs.errors import InputError
+from features.storage.lake import Lake
+from features.storage.parquet_files import read_parquet, write_parquet
+from models.tastes.taste_model import LinearScore, TasteModel
+
+TABLE = "tastes"
+NOTES = b"winback.tastes"
+MATRICES = ("ease", "alike")
+
+
+def write_tastes(lake: Lake, as_of: date, model: TasteModel) -> None:
+    """Keep the model of a day: each category with its weights for all others and its rates."""
+    lists = pa.list_(pa.float32())
+    columns = {
+        "category": pa.array(model.categories, pa.string()),
+        **{name: pa.array(list(getattr(model, name)), lists) for name in MATRICES},
+        "popular": model.popular,
+        "taken_up": model.taken_up,
+        "taken_up_alike": pa.array(list(model.taken_up_alike.T), pa.list_(pa.float64())),
+    }
+    notes = {"edges": model.edges.tolist(), "again": _as_json(model.again), "new": _as_json(model.new)}
+    table = pa.table(columns).replace_schema_metadata({NOTES: json.dumps(notes)})
+    with lake.files.publish() as publication:
+        write_parquet(table, publication.path(lake.partition_name(TABLE, as_of)))
+
+
+def latest_tastes(lake: Lake, as_of: date) -> TasteModel | None:
+    """Read the newest model on or before a day; None when there is none.
+
+    Raises
+    ------
+    InputError
+        It is damaged.
+    """
+    days = [day for day in lake.days(TABLE) if day <= as_of]
+    if not days:
+        return None
+    name = lake.partition_name(TABLE, days[-1])
+    lake.files.check(name)
+    table = read_parquet(lake.path(name))
+    try:
+        notes = json.loads((table.schema.metadata or {})[NOTES])
+        ease, alike = (np.array(table[name].to_pylist(), np.float32) for name in MATRICES)
+        return TasteModel(
+            tuple(table["category"].to_pylist()), ease, alike, table["popular"].to_numpy(),
+            table["taken_up"].to_numpy(), np.array(notes["edges"]), np.array(table["taken_up_alike"].to_pylist()).T,
+            _from_json(notes["again"]), _from_json(notes["new"]),
+        )  # fmt: skip
+    except (KeyError, TypeError, ValueError) as error:
+        raise InputError(f"{lake.path(name)} is no taste model; run winback train-models --as-of {days[-1]}") from error
+
+
+def _as_json(score: LinearScore | None) -> dict[str, Any] | None:
+    return None if score is None else {"weights": list(score.weights), "intercept": score.intercept}
+
+
+def _from_json(kept: Mapping[str, Any] | None) -> LinearScore | None:
+    return None if kept is None else LinearScore(tuple(kept["weights"]), kept["intercept"])
