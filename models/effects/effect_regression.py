@@ -20,7 +20,7 @@ from models.effects.empirical_bayes import Posterior, empirical_bayes
 
 LEAST_DETERMINANT = 1e-9  # against the product of the diagonal
 BLOCKS = 40  # of users per fold, whose sums tell the noise
-SURELY = 2.5  # standard errors
+SURELY, LIKELY = 2.5, 1.0  # standard errors
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class Fit:
     """What the data say of the coefficients, with or without what discounts change.
 
     `parameters` (parameters,) are those in use, `by_fold` (folds, parameters) those learnt without each fold of users,
-    `gain` (rows,) by how much the latter lower the squared error. `falling` are offers of which lots disproved that
+    `gain` (rows,) by how much the latter lower the squared error. `falling` are offers of which lots speak against that
     no effect falls as the discount rises, `noise` is the variance of what nothing explains.
     """
 
@@ -156,12 +156,12 @@ class EffectRegression:
 
 
 def _falling(found: Posterior, design: EffectDesign) -> list[int]:
-    """Offers of which some higher discount surely changes less than a lower one beyond what offers share."""
+    """Offers of which some higher discount likely changes less than a lower one beyond what offers share."""
     falling = []
     for offer, levels in enumerate(design.action_set.levels):
         places = design.option_places[levels]
         pairs = [(a, b) for at, a in enumerate(places) for b in places[at + 1 :] if found.used[a] and found.used[b]]
-        if any(found.mean[a] - found.mean[b] > SURELY * found.error_between(a, b) for a, b in pairs):
+        if any(found.mean[a] - found.mean[b] > LIKELY * found.error_between(a, b) for a, b in pairs):
             falling.append(offer)
     return falling
 
