@@ -26,6 +26,7 @@ from features.storage.whole_writes import appended_file
 ADDRESS, DATABASE = "PREFECT_API_URL", "PREFECT_SERVER_DATABASE_CONNECTION_URL"
 COMPLAINTS = "server.log"
 SCHEDULING = "--scheduling"
+STARTS = 100  # tries, with a second between them, where there is a database that may be away
 STARTS_WITHIN, ENDS_WITHIN = 600.0, 60.0  # seconds; one that ends before it answers is an error at once
 
 
@@ -106,19 +107,33 @@ def _end(process: subprocess.Popen[bytes]) -> None:
 
 
 def serve(listening: socket.socket, *, is_scheduling: bool) -> None:
-    """Be the server on a socket that listens already, until standard input ends."""
+    """Be the server on a socket that listens already, until standard input ends.
+
+    Where its database does not answer when it starts, it is started again: who asks meanwhile waits at the socket.
+    """
     import uvicorn
     from prefect.server.api.server import create_app
 
-    app = create_app(ephemeral=not is_scheduling, final=True)
-    server = uvicorn.Server(uvicorn.Config(app, log_level="error", lifespan="on", timeout_graceful_shutdown=5))
+    running: list[uvicorn.Server] = []
+    has_ended = threading.Event()
 
     def end_with_input() -> None:
         sys.stdin.read()
-        server.should_exit = True
+        has_ended.set()
+        for server in running:
+            server.should_exit = True
 
     threading.Thread(target=end_with_input, daemon=True).start()
-    server.run(sockets=[listening])
+    tries = STARTS if DATABASE in os.environ else 1
+    while tries and not has_ended.is_set() and not any(server.started for server in running):
+        app = create_app(ephemeral=not is_scheduling, final=True, ignore_cache=True)
+        running.append(
+            uvicorn.Server(uvicorn.Config(app, log_level="error", lifespan="on", timeout_graceful_shutdown=5))
+        )
+        with suppress(SystemExit):  # as uvicorn ends where the server cannot start
+            running[-1].run(sockets=[listening])
+        tries -= 1
+        has_ended.wait(1.0 if tries else 0.0)
     gc.freeze()  # the process ends: its garbage need not be found
 
 
