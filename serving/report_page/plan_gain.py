@@ -48,7 +48,8 @@ def _part(lake: Lake, as_of: date, effect: AverageEffect) -> tuple[float, float,
     risk = f"p_churn / {effect.leaving}" if effect.leaving > 0 else used
     query = f"""
         WITH rows AS (
-            SELECT expected_value, incremental_margin - expected_cost AS at_once, coalesce(p_churn, 0) AS p_churn,
+            SELECT expected_value, coalesce(incremental_margin, 0) - expected_cost AS at_once,
+                   coalesce(p_churn, 0) AS p_churn,
                    coalesce(remaining_value, 0) AS remaining, {used} AS used, {risk} AS risk
             FROM {decisions_source(lake, as_of)}
             WHERE offer_id = {sql_text(effect.offer_id)} AND evidence = 'observational' AND arm = 'policy'
