@@ -142,12 +142,14 @@ def plan_experiment(
 ) -> tuple[str, dict[str, object]]:
     """Plan what to try of every offer, or of one, to learn which of its levels pay."""
     from configs.offers import load_catalogue
+    from flows.runs.environment import hush
     from serving.decide.day_tables import newest_decided_day
     from serving.offer_measurement.experiment_audience import audience_of, costs_a_head
     from serving.offer_measurement.experiment_plan import plan_experiment as plan_offer
     from serving.offer_measurement.plan_lines import plan_lines
     from serving.wording.rendering import words_of
 
+    hush()
     settings, lake, day = open_run(profile, data_dir, as_of)
     day, catalogue = as_of or newest_decided_day(lake, day), load_catalogue(settings.offers)
     audience, costs = audience_of(settings, lake, day), costs_a_head(lake, day)

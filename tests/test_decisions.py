@@ -648,7 +648,7 @@ def test_a_full_channel_or_an_empty_stock_is_the_reason_when_the_budget_would_pa
     assert spending.used == {"channel email": 10}
     full = "no place left: the channel email earns more with other users"
     assert reasons_for_nothing(found) == {full}
-    both, _ = run(policy, tmp_path / "both", users, budget=5.0, channel_capacity={"email": 10})
+    both, _ = run(policy, tmp_path / "both", users, budget=2.0, channel_capacity={"email": 10})
     assert reasons_for_nothing(both) == {full, "the budget earns more with other users"}
     stocked = replace(policy, catalogue=replace_offers(policy, (offer("bundle", stock=3),)))
     short, _ = run(stocked, tmp_path / "stock", users, budget=1e6)

@@ -3,14 +3,23 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import date
+from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from synthetic import WORDS, offer, small_settings
 
+from configs.offers import Offer
+from features.storage.lake import Lake
 from models.judge.power import people_per_arm, smallest_effect, unexplained_deviation
+from serving.offer_measurement.experiment_audience import costs_a_head
 from serving.offer_measurement.experiment_plan import Audience, ExperimentPlan, arms_to_try, plan_experiment
 from serving.offer_measurement.plan_lines import plan_lines
+from serving.wording.reason_codes import DEPENDS, NO_DATA, Reason
+from serving.wording.reason_lists import REASONS
 
 # z of 2.5% and of 1.25% on each side, and of a power of 80%
 ONE, TWO, POWER = 1.959964, 2.241403, 0.841621
@@ -96,3 +105,24 @@ def test_a_plan_in_words():
     assert "try       nothing, 10%, 30%" in page
     assert "learn     whether 10% brings more than nothing by the 2.50 USD a head that it costs more: 305 each" in page
     assert "reach 100 people a group, who show effects from 4.36 USD a head or 17.4 points of staying on" in page
+
+
+def test_what_costs_nothing_is_looked_for_at_a_hundredth_of_a_deviation():
+    fields = offer("a", message="Hi", contact_cost=0.0).model_dump(exclude={"discounts"}, exclude_unset=True)
+    plan = plan_experiment(
+        Offer(**fields, benefit="none"), {0.0: 0.0}, AUDIENCE, SETTINGS, power=0.8, most_weeks=20, options=1
+    )
+    assert [(each.effect, each.people_per_arm) for each in plan.comparisons] == [(0.1, 156_978)]
+
+
+def test_costs_a_head_are_those_of_who_may_be_given_the_option_by_lot(tmp_path: Path):
+    lake, day = Lake(tmp_path), date(2024, 7, 1)
+    rows = [("a", 0.1, 1.0, None), ("a", 0.1, 3.0, NO_DATA), ("a", 0.1, 9.0, "open_offer"), ("b", 0.2, 2.0, DEPENDS)]
+    path = lake.partition("decisions", day).with_name("options.parquet")
+    path.parent.mkdir(parents=True)
+    offers, levels, costs, codes = zip(*rows, strict=True)
+    why_not = pa.array([None if code is None else [Reason(code)._asdict()] for code in codes], REASONS)
+    table = {"offer_id": list(offers), "discount": list(levels), "expected_cost": list(costs),
+             "eligible": [code is None for code in codes], "why_not": why_not}  # fmt: skip
+    pq.write_table(pa.table(table), path)
+    assert costs_a_head(lake, day) == {"a": {0.1: 2.0}, "b": {0.2: 2.0}}

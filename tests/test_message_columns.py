@@ -161,3 +161,21 @@ def test_on_the_last_day_the_offer_is_open_and_on_the_next_it_is_not(day, hours)
 def test_till_words_and_sensitive_goods_are_not_spoken_of(category, named):
     own = {"also_sensitive": ["knives"], "names": {"FLUID MILK PRODUCTS": "milk", "DOMESTIC": "fine wines"}}
     assert small_settings(categories=own).categories.featured(category) == named
+
+
+@pytest.mark.parametrize(("scope", "named"), [("order", "pots"), ("featured_category", "bread")])
+def test_the_category_that_a_discount_covers_is_the_one_that_was_charged(scope, named):
+    """Tastes say pots; a discount on the favourite category costs what is spent on bread, and names it."""
+    tastes = SimpleNamespace(featured=lambda ids: SimpleNamespace(name=["pots"] * len(ids), kind=["again"] * len(ids)))
+    preferences = SimpleNamespace(
+        has_tastes=True, tastes=tastes, hours_of=lambda ids: np.full((len(ids), 24), 1 / 24)
+    )  # fmt: skip
+    gives = offer("a", message="$benefit off $category, up to $max_cost", max_cost=4.5, scope=scope, discounts=(0.2,))
+    policy = SimpleNamespace(settings=SETTINGS, language=load_language("en"), preferences=preferences)
+    frame = pd.DataFrame({"user_id": ["u"], "favourite_category_90d": pd.Categorical(["bread"])})
+    batch = SimpleNamespace(frame=frame, options=SimpleNamespace(catalogue=Catalogue(offers=(gives,))))
+    night = DecisionMoment.of_night(date(2024, 8, 1), "UTC")
+    found = offer_columns(policy, batch, np.array([0]), np.array([False]), night)
+    assert found["featured_category"].tolist() == [named]
+    assert found["message"].tolist() == [f"20% off {named}, up to 4.50 USD"]
+    assert (found["benefit"].tolist(), found["benefit_level"].tolist()) == (["percent"], [0.2])

@@ -8,7 +8,7 @@ from zoneinfo import ZoneInfo
 import numpy as np
 import pandas as pd
 
-from configs.benefits import Benefit
+from configs.benefits import FEATURED, Benefit
 from configs.offers import NO_OFFER, NOTHING
 from features.arrays.array_types import Flags, Places, Texts
 from features.training_data.contact_details import own_zones
@@ -34,11 +34,12 @@ def offer_columns(
     texts["offer_id"] = repeated(NO_OFFER, users)
     sent, valid_until = _sent(policy, batch, given, explores, moment), np.full(users, np.datetime64("NaT", "us"))
     discount, level = np.zeros((2, users))
-    featured, kind = _featured(policy, batch, given)
+    tastes, favourites = _featured(policy, batch, given), _favourites(policy, batch)
     catalogue = batch.options.catalogue
     each = zip(catalogue.offer_of_options, catalogue.options, catalogue.benefits, strict=True)
     for place, (offer, option, benefit) in enumerate(each):
         rows = np.flatnonzero(given == place)
+        featured, kind = favourites if offer.scope == FEATURED else tastes  # what is covered is what was charged
         ends = now + timedelta(days=offer.valid_days)
         last_day = words.day((ends - timedelta(microseconds=1)).date())
         told = words.benefit(benefit, settings.currency)
@@ -67,8 +68,14 @@ def _featured(policy: Policy, batch: Batch, given: Places) -> tuple[Texts, Texts
         found = policy.preferences.tastes.featured(batch.frame["user_id"].iloc[rows])
         names[rows], kinds[rows] = found.name, found.kind
         return names, kinds
+    return _favourites(policy, batch)
+
+
+def _favourites(policy: Policy, batch: Batch) -> tuple[Texts, Texts]:
+    """Name what each user spent most on, as far as messages may, and the list that it is of."""
     codes, favourites = pd.factorize(batch.frame["favourite_category_90d"].astype(object))
     names = np.array([*map(policy.settings.categories.featured, favourites), None], dtype=object)[codes]
+    kinds = np.full(len(names), None, dtype=object)
     kinds[names != None] = FAVOURITE  # noqa: E711 - of each
     return names, kinds
 

@@ -17,6 +17,7 @@ from configs.settings import Settings
 from models.judge.power import people_per_arm, smallest_effect
 
 APART = 1.5  # levels closer than this factor are not worth telling apart first
+LEAST = 0.01  # of a deviation: the effect that is looked for of what costs nothing, such as a message alone
 STEP = 0.05  # percentages are tried in whole steps of it
 WEEK = 7
 
@@ -173,16 +174,15 @@ def _half(lowest: Arm, offer: Offer) -> Arm:
 def _comparisons(arms: Sequence[Arm], audience: Audience, power: float) -> tuple[Comparison, ...]:
     """Ask whether the first level pays, and whether each other one pays for what it costs more."""
     extra = [arm.cost_a_head - before for arm, before in zip(arms, [0.0, *(a.cost_a_head for a in arms)], strict=False)]
+    least = [each if each > 0 else LEAST * audience.deviation for each in extra]
     return tuple(
         Comparison(place, place - 1 if place else None, effect, _people(audience, effect, power, len(arms)))
-        for place, effect in enumerate(extra)
+        for place, effect in enumerate(least)
     )
 
 
 def _people(audience: Audience, effect: float, power: float, comparisons: int) -> int:
-    """Count the people per arm; of what costs nothing, such as a message alone, for a hundredth of a deviation."""
-    least = max(effect, 0.01 * audience.deviation, 1e-9)
-    return max(2, people_per_arm(audience.deviation, least, power=power, comparisons=comparisons))
+    return max(2, people_per_arm(audience.deviation, max(effect, 1e-9), power=power, comparisons=comparisons))
 
 
 def _finds(deviation: float, people: int, power: float, comparisons: int) -> float | None:
