@@ -19,6 +19,7 @@ import pandas as pd
 import pyarrow as pa
 
 from features.arrays.calendar_days import start_of
+from features.definitions.registry import TRAINING_SERVICE
 from features.definitions.snapshot_features import catalogue
 from features.storage.lake import Lake
 from features.storage.parquet_files import write_parquet
@@ -89,7 +90,7 @@ def run(quick: bool = False) -> Metrics:
         columns = [feature.name for feature in features if feature.view in ("behaviour", "contact")]
         spent: dict[str, list[float]] = {}
         for _ in range(runs + 1):
-            ours = cost(lambda: point_in_time_frame(store, "redemption", asked))
+            ours = cost(lambda: point_in_time_frame(store, TRAINING_SERVICE, asked))
             bare = cost(lambda: bare_join(lake, asked, columns))
             same = ours[2][columns].equals(bare[2][columns])
             found = {"cpu_ratio": ours[0] / bare[0], "wall_ratio": ours[1] / bare[1], "equal": float(same)}

@@ -21,6 +21,7 @@ import pandas as pd
 from configs.offers import Option, load_catalogue
 from configs.settings import Settings, load_settings
 from features.definitions.app_declarations import declarations_of
+from features.definitions.registry import TRAINING_SERVICE
 from features.ingestion.ingest_source import ingest_source
 from features.materialise.as_of_view import open_as_of
 from features.materialise.build_daily import build_aggregates
@@ -75,7 +76,7 @@ def wave_frame(settings: Settings, lake: Lake, hours: tuple[int, ...], as_of: da
         rows = rows.assign(margin_soon=rows["revenue"].clip(upper=MOST_SPEND) - reward)
         rows[EVENT_TIMESTAMP] = rows["as_of"]
         store = open_store(lake, history.features)
-        return with_categories(store, "redemption", point_in_time_frame(store, "redemption", rows))
+        return with_categories(store, TRAINING_SERVICE, point_in_time_frame(store, TRAINING_SERVICE, rows))
 
 
 def logged_wave(wave: pd.DataFrame, options: tuple[Option, ...]) -> Logged:
