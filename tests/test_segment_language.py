@@ -9,12 +9,14 @@ import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from typer.testing import CliRunner
 
 from configs.errors import InputError
 from configs.segment_files import load_segments, load_stages
 from configs.settings import Settings, load_settings
 from features.definitions.app_declarations import declarations_of
 from features.definitions.registry import trait
+from flows.cli import app
 from serving.segments.definitions import Definitions, definitions_of
 from serving.segments.language import Place, Vocabulary, checked, compiled, parsed
 from serving.segments.stages import stages_of
@@ -129,6 +131,16 @@ def test_whatever_is_written_is_a_rule_or_a_sentence(text: str) -> None:
         assert "mine.toml, line " in str(error)
     else:
         duckdb.execute(f"SELECT {rule.sql} FROM (SELECT 1.0 AS a, 1.0 AS b, 1.0 AS is_open, 'x' AS country)")
+
+
+def test_the_command_names_file_and_line_and_writes_nothing(tmp_path: Path) -> None:
+    settings_with(tmp_path, segment("x", "spend_summ_28d > 3"))
+    (tmp_path / "mine_app.toml").write_text('[segments]\nfiles = ["mine"]\n', encoding="utf-8")
+    asked = ["segments", "--check", "--profile", str(tmp_path / "mine_app.toml"), "--data-dir", str(tmp_path / "data")]
+    found = CliRunner().invoke(app, asked)
+    assert found.exit_code == 2
+    assert f"{tmp_path / 'mine.toml'}, line 4: segment 'x' names 'spend_summ_28d'" in found.stderr
+    assert not (tmp_path / "data").exists()
 
 
 def test_a_deep_rule_is_a_sentence(tmp_path: Path) -> None:

@@ -117,8 +117,8 @@ def _values_sql(side: Side, stages: Stages, segments: Sequence[Segment]) -> str:
     if side.sources is None:
         raise ValueError("nothing is kept of this day")
     parts = "".join(f", {part.sql} AS {name}" for part, name in _named_parts(segments).values())
-    known = users_sql(side.sources, stages, segments, side.cuts)
-    return f"SELECT *{parts} FROM ({known}) WHERE user_id IN (SELECT user_id FROM changed WHERE reason = '{MOVED}')"
+    moved = f"SELECT user_id FROM changed WHERE reason = '{MOVED}'"
+    return f"SELECT *{parts} FROM ({users_sql(side.sources, stages, segments, side.cuts, only=moved)})"
 
 
 def _named_parts(segments: Sequence[Segment]) -> dict[str, tuple[Part, str]]:

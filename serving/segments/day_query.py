@@ -44,8 +44,8 @@ class DaySources:
         place = f"file_row_number // {self.options_each} AS place"
         return f"(SELECT {place}, {wanted} FROM {self.options} GROUP BY place)"
 
-    def known_sql(self, columns: Iterable[str], stages: Stages) -> str:
-        """Write the query of some columns of every user, with their stage."""
+    def known_sql(self, columns: Iterable[str], stages: Stages, only: str | None = None) -> str:
+        """Write the query of some columns of every user, or of those that a query lists, with their stage."""
         read = dict.fromkeys([*columns, *stages.columns])
         own = ", ".join(f"{self._column(name)} AS {quoted(name)}" for name in read if name != STAGE)
         joins = ""
@@ -53,7 +53,8 @@ class DaySources:
             joins += f" LEFT JOIN {self.decisions} AS decided ON decided.user_id = snapshot.user_id"
         if any(name in OF_OPTIONS and self.of(name) for name in read):
             joins += f" LEFT JOIN {self._best_options} AS best ON best.place = decided.file_row_number"
-        every = f"SELECT snapshot.user_id AS user_id, {own} FROM {self.snapshot} AS snapshot{joins}"
+        chosen = f" WHERE snapshot.user_id IN ({only})" if only is not None else ""
+        every = f"SELECT snapshot.user_id AS user_id, {own} FROM {self.snapshot} AS snapshot{joins}{chosen}"
         return f"SELECT *, {stages.sql} AS {STAGE} FROM ({every})"
 
     def _column(self, name: str) -> str:
@@ -96,15 +97,14 @@ def split_sql(split: Split, cuts: Cuts) -> str:
     return f"CASE WHEN {quoted(split.column)} <> 0 THEN CAST(1 + {above} AS DOUBLE) END"
 
 
-def users_sql(sources: DaySources, stages: Stages, segments: Sequence[Segment], cuts: Cuts, more: str = "") -> str:
-    """Write the query of everything that the rules of some segments read of every user.
-
-    `more` names further columns.
-    """
+def users_sql(
+    sources: DaySources, stages: Stages, segments: Sequence[Segment], cuts: Cuts, *, only: str | None = None
+) -> str:
+    """Write the query of everything that some rules read of every user, or of those listed by the query `only`."""
     columns = dict.fromkeys(name for segment in segments for name in segment.rule.columns)
     columns |= dict.fromkeys(split.column for split in splits_of(segments))
     own = "".join(f", {split_sql(split, cuts)} AS {quoted(split.name)}" for split in splits_of(segments))
-    return f"SELECT *{own}{more} FROM ({sources.known_sql(columns, stages)})"
+    return f"SELECT *{own} FROM ({sources.known_sql(columns, stages, only)})"
 
 
 def membership_sql(sources: DaySources, stages: Stages, segments: Sequence[Segment], cuts: Cuts) -> str:
