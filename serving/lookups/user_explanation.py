@@ -110,9 +110,11 @@ def explanation_lines(
     if decision.get("fallback"):
         yield lines["fallback"].format_map(known)
     decided = ["decision", "why", "message", "sent", "evidence"] if is_given else ["no_decision", "why"]
-    yield from (lines[name].format_map(known) for name in [*decided, *(["options"] if options else [])])
+    yield from (lines[name].format_map(known) for name in decided)
     if discounts and options:
         yield lines["levels"].format(levels=words.sentence(stored(discounts)))
+    if options:
+        yield lines["options"].format_map(known)
     for option in options:
         is_unknown = any(reason["code"] == NO_DATA for reason in option["why_not"] or ())
         shown = {**option, "value": None} if is_unknown else option  # else it would be its cost alone
