@@ -66,7 +66,7 @@ class TrainingFrames:
     @property
     def offers_given(self) -> int:
         """How many offers taught something: by their redemption, or by the outcome that their lot states."""
-        lots = self.experiment["offer_id"].ne("none").sum() if len(self.experiment) else 0
+        lots = self.experiment["offer_id"].ne("none").sum() if "is_net" in self.experiment else 0
         return max(len(self.treatments), int(lots))
 
 
