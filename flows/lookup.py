@@ -165,11 +165,17 @@ def plan_experiment(
             options=len(catalogue.options),
         )
         for each in offers
-        if each.offer_id in costs
+        if set(each.shares) <= set(costs.get(each.offer_id, {}))
     ]
-    page = "\n".join(plan_lines(plans, audience, words_of(settings), power=power))
+    left_out = [each.offer_id for each in offers if each.offer_id not in {plan.offer_id for plan in plans}]
+    page = "\n".join(plan_lines(plans, audience, words_of(settings), power=power, left_out=left_out))
     facts = {"command": "plan-experiment", "as_of": day, "currency": settings.currency, "power": power}
-    return page, {**facts, "audience": asdict(audience), "plans": [asdict(plan) for plan in plans]}
+    return page, {
+        **facts,
+        "audience": asdict(audience),
+        "plans": [asdict(plan) for plan in plans],
+        "left_out": left_out,
+    }
 
 
 @reads_one_publish

@@ -11,8 +11,10 @@ from serving.wording.rendering import Words
 NOTHING_GIVEN = "nothing"
 
 
-def plan_lines(plans: Sequence[ExperimentPlan], audience: Audience, words: Words, *, power: float) -> Iterator[str]:
-    """Write plans as a page: what they rest on, then each offer."""
+def plan_lines(
+    plans: Sequence[ExperimentPlan], audience: Audience, words: Words, *, power: float, left_out: Sequence[str] = ()
+) -> Iterator[str]:
+    """Write plans as a page: what they rest on, then each offer; `left_out` are offers that have none."""
     currency = words.currency
     yield (
         f"{thousands(audience.people)} people may be given something by lot; what they bring differs by "
@@ -33,6 +35,11 @@ def plan_lines(plans: Sequence[ExperimentPlan], audience: Audience, words: Words
         added = [_level(arm, words) for arm in plan.arms if arm.is_new]
         if added:
             yield f"  catalogue {' and '.join(added)} is not in it: add it before"
+    for offer_id in left_out:
+        yield (
+            f"\n{words.titles.get(offer_id, offer_id)} ({offer_id}): no plan, because on the newest decided day nobody "
+            "could be given it by lot, or its levels were others; run winback score-users"
+        )
 
 
 def _size(plan: ExperimentPlan, currency: str, power: float) -> Iterator[str]:
