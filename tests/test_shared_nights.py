@@ -105,7 +105,7 @@ def test_runs_in_which_postgresql_stops_and_starts_lose_nothing_and_do_nothing_t
         ended = threading.Event()
 
         def restart(ended: threading.Event = ended) -> None:
-            while not ended.wait(draws.uniform(1.0, 6.0)):
+            while not ended.wait(draws.uniform(8.0, 40.0)):
                 postgres.stop(is_killed=draws.random() < 0.5)
                 ended.wait(draws.uniform(0.2, 3.0))
                 postgres.start()
