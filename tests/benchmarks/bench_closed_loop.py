@@ -93,7 +93,18 @@ def show(metrics: dict[str, float]) -> str:
         f"\nleast share {share:.1%} (bar {LEAST_SHARE:.0%}), least lead over a rival {lead:,.0f} (bar above 0), churn "
         f"at worst {churn:+.1%} (bar {LEAST_CHURN_CHANGE:+.0%}): {'held' if held else 'NOT held'}"
     )
-    return "\n".join(lines)
+    return "\n".join([*lines, "", *promises(metrics, seeds)])
+
+
+def promises(metrics: dict[str, float], seeds: Sequence[str]) -> list[str]:
+    """Write what winback's plans promised over what their offers bring in truth, a line per world."""
+    parts = {"promise": "all weeks", "promise_since_measured": "since promises are measured"}
+    return [
+        f"{seed.removeprefix('seed_')}: promised over true, {words}: {ratio:.2f}"
+        for seed in seeds
+        for name, words in parts.items()
+        if (ratio := metrics.get(f"{seed}.winback.{name}.promised_over_true")) is not None
+    ]
 
 
 def main(words: Sequence[str] | None = None) -> None:
