@@ -7,6 +7,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 from apps import App
 from hypothesis import given, settings
@@ -20,7 +21,7 @@ from models.tastes.stored_tastes import latest_tastes, write_tastes
 from models.tastes.taste_counts import bought_within, counts_before
 from models.tastes.taste_model import best, categories_known, usual_gap
 from models.tastes.taste_training import HORIZON, TasteVerdict, fit_logistic, learn_tastes
-from serving.decide.user_tastes import user_tastes
+from serving.decide.user_tastes import SCHEMA, UserTastes, user_tastes, with_items
 
 AS_OF = date(2024, 7, 1)
 TODAY = days_since_1970(AS_OF)
@@ -122,6 +123,31 @@ def test_what_is_barred_or_had_is_not_new_and_one_name_is_listed_once(verdict, m
     again = rows[rows["list"] == "again"]
     assert (again["days_since_last"] >= 1).all()
     assert rows.loc[rows["list"] != "again", ["days_since_last", "usual_days_between"]].isna().all().all()
+
+
+def test_items_are_the_users_own_or_what_most_buy_and_none_that_is_gone():
+    listed = [("a", "again", "tea"), ("a", "new", "milk"), ("b", "again", "tea"), ("b", "again", "bread")]
+    rows = pd.DataFrame(listed, columns=["user_id", "list", "category"]).assign(
+        place=1, name="x", item_id=None, days_since_last=1.0, usual_days_between=1.0
+    )
+    now, old = pd.Timestamp("2024-06-30", tz="UTC"), pd.Timestamp("2024-05-01", tz="UTC")
+    names = ["place", "category", "item_id", "bought", "last_at"]
+    own = pd.DataFrame(
+        [
+            (0, "tea", "mint", 2, now),
+            (0, "tea", "green", 2, now),
+            (1, "tea", "gone", 9, old),
+            (1, "tea", "green", 1, now),
+        ],
+        columns=names,
+    )
+    everybody = pd.DataFrame([(4, "milk", "oat", 1, now), (5, "milk", "cow", 3, now), (6, "milk", "oat", 3, now)],
+                             columns=names)  # fmt: skip
+    found = with_items(
+        UserTastes(pa.Table.from_pandas(rows[SCHEMA.names], SCHEMA)), pd.Series(["a", "b"]), own, everybody
+    )
+    assert found.rows["item_id"].to_pylist() == ["green", "oat", "green", None]
+    assert found.featured(pd.Series(["b", "stranger", "a"])).item.tolist() == ["green", None, "green"]
 
 
 def test_blocks_of_users_are_as_all_at_once(verdict, monkeypatch):

@@ -49,6 +49,23 @@ def recent_events(history: AsOfView, user_ids: pd.Series, days: int) -> ir.Table
     return events.filter(events.day >= history.as_of - timedelta(days=days)).inner_join(wanted, "user_id")
 
 
+def bought_items(history: AsOfView, user_ids: pd.Series, days: int) -> pd.DataFrame:
+    """Count how often some users bought which item, in the `days` before a day.
+
+    Returns
+    -------
+    One row per user and item: ``place`` (of the user), ``category``, ``item_id``, ``bought`` (events) and ``last_at``;
+    empty where events name no items.
+    """
+    events = recent_events(history, user_ids, days)
+    is_bought = events.event_name.isin(sorted({*history.settings.roles.value})) & (events.amount > 0)
+    rows = events.filter(is_bought & events.item_id.notnull() & events.item_category.notnull())  # noqa: PD004
+    counted = rows.group_by("place", "item_id", category=rows.item_category).aggregate(
+        bought=rows.count(), last_at=rows.occurred_at.max()
+    )
+    return history.collect(counted).sort_values(["place", "category", "item_id"], ignore_index=True)
+
+
 def active_hours(history: AsOfView, user_ids: pd.Series, zones: Texts, days: int) -> ActiveHours:
     """Find the hours in which some users opened messages, were active or bought, in the `days` before a day.
 

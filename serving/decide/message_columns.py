@@ -29,7 +29,7 @@ def offer_columns(
     """
     settings, words = policy.settings, policy.language
     users, now = len(given), moment.instant.astimezone(ZoneInfo(settings.time_zone))
-    names = ("play", "channel", "message", "featured_category", "featured_kind", "benefit")
+    names = ("play", "channel", "message", "featured_category", "featured_kind", "featured_item", "benefit")
     texts = {name: np.full(users, None, dtype=object) for name in names}
     texts["offer_id"] = repeated(NO_OFFER, users)
     sent, valid_until = _sent(policy, batch, given, explores, moment), np.full(users, np.datetime64("NaT", "us"))
@@ -39,7 +39,7 @@ def offer_columns(
     each = zip(catalogue.offer_of_options, catalogue.options, catalogue.benefits, strict=True)
     for place, (offer, option, benefit) in enumerate(each):
         rows = np.flatnonzero(given == place)
-        featured, kind = favourites if offer.scope == FEATURED else tastes  # what is covered is what was charged
+        featured, kind, item = favourites if offer.scope == FEATURED else tastes  # what is covered is what was charged
         ends = now + timedelta(days=offer.valid_days)
         last_day = words.day((ends - timedelta(microseconds=1)).date())
         told = words.benefit(benefit, settings.currency)
@@ -50,6 +50,7 @@ def offer_columns(
         }
         texts["offer_id"][rows], texts["play"][rows], texts["channel"][rows] = offer.offer_id, offer.play, offer.channel
         texts["featured_category"][rows], texts["featured_kind"][rows] = featured[rows], kind[rows]
+        texts["featured_item"][rows] = item[rows]
         texts["message"][rows] = [messages[name] for name in featured[rows]]
         texts["benefit"][rows], valid_until[rows] = benefit.kind, in_utc(ends)
         discount[rows], level[rows] = option.discount, benefit.level
@@ -57,27 +58,27 @@ def offer_columns(
     return {**texts, **whenever, "discount": discount, "benefit_level": level}
 
 
-def _featured(policy: Policy, batch: Batch, given: Places) -> tuple[Texts, Texts]:
-    """Name the category that each message may speak of, and the list that it is of; None where there is none.
+def _featured(policy: Policy, batch: Batch, given: Places) -> tuple[Texts, Texts, Texts]:
+    """Name the category that each message may speak of, its list and an item of it; None where there is none.
 
     Where no tastes were learnt it is what the user spent most on.
     """
     rows = np.flatnonzero(given != NOTHING)
-    names, kinds = np.full((2, len(given)), None, dtype=object)
+    names, kinds, items = np.full((3, len(given)), None, dtype=object)
     if policy.preferences.has_tastes:
         found = policy.preferences.tastes.featured(batch.frame["user_id"].iloc[rows])
-        names[rows], kinds[rows] = found.name, found.kind
-        return names, kinds
+        names[rows], kinds[rows], items[rows] = found.name, found.kind, found.item
+        return names, kinds, items
     return _favourites(policy, batch)
 
 
-def _favourites(policy: Policy, batch: Batch) -> tuple[Texts, Texts]:
-    """Name what each user spent most on, as far as messages may, and the list that it is of."""
+def _favourites(policy: Policy, batch: Batch) -> tuple[Texts, Texts, Texts]:
+    """Name what each user spent most on, as far as messages may, the list that it is of, and no item."""
     codes, favourites = pd.factorize(batch.frame["favourite_category_90d"].astype(object))
     names = np.array([*map(policy.settings.categories.featured, favourites), None], dtype=object)[codes]
-    kinds = np.full(len(names), None, dtype=object)
+    kinds, items = np.full((2, len(names)), None, dtype=object)
     kinds[names != None] = FAVOURITE  # noqa: E711 - of each
-    return names, kinds
+    return names, kinds, items
 
 
 def _sent(policy: Policy, batch: Batch, given: Places, explores: Flags, moment: DecisionMoment) -> SendTimes:

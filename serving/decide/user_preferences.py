@@ -17,11 +17,11 @@ from features.materialise.as_of_view import AsOfView, open_as_of
 from features.storage.lake import Lake
 from features.training_data.contact_details import own_zones, with_contact_details
 from features.training_data.frames import known_users
-from features.training_data.recent_events import active_hours
+from features.training_data.recent_events import active_hours, bought_items
 from models.send_time.hour_weights import TimeWeights, nobody_known, population_weights, time_weights
 from models.tastes.stored_tastes import latest_tastes
 from models.tastes.taste_model import TasteModel
-from serving.decide.user_tastes import UserTastes, user_tastes
+from serving.decide.user_tastes import SOLD_WITHIN, UserTastes, user_tastes, with_items
 
 SAMPLED = 10_000  # users, evenly over all, whose hours are those of the population
 USERS_AT_ONCE = 100_000  # whose events are looked at together
@@ -84,17 +84,24 @@ def read_preferences(
         parts = [slice(first, first + USERS_AT_ONCE) for first in range(0, len(rows), USERS_AT_ONCE)]
         own = [_weights(history, everybody.iloc[rows[part]], channels[part], population) for part in parts]
         model = latest_tastes(lake, as_of)
-        found = [_tastes(history, model, everybody.iloc[rows[part]]) for part in parts if model is not None]
+        usual = bought_items(history, sample, SOLD_WITHIN) if model is not None else None
+        found = [
+            _tastes(history, model, everybody.iloc[rows[part]], usual)
+            for part in parts
+            if model is not None and usual is not None
+        ]
     tastes = UserTastes(pa.concat_tables([each.rows for each in found])) if found else UserTastes()
     user_ids = pd.Index(everybody.iloc[rows].astype(object))
     return UserPreferences(user_ids, TimeWeights.joined(own), population, tastes, model is not None)
 
 
-def _tastes(history: AsOfView, model: TasteModel, user_ids: pd.Series) -> UserTastes:
-    """List what some users like."""
+def _tastes(history: AsOfView, model: TasteModel, user_ids: pd.Series, usual: pd.DataFrame) -> UserTastes:
+    """List what some users like, with an item each; `usual` are those that a sample of all bought."""
     settings = history.settings
     days, listed = settings.tastes.history_days, settings.tastes.listed
-    return user_tastes(history, model, user_ids, settings.categories, days, listed)
+    tastes = user_tastes(history, model, user_ids, settings.categories, days, listed)
+    own = bought_items(history, user_ids, settings.send_time.history_days)
+    return with_items(tastes, user_ids, own, usual)
 
 
 def _weights(history: AsOfView, user_ids: pd.Series, channels: Texts, population: TimeWeights | None) -> TimeWeights:

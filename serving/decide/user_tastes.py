@@ -22,19 +22,22 @@ from models.tastes.taste_counts import TasteCounts, counts_before
 from models.tastes.taste_model import TasteModel, best, usual_gap
 
 AGAIN, NEW, FAVOURITE = "again", "new", "favourite"  # lists; the last is everybody's, for who has bought nothing yet
+SOLD_WITHIN = 28  # days
 BLOCK = 4_000  # users whose counts of all categories are in memory
 SCHEMA = pa.schema(
     [("user_id", pa.string()), ("list", pa.string()), ("place", pa.int32()), ("category", pa.string()),
-     ("name", pa.string()), ("days_since_last", pa.float64()), ("usual_days_between", pa.float64())]
+     ("name", pa.string()), ("item_id", pa.string()), ("days_since_last", pa.float64()),
+     ("usual_days_between", pa.float64())]
 )  # fmt: skip
 
 
 class Featured(NamedTuple):
-    """What a message may speak of, shapes (users,): the category, its display name and the list it is of, or None."""
+    """What a message may speak of, shapes (users,): category, display name, list and an item of it, or None."""
 
     category: Texts
     name: Texts
     kind: Texts
+    item: Texts
 
 
 @dataclass(frozen=True)
@@ -46,8 +49,40 @@ class UserTastes:
     def featured(self, user_ids: pd.Series) -> Featured:
         """Name what each user is spoken to of: the first of what they buy again, else of what is new to them."""
         first = self.rows.to_pandas().drop_duplicates("user_id").set_index("user_id")
-        found = first.reindex(user_ids.astype(object))[["category", "name", "list"]].astype(object)
+        found = first.reindex(user_ids.astype(object))[["category", "name", "list", "item_id"]].astype(object)
         return Featured(*(found[name].where(found[name].notna(), None).to_numpy() for name in found))
+
+
+def with_items(tastes: UserTastes, user_ids: pd.Series, own: pd.DataFrame, everybody: pd.DataFrame) -> UserTastes:
+    """Name an item with each category: of what is bought again the user's own usual one, else what most buy.
+
+    What nobody bought within `SOLD_WITHIN` days of the last purchase of all may be sold out, and is not named.
+
+    Parameters
+    ----------
+    user_ids
+        Users of `own`, by their places.
+    own, everybody
+        `bought_items` of these users, and of a sample of all.
+    """
+    rows, together = tastes.rows.to_pandas(), pd.concat([own, everybody])
+    if together.empty or rows.empty:
+        return tastes
+    last = together.groupby("item_id")["last_at"].max()
+    sold = last.index[last >= last.max() - pd.Timedelta(days=SOLD_WITHIN)]
+    mine, usual = (each[each["item_id"].isin(sold)] for each in (own, everybody))
+    mine = _most_bought(mine.assign(user_id=user_ids.to_numpy(dtype=object)[mine["place"]]), ["user_id", "category"])
+    usual = _most_bought(usual.groupby(["category", "item_id"])[["bought"]].sum().reset_index(), ["category"])
+    again = rows[["user_id", "category"]].merge(mine, "left", ["user_id", "category"])["item_id"].astype(object)
+    other = rows[["category"]].merge(usual, "left", "category")["item_id"].astype(object)
+    rows["item_id"] = again.where(rows["list"] == AGAIN, other)
+    return UserTastes(pa.Table.from_pandas(rows[SCHEMA.names], SCHEMA, preserve_index=False))
+
+
+def _most_bought(items: pd.DataFrame, keys: list[str]) -> pd.DataFrame:
+    """Keep the item that was bought most for each key, of equals the first by name."""
+    order = items.sort_values([*keys, "bought", "item_id"], ascending=[*[True] * len(keys), False, True])
+    return order.drop_duplicates(keys)[[*keys, "item_id"]]
 
 
 def user_tastes(
@@ -106,7 +141,7 @@ def _rows(
     return pd.DataFrame(
         {
             "user": user, "order": order, "list": kind, "place": place,
-            "category": np.array(model.categories, dtype=object)[category], "name": names[category],
+            "category": np.array(model.categories, dtype=object)[category], "name": names[category], "item_id": None,
             "days_since_last": since[user, category] if is_again else np.nan,
             "usual_days_between": gap[user, category] if is_again else np.nan,
         }
