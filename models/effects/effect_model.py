@@ -149,7 +149,8 @@ class EffectModel:
         """How much of each known option's constant is in that of an option asked for; shape (known, asked)."""
         found, known = np.zeros((len(self.options), len(options))), ActionSet(self.options, self.offers)
         discount = np.array([share for _, share in self.options])
-        asked, wanted = np.array([self.offers.index(offer) for offer, _ in options]), [share for _, share in options]
+        places = {offer: place for place, offer in enumerate(self.offers)}
+        asked, wanted = np.array([places.get(offer, NOTHING) for offer, _ in options]), [share for _, share in options]
         for offer, levels in enumerate(known.levels):
             rows = np.eye(len(levels))
             for level, row in zip(levels, rows, strict=True):
