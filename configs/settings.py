@@ -14,6 +14,7 @@ from configs.contact import Contact
 from configs.custom_features import CustomFeature, check_names
 from configs.errors import did_you_mean
 from configs.guard_settings import Guards
+from configs.ladder_settings import Ladder
 from configs.named_files import FOLDER, read_toml
 from configs.profile_layers import Layer, laid_over, profile_files, read_layer, with_raw_beside
 from configs.schedule_settings import Schedule, TimeZone
@@ -199,6 +200,7 @@ class Scoring(Section):
         description="most users that may be contacted through a channel in one day; one that is not named has no limit"
     )
     exploration: Exploration
+    ladder: Ladder
 
 
 class Spark(Section):

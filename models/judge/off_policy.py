@@ -186,6 +186,20 @@ def doubly_robust_scores(logged: Logged, predicted: Floats) -> Floats:
     return scores
 
 
+def doubly_robust_parts(logged: Logged, target: Target, predicted: Floats) -> Floats:
+    """Say what each row adds to the value of a policy, which is their mean; (rows,), parameters as above.
+
+    Examples
+    --------
+    >>> logged = Logged(np.array([0, 1]), np.array([0.5, 0.25]), np.array([3.0, 2.0]), pd.Series(["a", "b"]))
+    >>> doubly_robust_parts(logged, np.array([1, 1]), np.array([[2.0, 1.0], [1.0, 1.0]])).tolist()
+    [1.0, 5.0]
+    """
+    weight, rows = _weight(logged, target), np.arange(len(logged))
+    expected = predicted[rows, target] if target.ndim == 1 else (target * predicted).sum(axis=1)
+    return np.asarray(expected + weight * (logged.outcome - predicted[rows, logged.action]))
+
+
 def _estimate(logged: Logged, target: Target, estimator: ValueEstimator, predicted: Floats | None) -> _Estimate:
     if estimator == "ips":
         return _ips(logged, target)
@@ -211,10 +225,8 @@ def _snips(logged: Logged, target: Target) -> _Estimate:
 
 
 def _doubly_robust(logged: Logged, target: Target, predicted: Floats) -> _Estimate:
-    weight, rows = _weight(logged, target), np.arange(len(logged))
-    expected = predicted[rows, target] if target.ndim == 1 else (target * predicted).sum(axis=1)
-    part = expected + weight * (logged.outcome - predicted[rows, logged.action])
-    return _Estimate(float(part.mean()), part - part.mean(), (weight,))
+    part = doubly_robust_parts(logged, target, predicted)
+    return _Estimate(float(part.mean()), part - part.mean(), (_weight(logged, target),))
 
 
 def _weight(logged: Logged, target: Target) -> Floats:

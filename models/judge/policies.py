@@ -11,9 +11,11 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from configs.ladder_settings import Ladder as Allowance
 from configs.offers import Option
 from features.arrays.array_types import Flags, Floats, Places
 from models.effects.uplift import MODERATORS
+from models.judge.ladder import Candidate, climb
 from models.judge.off_policy import Logged, doubly_robust_scores, doubly_robust_value, value_difference
 from models.judge.policy_verdict import (
     CONSTANT,
@@ -23,6 +25,7 @@ from models.judge.policy_verdict import (
     RANKING,
     RULE,
     Deployed,
+    Ladder,
     PolicyValue,
     PolicyVerdict,
 )
@@ -74,17 +77,18 @@ class Evidence:
         return doubly_robust_scores(self.logged, self.predicted)[:, :-1]
 
 
-def judge_policies(evidence: Evidence) -> PolicyVerdict:
+def judge_policies(evidence: Evidence, allowance: Allowance | None = None) -> PolicyVerdict:
     """Value every candidate on rows that neither its models nor its choices saw, and choose.
 
     Every candidate spends what the budget allows: the personal policy where it earns most, a simple one on a random
     part of those whom it is for. From *nobody* on, a simple candidate takes the lead when its doubly robust gain over
     the leader lies above 0 with its whole 95% interval; the personal policy must do so against each of them. Unknown
-    is not better.
+    is not better. What is not proven may be tried as far as the `allowance` goes (`models.judge.ladder`).
     """
     scores = evidence.scores
     candidates = {name: _cross_chosen(evidence, scores, name) for name in (NOBODY, CONSTANT, RULE, RANKING)}
-    candidates[PERSONAL] = _chances(evidence, personal_choice(evidence), 1.0)
+    price = money_price(evidence)
+    candidates[PERSONAL] = _chances(evidence, priced_choice(evidence, price), 1.0)
     values = {
         name: doubly_robust_value(evidence.logged, chances, evidence.predicted) for name, chances in candidates.items()
     }
@@ -105,7 +109,32 @@ def judge_policies(evidence: Evidence) -> PolicyVerdict:
     simple = simple_policy(evidence, scores, leader, np.ones(len(scores), dtype=bool))
     more = f"personal is worth {_words(lead)} a head more than {narrowest}"
     reason = f"{leader} stays: {more}, which does not lie above 0"
-    return PolicyVerdict(simple, reason, gains, lead, values)
+    ladder = _ladder(evidence, scores, candidates, leader, price, allowance) if allowance and allowance.steps else None
+    reason = f"{reason}; {ladder}" if ladder is not None else reason
+    return PolicyVerdict(simple, reason, gains, lead, values, ladder)
+
+
+def _ladder(
+    evidence: Evidence, scores: Floats, chances: dict[str, Floats], leader: str, price: float, allowance: Allowance
+) -> Ladder:
+    """Put the policies of every kind, as all rows choose them, on the ladder below the leader."""
+    everybody, candidates = np.ones(len(scores), dtype=bool), {}
+    for name, own in chances.items():
+        policy = Deployed(PERSONAL) if name == PERSONAL else simple_policy(evidence, scores, name, everybody)
+        spent = float((own[:, 1:-1] * evidence.cost).sum(axis=1).mean())
+        whole = spent if name == PERSONAL else _cost_of(evidence, policy)
+        part = float(_part_paid(evidence, np.array([whole]))[0])
+        candidates[name] = Candidate(policy, own, spent, part)
+    return climb(evidence.logged, evidence.predicted, candidates, leader, evidence.budget, allowance, price)
+
+
+def _cost_of(evidence: Evidence, policy: Deployed) -> float:
+    """Cost a head if a simple policy's option went to all whom it is for."""
+    if policy.option is None:
+        return 0.0
+    place = evidence.options.index(policy.option)
+    applies = policy.applies_to(evidence.columns, evidence.p_redeem[:, place]) & evidence.had_chance[:, place]
+    return float((evidence.cost[:, place] * applies).mean())
 
 
 def personal_choice(evidence: Evidence) -> Places:
@@ -114,26 +143,33 @@ def personal_choice(evidence: Evidence) -> Places:
     The price is the least at which all choices together fit the budget (the dual of the allocation); it is found from
     predictions alone, never from outcomes. Shape (rows,).
     """
+    return priced_choice(evidence, money_price(evidence))
+
+
+def priced_choice(evidence: Evidence, price: float) -> Places:
+    """Pick every row's best option at a price on money; 0 where none is above 0."""
+    worth = np.where(evidence.had_chance, evidence.effect - price * evidence.cost, -np.inf)
+    worth = np.c_[np.zeros(len(worth)), worth]
+    return np.asarray(worth.argmax(axis=1), dtype=np.intp)
+
+
+def money_price(evidence: Evidence) -> float:
+    """Find the least price on money at which all personal choices together fit the budget."""
     rows = np.arange(len(evidence.effect))
     costs = np.c_[np.zeros(len(rows)), evidence.cost]
 
-    def chosen(price: float) -> Places:
-        worth = np.where(evidence.had_chance, evidence.effect - price * evidence.cost, -np.inf)
-        worth = np.c_[np.zeros(len(rows)), worth]
-        return np.asarray(worth.argmax(axis=1), dtype=np.intp)
-
     def overspends(price: float) -> bool:
-        return bool(costs[rows, chosen(price)].mean() > evidence.budget)
+        return bool(costs[rows, priced_choice(evidence, price)].mean() > evidence.budget)
 
     if not overspends(0.0):
-        return chosen(0.0)
+        return 0.0
     low, high = 0.0, 1.0
     while overspends(high) and high < DEAREST:
         low, high = high, 2 * high
     for _ in range(HALVINGS):
         middle = (low + high) / 2
         low, high = (middle, high) if overspends(middle) else (low, middle)
-    return chosen(high)
+    return high
 
 
 def simple_policy(evidence: Evidence, scores: Floats, name: str, rows: Flags) -> Deployed:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 NOBODY, CONSTANT, RULE, RANKING, PERSONAL = "nobody", "constant", "rule", "response ranking", "personal"
 P_REDEEM = "p_redeem"
+ON_TRIAL, WAITING, RETIRED = "on trial", "waiting", "retired"
 
 
 @dataclass(frozen=True)
@@ -72,14 +73,86 @@ class Deployed:
 
 
 @dataclass(frozen=True)
+class Arm:
+    """A policy of a trial: the `share` of the trial's users that it decides for.
+
+    The budget pays it for a `part` of those whom it chooses; the others of its users get nothing.
+    """
+
+    policy: Deployed
+    share: float
+    part: float = 1.0
+
+
+@dataclass(frozen=True)
+class Trial:
+    """Policies that decide by lot for a `share` of the users, who are drawn anew every day.
+
+    `arms` share those users out; the policy that is proven is one of them. What the arms may spend together is
+    `budget_share` of the budget. Of *personal* each unit of money is charged with `price`, so that it fits the budget.
+    """
+
+    arms: tuple[Arm, ...] = ()
+    share: float = 0.0
+    budget_share: float = 0.0
+    price: float = 0.0
+
+
+NO_TRIAL = Trial()
+
+
+@dataclass(frozen=True)
+class Rung:
+    """Where a candidate stands on the ladder, against the policy that is proven.
+
+    `state` is one of `ON_TRIAL`, `WAITING` and `RETIRED`. `gain` a head has an interval that holds at every look,
+    `p_better` is the probability that it is above 0, `share` the share of all users that it decides for.
+    """
+
+    policy: Deployed
+    state: str
+    gain: PolicyValue
+    p_better: float
+    share: float = 0.0
+
+
+@dataclass(frozen=True)
+class Ladder:
+    """Candidates that are not proven, and the trial of those that the evidence speaks for.
+
+    `may_lose` is the most a head that the trial may lose by its evidence or its costs, `allowed` what settings allow.
+    """
+
+    rungs: tuple[Rung, ...]
+    trial: Trial
+    may_lose: float
+    allowed: float
+
+    def __str__(self) -> str:
+        tried = [f"{rung.policy} for {rung.share:.0%} of users" for rung in self.rungs if rung.state == ON_TRIAL]
+        retired = [str(rung.policy) for rung in self.rungs if rung.state == RETIRED]
+        parts = [("on trial", tried), ("retired, as proven worse", retired)]
+        return "; ".join(f"{state}: {', '.join(names)}" for state, names in parts if names) or "nothing is on trial"
+
+
+@dataclass(frozen=True)
 class PolicyVerdict:
-    """What the gate decided: the policy, why, and every candidate's value a head against *nobody*."""
+    """What the gate decided: the policy, why, and every candidate's value a head against *nobody*.
+
+    `ladder` is what may be tried although it is not proven; None where nothing was judged or personal decides.
+    """
 
     deployed: Deployed
     reason: str
     gains: dict[str, PolicyValue]
     lead: PolicyValue
     values: dict[str, PolicyValue]
+    ladder: Ladder | None = None
+
+    @property
+    def trial(self) -> Trial:
+        """The trial that runs, which may be none."""
+        return self.ladder.trial if self.ladder is not None else NO_TRIAL
 
     @property
     def metrics(self) -> dict[str, Metric]:

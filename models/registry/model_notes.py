@@ -13,7 +13,7 @@ from configs.errors import InputError
 from configs.offers import Option
 from models.effects.average_effect import AverageEffect
 from models.effects.effect_model import EffectUnit
-from models.judge.policy_verdict import Deployed
+from models.judge.policy_verdict import NO_TRIAL, Deployed, Trial
 from models.learn.listening import Listening
 from models.learn.redeemed_spend import RedeemedSpend
 
@@ -57,7 +57,8 @@ class EffectNotes:
 
     `average` are the mean effects of each option on margin and on retention; the former are 0 without `has_money`.
     `units` are those of the effects on margin and on retention, `listening` that to each offer's channel. Effects are
-    `is_net` where what offers gave away is paid in them already.
+    `is_net` where what offers gave away is paid in them already. The `trial` lets policies decide for some users that
+    are not proven.
     """
 
     options: tuple[Option, ...]
@@ -69,6 +70,7 @@ class EffectNotes:
     reason: str
     has_money: bool = True
     is_net: bool = False
+    trial: Trial = NO_TRIAL
 
 
 def notes_as_json(notes: DataclassInstance) -> dict[str, Any]:

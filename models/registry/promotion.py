@@ -161,6 +161,7 @@ def publish_effects(
         verdict.reason,
         has_money(experiment),
         is_net="is_net" in experiment,
+        trial=verdict.trial,
     )
     notes, published = notes_as_json(kept), []
     training, digest = training_run(settings, as_of), rows_digest(experiment)

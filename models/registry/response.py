@@ -18,7 +18,7 @@ from models.effects.average_effect import AverageEffect
 from models.effects.effect_model import ActionSet, EffectModel, EffectUnit
 from models.effects.uplift import LearntEffects
 from models.judge.policies import Evidence
-from models.judge.policy_verdict import Deployed
+from models.judge.policy_verdict import NO_TRIAL, Deployed, Trial
 from models.learn.benefit_cost import redemption_costs
 from models.learn.estimators import Estimator
 from models.learn.linear_estimators import MultiOutputEstimator
@@ -53,7 +53,8 @@ class PersonalEffects:
     """Effects learnt from randomised treatments, and the policy that the gate allows to use them.
 
     `average` (options, 2) are the mean effects on margin and retention, for the simple policies. Without `has_money`
-    only retention could be learnt. Effects are `is_net` where what offers gave away is paid in them already.
+    only retention could be learnt. Effects are `is_net` where what offers gave away is paid in them already. The
+    `trial` lets other policies decide for some users.
     """
 
     margin: EffectModel
@@ -64,6 +65,7 @@ class PersonalEffects:
     name: str
     has_money: bool = True
     is_net: bool = False
+    trial: Trial = NO_TRIAL
 
 
 @dataclass(frozen=True)
@@ -169,6 +171,7 @@ def _load_personal(lake: Lake) -> PersonalEffects:
         f"{margin.lineage.name}, {retention.lineage.name}",
         notes.has_money,
         notes.is_net,
+        notes.trial,
     )
 
 

@@ -183,4 +183,4 @@ def judge_experiment(
         categories=settings.categories, later_share=later_share(stayed, settings) if len(stayed) else 0.0,
         assumed_rate=settings.response.assumed_redemption_rate,
     )  # fmt: skip
-    return judge_policies(evidence)
+    return judge_policies(evidence, settings.scoring.ladder)

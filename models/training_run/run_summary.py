@@ -148,4 +148,8 @@ def _rounded(metrics: dict[str, Metric]) -> dict[str, Metric]:
 def _rounded_verdict(verdict: PolicyVerdict) -> PolicyVerdict:
     gains = {name: gain.rounded() for name, gain in verdict.gains.items()}
     values = {name: value.rounded() for name, value in verdict.values.items()}
-    return replace(verdict, gains=gains, values=values, lead=verdict.lead.rounded())
+    found = replace(verdict, gains=gains, values=values, lead=verdict.lead.rounded())
+    if verdict.ladder is None:
+        return found
+    rungs = tuple(replace(rung, gain=rung.gain.rounded()) for rung in verdict.ladder.rungs)
+    return replace(found, ladder=replace(verdict.ladder, rungs=rungs))

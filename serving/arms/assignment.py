@@ -16,6 +16,7 @@ import pyarrow as pa
 from configs.offers import NOTHING
 from configs.settings import Settings
 from features.arrays.array_types import Flags, Floats, Places, Texts
+from models.judge.policy_verdict import NO_TRIAL, Trial
 from serving.arms.exploration import (
     Draws,
     Explorers,
@@ -26,6 +27,7 @@ from serving.arms.exploration import (
     randomise,
     stable_groups,
 )
+from serving.arms.policy_trial import trial_weights, weight_of
 from serving.knapsack.allocation import Allocation, Limit, allocate_parts, budget_curve
 from serving.knapsack.problem import RemoteReduce, Shard, offered, opened
 from serving.valuation.eligibility import ELIGIBLE
@@ -116,18 +118,19 @@ class Assignment:
 
 
 def allocation_input(
-    user_ids: pd.Series, p_churn: Floats, options: Options, settings: Settings, limits: Sequence[Limit], as_of: date
-) -> AllocationInput:
+    user_ids: pd.Series, p_churn: Floats, options: Options, settings: Settings, limits: Sequence[Limit], as_of: date,
+    trial: Trial = NO_TRIAL,
+) -> AllocationInput:  # fmt: skip
     """Say what must be known of some users before anybody is decided about: arm, worth, cost, draws and risk."""
     users = len(user_ids)
     is_control, is_as_usual = stable_groups(user_ids, settings)
     arms = np.array([POLICY, AS_USUAL, CONTROL, SUPPRESSED], dtype=object)
     arm = arms[np.select([options.ineligible != ELIGIBLE, is_control, is_as_usual], [3, 2, 1], 0)]
     draws = Draws(np.full(users, np.inf), np.full(users, NOTHING), np.zeros(users), np.zeros(users))
-    if settings.scoring.exploration.share > 0:
+    if settings.scoring.exploration.share > 0 or trial.share > 0:
         explorable = _explorable(options, limits)
         may_explore = (arm == POLICY) & explorable.any(axis=1)
-        chances = _chances(options, explorable, settings, as_of)
+        chances = _chances(options, explorable, settings, as_of, trial)
         draws = randomise(user_ids, chances, options.expected_cost, may_explore, settings, as_of)
     drawn = np.flatnonzero(draws.option != NOTHING)
     worth = np.zeros(users)
@@ -209,8 +212,9 @@ def _spending(
 
 
 def propensities(
-    options: Options, assignment: Assignment, settings: Settings, limits: Sequence[Limit], as_of: date
-) -> Floats:
+    options: Options, assignment: Assignment, settings: Settings, limits: Sequence[Limit], as_of: date,
+    trial: Trial = NO_TRIAL,
+) -> Floats:  # fmt: skip
     """Say how likely what was given was, given everything but the day's draws; shape (users,), above 0.
 
     It is 1 for control, business as usual and whoever may get nothing: their group was drawn once for all, so that
@@ -221,7 +225,7 @@ def propensities(
         return np.ones(users)
     explorable = _explorable(options, limits)
     may_explore = np.isin(assignment.arm, (POLICY, EXPLORE)) & explorable.any(axis=1)
-    chances = _chances(options, explorable, settings, as_of)
+    chances = _chances(options, explorable, settings, as_of, trial)
     likely = decision_chances(assignment.explorers, chances, may_explore, assignment.intended)
     return np.where(may_explore, likely[np.arange(users), assignment.given], 1.0)
 
@@ -262,8 +266,11 @@ def _explorable(options: Options, limits: Sequence[Limit]) -> Flags:
     return np.asarray(options.explorable & is_open)
 
 
-def _chances(options: Options, explorable: Flags, settings: Settings, as_of: date) -> Floats:
-    """Say with which probability an explorer draws each option, or nothing; shape (users, options + 1)."""
+def _chances(options: Options, explorable: Flags, settings: Settings, as_of: date, trial: Trial) -> Floats:
+    """Say with which probability who draws by lot draws each option, or nothing; shape (users, options + 1)."""
     draws = posterior_draws(len(options.catalogue.options), settings, as_of)
     value, error = (np.where(options.eligible, part, 0.0) for part in (options.value, options.value_error))
-    return draw_chances(value, error, explorable, settings.scoring.exploration, draws)
+    tried = trial_weights(options.tried, explorable, trial) if trial.arms else None
+    return draw_chances(
+        value, error, explorable, settings.scoring.exploration, draws, tried, weight_of(settings, trial)
+    )

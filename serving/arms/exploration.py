@@ -65,7 +65,10 @@ def stable_groups(user_ids: pd.Series, settings: Settings) -> tuple[Flags, Flags
     return is_control, ~is_control & (draw < scoring.business_as_usual_share)
 
 
-def draw_chances(value: Floats, value_error: Floats, explorable: Flags, settings: Exploration, draws: Floats) -> Floats:
+def draw_chances(
+    value: Floats, value_error: Floats, explorable: Flags, settings: Exploration, draws: Floats,
+    trial: Floats | None = None, trial_weight: float = 0.0,
+) -> Floats:  # fmt: skip
     """Say with which probability each user who explores draws each option, or nothing.
 
     Parameters
@@ -77,6 +80,8 @@ def draw_chances(value: Floats, value_error: Floats, explorable: Flags, settings
         Which options may be tried, shape (users, options).
     draws
         Standard normal, shape (draws, options), shared by all users; Thompson sampling reads it.
+    trial, trial_weight
+        What policies on trial would give, shape (users, options + 1), and which share of the lots follows them.
 
     Returns
     -------
@@ -99,6 +104,8 @@ def draw_chances(value: Floats, value_error: Floats, explorable: Flags, settings
         weights = _share_of_wins(np.c_[value, nothing], np.c_[value_error, nothing], allowed, draws)
     else:
         weights = allowed / allowed.sum(axis=1, keepdims=True)
+    if trial is not None:
+        weights = (1 - trial_weight) * weights + trial_weight * trial
     rest = 1 - settings.floor * allowed.sum(axis=1, keepdims=True)
     return np.where(allowed, settings.floor + rest * weights, 0.0)
 

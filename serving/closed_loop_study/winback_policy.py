@@ -71,12 +71,15 @@ def week_promise(lake: Lake, as_of: date, truth: Truth, given: Given) -> WeekPro
 
 
 def retrain(settings: Settings, lake: Lake, as_of: date) -> str:
-    """Train every model on what is known; returns the policy that the gate deploys."""
+    """Train every model on what is known; returns the policy that the gate deploys, and what it puts on trial."""
     frames = collect_frames(settings, lake, as_of)
     outcomes = fit_outcomes(settings, lake, as_of, frames)
     response = fit_response(settings, lake, as_of, frames)
     keep_training(lake, as_of, outcomes, response)
-    return str(response.verdict.deployed) if response.verdict is not None else NOBODY
+    verdict = response.verdict
+    if verdict is None:
+        return NOBODY
+    return f"{verdict.deployed} ({verdict.ladder})" if verdict.trial.arms else str(verdict.deployed)
 
 
 def given_by(world: World, lake: Lake) -> Given:

@@ -31,9 +31,9 @@ from serving.decide.send_times import in_utc
 from serving.knapsack.allocation import Limit
 from serving.segments.known_columns import STAGE
 from serving.valuation.eligibility import ELIGIBLE, UNKNOWN_WORTH
-from serving.wording.explanations import add_effect_reasons, add_rule, add_worth
+from serving.wording.explanations import add_effect_reasons, add_rule, add_worth, policy_reasons
 from serving.wording.formatting import repeated
-from serving.wording.reason_codes import EFFECT_UNKNOWN, RANDOMISED, WITHDRAWN
+from serving.wording.reason_codes import EFFECT_UNKNOWN, ON_TRIAL, RANDOMISED, WITHDRAWN, Reason
 from serving.wording.reason_lists import REASONS, ReasonLists
 
 SCHEMA = pa.schema(
@@ -100,7 +100,7 @@ def decisions_table(
         "remaining_value": batch.remaining_value,
         **{name: of_choice(getattr(options, name)) for name in OF_CHOICE},
         "expected_value": of_choice(options.value),
-        "propensity": propensities(options, assignment, settings, limits, moment.day),
+        "propensity": propensities(options, assignment, settings, limits, moment.day, policy.trial),
         "reasons": batch.reasons,
         "why": _why(policy, batch, assignment, limits, broken),
         "suppressed_because": _reasons_of_kind(options.ineligible, policy),
@@ -134,7 +134,16 @@ def _why(policy: Policy, batch: Batch, assignment: Assignment, limits: Sequence[
     lists.add(rows[arm[rows] == EXPLORE], RANDOMISED)
     if len(rows):
         _add_why_this(lists, policy, batch, arm[rows], rows, given[rows])
+        _add_trial(lists, policy, batch, rows[arm[rows] == EXPLORE], given)
     return lists.build()
+
+
+def _add_trial(lists: ReasonLists, policy: Policy, batch: Batch, rows: Places, given: Places) -> None:
+    """Say which policy on trial would choose what some users drew: the first of them, those with most users first."""
+    for place, arm in sorted(enumerate(policy.trial.arms), key=lambda each: -each[1].share):
+        agrees = batch.options.tried[rows, place] == given[rows]
+        lists.extend(rows[agrees], (Reason(ON_TRIAL), *policy_reasons(arm.policy)))
+        rows = rows[~agrees]
 
 
 def _add_why_this(lists: ReasonLists, policy: Policy, batch: Batch, arm: Texts, rows: Places, chosen: Places) -> None:

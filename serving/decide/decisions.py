@@ -84,7 +84,7 @@ def decide(
         was decided otherwise before.
     """
     limits = limits_of(policy.catalogue, policy.settings)
-    check_floor(policy.settings, len(policy.catalogue.options))
+    check_floor(policy.lot_settings, len(policy.catalogue.options))
     policy = replace(policy, contacts=contacts())
     pieces = f"{executor.batches} x {policy.settings.scoring.batch_users}"
     moment = moment or DecisionMoment.of_night(as_of, policy.settings.time_zone)
@@ -94,7 +94,9 @@ def decide(
 
         def input_of_batch(batch: Batch) -> AllocationInput:
             user_ids = batch.frame["user_id"]
-            return allocation_input(user_ids, batch.p_churn, batch.options, policy.settings, limits, as_of)
+            return allocation_input(
+                user_ids, batch.p_churn, batch.options, policy.settings, limits, as_of, policy.trial
+            )
 
         allocation_inputs = list(
             track(executor.allocation_inputs(policy, spool, input_of_batch), "users scored", executor.batches)
@@ -102,7 +104,7 @@ def decide(
         if not sum(len(part.arm) for part in allocation_inputs):
             raise InputError(f"there is nobody to decide about on {as_of}; ingest users or choose another as_of")
         limits = limits if policy.catalogue.options else ()
-        assignment = assign(allocation_inputs, policy.settings, limits, executor.remote_reduce(spool))
+        assignment = assign(allocation_inputs, policy.lot_settings, limits, executor.remote_reduce(spool))
         policy = replace(
             policy,
             contacts=contacts(),
@@ -119,7 +121,7 @@ def decide(
                 write("guards", findings_table(guards))
                 write("tastes", policy.preferences.tastes.rows)
                 write("hours", policy.preferences.hours_table())
-                write("prices", prices_table(assignment.spending, policy.settings, limits, policy.catalogue))
+                write("prices", prices_table(assignment.spending, policy.lot_settings, limits, policy.catalogue))
                 for each in allocation_inputs:
                     write("draws", draws_table(each))
                 parts = assignment.parts(allocation_inputs)

@@ -22,10 +22,12 @@ from features.arrays.array_types import Array, Floats
 from features.storage.local_folder import LocalFolder
 from features.storage.whole_writes import clear_folder, write_bytes, write_file
 from features.training_data.contact_details import TIME_ZONE
+from models.judge.policy_verdict import NO_TRIAL, Trial
 from models.registry.model_reader import Registered
 from models.registry.response import ResponseModels
 from serving.arms.assignment import AllocationInput
 from serving.arms.exploration import Draws
+from serving.arms.policy_trial import with_trial
 from serving.decide import ledger
 from serving.decide.user_preferences import UserPreferences
 from serving.knapsack.problem import opened
@@ -82,6 +84,17 @@ class Policy:
         return (*rules_of(self.settings, self.catalogue), *self.own_rules)
 
     @property
+    def trial(self) -> Trial:
+        """The trial of policies that are not proven; mostly none."""
+        personal = self.response.personal if self.response is not None else None
+        return personal.trial if personal is not None else NO_TRIAL
+
+    @property
+    def lot_settings(self) -> Settings:
+        """The settings with as many lots as exploration and trial take together."""
+        return with_trial(self.settings, self.trial)
+
+    @property
     def why_nots(self) -> tuple[Reasons, ...]:
         """What is said of each kind of why not."""
         personal = self.response.personal if self.response is not None else None
@@ -111,7 +124,10 @@ class Policy:
         personal = self.response.personal if self.response is not None else None
         if personal is None:
             return always
-        own = (*personal.margin.estimator.columns, *personal.retention.estimator.columns, personal.deployed.column)
+        own = (
+            *personal.margin.estimator.columns, *personal.retention.estimator.columns, personal.deployed.column,
+            *(arm.policy.column for arm in personal.trial.arms),
+        )  # fmt: skip
         return always | {name for name in own if name is not None}
 
 
@@ -136,7 +152,8 @@ class Batch:
         own |= {"ineligible": self.options.ineligible}
         for name in MATRICES:
             own |= {f"{name}:{place}": column for place, column in enumerate(getattr(self.options, name).T)}
-        own |= {f"why_not:{place}": column for place, column in enumerate(self.options.why_not.T)}
+        for name, matrix in (("why_not", self.options.why_not), ("tried", self.options.tried)):
+            own |= {f"{name}:{place}": column for place, column in enumerate(matrix.T)}
         table = pa.Table.from_pandas(self.frame, preserve_index=False)
         for name, numbers in own.items():
             table = table.append_column(f"batch:{name}", pa.array(np.ascontiguousarray(numbers)))
@@ -149,13 +166,16 @@ class Batch:
         def numbers(name: str) -> Array:
             return table[f"batch:{name}"].to_numpy()
 
-        def matrix(name: str, kind: type) -> Array:
-            columns = [numbers(f"{name}:{place}") for place in range(len(catalogue.options))]
-            return np.stack(columns, axis=1) if columns else np.empty((len(table), 0), dtype=kind)
+        def matrix(name: str, kind: type, columns: int) -> Array:
+            found = [numbers(f"{name}:{place}") for place in range(columns)]
+            return np.stack(found, axis=1) if found else np.empty((len(table), 0), dtype=kind)
 
-        matrices = {name: matrix(name, np.float64) for name in MATRICES}
-        why_not, ineligible = matrix("why_not", np.int8), numbers("ineligible")
-        options = Options(catalogue, **matrices, why_not=why_not, ineligible=ineligible)
+        count = len(catalogue.options)
+        arms = sum(name.startswith("batch:tried:") for name in table.column_names)
+        matrices = {name: matrix(name, np.float64, count) for name in MATRICES}
+        why_not, ineligible = matrix("why_not", np.int8, count), numbers("ineligible")
+        tried = matrix("tried", np.int8, arms)
+        options = Options(catalogue, **matrices, why_not=why_not, ineligible=ineligible, tried=tried)
         frame = table.select([name for name in table.column_names if not name.startswith("batch:")]).to_pandas()
         predicted = {name: numbers(name) for name in PREDICTED}
         return cls(frame, **predicted, reasons=table["batch:reasons"].combine_chunks(), options=options)

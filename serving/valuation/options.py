@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -31,6 +31,7 @@ from serving.valuation.eligibility import (
     Forbidden,
 )
 from serving.valuation.staying import possible, sign_depends, staying_by_risk, staying_by_use, strength_by_use
+from serving.valuation.trial_choices import trial_choices
 from serving.wording.reason_codes import DOES_NOT_PAY, Reason, Reasons
 from serving.wording.reason_lists import ReasonLists
 
@@ -43,7 +44,8 @@ class Options:
     `value` the formula of DESIGN: incremental margin, plus retention times what staying is worth, less costs.
     `value_error` is the standard error of the value (0 where it is not known). `why_not` is the kind of reason why an
     option may not be chosen, and `ineligible` (users,) the kind of rule by which a user may get nothing at all; both
-    are `ELIGIBLE` where nothing speaks against it.
+    are `ELIGIBLE` where nothing speaks against it. `tried` is what each arm of a trial of policies would give, the
+    place of an option or `NOTHING`; shape (users, arms).
     """
 
     catalogue: Catalogue
@@ -56,6 +58,7 @@ class Options:
     value_error: Floats
     why_not: Kinds
     ineligible: Kinds
+    tried: Kinds = field(default_factory=lambda: np.zeros((0, 0), dtype=np.int8))
 
     @property
     def explorable(self) -> Flags:
@@ -174,7 +177,11 @@ def build_options(
     if response is not None and not response.has_money:
         why_not = np.where(why_not == NOT_MEASURED, why_not, NOT_VALUED).astype(np.int8)
     why_not = np.where(found.option == ELIGIBLE, why_not, found.option)
-    return Options(catalogue, p_redeem, retention, margin, price, cost, value, error, why_not, found.everything)
+    built = Options(catalogue, p_redeem, retention, margin, price, cost, value, error, why_not, found.everything)
+    if response is None or response.personal is None or not response.personal.trial.arms:
+        return built
+    tried = trial_choices(frame, p_churn, p_redeem, worth, cost, built.explorable, response.personal, catalogue)
+    return replace(built, tried=tried)
 
 
 class _Effects(NamedTuple):

@@ -7,6 +7,7 @@ from typing import NamedTuple
 NO_DATA, UNLIKE, OTHER_RULE, DOES_NOT_PAY = "no_data", "unlike_compared", "other_rule", "does_not_pay"
 IN_CONTROL, BUSINESS_AS_USUAL = "in_control", "business_as_usual"
 RANDOMISED, NOTHING_DRAWN, WITHDRAWN = "randomised", "nothing_drawn", "withdrawn"
+ON_TRIAL = "on_trial"
 NOT_VALUED, DEPENDS = "not_valued", "sign_depends"
 NOT_KNOWN, LEFT_ALONE, NOTHING_PAYS = "no_known_effect", "left_alone", "nothing_pays"
 NO_PLACE, BUDGET_ELSEWHERE = "no_place", "budget_elsewhere"

@@ -17,7 +17,7 @@ import pandas as pd
 
 from configs.offers import NO_OFFER, Option
 from configs.settings import Settings, load_settings
-from features.arrays.array_types import Floats
+from features.arrays.array_types import Floats, Places
 
 LAST_WAVE = date(2024, 6, 3)
 WAVES, TREATED = 4, 0.39  # 20,000 users make 31,000 treatments
@@ -84,13 +84,21 @@ class EffectWorld:
     def experiment(self, users: int, rng: np.random.Generator) -> pd.DataFrame:
         """Give the options by lot for `WAVES` weeks; the rows are those of `frames.experiment_frame`."""
         drawn = self.people(users, rng)
-        parts = [self._wave(drawn, LAST_WAVE - timedelta(weeks=back), rng) for back in reversed(range(WAVES))]
+        parts = [self.wave(drawn, LAST_WAVE - timedelta(weeks=back), rng) for back in reversed(range(WAVES))]
         return pd.concat(parts, ignore_index=True)
 
-    def _wave(self, crowd: Crowd, day: date, rng: np.random.Generator) -> pd.DataFrame:
-        users, options, every = len(crowd.frame), len(self.actions), np.arange(len(crowd.frame))
+    def wave(self, crowd: Crowd, day: date, rng: np.random.Generator) -> pd.DataFrame:
+        """Give the options by lot on a day."""
+        users, options = len(crowd.frame), len(self.actions)
         each = TREATED / options
         drawn = np.where(rng.random(users) < TREATED, 1 + rng.integers(0, options, users), 0)
+        return self.lived(crowd, day, drawn, np.where(drawn > 0, each, 1 - TREATED), rng)
+
+    def lived(
+        self, crowd: Crowd, day: date, drawn: Places, propensity: Floats, rng: np.random.Generator
+    ) -> pd.DataFrame:
+        """Say what became of users who drew *nothing* (0) or an option (from 1 on) on a day."""
+        users, every = len(crowd.frame), np.arange(len(crowd.frame))
         margin, retention = (np.c_[np.zeros(users), part][every, drawn] for part in (crowd.margin, crowd.retention))
         cost = np.c_[np.zeros(users), crowd.cost][every, drawn]
         orders = np.maximum(crowd.usual + margin, 0.0) / (GROSS_MARGIN * crowd.order)
@@ -104,7 +112,7 @@ class EffectWorld:
             day=day,
             offer_id=np.array([NO_OFFER, *(each.offer_id for each in self.actions)], dtype=object)[drawn],
             discount=discount,
-            propensity=np.where(drawn > 0, each, 1 - TREATED),
+            propensity=propensity,
             margin_soon=GROSS_MARGIN * rng.poisson(orders) * crowd.order * noise,
             is_retained=(rng.random(users) < np.clip(crowd.stays + retention, 0, 1)).astype(float),
             is_redeemed=redeemed.astype(float),

@@ -1,0 +1,177 @@
+"""The ladder below proof: policies that lots speak for decide for a part of the users, within a bounded loss.
+
+A candidate climbs step by step as the evidence grows. How many users it may have is read off all lots so far, those
+of earlier trials among them, whose draws are logged with their exact chances: so nothing has to be remembered, and a
+copied folder goes on where the other stood. Three rules, in order:
+
+1. *retired*: its gain over the proven policy lies below 0 with its whole confidence sequence;
+2. *on trial*: the largest step that is at most 2p - 1, where p is the probability that the gain is above 0 (the share
+   that Kelly (1956) bets at even odds); several candidates share it by their chances to be the best (Thompson 1933);
+3. the loss of the trial is bounded: a candidate loses at most what lies below 0 of its confidence sequence (as in
+   conservative bandits, Wu, Shariff, Lattimore & Szepesvári 2016, arXiv 1602.04282) or all that it costs, whichever is
+   less; the trial is as small as it takes that the settings allow it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from statistics import NormalDist
+
+import numpy as np
+import pandas as pd
+
+from configs.ladder_settings import Ladder as Allowance
+from features.arrays.array_types import Flags, Floats
+from models.judge.confidence_sequence import anytime
+from models.judge.off_policy import Logged, doubly_robust_parts, value_difference
+from models.judge.policy_verdict import (
+    NO_TRIAL,
+    NOBODY,
+    ON_TRIAL,
+    RETIRED,
+    WAITING,
+    Arm,
+    Deployed,
+    Ladder,
+    PolicyValue,
+    Rung,
+    Trial,
+)
+
+DRAWS, SEED = 4096, 20  # of the posterior of the gains
+LEAST_PART = 0.1  # of a trial: less teaches nothing
+LEFT_AS_IS = 1 / 3  # of a trial's users stay with the proven policy, to compare with
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A policy that may be tried: its chances of every option on the lots, (rows, 2 + options), and its cost a head.
+
+    The budget pays it for a `part` of those whom it chooses.
+    """
+
+    policy: Deployed
+    chances: Floats
+    cost: float
+    part: float = 1.0
+
+
+@dataclass(frozen=True)
+class _Standing:
+    """What is known of some candidates against the proven policy; arrays have shape (candidates,).
+
+    `gains` have intervals that hold at every look; `worst` is the most a head that each may lose.
+    """
+
+    candidates: tuple[Candidate, ...]
+    gains: tuple[PolicyValue, ...]
+    mean: Floats
+    covariance: Floats
+    worst: Floats
+
+    @property
+    def p_better(self) -> Floats:
+        """Probability that a gain is above 0, by a normal posterior under a flat prior."""
+        errors = np.sqrt(np.diagonal(self.covariance))
+        ratio = np.divide(self.mean, errors, out=np.zeros_like(errors), where=errors > 0)
+        return np.array([NormalDist().cdf(float(each)) for each in ratio])
+
+    def may_climb(self, allowance: Allowance) -> Floats:
+        """Largest step that the evidence speaks for; 0 where a candidate is retired, unknown or not likely enough."""
+        steps = np.array([0.0, *allowance.steps])
+        is_open = np.array([gain.is_known and gain.high >= 0 for gain in self.gains], dtype=bool)
+        reached = np.searchsorted(steps, 2 * self.p_better - 1, side="right") - 1
+        return np.where(is_open, steps[np.maximum(reached, 0)], 0.0)
+
+
+def climb(
+    logged: Logged, predicted: Floats, candidates: Mapping[str, Candidate], leader: str, budget: float,
+    allowance: Allowance, price: float = 0.0,
+) -> Ladder:  # fmt: skip
+    """Say which candidates are on trial, for how many users each, and what that may lose.
+
+    Parameters
+    ----------
+    logged, predicted
+        The lots and what is expected of them, as `models.judge.policies.Evidence` has them.
+    candidates
+        By their kinds; *nobody* and the `leader`, which is proven, are among them.
+    budget
+        Money per decision, in account currency.
+    price
+        Of money for the personal policy.
+    """
+    standing = _standing(logged, predicted, candidates, leader)
+    climbs = standing.may_climb(allowance)
+    parts = _parts(standing, climbs > 0)
+    per_user, allowed = float(parts @ standing.worst), allowance.loss_share * budget
+    step = float(climbs[parts > 0].max(initial=0.0))
+    share = min(step, allowed / per_user) if per_user > 0 else step
+    rungs = tuple(
+        Rung(each.policy, _state(gain, share * part), gain, float(p_better), float(share * part))
+        for each, gain, p_better, part in zip(
+            standing.candidates, standing.gains, standing.p_better, parts, strict=True
+        )
+    )
+    trial = _trial(standing.candidates, share * parts, candidates[leader], budget, price)
+    return Ladder(rungs, trial, share * per_user, allowed)
+
+
+def _standing(logged: Logged, predicted: Floats, candidates: Mapping[str, Candidate], leader: str) -> _Standing:
+    proven, users = candidates[leader], int(logged.user_id.nunique())
+    others = tuple(each for name, each in candidates.items() if name not in (leader, NOBODY))
+
+    def gain(new: Candidate, old: Candidate) -> PolicyValue:
+        return anytime(value_difference(logged, new.chances, old.chances, predicted=predicted), users)
+
+    gains = tuple(gain(each, proven) for each in others)
+    given_up = max(gain(proven, candidates[NOBODY]).high, 0.0)  # what the proven policy may bring
+    worst = [min(max(-each.low, 0.0), other.cost + given_up) for each, other in zip(gains, others, strict=True)]
+    more = [
+        doubly_robust_parts(logged, each.chances, predicted) - doubly_robust_parts(logged, proven.chances, predicted)
+        for each in others
+    ]
+    by_row = np.array(more).reshape(len(others), len(logged))
+    return _Standing(others, gains, by_row.mean(axis=1), _covariance(by_row, logged.user_id), np.array(worst))
+
+
+def _covariance(by_row: Floats, user_id: pd.Series) -> Floats:
+    """Covariance of the means of some figures, (figures, rows), whose rows of a user hang together."""
+    codes, users = pd.factorize(user_id)
+    centred = by_row - by_row.mean(axis=1, keepdims=True)
+    by_user = np.array([np.bincount(codes, each, len(users)) for each in centred]).reshape(len(by_row), len(users))
+    return np.asarray(by_user @ by_user.T * len(users) / max(len(users) - 1, 1) / by_row.shape[1] ** 2)
+
+
+def _parts(standing: _Standing, is_open: Flags) -> Floats:
+    """Share a trial out among candidates by how often each is the best in draws of their gains; sums to 1, or to 0."""
+    names = np.flatnonzero(is_open)
+    parts = np.zeros(len(is_open))
+    if not len(names):
+        return parts
+    own = standing.covariance[np.ix_(names, names)]
+    rng = np.random.default_rng(SEED)
+    drawn = rng.multivariate_normal(standing.mean[names], own, DRAWS, method="eigh")
+    wins = np.bincount(drawn.argmax(axis=1), minlength=len(names)) / DRAWS
+    wins = np.where(wins >= LEAST_PART, wins, 0.0)
+    parts[names] = wins / wins.sum()
+    return parts
+
+
+def _state(gain: PolicyValue, share: float) -> str:
+    if gain.is_known and gain.high < 0:
+        return RETIRED
+    return ON_TRIAL if share > 0 else WAITING
+
+
+def _trial(candidates: tuple[Candidate, ...], shares: Floats, proven: Candidate, budget: float, price: float) -> Trial:
+    """Draw up the arms of a trial in which each candidate decides for a share of all users."""
+    tried = float(shares.sum())
+    if tried == 0:
+        return NO_TRIAL
+    share = min(1.0, tried / (1 - LEFT_AS_IS))
+    each = [(proven, share - tried), *((one, own) for one, own in zip(candidates, shares, strict=True) if own > 0)]
+    arms = tuple(Arm(one.policy, float(own) / share, one.part) for one, own in each)
+    cost = sum(float(own) * one.cost for one, own in each)
+    return Trial(arms, share, min(1.0, cost / budget) if budget > 0 else 0.0, price)

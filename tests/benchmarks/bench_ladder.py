@@ -1,0 +1,293 @@
+"""What the ladder earns and loses below proof: weeks of decisions and two trainings in worlds with known truth.
+
+Each seed is a world of `effect_worlds`: four weekly waves of lots, a training, four weeks of decisions, a training on
+what is closed by then, four more weeks. Options, lots, trial and budget are decided by winback's own functions; what
+staying is worth is told to them, as it is not what is judged here. Gains are shares of what an oracle earns within the
+same budget, or of the budget where nothing can be earned. Beside them: nobody's ladder (`without`: nothing but what is
+proven decides, lots go on), and the best constant option, told the truth. Run as a script it prints one JSON object,
+and a line per seed on standard error; ``--quick`` takes a seed of two small worlds, ``--worlds null --users 5000
+--seeds 20`` what they say.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import date, timedelta
+from functools import cached_property
+from typing import Any
+
+from flows.environment import QUIET, hush
+
+os.environ.update(QUIET | {"GOMP_SPINCOUNT": "0"})  # before LightGBM is loaded: idle threads must not spin
+
+import numpy as np
+import pandas as pd
+from bench_effects import best_constant, chosen, gain
+from effect_worlds import LAST_WAVE, WAVES, WORLDS, Crowd, EffectWorld, settings_of
+
+from configs.offers import NO_OFFER, NOTHING, Catalogue, Offer
+from configs.settings import Settings
+from features.arrays.array_types import Floats, Kinds
+from features.definitions.app_declarations import declarations_of
+from models.effects.effect_model import ActionSet
+from models.effects.uplift import LearntEffects, learn_effects
+from models.judge.policies import Evidence, judge_policies
+from models.judge.policy_verdict import PERSONAL, PolicyVerdict, Trial
+from models.learn.redeemed_spend import RedeemedSpend, discount_cost, redeemed_spend
+from models.learn.redemption import p_redeem_each
+from models.learn.training import cross_fitted_models, user_fold
+from models.learn.tree_estimators import LightgbmEstimator, fit_lightgbm
+from models.registry.response import PersonalEffects, ResponseModels
+from serving.arms.assignment import EXPLORE, allocation_input, assign, propensities
+from serving.arms.policy_trial import trial_weights, weight_of, with_trial
+from serving.valuation.eligibility import ELIGIBLE, Forbidden
+from serving.valuation.options import Options, build_options
+
+FIRST_SEED = 500
+BLOCK, BLOCKS = 4, 2  # weeks between trainings, trainings
+CLOSED_AFTER = timedelta(weeks=2)
+Metrics = dict[str, dict[str, Any]]
+
+
+@dataclass(frozen=True)
+class App:
+    """A world, the users who stay the same in it, and its settings."""
+
+    world: EffectWorld
+    crowd: Crowd
+    settings: Settings
+
+    @classmethod
+    def of(cls, world: EffectWorld, users: int, seed: int, *, has_ladder: bool = True, loss_share: float = 0.3) -> App:
+        """Draw the users of a seed."""
+        settings, crowd = settings_of(world, seed), world.people(users, np.random.default_rng([seed, users]))
+        scoring = settings.scoring
+        exploration = scoring.exploration.model_copy(update={"share": 0.05, "budget_share": 0.1, "temperature": 0.5})
+        ladder = scoring.ladder.model_copy(update={"loss_share": loss_share} | ({} if has_ladder else {"steps": ()}))
+        own = {"budget": world.budget * users, "control_share": 0.04, "exploration": exploration, "ladder": ladder}
+        return cls(world, crowd, settings.model_copy(update={"scoring": scoring.model_copy(update=own)}))
+
+    @cached_property
+    def catalogue(self) -> Catalogue:
+        """The options of the world as a catalogue."""
+        found: dict[str, dict[str, Any]] = {}
+        for each in self.world.actions:
+            one = found.setdefault(each.offer_id, {"channel": each.channel, "contact_cost": each.contact, "levels": []})
+            one["levels"].append(each.discount)
+        words = {
+            "message": "$title",
+            "plain_message": "$title",
+            "play": "trial",
+            "valid_days": 7,
+            "covered_spend": 20.0,
+        }
+        return Catalogue(
+            offers=tuple(
+                Offer(
+                    offer_id=name,
+                    title=name,
+                    channel=one["channel"],
+                    contact_cost=one["contact_cost"],
+                    discounts=tuple(one["levels"]),
+                    **words,
+                )  # fmt: skip
+                for name, one in found.items()
+            )
+        )
+
+    @cached_property
+    def worth(self) -> pd.Series:
+        """What it is worth that a user stays, by user."""
+        return pd.Series(self.crowd.worth, index=self.crowd.frame["user_id"])
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What a training leaves for decisions."""
+
+    response: ResponseModels
+    verdict: PolicyVerdict
+    p_churn: Floats
+
+
+def train(app: App, rows: pd.DataFrame) -> Trained:
+    """Learn from lots and judge, as `models.training_run.response_models` does."""
+    settings, options = app.settings, app.world.options
+    columns = [name for name in app.crowd.frame.columns if name != "user_id"]
+    given = rows[rows["offer_id"] != NO_OFFER].assign(offer_id=lambda each: each["offer_id"].astype("category"))
+    redemption = fit_lightgbm(given, "is_redeemed", ["offer_id", "discount", *columns], settings, rising=("discount",))
+    p_redeem = _held_out_redemptions(app, rows, given, redemption)
+    features = declarations_of(settings).catalogue({"plan": True})
+    learnt = learn_effects(rows, options, features, settings, p_redeem=p_redeem, channels=app.world.channels)
+    verdict = judge_policies(
+        _evidence(app, rows, learnt, p_redeem, spend := redeemed_spend(given)), settings.scoring.ladder
+    )
+    margin, retention = (learnt[outcome] for outcome in ("margin_soon", "is_retained"))
+    average = np.stack([margin.mean, retention.mean], axis=1)
+    effects = PersonalEffects(
+        margin.effect_model, retention.effect_model, options, verdict.deployed, average, "", trial=verdict.trial
+    )
+    alone = rows[rows["offer_id"] == NO_OFFER]
+    p_churn = 1.0 - fit_lightgbm(alone, "is_retained", columns, settings).predict(app.crowd.frame)
+    return Trained(ResponseModels(redemption, "redemption", spend, {}, effects), verdict, p_churn)
+
+
+def _held_out_redemptions(app: App, rows: pd.DataFrame, given: pd.DataFrame, redemption: LightgbmEstimator) -> Floats:
+    fold, found = user_fold(rows["user_id"], app.settings), np.zeros((len(rows), len(app.world.options)))
+    for k, model in cross_fitted_models(redemption, given, app.settings, rising=("discount",)).items():
+        found[fold == k] = p_redeem_each(model, rows[fold == k], app.world.options)
+    return found
+
+
+def _evidence(
+    app: App, rows: pd.DataFrame, learnt: dict[str, LearntEffects], p_redeem: Floats, spend: RedeemedSpend
+) -> Evidence:
+    options, catalogue = app.world.options, app.catalogue
+    margin, retention = learnt["margin_soon"], learnt["is_retained"]
+    worth = app.worth[rows["user_id"]].to_numpy()
+    contact = np.array([catalogue[offer].contact_cost for offer, _ in options])
+    prices = [discount_cost(rows, *option, spend, catalogue[option[0]].covered_spend) for option in options]
+    cost = p_redeem * np.stack(prices, axis=1) + contact
+    action = ActionSet(options, ()).places(rows["offer_id"].tolist(), rows["discount"].to_numpy())
+    least = {offer: min(share for name, share in options if name == offer) for offer, _ in options}
+    outcome = rows["margin_soon"] + rows["is_retained"] * worth - rows["discount_given"]
+    return Evidence(
+        options=options, action=action, propensity=rows["propensity"].to_numpy(), user_ids=rows["user_id"],
+        fold=margin.fold, net=outcome.to_numpy() - np.r_[contact, 0.0][action],
+        usual=margin.without + retention.without * worth,
+        effect=margin.held_out + retention.held_out * worth[:, None] - cost, cost=cost, p_redeem=p_redeem,
+        columns=rows, had_chance=margin.had_chance,
+        is_simple=np.array([margin.has_slope or discount == least[offer] for offer, discount in options]),
+        budget=app.world.budget,
+    )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Week:
+    """What a week brought in truth, account currency: all that was given, and the trial against what is proven."""
+
+    gained: float
+    spent: float
+    trial: float
+    rows: pd.DataFrame
+
+
+def live(app: App, trained: Trained, day: date, rng: np.random.Generator) -> Week:
+    """Decide a week as winback does; its lots come back as rows to learn from."""
+    crowd, settings, trial = app.crowd, app.settings, trained.verdict.trial
+    users, places = len(crowd.frame), len(app.world.options)
+    free = Forbidden(np.full(users, ELIGIBLE, dtype=np.int8), np.full((users, places), ELIGIBLE, dtype=np.int8))
+    options = build_options(crowd.frame, trained.p_churn, crowd.worth, free, trained.response, app.catalogue, settings)
+    found = allocation_input(crowd.frame["user_id"], trained.p_churn, options, settings, (), day, trial)
+    assignment = assign([found], with_trial(settings, trial), ())
+    logged = propensities(options, assignment, settings, (), day, trial)
+    given, explores = assignment.given, assignment.arm == EXPLORE
+    true, cost = (np.c_[each, np.zeros(users)] for each in (crowd.value, crowd.cost))
+    every, share = np.arange(users), assignment.explorers.share
+    trial_gain = _trial_gain(options, trial, true)[explores].sum() * weight_of(settings, trial)
+    by_lot = np.clip((logged - np.where(given == assignment.intended, 1 - share, 0.0)) / max(share, 1e-9), 0.0, 1.0)
+    rows = app.world.lived(crowd, day, given + 1, by_lot, rng)[explores]
+    return Week(float(true[every, given].sum()), float(cost[every, given].sum()), float(trial_gain), rows)
+
+
+def _trial_gain(options: Options, trial: Trial, true: Floats) -> Floats:
+    """Gain that a trial truly expects of each user over the proven policy, its first arm; (users,)."""
+    if not trial.arms:
+        return np.zeros(len(true))
+    weights = trial_weights(options.tried, options.explorable, trial)
+    proven: Kinds = options.tried[:, 0]
+    part = trial.arms[0].part * (proven != NOTHING)
+    return np.asarray((weights * true).sum(axis=1) - part * true[np.arange(len(true)), proven])
+
+
+def weeks_of(app: App, seed: int) -> Iterator[tuple[Trained, Week]]:
+    """Yield every week with what decided it."""
+    rng = np.random.default_rng([seed, 7])
+    waves = [LAST_WAVE - timedelta(weeks=back) for back in reversed(range(WAVES))]
+    rows = [app.world.wave(app.crowd, day, rng) for day in waves]
+    today = LAST_WAVE + CLOSED_AFTER
+    for _ in range(BLOCKS):
+        trained = train(
+            app, pd.concat([each for each in rows if each["day"].iloc[0] <= today - CLOSED_AFTER], ignore_index=True)
+        )
+        for _ in range(BLOCK):
+            week = live(app, trained, today, rng)
+            rows += [week.rows] if len(week.rows) else []
+            today += timedelta(weeks=1)
+            yield trained, week
+
+
+def of_a_seed(name: str, users: int, seed: int, *, loss_share: float) -> dict[str, Any]:
+    """Live a world with the ladder and without it."""
+    found: dict[str, Any] = {}
+    for word, has_ladder in (("ladder", True), ("without", False)):
+        app = App.of(WORLDS[name], users, seed, has_ladder=has_ladder, loss_share=loss_share)
+        budget = app.world.budget
+        oracle = gain(app.crowd, chosen(app.crowd.value, app.crowd.cost, budget), budget)
+        whole = BLOCKS * BLOCK * users * (oracle if oracle > 1e-9 else budget)
+        weeks = list(weeks_of(app, seed))
+        found[word] = sum(week.gained for _, week in weeks) / whole
+        if has_ladder:
+            allowed = loss_share * budget * users
+            found["best_constant"] = best_constant(app.crowd, budget) * BLOCKS * BLOCK * users / whole
+            found["trial"] = sum(week.trial for _, week in weeks) / whole
+            found["worst_week"] = max(0.0, *(-week.trial / allowed for _, week in weeks))
+            found["trial_loss"] = max(0.0, -sum(week.trial for _, week in weeks)) / (allowed * len(weeks))
+            kinds = [trained.verdict.deployed.name for trained, _ in weeks]
+            found["personal"] = float(PERSONAL in kinds)
+            found["above_nobody"] = float(found[word] > 0)
+            found["says"] = [f"{trained.verdict.deployed} ({trained.verdict.ladder})" for trained, _ in weeks[::BLOCK]]
+    return found
+
+
+def summary(rows: list[dict[str, Any]]) -> Metrics:
+    """Median over seeds with the least and the most, and in how many seeds something was so."""
+    table = pd.DataFrame(rows).drop(columns="says")
+    return {
+        str(name): {"value": round(float(column.median() if name not in COUNTED else column.sum()), 3),
+                    "low": round(float(column.min()), 3), "high": round(float(column.max()), 3), "n": len(column)}
+        for name, column in table.items()
+    }  # fmt: skip
+
+
+COUNTED = ("personal", "above_nobody")
+
+
+def run(
+    quick: bool = False, *, worlds: list[str] | None = None, users: list[int] | None = None, seeds: int = 5,
+    loss_share: float = 0.3,
+) -> Metrics:  # fmt: skip
+    """Live every world at every size."""
+    hush()
+    metrics: Metrics = {}
+    for name in worlds or (["shop", "null"] if quick else list(WORLDS)):
+        for size in users or ([2_000] if quick else [5_000, 20_000]):
+            found = []
+            for seed in range(1 if quick else seeds):
+                found.append(of_a_seed(name, size, FIRST_SEED + seed, loss_share=loss_share))
+                told = {key: round(v, 3) if isinstance(v, float) else v for key, v in found[-1].items()}
+                print(json.dumps({"world": name, "users": size, "seed": seed} | told), file=sys.stderr, flush=True)  # noqa: T201
+            metrics |= {f"{name}.{size}.{metric}": value for metric, value in summary(found).items()}
+    return metrics
+
+
+def main() -> None:
+    """Print the metrics."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--quick", action="store_true", help="two small worlds, one seed")
+    parser.add_argument("--worlds", type=lambda words: words.split(","))
+    parser.add_argument("--users", type=lambda words: [int(word) for word in words.split(",")])
+    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--loss-share", type=float, default=0.3)
+    given = parser.parse_args()
+    found = run(given.quick, worlds=given.worlds, users=given.users, seeds=given.seeds, loss_share=given.loss_share)
+    print(json.dumps(found, indent=1))  # noqa: T201
+
+
+if __name__ == "__main__":
+    main()
