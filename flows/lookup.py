@@ -44,7 +44,7 @@ def status(profile: str | None, data_dir: str | None, as_of: date | None) -> Out
     from flows.runs.run_status import last_guards, run_lines
     from serving.decide.promise_ratios import newest_ratios
     from serving.decide.supersessions import newest_supersession
-    from serving.lookups.data_status import champion_lines, data_status, model_facts
+    from serving.lookups.data_status import champion_lines, data_status, model_facts, policy_facts, policy_line
     from serving.lookups.data_verification import suspicion
 
     settings, lake, day = open_run(profile, data_dir, as_of)
@@ -54,14 +54,15 @@ def status(profile: str | None, data_dir: str | None, as_of: date | None) -> Out
     outputs["profile"] = settings.profile
     outputs["training"] = str(found.training.as_of) if found.training is not None else "none"
     outputs["promises"] = newest_ratios(lake, day).words
-    outputs |= champion_lines(found)
+    outputs |= champion_lines(found) | policy_line(found)
     lines, facts = run_lines(settings, lake, day, datetime.now(UTC))
     guarded, findings, words = last_guards(lake, day)
     facts["guards"] = {"day": guarded, "findings": [asdict(each) for each in findings]}
+    facts = {"champions": model_facts(found), "policy": policy_facts(found), **facts}
     lacking = found.training.untrained if found.training is not None else ()
     notes = [*found.faults, *suspicion(lake), *newest_supersession(lake), *words]
     notes += [*stored_name_notes(settings, lake), *map(str, lacking)]
-    return Outcome("status", day, metrics, outputs | lines, notes, {"champions": model_facts(found), **facts})
+    return Outcome("status", day, metrics, outputs | lines, notes, facts)
 
 
 @reads_one_publish

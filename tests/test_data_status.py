@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 from datetime import date
 
 import pytest
 
+from configs.offers import Option
+from models.judge.policy_verdict import NO_TRIAL, Deployed, Ladder, PolicyValue, PolicyVerdict, Rung
 from models.metrics.metric import Metric
 from models.registry.artifact_digests import StoredVersion
 from models.registry.promotion_log import Promotion
 from models.registry.registry_state import ModelState, Pin, RegisteredModel
 from models.training_run.training_record import ModelRecord, TrainingRecord
-from serving.lookups.data_status import DataStatus, ModelStatus, champion_lines, model_facts
+from serving.lookups.data_status import DataStatus, ModelStatus, champion_lines, model_facts, policy_facts, policy_line
 
 VERSIONS = {number: StoredVersion(None, None, {"name": f"churn-logistic-{number}"}) for number in (1, 2)}
 GATE_SAID = "logistic stays: log loss gain -0.01 [-0.02, -0.00] over 99 test rows of lightgbm does not lie above 0"
@@ -47,6 +50,26 @@ def test_what_a_person_gave_as_the_reason_is_told_whole() -> None:
     chosen = Promotion("churn", 2, "churn-logistic-2", "2024-07-01T08:00:00+00:00", "bug 7: wrong labels", "ana")
     line, _ = champion_lines(status_of(RegisteredModel("churn", ModelState.READY, "", VERSIONS, 2), chosen)).values()
     assert line == "churn-logistic-2 (version 2): bug 7: wrong labels (ana)"
+
+
+def test_the_policy_that_decides_and_what_is_on_trial_is_told() -> None:
+    found = status_of(RegisteredModel("churn", ModelState.READY, "", VERSIONS, 2))
+    assert policy_line(found) == {}
+    assert policy_facts(found) is None
+    gain = PolicyValue(0.2, -0.1, math.inf, 900, 100.0)
+    rungs = (
+        Rung(Deployed("personal"), "on trial", gain, 0.9, 0.3),
+        Rung(Deployed("constant", Option("mail", 0.1)), "retired", gain, 0.01),
+    )
+    verdict = PolicyVerdict(Deployed("nobody"), "not proven", {}, gain, {}, Ladder(rungs, NO_TRIAL, 0.1, 0.2))
+    judged = replace(found, training=replace(found.training, verdict=verdict))
+    told = "on trial: personal for 30% of users; retired, as proven worse: mail at 10% for everybody"
+    assert policy_line(judged) == {"policy": f"nobody decides; {told}"}
+    facts = json.loads(json.dumps(policy_facts(judged), allow_nan=False))
+    assert facts["deployed"] == "nobody"
+    first = facts["ladder"][0]
+    assert (first["policy"], first["state"], first["share"]) == ("personal", "on trial", 0.3)
+    assert first["gain"]["high"] is None
 
 
 def test_what_the_newest_training_said_is_told_where_it_did_not_make_the_champion() -> None:

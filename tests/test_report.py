@@ -5,7 +5,7 @@ import json
 import math
 import re
 import sqlite3
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import date, timedelta
 from html import unescape
 from html.parser import HTMLParser
@@ -21,7 +21,7 @@ from configs.errors import InputError
 from configs.settings import Settings, load_settings
 from features.storage.lake import USERS_FILE, Lake
 from features.storage.parquet_files import write_parquet
-from models.judge.policy_verdict import NOBODY, PERSONAL, RANKING, Deployed
+from models.judge.policy_verdict import NOBODY, PERSONAL, RANKING, Arm, Deployed, Ladder, PolicyValue, Rung, Trial
 from models.registry.pictures import panel, png
 from models.training_run.training_record import latest_training
 from serving.decide.day_tables import day_folder
@@ -401,6 +401,23 @@ def test_when_no_policy_is_proven_the_page_says_that_nobody_gets_an_offer(settin
     write_training(lake, AS_OF, policy=verdict(Deployed(NOBODY)))
     text = Page(write_report(settings, lake, AS_OF)).text
     assert "Nobody gets an offer today. No way of giving offers was proven to bring more than giving none." in text
+
+
+def test_what_is_on_trial_and_what_is_retired_is_told_with_what_it_may_cost(settings: Settings, lake: Lake) -> None:
+    gain = PolicyValue(0.9, -0.4, 2.2, 900, 100.0)
+    mail = Deployed("constant", ("type_c", 0.4))
+    rungs = (
+        Rung(mail, "retired", replace(gain, high=-0.1), 0.001),
+        Rung(Deployed(PERSONAL), "on trial", gain, 0.8, 0.3),
+    )
+    ladder = Ladder(rungs, Trial((Arm(Deployed(NOBODY), 0.4), Arm(Deployed(PERSONAL), 0.6)), 0.5), 0.1, 0.2)
+    write_training(lake, AS_OF, policy=verdict(Deployed(NOBODY)) | {"ladder": asdict(ladder)})
+    text = Page(write_report(settings, lake, AS_OF)).text
+    own = "each user gets what is expected to be worth most for them (30%)"
+    assert f"On trial, for 30% of the users, who are drawn anew every day: {own}. Past offers speak for it" in text
+    assert "In a day the trial may lose 150 USD at most (30% of the budget)." in text
+    assert "+0.90 +0.20 to +1.60 on trial for 30% of users" in text
+    assert "The same offer for everybody −0.40 −1.40 to +0.50 retired: proven to bring less" in text
 
 
 def test_a_damaged_verdict_names_the_command(settings: Settings, lake: Lake) -> None:

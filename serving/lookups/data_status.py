@@ -80,6 +80,33 @@ def _verdict(reason: str) -> str:
     return reason.partition(": ")[0]
 
 
+def policy_line(found: DataStatus) -> dict[str, str]:
+    """Say which policy decides and which are on trial or retired; nothing where no lots were judged."""
+    verdict = found.training.verdict if found.training is not None else None
+    if verdict is None:
+        return {}
+    ladder = f"; {verdict.ladder}" if verdict.ladder is not None else ""
+    return {"policy": f"{verdict.deployed} decides{ladder}"}
+
+
+def policy_facts(found: DataStatus) -> dict[str, object] | None:
+    """Say the same to machines: the policy that decides, and every rung of the ladder."""
+    verdict = found.training.verdict if found.training is not None else None
+    if verdict is None:
+        return None
+    rungs = verdict.ladder.rungs if verdict.ladder is not None else ()
+    return {
+        "deployed": str(verdict.deployed),
+        "ladder": [
+            {
+                "policy": str(rung.policy), "state": rung.state, "share": rung.share, "p_better": rung.p_better,
+                "gain": {key: part if isfinite(part) else None for key, part in rung.gain.as_dict().items()},
+            }
+            for rung in rungs
+        ],
+    }  # fmt: skip
+
+
 def _champion_line(status: ModelStatus) -> tuple[str, str]:
     model, promotion = status.model, status.promotion
     version = model.named

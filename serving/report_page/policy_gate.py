@@ -4,7 +4,18 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from models.judge.policy_verdict import CONSTANT, NOBODY, PERSONAL, RANKING, RULE, PolicyValue, PolicyVerdict
+from models.judge.policy_verdict import (
+    CONSTANT,
+    NOBODY,
+    ON_TRIAL,
+    PERSONAL,
+    RANKING,
+    RETIRED,
+    RULE,
+    Ladder,
+    PolicyValue,
+    PolicyVerdict,
+)
 from serving.wording.explanations import policy_reasons
 from serving.wording.rendering import Words, stored
 
@@ -25,16 +36,23 @@ SIMPLE = (
 
 @dataclass(frozen=True)
 class Candidate:
-    """A policy that was judged; `gain` is what it brings a head against giving nobody anything."""
+    """A policy that was judged; `gain` is what it brings a head against giving nobody anything.
+
+    `standing` is its place on the ladder in words, empty where it has none.
+    """
 
     words: str
     gain: PolicyValue
     is_deployed: bool
+    standing: str = ""
 
 
 @dataclass(frozen=True)
 class PolicyGate:
-    """The policy that decides, in words, and what it was chosen from; `lead` is that of the personal policy."""
+    """The policy that decides, in words, and what it was chosen from; `lead` is that of the personal policy.
+
+    `trial` says which policies decide for some users without proof, and what that may cost; empty where none does.
+    """
 
     name: str
     words: str
@@ -42,6 +60,7 @@ class PolicyGate:
     reason: str
     candidates: list[Candidate]
     lead: PolicyValue
+    trial: str = ""
 
 
 def gate_of(verdict: PolicyVerdict | None, words: Words) -> PolicyGate | None:
@@ -50,7 +69,8 @@ def gate_of(verdict: PolicyVerdict | None, words: Words) -> PolicyGate | None:
         return None
     deployed = verdict.deployed
     candidates = [
-        Candidate(CANDIDATES.get(name, name), gain, name == deployed.name) for name, gain in verdict.gains.items()
+        Candidate(CANDIDATES.get(name, name), gain, name == deployed.name, _standing(verdict.ladder, name))
+        for name, gain in verdict.gains.items()
     ]
     return PolicyGate(
         name=deployed.name,
@@ -59,4 +79,27 @@ def gate_of(verdict: PolicyVerdict | None, words: Words) -> PolicyGate | None:
         reason=verdict.reason,
         candidates=candidates,
         lead=verdict.lead,
+        trial=_trial(verdict.ladder, words),
+    )
+
+
+def _standing(ladder: Ladder | None, name: str) -> str:
+    """Say where a kind of policy stands: on trial for how many, or retired; empty where it is neither."""
+    rungs = ladder.rungs if ladder is not None else ()
+    rung = next((each for each in rungs if each.policy.name == name), None)
+    if rung is None:
+        return ""
+    return {ON_TRIAL: f"on trial for {rung.share:.0%} of users", RETIRED: "retired: proven to bring less"}.get(
+        rung.state, ""
+    )
+
+
+def _trial(ladder: Ladder | None, words: Words) -> str:
+    tried = [rung for rung in ladder.rungs if rung.state == ON_TRIAL] if ladder is not None else []
+    if not tried:
+        return ""
+    each = "; ".join(f"{words.sentence(stored(policy_reasons(rung.policy)))} ({rung.share:.0%})" for rung in tried)
+    return (
+        f"On trial, for {sum(rung.share for rung in tried):.0%} of the users, who are drawn anew every day: {each}. "
+        "Past offers speak for it and do not prove it yet; with more evidence it decides for more users, or is retired."
     )

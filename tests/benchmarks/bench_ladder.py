@@ -28,7 +28,7 @@ os.environ.update(QUIET | {"GOMP_SPINCOUNT": "0"})  # before LightGBM is loaded:
 import numpy as np
 import pandas as pd
 from bench_effects import best_constant, chosen, gain
-from effect_worlds import LAST_WAVE, WAVES, WORLDS, Crowd, EffectWorld, settings_of
+from effect_worlds import LAST_WAVE, WAVES, WORLDS, Action, Crowd, EffectWorld, settings_of
 
 from configs.offers import NO_OFFER, NOTHING, Catalogue, Offer
 from configs.settings import Settings
@@ -54,6 +54,14 @@ CLOSED_AFTER = timedelta(weeks=2)
 Metrics = dict[str, dict[str, Any]]
 
 
+def _offer(*levels: Action) -> Offer:
+    first, words = levels[0], {"title": levels[0].offer_id, "message": "$title", "plain_message": "$title"}
+    return Offer(
+        offer_id=first.offer_id, channel=first.channel, contact_cost=first.contact, play="trial", valid_days=7,
+        discounts=tuple(each.discount for each in levels), covered_spend=20.0, **words,
+    )  # fmt: skip
+
+
 @dataclass(frozen=True)
 class App:
     """A world, the users who stay the same in it, and its settings."""
@@ -75,30 +83,10 @@ class App:
     @cached_property
     def catalogue(self) -> Catalogue:
         """The options of the world as a catalogue."""
-        found: dict[str, dict[str, Any]] = {}
+        by_offer: dict[str, list[Action]] = {}
         for each in self.world.actions:
-            one = found.setdefault(each.offer_id, {"channel": each.channel, "contact_cost": each.contact, "levels": []})
-            one["levels"].append(each.discount)
-        words = {
-            "message": "$title",
-            "plain_message": "$title",
-            "play": "trial",
-            "valid_days": 7,
-            "covered_spend": 20.0,
-        }
-        return Catalogue(
-            offers=tuple(
-                Offer(
-                    offer_id=name,
-                    title=name,
-                    channel=one["channel"],
-                    contact_cost=one["contact_cost"],
-                    discounts=tuple(one["levels"]),
-                    **words,
-                )  # fmt: skip
-                for name, one in found.items()
-            )
-        )
+            by_offer.setdefault(each.offer_id, []).append(each)
+        return Catalogue(offers=tuple(_offer(*levels) for levels in by_offer.values()))
 
     @cached_property
     def worth(self) -> pd.Series:
