@@ -24,7 +24,7 @@ import pandas as pd
 from configs.ladder_settings import Ladder as Allowance
 from features.arrays.array_types import Flags, Floats
 from models.judge.confidence_sequence import anytime
-from models.judge.off_policy import Logged, doubly_robust_parts, value_difference
+from models.judge.off_policy import Logged, doubly_robust_influence, value_difference
 from models.judge.policy_verdict import (
     NO_TRIAL,
     NOBODY,
@@ -128,19 +128,16 @@ def _standing(logged: Logged, predicted: Floats, candidates: Mapping[str, Candid
     gains = tuple(gain(each, proven) for each in others)
     given_up = max(gain(proven, candidates[NOBODY]).high, 0.0)  # what the proven policy may bring
     worst = [min(max(-each.low, 0.0), other.cost + given_up) for each, other in zip(gains, others, strict=True)]
-    more = [
-        doubly_robust_parts(logged, each.chances, predicted) - doubly_robust_parts(logged, proven.chances, predicted)
-        for each in others
-    ]
-    by_row = np.array(more).reshape(len(others), len(logged))
-    return _Standing(others, gains, by_row.mean(axis=1), _covariance(by_row, logged.user_id), np.array(worst))
+    found = [doubly_robust_influence(logged, each.chances, proven.chances, predicted) for each in others]
+    mean, by_row = np.array([value for value, _ in found]), np.array([rows for _, rows in found])
+    covariance = _covariance(by_row.reshape(len(others), len(logged)), logged.user_id)
+    return _Standing(others, gains, mean, covariance, np.array(worst))
 
 
 def _covariance(by_row: Floats, user_id: pd.Series) -> Floats:
-    """Covariance of the means of some figures, (figures, rows), whose rows of a user hang together."""
+    """Covariance of means whose rows add so much to their errors, (figures, rows); rows of a user hang together."""
     codes, users = pd.factorize(user_id)
-    centred = by_row - by_row.mean(axis=1, keepdims=True)
-    by_user = np.array([np.bincount(codes, each, len(users)) for each in centred]).reshape(len(by_row), len(users))
+    by_user = np.array([np.bincount(codes, each, len(users)) for each in by_row]).reshape(len(by_row), len(users))
     return np.asarray(by_user @ by_user.T * len(users) / max(len(users) - 1, 1) / by_row.shape[1] ** 2)
 
 

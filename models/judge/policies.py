@@ -63,8 +63,9 @@ class Evidence:
 
     @property
     def logged(self) -> Logged:
-        """The experiment as off-policy estimators read them: 0 is *nothing*."""
-        return Logged(self.action + 1, self.propensity, self.net, self.user_ids)
+        """The experiment as off-policy estimators read it: 0 is *nothing*, a day is a lottery of its own."""
+        days = pd.factorize(self.columns["day"])[0].astype(np.intp) if "day" in self.columns else None
+        return Logged(self.action + 1, self.propensity, self.net, self.user_ids, days)
 
     @property
     def predicted(self) -> Floats:
