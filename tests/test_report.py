@@ -415,7 +415,7 @@ def test_what_is_on_trial_and_what_is_retired_is_told_with_what_it_may_cost(sett
     text = Page(write_report(settings, lake, AS_OF)).text
     own = "each user gets what is expected to be worth most for them (30%)"
     assert f"On trial, for 30% of the users, who are drawn anew every day: {own}. Past offers speak for it" in text
-    assert "In a day the trial may lose 150 USD at most (30% of the budget)." in text
+    assert "In a day the trial may lose 250 USD at most (50% of the budget)." in text
     assert "+0.90 +0.20 to +1.60 on trial for 30% of users" in text
     assert "The same offer for everybody −0.40 −1.40 to +0.50 retired: proven to bring less" in text
 

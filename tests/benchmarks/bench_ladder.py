@@ -21,7 +21,7 @@ from datetime import date, timedelta
 from functools import cached_property
 from typing import Any
 
-from flows.environment import QUIET, hush
+from flows.runs.environment import QUIET, hush
 
 os.environ.update(QUIET | {"GOMP_SPINCOUNT": "0"})  # before LightGBM is loaded: idle threads must not spin
 
@@ -71,7 +71,7 @@ class App:
     settings: Settings
 
     @classmethod
-    def of(cls, world: EffectWorld, users: int, seed: int, *, has_ladder: bool = True, loss_share: float = 0.3) -> App:
+    def of(cls, world: EffectWorld, users: int, seed: int, *, has_ladder: bool = True, loss_share: float = 0.5) -> App:
         """Draw the users of a seed."""
         settings, crowd = settings_of(world, seed), world.people(users, np.random.default_rng([seed, users]))
         scoring = settings.scoring
@@ -210,10 +210,10 @@ def weeks_of(app: App, seed: int) -> Iterator[tuple[Trained, Week]]:
             yield trained, week
 
 
-def of_a_seed(name: str, users: int, seed: int, *, loss_share: float) -> dict[str, Any]:
-    """Live a world with the ladder and without it."""
+def of_a_seed(name: str, users: int, seed: int, *, loss_share: float, alone: bool = False) -> dict[str, Any]:
+    """Live a world with the ladder, and without it unless it is `alone`."""
     found: dict[str, Any] = {}
-    for word, has_ladder in (("ladder", True), ("without", False)):
+    for word, has_ladder in (("ladder", True), ("without", False))[: 1 if alone else 2]:
         app = App.of(WORLDS[name], users, seed, has_ladder=has_ladder, loss_share=loss_share)
         budget = app.world.budget
         oracle = gain(app.crowd, chosen(app.crowd.value, app.crowd.cost, budget), budget)
@@ -248,7 +248,7 @@ COUNTED = ("personal", "above_nobody")
 
 def run(
     quick: bool = False, *, worlds: list[str] | None = None, users: list[int] | None = None, seeds: int = 5,
-    loss_share: float = 0.3,
+    loss_share: float = 0.5, alone: bool = False,
 ) -> Metrics:  # fmt: skip
     """Live every world at every size."""
     hush()
@@ -257,7 +257,7 @@ def run(
         for size in users or ([2_000] if quick else [5_000, 20_000]):
             found = []
             for seed in range(1 if quick else seeds):
-                found.append(of_a_seed(name, size, FIRST_SEED + seed, loss_share=loss_share))
+                found.append(of_a_seed(name, size, FIRST_SEED + seed, loss_share=loss_share, alone=alone))
                 told = {key: round(v, 3) if isinstance(v, float) else v for key, v in found[-1].items()}
                 print(json.dumps({"world": name, "users": size, "seed": seed} | told), file=sys.stderr, flush=True)  # noqa: T201
             metrics |= {f"{name}.{size}.{metric}": value for metric, value in summary(found).items()}
@@ -271,9 +271,13 @@ def main() -> None:
     parser.add_argument("--worlds", type=lambda words: words.split(","))
     parser.add_argument("--users", type=lambda words: [int(word) for word in words.split(",")])
     parser.add_argument("--seeds", type=int, default=5)
-    parser.add_argument("--loss-share", type=float, default=0.3)
+    parser.add_argument("--loss-share", type=float, default=0.5)
+    parser.add_argument("--alone", action="store_true", help="the ladder alone, which takes half the time")
     given = parser.parse_args()
-    found = run(given.quick, worlds=given.worlds, users=given.users, seeds=given.seeds, loss_share=given.loss_share)
+    found = run(
+        given.quick, worlds=given.worlds, users=given.users, seeds=given.seeds, loss_share=given.loss_share,
+        alone=given.alone,
+    )  # fmt: skip
     print(json.dumps(found, indent=1))  # noqa: T201
 
 
