@@ -27,10 +27,10 @@ os.environ.update(QUIET | {"GOMP_SPINCOUNT": "0"})  # before LightGBM is loaded:
 
 import numpy as np
 import pandas as pd
-from bench_effects import best_constant, chosen, gain
+from bench_effects import Lots, best_constant, chosen, gain
 from effect_worlds import LAST_WAVE, WAVES, WORLDS, Action, Crowd, EffectWorld, settings_of
 
-from configs.offers import NO_OFFER, NOTHING, Catalogue, Offer
+from configs.offers import NOTHING, Catalogue, Offer
 from configs.settings import Settings
 from features.arrays.array_types import Floats, Kinds
 from features.definitions.app_declarations import declarations_of
@@ -39,9 +39,6 @@ from models.effects.uplift import LearntEffects, learn_effects
 from models.judge.policies import Evidence, judge_policies
 from models.judge.policy_verdict import PERSONAL, PolicyVerdict, Trial
 from models.learn.redeemed_spend import RedeemedSpend, discount_cost, redeemed_spend
-from models.learn.redemption import p_redeem_each
-from models.learn.training import cross_fitted_models, user_fold
-from models.learn.tree_estimators import LightgbmEstimator, fit_lightgbm
 from models.registry.response import PersonalEffects, ResponseModels
 from serving.arms.assignment import EXPLORE, allocation_input, assign, propensities
 from serving.arms.policy_trial import trial_weights, weight_of, with_trial
@@ -106,30 +103,18 @@ class Trained:
 def train(app: App, rows: pd.DataFrame) -> Trained:
     """Learn from lots and judge, as `models.training_run.response_models` does."""
     settings, options = app.settings, app.world.options
-    columns = [name for name in app.crowd.frame.columns if name != "user_id"]
-    given = rows[rows["offer_id"] != NO_OFFER].assign(offer_id=lambda each: each["offer_id"].astype("category"))
-    redemption = fit_lightgbm(given, "is_redeemed", ["offer_id", "discount", *columns], settings, rising=("discount",))
-    p_redeem = _held_out_redemptions(app, rows, given, redemption)
+    lots = Lots(app.world, rows, app.crowd, settings)
+    p_redeem, spend = lots.held_out_p_redeem, redeemed_spend(lots.given)
     features = declarations_of(settings).catalogue({"plan": True})
     learnt = learn_effects(rows, options, features, settings, p_redeem=p_redeem, channels=app.world.channels)
-    verdict = judge_policies(
-        _evidence(app, rows, learnt, p_redeem, spend := redeemed_spend(given)), settings.scoring.ladder
-    )
+    verdict = judge_policies(_evidence(app, rows, learnt, p_redeem, spend), settings.scoring.ladder)
     margin, retention = (learnt[outcome] for outcome in ("margin_soon", "is_retained"))
     average = np.stack([margin.mean, retention.mean], axis=1)
     effects = PersonalEffects(
         margin.effect_model, retention.effect_model, options, verdict.deployed, average, "", trial=verdict.trial
     )
-    alone = rows[rows["offer_id"] == NO_OFFER]
-    p_churn = 1.0 - fit_lightgbm(alone, "is_retained", columns, settings).predict(app.crowd.frame)
-    return Trained(ResponseModels(redemption, "redemption", spend, {}, effects), verdict, p_churn)
-
-
-def _held_out_redemptions(app: App, rows: pd.DataFrame, given: pd.DataFrame, redemption: LightgbmEstimator) -> Floats:
-    fold, found = user_fold(rows["user_id"], app.settings), np.zeros((len(rows), len(app.world.options)))
-    for k, model in cross_fitted_models(redemption, given, app.settings, rising=("discount",)).items():
-        found[fold == k] = p_redeem_each(model, rows[fold == k], app.world.options)
-    return found
+    response = ResponseModels(lots.redemption, "redemption", spend, {}, effects, listening=lots.listening)
+    return Trained(response, verdict, lots.risk)
 
 
 def _evidence(
