@@ -10,6 +10,7 @@ from features.arrays.array_types import Flags, Floats, Kinds, Places
 from models.effects.effect_model import Chances
 from models.judge.policy_verdict import PERSONAL, Deployed
 from models.registry.response import PersonalEffects
+from serving.valuation.staying import possible
 
 
 def trial_choices(
@@ -52,10 +53,7 @@ def personal_value(
     value = np.full(cost.shape, -np.inf)
     if known:
         chances = Chances(p_redeem[:, is_known], p_churn)
-        retention = np.clip(personal.retention.effects(frame, known, chances), -1.0, 1.0)
-        if p_churn is not None:
-            risk = np.nan_to_num(p_churn)[:, None]
-            retention = np.clip(retention, risk - 1.0, risk)
+        retention = possible(personal.retention.effects(frame, known, chances), p_churn)
         margin = personal.margin.effects(frame, known, chances)
         value[:, is_known] = margin + retention * worth - cost[:, is_known]
     return value
