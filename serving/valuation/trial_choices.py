@@ -55,7 +55,9 @@ def personal_value(
         chances = Chances(p_redeem[:, is_known], p_churn)
         retention = possible(personal.retention.effects(frame, known, chances), p_churn)
         margin = personal.margin.effects(frame, known, chances)
-        value[:, is_known] = margin + retention * worth - cost[:, is_known]
+        contact = np.array([[offer.contact_cost for offer in catalogue.offer_of_options]])
+        charged = np.broadcast_to(contact if personal.is_net else cost, cost.shape)
+        value[:, is_known] = margin + retention * worth - charged[:, is_known]
     return value
 
 
