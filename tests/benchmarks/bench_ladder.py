@@ -38,7 +38,8 @@ from models.effects.effect_model import ActionSet
 from models.effects.uplift import LearntEffects, learn_effects
 from models.judge.policies import Evidence, judge_policies
 from models.judge.policy_verdict import PERSONAL, PolicyVerdict, Trial
-from models.learn.redeemed_spend import RedeemedSpend, discount_cost, redeemed_spend
+from models.learn.benefit_cost import redemption_costs
+from models.learn.redeemed_spend import RedeemedSpend, redeemed_spend
 from models.registry.response import PersonalEffects, ResponseModels
 from serving.arms.assignment import EXPLORE, allocation_input, assign, propensities
 from serving.arms.policy_trial import trial_weights, weight_of, with_trial
@@ -124,8 +125,7 @@ def _evidence(
     margin, retention = learnt["margin_soon"], learnt["is_retained"]
     worth = app.worth[rows["user_id"]].to_numpy()
     contact = np.array([catalogue[offer].contact_cost for offer, _ in options])
-    prices = [discount_cost(rows, *option, spend, catalogue[option[0]].covered_spend) for option in options]
-    cost = p_redeem * np.stack(prices, axis=1) + contact
+    cost = p_redeem * redemption_costs(rows, options, catalogue, spend, app.settings.categories) + contact
     action = ActionSet(options, ()).places(rows["offer_id"].tolist(), rows["discount"].to_numpy())
     least = {offer: min(share for name, share in options if name == offer) for offer, _ in options}
     outcome = rows["margin_soon"] + rows["is_retained"] * worth - rows["discount_given"]
