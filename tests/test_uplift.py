@@ -349,7 +349,7 @@ def test_auuc_is_the_mean_gain_of_the_best_over_any_by_hand():
     frame = pd.DataFrame(
         {
             "user_id": list("abcd"), "offer_id": ["bundle", "none", "bundle", "none"], "propensity": 0.5,
-            "margin_soon": [3.0, 1.0, 1.0, 1.0], "is_retained": 1.0,
+            "margin_soon": [3.0, 1.0, 1.0, 1.0], "is_retained": [1.0, 1.0, 0.0, 0.0],
         }
     )  # fmt: skip
     held_out = np.array([[2.0], [2.0], [0.0], [0.0]])  # two users gain 2, two nothing
