@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import base64
-import math
-from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date
 from functools import partial
@@ -22,11 +20,7 @@ from features.ingestion.contract import AUDIT_ONLY
 from features.storage.duckdb_sessions import sql_text
 from features.storage.lake import Lake
 from features.storage.parquet_files import count_rows
-from models.effects.average_effect import AverageEffect
-from models.effects.observational_effects import MIN_CONTROL, MIN_TREATED
 from models.judge.policy_verdict import NOBODY
-from models.metrics.evaluation import quality_word
-from models.metrics.metric import Leak, Metric
 from models.registry.registry_state import Pin, registered_models
 from models.training_run.training_record import EFFECTS, ModelRecord, TrainingRecord, latest_training, picture_of
 from serving.decide.day_tables import connect
@@ -37,6 +31,7 @@ from serving.guards.guard_findings import guard_words, stored_findings
 from serving.report_page.at_risk_list import write_at_risk
 from serving.report_page.budget_curve import curve_of
 from serving.report_page.group_section import groups_of
+from serving.report_page.model_trust import SUBJECTS, trust_in_offers, verdicts
 from serving.report_page.plan_gain import plan_gain
 from serving.report_page.policy_gate import PolicyGate, gate_of
 from serving.report_page.promised_gains import promised_summary
@@ -45,14 +40,11 @@ from serving.report_page.unknown_consents import consent_notes, unknown_consents
 from serving.wording.explanations import fact_of
 from serving.wording.formatting import (
     day_words,
-    effect_words,
-    fit_word,
     moment_words,
     money,
     percent,
     points,
     signed,
-    stay_words,
     thousands,
 )
 from serving.wording.language_file import ENGLISH
@@ -61,38 +53,6 @@ from serving.wording.rendering import Words, stored, words_of
 TEMPLATE = "report.html.j2"
 TOP_DRIVERS = 8
 TRUSTED_ECE = 0.03
-KINDS = {
-    "logistic": "logistic regression", "lightgbm": "boosted trees (LightGBM)", "pace": "spending pace",
-    "base_rate": "the same rate for everybody", "mean": "the mean of everybody",
-}  # fmt: skip
-EVIDENCE = {
-    "randomised": "Given at random in the past, so a difference between those with and without it is its effect.",
-    "observational": "Targeted in the past, not given at random: compared with similar users, adjusted by statistics. "
-    "What was not recorded may still explain a difference.",
-    "none": "Nothing is known about what it changes, so it is not given.",
-}
-
-
-@dataclass(frozen=True)
-class Subject:
-    """What one model answers, how it is judged and which plainer rules stand beside it (words by metric)."""
-
-    question: str
-    measure: str
-    plain: Mapping[str, str]
-
-
-SUBJECTS = {
-    "churn": Subject(
-        "Who will leave?",
-        "auc",
-        {"auc_recency": "days since last active, nothing else", "auc_logistic": "a logistic regression"},
-    ),
-    "value": Subject("What is staying worth?", "r_squared", {"r_squared_pace": "everybody goes on at their own pace"}),
-    "redemption": Subject(
-        "Who will use an offer?", "auc", {"auc_past_redemptions": "offers used before, nothing else"}
-    ),
-}
 
 
 @dataclass(frozen=True)
@@ -121,39 +81,6 @@ class JudgedTraining:
         """Champions of this training that did not make the decisions."""
         used = {name for names in versions for name in names.split(", ")}
         return [model.champion for model in self.models.values() if model.champion not in used]
-
-
-@dataclass(frozen=True)
-class Verdict:
-    """How good one model is: in a word, by number, and beside plainer rules; `leaks` may make it look better."""
-
-    subject: str
-    question: str
-    champion: str
-    kind: str
-    reason: str
-    word: str
-    metric: Metric
-    metrics: dict[str, Metric]
-    plain: list[tuple[str, Metric]]
-    leaks: tuple[Leak, ...] = ()
-
-
-@dataclass(frozen=True)
-class Trust:
-    """How far an offer's effect can be trusted; `effect` is None when nothing is known about it."""
-
-    title: str
-    evidence: str
-    words: str
-    verdict: str
-    effect: AverageEffect | None = None
-
-    @property
-    def is_proven(self) -> bool:
-        """Whether the offer was given at random and its effect on margin is distinguished from zero."""
-        margin = self.effect.margin if self.effect is not None else None
-        return self.evidence == "randomised" and margin is not None and margin.low > 0
 
 
 def write_report(settings: Settings, lake: Lake, as_of: date) -> Path:
@@ -224,48 +151,6 @@ def render_report(settings: Settings, lake: Lake, as_of: date) -> str:
         guards=guards,
         guard_words=guard_words(guards, as_of),
     )
-
-
-def verdicts(training: TrainingRecord) -> dict[str, Verdict]:
-    """Judge every model of a training, by subject."""
-    return {
-        name: _verdict(name, subject, training.models[name])
-        for name, subject in SUBJECTS.items()
-        if name in training.models
-    }
-
-
-def _verdict(name: str, subject: Subject, model: ModelRecord) -> Verdict:
-    metrics = {key.removeprefix(f"{name}."): metric for key, metric in model.metrics.items()}
-    metric = metrics[subject.measure]
-    kind = model.champion.removeprefix(f"{name}-").split("-")[0]
-    word = quality_word(metric) if subject.measure == "auc" else fit_word(metric)
-    word = "the average itself" if kind == "mean" else word
-    plain = [(words, metrics[key]) for key, words in subject.plain.items() if key in metrics and not key.endswith(kind)]
-    return Verdict(
-        name, subject.question, model.champion, KINDS.get(kind, kind), model.reason,
-        "not known" if math.isnan(metric.value) else word, metric, metrics, plain, model.leaks,
-    )  # fmt: skip
-
-
-def trust_in_offers(training: TrainingRecord | None, catalogue: Catalogue, settings: Settings) -> list[Trust]:
-    """Say of every offer that is known or was measured how far its effect can be trusted."""
-    titles = catalogue.titles
-    effects = {effect.offer_id: effect for effect in training.effects} if training else {}
-    return [
-        _trust(titles.get(offer_id, offer_id), effects.get(offer_id), settings) for offer_id in {**titles, **effects}
-    ]
-
-
-def _trust(title: str, effect: AverageEffect | None, settings: Settings) -> Trust:
-    if effect is None:
-        few = f"Not enough data: an effect needs {MIN_TREATED} comparable users with it and {MIN_CONTROL} without."
-        return Trust(title, "none", EVIDENCE["none"], few)
-    evidence = effect.evidence
-    if effect.margin is None:
-        return Trust(title, evidence, EVIDENCE.get(evidence, evidence), stay_words(effect.retention), effect)
-    verdict = effect_words(effect.margin, evidence, settings.currency)
-    return Trust(title, evidence, EVIDENCE.get(evidence, evidence), verdict, effect)
 
 
 def why_no_offers(
