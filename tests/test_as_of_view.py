@@ -207,7 +207,7 @@ def test_a_corrupt_file_is_named(tmp_path, table):
     path = app.lake.path("users", "users.parquet") if table == "users" else app.lake.partition(table, date(2024, 3, 1))
     path.write_bytes(b"broken")
     with (
-        pytest.raises(InputError, match=rf"cannot be read .*{table}\.parquet"),
+        pytest.raises(InputError, match=rf"{table}\.parquet"),
         open_as_of(app.settings, app.lake, DAYS[0]) as history,
     ):
         getattr(history, table)

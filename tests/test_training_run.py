@@ -173,7 +173,8 @@ def learnt() -> tuple[pd.DataFrame, dict[str, LearntEffects]]:
 def test_where_nobody_returns_later_a_constant_gains_its_mean_effect_on_margin_less_its_cost(learnt):
     lots, effects = learnt
     rich = fit_proportional(lots.assign(margin=50.0 * lots["spend_sum_90d"]), "margin", "spend_sum_90d")
-    both = Catalogue(offers=(offer_of("bundle", contact_cost=0.5), offer_of("come_back", contact_cost=0.5)))
+    levels = {"bundle": (0.1, 0.3), "come_back": (0.05, 0.2, 0.3)}
+    both = Catalogue(offers=tuple(offer_of(name, discounts=own, contact_cost=0.5) for name, own in levels.items()))
     worth = dict.fromkeys(range(SETTINGS.training.folds), rich)
 
     def gain(option: int, share: float) -> float:

@@ -39,6 +39,7 @@ class Table:
         return name.lower() if name.lower() in self.names else name
 
 
+CONSENT = "consent_"  # begins the columns that say what a user agrees to
 SQL_TYPES = {"text": "VARCHAR", "instant": "TIMESTAMPTZ", "number": "DOUBLE", "flag": "BOOLEAN"}
 
 EVENTS = Table(
@@ -82,7 +83,7 @@ USERS = Table(
         Column("birth_year", "number", "for the fairness audit, never for a model"),
         Column("gender", "text", "for the fairness audit, never for a model"),
         *(
-            Column(f"consent_{what}", "flag", f"the user agrees to {what.replace('_', ' ')}")
+            Column(f"{CONSENT}{what}", "flag", f"the user agrees to {what.replace('_', ' ')}")
             for what in ("profiling", "push", "email", "sms", "in_app", "whatsapp")
         ),
     ),

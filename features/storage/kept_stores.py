@@ -23,7 +23,7 @@ def stores_of(root: Path) -> Stores:
     path = root / STORES_FILE
     try:
         return Stores.model_validate_json(path.read_bytes())
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return EMBEDDED
     except (ValueError, OSError) as error:
         raise InputError(

@@ -16,10 +16,10 @@ import pandas as pd
 
 from features.arrays.array_types import Floats
 from models.effects.observational_effects import MIN_CONTROL, MIN_TREATED
+from models.judge.promise_ratio import ALL, PromiseRatio
 from models.metrics.evaluation import Z
 from models.metrics.metric import Metric
 
-ALL = "all"
 PRIOR_ERROR, PLAY_ERROR = 0.5, 0.25  # of the ratio of everything, and of a play's from it, before there is evidence
 LEAST, MOST = 0.0, 2.0  # that a promise is ever multiplied by
 
@@ -37,25 +37,6 @@ class Comparison:
     error: float
     treated: int
     control: int
-
-
-@dataclass(frozen=True)
-class PromiseRatio:
-    """How much of what was promised came true, for everything (`ALL`) or one play.
-
-    `promised` and `shown` are means a head over the comparisons; `ratio` is what promises are multiplied by: shown by
-    promised, pulled to what was known before by how uncertain it is.
-    """
-
-    subject: str
-    promised: float
-    shown: Metric
-    ratio: Metric
-
-    def as_dict(self) -> dict[str, object]:
-        """Return the fields, rounded, for JSON."""
-        shown, ratio = self.shown.as_dict(), self.ratio.as_dict()
-        return {"subject": self.subject, "promised": round(self.promised, 6), "shown": shown, "ratio": ratio}
 
 
 def compare_groups(frame: pd.DataFrame, covariates: Sequence[str]) -> Comparison | None:

@@ -18,7 +18,7 @@ from features.storage.lake import Lake
 from features.storage.parquet_files import read_parquet, write_parquet
 from features.training_data.snapshot_run import bring_snapshots_up_to_date
 from models.judge.policy_verdict import NOBODY
-from models.judge.promises import ALL
+from models.judge.promise_ratio import ALL
 from models.training_run.outcome_models import fit_outcomes
 from models.training_run.response_models import fit_response
 from models.training_run.run_summary import keep_training

@@ -9,7 +9,7 @@ from datetime import date
 from typing import Any
 
 from features.storage.lake import Lake
-from models.judge.promises import ALL, PromiseRatio
+from models.judge.promise_ratio import ALL, PromiseRatio
 from models.metrics.metric import Metric
 from serving.decide.day_tables import connect, decisions_source
 

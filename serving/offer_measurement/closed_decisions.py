@@ -19,7 +19,7 @@ from features.materialise.as_of_view import AsOfView, open_as_of
 from features.storage.lake import Lake, literal
 from features.training_data.frames import measured_frame
 from models.judge.lift import SampleRatio, sample_ratio_mismatch
-from models.judge.promises import PromiseRatio
+from models.judge.promise_ratio import PromiseRatio
 from serving.arms.assignment import CONTROL, EXPLORE, POLICY
 from serving.decide.decision_moment import NIGHTLY
 from serving.decide.ledger import effective_files

@@ -13,7 +13,7 @@ from features.storage.whole_writes import write_bytes, write_text
 from features.training_data.frames import KNOWN_BEFORE
 from models.judge.kpis import LIFETIME_ASSUMES, LIFETIME_PERIODS, kpis
 from models.judge.lift import Lift, SampleRatio, lift_metrics, measure
-from models.judge.promises import ALL, PromiseRatio
+from models.judge.promise_ratio import ALL, PromiseRatio
 from models.metrics.metric import Metric
 from models.registry.pictures import offers_picture
 from serving.decide.promise_ratios import FILE, FOLDER, KeptRatios, ratios_as_json

@@ -6,9 +6,10 @@ from datetime import date
 
 from configs.offers import Catalogue
 from configs.settings import Settings
+from features.ingestion.contract import CONSENT
 from features.storage.duckdb_sessions import sql_text
 from features.storage.lake import USERS_FILE, Lake
-from features.training_data.contact_details import CONSENT, contact_columns
+from features.training_data.contact_details import contact_columns
 from serving.decide.day_tables import connect, decisions_source
 from serving.valuation.eligibility import channels_of
 

@@ -17,7 +17,7 @@ import pandas as pd
 from configs.offers import NOTHING, Catalogue, Offer
 from configs.settings import Settings
 from features.arrays.array_types import Flags, Floats, Kinds, Places
-from features.training_data.contact_details import CONSENT
+from features.ingestion.contract import CONSENT
 from serving.wording.reason_codes import DEPENDS, Reason
 
 # kinds of why not; rules come after them
