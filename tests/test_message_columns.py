@@ -41,7 +41,7 @@ def sent_to(moment: DecisionMoment, app: str, contact: Contact, *, explores: boo
     return pairs.assign(zone=zones, at=pd.to_datetime(found.at, utc=True), propensity=found.propensity)
 
 
-@settings(max_examples=30)
+@settings(max_examples=30, deadline=None)
 @given(
     day=DAYS, app=st.sampled_from(["UTC", "America/New_York", "Asia/Tokyo", "Europe/Berlin"]),
     ready=st.integers(0, 12), quiet=st.sampled_from([(22, 8), (20, 9), (0, 6), (23, 0)]),

@@ -116,7 +116,8 @@ def _lists(model: TasteModel, counts: TasteCounts, ids: Texts, names: Texts, lis
     since = (counts.cut - counts.last).astype(float)
     gap = np.where(counts.ever > 1, usual_gap(counts), np.nan)
     tables = [_rows(kind, order, place, model, names, since, gap) for order, (kind, place) in enumerate(kinds)]
-    rows = pd.concat(tables, ignore_index=True).sort_values(["user", "order", "place"], kind="stable")
+    filled = [table for table in tables if len(table)] or tables[:1]
+    rows = pd.concat(filled, ignore_index=True).sort_values(["user", "order", "place"], kind="stable")
     rows = rows.drop_duplicates(["user", "order", "name"])
     rows["place"] = (rows.groupby(["user", "order"]).cumcount() + 1).astype(np.int32)
     rows = rows[rows["place"] <= listed]
