@@ -175,6 +175,6 @@ def test_a_small_loop_from_the_command_line(tmp_path, run_notebook):
     assert weeks["winback"][0]["treated"] > 0  # lots explore even where the gate allows nothing else
     assert Path(found["outputs"]["picture"]).read_bytes().startswith(b"\x89PNG")
     assert "the gate deployed week 1: " in found["warnings"][0]
-    assert "measured on its own: " in found["warnings"][2]
+    assert any(each.startswith("measured on its own: ") for each in found["warnings"])
 
     run_notebook("policy_value", tmp_path / "app")
