@@ -16,7 +16,7 @@ from configs.settings import load_settings
 from features.storage.lake import Lake
 from flows.runs.kept_profile import changed_settings, kept_profile, remember_profile, settings_of
 from flows.runs.opened_run import open_run
-from serving.decide.day_tables import day_folder, decisions_source
+from serving.decide.day_tables import NEWEST_COLUMN, day_folder, decisions_source
 
 PROFILE = """
 app = "Shop"
@@ -181,9 +181,9 @@ def test_decisions_of_an_older_winback_are_made_anew(tmp_path):
     lake = Lake(tmp_path)
     folder = day_folder(lake, date(2024, 1, 1))
     folder.mkdir(parents=True)
-    for column in ("remaining_value", "retained_value"):
+    for column in ("remaining_value", NEWEST_COLUMN):
         pq.write_table(pa.table({column: [1.0]}), folder / "decisions.parquet")
-        if column == "retained_value":
+        if column == NEWEST_COLUMN:
             assert "decisions.parquet" in decisions_source(lake, date(2024, 1, 1))
             continue
         with pytest.raises(
