@@ -46,18 +46,18 @@ def backfill(
     days = backfilled_days(first, until)
     build_aggregates(settings, lake)
     undecided = sorted(set(days) - set(decided_days(lake))) if decisions else []
-    built = 0
+    built, notes = 0, list[str]()
     for number, day in enumerate(days, 1):
         announce(f"{day}, day {number} of {len(days)}")
         built += take_snapshot(settings, lake, day)
         if day in undecided:
-            score_users(profile, str(lake.root), day)
+            notes += [f"{day}: {note}" for note in score_users(profile, str(lake.root), day).warnings]
     metrics = {
         "snapshots.computed": Metric.exact(built, len(days)),
         "decisions.days_decided": Metric.exact(len(undecided), len(days)),
     }
     outputs = {"snapshots": str(lake.path("snapshots")), "decisions": str(lake.path("decisions"))}
-    outcome = Outcome("backfill", days[-1], metrics, outputs, _left_alone(lake, days, undecided, decisions))
+    outcome = Outcome("backfill", days[-1], metrics, outputs, [*notes, *_left_alone(lake, days, undecided, decisions)])
     create_markdown_artifact(outcome.markdown(), key="backfill")
     return outcome
 

@@ -19,7 +19,7 @@ from models.training_run.training_record import latest_training, lost_training
 from serving.arms.assignment import Spending
 from serving.decide.day_tables import day_folder
 from serving.decide.decided_day import decide_day
-from serving.decide.supersessions import supersessions
+from serving.decide.supersessions import check_reason, supersessions
 from serving.fairness.fairness_audit import audit_rows, audit_sentences, write_audit
 from serving.guards.guard_findings import guard_words, stored_findings
 from serving.memberships.segment_day import load_rules, write_segments
@@ -50,6 +50,7 @@ def score_users(
     A day that was decided otherwise before stays as it is, unless `supersede` says why the new decisions count.
     """
     settings, lake, day = open_run(profile, data_dir, as_of)
+    check_reason(supersede)
     rules = load_rules(settings, lake)  # what is wrong with them is said before anything is written
     spending = decide_for_all(settings, lake, day, supersede)
     summary = summarise(lake, day)

@@ -180,6 +180,14 @@ def test_what_was_published_stays_unless_somebody_supersedes_it(lake, policy, us
     assert {name: content for name, content in tree(lake).items() if not name.startswith("scoring")} == before
 
 
+def test_the_same_decisions_of_a_newer_winback_leave_the_entry_as_it_is(tmp_path):
+    lake = Lake(tmp_path)
+    append(lake, table(row("a", policy_version="older")))
+    before = tree(lake)
+    append(lake, table(row("a", policy_version="newer")))
+    assert tree(lake) == before
+
+
 def test_decisions_that_differ_in_risk_alone_are_others_too(tmp_path):
     lake = Lake(tmp_path)
     append(lake, table(row("a", p_churn=0.1)))
@@ -249,7 +257,8 @@ def test_a_user_has_one_entry_of_a_moment_and_an_entry_is_of_its_moment(tmp_path
 
 
 def test_the_version_follows_what_decides_and_nothing_else(policy):
-    models, settings, catalogue = policy.model_versions, policy.settings, policy.catalogue
+    models = f"{policy.model_versions}, stages {policy.stages.digest}"
+    settings, catalogue = policy.settings, policy.catalogue
 
     def version(**changes: object) -> str:
         return policy_version(models, settings.model_copy(update=changes), catalogue)

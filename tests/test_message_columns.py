@@ -166,7 +166,8 @@ def test_till_words_and_sensitive_goods_are_not_spoken_of(category, named):
 @pytest.mark.parametrize(("scope", "named"), [("order", "pots"), ("featured_category", "bread")])
 def test_the_category_that_a_discount_covers_is_the_one_that_was_charged(scope, named):
     """Tastes say pots; a discount on the favourite category costs what is spent on bread, and names it."""
-    tastes = SimpleNamespace(featured=lambda ids: SimpleNamespace(name=["pots"] * len(ids), kind=["again"] * len(ids)))
+    listed = SimpleNamespace(name=["pots"], kind=["again"], item=["a red pot"])
+    tastes = SimpleNamespace(featured=lambda ids: listed)
     preferences = SimpleNamespace(
         has_tastes=True, tastes=tastes, hours_of=lambda ids: np.full((len(ids), 24), 1 / 24)
     )  # fmt: skip

@@ -149,7 +149,7 @@ def test_a_training_is_the_parent_of_its_candidates_and_says_what_they_are_made_
     for run in runs:
         (used,) = run.inputs.dataset_inputs
         assert (used.dataset.name, used.dataset.digest) == ("churn rows", rows_digest(frame))
-        assert run.data.tags["feast.feature_service"] == "redemption"
+        assert run.data.tags["feast.feature_service"] == "training"
         assert run.data.tags["winback.version"] == version("winback")
     first, second = (run.data.params for run in runs)
     assert {"family", "columns", "columns_count"} <= {name for name in first if first[name] != second.get(name)}

@@ -158,9 +158,10 @@ def test_only_those_who_are_given_something_are_looked_at(tiny: App):
     ids = pd.read_parquet(tiny.lake.partition("snapshots", as_of), columns=["user_id"], partitioning=None)["user_id"]
     given = np.full(len(ids), -1)
     given[[3, 8]] = 0
-    found = read_preferences(tiny.settings, tiny.lake, as_of, load_catalogue(tiny.settings.offers), given)
+    few = tiny.settings.model_copy(update={"tastes": tiny.settings.tastes.model_copy(update={"everybody_up_to": 0})})
+    found = read_preferences(few, tiny.lake, as_of, load_catalogue(tiny.settings.offers), given)
     assert found.user_ids.tolist() == ids.iloc[[3, 8]].tolist()
     weights = found.hours_of(ids.iloc[[8, 0, 3]])
     assert weights[[0, 2]] == pytest.approx(found.own.hours[[1, 0]])
     assert weights[1] == pytest.approx(found.population.hours[0])
-    assert not len(read_preferences(tiny.settings, tiny.lake, as_of, nobody, np.full(len(ids), -1)).user_ids)
+    assert not len(read_preferences(few, tiny.lake, as_of, nobody, np.full(len(ids), -1)).user_ids)

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from configs.errors import InputError
-from features.publishing.way_back import way_back
+from features.publishing.way_back import DELETE, way_back
 
 MANIFEST = "manifest.json"
 SETTLED_SECONDS = 1.0  # a file that changed just now may change again within one tick of the clock of its time
@@ -154,6 +154,6 @@ def check_file(root: Path, name: str) -> None:
     if listed is None:
         return
     if not path.is_file():
-        raise DamagedError(f"{path} is missing, and was written; {way_back(name)}")
+        raise DamagedError(f"{path} is missing, and was written; {way_back(name).removeprefix(DELETE)}")
     if path.stat().st_size != listed.size or record_of(path) != listed:
         raise DamagedError(f"{path} is damaged: it is not what was written; {way_back(name)}")

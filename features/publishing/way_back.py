@@ -14,6 +14,7 @@ WHOLE_FROM_SOURCE = (
     "restore it from a backup; where the raw files still hold its rows, move it elsewhere, run winback verify --accept "
     "{folder} and winback ingest"
 )
+DELETE = "delete it and "  # needs no saying of a file that is gone
 FEATURES = "delete it and run winback build-features, which computes it again"
 PROFILE = "delete it and name the profile with --profile, until winback ingest keeps it anew"
 # by the folder or file of the data folder; what is not named here nothing can write again

@@ -29,7 +29,7 @@ from configs.settings import MACHINES, Settings
 from features.ingestion.contract import TREATMENTS
 from features.storage.duckdb_sessions import reading_session, sql_text
 from features.storage.lake import Lake
-from features.storage.parquet_files import PACKED, read_notes, read_parquet, write_batches
+from features.storage.parquet_files import PACKED, column_names, read_notes, read_parquet, write_batches
 from features.storage.storage_interface import Publication
 from features.storage.whole_writes import content_hash
 from serving.decide.decision_moment import DecisionMoment
@@ -116,8 +116,9 @@ def appending(
 ) -> Iterator[Callable[[pa.Table], None]]:
     """Append the decisions of a moment, a batch at a time; they count once the publication does.
 
-    Nothing is appended when the entry of this moment says the same already. When it says otherwise, it is superseded
-    for the `reason`: kept below ``ledger/superseded``, where it counts no more.
+    Nothing is appended when the entry of this moment says the same already, whatever version of the policy made it.
+    When it says otherwise, it is superseded for the `reason`: kept below ``ledger/superseded``, where it counts no
+    more.
 
     Raises
     ------
@@ -140,7 +141,7 @@ def appending(
         yield enter
         writer.add_key_value_metadata({CONTENT: content.text})
     _check_users(path, moment)
-    if content.text == earlier:
+    if content.text == earlier or (stored and _decides_alike(lake, stored, path)):
         publication.discard(name)
     elif stored:
         if reason is None:
@@ -165,6 +166,18 @@ def _check_users(path: Path, moment: DecisionMoment) -> None:
         counts = pc.value_counts(user_ids)
         twice = counts.filter(pc.greater(counts.field("counts"), 1))[0]["values"].as_py()
         raise InputError(f"user {twice!r} has two decisions of {moment.name}; give every user one")
+
+
+def _decides_alike(lake: Lake, stored: Path, path: Path) -> bool:
+    """Tell whether two entries differ in nothing but the name of what made them, as after an upgrade of winback."""
+    if column_names(stored) != SCHEMA.names:
+        return False
+    before, now = (
+        f"SELECT * EXCLUDE (policy_version) FROM read_parquet({sql_text(each)}, hive_partitioning = false)"
+        for each in (stored, path)
+    )
+    with reading_session(lake) as connection:
+        return not connection.execute(f"({before} EXCEPT ALL {now}) UNION ALL ({now} EXCEPT ALL {before})").fetchone()
 
 
 def _name(moment: DecisionMoment) -> str:

@@ -54,8 +54,7 @@ def supersede(
     InputError
         The reason is empty, or events name a decision of the entry.
     """
-    if not reason.strip():
-        raise InputError("--supersede wants a reason that people will read later; write one")
+    check_reason(reason)
     users = _carried_out(lake, moment, before)
     if users:
         raise InputError(
@@ -68,6 +67,18 @@ def supersede(
     found = Supersession(f"{moment.day}", moment.name, kept, reason.strip(), now)
     log = lake.files.read(LOG) if lake.files.exists(LOG) else b""
     publication.write(LOG, log + f"{json.dumps(asdict(found), ensure_ascii=False)}\n".encode())
+
+
+def check_reason(reason: str | None) -> None:
+    """Refuse a reason that says nothing; None asks for nothing.
+
+    Raises
+    ------
+    InputError
+        It is blank.
+    """
+    if reason is not None and not reason.strip():
+        raise InputError("--supersede wants a reason that people will read later; write one")
 
 
 def refusal(lake: Lake, moment: DecisionMoment, before: Path, now: Path) -> str:

@@ -15,7 +15,7 @@ OPTIONS_SQL = {
     "offer_value_max": "max(value)", "incremental_margin_max": "max(incremental_margin)",
     "incremental_retention_max": "max(incremental_retention)", "p_redeem_max": "max(p_redeem)",
 }  # fmt: skip
-TYPES: dict[Kind, str] = {"number": "DOUBLE", "flag": "DOUBLE", "text": "VARCHAR", "truth": "BOOLEAN"}
+TYPES: dict[Kind, str] = {"number": "DOUBLE", "flag": "DOUBLE", "text": "VARCHAR", "boolean": "BOOLEAN"}
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from typing import Literal
 from configs.settings import Settings
 from features.definitions.registry import Feature
 
-Kind = Literal["number", "flag", "text", "truth"]
+Kind = Literal["number", "flag", "text", "boolean"]
 STAGE, PERSONA = "stage", "persona"
 # known once a day is decided, with what each says
 OF_DECISIONS: dict[str, tuple[Kind, str]] = {

@@ -87,12 +87,12 @@ def checked(tree: exp.Expression, words: Vocabulary, place: Place) -> exp.Expres
     InputError
         It names something unknown, uses what is not allowed, compares texts with numbers, or is neither true nor false.
     """
-    _Checker(words, place).truth(tree)
+    _Checker(words, place).boolean(tree)
     return tree.transform(lambda node: _inlined(node, words))
 
 
 def compiled(tree: exp.Expression, words: Vocabulary) -> Rule:
-    """Write a checked expression as DuckDB is asked: names quoted, flags as truths, splits as columns."""
+    """Write a checked expression as DuckDB is asked: names quoted, flags as booleans, splits as columns."""
     return Rule(_asked(tree, words), tuple(_part(leaf, words) for leaf in _distinct(_leaves(tree))))
 
 
@@ -113,7 +113,7 @@ class _Checker:
             exp.Paren: lambda node: self.kind(node.this),
             exp.Between: self._between, exp.In: self._in, exp.Is: self._is,
             exp.Literal: lambda node: "text" if node.is_string else "number",
-            exp.Boolean: lambda _: "truth",
+            exp.Boolean: lambda _: "boolean",
             exp.Column: self._column, exp.Quantile: self._quantile, exp.Anonymous: self._own_function,
         }  # fmt: skip
 
@@ -124,11 +124,11 @@ class _Checker:
             raise self._refused(node)
         return check(node)
 
-    def truth(self, node: exp.Expression) -> Kind:
+    def boolean(self, node: exp.Expression) -> Kind:
         """Make sure that a node is true or false."""
-        if self.kind(node) not in ("truth", "flag"):
+        if self.kind(node) not in ("boolean", "flag"):
             raise self.place.error(f"needs something true or false where it has {_text(node)!r}; compare it", node)
-        return "truth"
+        return "boolean"
 
     def _of(self, node: exp.Expression, wanted: Kind) -> Kind:
         found = self.kind(node)
@@ -137,15 +137,15 @@ class _Checker:
         return wanted
 
     def _both_true(self, node: exp.Binary) -> Kind:
-        self.truth(node.left)
-        return self.truth(node.right)
+        self.boolean(node.left)
+        return self.boolean(node.right)
 
     def _not(self, node: exp.Not) -> Kind:
-        return self.truth(node.this)
+        return self.boolean(node.this)
 
     def _comparison(self, node: exp.Binary) -> Kind:
         self._same(node, [node.left, node.right])
-        return "truth"
+        return "boolean"
 
     def _arithmetic(self, node: exp.Binary) -> Kind:
         self._of(node.left, "number")
@@ -154,30 +154,30 @@ class _Checker:
     def _like(self, node: exp.Binary) -> Kind:
         self._of(node.left, "text")
         self._of(node.right, "text")
-        return "truth"
+        return "boolean"
 
     def _alike(self, node: exp.Func) -> Kind:
         return self._same(node, [node.this, *node.expressions] if node.this else node.expressions)
 
     def _between(self, node: exp.Between) -> Kind:
         self._same(node, [node.this, node.args["low"], node.args["high"]])
-        return "truth"
+        return "boolean"
 
     def _in(self, node: exp.In) -> Kind:
         if not node.expressions or not all(isinstance(_bare(each), exp.Literal) for each in node.expressions):
             raise self.place.error("may ask by IN for a list of numbers or texts only", node)
         self._same(node, [node.this, *node.expressions])
-        return "truth"
+        return "boolean"
 
     def _is(self, node: exp.Is) -> Kind:
         self.kind(node.this)
         if not isinstance(node.expression, exp.Null):
             raise self.place.error("may use IS for IS NULL and IS NOT NULL only", node)
-        return "truth"
+        return "boolean"
 
     def _same(self, node: exp.Expression, values: list[exp.Expression]) -> Kind:
         kinds = [("number" if kind == "flag" else kind) for kind in map(self.kind, values)]
-        if len(set(kinds)) > 1 or kinds[0] == "truth":
+        if len(set(kinds)) > 1 or kinds[0] == "boolean":
             pairs = ", ".join(f"{_text(value)!r} (a {kind})" for value, kind in zip(values, kinds, strict=True))
             raise self.place.error(f"compares {pairs}; compare numbers with numbers and texts with texts", node)
         return "number" if kinds[0] == "number" else "text"
@@ -186,7 +186,7 @@ class _Checker:
         name = node.name
         if len(node.parts) > 1 or name not in self.words.known:
             raise self.place.error(f"names {shortened(_text(node))!r}, which there is not; {self._near(name)}", node)
-        return self.words.columns.get(name) or ("number" if name in self.words.constants else "truth")
+        return self.words.columns.get(name) or ("number" if name in self.words.constants else "boolean")
 
     def _quantile(self, node: exp.Quantile) -> Kind:
         share = node.args.get("quantile")
@@ -253,11 +253,11 @@ def _split(node: exp.Expression) -> Split:
 
 
 def _asked(tree: exp.Expression, words: Vocabulary) -> str:
-    """Write an expression that is a truth as DuckDB is asked."""
+    """Write a boolean expression as DuckDB is asked."""
     copy = exp.paren(tree.copy())
-    for truth in list(_leaves(copy)):
-        if isinstance(truth, exp.Column) and words.columns.get(truth.name) == "flag":
-            truth.replace(exp.NEQ(this=truth.copy(), expression=exp.Literal.number(0)))
+    for leaf in list(_leaves(copy)):
+        if isinstance(leaf, exp.Column) and words.columns.get(leaf.name) == "flag":
+            leaf.replace(exp.NEQ(this=leaf.copy(), expression=exp.Literal.number(0)))
     return copy.transform(lambda node: _written(node, words)).sql(dialect=DIALECT)
 
 
