@@ -100,8 +100,8 @@ def ease_weights(gram: Floats, ridge: float) -> Array:
     Examples
     --------
     >>> users = np.array([[1.0, 1, 0], [1, 1, 0], [0, 0, 1], [0, 0, 1]])
-    >>> ease_weights(users.T @ users, ridge=1.0).round(2).tolist()  # the first goes with the second
-    [[0.0, 0.67, -0.0], [0.67, 0.0, -0.0], [-0.0, -0.0, 0.0]]
+    >>> (100 * ease_weights(users.T @ users, ridge=1.0)).round().astype(int).tolist()  # the first goes with the second
+    [[0, 67, 0], [67, 0, 0], [0, 0, 0]]
     """
     inverse = np.linalg.inv(gram + ridge * np.eye(len(gram)))
     weights = -inverse / np.diag(inverse)

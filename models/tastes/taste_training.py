@@ -131,7 +131,7 @@ def fit_logistic(columns: Array, label: Flags) -> LinearScore:
     --------
     >>> x = np.repeat([[0.0], [1.0]], 100, axis=0)
     >>> found = fit_logistic(x, np.r_[np.arange(100) < 20, np.arange(100) < 60])
-    >>> [round(1 / (1 + np.exp(-(found.intercept + found.weights[0] * each))), 2) for each in (0, 1)]
+    >>> [round(float(1 / (1 + np.exp(-(found.intercept + found.weights[0] * each)))), 2) for each in (0, 1)]
     [0.2, 0.6]
     """
     mean, scale = columns.mean(axis=0, dtype=np.float64), columns.std(axis=0, dtype=np.float64)

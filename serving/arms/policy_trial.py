@@ -23,7 +23,7 @@ def with_trial(settings: Settings, trial: Trial) -> Settings:
     >>> from configs.settings import load_settings
     >>> together = with_trial(load_settings(), Trial(share=0.15, budget_share=0.1)).scoring.exploration
     >>> together.share, together.budget_share
-    (0.15, 0.35)
+    (0.15, 0.1)
     """
     if not trial.arms and trial.share == 0:
         return settings
