@@ -44,7 +44,15 @@ def status(profile: str | None, data_dir: str | None, as_of: date | None) -> Out
     from flows.runs.run_status import last_guards, run_lines
     from serving.decide.promise_ratios import newest_ratios
     from serving.decide.supersessions import newest_supersession
-    from serving.lookups.data_status import champion_lines, data_status, model_facts, policy_facts, policy_line
+    from serving.lookups.data_status import (
+        champion_lines,
+        data_status,
+        model_facts,
+        persona_facts,
+        persona_line,
+        policy_facts,
+        policy_line,
+    )
     from serving.lookups.data_verification import suspicion
 
     settings, lake, day = open_run(profile, data_dir, as_of)
@@ -54,11 +62,11 @@ def status(profile: str | None, data_dir: str | None, as_of: date | None) -> Out
     outputs["profile"] = settings.profile
     outputs["training"] = str(found.training.as_of) if found.training is not None else "none"
     outputs["promises"] = newest_ratios(lake, day).words
-    outputs |= champion_lines(found) | policy_line(found)
+    outputs |= champion_lines(found) | policy_line(found) | persona_line(found)
     lines, facts = run_lines(settings, lake, day, datetime.now(UTC))
     guarded, findings, words = last_guards(lake, day)
     facts["guards"] = {"day": guarded, "findings": [asdict(each) for each in findings]}
-    facts = {"champions": model_facts(found), "policy": policy_facts(found), **facts}
+    facts = {"champions": model_facts(found), "policy": policy_facts(found), "personas": persona_facts(found), **facts}
     lacking = found.training.untrained if found.training is not None else ()
     notes = [*found.faults, *suspicion(lake), *newest_supersession(lake), *words]
     notes += [*stored_name_notes(settings, lake), *map(str, lacking)]
@@ -78,6 +86,7 @@ def explain(
         decision_of,
         explanation_lines,
         options_of,
+        persona_of,
         preferences_of,
         words_about,
     )
@@ -92,9 +101,11 @@ def explain(
     deployed = record.verdict.deployed.name if record is not None and record.verdict is not None else None
     discounts = why_discounts(lake, day, load_catalogue(settings.offers), deployed)
     preferences = preferences_of(lake, day, user_id)
-    page = "\n".join(explanation_lines(decision, options, words, settings, day, member, discounts, preferences))
+    apart = persona_of(lake, day, decision)
+    page = "\n".join(explanation_lines(decision, options, words, settings, day, member, discounts, preferences, apart))
     facts = {"decision": decision, "options": options, "words": words_about(decision, options, words, discounts)}
     facts |= preferences
+    facts["persona"] = [dict(zip(("column", "theirs", "usual"), each, strict=True)) for each in apart]
     return page, facts | {"memberships": asdict(member) if member is not None else None}
 
 

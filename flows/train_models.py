@@ -15,9 +15,10 @@ from features.storage.lake import Lake
 from flows.runs.opened_run import dated, open_run, writes_alone
 from flows.runs.outcome import Outcome
 from flows.runs.run_steps import step
+from models.personas.persona_note import PersonaNote
 from models.registry.tracking import tracking_uri
 from models.tastes.taste_training import TasteVerdict
-from models.training_run import outcome_models, response_models, taste_learning, training_frames
+from models.training_run import outcome_models, persona_learning, response_models, taste_learning, training_frames
 from models.training_run.outcome_models import FittedOutcomes
 from models.training_run.response_models import FittedResponse
 from models.training_run.run_summary import keep_training, model_table, training_metrics, training_warnings
@@ -59,6 +60,15 @@ def fit_tastes(settings: Settings, lake: Lake, as_of: date) -> TasteVerdict | No
     return verdict
 
 
+@task(name="personas", cache_policy=NO_CACHE)
+def fit_personas(settings: Settings, lake: Lake, as_of: date) -> PersonaNote | None:
+    """Find groups of users with like habits, where there are any that are stable."""
+    with step("personas", "users with like habits") as taken:
+        found = persona_learning.fit_personas(settings, lake, as_of)
+        taken.rows = len(found.names) if found is not None else 0
+    return found
+
+
 @flow(name="train-models", flow_run_name=dated("train-models"), validate_parameters=False)
 @writes_alone
 def train_models(profile: str | None = None, data_dir: str | None = None, as_of: date | None = None) -> Outcome:
@@ -69,12 +79,16 @@ def train_models(profile: str | None = None, data_dir: str | None = None, as_of:
     response = fit_response(settings, lake, day, frames)
     keep_traits(lake, frames.features)
     tastes = fit_tastes(settings, lake, day)
-    folder = keep_training(lake, day, outcomes, response, tastes)
+    personas = fit_personas(settings, lake, day)
+    folder = keep_training(lake, day, outcomes, response, tastes, personas)
     published, lacking = [*outcomes.published, *response.published], (*outcomes.untrained, *response.untrained)
     outputs = {"mlflow": masked(tracking_uri(lake)), "training": str(folder)}
     outputs |= {f"{each.subject}.champion": f"{each.champion} (version {each.version})" for each in published}
     warnings, models = training_warnings(frames, published, lacking), model_table(published, lacking)
     metrics = training_metrics(published, response) | taste_metrics(tastes)
+    if personas is not None:
+        metrics |= personas.metrics
+        outputs["personas"] = str(personas)
     outcome = Outcome("train-models", day, metrics, outputs, warnings, models=models)
     create_markdown_artifact(outcome.markdown(), key="train-models")
     return outcome

@@ -136,7 +136,8 @@ def test_everybody_has_one_decision_nothing_included(users, decisions):
 
 def test_there_is_a_prediction_for_everybody_and_a_row_for_every_option(decided, policy, users, options):
     predictions = read(decided[0], "predictions")
-    assert predictions.columns.tolist() == ["user_id", "as_of", "p_churn", "retained_value", "remaining_value"]
+    told = ["p_churn", "retained_value", "remaining_value", "persona"]
+    assert predictions.columns.tolist() == ["user_id", "as_of", *told]
     assert predictions["user_id"].tolist() == users["user_id"].tolist()
     active = users["days_since_last_activity"] <= 56
     expected = policy.churn.estimator.predict(users[active])

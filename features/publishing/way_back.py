@@ -31,6 +31,7 @@ WAYS_BACK = {
     "nothing that it rests on has changed",
     "reports": "run winback report{as_of}, which writes it again",
     "training": "delete it and run winback train-models{as_of}, which writes it again",
+    "personas": "delete it and run winback train-models{as_of}, which writes it again",
     "tastes": "delete it and run winback train-models{as_of}, which writes it again",
     "measurements": "delete it and run winback measure-offers{as_of}, which writes it again",
     "truth": "simulate the app again in an empty folder",

@@ -11,6 +11,7 @@ from configs.errors import InputError
 from features.storage.lake import Lake
 from models.judge.policy_verdict import PolicyVerdict
 from models.metrics.metric import Leak, Metric
+from models.personas.persona_note import PersonaNote
 from models.registry.promotion import Published
 from models.tastes.taste_training import TasteVerdict
 from models.training_run.outcome_models import FittedOutcomes
@@ -29,8 +30,9 @@ MEANINGS = {
 
 
 def keep_training(
-    lake: Lake, as_of: date, outcomes: FittedOutcomes, response: FittedResponse, tastes: TasteVerdict | None = None
-) -> Path:
+    lake: Lake, as_of: date, outcomes: FittedOutcomes, response: FittedResponse, tastes: TasteVerdict | None = None,
+    personas: PersonaNote | None = None,
+) -> Path:  # fmt: skip
     """Write the record of a training and its pictures; returns their folder.
 
     Raises
@@ -46,7 +48,7 @@ def keep_training(
     }
     verdict = _rounded_verdict(response.verdict) if response.verdict is not None else None
     record = TrainingRecord(
-        as_of, models, response.effects, verdict, untrained, VERSION, outcomes.recency, taste_metrics(tastes)
+        as_of, models, response.effects, verdict, untrained, VERSION, outcomes.recency, taste_metrics(tastes), personas
     )
     pictures = {f"{each.subject}_{name}": png for each in published for name, png in each.pictures.items()}
     return write_training(lake, record, pictures)

@@ -19,6 +19,7 @@ from models.effects.average_effect import AverageEffect
 from models.judge.policy_verdict import PolicyVerdict
 from models.metrics.metric import Leak, Metric
 from models.metrics.recency_table import RecencyTable
+from models.personas.persona_note import PersonaNote
 from models.registry.registry_state import registered_models
 
 VERSION = 1  # of the record: another one is another shape
@@ -56,7 +57,7 @@ class TrainingRecord:
     """A training: its models by subject, average effects of offers, and the gate's verdict if it had an experiment.
 
     `untrained` are the models that it had to go on without, `recency` is the rule for where no model is usable, and
-    `tastes` what was measured of those.
+    `tastes` what was measured of those; `personas` says which were found, None where too few were active.
     """
 
     as_of: date
@@ -67,6 +68,7 @@ class TrainingRecord:
     version: int = VERSION
     recency: RecencyTable | None = None
     tastes: dict[str, Metric] = field(default_factory=dict)
+    personas: PersonaNote | None = None
 
     def lack_of(self, subject: str) -> Untrained | None:
         """Say why there is no model of a subject; None where there is one."""
@@ -74,8 +76,9 @@ class TrainingRecord:
 
     @property
     def metrics(self) -> dict[str, Metric]:
-        """Metrics of all models, and of tastes."""
-        return {name: metric for model in self.models.values() for name, metric in model.metrics.items()} | self.tastes
+        """Metrics of all models, of tastes and of personas."""
+        of_models = {name: metric for model in self.models.values() for name, metric in model.metrics.items()}
+        return of_models | self.tastes | (self.personas.metrics if self.personas is not None else {})
 
 
 def write_training(lake: Lake, record: TrainingRecord, pictures: dict[str, bytes]) -> Path:

@@ -25,6 +25,7 @@ from serving.decide.decisions import decide
 from serving.decide.executors import LocalExecutor, SparkExecutor
 from serving.decide.open_offers import open_offers
 from serving.decide.scoring import Policy
+from serving.decide.user_personas import read_personas
 from serving.decide.user_preferences import read_preferences
 from serving.guards.data_guards import data_guards
 from serving.guards.guard_findings import refuse
@@ -54,7 +55,7 @@ def decide_day(settings: Settings, lake: Lake, as_of: date, supersede: str | Non
         churn, value, response = chosen.churn, chosen.value, chosen.response
         share = read_notes(ValueNotes, value.notes, value.lineage.name).later_share if value is not None else 0.0
         policy = Policy(settings, catalogue, churn, value, response, language, share, fallback=chosen.fallback,
-                        own_stages=stages)  # fmt: skip
+                        own_stages=stages, personas=read_personas(lake, as_of))  # fmt: skip
         if churn is None and value is None and response is None:
             raise InputError(f"{lake.root} holds no models; run winback train-models first")
         executor = batches_on_spark(history) if settings.engine == "spark" else batches(history, store, sources.close)
@@ -63,7 +64,7 @@ def decide_day(settings: Settings, lake: Lake, as_of: date, supersede: str | Non
         with file_hashes(lake) as hash_of:  # consents are read beside the snapshot
             users = hash_of(lake.path(USERS_FILE)) if lake.files.exists(USERS_FILE) else ""
         guards = (*found, *chosen.findings)
-        inputs = f"{stored_input(lake.partition('snapshots', as_of))} {users}"
+        inputs = f"{stored_input(lake.partition('snapshots', as_of))} {users} {policy.personas.digest}"
         return decide(
             policy, lake, as_of, executor, inputs=inputs, contacts=contacts, moment=moment, guards=guards,
             supersede=supersede, preferences_of=partial(read_preferences, settings, lake, as_of, catalogue),

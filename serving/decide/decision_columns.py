@@ -29,7 +29,7 @@ from serving.decide.message_columns import offer_columns
 from serving.decide.scoring import Batch, Policy
 from serving.decide.send_times import in_utc
 from serving.knapsack.allocation import Limit
-from serving.segments.known_columns import STAGE
+from serving.segments.known_columns import PERSONA, STAGE
 from serving.valuation.eligibility import ELIGIBLE, UNKNOWN_WORTH
 from serving.wording.explanations import add_effect_reasons, add_rule, add_worth, policy_reasons
 from serving.wording.formatting import repeated
@@ -57,7 +57,7 @@ OF_CHOICE = ("incremental_retention", "incremental_margin", "p_redeem", "expecte
 
 
 def predictions_table(batch: Batch, as_of: date, settings: Settings) -> pa.Table:
-    """List risk and value of every user of a batch."""
+    """List risk, value and persona of every user of a batch."""
     now = in_utc(start_of(as_of, settings.time_zone))
     return pa.table(
         {
@@ -66,6 +66,7 @@ def predictions_table(batch: Batch, as_of: date, settings: Settings) -> pa.Table
             "p_churn": pa.array(batch.p_churn, pa.float64(), from_pandas=True),
             "retained_value": pa.array(batch.retained_value, pa.float64(), from_pandas=True),
             "remaining_value": pa.array(batch.remaining_value, pa.float64(), from_pandas=True),
+            PERSONA: pa.array(batch.frame[PERSONA], pa.string(), from_pandas=True),
         }
     )
 
@@ -95,7 +96,7 @@ def decisions_table(
         **offer_columns(policy, batch, given, assignment.arm == EXPLORE, moment),
         "p_churn": batch.p_churn,
         "risk_band": risk_band(batch.p_churn, settings, policy.base_rate),
-        STAGE: frame[STAGE],
+        **{name: frame[name] for name in (STAGE, PERSONA)},
         "retained_value": batch.retained_value,
         "remaining_value": batch.remaining_value,
         **{name: of_choice(getattr(options, name)) for name in OF_CHOICE},

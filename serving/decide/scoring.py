@@ -29,9 +29,10 @@ from serving.arms.assignment import AllocationInput
 from serving.arms.exploration import Draws
 from serving.arms.policy_trial import with_trial
 from serving.decide import ledger
+from serving.decide.user_personas import UserPersonas
 from serving.decide.user_preferences import UserPreferences
 from serving.knapsack.problem import opened
-from serving.segments.known_columns import STAGE
+from serving.segments.known_columns import PERSONA, STAGE
 from serving.segments.rules import Stages
 from serving.segments.stages import stages_of
 from serving.valuation.eligibility import Rule, forbidden, kinds_of_why_not, no_contacts, rules_of, unscored
@@ -47,7 +48,7 @@ OF_DECISIONS = (
     "user_id", "days_since_last_activity", "tenure_days", "favourite_category_90d", TIME_ZONE,
 )  # fmt: skip
 PREDICTED = ("p_churn", "retained_value", "remaining_value")
-SPOOL_FORMAT = "stage"  # what an older version left is not read
+SPOOL_FORMAT = "stage, persona"  # what an older version left is not read
 AT_ONCE = 2  # batches in memory: one is read and written while another is computed
 
 
@@ -72,6 +73,7 @@ class Policy:
     base_rate: float = 0.0
     fallback: str = ""
     own_stages: Stages | None = None
+    personas: UserPersonas = field(default_factory=UserPersonas)
 
     @property
     def stages(self) -> Stages:
@@ -120,7 +122,7 @@ class Policy:
     @property
     def output_columns(self) -> set[str]:
         """Columns that a decision and its reasons are made of, once everything is predicted."""
-        always = {*OF_DECISIONS, STAGE, *(name for rule in self.rules for name in rule.columns)}
+        always = {*OF_DECISIONS, STAGE, PERSONA, *(name for rule in self.rules for name in rule.columns)}
         personal = self.response.personal if self.response is not None else None
         if personal is None:
             return always
@@ -278,6 +280,6 @@ def score(policy: Policy, frame: pd.DataFrame) -> Batch:
     found = forbidden(policy.rules, frame, policy.contacts, policy.catalogue)
     risk = None if policy.churn is None else p_churn
     options = build_options(frame, risk, remaining, found, policy.response, policy.catalogue, settings)
-    staged = frame.assign(**{STAGE: policy.stages.of(frame)})
-    kept = staged[[name for name in staged.columns if name in policy.output_columns]]
+    grouped = frame.assign(**{STAGE: policy.stages.of(frame), PERSONA: policy.personas.of(frame, active)})
+    kept = grouped[[name for name in grouped.columns if name in policy.output_columns]]
     return Batch(kept, p_churn, value, remaining, reasons.build(~np.isnan(p_churn)), options)

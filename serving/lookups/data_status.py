@@ -107,6 +107,21 @@ def policy_facts(found: DataStatus) -> dict[str, object] | None:
     }  # fmt: skip
 
 
+def persona_line(found: DataStatus) -> dict[str, str]:
+    """Say which personas the newest training found and how stable they are; nothing where it looked for none."""
+    personas = found.training.personas if found.training is not None else None
+    return {"personas": str(personas)} if personas is not None else {}
+
+
+def persona_facts(found: DataStatus) -> dict[str, object] | None:
+    """Say the same to machines; None where no personas were looked for."""
+    personas = found.training.personas if found.training is not None else None
+    if personas is None:
+        return None
+    agreed = {"stability": personas.stability, "stability_shuffled": personas.by_chance}
+    return {"names": [*personas.names], **{name: metric.as_dict() for name, metric in agreed.items()}}
+
+
 def _champion_line(status: ModelStatus) -> tuple[str, str]:
     model, promotion = status.model, status.promotion
     version = model.named

@@ -12,8 +12,11 @@ from configs.offers import NO_OFFER
 from configs.settings import Settings
 from features.storage.duckdb_sessions import sql_text
 from features.storage.lake import Lake
+from models.personas.stored_personas import latest_personas
 from serving.decide.day_tables import connect, day_file, decisions_source
+from serving.memberships.persona_cards import Apart, apart_words, set_apart
 from serving.memberships.user_memberships import Membership, UserMemberships
+from serving.segments.known_columns import PERSONA
 from serving.wording.reason_codes import NO_DATA, Reasons
 from serving.wording.rendering import Words, stored
 
@@ -57,6 +60,11 @@ def preferences_of(lake: Lake, as_of: date, user_id: str) -> dict[str, list[Row]
     return found
 
 
+def persona_of(lake: Lake, as_of: date, decision: Row) -> tuple[Apart, ...]:
+    """Read what sets the persona of a user apart, whose decision is of a day; nothing of who has none."""
+    return set_apart(latest_personas(lake, as_of), decision[PERSONA]) if decision.get(PERSONA) else ()
+
+
 def preference_lines(preferences: Mapping[str, Sequence[Row]], words: Words) -> Iterator[str]:
     """Write what a user buys again, may like anew and when they are there, a line each, of what is known."""
     lines, tastes = words.language.explain, preferences["tastes"]
@@ -84,11 +92,11 @@ def words_about(decision: Row, options: Sequence[Row], words: Words, discounts: 
 def explanation_lines(
     decision: Row, options: Sequence[Row], words: Words, settings: Settings, day: date,
     member: UserMemberships | None = None, discounts: Reasons = (),
-    preferences: Mapping[str, Sequence[Row]] = NO_PREFERENCES,
+    preferences: Mapping[str, Sequence[Row]] = NO_PREFERENCES, apart: tuple[Apart, ...] = (),
 ) -> Iterator[str]:  # fmt: skip
     """Write what is known about a user, who they are, and what was decided and why, as a page.
 
-    `discounts` says why a discount is personal, or is not.
+    `discounts` says why a discount is personal, or is not; `apart` what sets the user's persona apart.
     """
     lines, why = words.language.explain, words.sentence(decision["why"])
     own = {"why": why, "currency": settings.currency, "horizon": settings.churn.horizon_days, "day": day}
@@ -106,6 +114,9 @@ def explanation_lines(
         yield lines["more" if place else "because"] + reason
     if member is not None:
         yield from _membership_lines(member, words)
+    if decision.get(PERSONA):
+        values = words.language.joins["because_lines"].join(apart_words(apart, words, lines["persona_value"]))
+        yield lines[PERSONA].format(title=words.persona(decision[PERSONA]), values=values).replace(" ()", "")
     yield from preference_lines(preferences, words)
     if decision.get("fallback"):
         yield lines["fallback"].format_map(known)

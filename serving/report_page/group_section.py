@@ -8,8 +8,10 @@ from datetime import date
 from typing import Any
 
 from features.storage.lake import Lake
+from models.personas.persona_note import PersonaNote
 from serving.memberships.day_rules import DayRules
 from serving.memberships.membership_changes import REASONS
+from serving.memberships.persona_cards import PersonaCard, apart_words, persona_cards
 from serving.memberships.stored_segments import SIZES, TRANSITIONS, read_rows, read_rules, segment_days
 from serving.wording.rendering import Words
 
@@ -27,6 +29,7 @@ class GroupSection:
     `day_before` is the day compared with, None for the first. `stages` has ``title, meaning, users, before``,
     `moves` the users by ``title`` of the stage before and ``to``, users by title of the stage now. `groups` are the
     segments by heading, each with ``users, came, left, change, moved_by``; `unusual` those whose week stands out.
+    `personas` have ``title, users, worth, p_churn, apart``, and `persona_note` says how stable they are.
     """
 
     day_before: date | None
@@ -36,9 +39,11 @@ class GroupSection:
     unusual: Sequence[Row]
     left_out: Sequence[str]
     users: int
+    personas: Sequence[Row] = ()
+    persona_note: PersonaNote | None = None
 
 
-def groups_of(lake: Lake, as_of: date, words: Words) -> GroupSection | None:
+def groups_of(lake: Lake, as_of: date, words: Words, note: PersonaNote | None = None) -> GroupSection | None:
     """Read who is in what on a day; None where that was not kept."""
     if as_of not in segment_days(lake):
         return None
@@ -61,7 +66,14 @@ def groups_of(lake: Lake, as_of: date, words: Words) -> GroupSection | None:
         unusual=[row for row in rows if row["is_unusual"]],
         left_out=[row["title"] for row in rows if row not in shown],
         users=sum(now.values()),
+        personas=[_card(card, words) for card in persona_cards(lake, as_of)],
+        persona_note=note,
     )  # fmt: skip
+
+
+def _card(card: PersonaCard, words: Words) -> Row:
+    apart = apart_words(card.apart, words, "{label}: usually {theirs}, of all {usual}")
+    return {**vars(card), "title": words.persona(card.name), "apart": apart}
 
 
 def _moves(rules: DayRules, moves: Sequence[Row], words: Words) -> list[Row]:

@@ -144,7 +144,7 @@ def render_report(settings: Settings, lake: Lake, as_of: date) -> str:
         newest_events=count_rows(lake.partition("events", event_days[-1])) if event_days else 0,
         quarantine=quarantined(lake),
         pins=pins_behind(lake, summary),
-        who=groups_of(lake, as_of, words),
+        who=groups_of(lake, as_of, words, record.personas if record else None),
         audit=audit,
         audit_sentences=list(audit_sentences(audit)),
         unprotected=sorted({*AUDIT_ONLY} - {*settings.features.protected}),

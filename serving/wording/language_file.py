@@ -53,6 +53,7 @@ class Language(Section):
     benefits: dict[str, str] = Field(description="what offers give, by its kind, with {number} and {currency}")
     labels: dict[str, str] = Field({}, description="names of columns, without their window; English ones by default")
     groups: dict[str, str] = Field({}, description="names of stages and segments; those of their files by default")
+    personas: dict[str, str] = Field(description="words of which the names of personas are made")
     explain: dict[str, str] = Field(description="lines of `winback explain`")
     formats: Formats = Field(description="how numbers, percentages and days are written")
 

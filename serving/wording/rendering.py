@@ -106,6 +106,10 @@ class Words:
         """Name a stage or segment for people: as the language does, else as its own file."""
         return self.language.groups.get(name, title)
 
+    def persona(self, name: str) -> str:
+        """Name a persona for people, word by word; a word that the language does not know stays."""
+        return ", ".join(self.language.personas.get(word, word) for word in name.split(", "))
+
     def value(self, reason: Stored) -> str:
         """Write a number with its unit and without needless digits, a text as it is; of what is missing, say why."""
         text, number = reason["value"], reason["number"]

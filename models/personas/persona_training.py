@@ -1,0 +1,114 @@
+"""Personas are found by k-means, and only believed where refits find the same ones and shuffled columns do not.
+
+A refit draws users with replacement; how far two refits agree about everybody is the adjusted Rand index (Hubert and
+Arabie 1985, *Comparing partitions*). Stability alone proves nothing: columns that were shuffled one by one, so that
+nothing goes with anything, are cut into the same pieces by every refit too. So the real ones must agree by more.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from sklearn.cluster import KMeans
+from sklearn.metrics import adjusted_rand_score
+
+from features.arrays.array_types import Floats, Places
+from models.metrics.metric import Metric
+from models.personas.habits import Scale, scale_of
+from models.personas.persona_model import PersonaModel, kept_names, names_of
+from models.personas.persona_note import ABOVE_CHANCE, SMALLEST, STABLE, PersonaNote
+
+MOST = 8  # personas
+PAIRS = 8  # of refits
+JUDGED = 5_000  # users that refits draw from
+STARTS = 3
+LEAST_COLUMNS = 2
+
+
+@dataclass(frozen=True)
+class _Cut:
+    """One number of groups: how far refits agree on real and on shuffled columns."""
+
+    stability: Metric
+    by_chance: Metric
+
+    @property
+    def is_stable(self) -> bool:
+        return self.stability.value >= max(STABLE, self.by_chance.value + ABOVE_CHANCE)
+
+
+def find_personas(frame: pd.DataFrame, seed: int, last: PersonaModel | None = None) -> PersonaModel:
+    """Find as many personas, up to `MOST`, as are stable; none where no number of them is.
+
+    Parameters
+    ----------
+    frame
+        Columns of a snapshot, in an order that says nothing, one row per user.
+    last
+        The model before, whose names are kept where its personas are found again.
+    """
+    scale = scale_of(frame)
+    points, seeds = scale.points(frame), np.random.default_rng(seed)
+    best = _Cut(_agreement(np.zeros(0)), _agreement(np.zeros(0)))
+    for groups in range(MOST, 1, -1) if len(scale.columns) >= LEAST_COLUMNS else ():
+        found = _fit(points, groups, seeds)
+        if np.bincount(found.labels_, minlength=groups).min() < SMALLEST * len(points):
+            continue
+        cut = _judge(points[:JUDGED], groups, seeds)
+        if cut.is_stable:
+            return _model(frame, scale, found, cut, last)
+        best = max(best, cut, key=lambda each: each.stability.value)
+    return _no_personas(frame, scale, best)
+
+
+def refits(points: Floats, groups: int, draws: np.random.Generator, pairs: int = PAIRS) -> Floats:
+    """Tell how far pairs of refits agree, each of users drawn with replacement: adjusted Rand index, shape (pairs,)."""
+
+    def refit() -> Places:
+        drawn = points[draws.integers(0, len(points), len(points))]
+        return np.asarray(_fit(drawn, groups, draws).predict(points))
+
+    return np.array([adjusted_rand_score(refit(), refit()) for _ in range(pairs)])
+
+
+def _judge(points: Floats, groups: int, draws: np.random.Generator) -> _Cut:
+    own = _agreement(refits(points, groups, draws))
+    if own.value < STABLE:
+        return _Cut(own, _agreement(np.zeros(0)))
+    shuffled = np.column_stack([draws.permutation(column) for column in points.T])
+    return _Cut(own, _agreement(refits(shuffled, groups, draws)))
+
+
+def _agreement(found: Floats) -> Metric:
+    mean = float(found.mean()) if len(found) else 0.0
+    reach = 1.96 * float(found.std(ddof=1)) / len(found) ** 0.5 if len(found) > 1 else 0.0
+    return Metric(mean, mean - reach, mean + reach, len(found)).rounded()
+
+
+def _fit(points: Floats, groups: int, draws: np.random.Generator) -> KMeans:
+    return KMeans(groups, n_init=STARTS, random_state=int(draws.integers(2**31))).fit(points)
+
+
+def _model(frame: pd.DataFrame, scale: Scale, found: KMeans, cut: _Cut, last: PersonaModel | None) -> PersonaModel:
+    share = np.bincount(found.labels_, minlength=found.n_clusters) / len(frame)
+    order = np.argsort(-share, kind="stable")
+    centroids = np.round(found.cluster_centers_[order], 6)
+    values = frame[list(scale.columns)].to_numpy(dtype=np.float64, na_value=np.nan)
+    medians = np.stack([_medians(values[found.labels_ == persona]) for persona in order])
+    names = names_of(scale, centroids, kept_names(scale, centroids, last))
+    note = PersonaNote(names, cut.stability, cut.by_chance)
+    return PersonaModel(scale, centroids, medians, _medians(values), share[order], note)
+
+
+def _no_personas(frame: pd.DataFrame, scale: Scale, best: _Cut) -> PersonaModel:
+    none = np.zeros((0, len(scale.columns)))
+    values = frame[list(scale.columns)].to_numpy(dtype=np.float64, na_value=np.nan)
+    note = PersonaNote((), best.stability, best.by_chance)
+    return PersonaModel(scale, none, none, _medians(values), np.zeros(0), note)
+
+
+def _medians(values: Floats) -> Floats:
+    """Median of each column, NaN where it says nothing."""
+    return pd.DataFrame(values).median().to_numpy(dtype=np.float64)

@@ -1,0 +1,169 @@
+"""Personas: planted ones are found, shuffled ones are not, names persist, and users move only past a margin."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import date
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pytest
+from sklearn.metrics import adjusted_rand_score
+
+from configs.errors import InputError
+from features.arrays.array_types import Places
+from features.storage.lake import Lake
+from features.storage.parquet_files import write_parquet
+from models.metrics.metric import Metric
+from models.personas.habits import HABITS, scale_of
+from models.personas.persona_model import MARGIN, NOBODY, PersonaModel
+from models.personas.persona_note import PersonaNote
+from models.personas.persona_training import find_personas
+from models.personas.stored_personas import latest_personas, write_personas
+from serving.decide.user_personas import UserPersonas, read_personas
+from serving.memberships.persona_cards import apart_words, persona_cards, set_apart
+from serving.wording.language_file import load_language
+from serving.wording.rendering import Words
+
+AS_OF = date(2024, 7, 1)
+COLUMNS = [habit.column for habit in HABITS]
+# money, basket, days, absence, irregularity, breadth, discounts, hour, opens, redemptions, views
+KINDS = np.array(
+    [
+        [600, 60, 10, 5, 0.6, 30, 0.05, 19, 0.1, 1, 5],
+        [80, 12, 9, 5, 0.6, 5, 0.35, 9, 0.6, 12, 60],
+        [60, 40, 2, 30, 1.5, 4, 0.05, 19, 0.1, 1, 5],
+        [500, 25, 30, 2, 0.3, 40, 0.3, 9, 0.6, 12, 60],
+    ]
+)
+
+
+def planted(users: int, seed: int) -> tuple[pd.DataFrame, Places]:
+    """Users of four kinds, each around the habits of its kind, with the kind of each."""
+    rng = np.random.default_rng(seed)
+    kind = rng.integers(0, len(KINDS), users)
+    values = KINDS[kind] * np.exp(rng.normal(0, 0.35, (users, len(COLUMNS))))
+    frame = pd.DataFrame(values, columns=COLUMNS)
+    frame["favourite_hour_90d"] = np.round(KINDS[kind, COLUMNS.index("favourite_hour_90d")] + rng.normal(0, 2, users))
+    frame.loc[rng.random(users) < 0.1, "open_share_90d"] = np.nan
+    frame.insert(0, "user_id", [f"u{place:05d}" for place in range(users)])
+    return frame, kind
+
+
+def shuffled(users: int, seed: int) -> pd.DataFrame:
+    """The same columns, in which nothing goes with anything."""
+    frame, rng = planted(users, seed)[0], np.random.default_rng(seed)
+    return frame.assign(**{name: rng.permutation(frame[name]) for name in COLUMNS})
+
+
+@pytest.fixture(scope="module")
+def model() -> PersonaModel:
+    return find_personas(planted(600, 1)[0], seed=0)
+
+
+def test_planted_personas_are_found_and_refits_agree(model):
+    frame, kind = planted(600, 2)
+    assert len(KINDS) <= len(model.names) == len(set(model.names)) <= 8
+    assert adjusted_rand_score(kind, model.personas_of(frame)) >= 0.6
+    assert model.note.stability.value >= 0.7
+    assert model.note.stability.value >= model.note.by_chance.value + 0.2
+    assert model.share.sum() == pytest.approx(1)
+    assert str(model.note).startswith(f"{len(model.names)} personas, on which refits agree at 0.")
+
+
+@pytest.mark.parametrize("seed", [3, *(pytest.param(seed, marks=pytest.mark.full) for seed in range(4, 13))])
+def test_shuffled_columns_have_no_stable_groups(seed):
+    found = find_personas(shuffled(600, seed), seed)
+    assert found.names == ()
+    assert str(found.note).startswith("no stable groups: ")
+    assert found.personas_of(shuffled(5, seed)).tolist() == [NOBODY] * 5
+
+
+def test_a_column_that_most_do_not_have_or_all_have_alike_is_none():
+    frame = planted(200, 1)[0].assign(open_share_90d=np.nan, views_count_28d=0.0)
+    assert {*COLUMNS} - {*scale_of(frame).columns} == {"open_share_90d", "views_count_28d"}
+    assert find_personas(frame[["user_id"]], seed=0).names == ()
+
+
+def test_names_are_two_or_three_words_and_stay_when_it_is_learnt_anew(model):
+    assert all(2 <= len(name.split(", ")) <= 3 for name in model.names)
+    known = {word for habit in HABITS for word in (habit.high, habit.low)}
+    assert {word for name in model.names for word in name.split(", ")} <= known
+    letters = tuple("abcdefgh"[: len(model.names)])
+    own = replace(model, note=replace(model.note, names=letters))
+    again = find_personas(planted(600, 1)[0].iloc[:550], seed=7, last=own)
+    assert len({*again.names} & {*letters}) >= len(KINDS)
+    frame, _ = planted(300, 6)
+    before, now = (np.array(each.names)[each.personas_of(frame)] for each in (own, again))
+    assert (before == now).mean() > 0.7
+    far = replace(own, centroids=own.centroids + 9)
+    assert not {*letters} & {*find_personas(planted(600, 1)[0], seed=7, last=far).names}
+
+
+def line() -> PersonaModel:
+    """Two personas, ten standard deviations apart on one column: 0 and 10."""
+    columns = ("discount_share_90d",)
+    frame = pd.DataFrame({columns[0]: [0.0, 1.0]})
+    scale = replace(
+        scale_of(frame), least=np.array([-99.0]), most=np.array([99.0]), mean=np.zeros(1), spread=np.ones(1)
+    )
+    note = PersonaNote(("few", "many"), Metric.exact(0.9, 2), Metric.exact(0.2, 2))
+    centroids = np.array([[0.0], [10.0]])
+    return PersonaModel(scale, centroids, centroids, np.array([5.0]), np.array([0.5, 0.5]), note)
+
+
+def test_a_user_moves_only_past_the_margin():
+    edge = 10 / (2 - MARGIN)  # here the gaps x and 10 - x are in the ratio 1 to 1 - MARGIN
+    frame = pd.DataFrame({"discount_share_90d": [5.1, edge - 0.01, edge + 0.01, 5.1, 4.9]})
+    before = np.array([0, 0, 0, NOBODY, 1])
+    assert line().personas_of(frame).tolist() == [1, 1, 1, 1, 0]
+    assert line().personas_of(frame, before).tolist() == [0, 0, 1, 1, 1]
+
+
+def test_the_day_before_is_read_and_who_is_not_active_is_nobody(tmp_path):
+    lake, day_before = Lake(tmp_path), date(2024, 6, 30)
+    assert read_personas(lake, AS_OF).model is None
+    write_personas(lake, AS_OF, line())
+    rows = pa.table({"user_id": ["a", "b", "c"], "persona": pa.array(["few", None, "gone"], pa.string())})
+    write_parquet(rows, lake.partition("decisions", day_before))
+    found = read_personas(lake, AS_OF)
+    frame = pd.DataFrame({"user_id": list("abcd"), "discount_share_90d": [5.1] * 4})
+    named = found.of(frame, np.array([True, True, True, False]))
+    assert named.tolist() == ["few", "many", "many", None]
+    assert found.digest != UserPersonas(found.model).digest
+
+
+def test_a_model_is_kept_whole_and_the_same_again(tmp_path, model):
+    contents = []
+    for lake in (Lake(tmp_path / "one"), Lake(tmp_path / "two")):
+        write_personas(lake, AS_OF, model)
+        contents.append(lake.partition("personas", AS_OF).read_bytes())
+    assert contents[0] == contents[1]
+    kept = latest_personas(lake, AS_OF)
+    frame, _ = planted(50, 9)
+    assert kept.note == model.note
+    assert kept.personas_of(frame).tolist() == model.personas_of(frame).tolist()
+    assert np.array_equal(kept.medians, model.medians, equal_nan=True)
+    assert latest_personas(lake, AS_OF, is_before=True) is None
+    write_personas(lake, AS_OF, find_personas(frame[["user_id"]], seed=0))
+    assert latest_personas(lake, AS_OF).names == ()
+    write_parquet(pa.table({"x": [1]}), lake.partition("personas", AS_OF))
+    with pytest.raises(InputError, match="train-models --as-of 2024-07-01"):
+        latest_personas(lake, AS_OF)
+
+
+def test_what_sets_a_persona_apart_is_told_in_words(tmp_path):
+    lake, words = Lake(tmp_path), Words(load_language("de"))
+    assert persona_cards(lake, AS_OF) == []
+    assert words.persona("frequent, deal-seeking, no. 2") == "häufig, auf Rabatte aus, no. 2"
+    apart = set_apart(line(), "many")
+    assert apart == (("discount_share_90d", 10.0, 5.0),)
+    assert apart_words(apart, words, "{theirs} / {usual}") == ["10 / 5"]
+    assert set_apart(line(), "gone") == ()
+
+
+def test_every_language_has_a_word_for_every_habit():
+    known = {word for habit in HABITS for word in (habit.high, habit.low)}
+    for name in ("en", "de"):
+        assert load_language(name).personas.keys() == known
