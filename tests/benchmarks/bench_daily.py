@@ -49,6 +49,7 @@ PARTS = {
     "batches fetched": "serving.decide.scoring:Spool.get",
     "decisions and reasons": "serving.decide.decisions:tables_of",
     "Parquet written": "pyarrow.parquet:ParquetWriter.write_table",
+    "tastes and hours of those who are told": "serving.decide.decided_day:read_preferences",
     "treatments landed": "serving.decide.ledger:land",
     "digests of what is published": "features.publishing.publication:StagedFiles.commit",
     "digests of what is read": "features.storage.local_folder:check_file",
