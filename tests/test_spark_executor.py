@@ -24,7 +24,7 @@ from features.engine import state_store
 from features.materialise.as_of_view import AsOfView
 from features.materialise.build_snapshots import build_snapshots
 from features.materialise.spark_executor import INSTALL, open_session, spark_machines
-from features.storage.lake import Lake
+from features.storage.lake import TIME_ZONE_FILE, Lake
 from features.storage.parquet_files import write_parquet
 from features.training_data.feature_store import open_store
 from features.training_data.frames import (
@@ -76,6 +76,7 @@ def both(copy_tiny, tmp_path_factory) -> tuple[App, App]:
     apps = [copy_tiny(tmp_path_factory.mktemp(engine)) for engine in ("duckdb", "spark")]
     apps = [App(app.settings.model_copy(update={"time_zone": "America/New_York"})) for app in apps]
     for app in apps:
+        app.lake.files.publish_file(TIME_ZONE_FILE, b"America/New_York")
         app.ingest(NOW)
         for table in ("aggregates", "category_hour_counts"):
             for path in app.lake.path(table).glob("*/*.parquet"):
