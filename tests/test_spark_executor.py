@@ -143,6 +143,7 @@ def test_a_huge_day_is_cut_on_machines(both, tmp_path, monkeypatch):
     day = app.lake.days("events")[120]
     path = app.lake.partition("events", day)
     write_parquet(pq.ParquetFile(path).read(), path, 7)
+    app.lake.files.accept("events")
     monkeypatch.setattr("features.materialise.build_daily.EVENTS_AT_ONCE", 20)
     before = pq.read_table(app.lake.partition("category_hour_counts", day), partitioning=None)
     assert app.aggregate() == [day]

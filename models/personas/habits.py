@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
-import pandas as pd
 
 from features.arrays.array_types import Floats
+
+if TYPE_CHECKING:
+    import pandas as pd  # look-ups read a stored model without it
 
 CLIPPED = 0.01  # share of users at either end who count as the one who stands there
 LEAST_KNOWN = 0.5  # share of users of whom a column must say something
@@ -73,6 +76,7 @@ def measured(frame: pd.DataFrame, columns: Sequence[str]) -> Floats:
 
     Examples
     --------
+    >>> import pandas as pd
     >>> users = pd.DataFrame({"spend_sum_90d": [0.0, 99.0], "favourite_hour_90d": [2.0, 18.0]})
     >>> measured(users, ["spend_sum_90d", "favourite_hour_90d"]).round(1).tolist()
     [[0.0, 21.0], [4.6, 13.0]]

@@ -5,14 +5,16 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from itertools import combinations
+from typing import TYPE_CHECKING
 
 import numpy as np
-import pandas as pd
-from scipy.optimize import linear_sum_assignment
 
 from features.arrays.array_types import Floats, Places
 from models.personas.habits import OF_COLUMN, Scale
 from models.personas.persona_note import PersonaNote
+
+if TYPE_CHECKING:
+    import pandas as pd  # look-ups read a stored model without it
 
 NOBODY = -1
 MARGIN = 0.1  # share by which another centroid must be nearer, before a user moves to it
@@ -94,6 +96,8 @@ def kept_names(scale: Scale, centroids: Floats, last: PersonaModel | None) -> di
     """
     if last is None or not last.names:
         return {}
+    from scipy.optimize import linear_sum_assignment  # look-ups read a stored model without it
+
     gaps = distances(centroids, last.scale.moved(last.centroids, scale))
     between = distances(centroids, centroids) + np.diag(np.full(len(centroids), np.inf))
     pairs = zip(*linear_sum_assignment(gaps), strict=True)
