@@ -249,7 +249,10 @@ def test_a_model_of_options_that_was_registered_without_a_reference_goes_on_and_
 
 
 def test_verify_names_a_version_that_is_damaged_also_where_it_is_not_champion(lake: Lake) -> None:
-    assert verify(lake).faults == ()
+    def told() -> list[str]:
+        return [fault for fault in verify(lake).faults if "of guarded" in fault]  # others share the registry
+
+    assert told() == []
     damage(lake, 1)
-    (fault,) = verify(lake).faults
+    (fault,) = told()
     assert "(version 1 of guarded) cannot become champion any more: model/MLmodel is 7 bytes with digest" in fault
