@@ -66,7 +66,7 @@ def test_a_batch_without_options_can_be_spooled(policy, users, tmp_path):
 
 
 def test_only_what_decisions_are_made_of_is_spooled(policy, users):
-    assert set(score(policy, users).frame.columns) == policy.output_columns & {*users.columns, "stage"}
+    assert set(score(policy, users).frame.columns) == policy.output_columns & {*users.columns, "stage", "persona"}
 
 
 def test_batches_come_in_order_and_one_is_read_while_another_is_scored(policy, users, tmp_path, monkeypatch):
