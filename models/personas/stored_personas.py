@@ -64,7 +64,7 @@ def latest_personas(lake: Lake, as_of: date, *, is_before: bool = False) -> Pers
         centroids, medians = (_matrix(table[name], len(columns)) for name in ("centroid", "medians"))
         agreed = (Metric(**notes[each]) for each in ("stability", "by_chance"))
         note = PersonaNote(tuple(table["persona"].to_pylist()), *agreed)
-        usual, share = np.array(notes["usual"], np.float64), table["share"].to_numpy()
+        usual, share = np.array(notes["usual"], np.float64), np.array(table["share"].to_pylist(), np.float64)
         return PersonaModel(scale, centroids, medians, usual, share, note)
     except (KeyError, TypeError, ValueError) as error:
         again = f"run winback train-models --as-of {days[-1]}"

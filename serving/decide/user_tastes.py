@@ -117,7 +117,8 @@ def _lists(model: TasteModel, counts: TasteCounts, ids: Texts, names: Texts, lis
     gap = np.where(counts.ever > 1, usual_gap(counts), np.nan)
     tables = [_rows(kind, order, place, model, names, since, gap) for order, (kind, place) in enumerate(kinds)]
     filled = [table for table in tables if len(table)] or tables[:1]
-    rows = pd.concat(filled, ignore_index=True).sort_values(["user", "order", "place"], kind="stable")
+    columns = {name: np.concatenate([table[name].to_numpy() for table in filled]) for name in filled[0]}
+    rows = pd.DataFrame(columns).sort_values(["user", "order", "place"], kind="stable")
     rows = rows.drop_duplicates(["user", "order", "name"])
     rows["place"] = (rows.groupby(["user", "order"]).cumcount() + 1).astype(np.int32)
     rows = rows[rows["place"] <= listed]
