@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import date
+from datetime import date, timedelta
 
 import numpy as np
 import pandas as pd
@@ -145,7 +145,7 @@ def test_a_model_is_kept_whole_and_the_same_again(tmp_path, model):
     assert kept.note == model.note
     assert kept.personas_of(frame).tolist() == model.personas_of(frame).tolist()
     assert np.array_equal(kept.medians, model.medians, equal_nan=True)
-    assert latest_personas(lake, AS_OF, is_before=True) is None
+    assert latest_personas(lake, AS_OF - timedelta(days=1)) is None
     write_personas(lake, AS_OF, find_personas(frame[["user_id"]], seed=0))
     assert latest_personas(lake, AS_OF).names == ()
     write_parquet(pa.table({"x": [1]}), lake.partition("personas", AS_OF))

@@ -106,6 +106,20 @@ class Lake:
         found = self.files.list(f"{table}/{key}=*/{table}.parquet")
         return sorted(date.fromisoformat(name.split("/")[1].removeprefix(f"{key}=")) for name in found)
 
+    def newest_whole(self, table: str, until: date) -> Path | None:
+        """Find the newest partition of a table up to a day, both included, held against what was published.
+
+        Raises
+        ------
+        DamagedError
+            It is not the file that was written.
+        """
+        days = [day for day in self.days(table) if day <= until]
+        if not days:
+            return None
+        self.files.check(self.partition_name(table, days[-1]))
+        return self.partition(table, days[-1])
+
     @contextmanager
     def whole_folder(self, *parts: str) -> Iterator[Path]:
         """Fill a folder; it takes the place of the one of that name when the block ends well, and vanishes when not."""

@@ -11,6 +11,7 @@ import pyarrow as pa
 
 from configs.errors import InputError
 from features.arrays.array_types import Floats
+from features.publishing.way_back import way_back
 from features.storage.lake import Lake
 from features.storage.parquet_files import read_parquet, write_parquet
 from models.metrics.metric import Metric
@@ -43,20 +44,18 @@ def write_personas(lake: Lake, as_of: date, model: PersonaModel) -> None:
         write_parquet(kept, publication.path(lake.partition_name(TABLE, as_of)))
 
 
-def latest_personas(lake: Lake, as_of: date, *, is_before: bool = False) -> PersonaModel | None:
-    """Read the newest model on or before a day, or only before it; None when there is none.
+def latest_personas(lake: Lake, as_of: date) -> PersonaModel | None:
+    """Read the newest model on or before a day; None when there is none.
 
     Raises
     ------
     InputError
         It is damaged.
     """
-    days = [day for day in lake.days(TABLE) if day < as_of or (day == as_of and not is_before)]
-    if not days:
+    path = lake.newest_whole(TABLE, as_of)
+    if path is None:
         return None
-    name = lake.partition_name(TABLE, days[-1])
-    lake.files.check(name)
-    table = read_parquet(lake.path(name))
+    table = read_parquet(path)
     try:
         notes = json.loads((table.schema.metadata or {})[NOTES])
         columns = tuple(notes["columns"])
@@ -67,8 +66,7 @@ def latest_personas(lake: Lake, as_of: date, *, is_before: bool = False) -> Pers
         usual, share = np.array(notes["usual"], np.float64), np.array(table["share"].to_pylist(), np.float64)
         return PersonaModel(scale, centroids, medians, usual, share, note)
     except (KeyError, TypeError, ValueError) as error:
-        again = f"run winback train-models --as-of {days[-1]}"
-        raise InputError(f"{lake.path(name)} is no persona model; {again}") from error
+        raise InputError(f"{path} is no persona model; {way_back(path)}") from error
 
 
 def _matrix(column: pa.ChunkedArray, columns: int) -> Floats:

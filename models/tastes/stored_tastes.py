@@ -11,6 +11,7 @@ import numpy as np
 import pyarrow as pa
 
 from configs.errors import InputError
+from features.publishing.way_back import way_back
 from features.storage.lake import Lake
 from features.storage.parquet_files import read_parquet, write_parquet
 from models.tastes.taste_model import LinearScore, TasteModel
@@ -44,12 +45,10 @@ def latest_tastes(lake: Lake, as_of: date) -> TasteModel | None:
     InputError
         It is damaged.
     """
-    days = [day for day in lake.days(TABLE) if day <= as_of]
-    if not days:
+    path = lake.newest_whole(TABLE, as_of)
+    if path is None:
         return None
-    name = lake.partition_name(TABLE, days[-1])
-    lake.files.check(name)
-    table = read_parquet(lake.path(name))
+    table = read_parquet(path)
     try:
         notes = json.loads((table.schema.metadata or {})[NOTES])
         ease, alike = (np.array(table[name].to_pylist(), np.float32) for name in MATRICES)
@@ -59,7 +58,7 @@ def latest_tastes(lake: Lake, as_of: date) -> TasteModel | None:
             _from_json(notes["again"]), _from_json(notes["new"]),
         )  # fmt: skip
     except (KeyError, TypeError, ValueError) as error:
-        raise InputError(f"{lake.path(name)} is no taste model; run winback train-models --as-of {days[-1]}") from error
+        raise InputError(f"{path} is no taste model; {way_back(path)}") from error
 
 
 def _as_json(score: LinearScore | None) -> dict[str, Any] | None:

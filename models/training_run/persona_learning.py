@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import date
+from datetime import date, timedelta
 
 import numpy as np
 import pandas as pd
@@ -29,7 +29,7 @@ def fit_personas(settings: Settings, lake: Lake, as_of: date) -> PersonaNote | N
     frame = _some_active(settings, lake, as_of)
     if len(frame) < settings.training.min_users:
         return None
-    model = find_personas(frame, settings.seed, latest_personas(lake, as_of, is_before=True))
+    model = find_personas(frame, settings.seed, latest_personas(lake, as_of - timedelta(days=1)))
     write_personas(lake, as_of, model)
     log_training(lake, training_run(settings, as_of), model.note.metrics)
     return model.note
