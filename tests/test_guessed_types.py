@@ -27,17 +27,19 @@ def folder(tmp_path_factory) -> Path:
 @example(["0042"], "csv", False)
 @example(["4.99"], "csv", True)
 @example(["4.99"], "json", False)
+@example(["1"], "json", True)
 def test_a_guess_is_refused_where_it_would_read_wrongly(folder, values, kind, in_another_file):
     """After the sample a value is read as the whole number that it is, or the source is refused."""
     for path in folder.glob("*"):
         path.unlink()
     csv = kind == "csv"
-    plain = ("1,a\n" if csv else '{"n": 1, "w": "a"}\n') * (SAMPLE + 100)
+    line = "1,a\n" if csv else '{"n": 1, "w": "a"}\n'
+    plain = line * (SAMPLE + 100)
     odd = "".join(f"{value},b\n" if csv else f'{{"n": "{value}", "w": "b"}}\n' for value in values)
     head = "n,w\n" if csv else ""
     if in_another_file:
         for number in range(20):  # DuckDB looks into a few files
-            (folder / f"a{number:02d}.{kind}").write_text(head + plain[:40])
+            (folder / f"a{number:02d}.{kind}").write_text(head + 10 * line)
         (folder / f"b.{kind}").write_text(head + odd)
     else:
         (folder / f"a.{kind}").write_text(head + plain + odd)
@@ -49,7 +51,8 @@ def test_a_guess_is_refused_where_it_would_read_wrongly(folder, values, kind, in
             assert sorted(map(float, read)) == sorted(map(float, values))
             assert {value for value in values if value[0] == "0" and value[1:].isdigit()} <= {*read}
         except (InputError, duckdb.Error) as error:
-            assert any(value[0] == "0" or "." in value for value in values), error
+            is_mixed = kind == "json" and in_another_file and "keep their quotes" in str(error)
+            assert is_mixed or any(value[0] == "0" or "." in value for value in values), error
 
 
 def test_the_sentence_names_column_rows_and_remedy(folder):

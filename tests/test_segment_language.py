@@ -7,7 +7,7 @@ from pathlib import Path
 import duckdb
 import pandas as pd
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
@@ -124,6 +124,9 @@ def test_nothing_beside_the_white_list_gets_through(attack: str) -> None:
 
 
 @given(st.text(max_size=60))
+@example("@")
+@example("abs() > 1")
+@example("a >")
 def test_whatever_is_written_is_a_rule_or_a_sentence(text: str) -> None:
     try:
         rule = compiled(checked(parsed(text, HERE), WORDS, HERE), WORDS)

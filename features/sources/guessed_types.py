@@ -28,11 +28,15 @@ def check_guesses(connection: duckdb.DuckDBPyConnection, script: Path, text: str
     Raises
     ------
     InputError
-        A column that was guessed to hold whole numbers holds something else, which would be read wrongly.
+        A column that was guessed to hold whole numbers holds something else, which would be read wrongly, or texts
+        would keep their quotes, as other lines of their column hold no texts.
     """
     for reader, given in guessing_calls(text):
         found = connection.execute(f"DESCRIBE SELECT * FROM {reader}({given})").fetchall()
         whole = [name for name, kind, *_ in found if kind in WHOLE_NUMBERS and not _is_typed(name, given)]
+        mixed = [name for name, kind, *_ in found if kind == "JSON" and not _is_typed(name, given)]
+        if mixed:
+            _check_no_texts(connection, script, f"{reader}({given})", mixed)
         if whole:
             _check_columns(connection, script, _as_texts(reader, given, found, whole), whole)
 
@@ -98,4 +102,17 @@ def _check_columns(connection: duckdb.DuckDBPyConnection, script: Path, call: st
                 f"source {script} lets DuckDB guess from the first lines that the column {name!r} holds whole numbers, "
                 f"but {count:,} rows hold others, such as {example!r}, which would be read wrongly; read texts "
                 "(all_varchar = true for CSV, columns = {…} for JSON) and cast what is a number"
+            )
+
+
+def _check_no_texts(connection: duckdb.DuckDBPyConnection, script: Path, call: str, mixed: list[str]) -> None:
+    """Refuse texts in columns that are left as JSON: they would be read with their quotes, and be others' ids."""
+    counts = ", ".join(f"count(*) FILTER (json_type(\"{name}\") = 'VARCHAR')" for name in mixed)
+    row = connection.execute(f"SELECT {counts} FROM {call}").fetchone() or ()
+    for name, count in zip(mixed, row, strict=True):
+        if count:
+            raise InputError(
+                f"source {script} reads the column {name!r} as JSON, since it holds texts in {count:,} rows and other "
+                "things elsewhere, and the texts would keep their quotes; read texts (columns = {…}) and cast what is "
+                "a number"
             )

@@ -117,8 +117,10 @@ class _Checker:
             exp.Column: self._column, exp.Quantile: self._quantile, exp.Anonymous: self._own_function,
         }  # fmt: skip
 
-    def kind(self, node: exp.Expression) -> Kind:
+    def kind(self, node: exp.Expression | None) -> Kind:
         """Tell what a node yields."""
+        if node is None:
+            raise self.place.error("lacks what an operator or a function is asked of; write it out", node)
         check = self.by_node.get(type(node))
         if check is None:
             raise self._refused(node)
