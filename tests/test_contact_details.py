@@ -21,7 +21,7 @@ from features.training_data.contact_details import profiling_refusals, with_cont
 from models.training_run.response_models import fit_effects
 from models.training_run.run_summary import training_warnings
 from models.training_run.training_frames import collect_frames
-from serving.valuation.eligibility import refuses
+from serving.contact_rules.rule_list import refuses
 
 AS_OF = date(2024, 4, 20)
 CONSENTS = st.dictionaries(st.text("ab0 ", min_size=1, max_size=3), st.sampled_from([True, False, None]), max_size=6)

@@ -15,6 +15,17 @@ from synthetic import AS_OF, behaviour, offer, said, small_policy, small_setting
 
 from configs.offers import NO_OFFER, NOTHING, Catalogue
 from features.storage.lake import Lake
+from serving.contact_rules.contact_rule import (
+    CONTACTS,
+    ELIGIBLE,
+    FIRST_RULE,
+    Rule,
+    broken_by,
+    forbidden,
+    no_contacts,
+    unscored,
+)
+from serving.contact_rules.rule_list import has_left, rules_of
 from serving.decide.day_tables import day_folder
 from serving.decide.decisions import decide
 from serving.decide.executors import LocalExecutor
@@ -22,18 +33,6 @@ from serving.decide.ledger import entries
 from serving.decide.scoring import Policy, score
 from serving.report_page.summary import summarise
 from serving.segments.stages import stages_of
-from serving.valuation.eligibility import (
-    CONTACTS,
-    ELIGIBLE,
-    FIRST_RULE,
-    Rule,
-    broken_by,
-    forbidden,
-    has_left,
-    no_contacts,
-    rules_of,
-    unscored,
-)
 from serving.wording.reason_codes import ASKED, asked_at
 from serving.wording.reason_codes import RULES as CODES
 

@@ -19,9 +19,9 @@ from features.storage.duckdb_sessions import duckdb_session, ibis_engine
 from features.storage.lake import Lake
 from features.storage.parquet_files import write_parquet
 from features.training_data.contact_details import with_contact_details
+from serving.contact_rules.contact_rule import CONTACTS
 from serving.decide.decision_moment import DecisionMoment
 from serving.decide.open_offers import open_offers
-from serving.valuation.eligibility import CONTACTS
 
 SETTINGS = small_settings()  # churn.horizon_days = 28
 DAY = date(2024, 7, 1)

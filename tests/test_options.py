@@ -15,7 +15,7 @@ from models.effects.uplift import DRAWS
 from models.judge.policy_verdict import CONSTANT, P_REDEEM, PERSONAL, RANKING, RULE, Deployed
 from models.learn.redeemed_spend import RedeemedSpend
 from models.registry.response import KnownEffect, PersonalEffects, ResponseModels
-from serving.valuation.eligibility import (
+from serving.contact_rules.contact_rule import (
     ELIGIBLE,
     FIRST_RULE,
     NOT_CHOSEN,
@@ -25,8 +25,8 @@ from serving.valuation.eligibility import (
     Forbidden,
     Rule,
     kinds_of_why_not,
-    payment_failed,
 )
+from serving.contact_rules.rule_list import payment_failed
 from serving.valuation.options import Options, build_options
 from serving.wording.reason_codes import DOES_NOT_PAY
 

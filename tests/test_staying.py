@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from test_options import options, response
 
 from models.registry.response import KnownEffect
-from serving.valuation.eligibility import ELIGIBLE, SIGN_DEPENDS
+from serving.contact_rules.contact_rule import ELIGIBLE, SIGN_DEPENDS
 from serving.valuation.staying import possible, staying_by_risk, staying_by_use
 
 EFFECT = KnownEffect(2.0, 0.05, 0.4, "observational", SimpleNamespace(), leaving=0.25)

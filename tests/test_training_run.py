@@ -39,8 +39,8 @@ from models.training_run.response_models import FittedResponse, fit_response
 from models.training_run.run_summary import keep_training, model_table, training_metrics, training_warnings
 from models.training_run.training_frames import TrainingFrames
 from models.training_run.training_record import cold_start, latest_training
+from serving.contact_rules.contact_rule import NOT_VALUED
 from serving.decide.scoring import Policy, score
-from serving.valuation.eligibility import NOT_VALUED
 
 SETTINGS = small_settings(training={"trees": 5, "bootstrap_samples": 100}, value={"horizon_days": 28})
 CATALOGUE = Catalogue(offers=(offer_of("bundle", discounts=(0.1, 0.3), contact_cost=0.5),))

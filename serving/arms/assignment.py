@@ -28,9 +28,9 @@ from serving.arms.exploration import (
     stable_groups,
 )
 from serving.arms.policy_trial import trial_weights, weight_of
+from serving.contact_rules.contact_rule import ELIGIBLE
 from serving.knapsack.allocation import Allocation, Limit, allocate_parts, budget_curve
 from serving.knapsack.problem import RemoteReduce, Shard, offered, opened
-from serving.valuation.eligibility import ELIGIBLE
 from serving.valuation.options import Options
 
 POLICY, EXPLORE, CONTROL = "policy", "explore", "control"

@@ -1,6 +1,6 @@
 """Why somebody gets nothing: the reasons in the order in which they are asked; the first that applies is said.
 
-A new reason is one more line of `steps`; a new rule of who may get what is one in `serving.valuation.eligibility`.
+A new reason is one more line of `steps`; a new rule of who may get what is one in `serving.contact_rules.rule_list`.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ import numpy as np
 from configs.offers import NOTHING
 from features.arrays.array_types import Flags, Kinds, Places
 from serving.arms.assignment import AS_USUAL, CONTROL, EXPLORE, SUPPRESSED, Assignment
+from serving.contact_rules.contact_rule import ELIGIBLE, NOT_MEASURED, UNLIKE_COMPARED
 from serving.knapsack.allocation import Limit
-from serving.valuation.eligibility import ELIGIBLE, NOT_MEASURED, UNLIKE_COMPARED
 from serving.valuation.options import Options
 from serving.wording.reason_codes import (
     BUDGET_ELSEWHERE,

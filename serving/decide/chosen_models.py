@@ -18,10 +18,11 @@ from features.training_data.frames import known_users, scoring_frame
 from models.registry.model_reader import Registered
 from models.registry.response import ResponseModels
 from models.training_run.training_record import latest_training
+from serving.contact_rules.contact_rule import unscored
+from serving.contact_rules.rule_list import rules_of
 from serving.guards.guard_findings import Finding
 from serving.guards.model_guards import choose_model, choose_response
 from serving.guards.realised_calibration import realised_calibration
-from serving.valuation.eligibility import rules_of, unscored
 
 SAMPLED = 10_000  # users, evenly over all of them
 

@@ -24,13 +24,13 @@ from serving.arms.assignment import (
     propensities,
 )
 from serving.arms.no_offer_reasons import why_nothing
+from serving.contact_rules.contact_rule import ELIGIBLE, UNKNOWN_WORTH
 from serving.decide.decision_moment import DecisionMoment
 from serving.decide.message_columns import offer_columns
 from serving.decide.scoring import Batch, Policy
 from serving.decide.send_times import in_utc
 from serving.knapsack.allocation import Limit
 from serving.segments.known_columns import PERSONA, STAGE
-from serving.valuation.eligibility import ELIGIBLE, UNKNOWN_WORTH
 from serving.wording.explanations import add_effect_reasons, add_rule, add_worth, policy_reasons
 from serving.wording.formatting import repeated
 from serving.wording.reason_codes import EFFECT_UNKNOWN, ON_TRIAL, RANDOMISED, WITHDRAWN, Reason

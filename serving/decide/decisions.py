@@ -32,6 +32,7 @@ from serving.arms.assignment import (
     base_rate,
     curve_table,
 )
+from serving.contact_rules.contact_rule import ELIGIBLE, broken_by, forbidden, no_contacts
 from serving.decide import ledger
 from serving.decide.decision_columns import decisions_table, predictions_table
 from serving.decide.decision_moment import DecisionMoment
@@ -41,12 +42,6 @@ from serving.decide.stored_day import draws_table, prices_table
 from serving.decide.user_preferences import PreferencesOf, nothing_known
 from serving.guards.guard_findings import Finding, findings_table
 from serving.knapsack.allocation import Limit, limits_of
-from serving.valuation.eligibility import (
-    ELIGIBLE,
-    broken_by,
-    forbidden,
-    no_contacts,
-)
 
 
 def decide(

@@ -18,9 +18,9 @@ from features.storage.duckdb_sessions import sql_text
 from features.storage.fingerprints import remembered
 from features.storage.lake import Lake
 from features.storage.parquet_files import readable
+from serving.contact_rules.contact_rule import CONTACTS
 from serving.decide.day_tables import connect
 from serving.decide.decision_moment import DecisionMoment
-from serving.valuation.eligibility import CONTACTS
 
 OPEN = """
     SELECT user_id, decided_at, offer_id, channel, true AS is_open

@@ -28,6 +28,8 @@ from models.registry.response import ResponseModels
 from serving.arms.assignment import AllocationInput
 from serving.arms.exploration import Draws
 from serving.arms.policy_trial import with_trial
+from serving.contact_rules.contact_rule import Rule, forbidden, kinds_of_why_not, no_contacts, unscored
+from serving.contact_rules.rule_list import rules_of
 from serving.decide import ledger
 from serving.decide.user_personas import UserPersonas
 from serving.decide.user_preferences import UserPreferences
@@ -35,7 +37,6 @@ from serving.knapsack.problem import opened
 from serving.segments.known_columns import PERSONA, STAGE
 from serving.segments.rules import Stages
 from serving.segments.stages import stages_of
-from serving.valuation.eligibility import Rule, forbidden, kinds_of_why_not, no_contacts, rules_of, unscored
 from serving.valuation.options import MATRICES, Options, build_options
 from serving.wording.explanations import add_risk_reasons, policy_reasons
 from serving.wording.language_file import ENGLISH, Language, load_language

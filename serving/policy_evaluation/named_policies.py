@@ -20,8 +20,8 @@ from models.learn.training import user_fold
 from models.registry.model_notes import ValueNotes, read_notes
 from models.registry.model_reader import load_if_any
 from models.registry.response import PersonalEffects, ResponseModels, load_response
+from serving.contact_rules.contact_rule import ELIGIBLE, Forbidden
 from serving.policy_evaluation.evaluated_lots import EvaluatedLots
-from serving.valuation.eligibility import ELIGIBLE, Forbidden
 from serving.valuation.options import build_options
 
 CHAMPION, BLIND_BEST, TOP_RISK, RELEARNT = "champion", "best constant, cross-fitted", "top risk", "personal relearnt"

@@ -10,8 +10,8 @@ from features.ingestion.contract import CONSENT
 from features.storage.duckdb_sessions import sql_text
 from features.storage.lake import USERS_FILE, Lake
 from features.training_data.contact_details import contact_columns
+from serving.contact_rules.channels import channels_of
 from serving.decide.day_tables import connect, decisions_source
-from serving.valuation.eligibility import channels_of
 
 
 def unknown_consents(lake: Lake, as_of: date, catalogue: Catalogue) -> dict[str, int]:

@@ -20,7 +20,7 @@ from models.learn.benefit_cost import redemption_costs
 from models.learn.redeemed_spend import RedeemedSpend
 from models.learn.redemption import p_redeem_each
 from models.registry.response import PersonalEffects, ResponseModels
-from serving.valuation.eligibility import (
+from serving.contact_rules.contact_rule import (
     ELIGIBLE,
     FIRST_RULE,
     NOT_CHOSEN,

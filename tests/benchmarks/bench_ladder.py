@@ -43,7 +43,7 @@ from models.learn.redeemed_spend import RedeemedSpend, redeemed_spend
 from models.registry.response import PersonalEffects, ResponseModels
 from serving.arms.assignment import EXPLORE, allocation_input, assign, propensities
 from serving.arms.policy_trial import trial_weights, weight_of, with_trial
-from serving.valuation.eligibility import ELIGIBLE, Forbidden
+from serving.contact_rules.contact_rule import ELIGIBLE, Forbidden
 from serving.valuation.options import Options, build_options
 
 FIRST_SEED = 500

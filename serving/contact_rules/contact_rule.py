@@ -1,0 +1,95 @@
+"""One rule of who may get what, and how a list of them is asked about users and options."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from configs.offers import NOTHING, Catalogue, Offer
+from features.arrays.array_types import Flags, Kinds, Places
+from serving.wording.reason_codes import DEPENDS, Reason
+
+# kinds of why not; rules come after them
+ELIGIBLE, NOT_MEASURED, UNLIKE_COMPARED, NOT_CHOSEN, NOT_VALUED, SIGN_DEPENDS, FIRST_RULE = range(7)
+UNKNOWN_WORTH = (NOT_MEASURED, UNLIKE_COMPARED, NOT_VALUED)
+CONTACTS = ("user_id", "decided_at", "offer_id", "channel", "is_open")
+
+
+@dataclass(frozen=True)
+class Rule:
+    """Forbids offers to some users.
+
+    `applies` tells whom, shape (users,), by the frame of users, of which it reads `columns`, and by a table of earlier
+    contacts (`CONTACTS`). `forbids` tells which offers; None means all of them. `number` and `value` are for the words.
+    Of those to whom a rule applies that `is_unscored` nothing is predicted.
+    """
+
+    code: str
+    applies: Callable[[pd.DataFrame, pd.DataFrame], Flags]
+    columns: tuple[str, ...] = ()
+    forbids: Callable[[Offer], bool] | None = None
+    number: float | None = None
+    value: str | None = None
+    is_unscored: bool = False
+
+    @property
+    def reason(self) -> Reason:
+        """What is said of an option that the rule forbids."""
+        return Reason(self.code, value=self.value, number=self.number)
+
+
+class Forbidden(NamedTuple):
+    """Kinds of why not, `ELIGIBLE` where no rule speaks against it: of everything, shape (users,), and of each option.
+
+    `option` has shape (users, options). Where several rules apply the first one is said. Who may get none of the
+    options may get nothing at all, because of the first rules that leave none.
+    """
+
+    everything: Kinds
+    option: Kinds
+
+
+def unscored(rules: Sequence[Rule], frame: pd.DataFrame) -> Flags:
+    """Of whom nothing is predicted: they left, lapsed, or refuse it; shape (users,)."""
+    applies = [rule.applies(frame, no_contacts()) for rule in rules if rule.is_unscored]
+    return np.any(applies, axis=0) if applies else np.zeros(len(frame), dtype=bool)
+
+
+def no_contacts() -> pd.DataFrame:
+    """Earlier contacts where none are known."""
+    return pd.DataFrame(columns=list(CONTACTS))
+
+
+def forbidden(rules: Sequence[Rule], frame: pd.DataFrame, contacts: pd.DataFrame, catalogue: Catalogue) -> Forbidden:
+    """Ask every rule about every user and option."""
+    offers = catalogue.offer_of_options
+    everything = np.full(len(frame), ELIGIBLE, dtype=np.int8)
+    option = np.full((len(frame), len(offers)), ELIGIBLE, dtype=np.int8)
+    for kind, rule in reversed(list(enumerate(rules, FIRST_RULE))):
+        applies = np.asarray(rule.applies(frame, contacts), dtype=bool)
+        is_meant = np.array([rule.forbids is None or rule.forbids(offer) for offer in offers], dtype=bool)
+        option[applies[:, None] & is_meant] = kind
+        if rule.forbids is None:
+            everything[applies] = kind
+    if offers:
+        everything = np.where((option != ELIGIBLE).all(axis=1), option.max(axis=1), ELIGIBLE).astype(np.int8)
+    return Forbidden(everything, option)
+
+
+def broken_by(given: Places, found: Forbidden) -> Kinds:
+    """Kind of the rule that each user's own option breaks, `ELIGIBLE` where it breaks none; shape (users,)."""
+    rows = np.flatnonzero(given != NOTHING)
+    broken = np.full(len(given), ELIGIBLE, dtype=np.int8)
+    broken[rows] = found.option[rows, given[rows]]
+    return broken
+
+
+def kinds_of_why_not(rules: Sequence[Rule], not_chosen: Sequence[Reason]) -> Iterator[tuple[Reason, ...]]:
+    """List what is said of each kind of why not; `not_chosen` is the rule that past offers speak for."""
+    yield from ((), (Reason("no_data"),), (Reason("unlike_compared"),), (Reason("other_rule"), *not_chosen))
+    yield from ((Reason("not_valued"),), (Reason(DEPENDS),))
+    yield from ((rule.reason,) for rule in rules)
