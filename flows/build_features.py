@@ -11,7 +11,7 @@ from prefect.cache_policies import NO_CACHE
 from configs.settings import Settings
 from features.materialise.build_daily import build_aggregates
 from features.storage.lake import Lake
-from features.storage.parquet_files import count_rows
+from features.tables.parquet_files import count_rows
 from features.training_data.snapshot_run import SnapshotRun, bring_snapshots_up_to_date
 from flows.runs.opened_run import dated, open_run, writes_alone
 from flows.runs.outcome import Outcome

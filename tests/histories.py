@@ -18,7 +18,7 @@ from features.arrays.calendar_days import start_of
 from features.engine import state_store
 from features.ingestion.contract import EVENTS, TREATMENTS
 from features.materialise.build_snapshots import build_snapshots
-from features.storage.parquet_files import write_parquet
+from features.tables.parquet_files import write_parquet
 
 AS_OF = date(2024, 7, 1)
 ROLES = load_settings().roles

@@ -22,7 +22,7 @@ from features.definitions.registry import CATALOGUE, DERIVED, WINDOWED
 from features.engine.state_store import FOLDER
 from features.materialise.build_daily import build_aggregates
 from features.materialise.build_snapshots import build_snapshots
-from features.storage.parquet_files import read_parquet
+from features.tables.parquet_files import read_parquet
 from features.training_data.feature_store import open_store
 from features.training_data.frames import scoring_frame
 from flows.cli import app as winback

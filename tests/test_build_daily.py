@@ -14,9 +14,9 @@ from apps import App, event, small_app, treatment
 
 from configs.errors import InputError
 from features.definitions.daily_measures import MEASURES
-from features.storage.fingerprints import DAILY_TABLES
-from features.storage.parquet_files import write_parquet
-from features.storage.row_group_reader import KeyRange, read_users, user_ranges
+from features.tables.fingerprints import DAILY_TABLES
+from features.tables.parquet_files import write_parquet
+from features.tables.row_group_reader import KeyRange, read_users, user_ranges
 
 MONDAY = date(2024, 3, 4)
 DAY = [

@@ -14,7 +14,7 @@ from configs.settings import load_settings
 from features.arrays.calendar_days import start_of
 from features.engine.users_reader import read_traits
 from features.materialise.as_of_view import snapshot_days
-from features.storage.row_group_reader import KeyRange
+from features.tables.row_group_reader import KeyRange
 from features.training_data.feature_store import open_store
 from features.training_data.frames import redemption_frame
 from features.training_data.snapshot_run import bring_snapshots_up_to_date

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from features.storage import code_version as module
-from features.storage.code_version import code_version, import_closure
+from features.tables import code_version as module
+from features.tables.code_version import code_version, import_closure
 
 
 @pytest.fixture
@@ -58,8 +58,8 @@ def test_what_only_type_checkers_read_is_left_out(made):
 @pytest.mark.parametrize(
     ("by", "what"),
     [
-        ("build_daily", ("storage.lake", "storage.fingerprints", "engine.daily_aggregation", "arrays.calendar_days")),
-        ("build_snapshots", ("engine.users_reader", "engine.state_store", "storage.lake", "storage.parquet_files")),
+        ("build_daily", ("storage.lake", "tables.fingerprints", "engine.daily_aggregation", "arrays.calendar_days")),
+        ("build_snapshots", ("engine.users_reader", "engine.state_store", "storage.lake", "tables.parquet_files")),
     ],
 )
 def test_readers_state_store_and_lake_are_part_of_what_computes(by, what):

@@ -16,7 +16,7 @@ from configs.errors import InputError
 from configs.guard_settings import Guard
 from configs.settings import Settings, load_settings
 from features.storage.lake import USERS_FILE, Lake
-from features.storage.parquet_files import write_parquet
+from features.tables.parquet_files import write_parquet
 from serving.guards.data_guards import DayOfEvents, data_guards, missing_values, schema_change, volume
 from serving.guards.guard_findings import FIRED, UNKNOWN, Finding, guard_words, refuse
 

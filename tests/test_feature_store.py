@@ -17,8 +17,8 @@ from features.definitions.registry import VIEWS, Feature
 from features.definitions.snapshot_features import catalogue
 from features.storage.kept_stores import keep_stores
 from features.storage.lake import Lake
-from features.storage.parquet_files import read_parquet, write_parquet
 from features.stores.database import REGISTRY, query
+from features.tables.parquet_files import read_parquet, write_parquet
 from features.training_data.feature_store import SERVICES, FeatureStore, open_store, point_in_time_frame
 
 UNCHECKED = """

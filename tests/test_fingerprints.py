@@ -10,7 +10,9 @@ import pyarrow.parquet as pq
 import pytest
 from apps import App, event, small_app
 
-from features.storage.fingerprints import (
+from features.storage.lake import Lake
+from features.storage.whole_writes import content_hash
+from features.tables.fingerprints import (
     Fingerprint,
     file_fingerprints,
     file_hashes,
@@ -19,8 +21,6 @@ from features.storage.fingerprints import (
     stored_input,
     write_daily_rows,
 )
-from features.storage.lake import Lake
-from features.storage.whole_writes import content_hash
 
 MONDAY, TUESDAY = date(2024, 3, 4), date(2024, 3, 5)
 ON_TIME = event("a", "2024-03-04 10:00", "purchase", amount=1.0)
@@ -91,7 +91,7 @@ def test_a_file_that_did_not_change_is_not_read_again(tmp_path, monkeypatch):
     path.write_bytes(b"one")
     read = []
     monkeypatch.setattr(
-        "features.storage.fingerprints.content_hash", lambda where: read.append(where) or content_hash(where)
+        "features.tables.fingerprints.content_hash", lambda where: read.append(where) or content_hash(where)
     )
     for expected in (1, 1):
         with file_hashes(lake) as hash_of:
@@ -107,7 +107,7 @@ def test_a_fingerprint_is_read_once_and_again_when_its_file_changed(tmp_path, mo
     lake, path = Lake(tmp_path), tmp_path / "a.parquet"
     read = []
     monkeypatch.setattr(
-        "features.storage.fingerprints.read_fingerprint", lambda where: read.append(where) or read_fingerprint(where)
+        "features.tables.fingerprints.read_fingerprint", lambda where: read.append(where) or read_fingerprint(where)
     )
     for expected, wanted in ((1, "one"), (1, None), (2, "another")):
         if wanted:

@@ -20,7 +20,7 @@ from features.definitions.labels import outcome_labels
 from features.materialise.as_of_view import AsOfView
 from features.materialise.build_snapshots import build_snapshots
 from features.storage.lake import Lake
-from features.storage.parquet_files import count_rows
+from features.tables.parquet_files import count_rows
 from features.training_data.experiments import treatment_days
 from features.training_data.feature_store import EVENT_TIMESTAMP, open_store
 from features.training_data.frames import (

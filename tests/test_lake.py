@@ -15,10 +15,10 @@ from hypothesis import strategies as st
 from configs.errors import InputError
 from configs.settings import load_settings
 from features.materialise.spark_executor import address
-from features.storage.duckdb_sessions import duckdb_session, first_line, ibis_engine
 from features.storage.lake import Lake
-from features.storage.parquet_files import count_rows, read_parquet, split_by_day, write_parquet
 from features.storage.whole_writes import content_hash, write_file, write_text
+from features.tables.duckdb_sessions import duckdb_session, first_line, ibis_engine
+from features.tables.parquet_files import count_rows, read_parquet, split_by_day, write_parquet
 
 
 @pytest.mark.parametrize("name", ["data [1]", "{a,b}", "a*b"])

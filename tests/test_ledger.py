@@ -21,7 +21,7 @@ from configs.offers import Catalogue
 from features.ingestion.contract import TREATMENTS
 from features.materialise.build_snapshots import build_snapshots
 from features.storage.lake import Lake
-from features.storage.parquet_files import read_parquet, write_parquet
+from features.tables.parquet_files import read_parquet, write_parquet
 from serving.decide.day_tables import day_folder
 from serving.decide.decision_moment import DecisionMoment
 from serving.decide.decisions import decide

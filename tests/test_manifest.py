@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from configs.errors import InputError
 from features.publishing.manifest import MANIFEST, DamagedError, manifest_name, read_manifest, record_of
 from features.storage.lake import Lake
-from features.storage.parquet_files import write_parquet
+from features.tables.parquet_files import write_parquet
 from serving.lookups.data_verification import suspicion, verify
 from serving.report_page.report import quarantined
 

@@ -19,7 +19,7 @@ from configs.errors import InputError
 from configs.guard_settings import Guard, Guards
 from configs.settings import load_settings
 from features.storage.lake import Lake
-from features.storage.parquet_files import write_parquet
+from features.tables.parquet_files import write_parquet
 from models.learn.linear_estimators import fit_linear
 from models.learn.recency_rule import recency_table
 from models.metrics.drift import Reference, bins_of, expected_auc

@@ -15,9 +15,9 @@ from synthetic import offer, small_settings
 from configs.offers import Catalogue
 from configs.settings import load_settings
 from features.definitions.labels import attributed_redemptions
-from features.storage.duckdb_sessions import duckdb_session, ibis_engine
 from features.storage.lake import Lake
-from features.storage.parquet_files import write_parquet
+from features.tables.duckdb_sessions import duckdb_session, ibis_engine
+from features.tables.parquet_files import write_parquet
 from features.training_data.contact_details import with_contact_details
 from serving.contact_rules.contact_rule import CONTACTS
 from serving.decide.decision_moment import DecisionMoment

@@ -14,7 +14,7 @@ from sklearn.metrics import adjusted_rand_score
 from configs.errors import InputError
 from features.arrays.array_types import Places
 from features.storage.lake import Lake
-from features.storage.parquet_files import write_parquet
+from features.tables.parquet_files import write_parquet
 from models.metrics.metric import Metric
 from models.personas.habits import HABITS, scale_of
 from models.personas.persona_model import MARGIN, NOBODY, PersonaModel

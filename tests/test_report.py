@@ -20,7 +20,7 @@ from test_summary import AS_OF, DAY, INCOME, LAPSED, MODELS, decision, offer, wr
 from configs.errors import InputError
 from configs.settings import Settings, load_settings
 from features.storage.lake import USERS_FILE, Lake
-from features.storage.parquet_files import write_parquet
+from features.tables.parquet_files import write_parquet
 from models.judge.policy_verdict import NOBODY, PERSONAL, RANKING, Arm, Deployed, Ladder, PolicyValue, Rung, Trial
 from models.registry.pictures import panel, png
 from models.training_run.training_record import latest_training

@@ -13,7 +13,7 @@ import pytest
 from configs.settings import Settings, load_settings
 from features.definitions.app_declarations import declarations_of
 from features.storage.lake import USERS_FILE, Lake
-from features.storage.parquet_files import read_parquet, write_parquet
+from features.tables.parquet_files import read_parquet, write_parquet
 from serving.decide.day_tables import day_folder
 from serving.decide.decision_columns import SCHEMA
 from serving.memberships.segment_day import load_rules, write_segments

@@ -17,8 +17,8 @@ from configs.settings import load_settings
 from features.materialise.as_of_view import AsOfView
 from features.simulator.simulated_events import own_hours
 from features.simulator.simulator_run import new_world, simulate
-from features.storage.duckdb_sessions import duckdb_session, ibis_engine
 from features.storage.lake import USERS_FILE, Lake
+from features.tables.duckdb_sessions import duckdb_session, ibis_engine
 from features.training_data.contact_details import with_contact_details
 from features.training_data.recent_events import ACTIVE, BOUGHT, OPENED, ActiveHours, active_hours
 from models.send_time.hour_weights import (

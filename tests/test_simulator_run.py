@@ -24,8 +24,8 @@ from features.simulator.simulated_events import simulate_day
 from features.simulator.simulator_run import at_random, new_world, read_truth, simulate, write_treatments
 from features.simulator.world_request import begin_world, check_world
 from features.storage.lake import TIME_ZONE_FILE, Lake
-from features.storage.parquet_files import read_parquet
 from features.storage.writer_lock import LOCK_FILE
+from features.tables.parquet_files import read_parquet
 from flows.cli import app
 
 SETTINGS = load_settings("simulated")

@@ -22,8 +22,8 @@ from features.engine import state_store as checkpoint
 from features.engine.category_state import MonotonicQueue, RollingMaximum
 from features.engine.window_state import ALWAYS, Change, changes
 from features.materialise.build_snapshots import build_snapshots
-from features.storage.fingerprints import Fingerprint
-from features.storage.parquet_files import read_parquet
+from features.tables.fingerprints import Fingerprint
+from features.tables.parquet_files import read_parquet
 
 FIRST = date(2023, 1, 2)
 NAMES = ("view_item", "purchase", "purchase", "add_to_cart", "notification_receive", "offer_redeem", "unheard_of")

@@ -11,9 +11,9 @@ from apps import App, event, small_app
 
 from configs.errors import InputError
 from features.sources.source_limits import interrupted_after
-from features.storage.duckdb_sessions import duckdb_session, reading_session
 from features.storage.lake import Lake
 from features.storage.spill_folders import clear_spills, spill_folder
+from features.tables.duckdb_sessions import duckdb_session, reading_session
 
 DEEP = 100_000
 READS = "CREATE VIEW events AS SELECT * FROM read_parquet(getvariable('raw') || '/events.parquet')"

@@ -25,7 +25,7 @@ from features.materialise.as_of_view import AsOfView
 from features.materialise.build_snapshots import build_snapshots
 from features.materialise.spark_executor import INSTALL, open_session, spark_machines
 from features.storage.lake import TIME_ZONE_FILE, Lake
-from features.storage.parquet_files import write_parquet
+from features.tables.parquet_files import write_parquet
 from features.training_data.feature_store import open_store
 from features.training_data.frames import (
     experiment_frame,

@@ -12,7 +12,7 @@ from synthetic import AS_OF, behaviour, offer, small_policy, small_settings
 from configs.errors import InputError
 from configs.offers import NOTHING
 from features.storage.lake import Lake
-from features.storage.parquet_files import read_parquet
+from features.tables.parquet_files import read_parquet
 from serving.decide.decision_moment import DecisionMoment
 from serving.decide.decisions import decide
 from serving.decide.executors import LocalExecutor

@@ -12,7 +12,7 @@ from pandas.testing import assert_frame_equal
 
 from features.engine.state_store import Checkpoint
 from features.materialise import build_snapshots as module
-from features.storage.parquet_files import read_parquet
+from features.tables.parquet_files import read_parquet
 
 SEEDS = range(25)
 

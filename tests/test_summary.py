@@ -8,7 +8,7 @@ import pytest
 
 from configs.errors import InputError
 from features.storage.lake import Lake
-from features.storage.parquet_files import write_parquet
+from features.tables.parquet_files import write_parquet
 from serving.decide.day_tables import day_folder, decided_days
 from serving.decide.decision_columns import SCHEMA
 from serving.lookups.user_explanation import decision_of

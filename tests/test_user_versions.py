@@ -17,7 +17,7 @@ from features.definitions.registry import trait
 from features.definitions.snapshot_features import catalogue
 from features.engine.users_reader import read_traits
 from features.materialise.user_traits import keep_traits, user_traits
-from features.storage.row_group_reader import KeyRange
+from features.tables.row_group_reader import KeyRange
 from models.training_run.run_summary import training_warnings
 from models.training_run.training_frames import TrainingFrames
 

@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from configs.errors import InputError
 from features.engine.users_reader import in_order_of, read_traits
 from features.storage.lake import Lake
-from features.storage.parquet_files import write_parquet
-from features.storage.row_group_reader import KeyRange
+from features.tables.parquet_files import write_parquet
+from features.tables.row_group_reader import KeyRange
 
 EVERYBODY: KeyRange[str] = KeyRange()
 TRAITS = {"country": True, "is_paying": False}

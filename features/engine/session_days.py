@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 from features.arrays.array_types import Flags, Integers
 from features.arrays.calendar_days import DAY, HOUR, local_time
 from features.arrays.dictionaries import DICTIONARY, encoded_together, one_chunk, used_values_only
-from features.storage.parquet_files import readable
+from features.tables.parquet_files import readable
 
 EVENING, MORNING = 18, 6  # from the one hour to the other a session goes on: ids that are used for days are no session
 KEYS = ["user_id", "session_id", "occurred_at", "received_at"]  # what is read of the events of both days

@@ -25,10 +25,10 @@ from features.engine.state_store import Checkpoint, StateShard
 from features.engine.state_update import StateUpdate
 from features.engine.users_reader import in_order_of, known_on, read_traits
 from features.engine.window_state import Change, changes
-from features.storage.fingerprints import Fingerprint
 from features.storage.lake import Lake
-from features.storage.parquet_files import count_rows
-from features.storage.row_group_reader import DailyReader, KeyRange
+from features.tables.fingerprints import Fingerprint
+from features.tables.parquet_files import count_rows
+from features.tables.row_group_reader import DailyReader, KeyRange
 
 # daily rows of a shard: its users fit the memory with everything that is summed about them
 ROWS_AT_ONCE = 2_500_000

@@ -16,7 +16,7 @@ from features.definitions.snapshot_features import TASTE_DAYS
 from features.engine.category_state import NO_COUNTS, CategoryCounts, CategoryState, MonotonicQueue, RollingMaximum
 from features.engine.state_store import StateShard
 from features.engine.window_state import NEVER, Change, DailyRows, WindowState
-from features.storage.row_group_reader import RowSelection
+from features.tables.row_group_reader import RowSelection
 
 Parts = Mapping[Change, RowSelection]
 

@@ -16,8 +16,8 @@ from features.arrays.calendar_days import DAY, local_time
 from features.arrays.dictionaries import DICTIONARY, is_ascending, one_chunk
 from features.definitions.registry import trait_column
 from features.storage.lake import USER_VERSIONS_FILE, USERS_FILE, Lake
-from features.storage.parquet_files import readable
-from features.storage.row_group_reader import KeyRange, read_users
+from features.tables.parquet_files import readable
+from features.tables.row_group_reader import KeyRange, read_users
 
 OF_USERS = ("user_id", "signed_up_on")  # all else of what is read are traits
 

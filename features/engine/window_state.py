@@ -22,7 +22,7 @@ from features.arrays.group_by import run_starts
 from features.definitions.registry import LONGEST, Declarations, Kind, Windowed
 from features.definitions.snapshot_features import DECLARED
 from features.definitions.watermark import known_before
-from features.storage.fingerprints import Fingerprint
+from features.tables.fingerprints import Fingerprint
 
 ALWAYS = 100_000  # days of a window that no row leaves
 NEVER = -(2**15)  # a day that was not, in few bytes

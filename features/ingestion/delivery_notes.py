@@ -12,8 +12,8 @@ from configs.currencies import decimals_of
 from configs.errors import InputError, did_you_mean
 from configs.settings import Settings, load_settings
 from features.ingestion.contract import Table
-from features.storage.duckdb_sessions import duckdb_session, sql_text
 from features.storage.lake import Lake
+from features.tables.duckdb_sessions import duckdb_session, sql_text
 
 NEWEST_DAYS = 366  # of stored events whose names are compared with the roles: no window is longer
 MOST_NAMES = 8  # that a sentence lists

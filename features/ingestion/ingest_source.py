@@ -42,8 +42,8 @@ from features.ingestion.validation import (
     typed_columns,
 )
 from features.sources.source_script import BATCH, open_source, source_error
-from features.storage.duckdb_sessions import duckdb_session
 from features.storage.lake import TIME_ZONE_FILE, USERS_FILE, Lake
+from features.tables.duckdb_sessions import duckdb_session
 
 USED = "is already used by another row"
 REPLACE = "where the source was mended, winback ingest --replace takes its rows instead"

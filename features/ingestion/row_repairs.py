@@ -16,7 +16,7 @@ from configs.errors import InputError
 from configs.offers import NO_OFFER
 from configs.settings import Settings
 from features.ingestion.contract import EVENTS, TREATMENTS, USERS, Table
-from features.storage.duckdb_sessions import sql_text
+from features.tables.duckdb_sessions import sql_text
 
 EARLIEST = "1990-01-01"
 EARLIEST_INSTANT = f"TIMESTAMPTZ '{EARLIEST} 00:00:00+00'"

@@ -12,10 +12,10 @@ from configs.progress import track
 from configs.settings import Settings
 from features.ingestion.contract import ALIASES, EVENTS, SQL_TYPES, TREATMENTS, Table
 from features.ingestion.user_aliases import MERGED, in_merged
-from features.storage.duckdb_sessions import sql_text
 from features.storage.lake import USERS_FILE, Lake
-from features.storage.parquet_files import read_parquet, split_by_day, write_parquet
 from features.storage.storage_interface import Publication
+from features.tables.duckdb_sessions import sql_text
+from features.tables.parquet_files import read_parquet, split_by_day, write_parquet
 
 FIRST_INSTANT, LAST_INSTANT = (f"TIMESTAMPTZ '{year:04}-01-01 00:00:00+00'" for year in (1, 9999))
 

@@ -10,8 +10,8 @@ from configs.offers import NO_OFFER
 from configs.settings import OFFERS_FILE, Settings
 from features.ingestion.contract import TREATMENTS
 from features.ingestion.table_rows import stored_rows
-from features.storage.duckdb_sessions import duckdb_session, sql_text
 from features.storage.lake import Lake
+from features.tables.duckdb_sessions import duckdb_session, sql_text
 
 GIVEN = """
     SELECT offer_id, mode(channel ORDER BY channel), list_sort(list(DISTINCT discount)), coalesce(avg(cost), 0),

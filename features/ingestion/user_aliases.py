@@ -8,8 +8,8 @@ import pyarrow as pa
 from configs.errors import InputError
 from configs.settings import Settings
 from features.ingestion.contract import ALIASES, EVENTS, USERS, Table
-from features.storage.duckdb_sessions import duckdb_session, sql_text
 from features.storage.lake import Lake
+from features.tables.duckdb_sessions import duckdb_session, sql_text
 
 NO_ALIASES = "SELECT '' AS old_user_id, '' AS user_id, TIMESTAMPTZ 'epoch' AS since LIMIT 0"
 MERGED = "merged_users"  # old id, user and since, once chains are followed to their ends

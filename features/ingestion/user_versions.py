@@ -16,10 +16,10 @@ from features.ingestion.contract import USERS
 from features.ingestion.row_repairs import EARLIEST_INSTANT
 from features.ingestion.table_rows import new_rows, row_count
 from features.ingestion.user_aliases import MERGED, in_merged
-from features.storage.duckdb_sessions import sql_text
 from features.storage.lake import USER_VERSIONS_FILE, USERS_FILE, Lake
-from features.storage.parquet_files import ROW_GROUP_ROWS, write_parquet
 from features.storage.storage_interface import Publication
+from features.tables.duckdb_sessions import sql_text
+from features.tables.parquet_files import ROW_GROUP_ROWS, write_parquet
 
 OF_VERSIONS = ("known_from", "_is_new", "_own_hash")  # all else is what a version says; no trait begins with _
 

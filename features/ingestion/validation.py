@@ -10,7 +10,7 @@ from configs.errors import InputError, did_you_mean
 from configs.settings import Settings
 from features.ingestion.contract import EVENTS, SQL_TYPES, TREATMENTS, USERS, Column, Table
 from features.ingestion.row_repairs import BREAKS, EARLIEST, EARLIEST_INSTANT, UNSEEN, latest
-from features.storage.duckdb_sessions import WHOLE_NUMBERS, sql_text
+from features.tables.duckdb_sessions import WHOLE_NUMBERS, sql_text
 
 NAIVE = ("TIMESTAMP", "TIMESTAMP_S", "TIMESTAMP_MS", "TIMESTAMP_NS", "DATE")
 NUMERIC = (*WHOLE_NUMBERS, *(f"U{kind}" for kind in WHOLE_NUMBERS), "FLOAT", "DOUBLE", "DECIMAL")

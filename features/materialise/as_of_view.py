@@ -25,9 +25,9 @@ from features.definitions.watermark import known_before
 from features.ingestion.contract import EVENTS, OF_EXPERIMENTS, TREATMENTS
 from features.materialise.spark_executor import SparkEngine
 from features.materialise.user_traits import user_traits
-from features.storage.duckdb_sessions import duckdb_session, ibis_engine
 from features.storage.lake import USER_VERSIONS_FILE, USERS_FILE, Lake, literal
-from features.storage.parquet_files import count_rows
+from features.tables.duckdb_sessions import duckdb_session, ibis_engine
+from features.tables.parquet_files import count_rows
 
 STRAYS = 0.05  # share of the events
 _KINDS = {"text": "string", "instant": "timestamp('UTC', 6)", "number": "float64", "flag": "boolean"}

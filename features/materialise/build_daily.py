@@ -19,17 +19,17 @@ from features.definitions.registry import Declarations
 from features.engine.daily_aggregation import WORDS, day_rows, event_columns, joined_rows
 from features.engine.session_days import KEYS, OpenSession, night_sessions, open_sessions
 from features.materialise.executor import Executor, open_executor
-from features.storage.code_version import code_version
-from features.storage.fingerprints import (
+from features.storage.lake import Lake
+from features.storage.whole_writes import content_hash, scratch_folder
+from features.tables.code_version import code_version
+from features.tables.fingerprints import (
     DAILY_TABLES,
     file_fingerprints,
     file_hashes,
     remembered,
     write_daily_rows,
 )
-from features.storage.lake import Lake
-from features.storage.row_group_reader import KeyRange, read_users, user_ranges
-from features.storage.whole_writes import content_hash, scratch_folder
+from features.tables.row_group_reader import KeyRange, read_users, user_ranges
 
 EVERYBODY: KeyRange[str] = KeyRange()
 DAYS_AT_ONCE = 64  # of daily rows that are published together

@@ -32,8 +32,10 @@ from features.engine.state_store import (
 )
 from features.engine.window_state import changes
 from features.materialise.executor import Batches, Executor, open_executor
-from features.storage.code_version import code_version
-from features.storage.fingerprints import (
+from features.storage.lake import USER_VERSIONS_FILE, USERS_FILE, Lake
+from features.storage.whole_writes import content_hash
+from features.tables.code_version import code_version
+from features.tables.fingerprints import (
     DAILY_TABLES,
     INPUT_HASH,
     Fingerprint,
@@ -42,9 +44,7 @@ from features.storage.fingerprints import (
     file_metadata,
     is_whole,
 )
-from features.storage.lake import USER_VERSIONS_FILE, USERS_FILE, Lake
-from features.storage.parquet_files import write_batches
-from features.storage.whole_writes import content_hash
+from features.tables.parquet_files import write_batches
 
 if TYPE_CHECKING:
     from features.materialise.as_of_view import AsOfView

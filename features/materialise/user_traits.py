@@ -13,9 +13,9 @@ from configs.progress import announce
 from configs.settings import Settings
 from features.definitions.registry import Feature, trait_column
 from features.ingestion.contract import AUDIT_ONLY, USERS
-from features.storage.duckdb_sessions import duckdb_session, sql_text
 from features.storage.lake import USER_VERSIONS_FILE, USERS_FILE, Lake
-from features.storage.parquet_files import readable
+from features.tables.duckdb_sessions import duckdb_session, sql_text
+from features.tables.parquet_files import readable
 
 TAUGHT_FILE = "training/traits.json"
 COLUMNS_AT_ONCE = 50  # each that is counted holds a table of its own in memory

@@ -18,7 +18,7 @@ from features.simulator.population import DEVICES, Physics, newborn, populate
 from features.simulator.simulated_day import Given, World, ids_of
 from features.simulator.simulated_events import COUNTRIES, TYPES, contract_table, home_of, prefixed, simulate_day
 from features.storage.lake import TIME_ZONE_FILE, Lake
-from features.storage.parquet_files import PACKED, ROW_GROUP_ROWS, read_parquet, write_parquet
+from features.tables.parquet_files import PACKED, ROW_GROUP_ROWS, read_parquet, write_parquet
 
 ZONES = ("Europe/Berlin", "Europe/Paris", "Europe/London", "Asia/Kolkata", "Asia/Tokyo", "America/Sao_Paulo",
          "America/Chicago")  # fmt: skip

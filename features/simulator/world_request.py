@@ -13,7 +13,7 @@ from configs.settings import Settings
 from features.simulator.simulated_day import START, World
 from features.simulator.simulator_run import new_world, simulate
 from features.storage.lake import Lake
-from features.storage.parquet_files import count_rows
+from features.tables.parquet_files import count_rows
 
 Figures = dict[str, tuple[float, int]]  # a number, and how many rows it speaks of
 

@@ -13,7 +13,7 @@ import duckdb
 
 from configs.errors import InputError
 from features.sources.sql_tokens import Token, sql_tokens
-from features.storage.duckdb_sessions import WHOLE_NUMBERS
+from features.tables.duckdb_sessions import WHOLE_NUMBERS
 
 READERS = ("read_csv", "read_csv_auto", "read_json", "read_json_auto", "read_ndjson", "read_ndjson_auto")
 SAYS_TYPES = re.compile(r"\b(all_varchar|columns)\s*(=|:=|=>)", re.I)

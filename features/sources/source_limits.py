@@ -18,7 +18,7 @@ import duckdb
 
 from configs.errors import InputError
 from configs.settings import Settings
-from features.storage.duckdb_sessions import confined_session, sql_text
+from features.tables.duckdb_sessions import confined_session, sql_text
 
 INTERRUPTED = "INTERRUPT Error"  # as DuckDB says it, also through Arrow
 AGAIN_SECONDS = 0.5

@@ -18,7 +18,7 @@ from configs.settings import Settings
 from features.sources.guessed_types import check_guesses
 from features.sources.source_limits import INTERRUPTED, interrupted_after, run_script, too_long, try_alone
 from features.sources.sql_tokens import called_functions, sql_tokens
-from features.storage.duckdb_sessions import OUT_OF_MEMORY, confined_session, memory_sentence
+from features.tables.duckdb_sessions import OUT_OF_MEMORY, confined_session, memory_sentence
 
 DEFINES_VIEW = re.compile(r"CREATE\s+(?:OR\s+REPLACE\s+)?(?:TEMP\w*\s+)?VIEW\s+([\w\"]+)", re.I)
 # what a source may do: ask, and define for itself

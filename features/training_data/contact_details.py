@@ -15,9 +15,9 @@ import pyarrow.compute as pc
 from configs.errors import InputError, first_line
 from features.arrays.array_types import Flags, Texts
 from features.ingestion.contract import CONSENT
-from features.storage.duckdb_sessions import reading_session, sql_text
 from features.storage.lake import USERS_FILE, Lake
-from features.storage.parquet_files import column_names
+from features.tables.duckdb_sessions import reading_session, sql_text
+from features.tables.parquet_files import column_names
 
 PROFILING, TIME_ZONE, COUNTRY = "consent_profiling", "time_zone", "country"
 ENDS = ("min", "max")

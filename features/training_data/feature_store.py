@@ -20,9 +20,9 @@ from configs.named_files import FOLDER
 from configs.settings import Engine
 from features.definitions.registry import VIEWS, Feature
 from features.materialise.spark_executor import address, in_utc
-from features.storage.duckdb_sessions import named_when_unreadable
 from features.storage.lake import Lake, literal
 from features.stores.database import REGISTRY, sqlalchemy_address
+from features.tables.duckdb_sessions import named_when_unreadable
 
 
 @contextmanager

@@ -22,7 +22,7 @@ from features.definitions.registry import TRAINING_SERVICE
 from features.definitions.watermark import known_before
 from features.materialise.as_of_view import AsOfView
 from features.storage.lake import Lake
-from features.storage.parquet_files import count_rows, read_parquet
+from features.tables.parquet_files import count_rows, read_parquet
 from features.training_data.contact_details import with_contact_details
 from features.training_data.feature_store import (
     EVENT_TIMESTAMP,

@@ -11,7 +11,7 @@ from features.definitions.registry import Feature
 from features.materialise.as_of_view import open_as_of, snapshot_days, stray_note
 from features.materialise.build_snapshots import build_snapshots
 from features.storage.lake import Lake
-from features.storage.parquet_files import column_names
+from features.tables.parquet_files import column_names
 from features.training_data.feature_store import open_store
 
 

@@ -13,7 +13,7 @@ from configs.errors import InputError
 from features.arrays.array_types import Floats
 from features.publishing.way_back import way_back
 from features.storage.lake import Lake
-from features.storage.parquet_files import read_parquet, write_parquet
+from features.tables.parquet_files import read_parquet, write_parquet
 from models.metrics.metric import Metric
 from models.personas.habits import Scale
 from models.personas.persona_model import PersonaModel

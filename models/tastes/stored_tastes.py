@@ -13,7 +13,7 @@ import pyarrow as pa
 from configs.errors import InputError
 from features.publishing.way_back import way_back
 from features.storage.lake import Lake
-from features.storage.parquet_files import read_parquet, write_parquet
+from features.tables.parquet_files import read_parquet, write_parquet
 from models.tastes.taste_model import LinearScore, TasteModel
 
 TABLE = "tastes"

@@ -9,7 +9,7 @@ import pandas as pd
 
 from configs.settings import Settings
 from features.storage.lake import Lake
-from features.storage.parquet_files import column_names, read_parquet
+from features.tables.parquet_files import column_names, read_parquet
 from features.training_data.contact_details import profiling_refusals
 from models.metrics.splits import hash_share
 from models.personas.habits import HABITS

@@ -17,7 +17,7 @@ from features.definitions.registry import Feature, trait_column
 from features.materialise.as_of_view import grid_days, has_events, open_as_of
 from features.materialise.user_traits import user_traits
 from features.storage.lake import Lake
-from features.storage.parquet_files import count_rows
+from features.tables.parquet_files import count_rows
 from features.training_data.contact_details import profiling_refusals
 from features.training_data.experiments import held_out_keys, stated_lots, taught_lots, treatment_days
 from features.training_data.feature_store import open_store

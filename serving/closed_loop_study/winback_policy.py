@@ -15,7 +15,7 @@ from features.simulator.ground_truth import Truth
 from features.simulator.simulated_day import Day, Given, World
 from features.simulator.simulated_events import events_of
 from features.storage.lake import Lake
-from features.storage.parquet_files import read_parquet, write_parquet
+from features.tables.parquet_files import read_parquet, write_parquet
 from features.training_data.snapshot_run import bring_snapshots_up_to_date
 from models.judge.policy_verdict import NOBODY
 from models.judge.promise_ratio import ALL

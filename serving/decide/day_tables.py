@@ -10,9 +10,9 @@ from pathlib import Path
 import duckdb
 
 from configs.errors import InputError
-from features.storage.duckdb_sessions import reading_session, sql_text
 from features.storage.lake import Lake
-from features.storage.parquet_files import column_names
+from features.tables.duckdb_sessions import reading_session, sql_text
+from features.tables.parquet_files import column_names
 
 NEWEST_COLUMN = "benefit"  # of the decisions: older ones lack it
 FORMULA = r"^([=+@\t\r]|-[^0-9])"  # what a spreadsheet would compute (OWASP, CSV injection)

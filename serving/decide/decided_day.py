@@ -12,8 +12,8 @@ from configs.offers import load_catalogue
 from configs.settings import Settings
 from features.materialise.as_of_view import AsOfView, open_as_of
 from features.materialise.spark_executor import spark_machines
-from features.storage.fingerprints import file_hashes, stored_input
 from features.storage.lake import USERS_FILE, Lake
+from features.tables.fingerprints import file_hashes, stored_input
 from features.training_data.feature_store import FeatureStore, open_store
 from features.training_data.frames import count_users, scoring_batch, scoring_batch_anywhere
 from features.training_data.snapshot_run import require_snapshots

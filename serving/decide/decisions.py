@@ -21,7 +21,7 @@ from configs.offers import NOTHING
 from configs.progress import track
 from features.arrays.array_types import Kinds
 from features.storage.lake import Lake
-from features.storage.parquet_files import PACKED
+from features.tables.parquet_files import PACKED
 from serving.arms.assignment import (
     SUPPRESSED,
     AllocationInput,

@@ -8,8 +8,8 @@ from datetime import date
 from typing import Literal
 
 from configs.offers import NO_OFFER, Catalogue
-from features.storage.duckdb_sessions import sql_text
 from features.storage.lake import Lake, literal
+from features.tables.duckdb_sessions import sql_text
 from models.judge.policy_verdict import PERSONAL
 from serving.decide.day_tables import connect
 from serving.wording.reason_codes import Reason, Reasons

@@ -27,11 +27,11 @@ from configs.errors import InputError
 from configs.offers import NO_OFFER, Catalogue
 from configs.settings import MACHINES, Settings
 from features.ingestion.contract import TREATMENTS
-from features.storage.duckdb_sessions import reading_session, sql_text
 from features.storage.lake import Lake
-from features.storage.parquet_files import PACKED, column_names, read_notes, read_parquet, write_batches
 from features.storage.storage_interface import Publication
 from features.storage.whole_writes import content_hash
+from features.tables.duckdb_sessions import reading_session, sql_text
+from features.tables.parquet_files import PACKED, column_names, read_notes, read_parquet, write_batches
 from serving.decide.decision_moment import DecisionMoment
 from serving.decide.supersessions import refusal, supersede
 

@@ -14,10 +14,10 @@ import pyarrow.parquet as pq
 from configs.offers import NO_OFFER, Catalogue
 from configs.settings import Settings
 from features.ingestion.contract import TREATMENTS
-from features.storage.duckdb_sessions import sql_text
-from features.storage.fingerprints import remembered
 from features.storage.lake import Lake
-from features.storage.parquet_files import readable
+from features.tables.duckdb_sessions import sql_text
+from features.tables.fingerprints import remembered
+from features.tables.parquet_files import readable
 from serving.contact_rules.contact_rule import CONTACTS
 from serving.decide.day_tables import connect
 from serving.decide.decision_moment import DecisionMoment

@@ -18,7 +18,7 @@ from configs.offers import Catalogue, Option
 from configs.settings import Settings
 from features.arrays.array_types import Floats, Places
 from features.storage.lake import Lake
-from features.storage.parquet_files import read_parquet
+from features.tables.parquet_files import read_parquet
 from serving.arms.assignment import AllocationInput, Assignment, Spending, assign
 from serving.arms.exploration import Draws
 from serving.decide.decision_moment import DecisionMoment

@@ -16,10 +16,10 @@ from pathlib import Path
 from configs.errors import InputError
 from features.ingestion.contract import EVENTS
 from features.publishing.way_back import way_back
-from features.storage.duckdb_sessions import reading_session, sql_text
 from features.storage.lake import Lake
-from features.storage.parquet_files import column_names
 from features.storage.storage_interface import Publication
+from features.tables.duckdb_sessions import reading_session, sql_text
+from features.tables.parquet_files import column_names
 from serving.decide.day_tables import SEND_LISTS
 from serving.decide.decision_moment import DecisionMoment
 

@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 
 from features.arrays.array_types import Flags, Kinds, Places, Texts
 from features.storage.lake import Lake
-from features.storage.parquet_files import read_parquet
+from features.tables.parquet_files import read_parquet
 from models.metrics.splits import hash_number
 from models.personas.persona_model import NOBODY, PersonaModel
 from models.personas.stored_personas import latest_personas

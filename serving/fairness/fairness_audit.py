@@ -18,9 +18,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from configs.settings import Settings
-from features.storage.duckdb_sessions import sql_text
 from features.storage.lake import USERS_FILE, Lake
-from features.storage.parquet_files import PACKED, column_names, read_parquet
+from features.tables.duckdb_sessions import sql_text
+from features.tables.parquet_files import PACKED, column_names, read_parquet
 from serving.decide.day_tables import connect, decisions_source
 
 AUDIT = "audit"

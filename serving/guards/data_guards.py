@@ -18,9 +18,9 @@ import pyarrow.parquet as pq
 from configs.guard_settings import Guard
 from configs.settings import Settings
 from features.arrays.calendar_days import start_of
-from features.storage.duckdb_sessions import duckdb_session, sql_text
 from features.storage.lake import USERS_FILE, Lake
-from features.storage.parquet_files import column_names, readable
+from features.tables.duckdb_sessions import duckdb_session, sql_text
+from features.tables.parquet_files import column_names, readable
 from serving.guards.guard_findings import PASSED, UNKNOWN, Finding, found_by
 
 OUTLIER = 3.5  # of a modified z-score (Iglewicz & Hoaglin 1993)

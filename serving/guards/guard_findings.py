@@ -12,7 +12,7 @@ import pyarrow as pa
 from configs.errors import InputError
 from configs.guard_settings import Guard
 from features.storage.lake import Lake
-from features.storage.parquet_files import read_parquet
+from features.tables.parquet_files import read_parquet
 
 FILE = "guards.parquet"
 PASSED, FIRED, UNKNOWN = "passed", "fired", "unknown"

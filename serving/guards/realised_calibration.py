@@ -5,8 +5,8 @@ from __future__ import annotations
 from datetime import date, timedelta
 
 from configs.settings import Settings
-from features.storage.duckdb_sessions import duckdb_session, sql_text
 from features.storage.lake import Lake
+from features.tables.duckdb_sessions import duckdb_session, sql_text
 from models.registry.model_reader import Registered
 from serving.guards.guard_findings import PASSED, UNKNOWN, Finding, found_by
 

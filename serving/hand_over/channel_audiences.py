@@ -8,8 +8,8 @@ from urllib.parse import quote
 
 from configs.offers import NO_OFFER
 from configs.settings import Settings
-from features.storage.duckdb_sessions import sql_text
 from features.storage.lake import Lake
+from features.tables.duckdb_sessions import sql_text
 from serving.decide.day_tables import SEND_LISTS, connect, decisions_source, spreadsheet_text
 
 Format = Literal["csv", "parquet"]

@@ -21,8 +21,8 @@ from features.ingestion.contract import EVENTS, TREATMENTS, Table
 from features.ingestion.delivery_notes import EventName, counted_names, name_notes
 from features.ingestion.ingest_source import staged_source
 from features.ingestion.table_rows import day_of, rows_to_be, stored_rows
-from features.storage.duckdb_sessions import duckdb_session, sql_text
 from features.storage.lake import Lake
+from features.tables.duckdb_sessions import duckdb_session, sql_text
 from models.training_run.training_record import cold_start
 
 QUIET_DAYS = 7  # without any event before `as_of`: more look like an end of the history

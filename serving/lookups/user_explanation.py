@@ -10,8 +10,8 @@ from zoneinfo import ZoneInfo
 from configs.errors import InputError
 from configs.offers import NO_OFFER
 from configs.settings import Settings
-from features.storage.duckdb_sessions import sql_text
 from features.storage.lake import Lake
+from features.tables.duckdb_sessions import sql_text
 from models.personas.stored_personas import latest_personas
 from serving.decide.day_tables import connect, day_file, decisions_source
 from serving.memberships.persona_cards import Apart, apart_words, set_apart

@@ -10,7 +10,7 @@ import duckdb
 
 from configs.settings import Settings
 from features.storage.lake import Lake
-from features.storage.parquet_files import column_names
+from features.tables.parquet_files import column_names
 from serving.memberships.day_rules import DayRules
 from serving.memberships.day_sources import sources_of
 from serving.memberships.membership_changes import Compared, Side

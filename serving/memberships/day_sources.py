@@ -6,9 +6,9 @@ from datetime import date
 
 from configs.settings import Settings
 from features.ingestion.contract import CONSENT
-from features.storage.duckdb_sessions import sql_text
 from features.storage.lake import USERS_FILE, Lake
-from features.storage.parquet_files import column_names, count_rows
+from features.tables.duckdb_sessions import sql_text
+from features.tables.parquet_files import column_names, count_rows
 from serving.decide.day_tables import day_file, decided_days
 from serving.segments.day_query import DaySources
 

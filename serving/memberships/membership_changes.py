@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import duckdb
 import pyarrow as pa
 
-from features.storage.duckdb_sessions import sql_text
+from features.tables.duckdb_sessions import sql_text
 from serving.segments.day_query import Cuts, DaySources, quoted, users_sql
 from serving.segments.known_columns import Kind
 from serving.segments.rules import Part, Segment, Stages

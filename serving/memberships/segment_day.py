@@ -12,9 +12,9 @@ import pyarrow.parquet as pq
 from configs.settings import Settings
 from features.definitions.app_declarations import declarations_of
 from features.materialise.user_traits import user_traits
-from features.storage.duckdb_sessions import duckdb_session, sql_text
 from features.storage.lake import Lake
-from features.storage.parquet_files import PACKED, write_batches
+from features.tables.duckdb_sessions import duckdb_session, sql_text
+from features.tables.parquet_files import PACKED, write_batches
 from serving.memberships.day_before import DayBefore, day_before
 from serving.memberships.day_rules import NOTE, DayRules
 from serving.memberships.day_sources import sources_of

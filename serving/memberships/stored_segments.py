@@ -9,9 +9,9 @@ from typing import Any
 import pyarrow as pa
 
 from configs.errors import InputError
-from features.storage.duckdb_sessions import sql_text
 from features.storage.lake import Lake
-from features.storage.parquet_files import read_notes, read_parquet
+from features.tables.duckdb_sessions import sql_text
+from features.tables.parquet_files import read_notes, read_parquet
 from serving.decide.day_tables import connect
 from serving.memberships.day_rules import NOTE, DayRules
 

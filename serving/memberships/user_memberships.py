@@ -9,8 +9,8 @@ from typing import Any
 
 from configs.errors import InputError
 from configs.settings import Settings
-from features.storage.duckdb_sessions import sql_text
 from features.storage.lake import Lake
+from features.tables.duckdb_sessions import sql_text
 from serving.decide.day_tables import connect
 from serving.memberships.day_rules import DayRules
 from serving.memberships.day_sources import sources_of

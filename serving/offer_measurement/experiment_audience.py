@@ -12,8 +12,8 @@ from configs.errors import InputError
 from configs.settings import Settings
 from features.arrays.calendar_days import start_of
 from features.materialise.as_of_view import open_as_of
-from features.storage.duckdb_sessions import sql_text
 from features.storage.lake import Lake
+from features.tables.duckdb_sessions import sql_text
 from features.training_data.frames import KNOWN_BEFORE, measured_frame
 from models.judge.power import unexplained_deviation
 from serving.arms.assignment import EXPLORE, POLICY

@@ -12,8 +12,8 @@ import pandas as pd
 from configs.errors import InputError, did_you_mean, first_line
 from configs.offers import NO_OFFER
 from configs.settings import Settings
-from features.storage.duckdb_sessions import duckdb_session, sql_text
 from features.storage.lake import literal
+from features.tables.duckdb_sessions import duckdb_session, sql_text
 from models.judge.logged_lots import LoggedLots
 from models.judge.policy_comparison import NamedPolicy
 from models.judge.policy_verdict import RULE, Deployed

@@ -8,8 +8,8 @@ from pathlib import Path
 import pyarrow as pa
 
 from configs.settings import Settings
-from features.storage.duckdb_sessions import sql_text
 from features.storage.lake import Lake
+from features.tables.duckdb_sessions import sql_text
 from serving.decide.day_tables import connect, decisions_source, spreadsheet_text
 from serving.report_page.summary import AT_RISK
 from serving.wording.reason_codes import RAISES

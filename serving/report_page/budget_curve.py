@@ -12,7 +12,7 @@ import pandas as pd
 
 from configs.settings import Settings
 from features.storage.lake import Lake
-from features.storage.parquet_files import read_parquet
+from features.tables.parquet_files import read_parquet
 from models.registry.pictures import budget_picture
 from serving.decide.day_tables import day_file
 

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
 
-from features.storage.duckdb_sessions import sql_text
 from features.storage.lake import Lake
+from features.tables.duckdb_sessions import sql_text
 from models.effects.average_effect import AverageEffect
 from models.metrics.metric import Metric
 from serving.decide.day_tables import connect, decisions_source

@@ -17,9 +17,9 @@ from configs.currencies import decimals_of
 from configs.offers import Catalogue, Offer, load_catalogue
 from configs.settings import Roles, Settings
 from features.ingestion.contract import AUDIT_ONLY
-from features.storage.duckdb_sessions import sql_text
 from features.storage.lake import Lake
-from features.storage.parquet_files import count_rows
+from features.tables.duckdb_sessions import sql_text
+from features.tables.parquet_files import count_rows
 from models.judge.policy_verdict import NOBODY
 from models.registry.registry_state import Pin, registered_models
 from models.training_run.training_record import EFFECTS, ModelRecord, TrainingRecord, latest_training, picture_of

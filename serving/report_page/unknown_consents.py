@@ -7,8 +7,8 @@ from datetime import date
 from configs.offers import Catalogue
 from configs.settings import Settings
 from features.ingestion.contract import CONSENT
-from features.storage.duckdb_sessions import sql_text
 from features.storage.lake import USERS_FILE, Lake
+from features.tables.duckdb_sessions import sql_text
 from features.training_data.contact_details import contact_columns
 from serving.contact_rules.channels import channels_of
 from serving.decide.day_tables import connect, decisions_source

@@ -29,7 +29,7 @@ from features.materialise.build_snapshots import build_snapshots
 from features.simulator.simulated_events import simulate_day
 from features.simulator.simulator_run import new_world, write_users
 from features.storage.lake import Lake
-from features.storage.parquet_files import count_rows, write_parquet
+from features.tables.parquet_files import count_rows, write_parquet
 
 THINNED = 0.43
 OURS = ("aggregates", "snapshot")

@@ -22,7 +22,7 @@ from features.arrays.calendar_days import start_of
 from features.definitions.registry import TRAINING_SERVICE
 from features.definitions.snapshot_features import catalogue
 from features.storage.lake import Lake
-from features.storage.parquet_files import write_parquet
+from features.tables.parquet_files import write_parquet
 from features.training_data.feature_store import open_store, point_in_time_frame
 
 FIRST = date(2024, 1, 1)

@@ -29,7 +29,7 @@ from features.simulator.simulated_day import World
 from features.simulator.simulator_run import new_world, simulate
 from features.simulator.world_request import offers_of
 from features.storage.lake import Lake
-from features.storage.parquet_files import read_parquet
+from features.tables.parquet_files import read_parquet
 from features.training_data.snapshot_run import bring_snapshots_up_to_date
 from models.judge.policy_verdict import NOBODY, PERSONAL, PolicyValue, PolicyVerdict
 from models.training_run.outcome_models import fit_outcomes

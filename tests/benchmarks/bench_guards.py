@@ -22,7 +22,7 @@ from features.materialise.as_of_view import open_as_of
 from features.materialise.build_daily import build_aggregates
 from features.simulator.world_request import begin_world
 from features.storage.lake import Lake
-from features.storage.parquet_files import write_parquet
+from features.tables.parquet_files import write_parquet
 from features.training_data.feature_store import open_store
 from features.training_data.snapshot_run import bring_snapshots_up_to_date
 from models.registry.model_reader import load

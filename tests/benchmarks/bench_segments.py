@@ -21,7 +21,7 @@ import pyarrow as pa
 from configs.settings import load_settings
 from features.definitions.app_declarations import declarations_of
 from features.storage.lake import Lake
-from features.storage.parquet_files import write_parquet
+from features.tables.parquet_files import write_parquet
 from serving.decide.day_tables import day_folder
 from serving.decide.decision_columns import SCHEMA
 from serving.memberships.segment_day import load_rules, write_segments

@@ -24,8 +24,8 @@ from features.arrays.calendar_days import days_since_1970
 from features.materialise.as_of_view import AsOfView, open_as_of
 from features.simulator.simulated_events import own_hours
 from features.simulator.simulator_run import new_world, simulate
-from features.storage.duckdb_sessions import duckdb_session, ibis_engine
 from features.storage.lake import USERS_FILE, Lake
+from features.tables.duckdb_sessions import duckdb_session, ibis_engine
 from features.training_data.frames import known_users
 from features.training_data.purchases import Purchases, read_purchases
 from features.training_data.recent_events import active_hours

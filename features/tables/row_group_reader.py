@@ -19,9 +19,9 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from features.arrays.dictionaries import one_chunk
-from features.storage.fingerprints import LABELS
 from features.storage.lake import Lake
-from features.storage.parquet_files import CHECKED, readable
+from features.tables.fingerprints import LABELS
+from features.tables.parquet_files import CHECKED, readable
 
 LAST = chr(0x10FFFF)  # sorts behind every id
 

@@ -27,8 +27,8 @@ from features.arrays.dictionaries import DICTIONARY, with_sorted_dictionaries
 from features.arrays.group_by import run_starts
 from features.publishing.manifest import DamagedError
 from features.storage.lake import Lake
-from features.storage.parquet_files import read_notes
 from features.storage.whole_writes import content_hash, write_file
+from features.tables.parquet_files import read_notes
 
 INPUT_HASH = b"winback_input"
 KNOWN_DIGESTS = b"winback_known"

@@ -14,8 +14,8 @@ from configs.errors import InputError, first_line
 from configs.settings import Settings
 from features.publishing.way_back import way_back
 from features.storage.lake import Lake, literal
-from features.storage.parquet_files import read_parquet
 from features.storage.spill_folders import spill_folder
+from features.tables.parquet_files import read_parquet
 
 if TYPE_CHECKING:  # takes seconds to import, and most who read a file do not ask it
     from ibis.backends.duckdb import Backend
