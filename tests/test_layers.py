@@ -61,7 +61,7 @@ FILE_ACCESS = {
     "exists", "glob", "rglob", "iterdir", "mkdir", "makedirs", "unlink", "rmdir", "rmtree", "touch", "stat", "open",
     "is_file", "is_dir", "read_text", "read_bytes", "write_bytes", "write_text", "listdir", "scandir", "walk",
 }  # fmt: skip
-STORAGE = {"storage", "publishing", "stores"}
+STORAGE = {"storage", "tables", "publishing", "stores"}
 OF_STORAGE = {"shutil", "tempfile", "fcntl", "glob"}
 # what lies outside the data folder: the operator's scripts and raw files, our own configuration, the system's processes
 ELSEWHERE = {
