@@ -65,7 +65,8 @@ def ingest(
     settings = settings.model_copy(update={"ingest": settings.ingest.model_copy(update=given), "as_of": day})
     tables = read_source(settings, lake, replacing)
     remember_profile(lake, profile)
-    counts = ("read", "added", "unchanged", "duplicates", "quarantined", *(["replaced"] if replacing else []))
+    counts = ["read", "added", "unchanged", "duplicates", "quarantined", *(["replaced"] if replacing else [])]
+    counts += ["left_out"] if any(table.left_out for table in tables) else []
     metrics = {f"{t.table}.{name}": Metric.exact(getattr(t, name), t.read) for t in tables for name in counts}
     warnings = [sentence for table in tables for sentence in table.sentences]
     if replacing:

@@ -68,7 +68,7 @@ def test_a_publish_during_which_the_database_stops_and_starts_counts_once(team, 
     one = team("one")
     publish(one, a="old")
     starts: list[threading.Timer] = []
-    for moment in ("_has_counted", "_upload", "_commit", "_sweep"):
+    for moment in ("_has_counted", "_upload", "_commit", "sweep"):
         whole = getattr(published_files.Writer, moment)
 
         def stopped_before(writer, *given, whole=whole, moment=moment):

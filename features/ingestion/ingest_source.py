@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import date, datetime
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
@@ -16,6 +16,7 @@ from configs.named_files import FOLDER, named_file
 from configs.settings import Settings
 from features.ingestion.contract import ALIASES, CONTRACT, EVENTS, SQL_TYPES, TREATMENTS, USERS, Table
 from features.ingestion.delivery_notes import counted_names, id_notes, name_notes, stored_names
+from features.ingestion.forgotten_rows import enter_old_ids, leave_out_forgotten
 from features.ingestion.repeated_reads import check_repeats
 from features.ingestion.row_repairs import repaired, row_repairs, told_repairs
 from features.ingestion.table_rows import (
@@ -55,10 +56,10 @@ NO_EVENTS = (
 
 @dataclass(frozen=True)
 class TableIngest:
-    """What became of one table's rows: ``read = added + unchanged + duplicates + quarantined``.
+    """What became of one table's rows: ``read = added + unchanged + duplicates + quarantined + left_out``.
 
-    `replaced` counts rows that the data folder held before and that gave way; `notes` say what was put right, or looks
-    wrong.
+    `left_out` counts rows of users whom winback was asked to forget, `replaced` rows that the data folder held before
+    and that gave way; `notes` say what was put right, or looks wrong.
     """
 
     table: str
@@ -70,6 +71,7 @@ class TableIngest:
     reasons: dict[str, int]
     replaced: int = 0
     notes: tuple[str, ...] = ()
+    left_out: int = 0
 
     @property
     def sentences(self) -> list[str]:
@@ -78,7 +80,8 @@ class TableIngest:
             f"{count:,} rows of {self.table} went to quarantine: {reason}" + (f"; {REPLACE}" if USED in reason else "")
             for reason, count in self.reasons.items()
         ]
-        return [*refused, *self.notes]
+        forgotten = [f"{self.left_out:,} rows of forgotten users left out of {self.table}"] if self.left_out else []
+        return [*refused, *forgotten, *self.notes]
 
 
 def ingest_source(
@@ -122,6 +125,7 @@ def ingest_source(
     with staged_source(settings, lake, now, replacing) as staged:
         connection, script = staged.connection, staged.script
         with lake.files.publish() as publication:
+            enter_old_ids(connection, lake, publication, staged.today)
             if lake.time_zone != settings.time_zone:
                 publication.write(TIME_ZONE_FILE, settings.time_zone.encode())
             if replacing == EVERY_DAY:
@@ -147,6 +151,7 @@ class StagedSource:
     connection: duckdb.DuckDBPyConnection
     script: Path
     reports: dict[Table, TableIngest]
+    today: date
 
 
 @contextmanager
@@ -166,6 +171,7 @@ def staged_source(
                 notes[table] = _stage(source, connection, settings, table, script, now, replacing)
         if replacing in (None, EVERY_DAY):
             check_repeats(connection, settings, script, defined, now)
+        left_out = leave_out_forgotten(connection, settings, lake, defined)
         for table in (ALIASES, TREATMENTS):  # one that is replaced and that the source defines no more has no rows
             are_merged = table is TREATMENTS and ALIASES in defined  # also what winback gave, which no source tells
             if table not in defined and (replacing or are_merged) and lake.days(table.name):
@@ -182,13 +188,13 @@ def staged_source(
                 notes[table] += undated_note(connection, lake, day)
             else:
                 _check_rows(connection, kept_rows(settings, lake, table, replacing), table)
-            reports[table] = _settle(connection, settings, lake, table, script, replacing)
+            reports[table] = _settle(connection, settings, lake, table, script, replacing, left_out.get(table, 0))
             reports[table] = replace(reports[table], notes=tuple(notes[table]))
             if table is ALIASES:
                 merge_users(
                     connection, f"({new_rows(ALIASES)}) UNION BY NAME ({kept_rows(settings, lake, ALIASES, replacing)})"
                 )
-        yield StagedSource(connection, script, reports)
+        yield StagedSource(connection, script, reports, day)
 
 
 def _defined_tables(source: duckdb.DuckDBPyConnection, script: Path) -> list[Table]:
@@ -243,11 +249,11 @@ def _stage(
 
 def _settle(
     connection: duckdb.DuckDBPyConnection, settings: Settings, lake: Lake, table: Table, script: Path,
-    replacing: DayRange | None,
+    replacing: DayRange | None, left_out: int,
 ) -> TableIngest:  # fmt: skip
     """Drop repeats, find what the lake already holds, and stop when too much is bad."""
     known = kept_rows(settings, lake, table, replacing)
-    read = row_count(connection, f"staged_{table.name}")
+    read = left_out + row_count(connection, f"staged_{table.name}")
     if read == 0 and table is EVENTS:
         days = f" from {replacing.first} to {replacing.last}" if replacing not in (None, EVERY_DAY) else ""
         raise InputError(f"{table.name} of source {script} has no rows{days}; check that the raw file is not empty")
@@ -267,8 +273,9 @@ def _settle(
     given_way = (
         row_count(connection, f"({stored_rows(lake, table)})") - row_count(connection, f"({known})") if replacing else 0
     )
-    repeats = read - bad - added - unchanged
-    return TableIngest(table.name, read, added, unchanged, repeats, bad, dict(reasons), given_way)
+    repeats = read - left_out - bad - added - unchanged
+    counts = (read, added, unchanged, repeats, bad)
+    return TableIngest(table.name, *counts, dict(reasons), given_way, left_out=left_out)
 
 
 def _delivery_notes(

@@ -171,6 +171,9 @@ class LocalFolder:
         with self.lock("a publish"), published(self.root) as files:
             yield files
 
+    def drop_unused(self) -> None:
+        """Remove for good what counts no more: a folder alone keeps nothing of the kind."""
+
     def settle(self) -> None:
         """Finish what a killed writer had published but not carried out; readers call it before they read.
 

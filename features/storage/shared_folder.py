@@ -97,6 +97,11 @@ class SharedFolder(LocalFolder):
         self._refresh()
         return of_one_publish(self.root, look)
 
+    def drop_unused(self) -> None:
+        """Remove objects that count no more from the storage, without the days for which they are kept otherwise."""
+        with self.lock("removing objects"):
+            _writers[self.root.resolve()].sweep(kept_days=0)
+
     def settle(self) -> None:
         """Finish what a killed writer left, and bring what others published."""
         self._refresh()

@@ -105,3 +105,6 @@ class Storage(Protocol):
 
     def settle(self) -> None:
         """Finish what a killed writer had published but not carried out; readers call it before they read."""
+
+    def drop_unused(self) -> None:
+        """Remove for good what counts no more and is kept for a while for whoever reads or restores."""

@@ -138,7 +138,8 @@ class Writer:
                         raise
                     self._lock_again()
         self.generation += 1
-        self._sweep()
+        with suppress(Exception):  # what cannot be removed now is removed another time
+            self.sweep()
 
     def _has_counted(self, publication: str) -> bool:
         known = "SELECT 1 FROM winback.publications WHERE publication = %s"
@@ -189,15 +190,14 @@ class Writer:
         self._known_as = _known_as(self.session)
         announce(f"{self._stores.database} is there again")
 
-    def _sweep(self) -> None:
-        """Remove objects that have not counted for days; what cannot be removed now is removed another time."""
+    def sweep(self, kept_days: int = KEPT_DAYS) -> None:
+        """Remove objects that have not counted for so many days."""
         if self._objects is None:
             return
-        with suppress(Exception):
-            rows = self.session.execute(OUTDATED, [KEPT_DAYS]).fetchall()
-            self._objects.remove([key for (key,) in rows])
-            gone = "DELETE FROM winback.unused_objects WHERE object_key = ANY(%s)"
-            self.session.execute(gone, [[key for (key,) in rows]])
+        rows = self.session.execute(OUTDATED, [kept_days]).fetchall()
+        self._objects.remove([key for (key,) in rows])
+        gone = "DELETE FROM winback.unused_objects WHERE object_key = ANY(%s)"
+        self.session.execute(gone, [[key for (key,) in rows]])
 
 
 @contextmanager
