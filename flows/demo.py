@@ -26,6 +26,7 @@ def demo(profile: str | None = PROFILE, data_dir: str | None = None, as_of: date
     places = {name: place for step in steps for name, place in step.outputs.items()}
     outputs = {name: places[name] for name in ("mlflow", "decisions", "users at risk", "report")}
     warnings = [warning for step in steps for warning in step.warnings]
-    outcome = Outcome("demo", steps[-1].as_of, metrics, outputs, warnings)
+    groups = {"rows": ("*.read", "snapshots.computed")} | dict(steps[-1].groups)
+    outcome = Outcome("demo", steps[-1].as_of, metrics, outputs, warnings, groups=groups)
     create_markdown_artifact(outcome.markdown(), key="demo")
     return outcome

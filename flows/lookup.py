@@ -42,6 +42,7 @@ def status(profile: str | None, data_dir: str | None, as_of: date | None) -> Out
     """Say what the data folder holds, what ran, who is champion since when, and what looks wrong."""
     from features.ingestion.delivery_notes import stored_name_notes
     from flows.runs.run_status import last_guards, run_lines
+    from serving.decide.day_tables import decided_days
     from serving.decide.promise_ratios import newest_ratios
     from serving.decide.supersessions import newest_supersession
     from serving.lookups.data_status import (
@@ -53,9 +54,10 @@ def status(profile: str | None, data_dir: str | None, as_of: date | None) -> Out
         policy_facts,
         policy_line,
     )
-    from serving.lookups.data_verification import suspicion
+    from serving.lookups.data_verification import damaged_records, suspicion
 
     settings, lake, day = open_run(profile, data_dir, as_of)
+    day = as_of or max([day, *decided_days(lake)[-1:]])  # the profile's may lie before what was decided since
     found = data_status(lake, day)
     metrics = {f"{table}.days": Metric.exact(len(days), len(days)) for table, days in found.days.items()}
     outputs = {table: f"{days[0]} to {days[-1]}" if days else "none" for table, days in found.days.items()}
@@ -68,7 +70,8 @@ def status(profile: str | None, data_dir: str | None, as_of: date | None) -> Out
     facts["guards"] = {"day": guarded, "findings": [asdict(each) for each in findings]}
     facts = {"champions": model_facts(found), "policy": policy_facts(found), "personas": persona_facts(found), **facts}
     lacking = found.training.untrained if found.training is not None else ()
-    notes = [*found.faults, *suspicion(lake), *newest_supersession(lake), *words]
+    damaged = [each.said for each in damaged_records(lake)]
+    notes = [*found.faults, *suspicion(lake), *damaged, *newest_supersession(lake), *words]
     notes += [*stored_name_notes(settings, lake), *map(str, lacking)]
     return Outcome("status", day, metrics, outputs | lines, notes, facts)
 
@@ -248,7 +251,7 @@ def verify(accept: str | None, profile: str | None, data_dir: str | None) -> tup
 
     lake = Lake(load_settings(profile, Path(data_dir) if data_dir else None).data_dir)
     accepted = lake.files.accept(accept) if accept is not None else []
-    found = verify_files(lake)
+    found = verify_files(lake, data_dir)
     facts = {"command": "verify", **asdict(found), "accepted": list(accepted)}
     said = [f"{len(accepted):,} files are taken as they are"] if accept is not None else []
     return "\n".join([*said, *found.lines]), facts, not found.faults

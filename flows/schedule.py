@@ -21,8 +21,10 @@ from prefect.types.entrypoint import EntrypointType
 
 from configs.errors import InputError, first_line
 from configs.progress import announce
+from configs.run_identity import run_id
 from configs.settings import Settings
 from features.storage.lake import Lake
+from features.storage.local_folder import LocalFolder
 from flows.runs.opened_run import open_run
 from flows.runs.run_records import RUNNING, recorded, run_records
 from flows.scheduled_runs import PERIODS, is_outdated, measure_daily, score_daily, train_weekly
@@ -48,11 +50,19 @@ def schedule(profile: str | None = None, data_dir: str | None = None) -> None:
     served = deployments(settings, profile, str(lake.root))
     with one_schedule(lake):
         resume(crash_zombies(lake))
-        serve_until_stopped(served)
+        serve_until_stopped(served, lake)
 
 
 class StoppableRunner(Runner):
     """Prefect's runner, which SIGTERM, as systemd sends it, ends in order: its own way leaves the loop half-way."""
+
+    def place(self, folder: Path) -> None:
+        """Keep files of its own in a folder of ours: its own place among the system's temporary ones is never cleared.
+
+        What a killed one left there goes.
+        """
+        LocalFolder(folder.parent).remove(folder.name)
+        self._tmp_dir = folder
 
     async def start(self, *given: Any, **more: Any) -> None:  # noqa: ANN401 - as declared
         """Run until stopped."""
@@ -65,9 +75,10 @@ class StoppableRunner(Runner):
             self.loop.call_soon_threadsafe(self.serving.cancel)
 
 
-def serve_until_stopped(served: list[RunnerDeployment]) -> None:
+def serve_until_stopped(served: list[RunnerDeployment], lake: Lake) -> None:
     """Serve until an interrupt or SIGTERM; to be stopped is no failure."""
     runner = StoppableRunner(pause_on_shutdown=False, limit=AT_ONCE)
+    runner.place(lake.path("prefect", "runner"))
     for each in served:
         runner.add_deployment(each)
     with suppress(KeyboardInterrupt, asyncio.CancelledError):
@@ -136,18 +147,20 @@ def _cron(line: str, settings: Settings) -> Schedule:
 def one_schedule(lake: Lake) -> Iterator[None]:
     """Be the only one who serves a data folder on this machine; it stands in the records of runs.
 
+    It is written down first and others are looked for then, so that of two who begin at once none overlooks the other.
+
     Raises
     ------
     InputError
         Somebody serves it already.
     """
-    for record in run_records(lake):
-        if record.command == COMMAND and record.outcome == RUNNING:
-            raise InputError(
-                f"{lake.root} is served already (run {record.run}, process {record.process} on {record.host}, since "
-                f"{record.started}); stop that first"
-            )
     with recorded(lake, COMMAND):
+        for record in run_records(lake):
+            if record.command == COMMAND and record.outcome == RUNNING and record.run != run_id():
+                raise InputError(
+                    f"{lake.root} is served already (run {record.run}, process {record.process} on {record.host}, "
+                    f"since {record.started}); stop that first"
+                )
         yield
 
 

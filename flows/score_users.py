@@ -25,7 +25,7 @@ from serving.guards.guard_findings import guard_words, stored_findings
 from serving.memberships.segment_day import load_rules, write_segments
 from serving.memberships.stored_segments import unusual_sentences
 from serving.report_page.at_risk_list import at_risk_path
-from serving.report_page.day_figures import day_metrics, day_notes
+from serving.report_page.day_figures import SHOWN, day_metrics, day_notes
 from serving.report_page.report import write_report
 from serving.report_page.summary import summarise
 from serving.report_page.unknown_consents import consent_notes, unknown_consents
@@ -75,6 +75,6 @@ def score_users(
     notes += map(str, supersessions(lake, day)[-1:])
     notes += consent_notes(settings, unknown_consents(lake, day, load_catalogue(settings.offers)))
     notes += lost_training(lake, day)
-    outcome = Outcome("score-users", day, metrics, outputs, notes)
+    outcome = Outcome("score-users", day, metrics, outputs, notes, groups=SHOWN)
     create_markdown_artifact(outcome.markdown(), key="score-users")
     return outcome

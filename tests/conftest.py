@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -21,7 +22,8 @@ from flows.runs.environment import QUIET
 
 # before LightGBM and Prefect are loaded: idle threads must not spin, and no run may touch the machine's own Prefect
 os.environ.setdefault("GOMP_SPINCOUNT", "0")
-os.environ.update(QUIET | {"PREFECT_HOME": tempfile.mkdtemp(prefix="prefect-")})
+PREFECT = Path(tempfile.mkdtemp(prefix="prefect-"))
+os.environ.update(QUIET | {"PREFECT_HOME": str(PREFECT)})
 
 REPOSITORY = Path(__file__).parents[1]
 collect_ignore = ["chaos"]  # importing it leaves flows plain functions
@@ -40,6 +42,11 @@ LONGEST_FIRST = (
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Let statistical tests draw all their samples, and those run that have a smaller one beside them."""
     parser.addoption("--full", action="store_true", help="run the tests marked full, and draw all statistical samples")
+
+
+def pytest_unconfigure() -> None:
+    """Leave nothing among the system's temporary files."""
+    shutil.rmtree(PREFECT, ignore_errors=True)
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

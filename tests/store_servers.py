@@ -9,6 +9,7 @@ import signal
 import socket
 import subprocess
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -79,6 +80,15 @@ class Postgres:
         subprocess.run(command, check=check, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd="/", **account)
 
 
+def remove(place: Path) -> None:
+    """Remove a server's folder, into which a process that was killed may still write its last."""
+    for _ in range(50):
+        shutil.rmtree(place, ignore_errors=True)
+        if not place.exists():
+            return
+        time.sleep(0.1)
+
+
 @contextmanager
 def postgres_server() -> Iterator[Postgres]:
     """Run a PostgreSQL server of its own in the block."""
@@ -91,8 +101,10 @@ def postgres_server() -> Iterator[Postgres]:
         server.start()
         yield server
     finally:
-        server.stop(is_killed=True)
-        shutil.rmtree(place, ignore_errors=True)
+        try:
+            server.stop(is_killed=True)
+        finally:
+            remove(place)
 
 
 @contextmanager

@@ -601,6 +601,19 @@ def test_counts_are_shown_without_a_word_of_intervals_and_no_word_of_a_reason_is
     assert "value [95% interval]" in stream.getvalue()
 
 
+def test_people_see_the_figures_that_they_need_in_groups_and_machines_see_all():
+    figures = {name: Metric.exact(1, 9) for name in ("users.scored", "churn.auc", "churn.brier", "a.b")}
+    outcome = Outcome(
+        "x", date(2024, 1, 1), figures, groups={"users": ("users.*",), "none": ("c",), "models": ("*.auc",)}
+    )
+    stream = io.StringIO()
+    outcome.show(stream, 1.0, 2)
+    shown = [line.split()[0] for line in stream.getvalue().splitlines()]
+    assert shown == ["x", "metric", "users:", "users.scored", "models:", "churn.auc", "2"]
+    assert "2 more figures with --json" in stream.getvalue()
+    assert outcome.as_dict(1.0, 2)["metrics"].keys() == figures.keys()
+
+
 def traces(folder: Path) -> dict[str, tuple[str, int]]:
     """Content and time of change of every file."""
     files = [path for path in sorted(folder.rglob("*")) if path.is_file()]

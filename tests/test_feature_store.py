@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import sys
@@ -22,11 +23,14 @@ from features.tables.parquet_files import read_parquet, write_parquet
 from features.training_data.feature_store import SERVICES, FeatureStore, open_store, point_in_time_frame
 
 UNCHECKED = """
+import os
 import typeguard
 checked = typeguard.typechecked
-from features.training_data.feature_store import Entity
+from features.training_data.feature_store import METRICS_FOLDERS, Entity
 print("typeguard" in str(Entity.__init__.__code__.co_names), typeguard.typechecked is checked)
 Entity(name=3)
+print(sorted({*METRICS_FOLDERS} & {*os.environ}), flush=True)
+os._exit(0)  # as a process that is killed: it tidies nothing up
 """
 DAYS = (date(2024, 4, 1), date(2024, 4, 2), date(2024, 6, 1))
 
@@ -208,9 +212,11 @@ def test_a_join_that_loses_rows_is_an_error_and_never_a_smaller_frame(store, mon
         point_in_time_frame(store, "training", examples(("a", "2024-03-02"), ("b", "2024-03-02")))
 
 
-def test_feast_is_imported_without_checks_of_its_own_arguments():
-    done = subprocess.run([sys.executable, "-c", UNCHECKED], capture_output=True, text=True, check=True)
-    assert done.stdout.split() == ["False", "True"]
+def test_feast_is_imported_without_checks_of_its_own_arguments_and_makes_no_temporary_folder(tmp_path):
+    own = os.environ | {"TMPDIR": str(tmp_path)}
+    done = subprocess.run([sys.executable, "-c", UNCHECKED], capture_output=True, text=True, check=True, env=own)
+    assert done.stdout.split() == ["False", "True", "[]"]
+    assert [*tmp_path.iterdir()] == []
 
 
 @pytest.mark.parametrize("name", ["my app #1", "a: b", "it's [1]"])

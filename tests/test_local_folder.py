@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import signal
@@ -18,7 +19,9 @@ import pytest
 from configs.errors import InputError
 from features.publishing.manifest import MANIFEST
 from features.publishing.patience import PATIENCE_VARIABLE, LockedError
+from features.storage import writer_lock
 from features.storage.local_folder import LocalFolder
+from features.storage.new_folder import remove_unfilled
 from features.storage.storage_interface import Storage
 from features.storage.writer_lock import LOCK_FILE
 
@@ -174,3 +177,85 @@ def test_a_disk_that_fails_is_one_sentence_whoever_met_it(files, failure):
             raise RuntimeError("MLflow gave up") from error
     with pytest.raises(RuntimeError, match="something else"), files.lock("a"):
         raise RuntimeError("something else")
+
+
+def test_a_folder_that_was_moved_while_it_was_written_to_is_not_begun_anew(files):
+    moved = files.root.with_name("moved")
+    with pytest.raises(InputError, match=r"was moved, removed or replaced while this run wrote to it"):  # noqa: SIM117
+        with files.lock("a run"), files.publish() as publication:
+            publication.write("a.txt", b"1")
+            files.root.rename(moved)
+    assert not files.root.exists()
+    with LocalFolder(moved).lock("the next"):
+        assert not LocalFolder(moved).exists("a.txt")
+        assert LocalFolder(moved).list("**/*") == [LOCK_FILE]
+    with files.lock("a run"):
+        files.root.rename(files.root.with_name("moved too"))
+        with pytest.raises(InputError, match=r"where the folder lies now"):
+            files.publish_file("a.txt", b"1")
+        files.root.mkdir()  # somebody begins another one
+        with pytest.raises(InputError, match=r"was moved, removed or replaced"):
+            files.publish_file("a.txt", b"1")
+    assert files.list("**/*") == []
+
+
+def test_a_lock_s_file_that_was_removed_while_it_was_waited_for_locks_nobody_out(files, monkeypatch):
+    files.require_writable()
+    lock = files.local_path(LOCK_FILE)
+    locked, opened = [], []
+
+    def remove_once(*given):
+        locked.append(given)
+        if len(locked) == 1:
+            opened.append(lock.open())  # keeps the inode from being given out again
+            lock.unlink()  # as a refused first run does with all of its folder
+            lock.touch()
+
+    monkeypatch.setattr(writer_lock.fcntl, "flock", remove_once)
+    with files.lock("a run"):
+        assert b"a run" in lock.read_bytes()
+    assert len(locked) == 2
+
+
+def test_a_folder_that_is_a_link_to_another_disk_is_published_into(files, monkeypatch, tmp_path):
+    replace = os.replace
+
+    def other_disk(source, target):
+        if "/.publish/" in str(source) and not str(source).endswith(".part"):
+            raise OSError(errno.EXDEV, "Invalid cross-device link")
+        replace(source, target)
+
+    monkeypatch.setattr(os, "replace", other_disk)
+    (tmp_path / "disk").mkdir()
+    files.require_writable()
+    files.local_path("events").symlink_to(tmp_path / "disk")
+    files.publish_file("events/day=2024-07-01/events.parquet", b"1")
+    files.publish_file("events/day=2024-07-01/events.parquet", b"22")
+    assert files.read("events/day=2024-07-01/events.parquet") == b"22"
+    files.check(*files.listed()[0])
+    assert [path.name for path in sorted((tmp_path / "disk").rglob("*")) if path.is_file()] == [
+        "events.parquet", MANIFEST,
+    ]  # fmt: skip
+
+
+def test_a_folder_that_a_refused_run_made_goes_and_no_other(files, tmp_path):
+    files.require_writable()
+    remove_unfilled(files.root)
+    assert not files.root.exists()
+    for name in (LOCK_FILE, "prefect/prefect.db", "runs/1.json"):
+        files.write(name, b"1")
+    with files.lock("a run"):
+        remove_unfilled(files.root)
+        assert files.root.exists()
+    files.write("runs/2.json", b"failures of a schedule are looked up")
+    remove_unfilled(files.root)
+    assert files.exists("runs/2.json")
+    files.remove("runs/2.json")
+    files.write("mine.csv", b"1")
+    remove_unfilled(files.root)
+    assert files.exists("mine.csv")
+    files.remove("mine.csv")
+    files.publish_file("a.txt", b"1")
+    remove_unfilled(files.root)
+    assert files.exists("a.txt")
+    remove_unfilled(tmp_path / "there is none")

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
 import sys
+import time
+from dataclasses import asdict
+from datetime import date, datetime
 from pathlib import Path
 
 import pytest
@@ -15,7 +19,9 @@ from configs.run_identity import run_id
 from features.publishing.patience import LockedError
 from features.storage.lake import Lake
 from flows.runs import run_records
+from flows.runs.run_clock import command_begins, seconds_taken
 from flows.runs.run_records import recorded
+from serving.lookups.data_verification import damaged_records
 
 STAY = """
 import sys, time
@@ -103,6 +109,70 @@ def test_records_do_not_pile_up_and_what_is_none_tells_nothing(lake: Lake, monke
             pass
     lake.files.write("runs/9999-garbage.json", b"\xff")
     assert [command for command, _, _ in ends(lake)] == ["run 2", "run 3", "run 4"]
+
+
+def test_a_record_in_which_any_bit_flips_or_that_is_another_s_is_noticed(lake: Lake) -> None:
+    for command in ("ingest", "report"):
+        with recorded(lake, command, date(2024, 7, 1)):
+            pass
+    own, other = (lake.path(name) for name in lake.files.list("runs/*.json"))
+    whole = own.read_bytes()
+    for place in range(len(whole)):
+        own.write_bytes(whole[:place] + bytes([whole[place] ^ 4]) + whole[place + 1 :])
+        assert [each.name for each in damaged_records(lake)] == [f"runs/{own.name}"], whole[place - 9 : place + 9]
+        assert [command for command, _, _ in ends(lake)] == ["report"]
+    for content in (b"", b"null", whole[:-1], other.read_bytes()):
+        own.write_bytes(content)
+        assert len([*damaged_records(lake)]) == 1
+    own.write_bytes(whole)
+    assert [*damaged_records(lake)] == []
+
+
+def test_a_record_of_before_there_were_digests_is_taken_as_it_is(lake: Lake) -> None:
+    with recorded(lake, "ingest"):
+        pass
+    (record,) = run_records.run_records(lake)
+    lake.files.write(record.file, json.dumps(asdict(record)).encode())
+    assert run_records.run_records(lake) == [record]
+    assert [*damaged_records(lake)] == []
+
+
+def test_records_that_cannot_be_written_or_removed_stop_nothing(
+    lake: Lake, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lake.files.write("runs/.2024-07-01T000000-0123.json.4567.part", b"{")
+
+    def read_only(*_: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(lake.files, "write", read_only)
+    monkeypatch.setattr(lake.files, "remove", read_only)
+    with recorded(lake, "ingest"):
+        pass
+    assert "cannot be written (Permission denied)" in capsys.readouterr().err
+
+
+def test_no_record_begins_another_data_folder_where_the_own_was_moved(
+    lake: Lake, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with recorded(lake, "ingest"):
+        lake.root.rename(lake.root.with_name("moved"))
+    assert not lake.root.exists()
+    assert "the data folder is gone" in capsys.readouterr().err
+
+
+def test_the_screen_and_the_record_tell_one_time(lake: Lake) -> None:
+    command_begins()
+    time.sleep(0.05)
+    with recorded(lake, "ingest"):
+        pass
+    time.sleep(0.05)
+    (record,) = run_records.run_records(lake)
+    began, ended = (datetime.fromisoformat(each or "") for each in (record.started, record.ended))
+    assert seconds_taken() == (ended - began).total_seconds() >= 0.05
+    with recorded(lake, "report"):  # a second run of the command has a beginning of its own
+        pass
+    assert run_records.run_records(lake)[1].started > str(record.ended)
 
 
 def test_half_a_record_of_a_killed_run_goes_with_the_next(lake: Lake) -> None:

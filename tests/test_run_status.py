@@ -28,19 +28,24 @@ def field(low: int, high: int) -> st.SearchStrategy[str]:
     """One field of a cron line: all, a number, a step, a range or a list."""
     number = st.integers(low, high)
     spans = st.tuples(number, number).filter(lambda ends: ends[0] < ends[1]).map("{0[0]}-{0[1]}".format)
-    return st.one_of(st.just("*"), number.map(str), st.integers(2, 9).map(lambda each: f"*/{each}"), spans,
-                     st.tuples(number, number).map(lambda two: f"{two[0]},{two[1]}"))  # fmt: skip
+    steps, pairs = st.integers(2, 9).map("*/{}".format), st.tuples(number, number).map("{0[0]},{0[1]}".format)
+    return st.one_of(st.just("*"), st.just(f"{low}-{high}"), number.map(str), steps, spans, pairs)
 
 
 @settings(max_examples=150, deadline=None)
 @given(
-    st.tuples(field(0, 59), field(0, 23), field(1, 28), field(1, 12), field(0, 6)),
+    st.tuples(field(0, 59), field(0, 23), st.one_of(field(1, 28), st.just("1-31")), field(1, 12), field(0, 6)),
     st.datetimes(datetime(2023, 1, 1), datetime(2026, 12, 31)),
     st.sampled_from(["UTC", "Asia/Tokyo", "America/Sao_Paulo"]),
 )
 def test_the_next_run_is_the_one_that_the_scheduler_itself_finds(words, moment, zone):
     line, after = " ".join(words), moment.replace(tzinfo=UTC)
     assert next_run(line, zone, after) == croniter(line, after.astimezone(ZoneInfo(zone))).get_next(datetime)
+
+
+@pytest.mark.parametrize("line", ["* * */2 * 0-6", "0 5 1-31 * 1", "0 5 */1 * 1", "30 1 13 * 0-7", "0 0 * * 7"])
+def test_a_field_that_names_all_days_is_read_as_the_scheduler_reads_it(line: str) -> None:
+    assert next_run(line, "UTC", NOW) == croniter(line, NOW).get_next(datetime)
 
 
 @pytest.mark.parametrize(

@@ -162,10 +162,15 @@ def test_examples_take_turns_and_leave_out_whose_risk_is_unknown(lake: Lake) -> 
     assert len(examples(lake, AS_OF, count=2)) == 2
 
 
-def test_an_unknown_user_is_answered_with_the_nearest_ids(lake: Lake) -> None:
+def test_an_unknown_user_is_answered_with_ids_that_are_near_and_with_no_others(lake: Lake) -> None:
     assert decision_of(lake, AS_OF, "b")["retained_value"] == 1000
-    with pytest.raises(InputError, match=r"no user 'zz'.*nearest ids are a, b, c"):
-        decision_of(lake, AS_OF, "zz")
+    with pytest.raises(InputError, match=r"no user 'B '.*; did you mean b\?$"):
+        decision_of(lake, AS_OF, "B ")
+    users = len(DAY)
+    with pytest.raises(
+        InputError, match=rf"no user 'zz-9'.*; none of its {users} ids is like it; they begin with a, b"
+    ):
+        decision_of(lake, AS_OF, "zz-9")
 
 
 def test_a_day_without_decisions_names_the_command(lake: Lake) -> None:

@@ -7,6 +7,7 @@ whoever meets a journal can carry it out; a folder without one was never publish
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import json
 import os
@@ -23,7 +24,7 @@ from configs.errors import InputError
 from configs.run_identity import run_id
 from features.publishing.manifest import FileRecord, changed_manifests, manifests, record_of
 
-STAGED, JOURNAL = ".publish", "journal.json"
+STAGED, JOURNAL, PART = ".publish", "journal.json", ".part"
 AT_ONCE = 4  # files that are read back and brought to disk
 Found = TypeVar("Found")
 Share = Callable[[Mapping[str, FileRecord], Mapping[str, Path], Collection[str]], None]
@@ -209,12 +210,26 @@ def _carry_out(root: Path, journal: Path) -> None:
     for name in added:
         (root / name).parent.mkdir(parents=True, exist_ok=True)
         with suppress(FileNotFoundError):  # it was moved before
-            os.replace(journal.parent / "new" / name, root / name)  # noqa: PTH105
+            _move(journal.parent / "new" / name, root / name)
     for name in removed:
         (root / name).unlink(missing_ok=True)
         _remove_empty((root / name).parent, below=root)
     journal.unlink()  # what is left from here on is of no account
     shutil.rmtree(journal.parent)
+
+
+def _move(source: Path, target: Path) -> None:
+    """Rename a file into place, where folders may be links to other disks."""
+    try:
+        os.replace(source, target)  # noqa: PTH105
+    except OSError as error:
+        if error.errno != errno.EXDEV:
+            raise
+        part = target.with_name(f".{target.name}{PART}")
+        shutil.copy2(source, part)
+        _sync(part)
+        part.replace(target)
+        source.unlink()
 
 
 def _remove_empty(folder: Path, *, below: Path) -> None:

@@ -27,7 +27,7 @@ from features.publishing.publication import Found, StagedFiles, clear, of_one_pu
 from features.storage.kept_stores import STORES_FILE
 from features.storage.spill_folders import SPILL, clear_spills
 from features.storage.whole_writes import PART, write_bytes
-from features.storage.writer_lock import writer_lock
+from features.storage.writer_lock import is_held, require_still_held, writer_lock
 
 NO_ADDRESS = re.compile(r"\?|%[0-9A-Fa-f]{2}")  # SQLAlchemy and MLflow read them as parts of an address
 FAILURES = [*map(os.strerror, (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO))]
@@ -155,7 +155,10 @@ class LocalFolder:
         InputError
             The folder cannot be written, another process writes, or the disk fails within the block.
         """
-        self.require_writable()
+        if is_held(self.root):
+            require_still_held(self.root)
+        else:
+            self.require_writable()
         with named_when_disk_fails(self.root), writer_lock(self.root, command) as has_failed:
             if has_failed is not None:
                 clear(self.root)
@@ -168,8 +171,9 @@ class LocalFolder:
     @contextmanager
     def publish(self) -> Iterator[StagedFiles]:
         """Collect files, and let them appear together."""
-        with self.lock("a publish"), published(self.root) as files:
+        with self.lock("a publish"), published(self.root, lambda *_: require_still_held(self.root)) as files:
             yield files
+            require_still_held(self.root)
 
     def drop_unused(self) -> None:
         """Remove for good what counts no more: a folder alone keeps nothing of the kind."""

@@ -20,7 +20,7 @@ from features.publishing.patience import LockedError
 from features.publishing.publication import Found, StagedFiles, of_one_publish, published, settle
 from features.storage.local_folder import LocalFolder
 from features.storage.whole_writes import PART, write_text
-from features.storage.writer_lock import writer_lock
+from features.storage.writer_lock import require_still_held, writer_lock
 from features.stores.database import StoreAwayError, connect, named_when_away
 from features.stores.object_store import ObjectStore
 from features.stores.published_files import SharedFile, Writer, generation, shared_files, writer
@@ -64,6 +64,7 @@ class SharedFolder(LocalFolder):
         with self.lock("a publish"):
             with published(self.root, self._share) as files:
                 yield files
+                require_still_held(self.root)
             self._note(_writers[self.root.resolve()].generation)
 
     def check(self, *names: str) -> None:
@@ -108,6 +109,7 @@ class SharedFolder(LocalFolder):
         settle(self.root)
 
     def _share(self, added: Mapping[str, FileRecord], paths: Mapping[str, Path], gone: Collection[str]) -> None:
+        require_still_held(self.root)
         _writers[self.root.resolve()].publish(added, paths, gone, is_listed=True)
 
     def _refresh(self) -> None:

@@ -11,7 +11,7 @@ import json
 import os
 import socket
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -24,6 +24,7 @@ from features.publishing.patience import locked_by, taken_in_time
 
 LOCK_FILE = ".lock"
 _depths: dict[Path, int] = {}  # of this process, by data folder
+_held: dict[Path, tuple[int, int]] = {}  # device and inode of the lock's file, by data folder
 _one_changes = Lock()
 
 
@@ -48,6 +49,8 @@ def writer_lock(root: Path, command: str) -> Iterator[bool | None]:
         take = partial(_taken_at_once, place / LOCK_FILE, command)
         file, has_failed = (None, None) if is_nested else taken_in_time(take)
         _depths[place] = _depths.get(place, 0) + 1
+        if file is not None:
+            _held[place] = _identity(os.fstat(file.fileno()))
     try:
         yield has_failed
         if file is not None:
@@ -56,24 +59,79 @@ def writer_lock(root: Path, command: str) -> Iterator[bool | None]:
         with _one_changes:
             _depths[place] -= 1
             if not _depths[place]:
-                del _depths[place]
+                del _depths[place], _held[place]
         if file is not None:
             file.close()
 
 
-def _taken_at_once(path: Path, command: str) -> tuple[IO[str], bool]:
+def is_held(root: Path) -> bool:
+    """Whether this process is the one that writes to a data folder."""
+    return root.resolve() in _depths
+
+
+def require_still_held(root: Path) -> None:
+    """Refuse to write into a folder that is not the one that was locked: it was moved, removed or replaced meanwhile.
+
+    Raises
+    ------
+    InputError
+        It is another one, or gone.
+    """
+    place = root.resolve()
     try:
-        file = path.open("a+", encoding="utf-8")
+        found = _identity((place / LOCK_FILE).stat())
+    except OSError:
+        found = None
+    if found != _held.get(place):
+        raise InputError(
+            f"{root} was moved, removed or replaced while this run wrote to it, so that nothing of the rest of it "
+            "counts; run the command again with --data-dir where the folder lies now"
+        )
+
+
+def is_locked(root: Path) -> bool:
+    """Whether any process writes to a data folder."""
+    with suppress(FileNotFoundError), (root / LOCK_FILE).open("rb") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+    return False
+
+
+def _identity(found: os.stat_result) -> tuple[int, int]:
+    return found.st_dev, found.st_ino
+
+
+def _opened(path: Path) -> IO[str]:
+    try:
+        return path.open("a+", encoding="utf-8")
     except PermissionError as error:
         raise InputError(
             f"{path} may not be written by this user; run winback as the user to whom the data folder belongs"
         ) from error
-    file.seek(0)
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        with file:
-            raise locked_by(path.parent, _owner_named(file.read())) from None
+    except FileNotFoundError as error:
+        raise InputError(f"the data folder {path.parent} is gone: it was moved or removed meanwhile") from error
+
+
+def _locked(path: Path) -> IO[str]:
+    """Lock the file that bears the name: one that was removed while it was waited for locks nobody out."""
+    while True:
+        file = _opened(path)
+        file.seek(0)
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            with file:
+                raise locked_by(path.parent, _owner_named(file.read())) from None
+        with suppress(FileNotFoundError):
+            if _identity(path.stat()) == _identity(os.fstat(file.fileno())):
+                return file
+        file.close()
+
+
+def _taken_at_once(path: Path, command: str) -> tuple[IO[str], bool]:
+    file = _locked(path)
     has_failed = bool(file.read())
     file.truncate(0)
     file.write(json.dumps(_owner(command)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import string
 import warnings
 from collections.abc import Iterator
@@ -24,6 +25,8 @@ from features.storage.lake import Lake, literal
 from features.stores.database import REGISTRY, sqlalchemy_address
 from features.tables.duckdb_sessions import named_when_unreadable
 
+METRICS_FOLDERS = ("PROMETHEUS_MULTIPROCESS_DIR", "PROMETHEUS_MULTIPROC_DIR")
+
 
 @contextmanager
 def unchecked() -> Iterator[None]:
@@ -40,7 +43,25 @@ def unchecked() -> Iterator[None]:
         typeguard.typechecked = checked
 
 
-with unchecked():
+@contextmanager
+def without_metrics_files() -> Iterator[None]:
+    """Let Feast keep counters of its own in memory: for a server of many processes it would make a folder of them.
+
+    That folder lies among the system's temporary ones and stays where a process is killed.
+    """
+    import prometheus_client  # noqa: F401 - it counts in memory where it is imported without a folder
+
+    kept = {name: os.environ.get(name) for name in METRICS_FOLDERS}
+    os.environ.update(dict.fromkeys(METRICS_FOLDERS, os.devnull))  # a name that is set is not made
+    try:
+        yield
+    finally:
+        for name, value in kept.items():
+            os.environ.pop(name)
+            os.environ.update({name: value} if value is not None else {})
+
+
+with unchecked(), without_metrics_files():
     from feast import Entity, FeatureService, FeatureView, Field, FileSource, RepoConfig, ValueType
     from feast import FeatureStore as FeatureStore
     from feast.data_source import DataSource

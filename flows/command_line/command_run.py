@@ -6,7 +6,6 @@ import gc
 import importlib
 import resource
 import sys
-import time
 import traceback
 from collections.abc import Callable
 from datetime import date, datetime
@@ -69,11 +68,13 @@ def report_run(
     command: str, run: Callable[[], Outcome], data_dir: str | None, as_json: bool, profile: str | None = None
 ) -> None:
     """Run a command that ends in an outcome and say how it went."""
-    started = time.perf_counter()
+    from flows.runs.run_clock import command_begins, seconds_taken
+
+    command_begins()
 
     def show() -> None:
         outcome = run()
-        seconds = time.perf_counter() - started
+        seconds = seconds_taken()
         peak_mib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
         if as_json:
             typer.echo(strict_json(outcome.as_dict(round(seconds, 1), peak_mib)))

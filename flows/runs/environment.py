@@ -59,8 +59,11 @@ def prepare(data_dir: str | None = None, profile: str | None = None, *, writes: 
     os.umask(0o077)
     from features.storage.kept_stores import keep_stores
     from features.storage.lake import Lake
+    from features.storage.new_folder import goes_if_unfilled
 
     folder = data_folder(profile, data_dir)
+    if writes:
+        goes_if_unfilled(folder)
     stores = keep_stores(folder, load_settings(profile, folder).stores)
     if writes:
         Lake(folder).files.require_writable()

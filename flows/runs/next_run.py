@@ -30,8 +30,11 @@ def next_run(line: str, time_zone: str, after: datetime) -> datetime | None:
         minutes, hours, days, months, weekdays = (_values(*each) for each in zip(words, FIELDS, strict=True))
     except ValueError:
         return None
-    weekdays |= {0} if 7 in weekdays else set()
-    either = words[2] != "*" and words[4] != "*"
+    weekdays = {day % 7 for day in weekdays}
+    # the scheduler takes a field that names all days for `*` where the other one has a star
+    any_day = words[2] == "*" or (len(days) == 31 and "*" in words[4])
+    any_weekday = words[4] == "*" or (len(weekdays) == 7 and "*" in words[2])
+    either = not any_day and not any_weekday
     day = after.astimezone(zone).replace(hour=0, minute=0, second=0, microsecond=0)
     for offset in range(FARTHEST.days):
         date = (day.replace(tzinfo=None) + timedelta(days=offset)).replace(tzinfo=zone)

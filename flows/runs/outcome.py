@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import fnmatch
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
-from typing import IO
+from typing import IO, TYPE_CHECKING
 
 from models.metrics.metric import Metric
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.table import Table
 
 
 @dataclass(frozen=True)
@@ -16,7 +21,8 @@ class Outcome:
     """Metrics, where the results are, and what a person should know; `as_of` is the moment of decision.
 
     `facts` are further fields of the object that ``--json`` prints. `models` says of each model whether there is one
-    and why, where a command trains them. A `table` is what people see in place of a long list of metrics.
+    and why, where a command trains them. A `table` is what people see in place of a long list of metrics; `groups`
+    names those that they see of it, by headings, as patterns with ``*``, and the rest is counted.
     """
 
     command: str
@@ -27,6 +33,7 @@ class Outcome:
     facts: dict[str, object] = field(default_factory=dict)
     models: list[dict[str, str | bool]] = field(default_factory=list)
     table: list[dict[str, str]] = field(default_factory=list)
+    groups: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
     def as_dict(self, seconds: float, peak_mib: int) -> dict[str, object]:
         """Return the one object that ``--json`` prints, by `strict_json`."""
@@ -45,32 +52,37 @@ class Outcome:
     def show(self, stream: IO[str], seconds: float, peak_mib: int) -> None:
         """Print the outcome for people."""
         from rich.console import Console
-        from rich.table import Table
-        from rich.text import Text
 
         console = Console(file=stream, soft_wrap=True, highlight=False)
         console.print(f"{self.command} as of {self.as_of}: done in {seconds:.0f} s, {peak_mib:,} MiB", style="bold")
         if self.table:
-            table = Table(*self.table[0], box=None, pad_edge=False)
-            for line in self.table:
-                table.add_row(*(Text(each) for each in line.values()))
-            console.print(table)
+            console.print(_plain_table(self.table[0], [line.values() for line in self.table]))
         elif self.metrics:
-            table = Table("metric", _heading(self.metrics), "rows", box=None, pad_edge=False)
-            for name, metric in self.metrics.items():
-                table.add_row(name, str(metric), f"{metric.n:,}")
-            console.print(table)
+            self._show_metrics(console)
         for warning in self.warnings:
             console.print(f"note: {warning}", markup=False)
         for name, place in self.outputs.items():
             console.print(f"{name}: {place}", markup=False)
         if self.models:
-            table = Table(box=None, pad_edge=False)
-            for heading in ("model", "trained", "why", "what it means for decisions"):
-                table.add_column(heading, overflow="fold")
-            for row in self.models:
-                table.add_row(*(Text(each) for each in _in_words(row)))
-            console.print(table)
+            headings = ("model", "trained", "why", "what it means for decisions")
+            console.print(_plain_table(headings, map(_in_words, self.models), is_folded=True))
+
+    def _show_metrics(self, console: Console) -> None:
+        grouped, rows = self.grouped(), []
+        for heading, metrics in grouped.items():
+            rows += [[f"{heading}:"]] if heading else []
+            rows += [[name, str(metric), f"{metric.n:,}"] for name, metric in metrics.items()]
+        console.print(_plain_table(("metric", _heading(self.metrics), "rows"), rows))
+        if left := len(self.metrics) - sum(map(len, grouped.values())):
+            console.print(f"{left:,} more figures with --json")
+
+    def grouped(self) -> dict[str, dict[str, Metric]]:
+        """Metrics that people see, by heading; all of them without one, where no groups are named."""
+        found = {
+            heading: {name: self.metrics[name] for like in patterns for name in fnmatch.filter(self.metrics, like)}
+            for heading, patterns in self.groups.items()
+        }
+        return {heading: metrics for heading, metrics in found.items() if metrics} or {"": self.metrics}
 
     def markdown(self) -> str:
         """Write the outcome as a page for Prefect's artifacts."""
@@ -84,6 +96,19 @@ class Outcome:
         places = [f"- {name}: {_linked(place)}" for name, place in self.outputs.items()]
         notes = [f"- warning: {warning}" for warning in self.warnings]
         return "\n".join([f"# {self.command} as of {self.as_of}", "", *table, *models, "", *places, *notes, ""])
+
+
+def _plain_table(headings: Iterable[str], rows: Iterable[Iterable[str]], *, is_folded: bool = False) -> Table:
+    """Lay rows out below headings, word for word."""
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=None, pad_edge=False)
+    for heading in headings:
+        table.add_column(heading, overflow="fold" if is_folded else "ellipsis")
+    for row in rows:
+        table.add_row(*map(Text, row))
+    return table
 
 
 def _linked(place: str) -> str:

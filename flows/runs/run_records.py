@@ -6,7 +6,6 @@ without a word was killed; the next run writes that down.
 
 from __future__ import annotations
 
-import json
 import os
 import socket
 import sys
@@ -20,8 +19,10 @@ from configs.errors import InputError, first_line
 from configs.progress import announce
 from configs.run_identity import one_run, run_id
 from features.publishing.patience import LockedError
+from features.publishing.sealed_json import sealed, unsealed
 from features.storage.lake import Lake
 from features.storage.whole_writes import PART
+from flows.runs.run_clock import run_begins, run_ends
 from flows.runs.run_steps import steps_taken
 
 FOLDER = "runs"
@@ -77,9 +78,9 @@ def recorded(lake: Lake, command: str, as_of: date | None = None) -> Iterator[No
         except BaseException as error:
             outcome, reason = how_it_ended(error)
             reason = reason.replace(str(lake.root), lake.root.name)  # the folder may be moved
-            keep_record(lake, replace(begun, ended=_now(), outcome=outcome, reason=reason, steps=steps_taken()))
+            _end(lake, replace(begun, outcome=outcome, reason=reason))
             raise
-        keep_record(lake, replace(begun, ended=_now(), outcome=DONE, steps=steps_taken()))
+        _end(lake, replace(begun, outcome=DONE))
 
 
 def how_it_ended(error: BaseException) -> tuple[str, str]:
@@ -94,11 +95,14 @@ def how_it_ended(error: BaseException) -> tuple[str, str]:
 
 
 def run_records(lake: Lake, last: int = KEPT) -> list[RunRecord]:
-    """Read the newest records, the oldest of them first; of a run whose process is gone it says that it was killed."""
+    """Read the newest records, the oldest of them first; of a run whose process is gone it says that it was killed.
+
+    What is damaged tells nothing here: `data_verification.damaged_records` names it.
+    """
     found = []
     for name in lake.files.list(f"{FOLDER}/*.json")[-last:]:
-        with suppress(ValueError, TypeError, FileNotFoundError):  # what is no record tells nothing
-            record = RunRecord(**json.loads(lake.files.read(name)))
+        with suppress(ValueError, TypeError, FileNotFoundError):
+            record = RunRecord(**unsealed(name, lake.files.read(name)))
             found.append(replace(record, outcome=KILLED, reason=KILLED_BECAUSE) if _is_gone(record) else record)
     return found
 
@@ -107,14 +111,24 @@ def _begin(lake: Lake, command: str, as_of: date | None) -> RunRecord:
     lake.files.require_writable()
     for record in run_records(lake, 100):
         if record.outcome == KILLED and record.ended is None:
-            keep_record(lake, replace(record, ended=_now()))
+            keep_record(lake, replace(record, ended=_iso(datetime.now(UTC))))
     half_written = lake.files.list(f"{FOLDER}/.*{PART}")  # by a run that was killed before it could lock the folder
-    for name in (*lake.files.list(f"{FOLDER}/*.json")[: -KEPT + 1], *half_written):
-        lake.files.remove(name)
+    with suppress(OSError):  # a folder that cannot be written: told where the record is kept
+        for name in (*lake.files.list(f"{FOLDER}/*.json")[: -KEPT + 1], *half_written):
+            lake.files.remove(name)
     day, here = str(as_of) if as_of else None, (socket.gethostname(), os.getpid(), _born(os.getpid()))
-    begun = RunRecord(run_id(), command, day, _now(), None, RUNNING, None, *here, _flow_run())
+    begun = RunRecord(run_id(), command, day, _iso(run_begins()), None, RUNNING, None, *here, _flow_run())
     keep_record(lake, begun)
     return begun
+
+
+def _end(lake: Lake, record: RunRecord) -> None:
+    """Keep how a run ended; nothing is written where its data folder is gone, as another one would begin there."""
+    ended = replace(record, ended=_iso(run_ends()), steps=steps_taken())
+    if lake.files.list("*") or lake.files.list(f"{FOLDER}/*"):
+        keep_record(lake, ended)
+    else:
+        announce(f"the record of run {record.run} cannot be written (the data folder is gone)")
 
 
 def _flow_run() -> str | None:
@@ -128,7 +142,7 @@ def _flow_run() -> str | None:
 def keep_record(lake: Lake, record: RunRecord) -> None:
     """Write a record, in place of the one that the run had."""
     try:
-        lake.files.write(record.file, json.dumps(asdict(record)).encode())
+        lake.files.write(record.file, sealed(record.file, asdict(record)))
     except OSError as error:
         announce(f"the record of run {record.run} cannot be written ({error.strerror})")
 
@@ -159,5 +173,5 @@ def _answers(process: int) -> str:
     return "runs" if not Path("/proc/self").exists() else ""
 
 
-def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="microseconds")
+def _iso(moment: datetime) -> str:
+    return moment.isoformat(timespec="microseconds")

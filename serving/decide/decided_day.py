@@ -20,6 +20,7 @@ from features.training_data.snapshot_run import require_snapshots
 from models.registry.model_notes import ValueNotes, read_notes
 from serving.arms.assignment import Spending
 from serving.decide.chosen_models import choose_models
+from serving.decide.decided_before import look_before
 from serving.decide.decision_moment import DecisionMoment
 from serving.decide.decisions import decide
 from serving.decide.executors import LocalExecutor, SparkExecutor
@@ -58,8 +59,9 @@ def decide_day(settings: Settings, lake: Lake, as_of: date, supersede: str | Non
                         own_stages=stages, personas=read_personas(lake, as_of))  # fmt: skip
         if churn is None and value is None and response is None:
             raise InputError(f"{lake.root} holds no models; run winback train-models first")
-        executor = batches_on_spark(history) if settings.engine == "spark" else batches(history, store, sources.close)
         moment = DecisionMoment.of_night(as_of, settings.time_zone)
+        look_before(lake, moment, policy.version, catalogue, count_users(lake, as_of), supersede)
+        executor = batches_on_spark(history) if settings.engine == "spark" else batches(history, store, sources.close)
         contacts = partial(open_offers, lake, settings, policy.catalogue, moment)
         with file_hashes(lake) as hash_of:  # consents are read beside the snapshot
             users = hash_of(lake.path(USERS_FILE)) if lake.files.exists(USERS_FILE) else ""

@@ -126,7 +126,7 @@ def appending(
         The entry says otherwise and there is no reason, or it was carried out, a user has two rows, a row is of another
         moment, or the entry is damaged.
     """
-    name = _name(moment)
+    name = entry_name(moment)
     lake.files.check(name)
     stored = lake.files.local_path(name) if lake.files.exists(name) else None
     earlier = read_notes(stored).get(CONTENT) if stored else None
@@ -180,7 +180,8 @@ def _decides_alike(lake: Lake, stored: Path, path: Path) -> bool:
         return not connection.execute(f"({before} EXCEPT ALL {now}) UNION ALL ({now} EXCEPT ALL {before})").fetchone()
 
 
-def _name(moment: DecisionMoment) -> str:
+def entry_name(moment: DecisionMoment) -> str:
+    """Name the file of what counts of a moment."""
     return f"ledger/day={moment.day:%Y-%m-%d}/{moment.name}.parquet"
 
 

@@ -24,6 +24,10 @@ from serving.decide.day_tables import SEND_LISTS
 from serving.decide.decision_moment import DecisionMoment
 
 LOG = "ledger/supersessions.jsonl"
+STAYS = (
+    "the day stays as it is; where it was not sent and will not be, winback score-users --supersede REASON lets the "
+    "new decisions count"
+)
 OTHERWISE = """
     SELECT count(*) FROM read_parquet({before}) AS before FULL JOIN read_parquet({now}) AS now USING (user_id)
     WHERE (before.offer_id, before.discount, before.channel) IS DISTINCT FROM (now.offer_id, now.discount, now.channel)
@@ -55,18 +59,29 @@ def supersede(
         The reason is empty, or events name a decision of the entry.
     """
     check_reason(reason)
-    users = _carried_out(lake, moment, before)
-    if users:
-        raise InputError(
-            f"events of {users:,} users name decisions of {moment.name}, so that these were carried out and cannot be "
-            "superseded; what people were given stays, and the next day decides with it in mind"
-        )
+    require_not_carried_out(lake, moment, before)
     publication.write(kept, lake.files.read(before))
     publication.remove(f"{SEND_LISTS}/day={moment.day}")  # nobody may be written to by it any more
     now = datetime.now(UTC).isoformat(timespec="seconds")
     found = Supersession(f"{moment.day}", moment.name, kept, reason.strip(), now)
     log = lake.files.read(LOG) if lake.files.exists(LOG) else b""
     publication.write(LOG, log + f"{json.dumps(asdict(found), ensure_ascii=False)}\n".encode())
+
+
+def require_not_carried_out(lake: Lake, moment: DecisionMoment, entry: str) -> None:
+    """Refuse to supersede an entry that people were written to by.
+
+    Raises
+    ------
+    InputError
+        Events name a decision of it.
+    """
+    users = _carried_out(lake, moment, entry)
+    if users:
+        raise InputError(
+            f"events of {users:,} users name decisions of {moment.name}, so that these were carried out and cannot be "
+            "superseded; what people were given stays, and the next day decides with it in mind"
+        )
 
 
 def check_reason(reason: str | None) -> None:
@@ -87,11 +102,7 @@ def refusal(lake: Lake, moment: DecisionMoment, before: Path, now: Path) -> str:
         row = connection.execute(OTHERWISE.format(before=sql_text(before), now=sql_text(now))).fetchone()
     users = int(row[0]) if row else 0
     others = f"{users:,} users would get something else" if users else "all get the same, with another risk or value"
-    return (
-        f"{moment.day} was decided otherwise before ({others}), and what was published may have been sent: the day "
-        "stays as it is; where it was not sent and will not be, winback score-users --supersede REASON lets the new "
-        "decisions count"
-    )
+    return f"{moment.day} was decided otherwise before ({others}), and what was published may have been sent: {STAYS}"
 
 
 def supersessions(lake: Lake, day: date | None = None) -> list[Supersession]:

@@ -3,33 +3,49 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
+from typing import NamedTuple
 
 from configs.errors import InputError
 from configs.progress import track
+from features.publishing.manifest import MANIFEST
+from features.publishing.sealed_json import unsealed
+from features.publishing.way_back import way_back
 from features.storage.lake import Lake
 from features.storage.storage_interface import Storage
 from models.registry.artifact_digests import damage_of
 from models.registry.registry_state import RegisteredModel, registered_models
+from serving.lookups.repair_order import Repair, repair_lines, repair_order
 
 MLFLOW = "mlflow/mlflow.db"
+RECORDS = "runs/*.json"
+
+
+class Fault(NamedTuple):
+    """A file, or a model of the registry as ``models/<subject>``, and what is wrong with it, in a sentence."""
+
+    name: str
+    said: str
 
 
 @dataclass(frozen=True)
 class Verification:
     """How many files of how many bytes were read, sentences about those that are not as they were written, and others.
 
-    `unknown` names files that no manifest lists: older than manifests, or not winback's.
+    `unknown` names files that no manifest lists: older than manifests, or not winback's. `repairs` is what is to be
+    done about the faults, in this order.
     """
 
     files: int
     size: int
     faults: tuple[str, ...]
     unknown: tuple[str, ...]
+    repairs: tuple[Repair, ...] = ()
+    data_dir: str | None = None
 
     @property
     def lines(self) -> Iterator[str]:
@@ -37,6 +53,7 @@ class Verification:
         verdict = f"{len(self.faults):,} faults" if self.faults else "all as they were written"
         yield f"{self.files:,} files of {self.size / 2**20:,.0f} MiB: {verdict}"
         yield from (f"damaged: {fault}" for fault in self.faults)
+        yield from repair_lines(self.repairs, self.data_dir)
         if self.unknown:
             some = ", ".join(self.unknown[:3]) + (", …" if len(self.unknown) > 3 else "")
             yield (
@@ -45,15 +62,20 @@ class Verification:
             )
 
 
-def verify(lake: Lake) -> Verification:
-    """Read all files of a data folder that winback wrote; writes nothing, and waits for nobody who writes."""
+def verify(lake: Lake, data_dir: str | None = None) -> Verification:
+    """Read all files of a data folder that winback wrote; writes nothing, and waits for nobody who writes.
+
+    `data_dir` is what the operator named, for the commands that mend what is wrong.
+    """
     files = lake.files
-    listed, faults = files.listed()
+    listed, of_manifests = files.listed()
     with ThreadPoolExecutor(2) as pool:
         checked = pool.map(partial(_fault, files), listed)
         found = [fault for fault in track(checked, "files", total=len(listed)) if fault]
-    faults = [*faults, *found, *_faults_of_registry(lake)]
-    return Verification(len(listed), sum(each.size for each in listed.values()), tuple(faults), tuple(files.unlisted()))
+    faults = [*_of_manifests(lake, of_manifests), *found, *_faults_of_registry(lake), *damaged_records(lake)]
+    repairs = repair_order([fault.name for fault in faults], str(lake.root), data_dir)
+    said, size = tuple(fault.said for fault in faults), sum(each.size for each in listed.values())
+    return Verification(len(listed), size, said, tuple(files.unlisted()), tuple(repairs), data_dir)
 
 
 def suspicion(lake: Lake) -> list[str]:
@@ -65,7 +87,25 @@ def suspicion(lake: Lake) -> list[str]:
     return [f"{len(found):,} files are missing or cut ({some}); winback verify says how to get them back"]
 
 
-def _fault(files: Storage, name: str) -> str:
+def damaged_records(lake: Lake) -> Iterator[Fault]:
+    """Look at the records of runs, each of which holds its own digest; nothing rests on them."""
+    for name in lake.files.list(RECORDS):
+        try:
+            unsealed(name, lake.files.read(name))
+        except FileNotFoundError:  # the oldest goes when a run begins
+            continue
+        except (ValueError, TypeError):
+            yield Fault(name, f"{lake.path(name)} is damaged: it is no record of a run; {way_back(name)}")
+
+
+def _of_manifests(lake: Lake, faults: Sequence[str]) -> Iterator[Fault]:
+    """Name the manifest that each sentence is about, which begins with its path."""
+    for said in faults:
+        name = said.removeprefix(f"{lake.root}/").partition(MANIFEST)[0] + MANIFEST
+        yield Fault(name, said)
+
+
+def _fault(files: Storage, name: str) -> Fault | None:
     """Say what is wrong with a file; one that was published anew meanwhile is looked at again."""
     try:
         files.check(name)
@@ -73,22 +113,23 @@ def _fault(files: Storage, name: str) -> str:
         try:
             files.of_one_publish(partial(files.check, name))
         except InputError as error:
-            return str(error)
-    return ""
+            return Fault(name, str(error))
+    return None
 
 
-def _faults_of_others(lake: Lake, models: list[RegisteredModel]) -> Iterator[str]:
+def _faults_of_others(lake: Lake, models: list[RegisteredModel]) -> Iterator[Fault]:
     """Look at the versions that are not champion, which may become it again."""
     for model in models:
         for number, version in model.versions.items():
             if number != model.number and (damage := damage_of(lake, version)):
-                yield (
+                yield Fault(
+                    f"{version.model or MLFLOW}",
                     f"{version.name} (version {number} of {model.subject}) cannot become champion any more: {damage}; "
-                    "no decision rests on it, but a rollback might: restore its files from a backup"
+                    "no decision rests on it, but a rollback might: restore its files from a backup",
                 )
 
 
-def _faults_of_registry(lake: Lake) -> list[str]:
+def _faults_of_registry(lake: Lake) -> list[Fault]:
     """Look at MLflow's database and at all versions of models, whose artifacts have digests of their own."""
     if not lake.files.exists(MLFLOW):
         return []
@@ -97,10 +138,11 @@ def _faults_of_registry(lake: Lake) -> list[str]:
         with closing(sqlite3.connect(f"{lake.path(MLFLOW).absolute().as_uri()}?mode=ro", uri=True)) as database:
             (found,) = database.execute("PRAGMA integrity_check(1)").fetchone()
         if found != "ok":
-            return [f"{lake.path(MLFLOW)} is damaged ({found}); {backup}"]
+            return [Fault(MLFLOW, f"{lake.path(MLFLOW)} is damaged ({found}); {backup}")]
         models = registered_models(lake)
-        return [*(model.fault for model in models if model.fault), *_faults_of_others(lake, models)]
+        champions = [Fault(f"models/{model.subject}", model.fault) for model in models if model.fault]
+        return [*champions, *_faults_of_others(lake, models)]
     except sqlite3.DatabaseError as error:
-        return [f"{lake.path(MLFLOW)} is damaged ({error}); {backup}"]
+        return [Fault(MLFLOW, f"{lake.path(MLFLOW)} is damaged ({error}); {backup}")]
     except InputError as error:
-        return [str(error)]
+        return [Fault(MLFLOW, str(error))]

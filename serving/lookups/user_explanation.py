@@ -21,6 +21,7 @@ from serving.wording.reason_codes import NO_DATA, Reasons
 from serving.wording.rendering import Words, stored
 
 Row = dict[str, Any]
+LETTERS = 4
 NO_PREFERENCES: Mapping[str, Sequence[Row]] = {"tastes": (), "hours": ()}
 
 
@@ -36,10 +37,20 @@ def decision_of(lake: Lake, as_of: date, user_id: str) -> Row:
     found = _rows(lake, f"SELECT * FROM {source} WHERE user_id = {sql_text(user_id)}")
     if found:
         return found[0]
-    nearest = f"levenshtein(user_id, {sql_text(user_id)}), user_id"
-    near = _rows(lake, f"SELECT user_id FROM {source} ORDER BY {nearest} LIMIT 3")
-    known = ", ".join(row["user_id"] for row in near)
-    raise InputError(f"there is no user {user_id!r} in the decisions of {as_of}; the nearest ids are {known}")
+    raise InputError(f"there is no user {user_id!r} in the decisions of {as_of}; {_like(lake, source, user_id)}")
+
+
+def _like(lake: Lake, source: str, user_id: str) -> str:
+    """Name ids that an unknown one may have been meant for: at most a letter in `LETTERS` is another; else some."""
+    apart = f"damerau_levenshtein(lower(user_id), lower({sql_text(user_id)}))"
+    near = _rows(lake, f"SELECT user_id, {apart} AS apart FROM {source} ORDER BY apart, user_id LIMIT 3")
+    most = max(1, len(user_id) // LETTERS)
+    if meant := [row["user_id"] for row in near if row["apart"] <= most]:
+        return f"did you mean {', '.join(meant)}?"
+    some = _rows(lake, f"SELECT user_id, count(*) OVER () AS users FROM {source} ORDER BY user_id LIMIT 3")
+    return (
+        f"none of its {some[0]['users']:,} ids is like it; they begin with {', '.join(row['user_id'] for row in some)}"
+    )
 
 
 def options_of(lake: Lake, as_of: date, user_id: str) -> list[Row]:

@@ -13,6 +13,16 @@ from serving.arms.assignment import Spending
 from serving.decide.promise_ratios import AS_MODELLED, KeptRatios, newest_ratios, plan_promise
 from serving.report_page.summary import Summary
 
+# what an operator looks at in the morning, of all that a day is told in
+SHOWN = {
+    "users": ("users.scored", "users.expected_to_leave", "users.at_risk", "users.at_high_risk", "users.with_offer",
+              "users.in_control", "users.exploring"),
+    "money": ("budget.limit", "budget.expected_cost", "policy.expected_value", "policy.expected_value_as_modelled",
+              "promise.all.ratio"),
+    "models, as they were judged": ("churn.auc", "churn.auc_recency", "churn.ece", "value.r_squared", "redemption.auc",
+                                    "redemption.ece", "*.incremental_margin", "policy.gain"),
+}  # fmt: skip
+
 
 def day_metrics(lake: Lake, as_of: date, summary: Summary, spending: Spending) -> dict[str, Metric]:
     """Name every figure of a day: its users, its money, and how good the models behind it are."""
