@@ -267,6 +267,24 @@ def test_explain_speaks_of_lapsed_users_too(shell: Shell) -> None:
     assert "not active for 56 days: the models do not speak of lapsed users" in page
 
 
+def test_plan_experiment_says_what_to_try_of_every_offer_and_whether_it_can_be_done(shell: Shell) -> None:
+    result = shell.run("plan-experiment", "--weeks", "4")
+    assert result.exit_code == 0, result.stderr
+    page = result.stdout.replace("\u00a0", " ")
+    assert "people may be given something by lot; what they bring differs by" in page
+    plans = shell.answer("plan-experiment", "--weeks", "4")
+    titles = {plan["offer_id"] for plan in plans["plans"]} | set(plans["left_out"])
+    assert len(titles) == page.count("\n\n") and all(f"({offer})" in page for offer in titles)
+    for plan in plans["plans"]:
+        assert plan["people"] == plan["people_per_arm"] * (len(plan["arms"]) + 1)
+        assert plan["is_reached"] == (plan["weeks"] <= 4)
+    assert page.count("  verdict ") == sum(not plan["is_reached"] for plan in plans["plans"])
+    assert page.count("  settings ") == sum(plan["is_reached"] for plan in plans["plans"])
+    one = shell.answer("plan-experiment", plans["plans"][0]["offer_id"], "--power", "0.95")
+    assert [plan["offer_id"] for plan in one["plans"]] == [plans["plans"][0]["offer_id"]]
+    assert one["plans"][0]["people"] > plans["plans"][0]["people"]
+
+
 def test_status_names_the_champions_and_why(shell: Shell) -> None:
     page = shell.run("status").stdout
     churn = next(line for line in page.splitlines() if line.startswith("champion churn since"))
@@ -397,6 +415,8 @@ def test_rollback_without_an_earlier_champion_says_so(shell: Shell) -> None:
         (["train-models", "--as-of", "2023-12-01"], "no event lies before as_of = 2023-12-01"),
         (["train-models", "--as-of", "2199-01-01"], "lies in the future"),
         (["report", "--as-of", "2024-05-20"], "there are no decisions of 2024-05-20"),
+        (["plan-experiment", "no_such_offer"], "no_such_offer"),
+        (["plan-experiment", "--as-of", "2024-05-20"], "2024-05-20"),
         (["ingest", "no_such_source"], "source 'no_such_source' was not found"),
         (["ingest", "--raw", "no_such_folder"], "is not a folder"),
     ],

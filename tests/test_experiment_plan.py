@@ -106,6 +106,19 @@ def test_a_plan_in_words():
     assert "try       nothing, 10%, 30%" in page
     assert "learn     whether 10% brings more than nothing by the 2.50 USD a head that it costs more: 305 each" in page
     assert "reach 100 people a group, who show effects from 4.36 USD a head or 17.4 points of staying on" in page
+    # whether it can be done stands before the figures that it is about
+    assert page.index("verdict   too long") < page.index("  learn ") < page.index("  people ")
+
+
+def test_absurd_numbers_are_said_to_be_no_plan_before_they_are_told():
+    plan = planned(replace(AUDIENCE, people=3))
+    page = "\n".join(plan_lines([plan], AUDIENCE, WORDS, power=0.8)).replace("\u00a0", " ")
+    assert plan.weeks > 520
+    assert "takes     more than ten years of lots and 4 weeks more" in page
+    assert page.index("verdict   too long") < page.index("takes ")
+    assert "settings" not in page
+    nobody = planned(replace(AUDIENCE, people=0))
+    assert "verdict   cannot be done" in "\n".join(plan_lines([nobody], AUDIENCE, WORDS, power=0.8))
 
 
 def test_what_costs_nothing_is_looked_for_at_a_hundredth_of_a_deviation():

@@ -29,15 +29,18 @@ from models.judge.policy_verdict import (
     Ladder,
     PolicyValue,
     PolicyVerdict,
+    Rung,
 )
+from models.judge.realised_cost import dearest_ratio
 
 STEPS = (0.1, 0.3, 0.6)
 GIVE = Deployed(CONSTANT, ("a", 0.1))
 
 
 def on_the_ladder(
-    gain: float, *, error: float = 3.0, rows: int = 2000, cost: float = 0.5, loss_share: float = 0.3, seed: int = 0
-) -> Ladder:
+    gain: float, *, error: float = 3.0, rows: int = 2000, cost: float = 0.5, loss_share: float = 0.3, seed: int = 0,
+    dearest: float = 1.0, before: tuple[Rung, ...] = (),
+) -> Ladder:  # fmt: skip
     """Ladder of one option that changes the outcome by exactly `gain` in the sample, within a budget of 1 a head."""
     rng = np.random.default_rng(seed)
     action = np.arange(rows) % 2
@@ -47,10 +50,10 @@ def on_the_ladder(
     nothing, always = (np.tile(each, (rows, 1)) for each in ([1.0, 0.0, 0.0], [0.0, 1.0, 0.0]))
     candidates = {
         NOBODY: Candidate(Deployed(NOBODY), nothing, 0.0),
-        CONSTANT: Candidate(GIVE, always, cost),
+        CONSTANT: Candidate(GIVE, always, cost, dearest=dearest),
     }
     allowance = Allowance(steps=STEPS, loss_share=loss_share)
-    return climb(logged, np.zeros((rows, 3)), candidates, NOBODY, 1.0, allowance)
+    return climb(logged, np.zeros((rows, 3)), candidates, NOBODY, 1.0, allowance, before=before)
 
 
 def test_the_share_climbs_with_the_evidence_step_by_step():
@@ -79,6 +82,59 @@ def test_a_trial_may_never_lose_more_than_allowed(loss_share, gain, cost):
     worst = min(max(-rung.gain.low, 0.0), cost)
     assert found.may_lose == pytest.approx(rung.share * worst)
     assert rung.share in (0.0, *STEPS) or rung.share * worst == pytest.approx(loss_share)
+
+
+def test_a_trial_is_as_small_as_what_was_really_paid_asks():
+    cheap, dear = (on_the_ladder(0.2, cost=0.1, loss_share=0.03, dearest=dearest) for dearest in (1.0, 2.0))
+    assert dear.rungs[0].share == pytest.approx(cheap.rungs[0].share / 2)
+    assert dear.may_lose == pytest.approx(cheap.may_lose) == pytest.approx(0.03)
+
+
+@pytest.mark.parametrize("factor", [1.0, 1.6])
+def test_the_dearest_ratio_covers_the_true_one_and_shrinks_to_it(factor):
+    rng, missed, widths = np.random.default_rng(12), 0, []
+    for users, runs in ((300, 150), (30_000, 3)):
+        price = rng.lognormal(1.0, 0.8, (runs, users))
+        weight = rng.choice([0.0, 3.0, 9.0], (runs, users))
+        paid = price * (rng.random((runs, users)) < 0.06 * factor)
+        found = [
+            dearest_ratio(p, 0.06 * q, w, pd.Series(range(users))) for p, q, w in zip(paid, price, weight, strict=True)
+        ]
+        missed += sum(ratio < factor for ratio in found)
+        widths.append(np.median(found) / factor)
+    assert missed <= 9  # 2.5% of 150 and some more, as prices are heavy-tailed
+    assert widths[1] < 1.25 < widths[0]
+
+
+def test_where_nothing_was_paid_for_a_policy_all_rows_speak_and_where_nothing_was_nobody_does():
+    users, ones = pd.Series(range(1000)), np.ones(1000)
+    paid = np.r_[np.ones(200), np.zeros(800)]
+    own = np.r_[np.zeros(200), np.ones(800)]  # the policy's own rows were paid for never
+    assert dearest_ratio(paid, 0.1 * ones, own, users) == dearest_ratio(paid, 0.1 * ones, ones, users) > 2.0
+    assert dearest_ratio(0 * paid, 0.1 * ones, ones, users) == 1.0
+
+
+def test_the_gate_bounds_a_trial_by_what_was_paid():
+    allowance = load_settings().scoring.ladder.model_copy(update={"loss_share": 0.2})
+    evidence = replace(evidence_of(opposite(400) / 15, seed=3), budget=0.05)
+    given = (evidence.action >= 0) & (evidence.action < 2)
+    expected = np.where(given, 0.1, 0.0)
+    shares = []
+    for times in (1.0, 3.0):
+        found = judge_policies(replace(evidence, paid=times * expected), allowance).ladder
+        assert found.may_lose <= found.allowed + 1e-12
+        shares.append(sum(rung.share for rung in found.rungs))
+    assert 0 < shares[1] < 0.6 * shares[0]
+
+
+def test_a_step_is_held_until_half_of_its_evidence_is_gone():
+    ratios = (0.6, 0.35, 0.2, 0.05, -0.5)  # 2p - 1 is .45, .27, .16, .04, below 0
+    fresh = [on_the_ladder(ratio * 0.134, cost=0.01).rungs[0] for ratio in ratios]
+    assert [rung.step for rung in fresh] == [0.3, 0.1, 0.1, 0.0, 0.0]
+    held = [on_the_ladder(ratio * 0.134, cost=0.01, before=(fresh[0],)).rungs[0] for ratio in ratios]
+    assert [rung.step for rung in held] == [0.3, 0.3, 0.3, 0.0, 0.0]
+    again = on_the_ladder(ratios[2] * 0.134, cost=0.01, before=(held[2],))
+    assert again.rungs == (held[2],)  # judged anew it stands where it stood
 
 
 def test_a_trial_by_hand():

@@ -8,14 +8,19 @@ from types import SimpleNamespace
 import numpy as np
 import pandas as pd
 import pytest
-from synthetic import FEATURES, LOT_OPTIONS, drawn_lots, offer, small_settings
+from synthetic import FEATURES, LOT_OPTIONS, WORDS, drawn_lots, offer, small_settings
 
 from configs.offers import Catalogue
 from models.effects.uplift import learn_effects
-from models.judge.policies import Evidence, _cross_chosen, judge_policies, personal_choice, simple_policy
+from models.judge.evidence import Evidence
+from models.judge.policies import judge_policies, personal_choice
 from models.judge.policy_verdict import CONSTANT, NOBODY, P_REDEEM, PERSONAL, RANKING, RULE, Deployed, PolicyVerdict
+from models.judge.simple_policies import cross_chosen, simple_policy
 from models.learn.redeemed_spend import RedeemedSpend
+from models.metrics.evaluation import Z
 from models.registry.response import gather_evidence
+from serving.wording.explanations import policy_reasons
+from serving.wording.rendering import stored
 
 SETTINGS = small_settings()
 OPTIONS = (("a", 0.1), ("b", 0.2))
@@ -87,6 +92,19 @@ def test_a_rule_may_speak_for_those_below(four):
     )
 
 
+def test_a_rule_may_ask_a_trait_of_texts_or_of_signed_numbers(four):
+    evidence, scores = four
+    plans = pd.DataFrame({"trait_plan": pd.Categorical(["basic", "basic", "pro", None])})
+    by_plan = simple_policy(replace(evidence, columns=plans), scores, RULE, EVERYBODY)
+    assert by_plan == Deployed(RULE, ("b", 0.2), "trait_plan", is_above=False, category="basic")
+    assert str(by_plan) == "b at 20% where trait_plan is not basic"
+    applies = by_plan.applies_to(pd.DataFrame({"trait_plan": ["basic", "plus", None]}), np.zeros(3))
+    assert applies.tolist() == [False, True, True]
+    scored = pd.DataFrame({"trait_score": [-3.0, -2.0, 5.0, 7.0]})
+    signed = simple_policy(replace(evidence, columns=scored), scores, RULE, EVERYBODY)
+    assert signed == Deployed(RULE, ("b", 0.2), "trait_score", 1.5)
+
+
 def test_without_a_column_there_is_no_rule(four):
     evidence, scores = four
     bare = replace(evidence, columns=pd.DataFrame({"unheard_of": [1.0, 2.0, 3.0, 4.0]}))
@@ -135,6 +153,12 @@ def test_whom_a_policy_applies_to():
         [True, True, False, True],  # who never spent spent nothing
         [False, False, True, True],
     ]
+
+
+def test_a_rule_on_a_text_in_words():
+    rule = Deployed(RULE, ("b", 0.2), "trait_plan", category="pro")
+    assert WORDS.sentence(stored(policy_reasons(rule))).endswith(", for users whose “plan” is pro")
+    assert WORDS.sentence(stored(policy_reasons(replace(rule, is_above=False)))).endswith("“plan” is not pro")
 
 
 def test_policies_in_words():
@@ -225,11 +249,11 @@ def test_chance_is_not_taken_for_taste(gain):
 @pytest.mark.parametrize("name", [NOBODY, CONSTANT, RULE, RANKING])
 def test_a_fold_has_no_say_in_its_own_choices(name):
     evidence = evidence_of(opposite(600))
-    before = _cross_chosen(evidence, evidence.scores, name)
+    before = cross_chosen(evidence, evidence.scores, name)
     for k in range(3):
         inside = evidence.fold == k
         turned = replace(evidence, net=np.where(inside, -7.0 * evidence.net, evidence.net))
-        after = _cross_chosen(turned, turned.scores, name)
+        after = cross_chosen(turned, turned.scores, name)
         assert (after[inside] == before[inside]).all()
     assert (before.sum(axis=1) == 1).all()
 
@@ -321,3 +345,35 @@ def test_no_policy_is_judged_by_what_the_lots_could_not_draw():
     found = judge_policies(new)
     assert found.gains[PERSONAL].value == pytest.approx(3.0, abs=0.2)  # 1 on the early half, 5 on the late one
     assert found.gains[CONSTANT].value == pytest.approx(2.5, abs=0.2)  # the second option, where it had a chance
+
+
+def test_what_decides_goes_on_while_it_is_ahead_and_noise_lets_nobody_in():
+    weak = next(
+        evidence
+        for evidence in (evidence_of(np.tile([gain, -1.0], (3000, 1)), seed=7) for gain in np.arange(0.02, 0.3, 0.005))
+        if 1.3 < _ratio(judge_policies(evidence).gains[CONSTANT]) < 1.8
+    )
+    fresh = judge_policies(weak)
+    assert fresh.deployed == Deployed(NOBODY)  # between one standard error and the whole interval
+    decided = replace(fresh, deployed=Deployed(CONSTANT, ("a", 0.1)))
+    again = judge_policies(weak, before=decided)
+    assert again.deployed == Deployed(CONSTANT, ("a", 0.1))
+    assert judge_policies(weak, before=again).deployed == again.deployed
+    worse = judge_policies(evidence_of(np.tile([-0.05, -1.0], (3000, 1)), seed=7), before=decided)
+    assert worse.deployed == Deployed(NOBODY)
+
+
+def _ratio(gain) -> float:
+    return gain.value * Z / (gain.value - gain.low)
+
+
+def test_an_option_is_exchanged_for_one_that_is_proven_better_only():
+    near = evidence_of(np.tile([2.0, 2.02], (3000, 1)), seed=3)
+    best = judge_policies(near)
+    assert best.deployed.name == CONSTANT
+    other = next(option for option in OPTIONS if option != best.deployed.option)
+    assert judge_policies(near, before=replace(best, deployed=Deployed(CONSTANT, other))).deployed.option == other
+    far = evidence_of(np.tile([2.0, 4.0], (3000, 1)), seed=3)
+    assert judge_policies(far, before=replace(best, deployed=Deployed(CONSTANT, ("a", 0.1)))).deployed.option[0] == "b"
+    gone = replace(best, deployed=Deployed(CONSTANT, ("no longer there", 0.1)))
+    assert judge_policies(near, before=gone).deployed == best.deployed

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -13,7 +14,7 @@ from test_options import options, response
 
 from models.registry.response import KnownEffect
 from serving.contact_rules.contact_rule import ELIGIBLE, SIGN_DEPENDS
-from serving.valuation.staying import possible, staying_by_risk, staying_by_use
+from serving.valuation.staying import possible, staying_by_risk, staying_by_use, strength_by_use
 
 EFFECT = KnownEffect(2.0, 0.05, 0.4, "observational", SimpleNamespace(), leaving=0.25)
 SHARE = st.floats(0, 1)
@@ -38,6 +39,21 @@ def test_nobody_is_kept_more_than_they_could_leave(users, retention, rate, leavi
         found = shape(effect, p_redeem, p_churn)
         assert (found <= p_churn + 1e-12).all() and (found >= p_churn - 1 - 1e-12).all()
     assert possible(np.array([[2.0], [-2.0]]), np.array([np.nan, 0.3])).tolist() == [[0.0], [-0.7]]
+
+
+@pytest.mark.parametrize("rate", [5e-324, 1e-310, 1e-9, 1.0])
+@pytest.mark.parametrize("retention", [0.0, 0.05, -0.05])
+def test_an_offer_that_next_to_nobody_uses_has_finite_effects(rate, retention):
+    effect = replace(EFFECT, redemption_rate=rate, retention=retention, leaving=rate)
+    p_redeem = np.array([0.0, 0.2, 1.0, np.nan])
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        strength, found = strength_by_use(p_redeem, effect), staying_by_use(effect, p_redeem, np.full(4, 0.5))
+        by_risk = staying_by_risk(effect, p_redeem, np.array([0.0, 0.5, 1.0, np.nan]))
+    assert np.isfinite(by_risk).all()
+    assert np.isfinite(found).all() and np.isfinite(effect.margin * strength).all()
+    assert strength[[0, 3]].tolist() == [0.0, 1.0]
+    assert (found == 0).all() == (retention == 0)
 
 
 def test_decisions_count_on_the_lesser_shape_and_give_nothing_whose_sign_hangs_on_it():

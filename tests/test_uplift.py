@@ -21,6 +21,7 @@ from features.storage.lake import Lake
 from models.effects.effect_design import MOST_INPUTS, _reweighted, effect_design
 from models.effects.effect_model import ActionSet, Chances, scores_of, shifted
 from models.effects.effect_ranking import effect_rankings
+from models.effects.effect_regression import EffectRegression, PooledFit, Target
 from models.effects.observational_effects import average_of_experiment
 from models.effects.uplift import (
     DRAWS,
@@ -29,7 +30,9 @@ from models.effects.uplift import (
     OUTCOMES,
     LearntEffects,
     _scores,
+    chances_of_slope,
     learn_effects,
+    mean_effects,
     usable_options,
 )
 from models.judge.policy_verdict import NOBODY, PERSONAL, Deployed, PolicyValue, PolicyVerdict
@@ -77,6 +80,19 @@ def test_personal_effects_are_close_to_the_truth(lots, learnt, outcome):
     assert learnt[outcome].has_slope
 
 
+def test_a_simple_policys_option_is_worth_what_it_changes_for_whom_it_picks(lots, learnt):
+    frame, truth = lots
+    idle = frame["days_since_last_activity"].to_numpy()
+    picked = np.where(idle > np.quantile(idle, 0.7), 2, 0)  # the second option pulls more on those who are away
+    option = LOT_OPTIONS[1]
+    means, everybody = mean_effects(learnt, option, picked), mean_effects(learnt, None, None)
+    for place, outcome in enumerate(OUTCOMES):
+        true = truth[outcome][picked > 0, 1].mean()
+        assert abs(means[1, place] - true) < 0.5 * abs(everybody[1, place] - true)
+    assert (means[[0, 2, 3]] == everybody[[0, 2, 3]]).all()
+    assert (mean_effects(learnt, option, np.zeros_like(picked)) == everybody).all()
+
+
 def test_what_is_expected_without_an_offer_is_what_happens_without_one(lots, learnt):
     alone = (lots[0]["offer_id"] == "none").to_numpy()
     left = (lots[0]["margin_soon"] - learnt["margin_soon"].without)[alone]
@@ -92,13 +108,37 @@ def test_no_effect_falls_as_the_discount_rises(lots, learnt, outcome):
     assert np.diff(draws, axis=3).min() > -1e-12
 
 
-def test_a_discount_without_effect_has_none():
-    frame, _ = drawn_lots(3000, np.random.default_rng(62), pull=0.0)
-    for found in learn_effects(frame, LOT_OPTIONS, FEATURES, SETTINGS).values():
+def test_of_a_discount_without_effect_next_to_nothing_remains():
+    frame, truth = drawn_lots(3000, np.random.default_rng(62), pull=0.0)
+    for outcome, found in learn_effects(frame, LOT_OPTIONS, FEATURES, SETTINGS).items():
         assert not found.has_slope
         effects = found.effect_model.effects(frame, LOT_OPTIONS)
-        assert (effects[:, 0] == effects[:, 1]).all()
-        assert (effects[:, 2:] == effects[:, [2]]).all()
+        apart = np.abs(np.c_[effects[:, 1] - effects[:, 0], effects[:, 2:] - effects[:, [2]]]).mean()
+        assert apart < 0.05 * np.abs(truth[outcome]).mean()
+
+
+def test_whether_discounts_matter_is_weighed_and_not_switched():
+    # where the evidence says yes in one sample and no in the next, a switch would make the gap 0 or double
+    assert chances_of_slope([-9.0, -9.0]) == [0.0, 0.0]
+    assert chances_of_slope([9.0, -9.0]) == pytest.approx([1.0, 0.0], abs=0.02)
+    between = [chances_of_slope([odds, 0.0])[0] for odds in (-2.0, 0.0, 2.0)]
+    assert between == pytest.approx([0.079, 0.333, 0.772], abs=0.06)
+    weak, strong = (chances_of_slope([0.0, other])[0] for other in (-3.0, 3.0))
+    assert weak < 0.27 < 0.45 < strong  # that discounts keep users makes it likelier that they sell, too
+    assert sorted(between) == between
+
+
+def test_mixed_coefficients_are_those_of_both_fits_by_their_chances(lots):
+    design = effect_design(lots[0], LOT_OPTIONS, FEATURES, SETTINGS, None, {})
+    target = Target(lots[0]["margin_soon"].to_numpy(), np.ones(len(lots[0])))
+    regression = EffectRegression.of(design, target)
+    fits = regression.best()
+    assert fits[True].log_evidence > fits[False].log_evidence + 10  # the discount pulls here
+    mixed = PooledFit(fits[False], fits[True], 0.25)
+    each = [regression.held_out(PooledFit(fits[False], fits[True], chance)) for chance in (0.0, 1.0)]
+    assert regression.held_out(mixed) == pytest.approx(0.75 * each[0] + 0.25 * each[1], abs=1e-9)
+    drawn = regression.coefficients(mixed, DRAWS, np.random.default_rng(0))[: (1 + DRAWS) * 5].reshape(1 + DRAWS, 5, -1)
+    assert (drawn[1:, 1] == 0).all(axis=1).sum() == round(0.75 * DRAWS)  # a draw is of one fit or of the other
 
 
 def test_a_rare_offer_borrows_from_the_others():

@@ -30,7 +30,8 @@ from benchmarks.bench_policy_value import (
 from configs.offers import NOTHING
 from features.simulator.simulated_day import Given, World
 from features.simulator.simulator_run import at_random
-from models.judge.policies import Evidence, judge_policies
+from models.judge.evidence import Evidence
+from models.judge.policies import judge_policies
 from models.judge.policy_verdict import PERSONAL, Deployed, PolicyValue, PolicyVerdict
 
 SIZE, LIVES = 1_500, 60

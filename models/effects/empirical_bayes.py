@@ -24,12 +24,14 @@ class Posterior:
     """What data say of coefficients, given variances of their groups, shape (groups,).
 
     `mean` has shape (parameters,). `root` is the lower Cholesky factor of the precision of those that are `used`.
+    `log_evidence` is the logarithm of how likely the data are under the variances, but for a constant of the data.
     """
 
     mean: Floats
     variances: Floats
     used: Flags
     root: Floats
+    log_evidence: float = 0.0
 
     def drawn(self, draws: int, rng: np.random.Generator) -> Floats:
         """Draw coefficients that are as likely as the data leave them; shape (draws, parameters)."""
@@ -103,7 +105,8 @@ def empirical_bayes(
             break
     whole = np.zeros(len(used))
     whole[used] = mean
-    return Posterior(whole, found, used, root)
+    widened = 2 * np.log(root.diagonal()).sum() + np.log(found[own]).sum()
+    return Posterior(whole, found, used, root, float(moment @ mean / noise - widened) / 2)
 
 
 def _solved(gram: Floats, moment: Floats, noise: float, variance: Floats) -> tuple[Floats, Floats, Floats]:

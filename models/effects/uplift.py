@@ -7,7 +7,8 @@ as the data say that they are alike, so that a rare offer borrows from the other
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from itertools import product
 
 import numpy as np
 import pandas as pd
@@ -20,8 +21,8 @@ from features.arrays.array_types import Flags, Floats, Places
 from features.definitions.registry import Feature
 from models.effects.effect_design import GROUPS, EffectDesign, effect_design
 from models.effects.effect_design import MODERATORS as MODERATORS
-from models.effects.effect_model import CONVERSION, ORDER, SLOPE, EffectModel, EffectUnit, shifted
-from models.effects.effect_regression import SURELY, EffectRegression, Fit, Target
+from models.effects.effect_model import ORDER, EffectModel, EffectUnit, shifted
+from models.effects.effect_regression import EffectRegression, Fit, PooledFit, Target
 from models.learn.estimators import check_finite
 from models.learn.linear_estimators import MultiOutputEstimator
 from models.learn.training import varied
@@ -33,6 +34,7 @@ DRAWS = 16
 NUISANCE_TREES = 60
 LEAST_CHANCE = 0.01  # of staying or leaving that is expected of anybody
 TWENTIETHS, STEADIEST = 20, 10.0  # groups of users by what is expected of them, and the highest weight of one
+LEAST_LIKELY, LIKELY_ENOUGH = 0.02, 0.75  # that discounts matter: 0 below the one, levels told apart above the other
 TAILS = (0.005, 0.99)  # of margin per unit; what lies beyond counts as much as they
 
 
@@ -44,7 +46,8 @@ class LearntEffects:
     outcome expected under *nothing*. `spread` tells of each group of coefficients the standard deviation that the data
     gave them, in units of the score (`effect_design.GROUPS`): near 0 all are alike in it. `mean` (options,) are the
     average effects, `offer_mean` (offers,) those over an offer's discounts, with their standard errors, clustered by
-    user. `fold` (rows,) says what was held out together, `had_chance` (rows, options) which options a row could draw.
+    user. `fold` (rows,) says what was held out together, `had_chance` (rows, options) which options a row could draw;
+    the mean of `robust` (rows, options) over any rows is what an option changes there.
     """
 
     effect_model: EffectModel
@@ -58,11 +61,20 @@ class LearntEffects:
     offer_error: Floats
     fold: Places
     had_chance: Flags
+    robust: Floats = field(repr=False)
+
+    def mean_where(self, picked: Places) -> float:
+        """Mean effect of the options that rows picked (places plus 1, shape (rows,)), over those with one (not 0).
+
+        Doubly robust: right on average whatever was expected, as long as no row had a say in what it picked.
+        """
+        rows = np.flatnonzero(picked)
+        return float(self.robust[rows, picked[rows] - 1].mean()) if len(rows) else 0.0
 
 
 @dataclass(frozen=True)
 class _Regressed:
-    """The regression of an outcome on its contrasts, in a unit, and the best fit without and with discounts."""
+    """The regression of an outcome on its contrasts, in a unit, and the fits without and with discounts."""
 
     regression: EffectRegression
     fits: dict[bool, Fit]
@@ -70,16 +82,13 @@ class _Regressed:
     usual: Floats
 
     @property
-    def discount_matters(self) -> bool:
-        """Whether discounts change the outcome on average, or for some: held-out errors fall by two standard errors.
+    def odds_of_slope(self) -> float:
+        """Logarithm of how much likelier the outcome is where discounts may change it than where they do not."""
+        return self.fits[True].log_evidence - self.fits[False].log_evidence
 
-        Of a discount without effect nothing may remain.
-        """
-        if max(self.regression.t_value(part) for part in (SLOPE, CONVERSION)) > SURELY:
-            return True
-        more = self.fits[True].gain - self.fits[False].gain
-        by_user = np.bincount(self.regression.design.users, more - more.mean())
-        return bool(more.mean() > 2.0 * np.sqrt((by_user**2).sum()) / len(more))
+    def pooled(self, p_slope: float) -> PooledFit:
+        """Mix both fits by the probability that discounts matter."""
+        return PooledFit(self.fits[False], self.fits[True], p_slope)
 
     @property
     def gain(self) -> float:
@@ -129,8 +138,51 @@ def learn_effects(
     usual = {outcome: _usual_outcome(experiment, outcome, columns, design, settings) for outcome in OUTCOMES}
     margin = _margin(design, experiment, usual["margin_soon"], columns, settings)
     found = {"margin_soon": margin, "is_retained": _retention(design, experiment, usual["is_retained"])}
-    has_slope = any(each.discount_matters for each in found.values())
-    return {outcome: _learnt(each, experiment, outcome, has_slope, settings) for outcome, each in found.items()}
+    chances = chances_of_slope([each.odds_of_slope for each in found.values()])
+    return {
+        outcome: _learnt(each, experiment, outcome, p_slope, has_slope=max(chances) > LIKELY_ENOUGH, settings=settings)
+        for (outcome, each), p_slope in zip(found.items(), chances, strict=True)
+    }
+
+
+def mean_effects(learnt: Mapping[str, LearntEffects], option: Option | None, picked: Places | None) -> Floats:
+    """Mean effects of every option on `OUTCOMES`; of a simple policy's `option` those on whom it picks.
+
+    Parameters
+    ----------
+    picked
+        Of the policy, from `models.judge.policies.picked_by`, shape (rows,); None where no simple one decides.
+
+    Returns
+    -------
+    Shape (options, outcomes).
+    """
+    means = np.stack([learnt[outcome].mean for outcome in OUTCOMES], axis=1)
+    if option is not None and picked is not None and picked.any():
+        means[learnt[OUTCOMES[0]].options.index(option)] = [learnt[outcome].mean_where(picked) for outcome in OUTCOMES]
+    return means
+
+
+def chances_of_slope(log_odds: Sequence[float]) -> list[float]:
+    """Probability of each outcome that discounts change it, given how much likelier that makes each outcome.
+
+    Half of the prior says that discounts change nothing at all; the rest is shared by the sets of outcomes, every
+    outcome as likely as not (spike and slab: Mitchell & Beauchamp 1988). So one outcome speaks for the others. What is
+    less likely than `LEAST_LIKELY` is 0: of a discount without effect nothing remains.
+
+    Examples
+    --------
+    >>> [round(each, 2) for each in chances_of_slope([0.0, 0.0])]
+    [0.33, 0.33]
+    >>> [round(each, 2) for each in chances_of_slope([5.0, 0.0])], chances_of_slope([-6.0, -5.0])
+    ([0.99, 0.5], [0.0, 0.0])
+    """
+    sets = np.array(list(product((False, True), repeat=len(log_odds))))
+    prior = np.where(sets.any(axis=1), 0.5 / (len(sets) - 1), 0.5)
+    weight = np.log(prior) + sets @ np.asarray(log_odds)
+    likely = np.exp(weight - weight.max())
+    found = (likely @ sets) / likely.sum()
+    return [float(each) for each in np.where(found < LEAST_LIKELY, 0.0, found)]
 
 
 def _margin(
@@ -172,18 +224,19 @@ def _retention(design: EffectDesign, experiment: pd.DataFrame, usual: Floats) ->
     if not np.ptp(stayed):  # an experiment that states one outcome says nothing of staying
         regression = EffectRegression.of(design, Target(np.zeros(len(stayed)), np.ones(len(stayed))))
         return _Regressed(regression, regression.best(), EffectUnit("log_odds", float(stayed.mean())), stayed)
-    chance = np.clip(usual, LEAST_CHANCE, 1 - LEAST_CHANCE)
+    unit, chance = EffectUnit("log_odds", float(stayed.mean())), np.clip(usual, LEAST_CHANCE, 1 - LEAST_CHANCE)
     log_odds, expected, score = np.log(chance / (1 - chance)), chance, np.zeros(len(chance))
     for _ in range(2):
         spread = expected * (1 - expected)
         regression = EffectRegression.of(design, Target(score + (stayed - expected) / spread, spread))
         fits = regression.best()
-        score = _drawn_scores(regression, max(fits.values(), key=lambda fit: float(fit.gain.sum())))
+        found = _Regressed(regression, fits, unit, chance)
+        score = _drawn_scores(regression, found.pooled(*chances_of_slope([found.odds_of_slope])))
         expected = np.clip(1 / (1 + np.exp(-log_odds - score)), LEAST_CHANCE, 1 - LEAST_CHANCE)
-    return _Regressed(regression, fits, EffectUnit("log_odds", float(stayed.mean())), chance)
+    return found
 
 
-def _drawn_scores(regression: EffectRegression, fit: Fit) -> Floats:
+def _drawn_scores(regression: EffectRegression, fit: PooledFit) -> Floats:
     """Held-out score of what a row drew, less its mean over the lots; (rows,)."""
     design, scores = regression.design, regression.held_out(fit)
     options = len(design.action_set.options)
@@ -193,9 +246,9 @@ def _drawn_scores(regression: EffectRegression, fit: Fit) -> Floats:
 
 
 def _learnt(
-    found: _Regressed, experiment: pd.DataFrame, outcome: str, has_slope: bool, settings: Settings
+    found: _Regressed, experiment: pd.DataFrame, outcome: str, p_slope: float, *, has_slope: bool, settings: Settings
 ) -> LearntEffects:
-    regression, design, fit = found.regression, found.regression.design, found.fits[has_slope]
+    regression, design, fit = found.regression, found.regression.design, found.pooled(p_slope)
     scores = regression.held_out(fit)
     drawn = (design.chances[:, 1:] * scores).sum(axis=1)
     if found.unit.kind == "log_odds":
@@ -212,9 +265,9 @@ def _learnt(
     robust = _scores(label, np.c_[without, without[:, None] + held_out], design)
     return LearntEffects(
         model, design.action_set.options, held_out, without,
-        dict(zip(GROUPS, np.sqrt(fit.posterior.variances).tolist(), strict=True)), has_slope,
+        dict(zip(GROUPS, fit.spread.tolist(), strict=True)), has_slope,
         _means(robust, design, np.eye(len(design.action_set.options)))[0],
-        *_means(robust, design, design.action_set.own), design.fold, design.had_chance,
+        *_means(robust, design, design.action_set.own), design.fold, design.had_chance, robust,
     )  # fmt: skip
 
 

@@ -1,20 +1,21 @@
 """The ladder below proof: policies that lots speak for decide for a part of the users, within a bounded loss.
 
 A candidate climbs step by step as the evidence grows. How many users it may have is read off all lots so far, those
-of earlier trials among them, whose draws are logged with their exact chances: so nothing has to be remembered, and a
-copied folder goes on where the other stood. Three rules, in order:
+of earlier trials among them, whose draws are logged with their exact chances; of the training before only the steps are
+remembered, so that a share does not flutter (`models.judge.hysteresis`). Three rules, in order:
 
 1. *retired*: its gain over the proven policy lies below 0 with its whole confidence sequence;
 2. *on trial*: the largest step that is at most 2p - 1, where p is the probability that the gain is above 0 (the share
    that Kelly (1956) bets at even odds); several candidates share it by their chances to be the best (Thompson 1933);
 3. the loss of the trial is bounded: a candidate loses at most what lies below 0 of its confidence sequence (as in
-   conservative bandits, Wu, Shariff, Lattimore & Szepesvári 2016, arXiv 1602.04282) or all that it costs, whichever is
-   less; the trial is as small as it takes that the settings allow it.
+   conservative bandits, Wu, Shariff, Lattimore & Szepesvári 2016, arXiv 1602.04282) or all that it may cost by what was
+   really paid so far (`models.judge.realised_cost`), whichever is less; the trial is as small as it takes that the
+   settings allow it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import NormalDist
 
@@ -24,6 +25,7 @@ import pandas as pd
 from configs.ladder_settings import Ladder as Allowance
 from features.arrays.array_types import Flags, Floats
 from models.judge.confidence_sequence import anytime
+from models.judge.hysteresis import step_held
 from models.judge.off_policy import Logged, doubly_robust_influence, value_difference
 from models.judge.policy_verdict import (
     NO_TRIAL,
@@ -48,13 +50,14 @@ LEFT_AS_IS = 1 / 3  # of a trial's users stay with the proven policy, to compare
 class Candidate:
     """A policy that may be tried: its chances of every option on the lots, (rows, 2 + options), and its cost a head.
 
-    The budget pays it for a `part` of those whom it chooses.
+    The budget pays it for a `part` of those whom it chooses. In truth it may cost up to `dearest` times as much.
     """
 
     policy: Deployed
     chances: Floats
     cost: float
     part: float = 1.0
+    dearest: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -77,17 +80,24 @@ class _Standing:
         ratio = np.divide(self.mean, errors, out=np.zeros_like(errors), where=errors > 0)
         return np.array([NormalDist().cdf(float(each)) for each in ratio])
 
-    def may_climb(self, allowance: Allowance) -> Floats:
-        """Largest step that the evidence speaks for; 0 where a candidate is retired, unknown or not likely enough."""
-        steps = np.array([0.0, *allowance.steps])
-        is_open = np.array([gain.is_known and gain.high >= 0 for gain in self.gains], dtype=bool)
-        reached = np.searchsorted(steps, 2 * self.p_better - 1, side="right") - 1
-        return np.where(is_open, steps[np.maximum(reached, 0)], 0.0)
+    def may_climb(self, allowance: Allowance, before: Mapping[str, float]) -> Floats:
+        """Largest step that the evidence speaks for; 0 where a candidate is retired, unknown or not likely enough.
+
+        `before` are the steps at which kinds of policies stood so far: they hold there longer than they took to climb.
+        """
+        return np.array(
+            [
+                step_held(2 * p_better - 1, allowance.steps, before.get(each.policy.name, 0.0))
+                if gain.is_known and gain.high >= 0
+                else 0.0
+                for each, gain, p_better in zip(self.candidates, self.gains, self.p_better, strict=True)
+            ]
+        )
 
 
 def climb(
     logged: Logged, predicted: Floats, candidates: Mapping[str, Candidate], leader: str, budget: float,
-    allowance: Allowance, price: float = 0.0,
+    allowance: Allowance, price: float = 0.0, *, before: Sequence[Rung] = (),
 ) -> Ladder:  # fmt: skip
     """Say which candidates are on trial, for how many users each, and what that may lose.
 
@@ -101,17 +111,26 @@ def climb(
         Money per decision, in account currency.
     price
         Of money for the personal policy.
+    before
+        Where candidates stood when they were judged before.
     """
     standing = _standing(logged, predicted, candidates, leader)
-    climbs = standing.may_climb(allowance)
+    climbs = standing.may_climb(allowance, {rung.policy.name: rung.step for rung in before})
     parts = _parts(standing, climbs > 0)
     per_user, allowed = float(parts @ standing.worst), allowance.loss_share * budget
     step = float(climbs[parts > 0].max(initial=0.0))
     share = min(step, allowed / per_user) if per_user > 0 else step
     rungs = tuple(
-        Rung(each.policy, _state(gain, share * part), gain, float(p_better), float(share * part))
-        for each, gain, p_better, part in zip(
-            standing.candidates, standing.gains, standing.p_better, parts, strict=True
+        Rung(
+            each.policy,
+            _state(gain, share * part),
+            gain,
+            float(p_better),
+            float(share * part),
+            float(step) * (part > 0),
+        )
+        for each, gain, p_better, part, step in zip(
+            standing.candidates, standing.gains, standing.p_better, parts, climbs, strict=True
         )
     )
     trial = _trial(standing.candidates, share * parts, candidates[leader], budget, price)
@@ -127,7 +146,8 @@ def _standing(logged: Logged, predicted: Floats, candidates: Mapping[str, Candid
 
     gains = tuple(gain(each, proven) for each in others)
     given_up = max(gain(proven, candidates[NOBODY]).high, 0.0)  # what the proven policy may bring
-    worst = [min(max(-each.low, 0.0), other.cost + given_up) for each, other in zip(gains, others, strict=True)]
+    dearest = [other.dearest * other.cost + given_up for other in others]
+    worst = [min(max(-each.low, 0.0), most) for each, most in zip(gains, dearest, strict=True)]
     found = [doubly_robust_influence(logged, each.chances, proven.chances, predicted) for each in others]
     mean, by_row = np.array([value for value, _ in found]), np.array([rows for _, rows in found])
     covariance = _covariance(by_row.reshape(len(others), len(logged)), logged.user_id)

@@ -40,7 +40,7 @@ class Logged:
         Whom it was about; the rows of one user hang together in every interval.
     batch
         Number of the lottery, such as a day's, that a row was drawn in. Lotteries at other chances tell more or less
-        about a policy: each counts by how precisely it can (`_row_weights`). None: all rows count alike.
+        about a policy: each counts by how precisely it can (`row_weights`). None: all rows count alike.
     """
 
     action: Places
@@ -176,7 +176,7 @@ def doubly_robust_influence(logged: Logged, new: Target, old: Target, predicted:
 def _difference(
     logged: Logged, new: Target, old: Target, estimator: ValueEstimator, predicted: Floats | None
 ) -> _Estimate:
-    more = _weight(logged, new) - _weight(logged, old)
+    more = matching_weight(logged, new) - matching_weight(logged, old)
     sides = (np.maximum(more, 0.0), np.maximum(-more, 0.0))
     if estimator == "snips":
         first, second = (_snips(logged, target) for target in (new, old))
@@ -220,19 +220,19 @@ def doubly_robust_parts(logged: Logged, target: Target, predicted: Floats) -> Fl
     >>> doubly_robust_parts(logged, np.array([1, 1]), np.array([[2.0, 1.0], [1.0, 1.0]])).tolist()
     [1.0, 5.0]
     """
-    weight, rows = _weight(logged, target), np.arange(len(logged))
+    weight, rows = matching_weight(logged, target), np.arange(len(logged))
     expected = predicted[rows, target] if target.ndim == 1 else (target * predicted).sum(axis=1)
     return np.asarray(expected + weight * (logged.outcome - predicted[rows, logged.action]))
 
 
 def _averaged(logged: Logged, part: Floats, weight: Floats, sides: tuple[Floats, ...]) -> _Estimate:
     """Average what rows say of a policy, or of the difference of two, each lottery by its precision."""
-    rows = _row_weights(logged, weight)
+    rows = row_weights(logged, weight)
     value = float((rows * part).mean())
     return _Estimate(value, rows * (part - value), tuple(rows * side for side in sides))
 
 
-def _row_weights(logged: Logged, weight: Floats) -> Floats:
+def row_weights(logged: Logged, weight: Floats) -> Floats:
     """Weigh rows by how precisely their lottery can value a policy, as far as its chances tell; (rows,), mean 1.
 
     The variance of a row grows with the mean square of the weights of its lottery, so that lots which hardly ever give
@@ -243,7 +243,7 @@ def _row_weights(logged: Logged, weight: Floats) -> Floats:
     --------
     >>> chances, days = np.array([0.5, 0.5, 0.1, 0.1]), np.array([0, 0, 1, 1])
     >>> log = Logged(np.ones(4, dtype=int), chances, np.ones(4), pd.Series(range(4)), days)
-    >>> _row_weights(log, np.array([2.0, 0.0, 10.0, 0.0])).round(3).tolist()
+    >>> row_weights(log, np.array([2.0, 0.0, 10.0, 0.0])).round(3).tolist()
     [1.889, 1.889, 0.111, 0.111]
     """
     if logged.batch is None:
@@ -255,12 +255,12 @@ def _row_weights(logged: Logged, weight: Floats) -> Floats:
 
 
 def _ips(logged: Logged, target: Target) -> _Estimate:
-    weight = _weight(logged, target)
+    weight = matching_weight(logged, target)
     return _averaged(logged, weight * logged.outcome, weight, (weight,))
 
 
 def _snips(logged: Logged, target: Target) -> _Estimate:
-    weight = _weight(logged, target)
+    weight = matching_weight(logged, target)
     if not weight.any():
         return _Estimate(float("nan"), np.zeros(len(logged)), (weight,))
     value = float(np.average(logged.outcome, weights=weight))
@@ -268,11 +268,11 @@ def _snips(logged: Logged, target: Target) -> _Estimate:
 
 
 def _doubly_robust(logged: Logged, target: Target, predicted: Floats) -> _Estimate:
-    weight = _weight(logged, target)
+    weight = matching_weight(logged, target)
     return _averaged(logged, doubly_robust_parts(logged, target, predicted), weight, (weight,))
 
 
-def _weight(logged: Logged, target: Target) -> Floats:
+def matching_weight(logged: Logged, target: Target) -> Floats:
     """How much more often the policy takes the logged action than the log did; shape (rows,)."""
     if len(target) != len(logged):
         raise ValueError(f"the policy has {len(target):,} rows and the log {len(logged):,}; give one row per decision")

@@ -45,7 +45,8 @@ class PolicyValue(Metric):
 class Deployed:
     """The policy that decides from now on.
 
-    A simple one gives one `option` to everybody, or to those whose `column` lies above (or not above) `threshold`.
+    A simple one gives one `option` to everybody, or to those whose `column` lies above (or not above) `threshold`, or
+    is (or is not) the text `category`.
     """
 
     name: str
@@ -53,14 +54,24 @@ class Deployed:
     column: str | None = None
     threshold: float = 0.0
     is_above: bool = True
+    category: str | None = None
 
     def applies_to(self, columns: pd.DataFrame, p_redeem: Floats) -> Flags:
         """Say who gets the option of a simple policy; `p_redeem` (rows,) is that of the option."""
         if self.name == NOBODY or self.option is None:
             return np.zeros(len(columns), dtype=bool)
+        return self.divides(columns, p_redeem)
+
+    def divides(self, columns: pd.DataFrame, p_redeem: Floats | None = None) -> Flags:
+        """Say who lies on the policy's side of its column, whatever is given there; everybody without one."""
         if self.column is None:
             return np.ones(len(columns), dtype=bool)
-        values = p_redeem if self.column == P_REDEEM else columns[self.column].to_numpy(dtype=np.float64)
+        if self.category is not None:
+            return np.asarray((columns[self.column].astype(object) == self.category) == self.is_above)
+        if self.column == P_REDEEM and p_redeem is not None:
+            values = p_redeem
+        else:
+            values = columns[self.column].to_numpy(dtype=np.float64)
         return np.asarray((np.nan_to_num(values) > self.threshold) == self.is_above)
 
     def __str__(self) -> str:
@@ -69,6 +80,8 @@ class Deployed:
         what = "{} at {:.0%}".format(*self.option)
         if self.column is None:
             return f"{what} for everybody"
+        if self.category is not None:
+            return f"{what} where {self.column} is {'' if self.is_above else 'not '}{self.category}"
         return f"{what} where {self.column} is {'above' if self.is_above else 'at most'} {self.threshold:.4g}"
 
 
@@ -106,7 +119,8 @@ class Rung:
     """Where a candidate stands on the ladder, against the policy that is proven.
 
     `state` is one of `ON_TRIAL`, `WAITING` and `RETIRED`. `gain` a head has an interval that holds at every look,
-    `p_better` is the probability that it is above 0, `share` the share of all users that it decides for.
+    `p_better` is the probability that it is above 0, `share` the share of all users that it decides for, within the
+    `step` that its evidence allows.
     """
 
     policy: Deployed
@@ -114,6 +128,7 @@ class Rung:
     gain: PolicyValue
     p_better: float
     share: float = 0.0
+    step: float = 0.0
 
 
 @dataclass(frozen=True)

@@ -12,11 +12,12 @@ import pandas as pd
 
 from configs.offers import Option
 from configs.settings import Settings
+from features.arrays.array_types import Places
 from features.arrays.calendar_days import start_of
 from features.definitions.registry import Feature
 from features.storage.lake import Lake
 from models.effects.observational_effects import OfferEffect, has_money
-from models.effects.uplift import LearntEffects
+from models.effects.uplift import LearntEffects, mean_effects
 from models.judge.policy_verdict import PolicyVerdict
 from models.learn.listening import CHANNEL_SHARE
 from models.learn.training import NotTrainableError, Trained
@@ -143,10 +144,13 @@ def publish_propensities(
 def publish_effects(
     lake: Lake, learnt: dict[str, LearntEffects], options: tuple[Option, ...], verdict: PolicyVerdict,
     experiment: pd.DataFrame,
-    settings: Settings, as_of: date, first_day: date,
+    settings: Settings, as_of: date, first_day: date, picked: Places | None = None,
 ) -> list[Published]:  # fmt: skip
-    """Register what every option changes for every user, and the policy that the gate deploys."""
-    average = np.stack([learnt[outcome].mean for outcome in EFFECT_SUBJECTS], axis=1)
+    """Register what every option changes for every user, and the policy that the gate deploys.
+
+    A simple policy's option is worth what it changes for whom that policy `picked`, (rows,), not for everybody.
+    """
+    average = mean_effects(learnt, verdict.deployed.option, picked)
     offers = learnt["margin_soon"].effect_model.offers
     averages = tuple(map(tuple, average.tolist()))
     units = (learnt["margin_soon"].effect_model.unit, learnt["is_retained"].effect_model.unit)

@@ -17,7 +17,7 @@ from features.storage.lake import Lake
 from models.effects.average_effect import AverageEffect
 from models.effects.effect_model import ActionSet, EffectModel, EffectUnit
 from models.effects.uplift import LearntEffects
-from models.judge.policies import Evidence
+from models.judge.evidence import Evidence
 from models.judge.policy_verdict import NO_TRIAL, Deployed, Trial
 from models.learn.benefit_cost import redemption_costs
 from models.learn.estimators import Estimator
@@ -217,13 +217,14 @@ def gather_evidence(
     action = ActionSet(options, ()).places(given, experiment["discount"].to_numpy(dtype=np.float64))
     least = {offer: min(share for name, share in options if name == offer) for offer, _ in options}
     outcome = experiment["margin_soon"] + experiment["is_retained"] * remaining_value
+    paid = experiment["discount_given"].to_numpy(dtype=np.float64) + np.r_[contact, 0.0][action]
     return Evidence(
         options=options,
         action=action,
         propensity=experiment["propensity"].to_numpy(dtype=np.float64),
         user_ids=experiment["user_id"],
         fold=fold,
-        net=(outcome - experiment["discount_given"]).to_numpy(dtype=np.float64) - np.r_[contact, 0.0][action],
+        net=outcome.to_numpy(dtype=np.float64) - paid,
         usual=margin.without + retention.without * remaining_value,
         effect=margin.held_out + retention.held_out * remaining_value[:, None] - charged,
         cost=cost,
@@ -232,6 +233,9 @@ def gather_evidence(
         had_chance=margin.had_chance,
         is_simple=np.array([margin.has_slope or discount == least[offer] for offer, discount in options]),
         budget=budget,
+        paid=None
+        if "is_net" in experiment
+        else experiment["discount_given"].to_numpy(float) + np.r_[contact, 0.0][action],
     )
 
 

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import date
 
 import numpy as np
 
+from configs.errors import InputError
 from configs.offers import Option, load_catalogue
 from configs.settings import Settings
-from features.arrays.array_types import Floats
+from features.arrays.array_types import Floats, Places
 from features.storage.lake import Lake
 from models.effects.average_effect import AverageEffect
 from models.effects.effect_ranking import effect_rankings
@@ -23,6 +25,7 @@ from models.effects.observational_effects import (
 from models.effects.uplift import LearntEffects, learn_effects, usable_options
 from models.judge.policies import judge_policies
 from models.judge.policy_verdict import NOBODY, Deployed, PolicyValue, PolicyVerdict
+from models.judge.simple_policies import picked_by
 from models.learn.listening import with_channel_share
 from models.learn.redeemed_spend import RedeemedSpend
 from models.learn.redemption import RISING, p_redeem_each, shallow, train_redemption
@@ -35,7 +38,7 @@ from models.registry.promotion import Published, publish, publish_effects, publi
 from models.registry.response import EFFECT_SUBJECTS, gather_evidence
 from models.training_run.outcome_models import NO_EVENTS, lack_of
 from models.training_run.training_frames import TrainingFrames, closed_values
-from models.training_run.training_record import EFFECTS, Untrained, cold_start
+from models.training_run.training_record import EFFECTS, Untrained, cold_start, latest_training
 
 NO_EFFECTS = "no offer can be proven to pay, and nobody gets one but by lot"
 NO_MONEY = "what effects are worth is not known, because no event brings money"
@@ -143,12 +146,13 @@ def fit_randomised(
 ) -> FittedResponse:  # fmt: skip
     """Judge the policies that learnt effects allow, and register the effects with the verdict."""
     experiment, options = frames.experiment, learnt["margin_soon"].options
+    picked = None
     if has_money(experiment):
-        verdict = judge_experiment(settings, lake, as_of, frames, learnt, redemption, p_redeem)
+        verdict, picked = judge_experiment(settings, lake, as_of, frames, learnt, redemption, p_redeem)
     else:
         unknown = PolicyValue(float("nan"), float("-inf"), float("inf"), len(experiment))
         verdict = PolicyVerdict(Deployed(NOBODY), NO_MONEY, {}, unknown, {})
-    published = publish_effects(lake, learnt, options, verdict, experiment, settings, as_of, frames.first_day)
+    published = publish_effects(lake, learnt, options, verdict, experiment, settings, as_of, frames.first_day, picked)
     lacking: tuple[Untrained, ...] = ()
     if not has_money(experiment):
         published = [each for each in published if each.subject != EFFECT_SUBJECTS["margin_soon"]]
@@ -167,12 +171,17 @@ def fit_targeted(settings: Settings, lake: Lake, as_of: date, frames: TrainingFr
 def judge_experiment(
     settings: Settings, lake: Lake, as_of: date, frames: TrainingFrames, learnt: dict[str, LearntEffects],
     redemption: Trained | None, p_redeem: Floats | None,
-) -> PolicyVerdict:  # fmt: skip
-    """Ask the gate whether deciding personally beats every simpler policy on held-out randomised treatments."""
+) -> tuple[PolicyVerdict, Places | None]:  # fmt: skip
+    """Ask the gate whether deciding personally beats every simpler policy on held-out randomised treatments.
+
+    Returns
+    -------
+    The verdict, and what a simple policy that decides picks where no row had a say in it (`picked_by`).
+    """
     value, stayed = load_if_any(lake, "value"), closed_values(frames.outcomes, settings, as_of)
     stayed = stayed.query("is_churned == 0") if len(stayed) else stayed
     everybody = len(newest(frames.outcomes)) if len(frames.outcomes) else frames.experiment["user_id"].nunique()
-    worth, spend = {}, RedeemedSpend()
+    worth, spend, before = {}, RedeemedSpend(), None
     if value is not None and len(stayed):
         worth = cross_fitted_models(value.estimator, stayed.assign(margin=stayed["margin"].clip(lower=0.0)), settings)
     if redemption is not None:
@@ -183,4 +192,8 @@ def judge_experiment(
         categories=settings.categories, later_share=later_share(stayed, settings) if len(stayed) else 0.0,
         assumed_rate=settings.response.assumed_redemption_rate,
     )  # fmt: skip
-    return judge_policies(evidence, settings.scoring.ladder)
+    with suppress(InputError):  # of a damaged record nothing goes on, and winback verify names it
+        trained = latest_training(lake, as_of)
+        before = trained.verdict if trained is not None else None
+    verdict = judge_policies(evidence, settings.scoring.ladder, before)
+    return verdict, picked_by(evidence, verdict.deployed)

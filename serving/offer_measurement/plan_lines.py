@@ -9,6 +9,7 @@ from serving.wording.formatting import money, percent, thousands
 from serving.wording.rendering import Words
 
 NOTHING_GIVEN = "nothing"
+MOST_WEEKS = 520  # that are counted: longer than that is no plan
 
 
 def plan_lines(
@@ -24,6 +25,7 @@ def plan_lines(
     for plan in plans:
         yield from ("", f"{words.titles.get(plan.offer_id, plan.offer_id)} ({plan.offer_id})")
         yield f"  try       {', '.join([NOTHING_GIVEN, *(_level(arm, words) for arm in plan.arms)])}"
+        yield from _verdict(plan, currency)
         for place, each in enumerate(plan.comparisons):
             arm = plan.arms[each.level]
             other = NOTHING_GIVEN if each.against is None else _level(plan.arms[each.against], words)
@@ -42,27 +44,33 @@ def plan_lines(
         )
 
 
-def _size(plan: ExperimentPlan, currency: str, power: float) -> Iterator[str]:
-    groups = len(plan.arms) + 1
+def _verdict(plan: ExperimentPlan, currency: str) -> Iterator[str]:
+    """Say first whether it can be done at all: who reads on to the figures knows what they are worth."""
+    if plan.is_reached:
+        return
+    if plan.finds is None or plan.finds_staying is None:
+        yield "  verdict   cannot be done: nobody may be given anything, or lots may cost nothing"
+        return
     yield (
-        f"  people    {thousands(plan.people_per_arm)} in each of {groups} groups, {thousands(plan.people)} in all "
-        f"(found with {percent(power)} where it is there, claimed with 5% at most where it is not)"
+        f"  verdict   too long: the time and money allowed reach {thousands(plan.affordable)} people a group, who show "
+        f"effects from {money(plan.finds, currency)} a head or {100 * min(plan.finds_staying, 1.0):.1f} points of "
+        "staying on; smaller ones stay unknown, and a single level is the honest choice"
     )
+
+
+def _size(plan: ExperimentPlan, currency: str, power: float) -> Iterator[str]:
+    groups, full = len(plan.arms) + 1, "" if plan.is_reached else " to find what just pays"
     yield (
-        f"  takes     {plan.weeks:,} weeks of lots and {plan.weeks_to_wait} more to see the last outcome; "
+        f"  people    {thousands(plan.people_per_arm)} in each of {groups} groups{full}, {thousands(plan.people)} in "
+        f"all (found with {percent(power)} where it is there, claimed with 5% at most where it is not)"
+    )
+    weeks = f"{plan.weeks:,} weeks" if plan.weeks <= MOST_WEEKS else "more than ten years"
+    yield (
+        f"  takes     {weeks} of lots and {plan.weeks_to_wait} weeks more to see the last outcome; "
         f"{money(plan.cost, currency)} of benefits and contacts"
     )
     if plan.is_reached:
         yield f"  settings  scoring.exploration: share = {plan.share:g}, method = 'uniform'"
-        return
-    if plan.finds is None or plan.finds_staying is None:
-        yield "  so        cannot be done: nobody may be given anything, or lots may cost nothing"
-        return
-    yield (
-        f"  so        too long: the time and money allowed reach {thousands(plan.affordable)} people a group, who show "
-        f"effects from {money(plan.finds, currency)} a head or {100 * plan.finds_staying:.1f} points of staying on; "
-        "smaller ones stay unknown, and a single level is the honest choice"
-    )
 
 
 def _level(arm: Arm, words: Words) -> str:

@@ -12,15 +12,18 @@ import numpy as np
 from features.arrays.array_types import Flags, Floats
 from models.registry.response import KnownEffect
 
+STRONGEST = 1_000.0  # times the average effect: on who surely does what one in a thousand does
+
 
 def strength_by_use(p_redeem: Floats, effect: KnownEffect) -> Floats:
     """How strongly an average effect applies, shape (users,): as P(redeem), and to all alike where that is unknown.
 
-    An offer that nobody redeemed is assumed to change nothing.
+    An offer that nobody redeemed is assumed to change nothing, and one that hardly anybody did at most `STRONGEST`
+    times what it changes on average.
     """
     if effect.redemption_rate <= 0:
         return np.isnan(p_redeem).astype(np.float64)
-    return np.where(np.isnan(p_redeem), 1.0, p_redeem / effect.redemption_rate)
+    return np.where(np.isnan(p_redeem), 1.0, _times(p_redeem, effect.redemption_rate))
 
 
 def staying_by_use(effect: KnownEffect, p_redeem: Floats, p_churn: Floats | None) -> Floats:
@@ -35,7 +38,13 @@ def staying_by_risk(effect: KnownEffect, p_redeem: Floats, p_churn: Floats | Non
     """
     if p_churn is None or not effect.leaving > 0:
         return staying_by_use(effect, p_redeem, p_churn)
-    return possible(effect.retention * np.nan_to_num(p_churn) / effect.leaving, p_churn)
+    return possible(effect.retention * _times(np.nan_to_num(p_churn), effect.leaving), p_churn)
+
+
+def _times(chance: Floats, usual: float) -> Floats:
+    """How many times the usual chance users have, above 0; at most `STRONGEST`."""
+    with np.errstate(over="ignore"):  # next to nobody usually does: what overflows is cut
+        return np.minimum(chance / usual, STRONGEST)
 
 
 def possible(retention: Floats, p_churn: Floats | None) -> Floats:

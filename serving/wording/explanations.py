@@ -102,6 +102,9 @@ def policy_reasons(deployed: Deployed) -> tuple[Reason, ...]:
         return what, Reason("for_everybody")
     if deployed.column == P_REDEEM:
         return what, Reason("for_likely" if deployed.is_above else "for_unlikely", number=deployed.threshold)
+    if deployed.category is not None:
+        side = "for_those_of" if deployed.is_above else "for_those_not_of"
+        return what, Reason(side, deployed.column, value=deployed.category)
     side = "for_those_above" if deployed.is_above else "for_those_at_most"
     return what, Reason(side, deployed.column, number=deployed.threshold)
 

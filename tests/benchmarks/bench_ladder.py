@@ -35,9 +35,11 @@ from configs.settings import Settings
 from features.arrays.array_types import Floats, Kinds
 from features.definitions.app_declarations import declarations_of
 from models.effects.effect_model import ActionSet
-from models.effects.uplift import LearntEffects, learn_effects
-from models.judge.policies import Evidence, judge_policies
+from models.effects.uplift import LearntEffects, learn_effects, mean_effects
+from models.judge.evidence import Evidence
+from models.judge.policies import judge_policies
 from models.judge.policy_verdict import PERSONAL, PolicyVerdict, Trial
+from models.judge.simple_policies import picked_by
 from models.learn.benefit_cost import redemption_costs
 from models.learn.redeemed_spend import RedeemedSpend, redeemed_spend
 from models.registry.response import PersonalEffects, ResponseModels
@@ -108,9 +110,11 @@ def train(app: App, rows: pd.DataFrame) -> Trained:
     p_redeem, spend = lots.held_out_p_redeem, redeemed_spend(lots.given)
     features = declarations_of(settings).catalogue({"plan": True})
     learnt = learn_effects(rows, options, features, settings, p_redeem=p_redeem, channels=app.world.channels)
-    verdict = judge_policies(_evidence(app, rows, learnt, p_redeem, spend), settings.scoring.ladder)
+    evidence = _evidence(app, rows, learnt, p_redeem, spend)
+    verdict = judge_policies(evidence, settings.scoring.ladder)
+    picked = picked_by(evidence, verdict.deployed)
     margin, retention = (learnt[outcome] for outcome in ("margin_soon", "is_retained"))
-    average = np.stack([margin.mean, retention.mean], axis=1)
+    average = mean_effects(learnt, verdict.deployed.option, picked)
     effects = PersonalEffects(
         margin.effect_model, retention.effect_model, options, verdict.deployed, average, "", trial=verdict.trial
     )
@@ -136,7 +140,7 @@ def _evidence(
         effect=margin.held_out + retention.held_out * worth[:, None] - cost, cost=cost, p_redeem=p_redeem,
         columns=rows, had_chance=margin.had_chance,
         is_simple=np.array([margin.has_slope or discount == least[offer] for offer, discount in options]),
-        budget=app.world.budget,
+        budget=app.world.budget, paid=rows["discount_given"].to_numpy() + np.r_[contact, 0.0][action],
     )  # fmt: skip
 
 

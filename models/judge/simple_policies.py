@@ -1,0 +1,112 @@
+"""Policies that give one option to everybody, or to those on one side of one column: the best of each kind.
+
+Rules ask one column at its median, or one value of a column of texts; traits are among them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+
+from features.arrays.array_types import Flags, Floats, Places
+from features.definitions.registry import trait_column
+from models.effects.effect_design import MODERATORS, MOST_INPUTS
+from models.judge.evidence import Evidence
+from models.judge.policy_verdict import CONSTANT, NOBODY, P_REDEEM, RANKING, RULE, Deployed
+
+SHARES = (0.1, 0.2, 0.3, 0.5, 0.7)
+MOST_VALUES = 8  # of a column of texts that a rule may ask for: the commonest
+
+
+def simple_policy(evidence: Evidence, scores: Floats, name: str, rows: Flags) -> Deployed:
+    """Choose the policy of a kind that earns most within the budget, by the doubly robust scores of some rows."""
+    gain, cost = (part * evidence.had_chance for part in (scores[:, 1:] - scores[:, :1], evidence.cost))
+    gain, cost = np.where(evidence.is_simple, gain[rows], -np.inf), cost[rows]
+    if name == NOBODY:
+        return Deployed(NOBODY)
+    if name == CONSTANT:
+        return Deployed(CONSTANT, evidence.options[int(_affordable(evidence, gain, cost, len(gain)).argmax())])
+    if name == RULE:
+        return _best_rule(evidence, gain, cost, rows)
+    return _best_ranking(evidence, gain, cost, rows)
+
+
+def _best_rule(evidence: Evidence, gain: Floats, cost: Floats, rows: Flags) -> Deployed:
+    """Ask one column in turn, and give one side of its answers the option that is best there."""
+    found: list[tuple[float, Deployed]] = []
+    columns = evidence.columns.loc[rows, _asked(evidence.columns)]
+    for question in _questions(columns):
+        side = question.divides(columns)
+        total = _affordable(evidence, gain[side], cost[side], len(columns))
+        found.append((float(total.max()), replace(question, option=evidence.options[int(total.argmax())])))
+    return max(found, key=lambda pair: pair[0])[1] if found else Deployed(NOBODY)
+
+
+def _asked(columns: pd.DataFrame) -> list[str]:
+    """Name the columns that a rule may ask: the moderators of effects, then traits."""
+    traits = [name for name in columns.columns if name.startswith(trait_column(""))]
+    return [*(name for name in MODERATORS if name in columns.columns), *traits][:MOST_INPUTS]
+
+
+def _questions(columns: pd.DataFrame) -> Iterator[Deployed]:
+    """Yield both sides of every question: is a number above its median, is a text one of its commonest values."""
+    for name in columns.columns:
+        if pd.api.types.is_numeric_dtype(columns[name]):
+            median = float(np.median(np.nan_to_num(columns[name].to_numpy(dtype=np.float64))))
+            each = [Deployed(RULE, None, name, median)]
+        else:
+            values = columns[name].dropna().astype(str).value_counts().index[:MOST_VALUES]
+            each = [Deployed(RULE, None, name, category=value) for value in sorted(values)]
+        yield from (replace(question, is_above=is_above) for question in each for is_above in (True, False))
+
+
+def _best_ranking(evidence: Evidence, gain: Floats, cost: Floats, rows: Flags) -> Deployed:
+    """Give a discount to the share of users who are likeliest to use it; nobody uses a plain message."""
+    found: list[tuple[float, Deployed]] = [(0.0, Deployed(NOBODY))]
+    discount = np.array([share for _, share in evidence.options])
+    for place in np.flatnonzero(evidence.is_simple & (discount > 0)):
+        option, likely = evidence.options[place], evidence.p_redeem[rows, place]
+        for share in SHARES:
+            threshold = float(np.quantile(likely, 1 - share))
+            top = likely > threshold
+            total = _affordable(evidence, gain[top][:, [place]], cost[top][:, [place]], len(likely))
+            found.append((float(total[0]), Deployed(RANKING, option, P_REDEEM, threshold)))
+    return max(found, key=lambda pair: pair[0])[1]
+
+
+def _affordable(evidence: Evidence, gain: Floats, cost: Floats, users: int) -> Floats:
+    """Gain a head of `users` if each option goes to as many of some rows as the budget pays for; shape (options,)."""
+    return np.asarray(gain.sum(axis=0) / users * evidence.part_paid(cost.sum(axis=0) / users))
+
+
+def picked_by(evidence: Evidence, policy: Deployed) -> Places | None:
+    """Pick as `cross_picked` does by the kind of a simple policy; None where none decides."""
+    return cross_picked(evidence, evidence.scores, policy.name) if policy.option is not None else None
+
+
+def cross_picked(evidence: Evidence, scores: Floats, name: str) -> Places:
+    """Pick every row's option by a simple policy of a kind that the other folds of users chose; 0 is nothing; (rows,).
+
+    What came of those picks is what the policy brings whom it picks: no row had a say in it.
+    """
+    choice = np.zeros(len(scores), dtype=np.intp)
+    places = {option: place for place, option in enumerate(evidence.options)}
+    for k in np.unique(evidence.fold):
+        inside = evidence.fold == k
+        policy = simple_policy(evidence, scores, name, ~inside)
+        if policy.option is not None:
+            place = places[policy.option]
+            applies = policy.applies_to(evidence.columns[inside], evidence.p_redeem[inside, place])
+            applies &= evidence.had_chance[inside, place]
+            choice[inside] = np.where(applies, place + 1, 0)
+    return choice
+
+
+def cross_chosen(evidence: Evidence, scores: Floats, name: str) -> Floats:
+    """Chances that a simple policy gives to options, its parameters chosen by the other folds of users."""
+    choice = cross_picked(evidence, scores, name)
+    spent = np.c_[np.zeros(len(choice)), evidence.cost][np.arange(len(choice)), choice].mean()
+    return evidence.chances(choice, float(evidence.part_paid(np.array([spent]))[0]))
