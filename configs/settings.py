@@ -17,10 +17,12 @@ from configs.guard_settings import Guards
 from configs.ladder_settings import Ladder
 from configs.named_files import FOLDER, read_toml
 from configs.profile_layers import Layer, laid_over, profile_files, read_layer, with_raw_beside
+from configs.retention import LONGEST_WINDOW, Retention, needed_days, too_short
 from configs.schedule_settings import Schedule, TimeZone
 from configs.section import Count, Money, Section, Word
 from configs.segment_settings import Segments
 from configs.send_time import SendTime
+from configs.spark_settings import Spark
 from configs.stores import Stores, addresses_of_environment
 from configs.tastes import Tastes
 from configs.validated_model import validated
@@ -34,16 +36,8 @@ FIRST_DAY = date(1990, 1, 2)  # that may be decided: no event is older than the 
 Day = Annotated[date, Field(ge=FIRST_DAY, lt=date(2200, 1, 1))]
 Engine = Literal["duckdb", "spark"]
 OF_TREATMENTS, OFFERS_FILE = "treatments", "offers.toml"  # offers of an experiment, which ingest writes of what it gave
-MACHINES = {
-    "engine",
-    "spark",
-    "threads",
-    "memory_gib",
-    "data_dir",
-    "schedule",
-    "stores",
-    "language",
-}  # no figure depends on these
+# no figure depends on these
+MACHINES = {"engine", "spark", "threads", "memory_gib", "data_dir", "schedule", "stores", "language", "retention"}
 
 
 class Roles(Section):
@@ -203,15 +197,6 @@ class Scoring(Section):
     ladder: Ladder
 
 
-class Spark(Section):
-    """Where and how Spark runs, for `engine = "spark"`."""
-
-    master: str = Field(description="`local[2]` and the like, or a cluster's address; empty where spark-submit says it")
-    driver_memory: str = Field(description="memory of the driver, as Spark writes it; locally of everything")
-    pieces: int = Field(gt=0, le=100_000, description="tasks that a step is shared out among at most; a few per core")
-    options: dict[str, str] = Field(description="further properties of Spark, by their own names")
-
-
 class Settings(Section):
     """The whole configuration of one app."""
 
@@ -251,6 +236,7 @@ class Settings(Section):
     categories: Categories
     guards: Guards
     segments: Segments
+    retention: Retention
     schedule: Schedule
     stores: Stores
     spark: Spark
@@ -262,6 +248,19 @@ class Settings(Section):
                 f"scoring.medium_risk = {self.scoring.medium_risk} exceeds "
                 f"scoring.high_risk = {self.scoring.high_risk}; lower it"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _what_is_needed_is_kept(self) -> Settings:
+        own = [days for custom in self.features.custom.values() for days in custom.windows]
+        needed = needed_days(
+            horizon=max(self.churn.horizon_days, self.churn.lookback_days, self.value.horizon_days),
+            holdout=max(self.training.holdout_days, self.response.holdout_days),
+            step=self.features.snapshot_every_days,
+            longest=max([LONGEST_WINDOW, *own]),
+        )
+        if fault := too_short(self.retention, needed):
+            raise ValueError(fault)
         return self
 
     @model_validator(mode="after")

@@ -66,8 +66,11 @@ def ingest(
     tables = read_source(settings, lake, replacing)
     remember_profile(lake, profile)
     counts = ["read", "added", "unchanged", "duplicates", "quarantined", *(["replaced"] if replacing else [])]
-    counts += ["left_out"] if any(table.left_out for table in tables) else []
     metrics = {f"{t.table}.{name}": Metric.exact(getattr(t, name), t.read) for t in tables for name in counts}
+    left_out = {table.table: Metric.exact(sum(table.left_out.values()), table.read) for table in tables}
+    metrics |= {
+        f"{name}.left_out": metric for name, metric in left_out.items() if any(m.value for m in left_out.values())
+    }
     warnings = [sentence for table in tables for sentence in table.sentences]
     if replacing:
         warnings.append("what rests on the replaced days is computed anew by the next winback build-features")

@@ -40,6 +40,7 @@ def rewrite_report(profile: str | None, data_dir: str | None, as_of: date | None
 @reads_one_publish
 def status(profile: str | None, data_dir: str | None, as_of: date | None) -> Outcome:
     """Say what the data folder holds, what ran, who is champion since when, and what looks wrong."""
+    from features.erasure.retention_periods import retention_line
     from features.ingestion.delivery_notes import stored_name_notes
     from flows.runs.run_status import last_guards, run_lines
     from serving.decide.day_tables import decided_days
@@ -62,6 +63,7 @@ def status(profile: str | None, data_dir: str | None, as_of: date | None) -> Out
     metrics = {f"{table}.days": Metric.exact(len(days), len(days)) for table, days in found.days.items()}
     outputs = {table: f"{days[0]} to {days[-1]}" if days else "none" for table, days in found.days.items()}
     outputs["profile"] = settings.profile
+    outputs["retention"] = retention_line(settings, lake)
     outputs["training"] = str(found.training.as_of) if found.training is not None else "none"
     outputs["promises"] = newest_ratios(lake, day).words
     outputs |= champion_lines(found) | policy_line(found) | persona_line(found)

@@ -30,6 +30,7 @@ from flows.runs.run_records import recorded
 from flows.score_users import score_users
 from flows.send_list import send_list
 from flows.train_models import train_models
+from flows.user_requests import expire
 
 PATIENCE = timedelta(hours=12)
 PERIODS = {"score-daily": timedelta(days=1), "train-weekly": timedelta(days=7), "measure-daily": timedelta(days=1)}
@@ -39,6 +40,8 @@ TOLD: list[FlowStateHook[Any, Any]] = [tell_failure]
 @flow(name="score-daily", flow_run_name=dated("score-daily"), on_failure=TOLD, on_crashed=TOLD)
 def score_daily(profile: str | None = None, data_dir: str | None = None, as_of: date | None = None) -> Outcome | None:
     """Ingest, build features, score, and list who is to be written to; days that were missed are told and caught up.
+
+    Last goes what is older than its retention period.
 
     A run that was missed for more than a day gives way to the newest.
     """
@@ -50,7 +53,8 @@ def score_daily(profile: str | None = None, data_dir: str | None = None, as_of: 
         build_features(profile, data_dir, as_of, only_today=True)
         scored = score_users(profile, data_dir, as_of)
         sent = send_list(profile, data_dir, scored.as_of)
-        outputs, warnings = scored.outputs | sent.outputs, [*missed, *scored.warnings]
+        expired = expire(profile, data_dir, as_of)
+        outputs, warnings = scored.outputs | sent.outputs, [*missed, *scored.warnings, *expired]
         return shown(replace(scored, command="score-daily", outputs=outputs, warnings=warnings))
 
 

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from datetime import date, timedelta
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -762,3 +763,33 @@ def test_commands_that_are_killed_lose_nothing_and_leave_nothing(
 def test_a_question_does_not_make_the_data_folder(tmp_path: Path, words: list[str]) -> None:
     CliRunner().invoke(app, [*words, "--data-dir", str(tmp_path / "nowhere")])
     assert not (tmp_path / "nowhere").exists()
+
+
+def test_a_hundred_forgotten_users_are_in_no_file_of_a_trained_folder_and_others_keep_their_decisions(
+    shell: Shell, tmp_path: Path
+) -> None:
+    folder, named = tmp_path / "data", tmp_path / "asked.txt"
+    shutil.copytree(shell.data_dir, folder)
+    user_ids = [f"u{number:03d}" for number in np.random.default_rng(11).permutation(160)[:100]]
+    named.write_text("\n".join(user_ids), encoding="utf-8")
+    before, exported = pq.read_table(decisions(folder)), shell.answer("export-user", user_ids[0], data_dir=folder)
+    told = {table: len(each["rows"]) for table, each in exported["tables"].items()}
+    assert {"events", "users", "snapshots", "decisions", "options", "ledger", "treatments", "reports"} - {*told} <= {
+        "reports"
+    }
+    assert all(set(each["rows"][0]) == set(each["columns"]) for each in exported["tables"].values())
+    answer = shell.answer("forget", "--file", str(named), data_dir=folder)
+    assert answer["left"] == [] and answer["rows"]["users"] == 100 and answer["raw"]
+    token = re.compile(rf"\b({'|'.join(user_ids)})\b".encode())
+    assert [path for path in folder.rglob("*") if path.is_file() and token.search(path.read_bytes())] == []
+    others = before.filter(pc.invert(pc.is_in(before["user_id"], value_set=pa.array(user_ids))))
+    assert pq.read_table(decisions(folder)).equals(others)
+    again = shell.answer("ingest", data_dir=folder)["metrics"]
+    assert again["events.added"]["value"] == 0 and again["users.left_out"]["value"] == 100
+    assert shell.answer("verify", data_dir=folder)["faults"] == []
+    second = shell.answer("forget", "--file", str(named), data_dir=folder)
+    assert len(second["before"]) == 100 and second["rows"] == {} and second["left"] == []
+    assert "stood on the suppression list before" in shell.run("forget", user_ids[0], data_dir=folder).stdout
+    assert shell.run("export-user", "nobody", data_dir=folder).exit_code == 2
+    assert shell.answer("forget", "--new-consent", user_ids[0], data_dir=folder)["let_back"] == 1
+    assert shell.answer("ingest", data_dir=folder)["metrics"]["users.left_out"]["value"] == 99

@@ -25,7 +25,7 @@ from flows.cli import app
 
 pytestmark = pytest.mark.xdist_group("demo")
 MEANT_FOR_A_PERSON = ("demo", "schedule", "ingest", "promote", "rollback", "simulate", "unpin")
-ELSEWHERE = (*MEANT_FOR_A_PERSON, "train-models")  # test_cli.py trains a small app
+ELSEWHERE = (*MEANT_FOR_A_PERSON, "train-models", "forget")  # test_cli.py runs them on a small app
 
 
 @pytest.fixture(scope="module")

@@ -87,14 +87,14 @@ def _users(app: App) -> list[str]:
 def test_rows_of_forgotten_users_and_of_ids_that_turn_out_to_be_theirs_are_left_out_and_counted(app: App) -> None:
     _enter(app.lake, "bob")
     found = app.ingest()
-    assert {table: (report.read, report.left_out) for table, report in found.items()} == {
+    assert {table: (report.read, sum(report.left_out.values())) for table, report in found.items()} == {
         "aliases": (1, 1), "events": (6, 4), "users": (2, 1)
     }  # fmt: skip
     assert "4 rows of forgotten users left out of events" in found["events"].sentences
     assert _users(app) == ["ana"]
     assert suppressed(app.lake, pa.array(["anon"])).all(), "the next delivery need not say again who that is"
     again = app.ingest()["events"]
-    assert (again.read, again.unchanged, again.left_out) == (6, 2, 4)
+    assert (again.read, again.unchanged, sum(again.left_out.values())) == (6, 2, 4)
 
 
 def test_after_a_new_consent_only_what_came_before_it_stays_out(app: App) -> None:
@@ -102,5 +102,5 @@ def test_after_a_new_consent_only_what_came_before_it_stays_out(app: App) -> Non
     with app.lake.files.publish() as publication:
         let_back(app.lake, publication, ["bob"], date(2024, 2, 15))
     found = app.ingest()
-    assert (found["events"].left_out, found["users"].left_out) == (1, 0)
+    assert tuple(sum(found[table].left_out.values()) for table in ("events", "users")) == (1, 0)
     assert "bob" in _users(app)

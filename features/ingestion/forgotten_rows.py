@@ -1,4 +1,4 @@
-"""Rows of people whom winback was asked to forget: left out before anything else looks at them, and counted."""
+"""Rows of people whom winback was asked to forget, and of days whose time is over: left out first, and counted."""
 
 from __future__ import annotations
 
@@ -11,16 +11,20 @@ from configs.settings import Settings
 from features.ingestion.contract import ALIASES, Table
 from features.storage.lake import Lake
 from features.storage.storage_interface import Publication
-from features.suppression.suppression_list import enter, hash_of_id, read_list
+from features.suppression.suppression_list import FORGOTTEN, enter, hash_of_id, read_list
+from features.tables.removed_days import first_kept_days
 
 LEFT_OUT = "forgotten_users"  # ids of the staged rows, until when what they did is left out, and whether that is news
+THEIRS, EXPIRED = "of forgotten users", "of days that retention has removed"
 MIDNIGHT = "({until}::TIMESTAMP AT TIME ZONE '{time_zone}')"
 
 
 def leave_out_forgotten(
     connection: duckdb.DuckDBPyConnection, settings: Settings, lake: Lake, tables: Sequence[Table]
-) -> dict[Table, int]:
-    """Take rows of forgotten users out of the staged ones; returns how many by table.
+) -> dict[Table, dict[str, int]]:
+    """Take rows of forgotten users, and of days that retention removed, out of the staged ones.
+
+    Returns how many of which kind, by table.
 
     An id that the source says to be one of a forgotten user's is theirs. After a new consent, what somebody did before
     it stays left out.
@@ -30,29 +34,49 @@ def leave_out_forgotten(
     InputError
         The suppression list cannot be read, or was written with another key.
     """
+    expired = {table: _leave_out_expired(connection, lake, table) for table in tables}
     found = read_list(lake)
     if found is None:
-        return {}
+        return {table: {EXPIRED: count} for table, count in expired.items()}
     connection.register("suppression_list", found)
     ids = " UNION ALL ".join(f"SELECT {name} AS user_id FROM staged_{t.name}" for t in tables for name in _users(t))
     connection.execute(f"""
         CREATE TEMP TABLE {LEFT_OUT} AS
         SELECT asked.user_id, until, false AS is_new
         FROM (SELECT DISTINCT user_id FROM ({ids}) WHERE user_id IS NOT NULL) AS asked
-        JOIN suppression_list ON user_hash = {hash_of_id(lake, connection, "asked.user_id")}
+        JOIN suppression_list ON user_hash = {hash_of_id(lake, connection, "asked.user_id")} AND reason = '{FORGOTTEN}'
     """)
     if ALIASES in tables:
         _add_old_ids(connection)
-    return {table: _left_out(connection, settings, table) for table in tables}
+    forgotten = {table: _left_out(connection, settings, table) for table in tables}
+    return {table: {THEIRS: forgotten[table], EXPIRED: expired[table]} for table in tables}
 
 
-def enter_old_ids(connection: duckdb.DuckDBPyConnection, lake: Lake, publication: Publication, today: date) -> None:
-    """Put ids on the list that turned out to be a forgotten user's, so that later deliveries need not say so again."""
+def enter_old_ids(
+    connection: duckdb.DuckDBPyConnection, lake: Lake, publication: Publication, today: date
+) -> list[str]:
+    """Put ids on the list that turned out to be a forgotten user's, so that later deliveries need not say so again.
+
+    Returns what people should be told of it.
+    """
     if not connection.execute("SELECT 1 FROM duckdb_tables() WHERE table_name = $1", [LEFT_OUT]).fetchone():
-        return
+        return []
     new = connection.execute(f"SELECT DISTINCT user_id FROM {LEFT_OUT} WHERE is_new").fetchall()
-    if new:
-        enter(lake, publication, [user_id for (user_id,) in new], "forgotten", today)
+    if not new:
+        return []
+    enter(lake, publication, [user_id for (user_id,) in new], FORGOTTEN, today)
+    return [
+        f"{len(new):,} ids turned out to be those of forgotten users, and are forgotten from now on; "
+        "winback forget --listed takes out what was held of them before"
+    ]
+
+
+def _leave_out_expired(connection: duckdb.DuckDBPyConnection, lake: Lake, table: Table) -> int:
+    kept_from = first_kept_days(lake).get(table.name)
+    if kept_from is None:
+        return 0
+    found = connection.execute(f"DELETE FROM staged_{table.name} WHERE day < $1", [kept_from]).fetchone()
+    return int(found[0]) if found else 0
 
 
 def _users(table: Table) -> list[str]:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import date, datetime
 from pathlib import Path
 from zoneinfo import ZoneInfo
@@ -58,8 +58,8 @@ NO_EVENTS = (
 class TableIngest:
     """What became of one table's rows: ``read = added + unchanged + duplicates + quarantined + left_out``.
 
-    `left_out` counts rows of users whom winback was asked to forget, `replaced` rows that the data folder held before
-    and that gave way; `notes` say what was put right, or looks wrong.
+    `left_out` counts rows of forgotten users and of days that retention removed, `replaced` rows that the data folder
+    held before and that gave way; `notes` say what was put right, or looks wrong.
     """
 
     table: str
@@ -71,7 +71,7 @@ class TableIngest:
     reasons: dict[str, int]
     replaced: int = 0
     notes: tuple[str, ...] = ()
-    left_out: int = 0
+    left_out: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def sentences(self) -> list[str]:
@@ -80,8 +80,8 @@ class TableIngest:
             f"{count:,} rows of {self.table} went to quarantine: {reason}" + (f"; {REPLACE}" if USED in reason else "")
             for reason, count in self.reasons.items()
         ]
-        forgotten = [f"{self.left_out:,} rows of forgotten users left out of {self.table}"] if self.left_out else []
-        return [*refused, *forgotten, *self.notes]
+        left_out = [f"{count:,} rows {why} left out of {self.table}" for why, count in self.left_out.items() if count]
+        return [*refused, *left_out, *self.notes]
 
 
 def ingest_source(
@@ -125,7 +125,7 @@ def ingest_source(
     with staged_source(settings, lake, now, replacing) as staged:
         connection, script = staged.connection, staged.script
         with lake.files.publish() as publication:
-            enter_old_ids(connection, lake, publication, staged.today)
+            old_ids = enter_old_ids(connection, lake, publication, staged.today)
             if lake.time_zone != settings.time_zone:
                 publication.write(TIME_ZONE_FILE, settings.time_zone.encode())
             if replacing == EVERY_DAY:
@@ -138,8 +138,16 @@ def ingest_source(
                 else:
                     write_new(connection, settings, lake, publication, table, replacing)
                 write_quarantine(connection, lake, publication, table, script, replacing)
+        told = {table: old_ids if table is ALIASES else [] for table in staged.reports}
         return [
-            replace(report, notes=(*report.notes, *_delivery_notes(connection, settings, lake, table, staged.reports)))
+            replace(
+                report,
+                notes=(
+                    *report.notes,
+                    *told[table],
+                    *_delivery_notes(connection, settings, lake, table, staged.reports),
+                ),
+            )
             for table, report in staged.reports.items()
         ]
 
@@ -188,7 +196,7 @@ def staged_source(
                 notes[table] += undated_note(connection, lake, day)
             else:
                 _check_rows(connection, kept_rows(settings, lake, table, replacing), table)
-            reports[table] = _settle(connection, settings, lake, table, script, replacing, left_out.get(table, 0))
+            reports[table] = _settle(connection, settings, lake, table, script, replacing, left_out.get(table, {}))
             reports[table] = replace(reports[table], notes=tuple(notes[table]))
             if table is ALIASES:
                 merge_users(
@@ -249,11 +257,11 @@ def _stage(
 
 def _settle(
     connection: duckdb.DuckDBPyConnection, settings: Settings, lake: Lake, table: Table, script: Path,
-    replacing: DayRange | None, left_out: int,
+    replacing: DayRange | None, left_out: Mapping[str, int],
 ) -> TableIngest:  # fmt: skip
     """Drop repeats, find what the lake already holds, and stop when too much is bad."""
     known = kept_rows(settings, lake, table, replacing)
-    read = left_out + row_count(connection, f"staged_{table.name}")
+    read = sum(left_out.values()) + row_count(connection, f"staged_{table.name}")
     if read == 0 and table is EVENTS:
         days = f" from {replacing.first} to {replacing.last}" if replacing not in (None, EVERY_DAY) else ""
         raise InputError(f"{table.name} of source {script} has no rows{days}; check that the raw file is not empty")
@@ -273,7 +281,7 @@ def _settle(
     given_way = (
         row_count(connection, f"({stored_rows(lake, table)})") - row_count(connection, f"({known})") if replacing else 0
     )
-    repeats = read - left_out - bad - added - unchanged
+    repeats = read - sum(left_out.values()) - bad - added - unchanged
     counts = (read, added, unchanged, repeats, bad)
     return TableIngest(table.name, *counts, dict(reasons), given_way, left_out=left_out)
 

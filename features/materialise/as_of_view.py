@@ -180,10 +180,19 @@ def stray_note(lake: Lake, as_of: date) -> list[str]:
 
 def grid_days(settings: Settings, lake: Lake, as_of: date, *, holdouts: tuple[int, ...]) -> list[date]:
     """Days that models learn from: every ``features.snapshot_every_days`` back from `as_of`, and each holdout's cut."""
-    earliest = first_event_day(lake, as_of) + timedelta(days=settings.features.min_history_days)
+    earliest = max(
+        first_event_day(lake, as_of) + timedelta(days=settings.features.min_history_days),
+        first_snapshot_kept(settings, as_of),
+    )
     step = timedelta(days=settings.features.snapshot_every_days)
     grid = {as_of - step * index for index in range((as_of - earliest) // step + 1)}
     return sorted(grid | {cut for back in holdouts if (cut := as_of - timedelta(days=back)) >= earliest})
+
+
+def first_snapshot_kept(settings: Settings, as_of: date) -> date:
+    """Day before which no snapshot is kept, by ``retention.snapshots``."""
+    kept = settings.retention.snapshots
+    return date.min + timedelta(days=1) if kept is None else as_of - timedelta(days=kept)
 
 
 def snapshot_days(settings: Settings, lake: Lake, as_of: date, *, holdouts: tuple[int, ...]) -> list[date]:
@@ -194,6 +203,7 @@ def snapshot_days(settings: Settings, lake: Lake, as_of: date, *, holdouts: tupl
     first = first_event_day(lake, as_of)
     if not has_events(lake):
         return sorted({as_of, *(day for day in lake.days("treatments") if day < as_of)})
+    first = max(first, first_snapshot_kept(settings, as_of) - timedelta(days=1))
     treated = {day for day in lake.days("treatments") if first < day < as_of}
     return sorted({as_of, *grid_days(settings, lake, as_of, holdouts=holdouts)} | treated)
 

@@ -29,6 +29,8 @@ from features.tables.fingerprints import (
     remembered,
     write_daily_rows,
 )
+from features.tables.parquet_files import column_names
+from features.tables.removed_days import first_kept_days
 from features.tables.row_group_reader import KeyRange, read_users, user_ranges
 
 EVERYBODY: KeyRange[str] = KeyRange()
@@ -108,7 +110,7 @@ def build_aggregates(settings: Settings, lake: Lake) -> list[date]:
     sessions went on with after midnight, and goes where it has neither any more.
     """
     lake.require_whole("events", "treatments")  # what is missing must not be taken for a day without any
-    _remove_others(lake)
+    _remove_others(lake, declarations_of(settings))
     begun = _begun_before(settings, lake)
     stale = _stale_days(settings, lake, begun)
     if not stale:
@@ -132,9 +134,17 @@ def build_aggregates(settings: Settings, lake: Lake) -> list[date]:
     return sorted(stale)
 
 
-def _remove_others(lake: Lake) -> None:
+def _remove_others(lake: Lake, declared: Declarations) -> None:
+    """Remove daily rows of days without events and treatments; where retention took those, what is whole stays."""
     there = {*lake.days("events"), *lake.days("treatments")}
-    gone = [f"{table}/day={day}" for table in DAILY_TABLES for day in lake.days(table) if day not in there]
+    kept_from, columns = first_kept_days(lake).get("events", date.min), {*declared.measures, *declared.day_marks}
+
+    def stays(table: str, day: date) -> bool:
+        if day > kept_from:
+            return day in there
+        return table != "aggregates" or columns <= {*column_names(lake.partition(table, day))}
+
+    gone = [f"{table}/day={day}" for table in DAILY_TABLES for day in lake.days(table) if not stays(table, day)]
     if gone:
         with lake.files.publish() as publication:
             for name in gone:
@@ -189,8 +199,11 @@ def _stale_days(settings: Settings, lake: Lake, begun: Mapping[date, list[OpenSe
     declarations += definitions_of(settings)
     stale = {}
     inputs = {table: set(lake.days(table)) for table in ("events", "treatments")}
+    kept_from = first_kept_days(lake).get("events", date.min)
     with file_hashes(lake) as hash_of, file_fingerprints(lake) as fingerprint_of:
         for day in sorted(set().union(*inputs.values())):
+            if day <= kept_from:  # its rows, or the evening before it, are no longer there to compute it from
+                continue
             hashes = [hash_of(lake.partition(table, day)) for table, days in inputs.items() if day in days]
             if begun.get(day):
                 hashes.append(str(begun[day]))

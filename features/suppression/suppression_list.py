@@ -27,6 +27,8 @@ from features.tables.duckdb_sessions import reading_session
 from features.tables.parquet_files import read_notes, read_parquet, write_parquet
 
 Reason = Literal["forgotten", "objection"]
+FORGOTTEN: Reason = "forgotten"
+OBJECTION: Reason = "objection"
 LIST_FILE = "suppression/users.parquet"
 KEY_CHECK, CHECKED_TEXT = b"winback.key_check", b"winback suppression list"
 SCHEMA = pa.schema(
@@ -113,7 +115,8 @@ def enter(
 ) -> dict[str, tuple[str, date]]:
     """Put people's ids on the list, in a publish; returns reason and day of those that stood on it in force before.
 
-    The first reason and day of an id stay. One whose new consent is on the list is on it anew.
+    The first reason and day of an id stay, but an objection gives way to being forgotten. One whose new consent is on
+    the list is on it anew.
 
     Raises
     ------
@@ -124,11 +127,26 @@ def enter(
     key = suppression_key(lake) or new_key(lake, publication)
     hashes = {_hash(key, user_id): user_id for user_id in user_ids}
     before = _in_force(found, hashes)
-    new = [name for name in sorted(hashes) if hashes[name] not in before]
+    stands = {user_id for user_id, (told, _) in before.items() if told == FORGOTTEN or reason == OBJECTION}
+    new = [name for name in sorted(hashes) if hashes[name] not in stands]
     rows = {"user_hash": new, "reason": [reason] * len(new), "since": [since] * len(new), "until": [None] * len(new)}
     if new:
         _write(publication, [*_others(found, new), pa.table(rows, schema=SCHEMA)], key)
     return before
+
+
+def status_of(lake: Lake, user_ids: Sequence[str]) -> dict[str, tuple[str, date]]:
+    """Say of some people's ids which are on the list, with reason and day; those with a new consent are not.
+
+    Raises
+    ------
+    InputError
+        The list is damaged or of another key.
+    """
+    found, key = read_list(lake), suppression_key(lake)
+    if found is None or key is None:
+        return {}
+    return _in_force(found, {_hash(key, user_id): user_id for user_id in user_ids})
 
 
 def let_back(lake: Lake, publication: Publication, user_ids: Sequence[str], until: date) -> dict[str, tuple[str, date]]:

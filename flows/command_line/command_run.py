@@ -30,6 +30,7 @@ ONLY_READ = (
     "check",
     "verify",
     "plan-experiment",
+    "export-user",
 )  # they do not even make the data folder
 
 

@@ -1,0 +1,191 @@
+"""What users may ask of us: to be forgotten, not to be written to, to be taken in again, to have all that is held.
+
+None of it is a flow of Prefect's, which would keep the ids that a run was asked about.
+"""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Sequence
+from datetime import UTC, date, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from zoneinfo import ZoneInfo
+
+from configs.errors import InputError
+from configs.settings import Settings
+from features.storage.lake import Lake
+from features.tables.raw_bytes import content_of
+from flows.runs.opened_run import open_run
+from flows.runs.run_records import recorded
+
+if TYPE_CHECKING:
+    from features.erasure.erase_users import Erasure
+    from features.erasure.traces import Trace
+
+Answer = tuple[str, dict[str, object], bool]
+ANEW = "what rests on their days is computed anew by the next winback build-features"
+
+
+def asked_ids(user_ids: Sequence[str], file: Path | None) -> tuple[str, ...]:
+    """Read ids of users as ingest writes them: from the words of a command and the lines of a file, each once.
+
+    Raises
+    ------
+    InputError
+        The file cannot be read, or there is no id.
+    """
+    try:
+        lines = content_of(file).decode("utf-8-sig").splitlines() if file else []
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{file} cannot be read as text ({error}); give a file with one user's id a line") from error
+    written = (unicodedata.normalize("NFC", each.strip()) for each in (*user_ids, *lines))
+    found = tuple(dict.fromkeys(each for each in written if each))
+    if not found:
+        where = f"{file} holds no id, or is not there" if file else "nobody is named"
+        raise InputError(f"{where}; give users' ids, or a file with one a line by --file")
+    return found
+
+
+def forget(
+    user_ids: Sequence[str], file: Path | None, is_listed: bool, profile: str | None, data_dir: str | None
+) -> Answer:
+    """Take users out of everything but the suppression list; the last says whether nothing names them any more.
+
+    `is_listed` asks for those whom the data folder holds although they are on the list.
+    """
+    from features.erasure.erase_users import erase, listed_ids
+
+    settings, lake, _ = open_run(profile, data_dir, None)
+    with recorded(lake, "forget"), lake.files.lock("winback forget"):
+        asked = listed_ids(lake) if is_listed else asked_ids(user_ids, file)
+        if not asked:
+            return "nobody on the suppression list is in the data folder", {"command": "forget", "users": 0}, True
+        found = erase(lake, asked, "forgotten", _today(settings))
+    raw = _traces_of_raw(settings, found)
+    facts = {
+        "command": "forget", "ids": list(found.ids), "rows": dict(found.rows), "files": found.files,
+        "before": {user_id: str(day) for user_id, (_, day) in found.before.items()},
+        "searched": found.looked_at, "left": [each._asdict() for each in found.traces],
+        "raw": [each._asdict() for each in raw],
+    }  # fmt: skip
+    return "\n".join(_forgotten_lines(lake, asked, found, raw)), facts, not found.traces
+
+
+def object_to_contact(user_ids: Sequence[str], file: Path | None, profile: str | None, data_dir: str | None) -> Answer:
+    """Put users on the suppression list and keep what is held of them: nothing is sent to them any more."""
+    from features.suppression.suppression_list import OBJECTION, enter
+
+    settings, lake, _ = open_run(profile, data_dir, None)
+    asked = asked_ids(user_ids, file)
+    with recorded(lake, "forget"), lake.files.lock("winback forget"), lake.files.publish() as publication:
+        before = enter(lake, publication, asked, OBJECTION, _today(settings))
+    new = len(set(asked) - set(before))
+    page = [f"{new:,} users are on the suppression list now: nothing is sent to them; what is held of them stays"]
+    facts = {"command": "forget", "objections": new}
+    return "\n".join([*page, *_before_lines(before)]), facts, True
+
+
+def take_in_again(user_ids: Sequence[str], file: Path | None, profile: str | None, data_dir: str | None) -> Answer:
+    """Note a new consent: who was forgotten is taken in again from today on, who objected is written to again."""
+    from features.suppression.suppression_list import let_back
+
+    settings, lake, _ = open_run(profile, data_dir, None)
+    asked, today = asked_ids(user_ids, file), _today(settings)
+    with recorded(lake, "forget"), lake.files.lock("winback forget"), lake.files.publish() as publication:
+        before = let_back(lake, publication, asked, today)
+    page = [f"{len(before):,} users are off the suppression list: what they do from {today} on is taken in again"]
+    page += [f"{user_id!r} was not on it" for user_id in asked if user_id not in before]
+    return "\n".join(page), {"command": "forget", "let_back": len(before)}, True
+
+
+def expire(profile: str | None, data_dir: str | None, as_of: date | None = None) -> list[str]:
+    """Remove what is older than its retention period, counted back from a day; returns what was removed."""
+    from features.erasure.retention_periods import remove_expired
+
+    settings, lake, day = open_run(profile, data_dir, as_of)
+    with recorded(lake, "forget"), lake.files.lock("winback forget"):
+        return remove_expired(settings, lake, day)
+
+
+def expired(profile: str | None, data_dir: str | None, as_of: date | None) -> Answer:
+    """Say what `expire` removed."""
+    removed = expire(profile, data_dir, as_of)
+    page = "\n".join(removed or ["nothing is older than its retention period"])
+    return page, {"command": "forget", "removed": removed}, True
+
+
+def export_user(user_id: str, profile: str | None, data_dir: str | None) -> dict[str, object]:
+    """Put everything that is held of a user into one object, with the newest decision about them in words."""
+    from flows.lookup import explain
+    from serving.lookups.held_data import held_data
+
+    settings, lake, _ = open_run(profile, data_dir, None)
+    (asked,) = asked_ids([user_id], None)
+    found = held_data(settings, lake, asked)
+    decided = {row["user_id"]: date.fromisoformat(row["stored_for"]) for row in _rows_of(found, "decisions")}
+    in_words = [explain(each, profile, data_dir, day)[0].splitlines() for each, day in sorted(decided.items())]
+    return {"command": "export-user", "app": settings.app, "made_at": datetime.now(UTC), **found, "in_words": in_words}
+
+
+def _rows_of(found: dict[str, Any], table: str) -> list[dict[str, Any]]:
+    return list(found["tables"].get(table, {}).get("rows", []))
+
+
+def _today(settings: Settings) -> date:
+    return datetime.now(ZoneInfo(settings.time_zone)).date()
+
+
+def _traces_of_raw(settings: Settings, found: Erasure) -> list[Trace]:
+    """Look for the users in the raw files that the source reads, which are not winback's to change."""
+    from features.erasure.sought_ids import SoughtIds
+    from features.erasure.traces import traces
+    from features.sources.source_script import raw_folder
+    from features.tables.raw_bytes import files_below
+
+    try:
+        folder = raw_folder(settings.ingest.raw)
+    except InputError:  # the data came from elsewhere, or its files are gone
+        return []
+    named = traces(folder, files_below(folder), SoughtIds(found.ids))
+    return [each._replace(name=str(folder / each.name)) for each in named]
+
+
+def _forgotten_lines(lake: Lake, asked: Sequence[str], found: Erasure, raw: Sequence[Trace]) -> list[str]:
+    more = len(found.ids) - len(asked)
+    new = sum(user_id not in found.before for user_id in asked)
+    lines = [
+        (f"{new:,} users forgotten" if new else "nobody is forgotten anew")
+        + (f", with {more:,} other ids that are theirs" if more > 0 else "")
+    ]
+    lines += _before_lines(found.before)
+    told = ", ".join(f"{count:,} of {table}" for table, count in found.rows.items())
+    lines += [f"rows erased: {told}; {ANEW}" if told else "no table held a row of theirs"]
+    unknown = [user_id for user_id in asked if user_id not in found.held and user_id not in found.before]
+    lines += [f"nothing was held of {len(unknown):,} of them, such as {unknown[0]!r}"] if unknown else []
+    lines += [f"searched {found.looked_at:,} files, decoded and as bytes: {_verdict(found.traces)}"]
+    lines += [f"left: {each}" for each in found.traces]
+    if found.ambiguous:
+        lines += [
+            f"{len(found.ambiguous):,} of the ids are numbers, words or short, as other things may be, too: they were "
+            "looked for in columns and lists of users, not in texts"
+        ]
+    if lake.stores.database:
+        lines += ["copies on other machines lose them when winback next reads there; MLflow's and Prefect's tables in "
+                  f"{lake.stores.database} were not searched"]  # fmt: skip
+    if raw:
+        some = ", ".join(dict.fromkeys(each.name for each in raw[:3])) + (", …" if len(raw) > 3 else "")
+        lines += [f"outside of the data folder raw files still name them ({some}); no ingest takes their rows in"]
+    return lines
+
+
+def _verdict(found: Sequence[Trace]) -> str:
+    return f"{len(found):,} places still name them" if found else "nothing names them any more"
+
+
+def _before_lines(before: dict[str, tuple[str, date]] | object) -> list[str]:
+    if not isinstance(before, dict) or not before:
+        return []
+    user_id, (reason, day) = next(iter(before.items()))
+    more = f" and {len(before) - 1:,} others" if len(before) > 1 else ""
+    return [f"{user_id!r}{more} stood on the suppression list before ({reason}, since {day})"]
