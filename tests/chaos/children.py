@@ -23,7 +23,7 @@ import prefect.artifacts
 from chaos.faults import Fault, FileOperations, number_in
 
 NO_FAULT = Fault()
-PATIENCE = 600.0  # seconds, after which a command hangs
+PATIENCE = 3600.0  # seconds, after which a command hangs: the machine may have much else to do
 
 
 def _plain(function: Callable[..., object] | None = None, name: str = "", **_: object) -> Callable[..., object]:
