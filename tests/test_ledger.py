@@ -23,6 +23,7 @@ from features.materialise.build_snapshots import build_snapshots
 from features.storage.lake import Lake
 from features.tables.parquet_files import read_parquet, write_parquet
 from serving.decide.day_tables import day_folder
+from serving.decide.decided_before import look_before
 from serving.decide.decision_moment import DecisionMoment
 from serving.decide.decisions import decide
 from serving.decide.executors import LocalExecutor
@@ -206,6 +207,30 @@ def test_what_was_carried_out_cannot_be_superseded(tmp_path):
         append(lake, table(row("a", offer_id="x"), row("b")))
     assert superseded_files(lake, AS_OF) == []
     append(lake, table(row("a"), row("b")))
+
+
+def test_what_is_bound_to_be_refused_is_refused_before_anybody_is_scored(lake, policy, users, capsys):
+    def look(version=policy.version, catalogue=policy.catalogue, number=120, reason=None, day=AS_OF):
+        look_before(lake, DecisionMoment.of_night(day, "UTC"), version, catalogue, number, reason)
+
+    look()
+    look(day=AS_OF + timedelta(days=1), number=3)  # nothing was decided then
+    assert capsys.readouterr().err == ""
+    with pytest.raises(InputError, match=r"decided for 120 users, and now there are 121: the day stays as it is; .*"):
+        look(number=121)
+    given = decisions(lake)["offer_id"]
+    most = given[given != "none"].mode()[0]
+    fewer = Catalogue(offers=tuple(offer for offer in policy.catalogue.offers if offer.offer_id != most))
+    told = rf"decided otherwise before \({(given == most).sum()} users got {most}, which the catalogue has no more\)"
+    with pytest.raises(InputError, match=told):
+        look(catalogue=fewer)
+    look(catalogue=fewer, number=121, reason="it was not sent")
+    look(version="another")  # which may decide the same
+    assert "decided before by another policy; where it comes out otherwise, the day stays" in capsys.readouterr().err
+    carried_out = pa.table({"user_id": ["a"], "decision_id": decisions(lake)["decision_id"][:1]})
+    write_parquet(carried_out, lake.partition("events", AS_OF))
+    with pytest.raises(InputError, match="were carried out and cannot be superseded"):
+        look(reason="it was not sent")
 
 
 def test_a_damaged_log_of_supersessions_is_named(tmp_path):

@@ -44,6 +44,9 @@ def test_repairs_come_in_the_order_of_what_rests_on_what_however_faults_were_fou
         f"winback ingest --replace --from 2024-06-30 --to 2024-07-01{there}",  # days in a row are one command
     )
     assert by_file["decisions"] == tuple(f"winback score-users --as-of 2024-07-0{day}{there}" for day in (1, 2))
+    (users,) = (repair.commands for repair in found if repair.files == ("users/users.parquet",))
+    aside = "mv 'my data/users/users.parquet' 'my data.damaged.users.users.parquet'"  # where nothing looks for files
+    assert users == (aside, f"winback verify --accept users{there}", f"winback ingest{there}")
     assert by_file["runs"] == ("rm -f 'my data/runs/2024.json'",)
 
 

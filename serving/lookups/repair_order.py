@@ -93,10 +93,13 @@ def _typed(step: Step, files: Files, root: str, there: str) -> Iterator[str]:
     if step.leave == "rm":
         yield f"rm -f {' '.join(paths)}"
     elif step.leave == "mv":
-        yield from (
-            f"mv {path} {shlex.quote(f'{root}/{name}.damaged')}" for path, name in zip(paths, files, strict=True)
-        )
+        yield from (f"mv {path} {shlex.quote(_aside(root, name))}" for path, name in zip(paths, files, strict=True))
     yield from (f"winback {words}{there}" for words in step.commands(files))
+
+
+def _aside(root: str, name: str) -> str:
+    """Name a place beside the data folder, where nothing looks for files."""
+    return f"{root}.damaged.{name.replace('/', '.')}"
 
 
 def _days(files: Files) -> list[str]:
