@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
@@ -25,6 +26,7 @@ from configs.run_identity import run_id
 from configs.settings import Settings
 from features.storage.lake import Lake
 from features.storage.local_folder import LocalFolder
+from flows.runs.environment import SCHEDULED_BY
 from flows.runs.opened_run import open_run
 from flows.runs.run_records import RUNNING, recorded, run_records
 from flows.scheduled_runs import PERIODS, is_outdated, measure_daily, score_daily, train_weekly
@@ -77,6 +79,7 @@ class StoppableRunner(Runner):
 
 def serve_until_stopped(served: list[RunnerDeployment], lake: Lake) -> None:
     """Serve until an interrupt or SIGTERM; to be stopped is no failure."""
+    os.environ[SCHEDULED_BY] = str(os.getpid())  # they end with us
     runner = StoppableRunner(pause_on_shutdown=False, limit=AT_ONCE)
     runner.place(lake.path("prefect", "runner"))
     for each in served:

@@ -22,7 +22,7 @@ from flows.backfill import catch_up
 from flows.build_features import build_features
 from flows.ingest import ingest
 from flows.measure_offers import measure_offers
-from flows.runs.environment import data_folder, prepare
+from flows.runs.environment import data_folder, end_with_schedule, prepare
 from flows.runs.failure_notice import tell_failure
 from flows.runs.opened_run import dated
 from flows.runs.outcome import Outcome
@@ -84,6 +84,7 @@ def one_writer(command: str, profile: str | None, data_dir: str | None, as_of: d
 
     The wait, the refusal and the end stand in the record of the run.
     """
+    end_with_schedule()
     prepare(data_dir, profile)
     lake = Lake(data_folder(profile, data_dir))
     with _patience(), recorded(lake, command, as_of), lake.files.lock(f"winback {command}"):

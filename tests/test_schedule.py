@@ -100,15 +100,23 @@ def test_a_cron_line_that_is_none_is_one_sentence() -> None:
         deployments(settings, None, "/somewhere")
 
 
+def test_the_runner_keeps_its_files_in_the_data_folder_and_clears_what_a_killed_one_left(tmp_path: Path) -> None:
+    runner, place = schedule.StoppableRunner(), tmp_path / "prefect" / "runner"
+    assert runner._tmp_dir.parent.name == "runner_storage", "Prefect has another place for them by now"
+    (place / "left").mkdir(parents=True)
+    runner.place(place)
+    assert (runner._tmp_dir, place.exists()) == (place, False)
+
+
 def test_a_data_folder_is_served_once(tmp_path: Path) -> None:
     lake = Lake(tmp_path)
     with schedule.one_schedule(lake):
         (own,) = run_records(lake)
         assert own.outcome == "running"
-    keep_record(lake, replace(own, run="another", ended=None, outcome="running"))  # of a process that lives: this one
+    keep_record(lake, replace(own, run="another"))  # of a process that lives: this one
     with pytest.raises(InputError, match=r"is served already \(run another, process"), schedule.one_schedule(lake):
         pass
-    keep_record(lake, replace(own, run="another"))
+    keep_record(lake, replace(own, run="another", ended=own.started, outcome="done"))
     with schedule.one_schedule(lake):
         pass
 

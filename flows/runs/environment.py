@@ -7,6 +7,7 @@ import ctypes
 import gc
 import logging
 import os
+import signal
 import sys
 import warnings
 from pathlib import Path
@@ -21,6 +22,8 @@ MALLOPT = {
     "MALLOC_MMAP_THRESHOLD_": (-3, 2**25),  # the most that glibc takes
     "MALLOC_TRIM_THRESHOLD_": (-1, 2**28),
 }
+PR_SET_PDEATHSIG = 1  # of prctl.h: the signal that a process gets when its parent ends
+SCHEDULED_BY = "WINBACK_SCHEDULED_BY"  # process of the schedule, for the runs that it begins
 QUIET = {
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
     "PREFECT_LOGGING_LEVEL": "CRITICAL",
@@ -108,6 +111,20 @@ def reuse_memory() -> None:
     if mallopt is not None:
         for option, value in (wish for name, wish in MALLOPT.items() if name not in os.environ):
             mallopt(option, value)
+
+
+def end_with_schedule() -> None:
+    """Let a run be killed with the schedule that began it: it could not say how it ended, and would be begun again.
+
+    It could not even go on, as Prefect's server ends with the schedule. Nothing happens to a run that somebody else
+    began, nor on systems other than Linux.
+    """
+    schedule = os.environ.get(SCHEDULED_BY)
+    if schedule is None or sys.platform != "linux" or schedule != str(os.getppid()):
+        return
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, int(signal.SIGKILL))
+    if schedule != str(os.getppid()):  # it died meanwhile
+        os.kill(os.getpid(), signal.SIGKILL)
 
 
 def hush() -> None:
