@@ -26,7 +26,7 @@ from serving.segments.stages import stages_of
 USERS, DAYS, AS_OF = 500, 75, date(2024, 3, 16)
 ACTIVE = {"session_start", "view_item", "add_to_cart", "begin_checkout", "purchase", "app_store_subscription_renew"}
 PAID = {"purchase", "app_store_subscription_renew"}
-SPEAKS_OF_THEM = ("you have", "your basket", "your purchase", "a payment", "a while", "you began")
+SPEAKS_OF_THEM = ("you have", "your basket", "your purchase", "a payment", "a while", "you began", "you left")
 ENDED = {"app_store_subscription_cancel", "app_remove"}
 
 Events = pd.DataFrame  # of one user, before the day: event_name, occurred_at, item_category, ago (days, 1 = yesterday)
