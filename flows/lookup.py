@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 def rewrite_report(profile: str | None, data_dir: str | None, as_of: date | None) -> Outcome:
     """Write the report of a day's decisions; without a day, of the newest."""
     from models.training_run.training_record import lost_training
+    from serving.cubes.day_cubes import write_cubes
     from serving.decide.day_tables import newest_decided_day
     from serving.report_page.at_risk_list import at_risk_path
     from serving.report_page.report import write_report
@@ -34,6 +35,7 @@ def rewrite_report(profile: str | None, data_dir: str | None, as_of: date | None
     with recorded(lake, "report", as_of), lake.files.lock("winback report"):
         day = as_of or newest_decided_day(lake, day)  # only now: whoever wrote until now may have decided a newer one
         outputs = {"report": str(write_report(settings, lake, day)), "users at risk": str(at_risk_path(lake, day))}
+        write_cubes(settings, lake, day)
         return Outcome("report", day, {}, outputs, lost_training(lake, day))
 
 
@@ -138,19 +140,6 @@ def segments(
     rows = {table: read_rows(lake, day, table) for table in (SIZES, TRANSITIONS)}
     page = answers.size_lines(day, read_rules(lake, day), rows[SIZES], rows[TRANSITIONS])
     return "\n".join(page), {"command": "segments", "as_of": str(day), **answers.plain(rows)}
-
-
-@reads_one_publish
-def plays(
-    examples: bool, profile: str | None, data_dir: str | None, as_of: date | None
-) -> tuple[str, dict[str, object]]:
-    """Say of each play of the catalogue whom it is meant for on a day, and perhaps tell an example."""
-    from serving.lookups.play_answers import newest_snapshot_day, play_lines, play_rows
-
-    settings, lake, day = open_run(profile, data_dir, as_of)
-    day = as_of or newest_snapshot_day(lake, day)
-    rows = play_rows(settings, lake, day, examples=examples)
-    return "\n".join(play_lines(rows, day)), {"command": "plays", "as_of": day, "plays": [asdict(row) for row in rows]}
 
 
 @reads_one_publish

@@ -17,6 +17,7 @@ from flows.runs.outcome import Outcome
 from flows.runs.run_steps import step
 from models.training_run.training_record import latest_training, lost_training
 from serving.arms.assignment import Spending
+from serving.cubes.day_cubes import write_cubes
 from serving.decide.day_tables import day_folder
 from serving.decide.decided_day import decide_day
 from serving.decide.supersessions import check_reason, supersessions
@@ -58,6 +59,9 @@ def score_users(
         write_segments(settings, lake, day, rules)
         taken.rows = summary.users
     write_audit(settings, lake, day)
+    with step("cubes", "cubes of the desk") as taken:
+        write_cubes(settings, lake, day)
+        taken.rows = summary.users
     with step("report", "report") as taken:
         report = write_report(settings, lake, day)
         taken.rows = summary.users

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import os
 import re
@@ -12,6 +13,7 @@ from pathlib import Path
 
 import duckdb
 import pytest
+from fastapi.testclient import TestClient
 from typer.testing import CliRunner
 
 from configs.offers import load_catalogue
@@ -22,9 +24,12 @@ from features.storage.lake import Lake
 from features.training_data.feature_store import open_store
 from features.training_data.frames import redemption_frame
 from flows.cli import app
+from flows.serve_desk import open_desk
+from serving.desk.desk_app import PAGES, make_desk_app
+from serving.desk.visitors import Door
 
 pytestmark = pytest.mark.xdist_group("demo")
-MEANT_FOR_A_PERSON = ("demo", "schedule", "ingest", "promote", "rollback", "simulate", "unpin")
+MEANT_FOR_A_PERSON = ("app", "demo", "schedule", "ingest", "promote", "rollback", "simulate", "unpin")
 ELSEWHERE = (*MEANT_FOR_A_PERSON, "train-models", "forget")  # test_cli.py runs them on a small app
 
 
@@ -66,6 +71,17 @@ def test_every_household_gets_a_decision_within_the_budget(demo: tuple[Path, dic
     assert rows == users == 2469
     assert cost == pytest.approx(answer["metrics"]["budget.expected_cost"]["value"], abs=1e-5)
     assert cost <= answer["metrics"]["budget.limit"]["value"]
+
+
+def test_the_desk_of_the_demo_has_every_page_and_the_reports_own_numbers(demo: tuple[Path, dict]) -> None:
+    client = TestClient(make_desk_app(open_desk(None, str(demo[0])), Door()), base_url="http://127.0.0.1")
+    pages = {name: client.get(f"/{name}") for name in (*PAGES, "people/1238", "report", "what-if?budget_share=0.01")}
+    assert {name: answer.status_code for name, answer in pages.items()} == dict.fromkeys(pages, 200)
+    metrics = demo[1]["metrics"]
+    assert f"About {metrics['users.expected_to_leave']['value']:,.0f} of" in pages["today"].text
+    assert f"<strong>{metrics['users.at_risk']['value']:,.0f}</strong>" in pages["today"].text
+    assert f"<strong>{metrics['users.with_offer']['value']:,.0f}</strong>" in pages["today"].text
+    assert max(len(gzip.compress(answer.content)) for name, answer in pages.items() if name != "report") < 100_000
 
 
 def test_the_demo_says_where_everything_is(demo: tuple[Path, dict]) -> None:

@@ -33,6 +33,7 @@ WAYS_BACK = {
     "audit": "run winback score-users{as_of}, which writes it again",
     "send_lists": "run winback send-list{as_of}, which writes it again",
     "reports": "run winback report{as_of}, which writes it again",
+    "cubes": "run winback report{as_of}, which writes it again",
     "training": "delete it and run winback train-models{as_of}, which writes it again",
     "personas": "delete it and run winback train-models{as_of}, which writes it again",
     "tastes": "delete it and run winback train-models{as_of}, which writes it again",

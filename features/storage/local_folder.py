@@ -37,7 +37,18 @@ OF_OTHERS = {"mlflow", "prefect"}  # folders whose frameworks clear up themselve
 UNLOCKED = "runs"  # folder that is written to without the lock
 ABANDONED_SECONDS = 600.0
 # frameworks', and what the next run clears
-OF_NOBODY = ("mlflow/", "prefect/", "feast/", "runs/", "scoring/", f"{SCRATCH}/", f"{SPILL}-", STORES_FILE, ".")
+OF_NOBODY = (
+    "mlflow/",
+    "prefect/",
+    "feast/",
+    "runs/",
+    "scoring/",
+    "desk/",
+    f"{SCRATCH}/",
+    f"{SPILL}-",
+    STORES_FILE,
+    ".",
+)
 
 
 class LocalFolder:

@@ -31,6 +31,7 @@ ONLY_READ = (
     "verify",
     "plan-experiment",
     "export-user",
+    "app",
 )  # they do not even make the data folder
 
 

@@ -144,3 +144,27 @@ def schedule_command(profile: Profile = None, data_dir: DataDir = None, as_json:
         schedule(profile, data_dir)
 
     guarded("schedule", serve, data_dir, as_json, profile)
+
+
+@command("app")
+def app_command(
+    host: Annotated[str, typer.Option(help="address to listen on; other machines ask only with a token")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="port to listen on; 0 takes any that is free")] = 8321,
+    user_header: Annotated[
+        str, typer.Option(metavar="NAME", help="header in which a trusted reverse proxy says who asks")
+    ] = "",
+    operator: Annotated[
+        list[str] | None, typer.Option(metavar="USER", help="who of them sees ids; may be repeated")
+    ] = None,
+    profile: Profile = None,
+    data_dir: DataDir = None,
+    as_json: Json = False,
+) -> None:
+    """Serve the desk, the pages that marketers open in the morning, until stopped."""
+
+    def serve() -> None:
+        from flows.serve_desk import serve_desk
+
+        serve_desk(profile, data_dir, host, port, user_header, tuple(operator or ()))
+
+    guarded("app", serve, data_dir, as_json)

@@ -5,15 +5,12 @@ from __future__ import annotations
 import base64
 from dataclasses import dataclass
 from datetime import date
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from configs.currencies import decimals_of
 from configs.offers import Catalogue, Offer, load_catalogue
 from configs.settings import Roles, Settings
 from features.ingestion.contract import AUDIT_ONLY
@@ -32,23 +29,15 @@ from serving.report_page.at_risk_list import write_at_risk
 from serving.report_page.budget_curve import curve_of
 from serving.report_page.group_section import groups_of
 from serving.report_page.model_trust import SUBJECTS, trust_in_offers, verdicts
+from serving.report_page.page_environment import page_environment
 from serving.report_page.plan_gain import plan_gain
 from serving.report_page.policy_gate import PolicyGate, gate_of
 from serving.report_page.promised_gains import promised_summary
 from serving.report_page.summary import Summary, examples
 from serving.report_page.unknown_consents import consent_notes, unknown_consents
 from serving.wording.explanations import fact_of
-from serving.wording.formatting import (
-    day_words,
-    moment_words,
-    money,
-    percent,
-    points,
-    signed,
-    thousands,
-)
 from serving.wording.language_file import ENGLISH
-from serving.wording.rendering import Words, stored, words_of
+from serving.wording.rendering import stored, words_of
 
 TEMPLATE = "report.html.j2"
 TOP_DRIVERS = 8
@@ -115,8 +104,9 @@ def render_report(settings: Settings, lake: Lake, as_of: date) -> str:
     event_days = [day for day in lake.days("events") if day < as_of]
     given = [_titled(row, catalogue) for row in summary.offers.to_dict("records")]
     audit = audit_rows(lake, as_of)
-    page = _environment(settings, page_words).get_template(TEMPLATE)
+    page = page_environment([Path(__file__).parent], settings, page_words).get_template(TEMPLATE)
     return page.render(
+        trusted_ece=TRUSTED_ECE,
         settings=settings,
         as_of=as_of,
         summary=summary,
@@ -221,30 +211,3 @@ def _titled(row: dict[Any, Any], catalogue: Catalogue) -> dict[Any, Any]:
     titles: dict[str, Offer] = {offer.offer_id: offer for offer in catalogue.offers}
     offer_id = row["offer_id"]
     return {**row, "title": titles[offer_id].title if offer_id in titles else offer_id}
-
-
-def _environment(settings: Settings, words: Words) -> Environment:
-    folder = FileSystemLoader(Path(__file__).parent)
-    environment = Environment(
-        loader=folder, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    environment.filters |= {
-        "risk_word": lambda user: words.risk(user["risk_band"], user["p_churn"], settings.scoring.medium_risk),
-        "thousands": thousands,
-        "percent": percent,
-        "benefit": lambda row: words.benefit(row["offer_id"], row["discount"]),
-        "points": points,
-        "signed": partial(signed, decimals=decimals_of(settings.currency)),  # money a head
-        "day": day_words,
-        "money": partial(money, currency=settings.currency),
-        "moment": partial(moment_words, time_zone=settings.time_zone),
-        "sentence": words.sentence,
-        "parts": words.parts,
-        "drivers": words.drivers,
-        "label": words.label,
-        "group": lambda stage: words.group(stage, stage.replace("_", " ").capitalize()),
-        "value": words.value,
-    }
-    environment.globals |= {"trusted_ece": TRUSTED_ECE}
-    environment.tests["missing"] = pd.isna
-    return environment

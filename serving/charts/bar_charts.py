@@ -1,0 +1,176 @@
+"""Bars: lengths side by side, parts of a whole, and what a funnel leaves step by step."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from serving.charts.chart_frame import Chart, drawing, line, rect, shortened, text
+
+WIDTH, LABEL, NUMBER, ROW, BAR = 640.0, 240.0, 100.0, 26.0, 15.0
+LABEL_SIGNS = 33
+KINDS = ("fill-1", "fill-2", "fill-3", "fill-4", "fill-5", "fill-6")
+Shown = Callable[[float], str]
+
+
+def plain(number: float) -> str:
+    """Write a number with thousands separators, decimals only where there are some.
+
+    Examples
+    --------
+    >>> plain(1234.0), plain(0.25)
+    ('1,234', '0.25')
+    """
+    return f"{number:,.0f}" if number == round(number) else f"{number:,.2f}"
+
+
+def bar_chart(
+    title: str, columns: tuple[str, str], bars: Sequence[tuple[str, float]], *, shown: Shown = plain, note: str = ""
+) -> Chart:
+    """Draw one bar for each label, to the right; what is below zero goes to the left.
+
+    Parameters
+    ----------
+    columns
+        Headings of labels and numbers, for the table.
+    shown
+        How a number is written beside its bar.
+    note
+        What else the description says.
+
+    Examples
+    --------
+    >>> bar_chart("Users", ("stage", "users"), [("active", 3), ("new", 1)]).rows
+    (('active', 3), ('new', 1))
+    """
+    low, high = min([0.0, *(number for _, number in bars)]), max([0.0, *(number for _, number in bars)])
+    scale = (WIDTH - LABEL - NUMBER) / ((high - low) or 1.0)
+    zero = LABEL - low * scale
+    parts = [line(zero, 0, zero, ROW * len(bars))]
+    for place, (label, number) in enumerate(bars):
+        y, length = place * ROW, abs(number) * scale
+        start, kind = (zero, "fill-1") if number >= 0 else (zero - length, "fill-2")
+        parts += [
+            text(LABEL - 10, y + ROW * 0.68, shortened(label, LABEL_SIGNS), "label", "end"),
+            rect(
+                start, y + (ROW - BAR) / 2, max(length, 1.0 if number else 0.0), BAR, kind, f"{label}: {shown(number)}"
+            ),
+            text(max(start + length, zero) + 7, y + ROW * 0.68, shown(number), "number"),
+        ]
+    return Chart(title, _told(title, bars, shown, note), _whole(title, bars, shown, note, parts), columns, tuple(bars))
+
+
+def _whole(title: str, bars: Sequence[tuple[str, float]], shown: Shown, note: str, parts: Sequence[str]) -> str:
+    return drawing(title, _told(title, bars, shown, note), WIDTH, max(ROW * len(bars), ROW), parts)
+
+
+def _told(title: str, bars: Sequence[tuple[str, float]], shown: Shown, note: str) -> str:
+    said = "; ".join(f"{label} {shown(number)}" for label, number in bars[:5])
+    more = f"; {len(bars) - 5} more in the table" if len(bars) > 5 else ""
+    return (
+        f"{title}: {said}{more}." + (f" {note}" if note else "")
+        if bars
+        else f"{title}: nothing to show. {note}".strip()
+    )
+
+
+def stacked_bar(
+    title: str,
+    columns: tuple[str, str],
+    parts_of: Sequence[tuple[str, float]],
+    *,
+    shown: Shown = plain,
+    kinds: Sequence[str] = KINDS,
+) -> Chart:
+    """Draw parts of one whole side by side, with a key below; `kinds` are the colours of the parts.
+
+    Examples
+    --------
+    >>> stacked_bar("Risk", ("band", "users"), [("high", 1), ("low", 3)]).description
+    'Risk: high 1 (25%); low 3 (75%).'
+    """
+    whole = sum(number for _, number in parts_of) or 1.0
+    drawn, x = list[str](), 0.0
+    for place, (label, number) in enumerate(parts_of):
+        width = WIDTH * number / whole
+        drawn.append(
+            rect(
+                x, 0, max(width - 2, 0.5 if number else 0.0), 26, kinds[place % len(kinds)], f"{label}: {shown(number)}"
+            )
+        )
+        x += width
+    drawn += _key([f"{label} {shown(number)}" for label, number in parts_of], 48.0, kinds)
+    height = 58.0 + 20.0 * _key_rows([f"{label} {shown(number)}" for label, number in parts_of])
+    told = (
+        f"{title}: " + "; ".join(f"{label} {shown(number)} ({number / whole:.0%})" for label, number in parts_of) + "."
+    )
+    return Chart(title, told, drawing(title, told, WIDTH, height - 20, drawn), columns, tuple(parts_of))
+
+
+def _key(labels: Sequence[str], y: float, kinds: Sequence[str]) -> list[str]:
+    drawn, x = list[str](), 0.0
+    for place, label in enumerate(labels):
+        width = 30 + 7.4 * len(label)
+        if x and x + width > WIDTH:
+            x, y = 0.0, y + 20
+        drawn += [rect(x, y - 10, 11, 11, kinds[place % len(kinds)]), text(x + 17, y, label)]
+        x += width
+    return drawn
+
+
+def _key_rows(labels: Sequence[str]) -> int:
+    rows, x = 1, 0.0
+    for label in labels:
+        width = 30 + 7.4 * len(label)
+        if x and x + width > WIDTH:
+            rows, x = rows + 1, 0.0
+        x += width
+    return rows
+
+
+def funnel_chart(title: str, columns: tuple[str, str, str], steps: Sequence[tuple[str, float]], *, first: str) -> Chart:
+    """Draw how many are left after each step of losses.
+
+    Parameters
+    ----------
+    steps
+        Name of a step, and how many remain after it; the first is everybody.
+    first
+        What everybody is called.
+
+    Examples
+    --------
+    >>> funnel_chart("Reach", ("step", "left", "lost"), [("all", 10), ("no consent", 7)], first="all").rows
+    (('all', 10, None), ('no consent', 7, 3))
+    """
+    most = max([number for _, number in steps], default=0.0) or 1.0
+    scale, parts = (WIDTH - LABEL - NUMBER - 30) / most, list[str]()
+    before = steps[0][1] if steps else 0.0
+    rows = list[tuple[str, float, float | None]]()
+    for place, (label, left) in enumerate(steps):
+        y, lost = place * ROW, before - left
+        parts += [
+            text(LABEL - 10, y + ROW * 0.68, shortened(label, LABEL_SIGNS), "label", "end"),
+            rect(LABEL, y + (ROW - BAR) / 2, left * scale, BAR, "fill-1", f"{label}: {plain(left)} left"),
+            rect(
+                LABEL + left * scale,
+                y + (ROW - BAR) / 2,
+                lost * scale,
+                BAR,
+                "fill-lost",
+                f"{label}: {plain(lost)} lost",
+            ),
+            text(
+                LABEL + before * scale + 7,
+                y + ROW * 0.68,
+                plain(left) + (f" (−{plain(lost)})" if lost else ""),
+                "number",
+            ),
+        ]
+        rows.append((label, left, lost if place else None))
+        before = left
+    told = (
+        f"{title}: of {plain(steps[0][1])} {first} {plain(steps[-1][1])} are left."
+        if steps
+        else f"{title}: nothing to show."
+    )
+    return Chart(title, told, drawing(title, told, WIDTH, max(ROW * len(steps), ROW), parts), columns, tuple(rows))

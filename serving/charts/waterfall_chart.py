@@ -1,0 +1,66 @@
+"""A waterfall: from where everybody stands, by what moves one user, to where that user stands."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from serving.charts.bar_charts import Shown
+from serving.charts.chart_frame import Chart, drawing, line, rect, shortened, text
+
+WIDTH, LABEL, NUMBER, ROW, BAR = 640.0, 250.0, 76.0, 30.0, 16.0
+LABEL_SIGNS = 38
+
+
+def waterfall(
+    title: str,
+    start: tuple[str, float],
+    steps: Sequence[tuple[str, float]],
+    end: tuple[str, float],
+    *,
+    shown: Shown,
+    changed: Shown = "{:+.2f}".format,
+) -> Chart:
+    """Draw how steps lead from a start to an end; what they do not explain is a step of its own.
+
+    Parameters
+    ----------
+    shown, changed
+        How a level is written, and how a change.
+
+    Examples
+    --------
+    >>> chart = waterfall("Risk", ("usual", 0.1), [("rare", 0.3)], ("this user", 0.5), shown="{:.0%}".format)
+    >>> [(label, round(number, 2)) for label, number in chart.rows]
+    [('usual', 0.1), ('rare', 0.3), ('everything else', 0.1), ('this user', 0.5)]
+    """
+    rest = end[1] - start[1] - sum(change for _, change in steps)
+    moves = [*steps, *([("everything else", rest)] if abs(rest) >= 0.0005 else [])]
+    levels = [start[1]]
+    for _, change in moves:
+        levels.append(levels[-1] + change)
+    low, high = min(0.0, *levels, end[1]), max(*levels, end[1], 1e-9)
+    scale = (WIDTH - LABEL - NUMBER) / (high - low)
+
+    def x(level: float) -> float:
+        return LABEL + (level - low) * scale
+
+    def row(place: int, label: str, left: float, right: float, kind: str, told: str) -> list[str]:
+        y = place * ROW
+        return [
+            text(LABEL - 10, y + ROW * 0.64, shortened(label, LABEL_SIGNS), "label", "end"),
+            rect(x(left), y + (ROW - BAR) / 2, max((right - left) * scale, 1.5), BAR, kind, f"{label}: {told}"),
+            text(x(right) + 7, y + ROW * 0.64, told, "number"),
+        ]
+
+    parts = [
+        line(x(0.0), 0, x(0.0), ROW * (len(moves) + 2)),
+        *row(0, start[0], 0.0, start[1], "fill-quiet", shown(start[1])),
+    ]
+    for place, (label, change) in enumerate(moves):
+        low_end, high_end = sorted((levels[place], levels[place + 1]))
+        kind = "fill-up" if change > 0 else "fill-down"
+        parts += row(place + 1, label, low_end, high_end, kind, changed(change))
+    parts += row(len(moves) + 1, end[0], 0.0, end[1], "fill-1", shown(end[1]))
+    told = f"{title}: from {shown(start[1])} ({start[0]}) to {shown(end[1])} ({end[0]})."
+    svg = drawing(title, told, WIDTH, ROW * (len(moves) + 2), parts)
+    return Chart(title, told, svg, ("what", "change"), (start, *moves, end))

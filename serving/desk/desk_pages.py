@@ -1,0 +1,184 @@
+"""What a page of the desk is: a question with its parameters checked, and an answer that a template writes out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import date
+from typing import Any
+from urllib.parse import urlencode
+
+from configs.errors import InputError
+from configs.offers import Catalogue, load_catalogue
+from configs.settings import Settings
+from features.storage.lake import Lake
+from serving.charts.chart_frame import Chart
+from serving.cubes.stored_cubes import DayCubes, cube_days, read_cubes
+from serving.desk.visitors import Visitor
+from serving.wording.language_file import ENGLISH
+from serving.wording.rendering import Words, words_of
+
+LONGEST = 200  # signs of a parameter
+
+
+class PageNotFoundError(InputError):
+    """There is no such page, day or user; the sentence says what there is."""
+
+
+@dataclass(frozen=True)
+class RunFacts:
+    """What only the runs know of a data folder: titles with texts, and the newest runs."""
+
+    lines: Mapping[str, str]
+    runs: Sequence[Mapping[str, Any]]
+
+
+@dataclass(frozen=True)
+class Desk:
+    """What every page reads: settings, data folder, words and catalogue, and what is known of runs."""
+
+    settings: Settings
+    lake: Lake
+    words: Words
+    catalogue: Catalogue
+    run_facts: Callable[[], RunFacts]
+
+    @classmethod
+    def of(cls, settings: Settings, lake: Lake, run_facts: Callable[[], RunFacts]) -> Desk:
+        """Open a desk; its pages speak English, as the report does."""
+        english = settings.model_copy(update={"language": ENGLISH})
+        words = words_of(english, is_print=True)
+        return cls(settings, lake, words, load_catalogue(settings.offers), run_facts)
+
+    def title(self, offer_id: str) -> str:
+        """Name an offer for people."""
+        return self.catalogue.titles.get(offer_id, offer_id)
+
+
+@dataclass(frozen=True)
+class Question:
+    """What somebody asks of a day; `given` holds the parameters of the address, each once."""
+
+    desk: Desk
+    day: date
+    days: Sequence[date]
+    visitor: Visitor
+    given: Mapping[str, str] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, desk: Desk, visitor: Visitor, given: Mapping[str, str]) -> Question:
+        """Check the parameters that all pages share.
+
+        Raises
+        ------
+        InputError
+            A parameter is too long or no day.
+        PageNotFoundError
+            Nothing was decided yet, or not on that day.
+        """
+        for name, value in given.items():
+            checked(name), checked(value)
+        days = cube_days(desk.lake)
+        if not days:
+            raise PageNotFoundError(
+                "no day was decided yet; winback score-users decides one, and this page then shows it"
+            )
+        day = day_of(given["day"]) if given.get("day") else days[-1]
+        if day not in days:
+            raise PageNotFoundError(f"nothing was decided on {day}; the newest day is {days[-1]}")
+        return cls(desk, day, days, visitor, given)
+
+    def one_of(self, name: str, known: Sequence[str]) -> str:
+        """Return a parameter that must be one of those known, or nothing.
+
+        Raises
+        ------
+        InputError
+            It is another one.
+        """
+        value = self.given.get(name, "")
+        if value and value not in known:
+            raise InputError(f"{name} is none of those there are; go back and choose one of the list")
+        return value
+
+    def number(self, name: str, default: float, *, least: float = 0.0, most: float = 1e12) -> float:
+        """Return a parameter that must be a number within bounds.
+
+        Raises
+        ------
+        InputError
+            It is none, or lies outside.
+        """
+        text = self.given.get(name, "").strip().replace(",", "")
+        if not text:
+            return default
+        try:
+            value = float(text)
+        except ValueError as error:
+            raise InputError(f"{name} is no number; write one such as {least:g}") from error
+        if not least <= value <= most:
+            raise InputError(f"{name} must lie between {least:g} and {most:g}")
+        return value
+
+    def with_given(self, **more: object) -> str:
+        """Write the parameters of this question with some others, for a link."""
+        given = {name: value for name, value in self.given.items() if name != "table"}
+        return urlencode({**given, **{name: str(value) for name, value in more.items()}})
+
+    def cubes(self, day: date | None = None) -> DayCubes:
+        """Read the cubes of the day, or of another."""
+        return read_cubes(self.desk.lake, day or self.day)
+
+    @property
+    def day_before(self) -> date | None:
+        """The newest decided day before this one."""
+        earlier = [day for day in self.days if day < self.day]
+        return earlier[-1] if earlier else None
+
+    @property
+    def week_before(self) -> date | None:
+        """The newest decided day that lies a week back or more."""
+        earlier = [day for day in self.days if (self.day - day).days >= 7]
+        return earlier[-1] if earlier else None
+
+
+@dataclass(frozen=True)
+class Page:
+    """An answer: which template writes it out with which values, and its charts by name."""
+
+    name: str
+    title: str
+    values: Mapping[str, Any]
+    charts: Mapping[str, Chart] = field(default_factory=dict)
+
+    @property
+    def template(self) -> str:
+        """File of its template."""
+        return f"{self.name}.html.j2"
+
+
+def checked(text: str) -> str:
+    """Return what somebody gave, if it can be asked for at all.
+
+    Raises
+    ------
+    InputError
+        It is too long, or holds a null sign.
+    """
+    if len(text) > LONGEST or "\0" in text:
+        raise InputError(f"a parameter may have {LONGEST} signs at most, and no null sign")
+    return text
+
+
+def day_of(text: str) -> date:
+    """Read a day.
+
+    Raises
+    ------
+    InputError
+        It is none.
+    """
+    try:
+        return date.fromisoformat(text)
+    except ValueError as error:
+        raise InputError("day is no day; write one such as 2024-07-01") from error

@@ -1,0 +1,51 @@
+"""Segments and personas: how large each is, who came and left and why, what they are worth and what they get."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from models.training_run.training_record import latest_training
+from serving.charts.bar_charts import bar_chart
+from serving.charts.chart_frame import Chart
+from serving.charts.flow_chart import Move, flow_chart
+from serving.cubes.stored_cubes import DayCubes
+from serving.desk.desk_pages import Page, Question
+from serving.memberships.stored_segments import TRANSITIONS, read_rows, segment_days, unusual_sentence
+from serving.report_page.group_section import groups_of
+
+
+def groups_page(asked: Question) -> Page:
+    """Answer who everybody is and what moved."""
+    desk, cubes = asked.desk, asked.cubes()
+    record = latest_training(desk.lake, asked.day)
+    who = groups_of(desk.lake, asked.day, desk.words, record.personas if record else None)
+    sums = {row["segment"]: row for row in cubes.segments}
+    stages = {row["stage"]: row for row in cubes.by("stage")}
+    values = {
+        "who": who, "sums": sums, "stages": stages,
+        "personas": {row["persona"]: row for row in cubes.by("persona") if row["persona"] is not None},
+        "unusual": [unusual_sentence(row) for row in who.unusual] if who else [],
+    }  # fmt: skip
+    return Page("groups", "Segments and personas", values, _charts(asked, cubes))
+
+
+def _charts(asked: Question, cubes: DayCubes) -> dict[str, Chart]:
+    words = asked.desk.words
+
+    def title(stage: str | None, otherwise: str) -> str:
+        return words.group(stage, stage.replace("_", " ").capitalize()) if stage else otherwise
+
+    bars = [(title(row["stage"], "none"), row["users"]) for row in cubes.by("stage")]
+    charts = {"stages": bar_chart("Users by stage", ("stage", "users"), bars)}
+    rows: list[dict[str, Any]] = (
+        read_rows(asked.desk.lake, asked.day, TRANSITIONS) if asked.day in segment_days(asked.desk.lake) else []
+    )
+    if rows:
+        moves = [
+            Move(title(row["stage_before"], "not there before"), title(row["stage"], "gone"), row["users"])
+            for row in rows
+        ]
+        charts["flow"] = flow_chart(
+            f"From stage to stage since {rows[0]['day_before']}", sorted(moves, key=lambda each: -each.users)
+        )
+    return charts

@@ -1,0 +1,165 @@
+"""People: everybody of a day by search, filter and order, a page at a time, straight from the day's files."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from configs.offers import NO_OFFER
+from features.tables.duckdb_sessions import sql_text
+from serving.cubes.stored_cubes import DayCubes
+from serving.decide.day_tables import connect, decisions_source
+from serving.desk.desk_pages import Page, Question
+from serving.desk.visitors import PSEUDONYM_SIGNS, Visitor
+from serving.hand_over.channel_audiences import COLUMNS
+from serving.memberships.stored_segments import SEGMENTS, read_rules, segment_days, stored_source
+from serving.segments.day_query import quoted
+
+SHOWN, MOST_PAGES, BATCH = 50, 200, 10_000
+FILTERS = ("stage", "persona", "risk_band", "arm", "offer_id", "channel")  # columns of the decisions with few values
+ORDERS = {
+    "value": "p_churn * retained_value DESC NULLS LAST, p_churn DESC NULLS LAST, user_id",
+    "risk": "p_churn DESC NULLS LAST, user_id",
+    "worth": "retained_value DESC NULLS LAST, user_id",
+    "cost": "expected_cost DESC NULLS LAST, user_id",
+    "id": "user_id",
+}
+INSTANTS = ("send_at", "valid_until")
+
+
+@dataclass(frozen=True)
+class PeopleFilter:
+    """Who is meant: the condition in SQL, the source that it asks, and the values that were chosen."""
+
+    source: str
+    condition: str
+    order: str
+    chosen: dict[str, str]
+
+
+def people_page(asked: Question) -> Page:
+    """List the people who are meant, fifty at a time, most value at risk first unless asked otherwise."""
+    cubes = asked.cubes()
+    known = known_values(asked, cubes)
+    meant = people_filter(asked, known)
+    number = int(asked.number("page", 1, least=1, most=MOST_PAGES))
+    with connect(asked.desk.lake) as connection:
+        counted = connection.execute(f"SELECT count(*) FROM {meant.source} WHERE {meant.condition}").fetchone()
+        found = connection.execute(
+            f"""SELECT user_id, p_churn, risk_band, retained_value, stage, persona, arm, offer_id, discount, channel,
+                       expected_cost, why[1].code AS why
+                FROM {meant.source} WHERE {meant.condition}
+                ORDER BY {meant.order} LIMIT {SHOWN} OFFSET {(number - 1) * SHOWN}"""
+        )
+        names = [name for name, *_ in found.description or ()]
+        rows = [dict(zip(names, row, strict=True)) for row in found.fetchall()]
+    desk, users = asked.desk, int(counted[0]) if counted else 0
+    for row in rows:
+        row["shown_id"] = asked.visitor.shown_id(row.pop("user_id"))
+        row["title"] = desk.title(row["offer_id"]) if row["offer_id"] != NO_OFFER else None
+    values = {
+        "rows": rows, "users": users, "number": number, "pages": min(-(-users // SHOWN), MOST_PAGES), "known": known,
+        "chosen": meant.chosen, "orders": tuple(ORDERS),
+    }  # fmt: skip
+    return Page("people", "People", values)
+
+
+def known_values(asked: Question, cubes: DayCubes) -> dict[str, list[str]]:
+    """List what may be chosen: of each filter the values that somebody has, and the segments of the day."""
+    found = {name: sorted({str(cell[name]) for cell in cubes.cells if cell[name] is not None}) for name in FILTERS}
+    has_segments = asked.day in segment_days(asked.desk.lake)
+    found["segment"] = [each.name for each in read_rules(asked.desk.lake, asked.day).segments] if has_segments else []
+    return found
+
+
+def people_filter(asked: Question, known: dict[str, list[str]]) -> PeopleFilter:
+    """Make SQL of what was asked; whatever is typed is a value that is compared with, and nothing else.
+
+    Raises
+    ------
+    InputError
+        A filter has a value that nobody has, or the order is not known.
+    """
+    given = dict(asked.given)
+    if "band" in given:  # a short way to say it
+        given.setdefault("risk_band", given.pop("band"))
+    asked = Question(asked.desk, asked.day, asked.days, asked.visitor, given)
+    source, parts, chosen = decisions_source(asked.desk.lake, asked.day), list[str](), dict[str, str]()
+    for name in FILTERS:
+        if value := asked.one_of(name, known[name]):
+            chosen[name] = value
+            parts.append(f"{name} = {sql_text(value)}")
+    if segment := asked.one_of("segment", known["segment"]):
+        chosen["segment"] = segment
+        members = stored_source(asked.desk.lake, asked.day, SEGMENTS)
+        parts.append(f"user_id IN (SELECT user_id FROM {members} WHERE {quoted(segment)})")
+    if offered := asked.one_of("offered", ("yes", "no")):
+        chosen["offered"] = offered
+        parts.append(f"offer_id {'<>' if offered == 'yes' else '='} {sql_text(NO_OFFER)}")
+    if text := given.get("q", "").strip():
+        chosen["q"] = text
+        parts.append(_searched(text, asked.visitor))
+    order = asked.one_of("order", tuple(ORDERS)) or "value"
+    chosen["order"] = order
+    return PeopleFilter(source, " AND ".join(parts) or "true", ORDERS[order], chosen)
+
+
+def _searched(text: str, visitor: Visitor) -> str:
+    """Write the SQL of a search: the id, or what it begins with; a viewer searches the pseudonyms they see."""
+    if visitor.is_operator:
+        return f"starts_with(user_id, {sql_text(text)})"
+    return f"starts_with({shown_sql(visitor)}, {sql_text(text)})"
+
+
+def shown_sql(visitor: Visitor) -> str:
+    """Write the SQL of a user's id as a visitor sees it; the same as `Visitor.shown_id`."""
+    if visitor.is_operator:
+        return "user_id"
+    return f"('~' || left(sha256({sql_text(visitor.salt)} || user_id), {PSEUDONYM_SIGNS}))"
+
+
+def user_id_of(asked: Question, shown: str) -> str | None:
+    """Find the id behind what a visitor sees; None where there is no such user."""
+    if asked.visitor.is_operator:
+        return shown
+    if len(shown) != PSEUDONYM_SIGNS + 1 or not shown.startswith("~"):
+        return None
+    with connect(asked.desk.lake) as connection:
+        source, own = decisions_source(asked.desk.lake, asked.day), shown_sql(asked.visitor)
+        query = f"SELECT user_id FROM {source} WHERE {own} = {sql_text(shown)}"
+        found = connection.execute(query).fetchone()
+    return str(found[0]) if found else None
+
+
+def audience(asked: Question) -> Iterator[Sequence[Any]]:
+    """Write the people who are meant with the columns of a send list, the headings first; all of them, in batches."""
+    meant = people_filter(asked, known_values(asked, asked.cubes()))
+    zone = asked.desk.settings.time_zone
+    columns = ", ".join(f"{_cell(column, asked.visitor)} AS {quoted(name)}" for name, column in COLUMNS.items())
+    yield tuple(COLUMNS)
+    with connect(asked.desk.lake) as connection:
+        connection.execute(f"SET TimeZone = {sql_text(zone)}")
+        found = connection.execute(
+            f"SELECT {columns} FROM {meant.source} WHERE {meant.condition} ORDER BY {meant.order}"
+        )
+        while rows := found.fetchmany(BATCH):
+            yield from rows
+
+
+def _cell(column: str, visitor: Visitor) -> str:
+    if column == "user_id":
+        return shown_sql(visitor)
+    if column == "decision_id" and not visitor.is_operator:
+        return "NULL"  # it is made of the id
+    if column in INSTANTS:
+        return f"strftime({column}, '%Y-%m-%dT%H:%M:%S%z')"
+    return f"CASE WHEN offer_id <> {sql_text(NO_OFFER)} THEN {column} END" if column == "discount" else column
+
+
+def filter_count(asked: Question) -> int:
+    """Count the people who are meant."""
+    meant = people_filter(asked, known_values(asked, asked.cubes()))
+    with connect(asked.desk.lake) as connection:
+        found = connection.execute(f"SELECT count(*) FROM {meant.source} WHERE {meant.condition}").fetchone()
+    return int(found[0]) if found else 0

@@ -1,0 +1,199 @@
+"""One person: what raises the risk, who they are, what happened, what was decided and why, and why nothing else."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from datetime import timedelta
+from typing import Any
+
+from configs.errors import InputError
+from configs.offers import NO_OFFER
+from features.tables.duckdb_sessions import sql_text
+from models.training_run.training_record import latest_training
+from serving.charts.chart_frame import Chart
+from serving.charts.waterfall_chart import waterfall
+from serving.decide.day_tables import connect
+from serving.decide.discount_evidence import why_discounts
+from serving.desk.desk_pages import Desk, Page, PageNotFoundError, Question
+from serving.desk.people_page import user_id_of
+from serving.lookups.user_explanation import Row, decision_of, options_of, persona_of, preference_lines, preferences_of
+from serving.memberships.persona_cards import apart_words
+from serving.memberships.user_memberships import UserMemberships, user_memberships
+from serving.segments.known_columns import PERSONA
+from serving.wording.formatting import percent, points
+from serving.wording.reason_codes import NO_DATA, RAISES
+from serving.wording.rendering import stored
+
+LATELY, MOST_CONTACTS, MOST_EVENTS = 28, 20, 30
+
+
+def person_page(asked: Question, shown_id: str) -> Page:
+    """Say everything that is known of one person on a day.
+
+    Raises
+    ------
+    PageNotFoundError
+        There is no such person.
+    """
+    desk, user_id = asked.desk, user_id_of(asked, shown_id)
+    decision = decision_row(asked, user_id)
+    user_id = str(decision["user_id"])
+    options = options_of(desk.lake, asked.day, user_id)
+    member = user_memberships(desk.settings, desk.lake, asked.day, user_id)
+    record = latest_training(desk.lake, asked.day)
+    deployed = record.verdict.deployed.name if record is not None and record.verdict is not None else None
+    apart = persona_of(desk.lake, asked.day, decision)
+    cubes = asked.cubes()
+    usual = cubes.total("leavers") / cubes.total("known") if cubes.total("known") else 0.0
+    values = {
+        "shown_id": asked.visitor.shown_id(user_id),
+        "decision": decision,
+        "usual": usual,
+        "is_given": decision["offer_id"] != NO_OFFER,
+        "title": desk.title(decision["offer_id"]),
+        "risk_facts": risk_facts(desk, decision),
+        "memberships": member_rows(desk, member),
+        "apart": apart_words(apart, desk.words, "{label}: usually {theirs}, of all {usual}")
+        if decision.get(PERSONA)
+        else [],
+        "preferences": list(preference_lines(preferences_of(desk.lake, asked.day, user_id), desk.words)),
+        "options": option_rows(desk, options, decision),
+        "discounts": desk.words.sentence(stored(why_discounts(desk.lake, asked.day, desk.catalogue, deployed))),
+        "contacts": contacts(asked, user_id),
+        "events": events(asked, user_id),
+        "lately": LATELY,
+    }
+    charts = {"risk": risk_waterfall(desk, decision, usual)} if decision["p_churn"] is not None else {}
+    return Page("person", f"Person {values['shown_id']}", values, charts)
+
+
+def decision_row(asked: Question, user_id: str | None) -> Row:
+    """Read the decision about a person; the sentence of an unknown one names no other."""
+    try:
+        if user_id is not None:
+            return decision_of(asked.desk.lake, asked.day, user_id)
+    except InputError as error:
+        if "there is no user" not in str(error):
+            raise
+    raise PageNotFoundError(f"there is no such person on {asked.day}; search for the beginning of the id under People")
+
+
+def _logit(share: float) -> float:
+    share = min(max(share, 1e-9), 1 - 1e-9)
+    return math.log(share / (1 - share))
+
+
+def _share(logit: float) -> float:
+    return 1 / (1 + math.exp(-logit))
+
+
+def risk_steps(desk: Desk, decision: Row) -> list[tuple[str, float]]:
+    """Turn the effects of reasons, log-odds, into what each moves this person's risk by, one after the other."""
+    reasons = [each for each in decision["reasons"] or () if each.get("effect") is not None]
+    level = _logit(decision["p_churn"]) - sum(each["effect"] for each in reasons)
+    steps = []
+    for each in reasons:
+        told = f"{desk.words.label(each['column'])}: {desk.words.value(each)}"
+        steps.append((told, _share(level + each["effect"]) - _share(level)))
+        level += each["effect"]
+    return steps
+
+
+def risk_waterfall(desk: Desk, decision: Row, usual: float) -> Chart:
+    """Draw how this person's risk comes about, from the average of everybody on."""
+    steps, p_churn = risk_steps(desk, decision), float(decision["p_churn"])
+    rest = p_churn - usual - sum(change for _, change in steps)
+    moves = [*([("everything else together", rest)] if abs(rest) >= 0.0005 else []), *steps]
+    return waterfall(
+        "How the risk comes about",
+        ("average of everybody", usual),
+        moves,
+        ("this person", p_churn),
+        shown=percent,
+        changed=in_points,
+    )
+
+
+def in_points(change: float) -> str:
+    """Write a change of a chance."""
+    return f"{points(change)} points"
+
+
+def risk_facts(desk: Desk, decision: Row) -> list[dict[str, Any]]:
+    """Say of what raises the risk what it would be without: what can be changed about it is for people to judge."""
+    if decision["p_churn"] is None:
+        return []
+    raising = [each for each in decision["reasons"] or () if each["code"] == RAISES and each.get("effect") is not None]
+    return [
+        {
+            "words": f"{desk.words.label(each['column'])}: {desk.words.value(each)}",
+            "without": _share(_logit(decision["p_churn"]) - each["effect"]),
+        }
+        for each in raising
+    ]
+
+
+def member_rows(desk: Desk, member: UserMemberships | None) -> list[dict[str, Any]]:
+    """List the stage and the segments somebody is in, each with the values that put them there."""
+    if member is None:
+        return []
+    words = desk.words
+    return [
+        {"title": words.group(each.name, each.title), "meaning": each.meaning, "name": each.name,
+         "values": "; ".join(f"{words.label(value['column'])}: {words.value(value)}" for value in each.values)}
+        for each in (member.stage, *member.segments)
+    ]  # fmt: skip
+
+
+def option_rows(desk: Desk, options: Sequence[Row], decision: Row) -> list[dict[str, Any]]:
+    """List every option with its worth and why it is not given."""
+    rows = []
+    for option in options:
+        is_chosen = (option["offer_id"], option["discount"]) == (decision["offer_id"], decision["discount"])
+        is_unknown = any(reason["code"] == NO_DATA for reason in option["why_not"] or ())
+        why_not = (
+            "this one is given"
+            if is_chosen
+            else desk.words.sentence(option["why_not"]) or "another option or user was worth more"
+        )
+        rows.append({**option, "title": desk.title(option["offer_id"]), "why_not": why_not, "is_chosen": is_chosen,
+                     "value": None if is_unknown else option["value"]})  # fmt: skip
+    return rows
+
+
+def contacts(asked: Question, user_id: str) -> list[dict[str, Any]]:
+    """List what somebody was given before, by us or by others, the last first."""
+    lake = asked.desk.lake
+    if not lake.days("treatments"):
+        return []
+    files = f"{sql_text(lake.path('treatments'))[:-1]}/day=*/*.parquet'"
+    with connect(lake) as connection:
+        found = connection.execute(f"""
+            SELECT decided_at, offer_id, discount, channel FROM read_parquet({files}, union_by_name = true)
+            WHERE user_id = {sql_text(user_id)} AND offer_id <> {sql_text(NO_OFFER)}
+                  AND decided_at < '{asked.day}'::DATE + INTERVAL 1 DAY
+            ORDER BY decided_at DESC, offer_id LIMIT {MOST_CONTACTS}
+        """)
+        names = [name for name, *_ in found.description or ()]
+        rows = [dict(zip(names, row, strict=True)) for row in found.fetchall()]
+    return [{**row, "title": asked.desk.title(row["offer_id"])} for row in rows]
+
+
+def events(asked: Question, user_id: str) -> list[dict[str, Any]]:
+    """List what somebody did of late, day by day: the name of the events and how many, the last day first."""
+    lake = asked.desk.lake
+    first = asked.day - timedelta(days=LATELY)
+    days = [day for day in lake.days("events") if first <= day < asked.day]
+    if not days:
+        return []
+    files = ", ".join(sql_text(lake.partition("events", day)) for day in days)
+    with connect(lake) as connection:
+        found = connection.execute(f"""
+            SELECT day, event_name, count(*) AS times, sum(amount) AS amount
+            FROM read_parquet([{files}], hive_partitioning = true, union_by_name = true)
+            WHERE user_id = {sql_text(user_id)}
+            GROUP BY ALL ORDER BY day DESC, times DESC, event_name LIMIT {MOST_EVENTS}
+        """)
+        names = [name for name, *_ in found.description or ()]
+        return [dict(zip(names, row, strict=True)) for row in found.fetchall()]

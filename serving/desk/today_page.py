@@ -1,0 +1,250 @@
+"""Today: who is expected to leave, what that is worth, what is done about it, what changed, and how sure that is."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from datetime import date
+from typing import Any
+
+from models.registry.promotion_log import promotion_log
+from models.training_run.training_record import EFFECTS, TrainingRecord, latest_training
+from serving.charts.bar_charts import bar_chart, stacked_bar
+from serving.charts.chart_frame import Chart
+from serving.charts.line_chart import Point, line_chart
+from serving.cubes.stored_cubes import AT_RISK, DayCubes, Row, is_offered
+from serving.desk.desk_pages import Page, Question
+from serving.guards.guard_findings import FIRED, stored_findings
+from serving.memberships.stored_segments import unusual_sentences
+from serving.report_page.budget_curve import BudgetCurve, curve_of
+from serving.report_page.model_trust import SUBJECTS, verdicts
+from serving.report_page.policy_gate import gate_of
+from serving.wording.formatting import money, percent, signed, thousands
+from serving.wording.reason_codes import NO_DATA, NOT_KNOWN, asked_at
+
+Z = 1.96
+BANDS = ("high", "medium", "low", "unknown")
+BAND_KINDS = tuple(f"fill-{band}" for band in BANDS)
+FIGURES = (
+    ("users", "Users", thousands),
+    ("leavers", "Expected to leave", thousands),
+    ("at_risk", "At risk", thousands),
+    ("with_offer", "Get an offer", thousands),
+)
+MONEY_FIGURES = (("value_at_risk", "Value at risk"), ("expected_cost", "Expected cost of offers"))
+
+
+def today_page(asked: Question) -> Page:
+    """Answer what a marketer asks first in the morning."""
+    desk, cubes = asked.desk, asked.cubes()
+    record = latest_training(desk.lake, asked.day)
+    before = {name: asked.cubes(day) for name, day in _earlier(asked).items()}
+    curve = curve_of(desk.lake, asked.day, desk.settings)
+    shown = figures(cubes)
+    values = {
+        "figures": shown,
+        "value_words": value_words(record),
+        "changes": changes(cubes, before, desk.settings.currency),
+        "why_changed": why_changed(cubes, before),
+        "unusual": unusual_sentences(desk.lake, asked.day) if asked.day in desk.lake.days("segments") else [],
+        "plays": offer_rows(asked, cubes),
+        "curve": curve,
+        "waiting": waiting(cubes),
+        "gate": gate_of(record.verdict if record else None, desk.words),
+        "lacks": [lack for name in (*SUBJECTS, EFFECTS) if record and (lack := record.lack_of(name))],
+        "models": model_words(record),
+        "fired": [each for each in stored_findings(desk.lake, asked.day) if each.state == FIRED],
+        "events_day": next(reversed(desk.lake.days("events")), None),
+        "new_champions": [entry for entry in promotion_log(desk.lake) if entry.since[:10] == str(asked.day)],
+    }
+    return Page("today", "Today", values, _charts(asked, cubes, curve))
+
+
+def figures(cubes: DayCubes) -> dict[str, float]:
+    """Add up what the first lines say; intervals of sums of chances are of chance alone (Poisson binomial)."""
+    whole = {
+        name: cubes.total(name)
+        for name in ("users", "known", "leavers", "value_at_risk", "expected_cost", "expected_value", "worth")
+    }
+    for name, variance in (("leavers", "leavers_variance"), ("value_at_risk", "loss_variance")):
+        spread = Z * math.sqrt(cubes.total(variance))
+        whole |= {f"{name}_low": max(whole[name] - spread, 0.0), f"{name}_high": whole[name] + spread}
+    whole["at_risk"] = cubes.total("users", lambda cell: cell["risk_band"] in AT_RISK)
+    whole["with_offer"] = cubes.total("users", is_offered)
+    whole["offers_at_risk"] = cubes.total("users", lambda cell: is_offered(cell) and cell["risk_band"] in AT_RISK)
+    whole["gain_known"] = cubes.total("users", lambda cell: is_offered(cell) and cell["evidence"] != "none")
+    return whole
+
+
+def value_words(record: TrainingRecord | None) -> str:
+    """Say why value at risk is not to be counted on; nothing where the value model is better than the average."""
+    model = record.models.get("value") if record is not None else None
+    metric = model.metrics.get("value.r_squared") if model is not None else None
+    if metric is None:
+        return "no value model is on record"
+    if metric.low > 0:
+        return ""
+    return (
+        "the value model is worse than guessing the average"
+        if metric.high < 0
+        else "the value model is not shown to be better than guessing the average"
+    )
+
+
+def model_words(record: TrainingRecord | None) -> dict[str, dict[str, str]]:
+    """Say of each model what it answers, how good it is in a word, and the number behind the word."""
+    if record is None:
+        return {}
+    found = {}
+    for name, verdict in verdicts(record).items():
+        metric = verdict.metric
+        if SUBJECTS[name].measure == "auc":
+            told = f"of a pair it picks the right one {percent(metric.value)} of the time"
+        else:
+            told = f"it explains {percent(metric.value)} of the differences between people"
+        told += f" [{percent(metric.low)}, {percent(metric.high)}], {verdict.kind}"
+        found[name] = {"question": verdict.question, "word": verdict.word, "told": told}
+    return found
+
+
+def _earlier(asked: Question) -> dict[str, date]:
+    days = {"the day before": asked.day_before, "a week before": asked.week_before}
+    return {name: day for name, day in days.items() if day is not None}
+
+
+def changes(cubes: DayCubes, before: dict[str, DayCubes], currency: str) -> list[dict[str, Any]]:
+    """Set the day's figures beside those of earlier days: ``title, now`` and ``then``, a text for each of them."""
+    now, then = figures(cubes), {name: figures(each) for name, each in before.items()}
+    rows = []
+    for name, title, words in FIGURES:
+        old = [(f"{words(each[name])}", f"{signed(now[name] - each[name], 0)}") for each in then.values()]
+        rows.append({"title": title, "now": words(now[name]), "then": old})
+    for name, title in MONEY_FIGURES:
+        old = [(money(each[name], currency), signed(now[name] - each[name], 0)) for each in then.values()]
+        rows.append({"title": title, "now": money(now[name], currency), "then": old})
+    return rows
+
+
+def why_changed(cubes: DayCubes, before: dict[str, DayCubes]) -> list[dict[str, Any]]:
+    """Say by which stage expected leavers changed: by how many are in it, and by how likely these are to leave.
+
+    Both add up to the difference: ``(n1 - n0) p0 + n1 (p1 - p0)`` for each stage.
+    """
+    found = []
+    for name, old in before.items():
+        now_by, old_by = ({row["stage"]: row for row in each.by("stage")} for each in (cubes, old))
+        rows = []
+        for stage in {**now_by, **old_by}:
+            (n1, l1), (n0, l0) = (_known(each.get(stage)) for each in (now_by, old_by))
+            p1, p0 = l1 / n1 if n1 else 0.0, l0 / n0 if n0 else (l1 / n1 if n1 else 0.0)
+            rows.append({"stage": stage, "by_size": (n1 - n0) * p0, "by_risk": n1 * (p1 - p0)})
+        rows.sort(key=lambda row: -abs(row["by_size"] + row["by_risk"]))
+        found.append(
+            {
+                "since": name,
+                "day": old.day,
+                "rows": [row for row in rows if abs(row["by_size"]) + abs(row["by_risk"]) >= 0.5][:6],
+            }
+        )
+    return found
+
+
+def _known(row: Row | None) -> tuple[float, float]:
+    return (row["known"], row["leavers"]) if row is not None else (0.0, 0.0)
+
+
+def offer_rows(asked: Question, cubes: DayCubes) -> list[dict[str, Any]]:
+    """List what is given, by play, offer, discount and channel."""
+    desk = asked.desk
+    rows = cubes.by("play", "offer_id", "discount", "channel", "evidence", where=is_offered)
+    return [
+        {
+            **row,
+            "title": desk.title(row["offer_id"]),
+            "benefit": desk.words.benefit(row["offer_id"], row["discount"]) or "none",
+        }
+        for row in rows
+    ]
+
+
+def waiting(cubes: DayCubes) -> list[dict[str, Any]]:
+    """Count for whom nothing can be decided because an effect is not known yet, and which options lack evidence."""
+    nobody_knows = cubes.total("users", lambda cell: cell["why_nothing"] == NOT_KNOWN)
+    options = {(row["offer_id"], row["discount"]) for row in cubes.rules if row["code"] == NO_DATA}
+    told = []
+    if nobody_knows:
+        told.append(
+            {
+                "what": f"{thousands(nobody_knows)} users get nothing: no effect of an offer on their like is known",
+                "where": "plays",
+            }
+        )
+    if options:
+        told.append(
+            {"what": f"{len(options)} options of offer and discount have never been measured", "where": "results"}
+        )
+    return told
+
+
+def why_nothing_rows(cubes: DayCubes) -> list[Row]:
+    """List why users get nothing, in the order in which it is asked."""
+    rows = cubes.by("why_nothing", where=lambda cell: not is_offered(cell))
+    return sorted(rows, key=lambda row: (asked_at(row["why_nothing"] or ""), -row["users"]))
+
+
+def _charts(asked: Question, cubes: DayCubes, curve: BudgetCurve | None) -> dict[str, Chart]:
+    bands = {row["risk_band"]: row["users"] for row in cubes.by("risk_band")}
+    names = {"unknown": "not predicted"}
+    found = {
+        "bands": stacked_bar(
+            "Users by risk",
+            ("risk", "users"),
+            [(names.get(band, band), bands.get(band, 0)) for band in BANDS],
+            kinds=BAND_KINDS,
+        ),
+    }
+    if len([day for day in asked.days if day <= asked.day]) > 1:
+        found["leavers_over_time"] = leavers_over_time(asked)
+    channels = cubes.by("channel", where=is_offered)
+    if channels:
+        found["channels"] = bar_chart(
+            "Offers by channel", ("channel", "users"), [(row["channel"] or "none", row["users"]) for row in channels]
+        )
+    if curve is not None:
+        found["budget"] = budget_chart(curve, asked.desk.settings.currency)
+    return found
+
+
+def leavers_over_time(asked: Question, most: int = 60) -> Chart:
+    """Draw the share of users expected to leave, over the decided days."""
+    points = []
+    for day in [each for each in asked.days if each <= asked.day][-most:]:
+        shown = figures(asked.cubes(day))
+        known = shown["known"] or 1.0
+        points.append(
+            Point(f"{day}", shown["leavers"] / known, shown["leavers_low"] / known, shown["leavers_high"] / known)
+        )
+    return line_chart("Share expected to leave", ("day", "share"), points, shown=percent)
+
+
+def budget_chart(curve: BudgetCurve, currency: str) -> Chart:
+    """Draw what another budget would bring, with the day's own marked."""
+    rows = curve.points.to_dict("records")
+    points = [Point(money(row["budget"], currency), float(row["value"])) for row in rows]
+    at = [float(row["budget"]) for row in rows]
+    return line_chart(
+        "Expected gain by budget", ("budget", "gain after cost"), points, shown=lambda amount: money(amount, currency),
+        marked=curve.place, at=at,
+    )  # fmt: skip
+
+
+def pages_linked() -> Sequence[tuple[str, str, str]]:
+    """List the questions that people come with, and where each is answered: question, page, anchor."""
+    return (
+        ("Who leaves?", "people", "?band=high"), ("Why?", "risk", "#drivers"),
+        ("What is it worth?", "risk", "#worth"), ("What do we do?", "plays", ""),
+        ("What does it cost?", "plays", "#cost"), ("Does it work?", "results", ""),
+        ("Who got it?", "people", "?offered=yes"), ("Why not this user?", "people", "?offered=no"),
+        ("What if we had half the budget?", "what-if", "?budget_share=0.5"),
+        ("What changed since last week?", "today", "#changes"),
+    )  # fmt: skip

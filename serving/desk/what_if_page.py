@@ -1,0 +1,183 @@
+"""What if: the night decided again with another budget, cap, play, level or priority, beside what was decided."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+import numpy as np
+
+from configs.errors import InputError
+from configs.offers import NOTHING, Option
+from features.arrays.array_types import Flags, Places
+from features.storage.lake import Lake
+from features.tables.duckdb_sessions import sql_text
+from features.tables.parquet_files import read_parquet
+from serving.charts.bar_charts import bar_chart
+from serving.charts.chart_frame import Chart
+from serving.cubes.stored_cubes import DayCubes, is_offered
+from serving.decide.day_tables import connect, day_file
+from serving.decide.decision_moment import DecisionMoment
+from serving.decide.stored_day import BUDGET, StoredDay, read_stored_day
+from serving.desk.access_log import note
+from serving.desk.desk_pages import Page, Question
+from serving.desk.plays_page import option_words
+from serving.desk.visitors import Visitor
+from serving.desk.what_if import Recomputed, Wish, decide_again
+from serving.memberships.stored_segments import SEGMENTS, read_rules, segment_days, stored_source
+from serving.segments.day_query import quoted
+
+PROPOSALS = "desk/proposals"
+MOST_FACTOR = 10.0
+ASKING = ("budget", "budget_share", "segment", "factor")
+
+
+def what_if_page(asked: Question) -> Page:
+    """Show the form, and once something is asked what would have been decided."""
+    desk, cubes = asked.desk, asked.cubes()
+    options, channels, segments = known_of(asked, cubes)
+    own_budget = budget_of(asked)
+    wish = wish_of(asked, options, channels, segments, own_budget)
+    is_asked = any(asked.given.get(name) for name in ASKING) or wish.caps or wish.without
+    found = recompute(asked, wish) if is_asked else None
+    now = {Option(row["offer_id"], row["discount"]): row for row in cubes.by("offer_id", "discount", where=is_offered)}
+    values = {
+        "options": [{"option": each, "title": desk.title(each.offer_id), "name": option_name(each),
+                     "is_off": each in wish.without,
+                     "benefit": desk.words.benefit(*each) or "none"} for each in options],
+        "channels": channels, "segments": segments, "own_budget": own_budget, "wish": wish, "found": found, "now": now,
+        "sums": {name: cubes.total(name, is_offered) for name in ("users", "expected_cost", "expected_value")},
+    }  # fmt: skip
+    if found is not None:
+        note(desk.lake, asked.visitor, "what if", asked.given, found.users)
+    return Page("what-if", "What if", values, _charts(asked, found, now) if found else {})
+
+
+def known_of(asked: Question, cubes: DayCubes) -> tuple[list[Option], list[str], list[str]]:
+    """List the options, channels and segments of the day."""
+    pairs = sorted({(row["offer_id"], row["discount"]) for row in cubes.rules})
+    channels = sorted({row["channel"] for row in cubes.rules if row["channel"]})
+    has_segments = asked.day in segment_days(asked.desk.lake)
+    segments = [each.name for each in read_rules(asked.desk.lake, asked.day).segments] if has_segments else []
+    return [Option(*each) for each in pairs], channels, segments
+
+
+def proposal(asked: Question) -> str:
+    """Leave what was asked as a file for the operator; returns its name."""
+    wish = wish_of(asked, *known_of(asked, asked.cubes()), budget_of(asked))
+    return write_proposal(asked.desk.lake, asked.visitor, asked, wish)
+
+
+def option_name(option: Option) -> str:
+    """Name an option in an address: the discount first, as an offer's id may hold any sign."""
+    return f"{option.discount!r}@{option.offer_id}"
+
+
+def wish_of(
+    asked: Question, options: Sequence[Option], channels: Sequence[str], segments: Sequence[str], own_budget: float
+) -> Wish:
+    """Read what is wished; every part is checked against what there is.
+
+    Raises
+    ------
+    InputError
+        A number is none or out of bounds, or an option, channel or segment is not known.
+    """
+    budget = asked.number("budget", own_budget * asked.number("budget_share", 1.0, most=100.0))
+    caps = {
+        name: int(asked.number(f"cap_{name}", 0)) for name in channels if asked.given.get(f"cap_{name}", "").strip()
+    }
+    known = {option_name(each): each for each in options}
+    off = [name.removeprefix("off_") for name, value in asked.given.items() if name.startswith("off_") and value]
+    if strange := [name for name in off if name not in known]:
+        raise InputError(f"{len(strange)} of the options that are to be off are none of the day's")
+    segment = asked.one_of("segment", segments)
+    factor = asked.number("factor", 1.0, most=MOST_FACTOR)
+    preferred = members(asked, segment) if segment and factor != 1.0 else None
+    return Wish(budget, caps, frozenset(known[name] for name in off), preferred, factor)
+
+
+def budget_of(asked: Question) -> float:
+    """Budget that the night had."""
+    prices = read_parquet(day_file(asked.desk.lake, asked.day, "prices"), ["limit", "most"]).to_pylist()
+    return float(next(row["most"] for row in prices if row["limit"] == BUDGET))
+
+
+def members(asked: Question, segment: str) -> Flags:
+    """Tell who is in a segment, in the order of the decisions; shape (users,)."""
+    lake, day = asked.desk.lake, asked.day
+    decisions = f"read_parquet({sql_text(day_file(lake, day, 'decisions'))}, file_row_number = true)"
+    query = f"""
+        SELECT coalesce({quoted(segment)}, false) AS is_member
+        FROM (SELECT user_id, file_row_number FROM {decisions}) AS own
+        LEFT JOIN {stored_source(lake, day, SEGMENTS)} USING (user_id) ORDER BY file_row_number
+    """
+    with connect(lake) as connection:
+        found = connection.execute(query).fetchnumpy()
+    return np.asarray(found["is_member"], dtype=np.bool_)
+
+
+def recompute(asked: Question, wish: Wish) -> Recomputed:
+    """Decide the night of the day again."""
+    desk = asked.desk
+    moment = DecisionMoment.of_night(asked.day, desk.settings.time_zone)
+    stored = read_stored_day(desk.lake, moment)
+    channels = channels_of(asked, len(stored.options))
+    return decide_again(stored, wish, channels, desk.settings, given_today(asked, stored))
+
+
+def channels_of(asked: Question, options: int) -> list[str]:
+    """Channel of each option, in their order."""
+    with connect(asked.desk.lake) as connection:
+        source = f"read_parquet({sql_text(day_file(asked.desk.lake, asked.day, 'options'))}, file_row_number = true)"
+        rows = connection.execute(
+            f"SELECT channel FROM {source} WHERE file_row_number < {options} ORDER BY file_row_number"
+        ).fetchall()
+    return [str(channel) for (channel,) in rows]
+
+
+def given_today(asked: Question, stored: StoredDay) -> Places:
+    """Place of the option that each user was given, or `NOTHING`; shape (users,)."""
+    rows = read_parquet(day_file(asked.desk.lake, asked.day, "decisions"), ["offer_id", "discount"])
+    offer_ids, discounts = rows["offer_id"].to_numpy(zero_copy_only=False), rows["discount"].to_numpy()
+    places = np.full(len(rows), NOTHING)
+    for place, option in enumerate(stored.options):
+        places[(offer_ids == option.offer_id) & (discounts == option.discount)] = place
+    return places
+
+
+def _charts(asked: Question, found: Recomputed, now: Mapping[Option, Any]) -> dict[str, Chart]:
+    today = {option: row["users"] for option, row in now.items()}
+    more = [(each.option, float(each.users - today.get(each.option, 0))) for each in found.options]
+    bars = [(option_words(asked.desk, *option), users) for option, users in more]
+    changed = [bar for bar in bars if bar[1]]
+    return {"changes": bar_chart("Users more or fewer than today", ("option", "users"), changed)} if changed else {}
+
+
+def write_proposal(lake: Lake, visitor: Visitor, asked: Question, wish: Wish) -> str:
+    """Leave what was asked as a file for the operator; nothing of it is in force. Returns its name."""
+    moment = datetime.now(UTC)
+    name = f"{PROPOSALS}/{moment:%Y%m%dT%H%M%S%f}Z.toml"
+    caps = ", ".join(f"{json.dumps(channel)} = {most}" for channel, most in wish.caps.items())
+    lines = [
+        f"# A proposal of {moment:%Y-%m-%d %H:%M} UTC by {visitor.name!r}, from the decisions of {asked.day}.",
+        "# Nothing of it is in force.",
+        "# To try it, name it behind your own profile: winback check --profile PROFILE,THIS_FILE",
+        "[scoring]",
+        f"budget = {wish.budget!r}",
+        *([f"channel_capacity = {{ {caps} }}"] if caps else []),
+        *(
+            f"# to be taken out of the catalogue: {json.dumps(each.offer_id)} at {each.discount!r}"
+            for each in sorted(wish.without)
+        ),
+    ]
+    if wish.preferred is not None:
+        segment = json.dumps(asked.given.get("segment"))
+        lines.append(
+            f"# asked with the value of segment {segment} counted {wish.factor!r} times, which no setting does"
+        )
+    lake.files.write(name, ("\n".join(lines) + "\n").encode())
+    note(lake, visitor, "proposal", asked.given, 1)
+    return name

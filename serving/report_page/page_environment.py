@@ -1,0 +1,53 @@
+"""The templates of pages and how they write numbers: one way for the report and for the desk."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+
+import pandas as pd
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from configs.currencies import decimals_of
+from configs.settings import Settings
+from serving import charts
+from serving.wording.formatting import day_words, moment_words, money, percent, points, signed, thousands
+from serving.wording.rendering import Words
+
+STYLES = Path(charts.__file__).parent  # of the pages and of the charts
+
+
+def page_environment(folders: Sequence[Path], settings: Settings, words: Words) -> Environment:
+    """Open the templates of some folders; every value is escaped, and a name that is not known is an error."""
+    environment = Environment(
+        loader=FileSystemLoader([*folders, STYLES]),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {
+        "risk_word": lambda user: words.risk(user["risk_band"], user["p_churn"], settings.scoring.medium_risk),
+        "thousands": thousands,
+        "percent": percent,
+        "benefit": lambda row: words.benefit(row["offer_id"], row["discount"]),
+        "points": points,
+        "signed": partial(signed, decimals=decimals_of(settings.currency)),  # money a head
+        "day": day_words,
+        "money": partial(money, currency=settings.currency),
+        "moment": partial(moment_words, time_zone=settings.time_zone),
+        "sentence": words.sentence,
+        "parts": words.parts,
+        "drivers": words.drivers,
+        "label": words.label,
+        "group": lambda stage: words.group(stage, stage.replace("_", " ").capitalize()),
+        "persona": words.persona,
+        "value": words.value,
+        "why_words": words.sentence,
+        "instant": lambda instant: moment_words(pd.Timestamp(instant).tz_convert("UTC"), settings.time_zone),
+        "signed_count": partial(signed, decimals=0),
+        "first_up": lambda text: text[:1].upper() + text[1:],
+    }
+    environment.tests["missing"] = pd.isna
+    return environment

@@ -1,0 +1,418 @@
+"""The desk: its numbers are those of the stored tables, its doors hold, and what people typed is text."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import re
+from collections.abc import Callable
+from html import unescape
+from html.parser import HTMLParser
+from urllib.parse import quote
+
+import duckdb
+import numpy as np
+import pytest
+from desks import DAYS, FORMULA, HOSTILE, SmallDesk, decided_desk
+
+from configs.errors import InputError
+from configs.offers import Option
+from serving.cubes.stored_cubes import read_cubes
+from serving.decide.decision_moment import DecisionMoment
+from serving.decide.stored_day import read_stored_day
+from serving.desk.desk_app import PAGES
+from serving.desk.today_page import figures, pages_linked
+from serving.desk.visitors import Door
+from serving.desk.what_if import Wish, decide_again
+
+DAY = DAYS[-1]
+TOKENS = {"operator": "operator-token-of-a-test", "viewer": "viewer-token-of-a-test"}
+VOID = {"meta", "img", "br", "input", "hr", "link"}
+
+
+@pytest.fixture(scope="module")
+def desk(tmp_path_factory: pytest.TempPathFactory) -> SmallDesk:
+    return decided_desk(tmp_path_factory.mktemp("desk"))
+
+
+@pytest.fixture(scope="module")
+def ask(desk: SmallDesk) -> Callable[..., object]:
+    return desk.client().get
+
+
+class Html(HTMLParser):
+    """A page as a browser takes it: what is linked, which tags there are, and that every tag is closed."""
+
+    def __init__(self, source: str) -> None:
+        super().__init__()
+        self.links: list[str] = []
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.open: list[str] = []
+        self.feed(source)
+        assert not self.open
+        self.text = re.sub(r"\s+", " ", unescape(re.sub(r"<[^>]+>", " ", source)))
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+        if tag == "a":
+            self.links.append(dict(attrs).get("href") or "")
+        if tag not in VOID and self.get_starttag_text()[-2:] != "/>":
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+
+def sql(desk: SmallDesk, query: str) -> list[tuple[object, ...]]:
+    folder = desk.lake.path("decisions", f"day={DAY}")
+    tables = {name: f"read_parquet('{folder}/{name}.parquet')" for name in ("decisions", "options")}
+    return duckdb.sql(query.format(**tables)).fetchall()
+
+
+def test_the_cubes_add_up_to_the_decisions(desk: SmallDesk) -> None:
+    cubes = read_cubes(desk.lake, DAY)
+    measures = (
+        "count(*), count(p_churn), sum(p_churn), sum(p_churn * retained_value), sum(expected_cost), sum(expected_value)"
+    )
+    (whole,) = sql(desk, f"SELECT {measures} FROM {{decisions}}")
+    names = ("users", "known", "leavers", "value_at_risk", "expected_cost", "expected_value")
+    assert [cubes.total(name) for name in names] == pytest.approx(whole)
+    found = {row["stage"]: row["users"] for row in cubes.by("stage")}
+    assert found == dict(sql(desk, "SELECT stage, count(*) FROM {decisions} GROUP BY stage"))
+    assert sum(row["users"] for row in cubes.risk_bins) == whole[1]
+    offered = {(row["offer_id"], row["discount"]): row["users"] for row in cubes.messages}
+    assert offered == {
+        row[:2]: row[2]
+        for row in sql(
+            desk, "SELECT offer_id, discount, count(*) FROM {decisions} WHERE offer_id <> 'none' GROUP BY ALL"
+        )
+    }
+
+
+def test_reasons_and_rules_are_counted_as_they_are_stored(desk: SmallDesk) -> None:
+    cubes = read_cubes(desk.lake, DAY)
+    reasons = "SELECT unnest(reasons) AS each FROM {decisions} WHERE p_churn IS NOT NULL"
+    counted = sql(desk, f"SELECT each.column, count(*) FROM ({reasons}) WHERE each.effect IS NOT NULL GROUP BY ALL")
+    found: dict[str, int] = {}
+    for row in cubes.drivers:
+        found[row["driver"]] = found.get(row["driver"], 0) + row["users"]
+    assert found == dict(counted)
+    barred = sql(desk, "SELECT offer_id, why_not[1].code, count(*) FROM {options} GROUP BY ALL")
+    sums: dict[tuple[object, object], int] = {}
+    for row in cubes.rules:
+        sums[row["offer_id"], row["code"]] = sums.get((row["offer_id"], row["code"]), 0) + row["users"]
+    assert sums == {(offer, code): users for offer, code, users in barred}
+
+
+def test_the_same_day_gives_the_same_cubes(desk: SmallDesk) -> None:
+    from serving.cubes.day_cubes import write_cubes
+
+    names = desk.lake.files.list(f"cubes/day={DAY}/*.parquet")
+    before = {name: desk.lake.files.read(name) for name in names}
+    write_cubes(desk.settings, desk.lake, DAY)
+    assert {name: desk.lake.files.read(name) for name in names} == before
+    assert len(before) == 7
+
+
+def test_an_interval_by_chance_alone_is_that_of_independent_leavers(desk: SmallDesk) -> None:
+    p_churn = np.array([p for (p,) in sql(desk, "SELECT p_churn FROM {decisions} WHERE p_churn IS NOT NULL")])
+    shown = figures(read_cubes(desk.lake, DAY))
+    spread = 1.96 * np.sqrt((p_churn * (1 - p_churn)).sum())
+    assert (shown["leavers_low"], shown["leavers_high"]) == pytest.approx(
+        (p_churn.sum() - spread, p_churn.sum() + spread)
+    )
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_every_page_is_whole_light_and_without_script(ask: Callable[..., object], name: str) -> None:
+    answer = ask(f"/{name}")
+    assert answer.status_code == 200
+    page = Html(answer.text)
+    assert not [tag for tag, _ in page.tags if tag == "script"]
+    assert not [attrs for _, attrs in page.tags if any(key.startswith("on") or key == "style" for key in attrs)]
+    assert not [link for link in page.links if "//" in link]
+    assert "script" not in answer.headers["content-security-policy"]
+    assert "default-src 'none'" in answer.headers["content-security-policy"]
+    assert len(answer.content) < 400_000
+    assert [attrs["lang"] for tag, attrs in page.tags if tag == "html"] == ["en"]
+    fields = [
+        attrs
+        for tag, attrs in page.tags
+        if tag in ("input", "select") and attrs.get("type") not in ("hidden", "checkbox")
+    ]
+    labels = {attrs.get("for") for tag, attrs in page.tags if tag == "label"}
+    assert all(attrs.get("id") in labels for attrs in fields)
+    ids = [attrs["id"] for _, attrs in page.tags if attrs.get("id")]
+    assert len(ids) == len(set(ids))
+
+
+def test_today_says_what_the_tables_say(desk: SmallDesk, ask: Callable[..., object]) -> None:
+    text = Html(ask("/today").text).text
+    ((leavers, known, with_offer, cost),) = sql(
+        desk,
+        "SELECT sum(p_churn), count(p_churn), count(*) FILTER (offer_id <> 'none'), sum(expected_cost) FROM "
+        "{decisions}",
+    )
+    assert f"About {leavers:,.0f} of {known:,} users are expected to leave" in text
+    assert f"Offers {with_offer:,}" in text
+    assert f"expected cost {cost:,.2f}" in text
+    assert f"{DAYS[0]}, a week before" in text
+
+
+def test_the_ten_questions_are_answered_within_two_clicks(ask: Callable[..., object]) -> None:
+    first = Html(ask("/today").text)
+    asked = {question for question, *_ in pages_linked()}
+    assert len(asked) == 10
+    words = {
+        "Who leaves?": "Value at risk", "Why?": "What raises the risk", "What is it worth?": "What it is worth",
+        "What do we do?": "Get it", "What does it cost?": "What it costs", "Does it work?": "How evidence starts",
+        "Who got it?": "people", "Why not this user?": "people", "What if we had half the budget?": "Beside today",
+        "What changed since last week?": "What changed",
+    }  # fmt: skip
+    for question, name, more in pages_linked():
+        link = next(each for each in first.links if each == f"/{name}{more}")
+        answer = ask(link.partition("#")[0])
+        assert answer.status_code == 200
+        page = Html(answer.text)
+        assert words[question] in page.text, question
+        if anchor := link.partition("#")[2]:
+            assert anchor in {attrs.get("id") for _, attrs in page.tags}
+        if question == "Why not this user?":
+            person = next(each for each in page.links if each.startswith("/people/"))
+            assert "Every option, and why not" in Html(ask(person).text).text
+
+
+def test_people_are_found_filtered_and_ordered(desk: SmallDesk, ask: Callable[..., object]) -> None:
+    def shown(query: str) -> list[str]:
+        return [
+            unescape(each)
+            for each in re.findall(r'<a class="mono" href="[^"]*">([^<]*)</a>', ask(f"/people?{query}").text)
+        ]
+
+    expected = sql(desk, "SELECT user_id FROM {decisions} ORDER BY p_churn DESC NULLS LAST, user_id LIMIT 50")
+    assert shown("order=risk") == [user for (user,) in expected]
+    assert shown("order=id&page=2")[0] == sorted(desk.user_ids)[50]
+    assert shown("q=u0001&order=id") == [f"u0001{number}" for number in range(10)]
+    high = {user for (user,) in sql(desk, "SELECT user_id FROM {decisions} WHERE risk_band = 'high'")}
+    assert set(shown("band=high")) <= high
+    assert f"{len(high)} people" in Html(ask("/people?band=high").text).text
+    assert "Nobody is like that" in ask("/people?q=nobody-at-all").text
+
+
+def test_what_people_typed_is_text_wherever_it_is_shown(ask: Callable[..., object]) -> None:
+    asked = [
+        f"{address}={quote(HOSTILE)}" for address in ("/people?q", "/people?stage", "/what-if?segment", "/today?day")
+    ]
+    person = f"/people/{quote(HOSTILE, safe='')}"
+    for address in ("/people?order=id", "/people?q=%3Cimg", person, "/plays", "/what-if?budget=1", *asked):
+        answer = ask(address)
+        assert "<img" not in answer.text
+        Html(answer.text)
+    assert HOSTILE in Html(ask(f"/people/{quote(HOSTILE, safe='')}").text).text
+
+
+def test_an_audience_has_the_columns_of_a_send_list_and_no_formula(desk: SmallDesk, ask: Callable[..., object]) -> None:
+    rows = list(csv.DictReader(io.StringIO(ask("/audience.csv?order=id").text)))
+    assert list(rows[0]) == [
+        "user_id",
+        "channel",
+        "message",
+        "send_at",
+        "valid_until",
+        "offer",
+        "discount",
+        "benefit",
+        "benefit_level",
+        "decision_id",
+    ]
+    assert len(rows) == len(desk.user_ids)
+    assert f"'{FORMULA}" in {row["user_id"] for row in rows}
+    assert not [cell for row in rows for cell in row.values() if re.match(r"[=+@\t\r]|-[^0-9]", cell)]
+    given = list(csv.DictReader(io.StringIO(ask("/audience.csv?offered=yes").text)))
+    assert len(given) == sql(desk, "SELECT count(*) FROM {decisions} WHERE offer_id <> 'none'")[0][0]
+    entries = [json.loads(desk.lake.files.read(name)) for name in desk.lake.files.list("desk/log/*.json")]
+    assert (entries[-1]["what"], entries[-1]["rows"], entries[-1]["role"]) == ("audience", len(given), "operator")
+
+
+def test_a_charts_table_is_taken_away_as_csv(desk: SmallDesk, ask: Callable[..., object]) -> None:
+    answer = ask("/risk?table=distribution")
+    assert answer.headers["content-type"].startswith("text/csv")
+    rows = list(csv.reader(io.StringIO(answer.text)))
+    assert sum(float(row[1]) for row in rows[1:]) == read_cubes(desk.lake, DAY).total("known")
+    assert ask("/risk?table=nothing").status_code == 400
+
+
+STRANGE = (
+    "../../etc/passwd",
+    "..%2f..%2fetc%2fpasswd",
+    "%00",
+    "'; DROP TABLE x; --",
+    "' OR 1=1 --",
+    "a" * 5000,
+    "/",
+    "\\",
+    "-1",
+    "nan",
+    "1e400",
+)
+
+
+@pytest.mark.parametrize("value", STRANGE)
+def test_no_parameter_reaches_a_file_or_a_query(ask: Callable[..., object], value: str) -> None:
+    given = quote(value, safe="%")
+    names = (
+        "day",
+        "stage",
+        "persona",
+        "risk_band",
+        "segment",
+        "arm",
+        "offer_id",
+        "channel",
+        "offered",
+        "order",
+        "page",
+        "q",
+        "table",
+    )
+    for name in names:
+        answer = ask(f"/people?{name}={given}")
+        assert answer.status_code in (200, 400, 404), (name, value)
+        assert "root:" not in answer.text
+        if name not in ("q", "page"):
+            assert answer.status_code in (400, 404), (name, value)
+    for address in (
+        f"/what-if?budget={given}",
+        f"/what-if?cap_email={given}",
+        f"/what-if?off_{given}=1",
+        f"/people/{given}",
+        f"/plays?offer={given}",
+    ):
+        assert ask(address).status_code in (200, 303, 307, 400, 404), address
+
+
+def test_who_has_no_token_is_refused_and_a_viewer_sees_pseudonyms(desk: SmallDesk) -> None:
+    door = Door.of_environment(
+        {"WINBACK_DESK_OPERATOR_TOKEN": TOKENS["operator"], "WINBACK_DESK_VIEWER_TOKEN": TOKENS["viewer"]},
+        "0.0.0.0",
+        "",
+        (),
+    )
+    client = desk.client(door, "desk.example")
+    for address in ("/", "/people", "/audience.csv", "/report", "/what-if", "/nothing"):
+        assert client.get(address).status_code == 401
+        assert client.get(address, headers={"authorization": "Bearer wrong"}).status_code == 401
+        assert client.get(address, headers={"cookie": "winback_desk=operator.0"}).status_code == 401
+    assert client.get("/", headers={"accept": "text/html"}).headers["location"] == "/sign-in"
+    viewer = {"authorization": f"Bearer {TOKENS['viewer']}"}
+    page = client.get("/people?order=id", headers=viewer).text
+    assert not [user for user in desk.user_ids if f">{user}<" in page]
+    person = next(each for each in Html(page).links if each.startswith("/people/"))
+    assert re.fullmatch(r"/people/~[0-9a-f]{16}", person)
+    assert client.get(person, headers=viewer).status_code == 200
+    assert client.get("/people/u00005", headers=viewer).status_code == 404
+    rows = list(csv.DictReader(io.StringIO(client.get("/audience.csv", headers=viewer).text)))
+    assert {len(row["user_id"]) for row in rows} == {17}
+    assert {row["decision_id"] for row in rows} == {""}
+    assert client.get("/report", headers=viewer).status_code == 403
+    operator = {"authorization": f"Bearer {TOKENS['operator']}"}
+    assert ">u00005<" in client.get("/people?q=u00005", headers=operator).text
+
+
+def test_a_token_is_given_once_and_kept_in_a_cookie_that_scripts_cannot_read(desk: SmallDesk) -> None:
+    door = Door(tokens={"operator": TOKENS["operator"]})
+    client = desk.client(door)
+    assert client.post("/sign-in", content="token=wrong").status_code == 401
+    answer = client.post("/sign-in", content=f"token={TOKENS['operator']}")
+    assert answer.status_code == 303
+    cookie = answer.headers["set-cookie"].lower()
+    assert "httponly" in cookie and "samesite=strict" in cookie and TOKENS["operator"] not in cookie
+    assert client.get("/today").status_code == 200
+    assert client.post("/sign-out", content="form_token=guessed").status_code == 400
+    assert client.get("/today").status_code == 200
+
+
+def test_a_reverse_proxy_says_who_asks(desk: SmallDesk) -> None:
+    client = desk.client(Door.of_environment({}, "0.0.0.0", "X-User", ("ann",)))
+    assert client.get("/today").status_code == 401
+    assert ">u00005<" in client.get("/people?q=u00005", headers={"x-user": "ann"}).text
+    assert ">u00005<" not in client.get("/people?q=u00005", headers={"x-user": "bob"}).text
+
+
+def test_an_open_door_answers_to_this_machines_names_alone_and_others_want_a_token(desk: SmallDesk) -> None:
+    assert desk.client(host="evil.example").get("/today").status_code == 400
+    with pytest.raises(InputError, match="lets other machines ask"):
+        Door.of_environment({}, "0.0.0.0", "", ())
+    with pytest.raises(InputError, match="fewer than 16 signs"):
+        Door.of_environment({"WINBACK_DESK_OPERATOR_TOKEN": "short"}, "127.0.0.1", "", ())
+
+
+def stored(desk: SmallDesk):
+    found = read_stored_day(desk.lake, DecisionMoment.of_night(DAY, "UTC"))
+    names, discounts = zip(*sql(desk, "SELECT offer_id, discount FROM {decisions}"), strict=True)
+    places = {option: place for place, option in enumerate(found.options)}
+    today = np.array([places.get(Option(*each), -1) for each in zip(names, discounts, strict=True)])
+    return found, today
+
+
+def test_asking_for_what_was_decided_changes_nothing_and_its_sums_are_those_of_the_decisions(desk: SmallDesk) -> None:
+    found, today = stored(desk)
+    same = decide_again(found, Wish(25.0), ["email"] * len(found.options), desk.settings, today)
+    ((users, cost, value),) = sql(
+        desk, "SELECT count(*), sum(expected_cost), sum(expected_value) FROM {decisions} WHERE offer_id <> 'none'"
+    )
+    assert (same.changed, same.users) == (0, users)
+    assert (same.cost, same.value) == pytest.approx((cost, value))
+
+
+def test_half_the_budget_spends_no_more_and_an_option_that_is_off_is_given_to_nobody(desk: SmallDesk) -> None:
+    found, today = stored(desk)
+    channels = ["email"] * len(found.options)
+    whole, half = (decide_again(found, Wish(budget), channels, desk.settings, today) for budget in (25.0, 12.5))
+    assert half.cost <= 12.5 + 1e-9 < whole.cost
+    assert half.value <= whole.value
+    assert half.changed > 0
+    off = max(whole.options, key=lambda each: each.users).option
+    without = decide_again(found, Wish(25.0, without=frozenset({off})), channels, desk.settings, today)
+    assert {each.users for each in without.options if each.option == off} == {0}
+    capped = decide_again(found, Wish(25.0, {"email": 3}), channels, desk.settings, today)
+    assert capped.users <= 3
+    nobody = decide_again(found, Wish(0.0), channels, desk.settings, today)
+    assert nobody.cost == 0
+
+
+def test_a_preferred_part_of_the_users_gets_more_and_values_are_summed_unscaled(desk: SmallDesk) -> None:
+    found, today = stored(desk)
+    channels, preferred = ["email"] * len(found.options), np.arange(len(today)) % 2 == 0
+    plain, first = (
+        decide_again(found, Wish(5.0, preferred=preferred, factor=factor), channels, desk.settings, today)
+        for factor in (1.0, 10.0)
+    )
+    assert first.changed > 0
+    assert first.value <= plain.value + 1e-9  # the plan is best by the values themselves
+
+
+def test_a_proposal_is_left_only_when_asked_by_a_form_of_ours(desk: SmallDesk) -> None:
+    client = desk.client()
+    assert client.get("/what-if?budget=10").status_code == 200
+    assert not desk.lake.files.list("desk/proposals/*")
+    assert client.post("/what-if/proposal", content="budget=10").status_code == 400
+    page = Html(client.get("/what-if?budget=10&cap_email=2").text)
+    token = next(attrs["value"] for tag, attrs in page.tags if tag == "input" and attrs.get("name") == "form_token")
+    assert client.post("/what-if/proposal", content=f"form_token={token}&budget=10&cap_email=2").status_code == 200
+    (name,) = desk.lake.files.list("desk/proposals/*")
+    text = desk.lake.files.read(name).decode()
+    assert 'budget = 10.0\nchannel_capacity = { "email" = 2 }' in text
+
+
+def test_before_the_first_decided_day_the_desk_says_how_to_begin(desk: SmallDesk, tmp_path) -> None:
+    from features.storage.lake import Lake
+
+    empty = SmallDesk(desk.settings, Lake(tmp_path), ())
+    answer = empty.client().get("/today")
+    assert answer.status_code == 404
+    assert "winback score-users" in answer.text
