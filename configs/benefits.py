@@ -1,11 +1,11 @@
-"""What an offer gives: a percentage off, an amount off, free days, points, or nothing but its message."""
+"""What an offer gives: a percentage off, an amount off, free days, points, free shipping, or its message alone."""
 
 from __future__ import annotations
 
 import re
 from typing import Literal, NamedTuple
 
-BenefitKind = Literal["percent", "amount", "free_days", "points", "none"]
+BenefitKind = Literal["percent", "amount", "free_days", "points", "shipping", "none"]
 COUNTED: tuple[BenefitKind, ...] = ("free_days", "points")  # whose levels are numbers of something that costs
 ORDER, FEATURED = "order", "featured_category"  # scopes that are no columns
 MOST_LEVEL = 1e6
@@ -13,7 +13,10 @@ WINDOW = re.compile(r".+_(\d+)d")
 
 
 class Benefit(NamedTuple):
-    """What one option gives: a share of the price, account currency, days or points; a `level` of 0 is nothing."""
+    """What one option gives: a share of the price, account currency, days or points; of shipping what it costs.
+
+    A `level` of 0 is nothing.
+    """
 
     kind: BenefitKind
     level: float

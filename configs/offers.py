@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import string
+from collections import Counter
 from pathlib import Path
 from typing import Annotated, NamedTuple
 
@@ -20,6 +21,7 @@ from configs.benefits import (
 )
 from configs.errors import InputError, did_you_mean
 from configs.named_files import FOLDER, is_file, named_file, read_toml
+from configs.plays import RECOVER, Play, expanded
 from configs.section import Money, Section, Word
 from configs.settings import OFFERS_FILE, Days, Share
 from configs.validated_model import validated
@@ -38,7 +40,7 @@ class Option(NamedTuple):
     discount: float
 
 
-class Offer(Section):
+class Offer(Play):
     """One thing that can be given; with each of its levels it makes one option.
 
     A level is a share of the price where the benefit is ``percent`` (`discounts`), account currency, days or points
@@ -54,7 +56,9 @@ class Offer(Section):
         "$valid_until (the last day) filled in"
     )
     plain_message: str | None = Field(None, description="text without a discount: `message`, but for $discount")
-    benefit: BenefitKind = Field("percent", description="what is given: percent, amount, free_days, points or none")
+    benefit: BenefitKind = Field(
+        "percent", description="what is given: percent, amount, free_days, points, shipping or none"
+    )
     discounts: tuple[Share, ...] = Field((), min_length=1, description="levels of percent: shares of the price")
     levels: tuple[Annotated[float, Field(gt=0, le=MOST_LEVEL)], ...] = Field(
         (), min_length=1, description="levels of other benefits: account currency, days or points"
@@ -115,6 +119,15 @@ class Offer(Section):
             raise ValueError(
                 f"its highest level is worth more than covered_spend = {self.covered_spend:g}, which earns it"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _gives_no_reward_for_what_went_wrong(self) -> Offer:
+        if self.benefit != "none" and (self.aim == RECOVER or not self.is_marketing):
+            what = "the aim recover" if self.aim == RECOVER else f"the class {self.send_class}"
+            raise ValueError(f'{what} gives nothing but a message; write benefit = "none"')
+        if not self.is_marketing and not self.is_for_some:
+            raise ValueError(f"the class {self.send_class} goes to everybody for whom it is meant; say when or fact")
         return self
 
     @model_validator(mode="after")
@@ -181,6 +194,14 @@ class Catalogue(Section):
         return offers[offer_id]
 
     @property
+    def plays(self) -> dict[str, list[Offer]]:
+        """Offers of each play, by its table in the catalogue."""
+        plays: dict[str, list[Offer]] = {}
+        for offer in self.offers:
+            plays.setdefault(offer.play_id or offer.offer_id, []).append(offer)
+        return plays
+
+    @property
     def titles(self) -> dict[str, str]:
         """What people call each offer, by its id."""
         return {offer.offer_id: offer.title for offer in self.offers}
@@ -218,13 +239,18 @@ def load_catalogue(name: str) -> Catalogue:
 
 
 def _offers(tables: dict[str, object], path: Path) -> list[Offer]:
-    for offer_id, table in tables.items():
-        if offer_id == NO_OFFER or not isinstance(table, dict):
+    text, offers = path.read_text(encoding="utf-8-sig"), list[Offer]()
+    for name, table in tables.items():
+        if name == NO_OFFER or not isinstance(table, dict):
             raise InputError(
-                f"[{offer_id}] in {path} is not an offer; write one table per offer, named other than {NO_OFFER!r}"
+                f"[{name}] in {path} is not an offer; write one table per offer, named other than {NO_OFFER!r}"
             )
-    return [
-        validated(Offer, {"offer_id": offer_id, **table}, f"offer {offer_id!r} of {path}")
-        for offer_id, table in tables.items()
-        if isinstance(table, dict)
-    ]
+        own = {"play_id": name, "rule_file": path, "rule_text": text}
+        for offer_id, fields in expanded(name, table, str(path)):
+            where = f"offer {name!r} of {path}"
+            offers.append(validated(Offer, {**fields, "offer_id": offer_id, **own}, where))
+    ids = Counter(offer.offer_id for offer in offers)
+    if len(ids) < len(offers):
+        twice = ids.most_common(1)[0][0]
+        raise InputError(f"{path} makes the offer {twice!r} twice, by a table and by channels; rename the table")
+    return offers

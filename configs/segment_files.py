@@ -96,8 +96,8 @@ def _rule(path: Path, text: str, name: str, table: object, kind: type[Rule], mor
     return validated(kind, {**table, **own}, f"{what} {name!r} of {path}, line {line}")
 
 
-def rule_line(text: str, name: str) -> int:
-    r"""Find the line of a file in which the rule of a table begins, or the table where it has none.
+def rule_line(text: str, name: str, key: str = "when") -> int:
+    r"""Find the line of a file in which a rule of a table begins, or the table where it has none.
 
     Examples
     --------
@@ -111,5 +111,5 @@ def rule_line(text: str, name: str) -> int:
         return 1
     end = re.search(r"^[ \t]*\[", text[table.end() :], re.MULTILINE)
     own = text[table.end() : table.end() + end.start()] if end else text[table.end() :]
-    found = re.search(r"^[ \t]*when[ \t]*=[ \t]*(?:\"\"\"|''')?(\r?\n)?", own, re.MULTILINE)
+    found = re.search(rf"^[ \t]*{key}[ \t]*=[ \t]*(?:\"\"\"|''')?(\r?\n)?", own, re.MULTILINE)
     return text.count("\n", 0, table.end() + (found.end() if found else 0)) + 1

@@ -143,6 +143,19 @@ def segments(
 
 
 @reads_one_publish
+def plays(
+    examples: bool, profile: str | None, data_dir: str | None, as_of: date | None
+) -> tuple[str, dict[str, object]]:
+    """Say of each play of the catalogue whom it is meant for on a day, and perhaps tell an example."""
+    from serving.lookups.play_answers import newest_snapshot_day, play_lines, play_rows
+
+    settings, lake, day = open_run(profile, data_dir, as_of)
+    day = as_of or newest_snapshot_day(lake, day)
+    rows = play_rows(settings, lake, day, examples=examples)
+    return "\n".join(play_lines(rows, day)), {"command": "plays", "as_of": day, "plays": [asdict(row) for row in rows]}
+
+
+@reads_one_publish
 def audit(profile: str | None, data_dir: str | None, as_of: date | None) -> tuple[str, dict[str, object]]:
     """Compare what a day's decisions gave across groups that models know nothing of."""
     from serving.decide.day_tables import newest_decided_day

@@ -104,7 +104,7 @@ def test_an_unknown_offer_is_named(tmp_path):
         ({"levels": "[5.0]"}, "the benefit percent has no levels"),
         (
             {"benefit": '"cashback"'},
-            "benefit: .*'percent', 'amount', 'free_days', 'points' or 'none', found 'cashback'",
+            "benefit: .*'percent', 'amount', 'free_days', 'points', 'shipping' or 'none', found 'cashback'",
         ),
         ({"scope": '"everything"'}, "scope: a scope is order, featured_category or a column of money over a window"),
         ({"max_cost": "5.0"}, "a limit must be told: max_cost and .max_cost in the message belong together"),

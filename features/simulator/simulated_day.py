@@ -33,6 +33,7 @@ from features.simulator.population import (
 
 START = date(2024, 1, 1)
 REMOVES = 0.30  # chance that a user who leaves removes the app
+LEVEL_START, LEVEL_END = "level_start", "level_end"  # progress, in the words of GA4
 OPTS_OUT = 0.04  # chance that a message makes a user of irritability 1 opt out
 
 
@@ -56,6 +57,7 @@ class World:
     state: State
     given: Given
     start: date = START
+    has_levels: bool = False
     menu: Menu = field(init=False)
 
     def __post_init__(self) -> None:

@@ -13,7 +13,7 @@ from configs.offers import NOTHING
 from features.arrays.array_types import Floats, Places
 from features.ingestion.contract import EVENTS, Table
 from features.simulator.population import DEVICES, RENEWAL
-from features.simulator.simulated_day import Day, World, ids_of
+from features.simulator.simulated_day import LEVEL_END, LEVEL_START, Day, World, ids_of
 
 TYPES = {"text": pa.string(), "instant": pa.timestamp("us", "UTC"), "number": pa.float64(), "flag": pa.bool_()}
 CATEGORIES = ("games", "music", "films", "books", "fitness", "travel", "cooking", "news")
@@ -21,6 +21,7 @@ COUNTRIES = {"DE": 1, "FR": 1, "GB": 0, "IN": 5, "JP": 9, "BR": -3, "US": -6}
 LOCAL_HOURS = np.array([1, 1, 1, 1, 1, 2, 4, 7, 8, 7, 6, 6, 8, 7, 6, 6, 7, 9, 12, 14, 14, 12, 7, 3], dtype=float)
 MORNING = 9.0  # local hour at which messages go out
 AT_THEIR_HOUR, AROUND_IT = 0.45, 1.5  # share of visits and openings that is near a user's own hour; hours around it
+LEVELS_BEGUN, LEVELS_FINISHED = 0.15, 0.6  # share of visits with a level, and of those levels that are finished
 LAST_SECOND = 85_500  # of a day in which something begins
 
 
@@ -124,6 +125,7 @@ def _sessions(world: World, day: Day) -> Iterator[dict[str, np.ndarray]]:
     item = prefixed("item", np.char.mod("%03d", (luck[3] * 200).astype(int)).astype(object))
     fresh = np.flatnonzero(day.visits & (people.joined == world.day))
     yield _page("sign_up", fresh, begins[fresh] + 1, 1, in_session=True)
+    yield from _levels(world, day, begins)
     done = fresh[luck[4][fresh] < 0.5 + 0.4 * people.floor[fresh]]
     yield _page("tutorial_complete", done, begins[done] + 60, 1, in_session=True)
     yield _page("session_start", users, begins[users], 0, in_session=True)
@@ -152,6 +154,17 @@ def _sessions(world: World, day: Day) -> Iterator[dict[str, np.ndarray]]:
         offer_id=np.array([each.offer_id for each in world.catalogue.options], dtype=object)[option],
         channel=np.array(world.menu.channel, dtype=object)[option], decision_id=world.given.decision_id[rows],
     )  # fmt: skip
+
+
+def _levels(world: World, day: Day, begins: npt.NDArray[np.int64]) -> Iterator[dict[str, np.ndarray]]:
+    """Levels that visitors begin and finish, where somebody asks for them; they change nothing else."""
+    if not world.has_levels:
+        return
+    luck = world.draws("levels").random((2, len(world.people)))
+    begun = day.visits & (luck[0] < LEVELS_BEGUN)
+    for name, flag, wait in ((LEVEL_START, begun, 400), (LEVEL_END, begun & (luck[1] < LEVELS_FINISHED), 700)):
+        rows = np.flatnonzero(flag)
+        yield _page(name, rows, begins[rows] + wait, 4, in_session=True)
 
 
 def _subscriptions(day: Day) -> Iterator[dict[str, np.ndarray]]:

@@ -15,7 +15,7 @@ from configs.settings import Settings
 from features.arrays.array_types import Floats
 from features.ingestion.contract import TREATMENTS, USERS
 from features.simulator.population import DEVICES, Physics, newborn, populate
-from features.simulator.simulated_day import Given, World, ids_of
+from features.simulator.simulated_day import LEVEL_START, Given, World, ids_of
 from features.simulator.simulated_events import COUNTRIES, TYPES, contract_table, home_of, prefixed, simulate_day
 from features.storage.lake import TIME_ZONE_FILE, Lake
 from features.tables.parquet_files import PACKED, ROW_GROUP_ROWS, read_parquet, write_parquet
@@ -51,7 +51,11 @@ def new_world(
     rng = np.random.default_rng([settings.seed, *b"people"])
     people = populate(users, rng, days_after=days)
     nobody = Given(np.full(users, NOTHING, dtype=np.intp), np.full(users, None, dtype=object))
-    return World(catalogue, physics or Physics(), settings.seed, 0, people, newborn(people), nobody)
+    read = {name for custom in settings.features.custom.values() for name in custom.events}
+    has_levels = LEVEL_START in read  # an app logs what somebody reads, and other worlds keep their bytes
+    return World(
+        catalogue, physics or Physics(), settings.seed, 0, people, newborn(people), nobody, has_levels=has_levels
+    )
 
 
 def at_random(world: World, nothing_share: float) -> tuple[Given, Floats]:

@@ -59,6 +59,20 @@ def segments_command(
     show_answer("segments", "segments", (user, check), profile, data_dir, as_json, day_of(as_of))
 
 
+@command("plays")
+def plays_command(
+    examples: Annotated[
+        bool, typer.Option("--examples", help="tell a user of the last weeks for each, with the events that led to it")
+    ] = False,
+    profile: Profile = None,
+    data_dir: DataDir = None,
+    as_of: AsOf = None,
+    as_json: Json = False,
+) -> None:
+    """Print every play of the catalogue: whom it is meant for today, who gets it, and what is left out."""
+    show_answer("plays", "plays", (examples,), profile, data_dir, as_json, day_of(as_of))
+
+
 @command("audit")
 def audit_command(profile: Profile = None, data_dir: DataDir = None, as_of: AsOf = None, as_json: Json = False) -> None:
     """Compare who is written to, at which discount and for how much, across gender, age band and country."""

@@ -27,9 +27,9 @@ def redemption_costs(
 ) -> Floats:
     """Cost of one redemption of every option for every user, account currency, shape (rows, options).
 
-    A percentage costs its share of `covered_spend`, an amount itself, but no more than that spend, free days and
-    points their number times `Offer.unit_cost`; where the scope is a column, a free day costs the user's own spend per
-    day there. None costs more than `Offer.max_cost`.
+    A percentage costs its share of `covered_spend`, an amount itself, but no more than that spend, shipping what it
+    costs you, free days and points their number times `Offer.unit_cost`; where the scope is a column, a free day
+    costs the user's own spend per day there. None costs more than `Offer.max_cost`.
 
     Parameters
     ----------
@@ -72,6 +72,8 @@ def _cost(frame: pd.DataFrame, offer: Offer, benefit: Benefit, covered: Floats) 
         cost = benefit.level * covered
     elif benefit.kind == "amount":
         cost = np.minimum(benefit.level, covered)
+    elif benefit.kind == "shipping":
+        cost = np.full(len(frame), benefit.level)
     elif benefit.kind == "free_days" and window_of(offer.scope) is not None:
         cost = benefit.level * covered / offer.valid_days
     else:

@@ -35,6 +35,7 @@ from serving.valuation.options import Options
 
 POLICY, EXPLORE, CONTROL = "policy", "explore", "control"
 AS_USUAL, SUPPRESSED = "business_as_usual", "suppressed"
+BY_RULE = "by_rule"  # gets what must be said, and nothing else today
 CURVE_STEPS = 20
 CURVE_USERS = 100_000  # show the curve
 CURVE_USERS_OF_LIMITS = 20_000  # with limits each point of the curve is an allocation
@@ -45,7 +46,8 @@ class AllocationInput(NamedTuple):
 
     `value` and `cost` have shape (options, users), as `serving.knapsack.problem.offered` leaves them, and may be files.
     The others are of shape (users,): the `arm` before anybody explores, what they would draw, what the option drawn is
-    worth, and the risk, NaN where it is not known.
+    worth, the risk, NaN where it is not known, and `by_rule`, the option that they get whatever it is worth, `NOTHING`
+    where there is none.
     """
 
     value: Floats | Path
@@ -54,6 +56,7 @@ class AllocationInput(NamedTuple):
     draws: Draws
     draw_value: Floats
     p_churn: Floats
+    by_rule: Places
 
 
 @dataclass(frozen=True)
@@ -124,8 +127,10 @@ def allocation_input(
     """Say what must be known of some users before anybody is decided about: arm, worth, cost, draws and risk."""
     users = len(user_ids)
     is_control, is_as_usual = stable_groups(user_ids, settings)
-    arms = np.array([POLICY, AS_USUAL, CONTROL, SUPPRESSED], dtype=object)
-    arm = arms[np.select([options.ineligible != ELIGIBLE, is_control, is_as_usual], [3, 2, 1], 0)]
+    by_rule = options.by_rule
+    arms = np.array([POLICY, AS_USUAL, CONTROL, SUPPRESSED, BY_RULE], dtype=object)
+    asked = [by_rule != NOTHING, options.ineligible != ELIGIBLE, is_control, is_as_usual]
+    arm = arms[np.select(asked, [4, 3, 2, 1], 0)]
     draws = Draws(np.full(users, np.inf), np.full(users, NOTHING), np.zeros(users), np.zeros(users))
     if settings.scoring.exploration.share > 0 or trial.share > 0:
         explorable = _explorable(options, limits)
@@ -135,7 +140,9 @@ def allocation_input(
     drawn = np.flatnonzero(draws.option != NOTHING)
     worth = np.zeros(users)
     worth[drawn] = options.value[drawn, draws.option[drawn]]
-    return AllocationInput(*offered(options.allocatable, options.expected_cost), arm, draws, worth, p_churn.copy())
+    return AllocationInput(
+        *offered(options.allocatable, options.expected_cost), arm, draws, worth, p_churn.copy(), by_rule
+    )
 
 
 def base_rate(allocation_inputs: Sequence[AllocationInput]) -> float:
@@ -153,7 +160,8 @@ def assign(
 ) -> Assignment:
     """Give everybody an arm and an option, or nothing.
 
-    Explorers take from the budget, the capacities and the stocks first; the policy gets what they leave. Control,
+    What must be said takes its places first, and nothing of the budget, whose group a user is in. Explorers take from
+    the budget, the capacities and the stocks next; the policy gets what they leave. Control,
     business as usual and explorers keep beside it what the policy would have given them at its final prices.
 
     Parameters
@@ -167,13 +175,14 @@ def assign(
     """
     budget = settings.scoring.budget
     exploration, options = settings.scoring.exploration, len(opened(allocation_inputs[0].value))
-    arm, draw_value = (
-        np.concatenate([getattr(part, name) for part in allocation_inputs]) for name in ("arm", "draw_value")
+    arm, draw_value, by_rule = (
+        np.concatenate([getattr(part, name) for part in allocation_inputs]) for name in ("arm", "draw_value", "by_rule")
     )
     draws = Draws(*(np.concatenate(each) for each in zip(*(part.draws for part in allocation_inputs), strict=True)))
     explorers = explore(draws, options, exploration.share, budget * exploration.budget_share, limits)
-    taken = {limit.name: _places(explorers.given, limit) for limit in limits}
-    left = [replace(limit, most=limit.most - taken[limit.name]) for limit in limits]
+    first = np.where(by_rule != NOTHING, by_rule, explorers.given)
+    taken = {limit.name: _places(first, limit) for limit in limits}
+    left = [replace(limit, most=max(limit.most - taken[limit.name], 0)) for limit in limits]
     spends = (arm == POLICY) & ~explorers.explores
     ends = np.cumsum([len(part.arm) for part in allocation_inputs])
     own = zip(allocation_inputs, np.split(spends, ends[:-1]), strict=True)
@@ -181,8 +190,8 @@ def assign(
     allocation = allocate_parts(parts, max(budget - explorers.spent, 0.0), left, remote_reduce)
     return Assignment(
         arm=np.where(explorers.explores, EXPLORE, arm),
-        given=np.where(spends, allocation.choice, explorers.given),
-        intended=allocation.choice,
+        given=np.where(spends, allocation.choice, first),
+        intended=np.where(by_rule != NOTHING, by_rule, allocation.choice),
         explorers=explorers,
         allocation=allocation,
         spending=_spending(budget, draw_value, explorers, allocation, taken),

@@ -12,11 +12,13 @@ import numpy as np
 import pandas as pd
 
 from configs.offers import Catalogue
+from configs.plays import RECOVER, WIN_BACK
 from configs.settings import Settings
 from features.arrays.array_types import Flags, Floats
 from features.ingestion.contract import CONSENT
 from serving.contact_rules.channels import channels_of, goes_through
 from serving.contact_rules.contact_rule import Rule
+from serving.contact_rules.play_limits import all_but, meant_rules, open_rules
 
 
 def rules_of(settings: Settings, catalogue: Catalogue) -> tuple[Rule, ...]:
@@ -29,13 +31,15 @@ def rules_of(settings: Settings, catalogue: Catalogue) -> tuple[Rule, ...]:
         return Rule(code, partial(refuses, column=column, unknown=unknown), (column,), **more)
 
     left, idle = "days_since_last_cancellation", "days_since_last_activity"
+    gone = all_but(catalogue, {RECOVER, WIN_BACK})
     return (
         consent("no_profiling", "profiling", is_unscored=True),
+        *meant_rules(catalogue),
         *(consent("no_consent", each, forbids=partial(goes_through, channel=each), value=each) for each in channels),
-        Rule("has_left", has_left, (left, idle), is_unscored=True),
-        Rule("payment_failed", payment_failed, ("payment_failures_count_28d",)),
-        Rule("not_active", partial(not_active, days=lookback), (idle,), number=lookback, is_unscored=True),
-        Rule("open_offer", has_open_offer, ("user_id",)),
+        Rule("has_left", has_left, (left, idle), gone, is_unscored=True),
+        Rule("payment_failed", payment_failed, ("payment_failures_count_28d",), all_but(catalogue, {RECOVER})),
+        Rule("not_active", partial(not_active, days=lookback), (idle,), gone, number=lookback, is_unscored=True),
+        *open_rules(catalogue),
     )
 
 
@@ -59,12 +63,6 @@ def payment_failed(frame: pd.DataFrame, contacts: pd.DataFrame) -> Flags:  # noq
 def not_active(frame: pd.DataFrame, contacts: pd.DataFrame, *, days: int) -> Flags:  # noqa: ARG001
     """Who has lapsed: the models do not speak of them."""
     return ~(frame["days_since_last_activity"] <= days).to_numpy()
-
-
-def has_open_offer(frame: pd.DataFrame, contacts: pd.DataFrame) -> Flags:
-    """Who can still use an offer that they were given."""
-    is_open = contacts["is_open"].eq(True)
-    return frame["user_id"].isin(contacts.loc[is_open, "user_id"]).to_numpy(dtype=bool)
 
 
 def _known(frame: pd.DataFrame, column: str) -> Floats:

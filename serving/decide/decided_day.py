@@ -13,6 +13,7 @@ from configs.settings import Settings
 from features.materialise.as_of_view import AsOfView, open_as_of
 from features.materialise.spark_executor import spark_machines
 from features.storage.lake import USERS_FILE, Lake
+from features.tables.duckdb_sessions import duckdb_session, sql_text
 from features.tables.fingerprints import file_hashes, stored_input
 from features.training_data.feature_store import FeatureStore, open_store
 from features.training_data.frames import count_users, scoring_batch, scoring_batch_anywhere
@@ -30,6 +31,7 @@ from serving.decide.user_personas import read_personas
 from serving.decide.user_preferences import read_preferences
 from serving.guards.data_guards import data_guards
 from serving.guards.guard_findings import refuse
+from serving.plays.play_rules import PlayRules, play_rules_of, usable
 from serving.segments.stages import stages_of
 from serving.wording.language_file import load_language
 
@@ -51,12 +53,14 @@ def decide_day(settings: Settings, lake: Lake, as_of: date, supersede: str | Non
         stages = stages_of(settings, history.features)
         require_snapshots(lake, [as_of], history.features, as_of)
         store = open_store(lake, history.features, only=as_of)
-        catalogue = load_catalogue(settings.offers)
+        plays = play_rules_of(settings, history.features, load_catalogue(settings.offers))
+        catalogue = usable(load_catalogue(settings.offers), plays)
         chosen = choose_models(settings, lake, as_of, store, catalogue)
         churn, value, response = chosen.churn, chosen.value, chosen.response
         share = read_notes(ValueNotes, value.notes, value.lineage.name).later_share if value is not None else 0.0
         policy = Policy(settings, catalogue, churn, value, response, language, share, fallback=chosen.fallback,
-                        own_stages=stages, personas=read_personas(lake, as_of))  # fmt: skip
+                        own_stages=stages, personas=read_personas(lake, as_of),
+                        plays=_with_cuts(plays, settings, lake, as_of))  # fmt: skip
         if churn is None and value is None and response is None:
             raise InputError(f"{lake.root} holds no models; run winback train-models first")
         moment = DecisionMoment.of_night(as_of, settings.time_zone)
@@ -71,6 +75,14 @@ def decide_day(settings: Settings, lake: Lake, as_of: date, supersede: str | Non
             policy, lake, as_of, executor, inputs=inputs, contacts=contacts, moment=moment, guards=guards,
             supersede=supersede, preferences_of=partial(read_preferences, settings, lake, as_of, catalogue),
         )  # fmt: skip
+
+
+def _with_cuts(plays: PlayRules, settings: Settings, lake: Lake, as_of: date) -> PlayRules:
+    """Find the numbers at which the day's users are split, where a play compares with any."""
+    if not plays.splits:
+        return plays
+    with duckdb_session(settings) as connection:
+        return plays.with_cuts(connection, f"read_parquet({sql_text(lake.partition('snapshots', as_of))})")
 
 
 def places_of_batches(history: AsOfView) -> list[range]:

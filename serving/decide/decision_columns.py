@@ -18,6 +18,7 @@ from models.effects.effect_model import Chances
 from models.judge.policy_verdict import PERSONAL
 from models.metrics.splits import hash_number
 from serving.arms.assignment import (
+    BY_RULE,
     EXPLORE,
     POLICY,
     Assignment,
@@ -33,6 +34,7 @@ from serving.knapsack.allocation import Limit
 from serving.segments.known_columns import PERSONA, STAGE
 from serving.wording.explanations import add_effect_reasons, add_rule, add_worth, policy_reasons
 from serving.wording.formatting import repeated
+from serving.wording.reason_codes import BY_RULE as SAID_BY_RULE
 from serving.wording.reason_codes import EFFECT_UNKNOWN, ON_TRIAL, RANDOMISED, WITHDRAWN, Reason
 from serving.wording.reason_lists import REASONS, ReasonLists
 
@@ -150,6 +152,9 @@ def _add_trial(lists: ReasonLists, policy: Policy, batch: Batch, rows: Places, g
 def _add_why_this(lists: ReasonLists, policy: Policy, batch: Batch, arm: Texts, rows: Places, chosen: Places) -> None:
     """Say why some users get their option: what it is worth, and how the policy came to it."""
     options = batch.options
+    lists.add(rows[arm == BY_RULE], SAID_BY_RULE)
+    is_free = arm != BY_RULE
+    arm, rows, chosen = arm[is_free], rows[is_free], chosen[is_free]
     is_known = ~np.isin(options.why_not[rows, chosen], UNKNOWN_WORTH)
     lists.add(rows[~is_known], EFFECT_UNKNOWN)
     _add_worth_of(lists, policy, batch, rows[is_known], chosen[is_known])

@@ -34,6 +34,7 @@ from serving.decide import ledger
 from serving.decide.user_personas import UserPersonas
 from serving.decide.user_preferences import UserPreferences
 from serving.knapsack.problem import opened
+from serving.plays.play_rules import PlayRules
 from serving.segments.known_columns import PERSONA, STAGE
 from serving.segments.rules import Stages
 from serving.segments.stages import stages_of
@@ -49,7 +50,7 @@ OF_DECISIONS = (
     "user_id", "days_since_last_activity", "tenure_days", "favourite_category_90d", TIME_ZONE,
 )  # fmt: skip
 PREDICTED = ("p_churn", "retained_value", "remaining_value")
-SPOOL_FORMAT = "stage, persona"  # what an older version left is not read
+SPOOL_FORMAT = "stage, persona, plays"  # what an older version left is not read
 AT_ONCE = 2  # batches in memory: one is read and written while another is computed
 
 
@@ -75,6 +76,7 @@ class Policy:
     fallback: str = ""
     own_stages: Stages | None = None
     personas: UserPersonas = field(default_factory=UserPersonas)
+    plays: PlayRules = field(default_factory=PlayRules)
 
     @property
     def stages(self) -> Stages:
@@ -278,9 +280,11 @@ def score(policy: Policy, frame: pd.DataFrame) -> Batch:
         value[active] = policy.value.estimator.predict(known)
     del known
     remaining = policy.later_share * value
-    found = forbidden(policy.rules, frame, policy.contacts, policy.catalogue)
+    groups = {STAGE: policy.stages.of(frame), PERSONA: policy.personas.of(frame, active)}
+    told = {"p_churn": p_churn, "retained_value": value, "remaining_value": remaining, **groups}
+    grouped = frame.assign(**groups, **policy.plays.holds(frame, told))
+    found = forbidden(policy.rules, grouped, policy.contacts, policy.catalogue)
     risk = None if policy.churn is None else p_churn
     options = build_options(frame, risk, remaining, found, policy.response, policy.catalogue, settings)
-    grouped = frame.assign(**{STAGE: policy.stages.of(frame), PERSONA: policy.personas.of(frame, active)})
     kept = grouped[[name for name in grouped.columns if name in policy.output_columns]]
     return Batch(kept, p_churn, value, remaining, reasons.build(~np.isnan(p_churn)), options)

@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from configs.offers import Catalogue, Option
+from configs.offers import NOTHING, Catalogue, Option
 from configs.settings import Settings
 from features.arrays.array_types import Floats, Places
 from features.storage.lake import Lake
@@ -88,7 +88,8 @@ def draws_table(allocation_input: AllocationInput) -> pa.Table:
     """List the arm of some users before anybody explores, and what they draw if the budget lets them explore."""
     draws = {name: pa.array(column) for name, column in allocation_input.draws._asdict().items()}
     arm = pa.array(allocation_input.arm, pa.string())
-    return pa.table({"arm": arm, **draws, "draw_value": pa.array(allocation_input.draw_value)})
+    own = {name: pa.array(getattr(allocation_input, name)) for name in ("draw_value", "by_rule")}
+    return pa.table({"arm": arm, **draws, **own})
 
 
 def read_stored_day(lake: Lake, moment: DecisionMoment) -> StoredDay:
@@ -119,6 +120,7 @@ def read_stored_day(lake: Lake, moment: DecisionMoment) -> StoredDay:
         Draws(*(draws[name].to_numpy() for name in Draws._fields)),
         draws["draw_value"].to_numpy(),
         read("predictions", ["p_churn"])["p_churn"].to_numpy(),
+        draws["by_rule"].to_numpy() if "by_rule" in draws.column_names else np.full(users, NOTHING),
     )
     return StoredDay(decisions["user_id"].to_pandas(), options, found, _limits(prices, options), prices)
 

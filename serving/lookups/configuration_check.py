@@ -15,10 +15,12 @@ from configs.offers import STARTING_POINT, Catalogue, load_catalogue
 from configs.settings import OFFERS_FILE, Settings
 from features.definitions.app_declarations import declarations_of
 from features.ingestion.ingest_source import NO_EVENTS
+from features.materialise.user_traits import user_traits
 from features.sources.source_script import defined_views, raw_folder
 from features.storage.lake import Lake
 from serving.lookups.data_check import History, check_data
 from serving.memberships.segment_day import load_rules
+from serving.plays.play_rules import play_rules_of
 from serving.wording.language_file import load_language
 
 
@@ -51,7 +53,9 @@ def check_configuration(
     faults = [*of_source, *of_offers]
     faults += _refusals(lambda: declarations_of(settings))
     faults += _refusals(lambda: load_language(settings.language)) + _refusals(lambda: load_rules(settings, lake))
-    missing = _missing(settings)
+    left_out = list[str]()
+    faults += [] if of_offers else _refusals(lambda: left_out.extend(_plays_left_out(settings, lake)))
+    missing = [*_missing(settings), *left_out]
     if of_offers:
         return ConfigurationCheck(tuple(faults), tuple(missing))
     has_source = not of_source and not _refusals(lambda: raw_folder(settings.ingest.raw))
@@ -93,6 +97,15 @@ def check_offers(settings: Settings) -> None:
                 f"the scope {offer.scope!r} of offer {offer.offer_id!r} is no column of money; "
                 f"{did_you_mean(offer.scope, amounts)}"
             )
+
+
+def _plays_left_out(settings: Settings, lake: Lake) -> Iterator[str]:
+    """Say which plays of the catalogue this app cannot have; a wrong rule of a play is an `InputError`."""
+    is_of_treatments = settings.offers == str(settings.data_dir / OFFERS_FILE)
+    catalogue = Catalogue(offers=()) if is_of_treatments else load_catalogue(settings.offers)
+    features = declarations_of(settings).catalogue(user_traits(lake, settings))
+    for play, lack in play_rules_of(settings, features, catalogue).left_out.items():
+        yield f"the play {play!r} of {settings.offers!r} is left out, as this app has no column {lack}"
 
 
 def _refusals(check: Callable[[], object]) -> list[str]:

@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import TypeVar
 
 from sqlglot import exp
 
@@ -13,10 +14,12 @@ from configs.segment_files import SegmentRule, load_segments
 from configs.settings import Settings
 from features.definitions.registry import Feature
 from features.storage.whole_writes import content_hash
-from serving.segments.known_columns import PREDICTED, STAGE, constants_of, snapshot_kinds
+from serving.segments.known_columns import PREDICTED, STAGE, Kind, constants_of, snapshot_kinds
 from serving.segments.language import Place, Vocabulary, checked, compiled, parsed
 from serving.segments.rules import Rule, Segment, Stages
 from serving.segments.stages import stages_of
+
+Key = TypeVar("Key")
 
 
 @dataclass(frozen=True)
@@ -55,10 +58,13 @@ def definitions_of(settings: Settings, features: Iterable[Feature]) -> Definitio
         A file is missing, a rule is wrong, or rules name each other in a circle; the sentence names file and line.
     """
     features = list(features)
-    stages, rules = stages_of(settings, features), load_segments(settings.segments.files)
-    columns = snapshot_kinds(features) | {STAGE: "text"} | {name: kind for name, (kind, _) in PREDICTED.items()}
+    stages, rules, columns = (
+        stages_of(settings, features),
+        load_segments(settings.segments.files),
+        known_kinds(features),
+    )
     lacks = {rule.name: lack for rule in rules for lack in rule.needs if lack not in columns}
-    book = _RuleBook([rule for rule in rules if rule.name not in lacks], Vocabulary(columns, constants_of(settings)))
+    book = _book_of(settings, features)
     segments = tuple(
         _segment(rule, compiled(book.expression(rule.name), book.words), stages)
         for rule in book.rules.values()
@@ -66,6 +72,34 @@ def definitions_of(settings: Settings, features: Iterable[Feature]) -> Definitio
     )
     of_values = tuple(book.check_each(rule) for rule in book.rules.values() if rule.each is not None)
     return Definitions(stages, segments, of_values, lacks, book.words)
+
+
+def compiled_beside(
+    settings: Settings, features: Iterable[Feature], texts: Mapping[Key, tuple[str, Place]]
+) -> dict[Key, Rule]:
+    """Check and compile some more rules of an app by its columns and segments; `texts` are rules with their place.
+
+    Raises
+    ------
+    InputError
+        A rule, a stage or a segment is wrong; the sentence names file and line.
+    """
+    book = _book_of(settings, list(features))
+    words = Vocabulary(book.words.columns, book.words.constants, book.words.names, book.expression)
+    return {
+        name: compiled(checked(parsed(text, place), words, place), book.words) for name, (text, place) in texts.items()
+    }
+
+
+def _book_of(settings: Settings, features: Sequence[Feature]) -> _RuleBook:
+    columns = known_kinds(features)
+    rules = [rule for rule in load_segments(settings.segments.files) if set(rule.needs) <= set(columns)]
+    return _RuleBook(rules, Vocabulary(columns, constants_of(settings)))
+
+
+def known_kinds(features: Iterable[Feature]) -> dict[str, Kind]:
+    """Tell the kind of every column that rules of a day may name."""
+    return snapshot_kinds(features) | {STAGE: "text"} | {name: kind for name, (kind, _) in PREDICTED.items()}
 
 
 class _RuleBook:

@@ -42,4 +42,5 @@ def constants_of(settings: Settings) -> dict[str, float]:
         "churn_horizon_days": settings.churn.horizon_days,
         "churn_lookback_days": settings.churn.lookback_days,
         "value_horizon_days": settings.value.horizon_days,
+        "onboarding_steps_count": len(set(settings.roles.onboarding)),
     }

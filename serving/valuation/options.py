@@ -10,9 +10,9 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from configs.offers import Catalogue
+from configs.offers import NOTHING, Catalogue
 from configs.settings import Settings
-from features.arrays.array_types import Flags, Floats, Kinds
+from features.arrays.array_types import Flags, Floats, Kinds, Places
 from models.effects.effect_model import Chances
 from models.effects.observational_effects import is_comparable
 from models.judge.policy_verdict import PERSONAL
@@ -63,12 +63,27 @@ class Options:
     @property
     def explorable(self) -> Flags:
         """Whether an option may be tried to learn from it: no rule forbids it, but its effect need not be known."""
-        return np.asarray(self.why_not < FIRST_RULE)
+        return np.asarray((self.why_not < FIRST_RULE) & self._is_marketing)
 
     @property
     def eligible(self) -> Flags:
         """Whether an option may be chosen."""
-        return np.asarray(self.why_not == ELIGIBLE)
+        return np.asarray((self.why_not == ELIGIBLE) & self._is_marketing)
+
+    @property
+    def by_rule(self) -> Places:
+        """What each user gets whatever it is worth, or `NOTHING`; shape (users,).
+
+        It is the first option of a transactional or mandatory play that no rule forbids.
+        """
+        is_allowed = (self.why_not < FIRST_RULE) & ~self._is_marketing
+        if not is_allowed.shape[1]:
+            return np.full(len(is_allowed), NOTHING, dtype=np.intp)
+        return np.where(is_allowed.any(axis=1), is_allowed.argmax(axis=1), NOTHING)
+
+    @property
+    def _is_marketing(self) -> Flags:
+        return np.array([offer.is_marketing for offer in self.catalogue.offer_of_options], dtype=bool)
 
     @property
     def allocatable(self) -> Floats:

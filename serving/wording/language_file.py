@@ -112,6 +112,8 @@ class Language(Section):
         ['12.5%', '5 USD', None]
         >>> [english.benefit(Benefit(*each), "USD") for each in (("free_days", 1), ("points", 1500))]
         ['1 free day', '1,500 points']
+        >>> english.benefit(Benefit("shipping", 4.9), "USD")
+        'free shipping'
         """
         kind, level = benefit
         if not level:

@@ -11,11 +11,12 @@ ON_TRIAL = "on_trial"
 NOT_VALUED, DEPENDS = "not_valued", "sign_depends"
 NOT_KNOWN, LEFT_ALONE, NOTHING_PAYS = "no_known_effect", "left_alone", "nothing_pays"
 NO_PLACE, BUDGET_ELSEWHERE = "no_place", "budget_elsewhere"
+NOT_MEANT, BY_RULE = "not_meant", "by_rule"
 EFFECT_UNKNOWN, WORTH, BECAUSE = "effect_unknown", "worth", "because"
 RAISES, LOWERS = "raises_risk", "lowers_risk"
 DISCOUNTED, OTHER_BENEFIT = "discounted_offer", "other_benefit"  # the words of the former, of what is no percentage
 # the order in which reasons for nothing are asked: the rules of eligibility, an app's own among them, come first
-RULES = ("no_profiling", "no_consent", "has_left", "payment_failed", "not_active", "open_offer")
+RULES = ("no_profiling", NOT_MEANT, "no_consent", "has_left", "payment_failed", "not_active", "open_offer")
 ASKED = (
     WITHDRAWN, IN_CONTROL, BUSINESS_AS_USUAL, RANDOMISED, OTHER_RULE, NOT_VALUED, DEPENDS, NOT_KNOWN, LEFT_ALONE,
     NOTHING_PAYS, NO_PLACE, BUDGET_ELSEWHERE,

@@ -1,0 +1,66 @@
+"""What plays themselves say of who gets them: whom they are meant for, and what their aim and class let through."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from collections.abc import Set as AbstractSet
+from functools import partial
+
+import pandas as pd
+
+from configs.offers import Catalogue, Offer
+from features.arrays.array_types import Flags
+from serving.contact_rules.contact_rule import Rule
+from serving.plays.play_rules import HOLDS, play_of
+from serving.wording.reason_codes import NOT_MEANT
+
+
+def meant_rules(catalogue: Catalogue) -> Iterator[Rule]:
+    """List what keeps plays from those whom they are not meant for, or of whom their message would not be true."""
+    for play, offers in catalogue.plays.items():
+        if offers[0].is_for_some:
+            column = f"{HOLDS}{play}"
+            yield Rule(NOT_MEANT, partial(is_not_meant, column=column), (column,), partial(is_of, play=play))
+
+
+def open_rules(catalogue: Catalogue) -> Iterator[Rule]:
+    """List what keeps offers from who holds an open one; what must be said waits only for itself."""
+    others = {play: offers for play, offers in catalogue.plays.items() if not offers[0].is_marketing}
+    yield Rule("open_offer", has_open_offer, ("user_id",), is_marketing if others else None)
+    for play, offers in others.items():
+        ids = frozenset(offer.offer_id for offer in offers)
+        yield Rule("open_offer", partial(has_open_offer, offer_ids=ids), ("user_id",), partial(is_of, play=play))
+
+
+def all_but(catalogue: Catalogue, aims: AbstractSet[str]) -> Callable[[Offer], bool] | None:
+    """Tell which offers have none of some aims; None, which means all, where no offer has one."""
+    if not any(offer.aim in aims for offer in catalogue.offers):
+        return None
+    return partial(_has_other_aim, aims=frozenset(aims))
+
+
+def _has_other_aim(offer: Offer, *, aims: AbstractSet[str]) -> bool:
+    return offer.aim not in aims
+
+
+def is_of(offer: Offer, *, play: str) -> bool:
+    """Tell whether an offer is of a play."""
+    return play_of(offer) == play
+
+
+def is_marketing(offer: Offer) -> bool:
+    """Tell whether an offer is sent for what it is worth."""
+    return offer.is_marketing
+
+
+def is_not_meant(frame: pd.DataFrame, contacts: pd.DataFrame, *, column: str) -> Flags:  # noqa: ARG001
+    """Whom a play is not meant for, by what its rules said of the day."""
+    return ~frame[column].to_numpy(dtype=bool)
+
+
+def has_open_offer(frame: pd.DataFrame, contacts: pd.DataFrame, *, offer_ids: AbstractSet[str] | None = None) -> Flags:
+    """Who can still use an offer that they were given, or one of some."""
+    is_open = contacts["is_open"].eq(True)
+    if offer_ids is not None:
+        is_open &= contacts["offer_id"].isin(offer_ids)
+    return frame["user_id"].isin(contacts.loc[is_open, "user_id"]).to_numpy(dtype=bool)

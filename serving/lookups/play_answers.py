@@ -1,0 +1,224 @@
+"""What people ask about plays: whom each is meant for today, and an example with the events that led to it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import date, timedelta
+from typing import Any
+
+import duckdb
+
+from configs.errors import InputError
+from configs.offers import Catalogue, load_catalogue
+from configs.settings import Settings
+from features.definitions.app_declarations import declarations_of
+from features.definitions.registry import Feature
+from features.materialise.user_traits import user_traits
+from features.storage.lake import Lake
+from features.tables.duckdb_sessions import duckdb_session, sql_text
+from serving.decide.day_tables import decided_days, decisions_source
+from serving.memberships.day_sources import sources_of
+from serving.plays.play_rules import FACT, PlayRules, play_rules_of
+from serving.segments.day_query import DaySources, quoted, split_sql
+from serving.segments.stages import stages_of
+
+EXAMPLE_DAYS = 28  # how far back an example is looked for, and its events are told
+MOST_EVENTS = 6
+EVENTS = """
+    SELECT strftime(occurred_at AT TIME ZONE {zone}, '%Y-%m-%d %H:%M') AS at, event_name, item_category, amount
+    FROM read_parquet([{files}], union_by_name = true, hive_partitioning = false)
+    WHERE user_id = {user} AND event_name IN ({names}) ORDER BY occurred_at DESC, event_name LIMIT {most}
+"""
+
+
+@dataclass(frozen=True)
+class Example:
+    """A user for whom a play was meant on a day: what its rules read of them, and the events that led to it."""
+
+    user_id: str
+    day: date
+    values: Mapping[str, Any]
+    events: Sequence[Mapping[str, Any]]
+    is_given: bool
+
+
+@dataclass(frozen=True)
+class PlayRow:
+    """A play of the catalogue: how many it is meant for on a day and how many it is given to, None before decisions.
+
+    `lacks` is the column without which it is left out.
+    """
+
+    play: str
+    about: str
+    aim: str
+    send_class: str
+    channels: tuple[str, ...]
+    meant: int | None = None
+    given: int | None = None
+    lacks: str | None = None
+    example: Example | None = field(default=None)
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """What questions about a day's plays are answered from."""
+
+    connection: duckdb.DuckDBPyConnection
+    settings: Settings
+    lake: Lake
+    features: Mapping[str, Feature]
+    rules: PlayRules
+    catalogue: Catalogue
+
+    def users_sql(self, sources: DaySources, rules: PlayRules) -> str:
+        """Write the query of everything that rules read of every user of a day."""
+        stages = stages_of(self.settings, self.features.values())
+        known = sources.known_sql(rules.columns, stages)
+        own = "".join(f", {split_sql(each, rules.cuts)} AS {quoted(each.name)}" for each in rules.splits)
+        return f"SELECT *{own} FROM ({known})"
+
+
+def newest_snapshot_day(lake: Lake, until: date) -> date:
+    """Newest day on or before `until` with a snapshot.
+
+    Raises
+    ------
+    InputError
+        There is none.
+    """
+    days = [day for day in lake.days("snapshots") if day <= until]
+    if not days:
+        raise InputError(f"{lake.root} holds no snapshots up to {until}; run winback build-features first")
+    return days[-1]
+
+
+def play_rows(settings: Settings, lake: Lake, day: date, *, examples: bool) -> list[PlayRow]:
+    """List every play with whom it is meant for on a day, which must have a snapshot, and perhaps an example each.
+
+    Raises
+    ------
+    InputError
+        The day has no snapshot, or a rule is wrong.
+    """
+    features = declarations_of(settings).catalogue(user_traits(lake, settings))
+    catalogue = load_catalogue(settings.offers)
+    rules = play_rules_of(settings, features, catalogue)
+    with duckdb_session(settings) as connection:
+        connection.execute("SET TimeZone = 'UTC'")
+        by_name = {feature.name: feature for feature in features}
+        asked = _Asked(connection, settings, lake, by_name, rules, catalogue)
+        meant, given = _meant(asked, day), _given(asked, day)
+        found = _examples(asked, day) if examples else {}
+        return [_row(asked, play, meant, given, found) for play in catalogue.plays]
+
+
+def _row(
+    asked: _Asked, play: str, meant: Mapping[str, int], given: Mapping[str, int] | None, found: Mapping[str, Example]
+) -> PlayRow:
+    offers = asked.catalogue.plays[play]
+    first, lacks = offers[0], asked.rules.left_out.get(play)
+    count = None if given is None or lacks else sum(given.get(offer.offer_id, 0) for offer in offers)
+    channels = tuple(offer.channel for offer in offers)
+    return PlayRow(
+        play, first.play, first.aim or "", first.send_class, channels, None if lacks else meant[play], count, lacks,
+        found.get(play),
+    )  # fmt: skip
+
+
+def _meant(asked: _Asked, day: date) -> dict[str, int]:
+    """Count whom each play is meant for; one without rules is meant for everybody."""
+    sources = sources_of(asked.settings, asked.lake, day)
+    rules = asked.rules.with_cuts(asked.connection, sources.snapshot)
+    counts = ", ".join(f"count(*) FILTER ({rules.sql(play)})" for play in rules.rules)
+    query = f"SELECT count(*){', ' + counts if counts else ''} FROM ({asked.users_sql(sources, rules)})"
+    everybody, *own = asked.connection.execute(query).fetchone() or [0]
+    return dict.fromkeys(asked.catalogue.plays, everybody) | dict(zip(rules.rules, own, strict=True))
+
+
+def _given(asked: _Asked, day: date) -> dict[str, int] | None:
+    if day not in decided_days(asked.lake):
+        return None
+    query = f"SELECT offer_id, count(*) FROM {decisions_source(asked.lake, day)} GROUP BY ALL"
+    return dict(asked.connection.execute(query).fetchall())
+
+
+def _examples(asked: _Asked, until: date) -> dict[str, Example]:
+    """Find an example of each play on the newest of the days before that has one, a user who got it where there is."""
+    days = [day for day in asked.lake.days("snapshots") if until - timedelta(days=EXAMPLE_DAYS) <= day <= until]
+    found: dict[str, Example] = {}
+    for day in reversed(days):
+        sources = sources_of(asked.settings, asked.lake, day)
+        rules = asked.rules.with_cuts(asked.connection, sources.snapshot)
+        asked.connection.execute(f"CREATE OR REPLACE TEMP TABLE day AS {asked.users_sql(sources, rules)}")
+        for play in (each for each in rules.rules if each not in found):
+            if example := _example(asked, rules, play, day):
+                found[play] = example
+    return found
+
+
+def _example(asked: _Asked, rules: PlayRules, play: str, day: date) -> Example | None:
+    ids = ", ".join(sql_text(offer.offer_id) for offer in asked.catalogue.plays[play])
+    has_got = "NULL"
+    if day in decided_days(asked.lake):
+        has_got = f"user_id IN (SELECT user_id FROM {decisions_source(asked.lake, day)} WHERE offer_id IN ({ids}))"
+    columns = dict.fromkeys(name for rule in rules.rules[play].values() for name in rule.columns)
+    wanted = ", ".join(map(quoted, columns))
+    query = f"SELECT user_id, coalesce({has_got}, false) AS is_given, {wanted} FROM day WHERE {rules.sql(play)}"
+    row = asked.connection.execute(f"{query} ORDER BY is_given DESC, user_id LIMIT 1").fetchone()
+    if row is None:
+        return None
+    user_id, is_given, *values = row
+    return Example(
+        user_id, day, dict(zip(columns, values, strict=True)), _events(asked, rules, play, user_id, day), is_given
+    )
+
+
+def _events(asked: _Asked, rules: PlayRules, play: str, user_id: str, day: date) -> list[dict[str, Any]]:
+    """List the newest events of a user on which a play's fact rests, or where it claims none its `when`."""
+    days = [each for each in asked.lake.days("events") if day - timedelta(days=EXAMPLE_DAYS) <= each < day]
+    own = rules.rules[play]
+    read = own[FACT].columns if FACT in own else [name for rule in own.values() for name in rule.columns]
+    names = dict.fromkeys(name for column in read for name in _event_names(asked, column))
+    if not days or not names:
+        return []
+    query = EVENTS.format(
+        files=", ".join(sql_text(asked.lake.partition("events", each)) for each in days), user=sql_text(user_id),
+        names=", ".join(map(sql_text, names)), most=MOST_EVENTS, zone=sql_text(asked.settings.time_zone),
+    )  # fmt: skip
+    rows = asked.connection.execute(query).fetchall()
+    return [dict(zip(("at", "event", "category", "amount"), row, strict=True)) for row in reversed(rows)]
+
+
+def _event_names(asked: _Asked, column: str) -> Sequence[str]:
+    """Name the events that a column rests on; what is known of everybody rests on activity."""
+    role = asked.features[column].role if column in asked.features else "activity"
+    return getattr(asked.settings.roles, role, None) or role.split(", ")
+
+
+def play_lines(rows: Sequence[PlayRow], day: date) -> Iterator[str]:
+    """Say of each play whom it is meant for, and tell its example."""
+    yield f"plays on {day}, most users first; meant: of whom its rules hold"
+    shown = sorted((row for row in rows if not row.lacks), key=lambda row: -(row.meant or 0))
+    for row in shown:
+        given = "" if row.given is None else f"  given {row.given:>7,}"
+        kind = row.aim if row.send_class == "marketing" else f"{row.aim}, {row.send_class}"
+        yield f"  {row.play:<20} meant {row.meant or 0:>9,}{given}  {row.about} ({kind}; {', '.join(row.channels)})"
+        yield from _example_lines(row.example) if row.example else ()
+    for row in rows:
+        if row.lacks:
+            yield f"  {row.play:<20} left out: this app has no column {row.lacks} ({row.about})"
+
+
+def _example_lines(example: Example) -> Iterator[str]:
+    values = ", ".join(f"{name} = {_shown(value)}" for name, value in example.values.items())
+    yield f"    such as {example.user_id} on {example.day}{', who got it' if example.is_given else ''}: {values}"
+    for event in example.events:
+        more = [str(event["category"])] if event["category"] else []
+        more += [f"{event['amount']:.2f}"] if event["amount"] is not None else []
+        yield f"      {event['at']}  {' '.join([event['event'], *more])}"
+
+
+def _shown(value: object) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else "unknown" if value is None else str(value)

@@ -1,0 +1,135 @@
+"""Every message's fact holds: each play of the starter catalogue beside its claim, told anew from events alone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import date
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from configs.named_files import FOLDER
+from configs.offers import load_catalogue
+from configs.settings import load_settings
+from features.definitions.app_declarations import declarations_of
+from features.materialise.build_daily import build_aggregates
+from features.simulator.simulator_run import new_world, simulate
+from features.storage.lake import Lake
+from features.tables.parquet_files import read_parquet
+from features.training_data.snapshot_run import bring_snapshots_up_to_date
+from serving.lookups.play_answers import play_lines, play_rows
+from serving.plays.play_rules import HOLDS, play_rules_of
+from serving.segments.stages import stages_of
+
+USERS, DAYS, AS_OF = 500, 75, date(2024, 3, 16)
+ACTIVE = {"session_start", "view_item", "add_to_cart", "begin_checkout", "purchase", "app_store_subscription_renew"}
+PAID = {"purchase", "app_store_subscription_renew"}
+SPEAKS_OF_THEM = ("you have", "your basket", "your purchase", "a payment", "a while", "you began", "you left")
+ENDED = {"app_store_subscription_cancel", "app_remove"}
+
+Events = pd.DataFrame  # of one user, before the day: event_name, occurred_at, item_category, ago (days, 1 = yesterday)
+Claim = Callable[[Events], bool]
+
+
+def last(events: Events, *names: str) -> pd.Timestamp:
+    found = events.loc[events["event_name"].isin(names), "occurred_at"]
+    return found.max() if len(found) else pd.Timestamp.min.tz_localize("UTC")
+
+
+def within(events: Events, days: int, *names: str) -> Events:
+    return events[events["event_name"].isin(names) & (events["ago"] <= days)]
+
+
+def active_days(events: Events, days: int) -> int:
+    return within(events, days, *ACTIVE)["ago"].nunique()
+
+
+def usual_gap(events: Events) -> float:
+    days = np.sort(within(events, 365, *ACTIVE)["ago"].unique())
+    return float(np.diff(days).mean()) if len(days) > 1 else np.inf
+
+
+CLAIMS: dict[str, Claim] = {
+    "finish_onboarding": lambda e: not {"sign_up", "tutorial_complete"} <= set(e["event_name"]),
+    "viewed_not_carted": lambda e: len(within(e, 7, "view_item")) >= 3 and within(e, 7, "add_to_cart").empty,
+    "cart_open": lambda e: last(e, "add_to_cart") > last(e, *PAID),
+    "checkout_hesitated": lambda e: last(e, "begin_checkout") > last(e, *PAID),
+    "thanks": lambda e: len(within(e, 3, *PAID)) > 0,
+    "habit_broken": lambda e: within(e, 365, *ACTIVE)["ago"].min() > 1.5 * usual_gap(e),
+    "streak_at_stake": lambda e: active_days(e, 7) >= 5,
+    "resume_progress": lambda e: last(e, "level_start") > last(e, "level_end"),
+    "something_new": lambda e: e.loc[e["ago"] <= 90, "item_category"].nunique() < 8,
+    "early_access": lambda e: active_days(e, 90) >= 12,
+    "win_back": lambda e: active_days(e, 28) == 0,
+    "payment_recovery": lambda e: len(within(e, 28, "payment_failed")) > 0,
+    "lost_by_payment": lambda e: len(within(e, 28, "payment_failed")) > 0 and len(within(e, 28, *ENDED)) > 0,
+    "subscription_ends": lambda e: (
+        within(e, 365, "app_store_subscription_renew")["ago"].min() in range(23, 30) and within(e, 29, *ENDED).empty
+    ),
+    "save_offer": lambda e: len(within(e, 28, *ENDED)) > 0 and within(e, 28, "payment_failed").empty,
+    "feedback": lambda e: active_days(e, 90) >= 8,
+}
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> tuple[Any, Lake]:
+    folder = tmp_path_factory.mktemp("plays")
+    settings, lake = load_settings("simulated,plays", folder, seed=7), Lake(folder)
+    simulate(settings, lake, new_world(settings, load_catalogue("starter"), USERS, days=DAYS), DAYS, 0, 0.2)
+    lake.files.accept(".")
+    build_aggregates(settings, lake)
+    bring_snapshots_up_to_date(settings, lake, AS_OF, only_today=True)
+    return settings, lake
+
+
+def events_by_user(lake: Lake) -> dict[str, Events]:
+    columns = ["user_id", "event_name", "occurred_at", "item_category"]
+    days = [read_parquet(lake.partition("events", day), columns).to_pandas() for day in lake.days("events")]
+    events = pd.concat(days, ignore_index=True)
+    events["ago"] = [(AS_OF - day).days for day in events["occurred_at"].dt.date]
+    return dict(tuple(events.groupby("user_id")))
+
+
+def test_a_message_goes_only_where_its_fact_holds_by_the_events_themselves(world):
+    settings, lake = world
+    snapshot = read_parquet(lake.partition("snapshots", AS_OF)).to_pandas()
+    rules = play_rules_of(settings, declarations_of(settings).catalogue(), load_catalogue("starter"))
+    has_fact = {play for play, own in rules.rules.items() if "fact" in own}
+    assert has_fact == {*CLAIMS}  # a new fact needs a claim here, told without its rule
+    rng = np.random.default_rng(3)
+    known = {"stage": stages_of(settings).of(snapshot), "p_churn": rng.random(len(snapshot))}
+    cuts = {(split.column, share): 20.0 for split in rules.splits for share in split.shares}
+    flags = type(rules)(rules.rules, rules.left_out, rules.kinds, cuts).holds(snapshot, known)
+    own = events_by_user(lake)
+    for play, claim in CLAIMS.items():
+        meant = snapshot["user_id"][flags[HOLDS + play]]
+        wrong = [user for user in meant if not claim(own[user])]
+        assert not wrong, f"{play} states what is not true of {wrong[:3]}"
+        assert len(meant), f"nobody to show {play} on"
+
+
+def test_every_play_has_a_user_as_an_example_with_the_events_that_led_to_it(world):
+    settings, lake = world
+    rows = {row.play: row for row in play_rows(settings, lake, AS_OF, examples=True)}
+    predicted = {"personal_discount", "feedback"}  # nothing is predicted yet
+    for play in {*rows} - predicted - {"trial_extension"}:
+        assert rows[play].example is not None, play
+        assert rows[play].meant
+    names = [event["event"] for event in rows["cart_open"].example.events]
+    assert set(names) == {"add_to_cart", "begin_checkout"} or names[-1] == "add_to_cart"
+    page = "\n".join(play_lines([*rows.values()], AS_OF))
+    assert "trial_extension      left out: this app has no column trait_plan" in page
+    assert "(recover, transactional; email, push)" in page
+
+
+@pytest.mark.parametrize("path", sorted((FOLDER / "offers").glob("*.toml")), ids=lambda path: path.stem)
+def test_what_speaks_of_the_readers_own_past_declares_a_fact(path):
+    """A message that says "your basket" or "you have" without a fact would go to people of whom it is not true."""
+    for offer in load_catalogue(path.stem).offers:
+        text = offer.message.casefold()
+        if any(
+            claim in text for claim in ("you have", "your basket", "your purchase", "a payment", "a while", "you began")
+        ):
+            assert offer.fact, offer.offer_id
