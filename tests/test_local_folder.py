@@ -259,3 +259,25 @@ def test_a_folder_that_a_refused_run_made_goes_and_no_other(files, tmp_path):
     remove_unfilled(files.root)
     assert files.exists("a.txt")
     remove_unfilled(tmp_path / "there is none")
+
+
+@pytest.mark.parametrize("kind", ["folder", "file"])
+@pytest.mark.parametrize("name", [LOCK_FILE, ".publish", MANIFEST, f"events/{MANIFEST}", "tmp", "runs", "spill-1-0-x"])
+def test_a_folder_where_a_file_should_be_or_the_other_way_round_is_no_traceback(files, name, kind):
+    files.publish_file("events/a.txt", b"1")
+    files.publish_file("b.txt", b"1")
+    files.remove(name)
+    files.local_path(name).mkdir() if kind == "folder" else files.write(name, b"what?")
+    try:
+        files.publish_file("events/a.txt", b"22")
+        files.publish_file("b.txt", b"22")
+    except InputError as error:
+        assert name in str(error), error
+        if MANIFEST in name:
+            files.accept(name)
+        else:
+            files.remove(name)
+        files.publish_file("events/a.txt", b"22")
+        files.publish_file("b.txt", b"22")
+    assert [files.read(each) for each in ("events/a.txt", "b.txt")] == [b"22", b"22"]
+    files.check(*files.listed()[0])

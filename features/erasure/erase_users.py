@@ -25,6 +25,7 @@ from features.erasure.sqlite_rows import erase_cells, is_database, named_cells
 from features.erasure.table_names import table_of
 from features.erasure.traces import Trace, traces
 from features.ingestion.contract import ALIASES, EVENTS, TREATMENTS
+from features.publishing.sealed_json import resealed
 from features.storage.lake import Lake
 from features.storage.storage_interface import Publication
 from features.suppression.suppression_key import KEY_FILE
@@ -206,6 +207,6 @@ def _erase_unlisted(lake: Lake, names: Sequence[str], sought: SoughtIds) -> int:
         elif path.suffix in SUFFIXES and path.name != "manifest.json":
             content = content_of(path)
             if (left := erased_text(name, content, sought)) != content:
-                lake.files.write(name, left)
+                lake.files.write(name, resealed(name, content, left))
                 changed += 1
     return changed

@@ -90,7 +90,7 @@ def read_manifest(root: Path, name: str) -> Mapping[str, FileRecord]:
         return _kept(path, stamp) if _is_settled(stamp) else _parsed(path)
     except FileNotFoundError:
         return {}
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, IsADirectoryError) as error:
         raise DamagedError(
             f"{path} is damaged, so that the files that it lists cannot be checked; restore it from a backup, or take "
             f"the files as they are with winback verify --accept {name}"

@@ -163,6 +163,8 @@ def _settled(root: Path) -> Iterator[None]:
 def clear(root: Path) -> None:
     """Remove what was staged and never published; for the one who holds the folder's lock and stages nothing yet."""
     settle(root)
+    if (root / STAGED).is_file():  # nobody's
+        (root / STAGED).unlink()
     shutil.rmtree(root / STAGED, ignore_errors=True)
 
 

@@ -122,7 +122,7 @@ class LocalFolder:
                 try:
                     read_manifest(self.root, each)
                 except DamagedError:  # what else it listed is not known any more
-                    self.local_path(each).unlink()
+                    self.remove(each)
             with self.publish() as publication:
                 publication.accepted.update(found)
         return found

@@ -112,6 +112,8 @@ def _opened(path: Path) -> IO[str]:
         ) from error
     except FileNotFoundError as error:
         raise InputError(f"the data folder {path.parent} is gone: it was moved or removed meanwhile") from error
+    except IsADirectoryError as error:
+        raise InputError(f"{path} is a folder, and must be a file of winback's; remove it") from error
 
 
 def _locked(path: Path) -> IO[str]:
