@@ -24,7 +24,7 @@ from flows.ingest import ingest
 from flows.measure_offers import measure_offers
 from flows.runs.environment import data_folder, end_with_schedule, prepare
 from flows.runs.failure_notice import tell_failure
-from flows.runs.opened_run import dated
+from flows.runs.opened_run import dated, open_run
 from flows.runs.outcome import Outcome
 from flows.runs.run_records import recorded
 from flows.score_users import score_users
@@ -47,13 +47,13 @@ def score_daily(profile: str | None = None, data_dir: str | None = None, as_of: 
     """
     if gives_way("score-daily"):
         return None
-    with one_writer("score-daily", profile, data_dir, as_of):
-        ingest(profile, data_dir, as_of)
-        missed = catch_up(profile, data_dir, as_of)
-        build_features(profile, data_dir, as_of, only_today=True)
-        scored = score_users(profile, data_dir, as_of)
+    with one_writer("score-daily", profile, data_dir, as_of) as day:
+        ingest(profile, data_dir, day)
+        missed = catch_up(profile, data_dir, day)
+        build_features(profile, data_dir, day, only_today=True)
+        scored = score_users(profile, data_dir, day)
         sent = send_list(profile, data_dir, scored.as_of)
-        expired = expire(profile, data_dir, as_of)
+        expired = expire(profile, data_dir, day)
         outputs, warnings = scored.outputs | sent.outputs, [*missed, *scored.warnings, *expired]
         return shown(replace(scored, command="score-daily", outputs=outputs, warnings=warnings))
 
@@ -63,10 +63,10 @@ def train_weekly(profile: str | None = None, data_dir: str | None = None, as_of:
     """Ingest, build features and train; a run that was missed for more than a week gives way to the newest."""
     if gives_way("train-weekly"):
         return None
-    with one_writer("train-weekly", profile, data_dir, as_of):
-        ingest(profile, data_dir, as_of)
-        build_features(profile, data_dir, as_of)
-        return shown(replace(train_models(profile, data_dir, as_of), command="train-weekly"))
+    with one_writer("train-weekly", profile, data_dir, as_of) as day:
+        ingest(profile, data_dir, day)
+        build_features(profile, data_dir, day)
+        return shown(replace(train_models(profile, data_dir, day), command="train-weekly"))
 
 
 @flow(name="measure-daily", flow_run_name=dated("measure-daily"), on_failure=TOLD, on_crashed=TOLD)
@@ -74,21 +74,26 @@ def measure_daily(profile: str | None = None, data_dir: str | None = None, as_of
     """Measure the decisions whose windows have closed; a run that was missed for more than a day gives way."""
     if gives_way("measure-daily"):
         return None
-    with one_writer("measure-daily", profile, data_dir, as_of):
-        return shown(replace(measure_offers(profile, data_dir, as_of), command="measure-daily"))
+    with one_writer("measure-daily", profile, data_dir, as_of) as day:
+        return shown(replace(measure_offers(profile, data_dir, day), command="measure-daily"))
 
 
 @contextmanager
-def one_writer(command: str, profile: str | None, data_dir: str | None, as_of: date | None) -> Iterator[None]:
+def one_writer(command: str, profile: str | None, data_dir: str | None, as_of: date | None) -> Iterator[date]:
     """Write alone from the first step to the last; whoever writes already is waited for, a training among them.
 
     The wait, the refusal and the end stand in the record of the run.
+
+    Yields
+    ------
+    The day of all steps: where nobody named one it is asked for once, as midnight may pass between two steps.
     """
     end_with_schedule()
     prepare(data_dir, profile)
     lake = Lake(data_folder(profile, data_dir))
     with _patience(), recorded(lake, command, as_of), lake.files.lock(f"winback {command}"):
-        yield
+        _, _, day = open_run(profile, data_dir, as_of)
+        yield day
 
 
 @contextmanager

@@ -132,12 +132,14 @@ def test_scheduled_runs_write_alone_from_their_first_step_to_the_last(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     done: list[tuple[str, str, str]] = []
+    days: list[object] = []
     monkeypatch.setenv(PATIENCE_VARIABLE, "0")
     monkeypatch.setattr(scheduled_runs, "prepare", lambda data_dir, profile: done.append(("prepare", data_dir, "")))
     monkeypatch.setattr(scheduled_runs, "shown", lambda outcome: outcome)
 
     def step(name: str, result: object) -> Callable[..., object]:
-        def run(profile: str, data_dir: str, *_: object, **more: object) -> object:
+        def run(profile: str, data_dir: str, as_of: object, **more: object) -> object:
+            days.append(as_of)
             done.append((name, data_dir, json.loads((Path(data_dir) / LOCK_FILE).read_text())["command"]))
             return result
 
@@ -152,13 +154,21 @@ def test_scheduled_runs_write_alone_from_their_first_step_to_the_last(
         scheduled_runs.train_weekly: ["ingest", "build_features", "train_models"],
         scheduled_runs.measure_daily: ["measure_offers"],
     }
+    asked: list[date] = []
+
+    def after_midnight(*_: object) -> tuple[None, None, date]:  # it is another day whenever somebody asks
+        asked.append(date(2024, 1, 1) + timedelta(days=len(asked)))
+        return None, None, asked[-1]
+
+    monkeypatch.setattr(scheduled_runs, "open_run", after_midnight)
     for flow, steps in of_flows.items():
-        done.clear()
+        done.clear(), days.clear()
         folder = tmp_path / flow.name
         outcome = flow.fn(None, str(folder))
         assert done == [("prepare", str(folder), ""), *((step, str(folder), f"winback {flow.name}") for step in steps)]
         (record,) = run_records(Lake(folder))
         assert (record.command, record.outcome, outcome.command) == (flow.name, "done", flow.name)
+        assert set(days) - {date(2024, 1, 1)} <= {asked[-1]}  # the send list is of the day that was decided
     assert scheduled_runs.score_daily.fn(None, str(tmp_path / "more")).warnings == [
         "two days were missed",
         "score_users",
