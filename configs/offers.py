@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import string
 from collections import Counter
 from pathlib import Path
 from typing import Annotated, NamedTuple
@@ -20,6 +19,7 @@ from configs.benefits import (
     window_of,
 )
 from configs.errors import InputError, did_you_mean
+from configs.message_texts import Texts
 from configs.named_files import FOLDER, is_file, named_file, read_toml
 from configs.plays import RECOVER, Play, expanded
 from configs.section import Money, Section, Word
@@ -29,8 +29,6 @@ from configs.validated_model import validated
 NO_OFFER = "none"  # the id of *nothing* where offers are named
 STARTING_POINT = "example"  # the catalogue of a profile that names none
 NOTHING = -1  # its place where options are numbered
-OF_BENEFIT = ("discount", "benefit", "max_cost")  # fields of a message that speaks of what is given
-MESSAGE_FIELDS = ("discount", "title", "category", "valid_until", "benefit", "max_cost")
 
 
 class Option(NamedTuple):
@@ -40,7 +38,7 @@ class Option(NamedTuple):
     discount: float
 
 
-class Offer(Play):
+class Offer(Texts, Play):
     """One thing that can be given; with each of its levels it makes one option.
 
     A level is a share of the price where the benefit is ``percent`` (`discounts`), account currency, days or points
@@ -51,11 +49,6 @@ class Offer(Play):
     title: str = Field(description="what people read")
     play: str = Field(description="the kind of message this offer is part of")
     channel: Word = Field(description="how it reaches the user")
-    message: str = Field(
-        description="text with $discount (of benefits other than percent: $benefit), $max_cost, $title, $category and "
-        "$valid_until (the last day) filled in"
-    )
-    plain_message: str | None = Field(None, description="text without a discount: `message`, but for $discount")
     benefit: BenefitKind = Field(
         "percent", description="what is given: percent, amount, free_days, points, shipping or none"
     )
@@ -97,15 +90,6 @@ class Offer(Play):
             )
         return scope
 
-    @field_validator("message", "plain_message")
-    @classmethod
-    def _message_fields_are_known(cls, message: str | None, about: ValidationInfo) -> str | None:
-        template = string.Template(message or "")
-        allowed = [name for name in MESSAGE_FIELDS if name not in OF_BENEFIT or about.field_name == "message"]
-        if not template.is_valid() or set(template.get_identifiers()) - set(allowed):
-            raise ValueError(f"a message may use {', '.join('$' + name for name in allowed)} and no other $ field")
-        return message
-
     @model_validator(mode="after")
     def _levels_are_those_of_the_benefit(self) -> Offer:
         wanted = {"percent": "discounts", "none": None}.get(self.benefit, "levels")
@@ -130,19 +114,6 @@ class Offer(Play):
             raise ValueError(f"the class {self.send_class} goes to everybody for whom it is meant; say when or fact")
         return self
 
-    @model_validator(mode="after")
-    def _messages_speak_of_what_is_given(self) -> Offer:
-        spoken = set(string.Template(self.message).get_identifiers())
-        if 0.0 in self.discounts and "discount" in spoken and self.plain_message is None:
-            raise ValueError("a discount of 0 needs a plain_message, because the message speaks of $discount")
-        if self.benefit != "percent" and "discount" in spoken:
-            raise ValueError(f"$discount is a percentage; a message of the benefit {self.benefit} says $benefit")
-        if self.benefit == "none" and "benefit" in spoken:
-            raise ValueError("the benefit none gives nothing that a message could call $benefit")
-        if (self.max_cost is not None) != ("max_cost" in spoken):
-            raise ValueError("a limit must be told: max_cost and $max_cost in the message belong together")
-        return self
-
     @property
     def shares(self) -> tuple[float, ...]:
         """Share of the covered spend that each level amounts to, rising."""
@@ -154,31 +125,6 @@ class Offer(Play):
     def benefits(self) -> tuple[Benefit, ...]:
         """What each level gives, in the order of `shares`."""
         return tuple(Benefit(self.benefit, level) for level in self.discounts or self.levels or (0.0,))
-
-    @property
-    def texts(self) -> list[str]:
-        """Its messages, before they are filled in."""
-        return [text for text in (self.message, self.plain_message) if text is not None]
-
-    def text(self, benefit: str | None, category: str, valid_until: str, max_cost: str = "") -> str:
-        """Fill the message in, the plain one where nothing is given; only the named fields are ever replaced.
-
-        `valid_until` is the last day on which the offer can be used, `benefit` what is given, such as a percentage, and
-        `max_cost` the most that it gives away; all in words.
-
-        Examples
-        --------
-        >>> offer = Offer(
-        ...     offer_id="a", title="A", play="p", channel="mail", message="$discount off $category",
-        ...     discounts=(0.1,), valid_days=7, contact_cost=0, covered_spend=1,
-        ... )
-        >>> offer.text("12.5%", "bread", "8 January 2018")
-        '12.5% off bread'
-        """
-        fields = {"title": self.title, "category": category, "valid_until": valid_until, "max_cost": max_cost}
-        fields |= dict.fromkeys(("discount", "benefit"), benefit or "")
-        message = self.message if benefit is not None or self.plain_message is None else self.plain_message
-        return string.Template(message).substitute(fields)
 
 
 class Catalogue(Section):
@@ -235,10 +181,12 @@ def load_catalogue(name: str) -> Catalogue:
     if Path(name).name == OFFERS_FILE and not is_file(Path(name)):
         raise InputError(f"{name} is written by winback ingest from the treatments; run that first")
     path = named_file(name, FOLDER / "offers", ".toml", "offer catalogue")
-    return Catalogue(offers=tuple(_offers(read_toml(path), path)))
+    tables = read_toml(path)
+    language = {"language": tables.pop("language")} if isinstance(tables.get("language"), str) else {}
+    return Catalogue(offers=tuple(_offers(tables, path, language)))
 
 
-def _offers(tables: dict[str, object], path: Path) -> list[Offer]:
+def _offers(tables: dict[str, object], path: Path, shared: dict[str, object]) -> list[Offer]:
     text, offers = path.read_text(encoding="utf-8-sig"), list[Offer]()
     for name, table in tables.items():
         if name == NO_OFFER or not isinstance(table, dict):
@@ -248,7 +196,7 @@ def _offers(tables: dict[str, object], path: Path) -> list[Offer]:
         own = {"play_id": name, "rule_file": path, "rule_text": text}
         for offer_id, fields in expanded(name, table, str(path)):
             where = f"offer {name!r} of {path}"
-            offers.append(validated(Offer, {**fields, "offer_id": offer_id, **own}, where))
+            offers.append(validated(Offer, {**shared, **fields, "offer_id": offer_id, **own}, where))
     ids = Counter(offer.offer_id for offer in offers)
     if len(ids) < len(offers):
         twice = ids.most_common(1)[0][0]

@@ -15,6 +15,7 @@ from configs.custom_features import CustomFeature, check_names
 from configs.errors import did_you_mean
 from configs.guard_settings import Guards
 from configs.ladder_settings import Ladder
+from configs.message_settings import Messages
 from configs.named_files import FOLDER, read_toml
 from configs.profile_layers import Layer, laid_over, profile_files, read_layer, with_raw_beside
 from configs.retention import LONGEST_WINDOW, Retention, needed_days, too_short
@@ -231,6 +232,7 @@ class Settings(Section):
     training: Training
     scoring: Scoring
     contact: Contact
+    messages: Messages
     send_time: SendTime
     tastes: Tastes
     categories: Categories

@@ -186,8 +186,8 @@ def offer(offer_id: str, **changes: object) -> Offer:
     """Offer of the catalogue."""
     fields: dict[str, object] = {
         "offer_id": offer_id, "title": offer_id.title(), "play": "mail", "channel": "email",
-        "message": "$title: $discount off $category until $valid_until.", "discounts": (0.1, 0.2), "valid_days": 7,
-        "contact_cost": 0.05, "covered_spend": 20.0,
+        "message": "{{ title }}: {{ discount }} off {{ category }} until {{ last_day }}.",
+        "discounts": (0.1, 0.2), "valid_days": 7, "contact_cost": 0.05, "covered_spend": 20.0,
     }  # fmt: skip
     return Offer(**{**fields, **changes})
 

@@ -57,12 +57,13 @@ def test_a_discount_on_all_spend_goes_by_the_pace_since_the_user_came():
 
 
 def test_no_redemption_costs_more_than_its_limit():
-    limited = offer("a", discounts=(0.2,), message="$discount off, up to $max_cost", max_cost=5.0, covered_spend=7.0)
+    message = "{{ discount }} off, up to {{ max_cost }}"
+    limited = offer("a", discounts=(0.2,), message=message, max_cost=5.0, covered_spend=7.0)
     assert costs(limited) == [[2.0, 5.0, 1.4, 1.4]]
 
 
 def test_every_kind_of_benefit_has_its_own_cost():
-    kinds = {"discounts": (), "message": "$benefit"}
+    kinds = {"discounts": (), "message": "{{ benefit }}"}
     amount = Offer(**given("amount", levels=(5.0, 15.0), covered_spend=20.0, **kinds))
     assert costs(amount) == [[5.0, 5.0, 5.0, 5.0], [10.0, 15.0, 15.0, 15.0]]  # no more than the order
     days = given("free_days", levels=(7.0,), unit_cost=0.5, covered_spend=10.0, **kinds)
@@ -83,7 +84,7 @@ def given(benefit: str, **changes: object) -> dict[str, object]:
 
 
 def test_levels_of_every_kind_are_told_apart_by_the_share_they_amount_to():
-    amount = Offer(**given("amount", levels=(5.0, 15.0), covered_spend=20.0, message="$benefit"))
+    amount = Offer(**given("amount", levels=(5.0, 15.0), covered_spend=20.0, message="{{ benefit }}"))
     assert Catalogue(offers=(amount,)).options == [("a", 0.25), ("a", 0.75)]
     assert [tuple(each) for each in amount.benefits] == [("amount", 5.0), ("amount", 15.0)]
     assert Catalogue(offers=(Offer(**given("none", message="Hi")),)).options == [("a", 0.0)]

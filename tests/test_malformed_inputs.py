@@ -330,7 +330,7 @@ SWAPS = [
     (OFFERS, "0.05", ["inf", "nan", "-1", "1e300"], "contact_cost"),
     (OFFERS, "[ten_percent]", ['[""]', '["\\n"]', '["\\u200b"]', '["a\\u0000"]'], "a name begins and ends with a sign"),
     (OFFERS, "[ten_percent]", ["[none]", "[[a]]"], "is not an offer"),
-    (OFFERS, "$valid_until", ["$secret", "${", "$$ $0"], "no other $ field"),
+    (OFFERS, "{{ last_day }}", ["{{ secret }}", "{{", "{% for x in y %}", "$valid_until"], ""),
     (OFFERS, OFFERS, ["ten_percent = 3"], "is not an offer"),
 ]  # fmt: skip
 FILES = ("profile.toml", "my_offers.toml", "my_words.toml")

@@ -11,12 +11,14 @@ from configs.named_files import FOLDER
 from configs.offers import NO_OFFER, load_catalogue
 from configs.settings import load_settings
 from serving.lookups.configuration_check import check_offers
+from serving.messages.checked_texts import text_faults
+from serving.wording.language_file import load_language
 
 OFFER = {
     "title": '"A"',
     "play": '"p"',
     "channel": '"push"',
-    "message": '"$discount off"',
+    "message": '"{{ discount }} off"',
     "discounts": "[0.1, 0.2]",
     "valid_days": "7",
     "contact_cost": "0.1",
@@ -37,33 +39,16 @@ def test_options_are_every_discount_of_every_offer_in_order(tmp_path):
 
 
 @pytest.mark.parametrize("path", sorted((FOLDER / "offers").glob("*.toml")), ids=lambda path: path.stem)
-def test_every_shipped_catalogue_is_valid_and_its_messages_can_be_filled(path):
+def test_every_shipped_catalogue_is_valid_and_its_messages_can_be_written(path):
+    settings = load_settings(offers=path.stem)
     catalogue = load_catalogue(path.stem)
-    for option in catalogue.options:
-        text = catalogue[option.offer_id].text("12.5%" if option.discount else None, "bread", "8 January")
-        assert "$" not in text
-        assert " 0%" not in text
+    assert list(text_faults(settings, catalogue, load_language("en"))) == []
+    for offer in catalogue.offers:
+        assert {"de"} <= {text.language for text in offer.texts}
 
 
 def test_the_empty_catalogue_has_no_options():
     assert load_catalogue(NO_OFFER).options == []
-
-
-def test_a_message_never_fills_in_what_a_category_says(tmp_path):
-    offer = load_catalogue(catalogue_file(tmp_path, message='"$category"'))["a"]
-    assert offer.text("10%", "$title", "8 January") == "$title"
-
-
-def test_a_message_without_a_discount_does_not_speak_of_one(tmp_path):
-    plain = {"discounts": "[0.0, 0.1]", "plain_message": '"See $category"'}
-    offer = load_catalogue(catalogue_file(tmp_path, **plain))["a"]
-    assert offer.text(None, "bread", "8 January") == "See bread"
-    assert offer.text("10%", "bread", "8 January") == "10% off"
-
-
-def test_a_message_that_never_speaks_of_the_discount_needs_no_plain_one(tmp_path):
-    offer = load_catalogue(catalogue_file(tmp_path, message='"New: $category"', discounts="[0.0]"))["a"]
-    assert offer.text(None, "bread", "8 January") == "New: bread"
 
 
 @pytest.mark.parametrize("name", ["", " ", "a ", "a\\nb", "a\\u0000", "\\u200b"])
@@ -94,11 +79,11 @@ def test_an_unknown_offer_is_named(tmp_path):
         ({"discounts": "[1.2]"}, "discounts.0: .*less than or equal to 1, found 1.2"),
         ({"discounts": "[]"}, "discounts: .*at least 1 item"),
         (
-            {"message": '"Hi $name"'},
-            "message: a message may use .discount, .title, .category, .valid_until, .benefit, .max_cost and",
+            {"message": '"$discount off until ${valid_until}"'},
+            "message: fields are written otherwise now: {{ discount }} off until {{ last_day }}, found",
         ),
-        ({"plain_message": '"$discount off"'}, "plain_message: a message may use .title, .category, .valid"),
-        ({"discounts": "[0.0]"}, "a discount of 0 needs a plain_message, because the message speaks of .discount"),
+        ({"texts": "[{message = 'Hi'}]"}, "text 1 is for everybody, and so is the offer's own; name other readers"),
+        ({"texts": "[{language = 'de'}]"}, "'texts.0.message' is missing"),
         ({"valid_days": "0"}, "valid_days: .*greater than 0, found 0"),
         ({"benefit": '"amount"'}, "the benefit amount has no discounts"),
         ({"levels": "[5.0]"}, "the benefit percent has no levels"),
@@ -107,8 +92,6 @@ def test_an_unknown_offer_is_named(tmp_path):
             "benefit: .*'percent', 'amount', 'free_days', 'points', 'shipping' or 'none', found 'cashback'",
         ),
         ({"scope": '"everything"'}, "scope: a scope is order, featured_category or a column of money over a window"),
-        ({"max_cost": "5.0"}, "a limit must be told: max_cost and .max_cost in the message belong together"),
-        ({"message": '"up to $max_cost"'}, "a limit must be told"),
         ({"contact_cost": "-1"}, "contact_cost: .*greater than or equal to 0, found -1"),
     ],
 )
@@ -123,12 +106,16 @@ def test_a_mistake_in_an_offer_gives_one_sentence(tmp_path, changes, sentence):
         ({"levels": ""}, "the benefit points needs levels"),
         ({"unit_cost": ""}, "the benefit points needs unit_cost, what one of them costs you"),
         ({"levels": "[2000]"}, "its highest level is worth more than covered_spend = 10, which earns it"),
-        ({"message": '"$discount off"'}, "a message of the benefit points says .benefit"),
         ({"levels": "[200, 100]"}, "levels: levels must rise without repeats"),
     ],
 )
 def test_a_benefit_that_is_no_percentage_has_levels_of_its_own(tmp_path, changes, sentence):
-    points = {"benefit": '"points"', "levels": "[100, 200]", "unit_cost": "0.01", "message": '"$benefit"'} | changes
+    points = {
+        "benefit": '"points"',
+        "levels": "[100, 200]",
+        "unit_cost": "0.01",
+        "message": '"{{ benefit }}"',
+    } | changes
     path = Path(catalogue_file(tmp_path, **{name: value for name, value in points.items() if value}))
     path.write_text(path.read_text("utf-8").replace("discounts = [0.1, 0.2]\n", ""), "utf-8")
     with pytest.raises(InputError, match=sentence):

@@ -39,8 +39,8 @@ def write_treated_offers(settings: Settings, lake: Lake) -> None:
 
 def _table(offer_id: str, channel: str, discounts: list[float], cost: float, days: int) -> Iterator[str]:
     """Write one offer as TOML, whose basic strings are those of JSON."""
-    name, plain = json.dumps(offer_id), json.dumps(offer_id.replace("$", "$$"))
+    name = json.dumps(offer_id)
     yield f"[{name}]"
-    yield from (f"title = {name}", f"play = {name}", f"channel = {json.dumps(channel)}", f"message = {plain}")
+    yield from (f"title = {name}", f"play = {name}", f"channel = {json.dumps(channel)}", 'message = "{{ title }}"')
     yield from (f"discounts = {discounts}", f"valid_days = {days}", f"contact_cost = {cost:.6f}", "covered_spend = 1.0")
     yield ""

@@ -10,13 +10,14 @@ from functools import partial
 from configs.errors import InputError
 from configs.offers import load_catalogue
 from configs.settings import Settings
+from features.arrays.array_types import Places
 from features.materialise.as_of_view import AsOfView, open_as_of
 from features.materialise.spark_executor import spark_machines
 from features.storage.lake import USERS_FILE, Lake
 from features.tables.duckdb_sessions import duckdb_session, sql_text
 from features.tables.fingerprints import file_hashes, stored_input
 from features.training_data.feature_store import FeatureStore, open_store
-from features.training_data.frames import count_users, scoring_batch, scoring_batch_anywhere
+from features.training_data.frames import count_users, known_users, scoring_batch, scoring_batch_anywhere
 from features.training_data.snapshot_run import require_snapshots
 from models.registry.model_notes import ValueNotes, read_notes
 from serving.arms.assignment import Spending
@@ -32,6 +33,8 @@ from serving.decide.user_preferences import read_preferences
 from serving.guards.data_guards import data_guards
 from serving.guards.guard_findings import refuse
 from serving.plays.play_rules import PlayRules, play_rules_of, usable
+from serving.messages.checked_texts import check_messages
+from serving.messages.reader_details import ReaderDetails, read_details
 from serving.segments.stages import stages_of
 from serving.wording.language_file import load_language
 
@@ -58,6 +61,7 @@ def decide_day(settings: Settings, lake: Lake, as_of: date, supersede: str | Non
         chosen = choose_models(settings, lake, as_of, store, catalogue)
         churn, value, response = chosen.churn, chosen.value, chosen.response
         share = read_notes(ValueNotes, value.notes, value.lineage.name).later_share if value is not None else 0.0
+        check_messages(settings, catalogue, language)
         policy = Policy(settings, catalogue, churn, value, response, language, share, fallback=chosen.fallback,
                         own_stages=stages, personas=read_personas(lake, as_of),
                         plays=_with_cuts(plays, settings, lake, as_of))  # fmt: skip
@@ -74,6 +78,7 @@ def decide_day(settings: Settings, lake: Lake, as_of: date, supersede: str | Non
         return decide(
             policy, lake, as_of, executor, inputs=inputs, contacts=contacts, moment=moment, guards=guards,
             supersede=supersede, preferences_of=partial(read_preferences, settings, lake, as_of, catalogue),
+            readers_of=partial(readers_of_day, policy, lake, as_of),
         )  # fmt: skip
 
 
@@ -83,6 +88,12 @@ def _with_cuts(plays: PlayRules, settings: Settings, lake: Lake, as_of: date) ->
         return plays
     with duckdb_session(settings) as connection:
         return plays.with_cuts(connection, f"read_parquet({sql_text(lake.partition('snapshots', as_of))})")
+
+
+def readers_of_day(policy: Policy, lake: Lake, as_of: date, given: Places) -> ReaderDetails:
+    """Read what messages may say of those who are given something."""
+    fields = policy.message_texts.fields - policy.snapshot_fields.keys()
+    return read_details(policy.settings, lake, known_users(lake, as_of), fields, given)
 
 
 def places_of_batches(history: AsOfView) -> list[range]:

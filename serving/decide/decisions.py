@@ -42,12 +42,14 @@ from serving.decide.stored_day import draws_table, prices_table
 from serving.decide.user_preferences import PreferencesOf, nothing_known
 from serving.guards.guard_findings import Finding, findings_table
 from serving.knapsack.allocation import Limit, limits_of
+from serving.messages.reader_details import ReadersOf, nobody_read
 
 
 def decide(
     policy: Policy, lake: Lake, as_of: date, executor: Executor, *, inputs: str = "",
     contacts: Callable[[], pd.DataFrame] = no_contacts, moment: DecisionMoment | None = None,
     guards: Sequence[Finding] = (), supersede: str | None = None, preferences_of: PreferencesOf = nothing_known,
+    readers_of: ReadersOf = nobody_read,
 ) -> Spending:  # fmt: skip
     """Write all that a day keeps of its decisions: `tables_of`, prices and draws; the same again changes nothing.
 
@@ -69,6 +71,8 @@ def decide(
         What was found before deciding, which is kept beside the decisions.
     preferences_of
         Looks up what is known of those who are given something.
+    readers_of
+        Looks up what messages may say of them, and in which language they read.
     supersede
         Why these decisions take the place of others that were published for the moment; without a reason they do not.
 
@@ -105,6 +109,7 @@ def decide(
             contacts=contacts(),
             base_rate=base_rate(allocation_inputs),
             preferences=preferences_of(assignment.given),
+            readers=readers_of(assignment.given),
         )
         with lake.files.publish() as publication:
             with (

@@ -8,7 +8,7 @@ from zoneinfo import ZoneInfo
 import numpy as np
 import pandas as pd
 
-from configs.benefits import FEATURED, Benefit
+from configs.benefits import FEATURED
 from configs.offers import NO_OFFER, NOTHING
 from features.arrays.array_types import Flags, Places, Texts
 from features.training_data.contact_details import own_zones
@@ -16,46 +16,65 @@ from serving.decide.decision_moment import DecisionMoment
 from serving.decide.scoring import Batch, Policy
 from serving.decide.send_times import SendTimes, in_utc, send_times
 from serving.decide.user_tastes import FAVOURITE
+from serving.messages.reader_details import AGREES, spoken_values, where_allowed
+from serving.messages.written_messages import Occasion, written_messages
+from serving.segments.known_columns import PERSONA, STAGE
 from serving.wording.formatting import repeated
+
+FEATURED_NAMES = ("featured_category", "featured_kind", "featured_item")
+TEXTS = (
+    "play", "channel", "subject", "message", "language", "written_for", *FEATURED_NAMES, "benefit",
+)  # fmt: skip
 
 
 def offer_columns(
     policy: Policy, batch: Batch, given: Places, explores: Flags, moment: DecisionMoment
 ) -> dict[str, object]:
-    """Write what is sent, looping over options, never over users.
+    """Write what is sent, looping over options and distinct texts, never over users.
 
     A message names exactly what is given and the last day, by the app's clock, on which the offer can be used.
     `explores` says whose hour is drawn by lot, shape (users,).
     """
-    settings, words = policy.settings, policy.language
-    users, now = len(given), moment.instant.astimezone(ZoneInfo(settings.time_zone))
-    names = ("play", "channel", "message", "featured_category", "featured_kind", "featured_item", "benefit")
-    texts = {name: np.full(users, None, dtype=object) for name in names}
+    settings, users = policy.settings, len(given)
+    now = moment.instant.astimezone(ZoneInfo(settings.time_zone))
+    texts = {name: np.full(users, None, dtype=object) for name in TEXTS}
     texts["offer_id"] = repeated(NO_OFFER, users)
     sent, valid_until = _sent(policy, batch, given, explores, moment), np.full(users, np.datetime64("NaT", "us"))
     discount, level = np.zeros((2, users))
     tastes, favourites = _featured(policy, batch, given), _favourites(policy, batch)
+    written, units = policy.message_texts, policy.units
     catalogue = batch.options.catalogue
     each = zip(catalogue.offer_of_options, catalogue.options, catalogue.benefits, strict=True)
     for place, (offer, option, benefit) in enumerate(each):
         rows = np.flatnonzero(given == place)
-        featured, kind, item = favourites if offer.scope == FEATURED else tastes  # what is covered is what was charged
+        if not len(rows):
+            continue
+        featured = favourites if offer.scope == FEATURED else tastes  # what is covered is what was charged
         ends = now + timedelta(days=offer.valid_days)
-        last_day = words.day((ends - timedelta(microseconds=1)).date())
-        told = words.benefit(benefit, settings.currency)
-        limit = words.benefit(Benefit("amount", offer.max_cost or 0.0), settings.currency) or ""
-        messages = {
-            name: offer.text(told, name or words.values["selected_items"], last_day, limit)
-            for name in {None, *featured[rows]}
-        }
-        texts["offer_id"][rows], texts["play"][rows], texts["channel"][rows] = offer.offer_id, offer.play, offer.channel
-        texts["featured_category"][rows], texts["featured_kind"][rows] = featured[rows], kind[rows]
-        texts["featured_item"][rows] = item[rows]
-        texts["message"][rows] = [messages[name] for name in featured[rows]]
-        texts["benefit"][rows], valid_until[rows] = benefit.kind, in_utc(ends)
-        discount[rows], level[rows] = option.discount, benefit.level
+        last_day = (ends - timedelta(microseconds=1)).date()
+        occasion = Occasion(offer.offer_id, benefit, offer.max_cost, last_day, settings.currency)
+        named = dict(zip(FEATURED_NAMES, (names[rows] for names in featured), strict=True))
+        messages = written_messages(written, occasion, _readers(policy, batch, rows, named), units)
+        own = {"offer_id": offer.offer_id, "play": offer.play, "channel": offer.channel, "benefit": benefit.kind}
+        for name, values in (named | messages._asdict() | own).items():
+            texts[name][rows] = values
+        valid_until[rows], discount[rows], level[rows] = in_utc(ends), option.discount, benefit.level
     whenever = {"send_at": sent.at, "send_hour_propensity": sent.propensity, "valid_until": valid_until}
     return {**texts, **whenever, "discount": discount, "benefit_level": level}
+
+
+def _readers(policy: Policy, batch: Batch, rows: Places, named: dict[str, Texts]) -> pd.DataFrame:
+    """Collect what texts may be chosen by, and what they may say of some users."""
+    frame = batch.frame.iloc[rows]
+    readers = policy.readers.of(frame["user_id"])
+    agrees = readers[AGREES].to_numpy()
+    category, item = (where_allowed(agrees, named[f"featured_{name}"]) for name in ("category", "item"))
+    own = {name: frame.get(name, pd.Series(index=frame.index, dtype=object)).to_numpy() for name in (STAGE, PERSONA)}
+    spoken = {
+        name: where_allowed(agrees, spoken_values(frame[column], policy.settings.messages.longest_value))
+        for name, column in policy.snapshot_fields.items()
+    }
+    return readers.assign(**own, **spoken, category=category, item=item)
 
 
 def _featured(policy: Policy, batch: Batch, given: Places) -> tuple[Texts, Texts, Texts]:

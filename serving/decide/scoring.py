@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from threading import Lock
 from typing import TypeVar
@@ -19,6 +19,8 @@ from configs.offers import Catalogue
 from configs.progress import in_turn
 from configs.settings import Settings
 from features.arrays.array_types import Array, Floats
+from features.definitions.app_declarations import declarations_of
+from features.definitions.registry import Feature, Unit
 from features.storage.local_folder import LocalFolder
 from features.storage.whole_writes import clear_folder, write_bytes, write_file
 from features.training_data.contact_details import TIME_ZONE
@@ -34,6 +36,8 @@ from serving.decide import ledger
 from serving.decide.user_personas import UserPersonas
 from serving.decide.user_preferences import UserPreferences
 from serving.knapsack.problem import opened
+from serving.messages.message_texts import MessageTexts, message_texts, unit_of
+from serving.messages.reader_details import ReaderDetails
 from serving.plays.play_rules import PlayRules
 from serving.segments.known_columns import PERSONA, STAGE
 from serving.segments.rules import Stages
@@ -75,6 +79,7 @@ class Policy:
     base_rate: float = 0.0
     fallback: str = ""
     own_stages: Stages | None = None
+    readers: ReaderDetails = field(default_factory=ReaderDetails)
     personas: UserPersonas = field(default_factory=UserPersonas)
     plays: PlayRules = field(default_factory=PlayRules)
 
@@ -87,6 +92,27 @@ class Policy:
     def rules(self) -> tuple[Rule, ...]:
         """Rules of eligibility: those of every app, then its own."""
         return (*rules_of(self.settings, self.catalogue), *self.own_rules)
+
+    @cached_property
+    def message_texts(self) -> MessageTexts:
+        """The texts of the catalogue, in every language."""
+        return message_texts(self.settings, self.catalogue, self.language)
+
+    @cached_property
+    def _columns(self) -> dict[str, Feature]:
+        return {feature.name: feature for feature in declarations_of(self.settings).catalogue()}
+
+    @property
+    def snapshot_fields(self) -> dict[str, str]:
+        """Fields of messages that a column of the snapshot tells, with its name."""
+        used, fields = self.message_texts.fields, self.settings.messages.fields
+        return {name: fields[name] for name in sorted(used & fields.keys()) if fields[name] in self._columns}
+
+    @property
+    def units(self) -> dict[str, Unit]:
+        """What the numbers count that messages may say, by field."""
+        fields = self.settings.messages.fields
+        return {name: unit_of(column, self._columns) for name, column in fields.items()}
 
     @property
     def trial(self) -> Trial:
@@ -125,7 +151,13 @@ class Policy:
     @property
     def output_columns(self) -> set[str]:
         """Columns that a decision and its reasons are made of, once everything is predicted."""
-        always = {*OF_DECISIONS, STAGE, PERSONA, *(name for rule in self.rules for name in rule.columns)}
+        always = {
+            *OF_DECISIONS,
+            *self.snapshot_fields.values(),
+            STAGE,
+            PERSONA,
+            *(name for rule in self.rules for name in rule.columns),
+        }
         personal = self.response.personal if self.response is not None else None
         if personal is None:
             return always

@@ -20,6 +20,7 @@ from features.sources.source_script import defined_views, raw_folder
 from features.storage.lake import Lake
 from serving.lookups.data_check import History, check_data
 from serving.memberships.segment_day import load_rules
+from serving.messages.checked_texts import check_messages
 from serving.plays.play_rules import play_rules_of
 from serving.wording.language_file import load_language
 
@@ -90,6 +91,7 @@ def check_offers(settings: Settings) -> None:
     catalogue = load_catalogue(settings.offers)
     check_channels(settings, catalogue)
     check_floor(settings, len(catalogue.options))
+    check_messages(settings, catalogue, load_language(settings.language))
     amounts = [each.name for each in declarations_of(settings).catalogue() if each.unit == "money"]
     for offer in catalogue.offers:
         if window_of(offer.scope) is not None and offer.scope not in amounts:

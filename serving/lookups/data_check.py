@@ -236,7 +236,8 @@ def _foreign_offers(connection: duckdb.DuckDBPyConnection, treatments: str, sett
 
 def _category_notes(connection: duckdb.DuckDBPyConnection, events: str, settings: Settings) -> Iterator[str]:
     """Say which of the most frequent categories messages do not name, though nothing about them is sensitive."""
-    if not any("$category" in text for offer in load_catalogue(settings.offers).offers for text in offer.texts):
+    offers = load_catalogue(settings.offers).offers
+    if not any("category" in text.written for offer in offers for text in offer.all_texts):
         return
     found = connection.execute(f"""
         SELECT item_category FROM ({events}) WHERE item_category IS NOT NULL

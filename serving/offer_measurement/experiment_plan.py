@@ -141,7 +141,7 @@ def arms_to_try(offer: Offer, costs: Mapping[float, float]) -> tuple[Arm, ...]:
     Examples
     --------
     >>> offer = Offer(
-    ...     offer_id="a", title="A", play="p", channel="mail", message="$discount off", discounts=(0.25, 0.3),
+    ...     offer_id="a", title="A", play="p", channel="mail", message="{{ discount }} off", discounts=(0.25, 0.3),
     ...     valid_days=7, contact_cost=0.1, covered_spend=20.0,
     ... )
     >>> [(arm.discount, round(arm.cost_a_head, 2), arm.is_new) for arm in arms_to_try(offer, {0.25: 1.1, 0.3: 1.3})]

@@ -6,18 +6,27 @@ import re
 import string
 from collections.abc import Iterator, Mapping
 from datetime import date
-from decimal import Decimal
+from functools import cached_property
 from pathlib import Path
 
 from pydantic import Field
 
 from configs.benefits import Benefit
-from configs.currencies import decimals_of
 from configs.errors import InputError, did_you_mean
 from configs.named_files import FOLDER, named_file, read_toml
 from configs.section import Section
 from configs.validated_model import validated
 from features.definitions.registry import Feature
+from serving.wording.locales import (
+    Locale,
+    amount,
+    counted,
+    decimal_signs,
+    percent_template,
+    percentage,
+    required_locale,
+    written_day,
+)
 
 REASON_FIELDS = (
     "label", "value", "text", "title", "number", "percent", "exact_percent", "benefit", "effect", "amount",
@@ -28,13 +37,9 @@ ENGLISH = "en"  # every other language says what it says, with the same fields
 class Formats(Section):
     """How numbers, percentages and days are written."""
 
-    decimal: str = Field(min_length=1, max_length=1, description="stands before the fraction of a number")
-    thousands: str = Field(max_length=1, description="stands between groups of three digits")
-    percent: str = Field(description="a percentage, with {number}")
-    day: str = Field(description="a day, with {day}, {month} and {year}")
+    locale: str = Field(description="language and country by which numbers, percentages, amounts and days are written")
     window: str = Field(description="a column over a window, with {label} and {days}")
     part_of_window: str = Field(description="a column over a part of a window, with {label}, {days} and {all}")
-    months: tuple[str, ...] = Field(min_length=12, max_length=12, description="names of the months")
     weekdays: tuple[str, ...] = Field(
         min_length=7, max_length=7, description="names of the days on which something is usual"
     )
@@ -50,12 +55,25 @@ class Language(Section):
     joins: dict[str, str] = Field(description="stands between headings and lines")
     values: dict[str, str] = Field(description="words for values")
     units: dict[str, str] = Field(description="values by their unit, with {number} and {currency}")
-    benefits: dict[str, str] = Field(description="what offers give, by its kind, with {number} and {currency}")
+    benefits: dict[str, str] = Field(description="days and points that offers give, with {number}")
     labels: dict[str, str] = Field({}, description="names of columns, without their window; English ones by default")
     groups: dict[str, str] = Field({}, description="names of stages and segments; those of their files by default")
     personas: dict[str, str] = Field(description="words of which the names of personas are made")
     explain: dict[str, str] = Field(description="lines of `winback explain`")
     formats: Formats = Field(description="how numbers, percentages and days are written")
+
+    @cached_property
+    def locale(self) -> Locale:
+        """How it writes numbers, percentages, amounts and days."""
+        return required_locale(self.formats.locale, "formats.locale")
+
+    @cached_property
+    def _signs(self) -> dict[str, str]:
+        return decimal_signs(self.locale)
+
+    @cached_property
+    def _percent(self) -> str:
+        return percent_template(self.locale)
 
     def template(self, code: str) -> tuple[str, str]:
         """Kind and template of a code; one that is not known, of an app's own rule, is its own heading."""
@@ -87,9 +105,8 @@ class Language(Section):
         >>> load_language("de").number(1234.5, ",.2f"), load_language("en").number(0.123, ".1%")
         ('1.234,50', '12.3%')
         """
-        signs = {",": self.formats.thousands, ".": self.formats.decimal}
-        text = "".join(signs.get(sign, sign) for sign in format(float(number), shape))
-        return self.formats.percent.format(number=text[:-1]) if shape.endswith("%") else text
+        text = "".join(self._signs.get(sign, sign) for sign in format(float(number), shape))
+        return self._percent.format(number=text[:-1]) if shape.endswith("%") else text
 
     def percent(self, share: float) -> str:
         """Write a share as the exact percentage: nothing is rounded away.
@@ -99,40 +116,40 @@ class Language(Section):
         >>> load_language("en").percent(0.125), load_language("en").percent(0.3)
         ('12.5%', '30%')
         """
-        whole = f"{(Decimal(str(share)) * 100).normalize():f}"
-        return self.formats.percent.format(number=whole.replace(".", self.formats.decimal))
+        return percentage(share, self.locale)
 
-    def benefit(self, benefit: Benefit, currency: str) -> str | None:
-        """Write what an offer gives; None where that is nothing.
+    def benefit(self, benefit: Benefit, currency: str, locale: Locale | None = None) -> str | None:
+        """Write what an offer gives, as people of a locale write it; None where that is nothing.
 
         Examples
         --------
         >>> english = load_language("en")
         >>> [english.benefit(Benefit(*each), "USD") for each in (("percent", 0.125), ("amount", 5), ("none", 0))]
-        ['12.5%', '5 USD', None]
+        ['12.5%', 'US$5', None]
         >>> [english.benefit(Benefit(*each), "USD") for each in (("free_days", 1), ("points", 1500))]
         ['1 free day', '1,500 points']
         >>> english.benefit(Benefit("shipping", 4.9), "USD")
         'free shipping'
         """
-        kind, level = benefit
+        kind, level, at = *benefit, locale or self.locale
         if not level:
             return None
         if kind == "percent":
-            return self.percent(level)
-        shape = ",.0f" if level == round(level) else f",.{decimals_of(currency)}f"
+            return percentage(level, at)
+        if kind == "amount":
+            return amount(level, currency, at)
         name = "free_day" if kind == "free_days" and level == 1 else kind
-        return self.benefits[name].format(number=self.number(level, shape), currency=currency)
+        return self.benefits[name].format(number=counted(level, at))
 
-    def day(self, day: date) -> str:
-        """Write a day out.
+    def day(self, day: date, locale: Locale | None = None) -> str:
+        """Write a day out, as people of a locale write it.
 
         Examples
         --------
         >>> load_language("en").day(date(2024, 8, 7)), load_language("de").day(date(2024, 8, 7))
         ('7 August 2024', '7. August 2024')
         """
-        return self.formats.day.format(day=day.day, month=self.formats.months[day.month - 1], year=day.year)
+        return written_day(day, locale or self.locale)
 
 
 def load_language(name: str) -> Language:
@@ -146,6 +163,7 @@ def load_language(name: str) -> Language:
     """
     path = named_file(name, FOLDER / "languages", ".toml", "language")
     language = validated(Language, read_toml(path), f"language {path}")
+    required_locale(language.formats.locale, f"formats.locale in language {path}")
     if path != FOLDER / "languages" / f"{ENGLISH}.toml":
         _check_against(load_language(ENGLISH), language, path)
     return language

@@ -143,8 +143,9 @@ def write_profile(app: App) -> None:
     for name, discounts in OPTIONS.items():
         channel, contact = CHANNELS[name]
         offers.append(
-            f'[{name}]\ntitle = "{name}"\nplay = "{name}"\nchannel = "{channel}"\nmessage = "$discount off $category"\n'
-            f'plain_message = "New in $category"\ndiscounts = {list(discounts)}\nvalid_days = 7\n'
+            f'[{name}]\ntitle = "{name}"\nplay = "{name}"\nchannel = "{channel}"\n'
+            'message = "{{ discount }} off {{ category }}"\n'
+            f'plain_message = "New in {{{{ category }}}}"\ndiscounts = {list(discounts)}\nvalid_days = 7\n'
             f"contact_cost = {contact}\ncovered_spend = 25.0\n"
         )
     (app.folder / "offers.toml").write_text("\n".join(offers), encoding="utf-8")

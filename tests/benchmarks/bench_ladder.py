@@ -55,7 +55,7 @@ Metrics = dict[str, dict[str, Any]]
 
 
 def _offer(*levels: Action) -> Offer:
-    first, words = levels[0], {"title": levels[0].offer_id, "message": "$title", "plain_message": "$title"}
+    first, words = levels[0], {"title": levels[0].offer_id, "message": "{{ title }}", "plain_message": "{{ title }}"}
     return Offer(
         offer_id=first.offer_id, channel=first.channel, contact_cost=first.contact, play="trial", valid_days=7,
         discounts=tuple(each.discount for each in levels), covered_spend=20.0, **words,

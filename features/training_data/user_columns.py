@@ -1,0 +1,29 @@
+"""Columns of the users table of some users, as it has them now: what messages may say, no feature of any model."""
+
+from __future__ import annotations
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from features.storage.lake import USERS_FILE, Lake
+from features.storage.parquet_files import column_names, read_parquet
+
+
+def user_columns(lake: Lake, user_ids: pd.Series, names: set[str]) -> pd.DataFrame:
+    """Read columns of some users, in their order and with their index; columns that the table lacks are left out.
+
+    Who is not in the table has nothing in any of them.
+
+    Raises
+    ------
+    InputError
+        The users table cannot be read.
+    """
+    path = lake.path(USERS_FILE)
+    known = [name for name in column_names(path) if name in names] if lake.files.exists(USERS_FILE) else []
+    if not known or user_ids.empty:
+        return pd.DataFrame(index=user_ids.index)
+    rows = read_parquet(path, ["user_id", *known])
+    places = pc.index_in(pa.array(user_ids, pa.string()), value_set=rows["user_id"].combine_chunks())
+    return rows.select(known).take(places).to_pandas().set_index(user_ids.index)

@@ -1,0 +1,119 @@
+"""The texts of a catalogue, each with its locale and with the words of its language."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from configs.errors import InputError
+from configs.message_settings import ChannelText
+from configs.message_texts import Text
+from configs.named_files import FOLDER
+from configs.offers import Catalogue, Offer
+from configs.settings import Settings
+from features.definitions.registry import Feature, Unit
+from serving.messages.template_sandbox import MessageTemplate, message_template
+from serving.messages.text_choice import Written
+from serving.wording.language_file import Language, load_language
+from serving.wording.locales import Locale, required_locale
+
+
+@dataclass(frozen=True)
+class OfferText:
+    """One text of an offer: whom it is for, its language, and what else that language says."""
+
+    text: Text
+    written: Written
+    words: Language
+    title: str
+    channel: ChannelText
+
+    @property
+    def tag(self) -> str:
+        """Its language, such as ``de`` or ``pt-BR``."""
+        return str(self.written.locale).replace("_", "-")
+
+    @property
+    def locale(self) -> Locale:
+        """How it writes days and numbers to those of whom no country is known."""
+        return self.written.locale if self.written.locale.territory else self.words.locale
+
+    def message(self, *, is_given: bool) -> MessageTemplate:
+        """Template of the message, of the plain one where nothing is given."""
+        plain = None if is_given else self.text.plain_message
+        return message_template(plain or self.text.message, is_html=self.channel.is_html)
+
+    @property
+    def subject(self) -> MessageTemplate | None:
+        """Template of the subject, where the channel shows one."""
+        return message_template(self.text.subject) if self.text.subject and self.channel.subject else None
+
+
+@dataclass(frozen=True)
+class MessageTexts:
+    """The texts of every offer, the own one of each first; ``app`` is the locale of those whose language is unknown."""
+
+    of_offers: dict[str, tuple[OfferText, ...]]
+    app: Locale
+
+    @property
+    def fields(self) -> set[str]:
+        """Fields that some text uses."""
+        every = [text for texts in self.of_offers.values() for text in texts]
+        templates = [each.message(is_given=is_given) for each in every for is_given in (True, False)]
+        templates += [each.subject for each in every if each.subject is not None]
+        return {name for template in templates for name in template.fields}
+
+
+def message_texts(settings: Settings, catalogue: Catalogue, language: Language) -> MessageTexts:
+    """Read the texts of a catalogue; `language` is the app's.
+
+    Raises
+    ------
+    InputError
+        A text is in a language of which winback knows no words.
+    """
+    words = {language.locale.language: language}
+    return MessageTexts(
+        {offer.offer_id: tuple(_texts_of(settings, offer, language, words)) for offer in catalogue.offers},
+        language.locale,
+    )
+
+
+def _texts_of(settings: Settings, offer: Offer, app: Language, words: dict[str, Language]) -> list[OfferText]:
+    channel, texts = settings.messages.of_channel(offer.channel), []
+    for text in offer.all_texts:
+        tag = text.language or offer.language
+        where = f"a text of offer {offer.offer_id!r}"
+        locale = required_locale(tag or app.locale.language, where)
+        if locale.language not in words:
+            words[locale.language] = _words(locale, where)
+        own = words[locale.language]
+        texts.append(OfferText(text, Written(text.readers, locale), own, text.title or offer.title, channel))
+    return texts
+
+
+def _words(locale: Locale, where: str) -> Language:
+    """Read what a language says beside the texts of offers: "selected items", "free days"."""
+    names = [str(locale).replace("_", "-"), locale.language]
+    known = {path.stem for path in (FOLDER / "languages").glob("*.toml")}
+    found = next((name for name in names if name in known), None)
+    if found is None:
+        raise InputError(
+            f"{where} is in {names[0]!r}, of which there are no words: write configs/languages/{names[-1]}.toml "
+            f"(known are: {', '.join(sorted(known))})"
+        )
+    return load_language(found)
+
+
+def unit_of(column: str, features: Mapping[str, Feature]) -> Unit:
+    """Say what a column counts that a message speaks of: as declared, else a name that ends in ``_share`` is a share.
+
+    Examples
+    --------
+    >>> unit_of("course_share", {}), unit_of("loyalty_points", {})
+    ('share', 'own')
+    """
+    if column in features:
+        return features[column].unit
+    return "share" if column.endswith("_share") else "own"

@@ -1,0 +1,156 @@
+"""Messages in each reader's language: every distinct text is filled in once, however many read it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import date
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from configs.benefits import Benefit
+from features.arrays.array_types import Places, Texts
+from features.definitions.registry import Unit
+from serving.messages.message_texts import MessageTexts, OfferText
+from serving.messages.reader_details import LOCALE
+from serving.messages.text_choice import chosen_text
+from serving.wording.locales import Locale, amount, counted, locale_of, percentage
+
+STAGE, PERSONA, CATEGORY = "stage", "persona", "category"
+CUT = "…"
+
+
+class Occasion(NamedTuple):
+    """What a message is about: an offer, what it gives, at most (`max_cost`), and until when."""
+
+    offer_id: str
+    benefit: Benefit
+    max_cost: float | None
+    last_day: date
+    currency: str
+
+
+class Messages(NamedTuple):
+    """What each of some readers gets, shape (readers,): ``written_for`` names the text, by whom it is for."""
+
+    subject: Texts
+    message: Texts
+    language: Texts
+    written_for: Texts
+
+
+def written_messages(
+    texts: MessageTexts, occasion: Occasion, readers: pd.DataFrame, units: Mapping[str, Unit]
+) -> Messages:
+    """Write to some readers.
+
+    Parameters
+    ----------
+    readers
+        One row each: ``locale``, ``stage``, ``persona``, ``category`` and a column of every other field that may be
+        said; missing where it may not. Numbers are written by their unit.
+    units
+        Of the columns with numbers, what they count.
+    """
+    own = texts.of_offers[occasion.offer_id]
+    found = Messages(*np.full((4, len(readers)), None, dtype=object))
+    for text, locale, rows in _by_text(own, readers, texts.app):
+        subject, message = _filled(text, locale, occasion, readers.iloc[rows], units)
+        found.subject[rows], found.message[rows] = subject, message
+        found.language[rows], found.written_for[rows] = text.tag, str(text.text.readers)
+    return found
+
+
+def _by_text(texts: Sequence[OfferText], readers: pd.DataFrame, app: Locale) -> list[tuple[OfferText, Locale, Places]]:
+    """Share readers out to texts and to the locales in which days and numbers are written."""
+    of_readers = readers[[LOCALE, STAGE, PERSONA]].astype(object)
+    codes, kinds = pd.MultiIndex.from_frame(of_readers.where(of_readers.notna(), "")).factorize()
+    written = [text.written for text in texts]
+    chosen = []
+    for tag, stage, persona in kinds:
+        locale = locale_of(tag)
+        text = texts[chosen_text(written, locale, stage or None, persona or None, app)]
+        is_theirs = locale is not None and locale.territory and locale.language == text.locale.language
+        chosen.append((text, locale if locale is not None and is_theirs else text.locale))
+    return [(*pair, rows) for pair, rows in zip(chosen, _rows_of(codes, len(kinds)), strict=True)]
+
+
+def _rows_of(codes: Places, kinds: int) -> list[Places]:
+    """List the rows of each code, in order."""
+    return np.split(np.argsort(codes, kind="stable"), np.cumsum(np.bincount(codes, minlength=kinds))[:-1])
+
+
+def _filled(
+    text: OfferText, locale: Locale, occasion: Occasion, readers: pd.DataFrame, units: Mapping[str, Unit]
+) -> tuple[Texts, Texts]:
+    """Fill subject and message in, once for all readers of whom they say the same."""
+    same = fixed_values(text, locale, occasion)
+    message = text.message(is_given="benefit" in same)
+    used = {*message.fields, *(text.subject.fields if text.subject else ())}
+    varying = [name for name in readers.columns if name in used and name not in same]
+    own = pd.DataFrame(
+        {name: _values(readers[name], units.get(name, "own"), locale, occasion.currency) for name in varying}
+    )
+    codes, kinds = _distinct(own, len(readers))
+    subjects, messages = [], []
+    for kind in kinds:
+        values = same | {name: value for name, value in zip(varying, kind, strict=True) if value is not None}
+        subjects.append(fitted(text, values, is_subject=True) if text.subject else None)
+        messages.append(fitted(text, values, is_subject=False))
+    return np.array(subjects, dtype=object)[codes], np.array(messages, dtype=object)[codes]
+
+
+def _distinct(own: pd.DataFrame, users: int) -> tuple[Places, list[tuple[str | None, ...]]]:
+    """Tell distinct rows of a table of texts apart: the number of each, and what the distinct ones say."""
+    if own.empty or not len(own.columns):
+        return np.zeros(users, dtype=np.intp), [()]
+    codes = np.zeros(users, dtype=np.int64)
+    columns = [pd.factorize(own[name], use_na_sentinel=False) for name in own.columns]
+    for places, values in columns:
+        codes = np.unique(codes * len(values) + places, return_inverse=True)[1]
+    _, first, kinds = np.unique(codes, return_index=True, return_inverse=True)
+    return kinds, list(own.iloc[first].itertuples(index=False, name=None))
+
+
+def fixed_values(text: OfferText, locale: Locale, occasion: Occasion) -> dict[str, str]:
+    """Write what a text says to everybody who gets it."""
+    words, benefit = text.words, occasion.benefit
+    values = {
+        "title": text.title,
+        "last_day": words.day(occasion.last_day, locale),
+    }
+    given = words.benefit(benefit, occasion.currency, locale)
+    if given is None:
+        return values
+    values |= {"benefit": given} | ({"discount": given} if benefit.kind == "percent" else {})
+    limit = {} if occasion.max_cost is None else {"max_cost": amount(occasion.max_cost, occasion.currency, locale)}
+    return values | limit
+
+
+def fitted(text: OfferText, values: Mapping[str, str], *, is_subject: bool) -> str:
+    """Fill a subject or message in; where that is too long for the channel, without what is said of this user alone."""
+    subject, longest = (text.subject, text.channel.subject) if is_subject else (None, text.channel.message)
+    template = subject or text.message(is_given="benefit" in values)
+    items = {CATEGORY: text.words.values["selected_items"]}
+    full = template.filled({**items, **values})
+    if len(full) <= longest:
+        return full
+    kept = {name: values[name] for name in ("title", "last_day", "benefit", "discount", "max_cost") if name in values}
+    short = template.filled({**items, **kept})
+    return short if len(short) <= longest else short[: longest - 1] + CUT
+
+
+def _values(values: pd.Series, unit: Unit, locale: Locale, currency: str) -> Texts:
+    """Write numbers by their unit, each distinct one once; texts stay."""
+    if values.dtype != object and not pd.api.types.is_numeric_dtype(values):
+        values = values.astype(object)
+    codes, distinct = pd.factorize(values)
+    written = [value if isinstance(value, str) else _number(float(value), unit, locale, currency) for value in distinct]
+    return np.array([*written, None], dtype=object)[codes]
+
+
+def _number(number: float, unit: Unit, locale: Locale, currency: str) -> str:
+    if unit in ("share", "ratio"):
+        return percentage(round(number, 2), locale)
+    return amount(round(number, 2), currency, locale) if unit == "money" else counted(number, locale)
