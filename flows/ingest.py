@@ -19,6 +19,7 @@ from flows.runs.opened_run import dated, open_run, writes_alone
 from flows.runs.outcome import Outcome
 from flows.runs.run_steps import step
 from models.metrics.metric import Metric
+from serving.messages.checked_texts import require_texts
 
 
 def is_worth_retrying(_task: object, _run: object, state: object) -> bool:
@@ -63,6 +64,7 @@ def ingest(
     settings, lake, day = open_run(profile, data_dir, as_of, is_rewritten=replace)
     given = {name: value for name, value in (("source", source), ("raw", raw)) if value is not None}
     settings = settings.model_copy(update={"ingest": settings.ingest.model_copy(update=given), "as_of": day})
+    require_texts(settings, lake)  # what is wrong with them is said before anything is written
     tables = read_source(settings, lake, replacing)
     remember_profile(lake, profile)
     counts = ["read", "added", "unchanged", "duplicates", "quarantined", *(["replaced"] if replacing else [])]

@@ -156,6 +156,24 @@ def plays(
 
 
 @reads_one_publish
+def messages(
+    check: bool, profile: str | None, data_dir: str | None, as_of: date | None
+) -> tuple[str, dict[str, object], bool]:
+    """Say how often each text is used on a day, or whether all can be written; the last says whether they can."""
+    from serving.decide.day_tables import newest_decided_day
+    from serving.lookups import message_answers as answers
+
+    settings, lake, day = open_run(profile, data_dir, as_of)
+    if check:
+        found = answers.check_texts(settings, lake)
+        return "\n".join(answers.check_lines(found)), answers.facts_of(found), not found.faults
+    day = as_of or newest_decided_day(lake, day)
+    uses = answers.text_uses(settings, lake, day)
+    facts = {"as_of": str(day), "texts": [asdict(each) for each in uses]}
+    return "\n".join(answers.use_lines(day, uses)), {"command": "messages", **facts}, True
+
+
+@reads_one_publish
 def audit(profile: str | None, data_dir: str | None, as_of: date | None) -> tuple[str, dict[str, object]]:
     """Compare what a day's decisions gave across groups that models know nothing of."""
     from serving.decide.day_tables import newest_decided_day

@@ -7,7 +7,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from features.storage.lake import USERS_FILE, Lake
-from features.storage.parquet_files import column_names, read_parquet
+from features.tables.parquet_files import column_names, read_parquet
 
 
 def user_columns(lake: Lake, user_ids: pd.Series, names: set[str]) -> pd.DataFrame:
@@ -20,10 +20,22 @@ def user_columns(lake: Lake, user_ids: pd.Series, names: set[str]) -> pd.DataFra
     InputError
         The users table cannot be read.
     """
-    path = lake.path(USERS_FILE)
-    known = [name for name in column_names(path) if name in names] if lake.files.exists(USERS_FILE) else []
+    known = [name for name in known_columns(lake) if name in names]
     if not known or user_ids.empty:
         return pd.DataFrame(index=user_ids.index)
-    rows = read_parquet(path, ["user_id", *known])
+    rows = read_parquet(lake.path(USERS_FILE), ["user_id", *known])
     places = pc.index_in(pa.array(user_ids, pa.string()), value_set=rows["user_id"].combine_chunks())
     return rows.select(known).take(places).to_pandas().set_index(user_ids.index)
+
+
+def known_columns(lake: Lake) -> list[str]:
+    """Columns of the users table; none where there is no such table."""
+    return column_names(lake.path(USERS_FILE)) if lake.files.exists(USERS_FILE) else []
+
+
+def sampled_users(lake: Lake, most: int) -> pd.Series:
+    """Take at most so many users of the table, evenly over all."""
+    if not known_columns(lake):
+        return pd.Series(dtype=object)
+    user_ids = read_parquet(lake.path(USERS_FILE), ["user_id"])["user_id"]
+    return user_ids.to_pandas().iloc[:: max(1, -(-len(user_ids) // most))].reset_index(drop=True)

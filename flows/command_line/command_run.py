@@ -24,6 +24,7 @@ ONLY_READ = (
     "status",
     "explain",
     "segments",
+    "messages",
     "audit",
     "catalogue",
     "settings",

@@ -73,6 +73,29 @@ def plays_command(
     show_answer("plays", "plays", (examples,), profile, data_dir, as_json, day_of(as_of))
 
 
+@command("messages")
+def messages_command(
+    check: Annotated[
+        bool, typer.Option("--check", help="only write every text to users of the folder, and say what is wrong")
+    ] = False,
+    profile: Profile = None,
+    data_dir: DataDir = None,
+    as_of: AsOf = None,
+    as_json: Json = False,
+) -> None:
+    """Print how often each text was used on a day, with an example, or whether every text can be written."""
+
+    def show() -> None:
+        from flows.lookup import messages
+
+        page, facts, can_be_written = messages(check, profile, data_dir, day_of(as_of))
+        typer.echo(strict_json(facts, 1) if as_json else page)
+        if not can_be_written:
+            raise typer.Exit(BAD_INPUT)
+
+    guarded("messages", show, data_dir, as_json)
+
+
 @command("audit")
 def audit_command(profile: Profile = None, data_dir: DataDir = None, as_of: AsOf = None, as_json: Json = False) -> None:
     """Compare who is written to, at which discount and for how much, across gender, age band and country."""

@@ -13,15 +13,16 @@ from configs.errors import InputError, did_you_mean, shortened
 from configs.message_settings import FIELDS, OF_BENEFIT
 from configs.message_texts import PARTS
 from configs.named_files import FOLDER, named_file
-from configs.offers import Catalogue, Offer
+from configs.offers import Catalogue, Offer, load_catalogue
 from configs.segment_files import load_stages
-from configs.settings import Settings
+from configs.settings import OFFERS_FILE, Settings
+from features.storage.lake import Lake
 from serving.messages.message_texts import MessageTexts, OfferText, message_texts
 from serving.messages.template_sandbox import MessageError, MessageTemplate, message_template
 from serving.messages.text_choice import words_of_persona
 from serving.messages.text_lines import part_line
 from serving.messages.written_messages import CATEGORY, Occasion, fixed_values
-from serving.wording.language_file import Language
+from serving.wording.language_file import Language, load_language
 
 MOST_UNKNOWN = 8  # fields of one text that may be missing: all ways in which some are is 256
 LONGEST_DAY = date(2029, 9, 30)
@@ -42,6 +43,19 @@ def check_messages(settings: Settings, catalogue: Catalogue, language: Language)
     for fault in text_faults(settings, catalogue, language):
         raise InputError(fault)
     return message_texts(settings, catalogue, language)
+
+
+def require_texts(settings: Settings, lake: Lake) -> None:
+    """Refuse a catalogue with a text that cannot be written; one that the ingest is to write has none yet.
+
+    Raises
+    ------
+    InputError
+        There is no such catalogue, or it has such a text.
+    """
+    is_of_treatments = Path(settings.offers) == lake.path(OFFERS_FILE)
+    if not is_of_treatments or lake.files.exists(OFFERS_FILE):
+        check_messages(settings, load_catalogue(settings.offers), load_language(settings.language))
 
 
 def text_faults(settings: Settings, catalogue: Catalogue, language: Language) -> Iterator[str]:

@@ -56,7 +56,7 @@ def written_messages(
     own = texts.of_offers[occasion.offer_id]
     found = Messages(*np.full((4, len(readers)), None, dtype=object))
     for text, locale, rows in _by_text(own, readers, texts.app):
-        subject, message = _filled(text, locale, occasion, readers.iloc[rows], units)
+        subject, message = written_text(text, locale, occasion, readers.iloc[rows], units)
         found.subject[rows], found.message[rows] = subject, message
         found.language[rows], found.written_for[rows] = text.tag, str(text.text.readers)
     return found
@@ -81,10 +81,14 @@ def _rows_of(codes: Places, kinds: int) -> list[Places]:
     return np.split(np.argsort(codes, kind="stable"), np.cumsum(np.bincount(codes, minlength=kinds))[:-1])
 
 
-def _filled(
-    text: OfferText, locale: Locale, occasion: Occasion, readers: pd.DataFrame, units: Mapping[str, Unit]
-) -> tuple[Texts, Texts]:
-    """Fill subject and message in, once for all readers of whom they say the same."""
+def written_text(
+    text: OfferText, locale: Locale, occasion: Occasion, readers: pd.DataFrame, units: Mapping[str, Unit], *,
+    is_fitted: bool = True,
+) -> tuple[Texts, Texts]:  # fmt: skip
+    """Write subject and message of one text, once for all readers of whom they say the same, shape (readers,) each.
+
+    `is_fitted` leaves out what is said of a reader alone where that is too long for the channel.
+    """
     same = fixed_values(text, locale, occasion)
     message = text.message(is_given="benefit" in same)
     used = {*message.fields, *(text.subject.fields if text.subject else ())}
@@ -96,8 +100,8 @@ def _filled(
     subjects, messages = [], []
     for kind in kinds:
         values = same | {name: value for name, value in zip(varying, kind, strict=True) if value is not None}
-        subjects.append(fitted(text, values, is_subject=True) if text.subject else None)
-        messages.append(fitted(text, values, is_subject=False))
+        subjects.append(fitted(text, values, is_subject=True, is_fitted=is_fitted) if text.subject else None)
+        messages.append(fitted(text, values, is_subject=False, is_fitted=is_fitted))
     return np.array(subjects, dtype=object)[codes], np.array(messages, dtype=object)[codes]
 
 
@@ -128,13 +132,13 @@ def fixed_values(text: OfferText, locale: Locale, occasion: Occasion) -> dict[st
     return values | limit
 
 
-def fitted(text: OfferText, values: Mapping[str, str], *, is_subject: bool) -> str:
+def fitted(text: OfferText, values: Mapping[str, str], *, is_subject: bool, is_fitted: bool = True) -> str:
     """Fill a subject or message in; where that is too long for the channel, without what is said of this user alone."""
     subject, longest = (text.subject, text.channel.subject) if is_subject else (None, text.channel.message)
     template = subject or text.message(is_given="benefit" in values)
     items = {CATEGORY: text.words.values["selected_items"]}
     full = template.filled({**items, **values})
-    if len(full) <= longest:
+    if len(full) <= longest or not is_fitted:
         return full
     kept = {name: values[name] for name in ("title", "last_day", "benefit", "discount", "max_cost") if name in values}
     short = template.filled({**items, **kept})
