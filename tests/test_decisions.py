@@ -44,8 +44,8 @@ from serving.wording.reason_lists import REASONS
 
 DESIGN = (
     "decision_id, user_id, as_of, trigger, arm, offer_id, play, channel, discount, benefit, benefit_level, "
-    "featured_category, featured_kind, featured_item, subject, message, language, written_for, send_at, send_hour_propensity, valid_until, p_churn, "
-    "risk_band, stage, persona, retained_value, remaining_value, "
+    "featured_category, featured_kind, featured_item, subject, message, language, written_for, send_at, "
+    "send_hour_propensity, valid_until, p_churn, risk_band, stage, persona, retained_value, remaining_value, "
     "incremental_retention, incremental_margin, p_redeem, expected_cost, expected_value, propensity, reasons, why, "
     "suppressed_because, evidence, model_versions, fallback"
 )

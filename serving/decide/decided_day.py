@@ -32,9 +32,9 @@ from serving.decide.user_personas import read_personas
 from serving.decide.user_preferences import read_preferences
 from serving.guards.data_guards import data_guards
 from serving.guards.guard_findings import refuse
-from serving.plays.play_rules import PlayRules, play_rules_of, usable
 from serving.messages.checked_texts import check_messages
 from serving.messages.reader_details import ReaderDetails, read_details
+from serving.plays.play_rules import PlayRules, play_rules_of, usable
 from serving.segments.stages import stages_of
 from serving.wording.language_file import load_language
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from datetime import date
 
 import numpy as np
@@ -131,7 +131,8 @@ def text_uses(settings: Settings, lake: Lake, day: date) -> list[TextUse]:
             FROM {source} GROUP BY ALL ORDER BY count(*) DESC, ALL
         """).fetchall()
     most = settings.messages.of_channel
-    used = [TextUse(*row[:8], most=most(row[1]).message) for row in rows]
+    names = [field.name for field in fields(TextUse)]
+    used = [TextUse(**dict(zip(names, (*row, most(row[1]).message), strict=True))) for row in rows]
     return [*used, *_unused(settings, {(each.offer_id, each.written_for, each.language) for each in used})]
 
 
