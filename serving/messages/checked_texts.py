@@ -90,7 +90,7 @@ def _faults(settings: Settings, offer: Offer, text: OfferText, stages: Sequence[
     for word in words_of_persona(readers.persona):
         if word not in text.words.personas:
             yield "persona", 1, f"no persona is called {word!r}; {did_you_mean(word, text.words.personas)}"
-    if text.text.subject and not text.channel.subject:
+    if text.text.subject and not text.channel.subject and offer.offer_id == (offer.play_id or offer.offer_id):
         yield "subject", 1, f"the channel {offer.channel!r} shows no subject; leave it out"
     for part in PARTS:
         written = getattr(text.text, part)
