@@ -74,7 +74,7 @@ def write_profile(tiny: App, path: Path, **changes: dict[str, object]) -> Path:
 def toml(name: str, section: dict[str, object]) -> list[str]:
     """Write a section and those below it."""
     below = {key: value for key, value in section.items() if isinstance(value, dict)}
-    own = [f"{key} = {json.dumps(value)}" for key, value in section.items() if key not in below]
+    own = [f"{key} = {json.dumps(value)}" for key, value in section.items() if key not in below and value is not None]
     return ["\n".join([f"[{name}]", *own]), *(text for key in below for text in toml(f"{name}.{key}", below[key]))]
 
 
