@@ -22,6 +22,7 @@ from flows.runs.environment import QUIET
 
 # before LightGBM and Prefect are loaded: idle threads must not spin, and no run may touch the machine's own Prefect
 os.environ.setdefault("GOMP_SPINCOUNT", "0")
+os.environ.setdefault("TMPDIR", tempfile.gettempdir())  # as if the operator had set it: kills are played in one process
 PREFECT = Path(tempfile.mkdtemp(prefix="prefect-"))
 os.environ.update(QUIET | {"PREFECT_HOME": str(PREFECT)})
 

@@ -9,6 +9,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import tempfile
 import textwrap
 import threading
 import time
@@ -281,3 +282,24 @@ def test_a_folder_where_a_file_should_be_or_the_other_way_round_is_no_traceback(
         files.publish_file("b.txt", b"22")
     assert [files.read(each) for each in ("events/a.txt", "b.txt")] == [b"22", b"22"]
     files.check(*files.listed()[0])
+
+
+def test_temporary_files_of_a_writer_lie_in_the_data_folder_and_go_with_it_or_with_the_next(files, monkeypatch):
+    usual = tempfile.gettempdir()
+    monkeypatch.delenv("TMPDIR", raising=False)
+    with files.lock("a run"), files.lock("a step of it"):
+        own = Path(tempfile.mkdtemp())
+        assert own.is_relative_to(files.root)
+        assert files.unlisted() == []
+    assert (tempfile.gettempdir(), own.parent.exists()) == (usual, False)
+    then = 'import tempfile; Path(tempfile.mkdtemp(), "x").touch(); time.sleep(60)'
+    run = other_process(files.root, then=then)
+    while not (left := [*files.root.glob("spill-*/*/x")]):
+        time.sleep(0.01)
+    run.kill()
+    run.wait()
+    with files.lock("the next"):
+        assert not left[0].exists()
+    monkeypatch.setenv("TMPDIR", usual)
+    with files.lock("a run"):
+        assert tempfile.gettempdir() == usual

@@ -9,7 +9,7 @@ import shutil
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from functools import partial
 from pathlib import Path, PurePath
 
@@ -25,7 +25,7 @@ from features.publishing.manifest import (
 )
 from features.publishing.publication import Found, StagedFiles, clear, of_one_publish, published, settle
 from features.storage.kept_stores import STORES_FILE
-from features.storage.spill_folders import SPILL, clear_spills
+from features.storage.spill_folders import SPILL, clear_spills, temporary_files
 from features.storage.whole_writes import PART, write_bytes
 from features.storage.writer_lock import is_held, require_still_held, writer_lock
 
@@ -177,7 +177,8 @@ class LocalFolder:
             if has_failed:
                 self._clear_parts()
             self._clear_records()
-            yield
+            with nullcontext() if has_failed is None else temporary_files(self.root):
+                yield
 
     @contextmanager
     def publish(self) -> Iterator[StagedFiles]:

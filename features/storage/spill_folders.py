@@ -1,6 +1,6 @@
-"""Where a DuckDB puts what it can no longer hold in memory: a folder of its own, cleared when it is closed.
+"""Where a DuckDB puts what it can no longer hold in memory, and libraries what is temporary: folders that are cleared.
 
-Two DuckDBs in one folder would write to files of the same names.
+Each has one of its own, as two DuckDBs in one folder would write to files of the same names.
 """
 
 from __future__ import annotations
@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import shutil
 import socket
+import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -28,6 +29,24 @@ def spill_folder(root: Path) -> Iterator[Path]:
     finally:
         with suppress(OSError):  # nothing was spilt, or the disk fails: the next writer tries again
             shutil.rmtree(folder)
+
+
+@contextmanager
+def temporary_files(root: Path) -> Iterator[None]:
+    """Let libraries put temporary files below `root`, where those of a killed process go when the next writer begins.
+
+    Among the system's they would stay. Where the operator has set ``TMPDIR`` that counts.
+    """
+    if "TMPDIR" in os.environ:
+        yield
+        return
+    with spill_folder(root) as folder:
+        folder.mkdir()
+        before, tempfile.tempdir = tempfile.tempdir, str(folder)
+        try:
+            yield
+        finally:
+            tempfile.tempdir = before
 
 
 def clear_spills(root: Path) -> None:
