@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import shutil
 import subprocess
 import sys
@@ -178,6 +179,18 @@ def test_a_store_of_one_day_reads_that_day_as_the_whole_store_does(app, store, f
     pd.testing.assert_frame_equal(*both)
     assert both[0]["tenure_days"].notna().sum() == 2
     assert narrow.config.registry != store.config.registry
+
+
+def test_a_registry_of_which_the_disk_takes_a_part_is_an_error_and_no_registry(tmp_path):
+    lake, (usual, most) = Lake(tmp_path), resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (16_384, most))  # where Feast's own write would end without a word
+    try:
+        with pytest.raises(OSError, match="File too large"):
+            open_store(lake, catalogue())
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (usual, most))
+    assert not [path for path in (tmp_path / "feast").iterdir() if path.suffix == ".part"]
+    open_store(lake, catalogue())
 
 
 def test_opening_the_store_twice_changes_nothing(app, store, features):

@@ -11,6 +11,7 @@ from datetime import date, timedelta
 from functools import cache
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import pandas as pd
 import typeguard
@@ -22,6 +23,7 @@ from configs.settings import Engine
 from features.definitions.registry import VIEWS, Feature
 from features.materialise.spark_executor import address, in_utc
 from features.storage.lake import Lake, literal
+from features.storage.whole_writes import write_bytes
 from features.stores.database import REGISTRY, sqlalchemy_address
 from features.tables.duckdb_sessions import named_when_unreadable
 
@@ -66,14 +68,28 @@ with unchecked(), without_metrics_files():
     from feast import FeatureStore as FeatureStore
     from feast.data_source import DataSource
     from feast.infra.offline_stores.offline_store import RetrievalJob
+    from feast.infra.registry.file import FileRegistryStore
     from feast.types import Float64, String
 
 ENTITY = "user_id"
 EVENT_TIMESTAMP = "event_timestamp"
 ROW = "entity_row"
+STORE_TYPE = f"{__name__}.WholeRegistryStore"
 VALID = timedelta(hours=22)  # less than the shortest day: asked at the start of a day, no snapshot but its own answers
 ALIVE = {"pool_pre_ping": True}  # of SQLAlchemy: a session that a restart of the server ended is not used
 SERVICES = ("training", "scoring")  # every frame is one of these; models choose their columns from it
+
+
+class WholeRegistryStore(FileRegistryStore):  # type: ignore[misc]
+    """Feast's registry in a file that is written whole or not at all.
+
+    Feast's own takes whatever a disk that is nearly full took of it for all, and finds later that it cannot be read.
+    """
+
+    def _write_registry(self, registry_proto: Any) -> None:  # noqa: ANN401 - of Feast's protocol buffers
+        registry_proto.version_id = uuid4().hex
+        registry_proto.last_updated.GetCurrentTime()
+        write_bytes(self._filepath, registry_proto.SerializeToString())
 
 
 def open_store(
@@ -124,7 +140,8 @@ def _config(root: Path, only: date | None, engine: Engine) -> RepoConfig:
     lake = Lake(root)
     registry = lake.path("feast", _registry(only, engine))
     text = (FOLDER / "feature_store.yaml").read_text(encoding="utf-8")
-    filled = _filled(yaml.safe_load(text), {"data_dir": str(root), "registry": str(registry), "engine": engine})
+    filled = _filled(yaml.safe_load(text), {"data_dir": str(root), "engine": engine})
+    filled["registry"] = {"registry_store_type": STORE_TYPE, "path": str(registry)}
     if _is_shared(lake, only):
         address = sqlalchemy_address(lake.stores, REGISTRY)
         filled["registry"] = {"registry_type": "sql", "path": address, "sqlalchemy_config_kwargs": ALIVE}
