@@ -34,7 +34,7 @@ DRAWS = 16
 NUISANCE_TREES = 60
 LEAST_CHANCE = 0.01  # of staying or leaving that is expected of anybody
 TWENTIETHS, STEADIEST = 20, 10.0  # groups of users by what is expected of them, and the highest weight of one
-LEAST_LIKELY, LIKELY_ENOUGH = 0.02, 0.75  # that discounts matter: 0 below the one, levels told apart above the other
+LEAST_LIKELY, LIKELY_ENOUGH = 0.02, 0.9  # that discounts matter: 0 below the one, levels told apart above the other
 TAILS = (0.005, 0.99)  # of margin per unit; what lies beyond counts as much as they
 
 

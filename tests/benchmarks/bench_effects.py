@@ -34,6 +34,7 @@ from features.arrays.array_types import Floats, Places
 from features.definitions.app_declarations import declarations_of
 from models.effects.effect_model import Chances
 from models.effects.uplift import MODERATORS, learn_effects
+from models.judge.personalisation import common_pairs, personalisation_index
 from models.learn.listening import CHANNEL_SHARE, Listening, own_channels, with_channel_share
 from models.learn.redeemed_spend import ORDER_VALUE, RedeemedSpend, redeemed_spend
 from models.learn.redemption import RISING, p_redeem_each, shallow
@@ -232,17 +233,16 @@ def best_constant(crowd: Crowd, budget: float) -> float:
     return max(0.0, *(gain(crowd, np.full(len(crowd.frame), place), budget) for place in range(crowd.cost.shape[1])))
 
 
-def options_in_use(choice: Places) -> float:
-    """Index of personalisation: among how many options the treated are spread, as if evenly (exponential of entropy).
+def pairs_in_use(name: str, choice: Places) -> dict[str, float]:
+    """How personal a choice is: pairs of offer and level given to 5% or more of the treated, and the index of it.
 
     Examples
     --------
-    >>> round(options_in_use(np.array([0, 0, 1, 1, -1])), 3), options_in_use(np.array([2, 2, 2]))
-    (2.0, 1.0)
+    >>> pairs_in_use("a", np.array([0, 0, 1, 1, -1]))
+    {'a.common_pairs': 2.0, 'a.index': 0.5}
     """
-    shares = np.bincount(choice[choice >= 0]) / max((choice >= 0).sum(), 1)
-    shares = shares[shares > 0]
-    return float(np.exp(-(shares * np.log(shares)).sum())) if len(shares) else 0.0
+    counts = np.bincount(choice[choice >= 0]).tolist()
+    return {f"{name}.common_pairs": float(common_pairs(counts)), f"{name}.index": personalisation_index(counts)}
 
 
 def of_a_seed(world: EffectWorld, users: int, seed: int, learners: list[str]) -> dict[str, float]:
@@ -256,8 +256,8 @@ def of_a_seed(world: EffectWorld, users: int, seed: int, learners: list[str]) ->
     whole = oracle if oracle > 0 else budget
     found = {
         "oracle_over_budget": oracle / budget,
-        "oracle.options_in_use": options_in_use(chosen(crowd.value, crowd.cost, budget)),
         "best_constant": best_constant(crowd, budget) / whole,
+        **pairs_in_use("oracle", chosen(crowd.value, crowd.cost, budget)),
     }
     for name in learners:
         started = process_time()
@@ -272,7 +272,7 @@ def of_a_seed(world: EffectWorld, users: int, seed: int, learners: list[str]) ->
         found[name] = gain(crowd, choice, budget) / whole
         found[f"{name}.promised_over_true"] = float(promised / true) if true > 0 else float("nan")
         found[f"{name}.spent_over_budget"] = float(spent / budget)
-        found[f"{name}.options_in_use"] = options_in_use(choice)
+        found |= pairs_in_use(name, choice)
         found[f"{name}.cpu_seconds"] = process_time() - started
     return found
 

@@ -37,6 +37,7 @@ from features.definitions.app_declarations import declarations_of
 from models.effects.effect_model import ActionSet
 from models.effects.uplift import LearntEffects, learn_effects, mean_effects
 from models.judge.evidence import Evidence
+from models.judge.personalisation import common_pairs
 from models.judge.policies import judge_policies
 from models.judge.policy_verdict import PERSONAL, PolicyVerdict, Trial
 from models.judge.simple_policies import picked_by
@@ -103,15 +104,15 @@ class Trained:
     p_churn: Floats
 
 
-def train(app: App, rows: pd.DataFrame) -> Trained:
-    """Learn from lots and judge, as `models.training_run.response_models` does."""
+def train(app: App, rows: pd.DataFrame, before: PolicyVerdict | None = None) -> Trained:
+    """Learn from lots and judge beside what decided before, as `models.training_run.response_models` does."""
     settings, options = app.settings, app.world.options
     lots = Lots(app.world, rows, app.crowd, settings)
     p_redeem, spend = lots.held_out_p_redeem, redeemed_spend(lots.given)
     features = declarations_of(settings).catalogue({"plan": True})
     learnt = learn_effects(rows, options, features, settings, p_redeem=p_redeem, channels=app.world.channels)
     evidence = _evidence(app, rows, learnt, p_redeem, spend)
-    verdict = judge_policies(evidence, settings.scoring.ladder)
+    verdict = judge_policies(evidence, settings.scoring.ladder, before)
     picked = picked_by(evidence, verdict.deployed)
     margin, retention = (learnt[outcome] for outcome in ("margin_soon", "is_retained"))
     average = mean_effects(learnt, verdict.deployed.option, picked)
@@ -146,12 +147,19 @@ def _evidence(
 
 @dataclass(frozen=True)
 class Week:
-    """What a week brought in truth, account currency: all that was given, and the trial against what is proven."""
+    """What a week brought in truth, account currency: all that was given, and the trial against what is proven.
+
+    `promised` and `kept` are what the deciding policy's own offers were said to bring, and what they truly did; `given`
+    counts them by option.
+    """
 
     gained: float
     spent: float
     trial: float
     rows: pd.DataFrame
+    promised: float
+    kept: float
+    given: Floats
 
 
 def live(app: App, trained: Trained, day: date, rng: np.random.Generator) -> Week:
@@ -169,7 +177,11 @@ def live(app: App, trained: Trained, day: date, rng: np.random.Generator) -> Wee
     trial_gain = _trial_gain(options, trial, true)[explores].sum() * weight_of(settings, trial)
     by_lot = np.clip((logged - np.where(given == assignment.intended, 1 - share, 0.0)) / max(share, 1e-9), 0.0, 1.0)
     rows = app.world.lived(crowd, day, given + 1, by_lot, rng)[explores]
-    return Week(float(true[every, given].sum()), float(cost[every, given].sum()), float(trial_gain), rows)
+    own = np.flatnonzero((given != NOTHING) & ~explores)
+    promised, kept = (float(each[own, given[own]].sum()) for each in (options.value, true))
+    counts = np.bincount(given[own], minlength=places).astype(np.float64)
+    spent = float(cost[every, given].sum())
+    return Week(float(true[every, given].sum()), spent, float(trial_gain), rows, promised, kept, counts)
 
 
 def _trial_gain(options: Options, trial: Trial, true: Floats) -> Floats:
@@ -187,11 +199,10 @@ def weeks_of(app: App, seed: int) -> Iterator[tuple[Trained, Week]]:
     rng = np.random.default_rng([seed, 7])
     waves = [LAST_WAVE - timedelta(weeks=back) for back in reversed(range(WAVES))]
     rows = [app.world.wave(app.crowd, day, rng) for day in waves]
-    today = LAST_WAVE + CLOSED_AFTER
+    today, trained = LAST_WAVE + CLOSED_AFTER, None
     for _ in range(BLOCKS):
-        trained = train(
-            app, pd.concat([each for each in rows if each["day"].iloc[0] <= today - CLOSED_AFTER], ignore_index=True)
-        )
+        closed = [each for each in rows if each["day"].iloc[0] <= today - CLOSED_AFTER]
+        trained = train(app, pd.concat(closed, ignore_index=True), trained.verdict if trained is not None else None)
         for _ in range(BLOCK):
             week = live(app, trained, today, rng)
             rows += [week.rows] if len(week.rows) else []
@@ -215,6 +226,9 @@ def of_a_seed(name: str, users: int, seed: int, *, loss_share: float, alone: boo
             found["trial"] = sum(week.trial for _, week in weeks) / whole
             found["worst_week"] = max(0.0, *(-week.trial / allowed for _, week in weeks))
             found["trial_loss"] = max(0.0, -sum(week.trial for _, week in weeks)) / (allowed * len(weeks))
+            promised, kept = sum(week.promised for _, week in weeks), sum(week.kept for _, week in weeks)
+            found["promised_over_true"] = promised / kept if kept > 0 else float("nan")
+            found["common_pairs"] = float(common_pairs(sum(week.given for _, week in weeks).tolist()))
             kinds = [trained.verdict.deployed.name for trained, _ in weeks]
             found["personal"] = float(PERSONAL in kinds)
             found["above_nobody"] = float(found[word] > 0)
