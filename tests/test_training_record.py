@@ -8,17 +8,21 @@ import re
 from dataclasses import asdict
 from datetime import date, timedelta
 from pathlib import Path
+from types import SimpleNamespace
 
+import pandas as pd
 import pytest
+from synthetic import small_settings
 
 from configs.errors import InputError
 from configs.offers import Option
 from features.storage.lake import Lake
 from models.effects.average_effect import AverageEffect
-from models.judge.policy_verdict import RULE, Deployed, PolicyValue, PolicyVerdict
+from models.judge.policy_verdict import NOBODY, RULE, Deployed, PolicyValue, PolicyVerdict
 from models.metrics.metric import Leak, Metric
 from models.registry.artifact_digests import StoredVersion
 from models.registry.registry_state import ModelState, RegisteredModel
+from models.training_run import response_models
 from models.training_run.training_record import (
     ModelRecord,
     TrainingRecord,
@@ -121,3 +125,26 @@ def test_a_folder_that_names_no_day_is_no_training(tmp_path: Path) -> None:
     for name in ("day=2024-13-45", "day=2024-02-31", "day=copy of 2024-07-01"):
         lake.files.write(f"training/{name}/training.json", b"{}")
     assert trained_days(lake) == [DAY]
+
+
+def test_the_gate_is_told_what_it_said_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    lake, told = Lake(tmp_path), []
+    empty, lots = pd.DataFrame(), pd.DataFrame({"user_id": ["u"]})
+    frames = SimpleNamespace(outcomes=empty, experiment=lots, share=1.0)
+    learnt = {"margin_soon": SimpleNamespace(options=())}
+    nobody = SimpleNamespace(deployed=Deployed(NOBODY))
+    monkeypatch.setattr(response_models, "closed_values", lambda *_: empty)
+    monkeypatch.setattr(response_models, "load_if_any", lambda *_: None)
+    monkeypatch.setattr(response_models, "gather_evidence", lambda *_, **__: None)
+    monkeypatch.setattr(response_models, "judge_policies", lambda *words: told.append(words[2]) or nobody)
+
+    def judged(day: date) -> PolicyVerdict | None:
+        assert response_models.judge_experiment(small_settings(), lake, day, frames, learnt, None, None)[1] is None
+        return told[-1]
+
+    assert judged(DAY) is None
+    write_training(lake, record(), {})
+    assert judged(DAY - timedelta(days=1)) is None  # what comes later is not known
+    assert repr(judged(DAY + timedelta(days=7))) == repr(record().verdict)
+    (tmp_path / "training" / f"day={DAY}" / "training.json").write_text("{", encoding="utf-8")
+    assert judged(DAY) is None

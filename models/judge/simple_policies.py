@@ -23,12 +23,12 @@ MOST_VALUES = 8  # of a column of texts that a rule may ask for: the commonest
 
 def simple_policy(evidence: Evidence, scores: Floats, name: str, rows: Flags) -> Deployed:
     """Choose the policy of a kind that earns most within the budget, by the doubly robust scores of some rows."""
-    gain, cost = (part * evidence.had_chance for part in (scores[:, 1:] - scores[:, :1], evidence.cost))
-    gain, cost = np.where(evidence.is_simple, gain[rows], -np.inf), cost[rows]
     if name == NOBODY:
         return Deployed(NOBODY)
+    gain, cost = ((part * evidence.had_chance)[rows] for part in (scores[:, 1:] - scores[:, :1], evidence.cost))
     if name == CONSTANT:
-        return Deployed(CONSTANT, evidence.options[int(_affordable(evidence, gain, cost, len(gain)).argmax())])
+        total = _affordable(evidence, gain, cost, np.ones(len(gain), dtype=bool))
+        return Deployed(CONSTANT, evidence.options[int(total.argmax())])
     if name == RULE:
         return _best_rule(evidence, gain, cost, rows)
     return _best_ranking(evidence, gain, cost, rows)
@@ -39,8 +39,7 @@ def _best_rule(evidence: Evidence, gain: Floats, cost: Floats, rows: Flags) -> D
     found: list[tuple[float, Deployed]] = []
     columns = evidence.columns.loc[rows, _asked(evidence.columns)]
     for question in _questions(columns):
-        side = question.divides(columns)
-        total = _affordable(evidence, gain[side], cost[side], len(columns))
+        total = _affordable(evidence, gain, cost, question.divides(columns))
         found.append((float(total.max()), replace(question, option=evidence.options[int(total.argmax())])))
     return max(found, key=lambda pair: pair[0])[1] if found else Deployed(NOBODY)
 
@@ -71,15 +70,19 @@ def _best_ranking(evidence: Evidence, gain: Floats, cost: Floats, rows: Flags) -
         option, likely = evidence.options[place], evidence.p_redeem[rows, place]
         for share in SHARES:
             threshold = float(np.quantile(likely, 1 - share))
-            top = likely > threshold
-            total = _affordable(evidence, gain[top][:, [place]], cost[top][:, [place]], len(likely))
-            found.append((float(total[0]), Deployed(RANKING, option, P_REDEEM, threshold)))
+            total = _affordable(evidence, gain, cost, likely > threshold)
+            found.append((float(total[place]), Deployed(RANKING, option, P_REDEEM, threshold)))
     return max(found, key=lambda pair: pair[0])[1]
 
 
-def _affordable(evidence: Evidence, gain: Floats, cost: Floats, users: int) -> Floats:
-    """Gain a head of `users` if each option goes to as many of some rows as the budget pays for; shape (options,)."""
-    return np.asarray(gain.sum(axis=0) / users * evidence.part_paid(cost.sum(axis=0) / users))
+def _affordable(evidence: Evidence, gain: Floats, cost: Floats, side: Flags) -> Floats:
+    """Gain a head if each option goes to as many of a side, (rows,), as the budget pays for; shape (options,).
+
+    What no simple policy chooses is ``-inf``.
+    """
+    weight = side / len(side)  # a product with it copies no rows
+    total = (weight @ gain) * evidence.part_paid(weight @ cost)
+    return np.where(evidence.is_simple, total, -np.inf)
 
 
 def picked_by(evidence: Evidence, policy: Deployed) -> Places | None:

@@ -181,7 +181,7 @@ def judge_experiment(
     value, stayed = load_if_any(lake, "value"), closed_values(frames.outcomes, settings, as_of)
     stayed = stayed.query("is_churned == 0") if len(stayed) else stayed
     everybody = len(newest(frames.outcomes)) if len(frames.outcomes) else frames.experiment["user_id"].nunique()
-    worth, spend, before = {}, RedeemedSpend(), None
+    worth, spend = {}, RedeemedSpend()
     if value is not None and len(stayed):
         worth = cross_fitted_models(value.estimator, stayed.assign(margin=stayed["margin"].clip(lower=0.0)), settings)
     if redemption is not None:
@@ -192,8 +192,13 @@ def judge_experiment(
         categories=settings.categories, later_share=later_share(stayed, settings) if len(stayed) else 0.0,
         assumed_rate=settings.response.assumed_redemption_rate,
     )  # fmt: skip
-    with suppress(InputError):  # of a damaged record nothing goes on, and winback verify names it
-        trained = latest_training(lake, as_of)
-        before = trained.verdict if trained is not None else None
-    verdict = judge_policies(evidence, settings.scoring.ladder, before)
+    verdict = judge_policies(evidence, settings.scoring.ladder, verdict_before(lake, as_of))
     return verdict, picked_by(evidence, verdict.deployed)
+
+
+def verdict_before(lake: Lake, as_of: date) -> PolicyVerdict | None:
+    """Read what the gate said in the newest training; None where there is none, or it is damaged (winback verify)."""
+    with suppress(InputError):
+        trained = latest_training(lake, as_of)
+        return trained.verdict if trained is not None else None
+    return None
