@@ -49,7 +49,8 @@ def decided_desk(folder: Path, scoring: Mapping[str, object] | None = None, user
     policy, lake = small_policy(settings, offers=offers), Lake(folder)
     for day in DAYS:
         frame = people(users, day)
-        parts = [frame.iloc[start : start + 130].reset_index(drop=True) for start in range(0, users, 130)]
+        size = max(130, users // 8)
+        parts = [frame.iloc[start : start + size].reset_index(drop=True) for start in range(0, users, size)]
         decide(policy, lake, day, LocalExecutor([partial(pd.DataFrame, part) for part in parts]))
         write_cubes(settings, lake, day)
     return SmallDesk(settings, lake, tuple(frame["user_id"]))

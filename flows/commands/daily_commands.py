@@ -156,6 +156,9 @@ def app_command(
     operator: Annotated[
         list[str] | None, typer.Option(metavar="USER", help="who of them sees ids; may be repeated")
     ] = None,
+    screenshots: Annotated[
+        Path | None, typer.Option(metavar="FOLDER", help="serve nobody: write a picture of every page, and end")
+    ] = None,
     profile: Profile = None,
     data_dir: DataDir = None,
     as_json: Json = False,
@@ -163,8 +166,13 @@ def app_command(
     """Serve the desk, the pages that marketers open in the morning, until stopped."""
 
     def serve() -> None:
+        from flows.desk_pictures import take_pictures
         from flows.serve_desk import serve_desk
 
+        if screenshots is not None:
+            for path in take_pictures(profile, data_dir, screenshots):
+                typer.echo(path)
+            return
         serve_desk(profile, data_dir, host, port, user_header, tuple(operator or ()))
 
     guarded("app", serve, data_dir, as_json)

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from serving.charts.chart_frame import Chart, drawing, line, rect, shortened, text
+from serving.charts.chart_frame import SIGN, WIDTH, Chart, Rows, drawing, line, rect, text
 
-WIDTH, LABEL, NUMBER, ROW, BAR = 640.0, 240.0, 100.0, 26.0, 15.0
-LABEL_SIGNS = 33
+NUMBER, BAR = 78.0, 14.0
 KINDS = ("fill-1", "fill-2", "fill-3", "fill-4", "fill-5", "fill-6")
 Shown = Callable[[float], str]
 
@@ -43,24 +42,21 @@ def bar_chart(
     (('active', 3), ('new', 1))
     """
     low, high = min([0.0, *(number for _, number in bars)]), max([0.0, *(number for _, number in bars)])
-    scale = (WIDTH - LABEL - NUMBER) / ((high - low) or 1.0)
-    zero = LABEL - low * scale
-    parts = [line(zero, 0, zero, ROW * len(bars))]
+    rows = Rows.of([label for label, _ in bars], BAR)
+    scale = (WIDTH - rows.left - NUMBER) / ((high - low) or 1.0)
+    zero = rows.left - low * scale
+    height = rows.step * max(len(bars), 1)
+    parts = [line(zero, 0, zero, height)]
     for place, (label, number) in enumerate(bars):
-        y, length = place * ROW, abs(number) * scale
+        y, length = rows.bar(place), abs(number) * scale
         start, kind = (zero, "fill-1") if number >= 0 else (zero - length, "fill-2")
         parts += [
-            text(LABEL - 10, y + ROW * 0.68, shortened(label, LABEL_SIGNS), "label", "end"),
-            rect(
-                start, y + (ROW - BAR) / 2, max(length, 1.0 if number else 0.0), BAR, kind, f"{label}: {shown(number)}"
-            ),
-            text(max(start + length, zero) + 7, y + ROW * 0.68, shown(number), "number"),
+            rows.label(place, label),
+            rect(start, y, max(length, 1.0 if number else 0.0), BAR, kind, f"{label}: {shown(number)}"),
+            text(max(start + length, zero) + 6, y + 11, shown(number), "number"),
         ]
-    return Chart(title, _told(title, bars, shown, note), _whole(title, bars, shown, note, parts), columns, tuple(bars))
-
-
-def _whole(title: str, bars: Sequence[tuple[str, float]], shown: Shown, note: str, parts: Sequence[str]) -> str:
-    return drawing(title, _told(title, bars, shown, note), WIDTH, max(ROW * len(bars), ROW), parts)
+    told = _told(title, bars, shown, note)
+    return Chart(title, told, drawing(title, told, WIDTH, height, parts), columns, tuple(bars))
 
 
 def _told(title: str, bars: Sequence[tuple[str, float]], shown: Shown, note: str) -> str:
@@ -109,7 +105,7 @@ def stacked_bar(
 def _key(labels: Sequence[str], y: float, kinds: Sequence[str]) -> list[str]:
     drawn, x = list[str](), 0.0
     for place, label in enumerate(labels):
-        width = 30 + 7.4 * len(label)
+        width = 30 + SIGN * len(label)
         if x and x + width > WIDTH:
             x, y = 0.0, y + 20
         drawn += [rect(x, y - 10, 11, 11, kinds[place % len(kinds)]), text(x + 17, y, label)]
@@ -120,7 +116,7 @@ def _key(labels: Sequence[str], y: float, kinds: Sequence[str]) -> list[str]:
 def _key_rows(labels: Sequence[str]) -> int:
     rows, x = 1, 0.0
     for label in labels:
-        width = 30 + 7.4 * len(label)
+        width = 30 + SIGN * len(label)
         if x and x + width > WIDTH:
             rows, x = rows + 1, 0.0
         x += width
@@ -143,28 +139,17 @@ def funnel_chart(title: str, columns: tuple[str, str, str], steps: Sequence[tupl
     (('all', 10, None), ('no consent', 7, 3))
     """
     most = max([number for _, number in steps], default=0.0) or 1.0
-    scale, parts = (WIDTH - LABEL - NUMBER - 30) / most, list[str]()
+    lanes = Rows.of([label for label, _ in steps], BAR)
+    scale, parts = (WIDTH - lanes.left - NUMBER - 40) / most, list[str]()
     before = steps[0][1] if steps else 0.0
     rows = list[tuple[str, float, float | None]]()
     for place, (label, left) in enumerate(steps):
-        y, lost = place * ROW, before - left
+        y, lost, end = lanes.bar(place), before - left, lanes.left + left * scale
         parts += [
-            text(LABEL - 10, y + ROW * 0.68, shortened(label, LABEL_SIGNS), "label", "end"),
-            rect(LABEL, y + (ROW - BAR) / 2, left * scale, BAR, "fill-1", f"{label}: {plain(left)} left"),
-            rect(
-                LABEL + left * scale,
-                y + (ROW - BAR) / 2,
-                lost * scale,
-                BAR,
-                "fill-lost",
-                f"{label}: {plain(lost)} lost",
-            ),
-            text(
-                LABEL + before * scale + 7,
-                y + ROW * 0.68,
-                plain(left) + (f" (−{plain(lost)})" if lost else ""),
-                "number",
-            ),
+            lanes.label(place, label),
+            rect(lanes.left, y, left * scale, BAR, "fill-1", f"{label}: {plain(left)} left"),
+            rect(end, y, lost * scale, BAR, "fill-lost", f"{label}: {plain(lost)} lost"),
+            text(end + lost * scale + 6, y + 11, plain(left) + (f" (−{plain(lost)})" if lost else ""), "number"),
         ]
         rows.append((label, left, lost if place else None))
         before = left
@@ -173,4 +158,4 @@ def funnel_chart(title: str, columns: tuple[str, str, str], steps: Sequence[tupl
         if steps
         else f"{title}: nothing to show."
     )
-    return Chart(title, told, drawing(title, told, WIDTH, max(ROW * len(steps), ROW), parts), columns, tuple(rows))
+    return Chart(title, told, drawing(title, told, WIDTH, lanes.step * max(len(steps), 1), parts), columns, tuple(rows))

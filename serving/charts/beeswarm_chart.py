@@ -6,10 +6,9 @@ from collections.abc import Sequence
 from html import escape
 from typing import NamedTuple
 
-from serving.charts.chart_frame import Chart, drawing, line, shortened, text
+from serving.charts.chart_frame import WIDTH, Chart, drawing, line, text
 
-WIDTH, LABEL, RIGHT, ROW, BOTTOM = 640.0, 240.0, 16.0, 44.0, 40.0
-LABEL_SIGNS, MOST_RADIUS = 33, 15.0
+SIDE, ROW, BOTTOM, MOST_RADIUS = 14.0, 54.0, 40.0, 13.0
 TIERS = ("low", "middle", "high")
 
 
@@ -33,14 +32,14 @@ def beeswarm(title: str, swarms: Sequence[Swarm], *, unit: str = "percentage poi
     drivers = list(dict.fromkeys(each.driver for each in swarms))
     reach = max([abs(each.points) for each in swarms], default=1.0) * 1.08 or 1.0
     most = max([each.users for each in swarms], default=1) or 1
-    middle, half = (LABEL + WIDTH - RIGHT) / 2, (WIDTH - RIGHT - LABEL) / 2
+    middle, half = WIDTH / 2, WIDTH / 2 - SIDE
     height = ROW * len(drivers) + BOTTOM
     parts = [line(middle, 0, middle, ROW * len(drivers))]
     for place, driver in enumerate(drivers):
-        y = (place + 0.5) * ROW
+        y = (place + 0.64) * ROW
         parts += [
-            text(LABEL - 12, y + 4, shortened(driver, LABEL_SIGNS), "label", "end"),
-            line(LABEL, y, WIDTH - RIGHT, y, "grid"),
+            text(0, y - 22, driver),
+            line(0, y, WIDTH, y, "grid"),
         ]
         own = sorted((each for each in swarms if each.driver == driver), key=lambda each: -each.users)
         parts += [

@@ -8,9 +8,12 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from html import escape
+from typing import NamedTuple
 from zlib import crc32
 
 Cell = str | int | float | None
+WIDTH = 420.0  # of every chart, in its own units: about as many pixels
+SIGN, SHORT_LABEL, LONG_LABEL = 6.6, 14, 58  # width of a sign; signs beside a bar, and above it
 SPREADSHEET = re.compile(r"^([=+@\t\r]|-[^0-9])")  # what a spreadsheet would compute (OWASP, CSV injection)
 
 
@@ -75,6 +78,35 @@ def text(x: float, y: float, words: str, kind: str = "label", anchor: str = "sta
 def line(x1: float, y1: float, x2: float, y2: float, kind: str = "axis") -> str:
     """Draw a straight line."""
     return f'<line x1="{x1:.1f}" y1="{y1:.1f}" x2="{x2:.1f}" y2="{y2:.1f}" class="{kind}"/>'
+
+
+class Rows(NamedTuple):
+    """Where the rows of a chart lie: short labels stand beside their bars, long ones above, as on a phone.
+
+    Bars begin at `left`; `step` is the height of a row, `are_above` where the labels are.
+    """
+
+    left: float
+    step: float
+    are_above: bool
+
+    @classmethod
+    def of(cls, labels: Iterable[str], bar: float) -> Rows:
+        """Lay out rows with these labels, and bars of a height."""
+        longest = max(map(len, labels), default=0)
+        is_short = longest <= SHORT_LABEL
+        return cls(SIGN * longest + 12 if is_short else 1.0, bar + 9 if is_short else bar + 24, not is_short)
+
+    def bar(self, place: int) -> float:
+        """Upper edge of the bar of a row."""
+        return place * self.step + (19 if self.are_above else 4)
+
+    def label(self, place: int, words: str) -> str:
+        """Write the label of a row."""
+        y = place * self.step + 13
+        if self.are_above:
+            return text(self.left + 5, y, shortened(words, LONG_LABEL))
+        return text(self.left - 8, y + 2, words, "label", "end")
 
 
 def shortened(words: str, most: int) -> str:

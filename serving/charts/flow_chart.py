@@ -7,10 +7,10 @@ from html import escape
 from typing import NamedTuple
 
 from serving.charts.bar_charts import KINDS, plain
-from serving.charts.chart_frame import Chart, drawing, rect, shortened, text
+from serving.charts.chart_frame import WIDTH, Chart, drawing, rect, shortened, text
 
-WIDTH, SIDE, BOX, GAP, HEIGHT = 640.0, 190.0, 12.0, 8.0, 340.0
-LABEL_SIGNS = 27
+SIDE, BOX, GAP, LEAST, HEIGHT = 128.0, 9.0, 5.0, 12.0, 340.0
+LABEL_SIGNS = 15
 
 
 class Move(NamedTuple):
@@ -32,7 +32,7 @@ def flow_chart(title: str, moves: Sequence[Move]) -> Chart:
     moves = [each for each in moves if each.users > 0]
     lefts, rights = (list(dict.fromkeys(getattr(each, side) for each in moves)) for side in ("before", "now"))
     whole = sum(each.users for each in moves) or 1
-    room = HEIGHT - GAP * max(len(lefts), len(rights), 1)
+    room = HEIGHT - (GAP + LEAST) * max(len(lefts), len(rights), 1)
     scale = room / whole
     left, right = _tops(lefts, moves, 0, scale), _tops(rights, moves, 1, scale)
     parts, heads = list[str](), (dict(left), dict(right))
@@ -62,7 +62,7 @@ def _tops(names: Sequence[str], moves: Sequence[Move], side: int, scale: float) 
     tops, y = dict[str, float](), 0.0
     for name in names:
         tops[name] = y
-        y += _size(name, moves, side) * scale + GAP
+        y += max(_size(name, moves, side) * scale, LEAST) + GAP
     return tops
 
 

@@ -7,9 +7,9 @@ from html import escape
 from typing import NamedTuple
 
 from serving.charts.bar_charts import Shown, plain
-from serving.charts.chart_frame import Chart, drawing, line, nice_top, shortened, text
+from serving.charts.chart_frame import WIDTH, Chart, drawing, line, nice_top, shortened, text
 
-WIDTH, HEIGHT, LEFT, BOTTOM, TOP, RIGHT = 640.0, 230.0, 92.0, 30.0, 12.0, 18.0
+HEIGHT, LEFT, BOTTOM, TOP, RIGHT = 190.0, 70.0, 30.0, 12.0, 18.0
 
 
 class Point(NamedTuple):

@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from serving.charts.bar_charts import Shown
-from serving.charts.chart_frame import Chart, drawing, line, rect, shortened, text
+from serving.charts.chart_frame import WIDTH, Chart, Rows, drawing, line, rect, text
 
-WIDTH, LABEL, NUMBER, ROW, BAR = 640.0, 250.0, 76.0, 30.0, 16.0
-LABEL_SIGNS = 38
+NUMBER, BAR = 92.0, 14.0
 
 
 def waterfall(
@@ -39,28 +38,27 @@ def waterfall(
     for _, change in moves:
         levels.append(levels[-1] + change)
     low, high = min(0.0, *levels, end[1]), max(*levels, end[1], 1e-9)
-    scale = (WIDTH - LABEL - NUMBER) / (high - low)
+    rows = Rows.of([start[0], end[0], *(label for label, _ in moves)], BAR)
+    scale = (WIDTH - rows.left - NUMBER) / (high - low)
 
     def x(level: float) -> float:
-        return LABEL + (level - low) * scale
+        return rows.left + (level - low) * scale
 
     def row(place: int, label: str, left: float, right: float, kind: str, told: str) -> list[str]:
-        y = place * ROW
+        y = rows.bar(place)
         return [
-            text(LABEL - 10, y + ROW * 0.64, shortened(label, LABEL_SIGNS), "label", "end"),
-            rect(x(left), y + (ROW - BAR) / 2, max((right - left) * scale, 1.5), BAR, kind, f"{label}: {told}"),
-            text(x(right) + 7, y + ROW * 0.64, told, "number"),
+            rows.label(place, label),
+            rect(x(left), y, max((right - left) * scale, 1.5), BAR, kind, f"{label}: {told}"),
+            text(x(right) + 6, y + 11, told, "number"),
         ]
 
-    parts = [
-        line(x(0.0), 0, x(0.0), ROW * (len(moves) + 2)),
-        *row(0, start[0], 0.0, start[1], "fill-quiet", shown(start[1])),
-    ]
+    height = rows.step * (len(moves) + 2)
+    parts = [line(x(0.0), 0, x(0.0), height), *row(0, start[0], 0.0, start[1], "fill-quiet", shown(start[1]))]
     for place, (label, change) in enumerate(moves):
         low_end, high_end = sorted((levels[place], levels[place + 1]))
         kind = "fill-up" if change > 0 else "fill-down"
         parts += row(place + 1, label, low_end, high_end, kind, changed(change))
     parts += row(len(moves) + 1, end[0], 0.0, end[1], "fill-1", shown(end[1]))
     told = f"{title}: from {shown(start[1])} ({start[0]}) to {shown(end[1])} ({end[0]})."
-    svg = drawing(title, told, WIDTH, ROW * (len(moves) + 2), parts)
+    svg = drawing(title, told, WIDTH, height, parts)
     return Chart(title, told, svg, ("what", "change"), (start, *moves, end))
