@@ -200,6 +200,16 @@ def test_a_folder_that_was_moved_while_it_was_written_to_is_not_begun_anew(files
     assert files.list("**/*") == []
 
 
+def test_an_error_for_which_a_moved_folder_is_to_blame_says_so_and_any_other_stays_what_it_is(files):
+    with pytest.raises(ValueError, match="other"), files.lock("a run"):
+        raise ValueError("other")
+    told = pytest.raises(InputError, match="was moved, removed or replaced while this run wrote to it")
+    with told as error, files.lock("a run"), files.lock("a step of it"):
+        files.root.rename(files.root.with_name("moved"))
+        raise FileNotFoundError("no such snapshot")
+    assert "no such snapshot" in str(error.value.__context__)
+
+
 def test_a_lock_s_file_that_was_removed_while_it_was_waited_for_locks_nobody_out(files, monkeypatch):
     files.require_writable()
     lock = files.local_path(LOCK_FILE)

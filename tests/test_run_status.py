@@ -15,10 +15,13 @@ from prefect._vendor.croniter import croniter
 from configs.errors import InputError
 from configs.settings import load_settings
 from features.storage.lake import Lake
+from features.tables.parquet_files import write_parquet
+from flows.lookup import status
 from flows.runs.next_run import next_run
 from flows.runs.run_records import recorded, run_records
 from flows.runs.run_status import disk_used, freshness_lines, last_guards, lock_owner, run_lines
 from flows.runs.run_steps import step
+from serving.guards.guard_findings import FIRED, PASSED, Finding, findings_table
 
 NOW = datetime(2024, 7, 1, 12, 30, tzinfo=UTC)
 AS_OF = date(2024, 7, 1)
@@ -92,6 +95,21 @@ def test_status_says_what_ran_why_it_ended_and_who_writes(tmp_path: Path) -> Non
     assert [each["command"] for each in facts["runs"]] == ["score-users", "ingest"]
     json.dumps(facts)
     assert run_lines(found, lake, AS_OF, NOW)[0]["writing now"] == "nobody"
+
+
+def test_status_is_of_the_newest_decided_day_where_the_profile_names_an_earlier_one(tmp_path: Path) -> None:
+    lake, profile, newest = Lake(tmp_path / "data"), tmp_path / "app.toml", AS_OF + timedelta(days=4)
+    profile.write_text(f"as_of = {AS_OF}\n", encoding="utf-8")
+    for day, code in ((AS_OF, "nothing"), (newest, "quiet_days")):
+        state = FIRED if code == "quiet_days" else PASSED
+        found = Finding("freshness", state, "warn", 1.0, code, "2024-07-01", 3.0)
+        write_parquet(findings_table([found]), lake.path("decisions", f"day={day}", "guards.parquet"))
+        write_parquet(findings_table([]), lake.partition("decisions", day))
+    shown = status(str(profile), str(lake.root), None)
+    assert (shown.as_of, shown.outputs["newest decisions"]) == (newest, str(newest))
+    assert any(note.startswith(f"guards, {newest}: there is no event for 3 days") for note in shown.warnings)
+    assert shown.facts["guards"]["day"] == newest
+    assert status(str(profile), str(lake.root), AS_OF).facts["guards"]["day"] == AS_OF
 
 
 def test_a_lock_that_a_killed_run_left_is_nobody_s(tmp_path: Path) -> None:

@@ -55,6 +55,10 @@ def writer_lock(root: Path, command: str) -> Iterator[bool | None]:
         yield has_failed
         if file is not None:
             file.truncate(0)
+    except Exception:
+        if file is not None:
+            require_still_held(root)  # where it was moved, that is why
+        raise
     finally:
         with _one_changes:
             _depths[place] -= 1
