@@ -17,6 +17,7 @@ from configs.guard_settings import Guards
 from configs.ladder_settings import Ladder
 from configs.message_settings import Messages
 from configs.named_files import FOLDER, read_toml
+from configs.onboarding import Onboarding
 from configs.profile_layers import Layer, laid_over, profile_files, read_layer, with_raw_beside
 from configs.retention import LONGEST_WINDOW, Retention, needed_days, too_short
 from configs.schedule_settings import Schedule, TimeZone
@@ -51,7 +52,9 @@ class Roles(Section):
     view: EventNames = Field(description="looks at an item")
     cart: EventNames = Field(description="puts an item into the cart")
     checkout: EventNames = Field(description="begins to pay")
-    onboarding: EventNames = Field(description="completes the first steps in the app")
+    onboarding: EventNames = Field(
+        max_length=16, description="completes a first step in the app; an event name each, in the order of the steps"
+    )
     message_sent: EventNames = Field(description="receives a message of ours")
     message_opened: EventNames = Field(description="opens a message of ours")
     offer_redeem: EventNames = Field(description="uses an offer")
@@ -236,6 +239,7 @@ class Settings(Section):
     send_time: SendTime
     tastes: Tastes
     categories: Categories
+    onboarding: Onboarding
     guards: Guards
     segments: Segments
     retention: Retention
@@ -271,6 +275,14 @@ class Settings(Section):
             if custom.role is not None and custom.role not in Roles.model_fields:
                 near = did_you_mean(custom.role, Roles.model_fields)
                 raise ValueError(f"features.custom.{name} counts the role {custom.role!r}, which there is not; {near}")
+        return self
+
+    @model_validator(mode="after")
+    def _steps_are_known(self) -> Settings:
+        for name in self.onboarding.names:
+            if name not in self.roles.onboarding:
+                near = did_you_mean(name, self.roles.onboarding)
+                raise ValueError(f"onboarding.names says how {name!r} is called, no step of roles.onboarding; {near}")
         return self
 
     @model_validator(mode="after")

@@ -97,6 +97,7 @@ def explain(
         preferences_of,
         words_about,
     )
+    from serving.memberships.onboarding_progress import user_progress
     from serving.memberships.user_memberships import user_memberships
     from serving.wording.rendering import words_of
 
@@ -109,11 +110,15 @@ def explain(
     discounts = why_discounts(lake, day, load_catalogue(settings.offers), deployed)
     preferences = preferences_of(lake, day, user_id)
     apart = persona_of(lake, day, decision)
-    page = "\n".join(explanation_lines(decision, options, words, settings, day, member, discounts, preferences, apart))
+    progress = user_progress(settings, lake, day, user_id)
+    page = "\n".join(
+        explanation_lines(decision, options, words, settings, day, member, discounts, preferences, apart, progress)
+    )
     facts = {"decision": decision, "options": options, "words": words_about(decision, options, words, discounts)}
     facts |= preferences
     facts["persona"] = [dict(zip(("column", "theirs", "usual"), each, strict=True)) for each in apart]
-    return page, facts | {"memberships": asdict(member) if member is not None else None}
+    own = {"memberships": member, "onboarding": progress}
+    return page, facts | {name: asdict(each) if each is not None else None for name, each in own.items()}
 
 
 @reads_one_publish
@@ -133,12 +138,15 @@ def segments(
         return "\n".join(answers.checked_lines(rules)), answers.checked_facts(rules)
     day = as_of or newest_segment_day(lake, day)
     if user_id is not None:
+        from serving.memberships.onboarding_progress import user_progress
         from serving.memberships.user_memberships import known_memberships
 
-        found = known_memberships(settings, lake, day, unicodedata.normalize("NFC", user_id.strip()))
-        return "\n".join(answers.user_lines(user_id, found, words_of(settings))), answers.user_facts(user_id, found)
+        user_id = unicodedata.normalize("NFC", user_id.strip())
+        found, progress = known_memberships(settings, lake, day, user_id), user_progress(settings, lake, day, user_id)
+        page = answers.user_lines(user_id, found, words_of(settings), progress)
+        return "\n".join(page), answers.user_facts(user_id, found, progress)
     rows = {table: read_rows(lake, day, table) for table in (SIZES, TRANSITIONS)}
-    page = answers.size_lines(day, read_rules(lake, day), rows[SIZES], rows[TRANSITIONS])
+    page = answers.size_lines(day, read_rules(lake, day), rows[SIZES], rows[TRANSITIONS], words_of(settings), settings)
     return "\n".join(page), {"command": "segments", "as_of": str(day), **answers.plain(rows)}
 
 
@@ -178,11 +186,12 @@ def audit(profile: str | None, data_dir: str | None, as_of: date | None) -> tupl
     """Compare what a day's decisions gave across groups that models know nothing of."""
     from serving.decide.day_tables import newest_decided_day
     from serving.fairness.fairness_audit import audit_lines, audit_rows
+    from serving.wording.rendering import words_of
 
     settings, lake, day = open_run(profile, data_dir, as_of)
     day = as_of or newest_decided_day(lake, day)
     rows = audit_rows(lake, day)
-    page = "\n".join(audit_lines(rows, day, settings.currency))
+    page = "\n".join(audit_lines(rows, day, words_of(settings)))
     return page, {"command": "audit", "as_of": str(day), "groups": rows}
 
 

@@ -21,10 +21,10 @@ from serving.cubes.day_cubes import write_cubes
 from serving.decide.day_tables import day_folder
 from serving.decide.decided_day import decide_day
 from serving.decide.supersessions import check_reason, supersessions
-from serving.fairness.fairness_audit import audit_rows, audit_sentences, write_audit
+from serving.fairness.fairness_audit import audit_notes, write_audit
 from serving.guards.guard_findings import guard_words, stored_findings
+from serving.memberships.part_words import unusual_notes
 from serving.memberships.segment_day import load_rules, write_segments
-from serving.memberships.stored_segments import unusual_sentences
 from serving.report_page.at_risk_list import at_risk_path
 from serving.report_page.day_figures import SHOWN, day_metrics, day_notes
 from serving.report_page.report import write_report
@@ -74,7 +74,7 @@ def score_users(
     outputs |= {"budget curve": str(folder / "budget_curve.parquet"), "segments": str(lake.partition("segments", day))}
     metrics = day_metrics(lake, day, summary, spending)
     notes = guard_words(stored_findings(lake, day), day)
-    notes += [*unusual_sentences(lake, day), *audit_sentences(audit_rows(lake, day))]
+    notes += [*unusual_notes(settings, lake, day), *audit_notes(settings, lake, day)]
     notes += day_notes(settings, summary, spending, latest_training(lake, day))
     notes += map(str, supersessions(lake, day)[-1:])
     notes += consent_notes(settings, unknown_consents(lake, day, load_catalogue(settings.offers)))

@@ -12,9 +12,10 @@ from typing import cast
 
 import ibis
 import ibis.expr.types as ir
+from oracle_windows import DECLARED
 
 from configs.settings import Roles
-from features.definitions.daily_measures import MEASURES, micros
+from features.definitions.daily_measures import micros
 from features.definitions.event_roles import TREATMENT, role_bits, role_codes
 
 KEYS = ("user_id", "day", "known_on")
@@ -30,7 +31,7 @@ TREATMENTS = ibis.schema({"user_id": "string", "day": "date", "offer_id": "strin
 def daily_aggregates(events: ir.Table) -> ir.Table:
     """Sum events to one row per user, day and day of becoming known.
 
-    Columns are KEYS, MEASURES and three that make a day whole however late some of its events came:
+    Columns are KEYS, the measures and three that make a day whole however late some of its events came:
     ``active_days`` and ``purchase_days`` are 1 on the row by which the day first counts, so that their sum counts
     distinct days; ``spend_of_day_micros`` is the day's spend as far as known by the row, so that its maximum is
     that of whole days.
@@ -129,8 +130,10 @@ def _of_days_with_late(events: ir.Table, late: ir.Table) -> ir.Table:
 
 
 def _sums(events: ir.Table) -> ir.Table:
-    rows = events.group_by(*KEYS).aggregate(**{name: _whole(measure(events)) for name, measure in MEASURES.items()})
-    return rows.select(*KEYS, **{name: rows[name].fill_null(0) for name in MEASURES})
+    rows = events.group_by(*KEYS).aggregate(
+        **{name: _whole(measure(events)) for name, measure in DECLARED.measures.items()}
+    )
+    return rows.select(*KEYS, **{name: rows[name].fill_null(0) for name in DECLARED.measures})
 
 
 def _whole(value: ir.Value) -> ir.IntegerValue:

@@ -11,10 +11,12 @@ from typing import cast
 import ibis
 import ibis.expr.types as ir
 
+from configs.settings import load_settings
+from features.definitions.app_declarations import declarations_of
 from features.definitions.registry import LONGEST, Windowed
-from features.definitions.snapshot_features import DECLARED, WINDOWED
 
 KEYS = ("user_id", "day")
+DECLARED = declarations_of(load_settings())
 
 
 def seen(rows: ir.Table, spine: ir.Table, within_days: int | None = None) -> ir.Table:
@@ -29,14 +31,13 @@ def seen(rows: ir.Table, spine: ir.Table, within_days: int | None = None) -> ir.
 
 
 def windows(recent: ir.Table) -> ir.Table:
-    """Compute the columns of `WINDOWED` by user and instant, and ``first_day``, the first day with a row."""
+    """Compute the columns of windows by user and instant, and ``first_day``, the first day with a row."""
     band = ibis.cases(*((recent.age_days <= days, days) for days in DECLARED.window_edges()), else_=LONGEST)
-    parts = {name: of_rows(recent, declared) for name, declared in WINDOWED.items()}
+    within = [declared for declared in DECLARED.windowed.values() if declared.kind != "ever"]
+    parts = {declared.name: of_rows(recent, declared) for declared in within}
     bands = recent.group_by(*KEYS, band=band.cast("int16")).aggregate(first_day=recent.happened_on.min(), **parts)
     columns = {
-        declared.column(days): _of_bands(bands, declared, days)
-        for declared in WINDOWED.values()
-        for days in declared.windows
+        declared.column(days): _of_bands(bands, declared, days) for declared in within for days in declared.windows
     }
     return bands.group_by(*KEYS).aggregate(first_day=bands.first_day.min(), **columns)
 

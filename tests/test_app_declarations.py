@@ -16,6 +16,7 @@ from typer.testing import CliRunner
 
 from configs.errors import InputError
 from configs.settings import load_settings
+from features.definitions import app_declarations
 from features.definitions.app_declarations import declarations_of
 from features.definitions.daily_measures import MEASURES
 from features.definitions.registry import CATALOGUE, DERIVED, WINDOWED
@@ -291,6 +292,7 @@ def test_the_functions_of_the_page_make_columns_that_arrays_compute(tmp_path):
     kept = [dict(register) for register in registers]
     try:
         exec(compile(page("python"), "features/README.md", "exec"), {})
+        app_declarations._declared.cache_clear()  # as a new process would find them
         carts = [
             ("03-30 10:00", 2.5),
             ("03-21 10:00", 1.0),
@@ -309,6 +311,7 @@ def test_the_functions_of_the_page_make_columns_that_arrays_compute(tmp_path):
         for register, before in zip(registers, kept, strict=True):
             register.clear()
             register.update(before)
+        app_declarations._declared.cache_clear()
 
 
 def test_the_command_line_checks_lists_and_explains_own_columns(tmp_path):

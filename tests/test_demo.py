@@ -105,7 +105,7 @@ def test_mlflow_holds_metrics_with_intervals_pictures_and_aliases(demo: tuple[Pa
     assert client.get_model_version_by_alias("winback-churn", "challenger").version != version.version
 
 
-@pytest.mark.parametrize("name", ["churn_risk", "one_decision", "your_own_feature"])
+@pytest.mark.parametrize("name", ["churn_risk", "one_decision", "who_they_are", "your_own_feature"])
 def test_notebook_runs_from_top_to_bottom(demo: tuple[Path, dict], name: str, run_notebook: Callable) -> None:
     run_notebook(name, demo[0])
 
@@ -122,6 +122,16 @@ def test_all_threads_compute_the_same_bits_every_time(demo: tuple[Path, dict]) -
     for redemptions, outcomes in runs[1:]:
         assert redemptions.equals(runs[0][0])
         assert outcomes.equals(runs[0][1])
+
+
+def test_the_page_tells_what_users_like_and_how_many_hours_are_known(demo: tuple[Path, dict]) -> None:
+    page = Path(demo[1]["outputs"]["report"]).read_text(encoding="utf-8")
+    (section,) = re.findall(r'<section id="preferences".*?</section>', page, flags=re.DOTALL)
+    source = f"read_parquet('{demo[0] / 'decisions' / 'day=2018-01-01' / 'hours.parquet'}')"
+    users, seen = duckdb.sql(f"SELECT count(*), count(*) FILTER (evidence > 0) FROM {source}").fetchone()
+    assert users == 2469 and f"Of 2,469 users, {seen:,} ({seen / users:.0%}) were seen of late" in section
+    assert "To buy again" in section and "To try" in section and "milk" in section
+    assert "nobody" not in section and "None" not in section
 
 
 def readme_commands() -> list[str]:

@@ -26,7 +26,10 @@ from features.tables.fingerprints import Fingerprint
 from features.tables.parquet_files import read_parquet
 
 FIRST = date(2023, 1, 2)
-NAMES = ("view_item", "purchase", "purchase", "add_to_cart", "notification_receive", "offer_redeem", "unheard_of")
+NAMES = (
+    "view_item", "purchase", "purchase", "add_to_cart", "notification_receive", "offer_redeem", "unheard_of",
+    "tutorial_complete",
+)  # fmt: skip
 DAYS = [FIRST + timedelta(days=day) for day in (3, 5, 41, 131, 380, 382, 449)]
 
 

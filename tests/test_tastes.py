@@ -83,7 +83,7 @@ def test_gaps_are_those_between_purchases():
     days = np.array([100, 110, 130, 90]) + FIRST
     found = Purchases(np.zeros(4, np.intp), np.array([0, 0, 0, 1]), days, days, ("bread", "milk"))
     counts = counts_before(found, 1, FIRST + 140)
-    assert usual_gap(counts).tolist() == [[15.0, 50.0]]  # (130 - 100) / 2; once, 50 days ago
+    assert usual_gap(counts, np.nonzero(counts.has_had)).tolist() == [15.0, 50.0]  # (130 - 100) / 2; once, 50 days ago
     assert (counts.recent.tolist(), counts.visits_quarter.tolist()) == ([[1.0, 0.0]], [[4.0]])
     assert bought_within(found, 1, FIRST + 105, 28).tolist() == [[True, False]]
 

@@ -13,6 +13,7 @@ from configs.errors import InputError
 from configs.settings import Roles, Settings
 from features.definitions.daily_measures import MICROS, Measure, whole_parts
 from features.definitions.event_filters import EventFilter
+from features.definitions.onboarding_steps import onboarding_steps, with_steps
 from features.definitions.registry import LONGEST, NO_VALUE, Declarations, Feature, Unit, Windowed, columns_of
 from features.definitions.snapshot_features import DECLARED
 
@@ -41,17 +42,21 @@ def declarations_of(settings: Settings) -> Declarations:
     InputError
         A table of the profile makes a column that is there already.
     """
-    return _declared(settings.roles, tuple(settings.features.custom.items()))
+    titles = tuple(settings.onboarding.names.items())
+    return _declared(settings.roles, titles, tuple(settings.features.custom.items()))
 
 
 def definitions_of(settings: Settings) -> str:
-    """Everything that the values of the app's own columns rest on, as a text; empty where there are none."""
-    return "".join(f"{name}{custom.definition}" for name, custom in settings.features.custom.items())
+    """Everything that the values of the app's own columns rest on, as a text."""
+    own = "".join(f"{name}{custom.definition}" for name, custom in settings.features.custom.items())
+    return f"{settings.roles.onboarding}{own}"
 
 
 @cache
-def _declared(roles: Roles, custom: tuple[tuple[str, CustomFeature], ...]) -> Declarations:
-    declared = DECLARED
+def _declared(
+    roles: Roles, titles: tuple[tuple[str, str], ...], custom: tuple[tuple[str, CustomFeature], ...]
+) -> Declarations:
+    declared = with_steps(DECLARED, onboarding_steps(roles.onboarding, dict(titles)))
     for name, table in custom:
         declared = _with(declared, name, _columns(name, table, roles))
     return declared

@@ -15,23 +15,25 @@ from typing import TYPE_CHECKING, Literal
 from configs.errors import InputError
 from features.definitions.daily_measures import MICROS, Measure
 from features.definitions.event_filters import EventFilter
+from features.definitions.event_roles import OnboardingStep
 
 if TYPE_CHECKING:
     import ibis.expr.types as ir
 
 WINDOWS = (7, 28, 90, 365)
 LONGEST = 365
-View = Literal["behaviour", "contact", "taste", "contract", "traits"]
+ALWAYS = 100_000  # days of a window that no row leaves
+View = Literal["behaviour", "contact", "taste", "contract", "onboarding", "traits"]
 # who reads which families of columns: what we sent is a consequence of what we believed, and says nothing of leaving
 VIEWS: dict[str, tuple[View, ...]] = {
     "churn": ("behaviour", "traits"),
     "value": ("behaviour", "traits"),
     "redemption": ("behaviour", "contact", "traits"),
     "training": ("behaviour", "contact", "traits", "taste"),
-    "scoring": ("behaviour", "contact", "traits", "taste", "contract"),
+    "scoring": ("behaviour", "contact", "traits", "taste", "contract", "onboarding"),
 }
 TRAINING_SERVICE = "training"  # what models learn from, and what offers would have cost, is read by this one
-Kind = Literal["sum", "max", "last", "first"]
+Kind = Literal["sum", "max", "last", "first", "ever"]
 Unit = Literal["count", "money", "days", "share", "ratio", "flag", "hour", "name", "own"]
 Missing = Literal["zero", "never", "unknown"]
 Daily = Callable[["ir.Table"], "ir.Value"]
@@ -39,7 +41,7 @@ Derived = Callable[["ir.Table"], "ir.Value"]
 NEVER_DAYS = 400.0  # stands for days since something that never happened, in models that read numbers only
 NO_VALUE = -(2.0**62)  # of a largest number, where there is none
 DAILY_KEYS = ("user_id", "day", "known_on", "spend_of_day_micros")
-MISSING: dict[Kind, Missing] = {"sum": "zero", "max": "unknown", "last": "never", "first": "never"}
+MISSING: dict[Kind, Missing] = {"sum": "zero", "max": "unknown", "last": "never", "first": "never", "ever": "zero"}
 
 
 @dataclass(frozen=True)
@@ -141,7 +143,8 @@ class Windowed:
     """What a window makes of the daily rows in it.
 
     `of` yields a whole number of a row (``sum`` adds it up, ``max`` takes the largest) or whether something happened
-    (``last`` and ``first`` take the days since). The column holds it divided by `scale`: whole millionths become money.
+    (``last`` and ``first`` take the days since, ``ever`` looks back to the first row of all). The column holds it
+    divided by `scale`: whole millionths become money.
     """
 
     name: str
@@ -151,7 +154,8 @@ class Windowed:
     scale: int = 1
 
     def __post_init__(self) -> None:
-        if not self.windows or self.windows[0] < 1 or self.windows[-1] > LONGEST or not _rises(self.windows):
+        longest = ALWAYS if self.kind == "ever" else LONGEST
+        if not self.windows or self.windows[0] < 1 or self.windows[-1] > longest or not _rises(self.windows):
             raise InputError(
                 f"{self.name} has the windows {list(self.windows)}; give whole days from 1 to {LONGEST}, each once, "
                 "the shortest first"
@@ -172,7 +176,8 @@ class Declarations:
     """The columns of one app: measures of a day, windows over daily rows, what is derived, and what each column is.
 
     `day_marks` are 1 on the row by which a measure of a day first counts something, so that their sum counts days.
-    `features` are all columns of a snapshot but for the traits; `filters` say which events the app's own ones mean.
+    `features` are all columns of a snapshot but for the traits; `filters` say which events the app's own ones mean,
+    `steps` which are its first steps.
     """
 
     measures: Mapping[str, Measure]
@@ -181,6 +186,7 @@ class Declarations:
     derived: Mapping[str, Derived]
     features: Mapping[str, Feature]
     filters: tuple[EventFilter, ...] = ()
+    steps: tuple[OnboardingStep, ...] = ()
 
     @property
     def names(self) -> set[str]:
@@ -193,7 +199,8 @@ class Declarations:
 
     def window_edges(self) -> tuple[int, ...]:
         """Ages in days at which a row leaves a window, shortest first; those of the grid are always among them."""
-        return tuple(sorted({*WINDOWS}.union(*(declared.windows for declared in self.windowed.values()))))
+        within = (each.windows for each in self.windowed.values() if each.kind != "ever")
+        return tuple(sorted({*WINDOWS}.union(*within)))
 
     def catalogue(self, traits: Mapping[str, bool] | None = None) -> list[Feature]:
         """List every column of a snapshot, traits included (`traits` maps columns of the users table to "is text")."""

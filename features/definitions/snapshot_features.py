@@ -310,6 +310,13 @@ CATALOGUE |= {
             "favourite_hour_90d", "Hour of the day with the most activity (0-23).",
             "90 days", "activity", "taste", unit="hour", says_window=True,
         ),
+        Feature(
+            "onboarding_share", "Share of the first steps that are done.",
+            "all", "onboarding", "onboarding", unit="share",
+        ),
+        Feature(
+            "next_onboarding_step", "Next of the first steps.", "all", "onboarding", "onboarding", unit="name",
+        ),
     )
 }  # fmt: skip
 

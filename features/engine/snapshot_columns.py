@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from datetime import date, datetime
 from types import SimpleNamespace
 from typing import Any
@@ -12,6 +13,8 @@ import pyarrow as pa
 from features.arrays.array_types import Array
 from features.arrays.calendar_days import days_since_1970
 from features.arrays.dictionaries import one_chunk
+from features.definitions.event_roles import OnboardingStep
+from features.definitions.onboarding_steps import NEXT_STEP, ONBOARDING_SHARE, SIGN_UP
 from features.definitions.registry import Declarations
 from features.engine.state_store import StateShard
 from features.engine.users_reader import OF_USERS
@@ -61,11 +64,12 @@ def snapshot_rows(
         | _largest(found, day, declared)
         | {"tenure_seen_days": _tenure(found, traits, day)}
     )
+    numbers |= _signed_up(numbers, traits, day, declared.steps)
     users = SimpleNamespace(**{name: values.view(Column) for name, values in numbers.items()})
     for name, function in declared.derived.items():
         setattr(users, name, function(users).astype(float))
     columns = {name: _nullable(np.asarray(values)) for name, values in vars(users).items()}
-    columns |= found.categories.columns()
+    columns |= found.categories.columns() | _progress(numbers, count, declared.steps)
     as_of = pa.repeat(pa.scalar(start, pa.timestamp("us", "UTC")), count)
     return pa.record_batch(
         {"user_id": found.users, "as_of": as_of, "created_at": as_of}
@@ -93,3 +97,23 @@ def _tenure(found: StateShard, traits: pa.Table, day: date) -> Array:
     seen = np.where(first_day == NEVER, np.nan, first_day)
     signed_up = traits["signed_up_on"].cast(pa.int32()).to_numpy().astype(float)
     return days_since_1970(day) - np.fmin(seen, signed_up)
+
+
+def _signed_up(
+    numbers: Mapping[str, Array], traits: pa.Table, day: date, steps: Sequence[OnboardingStep]
+) -> dict[str, Array]:
+    """Count the step of signing up as done by whom the users table says signed up before the day."""
+    signed_up = traits["signed_up_on"].cast(pa.int32()).to_numpy().astype(float)
+    is_before = signed_up < days_since_1970(day)  # False of a missing one
+    own = [step.column for step in steps if step.event_name == SIGN_UP]
+    return {column: np.maximum(numbers[column], is_before) for column in own}
+
+
+def _progress(numbers: Mapping[str, Array], users: int, steps: Sequence[OnboardingStep]) -> dict[str, pa.Array]:
+    """Tell the share of the first steps that are done, and the first of them that is not; null where there is none."""
+    if not steps:
+        return {ONBOARDING_SHARE: pa.nulls(users, pa.float64()), NEXT_STEP: pa.nulls(users, pa.string())}
+    is_done = np.column_stack([numbers[step.column] for step in steps]) > 0
+    events = pa.array([step.event_name for step in steps], pa.string())
+    upcoming = pa.array(is_done.argmin(axis=1), mask=is_done.all(axis=1))
+    return {ONBOARDING_SHARE: pa.array(is_done.sum(axis=1) / len(steps)), NEXT_STEP: events.take(upcoming)}

@@ -19,12 +19,11 @@ import numpy as np
 from features.arrays.array_types import Array, Flags, Integers
 from features.arrays.calendar_days import days_since_1970
 from features.arrays.group_by import run_starts
-from features.definitions.registry import LONGEST, Declarations, Kind, Windowed
+from features.definitions.registry import ALWAYS, LONGEST, Declarations, Kind, Windowed
 from features.definitions.snapshot_features import DECLARED
 from features.definitions.watermark import known_before
 from features.tables.fingerprints import Fingerprint
 
-ALWAYS = 100_000  # days of a window that no row leaves
 NEVER = -(2**15)  # a day that was not, in few bytes
 ROUND = 384  # days of a calendar that goes round: whole bytes, and longer than the longest window
 ACTIVE, LAST_ACTIVE = "days_since_first_activity", "days_since_last_activity"
@@ -131,6 +130,7 @@ class WindowState:
             self.columns |= {name: np.zeros(users, number) for name in each.columns}
         for each in (*declared.of_kind("last"), *self._firsts):
             self.columns[each.name] = np.full(users, NEVER, np.int32)
+        self.columns |= {each.name: np.zeros(users, np.int8) for each in declared.of_kind("ever")}
         self.columns |= {name: np.zeros(users, np.int32) for name in ("gap_squares", "gap_days_max")}
         self._has_moved = np.zeros(users, bool)
 
@@ -165,6 +165,9 @@ class WindowState:
         column = self.columns[move.declared.name]
         last = column[users]
         column[users] = np.maximum(last, day) if move.after else np.where(last == day, NEVER, last)
+
+    def _see_ever(self, move: Move, _: int, rows: DailyRows) -> None:
+        self.columns[move.declared.name][rows.users[np.flatnonzero(move.declared.of(rows))]] = 1
 
     def _mark(self, move: Move, day: int, rows: DailyRows) -> None:
         users = rows.users[np.flatnonzero(move.declared.of(rows))]
@@ -203,7 +206,12 @@ class WindowState:
         return self.columns[name]
 
 
-APPLY = {"sum": WindowState._add, "last": WindowState._see_last, "first": WindowState._mark}
+APPLY = {
+    "sum": WindowState._add,
+    "last": WindowState._see_last,
+    "first": WindowState._mark,
+    "ever": WindowState._see_ever,
+}
 
 
 def behaviour(states: Mapping[str, Array], today: date, declared: Declarations) -> dict[str, Array]:
@@ -218,6 +226,7 @@ def behaviour(states: Mapping[str, Array], today: date, declared: Declarations) 
     for each in (*declared.of_kind("last"), *declared.of_kind("first")):
         day = states[each.name]
         found[each.name] = np.where(day == NEVER, np.nan, days_since_1970(today) - day.astype(float))
+    found |= {each.name: states[each.name].astype(float) for each in declared.of_kind("ever")}
     gaps = found["active_days_count_365d"] - 1.0
     days = found[ACTIVE] - found[LAST_ACTIVE]
     pairs = np.where(gaps > 1.0, gaps * (gaps - 1.0), np.nan)

@@ -6,12 +6,16 @@ from collections.abc import Sequence
 from datetime import timedelta
 from typing import NamedTuple
 
+import ibis
+import ibis.expr.types as ir
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from features.arrays.array_types import Integers, Places
+from features.arrays.array_types import Array, Places
 from features.materialise.as_of_view import AsOfView
+
+KINDS = {"place": np.intp, "category": np.intp, "day": np.int32, "known_on": np.int32}
 
 
 class Purchases(NamedTuple):
@@ -23,8 +27,8 @@ class Purchases(NamedTuple):
 
     user: Places
     category: Places
-    day: Integers
-    known_on: Integers
+    day: Array
+    known_on: Array
     categories: tuple[str, ...]
 
     def taken(self, rows: Places | slice) -> Purchases:
@@ -47,15 +51,30 @@ def read_purchases(
     wanted = history.engine.create_table("wanted_buyers", obj=table, temp=True, overwrite=True)
     rows = history.category_hour_counts
     rows = rows.filter((rows.dimension == "category") & (rows.day >= history.as_of - timedelta(days=days)))
-    rows = rows.inner_join(wanted, "user_id").mutate(is_paid=rows.spend_micros > 0)
-    found = history.collect(rows.select("place", "label", "day", "known_on", "is_paid"))
+    rows = rows.inner_join(wanted, "user_id")
+    names = sorted(history.collect(rows.select("label").distinct())["label"]) if categories is None else [*categories]
+    codes = pa.table({"label": pa.array(names, pa.string()), "category": np.arange(len(names), dtype=np.int32)})
+    rows = rows.inner_join(history.engine.create_table("wanted_labels", obj=codes, temp=True, overwrite=True), "label")
+    # numbers alone, as short as they are: texts of millions of rows would take the time and the memory
+    found = history.collect(
+        rows.select(
+            "place", "category", day=_since_1970(rows.day), known_on=_since_1970(rows.known_on),
+            is_paid=rows.spend_micros > 0,
+        )
+    )  # fmt: skip
     found = found[found["is_paid"]] if found["is_paid"].any() else found
-    names = sorted(found["label"].unique()) if categories is None else list(categories)
-    places = pd.Index(names, dtype=object).get_indexer(pd.Index(found["label"], dtype=object))
-    found = found[places >= 0]
-    day, known_on = (_since_1970(found[name]) for name in ("day", "known_on"))
-    return Purchases(found["place"].to_numpy(np.intp), places[places >= 0], day, known_on, tuple(names))
+    user, category, day, known_on = (found[name].to_numpy(number) for name, number in KINDS.items())
+    return _in_use(Purchases(user, category, day, known_on, tuple(names)), is_asked=categories is not None)
 
 
-def _since_1970(days: pd.Series) -> Integers:
-    return days.to_numpy().astype("datetime64[D]").astype(np.int64)
+def _since_1970(day: ir.DateValue) -> ir.Value:
+    return day.delta(ibis.date("1970-01-01"), unit="day").cast("int32")
+
+
+def _in_use(found: Purchases, *, is_asked: bool) -> Purchases:
+    """Leave out categories of which nothing counts, unless they were asked for."""
+    if is_asked:
+        return found
+    used, places = np.unique(found.category, return_inverse=True)
+    names = tuple(found.categories[each] for each in used)
+    return found._replace(category=places.astype(np.intp), categories=names)

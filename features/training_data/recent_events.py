@@ -17,6 +17,8 @@ from features.materialise.as_of_view import AsOfView
 
 OPENED, ACTIVE, BOUGHT, SENT = range(4)  # kinds of what happened in an hour
 OWN_HOURS = 2**24  # more than an hour's number
+MICROSECONDS = 1_000_000  # of a second
+QUARTER = 900  # seconds: clocks of all zones differ by whole quarters of an hour
 
 
 class ActiveHours(NamedTuple):
@@ -49,8 +51,15 @@ def recent_events(history: AsOfView, user_ids: pd.Series, days: int) -> ir.Table
     return events.filter(events.day >= history.as_of - timedelta(days=days)).inner_join(wanted, "user_id")
 
 
-def bought_items(history: AsOfView, user_ids: pd.Series, days: int) -> pd.DataFrame:
+def bought_items(
+    history: AsOfView, user_ids: pd.Series, days: int, only: tuple[Places, pa.Array] | None = None
+) -> pd.DataFrame:
     """Count how often some users bought which item, in the `days` before a day.
+
+    Parameters
+    ----------
+    only
+        Places of users and the category beside each that count, shape (cells,); all by default.
 
     Returns
     -------
@@ -60,6 +69,10 @@ def bought_items(history: AsOfView, user_ids: pd.Series, days: int) -> pd.DataFr
     events = recent_events(history, user_ids, days)
     is_bought = events.event_name.isin(sorted({*history.settings.roles.value})) & (events.amount > 0)
     rows = events.filter(is_bought & events.item_id.notnull() & events.item_category.notnull())  # noqa: PD004
+    if only is not None:
+        cells = pa.table({"place": only[0].astype(np.int32), "item_category": only[1]})
+        wanted = history.engine.create_table("wanted_cells", obj=cells, temp=True, overwrite=True)
+        rows = rows.semi_join(wanted, ["place", "item_category"])
     counted = rows.group_by("place", "item_id", category=rows.item_category).aggregate(
         bought=rows.count(), last_at=rows.occurred_at.max()
     )
@@ -84,8 +97,11 @@ def active_hours(history: AsOfView, user_ids: pd.Series, zones: Texts, days: int
     of_kind = [(events.event_name.isin(names), kind) for kind, names in named]
     rows = events.filter(events.event_name.isin(sorted({name for _, names in named for name in names})))
     rows = rows.mutate(kind=ibis.cases(*of_kind, else_=ACTIVE).cast("int8"), has_session=rows.session_id.notnull())  # noqa: PD004
-    rows = rows.mutate(channel=ibis.ifelse(rows.kind == OPENED, rows.channel, ibis.null("string")))
-    found = history.collect(rows.select("place", "kind", "occurred_at", "channel", "has_session").distinct())
+    rows = rows.mutate(
+        channel=ibis.ifelse(rows.kind == OPENED, rows.channel, ibis.null("string")),
+        quarter=(rows.occurred_at.epoch_seconds() // QUARTER).cast("int32"),  # what is told apart no further is one row
+    )
+    found = history.collect(rows.select("place", "kind", "quarter", "channel", "has_session").distinct())
     is_own = found["has_session"] | found["kind"].isin([OPENED, SENT]) | (not found["has_session"].any())
     return _once_an_hour(found[is_own], zones)
 
@@ -95,7 +111,7 @@ def _once_an_hour(found: pd.DataFrame, zones: Texts) -> ActiveHours:
     bought = found[found["kind"] == BOUGHT]
     found = pd.concat([found, bought.assign(kind=ACTIVE)])
     user, kind = found["place"].to_numpy(np.intp), found["kind"].to_numpy(np.int8)
-    hour = _own_hours(found["occurred_at"], zones[user])
+    hour = _own_hours(found["quarter"].to_numpy(np.int64), zones[user])
     channel = found["channel"].to_numpy(dtype=object)
     places = user * OWN_HOURS + hour
     came = np.unique(places[kind == SENT])
@@ -108,12 +124,12 @@ def _once_an_hour(found: pd.DataFrame, zones: Texts) -> ActiveHours:
     return ActiveHours(user, kind, hour, channel).taken(rows[kind[rows] != SENT])
 
 
-def _own_hours(instants: pd.Series, zones: Texts) -> Integers:
-    """Read instants off the clocks of the zones beside them, in hours since 1970."""
-    table = pa.array(instants, pa.timestamp("us", "UTC"))
+def _own_hours(quarters: Integers, zones: Texts) -> Integers:
+    """Read quarters of an hour since 1970 off the clocks of the zones beside them, in hours since 1970."""
     codes, names = pd.factorize(zones)
-    hours = np.zeros(len(instants), np.int64)
+    hours = np.zeros(len(quarters), np.int64)
     for code, name in enumerate(names):
         rows = np.flatnonzero(codes == code)
-        hours[rows] = local_time(table.take(pa.array(rows)), name, 0) // HOUR
+        instants = pa.array(quarters[rows] * (QUARTER * MICROSECONDS), pa.timestamp("us", "UTC"))
+        hours[rows] = local_time(instants, name, 0) // HOUR
     return hours

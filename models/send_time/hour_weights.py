@@ -99,11 +99,12 @@ def nobody_known() -> TimeWeights:
 
 def kind_weights(found: ActiveHours, channels: Texts, settings: SendTime) -> Floats:
     """Weigh what was done by how much it says about when a message is read, shape (hours,)."""
-    wanted = channels[found.user]
-    is_here: Flags = (found.kind == OPENED) & ((found.channel == wanted) | (wanted == None) | (found.channel == None))  # noqa: E711
+    opened = np.flatnonzero(found.kind == OPENED)
+    wanted, channel = channels[found.user[opened]], found.channel[opened]
+    is_here: Flags = (channel == wanted) | (wanted == None) | (channel == None)  # noqa: E711
     weights = np.full(len(found.user), settings.session_weight)
     weights[found.kind == BOUGHT] = settings.purchase_weight
-    weights[is_here] = settings.open_weight
+    weights[opened[is_here]] = settings.open_weight
     return weights
 
 

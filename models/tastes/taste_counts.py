@@ -52,7 +52,7 @@ def counts_before(found: Purchases, users: int, cut: int) -> TasteCounts:
     user, category, day = found.user[is_known], found.category[is_known], found.day[is_known]
     place = user * kinds + category
     shape = (users, kinds)
-    first, last = np.full(users * kinds, cut), np.full(users * kinds, NEVER)
+    first, last = np.full(users * kinds, cut, np.int32), np.full(users * kinds, NEVER, np.int32)
     np.minimum.at(first, place, day)
     np.maximum.at(last, place, day)
 

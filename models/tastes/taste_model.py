@@ -17,6 +17,7 @@ import numpy as np
 from features.arrays.array_types import Array, Flags, Floats, Places
 from models.tastes.taste_counts import TasteCounts
 
+Cells = tuple[Places, Places]  # users and their categories
 RIDGE_SHARE = 0.1  # of the users, in the Gram matrix of EASE
 FEW = 20.0  # users who count for a rate before anybody is seen
 QUARTILES = (0.25, 0.5, 0.75)
@@ -30,8 +31,8 @@ class LinearScore:
     weights: tuple[float, ...]
     intercept: float
 
-    def of(self, columns: Sequence[Array], shape: tuple[int, int]) -> Array:
-        """Log odds of users and categories, of columns that broadcast to that shape."""
+    def of(self, columns: Sequence[Array], shape: tuple[int, ...]) -> Array:
+        """Log odds of a shape to which the columns broadcast."""
         score = np.full(shape, self.intercept, np.float32)
         for weight, column in zip(self.weights, columns, strict=True):
             score += np.float32(weight) * column
@@ -59,19 +60,22 @@ class TasteModel:
 
     def again_scores(self, counts: TasteCounts) -> Array:
         """Score what users have had by how likely they buy it again, shape (users, categories); -inf elsewhere."""
+        scores = np.full(counts.ever.shape, -np.inf, np.float32)
+        cells = cells_of(counts.has_had)
         if self.again is None:
-            score: Array = counts.ever
-        else:
-            score = self.again.of(again_columns(self, counts), counts.ever.shape)
-        return np.where(counts.has_had, score, -np.inf)
+            scores[cells] = counts.ever[cells]
+        else:  # of what users have had alone, which is little of all
+            scores[cells] = self.again.of(again_columns(self, counts, cells), cells[0].shape)
+        return scores
 
     def new_scores(self, counts: TasteCounts) -> Array:
         """Score what users have not had yet, shape (users, categories); -inf elsewhere."""
         if self.new is None:
-            score: Array = np.broadcast_to(self.popular, counts.ever.shape)
+            scores = np.tile(self.popular.astype(np.float32), (len(counts.ever), 1))
         else:
-            score = self.new.of(new_columns(self, counts), counts.ever.shape)
-        return np.where(counts.has_had, -np.inf, score)
+            scores = self.new.of(new_columns(self, counts), counts.ever.shape)
+        scores[counts.has_had] = -np.inf
+        return scores
 
     def quarter_of(self, counts: TasteCounts) -> Places:
         """Tell which quarter of breadth each user is in, shape (users,)."""
@@ -94,6 +98,12 @@ def categories_known(categories: tuple[str, ...], counts: TasteCounts) -> TasteM
     )  # fmt: skip
 
 
+def cells_of(is_one: Flags) -> Cells:
+    """List the users and categories that are marked."""
+    user, category = np.nonzero(is_one)
+    return user, category
+
+
 def ease_weights(gram: Floats, ridge: float) -> Array:
     """Weights with which each category is predicted from the others, shape (categories, categories).
 
@@ -109,21 +119,27 @@ def ease_weights(gram: Floats, ridge: float) -> Array:
     return weights.astype(np.float32)
 
 
-def again_columns(model: TasteModel, counts: TasteCounts) -> list[Array]:
-    """Columns of what is bought again, each of a shape that broadcasts to (users, categories)."""
-    since = np.clip(counts.cut - counts.last, 1, LONG).astype(np.float32)
-    gap = usual_gap(counts)
+def again_columns(model: TasteModel, counts: TasteCounts, cells: Cells) -> list[Array]:
+    """Columns of what is bought again, of some users and categories: shape (cells,) each."""
+    user, category = cells
+    ever, quarter, recent = (of[cells] for of in (counts.ever, counts.quarter, counts.recent))
+    visits, visits_recent, visits_quarter = (
+        of[user, 0] for of in (counts.visits, counts.visits_recent, counts.visits_quarter)
+    )
+    since = np.clip(counts.cut - counts.last[cells], 1, LONG).astype(np.float32)
+    gap = usual_gap(counts, cells)
     return [
-        np.log1p(counts.ever), np.log1p(counts.quarter), np.log1p(counts.recent), np.log(since),
-        np.log(np.clip(since / gap, 0.05, 20.0)), np.log(gap), counts.ever / np.maximum(counts.visits, 1),
-        np.log1p(counts.visits_recent), np.log1p(counts.visits_quarter), np.log(model.popular + 1e-4)[None],
+        np.log1p(ever), np.log1p(quarter), np.log1p(recent), np.log(since),
+        np.log(np.clip(since / gap, 0.05, 20.0)), np.log(gap), ever / np.maximum(visits, 1),
+        np.log1p(visits_recent), np.log1p(visits_quarter), np.log(model.popular + 1e-4)[category],
     ]  # fmt: skip
 
 
-def usual_gap(counts: TasteCounts) -> Array:
-    """Days that usually lie between two purchases, shape (users, categories); of who bought once, those since."""
-    between = (counts.last - counts.first) / np.maximum(counts.ever - 1, 1)
-    return np.clip(np.where(counts.ever > 1, between, counts.cut - counts.first), 1, LONG).astype(np.float32)
+def usual_gap(counts: TasteCounts, cells: Cells) -> Array:
+    """Days that usually lie between two purchases of some users and categories; of who bought once, those since."""
+    ever, first = counts.ever[cells], counts.first[cells]
+    between = (counts.last[cells] - first) / np.maximum(ever - 1, 1)
+    return np.clip(np.where(ever > 1, between, counts.cut - first), 1, LONG).astype(np.float32)
 
 
 def new_columns(model: TasteModel, counts: TasteCounts) -> list[Array]:
@@ -134,15 +150,29 @@ def new_columns(model: TasteModel, counts: TasteCounts) -> list[Array]:
     return [
         ease, had @ model.alike / (breadth + 1), (counts.quarter > 0).astype(np.float32) @ model.ease,
         np.log(model.popular + 1e-4)[None], np.log(model.taken_up + 1e-4)[None],
-        np.log(model.taken_up_alike[model.quarter_of(counts)] + 1e-4), recently, np.log1p(counts.visits_quarter),
-        np.log1p(breadth), (ease * recently).astype(np.float32),
+        np.log(model.taken_up_alike + 1e-4).astype(np.float32)[model.quarter_of(counts)], recently,
+        np.log1p(counts.visits_quarter), np.log1p(breadth), (ease * recently).astype(np.float32),
     ]  # fmt: skip
 
 
 def best(scores: Array, wanted: int) -> Places:
     """Places of each user's best categories, best first, of equals the first by name; -1 where there are no more."""
-    order = np.argsort(-scores, axis=1, kind="stable")[:, :wanted]
+    if not 0 < wanted < scores.shape[1]:
+        order = np.argsort(-scores, axis=1, kind="stable")[:, :wanted]
+    else:
+        top = _top(scores, wanted)
+        inside = np.argsort(-np.take_along_axis(scores, top, axis=1), axis=1, kind="stable")
+        order = np.take_along_axis(top, inside, axis=1)
     return np.where(np.isfinite(np.take_along_axis(scores, order, axis=1)), order, -1)
+
+
+def _top(scores: Array, wanted: int) -> Places:
+    """Places of each user's `wanted` largest scores, in their own order; of those equal to the least the first."""
+    least = np.partition(scores, -wanted, axis=1)[:, -wanted, None]
+    is_top, is_least = scores > least, scores == least
+    left = wanted - is_top.sum(axis=1, keepdims=True)
+    is_top |= is_least & (np.cumsum(is_least, axis=1, dtype=np.int32) <= left)
+    return np.nonzero(is_top)[1].reshape(len(scores), wanted)
 
 
 def _rate(happened: Flags, could: Flags, few: float, usual: Floats | float) -> Floats:

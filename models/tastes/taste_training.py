@@ -16,6 +16,7 @@ from models.tastes.taste_model import (
     again_columns,
     best,
     categories_known,
+    cells_of,
     new_columns,
 )
 
@@ -33,11 +34,10 @@ class _Examples:
         self._columns: list[Array] = []
         self._labels: list[Flags] = []
 
-    def add(self, columns: list[Array], rows: Flags, bought: Flags) -> None:
-        """Take in some users and categories, shape of `rows`, to which the columns broadcast."""
-        taken = [np.broadcast_to(column, rows.shape)[rows].astype(np.float32) for column in columns]
-        self._columns.append(np.stack(taken, axis=1))
-        self._labels.append(bought[rows])
+    def add(self, columns: list[Array], bought: Flags) -> None:
+        """Take in some users and categories, shape (cells,): their columns, and whether they were bought."""
+        self._columns.append(np.stack([column.astype(np.float32) for column in columns], axis=1))
+        self._labels.append(bought)
 
     def fit(self) -> LinearScore:
         """Fit a logistic to all of them."""
@@ -82,8 +82,10 @@ def fit_tastes(found: Purchases, users: int, as_of: int, first: int) -> TasteMod
         counts = counts_before(found, users, cut)
         model, bought = categories_known(found.categories, counts), bought_within(found, users, cut, HORIZON)
         is_seen = (counts.visits > 0) & (np.arange(users) < TAUGHT)[:, None]
-        again.add(again_columns(model, counts), counts.has_had & is_seen, bought)
-        new.add(new_columns(model, counts), ~counts.has_had & is_seen, bought)
+        had, not_had = cells_of(counts.has_had & is_seen), cells_of(~counts.has_had & is_seen)
+        again.add(again_columns(model, counts, had), bought[had])
+        wide = (np.broadcast_to(column, bought.shape) for column in new_columns(model, counts))
+        new.add([column[not_had] for column in wide], bought[not_had])
     known = categories_known(found.categories, counts_before(found, users, as_of))
     return replace(known, again=again.fit(), new=new.fit())
 

@@ -9,6 +9,7 @@ from datetime import date
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from configs.offers import NOTHING, Catalogue
 from configs.settings import Settings
@@ -21,7 +22,7 @@ from features.training_data.recent_events import active_hours, bought_items
 from models.send_time.hour_weights import TimeWeights, nobody_known, population_weights, time_weights
 from models.tastes.stored_tastes import latest_tastes
 from models.tastes.taste_model import TasteModel
-from serving.decide.user_tastes import SOLD_WITHIN, UserTastes, user_tastes, with_items
+from serving.decide.user_tastes import AGAIN, SOLD_WITHIN, UserTastes, user_tastes, with_items
 
 SAMPLED = 10_000  # users, evenly over all, whose hours are those of the population
 USERS_AT_ONCE = 100_000  # whose events are looked at together
@@ -100,8 +101,15 @@ def _tastes(history: AsOfView, model: TasteModel, user_ids: pd.Series, usual: pd
     settings = history.settings
     days, listed = settings.tastes.history_days, settings.tastes.listed
     tastes = user_tastes(history, model, user_ids, settings.categories, days, listed)
-    own = bought_items(history, user_ids, settings.send_time.history_days)
+    own = bought_items(history, user_ids, settings.send_time.history_days, _bought_again(tastes, user_ids))
     return with_items(tastes, user_ids, own, usual)
+
+
+def _bought_again(tastes: UserTastes, user_ids: pd.Series) -> tuple[Places, pa.Array]:
+    """List what is bought again, of which an item is to be named: the place of the user, and the category."""
+    rows = tastes.rows.filter(pc.field("list") == AGAIN)
+    places = pc.index_in(rows["user_id"], value_set=pa.array(user_ids, pa.string()))
+    return places.to_numpy().astype(np.intp), rows["category"].combine_chunks()
 
 
 def _weights(history: AsOfView, user_ids: pd.Series, channels: Texts, population: TimeWeights | None) -> TimeWeights:

@@ -10,7 +10,7 @@ from serving.charts.chart_frame import Chart
 from serving.charts.flow_chart import Move, flow_chart
 from serving.cubes.stored_cubes import DayCubes
 from serving.desk.desk_pages import Page, Question
-from serving.memberships.stored_segments import TRANSITIONS, read_rows, segment_days, unusual_sentence
+from serving.memberships.stored_segments import TRANSITIONS, read_rows, segment_days
 from serving.report_page.group_section import groups_of
 
 
@@ -18,13 +18,13 @@ def groups_page(asked: Question) -> Page:
     """Answer who everybody is and what moved."""
     desk, cubes = asked.desk, asked.cubes()
     record = latest_training(desk.lake, asked.day)
-    who = groups_of(desk.lake, asked.day, desk.words, record.personas if record else None)
+    who = groups_of(desk.settings, desk.lake, asked.day, desk.words, record.personas if record else None)
     sums = {row["segment"]: row for row in cubes.segments}
     stages = {row["stage"]: row for row in cubes.by("stage")}
     values = {
         "who": who, "sums": sums, "stages": stages,
         "personas": {row["persona"]: row for row in cubes.by("persona") if row["persona"] is not None},
-        "unusual": [unusual_sentence(row) for row in who.unusual] if who else [],
+        "unusual": who.unusual if who else [],
     }  # fmt: skip
     return Page("groups", "Segments and personas", values, _charts(asked, cubes))
 

@@ -15,7 +15,7 @@ from serving.charts.line_chart import Point, line_chart
 from serving.cubes.stored_cubes import AT_RISK, DayCubes, Row, is_offered
 from serving.desk.desk_pages import Page, Question
 from serving.guards.guard_findings import FIRED, stored_findings
-from serving.memberships.stored_segments import unusual_sentences
+from serving.memberships.part_words import unusual_notes
 from serving.report_page.budget_curve import BudgetCurve, curve_of
 from serving.report_page.model_trust import SUBJECTS, verdicts
 from serving.report_page.policy_gate import gate_of
@@ -46,7 +46,7 @@ def today_page(asked: Question) -> Page:
         "value_words": value_words(record),
         "changes": changes(cubes, before, desk.settings.currency),
         "why_changed": why_changed(cubes, before),
-        "unusual": unusual_sentences(desk.lake, asked.day) if asked.day in desk.lake.days("segments") else [],
+        "unusual": unusual_notes(desk.settings, desk.lake, asked.day),
         "plays": offer_rows(asked, cubes),
         "curve": curve,
         "waiting": waiting(cubes),

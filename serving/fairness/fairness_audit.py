@@ -22,6 +22,7 @@ from features.storage.lake import USERS_FILE, Lake
 from features.tables.duckdb_sessions import sql_text
 from features.tables.parquet_files import PACKED, column_names, read_parquet
 from serving.decide.day_tables import connect, decisions_source
+from serving.wording.rendering import Words, english_words_of
 
 AUDIT = "audit"
 AGE, UNKNOWN = "age band", "unknown"
@@ -178,51 +179,60 @@ def audit_rows(lake: Lake, as_of: date) -> list[dict[str, Any]]:
     return rows
 
 
-def audit_lines(rows: Sequence[Mapping[str, Any]], day: date, currency: str) -> Iterator[str]:
+def audit_lines(rows: Sequence[Mapping[str, Any]], day: date, words: Words) -> Iterator[str]:
     """Write the audit as a table, and what it names."""
-    yield f"who got what on {day}; intervals of 95% hold for all groups of a trait at once"
+    said, number = words.language.audit, words.language.number
+    yield said["page"].format(day=words.language.day(day))
     if not rows:
-        yield "no user's gender, year of birth or country is known, so there is nothing to compare"
+        yield said["nothing"]
         return
-    heading = (
-        "trait",
-        "group",
-        "users",
-        "written to",
-        "against others",
-        "by risk alone",
-        "discount",
-        f"{currency} a head",
-    )
-    yield "{:<10} {:<12} {:>9} {:>22} {:>24} {:>13} {:>9} {:>20}".format(*heading)
+    names = ("trait", "group", "users", "written_to", "against_others", "by_risk", "discount", "a_head")
+    heading = [said[name].format(currency=words.currency) for name in names]
+    yield "{:<10} {:<12} {:>9} {:>24} {:>26} {:>13} {:>9} {:>20}".format(*heading)
     for row in rows:
-        share, worth = _said(row, "contact_share", ".1%"), _said(row, "value_mean", ".2f")
-        apart = _said(row, "contact_difference", "+.1%")
-        discount = "" if row["discount"] is None else f"{row['discount']:.1%}"
+        share, worth = _said(row, "contact_share", ".1%", words), _said(row, "value_mean", ",.2f", words)
+        apart = _said(row, "contact_difference", "+.1%", words)
+        discount = "" if row["discount"] is None else number(row["discount"], ".1%")
+        trait, group = _named(row, words)
         yield (
-            f"{row['trait']:<10} {row['group']:<12} {row['users']:>9,} {share:>22} {apart:>24} "
-            f"{row['expected_share']:>13.1%} {discount:>9} {worth:>20}" + (" !" if row["is_named"] else "")
+            f"{trait:<10} {group:<12} {number(row['users'], ',.0f'):>9} {share:>24} {apart:>26} "
+            f"{number(row['expected_share'], '.1%'):>13} {discount:>9} {worth:>20}" + (" !" if row["is_named"] else "")
         )
-    yield from (f"! {sentence}" for sentence in audit_sentences(rows))
+    yield from (f"! {sentence}" for sentence in audit_sentences(rows, words))
 
 
-def audit_sentences(rows: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+def audit_sentences(rows: Sequence[Mapping[str, Any]], words: Words) -> Iterator[str]:
     """Say of each group that stands apart by how much, and what its risk alone would make it."""
     for row in rows:
         if row["is_named"]:
+            trait, group = _named(row, words)
             way = "more" if row["contact_difference"] > 0 else "less"
-            yield (
-                f"{row['trait']} {row['group']} is written to {way} often than others: {row['contact_share']:.1%} "
-                f"({_said(row, 'contact_difference', '+.1%')} against others whose group is known); their risk alone "
-                f"would make it {row['expected_share']:.1%}"
-            )
+            yield words.language.audit[way].format(
+                trait=trait, group=group, share=words.language.number(row["contact_share"], ".1%"),
+                difference=_said(row, "contact_difference", "+.1%", words),
+                expected=words.language.number(row["expected_share"], ".1%"),
+            )  # fmt: skip
 
 
-def _said(row: Mapping[str, Any], name: str, shape: str) -> str:
+def audit_notes(settings: Settings, lake: Lake, as_of: date) -> list[str]:
+    """Say what the audit of a day names, in English as all notes of a run."""
+    return list(audit_sentences(audit_rows(lake, as_of), english_words_of(settings)))
+
+
+def _named(row: Mapping[str, Any], words: Words) -> tuple[str, str]:
+    """Name a trait and a group of it for people."""
+    said = words.language.audit
+    group = said["unknown"] if row["group"] == UNKNOWN else row["group"]
+    return said.get(row["trait"].replace(" ", "_"), row["trait"]), group
+
+
+def _said(row: Mapping[str, Any], name: str, shape: str, words: Words) -> str:
     value, low, high = (row[f"{name}{end}"] for end in ("", "_low", "_high"))
     if value is None:
-        return "unknown"
-    return f"{value:{shape}}" + (f" [{low:{shape}}, {high:{shape}}]" if low is not None and high is not None else "")
+        return words.language.audit["unknown"]
+    number = words.language.number
+    between = f" [{number(low, shape)}, {number(high, shape)}]" if low is not None and high is not None else ""
+    return number(value, shape) + between
 
 
 def _mean(mean: float, deviation: float, count: int, z: float) -> Interval:

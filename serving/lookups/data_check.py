@@ -17,6 +17,7 @@ from configs.settings import Settings
 from features.arrays.calendar_days import start_of
 from features.definitions.app_declarations import declarations_of
 from features.definitions.event_filters import EventFilter
+from features.definitions.onboarding_steps import SIGN_UP
 from features.ingestion.contract import EVENTS, TREATMENTS, Table
 from features.ingestion.delivery_notes import EventName, counted_names, name_notes
 from features.ingestion.ingest_source import staged_source
@@ -216,6 +217,14 @@ def _unseen_roles(settings: Settings, found: Sequence[EventName]) -> Iterator[st
         elif role == "value" and playing and not any(each.amount for each in playing):
             told = f"the {sum(each.events for each in playing):,} events of roles.value ({', '.join(names)})"
             yield f"{told} carry no amount, and no worth can be learnt; yield one in the SQL, or set roles.value = []"
+    unseen = [
+        step for step in settings.roles.onboarding if step not in {each.name for each in found} and step != SIGN_UP
+    ]
+    if unseen:
+        yield (
+            f"no event is the first step {', '.join(unseen)} of roles.onboarding, and nobody gets beyond it; name the "
+            "app's own steps there, or set roles.onboarding = []"
+        )
 
 
 def _foreign_offers(connection: duckdb.DuckDBPyConnection, treatments: str, settings: Settings) -> list[str]:

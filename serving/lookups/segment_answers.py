@@ -7,9 +7,11 @@ from dataclasses import asdict
 from datetime import date
 from typing import Any
 
+from configs.settings import Settings
 from serving.memberships.day_rules import DayRules
 from serving.memberships.membership_changes import REASONS
-from serving.memberships.stored_segments import unusual_sentence
+from serving.memberships.onboarding_progress import UserProgress, progress_line
+from serving.memberships.part_words import unusual_words
 from serving.memberships.user_memberships import Membership, UserMemberships
 from serving.segments.definitions import Definitions
 from serving.wording.rendering import Words
@@ -17,28 +19,31 @@ from serving.wording.rendering import Words
 Row = Mapping[str, Any]
 
 
-def size_lines(day: date, rules: DayRules, sizes: Sequence[Row], transitions: Sequence[Row]) -> Iterator[str]:
+def size_lines(
+    day: date, rules: DayRules, sizes: Sequence[Row], transitions: Sequence[Row], words: Words, settings: Settings
+) -> Iterator[str]:
     """Write a day's stages and segments as a page."""
-    yield f"stages and segments on {day}"
-    yield from stage_lines(rules, transitions)
+    said, number = words.language.segments, words.language.number
+    yield said["page"].format(day=words.language.day(day))
+    yield from stage_lines(rules, transitions, words)
     yield ""
     width = max((len(row["segment"]) for row in sizes), default=8)
-    yield f"{'segment':<{width}} {'users':>9} {'came':>7} {'left':>7} {'week':>8}  who"
+    heading = f"{said['users']:>9} {said['came']:>7} {said['left']:>7} {said['week']:>8}"
+    yield f"{said['segment']:<{width}} {heading}  {said['who']}"
     for row in sizes:
         came, left = (sum(row[f"{way}_{each.replace(' ', '_')}"] or 0 for each in REASONS) for way in ("came", "left"))
-        week = "" if row["change"] is None else f"{row['change']:+,}"
+        week = "" if row["change"] is None else number(row["change"], "+,.0f")
         mark = " !" if row["is_unusual"] else "  "
-        numbers = f"{_count(row['users']):>9} {came:>7,} {left:>7,} {week:>8}"
-        yield f"{row['segment']:<{width}} {numbers}{mark}{row['meaning']}"
-    for row in sizes:
-        if row["is_unusual"]:
-            yield f"! {unusual_sentence(row)}"
-    for name, lack in rules.left_out.items():
-        yield f"left out: {name}, as this app has no column {lack}"
+        users = words.language.values["unknown"] if row["users"] is None else number(row["users"], ",.0f")
+        numbers = f"{users:>9} {number(came, ',.0f'):>7} {number(left, ',.0f'):>7} {week:>8}"
+        yield f"{row['segment']:<{width}} {numbers}{mark}{words.meaning(row['segment'], row['meaning'])}"
+    yield from (f"! {unusual_words(row, words, settings)}" for row in sizes if row["is_unusual"])
+    yield from (said["left_out"].format(name=name, column=lack) for name, lack in rules.left_out.items())
 
 
-def stage_lines(rules: DayRules, transitions: Sequence[Row]) -> Iterator[str]:
+def stage_lines(rules: DayRules, transitions: Sequence[Row], words: Words) -> Iterator[str]:
     """Write how many are in each stage, and how many were before."""
+    said, number = words.language.segments, words.language.number
     now, before = (dict.fromkeys((stage.name for stage in rules.stages.stages), 0) for _ in range(2))
     for row in transitions:
         if row["stage"] is not None:
@@ -46,29 +51,37 @@ def stage_lines(rules: DayRules, transitions: Sequence[Row]) -> Iterator[str]:
         if row["stage_before"] is not None:
             before[row["stage_before"]] = before.get(row["stage_before"], 0) + row["users"]
     day = transitions[0]["day_before"] if transitions else None
-    width = max(len(name) for name in now)
-    yield f"{'stage':<{width}} {'users':>9} {'on ' + str(day) if day else '':>14}  who"
+    width, on = max(len(name) for name in now), said["on"].format(day=day) if day else ""
+    yield f"{said['stage']:<{width}} {said['users']:>9} {on:>14}  {said['who']}"
     for stage in rules.stages.listed:
-        then = f"{before[stage.name]:,}" if day else ""
-        yield f"{stage.name:<{width}} {now[stage.name]:>9,} {then:>14}  {stage.meaning}"
+        then, meaning = number(before[stage.name], ",.0f") if day else "", words.meaning(stage.name, stage.meaning)
+        yield f"{stage.name:<{width}} {number(now[stage.name], ',.0f'):>9} {then:>14}  {meaning}"
 
 
-def user_lines(user_id: str, found: UserMemberships, words: Words) -> Iterator[str]:
-    """Write what a user is in, and why, as a page."""
-    yield f"user {user_id} on {found.day}"
-    yield f"  stage     {_with_values(found.stage, words)}"
-    yield f"  segments  {len(found.segments) or 'none'}"
-    yield from (f"    {_with_values(each, words)}" for each in found.segments)
+def user_lines(
+    user_id: str, found: UserMemberships, words: Words, progress: UserProgress | None = None
+) -> Iterator[str]:
+    """Write what a user is in, and why, and how far they are with the first steps, as a page."""
+    said = words.language.segments
+    yield said["user"].format(user_id=user_id, day=found.day)
+    yield said["stage_line"].format(**_named(found.stage, words)) + _values(found.stage, words)
+    if progress is not None:
+        yield progress_line(progress, words)
+    yield said["segments_line"].format(count=len(found.segments) or said["none"])
+    for each in found.segments:
+        yield "    {title}: {meaning}".format(**_named(each, words)) + _values(each, words)
     for change in found.changes:
-        way = "came into" if change["is_member"] else "left"
+        way, reason = said["came_into" if change["is_member"] else "left_from"], change["reason"].replace(" ", "_")
         turned = "; ".join(dict.fromkeys(turned_words(each, words) for each in change["parts"] or ()))
-        yield f"  {way} {change['segment']} ({change['reason']}){': ' + turned if turned else ''}"
+        told = way.format(title=words.group(change["segment"], change["segment"]), reason=words.language.parts[reason])
+        yield told + (f": {turned}" if turned else "")
 
 
 def turned_words(turned: Row, words: Words) -> str:
     """Say a column of a part of a rule that turned, with both values."""
-    column, _, split = turned["column"].partition("@")
-    label = words.label(column) + (f" ({'fifth' if split == 'quintile' else f'cut at {split}'})" if split else "")
+    said, (column, _, split) = words.language.segments, turned["column"].partition("@")
+    by = said["fifth"] if split == "quintile" else said["cut"].format(share=split)
+    label = words.label(column) + (f" ({by})" if split else "")
 
     def value(when: str) -> str:
         reason = {
@@ -76,9 +89,13 @@ def turned_words(turned: Row, words: Words) -> str:
             "value": turned[f"text{when}"],
             "number": turned[f"number{when}"],
         }
-        return words.value(reason) if reason["value"] is not None or reason["number"] is not None else "unknown"
+        return (
+            words.value(reason)
+            if reason["value"] is not None or reason["number"] is not None
+            else words.language.values["unknown"]
+        )
 
-    return f"{label}: {value('_before')} -> {value('')}"
+    return said["turned"].format(label=label, before=value("_before"), now=value(""))
 
 
 def checked_lines(definitions: Definitions) -> Iterator[str]:
@@ -98,9 +115,10 @@ def checked_facts(definitions: Definitions) -> dict[str, object]:
     return {"stages": names, "segments": rules, "left_out": dict(definitions.left_out)}
 
 
-def user_facts(user_id: str, found: UserMemberships) -> dict[str, object]:
+def user_facts(user_id: str, found: UserMemberships, progress: UserProgress | None = None) -> dict[str, object]:
     """Write what a user is in for machines."""
-    return {"user_id": user_id, **asdict(found)}
+    own = asdict(progress) if progress is not None else None
+    return {"user_id": user_id, **asdict(found), "onboarding": own}
 
 
 def plain(tables: Mapping[str, Sequence[Row]]) -> dict[str, object]:
@@ -111,10 +129,11 @@ def plain(tables: Mapping[str, Sequence[Row]]) -> dict[str, object]:
     }
 
 
-def _with_values(membership: Membership, words: Words) -> str:
+def _named(membership: Membership, words: Words) -> dict[str, str]:
+    title = words.group(membership.name, membership.title)
+    return {"title": title, "meaning": words.meaning(membership.name, membership.meaning)}
+
+
+def _values(membership: Membership, words: Words) -> str:
     values = "; ".join(f"{words.label(each['column'])}: {words.value(each)}" for each in membership.values)
-    return f"{membership.title}: {membership.meaning}" + (f" ({values})" if values else "")
-
-
-def _count(users: int | None) -> str:
-    return "unknown" if users is None else f"{users:,}"
+    return f" ({values})" if values else ""

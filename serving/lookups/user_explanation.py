@@ -14,6 +14,7 @@ from features.storage.lake import Lake
 from features.tables.duckdb_sessions import sql_text
 from models.personas.stored_personas import latest_personas
 from serving.decide.day_tables import connect, day_file, decisions_source
+from serving.memberships.onboarding_progress import UserProgress, progress_line
 from serving.memberships.persona_cards import Apart, apart_words, set_apart
 from serving.memberships.user_memberships import Membership, UserMemberships
 from serving.segments.known_columns import PERSONA
@@ -104,10 +105,12 @@ def explanation_lines(
     decision: Row, options: Sequence[Row], words: Words, settings: Settings, day: date,
     member: UserMemberships | None = None, discounts: Reasons = (),
     preferences: Mapping[str, Sequence[Row]] = NO_PREFERENCES, apart: tuple[Apart, ...] = (),
+    progress: UserProgress | None = None,
 ) -> Iterator[str]:  # fmt: skip
     """Write what is known about a user, who they are, and what was decided and why, as a page.
 
-    `discounts` says why a discount is personal, or is not; `apart` what sets the user's persona apart.
+    `discounts` says why a discount is personal, or is not; `apart` what sets the user's persona apart; `progress` how
+    far the user is with the first steps.
     """
     lines, why = words.language.explain, words.sentence(decision["why"])
     own = {"why": why, "currency": settings.currency, "horizon": settings.churn.horizon_days, "day": day}
@@ -128,6 +131,8 @@ def explanation_lines(
     if decision.get(PERSONA):
         values = words.language.joins["because_lines"].join(apart_words(apart, words, lines["persona_value"]))
         yield lines[PERSONA].format(title=words.persona(decision[PERSONA]), values=values).replace(" ()", "")
+    if progress is not None:
+        yield progress_line(progress, words)
     yield from preference_lines(preferences, words)
     if decision.get("fallback"):
         yield lines["fallback"].format_map(known)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from datetime import date
 from typing import Any
 
@@ -77,20 +76,3 @@ def rows_of_user(lake: Lake, day: date, table: str, user_id: str) -> list[Row]:
         found = connection.execute(f"SELECT * FROM {source} WHERE user_id = {sql_text(user_id)}")
         names = [name for name, *_ in found.description or ()]
         return [dict(zip(names, row, strict=True)) for row in found.fetchall()]
-
-
-def unusual_sentences(lake: Lake, day: date) -> list[str]:
-    """Say of every segment whose week is unusual what moved it."""
-    return [unusual_sentence(row) for row in read_rows(lake, day, SIZES) if row["is_unusual"]]
-
-
-def unusual_sentence(row: Mapping[str, Any]) -> str:
-    """Say of a segment that its week is unusual, and what moved it."""
-    way = "grew" if row["change"] > row["usual"] else "shrank"
-    usual = f"usually {row['usual']:+,.0f} give or take {row['spread']:,.0f}"
-    sizes = f"{row['before']:,} to {row['users']:,} within a week ({usual}, over {row['weeks']} weeks)"
-    parts = "; ".join(
-        f"{each['users']:,} {'came' if each['is_member'] else 'left'} by {each['part']}"
-        for each in row["week_moved_by"]
-    )
-    return f"{row['title']} {way}, {sizes}" + (f": {parts}" if parts else "")

@@ -7,10 +7,12 @@ from dataclasses import dataclass
 from datetime import date
 from typing import Any
 
+from configs.settings import Settings
 from features.storage.lake import Lake
 from models.personas.persona_note import PersonaNote
 from serving.memberships.day_rules import DayRules
 from serving.memberships.membership_changes import REASONS
+from serving.memberships.part_words import unusual_words
 from serving.memberships.persona_cards import PersonaCard, apart_words, persona_cards
 from serving.memberships.stored_segments import SIZES, TRANSITIONS, read_rows, read_rules, segment_days
 from serving.wording.rendering import Words
@@ -28,7 +30,8 @@ class GroupSection:
 
     `day_before` is the day compared with, None for the first. `stages` has ``title, meaning, users, before``,
     `moves` the users by ``title`` of the stage before and ``to``, users by title of the stage now. `groups` are the
-    segments by heading, each with ``users, came, left, change, moved_by``; `unusual` those whose week stands out.
+    segments by heading, each with ``users, came, left, change, moved_by``; `unusual` says which of them have
+    a week that stands out, and what moved them.
     `personas` have ``title, users, worth, p_churn, apart``, and `persona_note` says how stable they are.
     """
 
@@ -36,14 +39,16 @@ class GroupSection:
     stages: Sequence[Row]
     moves: Sequence[Row]
     groups: dict[str, list[Row]]
-    unusual: Sequence[Row]
+    unusual: Sequence[str]
     left_out: Sequence[str]
     users: int
     personas: Sequence[Row] = ()
     persona_note: PersonaNote | None = None
 
 
-def groups_of(lake: Lake, as_of: date, words: Words, note: PersonaNote | None = None) -> GroupSection | None:
+def groups_of(
+    settings: Settings, lake: Lake, as_of: date, words: Words, note: PersonaNote | None = None
+) -> GroupSection | None:
     """Read who is in what on a day; None where that was not kept."""
     if as_of not in segment_days(lake):
         return None
@@ -63,7 +68,7 @@ def groups_of(lake: Lake, as_of: date, words: Words, note: PersonaNote | None = 
         ],
         moves=_moves(rules, moves, words),
         groups=groups,
-        unusual=[row for row in rows if row["is_unusual"]],
+        unusual=[unusual_words(row, words, settings) for row in rows if row["is_unusual"]],
         left_out=[row["title"] for row in rows if row not in shown],
         users=sum(now.values()),
         personas=[_card(card, words) for card in persona_cards(lake, as_of)],

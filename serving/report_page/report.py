@@ -25,6 +25,7 @@ from serving.decide.discount_evidence import why_discounts
 from serving.decide.supersessions import supersessions
 from serving.fairness.fairness_audit import audit_rows, audit_sentences
 from serving.guards.guard_findings import guard_words, stored_findings
+from serving.memberships.onboarding_progress import step_counts
 from serving.report_page.at_risk_list import write_at_risk
 from serving.report_page.budget_curve import curve_of
 from serving.report_page.group_section import groups_of
@@ -32,12 +33,12 @@ from serving.report_page.model_trust import SUBJECTS, trust_in_offers, verdicts
 from serving.report_page.page_environment import page_environment
 from serving.report_page.plan_gain import plan_gain
 from serving.report_page.policy_gate import PolicyGate, gate_of
+from serving.report_page.preference_section import preferences_of
 from serving.report_page.promised_gains import promised_summary
 from serving.report_page.summary import Summary, examples
 from serving.report_page.unknown_consents import consent_notes, unknown_consents
 from serving.wording.explanations import fact_of
-from serving.wording.language_file import ENGLISH
-from serving.wording.rendering import stored, words_of
+from serving.wording.rendering import english_words_of, stored, words_of
 
 TEMPLATE = "report.html.j2"
 TOP_DRIVERS = 8
@@ -97,8 +98,7 @@ def render_report(settings: Settings, lake: Lake, as_of: date) -> str:
     promised = promised_summary(lake, as_of)
     summary = promised.summary
     trusts = trust_in_offers(record, catalogue, settings)
-    in_english = settings.model_copy(update={"language": ENGLISH})  # the page speaks one language, its own
-    words, page_words = words_of(in_english), words_of(in_english, is_print=True)
+    words, page_words = english_words_of(settings), english_words_of(settings, is_print=True)
     gate, curve = gate_of(record.verdict if record else None, words), curve_of(lake, as_of, settings)
     guards = stored_findings(lake, as_of)
     event_days = [day for day in lake.days("events") if day < as_of]
@@ -134,9 +134,12 @@ def render_report(settings: Settings, lake: Lake, as_of: date) -> str:
         newest_events=count_rows(lake.partition("events", event_days[-1])) if event_days else 0,
         quarantine=quarantined(lake),
         pins=pins_behind(lake, summary),
-        who=groups_of(lake, as_of, words, record.personas if record else None),
+        who=groups_of(settings, lake, as_of, page_words, record.personas if record else None),
+        steps=step_counts(settings, lake, as_of),
+        liked=preferences_of(lake, as_of, summary.users, record.tastes if record else {}),
+        weekdays=words.language.formats.weekdays,
         audit=audit,
-        audit_sentences=list(audit_sentences(audit)),
+        audit_sentences=list(audit_sentences(audit, page_words)),
         unprotected=sorted({*AUDIT_ONLY} - {*settings.features.protected}),
         guards=guards,
         guard_words=guard_words(guards, as_of),

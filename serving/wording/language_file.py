@@ -31,6 +31,7 @@ from serving.wording.locales import (
 REASON_FIELDS = (
     "label", "value", "text", "title", "number", "percent", "exact_percent", "benefit", "effect", "amount",
 )  # fmt: skip
+STEP_DONE = "has_done_"  # columns of first steps, whose names are the app's own
 ENGLISH = "en"  # every other language says what it says, with the same fields
 
 
@@ -58,6 +59,10 @@ class Language(Section):
     benefits: dict[str, str] = Field(description="days and points that offers give, with {number}")
     labels: dict[str, str] = Field({}, description="names of columns, without their window; English ones by default")
     groups: dict[str, str] = Field({}, description="names of stages and segments; those of their files by default")
+    meanings: dict[str, str] = Field({}, description="who is in stages and segments; as their files say by default")
+    parts: dict[str, str] = Field(description="parts of rules, and what they moved")
+    segments: dict[str, str] = Field(description="lines of `winback segments`")
+    audit: dict[str, str] = Field(description="lines of `winback audit`")
     personas: dict[str, str] = Field(description="words of which the names of personas are made")
     explain: dict[str, str] = Field(description="lines of `winback explain`")
     formats: Formats = Field(description="how numbers, percentages and days are written")
@@ -91,6 +96,8 @@ class Language(Section):
         ('money spent, last 28 days', 'Ausgaben, letzte 28 Tage')
         """
         own = self.labels.get(feature.fact)
+        if own is None and feature.name.startswith(STEP_DONE):
+            return self.parts["step_done"].format(step=feature.label.partition(": ")[2])
         if own is None or not feature.says_window:
             return own or feature.label
         days, *whole = re.findall(r"\d+", feature.window)
@@ -195,7 +202,7 @@ def _check_against(english: Language, language: Language, path: Path) -> None:
 
 def _templates(sections: Mapping[str, Mapping[str, object]]) -> Iterator[tuple[str, str]]:
     for section, codes in sections.items():
-        if section not in ("labels", "groups"):
+        if section not in ("labels", "groups", "meanings"):
             yield from ((f"{section}.{code}", text) for code, text in codes.items() if isinstance(text, str))
 
 

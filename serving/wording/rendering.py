@@ -14,8 +14,9 @@ from configs.currencies import decimals_of
 from configs.offers import load_catalogue
 from configs.settings import Settings
 from features.definitions.app_declarations import declarations_of
+from features.definitions.onboarding_steps import NEXT_STEP
 from features.definitions.registry import Feature, Unit, trait, trait_column
-from serving.wording.language_file import Language, load_language
+from serving.wording.language_file import ENGLISH, Language, load_language
 from serving.wording.reason_codes import DISCOUNTED, LOWERS, OTHER_BENEFIT, RAISES, WORTH, Reason
 
 Stored = Mapping[str, Any]  # a `Reason` as it is read from a table
@@ -74,7 +75,8 @@ class Words:
     """Puts stored reasons into words.
 
     `features` say what columns are called and what they count, `titles` what people call offers, and `benefits` what
-    the options of an offer give, by the discount that it amounts to; in print a minus is not a hyphen.
+    the options of an offer give, by the discount that it amounts to; `steps` what the first steps are called, by event;
+    in print a minus is not a hyphen.
     """
 
     language: Language
@@ -83,6 +85,7 @@ class Words:
     currency: str = ""
     is_print: bool = False
     benefits: Mapping[tuple[str, float], Benefit] = field(default_factory=dict)
+    steps: Mapping[str, str] = field(default_factory=dict)
 
     def sentence(self, reasons: Sequence[Stored] | None) -> str:
         """Write reasons in one line."""
@@ -100,11 +103,17 @@ class Words:
 
     def label(self, column: str | None) -> str:
         """Name a column for people; one that the catalogue does not know is a trait, or was one of an older day."""
-        return self.language.label(self._feature(column)) if column else ""
+        if not column:
+            return ""
+        return self.language.labels.get(column) or self.language.label(self._feature(column))
 
     def group(self, name: str, title: str) -> str:
         """Name a stage or segment for people: as the language does, else as its own file."""
         return self.language.groups.get(name, title)
+
+    def meaning(self, name: str, meaning: str) -> str:
+        """Say who is in a stage or segment: as the language does, else as its own file."""
+        return self.language.meanings.get(name, meaning)
 
     def persona(self, name: str) -> str:
         """Name a persona for people, word by word; a word that the language does not know stays."""
@@ -116,7 +125,7 @@ class Words:
         if text is None and number is None:
             return self.language.values[self._lack(reason["column"])]
         if text is not None:
-            return str(text)
+            return self.steps.get(text, str(text)) if reason["column"] == NEXT_STEP else str(text)
         unit = self._feature(reason["column"]).unit if reason["column"] else "own"
         if unit == "flag" and number in (0, 1):
             return self.language.values["yes" if number else "no"]
@@ -222,21 +231,30 @@ def plain_shape(number: float, unit: Unit = "own", decimals: int = 2) -> str:
     ['3', '2.35', '-1.50']
     >>> [format(number, plain_shape(number, "ratio")) for number in (56.31, 0.42)]
     ['56', '0.4']
-    >>> [format(number, plain_shape(number, "money", 3)) for number in (2.0, 1.2345)]
-    ['2', '1.234']
+    >>> [format(number, plain_shape(number, "money", 3)) for number in (2.0, 1.2345, 12345.0)]
+    ['2', '1.234', '12,345']
     """
     whole = round(number)
     if unit in PERCENTAGES or unit == "days":
         return ".0f" if abs(number) >= 9.95 or abs(number - whole) < 0.05 else ".1f"
-    return ".0f" if abs(number - whole) <= 1e-8 + 1e-5 * abs(whole) else f".{decimals if unit == 'money' else 2}f"
+    groups = "," if unit in ("money", "count") else ""  # a trait may be a code, which has none
+    is_whole = abs(number - whole) <= 1e-8 + 1e-5 * abs(whole)
+    return f"{groups}.0f" if is_whole else f"{groups}.{decimals if unit == 'money' else 2}f"
 
 
 def words_of(settings: Settings, *, is_print: bool = False) -> Words:
     """Words in the language of the settings, with the columns and titles of today's catalogues."""
-    features = {feature.name: feature for feature in declarations_of(settings).catalogue()}
+    declared = declarations_of(settings)
+    features = {feature.name: feature for feature in declared.catalogue()}
+    steps = {step.event_name: step.title for step in declared.steps}
     catalogue = load_catalogue(settings.offers)
     benefits = {
         (each.offer_id, each.discount): gives for each, gives in zip(catalogue.options, catalogue.benefits, strict=True)
     }
     language = load_language(settings.language)
-    return Words(language, features, catalogue.titles, settings.currency, is_print, benefits)
+    return Words(language, features, catalogue.titles, settings.currency, is_print, benefits, steps)
+
+
+def english_words_of(settings: Settings, *, is_print: bool = False) -> Words:
+    """Words in English, which the report and the notes of runs speak."""
+    return words_of(settings.model_copy(update={"language": ENGLISH}), is_print=is_print)
