@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import difflib
+import textwrap
 from collections.abc import Iterable
 
 from configs.masking import masked
 
+MOST_LISTED = 240  # signs of the known words that a sentence lists
 MOST_SIGNS = 120  # that a sentence shows of what somebody else wrote
 
 
@@ -32,10 +34,16 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
     "did you mean 'max_discount'?"
     >>> did_you_mean("zzz", ["budget", "channel"])
     'known are: budget, channel'
+    >>> did_you_mean("zzz", [f"setting_{number}" for number in range(1000)])[-29:]
+    'setting_114, … (1,000 in all)'
     """
     words = sorted(known)
     nearest = difflib.get_close_matches(word, words, n=1)
-    return f"did you mean {nearest[0]!r}?" if nearest else f"known are: {', '.join(words)}"
+    if nearest:
+        return f"did you mean {nearest[0]!r}?"
+    listed = textwrap.wrap(", ".join(words), MOST_LISTED, break_on_hyphens=False)[:1]
+    rest = f" … ({len(words):,} in all)" if len(", ".join(words)) > MOST_LISTED else ""
+    return f"known are: {''.join(listed)}{rest}"
 
 
 def shortened(text: str) -> str:

@@ -14,7 +14,7 @@ from features.storage.lake import Lake
 from features.tables.duckdb_sessions import reading_session, sql_text
 from features.tables.parquet_files import column_names
 
-NEWEST_COLUMN = "language"  # of the decisions: older ones lack it
+NEWEST_COLUMN = "benefit"  # of the decisions: older ones lack it
 FORMULA = r"^([=+@\t\r]|-[^0-9])"  # what a spreadsheet would compute (OWASP, CSV injection)
 SEND_LISTS = "send_lists"  # folder of who is to be written to, by day
 

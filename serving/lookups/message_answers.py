@@ -9,14 +9,16 @@ from datetime import date
 import numpy as np
 import pandas as pd
 
+from configs.errors import InputError
 from configs.message_settings import OF_USER
 from configs.offers import NO_OFFER, Catalogue, load_catalogue
 from configs.settings import Settings
 from features.definitions.app_declarations import declarations_of
 from features.storage.lake import Lake
 from features.tables.duckdb_sessions import sql_text
+from features.tables.parquet_files import column_names
 from features.training_data.user_columns import known_columns, sampled_users
-from serving.decide.day_tables import connect, decisions_source
+from serving.decide.day_tables import connect, day_file, decisions_source
 from serving.messages.checked_texts import text_faults
 from serving.messages.message_texts import MessageTexts, message_texts, unit_of
 from serving.messages.reader_details import AGREES, LOCALE, read_details, where_allowed
@@ -123,6 +125,11 @@ def _without_text(settings: Settings, texts: MessageTexts, readers: pd.DataFrame
 
 def text_uses(settings: Settings, lake: Lake, day: date) -> list[TextUse]:
     """Count how often each text was used on a day, most often first; texts that nobody got come last."""
+    if "written_for" not in column_names(day_file(lake, day, "decisions")):
+        raise InputError(
+            f"the decisions of {day} in {lake.root} do not say which texts they use, as an older winback made them; "
+            f"run winback score-users --as-of {day}, which makes them anew (with --supersede REASON)"
+        )
     source = f"{decisions_source(lake, day)} WHERE offer_id <> {sql_text(NO_OFFER)}"
     with connect(lake) as connection:
         rows = connection.execute(f"""

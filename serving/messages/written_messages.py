@@ -14,11 +14,13 @@ from features.arrays.array_types import Places, Texts
 from features.definitions.registry import Unit
 from serving.messages.message_texts import MessageTexts, OfferText
 from serving.messages.reader_details import LOCALE
+from serving.messages.template_sandbox import MessageTemplate
 from serving.messages.text_choice import chosen_text
+from serving.wording.formatting import repeated
 from serving.wording.locales import Locale, amount, counted, locale_of, percentage
 
 STAGE, PERSONA, CATEGORY = "stage", "persona", "category"
-CUT = "…"
+CUT, NO_LIMIT = "…", 10**9
 
 
 class Occasion(NamedTuple):
@@ -89,32 +91,39 @@ def written_text(
 
     `is_fitted` leaves out what is said of a reader alone where that is too long for the channel.
     """
-    same = fixed_values(text, locale, occasion)
-    message = text.message(is_given="benefit" in same)
-    used = {*message.fields, *(text.subject.fields if text.subject else ())}
-    varying = [name for name in readers.columns if name in used and name not in same]
-    own = pd.DataFrame(
-        {name: _values(readers[name], units.get(name, "own"), locale, occasion.currency) for name in varying}
-    )
-    codes, kinds = _distinct(own, len(readers))
-    subjects, messages = [], []
-    for kind in kinds:
-        values = same | {name: value for name, value in zip(varying, kind, strict=True) if value is not None}
-        subjects.append(fitted(text, values, is_subject=True, is_fitted=is_fitted) if text.subject else None)
-        messages.append(fitted(text, values, is_subject=False, is_fitted=is_fitted))
-    return np.array(subjects, dtype=object)[codes], np.array(messages, dtype=object)[codes]
+    same, users = fixed_values(text, locale, occasion), len(readers)
+    message, channel = text.message(is_given="benefit" in same), text.channel
+    used = {*message.fields, *(text.subject.fields if text.subject else ())} - same.keys()
+    own = {
+        name: _values(readers[name], units.get(name, "own"), locale, occasion.currency)
+        for name in readers.columns
+        if name in used
+    }
+    same[CATEGORY] = text.words.values["selected_items"]
+    subject_signs, signs = (channel.subject, channel.message) if is_fitted else (NO_LIMIT, NO_LIMIT)
+    subjects = _filled(text.subject, same, own, users, subject_signs) if text.subject else repeated(None, users)
+    return subjects, _filled(message, same, own, users, signs)
 
 
-def _distinct(own: pd.DataFrame, users: int) -> tuple[Places, list[tuple[str | None, ...]]]:
-    """Tell distinct rows of a table of texts apart: the number of each, and what the distinct ones say."""
-    if own.empty or not len(own.columns):
+def _filled(template: MessageTemplate, same: dict[str, str], own: dict[str, Texts], users: int, longest: int) -> Texts:
+    """Fill a template in, once for all of whom it says the same, shape (users,)."""
+    varying = {name: values for name, values in own.items() if name in template.fields}
+    codes, kinds = _distinct(list(varying.values()), users)
+    said = ({name: value for name, value in zip(varying, kind, strict=True) if value is not None} for kind in kinds)
+    return np.array([fitted(template, same, each, longest) for each in said], dtype=object)[codes]
+
+
+def _distinct(columns: list[Texts], users: int) -> tuple[Places, list[tuple[str | None, ...]]]:
+    """Tell distinct rows of columns of texts apart: the number of each row's, and what each of them says."""
+    if not columns or not users:
         return np.zeros(users, dtype=np.intp), [()]
     codes = np.zeros(users, dtype=np.int64)
-    columns = [pd.factorize(own[name], use_na_sentinel=False) for name in own.columns]
-    for places, values in columns:
-        codes = np.unique(codes * len(values) + places, return_inverse=True)[1]
-    _, first, kinds = np.unique(codes, return_index=True, return_inverse=True)
-    return kinds, list(own.iloc[first].itertuples(index=False, name=None))
+    for column in columns:
+        places, values = pd.factorize(column, use_na_sentinel=False)
+        codes = pd.factorize(codes * len(values) + places)[0]
+    first = np.zeros(codes.max() + 1, dtype=np.intp)
+    first[codes[::-1]] = np.arange(users)[::-1]  # the last that is written counts
+    return codes, list(zip(*(column[first] for column in columns), strict=True))
 
 
 def fixed_values(text: OfferText, locale: Locale, occasion: Occasion) -> dict[str, str]:
@@ -132,16 +141,12 @@ def fixed_values(text: OfferText, locale: Locale, occasion: Occasion) -> dict[st
     return values | limit
 
 
-def fitted(text: OfferText, values: Mapping[str, str], *, is_subject: bool, is_fitted: bool = True) -> str:
-    """Fill a subject or message in; where that is too long for the channel, without what is said of this user alone."""
-    subject, longest = (text.subject, text.channel.subject) if is_subject else (None, text.channel.message)
-    template = subject or text.message(is_given="benefit" in values)
-    items = {CATEGORY: text.words.values["selected_items"]}
-    full = template.filled({**items, **values})
-    if len(full) <= longest or not is_fitted:
+def fitted(template: MessageTemplate, same: dict[str, str], own: dict[str, str], longest: int) -> str:
+    """Fill a template in; where that is too long, without what is said of one reader alone (`own`)."""
+    full = template.filled({**same, **own})
+    if len(full) <= longest:
         return full
-    kept = {name: values[name] for name in ("title", "last_day", "benefit", "discount", "max_cost") if name in values}
-    short = template.filled({**items, **kept})
+    short = template.filled(same)
     return short if len(short) <= longest else short[: longest - 1] + CUT
 
 

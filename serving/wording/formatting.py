@@ -14,7 +14,7 @@ from models.metrics.metric import Metric
 UNBROKEN = "\u00a0"
 
 
-def repeated(text: str, rows: int) -> npt.NDArray[np.object_]:
+def repeated(text: str | None, rows: int) -> npt.NDArray[np.object_]:
     """Hold a text for many rows, shape (rows,); it is one object, where NumPy's ``full`` makes one of each."""
     return np.repeat(np.array([text], dtype=object), rows)
 
