@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fnmatch
 import re
 import string
 from collections.abc import Iterator, Mapping
@@ -64,6 +65,8 @@ class Language(Section):
     segments: dict[str, str] = Field(description="lines of `winback segments`")
     audit: dict[str, str] = Field(description="lines of `winback audit`")
     personas: dict[str, str] = Field(description="words of which the names of personas are made")
+    verdicts: dict[str, str] = Field(description="how good a model is, in a word")
+    metrics: dict[str, str] = Field(description="what figures of runs say, by their names, or patterns of them with *")
     explain: dict[str, str] = Field(description="lines of `winback explain`")
     formats: Formats = Field(description="how numbers, percentages and days are written")
 
@@ -103,6 +106,17 @@ class Language(Section):
         days, *whole = re.findall(r"\d+", feature.window)
         shape = self.formats.part_of_window if whole else self.formats.window
         return shape.format(label=own, days=days, all="".join(whole))
+
+    def metric(self, name: str) -> str:
+        """Say what a figure of a run says, by the longest pattern that its name fits; empty of one that is not known.
+
+        Examples
+        --------
+        >>> load_language("en").metric("type_a.incremental_retention"), load_language("en").metric("tea")
+        ('how many more stay by the offer, as a share', '')
+        """
+        fitting = [pattern for pattern in self.metrics if fnmatch.fnmatchcase(name, pattern)]
+        return self.metrics[max(fitting, key=len)] if fitting else ""
 
     def number(self, number: float, shape: str) -> str:
         """Write a number in a shape of Python's, with the language's own signs.
