@@ -27,6 +27,7 @@ from flows.cli import app
 from flows.serve_desk import open_desk
 from serving.desk.desk_app import PAGES, make_desk_app
 from serving.desk.visitors import Door
+from serving.wording.language_file import load_language
 
 pytestmark = pytest.mark.xdist_group("demo")
 MEANT_FOR_A_PERSON = ("app", "demo", "schedule", "ingest", "promote", "rollback", "simulate", "unpin")
@@ -51,6 +52,11 @@ def test_churn_is_ranked_well_out_of_time_and_out_of_users(metrics: dict[str, di
     assert metrics["churn.auc"]["n"] == 2317
     assert metrics["churn.auc"]["value"] >= 0.870
     assert metrics["churn.auc"]["low"] > metrics["churn.auc_recency"]["value"]
+
+
+def test_every_figure_is_said_in_words(metrics: dict[str, dict[str, float]]) -> None:
+    for language in (load_language("en"), load_language("de")):
+        assert [name for name in metrics if not language.metric(name)] == []
 
 
 def test_churn_is_calibrated(metrics: dict[str, dict[str, float]]) -> None:

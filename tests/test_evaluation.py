@@ -22,8 +22,8 @@ from models.metrics.evaluation import (
     log_loss,
     mean_absolute_error,
     mean_label,
-    quality_word,
     r_squared,
+    ranking_verdict,
     score_metric,
 )
 from models.metrics.metric import Metric
@@ -196,16 +196,17 @@ def test_a_gain_is_measured_on_the_same_users_for_both_scores():
 @pytest.mark.parametrize(
     ("value", "low", "high", "word"),
     [
-        (0.9, 0.8, 0.95, "excellent"), (0.8999, 0.8, 0.95, "good"), (0.8, 0.7, 0.9, "good"), (0.7, 0.6, 0.8, "fair"),
-        (0.6, 0.55, 0.65, "poor"), (0.591, 0.529, 0.648, "weak, but better than chance"),
-        (0.501, 0.5001, 0.502, "weak, but better than chance"),
-        (0.591, 0.5, 0.648, "not shown to be better than chance"),
-        (0.9, 0.45, 1.0, "not shown to be better than chance"), (0.2, 0.1, 0.3, "worse than chance"),
-        (float("nan"), float("nan"), float("nan"), "not shown to be better than chance"),
+        (0.9, 0.8, 0.95, "ranks_excellent"), (0.8999, 0.8, 0.95, "ranks_good"), (0.8, 0.7, 0.9, "ranks_good"),
+        (0.7, 0.6, 0.8, "ranks_fair"),
+        (0.6, 0.55, 0.65, "ranks_poor"), (0.591, 0.529, 0.648, "ranks_weak"),
+        (0.501, 0.5001, 0.502, "ranks_weak"),
+        (0.591, 0.5, 0.648, "ranks_unproven"),
+        (0.9, 0.45, 1.0, "ranks_unproven"), (0.2, 0.1, 0.3, "ranks_wrongly"),
+        (float("nan"), float("nan"), float("nan"), "ranks_unproven"),
     ],
 )  # fmt: skip
-def test_quality_has_a_word(value, low, high, word):
-    assert quality_word(Metric(value, low, high, 100)) == word
+def test_quality_has_a_verdict(value, low, high, word):
+    assert ranking_verdict(Metric(value, low, high, 100)) == word
 
 
 def test_a_metric_is_written_with_its_interval_and_a_count_without():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import tomllib
 from dataclasses import replace
 
@@ -17,14 +18,18 @@ from configs.named_files import FOLDER
 from configs.segment_files import load_segments, load_stages
 from configs.settings import load_settings
 from models.judge.policy_verdict import CONSTANT, NOBODY, PERSONAL, RANKING, RULE, Deployed
+from models.metrics.evaluation import fit_verdict, ranking_verdict
+from models.metrics.metric import Metric
 from serving.segments.known_columns import PREDICTED, STAGE
+from serving.wording import reason_codes
 from serving.wording.explanations import policy_reasons
 from serving.wording.language_file import load_language
 from serving.wording.reason_codes import ASKED, LOWERS, RAISES, RULES, Reason
 from serving.wording.reason_lists import ReasonLists
 from serving.wording.rendering import Words, stored, words_of
 
-ENGLISH = load_language("en")
+ENGLISH, GERMAN = load_language("en"), load_language("de")
+RULE_FILES = sorted((FOLDER.parent / "serving" / "contact_rules").glob("*.py"))
 
 
 @pytest.mark.parametrize("path", sorted((FOLDER / "languages").glob("*.toml")), ids=lambda path: path.stem)
@@ -73,10 +78,41 @@ def test_a_mistake_in_a_language_is_named_when_it_is_read(tmp_path, old, new, se
         load_language(str(path))
 
 
+@pytest.mark.parametrize("name", ["en", "de"])
+def test_every_code_of_a_reason_and_every_verdict_has_words(name):
+    language = load_language(name)
+    own = {value for name, value in vars(reason_codes).items() if name.isupper() and isinstance(value, str)}
+    codes = {*own, *reason_codes.RULES, *reason_codes.ASKED}
+    codes |= set(re.findall(r'[ (]Rule\(\s*"(\w+)"', "".join(each.read_text("utf-8") for each in RULE_FILES)))
+    sections = (language.lead, language.heading, language.line, language.detail)
+    assert {"by_rule", "open_offer", "has_left"} <= codes
+    assert [code for code in sorted(codes) if not any(code in section for section in sections)] == []
+    values = [(value, width) for value in np.arange(-1, 1.01, 0.05) for width in (0.01, 2)]
+    grid = [Metric(value, value - width, value + width, 9) for value, width in values]
+    judged = {judge(metric) for metric in grid for judge in (ranking_verdict, fit_verdict)}
+    assert judged | {"is_average", "not_known"} == set(language.verdicts)
+
+
+def test_a_value_model_below_zero_is_worse_than_guessing():
+    """R² of -0.19: no number that people could take for a success."""
+    code = fit_verdict(Metric(-0.19, -0.25, -0.12, 100))
+    assert [load_language(name).verdicts[code] for name in ("en", "de")] == [
+        "worse than guessing the average", "schlechter als den Durchschnitt zu raten",
+    ]  # fmt: skip
+
+
+def test_the_figures_of_the_front_page_are_said_in_words():
+    page = (FOLDER.parent / "README.md").read_text("utf-8").partition("## Results")[2]
+    names = re.findall(r"\| `([\w.]+)` \|", page)
+    assert len(names) > 15
+    for language in (load_language("en"), load_language("de")):
+        assert [name for name in names if not language.metric(name)] == []
+
+
 @given(st.integers(0, 100_000).map(lambda thousandths: thousandths / 100_000))
 def test_a_percentage_in_words_is_the_share_itself(share):
     """12.5% off is never said to be 12%, in no language."""
-    english, german = (load_language(name).percent(share) for name in ("en", "de"))
+    english, german = ENGLISH.percent(share), GERMAN.percent(share)
     assert float(english.removesuffix("%")) == pytest.approx(100 * share, abs=1e-12)
     assert german.removesuffix("\u00a0%").replace(",", ".") == english.removesuffix("%")
 

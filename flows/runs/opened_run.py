@@ -120,7 +120,8 @@ def writes_alone(run: Callable[Given, Outcome]) -> Callable[Given, Outcome]:
         command = run.__name__.replace("_", "-")
         with recorded(lake, command, day), lake.files.lock(f"winback {command}"):
             outcome = run(*args, **kwargs)
-        return replace(outcome, warnings=[*changed, *_quiet(settings, lake, day, asked), *outcome.warnings])
+        told = [*changed, *_quiet(settings, lake, day, asked), *outcome.warnings]
+        return replace(outcome, warnings=told, language=settings.language)
 
     return alone
 

@@ -22,7 +22,8 @@ class Outcome:
 
     `facts` are further fields of the object that ``--json`` prints. `models` says of each model whether there is one
     and why, where a command trains them. A `table` is what people see in place of a long list of metrics; `groups`
-    names those that they see of it, by headings, as patterns with ``*``, and the rest is counted.
+    names those that they see of it, by headings, as patterns with ``*``, and the rest is counted. What each figure says
+    stands beside it in a `language`.
     """
 
     command: str
@@ -34,6 +35,7 @@ class Outcome:
     models: list[dict[str, str | bool]] = field(default_factory=list)
     table: list[dict[str, str]] = field(default_factory=list)
     groups: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    language: str = "en"
 
     def as_dict(self, seconds: float, peak_mib: int) -> dict[str, object]:
         """Return the one object that ``--json`` prints, by `strict_json`."""
@@ -68,11 +70,13 @@ class Outcome:
             console.print(_plain_table(headings, map(_in_words, self.models), is_folded=True))
 
     def _show_metrics(self, console: Console) -> None:
-        grouped, rows = self.grouped(), []
+        from serving.wording.language_file import load_language
+
+        grouped, rows, words = self.grouped(), [], load_language(self.language)
         for heading, metrics in grouped.items():
             rows += [[f"{heading}:"]] if heading else []
-            rows += [[name, str(metric), f"{metric.n:,}"] for name, metric in metrics.items()]
-        console.print(_plain_table(("metric", _heading(self.metrics), "rows"), rows))
+            rows += [[name, str(metric), f"{metric.n:,}", words.metric(name)] for name, metric in metrics.items()]
+        console.print(_plain_table(("metric", _heading(self.metrics), "rows", ""), rows))
         if left := len(self.metrics) - sum(map(len, grouped.values())):
             console.print(f"{left:,} more figures with --json")
 

@@ -172,20 +172,36 @@ def lift_table(label: Floats, score: Floats, bins: int = 10) -> pd.DataFrame:
     return pd.DataFrame({"share": shares, "caught": caught, "lift": caught / shares})
 
 
-def quality_word(auc_metric: Metric) -> str:
-    """Say in a word how well a ranking works; whether it is better than chance, the interval says.
+def ranking_verdict(auc_metric: Metric) -> str:
+    """Judge a ranking: a code for the words of a language; whether it is better than chance, the interval says.
 
     Examples
     --------
-    >>> [quality_word(Metric(value, value - 0.06, value + 0.06, 100)) for value in (.95, .85, .75, .65)]
-    ['excellent', 'good', 'fair', 'poor']
-    >>> [quality_word(Metric(.591, low, .648, 100)) for low in (.529, .489)]
-    ['weak, but better than chance', 'not shown to be better than chance']
+    >>> [ranking_verdict(Metric(value, value - 0.06, value + 0.06, 100)) for value in (.95, .85, .75, .65)]
+    ['ranks_excellent', 'ranks_good', 'ranks_fair', 'ranks_poor']
+    >>> [ranking_verdict(Metric(.591, low, .648, 100)) for low in (.529, .489)]
+    ['ranks_weak', 'ranks_unproven']
     """
     if not auc_metric.low > 0.5:  # an interval that is not known shows nothing, either
-        return "worse than chance" if auc_metric.high < 0.5 else "not shown to be better than chance"
-    words = [(0.9, "excellent"), (0.8, "good"), (0.7, "fair"), (0.6, "poor")]
-    return next((word for bound, word in words if auc_metric.value >= bound), "weak, but better than chance")
+        return "ranks_wrongly" if auc_metric.high < 0.5 else "ranks_unproven"
+    codes = [(0.9, "ranks_excellent"), (0.8, "ranks_good"), (0.7, "ranks_fair"), (0.6, "ranks_poor")]
+    return next((code for bound, code in codes if auc_metric.value >= bound), "ranks_weak")
+
+
+def fit_verdict(r_squared: Metric) -> str:
+    """Judge how well amounts are predicted, by the share of the differences that is explained, as a code.
+
+    Examples
+    --------
+    >>> [fit_verdict(Metric(value, value - 0.05, value + 0.05, 100)) for value in (.85, .7, .5, .3, .1)]
+    ['fits_excellent', 'fits_good', 'fits_fair', 'fits_poor', 'fits_weak']
+    >>> [fit_verdict(Metric(value, value - 0.2, value + 0.2, 100)) for value in (.1, -.3)]
+    ['fits_unproven', 'fits_wrongly']
+    """
+    if not r_squared.low > 0:
+        return "fits_wrongly" if r_squared.high < 0 else "fits_unproven"
+    codes = [(0.8, "fits_excellent"), (0.6, "fits_good"), (0.4, "fits_fair"), (0.2, "fits_poor")]
+    return next((code for bound, code in codes if r_squared.value >= bound), "fits_weak")
 
 
 def _weights(codes: npt.NDArray[np.intp], users: int, rng: np.random.Generator) -> Floats:

@@ -10,10 +10,11 @@ from configs.offers import Catalogue
 from configs.settings import Settings
 from models.effects.average_effect import AverageEffect
 from models.effects.observational_effects import MIN_CONTROL, MIN_TREATED
-from models.metrics.evaluation import quality_word
+from models.metrics.evaluation import fit_verdict, ranking_verdict
 from models.metrics.metric import Leak, Metric
 from models.training_run.training_record import ModelRecord, TrainingRecord
-from serving.wording.formatting import effect_words, fit_word, stay_words
+from serving.wording.formatting import effect_words, stay_words
+from serving.wording.language_file import ENGLISH, load_language
 
 KINDS = {
     "logistic": "logistic regression", "lightgbm": "boosted trees (LightGBM)", "pace": "spending pace",
@@ -58,6 +59,7 @@ class Verdict:
     champion: str
     kind: str
     reason: str
+    code: str
     word: str
     metric: Metric
     metrics: dict[str, Metric]
@@ -95,12 +97,12 @@ def _verdict(name: str, subject: Subject, model: ModelRecord) -> Verdict:
     metrics = {key.removeprefix(f"{name}."): metric for key, metric in model.metrics.items()}
     metric = metrics[subject.measure]
     kind = model.champion.removeprefix(f"{name}-").split("-")[0]
-    word = quality_word(metric) if subject.measure == "auc" else fit_word(metric)
-    word = "the average itself" if kind == "mean" else word
+    code = ranking_verdict(metric) if subject.measure == "auc" else fit_verdict(metric)
+    code = "not_known" if math.isnan(metric.value) else "is_average" if kind == "mean" else code
     plain = [(words, metrics[key]) for key, words in subject.plain.items() if key in metrics and not key.endswith(kind)]
     return Verdict(
         name, subject.question, model.champion, KINDS.get(kind, kind), model.reason,
-        "not known" if math.isnan(metric.value) else word, metric, metrics, plain, model.leaks,
+        code, load_language(ENGLISH).verdicts[code], metric, metrics, plain, model.leaks,
     )  # fmt: skip
 
 

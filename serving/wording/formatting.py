@@ -19,22 +19,6 @@ def repeated(text: str | None, rows: int) -> npt.NDArray[np.object_]:
     return np.repeat(np.array([text], dtype=object), rows)
 
 
-def fit_word(r_squared: Metric) -> str:
-    """Say in a word how well amounts are predicted, by the share of the differences that is explained.
-
-    Examples
-    --------
-    >>> [fit_word(Metric(value, value - 0.05, value + 0.05, 100)) for value in (.85, .7, .5, .3, .1)]
-    ['excellent', 'good', 'fair', 'poor', 'weak, but better than the average']
-    >>> [fit_word(Metric(value, value - 0.2, value + 0.2, 100)) for value in (.1, -.3)]
-    ['not shown to be better than the average', 'worse than the average']
-    """
-    if not r_squared.low > 0:
-        return "worse than the average" if r_squared.high < 0 else "not shown to be better than the average"
-    words = [(0.8, "excellent"), (0.6, "good"), (0.4, "fair"), (0.2, "poor")]
-    return next((word for bound, word in words if r_squared.value >= bound), "weak, but better than the average")
-
-
 def stay_words(retention: Metric) -> str:
     """Say what an interval of the share of users who stay allows, where no money is known.
 
