@@ -11,6 +11,7 @@ from configs.errors import InputError
 from flows.runs.opened_run import open_run
 from flows.runs.run_records import run_records
 from flows.runs.run_status import run_lines
+from serving.desk.audience_post import Receiver
 from serving.desk.desk_app import serve
 from serving.desk.desk_pages import Desk, RunFacts
 from serving.desk.visitors import Door
@@ -34,7 +35,7 @@ def open_desk(profile: str | None, data_dir: str | None) -> Desk:
         told = {name: text for name, text in lines.items() if not name.startswith("run ")}
         return RunFacts(told, [asdict(each) for each in reversed(run_records(lake, RUNS))])
 
-    return Desk.of(settings, lake, run_facts)
+    return Desk.of(settings, lake, run_facts, Receiver.of_environment(os.environ))
 
 
 def serve_desk(

@@ -6,9 +6,13 @@ import csv
 import io
 import json
 import re
+import threading
+from base64 import b64encode
 from collections.abc import Callable
 from html import unescape
 from html.parser import HTMLParser
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from typing import ClassVar
 from urllib.parse import quote
 
 import duckdb
@@ -18,9 +22,13 @@ from desks import DAYS, FORMULA, HOSTILE, SmallDesk, decided_desk
 
 from configs.errors import InputError
 from configs.offers import Option
+from models.judge.lift import Lift
+from models.metrics.comparison import Difference
+from models.metrics.metric import Metric
 from serving.cubes.stored_cubes import read_cubes
 from serving.decide.decision_moment import DecisionMoment
 from serving.decide.stored_day import read_stored_day
+from serving.desk.audience_post import Receiver, message_of, post, signature
 from serving.desk.desk_app import PAGES
 from serving.desk.today_page import figures, pages_linked
 from serving.desk.visitors import Door
@@ -416,3 +424,58 @@ def test_before_the_first_decided_day_the_desk_says_how_to_begin(desk: SmallDesk
     answer = empty.client().get("/today")
     assert answer.status_code == 404
     assert "winback score-users" in answer.text
+
+
+def test_results_show_what_was_measured_over_time(desk: SmallDesk, ask: Callable[..., object]) -> None:
+    def lift(measure: str, value: float, shortage: str = "") -> Lift:
+        known = Difference(0.5, 0.4, Metric(value, value - 1, value + 1, 90), None, 0.5, 0.01)
+        found = None if shortage else known
+        return Lift("offers", measure, 60, 30, 20, 10, found, found, None if shortage else 0.02, 2, shortage)
+
+    for day, value in zip(DAYS, (1.5, 2.5), strict=True):
+        lifts = [lift("margin", value).as_dict(), lift("retention", 0.0, "30 are needed").as_dict()]
+        facts = {"as_of": str(day), "first_day": "2024-05-01", "last_day": "2024-05-02", "window_days": 28, "users": 90}
+        facts["lifts"] = lifts
+        with desk.lake.files.publish() as publication:
+            publication.write(f"measurements/day={day}/lifts.json", json.dumps(facts).encode())
+    text = Html(ask("/results").text).text
+    assert "margin a head 60 30 +2.500 +1.500 to +3.500 Distinguished from chance" in text
+    assert "share who stay 60 30 – – 30 are needed" in text
+    rows = list(csv.reader(io.StringIO(ask("/results?table=lift-margin").text)))
+    assert rows[1:] == [[str(DAYS[0]), "1.5", "0.5", "2.5"], [str(DAYS[1]), "2.5", "1.5", "3.5"]]
+
+
+class Takes(BaseHTTPRequestHandler):
+    """A receiver that is busy at first."""
+
+    taken: ClassVar[list[tuple[dict[str, str], bytes]]] = []
+
+    def do_POST(self) -> None:
+        body = self.rfile.read(int(self.headers["content-length"]))
+        self.taken.append(({name.lower(): value for name, value in self.headers.items()}, body))
+        self.send_response(503 if len(self.taken) == 1 else 204)
+        self.end_headers()
+
+    def log_message(self, *_: object) -> None:
+        """Say nothing."""
+
+
+def test_an_audience_is_posted_signed_once_more_where_the_receiver_was_busy_and_by_the_same_name(
+    desk: SmallDesk,
+) -> None:
+    secret = b"a secret of twenty-four b"
+    with HTTPServer(("127.0.0.1", 0), Takes) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        address, key = f"http://127.0.0.1:{server.server_port}/in", "whsec_" + b64encode(secret).decode()
+        named = {"WINBACK_AUDIENCE_URL": address, "WINBACK_AUDIENCE_SECRET": key}
+        receiver = Receiver.of_environment(named)
+        message_id, body = message_of(str(DAY), {"offered": "yes"}, [{"user_id": FORMULA}])
+        assert post(receiver, message_id, body, wait=lambda _: None) == 2
+        server.shutdown()
+    assert [headers["webhook-id"] for headers, _ in Takes.taken] == [message_id, message_id]
+    headers, sent = Takes.taken[-1]
+    assert sent == body and json.loads(sent)["data"]["people"] == [{"user_id": FORMULA}]
+    assert headers["webhook-signature"] == signature(secret, message_id, int(headers["webhook-timestamp"]), sent)
+    with pytest.raises(InputError, match="must be whsec_"):
+        Receiver.of_environment(named | {"WINBACK_AUDIENCE_SECRET": "plain"})
+    assert desk.client().post("/audience/post", content="offered=yes").status_code == 400

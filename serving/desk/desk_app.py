@@ -13,11 +13,13 @@ from urllib.parse import parse_qsl, quote, urlencode
 
 import uvicorn
 from fastapi import FastAPI, Request, Response
+from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import HTMLResponse, PlainTextResponse, RedirectResponse, StreamingResponse
 
 from configs.errors import InputError
 from serving.charts.chart_frame import csv_row
 from serving.desk.access_log import note
+from serving.desk.audience_post import message_of, post
 from serving.desk.desk_pages import Desk, Page, PageNotFoundError, Question, checked
 from serving.desk.groups_page import groups_page
 from serving.desk.health_page import health_page
@@ -222,6 +224,21 @@ def _add_files(app: FastAPI, answers: Answers) -> None:
         return Response(
             desk.lake.files.read(name), media_type="text/html", headers={"Content-Security-Policy": REPORT_POLICY}
         )
+
+    @app.post("/audience/post")
+    async def hand_over(request: Request) -> Response:
+        form = await require_our_form(request, answers.door)
+        visitor, receiver = request.state.visitor, desk.receiver
+        if not visitor.is_operator or receiver is None:
+            return answers.sentence(visitor, 403, "Audiences are posted by operators, where an address is set")
+        asked = Question.of(desk, visitor, {name: value for name, value in form.items() if name != "form_token"})
+        columns, *rows = await run_in_threadpool(lambda: list(audience(asked)))
+        people = [dict(zip(columns, row, strict=True)) for row in rows]
+        message_id, body = message_of(str(asked.day), asked.given, people)
+        await run_in_threadpool(post, receiver, message_id, body)
+        note(desk.lake, visitor, f"audience posted to {receiver.host} as {message_id}", asked.given, len(people))
+        said = f"{len(people):,} people were handed to {receiver.host} as message {message_id}"
+        return answers.sentence(visitor, 200, said, title="Handed over")
 
     @app.post("/what-if/proposal")
     async def propose(request: Request) -> Response:

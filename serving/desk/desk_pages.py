@@ -14,6 +14,7 @@ from configs.settings import Settings
 from features.storage.lake import Lake
 from serving.charts.chart_frame import Chart
 from serving.cubes.stored_cubes import DayCubes, cube_days, read_cubes
+from serving.desk.audience_post import Receiver
 from serving.desk.visitors import Visitor
 from serving.wording.language_file import ENGLISH
 from serving.wording.rendering import Words, words_of
@@ -35,20 +36,23 @@ class RunFacts:
 
 @dataclass(frozen=True)
 class Desk:
-    """What every page reads: settings, data folder, words and catalogue, and what is known of runs."""
+    """What every page reads: settings, data folder, words and catalogue, what is known of runs, who takes audiences."""
 
     settings: Settings
     lake: Lake
     words: Words
     catalogue: Catalogue
     run_facts: Callable[[], RunFacts]
+    receiver: Receiver | None = None
 
     @classmethod
-    def of(cls, settings: Settings, lake: Lake, run_facts: Callable[[], RunFacts]) -> Desk:
+    def of(
+        cls, settings: Settings, lake: Lake, run_facts: Callable[[], RunFacts], receiver: Receiver | None = None
+    ) -> Desk:
         """Open a desk; its pages speak English, as the report does."""
         english = settings.model_copy(update={"language": ENGLISH})
         words = words_of(english, is_print=True)
-        return cls(settings, lake, words, load_catalogue(settings.offers), run_facts)
+        return cls(settings, lake, words, load_catalogue(settings.offers), run_facts, receiver)
 
     def title(self, offer_id: str) -> str:
         """Name an offer for people."""

@@ -20,8 +20,8 @@ from serving.wording.formatting import signed
 FILE = "lifts.json"
 WORDS = {
     "margin": "margin a head",
-    "is_retained": "share who stay",
-    "is_converted": "share who buy",
+    "retention": "share who stay",
+    "conversion": "share who buy",
     "revenue": "revenue a head",
 }
 
