@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import re
 from dataclasses import asdict
 from datetime import UTC, datetime
@@ -11,6 +12,7 @@ import mlflow
 import numpy as np
 import pandas as pd
 import pytest
+from mlflow.store.db import utils as store_utils
 from synthetic import AS_OF, MIXED, outcomes
 
 from configs.errors import InputError
@@ -23,6 +25,7 @@ from models.registry.model_reader import ModelLineage, load, load_if_any
 from models.registry.promotion_log import Promotion, log_promotion, promotion_log
 from models.registry.registry_state import CHALLENGER, ModelState, Pin, registered_model
 from models.registry.tracking import (
+    TELLS_TWICE,
     connect,
     fingerprint,
     register,
@@ -97,6 +100,12 @@ def test_the_fingerprint_leaves_the_frame_unchanged(frame):
     before = frame.copy(deep=True)
     mark_of(frame, "s")
     pd.testing.assert_frame_equal(frame, before)
+
+
+def test_mlflow_prints_no_traceback_of_what_it_raises(registry):
+    connect(registry)
+    assert store_utils._logger.name == TELLS_TWICE  # whose every error is raised, too
+    assert not store_utils._logger.isEnabledFor(logging.ERROR)
 
 
 def test_the_same_training_is_registered_once(registry, pace, frame):

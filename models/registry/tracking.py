@@ -51,6 +51,7 @@ from models.registry.run_description import LONGEST, TrainingRun
 EXPERIMENT = "winback"
 OPENS_ON_RUNS = {"mlflow.experimentKind": "custom_model_development"}  # else its page asks what kind it is, or traces
 OF_US = {"mlflow.source.name": EXPERIMENT}  # else the path of our script
+TELLS_TWICE = "mlflow.store.db.utils"  # it prints the traceback of a disk that is full, and raises it as well
 AT_ONCE = 100  # parameters that MLflow takes in one call
 REQUIREMENTS = ["lightgbm", "scikit-learn", "pandas"]
 
@@ -68,6 +69,7 @@ def connect(lake: Lake) -> MlflowClient:
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
     for noisy in ("mlflow", "alembic"):
         logging.getLogger(noisy).setLevel(logging.ERROR)
+    logging.getLogger(TELLS_TWICE).setLevel(logging.CRITICAL)
     _artifact_repository_registry.register(SCHEME, movable_artifacts)
     check_store(lake)
     keep_beside(tracking_uri(lake), lake.path(FOLDER))
