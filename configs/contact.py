@@ -6,9 +6,31 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from configs.section import Section
+from configs.section import Section, Word
 
 Hour = Annotated[int, Field(ge=0, le=23)]
+Most = Annotated[int, Field(ge=1, le=1000)]
+WINDOW_DAYS = 28  # longest window in which contacts are counted
+
+
+class Caps(Section):
+    """Most messages to one person in rolling windows that end with any of them; one that is not set has no limit."""
+
+    in_24_hours: Most | None = Field(default=None, description="most within 24 hours")
+    in_7_days: Most | None = Field(default=None, description="most within 7 times 24 hours")
+    in_28_days: Most | None = Field(default=None, description="most within 28 times 24 hours")
+
+    @property
+    def by_days(self) -> dict[int, int]:
+        """Most messages by the length of their window in days, of those windows that have a limit.
+
+        Examples
+        --------
+        >>> Caps(in_24_hours=1, in_28_days=8).by_days
+        {1: 1, 28: 8}
+        """
+        most = {1: self.in_24_hours, 7: self.in_7_days, WINDOW_DAYS: self.in_28_days}
+        return {days: limit for days, limit in most.items() if limit is not None}
 
 
 class Contact(Section):
@@ -23,6 +45,29 @@ class Contact(Section):
     )
     quiet_from: Hour = Field(description="hour of the user's own clock from which on nothing is sent")
     quiet_until: Hour = Field(description="hour of the user's own clock from which on messages are sent again")
+    caps: Caps = Field(
+        Caps(),
+        description="most messages to one person by all channels together: winback's own and others that come back as "
+        "events of the role message_sent; transactional and mandatory plays neither count nor are held back",
+    )
+    channel_caps: dict[Word, Caps] = Field({}, description="the same by channel, such as { sms = { in_28_days = 2 } }")
+    stop_after_ignored: int = Field(
+        0,
+        ge=0,
+        le=1000,
+        description="so many messages in a row of the last 28 days without an opening or a redemption stop further "
+        "ones until the first is 28 days old; 0 never stops, and neither does an app whose events tell no response",
+    )
+    addresses: dict[Word, Word] = Field(
+        {},
+        description='trait of `users` without which a channel cannot reach somebody, such as { email = "email", '
+        'push = "push_token" }; a channel that is not named reaches everybody',
+    )
+    min_ages: dict[Word, Annotated[int, Field(ge=1, le=120)]] = Field(
+        {},
+        description="least age, by `birth_year` of users, for offers of the featured category where that is this one, "
+        "such as { wine = 18 }; who may be younger, or is of unknown age, is left out",
+    )
 
     @model_validator(mode="after")
     def _leaves_an_hour(self) -> Contact:

@@ -60,6 +60,8 @@ class Roles(Section):
     offer_redeem: EventNames = Field(description="uses an offer")
     payment_failure: EventNames = Field(description="tries to pay and fails")
     cancellation: EventNames = Field(description="ends the contract or removes the app")
+    opt_out: EventNames = Field((), description="wants no more messages by the event's `channel`, or by none at all")
+    opt_in: EventNames = Field((), description="takes an opt-out back, by the event's `channel` or all of them")
 
     @field_validator("activity")
     @classmethod

@@ -89,6 +89,8 @@ def explain(
     from models.training_run.training_record import latest_training
     from serving.decide.day_tables import newest_decided_day
     from serving.decide.discount_evidence import why_discounts
+    from serving.decide.held_back import rules_about
+    from serving.lookups.rule_answers import sentence_of
     from serving.lookups.user_explanation import (
         decision_of,
         explanation_lines,
@@ -111,14 +113,39 @@ def explain(
     preferences = preferences_of(lake, day, user_id)
     apart = persona_of(lake, day, decision)
     progress = user_progress(settings, lake, day, user_id)
+    held_back = [sentence_of(rule, words) for rule in rules_about(lake, day, user_id)]
     page = "\n".join(
-        explanation_lines(decision, options, words, settings, day, member, discounts, preferences, apart, progress)
+        explanation_lines(
+            decision, options, words, settings, day, member, discounts, preferences, apart, progress, held_back
+        )
     )
     facts = {"decision": decision, "options": options, "words": words_about(decision, options, words, discounts)}
-    facts |= preferences
+    facts |= {**preferences, "held_back_by": held_back}
     facts["persona"] = [dict(zip(("column", "theirs", "usual"), each, strict=True)) for each in apart]
     own = {"memberships": member, "onboarding": progress}
     return page, facts | {name: asdict(each) if each is not None else None for name, each in own.items()}
+
+
+@reads_one_publish
+def contact_rules(profile: str | None, data_dir: str | None, as_of: date | None) -> tuple[str, dict[str, object]]:
+    """List the rules of contact with their settings, and whom each held back on a day."""
+    from configs.offers import load_catalogue
+    from serving.contact_rules.rule_list import rules_of
+    from serving.decide.day_tables import decided_days, newest_decided_day
+    from serving.decide.held_back import RuleCount, count_users, counted_rules
+    from serving.lookups.rule_answers import rule_facts, rule_lines
+    from serving.wording.rendering import words_of
+
+    settings, lake, day = open_run(profile, data_dir, as_of)
+    words, is_decided = words_of(settings), as_of is not None or any(each <= day for each in decided_days(lake))
+    day = as_of or (newest_decided_day(lake, day) if is_decided else day)
+    rules = counted_rules(lake, day) if is_decided else []
+    users = count_users(lake, day) if rules else 0
+    if not rules:
+        listed = rules_of(settings, load_catalogue(settings.offers))
+        rules = [RuleCount.of(place, each) for place, each in enumerate(listed)]
+    page = "\n".join(rule_lines(rules, settings, words, day if users else None, users))
+    return page, {"command": "rules", "as_of": day, "users": users, "rules": rule_facts(rules, settings, words)}
 
 
 @reads_one_publish

@@ -13,6 +13,8 @@ from flows.runs.outcome import Outcome
 from models.metrics.metric import Metric
 from serving.decide.day_tables import SEND_LISTS, newest_decided_day
 from serving.hand_over.channel_audiences import FORMATS, Format, file_name, write_audiences
+from serving.wording.reason_codes import Reason
+from serving.wording.rendering import stored, words_of
 
 
 @flow(name="send-list", flow_run_name=dated("send-list"), validate_parameters=False)
@@ -25,10 +27,16 @@ def send_list(
         raise InputError(f"--format {kind} is not known; known are: {', '.join(FORMATS)}")
     settings, lake, day = open_run(profile, data_dir, as_of)
     day = as_of or newest_decided_day(lake, day)
-    rows = write_audiences(settings, lake, day, kind=kind)
+    written = write_audiences(settings, lake, day, kind=kind)
+    rows = written.rows
     metrics = {f"messages.{channel}": Metric.exact(count, sum(rows.values())) for channel, count in rows.items()}
     folder = f"{SEND_LISTS}/day={day}"
     outputs = {f"send list {channel}": str(lake.path(folder, file_name(channel, kind))) for channel in rows}
-    outcome = Outcome("send-list", day, metrics, outputs, [] if rows else ["nobody is written to on this day"])
+    words, left_out = words_of(settings), written.withdrawn.items()
+    reasons = [words.sentence(stored((Reason(code, value=value),))) for (code, value), _ in left_out]
+    notes = [f"{count:,} users are left out since they were decided about: {reason}"
+             for reason, (_, count) in zip(reasons, left_out, strict=True)]  # fmt: skip
+    notes += [] if rows else ["nobody is written to on this day"]
+    outcome = Outcome("send-list", day, metrics, outputs, notes)
     create_markdown_artifact(outcome.markdown(), key="send-list")
     return outcome

@@ -16,8 +16,9 @@ from hypothesis import strategies as st
 from configs.errors import InputError
 from configs.settings import load_settings
 from features.storage.lake import Lake
+from features.tables.parquet_files import write_parquet
 from serving.decide.day_tables import SEND_LISTS
-from serving.hand_over.channel_audiences import file_name, write_audiences
+from serving.hand_over.channel_audiences import Audiences, file_name, write_audiences
 
 DAY = date(2024, 7, 1)
 SETTINGS = load_settings(time_zone="Europe/Berlin")
@@ -28,6 +29,7 @@ def decided(lake: Lake, *rows: tuple[str, str, str]) -> Lake:
     many = len(rows)
     columns = dict(zip(("user_id", "offer_id", "channel"), map(list, zip(*rows, strict=True)), strict=True))
     columns |= {"benefit": ["percent"] * many, "benefit_level": [0.1] * many}
+    columns |= {"subject": ["+ hello"] * many, "language": ["de"] * many}
     columns |= {"message": ["=1+1"] * many, "discount": [0.1] * many, "decision_id": [f"d{row[0]}" for row in rows]}
     instants = pa.array([at("2024-07-01 07:30")] * many, pa.timestamp("us", "UTC"))
     path = lake.partition("decisions", DAY)
@@ -44,11 +46,13 @@ def listed(lake: Lake, channel: str) -> list[dict[str, str]]:
 def test_each_channel_gets_a_list_of_those_who_are_given_something(tmp_path: Path) -> None:
     pushed = ("u2", "come_back", "push"), ("u1", "come_back", "push")
     lake = decided(Lake(tmp_path), *pushed, ("u3", "bundle", "e mail/x"), ("u4", "none", "none"))
-    assert write_audiences(SETTINGS, lake, DAY) == {"e mail/x": 1, "push": 2}
+    assert write_audiences(SETTINGS, lake, DAY) == Audiences({"e mail/x": 1, "push": 2}, {})
     assert [row["user_id"] for row in listed(lake, "push")] == ["u1", "u2"]
     assert listed(lake, "e mail/x") == [
         {
-            "user_id": "u3", "channel": "e mail/x", "message": "'=1+1", "send_at": "2024-07-01T09:30:00+02",
+            "user_id": "u3", "address": "", "channel": "e mail/x", "subject": "'+ hello",
+            "message": "'=1+1", "language": "de",
+            "send_at": "2024-07-01T09:30:00+02", "time_zone": "Europe/Berlin", "idempotency_key": "du3:e mail/x",
             "valid_until": "2024-07-01T09:30:00+02", "offer": "bundle", "discount": "0.1",
             "benefit": "percent", "benefit_level": "0.1", "decision_id": "du3",
         }
@@ -78,3 +82,27 @@ def test_a_day_without_decisions_is_one_sentence(tmp_path: Path) -> None:
 def test_channels_have_files_of_their_own_in_the_folder_of_the_day(one: str, other: str) -> None:
     assert Path(file_name(one, "csv")).name == file_name(one, "csv")
     assert (file_name(one, "csv") == file_name(other, "csv")) == (one == other)
+
+
+def test_addresses_go_along_and_who_withdrew_since_is_left_out(tmp_path: Path) -> None:
+    names = ["agrees", "formula", "no address", "opted out", "withdrew"]
+    lake = decided(Lake(tmp_path), *((name, "a", "push") for name in names), ("mailed", "b", "email"))
+    users = {
+        "user_id": [*names, "mailed"], "consent_push": [True, True, True, True, False, None],
+        "push_token": ["t1", "=t2", " ", "t4", "t5", None], "time_zone": ["Asia/Tokyo", None, None, None, None, None],
+    }  # fmt: skip
+    write_parquet(pa.table(users), lake.path("users", "users.parquet"))
+    said = {"event_id": ["e"], "user_id": ["opted out"], "event_name": ["opt_out"], "channel": ["push"],
+            "occurred_at": pa.array([at("2024-07-01 03:00")], pa.timestamp("us", "UTC"))}  # fmt: skip
+    write_parquet(pa.table(said), lake.partition("events", DAY))
+    catalogue = tmp_path / "mine.toml"
+    fields = (
+        'title = "A"\nplay = "p"\nmessage = "m"\ndiscounts = [0.1]\nvalid_days = 7\ncontact_cost = 0\ncovered_spend = 1'
+    )
+    catalogue.write_text(f'[a]\nchannel = "push"\n{fields}\n[b]\nchannel = "email"\n{fields}\n')
+    asked = load_settings(offers=str(catalogue), contact={"addresses": {"push": "push_token"}})
+    found = write_audiences(asked, lake, DAY)
+    assert found.rows == {"email": 1, "push": 2}
+    assert found.withdrawn == {("no_address", "push"): 1, ("no_consent", "push"): 1, ("opted_out", "push"): 1}
+    rows = [(row["user_id"], row["address"], row["time_zone"]) for row in listed(lake, "push")]
+    assert rows == [("agrees", "t1", "Asia/Tokyo"), ("formula", "'=t2", "UTC")]

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
@@ -15,14 +16,13 @@ from synthetic import AS_OF, behaviour, offer, said, small_policy, small_setting
 
 from configs.offers import NO_OFFER, NOTHING, Catalogue
 from features.storage.lake import Lake
+from serving.contact_rules.contact_history import OPEN, RESTRICTIONS, ContactHistory, UserContacts, no_contacts
 from serving.contact_rules.contact_rule import (
-    CONTACTS,
     ELIGIBLE,
     FIRST_RULE,
     Rule,
     broken_by,
     forbidden,
-    no_contacts,
     unscored,
 )
 from serving.contact_rules.rule_list import has_left, rules_of
@@ -54,25 +54,35 @@ def users() -> pd.DataFrame:
 def no_push_on(day: int) -> Rule:
     """A rule of an app's own: one function, and one line where it is listed."""
 
-    def is_that_day(frame: pd.DataFrame, contacts: pd.DataFrame) -> np.ndarray:
+    def is_that_day(frame: pd.DataFrame, contacts: UserContacts) -> np.ndarray:
         return np.full(len(frame), day == AS_OF.isoweekday())
 
     return Rule("no_push_today", is_that_day, forbids=lambda each: each.channel == "push")
 
 
-def written_to_lately(frame: pd.DataFrame, contacts: pd.DataFrame) -> np.ndarray:
+def written_to_lately(frame: pd.DataFrame, contacts: UserContacts) -> np.ndarray:
     """Whoever was contacted before is left in peace."""
-    return frame["user_id"].isin(contacts["user_id"]).to_numpy()
+    return contacts.until("written to") > 0
+
+
+def history(user_ids: list[str], what: str = OPEN, until: int = 1) -> ContactHistory:
+    """Something is forbidden to some users."""
+    rows = [sorted(user_ids), [0] * len(user_ids), [until] * len(user_ids)]
+    return ContactHistory(pa.table(rows, schema=RESTRICTIONS), (what,))
 
 
 RULES = rules_of(small_settings(), CATALOGUE)
 
 
-def told(frame: pd.DataFrame, contacts: pd.DataFrame, rules: tuple[Rule, ...] = RULES) -> tuple[list, list]:
+def told(frame: pd.DataFrame, contacts: ContactHistory, rules: tuple[Rule, ...] = RULES) -> tuple[list, list]:
     """Why everybody may get nothing at all, and why not each option: code and value of the rule, None for none."""
     says = dict(enumerate(((rule.code, rule.value) for rule in rules), FIRST_RULE)) | {ELIGIBLE: None}
-    found = forbidden(rules, frame, contacts, CATALOGUE)
+    found = forbidden(rules, frame, known(contacts, frame), CATALOGUE)
     return [says[kind] for kind in found.everything], [[says[kind] for kind in row] for row in found.option.tolist()]
+
+
+def known(contacts: ContactHistory, frame: pd.DataFrame) -> UserContacts:
+    return contacts.of(frame["user_id"], np.full(len(frame), "UTC", dtype=object))
 
 
 def user(**columns: object) -> dict[str, object]:
@@ -85,7 +95,7 @@ def test_the_rules_of_every_app_by_hand():
         [user(days_since_last_activity=56.0), user(**failed), user(days_since_last_activity=np.nan),
          user(**failed, days_since_last_activity=57.0), user(user_id="holder")]
     )  # fmt: skip
-    everything, options = told(frame, pd.DataFrame({"user_id": ["holder", "a"], "is_open": [True, None]}))
+    everything, options = told(frame, history(["holder"]))
     rules = [None, "payment_failed", "not_active", "payment_failed", "open_offer"]  # the first that applies is told
     assert everything == [rule and (rule, None) for rule in rules]
     assert options == [[rule] * 2 for rule in everything]
@@ -135,7 +145,7 @@ def test_an_offer_through_several_channels_needs_consent_to_all(channel):
     both = Catalogue(offers=(offer("both", channel=channel, discounts=(0.1,)),))
     rules = rules_of(SETTINGS, both)
     frame = pd.DataFrame([user(consent_in_app=0.0, consent_email=1.0), user(consent_in_app=1.0, consent_email=np.nan)])
-    assert (forbidden(rules, frame, no_contacts(), both).option != ELIGIBLE).tolist() == [[True], [False]]
+    assert (forbidden(rules, frame, known(no_contacts(), frame), both).option != ELIGIBLE).tolist() == [[True], [False]]
 
 
 @pytest.mark.parametrize(
@@ -144,7 +154,7 @@ def test_an_offer_through_several_channels_needs_consent_to_all(channel):
 )  # fmt: skip
 def test_who_ended_the_contract_and_was_not_seen_since_has_left(ended, seen, is_gone):
     frame = pd.DataFrame([user(days_since_last_cancellation=ended, days_since_last_activity=seen, tenure_days=200.0)])
-    assert has_left(frame, no_contacts()).tolist() == [is_gone]
+    assert has_left(frame, known(no_contacts(), frame)).tolist() == [is_gone]
     assert (stages_of(SETTINGS).of(frame)[0] == "left") == is_gone
     if is_gone:
         assert told(frame, no_contacts())[0] == [("has_left", None)]
@@ -162,22 +172,27 @@ def test_nothing_is_predicted_for_who_left_or_refuses_it(policy, users):
 
 def test_a_rule_about_some_offers_leaves_the_others():
     frame = pd.DataFrame({"user_id": ["a", "b"]})
-    found = forbidden((no_push_on(AS_OF.isoweekday()),), frame, no_contacts(), CATALOGUE)
+    found = forbidden((no_push_on(AS_OF.isoweekday()),), frame, known(no_contacts(), frame), CATALOGUE)
     assert found.everything.tolist() == [ELIGIBLE] * 2
     assert found.option.tolist() == [[ELIGIBLE, FIRST_RULE]] * 2
     assert broken_by(np.array([NOTHING, 1]), found).tolist() == [ELIGIBLE, FIRST_RULE]
-    other_day = forbidden((no_push_on(AS_OF.isoweekday() % 7 + 1),), frame, no_contacts(), CATALOGUE)
+    other_day = forbidden((no_push_on(AS_OF.isoweekday() % 7 + 1),), frame, known(no_contacts(), frame), CATALOGUE)
     assert not other_day.option.any()
 
 
 def test_rules_ask_nobody_where_there_are_no_offers():
-    found = forbidden((no_push_on(1),), pd.DataFrame({"user_id": ["a"]}), no_contacts(), Catalogue(offers=()))
+    frame = pd.DataFrame({"user_id": ["a"]})
+    found = forbidden((no_push_on(1),), frame, known(no_contacts(), frame), Catalogue(offers=()))
     assert found.option.shape == (1, 0)
 
 
 def test_the_rules_stand_in_the_funnel_in_the_order_in_which_they_are_asked():
-    meant = Catalogue(offers=(*CATALOGUE.offers, offer("cart", when="is_cart_open")))
-    assert list(dict.fromkeys(rule.code for rule in rules_of(small_settings(), meant))) == list(CODES)
+    contact = {"channel_caps": {"push": {"in_7_days": 1}}, "addresses": {"push": "token"}, "min_ages": {"wine": 18}}
+    slow = offer("slow", cool_down_days=3)
+    every = rules_of(
+        small_settings(contact=contact), Catalogue(offers=(*CATALOGUE.offers, slow, offer("cart", when="is_cart_open")))
+    )
+    assert list(dict.fromkeys(rule.code for rule in every)) == list(CODES)
     codes = [*CODES, "own_rule", *ASKED]
     assert [asked_at(code) for code in codes] == sorted(asked_at(code) for code in codes)
 
@@ -206,11 +221,13 @@ def test_what_breaks_a_rule_by_the_time_it_is_written_is_withdrawn_and_counted(p
     before = table(calm)
     given = before.loc[before["offer_id"] != NO_OFFER, "user_id"]
     assert len(given) > 10
-    late = pd.DataFrame({"user_id": given.head(4)}).reindex(columns=list(CONTACTS))
-    answers = iter([no_contacts(), late])  # somebody else wrote to them between allocation and writing
+    late = given.head(4)
+    answers = iter(
+        [no_contacts(), history(late.tolist(), "written to")]
+    )  # somebody else wrote to them between allocation and writing
     decide(ruled, lake, AS_OF, LocalExecutor([lambda: users]), contacts=lambda: next(answers))
     after = table(lake)
-    gone = after["user_id"].isin(late["user_id"])
+    gone = after["user_id"].isin(late)
     assert set(after.loc[gone, "offer_id"]) == {NO_OFFER}
     assert set(after.loc[gone, "arm"]) == {"suppressed"}
     assert not after.loc[gone, ["discount", "expected_cost", "expected_value"]].any().any()
@@ -220,4 +237,4 @@ def test_what_breaks_a_rule_by_the_time_it_is_written_is_withdrawn_and_counted(p
     assert summarise(lake, AS_OF).withdrawn == 4
     assert summarise(calm, AS_OF).withdrawn == 0
     ledger = entries(lake, AS_OF, AS_OF).to_pandas()
-    assert ledger.loc[ledger["user_id"].isin(late["user_id"]), "offer_id"].eq(NO_OFFER).all()
+    assert ledger.loc[ledger["user_id"].isin(late), "offer_id"].eq(NO_OFFER).all()

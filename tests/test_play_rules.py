@@ -21,7 +21,8 @@ from configs.offers import NO_OFFER, NOTHING, Catalogue, Offer, load_catalogue
 from features.definitions.app_declarations import declarations_of
 from features.storage.lake import Lake
 from serving.arms.assignment import allocation_input, assign
-from serving.contact_rules.contact_rule import FIRST_RULE, no_contacts
+from serving.contact_rules.contact_history import OPEN, RESTRICTIONS, ContactHistory, of_open
+from serving.contact_rules.contact_rule import FIRST_RULE
 from serving.decide.day_tables import day_folder
 from serving.decide.decisions import decide
 from serving.decide.executors import LocalExecutor
@@ -163,9 +164,8 @@ def test_whose_payment_failed_gets_the_recovery_and_never_a_discount(policy, see
 
 def test_decisions_say_that_a_rule_sent_it_and_it_waits_while_it_is_open(policy, tmp_path):
     frame = users(40, 5).assign(payment_failures_count_28d=1.0)
-    open_offers = pd.DataFrame(
-        {"user_id": frame["user_id"].iloc[:2], "offer_id": ["bundle", "recovery"], "is_open": True}
-    )
+    rows = [[*frame["user_id"].iloc[[0, 1, 1]]], [0, 0, 1], [1, 1, 1]]
+    open_offers = ContactHistory(pa.table(rows, schema=RESTRICTIONS), (OPEN, of_open(policy.catalogue["recovery"])))
     lake = Lake(tmp_path)
     decide(policy, lake, AS_OF, LocalExecutor([lambda: frame]), contacts=lambda: open_offers)
     rows = pq.read_table(day_folder(lake, AS_OF) / "decisions.parquet").to_pandas()
@@ -187,4 +187,4 @@ def test_whom_no_play_is_meant_for_is_told_so(policy):
     codes = [rule.code for rule in policy.rules]
     assert {codes[kind - FIRST_RULE] for kind in batch.options.why_not[:, :3].ravel()} == {"not_meant"}
     assert (batch.options.by_rule == NOTHING).all()
-    assert policy.contacts.equals(no_contacts())
+    assert not len(policy.contacts.restrictions)

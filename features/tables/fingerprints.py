@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import date
@@ -35,6 +35,7 @@ KNOWN_DIGESTS = b"winback_known"
 ROW_GROUP_ROWS = 16_384
 DAILY_TABLES = ("aggregates", "category_hour_counts")  # tables of daily rows
 LABELS = ("dimension", "label")  # columns of daily rows with few words
+Stamp = tuple[str, int, int]  # of a file: path, size, time of change
 
 
 @dataclass(frozen=True)
@@ -43,6 +44,12 @@ class Fingerprint:
 
     input: str | None = None
     digests: dict[date, str] = field(default_factory=dict)
+
+
+def file_stamps(paths: Iterable[Path]) -> list[Stamp]:
+    """Tell size and time of change of some files, by which a reader knows whether what it has read still holds."""
+    stats = [(str(path), path.stat()) for path in paths]
+    return [(name, stat.st_size, stat.st_mtime_ns) for name, stat in stats]
 
 
 def file_metadata(path: Path) -> dict[bytes, bytes]:

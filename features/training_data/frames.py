@@ -13,6 +13,7 @@ import numpy.typing as npt
 import pandas as pd
 import pyarrow as pa
 
+from configs.contact import Contact
 from configs.errors import InputError
 from configs.offers import Catalogue
 from features.arrays.calendar_days import start_of
@@ -300,18 +301,22 @@ def scoring_frame(store: FeatureStore, start: datetime, user_ids: pd.Series) -> 
     return with_categories(store, "scoring", point_in_time_frame(store, "scoring", entities))
 
 
-def scoring_batch(store: FeatureStore, lake: Lake, as_of: date, time_zone: str, places: range) -> pd.DataFrame:
+def scoring_batch(
+    store: FeatureStore, lake: Lake, as_of: date, time_zone: str, places: range, contact: Contact | None = None
+) -> pd.DataFrame:
     """Read the `scoring_frame` of some of the users that `count_users` counts, by their places among all of them.
 
-    Their consents and time zones stand beside it.
+    Their consents and time zones, and what else the rules of `contact` ask, stand beside it.
     """
     frame = scoring_frame(store, start_of(as_of, time_zone), known_users(lake, as_of, places))
-    return with_contact_details(lake, frame)
+    return with_contact_details(lake, frame, contact, as_of)
 
 
-def scoring_batch_anywhere(lake: Lake, as_of: date, time_zone: str, places: range) -> pd.DataFrame:
+def scoring_batch_anywhere(
+    lake: Lake, as_of: date, time_zone: str, places: range, contact: Contact | None = None
+) -> pd.DataFrame:
     """Read a `scoring_batch` in a process that sees the data folder, after `open_store` has registered its store."""
-    return scoring_batch(reopened_store(lake.root, as_of), lake, as_of, time_zone, places)
+    return scoring_batch(reopened_store(lake.root, as_of), lake, as_of, time_zone, places, contact)
 
 
 def count_users(lake: Lake, as_of: date) -> int:

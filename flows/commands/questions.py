@@ -42,6 +42,12 @@ def explain_command(
     show_answer("explain", "explain", (user_id,), profile, data_dir, as_json, day_of(as_of))
 
 
+@command("rules")
+def rules_command(profile: Profile = None, data_dir: DataDir = None, as_of: AsOf = None, as_json: Json = False) -> None:
+    """Print every rule of contact, its settings, and how many users it held back on the newest day."""
+    show_answer("rules", "contact_rules", (), profile, data_dir, as_json, day_of(as_of))
+
+
 @command("segments")
 def segments_command(
     user: Annotated[

@@ -20,7 +20,18 @@ def channels_of(offer: Offer) -> list[str]:
     >>> channels_of(Offer(offer_id="a", channel="sms/push", discounts=(0.1,), **each))
     ['sms', 'push']
     """
-    parts = [re.sub(r"\W+", "", part) for part in re.split(r"[+&/,;|]| and ", offer.channel.casefold())]
+    return channel_names(offer.channel)
+
+
+def channel_names(text: str) -> list[str]:
+    """Name the channels that a text speaks of, as the consents name them.
+
+    Examples
+    --------
+    >>> channel_names("In-App and E-Mail")
+    ['in_app', 'email']
+    """
+    parts = [re.sub(r"\W+", "", part) for part in re.split(r"[+&/,;|]| and ", text.casefold())]
     return [SPELT.get(part, part) for part in parts if part]
 
 

@@ -6,10 +6,12 @@ from collections.abc import Callable, Iterator
 from collections.abc import Set as AbstractSet
 from functools import partial
 
+import numpy as np
 import pandas as pd
 
 from configs.offers import Catalogue, Offer
 from features.arrays.array_types import Flags
+from serving.contact_rules.contact_history import OPEN, UserContacts, of_open
 from serving.contact_rules.contact_rule import Rule
 from serving.plays.play_rules import HOLDS, play_of
 from serving.wording.reason_codes import NOT_MEANT
@@ -25,11 +27,12 @@ def meant_rules(catalogue: Catalogue) -> Iterator[Rule]:
 
 def open_rules(catalogue: Catalogue) -> Iterator[Rule]:
     """List what keeps offers from who holds an open one; what must be said waits only for itself."""
-    others = {play: offers for play, offers in catalogue.plays.items() if not offers[0].is_marketing}
-    yield Rule("open_offer", has_open_offer, ("user_id",), is_marketing if others else None)
-    for play, offers in others.items():
-        ids = frozenset(offer.offer_id for offer in offers)
-        yield Rule("open_offer", partial(has_open_offer, offer_ids=ids), ("user_id",), partial(is_of, play=play))
+    asked = ("contact.offers_overlap",)
+    yield Rule("open_offer", has_open_offer, ("user_id",), is_marketing, settings=asked)
+    for play, offers in catalogue.plays.items():
+        if not offers[0].is_marketing:
+            holds = partial(has_open_offer, name=of_open(offers[0]))
+            yield Rule("open_offer", holds, ("user_id",), partial(is_of, play=play), settings=asked)
 
 
 def all_but(catalogue: Catalogue, aims: AbstractSet[str]) -> Callable[[Offer], bool] | None:
@@ -53,14 +56,11 @@ def is_marketing(offer: Offer) -> bool:
     return offer.is_marketing
 
 
-def is_not_meant(frame: pd.DataFrame, contacts: pd.DataFrame, *, column: str) -> Flags:  # noqa: ARG001
+def is_not_meant(frame: pd.DataFrame, contacts: UserContacts, *, column: str) -> Flags:  # noqa: ARG001
     """Whom a play is not meant for, by what its rules said of the day."""
     return ~frame[column].to_numpy(dtype=bool)
 
 
-def has_open_offer(frame: pd.DataFrame, contacts: pd.DataFrame, *, offer_ids: AbstractSet[str] | None = None) -> Flags:
-    """Who can still use an offer that they were given, or one of some."""
-    is_open = contacts["is_open"].eq(True)
-    if offer_ids is not None:
-        is_open &= contacts["offer_id"].isin(offer_ids)
-    return frame["user_id"].isin(contacts.loc[is_open, "user_id"]).to_numpy(dtype=bool)
+def has_open_offer(frame: pd.DataFrame, contacts: UserContacts, *, name: str = OPEN) -> Flags:  # noqa: ARG001
+    """Who can still use an offer that they were given, or one of a play."""
+    return np.asarray(contacts.until(name) > 0)

@@ -26,7 +26,7 @@ from serving.decide.decided_before import look_before
 from serving.decide.decision_moment import DecisionMoment
 from serving.decide.decisions import decide
 from serving.decide.executors import LocalExecutor, SparkExecutor
-from serving.decide.open_offers import open_offers
+from serving.decide.past_contacts import PastContacts
 from serving.decide.scoring import Policy
 from serving.decide.user_personas import read_personas
 from serving.decide.user_preferences import read_preferences
@@ -70,7 +70,7 @@ def decide_day(settings: Settings, lake: Lake, as_of: date, supersede: str | Non
         moment = DecisionMoment.of_night(as_of, settings.time_zone)
         look_before(lake, moment, policy.version, catalogue, count_users(lake, as_of), supersede)
         executor = batches_on_spark(history) if settings.engine == "spark" else batches(history, store, sources.close)
-        contacts = partial(open_offers, lake, settings, policy.catalogue, moment)
+        contacts = PastContacts(lake, settings, policy.catalogue, moment)
         with file_hashes(lake) as hash_of:  # consents are read beside the snapshot
             users = hash_of(lake.path(USERS_FILE)) if lake.files.exists(USERS_FILE) else ""
         guards = (*found, *chosen.findings)
@@ -104,13 +104,15 @@ def places_of_batches(history: AsOfView) -> list[range]:
 
 def batches(history: AsOfView, store: FeatureStore, done: Callable[[], None]) -> LocalExecutor:
     """Read each batch when its turn comes; `done` is called when nothing is read any more."""
-    read = partial(scoring_batch, store, history.lake, history.as_of, history.settings.time_zone)
+    settings = history.settings
+    read = partial(scoring_batch, store, history.lake, history.as_of, settings.time_zone, contact=settings.contact)
     return LocalExecutor([partial(read, places) for places in places_of_batches(history)], done)
 
 
 def batches_on_spark(history: AsOfView) -> SparkExecutor:
     """Let Spark's machines read and score the batches."""
-    read = partial(scoring_batch_anywhere, history.lake, history.as_of, history.settings.time_zone)
+    settings = history.settings
+    read = partial(scoring_batch_anywhere, history.lake, history.as_of, settings.time_zone, contact=settings.contact)
     return SparkExecutor(
         spark_machines(history.settings), [partial(read, places) for places in places_of_batches(history)]
     )

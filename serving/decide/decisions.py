@@ -11,7 +11,6 @@ from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -32,11 +31,13 @@ from serving.arms.assignment import (
     base_rate,
     curve_table,
 )
-from serving.contact_rules.contact_rule import ELIGIBLE, broken_by, forbidden, no_contacts
+from serving.contact_rules.contact_history import ContactHistory, no_contacts
+from serving.contact_rules.contact_rule import ELIGIBLE, Forbidden, broken_by, forbidden, unprofiled
 from serving.decide import ledger
 from serving.decide.decision_columns import decisions_table, predictions_table
 from serving.decide.decision_moment import DecisionMoment
 from serving.decide.executors import Executor
+from serving.decide.held_back import HELD_BACK, RULES, held_back_table, rules_table
 from serving.decide.scoring import SPOOL_FORMAT, Batch, Policy, open_spool
 from serving.decide.stored_day import draws_table, prices_table
 from serving.decide.user_preferences import PreferencesOf, nothing_known
@@ -47,7 +48,7 @@ from serving.messages.reader_details import ReadersOf, nobody_read
 
 def decide(
     policy: Policy, lake: Lake, as_of: date, executor: Executor, *, inputs: str = "",
-    contacts: Callable[[], pd.DataFrame] = no_contacts, moment: DecisionMoment | None = None,
+    contacts: Callable[[], ContactHistory] = no_contacts, moment: DecisionMoment | None = None,
     guards: Sequence[Finding] = (), supersede: str | None = None, preferences_of: PreferencesOf = nothing_known,
     readers_of: ReadersOf = nobody_read,
 ) -> Spending:  # fmt: skip
@@ -119,6 +120,7 @@ def decide(
                 write("budget_curve", curve_table(allocation_inputs, policy.settings, limits))
                 write("spending", assignment.spending.table())
                 write("guards", findings_table(guards))
+                write(RULES, rules_table(policy.rules))
                 write("tastes", policy.preferences.tastes.rows)
                 write("hours", policy.preferences.hours_table())
                 write("prices", prices_table(assignment.spending, policy.lot_settings, limits, policy.catalogue))
@@ -140,26 +142,30 @@ def tables_of(
     policy: Policy, batch: Batch, assignment: Assignment, limits: Sequence[Limit], moment: DecisionMoment
 ) -> dict[str, pa.Table]:
     """Write everything that a day keeps about the users of a batch; `assignment` is the batch's part."""
-    batch, assignment, broken = withdraw(policy, batch, assignment)
+    frame = policy.contacts.fresh(batch.frame)
+    found = forbidden(policy.rules, frame, policy.contacts_of(frame), policy.catalogue)
+    batch, assignment, broken = withdraw(batch, assignment, found)
     decisions = decisions_table(policy, batch, assignment, limits, moment, broken)
     share = assignment.spending.exploration_share
     personal = policy.response.personal if policy.response is not None else None
     return {
         "predictions": predictions_table(batch, moment.day, policy.settings),
-        "options": batch.options.table(batch.frame, policy.why_nots, personal, batch.p_churn),
+        "options": batch.options.table(
+            batch.frame, policy.why_nots, personal, batch.p_churn, unprofiled(policy.rules, frame)
+        ),
         "decisions": decisions,
+        HELD_BACK: held_back_table(batch.frame["user_id"], found.broken),
         "ledger": ledger.entry_table(decisions, assignment.intended, policy.catalogue, policy.version, share),
     }
 
 
-def withdraw(policy: Policy, batch: Batch, assignment: Assignment) -> tuple[Batch, Assignment, Kinds]:
-    """Ask the rules once more about what was decided; who would get what is forbidden gets nothing, and it is said.
+def withdraw(batch: Batch, assignment: Assignment, found: Forbidden) -> tuple[Batch, Assignment, Kinds]:
+    """Take back what is forbidden by the time it is written: who would get it gets nothing, and it is said.
 
     Returns
     -------
     Batch and assignment without those offers, and the kind of rule that each broke, shape (users,).
     """
-    found = forbidden(policy.rules, batch.frame, policy.contacts, policy.catalogue)
     broken = broken_by(assignment.given, found)
     rows = np.flatnonzero(broken != ELIGIBLE)
     if not len(rows):

@@ -35,7 +35,7 @@ from features.tables.parquet_files import PACKED, column_names, read_notes, read
 from serving.decide.decision_moment import DecisionMoment
 from serving.decide.supersessions import refusal, supersede
 
-CONTENT = b"winback.content"
+CONTENT, SEEN = b"winback.content", b"winback.seen"
 SUPERSEDED = "ledger/superseded"
 INSTANT = pa.timestamp("us", "UTC")
 LANDING = ("policy", "explore", "control", "by_rule")
@@ -131,6 +131,7 @@ def appending(
     stored = lake.files.local_path(name) if lake.files.exists(name) else None
     earlier = read_notes(stored).get(CONTENT) if stored else None
     path, content = publication.path(name), _Digest()
+    seen = json.dumps([each.stem for each in later_entries(lake, moment)]).encode()
     with pq.ParquetWriter(path, SCHEMA, **PACKED) as writer:
 
         def enter(rows: pa.Table) -> None:
@@ -139,7 +140,7 @@ def appending(
             writer.write_table(rows)
 
         yield enter
-        writer.add_key_value_metadata({CONTENT: content.text})
+        writer.add_key_value_metadata({CONTENT: content.text, SEEN: seen})
     _check_users(path, moment)
     if content.text == earlier or (stored and _decides_alike(lake, stored, path)):
         publication.discard(name)
@@ -193,6 +194,19 @@ def files_of(lake: Lake, day: date, publication: Publication | None = None) -> l
     lake.files.check(*(name for name in lake.files.list(pattern) if name not in staged))
     added = [publication.path(name) for name in staged] if publication is not None else []
     return sorted([*stored, *added], key=lambda path: path.name)
+
+
+def later_entries(lake: Lake, moment: DecisionMoment) -> list[Path]:
+    """Files of what was decided on a day at later instants, and yet before a moment's own entry was written.
+
+    A night that is decided late must not write to whom a trigger has reached meanwhile. The entry of a moment notes
+    them, so that a rerun finds what the first run found.
+    """
+    others = [path for path in files_of(lake, moment.day) if path.stem > moment.name]
+    if lake.files.exists(entry_name(moment)):
+        noted = read_notes(lake.files.local_path(entry_name(moment))).get(SEEN, b"[]")
+        return [path for path in others if path.stem in json.loads(noted)]
+    return others
 
 
 def superseded_files(lake: Lake, day: date) -> list[Path]:

@@ -6,6 +6,7 @@ from datetime import timedelta
 from zoneinfo import ZoneInfo
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
 from configs.benefits import FEATURED
@@ -109,6 +110,16 @@ def _sent(policy: Policy, batch: Batch, given: Places, explores: Flags, moment: 
         hours = policy.preferences.hours_of(frame["user_id"])
         zones = own_zones(frame, settings.time_zone)
         at[rows], propensity[rows] = send_times(
-            frame["user_id"], zones, hours, explores[rows], moment, settings.time_zone, settings.contact, settings.seed
-        )
+            frame["user_id"], zones, hours, explores[rows], moment, settings.time_zone, settings.contact, settings.seed,
+            _free_at(policy, frame, given[rows]),
+        )  # fmt: skip
     return SendTimes(at, propensity)
+
+
+def _free_at(policy: Policy, frame: pd.DataFrame, given: Places) -> npt.NDArray[np.int64]:
+    """Say from when on each user may be sent what they are given, in seconds after the decisions; shape (users,)."""
+    contacts, offers = policy.contacts_of(frame), policy.catalogue.offer_of_options
+    free = np.zeros(len(frame), np.int64)
+    for place in np.unique(given):
+        free[given == place] = contacts.free_at(offers[place])[given == place]
+    return free

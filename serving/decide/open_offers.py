@@ -1,4 +1,4 @@
-"""Who holds an offer that can still be used: contacts that the rules of eligibility are asked with."""
+"""Who holds an offer that can still be used, which the rules of contact ask."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from datetime import date, datetime, timedelta
 from pathlib import Path
 
-import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
@@ -18,12 +17,12 @@ from features.storage.lake import Lake
 from features.tables.duckdb_sessions import sql_text
 from features.tables.fingerprints import remembered
 from features.tables.parquet_files import readable
-from serving.contact_rules.contact_rule import CONTACTS
+from serving.contact_rules.contact_history import OPEN, RESTRICTIONS, ContactHistory, of_open
 from serving.decide.day_tables import connect
 from serving.decide.decision_moment import DecisionMoment
 
-OPEN = """
-    SELECT user_id, decided_at, offer_id, channel, true AS is_open
+HELD = """
+    SELECT DISTINCT user_id, unnest([0::SMALLINT, own]) AS what, 1::BIGINT AS until
     FROM read_parquet([{files}], union_by_name = true, hive_partitioning = false)
     LEFT JOIN known USING (offer_id)
     WHERE offer_id <> $none AND decided_at < $now
@@ -33,8 +32,8 @@ OPEN = """
 """
 
 
-def open_offers(lake: Lake, settings: Settings, catalogue: Catalogue, moment: DecisionMoment) -> pd.DataFrame:
-    """List the offers that were given before a moment and have not ended by then, as `CONTACTS`.
+def open_offers(lake: Lake, settings: Settings, catalogue: Catalogue, moment: DecisionMoment) -> ContactHistory:
+    """Find to whom an offer was given before a moment that has not ended by then.
 
     One that does not say when it ends is open to the end of the last of the catalogue's days, or of
     ``churn.horizon_days``, as its redemptions count. A rerun finds what the first run found: what was decided at the
@@ -49,14 +48,19 @@ def open_offers(lake: Lake, settings: Settings, catalogue: Catalogue, moment: De
     longest = timedelta(days=max([settings.churn.horizon_days, *known.values()]))
     days = [] if settings.contact.offers_overlap else [*_days_with_open(lake, moment, longest)]
     if not days:
-        return pd.DataFrame(columns=list(CONTACTS))
+        return ContactHistory(names=(OPEN,))
     files = ", ".join(sql_text(lake.partition(TREATMENTS.name, day)) for day in days)
-    fields = [("offer_id", pa.string()), ("valid_days", pa.int64())]
+    offers = {"offer_id": pa.array(known, pa.string()), "valid_days": pa.array(known.values(), pa.int64())}
+    names = (OPEN, *dict.fromkeys(of_open(offer) for offer in catalogue.offers if not offer.is_marketing))
+    own = [None if offer.is_marketing else names.index(of_open(offer)) for offer in catalogue.offers]
+    offers |= {"own": pa.array(own, pa.int16())}
     with connect(lake) as connection:
         connection.execute("SET TimeZone = 'UTC'")
-        connection.register("known", pa.table([list(known), list(known.values())], schema=pa.schema(fields)))
+        connection.register("known", pa.table(offers))
         asked = {"none": NO_OFFER, "otherwise": settings.churn.horizon_days, "zone": settings.time_zone}
-        return connection.execute(OPEN.format(files=files), {**asked, "now": moment.in_utc, "day": moment.day}).df()
+        about = {**asked, "now": moment.in_utc, "day": moment.day}
+        found = connection.execute(f"SELECT * FROM ({HELD.format(files=files)}) WHERE what IS NOT NULL", about)
+        return ContactHistory(found.to_arrow_table().cast(RESTRICTIONS), names)
 
 
 def _days_with_open(lake: Lake, moment: DecisionMoment, longest: timedelta) -> Iterator[date]:

@@ -23,14 +23,15 @@ from features.definitions.app_declarations import declarations_of
 from features.definitions.registry import Feature, Unit
 from features.storage.local_folder import LocalFolder
 from features.storage.whole_writes import clear_folder, write_bytes, write_file
-from features.training_data.contact_details import TIME_ZONE
+from features.training_data.contact_details import TIME_ZONE, own_zones
 from models.judge.policy_verdict import NO_TRIAL, Trial
 from models.registry.model_reader import Registered
 from models.registry.response import ResponseModels
 from serving.arms.assignment import AllocationInput
 from serving.arms.exploration import Draws
 from serving.arms.policy_trial import with_trial
-from serving.contact_rules.contact_rule import Rule, forbidden, kinds_of_why_not, no_contacts, unscored
+from serving.contact_rules.contact_history import ContactHistory, UserContacts
+from serving.contact_rules.contact_rule import Rule, forbidden, kinds_of_why_not, unprofiled, unscored
 from serving.contact_rules.rule_list import rules_of
 from serving.decide import ledger
 from serving.decide.user_personas import UserPersonas
@@ -74,7 +75,7 @@ class Policy:
     language: Language = field(default_factory=lambda: load_language(ENGLISH))
     later_share: float = 1.0
     own_rules: tuple[Rule, ...] = ()
-    contacts: pd.DataFrame = field(default_factory=no_contacts)
+    contacts: ContactHistory = field(default_factory=ContactHistory)
     preferences: UserPreferences = field(default_factory=UserPreferences)
     base_rate: float = 0.0
     fallback: str = ""
@@ -113,6 +114,10 @@ class Policy:
         """What the numbers count that messages may say, by field."""
         fields = self.settings.messages.fields
         return {name: unit_of(column, self._columns) for name, column in fields.items()}
+
+    def contacts_of(self, frame: pd.DataFrame) -> UserContacts:
+        """Look up what earlier contacts forbid to the users of a frame."""
+        return self.contacts.of(frame["user_id"], own_zones(frame, self.settings.time_zone))
 
     @property
     def trial(self) -> Trial:
@@ -315,8 +320,9 @@ def score(policy: Policy, frame: pd.DataFrame) -> Batch:
     groups = {STAGE: policy.stages.of(frame), PERSONA: policy.personas.of(frame, active)}
     told = {"p_churn": p_churn, "retained_value": value, "remaining_value": remaining, **groups}
     grouped = frame.assign(**groups, **policy.plays.holds(frame, told))
-    found = forbidden(policy.rules, grouped, policy.contacts, policy.catalogue)
+    found = forbidden(policy.rules, grouped, policy.contacts_of(frame), policy.catalogue)
     risk = None if policy.churn is None else p_churn
     options = build_options(frame, risk, remaining, found, policy.response, policy.catalogue, settings)
+    options = options.impersonal(unprofiled(policy.rules, frame))
     kept = grouped[[name for name in grouped.columns if name in policy.output_columns]]
     return Batch(kept, p_churn, value, remaining, reasons.build(~np.isnan(p_churn)), options)

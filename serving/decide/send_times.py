@@ -15,6 +15,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from configs.contact import Contact
+from configs.settings import Settings
 from features.arrays.array_types import Flags, Floats, Texts
 from models.metrics.splits import hash_share
 from serving.decide.decision_moment import NIGHTLY, DecisionMoment
@@ -39,7 +40,7 @@ class Slot(NamedTuple):
 
 def send_times(
     user_ids: pd.Series, zones: Texts, hours: Floats, explores: Flags, moment: DecisionMoment, time_zone: str,
-    contact: Contact, seed: int,
+    contact: Contact, seed: int, free_at: npt.NDArray[np.int64] | None = None,
 ) -> SendTimes:  # fmt: skip
     """Choose an hour for each user: the one with the most weight, of two the earlier; for explorers one by lot.
 
@@ -53,19 +54,35 @@ def send_times(
         Whose hour is drawn, each that may be with the same probability, shape (users,).
     time_zone
         The app's, whose day is that of the decision.
+    free_at
+        Seconds after the moment before which nothing may be sent, because of earlier messages; shape (users,). Where
+        it is after the last hour, that hour is taken: the rules of contact forbid the message itself.
     """
     codes, names = pd.factorize(zones)
-    app = ZoneInfo(time_zone)
-    slots = [allowed_slots(ZoneInfo(name), moment, app, contact) for name in names]
-    counts = np.array([len(each) for each in slots], np.intp)[codes]
+    slots = [allowed_slots(ZoneInfo(name), moment, ZoneInfo(time_zone), contact) for name in names]
+    ends = np.array([len(each) for each in slots], np.intp)[codes]
     at, clock = np.full((len(slots), A_DAY + 2), np.datetime64("NaT", "us")), np.full((len(slots), A_DAY + 2), -1)
     for place, each in enumerate(slots):
         at[place, : len(each)] = [in_utc(slot.at) for slot in each]
         clock[place, : len(each)] = [slot.hour for slot in each]
+    firsts = np.zeros(len(ends), np.intp)
     weight = np.take_along_axis(np.c_[hours, np.full(len(hours), -1.0)], clock[codes], axis=1)
-    drawn = hash_share(user_ids, f"{HOUR_SALT}:{seed}:{moment.name}") * counts
+    if free_at is not None and free_at.any():
+        too_early = at[codes] < (in_utc(moment.instant) + free_at.astype("timedelta64[s]"))[:, None]
+        firsts = np.minimum(too_early.sum(axis=1), ends - 1)
+        weight[np.arange(A_DAY + 2) < firsts[:, None]] = -1.0
+    drawn = firsts + hash_share(user_ids, f"{HOUR_SALT}:{seed}:{moment.name}") * (ends - firsts)
     chosen = np.where(explores, drawn.astype(np.intp), weight.argmax(axis=1))
-    return SendTimes(at[codes, chosen], np.where(explores, 1.0 / counts, 1.0))
+    return SendTimes(at[codes, chosen], np.where(explores, 1.0 / (ends - firsts), 1.0))
+
+
+def last_slots(moment: DecisionMoment, settings: Settings, zones: Texts) -> npt.NDArray[np.int64]:
+    """Find the last second after a moment at which users of some zones may still be written to; shape (users,)."""
+    codes, names = pd.factorize(zones)
+    app = ZoneInfo(settings.time_zone)
+    slots = [allowed_slots(ZoneInfo(name), moment, app, settings.contact) for name in names]
+    last = [int((each[-1].at - moment.in_utc).total_seconds()) for each in slots]
+    return np.array(last, np.int64)[codes]
 
 
 def allowed_slots(user: ZoneInfo, moment: DecisionMoment, app: ZoneInfo, contact: Contact) -> list[Slot]:

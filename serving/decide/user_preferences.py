@@ -13,10 +13,11 @@ import pyarrow.compute as pc
 
 from configs.offers import NOTHING, Catalogue
 from configs.settings import Settings
-from features.arrays.array_types import Floats, Places, Texts
+from features.arrays.array_types import Flags, Floats, Places, Texts
 from features.materialise.as_of_view import AsOfView, open_as_of
 from features.storage.lake import Lake
-from features.training_data.contact_details import own_zones, with_contact_details
+from features.suppression.suppression_list import suppressed
+from features.training_data.contact_details import own_zones, profiling_refusals, with_contact_details
 from features.training_data.frames import known_users
 from features.training_data.recent_events import active_hours, bought_items
 from models.send_time.hour_weights import TimeWeights, nobody_known, population_weights, time_weights
@@ -71,16 +72,18 @@ def read_preferences(
 ) -> UserPreferences:
     """Look at what those did of late who are given something, of few users (`tastes.everybody_up_to`) all.
 
-    `given` has shape (users,), in the snapshot's order.
+    Nobody is looked at who refuses to be profiled. `given` has shape (users,), in the snapshot's order.
     """
     is_small = len(given) <= settings.tastes.everybody_up_to
     rows = np.arange(len(given)) if is_small else np.flatnonzero(given != NOTHING)
+    everybody, refuses = known_users(lake, as_of), _refusals(settings, lake)
+    rows = rows[~refuses(everybody.iloc[rows])]
     if not len(rows):
         return UserPreferences()
-    everybody = known_users(lake, as_of)
     channels = np.array([*(offer.channel for offer in catalogue.offer_of_options), None], dtype=object)[given[rows]]
     with open_as_of(settings, lake, as_of) as history:
         sample = everybody.iloc[:: max(1, len(everybody) // SAMPLED)]
+        sample = sample[~refuses(sample)]
         population = _weights(history, sample, np.full(len(sample), None, dtype=object), None)
         parts = [slice(first, first + USERS_AT_ONCE) for first in range(0, len(rows), USERS_AT_ONCE)]
         own = [_weights(history, everybody.iloc[rows[part]], channels[part], population) for part in parts]
@@ -94,6 +97,12 @@ def read_preferences(
     tastes = UserTastes(pa.concat_tables([each.rows for each in found])) if found else UserTastes()
     user_ids = pd.Index(everybody.iloc[rows].astype(object))
     return UserPreferences(user_ids, TimeWeights.joined(own), population, tastes, model is not None)
+
+
+def _refusals(settings: Settings, lake: Lake) -> Callable[[pd.Series], Flags]:
+    """Tell who refuses to be profiled."""
+    refuses = profiling_refusals(lake, unknown=settings.contact.unknown_consent == "refused")
+    return lambda user_ids: refuses(user_ids) | suppressed(lake, user_ids)
 
 
 def _tastes(history: AsOfView, model: TasteModel, user_ids: pd.Series, usual: pd.DataFrame) -> UserTastes:

@@ -2,38 +2,54 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import date
+from pathlib import Path
 from typing import Literal, get_args
 from urllib.parse import quote
 
 from configs.offers import NO_OFFER
 from configs.settings import Settings
-from features.storage.lake import Lake
+from features.storage.lake import USERS_FILE, Lake
 from features.tables.duckdb_sessions import sql_text
+from features.tables.parquet_files import column_names
+from features.training_data.contact_details import TIME_ZONE, quoted
+from serving.contact_rules.channels import channel_names
 from serving.decide.day_tables import SEND_LISTS, connect, decisions_source, spreadsheet_text
+from serving.hand_over.withdrawn_wishes import withdrawn
 
 Format = Literal["csv", "parquet"]
 FORMATS = get_args(Format)
 INSTANT = "strftime({name}, '%Y-%m-%dT%H:%M:%S%z')"
 COLUMNS = {
-    "user_id": "user_id", "channel": "channel", "message": "message", "send_at": "send_at",
-    "valid_until": "valid_until", "offer": "offer_id", "discount": "discount", "benefit": "benefit",
-    "benefit_level": "benefit_level", "decision_id": "decision_id",
+    "user_id": "user_id", "address": "address", "channel": "channel", "subject": "subject", "message": "message",
+    "language": "language", "send_at": "send_at", "time_zone": "time_zone", "valid_until": "valid_until",
+    "offer": "offer_id", "discount": "discount", "benefit": "benefit", "benefit_level": "benefit_level",
+    "decision_id": "decision_id", "idempotency_key": "idempotency_key",
 }  # fmt: skip
-TEXTS, INSTANTS = ("user_id", "channel", "message", "offer_id"), ("send_at", "valid_until")
+TEXTS = ("user_id", "address", "channel", "subject", "message", "language", "time_zone", "offer_id", "idempotency_key")
+INSTANTS = ("send_at", "valid_until")
+KEY = "decision_id || ':' || channel"  # the same message has the same key, whenever the list is written
 
 
-def write_audiences(settings: Settings, lake: Lake, as_of: date, *, kind: Format = "csv") -> dict[str, int]:
+@dataclass(frozen=True)
+class Audiences:
+    """How many are to be written to, by channel, and how many not any more, by the rule's code and value."""
+
+    rows: dict[str, int]
+    withdrawn: dict[tuple[str, str | None], int]
+
+
+def write_audiences(settings: Settings, lake: Lake, as_of: date, *, kind: Format = "csv") -> Audiences:
     """Write everybody who is given an offer to ``send_lists/day=<as_of>/<channel>.<kind>``, by user.
 
-    Columns: ``user_id, channel, message, send_at, valid_until`` (instants; in CSV the app's clock with its distance
-    from UTC), ``offer, discount`` (share), ``benefit, benefit_level`` (what is given: a share, an amount,
-    days or points), ``decision_id``, by which a sender tells what it has sent already. In CSV a
-    text that a spreadsheet would take for a formula gets an apostrophe before it. Lists of before give way.
-
-    Returns
-    -------
-    Rows by channel.
+    Columns: ``user_id, address`` (the trait that ``contact.addresses`` names for the channel), ``channel, subject,
+    message, language, send_at`` (instant; in CSV the app's clock with its distance from UTC), ``time_zone`` (the user's
+    own), ``valid_until, offer, discount`` (share), ``benefit, benefit_level`` (what is given: a share, an amount, days
+    or points), ``decision_id``, which events that come back carry, and ``idempotency_key``, by which a sender tells
+    what it has sent already. Who has opted out, withdrawn a consent or was put on the suppression list since the
+    decision is left out. In CSV a text that a spreadsheet would take for a formula gets an apostrophe before it. Lists
+    of before give way.
 
     Raises
     ------
@@ -42,16 +58,23 @@ def write_audiences(settings: Settings, lake: Lake, as_of: date, *, kind: Format
     """
     source = f"{decisions_source(lake, as_of)} WHERE offer_id <> {sql_text(NO_OFFER)} AND send_at IS NOT NULL"
     columns = ", ".join(f"{_cell(column, kind)} AS {name}" for name, column in COLUMNS.items())
+    form = "FORMAT csv, HEADER" if kind == "csv" else "FORMAT parquet"
     with connect(lake) as connection, lake.files.publish() as publication:
         connection.execute(f"SET TimeZone = {sql_text(settings.time_zone)}")
-        counted = connection.execute(f"SELECT channel, count(*) FROM {source} GROUP BY channel ORDER BY channel")
+        given = connection.execute(f"SELECT user_id, offer_id FROM {source} ORDER BY user_id").to_arrow_table()
+        connection.register("withdrawn", withdrawn(settings, lake, as_of, given))
+        listed = f"{source} AND user_id NOT IN (SELECT user_id FROM withdrawn)"
+        counted = connection.execute(f"SELECT channel, count(*) FROM {listed} GROUP BY channel ORDER BY channel")
         rows: dict[str, int] = dict(counted.fetchall())
         folder = publication.folder(f"{SEND_LISTS}/day={as_of}")
-        form = "FORMAT csv, HEADER" if kind == "csv" else "FORMAT parquet"
         for channel in rows:
-            query = f"SELECT {columns} FROM {source} AND channel = {sql_text(channel)} ORDER BY user_id"
-            connection.execute(f"COPY ({query}) TO {sql_text(folder / file_name(channel, kind))} ({form})")
-    return rows
+            own = _with_contact(settings, lake, channel, f"{listed} AND channel = {sql_text(channel)}")
+            path = folder / file_name(channel, kind)
+            connection.execute(f"COPY (SELECT {columns} FROM ({own}) ORDER BY user_id) TO {sql_text(path)} ({form})")
+        left_out = connection.execute(
+            "SELECT code, value, count(*) FROM withdrawn GROUP BY ALL ORDER BY ALL"
+        ).fetchall()
+    return Audiences(rows, {(code, value): count for code, value, count in left_out})
 
 
 def file_name(channel: str, kind: Format) -> str:
@@ -63,6 +86,26 @@ def file_name(channel: str, kind: Format) -> str:
     ('push.csv', 'in%20app%2Fbanner.csv')
     """
     return f"{quote(channel, safe='')}.{kind}"
+
+
+def _with_contact(settings: Settings, lake: Lake, channel: str, rows: str) -> str:
+    """Write the rows of a channel with address, time zone and key."""
+    users = lake.path(USERS_FILE) if lake.files.exists(USERS_FILE) else None
+    columns, joined = _contact_of_users(settings, users, channel)
+    added = ", ".join([f"{KEY} AS idempotency_key", *columns])
+    return f"SELECT rows.*, {added} FROM (SELECT * FROM {rows}) AS rows {joined}"
+
+
+def _contact_of_users(settings: Settings, users: Path | None, channel: str) -> tuple[list[str], str]:
+    """Write address and time zone of users, and where they are joined from; empty where nothing is on record."""
+    known = column_names(users) if users is not None else []
+    traits = [settings.contact.addresses[each] for each in channel_names(channel) if each in settings.contact.addresses]
+    traits = [trait for trait in traits if trait in known][:1]
+    address = f"CAST(users.{quoted(traits[0])} AS VARCHAR)" if traits else "NULL::VARCHAR"
+    zone = f"coalesce(users.{TIME_ZONE}, {sql_text(settings.time_zone)})" if TIME_ZONE in known else None
+    columns = [f"{address} AS address", f"{zone or sql_text(settings.time_zone)} AS time_zone"]
+    needed = users is not None and (traits or zone)
+    return columns, f"LEFT JOIN read_parquet({sql_text(users)}) AS users USING (user_id)" if needed and users else ""
 
 
 def _cell(column: str, kind: Format) -> str:

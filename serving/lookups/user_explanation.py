@@ -105,12 +105,12 @@ def explanation_lines(
     decision: Row, options: Sequence[Row], words: Words, settings: Settings, day: date,
     member: UserMemberships | None = None, discounts: Reasons = (),
     preferences: Mapping[str, Sequence[Row]] = NO_PREFERENCES, apart: tuple[Apart, ...] = (),
-    progress: UserProgress | None = None,
+    progress: UserProgress | None = None, held_back: Sequence[str] = (),
 ) -> Iterator[str]:  # fmt: skip
     """Write what is known about a user, who they are, and what was decided and why, as a page.
 
     `discounts` says why a discount is personal, or is not; `apart` what sets the user's persona apart; `progress` how
-    far the user is with the first steps.
+    far the user is with the first steps; `held_back` which rules of contact kept the user from which offers.
     """
     lines, why = words.language.explain, words.sentence(decision["why"])
     own = {"why": why, "currency": settings.currency, "horizon": settings.churn.horizon_days, "day": day}
@@ -138,6 +138,7 @@ def explanation_lines(
         yield lines["fallback"].format_map(known)
     decided = ["decision", "why", "message", "sent", "evidence"] if is_given else ["no_decision", "why"]
     yield from (lines[name].format_map(known) for name in decided)
+    yield from _rule_lines(held_back, words)
     if discounts and options:
         yield lines["levels"].format(levels=words.sentence(stored(discounts)))
     if options:
@@ -147,6 +148,12 @@ def explanation_lines(
         shown = {**option, "value": None} if is_unknown else option  # else it would be its cost alone
         filled = {**_filled(shown, words), "why_not": words.sentence(option["why_not"])}
         yield lines["option"].format_map(filled).rstrip()
+
+
+def _rule_lines(held_back: Sequence[str], words: Words) -> Iterator[str]:
+    lines = words.language.explain
+    for place, rule in enumerate(held_back):
+        yield (lines["more"] if place else lines["held_back"]) + rule
 
 
 def _membership_lines(member: UserMemberships, words: Words) -> Iterator[str]:

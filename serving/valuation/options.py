@@ -90,6 +90,18 @@ class Options:
         """Value for the allocation: ``-inf`` where an option is not eligible."""
         return np.where(self.eligible, self.value, -np.inf)
 
+    def impersonal(self, refuses: Flags) -> Options:
+        """Forget what options would do to those who refuse to be profiled, of whom only the contact's cost is known."""
+        if not refuses.any():
+            return self
+        contact = np.array([offer.contact_cost for offer in self.catalogue.offer_of_options])
+        unknown = {"p_redeem": np.nan, "expected_cost": contact, "value": -contact}
+        blank = {name: getattr(self, name).copy() for name in MATRICES}
+        for name, column in blank.items():
+            column[refuses] = unknown.get(name, 0.0)
+        tried = np.where(refuses[:, None], np.int8(NOTHING), self.tried) if self.tried.size else self.tried
+        return replace(self, **blank, tried=tried)
+
     def learnt(
         self, frame: pd.DataFrame, personal: PersonalEffects | None, p_churn: Floats | None
     ) -> dict[str, Floats]:
@@ -110,15 +122,19 @@ class Options:
 
     def table(
         self, frame: pd.DataFrame, kinds: Sequence[Reasons], personal: PersonalEffects | None = None,
-        p_churn: Floats | None = None,
+        p_churn: Floats | None = None, refuses: Flags | None = None,
     ) -> pa.Table:  # fmt: skip
         """List one row per user and option, so that anyone can check a number; `kinds` are those of why not.
 
-        Where treatments were randomised, `personal` tells what they taught about each user of some risk: `learnt`.
+        Where treatments were randomised, `personal` tells what they taught about each user of some risk: `learnt`; but
+        nothing about those who refuse to be profiled, shape (users,).
         """
         users, options = self.value.shape
         flat = {name: getattr(self, name).ravel() for name in MEASURES}
-        flat |= {name: column.ravel() for name, column in self.learnt(frame, personal, p_churn).items()}
+        learnt = self.learnt(frame, personal, p_churn)
+        if refuses is not None:
+            learnt = {name: np.where(refuses[:, None], np.nan, column) for name, column in learnt.items()}
+        flat |= {name: column.ravel() for name, column in learnt.items()}
         why_not = np.where(self.eligible & (self.value <= 0), len(kinds), self.why_not).ravel()
         lists = ReasonLists(users * options)
         lists.extend_each(why_not, [*kinds, (Reason(DOES_NOT_PAY),)])
