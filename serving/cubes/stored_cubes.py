@@ -9,6 +9,7 @@ from typing import Any
 
 from configs.errors import InputError
 from features.storage.lake import Lake
+from features.tables.duckdb_sessions import reading_session, sql_text
 from features.tables.parquet_files import read_parquet
 from serving.cubes.day_cubes import ALL_BARRED, BARRED, CUBES, DRIVING, MESSAGES, OF_SEGMENTS, RISKS
 
@@ -60,6 +61,22 @@ def is_offered(cell: Row) -> bool:
 def cube_days(lake: Lake) -> list[date]:
     """Days that have cubes, in order."""
     return lake.days(CUBES)
+
+
+def day_sums(lake: Lake, until: date) -> list[dict[str, Any]]:
+    """Add up the measures of every day up to one, in order, in one query: ``day`` and all measures."""
+    days = [day for day in cube_days(lake) if day <= until]
+    if not days:
+        return []
+    lake.files.check(*(lake.partition_name(CUBES, day) for day in days))
+    files = ", ".join(sql_text(lake.partition(CUBES, day)) for day in days)
+    sums = ", ".join(f"CAST(sum({name}) AS DOUBLE) AS {name}" for name in MEASURES)
+    with reading_session(lake) as connection:
+        found = connection.execute(
+            f"SELECT day, {sums} FROM read_parquet([{files}], hive_partitioning = true) GROUP BY day ORDER BY day"
+        )
+        names = [name for name, *_ in found.description or ()]
+        return [dict(zip(names, row, strict=True)) for row in found.fetchall()]
 
 
 def read_cubes(lake: Lake, as_of: date) -> DayCubes:

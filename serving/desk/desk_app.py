@@ -5,7 +5,7 @@ from __future__ import annotations
 import unicodedata
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from socket import socket
 from typing import Any
@@ -15,6 +15,7 @@ import uvicorn
 from fastapi import FastAPI, Request, Response
 from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import HTMLResponse, PlainTextResponse, RedirectResponse, StreamingResponse
+from jinja2 import Environment
 
 from configs.errors import InputError
 from serving.charts.chart_frame import csv_row
@@ -63,9 +64,13 @@ class Answers:
     desk: Desk
     door: Door
 
+    @cached_property
+    def templates(self) -> Environment:
+        """The templates, which are read and compiled once."""
+        return page_environment([TEMPLATES], self.desk.settings, self.desk.words)
+
     def write(self, template: str, visitor: Visitor | None, status: int = 200, **values: object) -> HTMLResponse:
         """Fill a template in."""
-        environment = page_environment([TEMPLATES], self.desk.settings, self.desk.words)
         token = self.door.form_token(visitor) if visitor is not None else ""
         shown = {
             "settings": self.desk.settings,
@@ -75,7 +80,7 @@ class Answers:
             "door": self.door,
             "link": link,
         }
-        return HTMLResponse(environment.get_template(template).render(**shown, **values), status)
+        return HTMLResponse(self.templates.get_template(template).render(**shown, **values), status)
 
     def sentence(self, visitor: Visitor | None, status: int, said: str, title: str = "Not shown") -> HTMLResponse:
         """Write a page of one sentence."""
@@ -199,8 +204,7 @@ def _add_files(app: FastAPI, answers: Answers) -> None:
 
     @app.get("/style.css")
     def style() -> Response:
-        environment = page_environment([TEMPLATES], desk.settings, desk.words)
-        text = "\n".join(environment.get_template(name).render() for name in STYLES)
+        text = "\n".join(answers.templates.get_template(name).render() for name in STYLES)
         return Response(text, media_type="text/css", headers={"Cache-Control": "max-age=300"})
 
     @app.get("/audience.csv")

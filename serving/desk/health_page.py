@@ -11,6 +11,7 @@ from models.training_run.training_record import latest_training
 from serving.charts.bar_charts import bar_chart
 from serving.charts.chart_frame import Chart
 from serving.charts.line_chart import Point, line_chart
+from serving.cubes.stored_cubes import day_sums
 from serving.desk.access_log import newest
 from serving.desk.desk_pages import Page, Question
 from serving.desk.today_page import model_words
@@ -50,8 +51,7 @@ def health_page(asked: Question) -> Page:
 def _charts(asked: Question, findings: Sequence[Any]) -> dict[str, Chart]:
     lake = asked.desk.lake
     sizes = lake.files.sizes()
-    days = [day for day in asked.days if day <= asked.day][-SHOWN_DAYS:]
-    points = [Point(f"{day}", asked.cubes(day).total("users")) for day in days]
+    points = [Point(str(row["day"]), row["users"]) for row in day_sums(lake, asked.day)[-SHOWN_DAYS:]]
     charts = {
         "users": line_chart("Users decided about", ("day", "users"), points),
         "disk": bar_chart(

@@ -12,7 +12,7 @@ from models.training_run.training_record import EFFECTS, TrainingRecord, latest_
 from serving.charts.bar_charts import bar_chart, stacked_bar
 from serving.charts.chart_frame import Chart
 from serving.charts.line_chart import Point, line_chart
-from serving.cubes.stored_cubes import AT_RISK, DayCubes, Row, is_offered
+from serving.cubes.stored_cubes import AT_RISK, DayCubes, Row, day_sums, is_offered
 from serving.desk.desk_pages import Page, Question
 from serving.guards.guard_findings import FIRED, stored_findings
 from serving.memberships.part_words import unusual_notes
@@ -215,16 +215,19 @@ def _charts(asked: Question, cubes: DayCubes, curve: BudgetCurve | None) -> dict
     return found
 
 
-def leavers_over_time(asked: Question, most: int = 60) -> Chart:
+def leavers_over_time(asked: Question, most: int = 90) -> Chart:
     """Draw the share of users expected to leave, over the decided days."""
-    points = []
-    for day in [each for each in asked.days if each <= asked.day][-most:]:
-        shown = figures(asked.cubes(day))
-        known = shown["known"] or 1.0
-        points.append(
-            Point(f"{day}", shown["leavers"] / known, shown["leavers_low"] / known, shown["leavers_high"] / known)
-        )
+    points = [
+        Point(str(row["day"]), row["leavers"] / row["known"], *_bounds(row))
+        for row in day_sums(asked.desk.lake, asked.day)[-most:]
+        if row["known"]
+    ]
     return line_chart("Share expected to leave", ("day", "share"), points, shown=percent)
+
+
+def _bounds(row: Row) -> tuple[float, float]:
+    spread = Z * math.sqrt(row["leavers_variance"])
+    return max(row["leavers"] - spread, 0.0) / row["known"], (row["leavers"] + spread) / row["known"]
 
 
 def budget_chart(curve: BudgetCurve, currency: str) -> Chart:

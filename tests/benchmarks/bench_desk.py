@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import resource
 import socket
 import sys
@@ -37,6 +38,12 @@ def serve_desk(small: SmallDesk, port: int) -> None:
     """Be the application, in a process of its own."""
     desk = Desk.of(small.settings, small.lake, lambda: RunFacts({}, []))
     serve(desk, Door(), socket.create_server(("127.0.0.1", port)))
+
+
+def cpu_seconds(process: int) -> float:
+    """CPU seconds that a process has taken."""
+    words = Path(f"/proc/{process}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
+    return (int(words[11]) + int(words[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def first_byte(port: int, address: str) -> float:
@@ -73,10 +80,14 @@ def measure(users: int, runs: int, folder: Path) -> dict[str, dict[str, float]]:
                 break
         time.sleep(0.1)
     times: dict[str, list[float]] = {address: [] for address in (*PAGES_ASKED, *WHAT_IF)}
+    taken: dict[str, list[float]] = {address: [] for address in times}
     for _ in range(runs):
         for address in times:
+            before = cpu_seconds(process.pid or 0)
             times[address].append(first_byte(port, address))
+            taken[address].append(cpu_seconds(process.pid or 0) - before)
     found |= {f"{address}.first_byte_seconds": metric(each, users) for address, each in times.items()}
+    found |= {f"{address}.cpu_seconds": metric(each, users) for address, each in taken.items()}
     found["peak_mib"] = metric([peak_mib(process.pid or 0)], users)
     process.terminate()
     return found
