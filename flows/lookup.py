@@ -89,7 +89,7 @@ def explain(
     from models.training_run.training_record import latest_training
     from serving.decide.day_tables import newest_decided_day
     from serving.decide.discount_evidence import why_discounts
-    from serving.decide.held_back import rules_about
+    from serving.decide.stored_rules import rules_about
     from serving.lookups.rule_answers import sentence_of
     from serving.lookups.user_explanation import (
         decision_of,
@@ -129,10 +129,8 @@ def explain(
 @reads_one_publish
 def contact_rules(profile: str | None, data_dir: str | None, as_of: date | None) -> tuple[str, dict[str, object]]:
     """List the rules of contact with their settings, and whom each held back on a day."""
-    from configs.offers import load_catalogue
-    from serving.contact_rules.rule_list import rules_of
     from serving.decide.day_tables import decided_days, newest_decided_day
-    from serving.decide.held_back import RuleCount, count_users, counted_rules
+    from serving.decide.stored_rules import RuleCount, count_users, counted_rules
     from serving.lookups.rule_answers import rule_facts, rule_lines
     from serving.wording.rendering import words_of
 
@@ -142,6 +140,9 @@ def contact_rules(profile: str | None, data_dir: str | None, as_of: date | None)
     rules = counted_rules(lake, day) if is_decided else []
     users = count_users(lake, day) if rules else 0
     if not rules:
+        from configs.offers import load_catalogue
+        from serving.contact_rules.rule_list import rules_of
+
         listed = rules_of(settings, load_catalogue(settings.offers))
         rules = [RuleCount.of(place, each) for place, each in enumerate(listed)]
     page = "\n".join(rule_lines(rules, settings, words, day if users else None, users))

@@ -554,7 +554,7 @@ def test_help_loads_no_framework() -> None:
 HEAVY = "prefect feast mlflow shap sklearn scipy numba lightgbm pandas ibis matplotlib jinja2 pyspark"
 
 
-@pytest.mark.parametrize("command", ["status", "explain", "segments", "catalogue", "settings", "check"])
+@pytest.mark.parametrize("command", ["status", "explain", "segments", "rules", "catalogue", "settings", "check"])
 def test_a_lookup_imports_no_framework(shell: Shell, command: str) -> None:
     code = (
         "import atexit, sys; from flows.cli import main; heavy = sys.argv.pop().split(); "

@@ -28,10 +28,10 @@ from serving.decide.day_tables import day_folder
 from serving.decide.decision_moment import DecisionMoment
 from serving.decide.decisions import decide
 from serving.decide.executors import LocalExecutor
-from serving.decide.held_back import counted_rules
 from serving.decide.opt_outs import opt_outs
 from serving.decide.past_contacts import PastContacts
 from serving.decide.scoring import Policy
+from serving.decide.stored_rules import counted_rules
 
 ZONES = [
     "Europe/Berlin",

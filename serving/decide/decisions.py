@@ -37,9 +37,10 @@ from serving.decide import ledger
 from serving.decide.decision_columns import decisions_table, predictions_table
 from serving.decide.decision_moment import DecisionMoment
 from serving.decide.executors import Executor
-from serving.decide.held_back import HELD_BACK, RULES, held_back_table, rules_table
+from serving.decide.held_back import held_back_table, rules_table
 from serving.decide.scoring import SPOOL_FORMAT, Batch, Policy, open_spool
 from serving.decide.stored_day import draws_table, prices_table
+from serving.decide.stored_rules import HELD_BACK, RULES
 from serving.decide.user_preferences import PreferencesOf, nothing_known
 from serving.guards.guard_findings import Finding, findings_table
 from serving.knapsack.allocation import Limit, limits_of
