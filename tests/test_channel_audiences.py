@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import re
 from datetime import date
 from pathlib import Path
 
@@ -14,10 +15,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from configs.errors import InputError
+from configs.offers import Catalogue, Offer
 from configs.settings import load_settings
+from features.ingestion.ingest_source import ingest_source
 from features.storage.lake import Lake
 from features.tables.parquet_files import write_parquet
 from serving.decide.day_tables import SEND_LISTS
+from serving.decide.decision_moment import DecisionMoment
+from serving.decide.past_contacts import PastContacts
 from serving.hand_over.channel_audiences import Audiences, file_name, write_audiences
 
 DAY = date(2024, 7, 1)
@@ -32,6 +37,7 @@ def decided(lake: Lake, *rows: tuple[str, str, str]) -> Lake:
     columns |= {"subject": ["+ hello"] * many, "language": ["de"] * many}
     columns |= {"message": ["=1+1"] * many, "discount": [0.1] * many, "decision_id": [f"d{row[0]}" for row in rows]}
     instants = pa.array([at("2024-07-01 07:30")] * many, pa.timestamp("us", "UTC"))
+    columns |= {"as_of": pa.array([at("2024-06-30 22:00")] * many, instants.type)}
     path = lake.partition("decisions", DAY)
     path.parent.mkdir(parents=True)
     pq.write_table(pa.table({**columns, "send_at": instants, "valid_until": instants}), path)
@@ -106,3 +112,34 @@ def test_addresses_go_along_and_who_withdrew_since_is_left_out(tmp_path: Path) -
     assert found.withdrawn == {("no_address", "push"): 1, ("no_consent", "push"): 1, ("opted_out", "push"): 1}
     rows = [(row["user_id"], row["address"], row["time_zone"]) for row in listed(lake, "push")]
     assert rows == [("agrees", "t1", "Asia/Tokyo"), ("formula", "'=t2", "UTC")]
+
+
+def test_what_came_of_a_list_comes_back_as_the_readme_says(tmp_path: Path) -> None:
+    lake = decided(Lake(tmp_path / "data"), ("reader", "a", "push"), ("leaver", "a", "push"))
+    write_audiences(SETTINGS, lake, DAY)
+    (tmp_path / "raw" / "outcomes").mkdir(parents=True)
+    with (tmp_path / "raw" / "outcomes" / "tool.csv").open("w", encoding="utf-8", newline="") as file:
+        outcomes = csv.writer(file)
+        outcomes.writerow(["idempotency_key", "user_id", "status", "happened_at"])
+        for row in listed(lake, "push"):
+            last = "opened" if row["user_id"] == "reader" else "unsubscribed"
+            outcomes.writerow([row["idempotency_key"], row["user_id"], "sent", row["send_at"]])
+            outcomes.writerow([row["idempotency_key"], row["user_id"], last, "2024-07-01T12:00:00+02"])
+    page = (Path(__file__).parents[1] / "serving" / "README.md").read_text(encoding="utf-8")
+    (tmp_path / "outcomes.sql").write_text(re.findall(r"```sql\n(.*?)```", page, re.S)[0], encoding="utf-8")
+    ingest = {"source": str(tmp_path / "outcomes.sql"), "raw": str(tmp_path / "raw")}
+    asked = load_settings(time_zone="Europe/Berlin", data_dir=lake.root, ingest=ingest,
+                          contact={"caps": {"in_7_days": 1}, "channel_caps": {"push": {"in_28_days": 1}}})  # fmt: skip
+    for _ in range(2):  # twice changes nothing
+        ingest_source(asked, lake, at("2024-07-02"))
+    fields = {"play": "p", "discounts": (0.1,), "valid_days": 7, "contact_cost": 0, "covered_spend": 1}
+    catalogue = Catalogue(offers=(Offer(offer_id="a", title="A", channel="push", message="m", **fields),))
+    found = PastContacts(lake, asked, catalogue, DecisionMoment.of_night(date(2024, 7, 2), "Europe/Berlin"))()
+    until = {(row["user_id"], found.names[row["what"]]): row["until"] / 3600 for row in found.restrictions.to_pylist()}
+    week, sent = 7 * 24, 14.5  # hours before the next midnight: the list's own send_at, counted once
+    assert until.pop(("leaver", "opt-out push")) > 10**6
+    assert until == {
+        (user, what): most - sent
+        for user in ("reader", "leaver")
+        for what, most in (("all", week), ("channel push", 4 * week))
+    }
