@@ -22,8 +22,8 @@ from configs.errors import InputError, did_you_mean
 from configs.message_texts import Texts
 from configs.named_files import FOLDER, is_file, named_file, read_toml
 from configs.plays import RECOVER, Play, expanded
-from configs.section import Money, Section, Word
-from configs.settings import OFFERS_FILE, Days, Share
+from configs.section import Days, Money, Section, Share, Word
+from configs.settings import OFFERS_FILE
 from configs.validated_model import validated
 
 NO_OFFER = "none"  # the id of *nothing* where offers are named

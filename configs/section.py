@@ -26,5 +26,7 @@ def _as_written(text: str) -> str:
 
 
 Word = Annotated[str, AfterValidator(_as_written)]  # a name that must meet the same one elsewhere
+Share = Annotated[float, Field(ge=0, le=1)]
+Days = Annotated[int, Field(gt=0, le=3660)]
 Count = Annotated[int, Field(gt=0, le=10**9)]
 Money = Annotated[float, Field(ge=0, le=1e12)]  # account currency

@@ -10,18 +10,20 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, Field, field_validator, model_validator
 
 from configs.categories import Categories
+from configs.churn_settings import Churn
 from configs.contact import Contact
 from configs.custom_features import CustomFeature, check_names
 from configs.errors import did_you_mean
 from configs.guard_settings import Guards
 from configs.ladder_settings import Ladder
+from configs.learning_settings import Response, Training, Value
 from configs.message_settings import Messages
 from configs.named_files import FOLDER, read_toml
 from configs.onboarding import Onboarding
 from configs.profile_layers import Layer, laid_over, profile_files, read_layer, with_raw_beside
 from configs.retention import LONGEST_WINDOW, Retention, needed_days, too_short
 from configs.schedule_settings import Schedule, TimeZone
-from configs.section import Count, Money, Section, Word
+from configs.section import Count, Days, Money, Section, Share, Word
 from configs.segment_settings import Segments
 from configs.send_time import SendTime
 from configs.spark_settings import Spark
@@ -31,8 +33,6 @@ from configs.validated_model import validated
 
 DATA_DIR_VARIABLE = "WINBACK_DATA_DIR"
 
-Share = Annotated[float, Field(ge=0, le=1)]
-Days = Annotated[int, Field(gt=0, le=3660)]
 EventNames = tuple[Word, ...]
 FIRST_DAY = date(1990, 1, 2)  # that may be decided: no event is older than the one before
 Day = Annotated[date, Field(ge=FIRST_DAY, lt=date(2200, 1, 1))]
@@ -62,6 +62,7 @@ class Roles(Section):
     cancellation: EventNames = Field(description="ends the contract or removes the app")
     opt_out: EventNames = Field((), description="wants no more messages by the event's `channel`, or by none at all")
     opt_in: EventNames = Field((), description="takes an opt-out back, by the event's `channel` or all of them")
+    renewal: EventNames = Field((), description="begins or renews a contract; who has none is under none")
 
     @field_validator("activity")
     @classmethod
@@ -106,58 +107,6 @@ class Features(Section):
     custom: Annotated[dict[str, CustomFeature], AfterValidator(check_names)] = Field(
         {}, description="the app's own columns, a table each (features/README.md)"
     )
-
-
-class Churn(Section):
-    """What leaving means."""
-
-    lookback_days: Days = Field(description="only users active within this window can churn")
-    horizon_days: Days = Field(description="no activity in this window is churn")
-
-
-class Value(Section):
-    """What staying is worth."""
-
-    horizon_days: Days = Field(description="window over which the value of a retained user is counted")
-    gross_margin: Share = Field(description="share of revenue that is margin before discounts")
-    yearly_discount_rate: float = Field(
-        ge=0, le=1, description="by how much a year money counts less that comes after the measured margin"
-    )
-
-
-class Response(Section):
-    """How effects of offers are learnt."""
-
-    holdout_days: Days = Field(description="treatments decided in this window before `as_of` are the test")
-    retained_from_day: int = Field(
-        ge=0,
-        le=3660,
-        description="activity from this day of the churn horizon on counts as retained when effects are measured",
-    )
-    min_treatments: Count = Field(description="fewer closed treatments than this: not enough data for a model")
-    assumed_redemption_rate: Share = Field(
-        description="share of users charged for an offer where nothing is known of who uses it; 1 overspends no budget"
-    )
-    overlap: Share = Field(
-        description="users whose estimated propensity is outside [overlap, 1 - overlap] are not compared"
-    )
-
-
-class Training(Section):
-    """How models are fitted, judged and promoted."""
-
-    holdout_days: Days = Field(description="the out-of-time test cut lies this long before `as_of`")
-    folds: int = Field(ge=2, le=20, description="groups of users; each is predicted by a model that never saw it")
-    bootstrap_samples: int = Field(ge=100, le=100_000, description="resamples behind every 95% interval")
-    min_users: Count = Field(description="fewer users than this in a training frame: not enough data")
-    max_users: Count = Field(
-        description="users that models learn from; where there are more, a stable random part of them"
-    )
-    trees: int = Field(gt=0, le=10_000, description="LightGBM trees")
-    leaves: int = Field(gt=1, le=10_000, description="leaves of a LightGBM tree")
-    learning_rate: float = Field(gt=0, le=1, description="LightGBM learning rate")
-    column_share: float = Field(gt=0, le=1, description="share of the columns that each tree may use")
-    min_leaf_rows: Count = Field(description="rows that a LightGBM leaf needs")
 
 
 class Exploration(Section):
@@ -285,6 +234,15 @@ class Settings(Section):
             if name not in self.roles.onboarding:
                 near = did_you_mean(name, self.roles.onboarding)
                 raise ValueError(f"onboarding.names says how {name!r} is called, no step of roles.onboarding; {near}")
+        return self
+
+    @model_validator(mode="after")
+    def _contracts_are_seen(self) -> Settings:
+        if self.churn.kind == "cancellation" and not self.roles.renewal:
+            raise ValueError(
+                "churn.kind = 'cancellation' needs roles.renewal, so that it is seen who is under contract; name the "
+                "events that begin or renew one"
+            )
         return self
 
     @model_validator(mode="after")

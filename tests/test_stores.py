@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -13,11 +13,15 @@ import pytest
 from configs.errors import InputError
 from configs.settings import load_settings
 from configs.stores import DATABASE_VARIABLE, EMBEDDED, FILES_VARIABLE, Stores
+from features.erasure.erase_users import erase
 from features.publishing.patience import PATIENCE_VARIABLE, LockedError
 from features.storage.kept_stores import STORES_FILE, keep_stores
 from features.storage.lake import Lake
 from features.stores import database, published_files
 from features.stores.published_files import stores_state
+from features.suppression.suppression_key import KEY_VARIABLE
+from features.suppression.suppression_list import suppressed
+from features.tables.parquet_files import write_parquet
 from flows.runs.environment import prepare
 from serving.lookups.settings_list import setting_lines
 
@@ -238,6 +242,24 @@ def test_the_ledger_lies_in_the_database_as_rows_that_count_with_their_file(team
     )
     write("ledger/superseded/day=2024-07-01/1.parquet", "a", gone=entry)
     assert rows(one, asked) == [("a", instant, 0.5, True)]
+
+
+def test_a_forgotten_user_is_in_no_object_no_row_of_the_ledger_and_no_copy(team, monkeypatch):
+    one, two, name = team("one"), team("two"), "ledger/day=2024-07-01/20240701T000000Z-nightly.parquet"
+    with one.files.publish() as publication:
+        write_parquet(pa.table({"user_id": ["user-1", "user-2"], "arm": ["policy", "control"]}), publication.path(name))
+    two.files.of_one_publish(lambda: None)
+    with one.files.lock("winback forget"):
+        with pytest.raises(InputError, match="shares its files"):
+            erase(one, ["user-1"], "forgotten", date(2024, 8, 1))
+        monkeypatch.setenv(KEY_VARIABLE, "one key on every machine")
+        assert erase(one, ["user-1"], "forgotten", date(2024, 8, 1)).traces == ()
+    assert rows(one, "SELECT user_id FROM winback.ledger") == [("user-2",)]
+    kept = [each for each in objects(one) if each.startswith("ledger/")]
+    assert len(kept) == 1, "the object with them is gone at once"
+    two.files.of_one_publish(lambda: None)
+    assert pq.read_table(two.path(name), partitioning=None)["user_id"].to_pylist() == ["user-2"]
+    assert suppressed(two, pa.array(["user-1", "user-2"])).tolist() == [True, False]
 
 
 def test_a_password_is_used_and_stands_nowhere(team, tmp_path, monkeypatch, capsys):

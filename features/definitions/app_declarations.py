@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from configs.custom_features import AMOUNT, CustomFeature
 from configs.errors import InputError
 from configs.settings import Roles, Settings
+from features.definitions.contract_labels import own_columns
 from features.definitions.daily_measures import MICROS, Measure, whole_parts
 from features.definitions.event_filters import EventFilter
 from features.definitions.onboarding_steps import onboarding_steps, with_steps
@@ -43,12 +44,12 @@ def declarations_of(settings: Settings) -> Declarations:
         A table of the profile makes a column that is there already.
     """
     titles = tuple(settings.onboarding.names.items())
-    return _declared(settings.roles, titles, tuple(settings.features.custom.items()))
+    return _declared(settings.roles, titles, tuple(own_columns(settings).items()))
 
 
 def definitions_of(settings: Settings) -> str:
     """Everything that the values of the app's own columns rest on, as a text."""
-    own = "".join(f"{name}{custom.definition}" for name, custom in settings.features.custom.items())
+    own = "".join(f"{name}{custom.definition}" for name, custom in own_columns(settings).items())
     return f"{settings.roles.onboarding}{own}"
 
 

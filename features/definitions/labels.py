@@ -8,6 +8,7 @@ import ibis
 import ibis.expr.types as ir
 
 from configs.settings import Settings
+from features.definitions.contract_labels import contract_parts, ended, under_contract
 from features.definitions.daily_measures import MICROS, micros
 from features.definitions.watermark import known_before
 
@@ -32,6 +33,8 @@ def outcome_labels(aggregates: ir.Table, spine: ir.Table, settings: Settings) ->
     """Say for every user active before each instant of the spine whether they left, and what they were worth.
 
     Who had ended the contract by then and was not active on a later day had left already: there is nothing to predict.
+    With ``churn.kind = "cancellation"`` they are those under contract, who leave when it ends (`contract_labels`), and
+    ``is_involuntary`` says for whom failed payments are why; ``is_retained`` is then the opposite of leaving.
 
     Parameters
     ----------
@@ -51,7 +54,9 @@ def outcome_labels(aggregates: ir.Table, spine: ir.Table, settings: Settings) ->
     counted.
     """
     rows = aggregates.rename(happened_on="day")
-    wide = max(settings.churn.lookback_days, settings.churn.horizon_days, settings.value.horizon_days)
+    churn, has_contracts = settings.churn, settings.churn.kind == "cancellation"
+    wide = max(churn.lookback_days, churn.horizon_days, settings.value.horizon_days)
+    wide = max(wide, churn.contract_days) if has_contracts else wide
     near = [
         rows.happened_on >= spine.day - ibis.interval(days=wide),
         rows.happened_on < spine.day + ibis.interval(days=wide),
@@ -74,14 +79,13 @@ def outcome_labels(aggregates: ir.Table, spine: ir.Table, settings: Settings) ->
         margin_soon=_margin(net.sum(where=soon), settings),
         margin_later=_margin(net.sum(where=pays & ~soon), settings),
         discount_soon=_margin(pairs.offer_discount_micros.sum(where=soon)),
+        **(contract_parts(pairs, was_known, churn) if has_contracts else {}),
     )
+    money = ("user_id", "day", "margin", "margin_soon", "margin_later", "discount_soon")
+    if has_contracts:
+        return labels.filter(under_contract(labels, churn)).select(*money, **ended(labels, churn))
     return labels.filter(labels.last_active > labels.last_ended.fill_null(-wide - 1)).select(
-        "user_id",
-        "day",
-        "margin",
-        "margin_soon",
-        "margin_later",
-        "discount_soon",
+        *money,
         is_churned=(labels.active_after == 0).cast("int64"),
         is_retained=(labels.active_later > 0).cast("int64"),
     )

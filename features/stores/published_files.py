@@ -190,11 +190,11 @@ class Writer:
         self._known_as = _known_as(self.session)
         announce(f"{self._stores.database} is there again")
 
-    def sweep(self, kept_days: int = KEPT_DAYS) -> None:
-        """Remove objects that have not counted for so many days."""
+    def sweep(self, kept_days: int | None = None) -> None:
+        """Remove objects that have not counted for so many days, `KEPT_DAYS` unless it is said."""
         if self._objects is None:
             return
-        rows = self.session.execute(OUTDATED, [kept_days]).fetchall()
+        rows = self.session.execute(OUTDATED, [KEPT_DAYS if kept_days is None else kept_days]).fetchall()
         self._objects.remove([key for (key,) in rows])
         gone = "DELETE FROM winback.unused_objects WHERE object_key = ANY(%s)"
         self.session.execute(gone, [[key for (key,) in rows]])

@@ -35,6 +35,12 @@ from models.registry.response import EFFECT_SUBJECTS, propensity_subject
 from models.registry.run_description import parameters, relevant_settings, training_run
 from models.registry.tracking import fingerprint, log_training, register, rows_digest
 
+OUTCOMES = {  # what a model of classes predicts, and who they are of whom it is true
+    "churn": ("leaves", "leavers"),
+    "churn_cause": ("leaves as payments fail", "those whose payments fail"),
+    "redemption": ("redeems", "redeemers"),
+}
+
 
 @dataclass(frozen=True)
 class Published:
@@ -197,10 +203,10 @@ def quality_pictures(trained: Trained, settings: Settings, features: list[Featur
     elif trained.subject == "value":
         quality = {"calibration": amount_picture(label, score, settings.currency)}
     else:
-        what = {"churn": "leaves", "redemption": "redeems"}[trained.subject]
+        what, who = OUTCOMES[trained.subject]
         quality = {
             "calibration": calibration_picture(label, score, what),
-            "lift": lift_picture(label, score, {"churn": "leavers", "redemption": "redeemers"}[trained.subject]),
+            "lift": lift_picture(label, score, who),
         }
     labels = {feature.name: feature.label for feature in features} | {
         "offer_id": "kind of offer",

@@ -23,7 +23,7 @@ CHAMPION, CHALLENGER, NEWEST = "champion", "challenger", "newest"  # the last is
 FORMAT, PIN, WITHHELD = "format", "pin", "withheld"  # tags, beside that of `artifact_digests`
 FOLDS, HONEST_FROM, PREDICTS = "folds", "honest_from", "predicts"  # tags of what judges a champion: `fold_models`
 FORMAT_READ = "1"  # of what a version is read back from: another one is another shape
-CHOSEN_BY_PEOPLE = ("churn", "value", "redemption")  # models whose champion a person may choose
+CHOSEN_BY_PEOPLE = ("churn", "churn_cause", "value", "redemption")  # models whose champion a person may choose
 AGAIN = "run winback train-models"
 TABLES = {
     "versions": "SELECT v.name, version, storage_location, artifact_uri FROM model_versions v "

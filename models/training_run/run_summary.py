@@ -22,6 +22,7 @@ from models.training_run.training_record import VERSION, ModelRecord, TrainingRe
 
 MEANINGS = {
     "churn": "everybody has a risk, and those at high risk are named",
+    "churn_cause": "leaving by choice and leaving by failed payments have a probability each",
     "value": "staying is worth money, user by user",
     "redemption": "an offer costs what those who will use it are given",
     "effect on margin": "offers go where they were proven to pay, if anywhere",

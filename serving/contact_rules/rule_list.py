@@ -5,7 +5,7 @@ A new rule is a function of what is known about users and about earlier contacts
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 
 import numpy as np
@@ -24,6 +24,7 @@ from serving.contact_rules.contact_rule import Rule
 from serving.contact_rules.play_limits import all_but, is_marketing, meant_rules, open_rules
 
 FAVOURITE = "favourite_category_90d"
+LEFT, IDLE, RENEWED = "days_since_last_cancellation", "days_since_last_activity", "days_since_last_renewal"
 
 
 def rules_of(settings: Settings, catalogue: Catalogue) -> tuple[Rule, ...]:
@@ -74,10 +75,11 @@ def _of_wishes(settings: Settings, catalogue: Catalogue, channels: list[str]) ->
 
 def _of_state(settings: Settings, catalogue: Catalogue, channels: list[str]) -> Iterator[Rule]:
     """List what users are: left, lapsed, in trouble with a payment, out of reach, too young."""
-    lookback, contact = settings.churn.lookback_days, settings.contact
-    left, idle = "days_since_last_cancellation", "days_since_last_activity"
+    contact = settings.contact
+    seen = RENEWED if settings.churn.kind == "cancellation" else IDLE
     gone = all_but(catalogue, {RECOVER, WIN_BACK})
-    yield Rule("has_left", has_left, (left, idle), gone, is_unscored=True, settings=("roles.cancellation",))
+    ended = partial(has_left, seen=seen)
+    yield Rule("has_left", ended, (LEFT, seen), gone, is_unscored=True, settings=("roles.cancellation",))
     yield Rule(
         "payment_failed",
         payment_failed,
@@ -85,15 +87,7 @@ def _of_state(settings: Settings, catalogue: Catalogue, channels: list[str]) -> 
         all_but(catalogue, {RECOVER}),
         settings=("roles.payment_failure",),
     )
-    yield Rule(
-        "not_active",
-        partial(not_active, days=lookback),
-        (idle,),
-        gone,
-        number=lookback,
-        is_unscored=True,
-        settings=("churn.lookback_days",),
-    )
+    yield _lapsed(settings, gone)
     for each in channels:
         if each in contact.addresses:
             column, through = f"{ADDRESS}{each}", partial(goes_through, channel=each)
@@ -116,6 +110,16 @@ def _of_state(settings: Settings, catalogue: Catalogue, channels: list[str]) -> 
             number=age,
             settings=("contact.min_ages",),
         )
+
+
+def _lapsed(settings: Settings, forbids: Callable[[Offer], bool] | None) -> Rule:
+    """Make the rule of those of whom models do not speak: not active for long, or, with contracts, under none."""
+    lookback, held = settings.churn.lookback_days, settings.churn.contract_days
+    if settings.churn.kind == "cancellation":
+        none = partial(lapsed_for, column=RENEWED, days=held)
+        return Rule("no_contract", none, (RENEWED,), forbids, is_unscored=True, settings=("churn.period_days",))
+    idle, settings_of = partial(lapsed_for, column=IDLE, days=lookback), ("churn.lookback_days",)
+    return Rule("not_active", idle, (IDLE,), forbids, number=lookback, is_unscored=True, settings=settings_of)
 
 
 def _of_contacts(settings: Settings, catalogue: Catalogue, channels: list[str]) -> Iterator[Rule]:
@@ -175,10 +179,10 @@ def refuses(frame: pd.DataFrame, contacts: UserContacts, *, column: str, unknown
     return np.asarray((consents == 0) | (np.isnan(consents) & unknown))
 
 
-def has_left(frame: pd.DataFrame, contacts: UserContacts) -> Flags:  # noqa: ARG001
-    """Who ended the contract and was not active on a later day: there is nobody to keep."""
-    ended, seen = (_known(frame, name) for name in ("days_since_last_cancellation", "days_since_last_activity"))
-    return np.asarray(ended <= np.where(np.isnan(seen), np.inf, seen))
+def has_left(frame: pd.DataFrame, contacts: UserContacts, *, seen: str = IDLE) -> Flags:  # noqa: ARG001
+    """Who ended the contract and was not active, or renewed it, on a later day: there is nobody to keep."""
+    ended, last = (_known(frame, name) for name in (LEFT, seen))
+    return np.asarray(ended <= np.where(np.isnan(last), np.inf, last))
 
 
 def payment_failed(frame: pd.DataFrame, contacts: UserContacts) -> Flags:  # noqa: ARG001
@@ -186,9 +190,9 @@ def payment_failed(frame: pd.DataFrame, contacts: UserContacts) -> Flags:  # noq
     return (frame["payment_failures_count_28d"] > 0).to_numpy()
 
 
-def not_active(frame: pd.DataFrame, contacts: UserContacts, *, days: int) -> Flags:  # noqa: ARG001
-    """Who has lapsed: the models do not speak of them."""
-    return ~(frame["days_since_last_activity"] <= days).to_numpy()
+def lapsed_for(frame: pd.DataFrame, contacts: UserContacts, *, column: str, days: int) -> Flags:  # noqa: ARG001
+    """Who was not active, or did not renew a contract, for longer than some days: the models do not speak of them."""
+    return ~(frame[column] <= days).to_numpy()
 
 
 def has(frame: pd.DataFrame, contacts: UserContacts, *, column: str) -> Flags:  # noqa: ARG001

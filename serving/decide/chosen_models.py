@@ -15,7 +15,8 @@ from features.storage.lake import Lake
 from features.training_data.contact_details import with_contact_details
 from features.training_data.feature_store import FeatureStore
 from features.training_data.frames import known_users, scoring_frame
-from models.registry.model_reader import Registered
+from models.learn.churn_causes import SUBJECT
+from models.registry.model_reader import Registered, load_if_any
 from models.registry.response import ResponseModels
 from models.training_run.training_record import latest_training
 from serving.contact_rules.contact_rule import unscored
@@ -39,6 +40,7 @@ class ChosenModels:
     response: ResponseModels | None
     findings: tuple[Finding, ...] = ()
     fallback: str = ""
+    causes: Registered | None = None
 
 
 def choose_models(
@@ -62,6 +64,7 @@ def choose_models(
         churn.model, value.model, response,
         tuple(finding for each in chosen for finding in each.findings),
         ", ".join(each.fallback for each in chosen if each.fallback),
+        load_if_any(lake, SUBJECT) if settings.churn.kind == "cancellation" else None,
     )  # fmt: skip
 
 

@@ -16,6 +16,7 @@ from features.tables.parquet_files import column_names
 
 NEWEST_COLUMN = "benefit"  # of the decisions: older ones lack it
 FORMULA = r"^([=+@\t\r]|-[^0-9])"  # what a spreadsheet would compute (OWASP, CSV injection)
+CAUSES = ("p_voluntary", "p_involuntary")  # of predictions, where users have contracts
 SEND_LISTS = "send_lists"  # folder of who is to be written to, by day
 
 

@@ -63,7 +63,7 @@ def decide_day(settings: Settings, lake: Lake, as_of: date, supersede: str | Non
         share = read_notes(ValueNotes, value.notes, value.lineage.name).later_share if value is not None else 0.0
         check_messages(settings, catalogue, language)
         policy = Policy(settings, catalogue, churn, value, response, language, share, fallback=chosen.fallback,
-                        own_stages=stages, personas=read_personas(lake, as_of),
+                        own_stages=stages, causes=chosen.causes, personas=read_personas(lake, as_of),
                         plays=_with_cuts(plays, settings, lake, as_of))  # fmt: skip
         if churn is None and value is None and response is None:
             raise InputError(f"{lake.root} holds no models; run winback train-models first")

@@ -26,6 +26,7 @@ from serving.arms.assignment import (
 )
 from serving.arms.no_offer_reasons import why_nothing
 from serving.contact_rules.contact_rule import ELIGIBLE, UNKNOWN_WORTH
+from serving.decide.day_tables import CAUSES
 from serving.decide.decision_moment import DecisionMoment
 from serving.decide.message_columns import offer_columns
 from serving.decide.scoring import Batch, Policy
@@ -70,6 +71,11 @@ def predictions_table(batch: Batch, as_of: date, settings: Settings) -> pa.Table
             "retained_value": pa.array(batch.retained_value, pa.float64(), from_pandas=True),
             "remaining_value": pa.array(batch.remaining_value, pa.float64(), from_pandas=True),
             PERSONA: pa.array(batch.frame[PERSONA], pa.string(), from_pandas=True),
+            **{
+                name: pa.array(batch.frame[name], pa.float64(), from_pandas=True)
+                for name in CAUSES
+                if name in batch.frame
+            },
         }
     )
 

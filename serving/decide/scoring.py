@@ -18,13 +18,14 @@ from pyarrow import feather
 from configs.offers import Catalogue
 from configs.progress import in_turn
 from configs.settings import Settings
-from features.arrays.array_types import Array, Floats
+from features.arrays.array_types import Array, Flags, Floats
 from features.definitions.app_declarations import declarations_of
 from features.definitions.registry import Feature, Unit
 from features.storage.local_folder import LocalFolder
 from features.storage.whole_writes import clear_folder, write_bytes, write_file
 from features.training_data.contact_details import TIME_ZONE, own_zones
 from models.judge.policy_verdict import NO_TRIAL, Trial
+from models.learn.churn_causes import causes_of
 from models.registry.model_reader import Registered
 from models.registry.response import ResponseModels
 from serving.arms.assignment import AllocationInput
@@ -34,6 +35,7 @@ from serving.contact_rules.contact_history import ContactHistory, UserContacts
 from serving.contact_rules.contact_rule import Rule, forbidden, kinds_of_why_not, unprofiled, unscored
 from serving.contact_rules.rule_list import rules_of
 from serving.decide import ledger
+from serving.decide.day_tables import CAUSES
 from serving.decide.user_personas import UserPersonas
 from serving.decide.user_preferences import UserPreferences
 from serving.knapsack.problem import opened
@@ -64,7 +66,8 @@ class Policy:
     """Everything that turns a frame of users into decisions; each model is None where the data could not teach it.
 
     `later_share` of what a user is worth comes after the margin in which effects are measured; `base_rate` is the share
-    of all users of the day that is expected to leave. `fallback` says what stands in for a champion.
+    of all users of the day that is expected to leave. `fallback` says what stands in for a champion. `causes` says why
+    contracts end, where users have some.
     """
 
     settings: Settings
@@ -81,6 +84,7 @@ class Policy:
     fallback: str = ""
     own_stages: Stages | None = None
     readers: ReaderDetails = field(default_factory=ReaderDetails)
+    causes: Registered | None = None
     personas: UserPersonas = field(default_factory=UserPersonas)
     plays: PlayRules = field(default_factory=PlayRules)
 
@@ -139,7 +143,7 @@ class Policy:
     @property
     def model_versions(self) -> str:
         """Names of the models behind a decision."""
-        names = [model.lineage.name for model in (self.churn, self.value) if model is not None]
+        names = [model.lineage.name for model in (self.churn, self.causes, self.value) if model is not None]
         if self.response is not None:
             names += [self.response.name] if self.response.name else []
             names += [self.response.personal.name] if self.response.personal else []
@@ -158,6 +162,7 @@ class Policy:
         """Columns that a decision and its reasons are made of, once everything is predicted."""
         always = {
             *OF_DECISIONS,
+            *CAUSES,
             *self.snapshot_fields.values(),
             STAGE,
             PERSONA,
@@ -315,14 +320,25 @@ def score(policy: Policy, frame: pd.DataFrame) -> Batch:
         add_risk_reasons(reasons, np.flatnonzero(active), policy.churn.estimator, known, settings.roles)
     if active.any() and policy.value is not None:
         value[active] = policy.value.estimator.predict(known)
+    causes = _causes(policy, p_churn, known, active)
     del known
     remaining = policy.later_share * value
     groups = {STAGE: policy.stages.of(frame), PERSONA: policy.personas.of(frame, active)}
     told = {"p_churn": p_churn, "retained_value": value, "remaining_value": remaining, **groups}
-    grouped = frame.assign(**groups, **policy.plays.holds(frame, told))
+    grouped = frame.assign(**groups, **causes, **policy.plays.holds(frame, told))
     found = forbidden(policy.rules, grouped, policy.contacts_of(frame), policy.catalogue)
     risk = None if policy.churn is None else p_churn
     options = build_options(frame, risk, remaining, found, policy.response, policy.catalogue, settings)
     options = options.impersonal(unprofiled(policy.rules, frame))
     kept = grouped[[name for name in grouped.columns if name in policy.output_columns]]
     return Batch(kept, p_churn, value, remaining, reasons.build(~np.isnan(p_churn)), options)
+
+
+def _causes(policy: Policy, p_churn: Floats, known: pd.DataFrame, active: Flags) -> dict[str, Floats]:
+    """Split the chances to leave by their causes, each of shape (users,); nothing where users have no contracts."""
+    if policy.causes is None:
+        return {}
+    share = np.full(len(p_churn), np.nan)
+    if active.any():
+        share[active] = policy.causes.estimator.predict(known)
+    return dict(zip(CAUSES, causes_of(p_churn, share), strict=True))

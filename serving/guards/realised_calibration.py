@@ -11,6 +11,7 @@ from models.registry.model_reader import Registered
 from serving.guards.guard_findings import PASSED, UNKNOWN, Finding, found_by
 
 MOST_USERS = 20_000  # who are looked at: a part of them by the hash of their ids where there are more
+ACTIVE = "SELECT DISTINCT user_id FROM {rows} WHERE active_days > 0"
 SIGMAS = 3.0  # of a share, which differs by so much by chance once in 400 days
 
 
@@ -34,7 +35,9 @@ def realised_calibration(settings: Settings, lake: Lake, as_of: date, model: Reg
     if not closed:
         return [Finding(*unknown, "no_labels", name)]
     day = closed[-1]
-    after = [day + timedelta(days=offset) for offset in range(horizon)]
+    has_contracts = settings.churn.kind == "cancellation"
+    before = settings.churn.contract_days if has_contracts else 0
+    after = [day + timedelta(days=offset) for offset in range(-before, horizon)]
     files = [lake.partition("aggregates", each) for each in after if lake.has_partition("aggregates", each)]
     decided = lake.partition("decisions", day)
     asked = f"FROM read_parquet({sql_text(decided)}) WHERE p_churn IS NOT NULL AND offer_id = 'none' AND "
@@ -44,13 +47,28 @@ def realised_calibration(settings: Settings, lake: Lake, as_of: date, model: Reg
         if users < settings.guards.min_rows or not files:
             return [Finding(*unknown, "few_rows" if users else "no_labels", name, users, settings.guards.min_rows)]
         some = f"hash(user_id) % {max(1, users // MOST_USERS)} = 0"
-        rows = f"read_parquet([{', '.join(map(sql_text, files))}])"
+        rows = f"read_parquet([{', '.join(map(sql_text, files))}], hive_partitioning = true)"
+        stayed = under_contract_since(rows, day, settings) if has_contracts else ACTIVE.format(rows=rows)
         found, expected, left = connection.execute(f"""
-            SELECT count(*), avg(p_churn), avg((active.user_id IS NULL)::INT)
+            SELECT count(*), avg(p_churn), avg((stayed.user_id IS NULL)::INT)
             FROM (SELECT user_id, p_churn {asked} AND {some}) LEFT JOIN
-                 (SELECT DISTINCT user_id FROM {rows} WHERE active_days > 0 AND {some}) AS active USING (user_id)
+                 (SELECT user_id FROM ({stayed}) WHERE {some}) AS stayed USING (user_id)
         """).fetchall()[0]  # fmt: skip
     chance = SIGMAS * (max(left * (1 - left), 1e-9) / found) ** 0.5
     is_fired = abs(left - expected) > guard.limit + chance
     passed = Finding("calibration", PASSED, guard.mode, guard.limit, subject=name, value=left, usual=expected)
     return found_by("calibration", guard, is_fired, "calibration", name, left, expected) or [passed]
+
+
+def under_contract_since(rows: str, day: date, settings: Settings) -> str:
+    """Write the SELECT of users whose contract held through the horizon: `features.definitions.contract_labels`."""
+    churn = settings.churn
+    due = f"renewed_before + {churn.contract_days}"
+    return f"""
+        SELECT user_id FROM (
+            SELECT user_id, max("offset") FILTER ("offset" < 0 AND renewal_count > 0) AS renewed_before,
+                   min("offset") FILTER ("offset" >= 0 AND renewal_count > 0) AS renewed_after,
+                   bool_or("offset" >= 0 AND cancellations_count > 0) AS has_cancelled
+            FROM (SELECT *, day - DATE '{day}' AS "offset" FROM {rows}) GROUP BY user_id)
+        WHERE NOT has_cancelled AND ({due} >= {churn.horizon_days} OR renewed_after <= {due})
+    """

@@ -12,8 +12,9 @@ from configs.offers import NO_OFFER
 from configs.settings import Settings
 from features.storage.lake import Lake
 from features.tables.duckdb_sessions import sql_text
+from features.tables.parquet_files import column_names
 from models.personas.stored_personas import latest_personas
-from serving.decide.day_tables import connect, day_file, decisions_source
+from serving.decide.day_tables import CAUSES, connect, day_file, decisions_source
 from serving.memberships.onboarding_progress import UserProgress, progress_line
 from serving.memberships.persona_cards import Apart, apart_words, set_apart
 from serving.memberships.user_memberships import Membership, UserMemberships
@@ -37,7 +38,7 @@ def decision_of(lake: Lake, as_of: date, user_id: str) -> Row:
     source = decisions_source(lake, as_of)
     found = _rows(lake, f"SELECT * FROM {source} WHERE user_id = {sql_text(user_id)}")
     if found:
-        return found[0]
+        return found[0] | _causes_of(lake, as_of, user_id)
     raise InputError(f"there is no user {user_id!r} in the decisions of {as_of}; {_like(lake, source, user_id)}")
 
 
@@ -52,6 +53,15 @@ def _like(lake: Lake, source: str, user_id: str) -> str:
     return (
         f"none of its {some[0]['users']:,} ids is like it; they begin with {', '.join(row['user_id'] for row in some)}"
     )
+
+
+def _causes_of(lake: Lake, as_of: date, user_id: str) -> Row:
+    """Read the chances to leave by choice and by failed payments; nothing where users have no contracts."""
+    path = day_file(lake, as_of, "predictions")
+    if not lake.files.exists(path.relative_to(lake.root).as_posix()) or not set(CAUSES) <= {*column_names(path)}:
+        return {}
+    query = f"SELECT {', '.join(CAUSES)} FROM read_parquet({sql_text(path)}) WHERE user_id = {sql_text(user_id)}"
+    return next(iter(_rows(lake, query)), {})
 
 
 def options_of(lake: Lake, as_of: date, user_id: str) -> list[Row]:
@@ -122,7 +132,8 @@ def explanation_lines(
     known = {**_filled(decision, words), **own}
     is_left_out = decision["suppressed_because"] is not None
     risk = ("no_risk" if is_left_out else "no_risk_model") if decision["p_churn"] is None else "risk"
-    about = ["user", risk, *([] if decision["retained_value"] is None else ["worth"])]
+    causes = ["causes"] if decision.get(CAUSES[0]) is not None else []
+    about = ["user", risk, *causes, *([] if decision["retained_value"] is None else ["worth"])]
     yield from (lines[name].format_map(known) for name in about)
     for place, (reason, _) in enumerate(words.parts(decision["reasons"])):
         yield lines["more" if place else "because"] + reason

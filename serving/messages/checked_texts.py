@@ -65,6 +65,8 @@ def text_faults(settings: Settings, catalogue: Catalogue, language: Language) ->
     except InputError as error:
         yield str(error)
         return
+    if not catalogue.offers:  # `none` is no file
+        return
     path = _path(settings)
     stages = [rule.name for rule in load_stages(settings.segments.stages)]
     for offer in catalogue.offers:

@@ -43,6 +43,7 @@ SUBJECTS = {
         "auc",
         {"auc_recency": "days since last active, nothing else", "auc_logistic": "a logistic regression"},
     ),
+    "churn_cause": Subject("Do payments make them leave?", "auc", {}),
     "value": Subject("What is staying worth?", "r_squared", {"r_squared_pace": "everybody goes on at their own pace"}),
     "redemption": Subject(
         "Who will use an offer?", "auc", {"auc_past_redemptions": "offers used before, nothing else"}

@@ -18,7 +18,7 @@ DISCOUNTED, OTHER_BENEFIT = "discounted_offer", "other_benefit"  # the words of 
 # the order in which reasons for nothing are asked: the rules of eligibility, an app's own among them, come first
 RULES = (
     "suppressed_user", "no_profiling", NOT_MEANT, "no_consent", "opted_out", "has_left", "payment_failed", "not_active",
-    "no_address", "too_young", "open_offer", "capped", "channel_capped", "ignored", "cool_down",
+    "no_contract", "no_address", "too_young", "open_offer", "capped", "channel_capped", "ignored", "cool_down",
 )  # fmt: skip
 ASKED = (
     WITHDRAWN, IN_CONTROL, BUSINESS_AS_USUAL, RANDOMISED, OTHER_RULE, NOT_VALUED, DEPENDS, NOT_KNOWN, LEFT_ALONE,
