@@ -25,9 +25,9 @@ OF_BENEFIT = {
 OF_USER = {
     "item": "an item of the category",
     "first_name": "first name, where they consent",
-    "next_step": "the step of onboarding that comes next",
+    "next_step": "name of the first step in the app that comes next",
     "streak": "days in a row",
-    "progress": "how far they are, as a share",
+    "progress": "how far they are; of the first steps where your app says nothing else",
     "points": "loyalty points",
 }
 FIELDS = {**OF_OFFER, **OF_BENEFIT, **OF_USER}

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from synthetic import offer, small_settings
 
 from configs.contact import Contact
+from configs.message_texts import Text
 from configs.offers import NOTHING, Catalogue
 from features.arrays.calendar_days import start_of
 from features.training_data.contact_details import own_zones
@@ -21,6 +22,7 @@ from serving.decide.decision_moment import DecisionMoment
 from serving.decide.message_columns import offer_columns
 from serving.decide.scoring import Policy
 from serving.decide.send_times import allowed_slots, send_times
+from serving.messages.reader_details import ReaderDetails
 from serving.wording.language_file import load_language
 
 ZONES = ["UTC", "Europe/Berlin", "America/Los_Angeles", "Asia/Tokyo", "Asia/Kathmandu", "Pacific/Kiritimati",
@@ -181,3 +183,28 @@ def test_the_category_that_a_discount_covers_is_the_one_that_was_charged(scope, 
     assert found["featured_category"].tolist() == [named]
     assert found["message"].tolist() == [f"20% off {named}, up to US$4.50"]
     assert (found["benefit"].tolist(), found["benefit_level"].tolist()) == (["percent"], [0.2])
+
+
+def test_a_message_is_in_the_readers_language_for_their_stage_and_says_what_the_snapshot_knows():
+    german = Text(language="de", stage="slipping", message="{{ next_step or 'Weiter' }}, {{ first_name or 'du' }}!")
+    gives = offer("a", message="Go on, {{ first_name or 'you' }}!", discounts=(0.2,), texts=(german,))
+    ids = ["anna", "bo", "cyd"]
+    known = pd.DataFrame(
+        {"locale": ["de_AT", "de_DE", None], "agrees": [True, False, True], "first_name": ["Anna", None, "Cyd"]},
+        index=ids,
+    )
+    named = SETTINGS.onboarding.model_copy(update={"names": {"tutorial_complete": "der Rundgang"}})
+    policy = Policy(SETTINGS.model_copy(update={"onboarding": named}), Catalogue(offers=(gives,)), None, None, None,
+                    readers=ReaderDetails(known))  # fmt: skip
+    assert {"next_onboarding_step", "stage"} <= policy.output_columns
+    frame = pd.DataFrame(
+        {"user_id": ids, "stage": ["slipping", "slipping", "slipping"],
+         "favourite_category_90d": pd.Categorical([None, None, None], categories=["x"]),
+         "next_onboarding_step": pd.Categorical(["tutorial_complete"] * 3)}
+    )  # fmt: skip
+    batch = SimpleNamespace(frame=frame, options=SimpleNamespace(catalogue=Catalogue(offers=(gives,))))
+    night = DecisionMoment.of_night(date(2024, 8, 1), "UTC")
+    found = offer_columns(policy, batch, np.zeros(3, dtype=int), np.zeros(3, dtype=bool), night)
+    assert found["message"].tolist() == ["der Rundgang, Anna!", "Weiter, du!", "Go on, Cyd!"]  # bo does not consent
+    assert found["language"].tolist() == ["de", "de", "en"]
+    assert found["written_for"].tolist() == ["de, slipping", "de, slipping", "everybody"]

@@ -22,6 +22,7 @@ from serving.messages.written_messages import Occasion, written_messages
 from serving.segments.known_columns import PERSONA, STAGE
 from serving.wording.formatting import repeated
 
+NEXT_STEP = "next_step"
 FEATURED_NAMES = ("featured_category", "featured_kind", "featured_item")
 TEXTS = (
     "play", "channel", "subject", "message", "language", "written_for", *FEATURED_NAMES, "benefit",
@@ -71,10 +72,11 @@ def _readers(policy: Policy, batch: Batch, rows: Places, named: dict[str, Texts]
     agrees = readers[AGREES].to_numpy()
     category, item = (where_allowed(agrees, named[f"featured_{name}"]) for name in ("category", "item"))
     own = {name: frame.get(name, pd.Series(index=frame.index, dtype=object)).to_numpy() for name in (STAGE, PERSONA)}
-    spoken = {
-        name: where_allowed(agrees, spoken_values(frame[column], policy.settings.messages.longest_value))
-        for name, column in policy.snapshot_fields.items()
-    }
+    known = {name: frame[column] for name, column in policy.snapshot_fields.items()}
+    if NEXT_STEP in known:
+        known[NEXT_STEP] = known[NEXT_STEP].astype(object).map(policy.settings.onboarding.name_of, na_action="ignore")
+    longest = policy.settings.messages.longest_value
+    spoken = {name: where_allowed(agrees, spoken_values(values, longest)) for name, values in known.items()}
     return readers.assign(**own, **spoken, category=category, item=item)
 
 
