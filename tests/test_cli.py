@@ -571,31 +571,6 @@ def test_a_lookup_imports_no_framework(shell: Shell, command: str) -> None:
     )
 
 
-def test_messages_are_counted_by_text_and_a_bad_one_ends_every_command_that_writes(
-    shell: Shell, tmp_path: Path
-) -> None:
-    rows = pq.read_table(decisions(shell.data_dir), columns=["offer_id", "message", "language"], partitioning=None)
-    sent = [row for row in rows.to_pylist() if row["offer_id"] != "none"]
-    used = shell.answer("messages")["texts"]
-    assert sum(each["users"] for each in used) == len(sent) > 0
-    assert {each["message"] for each in used if each["users"]} <= {row["message"] for row in sent}
-    assert {row["language"] for row in sent} == {"en"}
-    assert shell.answer("messages", "--check")["faults"] == []
-    offers = tmp_path / "offers.toml"
-    offers.write_text(
-        Path(load_settings(str(shell.profile)).offers).read_text("utf-8").replace("{{ title }}", "{{ tilte }}")
-    )
-    bad = Shell(
-        write_profile(App(load_settings(str(shell.profile))), tmp_path / "bad.toml", offers=str(offers)), tmp_path
-    )
-    for words in (["ingest"], ["messages", "--check"]):
-        result = bad.run(*words, data_dir=tmp_path / "new")
-        assert result.exit_code == 2
-        assert re.search(r"offers.toml, line \d+: message of offer 'bundle': 'tilte' is no field of messages; did you",
-                         result.stdout + result.stderr)  # fmt: skip
-    assert not (tmp_path / "new" / "events").exists()
-
-
 def test_check_names_every_fault_and_exits_with_2(shell: Shell, tmp_path: Path) -> None:
     (tmp_path / "broken.sql").write_text("CREATE VIEW users AS SELECT 1 AS user_id; SELEKT", encoding="utf-8")
     tiny = tiny_app(tmp_path / "app")

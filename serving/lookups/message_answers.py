@@ -125,17 +125,17 @@ def _without_text(settings: Settings, texts: MessageTexts, readers: pd.DataFrame
 
 def text_uses(settings: Settings, lake: Lake, day: date) -> list[TextUse]:
     """Count how often each text was used on a day, most often first; texts that nobody got come last."""
+    source = f"{decisions_source(lake, day)} WHERE offer_id <> {sql_text(NO_OFFER)}"
     if "written_for" not in column_names(day_file(lake, day, "decisions")):
         raise InputError(
             f"the decisions of {day} in {lake.root} do not say which texts they use, as an older winback made them; "
             f"run winback score-users --as-of {day}, which makes them anew (with --supersede REASON)"
         )
-    source = f"{decisions_source(lake, day)} WHERE offer_id <> {sql_text(NO_OFFER)}"
     with connect(lake) as connection:
         rows = connection.execute(f"""
             SELECT offer_id, channel, coalesce(written_for, ''), coalesce(language, ''), count(*), max(length(message)),
                 first(subject ORDER BY user_id), first(message ORDER BY user_id)
-            FROM {source} GROUP BY ALL ORDER BY count(*) DESC, ALL
+            FROM {source} GROUP BY ALL ORDER BY count(*) DESC, 1, 3, 4, 2
         """).fetchall()
     most = settings.messages.of_channel
     names = [field.name for field in fields(TextUse)]
