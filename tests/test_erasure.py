@@ -141,13 +141,14 @@ def test_logs_lists_and_databases_lose_them_and_keep_the_rest(tmp_path: Path) ->
         publication.write("reports/2024-01-01-at-risk.csv", b'user_id,message\nuser-1,"a\nb"\nuser-2,"ask user-1"\n')
         publication.write("sessions.json", json.dumps({"a": [1, [["user-1", "s", 3], ["user-2", "s", 4]]]}).encode())
     lake.files.write("runs/one.json", json.dumps({"reason": "user 'user-1' has two decisions", "n": 1}).encode())
+    lake.files.write("scoring/day=2024-01-01/00000.arrow", b"left by a run that was killed: user-1 ...")
     lake.path("prefect").mkdir()
     with closing(sqlite3.connect(lake.path("prefect/prefect.db"))) as database, database:
         database.execute("CREATE TABLE log (message TEXT, size INT)")
         database.execute("INSERT INTO log VALUES ('user-1 was asked for', 1), ('user-12 was asked for', 2)")
         database.execute("CREATE TABLE online (entity_key BLOB, value BLOB)")
         database.execute("INSERT INTO online VALUES (?, x'01'), (?, x'02')", [b"\x06\0\0\0user-1", b"\x06\0\0\0user-2"])
-    assert len(_found(lake, "user-1")) == 4
+    assert len(_found(lake, "user-1")) == 5
     found = erase(lake, ["user-1"], "forgotten", TODAY)
     assert found.traces == ()
     assert lake.files.read("reports/2024-01-01-at-risk.csv") == b'user_id,message\nuser-2,"ask [forgotten]"\n'

@@ -39,6 +39,7 @@ AGGREGATES, COUNTS = DAILY_TABLES
 BESIDE_DECISIONS = {"decisions.parquet": "draws.parquet"}  # whose rows are the other's, in their order
 GO_WHEN_EMPTY = {ALIASES.name, EVENTS.name, TREATMENTS.name, *DAILY_TABLES}  # a day without rows has no file
 TOLD = ("users", "events", "treatments", "aggregates", "ledger", "decisions")  # tables that say who there is
+UNFINISHED = ("scoring", "tmp")  # what a run that was killed left for the next, which does without
 PASSED_OVER = (".lock",)
 
 
@@ -71,6 +72,8 @@ def erase(lake: Lake, user_ids: Sequence[str], reason: Reason, today: date) -> E
     """
     ids = all_ids(lake, user_ids)
     sought = SoughtIds(ids)
+    for folder in UNFINISHED:
+        lake.files.remove(folder)
     names = [name for name in lake.files.list("**/*") if name not in PASSED_OVER]
     listed = lake.files.listed()[0]
     changed = _erase_unlisted(lake, [name for name in names if name not in listed], sought)
