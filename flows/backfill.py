@@ -52,6 +52,7 @@ def backfill(
         built += take_snapshot(settings, lake, day)
         if day in undecided:
             notes += [f"{day}: {note}" for note in score_users(profile, str(lake.root), day).warnings]
+            build_aggregates(settings, lake)  # the features of the next day know what was given on this one
     metrics = {
         "snapshots.computed": Metric.exact(built, len(days)),
         "decisions.days_decided": Metric.exact(len(undecided), len(days)),

@@ -12,6 +12,8 @@ from configs.settings import load_settings
 from features.storage.lake import Lake
 from flows import backfill
 from flows.backfill import backfilled_days, catch_up, missed_days
+from flows.runs import opened_run
+from flows.runs.outcome import Outcome
 
 TODAY = date(2024, 7, 10)
 
@@ -46,6 +48,26 @@ def test_the_daily_run_tells_missed_days_and_builds_a_month_of_them_at_most(
     (told,) = catch_up(None, None, None)
     assert "no decisions were made for 40 days (2024-05-31 to 2024-07-09); winback backfill --decisions" in told
     assert built == [TODAY - timedelta(days=ago) for ago in range(31, 0, -1)]
+
+
+def test_the_features_of_a_day_that_is_made_up_for_know_what_the_day_before_gave(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    days, done = [TODAY - timedelta(days=ago) for ago in (2, 1, 0)], []
+    lake = decided(Lake(tmp_path), days[1])  # which keeps its decisions
+    monkeypatch.setattr(opened_run, "open_run", lambda *_, **__: (load_settings(), lake, TODAY))
+    monkeypatch.setattr(backfill, "open_run", lambda *_: (load_settings(), lake, TODAY))
+    monkeypatch.setattr(backfill, "build_aggregates", lambda *_: done.append("aggregates"))
+    monkeypatch.setattr(backfill, "take_snapshot", lambda settings, lake, day: done.append(day) or True)
+    monkeypatch.setattr(backfill, "create_markdown_artifact", lambda *_, **__: None)
+
+    def decide(profile: str | None, data_dir: str, day: date) -> Outcome:
+        done.append(f"decided {day:%d}")
+        return Outcome("score-users", day)
+
+    monkeypatch.setattr(backfill, "score_users", decide)
+    backfill.backfill.fn(None, str(tmp_path), days[0], days[-1], decisions=True)
+    assert done == ["aggregates", days[0], "decided 08", "aggregates", days[1], days[2], "decided 10", "aggregates"]
 
 
 @pytest.mark.parametrize(
