@@ -58,6 +58,11 @@ class Play(Section):
         return self.send_class == MARKETING
 
     @property
+    def is_win_back(self) -> bool:
+        """Whether it is for those who have lapsed or left, who draw lots of their own."""
+        return self.is_marketing and self.aim == WIN_BACK
+
+    @property
     def is_for_some(self) -> bool:
         """Whether a rule says whom it is meant for."""
         return bool(self.when or self.fact)

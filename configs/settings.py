@@ -30,6 +30,7 @@ from configs.spark_settings import Spark
 from configs.stores import Stores, addresses_of_environment
 from configs.tastes import Tastes
 from configs.validated_model import validated
+from configs.win_back import WinBack
 
 DATA_DIR_VARIABLE = "WINBACK_DATA_DIR"
 
@@ -185,6 +186,7 @@ class Settings(Section):
     response: Response
     training: Training
     scoring: Scoring
+    win_back: WinBack
     contact: Contact
     messages: Messages
     send_time: SendTime

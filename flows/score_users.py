@@ -30,6 +30,7 @@ from serving.report_page.day_figures import SHOWN, day_metrics, day_notes
 from serving.report_page.report import write_report
 from serving.report_page.summary import summarise
 from serving.report_page.unknown_consents import consent_notes, unknown_consents
+from serving.report_page.win_back_sentences import win_back_sentences
 
 
 @task(name="decisions", cache_policy=NO_CACHE)
@@ -78,6 +79,7 @@ def score_users(
     notes += day_notes(settings, summary, spending, latest_training(lake, day))
     notes += map(str, supersessions(lake, day)[-1:])
     notes += consent_notes(settings, unknown_consents(lake, day, load_catalogue(settings.offers)))
+    notes += win_back_sentences(settings, lake, day)
     notes += lost_training(lake, day)
     outcome = Outcome("score-users", day, metrics, outputs, notes, groups=SHOWN)
     create_markdown_artifact(outcome.markdown(), key="score-users")

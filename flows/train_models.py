@@ -15,10 +15,18 @@ from features.storage.lake import Lake
 from flows.runs.opened_run import dated, open_run, writes_alone
 from flows.runs.outcome import Outcome
 from flows.runs.run_steps import step
+from models.metrics.comeback_note import ComebackNote
 from models.personas.persona_note import PersonaNote
 from models.registry.tracking import tracking_uri
 from models.tastes.taste_training import TasteVerdict
-from models.training_run import outcome_models, persona_learning, response_models, taste_learning, training_frames
+from models.training_run import (
+    comeback_learning,
+    outcome_models,
+    persona_learning,
+    response_models,
+    taste_learning,
+    training_frames,
+)
 from models.training_run.outcome_models import FittedOutcomes
 from models.training_run.response_models import FittedResponse
 from models.training_run.run_summary import keep_training, model_table, training_metrics, training_warnings
@@ -69,6 +77,15 @@ def fit_personas(settings: Settings, lake: Lake, as_of: date) -> PersonaNote | N
     return found
 
 
+@task(name="comeback", cache_policy=NO_CACHE)
+def learn_comeback(settings: Settings, lake: Lake, as_of: date) -> ComebackNote | None:
+    """Learn who comes back of those who have lapsed."""
+    with step("comeback", "who comes back") as taken:
+        found = comeback_learning.learn_comeback(settings, lake, as_of)
+        taken.rows = found.metrics["comeback.rate"].n if found is not None else 0
+    return found
+
+
 @flow(name="train-models", flow_run_name=dated("train-models"), validate_parameters=False)
 @writes_alone
 def train_models(profile: str | None = None, data_dir: str | None = None, as_of: date | None = None) -> Outcome:
@@ -80,7 +97,8 @@ def train_models(profile: str | None = None, data_dir: str | None = None, as_of:
     keep_traits(lake, frames.features)
     tastes = fit_tastes(settings, lake, day)
     personas = fit_personas(settings, lake, day)
-    folder = keep_training(lake, day, outcomes, response, tastes, personas)
+    comeback = learn_comeback(settings, lake, day)
+    folder = keep_training(lake, day, outcomes, response, tastes, personas, comeback)
     published, lacking = [*outcomes.published, *response.published], (*outcomes.untrained, *response.untrained)
     outputs = {"mlflow": masked(tracking_uri(lake)), "training": str(folder)}
     outputs |= {f"{each.subject}.champion": f"{each.champion} (version {each.version})" for each in published}
@@ -89,6 +107,9 @@ def train_models(profile: str | None = None, data_dir: str | None = None, as_of:
     if personas is not None:
         metrics |= personas.metrics
         outputs["personas"] = str(personas)
+    if comeback is not None:
+        metrics |= comeback.metrics
+        outputs["comeback"] = str(comeback)
     outcome = Outcome("train-models", day, metrics, outputs, warnings, models=models)
     create_markdown_artifact(outcome.markdown(), key="train-models")
     return outcome

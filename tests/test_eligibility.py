@@ -190,7 +190,8 @@ def test_the_rules_stand_in_the_funnel_in_the_order_in_which_they_are_asked():
     contact = {"channel_caps": {"push": {"in_7_days": 1}}, "addresses": {"push": "token"}, "min_ages": {"wine": 18}}
     slow = offer("slow", cool_down_days=3)
     every = rules_of(
-        small_settings(contact=contact), Catalogue(offers=(*CATALOGUE.offers, slow, offer("cart", when="is_cart_open")))
+        small_settings(contact=contact),
+        Catalogue(offers=(*CATALOGUE.offers, slow, offer("cart", when="is_cart_open", aim="win_back"))),
     )
     own = [code for code in CODES if code != "no_contract"]  # an app has this, or `not_active`
     assert list(dict.fromkeys(rule.code for rule in every)) == own

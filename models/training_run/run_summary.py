@@ -10,6 +10,7 @@ from pathlib import Path
 from configs.errors import InputError
 from features.storage.lake import Lake
 from models.judge.policy_verdict import PolicyVerdict
+from models.metrics.comeback_note import ComebackNote
 from models.metrics.metric import Leak, Metric
 from models.personas.persona_note import PersonaNote
 from models.registry.promotion import Published
@@ -32,7 +33,7 @@ MEANINGS = {
 
 def keep_training(
     lake: Lake, as_of: date, outcomes: FittedOutcomes, response: FittedResponse, tastes: TasteVerdict | None = None,
-    personas: PersonaNote | None = None,
+    personas: PersonaNote | None = None, comeback: ComebackNote | None = None,
 ) -> Path:  # fmt: skip
     """Write the record of a training and its pictures; returns their folder.
 
@@ -49,7 +50,16 @@ def keep_training(
     }
     verdict = _rounded_verdict(response.verdict) if response.verdict is not None else None
     record = TrainingRecord(
-        as_of, models, response.effects, verdict, untrained, VERSION, outcomes.recency, taste_metrics(tastes), personas
+        as_of,
+        models,
+        response.effects,
+        verdict,
+        untrained,
+        VERSION,
+        outcomes.recency,
+        taste_metrics(tastes),
+        personas,
+        comeback,
     )
     pictures = {f"{each.subject}_{name}": png for each in published for name, png in each.pictures.items()}
     return write_training(lake, record, pictures)

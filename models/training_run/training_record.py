@@ -17,6 +17,7 @@ from features.storage.lake import Lake
 from features.storage.whole_writes import write_bytes, write_text
 from models.effects.average_effect import AverageEffect
 from models.judge.policy_verdict import PolicyVerdict
+from models.metrics.comeback_note import ComebackNote
 from models.metrics.metric import Leak, Metric
 from models.metrics.recency_table import RecencyTable
 from models.personas.persona_note import PersonaNote
@@ -57,7 +58,8 @@ class TrainingRecord:
     """A training: its models by subject, average effects of offers, and the gate's verdict if it had an experiment.
 
     `untrained` are the models that it had to go on without, `recency` is the rule for where no model is usable, and
-    `tastes` what was measured of those; `personas` says which were found, None where too few were active.
+    `tastes` what was measured of those; `personas` says which were found, None where too few were active,
+    and `comeback` who of the lapsed comes back, None where too few had lapsed.
     """
 
     as_of: date
@@ -69,6 +71,7 @@ class TrainingRecord:
     recency: RecencyTable | None = None
     tastes: dict[str, Metric] = field(default_factory=dict)
     personas: PersonaNote | None = None
+    comeback: ComebackNote | None = None
 
     def lack_of(self, subject: str) -> Untrained | None:
         """Say why there is no model of a subject; None where there is one."""
@@ -78,7 +81,8 @@ class TrainingRecord:
     def metrics(self) -> dict[str, Metric]:
         """Metrics of all models, of tastes and of personas."""
         of_models = {name: metric for model in self.models.values() for name, metric in model.metrics.items()}
-        return of_models | self.tastes | (self.personas.metrics if self.personas is not None else {})
+        told = [each.metrics for each in (self.personas, self.comeback) if each is not None]
+        return of_models | self.tastes | {name: metric for own in told for name, metric in own.items()}
 
 
 def write_training(lake: Lake, record: TrainingRecord, pictures: dict[str, bytes]) -> Path:

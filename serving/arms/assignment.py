@@ -28,6 +28,14 @@ from serving.arms.exploration import (
     stable_groups,
 )
 from serving.arms.policy_trial import trial_weights, weight_of
+from serving.arms.win_back_lots import (
+    NOTHING_LEARNT,
+    LapsedDraws,
+    OpenOptions,
+    WinBackLots,
+    draw_win_back,
+    who_draws,
+)
 from serving.contact_rules.contact_rule import ELIGIBLE
 from serving.knapsack.allocation import Allocation, Limit, allocate_parts, budget_curve
 from serving.knapsack.problem import RemoteReduce, Shard, offered, opened
@@ -36,6 +44,7 @@ from serving.valuation.options import Options
 POLICY, EXPLORE, CONTROL = "policy", "explore", "control"
 AS_USUAL, SUPPRESSED = "business_as_usual", "suppressed"
 BY_RULE = "by_rule"  # gets what must be said, and nothing else today
+WIN_BACK = "win_back"  # has lapsed or left, and draws a lot of their own
 CURVE_STEPS = 20
 CURVE_USERS = 100_000  # show the curve
 CURVE_USERS_OF_LIMITS = 20_000  # with limits each point of the curve is an allocation
@@ -47,7 +56,7 @@ class AllocationInput(NamedTuple):
     `value` and `cost` have shape (options, users), as `serving.knapsack.problem.offered` leaves them, and may be files.
     The others are of shape (users,): the `arm` before anybody explores, what they would draw, what the option drawn is
     worth, the risk, NaN where it is not known, and `by_rule`, the option that they get whatever it is worth, `NOTHING`
-    where there is none.
+    where there is none. `lapsed` is what those draw who have lapsed; None where no play wins back.
     """
 
     value: Floats | Path
@@ -57,6 +66,7 @@ class AllocationInput(NamedTuple):
     draw_value: Floats
     p_churn: Floats
     by_rule: Places
+    lapsed: LapsedDraws | None = None
 
 
 @dataclass(frozen=True)
@@ -91,7 +101,7 @@ class Assignment:
     """Arm and option of every user, shapes (users,).
 
     `given` is the place of an option or `NOTHING`, `intended` what the policy would have given, for those whom the
-    draw or a group kept from it too.
+    draw or a group kept from it too. `lot_chance` is how likely the lot of those was who have lapsed, 1 for others.
     """
 
     arm: Texts
@@ -100,6 +110,7 @@ class Assignment:
     explorers: Explorers
     allocation: Allocation
     spending: Spending
+    lot_chance: Floats
 
     def part(self, start: int, users: int) -> Assignment:
         """Cut some users out; what is about the whole day stays."""
@@ -110,6 +121,7 @@ class Assignment:
             arm=self.arm[rows],
             given=self.given[rows],
             intended=self.intended[rows],
+            lot_chance=self.lot_chance[rows],
             explorers=replace(self.explorers, explores=explores, given=given),
             allocation=replace(self.allocation, choice=self.allocation.choice[rows]),
         )
@@ -122,14 +134,15 @@ class Assignment:
 
 def allocation_input(
     user_ids: pd.Series, p_churn: Floats, options: Options, settings: Settings, limits: Sequence[Limit], as_of: date,
-    trial: Trial = NO_TRIAL,
+    trial: Trial = NO_TRIAL, win_back: WinBackLots = NOTHING_LEARNT,
 ) -> AllocationInput:  # fmt: skip
     """Say what must be known of some users before anybody is decided about: arm, worth, cost, draws and risk."""
     users = len(user_ids)
     is_control, is_as_usual = stable_groups(user_ids, settings)
-    by_rule = options.by_rule
+    by_rule, lapsed = options.by_rule, options.win_back
+    has_lapsed = lapsed.any(axis=1)
     arms = np.array([POLICY, AS_USUAL, CONTROL, SUPPRESSED, BY_RULE], dtype=object)
-    asked = [by_rule != NOTHING, options.ineligible != ELIGIBLE, is_control, is_as_usual]
+    asked = [by_rule != NOTHING, (options.ineligible != ELIGIBLE) | has_lapsed, is_control, is_as_usual]
     arm = arms[np.select(asked, [4, 3, 2, 1], 0)]
     draws = Draws(np.full(users, np.inf), np.full(users, NOTHING), np.zeros(users), np.zeros(users))
     if settings.scoring.exploration.share > 0 or trial.share > 0:
@@ -140,9 +153,15 @@ def allocation_input(
     drawn = np.flatnonzero(draws.option != NOTHING)
     worth = np.zeros(users)
     worth[drawn] = options.value[drawn, draws.option[drawn]]
-    return AllocationInput(
-        *offered(options.allocatable, options.expected_cost), arm, draws, worth, p_churn.copy(), by_rule
-    )
+    own_lots = None
+    if any(offer.is_win_back for offer in options.catalogue.offers):
+        allowed = lapsed & ~(is_control | is_as_usual | (by_rule != NOTHING))[:, None]
+        drawn_from = OpenOptions.of(options.catalogue, win_back)
+        own_lots = draw_win_back(
+            user_ids, allowed, options.expected_cost, drawn_from, settings.win_back, settings.seed, as_of
+        )
+    shares_out = offered(options.allocatable, options.expected_cost)
+    return AllocationInput(*shares_out, arm, draws, worth, p_churn.copy(), by_rule, own_lots)
 
 
 def base_rate(allocation_inputs: Sequence[AllocationInput]) -> float:
@@ -179,8 +198,16 @@ def assign(
         np.concatenate([getattr(part, name) for part in allocation_inputs]) for name in ("arm", "draw_value", "by_rule")
     )
     draws = Draws(*(np.concatenate(each) for each in zip(*(part.draws for part in allocation_inputs), strict=True)))
+    first, lapsed = by_rule, _joined(allocation_inputs)
+    draws_own, won_back = np.zeros(len(arm), dtype=bool), 0.0
+    if lapsed is not None:
+        left = [replace(limit, most=max(limit.most - _places(by_rule, limit), 0)) for limit in limits]
+        draws_own = who_draws(lapsed, budget * settings.win_back.budget_share, left)
+        first, won_back = np.where(draws_own, lapsed.option, by_rule), float(lapsed.cost[draws_own].sum())
+        arm = np.where(draws_own, WIN_BACK, arm)
+    budget -= won_back
     explorers = explore(draws, options, exploration.share, budget * exploration.budget_share, limits)
-    first = np.where(by_rule != NOTHING, by_rule, explorers.given)
+    first = np.where(first != NOTHING, first, explorers.given)
     taken = {limit.name: _places(first, limit) for limit in limits}
     left = [replace(limit, most=max(limit.most - taken[limit.name], 0)) for limit in limits]
     spends = (arm == POLICY) & ~explorers.explores
@@ -188,14 +215,24 @@ def assign(
     own = zip(allocation_inputs, np.split(spends, ends[:-1]), strict=True)
     parts = [Shard(part.value, part.cost, spending) for part, spending in own]
     allocation = allocate_parts(parts, max(budget - explorers.spent, 0.0), left, remote_reduce)
+    intended = np.where(by_rule != NOTHING, by_rule, allocation.choice)
+    if lapsed is not None:
+        intended = np.where(draws_own, lapsed.meant, intended)
     return Assignment(
         arm=np.where(explorers.explores, EXPLORE, arm),
         given=np.where(spends, allocation.choice, first),
-        intended=np.where(by_rule != NOTHING, by_rule, allocation.choice),
+        intended=intended,
         explorers=explorers,
         allocation=allocation,
-        spending=_spending(budget, draw_value, explorers, allocation, taken),
+        spending=_spending(settings.scoring.budget, won_back, draw_value, explorers, allocation, taken),
+        lot_chance=np.where(draws_own, lapsed.chance, 1.0) if lapsed is not None else np.ones(len(arm)),
     )
+
+
+def _joined(allocation_inputs: Sequence[AllocationInput]) -> LapsedDraws | None:
+    """Put the draws of all batches together."""
+    parts = [part.lapsed for part in allocation_inputs if part.lapsed is not None]
+    return LapsedDraws(*map(np.concatenate, zip(*parts, strict=True))) if parts else None
 
 
 def _places(given: Places, limit: Limit) -> int:
@@ -203,14 +240,19 @@ def _places(given: Places, limit: Limit) -> int:
 
 
 def _spending(
-    budget: float, draw_value: Floats, explorers: Explorers, allocation: Allocation, taken: dict[str, int]
+    budget: float,
+    won_back: float,
+    draw_value: Floats,
+    explorers: Explorers,
+    allocation: Allocation,
+    taken: dict[str, int],
 ) -> Spending:
     randomised = float(draw_value[explorers.given != NOTHING].sum())
     return Spending(
         budget=budget,
-        spent=allocation.spent + explorers.spent,
-        value=allocation.value + randomised,
-        bound=allocation.bound + randomised,
+        spent=allocation.spent + explorers.spent + won_back,
+        value=allocation.value + randomised - won_back,  # what they bring is not known before it is measured
+        bound=allocation.bound + randomised - won_back,
         gap=allocation.gap,
         shadow_price=allocation.shadow_price,
         limit_prices=allocation.limit_prices,
@@ -231,12 +273,12 @@ def propensities(
     """
     users = len(assignment.arm)
     if assignment.explorers.share == 0:
-        return np.ones(users)
+        return assignment.lot_chance
     explorable = _explorable(options, limits)
     may_explore = np.isin(assignment.arm, (POLICY, EXPLORE)) & explorable.any(axis=1)
     chances = _chances(options, explorable, settings, as_of, trial)
     likely = decision_chances(assignment.explorers, chances, may_explore, assignment.intended)
-    return np.where(may_explore, likely[np.arange(users), assignment.given], 1.0)
+    return np.where(may_explore, likely[np.arange(users), assignment.given], assignment.lot_chance)
 
 
 def curve_table(allocation_inputs: Sequence[AllocationInput], settings: Settings, limits: Sequence[Limit]) -> pa.Table:

@@ -12,7 +12,7 @@ import numpy as np
 
 from configs.offers import NOTHING
 from features.arrays.array_types import Flags, Kinds, Places
-from serving.arms.assignment import AS_USUAL, CONTROL, EXPLORE, SUPPRESSED, Assignment
+from serving.arms.assignment import AS_USUAL, CONTROL, EXPLORE, SUPPRESSED, WIN_BACK, Assignment
 from serving.contact_rules.contact_rule import ELIGIBLE, NOT_MEASURED, UNLIKE_COMPARED
 from serving.knapsack.allocation import Limit
 from serving.valuation.options import Options
@@ -21,6 +21,7 @@ from serving.wording.reason_codes import (
     BUSINESS_AS_USUAL,
     IN_CONTROL,
     LEFT_ALONE,
+    NO_LOT,
     NO_PLACE,
     NOT_KNOWN,
     NOTHING_DRAWN,
@@ -42,6 +43,8 @@ def steps(options: Options, assignment: Assignment, limits: Sequence[Limit]) -> 
     """List the reasons for nothing in the order in which they are asked."""
     known = options.eligible
     return [
+        Step(_is_in(assignment, WIN_BACK), (Reason(RANDOMISED), Reason(NOTHING_DRAWN))),
+        Step(_is_in(assignment, SUPPRESSED) & (options.ineligible == ELIGIBLE), (Reason(NO_LOT),)),
         Step(_is_in(assignment, SUPPRESSED), options.ineligible),
         Step(_is_in(assignment, CONTROL), (Reason(IN_CONTROL),)),
         Step(_is_in(assignment, AS_USUAL), (Reason(BUSINESS_AS_USUAL),)),

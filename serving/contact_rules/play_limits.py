@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from collections.abc import Set as AbstractSet
 from functools import partial
 
@@ -12,9 +12,11 @@ import pandas as pd
 from configs.offers import Catalogue, Offer
 from features.arrays.array_types import Flags
 from serving.contact_rules.contact_history import OPEN, UserContacts, of_open
-from serving.contact_rules.contact_rule import Rule
+from serving.contact_rules.contact_rule import Rule, unprofiled, unscored
 from serving.plays.play_rules import HOLDS, play_of
 from serving.wording.reason_codes import NOT_MEANT
+
+GONE = ("has_left", "not_active", "no_contract")  # codes of the rules that tell who has lapsed or left
 
 
 def meant_rules(catalogue: Catalogue) -> Iterator[Rule]:
@@ -46,6 +48,12 @@ def _has_other_aim(offer: Offer, *, aims: AbstractSet[str]) -> bool:
     return offer.aim not in aims
 
 
+def is_gone(rules: Sequence[Rule], frame: pd.DataFrame) -> Flags:
+    """Tell who has lapsed or left and may be profiled, shape (users,)."""
+    own = [rule for rule in rules if rule.code in GONE]
+    return np.asarray(unscored(own, frame) & ~unprofiled(rules, frame))
+
+
 def is_of(offer: Offer, *, play: str) -> bool:
     """Tell whether an offer is of a play."""
     return play_of(offer) == play
@@ -54,6 +62,11 @@ def is_of(offer: Offer, *, play: str) -> bool:
 def is_marketing(offer: Offer) -> bool:
     """Tell whether an offer is sent for what it is worth."""
     return offer.is_marketing
+
+
+def is_win_back(offer: Offer) -> bool:
+    """Tell whether an offer is for those who have lapsed or left, and for nobody else."""
+    return offer.is_win_back
 
 
 def is_not_meant(frame: pd.DataFrame, contacts: UserContacts, *, column: str) -> Flags:  # noqa: ARG001

@@ -21,7 +21,7 @@ from features.training_data.contact_details import ADDRESS, AGE, SUPPRESSED
 from serving.contact_rules.channels import channels_of, goes_through
 from serving.contact_rules.contact_history import ALL, IGNORED, UserContacts, of_channel, of_opt_out, of_play
 from serving.contact_rules.contact_rule import Rule
-from serving.contact_rules.play_limits import all_but, is_marketing, meant_rules, open_rules
+from serving.contact_rules.play_limits import all_but, is_marketing, is_win_back, meant_rules, open_rules
 
 FAVOURITE = "favourite_category_90d"
 LEFT, IDLE, RENEWED = "days_since_last_cancellation", "days_since_last_activity", "days_since_last_renewal"
@@ -87,7 +87,11 @@ def _of_state(settings: Settings, catalogue: Catalogue, channels: list[str]) -> 
         all_but(catalogue, {RECOVER}),
         settings=("roles.payment_failure",),
     )
-    yield _lapsed(settings, gone)
+    lapsed = _lapsed(settings, gone)
+    yield lapsed
+    if any(is_win_back(offer) for offer in catalogue.offers):
+        here = partial(is_still_here, ended=ended, lapsed=lapsed.applies)
+        yield Rule("still_here", here, (LEFT, seen, *lapsed.columns), is_win_back)
     for each in channels:
         if each in contact.addresses:
             column, through = f"{ADDRESS}{each}", partial(goes_through, channel=each)
@@ -156,6 +160,13 @@ def _of_contacts(settings: Settings, catalogue: Catalogue, channels: list[str]) 
             forbids=has_cool_down,
             settings=("catalogue.cool_down_days",),
         )
+
+
+def is_still_here(
+    frame: pd.DataFrame, contacts: UserContacts, *, ended: Callable[..., Flags], lapsed: Callable[..., Flags]
+) -> Flags:
+    """Who has neither left nor lapsed, by the rules that tell so."""
+    return ~(ended(frame, contacts) | lapsed(frame, contacts))
 
 
 def is_capped_by(offer: Offer, *, channel: str) -> bool:

@@ -20,6 +20,7 @@ from features.training_data.feature_store import FeatureStore, open_store
 from features.training_data.frames import count_users, known_users, scoring_batch, scoring_batch_anywhere
 from features.training_data.snapshot_run import require_snapshots
 from models.registry.model_notes import ValueNotes, read_notes
+from models.training_run.training_record import latest_training
 from serving.arms.assignment import Spending
 from serving.decide.chosen_models import choose_models
 from serving.decide.decided_before import look_before
@@ -30,6 +31,7 @@ from serving.decide.past_contacts import PastContacts
 from serving.decide.scoring import Policy
 from serving.decide.user_personas import read_personas
 from serving.decide.user_preferences import read_preferences
+from serving.decide.win_back_evidence import learnt_lots
 from serving.guards.data_guards import data_guards
 from serving.guards.guard_findings import refuse
 from serving.messages.checked_texts import check_messages
@@ -62,9 +64,11 @@ def decide_day(settings: Settings, lake: Lake, as_of: date, supersede: str | Non
         churn, value, response = chosen.churn, chosen.value, chosen.response
         share = read_notes(ValueNotes, value.notes, value.lineage.name).later_share if value is not None else 0.0
         check_messages(settings, catalogue, language)
+        training = latest_training(lake, as_of)
         policy = Policy(settings, catalogue, churn, value, response, language, share, fallback=chosen.fallback,
                         own_stages=stages, causes=chosen.causes, personas=read_personas(lake, as_of),
-                        plays=_with_cuts(plays, settings, lake, as_of))  # fmt: skip
+                        plays=_with_cuts(plays, settings, lake, as_of), win_back=learnt_lots(lake, as_of),
+                        comeback=training.comeback if training is not None else None)  # fmt: skip
         if churn is None and value is None and response is None:
             raise InputError(f"{lake.root} holds no models; run winback train-models first")
         moment = DecisionMoment.of_night(as_of, settings.time_zone)

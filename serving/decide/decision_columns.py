@@ -21,6 +21,7 @@ from serving.arms.assignment import (
     BY_RULE,
     EXPLORE,
     POLICY,
+    WIN_BACK,
     Assignment,
     propensities,
 )
@@ -70,6 +71,8 @@ def predictions_table(batch: Batch, as_of: date, settings: Settings) -> pa.Table
             "p_churn": pa.array(batch.p_churn, pa.float64(), from_pandas=True),
             "retained_value": pa.array(batch.retained_value, pa.float64(), from_pandas=True),
             "remaining_value": pa.array(batch.remaining_value, pa.float64(), from_pandas=True),
+            "p_return": pa.array(batch.p_return, pa.float64(), from_pandas=True),
+            "value_if_back": pa.array(batch.value_if_back, pa.float64(), from_pandas=True),
             PERSONA: pa.array(batch.frame[PERSONA], pa.string(), from_pandas=True),
             **{
                 name: pa.array(batch.frame[name], pa.float64(), from_pandas=True)
@@ -141,7 +144,7 @@ def _why(policy: Policy, batch: Batch, assignment: Assignment, limits: Sequence[
     lists.add(np.flatnonzero(broken != ELIGIBLE), WITHDRAWN)
     lists.extend_each(np.where(given == NOTHING, nothing, ELIGIBLE), reasons)
     rows = np.flatnonzero(given != NOTHING)
-    lists.add(rows[arm[rows] == EXPLORE], RANDOMISED)
+    lists.add(rows[np.isin(arm[rows], (EXPLORE, WIN_BACK))], RANDOMISED)
     if len(rows):
         _add_why_this(lists, policy, batch, arm[rows], rows, given[rows])
         _add_trial(lists, policy, batch, rows[arm[rows] == EXPLORE], given)

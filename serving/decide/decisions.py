@@ -96,7 +96,7 @@ def decide(
         def input_of_batch(batch: Batch) -> AllocationInput:
             user_ids = batch.frame["user_id"]
             return allocation_input(
-                user_ids, batch.p_churn, batch.options, policy.settings, limits, as_of, policy.trial
+                user_ids, batch.p_churn, batch.options, policy.settings, limits, as_of, policy.trial, policy.win_back
             )
 
         allocation_inputs = list(

@@ -38,7 +38,7 @@ from serving.decide.supersessions import refusal, supersede
 CONTENT, SEEN = b"winback.content", b"winback.seen"
 SUPERSEDED = "ledger/superseded"
 INSTANT = pa.timestamp("us", "UTC")
-LANDING = ("policy", "explore", "control", "by_rule")
+LANDING = ("policy", "explore", "control", "by_rule", "win_back")
 # what a decision does not depend on: machines, folders, clocks, and what made the models, which have names
 NO_MATTER = MACHINES | {"profile", "as_of", "ingest", "training", "offers", "guards", "segments"}
 

@@ -26,16 +26,19 @@ from features.storage.whole_writes import clear_folder, write_bytes, write_file
 from features.training_data.contact_details import TIME_ZONE, own_zones
 from models.judge.policy_verdict import NO_TRIAL, Trial
 from models.learn.churn_causes import causes_of
+from models.metrics.comeback_note import ComebackNote
 from models.registry.model_reader import Registered
 from models.registry.response import ResponseModels
 from serving.arms.assignment import AllocationInput
 from serving.arms.exploration import Draws
 from serving.arms.policy_trial import with_trial
+from serving.arms.win_back_lots import NOTHING_LEARNT, WinBackLots
 from serving.contact_rules.contact_history import ContactHistory, UserContacts
 from serving.contact_rules.contact_rule import Rule, forbidden, kinds_of_why_not, unprofiled, unscored
 from serving.contact_rules.rule_list import rules_of
 from serving.decide import ledger
 from serving.decide.day_tables import CAUSES
+from serving.decide.user_comebacks import comebacks
 from serving.decide.user_personas import UserPersonas
 from serving.decide.user_preferences import UserPreferences
 from serving.knapsack.problem import opened
@@ -56,7 +59,7 @@ Found = TypeVar("Found")
 OF_DECISIONS = (
     "user_id", "days_since_last_activity", "tenure_days", "favourite_category_90d", TIME_ZONE,
 )  # fmt: skip
-PREDICTED = ("p_churn", "retained_value", "remaining_value")
+PREDICTED = ("p_churn", "retained_value", "remaining_value", "p_return", "value_if_back")
 SPOOL_FORMAT = "stage, persona, plays"  # what an older version left is not read
 AT_ONCE = 2  # batches in memory: one is read and written while another is computed
 
@@ -87,6 +90,8 @@ class Policy:
     causes: Registered | None = None
     personas: UserPersonas = field(default_factory=UserPersonas)
     plays: PlayRules = field(default_factory=PlayRules)
+    win_back: WinBackLots = NOTHING_LEARNT
+    comeback: ComebackNote | None = None
 
     @property
     def stages(self) -> Stages:
@@ -155,6 +160,8 @@ class Policy:
         own = "".join(f", rule {rule.code}" for rule in self.own_rules)
         noted = (model.notes_of for model in (self.value, self.response) if model is not None and model.notes_of)
         own += "".join(f", notes of {name}" for name in noted) + f", stages {self.stages.digest}"
+        own += "".join(f", {offer} stopped" for offer in sorted(self.win_back.stopped))
+        own += "".join(f", {offer} proven" for offer in sorted(self.win_back.proven))
         return ledger.policy_version(self.model_versions + own, self.settings, self.catalogue)
 
     @property
@@ -183,13 +190,16 @@ class Batch:
     """Users of one batch with their predictions, options and reasons of the risk; arrays have shape (users,).
 
     `frame` holds what decisions are made of: `Policy.output_columns`. Of `retained_value`, what a user brings who
-    stays, `remaining_value` is the part after the days in which effects on margin are measured.
+    stays, `remaining_value` is the part after the days in which effects on margin are measured. `p_return` is the
+    chance of who has lapsed to come back, and `value_if_back` what they bring then; both NaN of others.
     """
 
     frame: pd.DataFrame
     p_churn: Floats
     retained_value: Floats
     remaining_value: Floats
+    p_return: Floats
+    value_if_back: Floats
     reasons: pa.ListArray
     options: Options
 
@@ -331,7 +341,8 @@ def score(policy: Policy, frame: pd.DataFrame) -> Batch:
     options = build_options(frame, risk, remaining, found, policy.response, policy.catalogue, settings)
     options = options.impersonal(unprofiled(policy.rules, frame))
     kept = grouped[[name for name in grouped.columns if name in policy.output_columns]]
-    return Batch(kept, p_churn, value, remaining, reasons.build(~np.isnan(p_churn)), options)
+    back = comebacks(policy.comeback, policy.rules, frame)
+    return Batch(kept, p_churn, value, remaining, *back, reasons.build(~np.isnan(p_churn)), options)
 
 
 def _causes(policy: Policy, p_churn: Floats, known: pd.DataFrame, active: Flags) -> dict[str, Floats]:

@@ -21,11 +21,13 @@ from features.storage.lake import Lake
 from features.tables.parquet_files import read_parquet
 from serving.arms.assignment import AllocationInput, Assignment, Spending, assign
 from serving.arms.exploration import Draws
+from serving.arms.win_back_lots import LapsedDraws
 from serving.decide.decision_moment import DecisionMoment
 from serving.knapsack.allocation import Limit, choose
 from serving.knapsack.problem import offered
 
 BUDGET, EXPLORATION_BUDGET, EXPLORATION = "budget", "share of the budget for exploration", "share that explores"
+LAPSED = "lapsed_"  # before the columns of what those draw who have lapsed
 OPTION_TYPE = pa.struct([("offer_id", pa.string()), ("discount", pa.float64())])
 PRICES = pa.schema(
     [("limit", pa.string()), ("most", pa.float64()), ("used", pa.float64()), ("price", pa.float64()),
@@ -89,6 +91,8 @@ def draws_table(allocation_input: AllocationInput) -> pa.Table:
     draws = {name: pa.array(column) for name, column in allocation_input.draws._asdict().items()}
     arm = pa.array(allocation_input.arm, pa.string())
     own = {name: pa.array(getattr(allocation_input, name)) for name in ("draw_value", "by_rule")}
+    lapsed = allocation_input.lapsed._asdict() if allocation_input.lapsed is not None else {}
+    own |= {f"{LAPSED}{name}": pa.array(column) for name, column in lapsed.items()}
     return pa.table({"arm": arm, **draws, **own})
 
 
@@ -121,8 +125,14 @@ def read_stored_day(lake: Lake, moment: DecisionMoment) -> StoredDay:
         draws["draw_value"].to_numpy(),
         read("predictions", ["p_churn"])["p_churn"].to_numpy(),
         draws["by_rule"].to_numpy() if "by_rule" in draws.column_names else np.full(users, NOTHING),
+        _lapsed(draws),
     )
     return StoredDay(decisions["user_id"].to_pandas(), options, found, _limits(prices, options), prices)
+
+
+def _lapsed(draws: pa.Table) -> LapsedDraws | None:
+    names = [f"{LAPSED}{name}" for name in LapsedDraws._fields]
+    return LapsedDraws(*(draws[name].to_numpy() for name in names)) if names[0] in draws.column_names else None
 
 
 def _limits(prices: pd.DataFrame, options: tuple[Option, ...]) -> tuple[Limit, ...]:

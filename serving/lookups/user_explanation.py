@@ -38,8 +38,18 @@ def decision_of(lake: Lake, as_of: date, user_id: str) -> Row:
     source = decisions_source(lake, as_of)
     found = _rows(lake, f"SELECT * FROM {source} WHERE user_id = {sql_text(user_id)}")
     if found:
-        return found[0] | _causes_of(lake, as_of, user_id)
+        own = _causes_of(lake, as_of, user_id) | _comeback_of(lake, as_of, user_id)
+        return found[0] | own
     raise InputError(f"there is no user {user_id!r} in the decisions of {as_of}; {_like(lake, source, user_id)}")
+
+
+def _comeback_of(lake: Lake, as_of: date, user_id: str) -> Row:
+    """Read what is expected of a user who has lapsed; nothing where an older winback decided."""
+    path = day_file(lake, as_of, "predictions")
+    if "p_return" not in column_names(path):
+        return {}
+    names = "p_return, value_if_back"
+    return _rows(lake, f"SELECT {names} FROM read_parquet({sql_text(path)}) WHERE user_id = {sql_text(user_id)}")[0]
 
 
 def _like(lake: Lake, source: str, user_id: str) -> str:
@@ -111,6 +121,16 @@ def words_about(decision: Row, options: Sequence[Row], words: Words, discounts: 
     return own | {"discounts": words.sentence(stored(discounts))}
 
 
+def _about(decision: Row) -> list[str]:
+    """Name the lines that say what is expected of a user."""
+    if decision.get("p_return") is not None:
+        return ["lapsed"]
+    is_left_out = decision["suppressed_because"] is not None
+    risk = ("no_risk" if is_left_out else "no_risk_model") if decision["p_churn"] is None else "risk"
+    causes = ["causes"] if decision.get(CAUSES[0]) is not None else []
+    return [risk, *causes, *([] if decision["retained_value"] is None else ["worth"])]
+
+
 def explanation_lines(
     decision: Row, options: Sequence[Row], words: Words, settings: Settings, day: date,
     member: UserMemberships | None = None, discounts: Reasons = (),
@@ -130,11 +150,7 @@ def explanation_lines(
         sent = decision["send_at"].astimezone(ZoneInfo(settings.time_zone))
         own |= {"sent_on": words.language.day(sent.date()), "sent_at": f"{sent:%H:%M}"}
     known = {**_filled(decision, words), **own}
-    is_left_out = decision["suppressed_because"] is not None
-    risk = ("no_risk" if is_left_out else "no_risk_model") if decision["p_churn"] is None else "risk"
-    causes = ["causes"] if decision.get(CAUSES[0]) is not None else []
-    about = ["user", risk, *causes, *([] if decision["retained_value"] is None else ["worth"])]
-    yield from (lines[name].format_map(known) for name in about)
+    yield from (lines[name].format_map(known) for name in ("user", *_about(decision)))
     for place, (reason, _) in enumerate(words.parts(decision["reasons"])):
         yield lines["more" if place else "because"] + reason
     if member is not None:

@@ -20,10 +20,12 @@ from features.storage.lake import Lake, literal
 from features.training_data.frames import measured_frame
 from models.judge.lift import SampleRatio, sample_ratio_mismatch
 from models.judge.promise_ratio import PromiseRatio
+from models.judge.win_back_verdict import WinBackVerdict
 from serving.arms.assignment import CONTROL, EXPLORE, POLICY
 from serving.decide.decision_moment import NIGHTLY
 from serving.decide.ledger import effective_files
 from serving.offer_measurement.closed_lots import NO_LOTS, Lots, collect_lots
+from serving.offer_measurement.closed_win_back import measured_win_back
 from serving.offer_measurement.kept_promises import measured_promises
 
 GROUPS = {POLICY: "treated", CONTROL: "control"}
@@ -36,7 +38,7 @@ class Measured:
     """Closed first decisions as `models.judge.lift` reads them, how the split came out, and when there will be more.
 
     `first_day` is the first day on which somebody was meant to get an offer, None before there was one; `promises` say
-    how much of what was promised came true.
+    how much of what was promised came true, `win_back` what plays for the lapsed bring.
     """
 
     frame: pd.DataFrame
@@ -44,6 +46,7 @@ class Measured:
     first_day: date | None
     lots: Lots = NO_LOTS
     promises: tuple[PromiseRatio, ...] = ()
+    win_back: tuple[WinBackVerdict, ...] = ()
 
 
 def collect_closed(settings: Settings, lake: Lake, as_of: date) -> Measured:
@@ -62,7 +65,8 @@ def collect_closed(settings: Settings, lake: Lake, as_of: date) -> Measured:
         ratio = sample_ratio(ledger, settings)
         catalogue = load_catalogue(settings.offers)
         promises = tuple(measured_promises(history, ledger, first_entries(meant_offers(ledger)), catalogue))
-    return Measured(frame, ratio, None if began_at is None else began_at.date(), lots, promises)
+        win_back = tuple(measured_win_back(history, files))
+    return Measured(frame, ratio, None if began_at is None else began_at.date(), lots, promises, win_back)
 
 
 def open_ledger(history: AsOfView, files: Sequence[Path]) -> ir.Table:

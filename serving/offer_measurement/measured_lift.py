@@ -17,6 +17,8 @@ from models.judge.promise_ratio import ALL, PromiseRatio
 from models.metrics.metric import Metric
 from models.registry.pictures import offers_picture
 from serving.decide.promise_ratios import FILE, FOLDER, KeptRatios, ratios_as_json
+from serving.decide.win_back_evidence import FILE as WIN_BACK_FILE
+from serving.decide.win_back_evidence import verdicts_as_json
 from serving.offer_measurement.closed_decisions import Measured
 from serving.offer_measurement.closed_lots import lifts_of_lots
 
@@ -45,8 +47,13 @@ def measure_day(settings: Settings, lake: Lake, as_of: date, measured: Measured)
     if lifts or lots:
         write_measurement(settings, lake, as_of, measured, [*lifts, *lots])
         outputs = {"measurement": str(lake.path("measurements", f"day={as_of}"))}
+    if measured.win_back:
+        kept = verdicts_as_json(as_of, measured.win_back)
+        lake.files.publish_file(f"{FOLDER}/day={as_of}/{WIN_BACK_FILE}", kept.encode())
     metrics |= lift_metrics(lots) | promise_metrics(measured.promises)
     told = [*notes(settings, as_of, measured, lifts), *notes_of_lots(settings, measured, lots)]
+    told += [each.words for each in measured.win_back]
+    metrics |= {f"win_back.{each.offer_id}.margin": each.effect for each in measured.win_back}
     return Measurement(metrics, outputs, [*told, *promise_notes(as_of, measured.promises)])
 
 

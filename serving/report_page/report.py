@@ -37,6 +37,7 @@ from serving.report_page.preference_section import preferences_of
 from serving.report_page.promised_gains import promised_summary
 from serving.report_page.summary import Summary, examples
 from serving.report_page.unknown_consents import consent_notes, unknown_consents
+from serving.report_page.win_back_sentences import win_back_sentences
 from serving.wording.explanations import fact_of
 from serving.wording.rendering import english_words_of, stored, words_of
 
@@ -142,6 +143,7 @@ def render_report(settings: Settings, lake: Lake, as_of: date) -> str:
         audit_sentences=list(audit_sentences(audit, page_words)),
         unprotected=sorted({*AUDIT_ONLY} - {*settings.features.protected}),
         guards=guards,
+        win_back=win_back_sentences(settings, lake, as_of),
         guard_words=guard_words(guards, as_of),
     )
 

@@ -63,12 +63,12 @@ class Options:
     @property
     def explorable(self) -> Flags:
         """Whether an option may be tried to learn from it: no rule forbids it, but its effect need not be known."""
-        return np.asarray((self.why_not < FIRST_RULE) & self._is_marketing)
+        return np.asarray((self.why_not < FIRST_RULE) & self._is_shared_out)
 
     @property
     def eligible(self) -> Flags:
         """Whether an option may be chosen."""
-        return np.asarray((self.why_not == ELIGIBLE) & self._is_marketing)
+        return np.asarray((self.why_not == ELIGIBLE) & self._is_shared_out)
 
     @property
     def by_rule(self) -> Places:
@@ -80,6 +80,18 @@ class Options:
         if not is_allowed.shape[1]:
             return np.full(len(is_allowed), NOTHING, dtype=np.intp)
         return np.where(is_allowed.any(axis=1), is_allowed.argmax(axis=1), NOTHING)
+
+    @property
+    def win_back(self) -> Flags:
+        """Which options a user who has lapsed may draw by lot; shape (users, options)."""
+        is_win_back = np.array([offer.is_win_back for offer in self.catalogue.offer_of_options], dtype=bool)
+        return np.asarray((self.why_not < FIRST_RULE) & is_win_back)
+
+    @property
+    def _is_shared_out(self) -> Flags:
+        """Whether options are given for what they are worth: neither by rule nor by the lots of the lapsed."""
+        offers = self.catalogue.offer_of_options
+        return np.array([offer.is_marketing and not offer.is_win_back for offer in offers], dtype=bool)
 
     @property
     def _is_marketing(self) -> Flags:

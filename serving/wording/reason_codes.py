@@ -11,18 +11,19 @@ ON_TRIAL = "on_trial"
 NOT_VALUED, DEPENDS = "not_valued", "sign_depends"
 NOT_KNOWN, LEFT_ALONE, NOTHING_PAYS = "no_known_effect", "left_alone", "nothing_pays"
 NO_PLACE, BUDGET_ELSEWHERE = "no_place", "budget_elsewhere"
-NOT_MEANT, BY_RULE = "not_meant", "by_rule"
+NOT_MEANT, BY_RULE, NO_LOT = "not_meant", "by_rule", "no_lot"
 EFFECT_UNKNOWN, WORTH, BECAUSE = "effect_unknown", "worth", "because"
 RAISES, LOWERS = "raises_risk", "lowers_risk"
 DISCOUNTED, OTHER_BENEFIT = "discounted_offer", "other_benefit"  # the words of the former, of what is no percentage
 # the order in which reasons for nothing are asked: the rules of eligibility, an app's own among them, come first
 RULES = (
     "suppressed_user", "no_profiling", NOT_MEANT, "no_consent", "opted_out", "has_left", "payment_failed", "not_active",
-    "no_contract", "no_address", "too_young", "open_offer", "capped", "channel_capped", "ignored", "cool_down",
+    "no_contract", "still_here", "no_address", "too_young", "open_offer", "capped", "channel_capped", "ignored",
+    "cool_down",
 )  # fmt: skip
 ASKED = (
-    WITHDRAWN, IN_CONTROL, BUSINESS_AS_USUAL, RANDOMISED, OTHER_RULE, NOT_VALUED, DEPENDS, NOT_KNOWN, LEFT_ALONE,
-    NOTHING_PAYS, NO_PLACE, BUDGET_ELSEWHERE,
+    WITHDRAWN, NO_LOT, IN_CONTROL, BUSINESS_AS_USUAL, RANDOMISED, OTHER_RULE, NOT_VALUED, DEPENDS, NOT_KNOWN,
+    LEFT_ALONE, NOTHING_PAYS, NO_PLACE, BUDGET_ELSEWHERE,
 )  # fmt: skip
 
 

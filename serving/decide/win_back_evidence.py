@@ -1,0 +1,49 @@
+"""What win-back plays were last measured to bring, and which of them are therefore stopped or given more often."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
+from datetime import date
+
+from features.storage.lake import Lake
+from models.judge.win_back_verdict import WinBackVerdict
+from models.metrics.metric import Metric
+from serving.arms.win_back_lots import WinBackLots
+from serving.decide.promise_ratios import FOLDER
+
+FILE = "win_back.json"
+
+
+def verdicts_as_json(as_of: date, verdicts: Sequence[WinBackVerdict]) -> str:
+    """Write verdicts as they are kept."""
+    rows = [{**asdict(each), "effect": each.effect.as_dict()} for each in verdicts]
+    return json.dumps({"as_of": str(as_of), "win_back": rows}, indent=1) + "\n"
+
+
+def newest_verdicts(lake: Lake, as_of: date) -> list[WinBackVerdict]:
+    """Read the verdicts that were reached last, on or before a day; none before anything was measured.
+
+    Raises
+    ------
+    DamagedError
+        The file is not the one that was written.
+    """
+    names = lake.files.list(f"{FOLDER}/day=*/{FILE}")
+    known = sorted(name for name in names if name.split("/")[1].removeprefix("day=") <= f"{as_of}")
+    if not known:
+        return []
+    lake.files.check(known[-1])
+    rows = json.loads(lake.files.read(known[-1]))["win_back"]
+    return [WinBackVerdict(**{**row, "effect": Metric(**row["effect"])}) for row in rows]
+
+
+def learnt_lots(lake: Lake, as_of: date) -> WinBackLots:
+    """Say which win-back offers are stopped and which are proven, by their id."""
+    verdicts = newest_verdicts(lake, as_of)
+    states = {state: frozenset(each.offer_id for each in verdicts if each.state == state) for state in STATES}
+    return WinBackLots(**states)
+
+
+STATES = ("stopped", "proven")

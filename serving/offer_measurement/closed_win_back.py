@@ -1,0 +1,40 @@
+"""Lots of users who had lapsed, closed by a day: what each win-back play brought beside those who drew nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import date, timedelta
+from pathlib import Path
+
+import pandas as pd
+
+from configs.settings import Settings
+from features.materialise.as_of_view import AsOfView
+from features.tables.parquet_files import read_parquet
+from features.training_data.frames import measured_frame
+from models.judge.win_back_verdict import WinBackVerdict, win_back_verdicts
+from serving.arms.assignment import WIN_BACK
+
+COLUMNS = ["user_id", "as_of", "arm", "offer_id", "intended_offer_id", "propensity"]
+
+
+def measured_win_back(history: AsOfView, files: Sequence[Path]) -> list[WinBackVerdict]:
+    """Judge every win-back offer by each user's first lot of `files`, ledger entries in order of time.
+
+    Later lots of a user are left out, as what became of them may be what the first one did.
+    """
+    lots = first_lots(files, history.as_of, history.settings)
+    if lots.empty:
+        return []
+    found = measured_frame(history, lots)
+    own = history.settings.win_back
+    return win_back_verdicts(found, min_lots=own.min_lots, most_lots=own.most_lots)
+
+
+def first_lots(files: Sequence[Path], as_of: date, settings: Settings) -> pd.DataFrame:
+    """Read the first lot of every user who had lapsed: ``user_id, as_of, offer_id, intended_offer_id, propensity``."""
+    until = pd.Timestamp(as_of - timedelta(days=settings.churn.horizon_days - 1), tz="UTC")
+    parts = [read_parquet(path, COLUMNS).to_pandas() for path in files]
+    rows = pd.concat([part[part["arm"] == WIN_BACK] for part in parts] or [pd.DataFrame(columns=COLUMNS)])
+    rows = rows.sort_values(["as_of", "user_id"], kind="stable").drop_duplicates("user_id")
+    return rows[pd.to_datetime(rows["as_of"], utc=True) < until].drop(columns="arm").reset_index(drop=True)
