@@ -64,12 +64,12 @@ def model() -> PersonaModel:
 
 def test_planted_personas_are_found_and_refits_agree(model):
     frame, kind = planted(600, 2)
-    assert len(KINDS) <= len(model.names) == len(set(model.names)) <= 8
-    assert adjusted_rand_score(kind, model.personas_of(frame)) >= 0.6
+    assert len(KINDS) <= len(model.names) == len(set(model.names)) <= len(KINDS) + 1  # a clear group is not cut up
+    assert adjusted_rand_score(kind, model.personas_of(frame)) >= 0.85
     assert model.note.stability.value >= 0.7
     assert model.note.stability.value >= model.note.by_chance.value + 0.2
     assert model.share.sum() == pytest.approx(1)
-    assert str(model.note).startswith(f"{len(model.names)} personas, on which refits agree at 0.")
+    assert str(model.note).startswith(f"{len(model.names)} personas, on which refits agree at ")
 
 
 @pytest.mark.parametrize("seed", [3, *(pytest.param(seed, marks=pytest.mark.full) for seed in range(4, 13))])

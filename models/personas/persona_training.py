@@ -20,7 +20,8 @@ from models.personas.habits import Scale, scale_of
 from models.personas.persona_model import PersonaModel, kept_names, names_of
 from models.personas.persona_note import ABOVE_CHANCE, SMALLEST, STABLE, PersonaNote
 
-MOST = 8  # personas
+MOST, FEWEST = 8, 3  # personas
+GIVEN_UP = 0.1  # of the best stability, for more groups
 PAIRS = 8  # of refits
 JUDGED = 5_000  # users that refits draw from
 STARTS = 3
@@ -29,10 +30,16 @@ LEAST_COLUMNS = 2
 
 @dataclass(frozen=True)
 class _Cut:
-    """One number of groups: how far refits agree on real and on shuffled columns."""
+    """One number of groups, as found: how far refits agree on real and on shuffled columns."""
 
+    found: KMeans | None
     stability: Metric
     by_chance: Metric
+
+    @property
+    def groups(self) -> int:
+        """The number of groups."""
+        return 0 if self.found is None else int(self.found.n_clusters)
 
     @property
     def is_stable(self) -> bool:
@@ -40,7 +47,7 @@ class _Cut:
 
 
 def find_personas(frame: pd.DataFrame, seed: int, last: PersonaModel | None = None) -> PersonaModel:
-    """Find as many personas, up to `MOST`, as are stable; none where no number of them is.
+    """Find the personas, up to `MOST`, that are most stable; none where no number of them is stable.
 
     Parameters
     ----------
@@ -51,16 +58,15 @@ def find_personas(frame: pd.DataFrame, seed: int, last: PersonaModel | None = No
     """
     scale = scale_of(frame)
     points, seeds = scale.points(frame), np.random.default_rng(seed)
-    best = _Cut(_agreement(np.zeros(0)), _agreement(np.zeros(0)))
+    cuts = [_Cut(None, _agreement(np.zeros(0)), _agreement(np.zeros(0)))]
     for groups in range(MOST, 1, -1) if len(scale.columns) >= LEAST_COLUMNS else ():
         found = _fit(points, groups, seeds)
-        if np.bincount(found.labels_, minlength=groups).min() < SMALLEST * len(points):
-            continue
-        cut = _judge(points[:JUDGED], groups, seeds)
-        if cut.is_stable:
-            return _model(frame, scale, found, cut, last)
-        best = max(best, cut, key=lambda each: each.stability.value)
-    return _no_personas(frame, scale, best)
+        if np.bincount(found.labels_, minlength=groups).min() >= SMALLEST * len(points):
+            cuts.append(_judge(found, points[:JUDGED], seeds))
+    chosen = _chosen([cut for cut in cuts if cut.is_stable])
+    if chosen is not None:
+        return _model(frame, scale, chosen, last)
+    return _no_personas(frame, scale, max(cuts, key=lambda each: each.stability.value))
 
 
 def refits(points: Floats, groups: int, draws: np.random.Generator, pairs: int = PAIRS) -> Floats:
@@ -73,12 +79,25 @@ def refits(points: Floats, groups: int, draws: np.random.Generator, pairs: int =
     return np.array([adjusted_rand_score(refit(), refit()) for _ in range(pairs)])
 
 
-def _judge(points: Floats, groups: int, draws: np.random.Generator) -> _Cut:
-    own = _agreement(refits(points, groups, draws))
+def _judge(found: KMeans, points: Floats, draws: np.random.Generator) -> _Cut:
+    own = _agreement(refits(points, found.n_clusters, draws))
     if own.value < STABLE:
-        return _Cut(own, _agreement(np.zeros(0)))
+        return _Cut(found, own, _agreement(np.zeros(0)))
     shuffled = np.column_stack([draws.permutation(column) for column in points.T])
-    return _Cut(own, _agreement(refits(shuffled, groups, draws)))
+    return _Cut(found, own, _agreement(refits(shuffled, found.n_clusters, draws)))
+
+
+def _chosen(stable: list[_Cut]) -> _Cut | None:
+    """Take the most groups that are less stable than the most stable cut by no more than `GIVEN_UP`.
+
+    A group that is one in truth is cut anew by every refit, so that stability falls behind the true number. Two groups
+    are mostly those who do more of everything and those who do less, and count only where no more are stable.
+    """
+    several = [cut for cut in stable if cut.groups >= FEWEST] or stable
+    if not several:
+        return None
+    best = max(cut.stability.value for cut in several)
+    return max((cut for cut in several if cut.stability.value >= best - GIVEN_UP), key=lambda cut: cut.groups)
 
 
 def _agreement(found: Floats) -> Metric:
@@ -91,7 +110,8 @@ def _fit(points: Floats, groups: int, draws: np.random.Generator) -> KMeans:
     return KMeans(groups, n_init=STARTS, random_state=int(draws.integers(2**31))).fit(points)
 
 
-def _model(frame: pd.DataFrame, scale: Scale, found: KMeans, cut: _Cut, last: PersonaModel | None) -> PersonaModel:
+def _model(frame: pd.DataFrame, scale: Scale, cut: _Cut, last: PersonaModel | None) -> PersonaModel:
+    found: KMeans = cut.found
     share = np.bincount(found.labels_, minlength=found.n_clusters) / len(frame)
     order = np.argsort(-share, kind="stable")
     centroids = np.round(found.cluster_centers_[order], 6)
