@@ -14,6 +14,7 @@ from features.arrays.array_types import Places
 from features.materialise.as_of_view import AsOfView, open_as_of
 from features.materialise.spark_executor import spark_machines
 from features.storage.lake import USERS_FILE, Lake
+from features.suppression.suppression_list import LIST_FILE
 from features.tables.duckdb_sessions import duckdb_session, sql_text
 from features.tables.fingerprints import file_hashes, stored_input
 from features.training_data.feature_store import FeatureStore, open_store
@@ -76,7 +77,8 @@ def decide_day(settings: Settings, lake: Lake, as_of: date, supersede: str | Non
         executor = batches_on_spark(history) if settings.engine == "spark" else batches(history, store, sources.close)
         contacts = PastContacts(lake, settings, policy.catalogue, moment)
         with file_hashes(lake) as hash_of:  # consents are read beside the snapshot
-            users = hash_of(lake.path(USERS_FILE)) if lake.files.exists(USERS_FILE) else ""
+            own = [name for name in (USERS_FILE, LIST_FILE) if lake.files.exists(name)]
+            users = " ".join(hash_of(lake.path(name)) for name in own)
         guards = (*found, *chosen.findings)
         inputs = f"{stored_input(lake.partition('snapshots', as_of))} {users} {policy.personas.digest}"
         return decide(

@@ -22,7 +22,6 @@ from serving.decide.decision_moment import DecisionMoment
 
 A_DAY = 86_400  # seconds
 WINDOW = WINDOW_DAYS * A_DAY
-NO_OFFER_CODE = -1
 
 # seconds after the moment of the decisions, rounded up
 SECONDS = "CAST(ceil((epoch_us({}) - epoch_us($now)) / 1e6) AS BIGINT)"

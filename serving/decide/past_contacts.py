@@ -6,7 +6,7 @@ One counter per person over all that reaches them: what winback sent, and what o
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from datetime import timedelta
+from datetime import date, timedelta
 from functools import partial
 from pathlib import Path
 
@@ -28,6 +28,8 @@ from serving.decide.message_counts import MessageCounts
 from serving.decide.open_offers import open_offers
 from serving.decide.opt_outs import opt_outs
 from serving.decide.send_times import last_slots
+
+MOST_GIB = 1.0  # memory of the counts; what goes beyond is spilled
 
 
 @dataclass
@@ -51,7 +53,8 @@ class PastContacts:
             A file of the treatments, the decisions or the events cannot be read.
         """
         counts = self._counts()
-        seen, users = file_stamps(counts.paths), self._stamps_of_users()
+        older = [*self._days(TREATMENTS.name), *self._days(EVENTS.name)]  # open offers and opt-outs of any age
+        seen, users = file_stamps(dict.fromkeys([*counts.paths, *older])), self._stamps_of_users()
         if self.known is None or seen != self.seen:
             self.known, self.seen = self._read(counts), seen
         if users != (self.users_seen or users):  # since the first call, when everybody was read
@@ -74,14 +77,15 @@ class PastContacts:
             entries=later_entries(self.lake, self.moment), events=self._days(EVENTS.name, WINDOW_DAYS + 1),
         )  # fmt: skip
 
-    def _days(self, table: str, days: int) -> list[Path]:
-        first = self.moment.day - timedelta(days=days)
+    def _days(self, table: str, days: int | None = None) -> list[Path]:
+        first = date.min if days is None else self.moment.day - timedelta(days=days)
         return [self.lake.partition(table, day) for day in self.lake.days(table) if first <= day <= self.moment.day]
 
     def _read(self, counts: MessageCounts) -> ContactHistory:
         found = [open_offers(self.lake, self.settings, self.catalogue, self.moment)]
         with connect(self.lake) as connection:
             connection.execute("SET TimeZone = 'UTC'")
+            connection.execute(f"SET memory_limit = '{int(1024 * min(self.lake.memory_gib, MOST_GIB))}MiB'")
             found += [counts.read(connection), opt_outs(self.lake, self.settings, self.catalogue, self.moment)]
         names = tuple(dict.fromkeys(name for each in found for name in each.names))
         tables = [_renamed(each, names) for each in found if len(each.restrictions)]
