@@ -40,9 +40,11 @@ def event(user: str, name: str, at: datetime, **more: object) -> dict[str, objec
     return {"event_id": f"{user}-{name}-{at}", "user_id": user, "event_name": name, "occurred_at": at, **more}
 
 
-def hours_of(lake: Lake, as_of: date, user_ids: list[str], zones: list[str], days: int = 30) -> ActiveHours:
-    """What users did, read as a history reads it, without daily rows."""
-    settings = small_settings().model_copy(update={"data_dir": lake.root})
+def hours_of(
+    lake: Lake, as_of: date, user_ids: list[str], zones: list[str], days: int = 30, app: str = "UTC"
+) -> ActiveHours:
+    """What users did, read as a history of an app's time zone reads it, without daily rows."""
+    settings = small_settings().model_copy(update={"data_dir": lake.root, "time_zone": app})
     with duckdb_session(settings) as connection:
         history = AsOfView(settings, lake, as_of, ibis_engine(connection, settings), None, {})
         return active_hours(history, pd.Series(user_ids), np.array(zones, object), days)
@@ -80,8 +82,10 @@ def lake(tmp_path) -> Lake:
     return Lake(tmp_path)
 
 
-def test_hours_are_those_of_the_users_own_clock_and_count_once(lake):
-    found = hours_of(lake, date(2024, 4, 2), ["kat", "ber", "nobody"], ["Asia/Kathmandu", "Europe/Berlin", "UTC"])
+@pytest.mark.parametrize("app", ["UTC", "America/New_York"])
+def test_hours_are_those_of_the_users_own_clock_and_count_once(lake, app):
+    zones = ["Asia/Kathmandu", "Europe/Berlin", "UTC"]
+    found = hours_of(lake, date(2024, 4, 2), ["kat", "ber", "nobody"], zones, app=app)
     day = 24 * (MONDAY.date() - date(1970, 1, 1)).days
     rows = [(int(user), int(kind), int(hour) - day, channel) for user, kind, hour, channel in zip(*found, strict=True)]
     assert rows == [

@@ -17,8 +17,6 @@ from features.materialise.as_of_view import AsOfView
 
 OPENED, ACTIVE, BOUGHT, SENT = range(4)  # kinds of what happened in an hour
 OWN_HOURS = 2**24  # more than an hour's number
-MICROSECONDS = 1_000_000  # of a second
-QUARTER = 900  # seconds: clocks of all zones differ by whole quarters of an hour
 
 
 class ActiveHours(NamedTuple):
@@ -97,11 +95,9 @@ def active_hours(history: AsOfView, user_ids: pd.Series, zones: Texts, days: int
     of_kind = [(events.event_name.isin(names), kind) for kind, names in named]
     rows = events.filter(events.event_name.isin(sorted({name for _, names in named for name in names})))
     rows = rows.mutate(kind=ibis.cases(*of_kind, else_=ACTIVE).cast("int8"), has_session=rows.session_id.notnull())  # noqa: PD004
-    rows = rows.mutate(
-        channel=ibis.ifelse(rows.kind == OPENED, rows.channel, ibis.null("string")),
-        quarter=(rows.occurred_at.epoch_seconds() // QUARTER).cast("int32"),  # what is told apart no further is one row
-    )
-    found = history.collect(rows.select("place", "kind", "quarter", "channel", "has_session").distinct())
+    rows = rows.mutate(channel=ibis.ifelse(rows.kind == OPENED, rows.channel, ibis.null("string")))
+    # whole instants: DuckDB would count seconds and hours by the clock of its session, which is the app's
+    found = history.collect(rows.select("place", "kind", "occurred_at", "channel", "has_session").distinct())
     is_own = found["has_session"] | found["kind"].isin([OPENED, SENT]) | (not found["has_session"].any())
     return _once_an_hour(found[is_own], zones)
 
@@ -111,7 +107,7 @@ def _once_an_hour(found: pd.DataFrame, zones: Texts) -> ActiveHours:
     bought = found[found["kind"] == BOUGHT]
     found = pd.concat([found, bought.assign(kind=ACTIVE)])
     user, kind = found["place"].to_numpy(np.intp), found["kind"].to_numpy(np.int8)
-    hour = _own_hours(found["quarter"].to_numpy(np.int64), zones[user])
+    hour = _own_hours(found["occurred_at"], zones[user])
     channel = found["channel"].to_numpy(dtype=object)
     places = user * OWN_HOURS + hour
     came = np.unique(places[kind == SENT])
@@ -124,12 +120,12 @@ def _once_an_hour(found: pd.DataFrame, zones: Texts) -> ActiveHours:
     return ActiveHours(user, kind, hour, channel).taken(rows[kind[rows] != SENT])
 
 
-def _own_hours(quarters: Integers, zones: Texts) -> Integers:
-    """Read quarters of an hour since 1970 off the clocks of the zones beside them, in hours since 1970."""
+def _own_hours(instants: pd.Series, zones: Texts) -> Integers:
+    """Read instants off the clocks of the zones beside them, in hours since 1970."""
+    table = pa.array(instants, pa.timestamp("us", "UTC"))
     codes, names = pd.factorize(zones)
-    hours = np.zeros(len(quarters), np.int64)
+    hours = np.zeros(len(instants), np.int64)
     for code, name in enumerate(names):
         rows = np.flatnonzero(codes == code)
-        instants = pa.array(quarters[rows] * (QUARTER * MICROSECONDS), pa.timestamp("us", "UTC"))
-        hours[rows] = local_time(instants, name, 0) // HOUR
+        hours[rows] = local_time(table.take(pa.array(rows)), name, 0) // HOUR
     return hours
