@@ -17,6 +17,7 @@ from urllib.parse import quote
 
 import duckdb
 import numpy as np
+import pandas as pd
 import pytest
 from desks import DAYS, FORMULA, HOSTILE, SmallDesk, decided_desk
 
@@ -33,6 +34,8 @@ from serving.desk.desk_app import PAGES
 from serving.desk.today_page import figures, pages_linked
 from serving.desk.visitors import Door
 from serving.desk.what_if import Wish, decide_again
+from serving.hand_over.channel_audiences import COLUMNS
+from serving.report_page.budget_curve import BudgetCurve
 
 DAY = DAYS[-1]
 TOKENS = {"operator": "operator-token-of-a-test", "viewer": "viewer-token-of-a-test"}
@@ -225,18 +228,8 @@ def test_what_people_typed_is_text_wherever_it_is_shown(ask: Callable[..., objec
 
 def test_an_audience_has_the_columns_of_a_send_list_and_no_formula(desk: SmallDesk, ask: Callable[..., object]) -> None:
     rows = list(csv.DictReader(io.StringIO(ask("/audience.csv?order=id").text)))
-    assert list(rows[0]) == [
-        "user_id",
-        "channel",
-        "message",
-        "send_at",
-        "valid_until",
-        "offer",
-        "discount",
-        "benefit",
-        "benefit_level",
-        "decision_id",
-    ]
+    left_out = {"address", "time_zone"}  # which are in the send list alone
+    assert list(rows[0]) == [name for name in COLUMNS if name not in left_out]
     assert len(rows) == len(desk.user_ids)
     assert f"'{FORMULA}" in {row["user_id"] for row in rows}
     assert not [cell for row in rows for cell in row.values() if re.match(r"[=+@\t\r]|-[^0-9]", cell)]
@@ -325,7 +318,7 @@ def test_who_has_no_token_is_refused_and_a_viewer_sees_pseudonyms(desk: SmallDes
     assert client.get("/people/u00005", headers=viewer).status_code == 404
     rows = list(csv.DictReader(io.StringIO(client.get("/audience.csv", headers=viewer).text)))
     assert {len(row["user_id"]) for row in rows} == {17}
-    assert {row["decision_id"] for row in rows} == {""}
+    assert {row["decision_id"] + row["idempotency_key"] for row in rows} == {""}
     assert client.get("/report", headers=viewer).status_code == 403
     operator = {"authorization": f"Bearer {TOKENS['operator']}"}
     assert ">u00005<" in client.get("/people?q=u00005", headers=operator).text
@@ -479,3 +472,18 @@ def test_an_audience_is_posted_signed_once_more_where_the_receiver_was_busy_and_
     with pytest.raises(InputError, match="must be whsec_"):
         Receiver.of_environment(named | {"WINBACK_AUDIENCE_SECRET": "plain"})
     assert desk.client().post("/audience/post", content="offered=yes").status_code == 400
+
+
+def test_a_budget_curve_marks_today_and_may_have_one_point() -> None:
+    points = {
+        "budget": [0.0, 10.0, 20.0],
+        "value": [0.0, 7.0, 8.0],
+        "spent": [0.0, 9.0, 12.0],
+        "shadow_price": [1.0] * 3,
+    }
+    chart = BudgetCurve(pd.DataFrame(points), 1, 0.5).chart("EUR")
+    assert [row[1] for row in chart.rows] == [0.0, 7.0, 8.0]
+    middle = re.search(r'<line x1="([\d.]+)"[^>]*class="mark"', chart.svg)
+    dots = re.findall(r'<circle cx="([\d.]+)"', chart.svg)
+    assert middle is not None and middle[1] == dots[1]
+    assert BudgetCurve(pd.DataFrame(points).head(1), 0, 0.5).chart("EUR").svg.count("<circle") == 1

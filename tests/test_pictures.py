@@ -10,7 +10,6 @@ from matplotlib.figure import Figure
 from models.registry import pictures
 from models.registry.pictures import (
     amount_picture,
-    budget_picture,
     calibration_picture,
     lift_picture,
     loop_picture,
@@ -65,21 +64,6 @@ def test_a_picture_shows_the_numbers_of_its_table(monkeypatch):
     assert caught[5].tolist() == [0.5, 1.0]  # the better half holds both leavers
     assert lift.get_ylabel() == "share of all leavers caught"
     assert amount.get_xlabel() == "predicted margin, EUR"
-
-
-def test_a_budget_curve_marks_today(monkeypatch):
-    drawn: list[Figure] = []
-    monkeypatch.setattr(pictures, "png", lambda figure: drawn.append(figure) or b"")
-    budget, value = np.array([0.0, 10.0, 20.0]), np.array([0.0, 7.0, 8.0])
-    budget_picture(budget, value, 1, "EUR")
-    curve, today = drawn[0].axes[0].lines
-    assert curve.get_xydata().tolist() == [[0, 0], [10, 7], [20, 8]]
-    assert today.get_xydata().tolist() == [[10, 7]]
-    assert drawn[0].axes[0].get_xlabel() == "budget, EUR"
-
-
-def test_a_budget_curve_of_one_point_can_be_drawn():
-    assert budget_picture(np.zeros(1), np.ones(1), 0, "EUR").startswith(b"\x89PNG")
 
 
 def test_nothing_that_is_written_is_cut_off():

@@ -432,7 +432,7 @@ def test_the_budget_curve_is_shown_with_what_one_more_unit_earns(settings: Setti
     assert "One more USD of budget would earn about 0.60 USD after paying for itself" in page.text
     assert "500 USD today 450 USD 54.00 USD 0.60 USD" in page.text
     assert "1,000 USD 900 USD 59.00 USD 0.10 USD" in page.text
-    assert sum(tag == "img" for tag, _ in page.tags) == 1
+    assert sum(attrs.get("class") == "chart" for tag, attrs in page.tags if tag == "svg") == 1
     assert write_report(settings, lake, AS_OF).read_text(encoding="utf-8") == page.source
 
 

@@ -116,19 +116,6 @@ def policies_picture(comparison: Comparison, currency: str) -> bytes:
         return png(figure)
 
 
-def budget_picture(budget: Floats, value: Floats, place: int, currency: str) -> bytes:
-    """Draw what more or less budget would bring; today's stands at a `place` among them."""
-    with panel(6.4, 3.2) as (figure, axes):
-        axes.plot(budget, value, color=ACCENT)
-        axes.vlines(budget[place], 0, value[place], color=MUTED, linewidth=1, linestyle="--")
-        axes.plot(budget[place], value[place], color=ACCENT, marker="o", markersize=8, linestyle="", label="today")
-        axes.set(xlabel=f"budget, {currency}", ylabel=f"expected gain after cost, {currency}")
-        axes.set(xlim=(0, None), ylim=(0, float(value.max()) * 1.08))
-        axes.ticklabel_format(style="plain", useOffset=False)
-        axes.legend(frameon=False, loc="lower right")
-        return png(figure)
-
-
 def loop_picture(gains: dict[str, Floats], churned: dict[str, Floats], *, ours: str, best: str, none: str) -> bytes:
     """Draw what policies earned over doing nothing, and who left, week by week.
 

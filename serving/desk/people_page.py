@@ -12,7 +12,8 @@ from serving.cubes.stored_cubes import DayCubes
 from serving.decide.day_tables import connect, decisions_source
 from serving.desk.desk_pages import Page, Question
 from serving.desk.visitors import PSEUDONYM_SIGNS, Visitor
-from serving.hand_over.channel_audiences import COLUMNS
+from serving.hand_over.channel_audiences import COLUMNS, INSTANTS, KEY
+from serving.hand_over.withdrawn_wishes import withdrawn
 from serving.memberships.stored_segments import SEGMENTS, read_rules, segment_days, stored_source
 from serving.segments.day_query import quoted
 
@@ -25,7 +26,9 @@ ORDERS = {
     "cost": "expected_cost DESC NULLS LAST, user_id",
     "id": "user_id",
 }
-INSTANTS = ("send_at", "valid_until")
+AUDIENCE = {name: column for name, column in COLUMNS.items() if name not in ("address", "time_zone")}
+AUDIENCE["idempotency_key"] = KEY
+OF_ID = ("decision_id", KEY)
 
 
 @dataclass(frozen=True)
@@ -133,16 +136,24 @@ def user_id_of(asked: Question, shown: str) -> str | None:
 
 
 def audience(asked: Question) -> Iterator[Sequence[Any]]:
-    """Write the people who are meant with the columns of a send list, the headings first; all of them, in batches."""
+    """Write the people who are meant with the columns of a send list, the headings first; all of them, in batches.
+
+    Addresses stand in the send list alone. Who is given nothing, or has withdrawn since, has no message here either.
+    """
     meant = people_filter(asked, known_values(asked, asked.cubes()))
-    zone = asked.desk.settings.time_zone
-    columns = ", ".join(f"{_cell(column, asked.visitor)} AS {quoted(name)}" for name, column in COLUMNS.items())
-    yield tuple(COLUMNS)
-    with connect(asked.desk.lake) as connection:
-        connection.execute(f"SET TimeZone = {sql_text(zone)}")
-        found = connection.execute(
-            f"SELECT {columns} FROM {meant.source} WHERE {meant.condition} ORDER BY {meant.order}"
+    desk, yes = asked.desk, f"offer_id <> {sql_text(NO_OFFER)} AND send_at IS NOT NULL"
+    columns = ", ".join(f"{_cell(column, asked.visitor)} AS {quoted(name)}" for name, column in AUDIENCE.items())
+    yield tuple(AUDIENCE)
+    with connect(desk.lake) as connection:
+        connection.execute(f"SET TimeZone = {sql_text(desk.settings.time_zone)}")
+        given = f"SELECT user_id, offer_id FROM {meant.source} WHERE {yes} ORDER BY user_id"
+        connection.register(
+            "withdrawn",
+            withdrawn(desk.settings, desk.lake, asked.day, connection.execute(given).to_arrow_table()),
         )
+        is_written_to = f"({yes} AND user_id NOT IN (SELECT user_id FROM withdrawn)) AS is_written_to"
+        people = f"SELECT *, {is_written_to} FROM {meant.source} WHERE {meant.condition}"
+        found = connection.execute(f"SELECT {columns} FROM ({people}) ORDER BY {meant.order}")
         while rows := found.fetchmany(BATCH):
             yield from rows
 
@@ -150,11 +161,10 @@ def audience(asked: Question) -> Iterator[Sequence[Any]]:
 def _cell(column: str, visitor: Visitor) -> str:
     if column == "user_id":
         return shown_sql(visitor)
-    if column == "decision_id" and not visitor.is_operator:
+    if column in OF_ID and not visitor.is_operator:
         return "NULL"  # it is made of the id
-    if column in INSTANTS:
-        return f"strftime({column}, '%Y-%m-%dT%H:%M:%S%z')"
-    return f"CASE WHEN offer_id <> {sql_text(NO_OFFER)} THEN {column} END" if column == "discount" else column
+    shown = f"strftime({column}, '%Y-%m-%dT%H:%M:%S%z')" if column in INSTANTS else column
+    return f"CASE WHEN is_written_to THEN {shown} END"
 
 
 def filter_count(asked: Question) -> int:

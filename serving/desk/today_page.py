@@ -211,7 +211,7 @@ def _charts(asked: Question, cubes: DayCubes, curve: BudgetCurve | None) -> dict
             "Offers by channel", ("channel", "users"), [(row["channel"] or "none", row["users"]) for row in channels]
         )
     if curve is not None:
-        found["budget"] = budget_chart(curve, asked.desk.settings.currency)
+        found["budget"] = curve.chart(asked.desk.settings.currency)
     return found
 
 
@@ -228,17 +228,6 @@ def leavers_over_time(asked: Question, most: int = 90) -> Chart:
 def _bounds(row: Row) -> tuple[float, float]:
     spread = Z * math.sqrt(row["leavers_variance"])
     return max(row["leavers"] - spread, 0.0) / row["known"], (row["leavers"] + spread) / row["known"]
-
-
-def budget_chart(curve: BudgetCurve, currency: str) -> Chart:
-    """Draw what another budget would bring, with the day's own marked."""
-    rows = curve.points.to_dict("records")
-    points = [Point(money(row["budget"], currency), float(row["value"])) for row in rows]
-    at = [float(row["budget"]) for row in rows]
-    return line_chart(
-        "Expected gain by budget", ("budget", "gain after cost"), points, shown=lambda amount: money(amount, currency),
-        marked=curve.place, at=at,
-    )  # fmt: skip
 
 
 def pages_linked() -> Sequence[tuple[str, str, str]]:

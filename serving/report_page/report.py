@@ -122,7 +122,7 @@ def render_report(settings: Settings, lake: Lake, as_of: date) -> str:
         gain=plan_gain(lake, as_of, record.effects) if record else None,
         gate=gate,
         curve=curve,
-        curve_picture=embedded(curve.picture(settings.currency)) if curve else None,
+        curve_chart=curve.chart(settings.currency) if curve else None,
         examples=[_titled(row, catalogue) for row in examples(lake, as_of).to_dict("records")],
         training=training,
         verdicts=verdicts(record) if record else {},
