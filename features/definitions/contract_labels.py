@@ -7,11 +7,14 @@ never came, or within the grace before the cancellation. The two exclude each ot
 
 from __future__ import annotations
 
-import ibis.expr.types as ir
+from typing import TYPE_CHECKING
 
 from configs.churn_settings import Churn
 from configs.custom_features import CustomFeature
 from configs.settings import Settings
+
+if TYPE_CHECKING:  # takes long to import, and look-ups name columns alone
+    import ibis.expr.types as ir
 
 RENEWALS, FAILURES = "renewal_count", "payment_failure_count"  # daily measures that the columns below bring
 CONTRACT_COLUMNS = {
