@@ -26,7 +26,7 @@ from models.tastes.taste_model import TasteModel
 from serving.decide.user_tastes import AGAIN, SOLD_WITHIN, UserTastes, user_tastes, with_items
 
 SAMPLED = 10_000  # users, evenly over all, whose hours are those of the population
-USERS_AT_ONCE = 100_000  # whose events are looked at together
+USERS_AT_ONCE = 25_000  # whose events are looked at together
 
 
 @dataclass(frozen=True)
