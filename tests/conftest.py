@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 import shutil
 import tempfile
@@ -25,6 +26,7 @@ os.environ.setdefault("GOMP_SPINCOUNT", "0")
 os.environ.setdefault("TMPDIR", tempfile.gettempdir())  # as if the operator had set it: kills are played in one process
 PREFECT = Path(tempfile.mkdtemp(prefix="prefect-"))
 os.environ.update(QUIET | {"PREFECT_HOME": str(PREFECT)})
+atexit.register(shutil.rmtree, PREFECT, ignore_errors=True)  # after Prefect, which writes at its end, too
 
 REPOSITORY = Path(__file__).parents[1]
 collect_ignore = ["chaos"]  # importing it leaves flows plain functions

@@ -90,6 +90,7 @@ def write_audit(settings: Settings, lake: Lake, as_of: date) -> None:
     decisions, users = decisions_source(lake, as_of), f"read_parquet({sql_text(lake.path(USERS_FILE))})"
     rows: list[dict[str, object]] = []
     with connect(lake) as connection:
+        connection.execute("SET threads = 1")  # which adds in one order, so that a rerun writes the same bytes
         for trait, group in audit_traits(lake, settings, as_of).items():
             found = connection.execute(COUNTS.format(group=group, decisions=decisions, users=users))
             names = [name for name, *_ in found.description or ()]
