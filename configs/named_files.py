@@ -22,6 +22,11 @@ def is_file(path: Path) -> bool:
         return False
 
 
+def known_names(folder: Path, suffix: str) -> list[str]:
+    """List the bare names of the configuration files of a folder, sorted."""
+    return sorted(path.stem for path in folder.glob(f"*{suffix}"))
+
+
 def named_file(name: str, folder: Path, suffix: str, kind: str) -> Path:
     """Find a configuration file by its bare name in `folder`, or by its path.
 
@@ -33,10 +38,8 @@ def named_file(name: str, folder: Path, suffix: str, kind: str) -> Path:
     for path in (folder / f"{name}{suffix}", Path(name)):
         if is_file(path):
             return path
-    known = [path.stem for path in folder.glob(f"*{suffix}")]
-    raise InputError(
-        f"{kind} {shortened(name)!r} was not found as a name or a path; {did_you_mean(shortened(name), known)}"
-    )
+    near = did_you_mean(shortened(name), known_names(folder, suffix))
+    raise InputError(f"{kind} {shortened(name)!r} was not found as a name or a path; {near}")
 
 
 def read_toml(path: Path) -> dict[str, object]:

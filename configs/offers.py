@@ -19,8 +19,8 @@ from configs.benefits import (
     window_of,
 )
 from configs.errors import InputError, did_you_mean
-from configs.message_texts import Texts
 from configs.named_files import FOLDER, is_file, named_file, read_toml
+from configs.offer_texts import Texts
 from configs.plays import RECOVER, Play, expanded
 from configs.section import Days, Money, Section, Share, Word
 from configs.settings import OFFERS_FILE

@@ -69,6 +69,7 @@ ELSEWHERE = {
     ("feature_store", "read_text"),
     ("kept_profile", "is_file"), ("kept_profile", "read_bytes"),
     ("run_records", "read_text"), ("run_records", "exists"),
+    ("text_lines", "read_text"),
 }  # fmt: skip
 
 

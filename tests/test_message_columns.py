@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from synthetic import offer, small_settings
 
 from configs.contact import Contact
-from configs.message_texts import Text
+from configs.offer_texts import Text
 from configs.offers import NOTHING, Catalogue
 from features.arrays.calendar_days import start_of
 from features.training_data.contact_details import own_zones

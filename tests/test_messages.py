@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from synthetic import offer, small_settings
 
 from configs.benefits import Benefit
-from configs.message_texts import Text
+from configs.offer_texts import Text
 from configs.offers import Catalogue, load_catalogue
 from configs.settings import Settings, load_settings
 from features.storage.lake import Lake

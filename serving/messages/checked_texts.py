@@ -11,8 +11,8 @@ from pathlib import Path
 from configs.benefits import Benefit
 from configs.errors import InputError, did_you_mean, shortened
 from configs.message_settings import FIELDS, OF_BENEFIT
-from configs.message_texts import PARTS
 from configs.named_files import FOLDER, named_file
+from configs.offer_texts import PARTS
 from configs.offers import Catalogue, Offer, load_catalogue
 from configs.segment_files import load_stages
 from configs.settings import OFFERS_FILE, Settings

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from configs.errors import InputError
 from configs.message_settings import ChannelText
-from configs.message_texts import Text
-from configs.named_files import FOLDER
+from configs.named_files import FOLDER, known_names
+from configs.offer_texts import Text
 from configs.offers import Catalogue, Offer
 from configs.settings import Settings
 from features.definitions.registry import Feature, Unit
@@ -96,12 +96,12 @@ def _texts_of(settings: Settings, offer: Offer, app: Language, words: dict[str, 
 def _words(locale: Locale, where: str) -> Language:
     """Read what a language says beside the texts of offers: "selected items", "free days"."""
     names = [str(locale).replace("_", "-"), locale.language]
-    known = {path.stem for path in (FOLDER / "languages").glob("*.toml")}
+    known = known_names(FOLDER / "languages", ".toml")
     found = next((name for name in names if name in known), None)
     if found is None:
         raise InputError(
             f"{where} is in {names[0]!r}, of which there are no words: write configs/languages/{names[-1]}.toml "
-            f"(known are: {', '.join(sorted(known))})"
+            f"(known are: {', '.join(known)})"
         )
     return load_language(found)
 

@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from configs.message_texts import Readers
+from configs.offer_texts import Readers
 from serving.wording.locales import Locale
 
 OWN = 6  # how near the offer's own text is, whatever its language
