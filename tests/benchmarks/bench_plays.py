@@ -45,10 +45,14 @@ def main() -> None:
     batches = [frame.iloc[first : first + size] for first in range(0, users, size)]
     known = [{"stage": stages.of(each), "p_churn": rng.random(len(each))} for each in batches]
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
-    held = []
+    held, none = [], np.full(size, None, dtype=object)
     of_plays = seconds(lambda: held.extend(map(plays.holds, batches, known)))
     meant = [each.assign(**flags) for each, flags in zip(batches, held, strict=True)]
-    of_rules = seconds(lambda: [forbidden(rules, each, no_contacts(), catalogue) for each in meant])
+    of_rules = seconds(
+        lambda: [
+            forbidden(rules, each, no_contacts().of(each["user_id"], none[: len(each)]), catalogue) for each in meant
+        ]
+    )
     found = {"users": users, "plays": len(plays.rules), "options": len(catalogue.options)}
     found |= {"plays_cpu_seconds": round(of_plays.cpu, 2), "rules_cpu_seconds": round(of_rules.cpu, 2)}
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
