@@ -136,7 +136,7 @@ def test_everybody_has_one_decision_nothing_included(users, decisions):
 
 def test_there_is_a_prediction_for_everybody_and_a_row_for_every_option(decided, policy, users, options):
     predictions = read(decided[0], "predictions")
-    told = ["p_churn", "retained_value", "remaining_value", "persona"]
+    told = ["p_churn", "retained_value", "remaining_value", "p_return", "value_if_back", "persona"]
     assert predictions.columns.tolist() == ["user_id", "as_of", *told]
     assert predictions["user_id"].tolist() == users["user_id"].tolist()
     active = users["days_since_last_activity"] <= 56
