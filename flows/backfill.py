@@ -18,7 +18,7 @@ from flows.runs.opened_run import open_run, writes_alone
 from flows.runs.outcome import Outcome
 from flows.score_users import score_users
 from models.metrics.metric import Metric
-from serving.decide.day_tables import decided_days
+from serving.stored_days.day_tables import decided_days
 
 MOST_CAUGHT_UP = 31  # days that a daily run makes up for by itself
 

@@ -27,9 +27,9 @@ def rewrite_report(profile: str | None, data_dir: str | None, as_of: date | None
     """Write the report of a day's decisions; without a day, of the newest."""
     from models.training_run.training_record import lost_training
     from serving.cubes.day_cubes import write_cubes
-    from serving.decide.day_tables import newest_decided_day
     from serving.report_page.at_risk_list import at_risk_path
     from serving.report_page.report import write_report
+    from serving.stored_days.day_tables import newest_decided_day
 
     settings, lake, day = open_run(profile, data_dir, as_of)
     with recorded(lake, "report", as_of), lake.files.lock("winback report"):
@@ -45,9 +45,7 @@ def status(profile: str | None, data_dir: str | None, as_of: date | None) -> Out
     from features.erasure.retention_periods import retention_line
     from features.ingestion.delivery_notes import stored_name_notes
     from flows.runs.run_status import last_guards, run_lines
-    from serving.decide.day_tables import decided_days
     from serving.decide.promise_ratios import newest_ratios
-    from serving.decide.supersessions import newest_supersession
     from serving.lookups.data_status import (
         champion_lines,
         data_status,
@@ -58,6 +56,8 @@ def status(profile: str | None, data_dir: str | None, as_of: date | None) -> Out
         policy_line,
     )
     from serving.lookups.data_verification import damaged_records, suspicion
+    from serving.stored_days.day_tables import decided_days
+    from serving.stored_days.supersessions import newest_supersession
 
     settings, lake, day = open_run(profile, data_dir, as_of)
     day = as_of or max([day, *decided_days(lake)[-1:]])  # the profile's may lie before what was decided since
@@ -87,9 +87,7 @@ def explain(
     """Put one user's risk, reasons, decision and options into a page and into facts."""
     from configs.offers import load_catalogue
     from models.training_run.training_record import latest_training
-    from serving.decide.day_tables import newest_decided_day
     from serving.decide.discount_evidence import why_discounts
-    from serving.decide.stored_rules import rules_about
     from serving.lookups.rule_answers import sentence_of
     from serving.lookups.user_explanation import (
         decision_of,
@@ -101,6 +99,8 @@ def explain(
     )
     from serving.memberships.onboarding_progress import user_progress
     from serving.memberships.user_memberships import user_memberships
+    from serving.stored_days.day_tables import newest_decided_day
+    from serving.stored_days.stored_rules import rules_about
     from serving.wording.rendering import words_of
 
     settings, lake, day = open_run(profile, data_dir, as_of)
@@ -129,9 +129,9 @@ def explain(
 @reads_one_publish
 def contact_rules(profile: str | None, data_dir: str | None, as_of: date | None) -> tuple[str, dict[str, object]]:
     """List the rules of contact with their settings, and whom each held back on a day."""
-    from serving.decide.day_tables import decided_days, newest_decided_day
-    from serving.decide.stored_rules import RuleCount, count_users, counted_rules
     from serving.lookups.rule_answers import rule_facts, rule_lines
+    from serving.stored_days.day_tables import decided_days, newest_decided_day
+    from serving.stored_days.stored_rules import RuleCount, count_users, counted_rules
     from serving.wording.rendering import words_of
 
     settings, lake, day = open_run(profile, data_dir, as_of)
@@ -196,8 +196,8 @@ def messages(
     check: bool, profile: str | None, data_dir: str | None, as_of: date | None
 ) -> tuple[str, dict[str, object], bool]:
     """Say how often each text is used on a day, or whether all can be written; the last says whether they can."""
-    from serving.decide.day_tables import newest_decided_day
     from serving.lookups import message_answers as answers
+    from serving.stored_days.day_tables import newest_decided_day
 
     settings, lake, day = open_run(profile, data_dir, as_of)
     if check:
@@ -212,8 +212,8 @@ def messages(
 @reads_one_publish
 def audit(profile: str | None, data_dir: str | None, as_of: date | None) -> tuple[str, dict[str, object]]:
     """Compare what a day's decisions gave across groups that models know nothing of."""
-    from serving.decide.day_tables import newest_decided_day
     from serving.fairness.fairness_audit import audit_lines, audit_rows
+    from serving.stored_days.day_tables import newest_decided_day
     from serving.wording.rendering import words_of
 
     settings, lake, day = open_run(profile, data_dir, as_of)
@@ -230,10 +230,10 @@ def plan_experiment(
     """Plan what to try of every offer, or of one, to learn which of its levels pay."""
     from configs.offers import load_catalogue
     from flows.runs.environment import hush
-    from serving.decide.day_tables import newest_decided_day
     from serving.offer_measurement.experiment_audience import audience_of, costs_a_head
     from serving.offer_measurement.experiment_plan import plan_experiment as plan_offer
     from serving.offer_measurement.plan_lines import plan_lines
+    from serving.stored_days.day_tables import newest_decided_day
     from serving.wording.rendering import words_of
 
     hush()
@@ -331,7 +331,7 @@ def verify(accept: str | None, profile: str | None, data_dir: str | None) -> tup
 
 def roll_back(subject: str, reason: str, profile: str | None, data_dir: str | None) -> tuple[str, dict[str, object]]:
     """Return to the champion before the present one, and pin it."""
-    from models.registry.champions import check_subject, rollback
+    from models.champion_gate.champions import check_subject, rollback
 
     check_subject(subject)
     _, lake, _ = open_run(profile, data_dir, None)
@@ -344,7 +344,7 @@ def promote(
     subject: str, version: int, reason: str, profile: str | None, data_dir: str | None
 ) -> tuple[str, dict[str, object]]:
     """Make a version champion, and pin it."""
-    from models.registry.champions import check_subject, choose
+    from models.champion_gate.champions import check_subject, choose
 
     check_subject(subject)
     _, lake, _ = open_run(profile, data_dir, None)
@@ -355,7 +355,7 @@ def promote(
 
 def unpin(subject: str, profile: str | None, data_dir: str | None) -> tuple[str, dict[str, object]]:
     """Let trainings choose a champion again."""
-    from models.registry import champions
+    from models.champion_gate import champions
 
     champions.check_subject(subject)
     _, lake, _ = open_run(profile, data_dir, None)

@@ -18,9 +18,7 @@ from flows.runs.run_steps import step
 from models.training_run.training_record import latest_training, lost_training
 from serving.arms.assignment import Spending
 from serving.cubes.day_cubes import write_cubes
-from serving.decide.day_tables import day_folder
 from serving.decide.decided_day import decide_day
-from serving.decide.supersessions import check_reason, supersessions
 from serving.fairness.fairness_audit import audit_notes, write_audit
 from serving.guards.guard_findings import guard_words, stored_findings
 from serving.memberships.part_words import unusual_notes
@@ -31,6 +29,8 @@ from serving.report_page.report import write_report
 from serving.report_page.summary import summarise
 from serving.report_page.unknown_consents import consent_notes, unknown_consents
 from serving.report_page.win_back_sentences import win_back_sentences
+from serving.stored_days.day_tables import day_folder
+from serving.stored_days.supersessions import check_reason, supersessions
 
 
 @task(name="decisions", cache_policy=NO_CACHE)

@@ -11,8 +11,8 @@ from configs.errors import InputError
 from flows.runs.opened_run import dated, open_run, writes_alone
 from flows.runs.outcome import Outcome
 from models.metrics.metric import Metric
-from serving.decide.day_tables import SEND_LISTS, newest_decided_day
 from serving.hand_over.channel_audiences import FORMATS, Format, file_name, write_audiences
+from serving.stored_days.day_tables import SEND_LISTS, newest_decided_day
 from serving.wording.reason_codes import Reason
 from serving.wording.rendering import stored, words_of
 

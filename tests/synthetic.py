@@ -14,10 +14,10 @@ from features.arrays.calendar_days import start_of
 from features.definitions.registry import Feature
 from features.definitions.snapshot_features import catalogue
 from models.effects.observational_effects import ADJUSTED_FOR
-from models.learn.estimators import Estimator
-from models.learn.linear_estimators import fit_linear, fit_proportional
+from models.estimator_families.estimators import Estimator
+from models.estimator_families.linear_estimators import fit_linear, fit_proportional
+from models.estimator_families.tree_estimators import fit_lightgbm
 from models.learn.redeemed_spend import RedeemedSpend
-from models.learn.tree_estimators import fit_lightgbm
 from models.registry.model_reader import ModelLineage, Registered
 from models.registry.response import KnownEffect, ResponseModels
 from serving.decide.scoring import Policy

@@ -16,7 +16,7 @@ from scipy.optimize import LinearConstraint, milp
 from configs.errors import InputError
 from configs.offers import NOTHING, Catalogue, Offer
 from configs.settings import load_settings
-from models.judge.budgets import hull_steps
+from models.policy_value.budgets import hull_steps
 from serving.knapsack import allocation
 from serving.knapsack import dual_prices as prices
 from serving.knapsack.allocation import Allocation, Limit, allocate, allocate_parts, budget_curve, choose, limits_of

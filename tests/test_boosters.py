@@ -88,5 +88,5 @@ def test_kernels_are_compiled_anew_where_nothing_can_be_kept(monkeypatch):
 
 
 def test_numba_waits_until_it_is_needed():
-    code = "import sys, models.learn.estimators; assert 'numba' not in sys.modules"
+    code = "import sys, models.estimator_families.estimators; assert 'numba' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True)

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from models.judge.budgets import multi_arm_qini
+from models.policy_value.budgets import multi_arm_qini
 
 SEEDS = st.integers(0, 10**6)
 

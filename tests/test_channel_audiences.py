@@ -20,10 +20,10 @@ from configs.settings import load_settings
 from features.ingestion.ingest_source import ingest_source
 from features.storage.lake import Lake
 from features.tables.parquet_files import write_parquet
-from serving.decide.day_tables import SEND_LISTS
-from serving.decide.decision_moment import DecisionMoment
-from serving.decide.past_contacts import PastContacts
+from serving.earlier_contacts.past_contacts import PastContacts
 from serving.hand_over.channel_audiences import Audiences, file_name, write_audiences
+from serving.stored_days.day_tables import SEND_LISTS
+from serving.stored_days.decision_moment import DecisionMoment
 
 DAY = date(2024, 7, 1)
 SETTINGS = load_settings(time_zone="Europe/Berlin")

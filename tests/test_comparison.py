@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from models.judge.lift import Lift, lift
+from models.measurement.lift import Lift, lift
 from models.metrics.comparison import cuped
 
 COVARIATES = ["pre_margin", "pre_active_days", "pre_converted"]

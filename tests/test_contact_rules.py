@@ -23,15 +23,16 @@ from features.tables.parquet_files import write_parquet
 from models.registry.response import KnownEffect
 from serving.contact_rules import rule_list
 from serving.contact_rules.contact_history import ContactHistory
-from serving.decide import message_counts, send_times
-from serving.decide.day_tables import day_folder
-from serving.decide.decision_moment import DecisionMoment
 from serving.decide.decisions import decide
 from serving.decide.executors import LocalExecutor
-from serving.decide.opt_outs import opt_outs
-from serving.decide.past_contacts import PastContacts
 from serving.decide.scoring import Policy
-from serving.decide.stored_rules import counted_rules
+from serving.earlier_contacts import message_counts
+from serving.earlier_contacts.opt_outs import opt_outs
+from serving.earlier_contacts.past_contacts import PastContacts
+from serving.preferences import send_times
+from serving.stored_days.day_tables import day_folder
+from serving.stored_days.decision_moment import DecisionMoment
+from serving.stored_days.stored_rules import counted_rules
 
 ZONES = [
     "Europe/Berlin",

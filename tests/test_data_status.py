@@ -10,10 +10,10 @@ from datetime import date
 import pytest
 
 from configs.offers import Option
-from models.judge.policy_verdict import NO_TRIAL, Deployed, Ladder, PolicyValue, PolicyVerdict, Rung
+from models.champion_gate.promotion_log import Promotion
 from models.metrics.metric import Metric
+from models.policy_value.policy_verdict import NO_TRIAL, Deployed, Ladder, PolicyValue, PolicyVerdict, Rung
 from models.registry.artifact_digests import StoredVersion
-from models.registry.promotion_log import Promotion
 from models.registry.registry_state import ModelState, Pin, RegisteredModel
 from models.training_run.training_record import ModelRecord, TrainingRecord
 from serving.lookups.data_status import DataStatus, ModelStatus, champion_lines, model_facts, policy_facts, policy_line

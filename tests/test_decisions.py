@@ -26,20 +26,20 @@ from configs.errors import InputError
 from configs.offers import Catalogue, Offer
 from features.storage.lake import Lake
 from models.effects.effect_model import Chances
-from models.judge.policy_verdict import NOBODY, RULE, Deployed
 from models.metrics.splits import hash_share
+from models.policy_value.policy_verdict import NOBODY, RULE, Deployed
 from models.send_time.hour_weights import nobody_known
 from serving.arms.assignment import Spending, base_rate
 from serving.arms.exploration import AS_USUAL_SALT, CONTROL_SALT
 from serving.decide import decisions as day_of_decisions
-from serving.decide.day_tables import day_folder
 from serving.decide.decision_columns import SCHEMA, predictions_table, risk_band
 from serving.decide.decisions import decide, tables_of
 from serving.decide.executors import LocalExecutor
-from serving.decide.ledger import entries, files_of
 from serving.decide.scoring import Policy
-from serving.decide.user_preferences import UserPreferences
+from serving.preferences.user_preferences import UserPreferences
 from serving.segments.stages import stages_of
+from serving.stored_days.day_tables import day_folder
+from serving.stored_days.ledger import entries, files_of
 from serving.wording.reason_lists import REASONS
 
 DESIGN = (

@@ -23,12 +23,10 @@ from desks import DAYS, FORMULA, HOSTILE, SmallDesk, decided_desk
 
 from configs.errors import InputError
 from configs.offers import Option
-from models.judge.lift import Lift
+from models.measurement.lift import Lift
 from models.metrics.comparison import Difference
 from models.metrics.metric import Metric
 from serving.cubes.stored_cubes import read_cubes
-from serving.decide.decision_moment import DecisionMoment
-from serving.decide.stored_day import read_stored_day
 from serving.desk.audience_post import Receiver, message_of, post, signature
 from serving.desk.desk_app import PAGES
 from serving.desk.today_page import figures, pages_linked
@@ -36,6 +34,8 @@ from serving.desk.visitors import Door
 from serving.desk.what_if import Wish, decide_again
 from serving.hand_over.channel_audiences import COLUMNS
 from serving.report_page.budget_curve import BudgetCurve
+from serving.stored_days.decision_moment import DecisionMoment
+from serving.stored_days.stored_day import read_stored_day
 
 DAY = DAYS[-1]
 TOKENS = {"operator": "operator-token-of-a-test", "viewer": "viewer-token-of-a-test"}

@@ -12,7 +12,7 @@ from synthetic import WORDS, offer
 
 from configs.offers import Catalogue
 from features.storage.lake import Lake
-from models.judge.policy_verdict import CONSTANT, PERSONAL
+from models.policy_value.policy_verdict import CONSTANT, PERSONAL
 from serving.decide.discount_evidence import LevelsGiven, levels_given, why_discounts
 from serving.wording.rendering import stored
 

@@ -26,13 +26,13 @@ from serving.contact_rules.contact_rule import (
     unscored,
 )
 from serving.contact_rules.rule_list import has_left, rules_of
-from serving.decide.day_tables import day_folder
 from serving.decide.decisions import decide
 from serving.decide.executors import LocalExecutor
-from serving.decide.ledger import entries
 from serving.decide.scoring import Policy, score
 from serving.report_page.summary import summarise
 from serving.segments.stages import stages_of
+from serving.stored_days.day_tables import day_folder
+from serving.stored_days.ledger import entries
 from serving.wording.reason_codes import ASKED, asked_at
 from serving.wording.reason_codes import RULES as CODES
 

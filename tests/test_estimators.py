@@ -13,10 +13,10 @@ from synthetic import small_settings
 
 from configs.errors import InputError
 from features.definitions.registry import NEVER_DAYS
+from models.estimator_families.estimators import calibrated, check_finite, inverse_link
+from models.estimator_families.linear_estimators import LinearEstimator, fit_linear, fit_proportional
+from models.estimator_families.tree_estimators import fit_lightgbm
 from models.forest import boosters
-from models.learn.estimators import calibrated, check_finite, inverse_link
-from models.learn.linear_estimators import LinearEstimator, fit_linear, fit_proportional
-from models.learn.tree_estimators import fit_lightgbm
 
 
 @pytest.fixture(scope="module")

@@ -14,7 +14,7 @@ from synthetic import WORDS, offer, small_settings
 
 from configs.offers import Offer
 from features.storage.lake import Lake
-from models.judge.power import people_per_arm, smallest_effect, unexplained_deviation
+from models.measurement.power import people_per_arm, smallest_effect, unexplained_deviation
 from serving.offer_measurement.experiment_audience import costs_a_head
 from serving.offer_measurement.experiment_plan import Audience, ExperimentPlan, arms_to_try, plan_experiment
 from serving.offer_measurement.plan_lines import plan_lines

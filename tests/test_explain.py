@@ -7,9 +7,9 @@ import pandas as pd
 import pytest
 from synthetic import MIXED, outcomes, small_settings
 
-from models.learn.linear_estimators import fit_linear
-from models.learn.tree_estimators import fit_lightgbm
-from models.registry.explain import SAMPLE_ROWS, importance, numbers, shap_pictures
+from models.estimator_families.linear_estimators import fit_linear
+from models.estimator_families.tree_estimators import fit_lightgbm
+from models.model_cards.explain import SAMPLE_ROWS, importance, numbers, shap_pictures
 
 FITS = {
     "trees": lambda rows: fit_lightgbm(rows, "is_churned", MIXED, small_settings()),

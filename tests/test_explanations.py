@@ -19,10 +19,10 @@ from synthetic import FEATURES, LOT_OPTIONS, MIXED, WORDS, behaviour, drawn_lots
 
 from models.effects.effect_model import EffectUnit
 from models.effects.uplift import learn_effects
-from models.judge.policy_verdict import CONSTANT, P_REDEEM, PERSONAL, RANKING, RULE, Deployed
-from models.learn.estimators import Estimator
-from models.learn.linear_estimators import fit_linear
-from models.learn.tree_estimators import fit_lightgbm
+from models.estimator_families.estimators import Estimator
+from models.estimator_families.linear_estimators import fit_linear
+from models.estimator_families.tree_estimators import fit_lightgbm
+from models.policy_value.policy_verdict import CONSTANT, P_REDEEM, PERSONAL, RANKING, RULE, Deployed
 from models.registry.response import PersonalEffects
 from serving.lookups.user_explanation import explanation_lines
 from serving.wording.explanations import (

@@ -13,9 +13,9 @@ from configs.settings import Settings, load_settings
 from features.materialise.user_traits import user_traits
 from features.storage.lake import USERS_FILE, Lake
 from features.tables.parquet_files import write_parquet
-from serving.decide.day_tables import day_folder
 from serving.decide.decision_columns import SCHEMA
 from serving.fairness.fairness_audit import audit_rows, audited, write_audit
+from serving.stored_days.day_tables import day_folder
 
 DAY = date(2024, 7, 1)
 MOMENT = datetime(2024, 7, 1, tzinfo=UTC)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from configs.named_files import FOLDER, read_toml
 from features.ingestion.contract import CONTRACT
-from serving.decide import decision_columns, ledger
-from serving.decide.day_tables import CAUSES
+from serving.decide import decision_columns
+from serving.stored_days import ledger
+from serving.stored_days.day_tables import CAUSES
 
 
 def test_every_column_that_a_decision_leaves_of_a_user_has_a_meaning() -> None:

@@ -12,16 +12,16 @@ from synthetic import AS_OF, outcomes, small_settings
 
 from configs.settings import Settings
 from features.storage.lake import Lake
+from models.champion_gate.champions import choose, name_version, promote, unpin, withhold
+from models.champion_gate.incumbent import Succession, meet_champion
+from models.champion_gate.promotion import fold_models_of
+from models.estimator_families.linear_estimators import fit_linear
+from models.estimator_families.tree_estimators import fit_lightgbm
 from models.learn.churn import MEASURES, split_outcomes
-from models.learn.linear_estimators import fit_linear
 from models.learn.training import Trained, generator, judge, own_metrics, rows_of, score_all, train_candidates
-from models.learn.tree_estimators import fit_lightgbm
 from models.learn.trial import Trial
-from models.registry.champions import choose, name_version, promote, unpin, withhold
 from models.registry.fold_models import write_folds
-from models.registry.incumbent import Succession, meet_champion
 from models.registry.model_reader import ModelLineage, load, read_folds
-from models.registry.promotion import fold_models_of
 from models.registry.registry_state import NEWEST, registered_model
 from models.registry.tracking import register
 

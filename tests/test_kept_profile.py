@@ -16,7 +16,7 @@ from configs.settings import load_settings
 from features.storage.lake import Lake
 from flows.runs.kept_profile import changed_settings, kept_profile, remember_profile, settings_of
 from flows.runs.opened_run import open_run
-from serving.decide.day_tables import NEWEST_COLUMN, day_folder, decisions_source
+from serving.stored_days.day_tables import NEWEST_COLUMN, day_folder, decisions_source
 
 PROFILE = """
 app = "Shop"

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from models.judge.kpis import LIFETIME_ASSUMES, expected_periods, kpis
+from models.measurement.kpis import LIFETIME_ASSUMES, expected_periods, kpis
 
 SEEDS = range(200)
 

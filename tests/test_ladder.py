@@ -16,9 +16,10 @@ from configs.ladder_settings import Ladder as Allowance
 from configs.settings import load_settings
 from models.judge.confidence_sequence import anytime, anytime_width
 from models.judge.ladder import Candidate, climb
-from models.judge.off_policy import Logged
 from models.judge.policies import judge_policies
-from models.judge.policy_verdict import (
+from models.judge.realised_cost import dearest_ratio
+from models.policy_value.off_policy import Logged
+from models.policy_value.policy_verdict import (
     CONSTANT,
     NOBODY,
     ON_TRIAL,
@@ -31,7 +32,6 @@ from models.judge.policy_verdict import (
     PolicyVerdict,
     Rung,
 )
-from models.judge.realised_cost import dearest_ratio
 
 STEPS = (0.1, 0.3, 0.6)
 GIVE = Deployed(CONSTANT, ("a", 0.1))

@@ -22,12 +22,13 @@ from features.ingestion.contract import TREATMENTS
 from features.materialise.build_snapshots import build_snapshots
 from features.storage.lake import Lake
 from features.tables.parquet_files import read_parquet, write_parquet
-from serving.decide.day_tables import day_folder
-from serving.decide.decided_before import look_before
-from serving.decide.decision_moment import DecisionMoment
 from serving.decide.decisions import decide
 from serving.decide.executors import LocalExecutor
-from serving.decide.ledger import (
+from serving.decide.scoring import Policy
+from serving.stored_days.day_tables import day_folder
+from serving.stored_days.decided_before import look_before
+from serving.stored_days.decision_moment import DecisionMoment
+from serving.stored_days.ledger import (
     SCHEMA,
     appending,
     effective_files,
@@ -37,8 +38,7 @@ from serving.decide.ledger import (
     policy_version,
     superseded_files,
 )
-from serving.decide.scoring import Policy
-from serving.decide.supersessions import supersessions
+from serving.stored_days.supersessions import supersessions
 
 COLUMNS = (
     "decision_id, user_id, as_of, trigger, policy_version, arm, offer_id, discount, channel, propensity, "

@@ -11,7 +11,7 @@ import pytest
 from test_comparison import COVARIATES, SEEDS, experiment, small
 
 from configs.errors import InputError
-from models.judge.lift import (
+from models.measurement.lift import (
     Lift,
     adjust_for_comparisons,
     false_discovery_adjusted,

@@ -13,7 +13,7 @@ from models.forest import boosters
 from models.learn.listening import CHANNEL_SHARE, Listening, own_channels, with_channel_share
 from models.learn.redemption import p_redeem_each, train_redemption
 from models.learn.training import Trained
-from models.registry.model_notes import RedemptionNotes, notes_as_json, read_notes
+from models.model_cards.model_notes import RedemptionNotes, notes_as_json, read_notes
 
 CHANNELS = {"bundle": "push", "come_back": "email"}
 CUSTOM = {

@@ -14,9 +14,9 @@ from synthetic import AS_OF, outcomes, small_settings
 from configs.errors import InputError, first_line
 from configs.masking import masked
 from features.storage.lake import Lake
-from models.learn.linear_estimators import fit_proportional
+from models.estimator_families.linear_estimators import fit_proportional
+from models.model_cards.run_description import TrainingRun
 from models.registry.model_reader import ModelLineage
-from models.registry.run_description import TrainingRun
 from models.registry.tracking import log_training, register
 from serving.lookups.settings_list import setting_lines, shown_settings
 

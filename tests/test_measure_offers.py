@@ -20,12 +20,12 @@ from test_ledger import append
 
 from configs.offers import Catalogue, Offer
 from features.training_data.frames import KNOWN_BEFORE, measured_frame
-from models.judge.lift import Lift, lift, measure
-from models.registry import pictures
-from models.registry.pictures import offers_picture
-from serving.decide.ledger import SCHEMA
+from models.measurement.lift import Lift, lift, measure
+from models.model_cards import pictures
+from models.model_cards.pictures import offers_picture
 from serving.offer_measurement.closed_decisions import collect_closed, first_decisions, sample_ratio
 from serving.offer_measurement.measured_lift import notes, verdict
+from serving.stored_days.ledger import SCHEMA
 
 DAY = date(2024, 3, 1)
 CLOSED = DAY + timedelta(days=28)

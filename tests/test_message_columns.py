@@ -18,11 +18,11 @@ from configs.offer_texts import Text
 from configs.offers import NOTHING, Catalogue
 from features.arrays.calendar_days import start_of
 from features.training_data.contact_details import own_zones
-from serving.decide.decision_moment import DecisionMoment
 from serving.decide.message_columns import offer_columns
 from serving.decide.scoring import Policy
-from serving.decide.send_times import allowed_slots, send_times
 from serving.messages.reader_details import ReaderDetails
+from serving.preferences.send_times import allowed_slots, send_times
+from serving.stored_days.decision_moment import DecisionMoment
 from serving.wording.language_file import load_language
 
 ZONES = ["UTC", "Europe/Berlin", "America/Los_Angeles", "Asia/Tokyo", "Asia/Kathmandu", "Pacific/Kiritimati",

@@ -15,12 +15,12 @@ from configs.errors import InputError
 from configs.settings import Settings
 from features.arrays.array_types import Floats
 from features.storage.lake import Lake
+from models.champion_gate.champions import promote
+from models.estimator_families.estimators import Estimator, Link
+from models.estimator_families.model_families import FAMILIES, described_estimator, description_of, family_named
 from models.learn.churn import split_outcomes
-from models.learn.estimators import Estimator, Link
-from models.learn.model_families import FAMILIES, described_estimator, description_of, family_named
 from models.learn.training import train_candidates
-from models.registry.champions import promote
-from models.registry.explain import importance
+from models.model_cards.explain import importance
 from models.registry.model_reader import ModelLineage, load
 from models.registry.tracking import register
 from serving.wording.explanations import add_risk_reasons

@@ -20,12 +20,12 @@ from configs.guard_settings import Guard, Guards
 from configs.settings import load_settings
 from features.storage.lake import Lake
 from features.tables.parquet_files import write_parquet
-from models.learn.linear_estimators import fit_linear
+from models.champion_gate.champions import promote
+from models.champion_gate.drift_reference import drift_reference
+from models.estimator_families.linear_estimators import fit_linear
 from models.learn.recency_rule import recency_table
 from models.metrics.drift import Reference, bins_of, expected_auc
 from models.metrics.metric import Metric
-from models.registry.champions import promote
-from models.registry.drift_reference import drift_reference
 from models.registry.model_reader import ModelLineage, Registered, load
 from models.registry.registry_state import registered_model
 from models.registry.tracking import connect, register, registered_name

@@ -8,10 +8,10 @@ from configs.errors import InputError
 from configs.offers import Option
 from models.effects.average_effect import AverageEffect
 from models.effects.effect_model import EffectUnit, Listening
-from models.judge.policy_verdict import CONSTANT, NOBODY, P_REDEEM, PERSONAL, RANKING, RULE, Deployed
 from models.learn.redeemed_spend import RedeemedSpend
 from models.metrics.metric import Metric
-from models.registry.model_notes import EffectNotes, RedemptionNotes, notes_as_json, read_notes
+from models.model_cards.model_notes import EffectNotes, RedemptionNotes, notes_as_json, read_notes
+from models.policy_value.policy_verdict import CONSTANT, NOBODY, P_REDEEM, PERSONAL, RANKING, RULE, Deployed
 
 MARGIN = Metric(1.0, -2.0, 4.0, 300)
 EFFECT = AverageEffect("mail", "observational", 100, 200, 0.5, 0.2, MARGIN, MARGIN, 0.4, 0.0)

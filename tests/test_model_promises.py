@@ -13,12 +13,12 @@ from synthetic import AS_OF, MIXED, outcomes, small_settings
 
 from configs.errors import InputError
 from features.storage.lake import Lake
-from models.learn.estimators import Estimator
-from models.learn.linear_estimators import fit_linear, fit_proportional
-from models.learn.tree_estimators import fit_lightgbm
+from models.champion_gate.champions import promote
+from models.estimator_families.estimators import Estimator
+from models.estimator_families.linear_estimators import fit_linear, fit_proportional
+from models.estimator_families.tree_estimators import fit_lightgbm
 from models.metrics.metric import Metric
-from models.registry.champions import promote
-from models.registry.explain import importance
+from models.model_cards.explain import importance
 from models.registry.model_reader import ModelLineage, load
 from models.registry.tracking import register
 

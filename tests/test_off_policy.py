@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from models.judge.off_policy import (
+from models.policy_value.off_policy import (
     Logged,
     doubly_robust_scores,
     doubly_robust_value,
@@ -18,7 +18,7 @@ from models.judge.off_policy import (
     snips_value,
     value_difference,
 )
-from models.judge.policy_verdict import PolicyValue
+from models.policy_value.policy_verdict import PolicyValue
 
 ESTIMATORS = ["ips", "snips", "doubly_robust"]
 

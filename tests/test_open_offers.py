@@ -19,8 +19,8 @@ from features.storage.lake import Lake
 from features.tables.duckdb_sessions import duckdb_session, ibis_engine
 from features.tables.parquet_files import write_parquet
 from features.training_data.contact_details import with_contact_details
-from serving.decide.decision_moment import DecisionMoment
-from serving.decide.open_offers import open_offers
+from serving.earlier_contacts.open_offers import open_offers
+from serving.stored_days.decision_moment import DecisionMoment
 
 SETTINGS = small_settings()  # churn.horizon_days = 28
 DAY = date(2024, 7, 1)

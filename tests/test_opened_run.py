@@ -44,6 +44,6 @@ def test_the_report_chooses_its_day_when_nobody_else_can_decide_another(
     def newest(lake: Lake, day: date) -> date:
         raise InputError(lake.files.read(LOCK_FILE).decode())
 
-    monkeypatch.setattr("serving.decide.day_tables.newest_decided_day", newest)
+    monkeypatch.setattr("serving.stored_days.day_tables.newest_decided_day", newest)
     with pytest.raises(InputError, match="winback report"):
         lookup.rewrite_report(None, str(tmp_path), None)

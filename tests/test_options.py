@@ -12,8 +12,8 @@ from synthetic import offer, small_settings
 from configs.offers import Catalogue, Offer
 from models.effects.effect_model import Chances
 from models.effects.uplift import DRAWS
-from models.judge.policy_verdict import CONSTANT, P_REDEEM, PERSONAL, RANKING, RULE, Deployed
 from models.learn.redeemed_spend import RedeemedSpend
+from models.policy_value.policy_verdict import CONSTANT, P_REDEEM, PERSONAL, RANKING, RULE, Deployed
 from models.registry.response import KnownEffect, PersonalEffects, ResponseModels
 from serving.contact_rules.contact_rule import (
     ELIGIBLE,

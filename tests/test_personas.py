@@ -21,8 +21,8 @@ from models.personas.persona_model import MARGIN, NOBODY, PersonaModel
 from models.personas.persona_note import PersonaNote
 from models.personas.persona_training import find_personas
 from models.personas.stored_personas import latest_personas, write_personas
-from serving.decide.user_personas import UserPersonas, read_personas
 from serving.memberships.persona_cards import apart_words, persona_cards, set_apart
+from serving.preferences.user_personas import UserPersonas, read_personas
 from serving.wording.language_file import load_language
 from serving.wording.rendering import Words
 

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
-from models.registry import pictures
-from models.registry.pictures import (
+from models.model_cards import pictures
+from models.model_cards.pictures import (
     amount_picture,
     calibration_picture,
     lift_picture,

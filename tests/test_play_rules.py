@@ -23,12 +23,12 @@ from features.storage.lake import Lake
 from serving.arms.assignment import allocation_input, assign
 from serving.contact_rules.contact_history import OPEN, RESTRICTIONS, ContactHistory, of_open
 from serving.contact_rules.contact_rule import FIRST_RULE
-from serving.decide.day_tables import day_folder
 from serving.decide.decisions import decide
 from serving.decide.executors import LocalExecutor
 from serving.decide.scoring import Policy, score
 from serving.knapsack.allocation import limits_of
 from serving.plays.play_rules import HOLDS, PlayRules, play_rules_of, usable
+from serving.stored_days.day_tables import day_folder
 
 SETTINGS = small_settings(scoring={"budget": 1e6, "control_share": 0.2})
 FEATURES = declarations_of(SETTINGS).catalogue()

@@ -12,12 +12,21 @@ from synthetic import FEATURES, LOT_OPTIONS, WORDS, drawn_lots, offer, small_set
 
 from configs.offers import Catalogue
 from models.effects.uplift import learn_effects
-from models.judge.evidence import Evidence
 from models.judge.policies import judge_policies, personal_choice
-from models.judge.policy_verdict import CONSTANT, NOBODY, P_REDEEM, PERSONAL, RANKING, RULE, Deployed, PolicyVerdict
 from models.judge.simple_policies import cross_chosen, simple_policy
 from models.learn.redeemed_spend import RedeemedSpend
 from models.metrics.evaluation import Z
+from models.policy_value.evidence import Evidence
+from models.policy_value.policy_verdict import (
+    CONSTANT,
+    NOBODY,
+    P_REDEEM,
+    PERSONAL,
+    RANKING,
+    RULE,
+    Deployed,
+    PolicyVerdict,
+)
 from models.registry.response import gather_evidence
 from serving.wording.explanations import policy_reasons
 from serving.wording.rendering import stored

@@ -8,8 +8,8 @@ import pytest
 
 from configs.offers import Option
 from configs.settings import load_settings
-from models.judge.logged_lots import LoggedLots, logged_lots
-from models.judge.policy_comparison import NamedPolicy, best_option, compare_policies, constants
+from models.policy_value.logged_lots import LoggedLots, logged_lots
+from models.policy_value.policy_comparison import NamedPolicy, best_option, compare_policies, constants
 
 SETTINGS = load_settings(training={"min_leaf_rows": 20})
 MAIL, PUSH = Option("mail", 0.0), Option("push", 0.1)

@@ -16,13 +16,13 @@ from test_options import LOTS, lots
 from configs.offers import NOTHING, Catalogue
 from features.arrays.array_types import Flags, Floats
 from features.storage.lake import Lake
-from models.judge.off_policy import Logged, ips_value
-from models.judge.policy_verdict import CONSTANT, NOBODY, PERSONAL, RANKING, Arm, Deployed, Trial
+from models.policy_value.off_policy import Logged, ips_value
+from models.policy_value.policy_verdict import CONSTANT, NOBODY, PERSONAL, RANKING, Arm, Deployed, Trial
 from serving.arms.assignment import CONTROL, EXPLORE, allocation_input, assign, propensities
 from serving.arms.policy_trial import with_trial
 from serving.decide.decisions import decide
-from serving.decide.ledger import entries
 from serving.decide.scoring import Policy
+from serving.stored_days.ledger import entries
 from serving.valuation.options import Options
 from serving.valuation.trial_choices import trial_choices
 

@@ -10,8 +10,8 @@ import pytest
 
 from features.storage.lake import Lake
 from features.storage.whole_writes import write_text
-from models.judge.promise_ratio import ALL
-from models.judge.promises import Comparison, compare_groups, promise_ratio, promise_ratios
+from models.measurement.promise_ratio import ALL
+from models.measurement.promises import Comparison, compare_groups, promise_ratio, promise_ratios
 from serving.decide.promise_ratios import FILE, FOLDER, NOTHING_KEPT, newest_ratios, promised_sum, ratios_as_json
 
 

@@ -11,15 +11,15 @@ import pytest
 from synthetic import AS_OF, FEATURES, outcomes, small_settings
 
 from features.storage.lake import Lake
+from models.champion_gate.promotion import publish, quality_pictures
+from models.champion_gate.promotion_log import promotion_log
 from models.learn.churn import MEASURES, train_churn
 from models.learn.training import NotTrainableError
 from models.learn.value import train_value
+from models.model_cards.run_description import parameters, training_run
 from models.registry.fold_models import read_folds
 from models.registry.model_reader import load, load_if_any
-from models.registry.promotion import publish, quality_pictures
-from models.registry.promotion_log import promotion_log
 from models.registry.registry_state import CHALLENGER, ModelState, registered_model
-from models.registry.run_description import parameters, training_run
 from models.registry.tracking import connect, registered_name, rows_digest
 
 SETTINGS = small_settings()

@@ -13,10 +13,10 @@ from synthetic import AS_OF, outcomes
 
 from configs.errors import InputError
 from features.storage.lake import Lake
-from models.learn.linear_estimators import fit_proportional
+from models.champion_gate.champions import promote, withhold
+from models.estimator_families.linear_estimators import fit_proportional
 from models.metrics.metric import Metric
 from models.registry.artifact_digests import DIGEST
-from models.registry.champions import promote, withhold
 from models.registry.model_reader import ModelLineage, load, load_if_any
 from models.registry.registry_state import (
     CHAMPION,

@@ -17,9 +17,9 @@ from configs.errors import InputError
 from configs.named_files import FOLDER
 from configs.segment_files import load_segments, load_stages
 from configs.settings import load_settings
-from models.judge.policy_verdict import CONSTANT, NOBODY, PERSONAL, RANKING, RULE, Deployed
 from models.metrics.evaluation import fit_verdict, ranking_verdict
 from models.metrics.metric import Metric
+from models.policy_value.policy_verdict import CONSTANT, NOBODY, PERSONAL, RANKING, RULE, Deployed
 from serving.segments.known_columns import PREDICTED, STAGE
 from serving.wording import reason_codes
 from serving.wording.explanations import policy_reasons

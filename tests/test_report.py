@@ -21,13 +21,23 @@ from configs.errors import InputError
 from configs.settings import Settings, load_settings
 from features.storage.lake import USERS_FILE, Lake
 from features.tables.parquet_files import write_parquet
-from models.judge.policy_verdict import NOBODY, PERSONAL, RANKING, Arm, Deployed, Ladder, PolicyValue, Rung, Trial
-from models.registry.pictures import panel, png
+from models.model_cards.pictures import panel, png
+from models.policy_value.policy_verdict import (
+    NOBODY,
+    PERSONAL,
+    RANKING,
+    Arm,
+    Deployed,
+    Ladder,
+    PolicyValue,
+    Rung,
+    Trial,
+)
 from models.training_run.training_record import latest_training
-from serving.decide.day_tables import day_folder
 from serving.guards.guard_findings import Finding, findings_table
 from serving.report_page.report import by_fact, write_report
 from serving.report_page.summary import summarise
+from serving.stored_days.day_tables import day_folder
 from serving.wording.reason_codes import RAISES
 
 VOID = {"meta", "img", "br", "input", "hr", "link"}

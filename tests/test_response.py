@@ -8,12 +8,12 @@ from synthetic import AS_OF, FEATURES, offer, redemptions, small_settings, treat
 
 from configs.offers import Catalogue
 from features.storage.lake import Lake
+from models.champion_gate.promotion import Published, publish, publish_propensities
 from models.effects.observational_effects import OfferEffect, estimate_effects
 from models.learn.benefit_cost import redemption_costs
 from models.learn.redemption import train_redemption
 from models.learn.training import Trained
-from models.registry.model_notes import RedemptionNotes
-from models.registry.promotion import Published, publish, publish_propensities
+from models.model_cards.model_notes import RedemptionNotes
 from models.registry.response import load_response, propensity_subject
 
 SETTINGS = small_settings()

@@ -15,9 +15,9 @@ from configs.named_files import FOLDER
 from configs.run_identity import run_id
 from configs.section import Section
 from configs.settings import Settings, load_settings
-from models.learn.linear_estimators import fit_linear
-from models.learn.tree_estimators import fit_lightgbm
-from models.registry.run_description import code_tags, parameters, training_run
+from models.estimator_families.linear_estimators import fit_linear
+from models.estimator_families.tree_estimators import fit_lightgbm
+from models.model_cards.run_description import code_tags, parameters, training_run
 
 SETTINGS = small_settings()
 

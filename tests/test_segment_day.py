@@ -14,12 +14,12 @@ from configs.settings import Settings, load_settings
 from features.definitions.app_declarations import declarations_of
 from features.storage.lake import USERS_FILE, Lake
 from features.tables.parquet_files import read_parquet, write_parquet
-from serving.decide.day_tables import day_folder
 from serving.decide.decision_columns import SCHEMA
 from serving.memberships.segment_day import load_rules, write_segments
 from serving.memberships.size_history import week_change
 from serving.memberships.stored_segments import CHANGES, SEGMENTS, SIZES, TRANSITIONS, read_rows
 from serving.memberships.user_memberships import user_memberships
+from serving.stored_days.day_tables import day_folder
 
 DAY = date(2024, 7, 1)
 BEFORE = DAY - timedelta(days=1)

@@ -28,7 +28,7 @@ from models.send_time.hour_weights import (
     spread,
     time_weights,
 )
-from serving.decide.user_preferences import read_preferences
+from serving.preferences.user_preferences import read_preferences
 
 MONDAY = datetime(2024, 4, 1, tzinfo=UTC)
 SETTINGS = small_settings().send_time.model_copy(

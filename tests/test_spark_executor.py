@@ -37,9 +37,9 @@ from features.training_data.frames import (
 )
 from flows.runs.kept_profile import remember_profile
 from flows.runs.opened_run import open_run
-from serving.decide.day_tables import day_folder
 from serving.decide.decisions import decide
 from serving.decide.executors import LocalExecutor, SparkExecutor
+from serving.stored_days.day_tables import day_folder
 
 HERE = Path(__file__).parent
 NEEDS_SPARK = pytest.mark.skipif(

@@ -24,9 +24,10 @@ from sklearn.preprocessing import FunctionTransformer
 from synthetic import AS_OF, outcomes, small_settings
 
 from features.storage.lake import Lake
-from models.learn.estimators import Estimator
-from models.learn.linear_estimators import fit_linear
-from models.learn.tree_estimators import fit_lightgbm
+from models.champion_gate.champions import promote, rollback
+from models.estimator_families.estimators import Estimator
+from models.estimator_families.linear_estimators import fit_linear
+from models.estimator_families.tree_estimators import fit_lightgbm
 from models.registry.artifact_digests import (
     DIGEST,
     ESTIMATOR,
@@ -36,7 +37,6 @@ from models.registry.artifact_digests import (
     digests_tag,
     read_checked,
 )
-from models.registry.champions import promote, rollback
 from models.registry.fold_models import FoldModels, write_folds
 from models.registry.model_reader import ModelLineage, load, read_folds
 from models.registry.registry_state import registered_model

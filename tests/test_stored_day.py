@@ -13,11 +13,11 @@ from configs.errors import InputError
 from configs.offers import NOTHING
 from features.storage.lake import Lake
 from features.tables.parquet_files import read_parquet
-from serving.decide.decision_moment import DecisionMoment
 from serving.decide.decisions import decide
 from serving.decide.executors import LocalExecutor
-from serving.decide.ledger import entries
-from serving.decide.stored_day import read_stored_day
+from serving.stored_days.decision_moment import DecisionMoment
+from serving.stored_days.ledger import entries
+from serving.stored_days.stored_day import read_stored_day
 
 NIGHT = DecisionMoment.of_night(AS_OF, "UTC")
 SCARCE = {

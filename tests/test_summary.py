@@ -9,10 +9,10 @@ import pytest
 from configs.errors import InputError
 from features.storage.lake import Lake
 from features.tables.parquet_files import write_parquet
-from serving.decide.day_tables import day_folder, decided_days
 from serving.decide.decision_columns import SCHEMA
 from serving.lookups.user_explanation import decision_of
 from serving.report_page.summary import examples, summarise
+from serving.stored_days.day_tables import day_folder, decided_days
 from serving.wording.reason_codes import ASKED, IN_CONTROL, LOWERS, NO_PLACE, NOTHING_PAYS, RAISES
 
 AS_OF = date(2024, 7, 1)

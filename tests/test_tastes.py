@@ -21,7 +21,7 @@ from models.tastes.stored_tastes import latest_tastes, write_tastes
 from models.tastes.taste_counts import bought_within, counts_before
 from models.tastes.taste_model import best, categories_known, usual_gap
 from models.tastes.taste_training import HORIZON, TasteVerdict, fit_logistic, learn_tastes
-from serving.decide.user_tastes import SCHEMA, UserTastes, user_tastes, with_items
+from serving.preferences.user_tastes import SCHEMA, UserTastes, user_tastes, with_items
 
 AS_OF = date(2024, 7, 1)
 TODAY = days_since_1970(AS_OF)
@@ -53,8 +53,8 @@ def verdict() -> TasteVerdict:
 
 def lists_of(verdict: TasteVerdict, found: Purchases, ids: list[str], monkeypatch: pytest.MonkeyPatch) -> pd.DataFrame:
     """What is listed for some users, whose purchases these are."""
-    monkeypatch.setattr("serving.decide.user_tastes.read_purchases", lambda *_: found)
-    monkeypatch.setattr("serving.decide.user_tastes.BLOCK", 3)
+    monkeypatch.setattr("serving.preferences.user_tastes.read_purchases", lambda *_: found)
+    monkeypatch.setattr("serving.preferences.user_tastes.BLOCK", 3)
     tastes = user_tastes(SimpleNamespace(as_of=AS_OF), verdict.model, pd.Series(ids), CATEGORIES, 365, 3)
     return tastes.rows.to_pandas()
 
@@ -153,7 +153,7 @@ def test_items_are_the_users_own_or_what_most_buy_and_none_that_is_gone():
 def test_blocks_of_users_are_as_all_at_once(verdict, monkeypatch):
     found, ids = planted(9, 9), [f"u{number:02d}" for number in range(9)]
     small = lists_of(verdict, found, ids, monkeypatch)
-    monkeypatch.setattr("serving.decide.user_tastes.BLOCK", 100)
+    monkeypatch.setattr("serving.preferences.user_tastes.BLOCK", 100)
     at_once = user_tastes(SimpleNamespace(as_of=AS_OF), verdict.model, pd.Series(ids), CATEGORIES, 365, 3)
     assert small.equals(at_once.rows.to_pandas())
 

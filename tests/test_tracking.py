@@ -17,12 +17,12 @@ from synthetic import AS_OF, MIXED, outcomes
 
 from configs.errors import InputError
 from features.storage.lake import Lake
-from models.learn.estimators import Estimator
-from models.learn.linear_estimators import fit_linear, fit_proportional
+from models.champion_gate.champions import choose, name_version, promote, rollback, unpin
+from models.champion_gate.promotion_log import Promotion, log_promotion, promotion_log
+from models.estimator_families.estimators import Estimator
+from models.estimator_families.linear_estimators import fit_linear, fit_proportional
 from models.metrics.metric import Metric
-from models.registry.champions import choose, name_version, promote, rollback, unpin
 from models.registry.model_reader import ModelLineage, load, load_if_any
-from models.registry.promotion_log import Promotion, log_promotion, promotion_log
 from models.registry.registry_state import CHALLENGER, ModelState, Pin, registered_model
 from models.registry.tracking import (
     TELLS_TWICE,

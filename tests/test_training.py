@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 from synthetic import FEATURES, outcomes, small_settings
 
 from configs.errors import InputError
-from models.learn.estimators import Estimator, calibrated, inverse_link
-from models.learn.linear_estimators import fit_linear
+from models.estimator_families.estimators import Estimator, calibrated, inverse_link
+from models.estimator_families.linear_estimators import fit_linear
+from models.estimator_families.tree_estimators import fit_lightgbm
 from models.learn.training import (
     GateVerdict,
     NotTrainableError,
@@ -32,7 +33,6 @@ from models.learn.training import (
     user_fold,
     varied,
 )
-from models.learn.tree_estimators import fit_lightgbm
 from models.learn.trial import Trial, below_floor, scores_of_others
 from models.metrics.evaluation import auc, expected_calibration_error, log_loss, r_squared
 from models.metrics.splits import Split, out_of_user

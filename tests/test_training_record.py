@@ -18,8 +18,8 @@ from configs.errors import InputError
 from configs.offers import Option
 from features.storage.lake import Lake
 from models.effects.average_effect import AverageEffect
-from models.judge.policy_verdict import NOBODY, RULE, Deployed, PolicyValue, PolicyVerdict
 from models.metrics.metric import Leak, Metric
+from models.policy_value.policy_verdict import NOBODY, RULE, Deployed, PolicyValue, PolicyVerdict
 from models.registry.artifact_digests import StoredVersion
 from models.registry.registry_state import ModelState, RegisteredModel
 from models.training_run import response_models

@@ -27,10 +27,10 @@ from configs.offers import Catalogue
 from features.storage.lake import Lake
 from features.training_data.frames import RedemptionCounts
 from models.effects.uplift import LearntEffects, learn_effects
-from models.judge.off_policy import value_difference
-from models.judge.policy_verdict import NOBODY
-from models.learn.linear_estimators import fit_proportional
+from models.estimator_families.linear_estimators import fit_proportional
 from models.learn.redeemed_spend import RedeemedSpend
+from models.policy_value.off_policy import value_difference
+from models.policy_value.policy_verdict import NOBODY
 from models.registry.model_reader import load_if_any
 from models.registry.response import gather_evidence, load_response
 from models.training_run import response_models
@@ -65,7 +65,7 @@ def poor(frames, tmp_path_factory) -> Run:
     lake, patch = Lake(tmp_path_factory.mktemp("poor")), pytest.MonkeyPatch()
     with patch.context() as patched:
         patched.setattr(response_models, "load_catalogue", lambda _: CATALOGUE)
-        patched.setattr("models.registry.promotion.quality_pictures", lambda *_: {})
+        patched.setattr("models.champion_gate.promotion.quality_pictures", lambda *_: {})
         found = fit_outcomes(SETTINGS, lake, AS_OF, frames)
         return lake, found, fit_response(SETTINGS, lake, AS_OF, frames)
 

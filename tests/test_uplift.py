@@ -18,6 +18,7 @@ from synthetic import AS_OF, FEATURES, LOT_OPTIONS, drawn_lots, small_settings
 from configs.errors import InputError
 from features.definitions.registry import trait
 from features.storage.lake import Lake
+from models.champion_gate.promotion import publish_effects
 from models.effects.effect_design import MOST_INPUTS, _reweighted, effect_design
 from models.effects.effect_model import ActionSet, Chances, scores_of, shifted
 from models.effects.effect_ranking import effect_rankings
@@ -35,9 +36,8 @@ from models.effects.uplift import (
     mean_effects,
     usable_options,
 )
-from models.judge.policy_verdict import NOBODY, PERSONAL, Deployed, PolicyValue, PolicyVerdict
 from models.learn.listening import Listening, listening_to
-from models.registry.promotion import publish_effects
+from models.policy_value.policy_verdict import NOBODY, PERSONAL, Deployed, PolicyValue, PolicyVerdict
 from models.registry.response import _load_personal
 
 SETTINGS = small_settings()

@@ -15,12 +15,12 @@ from configs.offers import NO_OFFER, NOTHING, Catalogue
 from features.storage.lake import Lake
 from models.judge.win_back_verdict import win_back_verdicts
 from serving.arms.win_back_lots import NOTHING_LEARNT, OpenOptions, WinBackLots, draw_win_back
-from serving.decide.day_tables import day_folder
-from serving.decide.decision_moment import DecisionMoment
 from serving.decide.decisions import decide
 from serving.decide.executors import LocalExecutor
-from serving.decide.stored_day import read_stored_day
 from serving.decide.win_back_evidence import learnt_lots, newest_verdicts, verdicts_as_json
+from serving.stored_days.day_tables import day_folder
+from serving.stored_days.decision_moment import DecisionMoment
+from serving.stored_days.stored_day import read_stored_day
 
 OWN = {"share": 0.5, "budget_share": 0.1, "nothing_share": 0.5, "proven_nothing_share": 0.1}
 BACK, BETTER = (offer(name, aim="win_back", discounts=(0.1,), play_id=name) for name in ("back", "better"))

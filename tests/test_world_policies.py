@@ -30,9 +30,9 @@ from benchmarks.bench_policy_value import (
 from configs.offers import NOTHING
 from features.simulator.simulated_day import Given, World
 from features.simulator.simulator_run import at_random
-from models.judge.evidence import Evidence
 from models.judge.policies import judge_policies
-from models.judge.policy_verdict import PERSONAL, Deployed, PolicyValue, PolicyVerdict
+from models.policy_value.evidence import Evidence
+from models.policy_value.policy_verdict import PERSONAL, Deployed, PolicyValue, PolicyVerdict
 
 SIZE, LIVES = 1_500, 60
 ENOUGH = 0.85  # a right interval covers fewer than 85 of 100 times once in 10,000
@@ -145,7 +145,7 @@ def test_coverage_by_hand():
 @pytest.fixture
 def no_pictures(monkeypatch):
     """Models are registered without pictures, which take a third of a training."""
-    monkeypatch.setattr("models.registry.promotion.quality_pictures", lambda *_: {})
+    monkeypatch.setattr("models.champion_gate.promotion.quality_pictures", lambda *_: {})
 
 
 # --- the gate -------------------------------------------------------------------------------------------------

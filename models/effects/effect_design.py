@@ -17,7 +17,7 @@ from configs.settings import Settings
 from features.arrays.array_types import Flags, Floats, Places
 from features.definitions.registry import Feature
 from models.effects.effect_model import OWN_PARTS, PARTS, ActionSet, scores_of, since_first_drawn
-from models.learn.linear_estimators import scaled_columns
+from models.estimator_families.linear_estimators import scaled_columns
 from models.learn.listening import Listening, listening_to
 from models.learn.training import user_fold, varied, within_inputs
 

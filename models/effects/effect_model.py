@@ -22,7 +22,7 @@ import pandas as pd
 
 from configs.offers import NO_OFFER, NOTHING, Option
 from features.arrays.array_types import Flags, Floats, Places
-from models.learn.linear_estimators import MultiOutputEstimator
+from models.estimator_families.linear_estimators import MultiOutputEstimator
 from models.learn.listening import Listening
 
 HALF_PULL = 0.10  # the discount at which the pull has risen by log(2)

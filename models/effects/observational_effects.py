@@ -16,12 +16,12 @@ from configs.settings import Settings
 from features.arrays.array_types import Floats, Places
 from models.effects.average_effect import AverageEffect
 from models.effects.uplift import LearntEffects
+from models.estimator_families.estimators import Estimator
+from models.estimator_families.linear_estimators import fit_linear
+from models.estimator_families.tree_estimators import fit_lightgbm
 from models.learn.churn import RFM
-from models.learn.estimators import Estimator
-from models.learn.linear_estimators import fit_linear
 from models.learn.redemption import SIMPLE
 from models.learn.training import user_fold, varied
-from models.learn.tree_estimators import fit_lightgbm
 from models.metrics.metric import Metric
 
 ADJUSTED_FOR = tuple(dict.fromkeys((*RFM, *SIMPLE, "overdue_ratio_365d", "spend_trend_28d", "treatments_count_90d")))

@@ -23,10 +23,10 @@ from models.effects.effect_design import GROUPS, EffectDesign, effect_design
 from models.effects.effect_design import MODERATORS as MODERATORS
 from models.effects.effect_model import ORDER, EffectModel, EffectUnit, shifted
 from models.effects.effect_regression import EffectRegression, Fit, PooledFit, Target
-from models.learn.estimators import check_finite
-from models.learn.linear_estimators import MultiOutputEstimator
+from models.estimator_families.estimators import check_finite
+from models.estimator_families.linear_estimators import MultiOutputEstimator
+from models.estimator_families.tree_estimators import fit_lightgbm
 from models.learn.training import varied
-from models.learn.tree_estimators import fit_lightgbm
 
 OUTCOMES = ("margin_soon", "is_retained")
 MIN_OPTION_ROWS, MIN_NOTHING_ROWS = 50, 30

@@ -1,4 +1,4 @@
-"""Logged decisions and outcomes in, verdicts out: what a policy is worth, what offers brought, who may decide.
+"""Values of policies in, verdicts out: who may decide, who is tried, who is retired, at what loss at most.
 
-Start reading at `policies`, the gate of decisions, and at `lift`, the measurement after the fact.
+Start reading at `policies`, the gate of decisions, and at `ladder`, the trial below proof.
 """

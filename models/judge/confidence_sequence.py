@@ -12,8 +12,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from models.judge.policy_verdict import PolicyValue
 from models.metrics.evaluation import Z
+from models.policy_value.policy_verdict import PolicyValue
 
 ERROR = 0.05  # chance that the truth lies outside at any look
 TIGHTEST_AT = 10_000  # users; the widths at a fifth and at twenty times as many are a tenth more

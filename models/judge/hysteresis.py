@@ -10,9 +10,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from models.judge.evidence import Evidence
-from models.judge.policy_verdict import P_REDEEM, Deployed, PolicyValue, PolicyVerdict
 from models.metrics.evaluation import Z
+from models.policy_value.evidence import Evidence
+from models.policy_value.policy_verdict import P_REDEEM, Deployed, PolicyValue, PolicyVerdict
 
 STAYS_AHEAD = 1.0  # standard errors
 HOLDS = 0.5  # of what a step asks for when a policy climbs to it

@@ -26,8 +26,8 @@ from configs.ladder_settings import Ladder as Allowance
 from features.arrays.array_types import Flags, Floats
 from models.judge.confidence_sequence import anytime
 from models.judge.hysteresis import step_held
-from models.judge.off_policy import Logged, doubly_robust_influence, value_difference
-from models.judge.policy_verdict import (
+from models.policy_value.off_policy import Logged, doubly_robust_influence, value_difference
+from models.policy_value.policy_verdict import (
     NO_TRIAL,
     NOBODY,
     ON_TRIAL,

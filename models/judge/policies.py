@@ -9,11 +9,13 @@ import numpy as np
 
 from configs.ladder_settings import Ladder as Allowance
 from features.arrays.array_types import Floats, Places
-from models.judge.evidence import Evidence
 from models.judge.hysteresis import is_ahead, is_still_possible, policy_before
 from models.judge.ladder import Candidate, climb
-from models.judge.off_policy import doubly_robust_value, matching_weight, row_weights, value_difference
-from models.judge.policy_verdict import (
+from models.judge.realised_cost import dearest_ratio
+from models.judge.simple_policies import cross_chosen, simple_policy
+from models.policy_value.evidence import Evidence
+from models.policy_value.off_policy import doubly_robust_value, matching_weight, row_weights, value_difference
+from models.policy_value.policy_verdict import (
     CONSTANT,
     NOBODY,
     PERSONAL,
@@ -24,8 +26,6 @@ from models.judge.policy_verdict import (
     PolicyValue,
     PolicyVerdict,
 )
-from models.judge.realised_cost import dearest_ratio
-from models.judge.simple_policies import cross_chosen, simple_policy
 
 SIMPLE = (NOBODY, CONSTANT, RULE, RANKING)  # from the simplest on
 DEAREST, HALVINGS = 1e9, 50  # of the search for the price of money

@@ -14,8 +14,8 @@ import pandas as pd
 from features.arrays.array_types import Flags, Floats, Places
 from features.definitions.registry import trait_column
 from models.effects.effect_design import MODERATORS, MOST_INPUTS
-from models.judge.evidence import Evidence
-from models.judge.policy_verdict import CONSTANT, NOBODY, P_REDEEM, RANKING, RULE, Deployed
+from models.policy_value.evidence import Evidence
+from models.policy_value.policy_verdict import CONSTANT, NOBODY, P_REDEEM, RANKING, RULE, Deployed
 
 SHARES = (0.1, 0.2, 0.3, 0.5, 0.7)
 MOST_VALUES = 8  # of a column of texts that a rule may ask for: the commonest

@@ -12,8 +12,9 @@ from configs.settings import Settings
 from features.arrays.array_types import Flags
 from features.arrays.calendar_days import days_later, start_of
 from features.definitions.registry import VIEWS, Feature
-from models.learn.estimators import Estimator
-from models.learn.linear_estimators import fit_constant, fit_linear
+from models.estimator_families.estimators import Estimator
+from models.estimator_families.linear_estimators import fit_constant, fit_linear
+from models.estimator_families.tree_estimators import fit_lightgbm
 from models.learn.training import (
     Trained,
     TrainedCandidate,
@@ -28,7 +29,6 @@ from models.learn.training import (
     train_candidates,
     usable_columns,
 )
-from models.learn.tree_estimators import fit_lightgbm
 from models.learn.trial import Trial
 from models.metrics.evaluation import (
     auc,

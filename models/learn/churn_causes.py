@@ -17,10 +17,11 @@ from configs.settings import Settings
 from features.arrays.array_types import Flags, Floats
 from features.arrays.calendar_days import start_of
 from features.definitions.registry import VIEWS, Feature
+from models.estimator_families.estimators import Estimator
+from models.estimator_families.linear_estimators import fit_constant, fit_linear
+from models.estimator_families.tree_estimators import fit_lightgbm
 from models.learn.churn import TARGET as LEAVES
 from models.learn.churn import split_outcomes
-from models.learn.estimators import Estimator
-from models.learn.linear_estimators import fit_constant, fit_linear
 from models.learn.training import (
     Trained,
     generator,
@@ -34,7 +35,6 @@ from models.learn.training import (
     usable_columns,
     user_fold,
 )
-from models.learn.tree_estimators import fit_lightgbm
 from models.learn.trial import Trial
 from models.metrics.evaluation import auc, brier, expected_calibration_error, gain_metric, log_loss, mean_label
 from models.metrics.metric import Metric

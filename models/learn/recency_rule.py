@@ -10,7 +10,7 @@ import pandas as pd
 
 from configs.settings import Settings
 from features.arrays.array_types import Floats
-from models.learn.estimators import Estimator, Link
+from models.estimator_families.estimators import Estimator, Link
 from models.metrics.recency_table import RecencyTable
 
 RECENCY = "days_since_last_activity"

@@ -13,10 +13,11 @@ from configs.settings import Settings
 from features.arrays.array_types import Floats
 from features.arrays.calendar_days import start_of
 from features.definitions.registry import VIEWS, Feature
+from models.estimator_families.estimators import Estimator
+from models.estimator_families.linear_estimators import LinearEstimator, fit_constant, fit_linear
+from models.estimator_families.tree_estimators import fit_lightgbm
 from models.forest.boosters import Constant, with_constants
 from models.learn.churn import MEASURES
-from models.learn.estimators import Estimator
-from models.learn.linear_estimators import LinearEstimator, fit_constant, fit_linear
 from models.learn.listening import CHANNEL_SHARE, Listening, own_channels, with_channel_share
 from models.learn.redeemed_spend import TARGET, redeemed_spend
 from models.learn.training import (
@@ -31,7 +32,6 @@ from models.learn.training import (
     usable_columns,
     varied,
 )
-from models.learn.tree_estimators import fit_lightgbm
 from models.learn.trial import Trial
 from models.metrics.evaluation import auc
 from models.metrics.leakage import find_leaks

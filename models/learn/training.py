@@ -13,7 +13,7 @@ from configs.errors import InputError
 from configs.settings import Settings
 from features.arrays.array_types import Flags, Floats
 from features.definitions.registry import Feature
-from models.learn.estimators import Estimator, calibrated, inverse_link
+from models.estimator_families.estimators import Estimator, calibrated, inverse_link
 from models.learn.listening import Listening
 from models.learn.redeemed_spend import RedeemedSpend
 from models.learn.trial import DECIDES, Trial, below_floor

@@ -11,7 +11,7 @@ import pandas as pd
 
 from configs.settings import Settings
 from features.arrays.array_types import Flags, Floats
-from models.learn.estimators import Estimator
+from models.estimator_families.estimators import Estimator
 from models.metrics.evaluation import Measure, auc, gain_metric, score_metric
 from models.metrics.metric import Metric
 from models.metrics.splits import hash_share

@@ -11,9 +11,10 @@ from configs.settings import Settings
 from features.arrays.calendar_days import start_of
 from features.definitions.labels import effect_days
 from features.definitions.registry import VIEWS, Feature
+from models.estimator_families.estimators import Estimator
+from models.estimator_families.linear_estimators import fit_constant, fit_proportional
+from models.estimator_families.tree_estimators import fit_lightgbm
 from models.learn.churn import split_outcomes
-from models.learn.estimators import Estimator
-from models.learn.linear_estimators import fit_constant, fit_proportional
 from models.learn.training import (
     NotTrainableError,
     Trained,
@@ -27,7 +28,6 @@ from models.learn.training import (
     train_candidates,
     usable_columns,
 )
-from models.learn.tree_estimators import fit_lightgbm
 from models.learn.trial import Trial
 from models.metrics.evaluation import bias_ratio, mean_absolute_error, mean_label, r_squared
 

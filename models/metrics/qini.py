@@ -1,6 +1,6 @@
 """How well a score says whom an action changes: uplift and Qini curves of one action.
 
-`models.judge.budgets` has the curve of several actions that cost money.
+`models.policy_value.budgets` has the curve of several actions that cost money.
 """
 
 from __future__ import annotations

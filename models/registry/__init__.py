@@ -1,4 +1,4 @@
-"""Judged models in, names and versions out: the one door to MLflow, promotion with its reason, pictures, SHAP.
+"""Judged models in, names and versions out: the one door to MLflow, and models read back from formats that run no code.
 
-Start reading at `promotion`; `response` is how serving reads what is known about offers.
+Start reading at `tracking`; `response` is how serving reads what is known about offers.
 """

@@ -14,8 +14,8 @@ from configs.settings import Settings
 from features.arrays.array_types import Flags, Floats
 from features.storage.lake import Lake
 from features.storage.whole_writes import content_hash, write_text
-from models.learn.estimators import Estimator
-from models.learn.model_families import description_of
+from models.estimator_families.estimators import Estimator
+from models.estimator_families.model_families import description_of
 from models.learn.trial import Trial, scores_of_others
 from models.registry.artifact_digests import ESTIMATOR, StoredVersion
 from models.registry.model_reader import read_folds

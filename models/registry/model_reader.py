@@ -10,8 +10,8 @@ from typing import Any
 
 from configs.errors import InputError, first_line
 from features.storage.lake import Lake
-from models.learn.estimators import Estimator
-from models.learn.model_families import described_estimator, family_named
+from models.estimator_families.estimators import Estimator
+from models.estimator_families.model_families import described_estimator, family_named
 from models.metrics.drift import Reference, read_reference
 from models.registry.artifact_digests import (
     ESTIMATOR,

@@ -17,14 +17,14 @@ from features.storage.lake import Lake
 from models.effects.average_effect import AverageEffect
 from models.effects.effect_model import ActionSet, EffectModel, EffectUnit
 from models.effects.uplift import LearntEffects
-from models.judge.evidence import Evidence
-from models.judge.policy_verdict import NO_TRIAL, Deployed, Trial
+from models.estimator_families.estimators import Estimator
+from models.estimator_families.linear_estimators import MultiOutputEstimator
 from models.learn.benefit_cost import redemption_costs
-from models.learn.estimators import Estimator
-from models.learn.linear_estimators import MultiOutputEstimator
 from models.learn.listening import Listening
 from models.learn.redeemed_spend import RedeemedSpend
-from models.registry.model_notes import EffectNotes, PropensityNotes, RedemptionNotes, read_notes
+from models.model_cards.model_notes import EffectNotes, PropensityNotes, RedemptionNotes, read_notes
+from models.policy_value.evidence import Evidence
+from models.policy_value.policy_verdict import NO_TRIAL, Deployed, Trial
 from models.registry.model_reader import Registered, load, load_if_any
 
 EFFECT_SUBJECTS = {"margin_soon": "effect on margin", "is_retained": "effect on retention"}

@@ -14,8 +14,8 @@ import lightgbm as lgb
 import yaml
 
 from configs.errors import first_line
+from models.estimator_families.estimators import Estimator
 from models.forest.model_text import checked_model_text
-from models.learn.estimators import Estimator
 from models.registry.artifact_digests import UnreadableModelError
 
 Read = Callable[[str], bytes]  # of a file by its name in the folder of a model

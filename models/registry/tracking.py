@@ -30,10 +30,11 @@ from configs.progress import announce
 from features.storage.lake import Lake
 from features.storage.whole_writes import content_hash, scratch_folder, write_bytes
 from features.stores.database import TRACKING, sqlalchemy_address
-from models.learn.estimators import Estimator
-from models.learn.model_families import description_of
+from models.estimator_families.estimators import Estimator
+from models.estimator_families.model_families import description_of
 from models.metrics.drift import Reference
 from models.metrics.metric import Metric
+from models.model_cards.run_description import LONGEST, TrainingRun
 from models.registry.artifact_digests import DIGEST, ESTIMATOR, damage_of, digests_tag
 from models.registry.model_reader import ModelLineage
 from models.registry.movable_artifacts import ARTIFACTS, FOLDER, SCHEME, SQLITE, keep_beside, movable_artifacts
@@ -46,7 +47,6 @@ from models.registry.registry_state import (
     place_of,
     registered_model,
 )
-from models.registry.run_description import LONGEST, TrainingRun
 
 EXPERIMENT = "winback"
 OPENS_ON_RUNS = {"mlflow.experimentKind": "custom_model_development"}  # else its page asks what kind it is, or traces

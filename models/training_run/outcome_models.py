@@ -7,14 +7,14 @@ from datetime import date
 
 from configs.settings import Settings
 from features.storage.lake import Lake
+from models.champion_gate.promotion import Published, publish
 from models.learn.churn import TARGET, train_churn
 from models.learn.churn_causes import SUBJECT, train_causes
 from models.learn.recency_rule import recency_table
 from models.learn.training import NotTrainableError, Trained
 from models.learn.value import later_share, train_value
 from models.metrics.recency_table import RecencyTable
-from models.registry.model_notes import ValueNotes
-from models.registry.promotion import Published, publish
+from models.model_cards.model_notes import ValueNotes
 from models.registry.registry_state import registered_model
 from models.training_run.training_frames import TrainingFrames, closed_values
 from models.training_run.training_record import Untrained

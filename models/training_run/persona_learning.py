@@ -12,11 +12,11 @@ from features.storage.lake import Lake
 from features.tables.parquet_files import column_names, read_parquet
 from features.training_data.contact_details import profiling_refusals
 from models.metrics.splits import hash_share
+from models.model_cards.run_description import training_run
 from models.personas.habits import HABITS
 from models.personas.persona_note import PersonaNote
 from models.personas.persona_training import find_personas
 from models.personas.stored_personas import latest_personas, write_personas
-from models.registry.run_description import training_run
 from models.registry.tracking import log_training
 
 LEARNT_FROM = 20_000  # users, evenly over all

@@ -13,6 +13,7 @@ from configs.offers import Option, load_catalogue
 from configs.settings import Settings
 from features.arrays.array_types import Floats, Places
 from features.storage.lake import Lake
+from models.champion_gate.promotion import Published, publish, publish_effects, publish_propensities
 from models.effects.average_effect import AverageEffect
 from models.effects.effect_ranking import effect_rankings
 from models.effects.observational_effects import (
@@ -24,7 +25,6 @@ from models.effects.observational_effects import (
 )
 from models.effects.uplift import LearntEffects, learn_effects, usable_options
 from models.judge.policies import judge_policies
-from models.judge.policy_verdict import NOBODY, Deployed, PolicyValue, PolicyVerdict
 from models.judge.simple_policies import picked_by
 from models.learn.listening import with_channel_share
 from models.learn.redeemed_spend import RedeemedSpend
@@ -32,9 +32,9 @@ from models.learn.redemption import RISING, p_redeem_each, shallow, train_redemp
 from models.learn.training import NotTrainableError, Trained, cross_fitted_models, newest, user_fold
 from models.learn.value import later_share
 from models.metrics.metric import Metric
-from models.registry.model_notes import RedemptionNotes
+from models.model_cards.model_notes import RedemptionNotes
+from models.policy_value.policy_verdict import NOBODY, Deployed, PolicyValue, PolicyVerdict
 from models.registry.model_reader import load_if_any
-from models.registry.promotion import Published, publish, publish_effects, publish_propensities
 from models.registry.response import EFFECT_SUBJECTS, gather_evidence
 from models.training_run.outcome_models import NO_EVENTS, lack_of
 from models.training_run.training_frames import TrainingFrames, closed_values

@@ -9,11 +9,11 @@ from pathlib import Path
 
 from configs.errors import InputError
 from features.storage.lake import Lake
-from models.judge.policy_verdict import PolicyVerdict
+from models.champion_gate.promotion import Published
 from models.metrics.comeback_note import ComebackNote
 from models.metrics.metric import Leak, Metric
 from models.personas.persona_note import PersonaNote
-from models.registry.promotion import Published
+from models.policy_value.policy_verdict import PolicyVerdict
 from models.tastes.taste_training import TasteVerdict
 from models.training_run.outcome_models import FittedOutcomes
 from models.training_run.response_models import FittedResponse

@@ -17,7 +17,7 @@ from features.training_data.frames import known_users
 from features.training_data.purchases import Purchases, read_purchases
 from models.metrics.metric import Metric
 from models.metrics.splits import hash_share
-from models.registry.run_description import training_run
+from models.model_cards.run_description import training_run
 from models.registry.tracking import log_training
 from models.tastes.stored_tastes import write_tastes
 from models.tastes.taste_training import TasteVerdict, learn_tastes

@@ -16,11 +16,11 @@ from features.publishing.manifest import DamagedError
 from features.storage.lake import Lake
 from features.storage.whole_writes import write_bytes, write_text
 from models.effects.average_effect import AverageEffect
-from models.judge.policy_verdict import PolicyVerdict
 from models.metrics.comeback_note import ComebackNote
 from models.metrics.metric import Leak, Metric
 from models.metrics.recency_table import RecencyTable
 from models.personas.persona_note import PersonaNote
+from models.policy_value.policy_verdict import PolicyVerdict
 from models.registry.registry_state import registered_models
 
 VERSION = 1  # of the record: another one is another shape

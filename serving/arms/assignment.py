@@ -16,7 +16,7 @@ import pyarrow as pa
 from configs.offers import NOTHING
 from configs.settings import Settings
 from features.arrays.array_types import Flags, Floats, Places, Texts
-from models.judge.policy_verdict import NO_TRIAL, Trial
+from models.policy_value.policy_verdict import NO_TRIAL, Trial
 from serving.arms.exploration import (
     Draws,
     Explorers,

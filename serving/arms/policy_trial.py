@@ -12,7 +12,7 @@ import numpy as np
 from configs.offers import NOTHING
 from configs.settings import Settings
 from features.arrays.array_types import Flags, Floats, Kinds
-from models.judge.policy_verdict import Trial
+from models.policy_value.policy_verdict import Trial
 
 
 def with_trial(settings: Settings, trial: Trial) -> Settings:
@@ -54,7 +54,7 @@ def trial_weights(choices: Kinds, explorable: Flags, trial: Trial) -> Floats:
 
     Examples
     --------
-    >>> from models.judge.policy_verdict import Arm, Deployed
+    >>> from models.policy_value.policy_verdict import Arm, Deployed
     >>> trial = Trial((Arm(Deployed("nobody"), 0.25), Arm(Deployed("personal"), 0.75, 0.8)), 0.5)
     >>> choices = np.array([[-1, 0], [-1, -1]], dtype=np.int8)
     >>> trial_weights(choices, np.ones((2, 1), dtype=bool), trial).round(2).tolist()

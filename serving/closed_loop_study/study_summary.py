@@ -10,9 +10,9 @@ import numpy as np
 
 from features.storage.lake import Lake
 from features.storage.whole_writes import write_bytes, write_text
-from models.judge.personalisation import common_pairs, personalisation_index
+from models.measurement.personalisation import common_pairs, personalisation_index
 from models.metrics.metric import Metric
-from models.registry.pictures import loop_picture
+from models.model_cards.pictures import loop_picture
 from serving.closed_loop_study.policy_weeks import NOBODY, ORACLE, OURS, Career, WeekPromise
 from serving.closed_loop_study.winback_policy import RETRAIN_EVERY
 

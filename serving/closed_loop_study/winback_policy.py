@@ -17,18 +17,18 @@ from features.simulator.simulated_events import events_of
 from features.storage.lake import Lake
 from features.tables.parquet_files import read_parquet, write_parquet
 from features.training_data.snapshot_run import bring_snapshots_up_to_date
-from models.judge.policy_verdict import NOBODY
-from models.judge.promise_ratio import ALL
+from models.measurement.promise_ratio import ALL
+from models.policy_value.policy_verdict import NOBODY
 from models.training_run.outcome_models import fit_outcomes
 from models.training_run.response_models import fit_response
 from models.training_run.run_summary import keep_training
 from models.training_run.training_frames import collect_frames
 from serving.closed_loop_study.policy_weeks import OURS, Career, WeekPromise, follow, given_to
-from serving.decide.day_tables import day_folder
 from serving.decide.decided_day import decide_day
 from serving.decide.promise_ratios import AS_MODELLED, KeptRatios, newest_ratios, plan_promise
 from serving.offer_measurement.closed_decisions import collect_closed
 from serving.offer_measurement.measured_lift import measure_day
+from serving.stored_days.day_tables import day_folder
 
 RETRAIN_EVERY = 4  # weeks
 

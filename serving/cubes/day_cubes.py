@@ -14,8 +14,8 @@ from features.storage.lake import USERS_FILE, Lake
 from features.tables.duckdb_sessions import duckdb_session, sql_text
 from features.tables.parquet_files import PACKED, column_names
 from serving.cubes.cube_queries import COUNTRIES, DECISIONS, DRIVERS, GIVEN, LOST, RISK_BINS, RULES, segments_query
-from serving.decide.day_tables import day_file, decisions_source
 from serving.memberships.stored_segments import SEGMENTS, read_rules, segment_days, stored_source
+from serving.stored_days.day_tables import day_file, decisions_source
 
 CUBES, DRIVING, RISKS, BARRED, OF_SEGMENTS = "cubes", "drivers", "risk_bins", "rules", "segments"
 ALL_BARRED, MESSAGES = "all_barred", "messages"

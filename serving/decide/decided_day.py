@@ -20,25 +20,25 @@ from features.tables.fingerprints import file_hashes, stored_input
 from features.training_data.feature_store import FeatureStore, open_store
 from features.training_data.frames import count_users, known_users, scoring_batch, scoring_batch_anywhere
 from features.training_data.snapshot_run import require_snapshots
-from models.registry.model_notes import ValueNotes, read_notes
+from models.model_cards.model_notes import ValueNotes, read_notes
 from models.training_run.training_record import latest_training
 from serving.arms.assignment import Spending
 from serving.decide.chosen_models import choose_models
-from serving.decide.decided_before import look_before
-from serving.decide.decision_moment import DecisionMoment
 from serving.decide.decisions import decide
 from serving.decide.executors import LocalExecutor, SparkExecutor
-from serving.decide.past_contacts import PastContacts
 from serving.decide.scoring import Policy
-from serving.decide.user_personas import read_personas
-from serving.decide.user_preferences import read_preferences
 from serving.decide.win_back_evidence import learnt_lots
+from serving.earlier_contacts.past_contacts import PastContacts
 from serving.guards.data_guards import data_guards
 from serving.guards.guard_findings import refuse
 from serving.messages.checked_texts import check_messages
 from serving.messages.reader_details import ReaderDetails, read_details
 from serving.plays.play_rules import PlayRules, play_rules_of, usable
+from serving.preferences.user_personas import read_personas
+from serving.preferences.user_preferences import read_preferences
 from serving.segments.stages import stages_of
+from serving.stored_days.decided_before import look_before
+from serving.stored_days.decision_moment import DecisionMoment
 from serving.wording.language_file import load_language
 
 

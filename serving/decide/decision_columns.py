@@ -15,8 +15,8 @@ from configs.settings import Settings
 from features.arrays.array_types import Floats, Kinds, Places, Texts
 from features.arrays.calendar_days import start_of
 from models.effects.effect_model import Chances
-from models.judge.policy_verdict import PERSONAL
 from models.metrics.splits import hash_number
+from models.policy_value.policy_verdict import PERSONAL
 from serving.arms.assignment import (
     BY_RULE,
     EXPLORE,
@@ -27,13 +27,13 @@ from serving.arms.assignment import (
 )
 from serving.arms.no_offer_reasons import why_nothing
 from serving.contact_rules.contact_rule import ELIGIBLE, UNKNOWN_WORTH
-from serving.decide.day_tables import CAUSES
-from serving.decide.decision_moment import DecisionMoment
 from serving.decide.message_columns import offer_columns
 from serving.decide.scoring import Batch, Policy
-from serving.decide.send_times import in_utc
 from serving.knapsack.allocation import Limit
+from serving.preferences.send_times import in_utc
 from serving.segments.known_columns import PERSONA, STAGE
+from serving.stored_days.day_tables import CAUSES
+from serving.stored_days.decision_moment import DecisionMoment
 from serving.wording.explanations import add_effect_reasons, add_rule, add_worth, policy_reasons
 from serving.wording.formatting import repeated
 from serving.wording.reason_codes import BY_RULE as SAID_BY_RULE

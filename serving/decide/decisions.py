@@ -33,18 +33,18 @@ from serving.arms.assignment import (
 )
 from serving.contact_rules.contact_history import ContactHistory, no_contacts
 from serving.contact_rules.contact_rule import ELIGIBLE, Forbidden, broken_by, forbidden, unprofiled
-from serving.decide import ledger
 from serving.decide.decision_columns import decisions_table, predictions_table
-from serving.decide.decision_moment import DecisionMoment
 from serving.decide.executors import Executor
-from serving.decide.held_back import held_back_table, rules_table
 from serving.decide.scoring import SPOOL_FORMAT, Batch, Policy, open_spool
-from serving.decide.stored_day import draws_table, prices_table
-from serving.decide.stored_rules import HELD_BACK, RULES
-from serving.decide.user_preferences import PreferencesOf, nothing_known
 from serving.guards.guard_findings import Finding, findings_table
 from serving.knapsack.allocation import Limit, limits_of
 from serving.messages.reader_details import ReadersOf, nobody_read
+from serving.preferences.user_preferences import PreferencesOf, nothing_known
+from serving.stored_days import ledger
+from serving.stored_days.decision_moment import DecisionMoment
+from serving.stored_days.held_back import held_back_table, rules_table
+from serving.stored_days.stored_day import draws_table, prices_table
+from serving.stored_days.stored_rules import HELD_BACK, RULES
 
 
 def decide(

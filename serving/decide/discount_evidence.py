@@ -10,8 +10,8 @@ from typing import Literal
 from configs.offers import NO_OFFER, Catalogue
 from features.storage.lake import Lake, literal
 from features.tables.duckdb_sessions import sql_text
-from models.judge.policy_verdict import PERSONAL
-from serving.decide.day_tables import connect
+from models.policy_value.policy_verdict import PERSONAL
+from serving.stored_days.day_tables import connect
 from serving.wording.reason_codes import Reason, Reasons
 
 Standing = Literal["nothing_given", "one_level", "not_by_lot", "by_lot"]

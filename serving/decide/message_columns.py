@@ -13,13 +13,13 @@ from configs.benefits import FEATURED
 from configs.offers import NO_OFFER, NOTHING
 from features.arrays.array_types import Flags, Places, Texts
 from features.training_data.contact_details import own_zones
-from serving.decide.decision_moment import DecisionMoment
 from serving.decide.scoring import Batch, Policy
-from serving.decide.send_times import SendTimes, in_utc, send_times
-from serving.decide.user_tastes import FAVOURITE
 from serving.messages.reader_details import AGREES, spoken_values, where_allowed
 from serving.messages.written_messages import Occasion, written_messages
+from serving.preferences.send_times import SendTimes, in_utc, send_times
+from serving.preferences.user_tastes import FAVOURITE
 from serving.segments.known_columns import PERSONA, STAGE
+from serving.stored_days.decision_moment import DecisionMoment
 from serving.wording.formatting import repeated
 
 NEXT_STEP = "next_step"

@@ -9,9 +9,9 @@ from datetime import date
 from typing import Any
 
 from features.storage.lake import Lake
-from models.judge.promise_ratio import ALL, PromiseRatio
+from models.measurement.promise_ratio import ALL, PromiseRatio
 from models.metrics.metric import Metric
-from serving.decide.day_tables import connect, decisions_source
+from serving.stored_days.day_tables import connect, decisions_source
 
 FILE = "promises.json"
 FOLDER = "measurements"

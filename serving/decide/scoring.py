@@ -24,9 +24,9 @@ from features.definitions.registry import Feature, Unit
 from features.storage.local_folder import LocalFolder
 from features.storage.whole_writes import clear_folder, write_bytes, write_file
 from features.training_data.contact_details import TIME_ZONE, own_zones
-from models.judge.policy_verdict import NO_TRIAL, Trial
 from models.learn.churn_causes import causes_of
 from models.metrics.comeback_note import ComebackNote
+from models.policy_value.policy_verdict import NO_TRIAL, Trial
 from models.registry.model_reader import Registered
 from models.registry.response import ResponseModels
 from serving.arms.assignment import AllocationInput
@@ -36,18 +36,18 @@ from serving.arms.win_back_lots import NOTHING_LEARNT, WinBackLots
 from serving.contact_rules.contact_history import ContactHistory, UserContacts
 from serving.contact_rules.contact_rule import Rule, forbidden, kinds_of_why_not, unprofiled, unscored
 from serving.contact_rules.rule_list import rules_of
-from serving.decide import ledger
-from serving.decide.day_tables import CAUSES
-from serving.decide.user_comebacks import comebacks
-from serving.decide.user_personas import UserPersonas
-from serving.decide.user_preferences import UserPreferences
 from serving.knapsack.problem import opened
 from serving.messages.message_texts import MessageTexts, message_texts, unit_of
 from serving.messages.reader_details import ReaderDetails
 from serving.plays.play_rules import PlayRules
+from serving.preferences.user_comebacks import comebacks
+from serving.preferences.user_personas import UserPersonas
+from serving.preferences.user_preferences import UserPreferences
 from serving.segments.known_columns import PERSONA, STAGE
 from serving.segments.rules import Stages
 from serving.segments.stages import stages_of
+from serving.stored_days import ledger
+from serving.stored_days.day_tables import CAUSES
 from serving.valuation.options import MATRICES, Options, build_options
 from serving.wording.explanations import add_risk_reasons, policy_reasons
 from serving.wording.language_file import ENGLISH, Language, load_language

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from models.registry.promotion_log import promotion_log
+from models.champion_gate.promotion_log import promotion_log
 from models.registry.registry_state import registered_models
 from models.training_run.training_record import latest_training
 from serving.charts.bar_charts import bar_chart

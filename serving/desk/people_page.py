@@ -9,13 +9,13 @@ from typing import Any
 from configs.offers import NO_OFFER
 from features.tables.duckdb_sessions import sql_text
 from serving.cubes.stored_cubes import DayCubes
-from serving.decide.day_tables import connect, decisions_source
 from serving.desk.desk_pages import Page, Question
 from serving.desk.visitors import PSEUDONYM_SIGNS, Visitor
 from serving.hand_over.channel_audiences import COLUMNS, INSTANTS, KEY
 from serving.hand_over.withdrawn_wishes import withdrawn
 from serving.memberships.stored_segments import SEGMENTS, read_rules, segment_days, stored_source
 from serving.segments.day_query import quoted
+from serving.stored_days.day_tables import connect, decisions_source
 
 SHOWN, MOST_PAGES, BATCH = 50, 200, 10_000
 FILTERS = ("stage", "persona", "risk_band", "arm", "offer_id", "channel")  # columns of the decisions with few values

@@ -13,7 +13,6 @@ from features.tables.duckdb_sessions import sql_text
 from models.training_run.training_record import latest_training
 from serving.charts.chart_frame import Chart
 from serving.charts.waterfall_chart import waterfall
-from serving.decide.day_tables import connect
 from serving.decide.discount_evidence import why_discounts
 from serving.desk.desk_pages import Desk, Page, PageNotFoundError, Question
 from serving.desk.people_page import user_id_of
@@ -21,6 +20,7 @@ from serving.lookups.user_explanation import Row, decision_of, options_of, perso
 from serving.memberships.persona_cards import apart_words
 from serving.memberships.user_memberships import UserMemberships, user_memberships
 from serving.segments.known_columns import PERSONA
+from serving.stored_days.day_tables import connect
 from serving.wording.formatting import percent, points
 from serving.wording.reason_codes import NO_DATA, RAISES
 from serving.wording.rendering import stored

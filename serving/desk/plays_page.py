@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from configs.offers import NO_OFFER
-from models.judge.personalisation import common_pairs, personalisation_index
+from models.measurement.personalisation import common_pairs, personalisation_index
 from models.training_run.training_record import latest_training
 from serving.charts.bar_charts import bar_chart, funnel_chart
 from serving.charts.chart_frame import Chart

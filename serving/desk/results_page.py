@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from datetime import date
 from typing import Any
 
-from models.registry.promotion_log import promotion_log
+from models.champion_gate.promotion_log import promotion_log
 from models.training_run.training_record import latest_training
 from serving.charts.chart_frame import Chart
 from serving.charts.line_chart import Point, line_chart

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from datetime import date
 from typing import Any
 
-from models.registry.promotion_log import promotion_log
+from models.champion_gate.promotion_log import promotion_log
 from models.training_run.training_record import EFFECTS, TrainingRecord, latest_training
 from serving.charts.bar_charts import bar_chart, stacked_bar
 from serving.charts.chart_frame import Chart

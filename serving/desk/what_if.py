@@ -12,9 +12,9 @@ from configs.settings import Settings
 from features.arrays.array_types import Flags, Places
 from serving.arms.assignment import AllocationInput, Assignment
 from serving.arms.exploration import Draws
-from serving.decide.stored_day import BUDGET, StoredDay
 from serving.knapsack.allocation import Limit
 from serving.knapsack.problem import opened
+from serving.stored_days.stored_day import BUDGET, StoredDay
 
 
 @dataclass(frozen=True)

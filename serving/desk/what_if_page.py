@@ -18,9 +18,6 @@ from features.tables.parquet_files import read_parquet
 from serving.charts.bar_charts import bar_chart
 from serving.charts.chart_frame import Chart
 from serving.cubes.stored_cubes import DayCubes, is_offered
-from serving.decide.day_tables import connect, day_file
-from serving.decide.decision_moment import DecisionMoment
-from serving.decide.stored_day import BUDGET, StoredDay, read_stored_day
 from serving.desk.access_log import note
 from serving.desk.desk_pages import Page, Question
 from serving.desk.plays_page import option_words
@@ -28,6 +25,9 @@ from serving.desk.visitors import Visitor
 from serving.desk.what_if import Recomputed, Wish, decide_again
 from serving.memberships.stored_segments import SEGMENTS, read_rules, segment_days, stored_source
 from serving.segments.day_query import quoted
+from serving.stored_days.day_tables import connect, day_file
+from serving.stored_days.decision_moment import DecisionMoment
+from serving.stored_days.stored_day import BUDGET, StoredDay, read_stored_day
 
 PROPOSALS = "desk/proposals"
 MOST_FACTOR = 10.0

@@ -21,7 +21,7 @@ from configs.settings import Settings
 from features.storage.lake import USERS_FILE, Lake
 from features.tables.duckdb_sessions import sql_text
 from features.tables.parquet_files import PACKED, column_names, read_parquet
-from serving.decide.day_tables import connect, decisions_source
+from serving.stored_days.day_tables import connect, decisions_source
 from serving.wording.rendering import Words, english_words_of
 
 AUDIT = "audit"

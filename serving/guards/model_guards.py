@@ -19,15 +19,15 @@ from configs.guard_settings import Guard, Guards
 from features.arrays.array_types import Floats
 from features.storage.lake import Lake
 from features.storage.whole_writes import content_hash
+from models.champion_gate.drift_reference import scores_about
+from models.champion_gate.promotion_log import promotion_log
 from models.learn.churn import TARGET
 from models.learn.recency_rule import RecencyRule
 from models.learn.redemption import OPTION
 from models.metrics.drift import Drift, expected_auc
 from models.metrics.recency_table import RecencyTable
 from models.registry.artifact_digests import UnreadableModelError
-from models.registry.drift_reference import scores_about
 from models.registry.model_reader import ModelLineage, Registered, load, load_version
-from models.registry.promotion_log import promotion_log
 from models.registry.registry_state import ModelState, RegisteredModel, registered_model
 from models.registry.response import ResponseModels, response_with
 from serving.guards.guard_findings import FIRED, PASSED, UNKNOWN, Finding, found_by

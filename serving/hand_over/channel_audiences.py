@@ -15,8 +15,8 @@ from features.tables.duckdb_sessions import sql_text
 from features.tables.parquet_files import column_names
 from features.training_data.contact_details import TIME_ZONE, quoted
 from serving.contact_rules.channels import channel_names
-from serving.decide.day_tables import SEND_LISTS, connect, decisions_source, spreadsheet_text
 from serving.hand_over.withdrawn_wishes import withdrawn
+from serving.stored_days.day_tables import SEND_LISTS, connect, decisions_source, spreadsheet_text
 
 Format = Literal["csv", "parquet"]
 FORMATS = get_args(Format)

@@ -14,8 +14,8 @@ from features.storage.lake import Lake
 from features.training_data.contact_details import own_zones, with_contact_details
 from serving.contact_rules.contact_rule import ELIGIBLE, FIRST_RULE, broken_by, forbidden
 from serving.contact_rules.rule_list import rules_of
-from serving.decide.decision_moment import DecisionMoment
-from serving.decide.opt_outs import opt_outs
+from serving.earlier_contacts.opt_outs import opt_outs
+from serving.stored_days.decision_moment import DecisionMoment
 
 OF_WISHES = ("suppressed_user", "no_profiling", "no_consent", "opted_out", "no_address")
 

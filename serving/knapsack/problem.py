@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from features.arrays.array_types import Flags, Floats, Places
-from models.judge.budgets import BLOCK, hull_steps
+from models.policy_value.budgets import BLOCK, hull_steps
 
 Sums = tuple[Any, ...]  # numbers and arrays that add up over users
 # applies a function to every shard where it lies, given who spends in each

@@ -10,7 +10,7 @@ from typing import TypeVar
 
 from configs.errors import InputError
 from features.storage.lake import Lake
-from models.registry.promotion_log import GATE, Promotion, promotion_log
+from models.champion_gate.promotion_log import GATE, Promotion, promotion_log
 from models.registry.registry_state import RegisteredModel, registered_models
 from models.training_run.training_record import TrainingRecord, latest_training, lost_training
 

@@ -18,11 +18,11 @@ from features.storage.lake import Lake
 from features.tables.duckdb_sessions import sql_text
 from features.tables.parquet_files import column_names
 from features.training_data.user_columns import known_columns, sampled_users
-from serving.decide.day_tables import connect, day_file, decisions_source
 from serving.messages.checked_texts import text_faults
 from serving.messages.message_texts import MessageTexts, message_texts, unit_of
 from serving.messages.reader_details import AGREES, LOCALE, read_details, where_allowed
 from serving.messages.written_messages import Occasion, written_text
+from serving.stored_days.day_tables import connect, day_file, decisions_source
 from serving.wording.language_file import load_language
 from serving.wording.locales import locale_of
 

@@ -17,11 +17,11 @@ from features.definitions.registry import Feature
 from features.materialise.user_traits import user_traits
 from features.storage.lake import Lake
 from features.tables.duckdb_sessions import duckdb_session, sql_text
-from serving.decide.day_tables import decided_days, decisions_source
 from serving.memberships.day_sources import sources_of
 from serving.plays.play_rules import FACT, PlayRules, play_rules_of
 from serving.segments.day_query import DaySources, quoted, split_sql
 from serving.segments.stages import stages_of
+from serving.stored_days.day_tables import decided_days, decisions_source
 
 EXAMPLE_DAYS = 28  # how far back an example is looked for, and its events are told
 MOST_EVENTS = 6

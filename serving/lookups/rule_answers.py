@@ -7,7 +7,7 @@ from datetime import date
 from typing import Any
 
 from configs.settings import Settings
-from serving.decide.stored_rules import RuleCount
+from serving.stored_days.stored_rules import RuleCount
 from serving.wording.reason_codes import Reason
 from serving.wording.rendering import Words, stored
 

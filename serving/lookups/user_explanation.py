@@ -14,11 +14,11 @@ from features.storage.lake import Lake
 from features.tables.duckdb_sessions import sql_text
 from features.tables.parquet_files import column_names
 from models.personas.stored_personas import latest_personas
-from serving.decide.day_tables import CAUSES, connect, day_file, decisions_source
 from serving.memberships.onboarding_progress import UserProgress, progress_line
 from serving.memberships.persona_cards import Apart, apart_words, set_apart
 from serving.memberships.user_memberships import Membership, UserMemberships
 from serving.segments.known_columns import PERSONA
+from serving.stored_days.day_tables import CAUSES, connect, day_file, decisions_source
 from serving.wording.reason_codes import NO_DATA, Reasons
 from serving.wording.rendering import Words, stored
 

@@ -9,8 +9,8 @@ from features.ingestion.contract import CONSENT
 from features.storage.lake import USERS_FILE, Lake
 from features.tables.duckdb_sessions import sql_text
 from features.tables.parquet_files import column_names, count_rows
-from serving.decide.day_tables import day_file, decided_days
 from serving.segments.day_query import DaySources
+from serving.stored_days.day_tables import day_file, decided_days
 
 PROFILING = f"{CONSENT}profiling"
 

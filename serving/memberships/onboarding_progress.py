@@ -12,8 +12,8 @@ from features.definitions.onboarding_steps import NEXT_STEP
 from features.storage.lake import Lake
 from features.tables.duckdb_sessions import sql_text
 from features.tables.parquet_files import column_names
-from serving.decide.day_tables import connect
 from serving.segments.day_query import quoted
+from serving.stored_days.day_tables import connect
 from serving.wording.rendering import Words
 
 NEW_DAYS = 28  # users as new as this are told apart: most of the others came before their steps were recorded

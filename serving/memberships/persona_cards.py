@@ -10,7 +10,7 @@ import numpy as np
 from features.storage.lake import Lake
 from models.personas.persona_model import PersonaModel
 from models.personas.stored_personas import latest_personas
-from serving.decide.day_tables import connect, decisions_source
+from serving.stored_days.day_tables import connect, decisions_source
 from serving.wording.rendering import Words
 
 Apart = tuple[str, float | None, float | None]

@@ -11,8 +11,8 @@ from configs.errors import InputError
 from features.storage.lake import Lake
 from features.tables.duckdb_sessions import sql_text
 from features.tables.parquet_files import read_notes, read_parquet
-from serving.decide.day_tables import connect
 from serving.memberships.day_rules import NOTE, DayRules
+from serving.stored_days.day_tables import connect
 
 SEGMENTS, CHANGES, SIZES, TRANSITIONS = "segments", "changes", "sizes", "transitions"
 Row = dict[str, Any]

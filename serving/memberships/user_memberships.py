@@ -11,12 +11,12 @@ from configs.errors import InputError
 from configs.settings import Settings
 from features.storage.lake import Lake
 from features.tables.duckdb_sessions import sql_text
-from serving.decide.day_tables import connect
 from serving.memberships.day_rules import DayRules
 from serving.memberships.day_sources import sources_of
 from serving.memberships.stored_segments import CHANGES, SEGMENTS, read_rules, rows_of_user
 from serving.segments.day_query import users_sql
 from serving.segments.rules import Part, Segment
+from serving.stored_days.day_tables import connect
 
 
 @dataclass(frozen=True)

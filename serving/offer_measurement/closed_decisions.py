@@ -18,15 +18,15 @@ from features.ingestion.user_aliases import who_is_who
 from features.materialise.as_of_view import AsOfView, open_as_of
 from features.storage.lake import Lake, literal
 from features.training_data.frames import measured_frame
-from models.judge.lift import SampleRatio, sample_ratio_mismatch
-from models.judge.promise_ratio import PromiseRatio
 from models.judge.win_back_verdict import WinBackVerdict
+from models.measurement.lift import SampleRatio, sample_ratio_mismatch
+from models.measurement.promise_ratio import PromiseRatio
 from serving.arms.assignment import CONTROL, EXPLORE, POLICY
-from serving.decide.decision_moment import NIGHTLY
-from serving.decide.ledger import effective_files
 from serving.offer_measurement.closed_lots import NO_LOTS, Lots, collect_lots
 from serving.offer_measurement.closed_win_back import measured_win_back
 from serving.offer_measurement.kept_promises import measured_promises
+from serving.stored_days.decision_moment import NIGHTLY
+from serving.stored_days.ledger import effective_files
 
 GROUPS = {POLICY: "treated", CONTROL: "control"}
 SPLIT = (POLICY, EXPLORE, CONTROL)  # explorers are drawn from the users of the policy
@@ -35,7 +35,7 @@ INTENDED = {"offer_id": "intended_offer_id", "channel": "intended_channel", "sta
 
 @dataclass(frozen=True)
 class Measured:
-    """Closed first decisions as `models.judge.lift` reads them, how the split came out, and when there will be more.
+    """Closed first decisions as `models.measurement.lift` reads them, how the split came out, when there will be more.
 
     `first_day` is the first day on which somebody was meant to get an offer, None before there was one; `promises` say
     how much of what was promised came true, `win_back` what plays for the lapsed bring.

@@ -11,14 +11,14 @@ import pandas as pd
 from configs.offers import NO_OFFER
 from features.materialise.as_of_view import AsOfView
 from features.training_data.frames import KNOWN_BEFORE, measured_frame
-from models.judge.lift import MEASURES, Lift, SampleRatio, adjust_for_comparisons, lift, sample_ratio_mismatch
+from models.measurement.lift import MEASURES, Lift, SampleRatio, adjust_for_comparisons, lift, sample_ratio_mismatch
 
 ROWS = ["user_id", "day", "decided_at", "offer_id", "discount", "propensity"]
 
 
 @dataclass(frozen=True)
 class Lots:
-    """Closed lots as `models.judge.lift` reads them, how the split came out, and what is not among them.
+    """Closed lots as `models.measurement.lift` reads them, how the split came out, and what is not among them.
 
     `offers` counts the offers given so far, by lot or not, and `first_day` is the day of the first. `left_out` counts
     users who drew at other chances than the others, on `left_out_days`: a plain comparison would not be fair to them.

@@ -15,10 +15,10 @@ from features.materialise.as_of_view import open_as_of
 from features.storage.lake import Lake
 from features.tables.duckdb_sessions import sql_text
 from features.training_data.frames import KNOWN_BEFORE, measured_frame
-from models.judge.power import unexplained_deviation
+from models.measurement.power import unexplained_deviation
 from serving.arms.assignment import EXPLORE, POLICY
-from serving.decide.day_tables import connect, day_file, decisions_source
 from serving.offer_measurement.experiment_plan import Audience
+from serving.stored_days.day_tables import connect, day_file, decisions_source
 from serving.wording.reason_codes import DEPENDS, DOES_NOT_PAY, NO_DATA, NOT_VALUED, OTHER_RULE, UNLIKE
 
 SAMPLE = 50_000  # users whose outcomes say how much people differ

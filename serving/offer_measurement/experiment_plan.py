@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from configs.benefits import Benefit, share_of_price
 from configs.offers import Offer
 from configs.settings import Settings
-from models.judge.power import people_per_arm, smallest_effect
+from models.measurement.power import people_per_arm, smallest_effect
 
 APART = 1.5  # levels closer than this factor are not worth telling apart first
 LEAST = 0.01  # of a deviation: the effect that is looked for of what costs nothing, such as a message alone

@@ -14,8 +14,8 @@ from configs.settings import Settings
 from features.definitions.labels import effect_days
 from features.materialise.as_of_view import AsOfView
 from features.training_data.frames import KNOWN_BEFORE, measured_frame
-from models.judge.promise_ratio import ALL, PromiseRatio
-from models.judge.promises import Comparison, compare_groups, promise_ratios
+from models.measurement.promise_ratio import ALL, PromiseRatio
+from models.measurement.promises import Comparison, compare_groups, promise_ratios
 from serving.arms.assignment import CONTROL, EXPLORE, POLICY
 
 COVARIATES = (*KNOWN_BEFORE, "p_churn", "remaining_value")

@@ -11,11 +11,11 @@ from configs.settings import Settings
 from features.storage.lake import Lake
 from features.storage.whole_writes import write_bytes, write_text
 from features.training_data.frames import KNOWN_BEFORE
-from models.judge.kpis import LIFETIME_ASSUMES, LIFETIME_PERIODS, kpis
-from models.judge.lift import Lift, SampleRatio, lift_metrics, measure
-from models.judge.promise_ratio import ALL, PromiseRatio
+from models.measurement.kpis import LIFETIME_ASSUMES, LIFETIME_PERIODS, kpis
+from models.measurement.lift import Lift, SampleRatio, lift_metrics, measure
+from models.measurement.promise_ratio import ALL, PromiseRatio
 from models.metrics.metric import Metric
-from models.registry.pictures import offers_picture
+from models.model_cards.pictures import offers_picture
 from serving.decide.promise_ratios import FILE, FOLDER, KeptRatios, ratios_as_json
 from serving.decide.win_back_evidence import FILE as WIN_BACK_FILE
 from serving.decide.win_back_evidence import verdicts_as_json

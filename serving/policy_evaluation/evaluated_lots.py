@@ -16,7 +16,7 @@ from features.storage.lake import Lake
 from features.training_data.experiments import measured_lots, stated_lots
 from features.training_data.feature_store import open_store
 from features.training_data.snapshot_run import require_snapshots
-from models.judge.logged_lots import LoggedLots, logged_lots
+from models.policy_value.logged_lots import LoggedLots, logged_lots
 from models.registry.model_reader import load_if_any
 from models.registry.response import EFFECT_SUBJECTS
 

@@ -13,11 +13,11 @@ from features.arrays.array_types import Floats, Places
 from features.storage.lake import Lake
 from features.training_data.experiments import taught_lots
 from models.effects.uplift import learn_effects, usable_options
-from models.judge.logged_lots import LoggedLots
-from models.judge.policy_comparison import NamedPolicy, best_option, constants
-from models.judge.policy_verdict import PERSONAL, Deployed
 from models.learn.training import user_fold
-from models.registry.model_notes import ValueNotes, read_notes
+from models.model_cards.model_notes import ValueNotes, read_notes
+from models.policy_value.logged_lots import LoggedLots
+from models.policy_value.policy_comparison import NamedPolicy, best_option, constants
+from models.policy_value.policy_verdict import PERSONAL, Deployed
 from models.registry.model_reader import load_if_any
 from models.registry.response import PersonalEffects, ResponseModels, load_response
 from serving.contact_rules.contact_rule import ELIGIBLE, Forbidden

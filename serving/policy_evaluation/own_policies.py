@@ -14,9 +14,9 @@ from configs.offers import NO_OFFER
 from configs.settings import Settings
 from features.storage.lake import literal
 from features.tables.duckdb_sessions import duckdb_session, sql_text
-from models.judge.logged_lots import LoggedLots
-from models.judge.policy_comparison import NamedPolicy
-from models.judge.policy_verdict import RULE, Deployed
+from models.policy_value.logged_lots import LoggedLots
+from models.policy_value.policy_comparison import NamedPolicy
+from models.policy_value.policy_verdict import RULE, Deployed
 
 WRITTEN = re.compile(
     r"\s*(?P<column>\w+)\s*(?P<sign>>|<=)\s*(?P<number>[-+]?\d+(\.\d+)?)\s*:\s*(?P<offer>[^@]+?)\s*(@\s*(?P<level>\d+(\.\d+)?))?\s*"

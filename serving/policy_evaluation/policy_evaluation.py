@@ -12,10 +12,10 @@ from pathlib import Path
 from configs.settings import Settings
 from features.storage.lake import Lake
 from features.storage.whole_writes import write_bytes, write_text
-from models.judge.policy_comparison import ESTIMATORS, Comparison, JudgedPolicy, compare_policies
-from models.judge.policy_verdict import PolicyValue
 from models.metrics.metric import Metric
-from models.registry.pictures import policies_picture
+from models.model_cards.pictures import policies_picture
+from models.policy_value.policy_comparison import ESTIMATORS, Comparison, JudgedPolicy, compare_policies
+from models.policy_value.policy_verdict import PolicyValue
 from serving.policy_evaluation.evaluated_lots import ALL, HOLDOUT, EvaluatedLots, evaluated_lots
 from serving.policy_evaluation.named_policies import standard_policies
 from serving.policy_evaluation.own_policies import file_policy, rule_policy

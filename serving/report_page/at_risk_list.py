@@ -10,8 +10,8 @@ import pyarrow as pa
 from configs.settings import Settings
 from features.storage.lake import Lake
 from features.tables.duckdb_sessions import sql_text
-from serving.decide.day_tables import connect, decisions_source, spreadsheet_text
 from serving.report_page.summary import AT_RISK
+from serving.stored_days.day_tables import connect, decisions_source, spreadsheet_text
 from serving.wording.reason_codes import RAISES
 from serving.wording.rendering import Words
 

@@ -16,7 +16,7 @@ from features.storage.lake import Lake
 from features.tables.parquet_files import read_parquet
 from serving.charts.chart_frame import Chart
 from serving.charts.line_chart import Point, line_chart
-from serving.decide.day_tables import day_file
+from serving.stored_days.day_tables import day_file
 from serving.wording.formatting import money
 
 SHOWN = (0.1, 0.25, 0.5, 0.75, 1.0)  # where on the curve the points in the table lie

@@ -6,7 +6,7 @@ from datetime import date
 
 from configs.settings import Settings
 from features.storage.lake import Lake
-from models.judge.promise_ratio import ALL
+from models.measurement.promise_ratio import ALL
 from models.metrics.metric import Metric
 from models.training_run.training_record import TrainingRecord, latest_training
 from serving.arms.assignment import Spending

@@ -11,7 +11,7 @@ from features.storage.lake import Lake
 from features.tables.duckdb_sessions import sql_text
 from models.effects.average_effect import AverageEffect
 from models.metrics.metric import Metric
-from serving.decide.day_tables import connect, decisions_source
+from serving.stored_days.day_tables import connect, decisions_source
 
 Z = 1.96
 

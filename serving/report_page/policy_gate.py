@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from models.judge.policy_verdict import (
+from models.policy_value.policy_verdict import (
     CONSTANT,
     NOBODY,
     ON_TRIAL,

@@ -12,7 +12,7 @@ import pandas as pd
 from features.storage.lake import Lake
 from features.tables.duckdb_sessions import sql_text
 from models.metrics.metric import Metric
-from serving.decide.day_tables import connect, day_file, decisions_source
+from serving.stored_days.day_tables import connect, day_file, decisions_source
 
 TOP = 5  # categories of a list
 LISTS = ("again", "new")

@@ -17,12 +17,10 @@ from features.ingestion.contract import AUDIT_ONLY
 from features.storage.lake import Lake
 from features.tables.duckdb_sessions import sql_text
 from features.tables.parquet_files import count_rows
-from models.judge.policy_verdict import NOBODY
+from models.policy_value.policy_verdict import NOBODY
 from models.registry.registry_state import Pin, registered_models
 from models.training_run.training_record import EFFECTS, ModelRecord, TrainingRecord, latest_training, picture_of
-from serving.decide.day_tables import connect
 from serving.decide.discount_evidence import why_discounts
-from serving.decide.supersessions import supersessions
 from serving.fairness.fairness_audit import audit_rows, audit_sentences
 from serving.guards.guard_findings import guard_words, stored_findings
 from serving.memberships.onboarding_progress import step_counts
@@ -38,6 +36,8 @@ from serving.report_page.promised_gains import promised_summary
 from serving.report_page.summary import Summary, examples
 from serving.report_page.unknown_consents import consent_notes, unknown_consents
 from serving.report_page.win_back_sentences import win_back_sentences
+from serving.stored_days.day_tables import connect
+from serving.stored_days.supersessions import supersessions
 from serving.wording.explanations import fact_of
 from serving.wording.rendering import english_words_of, stored, words_of
 

@@ -10,8 +10,8 @@ import pandas as pd
 import pyarrow as pa
 
 from features.storage.lake import Lake
-from models.judge.personalisation import common_pairs, personalisation_index
-from serving.decide.day_tables import connect, decisions_source
+from models.measurement.personalisation import common_pairs, personalisation_index
+from serving.stored_days.day_tables import connect, decisions_source
 from serving.wording.reason_codes import RAISES, WITHDRAWN, asked_at
 
 AT_RISK = ("high", "medium")

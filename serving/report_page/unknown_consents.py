@@ -11,7 +11,7 @@ from features.storage.lake import USERS_FILE, Lake
 from features.tables.duckdb_sessions import sql_text
 from features.training_data.contact_details import contact_columns
 from serving.contact_rules.channels import channels_of
-from serving.decide.day_tables import connect, decisions_source
+from serving.stored_days.day_tables import connect, decisions_source
 
 
 def unknown_consents(lake: Lake, as_of: date, catalogue: Catalogue) -> dict[str, int]:

@@ -10,8 +10,8 @@ from features.storage.lake import Lake
 from features.tables.duckdb_sessions import sql_text
 from features.tables.parquet_files import column_names
 from serving.arms.assignment import WIN_BACK
-from serving.decide.day_tables import connect, day_file, decisions_source
 from serving.decide.win_back_evidence import newest_verdicts
+from serving.stored_days.day_tables import connect, day_file, decisions_source
 from serving.wording.formatting import money
 
 LAPSED = "SELECT count(p_return), coalesce(sum(p_return), 0), avg(value_if_back) FROM read_parquet({predictions})"

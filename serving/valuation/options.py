@@ -15,10 +15,10 @@ from configs.settings import Settings
 from features.arrays.array_types import Flags, Floats, Kinds, Places
 from models.effects.effect_model import Chances
 from models.effects.observational_effects import is_comparable
-from models.judge.policy_verdict import PERSONAL
 from models.learn.benefit_cost import redemption_costs
 from models.learn.redeemed_spend import RedeemedSpend
 from models.learn.redemption import p_redeem_each
+from models.policy_value.policy_verdict import PERSONAL
 from models.registry.response import PersonalEffects, ResponseModels
 from serving.contact_rules.contact_rule import (
     ELIGIBLE,

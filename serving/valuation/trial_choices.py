@@ -8,7 +8,7 @@ import pandas as pd
 from configs.offers import NOTHING, Catalogue
 from features.arrays.array_types import Flags, Floats, Kinds, Places
 from models.effects.effect_model import Chances
-from models.judge.policy_verdict import PERSONAL, Deployed
+from models.policy_value.policy_verdict import PERSONAL, Deployed
 from models.registry.response import PersonalEffects
 from serving.valuation.staying import possible
 

@@ -12,8 +12,8 @@ from configs.settings import Roles
 from features.arrays.array_types import Floats, Places
 from features.definitions.registry import without_window
 from models.effects.effect_model import UNKNOWN, Chances
-from models.judge.policy_verdict import NOBODY, P_REDEEM, PERSONAL, Deployed
-from models.learn.estimators import Estimator
+from models.estimator_families.estimators import Estimator
+from models.policy_value.policy_verdict import NOBODY, P_REDEEM, PERSONAL, Deployed
 from models.registry.response import PersonalEffects
 from serving.wording.reason_codes import BECAUSE, DISCOUNTED, LOWERS, RAISES, WORTH, Reason
 from serving.wording.reason_lists import NO_TEXT, ReasonLists

@@ -26,8 +26,8 @@ from configs.settings import Settings, load_settings
 from features.storage.lake import Lake
 from serving.contact_rules.contact_rule import forbidden
 from serving.contact_rules.rule_list import rules_of
-from serving.decide.decision_moment import DecisionMoment
-from serving.decide.past_contacts import PastContacts
+from serving.earlier_contacts.past_contacts import PastContacts
+from serving.stored_days.decision_moment import DecisionMoment
 
 DAY, DAYS, BATCH = date(2024, 7, 1), 28, 50_000
 BAR_SECONDS, BAR_GIB = 20.0, 1.5

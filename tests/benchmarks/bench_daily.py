@@ -38,7 +38,7 @@ PARTS = {
     "guards of the day's events": "serving.decide.decided_day:data_guards",
     "models loaded, and their guards": "serving.decide.decided_day:choose_models",
     "features read through Feast": "serving.decide.decided_day:scoring_batch",
-    "risk and value": "models.learn.estimators:Estimator.predict",
+    "risk and value": "models.estimator_families.estimators:Estimator.predict",
     "reasons: exact SHAP": "serving.decide.scoring:add_risk_reasons",
     "12 options: redemption": "serving.valuation.options:p_redeem_each",
     "12 options: effects": "serving.valuation.options:_personal_effects",
@@ -50,7 +50,7 @@ PARTS = {
     "decisions and reasons": "serving.decide.decisions:tables_of",
     "Parquet written": "pyarrow.parquet:ParquetWriter.write_table",
     "tastes and hours of those who are told": "serving.decide.decided_day:read_preferences",
-    "treatments landed": "serving.decide.ledger:land",
+    "treatments landed": "serving.stored_days.ledger:land",
     "digests of what is published": "features.publishing.publication:StagedFiles.commit",
     "digests of what is read": "features.storage.local_folder:check_file",
     "report": "serving.report_page.report:write_report",
@@ -330,7 +330,7 @@ def draw(found: Metrics, path: Path) -> None:
     """Draw seconds and memory of a day against the number of users, and against the days of history."""
     from matplotlib import pyplot
 
-    from models.registry.pictures import STYLE
+    from models.model_cards.pictures import STYLE
 
     names = [re.fullmatch(r"daily\.(\d+)_users\.(\d+)_days\.wall", name) for name in found]
     sizes = sorted((int(name[1]), int(name[2])) for name in names if name)

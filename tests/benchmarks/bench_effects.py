@@ -34,12 +34,12 @@ from features.arrays.array_types import Floats, Places
 from features.definitions.app_declarations import declarations_of
 from models.effects.effect_model import Chances
 from models.effects.uplift import MODERATORS, learn_effects
-from models.judge.personalisation import common_pairs, personalisation_index
+from models.estimator_families.tree_estimators import LightgbmEstimator, fit_lightgbm
 from models.learn.listening import CHANNEL_SHARE, Listening, own_channels, with_channel_share
 from models.learn.redeemed_spend import ORDER_VALUE, RedeemedSpend, redeemed_spend
 from models.learn.redemption import RISING, p_redeem_each, shallow
 from models.learn.training import cross_fitted_models, user_fold
-from models.learn.tree_estimators import LightgbmEstimator, fit_lightgbm
+from models.measurement.personalisation import common_pairs, personalisation_index
 from serving.knapsack.allocation import allocate
 
 FRESH = 10_000

@@ -31,13 +31,13 @@ from features.simulator.world_request import offers_of
 from features.storage.lake import Lake
 from features.tables.parquet_files import read_parquet
 from features.training_data.snapshot_run import bring_snapshots_up_to_date
-from models.judge.policy_verdict import NOBODY, PERSONAL, PolicyValue, PolicyVerdict
+from models.policy_value.policy_verdict import NOBODY, PERSONAL, PolicyValue, PolicyVerdict
 from models.training_run.outcome_models import fit_outcomes
 from models.training_run.response_models import fit_response
 from models.training_run.training_frames import collect_frames
 from serving.arms.assignment import POLICY
-from serving.decide.day_tables import day_folder
 from serving.decide.decided_day import decide_day
+from serving.stored_days.day_tables import day_folder
 
 USERS, DAYS, RANDOM_WEEKS, NOTHING_SHARE = 4_000, 84, 4, 0.2
 NO_EFFECT, NO_PULL = Physics(message=0, discount=0), Physics(discount=0)

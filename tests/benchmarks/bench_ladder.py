@@ -36,13 +36,13 @@ from features.arrays.array_types import Floats, Kinds
 from features.definitions.app_declarations import declarations_of
 from models.effects.effect_model import ActionSet
 from models.effects.uplift import LearntEffects, learn_effects, mean_effects
-from models.judge.evidence import Evidence
-from models.judge.personalisation import common_pairs
 from models.judge.policies import judge_policies
-from models.judge.policy_verdict import PERSONAL, PolicyVerdict, Trial
 from models.judge.simple_policies import picked_by
 from models.learn.benefit_cost import redemption_costs
 from models.learn.redeemed_spend import RedeemedSpend, redeemed_spend
+from models.measurement.personalisation import common_pairs
+from models.policy_value.evidence import Evidence
+from models.policy_value.policy_verdict import PERSONAL, PolicyVerdict, Trial
 from models.registry.response import PersonalEffects, ResponseModels
 from serving.arms.assignment import EXPLORE, allocation_input, assign, propensities
 from serving.arms.policy_trial import trial_weights, weight_of, with_trial

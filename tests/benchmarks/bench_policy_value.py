@@ -27,7 +27,8 @@ from features.definitions.labels import effect_days
 from features.simulator.ground_truth import Truth
 from features.simulator.simulated_day import Given, World
 from features.simulator.simulator_run import at_random, new_world
-from models.judge.off_policy import (
+from models.metrics.evaluation import Z
+from models.policy_value.off_policy import (
     Logged,
     Target,
     ValueEstimator,
@@ -36,8 +37,7 @@ from models.judge.off_policy import (
     snips_value,
     value_difference,
 )
-from models.judge.policy_verdict import PolicyValue
-from models.metrics.evaluation import Z
+from models.policy_value.policy_verdict import PolicyValue
 
 SETTINGS = load_settings("simulated", Path("nowhere"))
 NOTHING_SHARE, LOOK_BACK, FOLDS = 0.2, 28, 5

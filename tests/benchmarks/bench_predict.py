@@ -19,10 +19,10 @@ import pandas as pd
 from timing import Metrics, Seconds, metric, seconds
 
 from configs.settings import load_settings
+from models.estimator_families.estimators import Estimator
+from models.estimator_families.tree_estimators import fit_lightgbm
 from models.forest import boosters
 from models.forest.boosters import with_constants
-from models.learn.estimators import Estimator
-from models.learn.tree_estimators import fit_lightgbm
 
 NUMBERS, RUNS = 48, 3
 OPTIONS = [{"offer_id": offer, "discount": discount} for offer in "abcd" for discount in (0.05, 0.1, 0.2)]

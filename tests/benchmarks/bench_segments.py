@@ -22,10 +22,10 @@ from configs.settings import load_settings
 from features.definitions.app_declarations import declarations_of
 from features.storage.lake import Lake
 from features.tables.parquet_files import write_parquet
-from serving.decide.day_tables import day_folder
 from serving.decide.decision_columns import SCHEMA
 from serving.memberships.segment_day import load_rules, write_segments
 from serving.memberships.stored_segments import SEGMENTS
+from serving.stored_days.day_tables import day_folder
 
 DAY = date(2024, 7, 1)
 OPTIONS = 12

@@ -32,9 +32,9 @@ from features.training_data.feature_store import EVENT_TIMESTAMP, open_store, po
 from features.training_data.frames import measured_frame, with_categories
 from models.effects.effect_model import ActionSet
 from models.effects.uplift import LearntEffects, learn_effects, usable_options
-from models.judge.off_policy import Logged, ValueEstimator, ips_value, value_difference
-from models.judge.policy_verdict import PolicyValue
 from models.metrics.splits import hash_share
+from models.policy_value.off_policy import Logged, ValueEstimator, ips_value, value_difference
+from models.policy_value.policy_verdict import PolicyValue
 from serving.knapsack.allocation import choose
 
 RAW = Path(__file__).parents[3] / "shared" / "data" / "starbucks"

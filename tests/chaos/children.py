@@ -47,7 +47,7 @@ from flows import (  # noqa: E402 - only now
     score_users,
     train_models,
 )
-from models.registry import promotion  # noqa: E402
+from models.champion_gate import promotion  # noqa: E402
 
 FLOWS = (build_features, ingest, lookup, measure_offers, scheduled_runs, score_users, train_models)
 OURS = ("configs", "features", "models", "serving", "flows")

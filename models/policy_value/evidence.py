@@ -1,0 +1,73 @@
+"""What lots showed, as the gate of decisions reads it: held-out facts about every randomised treatment."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from configs.offers import Option
+from features.arrays.array_types import Flags, Floats, Places
+from models.policy_value.off_policy import Logged, doubly_robust_scores
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """Held-out facts about every randomised treatment; shapes (rows,), (options,) or (rows, options).
+
+    `net` is the outcome in account currency, after the discount and the contact were paid; `effect` and `usual` are
+    what models that did not see the row's user expect an option to change, costs included, and of *nothing*.
+    `action` is -1 for *nothing* and ``len(options)`` for an option that left the catalogue. `cost` is what an
+    option is expected to cost a user, contact included, and `budget` how much of that there is per decision.
+    `had_chance` tells what a row could draw: no policy is judged by what the experiment cannot show. `is_simple`
+    (options,) are the options that simple policies choose among. `paid` is what the row's own option really cost,
+    contact included; None where nothing tells.
+    """
+
+    options: tuple[Option, ...]
+    action: Places
+    propensity: Floats
+    user_ids: pd.Series
+    fold: Places
+    net: Floats
+    usual: Floats
+    effect: Floats
+    cost: Floats
+    p_redeem: Floats
+    columns: pd.DataFrame
+    had_chance: Flags
+    is_simple: Flags
+    budget: float = math.inf
+    paid: Floats | None = None
+
+    @property
+    def logged(self) -> Logged:
+        """The experiment as off-policy estimators read it: 0 is *nothing*, a day is a lottery of its own."""
+        days = pd.factorize(self.columns["day"])[0].astype(np.intp) if "day" in self.columns else None
+        return Logged(self.action + 1, self.propensity, self.net, self.user_ids, days)
+
+    @property
+    def predicted(self) -> Floats:
+        """Expected outcome of *nothing*, of every option and of what left the catalogue; shape (rows, 2 + options)."""
+        return np.c_[self.usual, self.usual[:, None] + self.effect, self.usual]
+
+    @property
+    def scores(self) -> Floats:
+        """Doubly robust scores of *nothing* and of every option; shape (rows, 1 + options)."""
+        return doubly_robust_scores(self.logged, self.predicted)[:, :-1]
+
+    def chances(self, choice: Places, share: float = 1.0) -> Floats:
+        """Chance of every option when a share of the rows gets its choice, of shape (rows,), and the rest nothing.
+
+        Shape (rows, 2 + options), as `predicted`.
+        """
+        found = np.zeros((len(choice), len(self.options) + 2))
+        found[:, 0] = 1.0 - share
+        found[np.arange(len(choice)), choice] += share
+        return found
+
+    def part_paid(self, cost: Floats) -> Floats:
+        """Share of decisions that the budget pays for, when they cost so much on average; shape as `cost`."""
+        return np.minimum(1.0, np.divide(self.budget, cost, out=np.ones_like(cost), where=cost > 0))

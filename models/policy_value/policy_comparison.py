@@ -1,0 +1,157 @@
+"""Several policies beside each other on the same lots: what each is worth by three estimators, and what it leads by."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from features.arrays.array_types import Places
+from models.metrics.evaluation import Z
+from models.policy_value.logged_lots import LoggedLots
+from models.policy_value.off_policy import (
+    Logged,
+    ValueEstimator,
+    doubly_robust_scores,
+    doubly_robust_value,
+    ips_value,
+    snips_value,
+    value_difference,
+)
+from models.policy_value.policy_verdict import NOBODY, PolicyValue
+
+ESTIMATORS: dict[ValueEstimator, str] = {"ips": "IPS", "snips": "SNIPS", "doubly_robust": "DR"}
+BEST = "best constant"
+SELDOM = 0.02  # of the rows: a policy that wants what nobody could draw this often is told so
+SURELY = 4.0  # standard errors: chances that do not fit what was drawn
+FEW_SPEAK = 300.0  # effective users: fewer that carry an estimate are worth a word
+
+
+@dataclass(frozen=True, eq=False)
+class NamedPolicy:
+    """A policy to judge: the option that it gives each row, 0 for nothing, (rows,); `note` is what to know of it."""
+
+    name: str
+    choice: Places
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class JudgedPolicy:
+    """What a policy is worth a decision, by estimator, and how much more than nobody and the best constant is.
+
+    `given` is the share of rows that get an offer, `unseen` that of rows for which the policy wants an option that
+    nobody drew on their day: they count as given nothing.
+    """
+
+    name: str
+    given: float
+    unseen: float
+    values: dict[ValueEstimator, PolicyValue]
+    over_nobody: dict[ValueEstimator, PolicyValue]
+    over_best: dict[ValueEstimator, PolicyValue]
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Policies as judged, the name of the best constant one, and what makes these figures doubtful."""
+
+    policies: tuple[JudgedPolicy, ...]
+    best: str
+    warnings: tuple[str, ...] = field(default=())
+
+
+def constants(lots: LoggedLots) -> list[NamedPolicy]:
+    """Name nobody and each option for everybody, as policies."""
+    rows = len(lots.frame)
+    levels = Counter(offer for offer, _ in lots.options)
+    offers = (offer if levels[offer] == 1 else f"{offer} at {level:.0%}" for offer, level in lots.options)
+    names = [NOBODY, *offers]
+    return [NamedPolicy(name, np.full(rows, place, dtype=np.intp)) for place, name in enumerate(names)]
+
+
+def best_option(lots: LoggedLots, rows: np.ndarray) -> int:
+    """Find the option that is worth most for everybody, *nothing* among them, by doubly robust scores of some rows."""
+    scores = doubly_robust_scores(lots.logged, lots.predicted)[rows]
+    could = lots.had_chance[rows]
+    means = np.where(could, scores, 0.0).sum(axis=0) / np.maximum(could.sum(axis=0), 1)
+    return int(np.where(could.any(axis=0), means, -np.inf).argmax())
+
+
+def compare_policies(lots: LoggedLots, policies: list[NamedPolicy]) -> Comparison:
+    """Judge policies on lots, each also against nobody and against the constant one that is best on these very lots.
+
+    That rival is chosen with hindsight, so that a lead over it is no luck of the draw; all differences are paired, and
+    rows of one user hang together in every interval.
+    """
+    fixed = constants(lots)
+    everything = np.ones(len(lots.frame), dtype=bool)
+    best = fixed[best_option(lots, everything)]
+    found = tuple(_judged(lots, each, fixed[0], best) for each in policies)
+    return Comparison(found, best.name, (*_doubts(lots, fixed), *(word for each in found for word in _words(each))))
+
+
+def _judged(lots: LoggedLots, policy: NamedPolicy, nobody: NamedPolicy, best: NamedPolicy) -> JudgedPolicy:
+    rows, logged = np.arange(len(lots.frame)), lots.logged
+    could = lots.had_chance[rows, policy.choice]
+    choice = np.where(could, policy.choice, 0)
+    values: dict[ValueEstimator, PolicyValue] = {
+        "ips": ips_value(logged, choice),
+        "snips": snips_value(logged, choice),
+        "doubly_robust": doubly_robust_value(logged, choice, lots.predicted),
+    }
+
+    def over(rival: NamedPolicy) -> dict[ValueEstimator, PolicyValue]:
+        return {
+            kind: value_difference(logged, choice, rival.choice, estimator=kind, predicted=lots.predicted)
+            for kind in ESTIMATORS
+        }
+
+    return JudgedPolicy(
+        policy.name, float((choice > 0).mean()), float((~could).mean()), values, over(nobody), over(best), policy.note
+    )
+
+
+def _doubts(lots: LoggedLots, fixed: list[NamedPolicy]) -> list[str]:
+    """Say of which options the chances do not fit how often they were drawn: every estimator rests on them."""
+    users = lots.logged.user_id.nunique()
+    doubts = []
+    for place, each in enumerate(fixed):
+        could = lots.had_chance[:, place]
+        weight = np.where(lots.logged.action == place, 1.0 / lots.logged.propensity, 0.0)[could]
+        error = weight.std() / np.sqrt(max(len(weight), 1))
+        if len(weight) and error > 0 and abs(weight.mean() - 1.0) > SURELY * error:
+            doubts.append(
+                f"{each.name} was drawn {weight.mean():.2f} times as often as its propensities say (give or take "
+                f"{Z * error:.2f}): check them, as every figure here rests on them"
+            )
+    if not lots.had_chance[:, 0].all():
+        share = 1.0 - lots.had_chance[:, 0].mean()
+        doubts.append(
+            f"on the days of {share:.1%} of the {users:,} users' rows nobody drew nothing, so that what giving nothing "
+            "is worth there is not shown"
+        )
+    return doubts
+
+
+def _words(policy: JudgedPolicy) -> list[str]:
+    words = []
+    if policy.unseen > SELDOM:
+        words.append(
+            f"{policy.name} wants for {policy.unseen:.1%} of the rows what nobody drew on their day: they count as "
+            "given nothing, and what it would be worth there is not known"
+        )
+    value = policy.values["ips"]
+    if value.is_known and value.effective_sample_size < FEW_SPEAK:
+        words.append(
+            f"{policy.name} rests on {value.effective_sample_size:,.0f} effective users of {value.n:,} rows: the lots "
+            "seldom did what it would do"
+        )
+    return words
+
+
+def matched_share(logged: Logged, choice: Places) -> float:
+    """Share of the rows on which the lot did what a policy would have done."""
+    return float((logged.action == choice).mean())
