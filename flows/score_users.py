@@ -11,7 +11,7 @@ from prefect.cache_policies import NO_CACHE
 from configs.offers import load_catalogue
 from configs.settings import Settings
 from features.storage.lake import Lake
-from features.training_data.frames import count_users
+from features.training_data.scoring_frames import count_users
 from flows.runs.opened_run import dated, open_run, writes_alone
 from flows.runs.outcome import Outcome
 from flows.runs.run_steps import step

@@ -25,7 +25,7 @@ from features.materialise.build_daily import build_aggregates
 from features.materialise.build_snapshots import build_snapshots
 from features.tables.parquet_files import read_parquet
 from features.training_data.feature_store import open_store
-from features.training_data.frames import scoring_frame
+from features.training_data.scoring_frames import scoring_frame
 from flows.cli import app as winback
 
 OWN = """

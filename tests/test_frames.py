@@ -24,16 +24,13 @@ from features.tables.parquet_files import count_rows
 from features.training_data.experiments import treatment_days
 from features.training_data.feature_store import EVENT_TIMESTAMP, open_store
 from features.training_data.frames import (
-    count_users,
     experiment_frame,
     given_offers,
-    known_users,
     outcome_frame,
     redemption_counts,
     redemption_frame,
-    scoring_batch,
-    scoring_frame,
 )
+from features.training_data.scoring_frames import count_users, known_users, scoring_batch, scoring_frame
 from features.training_data.snapshot_run import require_snapshots
 from models.training_run.training_frames import learning_share
 

@@ -16,7 +16,8 @@ from synthetic import behaviour, small_policy
 
 from configs.offers import Catalogue
 from serving.decide import scoring as batches
-from serving.decide.scoring import Batch, Policy, open_spool, score, score_all
+from serving.decide.scoring import Policy, score, score_all
+from serving.decide.spooled_batches import Batch, open_spool
 from serving.knapsack.problem import opened
 from serving.valuation.options import MATRICES
 

@@ -27,14 +27,8 @@ from features.materialise.spark_executor import INSTALL, open_session, spark_mac
 from features.storage.lake import TIME_ZONE_FILE, Lake
 from features.tables.parquet_files import write_parquet
 from features.training_data.feature_store import open_store
-from features.training_data.frames import (
-    experiment_frame,
-    known_users,
-    measured_frame,
-    outcome_frame,
-    redemption_frame,
-    scoring_frame,
-)
+from features.training_data.frames import experiment_frame, measured_frame, outcome_frame, redemption_frame
+from features.training_data.scoring_frames import known_users, scoring_frame
 from flows.runs.kept_profile import remember_profile
 from flows.runs.opened_run import open_run
 from serving.decide.decisions import decide

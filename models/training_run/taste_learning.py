@@ -13,8 +13,8 @@ from features.arrays.calendar_days import days_since_1970
 from features.materialise.as_of_view import open_as_of
 from features.storage.lake import Lake
 from features.training_data.contact_details import profiling_refusals
-from features.training_data.frames import known_users
 from features.training_data.purchases import Purchases, read_purchases
+from features.training_data.scoring_frames import known_users
 from models.metrics.metric import Metric
 from models.metrics.splits import hash_share
 from models.model_cards.run_description import training_run

@@ -26,12 +26,12 @@ from features.training_data.frames import (
     UserFilter,
     experiment_frame,
     given_offers,
-    known_users,
     outcome_frame,
     redemption_counts,
     redemption_frame,
     with_snapshot,
 )
+from features.training_data.scoring_frames import known_users
 from features.training_data.snapshot_run import require_snapshots
 from models.effects.observational_effects import label_exposure
 from models.metrics.splits import hash_share

@@ -14,7 +14,7 @@ from features.arrays.calendar_days import start_of
 from features.storage.lake import Lake
 from features.training_data.contact_details import with_contact_details
 from features.training_data.feature_store import FeatureStore
-from features.training_data.frames import known_users, scoring_frame
+from features.training_data.scoring_frames import known_users, scoring_frame
 from models.learn.churn_causes import SUBJECT
 from models.registry.model_reader import Registered, load_if_any
 from models.registry.response import ResponseModels

@@ -18,7 +18,7 @@ from features.suppression.suppression_list import LIST_FILE
 from features.tables.duckdb_sessions import duckdb_session, sql_text
 from features.tables.fingerprints import file_hashes, stored_input
 from features.training_data.feature_store import FeatureStore, open_store
-from features.training_data.frames import count_users, known_users, scoring_batch, scoring_batch_anywhere
+from features.training_data.scoring_frames import count_users, known_users, scoring_batch, scoring_batch_anywhere
 from features.training_data.snapshot_run import require_snapshots
 from models.model_cards.model_notes import ValueNotes, read_notes
 from models.training_run.training_record import latest_training

@@ -28,7 +28,8 @@ from serving.arms.assignment import (
 from serving.arms.no_offer_reasons import why_nothing
 from serving.contact_rules.contact_rule import ELIGIBLE, UNKNOWN_WORTH
 from serving.decide.message_columns import offer_columns
-from serving.decide.scoring import Batch, Policy
+from serving.decide.scoring import Policy
+from serving.decide.spooled_batches import Batch
 from serving.knapsack.allocation import Limit
 from serving.preferences.send_times import in_utc
 from serving.segments.known_columns import PERSONA, STAGE

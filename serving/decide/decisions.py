@@ -35,7 +35,8 @@ from serving.contact_rules.contact_history import ContactHistory, no_contacts
 from serving.contact_rules.contact_rule import ELIGIBLE, Forbidden, broken_by, forbidden, unprofiled
 from serving.decide.decision_columns import decisions_table, predictions_table
 from serving.decide.executors import Executor
-from serving.decide.scoring import SPOOL_FORMAT, Batch, Policy, open_spool
+from serving.decide.scoring import Policy
+from serving.decide.spooled_batches import SPOOL_FORMAT, Batch, open_spool
 from serving.guards.guard_findings import Finding, findings_table
 from serving.knapsack.allocation import Limit, limits_of
 from serving.messages.reader_details import ReadersOf, nobody_read

@@ -19,7 +19,8 @@ from features.arrays.array_types import Flags
 from features.materialise import spark_executor
 from serving.arms.assignment import AllocationInput, Assignment
 from serving.arms.exploration import Draws
-from serving.decide.scoring import Batch, Frames, Policy, Spool, score, score_all
+from serving.decide.scoring import Frames, Policy, score, score_all
+from serving.decide.spooled_batches import Batch, Spool
 from serving.knapsack.problem import RemoteReduce, Shard, Sums
 
 Tables = dict[str, pa.Table]

@@ -13,7 +13,8 @@ from configs.benefits import FEATURED
 from configs.offers import NO_OFFER, NOTHING
 from features.arrays.array_types import Flags, Places, Texts
 from features.training_data.contact_details import own_zones
-from serving.decide.scoring import Batch, Policy
+from serving.decide.scoring import Policy
+from serving.decide.spooled_batches import Batch
 from serving.messages.reader_details import AGREES, spoken_values, where_allowed
 from serving.messages.written_messages import Occasion, written_messages
 from serving.preferences.send_times import SendTimes, in_utc, send_times

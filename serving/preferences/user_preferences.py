@@ -18,8 +18,8 @@ from features.materialise.as_of_view import AsOfView, open_as_of
 from features.storage.lake import Lake
 from features.suppression.suppression_list import suppressed
 from features.training_data.contact_details import own_zones, profiling_refusals, with_contact_details
-from features.training_data.frames import known_users
 from features.training_data.recent_events import active_hours, bought_items
+from features.training_data.scoring_frames import known_users
 from models.send_time.hour_weights import TimeWeights, nobody_known, population_weights, time_weights
 from models.tastes.stored_tastes import latest_tastes
 from models.tastes.taste_model import TasteModel

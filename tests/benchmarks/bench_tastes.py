@@ -26,9 +26,9 @@ from features.simulator.simulated_events import own_hours
 from features.simulator.simulator_run import new_world, simulate
 from features.storage.lake import USERS_FILE, Lake
 from features.tables.duckdb_sessions import duckdb_session, ibis_engine
-from features.training_data.frames import known_users
 from features.training_data.purchases import Purchases, read_purchases
 from features.training_data.recent_events import active_hours
+from features.training_data.scoring_frames import known_users
 from models.send_time.hour_weights import population_weights, time_weights
 from models.tastes.taste_training import HORIZON, fit_tastes, judge_tastes
 
