@@ -263,7 +263,7 @@ def test_explain_speaks_of_lapsed_users_too(shell: Shell) -> None:
     table = pd.read_parquet(decisions(shell.data_dir), partitioning=None)
     lapsed = table[table["p_churn"].isna()].iloc[0]
     page = shell.run("explain", lapsed["user_id"]).stdout
-    assert "unknown" in page
+    assert "has lapsed: " in page and "to come back within 28 days" in page
     assert lapsed["suppressed_because"][0]["code"] == "not_active"
     assert "not active for 56 days: the models do not speak of lapsed users" in page
 
@@ -394,7 +394,7 @@ def test_catalogue_is_printed_from_the_code_with_the_traits_of_the_data(shell: S
 def test_settings_describes_every_key(shell: Shell) -> None:
     page = shell.run("settings").stdout
     assert "churn.horizon_days = 28" in page
-    assert "no activity in this window is churn" in page
+    assert "no activity, or the end of the contract, in this window is churn" in page
     assert json.loads(shell.run("settings", "--json").stdout)["churn"]["horizon_days"] == 28
 
 
