@@ -12,7 +12,7 @@ from typing import cast
 
 import ibis
 import ibis.expr.types as ir
-from oracle_windows import DECLARED
+from oracle_windows import what_is_declared
 
 from configs.settings import Roles
 from features.definitions.daily_measures import micros
@@ -131,9 +131,9 @@ def _of_days_with_late(events: ir.Table, late: ir.Table) -> ir.Table:
 
 def _sums(events: ir.Table) -> ir.Table:
     rows = events.group_by(*KEYS).aggregate(
-        **{name: _whole(measure(events)) for name, measure in DECLARED.measures.items()}
+        **{name: _whole(measure(events)) for name, measure in what_is_declared().measures.items()}
     )
-    return rows.select(*KEYS, **{name: rows[name].fill_null(0) for name in DECLARED.measures})
+    return rows.select(*KEYS, **{name: rows[name].fill_null(0) for name in what_is_declared().measures})
 
 
 def _whole(value: ir.Value) -> ir.IntegerValue:

@@ -10,7 +10,7 @@ from typing import cast
 
 import ibis
 import ibis.expr.types as ir
-from oracle_windows import DECLARED, KEYS, seen, windows
+from oracle_windows import KEYS, seen, what_is_declared, windows
 
 from features.definitions.daily_measures import MICROS
 from features.definitions.onboarding_steps import NEXT_STEP, ONBOARDING_SHARE, SIGN_UP
@@ -66,14 +66,16 @@ def finished(table: ir.Table, traits: list[str]) -> ir.Table:
     """
     begun = ibis.coalesce(ibis.least(table.signed_up_on, table.first_day), table.signed_up_on, table.first_day)
     table = table.mutate(tenure_seen_days=table.day.delta(begun, unit="day").cast("float64"))
-    totals = [each.name for each in DECLARED.catalogue() if each.missing == "zero" and each.name in table.columns]
+    totals = [
+        each.name for each in what_is_declared().catalogue() if each.missing == "zero" and each.name in table.columns
+    ]
     table = table.mutate(**{name: table[name].fill_null(0.0) for name in totals})
     for name, function in DERIVED.items():
         table = table.mutate(**{name: function(table).cast("float64")})
     table = progress(table)
     columns = {
         each.name: table[each.name] if each.is_text else table[each.name].cast("float64")
-        for each in DECLARED.catalogue()
+        for each in what_is_declared().catalogue()
     }
     columns |= {name: table[name] for name in traits}
     return table.select("user_id", "day", "as_of", created_at=table.as_of, **columns)
@@ -143,16 +145,16 @@ def tastes(counts: ir.Table, spine: ir.Table) -> ir.Table:
 def steps_done(aggregates: ir.Table, spine: ir.Table) -> ir.Table:
     """Tell which of the first steps each user ever did, by user and instant: 1 or 0."""
     rows = seen(aggregates, spine)
-    ever = {step.column: (rows[step.measure] > 0).any().cast("float64") for step in DECLARED.steps}
+    ever = {step.column: (rows[step.measure] > 0).any().cast("float64") for step in what_is_declared().steps}
     return rows.group_by(*KEYS).aggregate(**ever)
 
 
 def progress(table: ir.Table) -> ir.Table:
     """Count those as signed up who are in the users table; find the share of steps done, and the next one."""
     is_signed_up = (table.signed_up_on < table.day).fill_null(False).cast("float64")
-    own = {step.column: ibis.greatest(table[step.column], is_signed_up) for step in DECLARED.steps
+    own = {step.column: ibis.greatest(table[step.column], is_signed_up) for step in what_is_declared().steps
            if step.event_name == SIGN_UP}  # fmt: skip
     table = table.mutate(**own)
-    done = sum(table[step.column] for step in DECLARED.steps)
-    upcoming = ibis.cases(*((table[step.column] == 0.0, step.event_name) for step in DECLARED.steps))
-    return table.mutate(**{ONBOARDING_SHARE: done / len(DECLARED.steps), NEXT_STEP: upcoming})
+    done = sum(table[step.column] for step in what_is_declared().steps)
+    upcoming = ibis.cases(*((table[step.column] == 0.0, step.event_name) for step in what_is_declared().steps))
+    return table.mutate(**{ONBOARDING_SHARE: done / len(what_is_declared().steps), NEXT_STEP: upcoming})

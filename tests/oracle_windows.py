@@ -13,10 +13,15 @@ import ibis.expr.types as ir
 
 from configs.settings import load_settings
 from features.definitions.app_declarations import declarations_of
-from features.definitions.registry import LONGEST, Windowed
+from features.definitions.registry import LONGEST, Declarations, Windowed
 
 KEYS = ("user_id", "day")
-DECLARED = declarations_of(load_settings())
+SETTINGS = load_settings()
+
+
+def what_is_declared() -> Declarations:
+    """What the snapshots hold of an app that names nothing of its own."""
+    return declarations_of(SETTINGS)
 
 
 def seen(rows: ir.Table, spine: ir.Table, within_days: int | None = None) -> ir.Table:
@@ -32,8 +37,8 @@ def seen(rows: ir.Table, spine: ir.Table, within_days: int | None = None) -> ir.
 
 def windows(recent: ir.Table) -> ir.Table:
     """Compute the columns of windows by user and instant, and ``first_day``, the first day with a row."""
-    band = ibis.cases(*((recent.age_days <= days, days) for days in DECLARED.window_edges()), else_=LONGEST)
-    within = [declared for declared in DECLARED.windowed.values() if declared.kind != "ever"]
+    band = ibis.cases(*((recent.age_days <= days, days) for days in what_is_declared().window_edges()), else_=LONGEST)
+    within = [declared for declared in what_is_declared().windowed.values() if declared.kind != "ever"]
     parts = {declared.name: of_rows(recent, declared) for declared in within}
     bands = recent.group_by(*KEYS, band=band.cast("int16")).aggregate(first_day=recent.happened_on.min(), **parts)
     columns = {

@@ -81,6 +81,8 @@ def test_a_day_is_summed_by_hand(tmp_path):
         "carts_count": 1,
         "checkouts_count": 1,
         "onboarding_count": 1,
+        "step_sign_up_count": 1,
+        "step_tutorial_complete_count": 0,
         "messages_sent_count": 1,
         "messages_opened_count": 1,
         "treatments_count": 1,

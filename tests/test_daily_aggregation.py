@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from oracle_daily import EVENTS, TABLES, TREATMENTS, with_roles
-from oracle_windows import DECLARED
+from oracle_windows import what_is_declared
 from pandas.testing import assert_frame_equal
 
 from configs.settings import load_settings
@@ -116,7 +116,7 @@ def test_arrays_find_what_is_declared(found, zone, as_words):
     before, own, after = (events.filter(pa.array(day == step)) for step in (-1, 0, 1))
     begun, going_on = open_sessions(before, own, zone), open_sessions(own, after, zone)
     tables = day_rows(
-        own, given_to, MONDAY, ROLES, zone, DECLARED, begun_before=begun, after=after, going_on=going_on
+        own, given_to, MONDAY, ROLES, zone, what_is_declared(), begun_before=begun, after=after, going_on=going_on
     )  # fmt: skip
     for name, rows in expected.items():
         mine = tables[name].to_pandas().astype(dict.fromkeys({"user_id", "dimension", "label"} & set(rows), object))

@@ -17,6 +17,7 @@ from oracle_snapshots import snapshots
 from pandas.testing import assert_frame_equal
 
 from configs.errors import InputError
+from features.definitions import app_declarations
 from features.definitions.registry import CATALOGUE, WINDOWED, largest, summed
 from features.engine import state_store as checkpoint
 from features.engine.category_state import MonotonicQueue, RollingMaximum
@@ -180,10 +181,12 @@ def off_grid():
 
     summed(1, 14, 27, 100, 364, role="cart")(carts_off_grid)
     largest(3, 60, role="value", unit="money")(spend_off_grid)
+    app_declarations._declared.cache_clear()  # what an app declares is remembered
     yield [f"carts_off_grid_{days}d" for days in (1, 14, 27, 100, 364)] + ["spend_off_grid_3d", "spend_off_grid_60d"]
     for declarations, before in zip((WINDOWED, CATALOGUE), kept, strict=True):
         declarations.clear()
         declarations.update(before)
+    app_declarations._declared.cache_clear()
 
 
 def test_windows_off_the_grid_hold_what_happened_in_them(old_app, off_grid):
