@@ -154,7 +154,7 @@ def test_a_service_is_one_view_without_the_traits_that_there_are_not(tmp_path):
     assert {view.name for view in store.list_feature_views()} == set(SERVICES)
     families = {feature.name: feature.view for feature in catalogue()}
     read = {families[field.name] for view in store.list_feature_views() for field in view.features}
-    assert read == {"behaviour", "contact", "taste", "contract"}
+    assert read == {"behaviour", "contact", "taste", "contract", "onboarding"}
     assert point_in_time_frame(store, "training", examples(("a", "2024-03-02"))).spend_sum_7d.tolist() == [5.0]
 
 
