@@ -49,7 +49,9 @@ TRUTH_DOORS = {
     ),
     *(f"flows/{name}.py" for name in ("simulate", "closed_loop")),
     *(f"serving/closed_loop_study/{name}.py" for name in ("policy_weeks", "rival_policies", "winback_policy")),
-    "features/publishing/way_back.py",  # names the folder, to say how it comes back
+    # these name the folder, to say how it comes back
+    "features/publishing/way_back.py",
+    "serving/lookups/repair_order.py",
 }
 
 

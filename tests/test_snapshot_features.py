@@ -7,7 +7,9 @@ from datetime import UTC, date, datetime, timedelta
 import pandas as pd
 import pytest
 from apps import Row, event, small_app, treatment
+from synthetic import small_settings
 
+from features.definitions.app_declarations import declarations_of
 from features.definitions.registry import WINDOWS
 from features.definitions.snapshot_features import catalogue
 
@@ -167,6 +169,11 @@ EXPECTED = [
     ("taste", {"favourite_category_90d": "tea", "favourite_hour_90d": 8, "categories_count_90d": 2}),
     ("taste", {"favourite_category_spend_90d": 50}),
     ("old", {"tenure_days": 366, "active_days_count_365d": 0, "days_since_last_activity": None}),
+    ("payer", {"has_done_sign_up": 1, "has_done_tutorial_complete": 1, "onboarding_share": 1}),
+    ("payer", {"next_onboarding_step": None}),
+    ("signed", {"has_done_sign_up": 1, "has_done_tutorial_complete": 0, "onboarding_share": 1 / 2}),
+    ("signed", {"next_onboarding_step": "tutorial_complete"}),
+    ("edges", {"onboarding_share": 0, "next_onboarding_step": "sign_up"}),
     ("signed", {"tenure_days": 30, "trait_country": "DE", "trait_pets": 2, "trait_member": 1}),
     ("early", {"tenure_days": 50, "trait_country": "FR", "trait_pets": None, "trait_member": 0}),
     ("silent", {"tenure_days": 1, "active_days_count_365d": 0, "spend_sum_365d": 0, "spend_max_28d": None}),
@@ -212,7 +219,7 @@ def test_traits_are_numbers_flags_and_few_words_and_never_what_serves_the_audit(
 
 
 def test_the_catalogue_names_every_column_once_with_a_meaning(hand):
-    described = catalogue({"country": True, "pets": False, "member": False})
+    described = declarations_of(small_settings()).catalogue({"country": True, "pets": False, "member": False})
     names = [feature.name for feature in described]
     assert names == [name for name in hand.columns if name not in ("as_of", "created_at")]
     assert len(set(names)) == len(names)

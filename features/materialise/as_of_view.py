@@ -40,7 +40,8 @@ class AsOfView:
     """Contract tables and aggregates cut at the start of `as_of`; a file is opened when somebody asks for its table.
 
     `traits` maps columns of the users table to whether they are text; `users` carries them, each under the name that
-    it has in a snapshot, and ``signed_up_on``.
+    it has in a snapshot, and ``signed_up_on``. `events_read` takes the place of the events of the lake, where some of
+    them were read before.
     """
 
     settings: Settings
@@ -49,10 +50,13 @@ class AsOfView:
     engine: Backend
     users: ir.Table
     traits: dict[str, bool]
+    events_read: ir.Table | None = None
 
     @cached_property
     def events(self) -> ir.Table:
         """Events that had arrived; none where experiments came without any."""
+        if self.events_read is not None:
+            return self.events_read
         if not has_events(self.lake):
             return self.engine.create_table("events", schema=_NO_EVENTS, temp=True, overwrite=True)
         events, start = self._rows("events"), start_of(self.as_of, self.settings.time_zone)

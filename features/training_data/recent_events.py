@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 from typing import NamedTuple
 
@@ -14,8 +15,12 @@ import pyarrow as pa
 from features.arrays.array_types import Integers, Kinds, Places, Texts
 from features.arrays.calendar_days import HOUR, local_time
 from features.materialise.as_of_view import AsOfView
+from features.materialise.spark_executor import SparkEngine
 
 OPENED, ACTIVE, BOUGHT, SENT = range(4)  # kinds of what happened in an hour
+READ = (
+    "day", "user_id", "event_name", "occurred_at", "channel", "session_id", "item_id", "item_category", "amount",
+)  # fmt: skip
 OWN_HOURS = 2**24  # more than an hour's number
 
 
@@ -36,6 +41,20 @@ class ActiveHours(NamedTuple):
         return ActiveHours(self.user[rows], self.kind[rows], self.hour[rows], self.channel[rows])
 
 
+def with_events_read(history: AsOfView, user_ids: pd.Series, days: int) -> AsOfView:
+    """Read the events of a few users once, those of the `days` before a day, as far as they had arrived by then.
+
+    Whoever asks the view for more users or days than that gets these alone. On Spark they are read as they are asked.
+    """
+    if isinstance(history.engine, SparkEngine):
+        return history
+    wanted = history.engine.create_table("few_users", obj=_ids(user_ids.drop_duplicates()), temp=True, overwrite=True)
+    events = history.events
+    rows = events.filter(events.day >= history.as_of - timedelta(days=days)).semi_join(wanted, "user_id")
+    read = history.engine.create_table("few_events", obj=rows.select(*READ), temp=True, overwrite=True)
+    return replace(history, events_read=read)
+
+
 def recent_events(history: AsOfView, user_ids: pd.Series, days: int) -> ir.Table:
     """Find the events of some users in the `days` before a day, as far as they had arrived by then.
 
@@ -43,10 +62,14 @@ def recent_events(history: AsOfView, user_ids: pd.Series, days: int) -> ir.Table
     -------
     The contract's columns and ``place``, that of the user in `user_ids`.
     """
-    table = pa.table({"user_id": pa.array(user_ids, pa.string()), "place": np.arange(len(user_ids), dtype=np.int32)})
+    table = _ids(user_ids).append_column("place", pa.array(np.arange(len(user_ids), dtype=np.int32)))
     wanted = history.engine.create_table("wanted_users", obj=table, temp=True, overwrite=True)
     events = history.events
     return events.filter(events.day >= history.as_of - timedelta(days=days)).inner_join(wanted, "user_id")
+
+
+def _ids(user_ids: pd.Series) -> pa.Table:
+    return pa.table({"user_id": pa.array(user_ids, pa.string())})
 
 
 def bought_items(

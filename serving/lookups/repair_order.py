@@ -156,7 +156,7 @@ STEPS = (
     Step("trained again", _folders("models"), lambda _: iter(["train-models"])),
     Step("decided again, the same as long as nothing that it rests on has changed; else restore from a backup",
          _folders("decisions", "segments", "audit"), _each_day("score-users")),
-    Step("written again", _folders("reports"), _each_day("report")),
+    Step("written again", _folders("reports", "cubes"), _each_day("report")),
     Step("written again", _folders("send_lists"), _each_day("send-list")),
     Step("measured again", _folders("measurements"), _each_day("measure-offers"), "rm"),
     Step("simulate the app again in an empty folder", _folders("truth", "closed_loop"), _nothing),

@@ -12,18 +12,18 @@ from configs.offers import NO_OFFER
 from configs.settings import Settings
 from features.storage.lake import Lake
 from features.tables.duckdb_sessions import sql_text
-from features.tables.parquet_files import column_names
 from models.personas.stored_personas import latest_personas
 from serving.memberships.onboarding_progress import UserProgress, progress_line
 from serving.memberships.persona_cards import Apart, apart_words, set_apart
 from serving.memberships.user_memberships import Membership, UserMemberships
 from serving.segments.known_columns import PERSONA
-from serving.stored_days.day_tables import CAUSES, connect, day_file, decisions_source
+from serving.stored_days.day_tables import CAUSES, columns_of_day, connect, day_file, decisions_source
 from serving.wording.reason_codes import NO_DATA, Reasons
 from serving.wording.rendering import Words, stored
 
 Row = dict[str, Any]
 LETTERS = 4
+COMEBACK = ("p_return", "value_if_back")
 NO_PREFERENCES: Mapping[str, Sequence[Row]] = {"tastes": (), "hours": ()}
 
 
@@ -38,18 +38,21 @@ def decision_of(lake: Lake, as_of: date, user_id: str) -> Row:
     source = decisions_source(lake, as_of)
     found = _rows(lake, f"SELECT * FROM {source} WHERE user_id = {sql_text(user_id)}")
     if found:
-        own = _causes_of(lake, as_of, user_id) | _comeback_of(lake, as_of, user_id)
-        return found[0] | own
+        return found[0] | _predicted(lake, as_of, user_id)
     raise InputError(f"there is no user {user_id!r} in the decisions of {as_of}; {_like(lake, source, user_id)}")
 
 
-def _comeback_of(lake: Lake, as_of: date, user_id: str) -> Row:
-    """Read what is expected of a user who has lapsed; nothing where an older winback decided."""
-    path = day_file(lake, as_of, "predictions")
-    if "p_return" not in column_names(path):
+def _predicted(lake: Lake, as_of: date, user_id: str) -> Row:
+    """Read the chances to leave by choice and by failed payments, and what is expected of who has lapsed.
+
+    What is not predicted of anybody, as there are no contracts or an older winback decided, is left out.
+    """
+    names = [name for name in columns_of_day(lake, as_of, "predictions") if name in {*CAUSES, *COMEBACK}]
+    if not names:
         return {}
-    names = "p_return, value_if_back"
-    return _rows(lake, f"SELECT {names} FROM read_parquet({sql_text(path)}) WHERE user_id = {sql_text(user_id)}")[0]
+    source = f"read_parquet({sql_text(day_file(lake, as_of, 'predictions'))})"
+    query = f"SELECT {', '.join(names)} FROM {source} WHERE user_id = {sql_text(user_id)}"
+    return next(iter(_rows(lake, query)), {})
 
 
 def _like(lake: Lake, source: str, user_id: str) -> str:
@@ -63,15 +66,6 @@ def _like(lake: Lake, source: str, user_id: str) -> str:
     return (
         f"none of its {some[0]['users']:,} ids is like it; they begin with {', '.join(row['user_id'] for row in some)}"
     )
-
-
-def _causes_of(lake: Lake, as_of: date, user_id: str) -> Row:
-    """Read the chances to leave by choice and by failed payments; nothing where users have no contracts."""
-    path = day_file(lake, as_of, "predictions")
-    if not lake.files.exists(path.relative_to(lake.root).as_posix()) or not set(CAUSES) <= {*column_names(path)}:
-        return {}
-    query = f"SELECT {', '.join(CAUSES)} FROM read_parquet({sql_text(path)}) WHERE user_id = {sql_text(user_id)}"
-    return next(iter(_rows(lake, query)), {})
 
 
 def options_of(lake: Lake, as_of: date, user_id: str) -> list[Row]:

@@ -18,7 +18,7 @@ from features.materialise.as_of_view import AsOfView, open_as_of
 from features.storage.lake import Lake
 from features.suppression.suppression_list import suppressed
 from features.training_data.contact_details import own_zones, profiling_refusals, with_contact_details
-from features.training_data.recent_events import active_hours, bought_items
+from features.training_data.recent_events import active_hours, bought_items, with_events_read
 from features.training_data.scoring_frames import known_users
 from models.send_time.hour_weights import TimeWeights, nobody_known, population_weights, time_weights
 from models.tastes.stored_tastes import latest_tastes
@@ -84,6 +84,9 @@ def read_preferences(
     with open_as_of(settings, lake, as_of) as history:
         sample = everybody.iloc[:: max(1, len(everybody) // SAMPLED)]
         sample = sample[~refuses(sample)]
+        if not is_small:
+            asked = pd.concat([sample, everybody.iloc[rows]])
+            history = with_events_read(history, asked, max(settings.send_time.history_days, SOLD_WITHIN))
         population = _weights(history, sample, np.full(len(sample), None, dtype=object), None)
         parts = [slice(first, first + USERS_AT_ONCE) for first in range(0, len(rows), USERS_AT_ONCE)]
         own = [_weights(history, everybody.iloc[rows[part]], channels[part], population) for part in parts]

@@ -8,10 +8,9 @@ from datetime import date
 from configs.settings import Settings
 from features.storage.lake import Lake
 from features.tables.duckdb_sessions import sql_text
-from features.tables.parquet_files import column_names
 from serving.arms.assignment import WIN_BACK
 from serving.decide.win_back_evidence import newest_verdicts
-from serving.stored_days.day_tables import connect, day_file, decisions_source
+from serving.stored_days.day_tables import columns_of_day, connect, day_file, decisions_source
 from serving.wording.formatting import money
 
 LAPSED = "SELECT count(p_return), coalesce(sum(p_return), 0), avg(value_if_back) FROM read_parquet({predictions})"
@@ -27,11 +26,11 @@ def win_back_sentences(settings: Settings, lake: Lake, as_of: date) -> list[str]
 
 
 def _who_has_lapsed(settings: Settings, lake: Lake, as_of: date) -> Iterator[str]:
-    path = day_file(lake, as_of, "predictions")
     with connect(lake) as connection:
         lots = connection.execute(LOTS.format(decisions=decisions_source(lake, as_of), arm=WIN_BACK)).fetchone()
         known = None
-        if "p_return" in column_names(path):
+        if "p_return" in columns_of_day(lake, as_of, "predictions"):
+            path = day_file(lake, as_of, "predictions")
             known = connection.execute(LAPSED.format(predictions=sql_text(path))).fetchone()
     if known is not None and known[0]:
         users, back, worth = known

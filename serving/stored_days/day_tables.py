@@ -38,6 +38,12 @@ def day_file(lake: Lake, as_of: date, name: str) -> Path:
     return path
 
 
+def columns_of_day(lake: Lake, as_of: date, name: str) -> list[str]:
+    """Columns of a table of a day; none where the day lacks it, as an older winback decided it."""
+    path = day_file(lake, as_of, name)
+    return column_names(path) if lake.files.exists(path.relative_to(lake.root).as_posix()) else []
+
+
 def decided_days(lake: Lake) -> list[date]:
     """Days that have decisions, in order."""
     return lake.days("decisions")
