@@ -269,7 +269,9 @@ def test_random_worlds_find_a_rule_that_is_broken_on_purpose(rule, policy, tmp_p
     assert found is not None
 
 
-def test_a_message_that_is_told_again_counts_once_and_strangers_count_too(tmp_path):
+@pytest.mark.parametrize("at_once", [message_counts.MESSAGES_AT_ONCE, 2])
+def test_a_message_that_is_told_again_counts_once_and_strangers_count_too(tmp_path, monkeypatch, at_once):
+    monkeypatch.setattr(message_counts, "MESSAGES_AT_ONCE", at_once)
     lake, zone = Lake(tmp_path), "UTC"
     night = DecisionMoment.of_night(date(2024, 7, 1), zone)
     settings = small_settings(contact={"caps": {"in_7_days": 2}, "channel_caps": {"push": {"in_28_days": 1}}})

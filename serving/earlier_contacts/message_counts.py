@@ -22,6 +22,7 @@ from serving.stored_days.decision_moment import DecisionMoment
 
 A_DAY = 86_400  # seconds
 WINDOW = WINDOW_DAYS * A_DAY
+MESSAGES_AT_ONCE = 3_000_000  # whose users are counted together
 
 # seconds after the moment of the decisions, rounded up
 SECONDS = "CAST(ceil((epoch_us({}) - epoch_us($now)) / 1e6) AS BIGINT)"
@@ -35,11 +36,15 @@ SENT = f"""
            {SECONDS.format("occurred_at")} AS sent
     FROM {{source}} WHERE list_contains($sent, event_name) AND {OF_WINDOW.format(at="occurred_at")}
 """
-MESSAGES = """
-    CREATE TEMP TABLE messages AS
-    SELECT user_id, message, bit_or(coalesce(bits, 0)) AS bits, max(coalesce(code, -1)) AS offer, max(sent) AS sent
+TOLD = """
+    CREATE TEMP TABLE told AS
+    SELECT user_id, message, coalesce(bits, 0) AS bits, coalesce(code, -1) AS offer, sent
     FROM ({sources}) LEFT JOIN offers USING (offer_id) LEFT JOIN channels USING (channel)
-    GROUP BY user_id, message
+"""
+MESSAGES = """
+    CREATE OR REPLACE TEMP TABLE messages AS
+    SELECT user_id, message, bit_or(bits) AS bits, max(offer) AS offer, max(sent) AS sent
+    FROM told WHERE hash(user_id) % {parts} = {part} GROUP BY user_id, message
 """
 CAPPED = f"""
     SELECT user_id, {{what}}::SMALLINT AS what, {{until}} AS until FROM (
@@ -91,7 +96,7 @@ class MessageCounts:
         return [ALL, IGNORED, *map(of_channel, self.settings.contact.channel_caps), *plays]
 
     def read(self, connection: duckdb.DuckDBPyConnection) -> ContactHistory:
-        """Count: in one query over the messages, which are held once, and spilled where there are many."""
+        """Count: the files are read once, and so many users are counted together as memory has room for."""
         sources, names = [*self._sources()], self.names
         if not sources:
             return ContactHistory(names=tuple(names))
@@ -99,13 +104,17 @@ class MessageCounts:
         about |= {"sent": [*self.settings.roles.message_sent]}
         self._register(connection, names)
         union = " UNION ALL ".join(sources)
-        connection.execute(MESSAGES.format(sources=union), {k: v for k, v in about.items() if f"${k}" in union})
-        parts = [*self._capped(names), *self._ignores(connection, names), COOLS_DOWN]
-        asked = " UNION ALL ".join(f"({part})" for part in parts)
+        connection.execute(TOLD.format(sources=union), {k: v for k, v in about.items() if f"${k}" in union})
+        forbidden = [*self._capped(names), *self._ignores(connection, names), COOLS_DOWN]
+        asked = " UNION ALL ".join(f"({each})" for each in forbidden)
         query = f"SELECT user_id, what, until FROM ({asked}) WHERE until > 0"
         own = {"uncounted": self._uncounted()} if "$uncounted" in query else {}
-        rows = connection.execute(query, own).to_arrow_table().cast(RESTRICTIONS)
-        return ContactHistory(rows, tuple(names))
+        parts = 1 + connection.execute("SELECT count(*) FROM told").fetchall()[0][0] // MESSAGES_AT_ONCE
+        tables = []
+        for part in range(parts):
+            connection.execute(MESSAGES.format(parts=parts, part=part))
+            tables.append(connection.execute(query, own).to_arrow_table().cast(RESTRICTIONS))
+        return ContactHistory(pa.concat_tables(tables), tuple(names))
 
     def _sources(self) -> list[str]:
         """Write the sources of messages, as far as there are files."""

@@ -29,7 +29,7 @@ from serving.stored_days.day_tables import connect
 from serving.stored_days.decision_moment import DecisionMoment
 from serving.stored_days.ledger import later_entries
 
-MOST_GIB = 1.0  # memory of the counts; what goes beyond is spilled
+MOST_GIB = 0.5  # memory of the counts; what goes beyond is spilled
 
 
 @dataclass
@@ -89,7 +89,8 @@ class PastContacts:
             found += [counts.read(connection), opt_outs(self.lake, self.settings, self.catalogue, self.moment)]
         names = tuple(dict.fromkeys(name for each in found for name in each.names))
         tables = [_renamed(each, names) for each in found if len(each.restrictions)]
-        rows = pa.concat_tables([RESTRICTIONS.empty_table(), *tables]).sort_by("user_id").combine_chunks()
+        rows = pa.concat_tables([RESTRICTIONS.empty_table(), *tables])
+        rows = rows.sort_by([("user_id", "ascending"), ("what", "ascending"), ("until", "ascending")]).combine_chunks()
         return ContactHistory(rows, names, partial(last_slots, self.moment, self.settings))
 
 
