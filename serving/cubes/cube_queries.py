@@ -13,6 +13,18 @@ SWARM_POINTS = 2  # width of the bins of what a driver moves, percentage points
 FEW_COUNTRIES = 30
 
 
+# what is added up by segment, and the decimals of each that count
+OF_SEGMENTS = {
+    "users": ("1", 0),
+    "at_risk": ("risk_band IN ('high', 'medium')", 0),
+    "with_offer": ("offer_id <> 'none'", 0),
+    "leavers": ("p_churn", 9),
+    "value_at_risk": ("p_churn * retained_value", 6),
+    "expected_cost": ("expected_cost", 6),
+    "expected_value": ("expected_value", 6),
+}
+
+
 def added(number: str, kind: str) -> str:
     """Write the SQL of an exact sum; 0 of nothing.
 
@@ -83,24 +95,7 @@ GIVEN = """
 
 
 def segments_query(decisions: str, members: str, segments: Sequence[str]) -> str:
-    """Write the query that adds up each segment, in one row: columns are ``<place of the segment>_<measure>``."""
-    measures = {
-        "at_risk": ("risk_band IN ('high', 'medium')", None),
-        "with_offer": ("offer_id <> 'none'", None),
-        "leavers": ("true", f"CAST(p_churn AS {CHANCE})"),
-        "value_at_risk": ("true", f"CAST(p_churn * retained_value AS {AMOUNT})"),
-        "expected_cost": ("true", f"CAST(expected_cost AS {AMOUNT})"),
-        "expected_value": ("true", f"CAST(expected_value AS {AMOUNT})"),
-    }
-    sums = [
-        (
-            f"count(*) FILTER ({quoted(name)} AND {which})"
-            if what is None
-            else f"CAST(sum({what}) FILTER ({quoted(name)}) AS DOUBLE)"
-        )
-        + f' AS "{place}_{measure}"'
-        for place, name in enumerate(segments)
-        for measure, (which, what) in measures.items()
-    ]
-    sizes = [f'count(*) FILTER ({quoted(name)}) AS "{place}_users"' for place, name in enumerate(segments)]
-    return f"SELECT {', '.join([*sizes, *sums])} FROM {decisions} JOIN {members} USING (user_id)"
+    """Write the query of what is added up by segment: ``OF_SEGMENTS`` of every user, and whether each is in it."""
+    own = ", ".join(f"coalesce(CAST({what} AS DOUBLE), 0) AS {measure}" for measure, (what, _) in OF_SEGMENTS.items())
+    flags = ", ".join(f'coalesce({quoted(name)}, false) AS "in {place}"' for place, name in enumerate(segments))
+    return f"SELECT {own}, {flags} FROM {decisions} JOIN {members} USING (user_id)"

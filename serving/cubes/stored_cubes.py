@@ -11,7 +11,8 @@ from configs.errors import InputError
 from features.storage.lake import Lake
 from features.tables.duckdb_sessions import reading_session, sql_text
 from features.tables.parquet_files import read_parquet
-from serving.cubes.day_cubes import ALL_BARRED, BARRED, CUBES, DRIVING, MESSAGES, OF_SEGMENTS, RISKS
+from serving.cubes.day_cubes import ALL_BARRED, BARRED, CUBES, DRIVING, MESSAGES, RISKS
+from serving.memberships.stored_segments import SEGMENTS
 
 Row = Mapping[str, Any]
 MEASURES = (
@@ -99,4 +100,4 @@ def read_cubes(lake: Lake, as_of: date) -> DayCubes:
         found: Sequence[Row] = read_parquet(lake.path(file)).to_pylist()
         return found
 
-    return DayCubes(as_of, *(rows(name) for name in (CUBES, RISKS, DRIVING, BARRED, OF_SEGMENTS, ALL_BARRED, MESSAGES)))
+    return DayCubes(as_of, *(rows(name) for name in (CUBES, RISKS, DRIVING, BARRED, SEGMENTS, ALL_BARRED, MESSAGES)))
