@@ -19,13 +19,14 @@ QUIET = ("--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", "--
 
 
 def take_pictures(profile: str | None, data_dir: str | None, folder: Path) -> Iterator[str]:
-    """Write a PNG of every page into a folder that is there, and name each.
+    """Write a PNG of every page into a folder, which is made where there is none, and name each.
 
     Raises
     ------
     InputError
         No browser was found, or it wrote no picture.
     """
+    folder.mkdir(parents=True, exist_ok=True)
     listening = socket.create_server(("127.0.0.1", 0))
     desk = open_desk(profile, data_dir)
     threading.Thread(target=serve, args=(desk, Door(), listening), daemon=True).start()

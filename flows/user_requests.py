@@ -24,7 +24,10 @@ if TYPE_CHECKING:
     from features.erasure.traces import Trace
 
 Answer = tuple[str, dict[str, object], bool]
-ANEW = "what rests on their days is computed anew by the next winback build-features"
+ANEW = (
+    "what rests on their days is computed anew by the next winback build-features; reports and the desk still count "
+    "them where days were added up, until winback report writes these anew"
+)
 
 
 def asked_ids(user_ids: Sequence[str], file: Path | None) -> tuple[str, ...]:

@@ -88,6 +88,8 @@ def test_the_desk_of_the_demo_has_every_page_and_the_reports_own_numbers(demo: t
     assert f"<strong>{metrics['users.at_risk']['value']:,.0f}</strong>" in pages["today"].text
     assert f"<strong>{metrics['users.with_offer']['value']:,.0f}</strong>" in pages["today"].text
     assert max(len(gzip.compress(answer.content)) for name, answer in pages.items() if name != "report") < 100_000
+    plays = client.get("/plays").text
+    assert "Not active for 91 days" in plays and "unknown days" not in plays
 
 
 def test_the_demo_says_where_everything_is(demo: tuple[Path, dict]) -> None:

@@ -30,7 +30,7 @@ def forget_command(
         bool, typer.Option("--new-consent", help="take them in again from today on, and write to them")
     ] = False,
     expired: Annotated[
-        bool, typer.Option("--expired", help="remove what is older than [retention] says, as the daily run does")
+        bool, typer.Option("--expired", help="remove what is older than \\[retention] says, as the daily run does")
     ] = False,
     profile: Profile = None,
     data_dir: DataDir = None,

@@ -35,8 +35,7 @@ def plays_page(asked: Question) -> Page:
         "trusts": trusts,
         "lost": lost_rows(desk, cubes),
         "why_nothing": [
-            {**row, "words": reason_words(desk, {"code": row["why_nothing"]}) if row["why_nothing"] else "not said"}
-            for row in why_nothing_rows(cubes)
+            {**row, "words": _why_nothing(desk, cubes, row["why_nothing"])} for row in why_nothing_rows(cubes)
         ],
         "users": cubes.total("users"),
         "given": given,
@@ -57,6 +56,16 @@ def reason_words(desk: Desk, row: Row) -> str:
     """Put the reason of a row into words."""
     reason = {name: row.get(name) for name in ("code", "value", "number")} | {"column": None, "effect": None}
     return desk.words.sentence([reason])
+
+
+def _why_nothing(desk: Desk, cubes: DayCubes, code: str | None) -> str:
+    """Say why people get nothing, with the number of a rule that says the same of everybody, such as days."""
+    if not code:
+        return "not said"
+    told = [row for row in (*cubes.all_barred, *cubes.rules) if row["code"] == code]
+    numbers = {(row["value"], row["number"]) for row in told}
+    value, number = numbers.pop() if len(numbers) == 1 else (None, None)
+    return reason_words(desk, {"code": code, "value": value, "number": number})
 
 
 def barring(cubes: DayCubes, offer_id: str, discount: float, channel: str) -> list[Row]:

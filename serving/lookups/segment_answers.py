@@ -29,11 +29,11 @@ def size_lines(
     yield ""
     width = max((len(row["segment"]) for row in sizes), default=8)
     heading = f"{said['users']:>9} {said['came']:>7} {said['left']:>7} {said['week']:>8}"
-    yield f"{said['segment']:<{width}} {heading}  {said['who']}"
+    yield f"{said['segment']:<{width}} {heading}   {said['who']}"
     for row in sizes:
         came, left = (sum(row[f"{way}_{each.replace(' ', '_')}"] or 0 for each in REASONS) for way in ("came", "left"))
         week = "" if row["change"] is None else number(row["change"], "+,.0f")
-        mark = " !" if row["is_unusual"] else "  "
+        mark = " ! " if row["is_unusual"] else "   "
         users = words.language.values["unknown"] if row["users"] is None else number(row["users"], ",.0f")
         numbers = f"{users:>9} {number(came, ',.0f'):>7} {number(left, ',.0f'):>7} {week:>8}"
         yield f"{row['segment']:<{width}} {numbers}{mark}{words.meaning(row['segment'], row['meaning'])}"
