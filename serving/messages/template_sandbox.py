@@ -15,6 +15,7 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 MOST_SIGNS = 20_000
 FILTERS = ("capitalize", "d", "default", "lower", "title", "trim", "upper")
+DEFAULTS = ("d", "default")
 TESTS = ("defined", "undefined")
 ALLOWED = (
     nodes.Template, nodes.Output, nodes.TemplateData, nodes.Name, nodes.Const, nodes.If, nodes.CondExpr, nodes.And,
@@ -101,8 +102,10 @@ def message_template(text: str, *, is_html: bool = False) -> MessageTemplate:
         return MessageTemplate(environment.from_string(tree), tuple(sorted(names)))
     except TemplateSyntaxError as error:
         raise MessageError(f"it is no template ({error.message})", error.lineno) from error
-    except RecursionError as error:
+    except (RecursionError, SyntaxError) as error:  # of Python, which reads what Jinja makes of it
         raise MessageError("its conditions nest deeper than any message") from error
+    except ValueError as error:
+        raise error if isinstance(error, MessageError) else MessageError(f"it is no template ({error})") from error
 
 
 @lru_cache(maxsize=2)
@@ -125,8 +128,28 @@ def _check(tree: nodes.Template) -> None:
             raise MessageError(f"{node.name!r} is no filter of messages; known are: {', '.join(FILTERS)}", node.lineno)
         if isinstance(node, nodes.Test) and node.name not in TESTS:
             raise MessageError(f"a message asks only whether a field is defined, not {node.name!r}", node.lineno)
+        if isinstance(node, nodes.Filter | nodes.Test):
+            _check_words(node)
+        if isinstance(node, nodes.Const) and not _is_sendable(node.value):
+            raise MessageError("a text holds half of a sign, which no channel can carry", node.lineno)
         if isinstance(node, nodes.Name) and node.ctx != "load":
             raise MessageError(f"a message cannot set {node.name!r}", node.lineno)
+
+
+def _check_words(node: nodes.Filter | nodes.Test) -> None:
+    """See that a filter is given what it takes: a default the text in place of what is not known, others nothing."""
+    takes = int(node.name in DEFAULTS)
+    if node.kwargs or node.dyn_args or node.dyn_kwargs or len(node.args) != takes:
+        words = "one text, as in default('you')" if takes else "nothing in brackets"
+        raise MessageError(f"{node.name!r} takes {words}", node.lineno)
+
+
+def _is_sendable(value: object) -> bool:
+    try:
+        str(value).encode("utf-8")
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _nodes(tree: nodes.Node) -> list[nodes.Node]:
