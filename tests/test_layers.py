@@ -70,6 +70,7 @@ ELSEWHERE = {
     ("kept_profile", "is_file"), ("kept_profile", "read_bytes"),
     ("run_records", "read_text"), ("run_records", "exists"),
     ("text_lines", "read_text"),
+    ("desk_pictures", "mkdir"),
 }  # fmt: skip
 
 
