@@ -16,6 +16,7 @@ from models.estimator_families.estimators import Estimator
 from models.estimator_families.linear_estimators import fit_constant, fit_linear
 from models.estimator_families.tree_estimators import fit_lightgbm
 from models.learn.training import (
+    Fit,
     Trained,
     TrainedCandidate,
     cross_fit,
@@ -65,6 +66,34 @@ MEASURES = {
 }
 
 
+def classifier_fits(
+    target: str, simple: list[str], columns: list[str], base: str, settings: Settings
+) -> dict[str, Fit]:
+    """Name the candidates for a yes or no, the simplest first: a logistic, else the base rate, and LightGBM.
+
+    Parameters
+    ----------
+    target
+        Column of the label, 0 or 1.
+    simple, columns
+        Columns of the logistic and of LightGBM; where there are none, so is the candidate.
+    base
+        Column that the base rate is kept with.
+    """
+
+    def logistic(rows: pd.DataFrame) -> Estimator:
+        return fit_linear(rows, target, simple)
+
+    def base_rate(rows: pd.DataFrame) -> Estimator:
+        return fit_constant(rows, target, base)
+
+    def lightgbm(rows: pd.DataFrame) -> Estimator:
+        return fit_lightgbm(rows, target, columns, settings)
+
+    first: dict[str, Fit] = {"logistic": logistic} if simple else {"base_rate": base_rate}
+    return first | ({"lightgbm": lightgbm} if columns else {})
+
+
 def train_churn(frame: pd.DataFrame, features: list[Feature], settings: Settings, as_of: date) -> Trained:
     """Train, judge and choose the churn model.
 
@@ -95,17 +124,7 @@ def train_churn(frame: pd.DataFrame, features: list[Feature], settings: Settings
     columns = usable_columns(frame, features, VIEWS["churn"], split.train)
     simple = [name for name in RFM if name in columns]
 
-    def logistic(rows: pd.DataFrame) -> Estimator:
-        return fit_linear(rows, TARGET, simple)
-
-    def base_rate(rows: pd.DataFrame) -> Estimator:
-        return fit_constant(rows, TARGET, RFM[0])
-
-    def lightgbm(rows: pd.DataFrame) -> Estimator:
-        return fit_lightgbm(rows, TARGET, columns, settings)
-
-    fits = {"logistic": logistic} if simple else {"base_rate": base_rate}
-    fits |= {"lightgbm": lightgbm} if columns else {}
+    fits = classifier_fits(TARGET, simple, columns, RFM[0], settings)
     candidates = train_candidates(frame, split, TARGET, fits, np.ones(len(frame), dtype=bool))
     rng = generator(settings, "churn")
     test = rows_of(frame, split.test)

@@ -17,11 +17,8 @@ from configs.settings import Settings
 from features.arrays.array_types import Flags, Floats
 from features.arrays.calendar_days import start_of
 from features.definitions.registry import VIEWS, Feature
-from models.estimator_families.estimators import Estimator
-from models.estimator_families.linear_estimators import fit_constant, fit_linear
-from models.estimator_families.tree_estimators import fit_lightgbm
 from models.learn.churn import TARGET as LEAVES
-from models.learn.churn import split_outcomes
+from models.learn.churn import classifier_fits, split_outcomes
 from models.learn.training import (
     Trained,
     generator,
@@ -76,17 +73,7 @@ def train_causes(
     columns = usable_columns(left, features, VIEWS["churn"], split.train)
     simple = [name for name in SIMPLE if name in columns]
 
-    def logistic(rows: pd.DataFrame) -> Estimator:
-        return fit_linear(rows, TARGET, simple)
-
-    def base_rate(rows: pd.DataFrame) -> Estimator:
-        return fit_constant(rows, TARGET, SIMPLE[0])
-
-    def lightgbm(rows: pd.DataFrame) -> Estimator:
-        return fit_lightgbm(rows, TARGET, columns, settings)
-
-    fits = {"logistic": logistic} if simple else {"base_rate": base_rate}
-    fits |= {"lightgbm": lightgbm} if columns else {}
+    fits = classifier_fits(TARGET, simple, columns, SIMPLE[0], settings)
     candidates = train_candidates(left, split, TARGET, fits, np.ones(len(left), dtype=bool))
     rng, test = generator(settings, SUBJECT), rows_of(left, split.test)
     trial = Trial(
