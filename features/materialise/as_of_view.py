@@ -40,8 +40,7 @@ class AsOfView:
     """Contract tables and aggregates cut at the start of `as_of`; a file is opened when somebody asks for its table.
 
     `traits` maps columns of the users table to whether they are text; `users` carries them, each under the name that
-    it has in a snapshot, and ``signed_up_on``. `events_read` takes the place of the events of the lake, where some of
-    them were read before.
+    it has in a snapshot, and ``signed_up_on``.
     """
 
     settings: Settings
@@ -50,13 +49,10 @@ class AsOfView:
     engine: Backend
     users: ir.Table
     traits: dict[str, bool]
-    events_read: ir.Table | None = None
 
     @cached_property
     def events(self) -> ir.Table:
         """Events that had arrived; none where experiments came without any."""
-        if self.events_read is not None:
-            return self.events_read
         if not has_events(self.lake):
             return self.engine.create_table("events", schema=_NO_EVENTS, temp=True, overwrite=True)
         events, start = self._rows("events"), start_of(self.as_of, self.settings.time_zone)
@@ -101,6 +97,10 @@ class AsOfView:
     def collect(self, rows: ir.Table) -> pd.DataFrame:
         """Bring the rows of an expression into memory."""
         return self.engine.collect(rows) if isinstance(self.engine, SparkEngine) else rows.to_pandas()
+
+    def collect_table(self, rows: ir.Table) -> pa.Table:
+        """Bring the rows of an expression into memory as Arrow holds them, which takes less than a frame."""
+        return self.engine.arrow(rows) if isinstance(self.engine, SparkEngine) else rows.to_pyarrow()
 
     @property
     def declared(self) -> Declarations:

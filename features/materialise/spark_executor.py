@@ -85,12 +85,16 @@ class SparkEngine:
         """Read an expression as Spark's own frame."""
         return self.session.sql(str(ibis.to_sql(rows, dialect="pyspark")))
 
-    def collect(self, rows: ir.Table) -> pd.DataFrame:
+    def arrow(self, rows: ir.Table) -> pa.Table:
         """Bring the rows of an expression into this process."""
         table = self.frame(rows).toArrow()
-        fields = [field.with_type(_in_utc(field.type)) for field in table.schema]
-        days = {field.name: "datetime64[s]" for field in fields if pa.types.is_date(field.type)}
-        return table.cast(pa.schema(fields)).to_pandas(date_as_object=False).astype(days)
+        return table.cast(pa.schema([field.with_type(_in_utc(field.type)) for field in table.schema]))
+
+    def collect(self, rows: ir.Table) -> pd.DataFrame:
+        """Bring the rows of an expression into this process, as a frame."""
+        table = self.arrow(rows)
+        days = {field.name: "datetime64[s]" for field in table.schema if pa.types.is_date(field.type)}
+        return table.to_pandas(date_as_object=False).astype(days)
 
 
 @dataclass(frozen=True)

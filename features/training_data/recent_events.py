@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from datetime import timedelta
 from typing import NamedTuple
 
@@ -13,15 +12,25 @@ import pandas as pd
 import pyarrow as pa
 
 from features.arrays.array_types import Integers, Kinds, Places, Texts
-from features.arrays.calendar_days import HOUR, local_time
+from features.arrays.calendar_days import HOUR, QUARTER, local_time
+from features.arrays.dictionaries import ordinal_encoded
+from features.arrays.group_by import distinct, is_among
 from features.materialise.as_of_view import AsOfView
 from features.materialise.spark_executor import SparkEngine
 
-OPENED, ACTIVE, BOUGHT, SENT = range(4)  # kinds of what happened in an hour
-READ = (
-    "day", "user_id", "event_name", "occurred_at", "channel", "session_id", "item_id", "item_category", "amount",
-)  # fmt: skip
+OPENED, ACTIVE, BOUGHT, SENT = KINDS = range(4)  # of what happened in an hour
+INSTANT = "timestamp('UTC', 6)"
 OWN_HOURS = 2**24  # more than an hour's number
+
+
+@ibis.udf.scalar.builtin(name="epoch_us", signature=((INSTANT,), "int64"))
+def _micros(instant: ir.TimestampValue) -> ir.IntegerValue:
+    """Count from 1970, as DuckDB says it: its other functions go by the clock of its session, which is the app's."""
+
+
+@ibis.udf.scalar.builtin(name="unix_micros", signature=((INSTANT,), "int64"))
+def _micros_on_spark(instant: ir.TimestampValue) -> ir.IntegerValue:
+    """Count from 1970."""
 
 
 class ActiveHours(NamedTuple):
@@ -36,23 +45,10 @@ class ActiveHours(NamedTuple):
     hour: Integers
     channel: Texts
 
-    def taken(self, rows: Places) -> ActiveHours:
-        """Take some of the rows."""
-        return ActiveHours(self.user[rows], self.kind[rows], self.hour[rows], self.channel[rows])
-
-
-def with_events_read(history: AsOfView, user_ids: pd.Series, days: int) -> AsOfView:
-    """Read the events of a few users once, those of the `days` before a day, as far as they had arrived by then.
-
-    Whoever asks the view for more users or days than that gets these alone. On Spark they are read as they are asked.
-    """
-    if isinstance(history.engine, SparkEngine):
-        return history
-    wanted = history.engine.create_table("few_users", obj=_ids(user_ids.drop_duplicates()), temp=True, overwrite=True)
-    events = history.events
-    rows = events.filter(events.day >= history.as_of - timedelta(days=days)).semi_join(wanted, "user_id")
-    read = history.engine.create_table("few_events", obj=rows.select(*READ), temp=True, overwrite=True)
-    return replace(history, events_read=read)
+    def of(self, users: slice) -> ActiveHours:
+        """Take the rows of some users, who are counted anew from the first of them."""
+        rows = slice(*np.searchsorted(self.user, [users.start, users.stop]))
+        return ActiveHours(self.user[rows] - users.start, self.kind[rows], self.hour[rows], self.channel[rows])
 
 
 def recent_events(history: AsOfView, user_ids: pd.Series, days: int) -> ir.Table:
@@ -119,36 +115,43 @@ def active_hours(history: AsOfView, user_ids: pd.Series, zones: Texts, days: int
     rows = events.filter(events.event_name.isin(sorted({name for _, names in named for name in names})))
     rows = rows.mutate(kind=ibis.cases(*of_kind, else_=ACTIVE).cast("int8"), has_session=rows.session_id.notnull())  # noqa: PD004
     rows = rows.mutate(channel=ibis.ifelse(rows.kind == OPENED, rows.channel, ibis.null("string")))
-    # whole instants: DuckDB would count seconds and hours by the clock of its session, which is the app's
-    found = history.collect(rows.select("place", "kind", "occurred_at", "channel", "has_session").distinct())
-    is_own = found["has_session"] | found["kind"].isin([OPENED, SENT]) | (not found["has_session"].any())
-    return _once_an_hour(found[is_own], zones)
+    micros = _micros_on_spark if isinstance(history.engine, SparkEngine) else _micros
+    quarter = (micros(rows.occurred_at) // QUARTER).cast("int32")
+    found = history.collect_table(rows.select("place", "kind", "channel", "has_session", quarter=quarter))
+    place, kind, quarter, has_session = (found[name].to_numpy() for name in ("place", "kind", "quarter", "has_session"))
+    code, names = ordinal_encoded(found["channel"].combine_chunks())
+    is_own = has_session | (kind == OPENED) | (kind == SENT) | (not has_session.any())
+    own = place[is_own].astype(np.int64)
+    hour = _own_hours(quarter[is_own], own, zones)
+    return _once_an_hour(own, kind[is_own], hour, code[is_own], names.to_numpy(zero_copy_only=False))
 
 
-def _once_an_hour(found: pd.DataFrame, zones: Texts) -> ActiveHours:
-    """Count each kind and channel once an hour of the user's own clock, in the order of users; a purchase is both."""
-    bought = found[found["kind"] == BOUGHT]
-    found = pd.concat([found, bought.assign(kind=ACTIVE)])
-    user, kind = found["place"].to_numpy(np.intp), found["kind"].to_numpy(np.int8)
-    hour = _own_hours(found["occurred_at"], zones[user])
-    channel = found["channel"].to_numpy(dtype=object)
-    places = user * OWN_HOURS + hour
-    came = np.unique(places[kind == SENT])
-    kind[(kind == OPENED) & np.isin(places, came)] = ACTIVE
-    channel[kind == ACTIVE] = None
-    codes, names = pd.factorize(channel, sort=True)
-    kinds = (kind.astype(np.int64) * (len(names) + 1)) + codes + 1
-    keys = (user * (kinds.max(initial=0) + 1) + kinds) * OWN_HOURS + hour
-    rows = np.unique(keys, return_index=True)[1]
-    return ActiveHours(user, kind, hour, channel).taken(rows[kind[rows] != SENT])
+def _once_an_hour(user: Integers, kind: Kinds, hour: Integers, code: Integers, names: Texts) -> ActiveHours:
+    """Count each kind and channel once an hour of the user's own clock, in the order of users; a purchase is both.
+
+    `code` is the place of the channel among `names`, -1 of none.
+    """
+    opened, at = np.flatnonzero(kind == OPENED), user * OWN_HOURS + hour
+    at_once = opened[is_among(at[opened], at[kind == SENT])]
+    kind, code = kind.copy(), code.copy()
+    kind[at_once], code[at_once] = ACTIVE, -1
+    told, bought, channels = kind != SENT, kind == BOUGHT, len(names) + 1
+    of_kind = user * len(KINDS) + kind
+    keys = (of_kind[told] * channels + code[told] + 1) * OWN_HOURS + hour[told]
+    also = (user[bought] * len(KINDS) + ACTIVE) * channels * OWN_HOURS + hour[bought]
+    place, hour = np.divmod(distinct(np.concatenate([keys, also])), OWN_HOURS)
+    of_kind, code = np.divmod(place, channels)
+    user, kind = np.divmod(of_kind, len(KINDS))
+    return ActiveHours(user.astype(np.intp), kind.astype(np.int8), hour, np.append(names, None)[code - 1])
 
 
-def _own_hours(instants: pd.Series, zones: Texts) -> Integers:
-    """Read instants off the clocks of the zones beside them, in hours since 1970."""
-    table = pa.array(instants, pa.timestamp("us", "UTC"))
+def _own_hours(quarter: Integers, user: Integers, zones: Texts) -> Integers:
+    """Read quarters of an hour since 1970 off the clocks of users, whose `zones` they are, in hours since 1970."""
     codes, names = pd.factorize(zones)
-    hours = np.zeros(len(instants), np.int64)
+    of_row = codes[user]
+    hours = np.zeros(len(quarter), np.int64)
     for code, name in enumerate(names):
-        rows = np.flatnonzero(codes == code)
-        hours[rows] = local_time(table.take(pa.array(rows)), name, 0) // HOUR
+        rows = np.flatnonzero(of_row == code)
+        instants = pa.array(quarter[rows] * np.int64(QUARTER)).cast(pa.timestamp("us", "UTC"))
+        hours[rows] = local_time(instants, name, 0) // HOUR
     return hours

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from features.arrays.array_types import Array, Flags, Floats
+from features.arrays.group_by import distinct
 from features.training_data.purchases import Purchases
 
 WINDOWS = (28, 90)
@@ -60,7 +61,7 @@ def counts_before(found: Purchases, users: int, cut: int) -> TasteCounts:
         rows = slice(None) if days is None else day >= cut - days
         return np.bincount(place[rows], minlength=users * kinds).astype(np.float32).reshape(shape)
 
-    visits = np.unique(user * (cut + 1) + day) if len(user) else np.zeros(0, np.int64)
+    visits = distinct(user * (cut + 1) + day)
     visitor, visited = np.divmod(visits, cut + 1)
 
     def visited_in(days: int | None) -> Floats:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from datetime import date
+from datetime import date, timedelta
 
 import numpy as np
 import pandas as pd
@@ -17,8 +18,9 @@ from features.arrays.array_types import Flags, Floats, Places, Texts
 from features.materialise.as_of_view import AsOfView, open_as_of
 from features.storage.lake import Lake
 from features.suppression.suppression_list import suppressed
+from features.tables.parquet_files import count_rows
 from features.training_data.contact_details import own_zones, profiling_refusals, with_contact_details
-from features.training_data.recent_events import active_hours, bought_items, with_events_read
+from features.training_data.recent_events import active_hours, bought_items
 from features.training_data.scoring_frames import known_users
 from models.send_time.hour_weights import TimeWeights, nobody_known, population_weights, time_weights
 from models.tastes.stored_tastes import latest_tastes
@@ -26,7 +28,7 @@ from models.tastes.taste_model import TasteModel
 from serving.preferences.user_tastes import AGAIN, SOLD_WITHIN, UserTastes, user_tastes, with_items
 
 SAMPLED = 10_000  # users, evenly over all, whose hours are those of the population
-USERS_AT_ONCE = 25_000  # whose events are looked at together
+ROWS_AT_ONCE = 5_000_000  # of events or daily rows, about, that are looked at together
 
 
 @dataclass(frozen=True)
@@ -81,25 +83,43 @@ def read_preferences(
     if not len(rows):
         return UserPreferences()
     channels = np.array([*(offer.channel for offer in catalogue.offer_of_options), None], dtype=object)[given[rows]]
+    sample = everybody.iloc[:: max(1, len(everybody) // SAMPLED)]
+    sample, own = sample[~refuses(sample)], everybody.iloc[rows]
     with open_as_of(settings, lake, as_of) as history:
-        sample = everybody.iloc[:: max(1, len(everybody) // SAMPLED)]
-        sample = sample[~refuses(sample)]
-        if not is_small:
-            asked = pd.concat([sample, everybody.iloc[rows]])
-            history = with_events_read(history, asked, max(settings.send_time.history_days, SOLD_WITHIN))
-        population = _weights(history, sample, np.full(len(sample), None, dtype=object), None)
-        parts = [slice(first, first + USERS_AT_ONCE) for first in range(0, len(rows), USERS_AT_ONCE)]
-        own = [_weights(history, everybody.iloc[rows[part]], channels[part], population) for part in parts]
+        population, weights = _time_weights(history, sample, own, channels, len(everybody))
         model = latest_tastes(lake, as_of)
-        usual = bought_items(history, sample, SOLD_WITHIN) if model is not None else None
-        found = [
-            _tastes(history, model, everybody.iloc[rows[part]], usual)
-            for part in parts
-            if model is not None and usual is not None
-        ]
-    tastes = UserTastes(pa.concat_tables([each.rows for each in found])) if found else UserTastes()
-    user_ids = pd.Index(everybody.iloc[rows].astype(object))
-    return UserPreferences(user_ids, TimeWeights.joined(own), population, tastes, model is not None)
+        tastes = _tastes(history, model, sample, own, len(everybody)) if model is not None else UserTastes()
+    return UserPreferences(pd.Index(own.astype(object)), weights, population, tastes, model is not None)
+
+
+def _time_weights(
+    history: AsOfView, sample: pd.Series, own: pd.Series, channels: Texts, everybody: int
+) -> tuple[TimeWeights, TimeWeights]:
+    """Weigh the hours of a sample of all, which are those of the population, and those of the users themselves."""
+    settings, asked, first = history.settings.send_time, pd.concat([sample, own]), len(sample)
+    channels = np.append(np.full(first, None, dtype=object), channels)
+    population, weights = nobody_known(), [nobody_known().taken(np.zeros(0, np.intp))]
+    for part in _parts(history, "events", settings.history_days, len(asked), everybody, least=first):
+        users = asked.iloc[part]
+        zones = own_zones(
+            with_contact_details(history.lake, users.to_frame(name="user_id")), history.settings.time_zone
+        )
+        found = active_hours(history, users, zones, settings.history_days)
+        if not part.start:
+            population = population_weights(found.of(slice(0, first)), first, history.as_of, settings)
+            found, part = found.of(slice(first, len(users))), slice(first, part.stop)
+        count = part.stop - part.start
+        weights.append(time_weights(found, channels[part], count, history.as_of, settings, population))
+    return population, TimeWeights.joined(weights)
+
+
+def _parts(history: AsOfView, table: str, days: int, users: int, everybody: int, least: int = 1) -> list[slice]:
+    """Cut some of all users into parts whose rows of the last `days` days are about `ROWS_AT_ONCE`; one has `least`."""
+    first = history.as_of - timedelta(days=days)
+    paths = [history.lake.partition(table, day) for day in history.lake.days(table) if first <= day < history.as_of]
+    rows = sum(map(count_rows, paths)) * users / everybody
+    size = max(least, math.ceil(users / max(1, math.ceil(rows / ROWS_AT_ONCE))))
+    return [slice(start, min(start + size, users)) for start in range(0, users, size)]
 
 
 def _refusals(settings: Settings, lake: Lake) -> Callable[[pd.Series], Flags]:
@@ -108,13 +128,17 @@ def _refusals(settings: Settings, lake: Lake) -> Callable[[pd.Series], Flags]:
     return lambda user_ids: refuses(user_ids) | suppressed(lake, user_ids)
 
 
-def _tastes(history: AsOfView, model: TasteModel, user_ids: pd.Series, usual: pd.DataFrame) -> UserTastes:
-    """List what some users like, with an item each; `usual` are those that a sample of all bought."""
-    settings = history.settings
+def _tastes(history: AsOfView, model: TasteModel, sample: pd.Series, user_ids: pd.Series, everybody: int) -> UserTastes:
+    """List what some users like, with an item each, which of a new taste is what most of a sample of all bought."""
+    settings, found = history.settings, list[UserTastes]()
     days, listed = settings.tastes.history_days, settings.tastes.listed
-    tastes = user_tastes(history, model, user_ids, settings.categories, days, listed)
-    own = bought_items(history, user_ids, settings.send_time.history_days, _bought_again(tastes, user_ids))
-    return with_items(tastes, user_ids, own, usual)
+    usual = bought_items(history, sample, SOLD_WITHIN)
+    for part in _parts(history, "category_hour_counts", days, len(user_ids), everybody):
+        users = user_ids.iloc[part]
+        tastes = user_tastes(history, model, users, settings.categories, days, listed)
+        own = bought_items(history, users, settings.send_time.history_days, _bought_again(tastes, users))
+        found.append(with_items(tastes, users, own, usual))
+    return UserTastes(pa.concat_tables([each.rows for each in found]))
 
 
 def _bought_again(tastes: UserTastes, user_ids: pd.Series) -> tuple[Places, pa.Array]:
@@ -122,17 +146,6 @@ def _bought_again(tastes: UserTastes, user_ids: pd.Series) -> tuple[Places, pa.A
     rows = tastes.rows.filter(pc.field("list") == AGAIN)
     places = pc.index_in(rows["user_id"], value_set=pa.array(user_ids, pa.string()))
     return places.to_numpy().astype(np.intp), rows["category"].combine_chunks()
-
-
-def _weights(history: AsOfView, user_ids: pd.Series, channels: Texts, population: TimeWeights | None) -> TimeWeights:
-    """Weigh the hours of some users; without a population they are one."""
-    settings = history.settings
-    frame = with_contact_details(history.lake, pd.DataFrame({"user_id": user_ids.to_numpy()}))
-    zones = own_zones(frame, settings.time_zone)
-    found = active_hours(history, frame["user_id"], zones, settings.send_time.history_days)
-    if population is None:
-        return population_weights(found, len(frame), history.as_of, settings.send_time)
-    return time_weights(found, channels, len(frame), history.as_of, settings.send_time, population)
 
 
 def _padded(hours: Floats) -> Floats:
