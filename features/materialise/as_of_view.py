@@ -102,6 +102,14 @@ class AsOfView:
         """Bring the rows of an expression into memory as Arrow holds them, which takes less than a frame."""
         return self.engine.arrow(rows) if isinstance(self.engine, SparkEngine) else rows.to_pyarrow()
 
+    def micros(self, instant: ir.TimestampValue) -> ir.IntegerValue:
+        """Count microseconds from 1970: DuckDB counts anything else by the clock of its session, which is the app's."""
+        name = "unix_micros" if isinstance(self.engine, SparkEngine) else "epoch_us"
+        own: ir.IntegerValue = ibis.udf.scalar.builtin(_micros, name=name, signature=((instant.type(),), "int64"))(
+            instant
+        )
+        return own
+
     @property
     def declared(self) -> Declarations:
         """What this app's snapshots hold, traits aside."""
@@ -116,6 +124,10 @@ class AsOfView:
     def first_day(self) -> date:
         """First day of the history."""
         return first_event_day(self.lake, self.as_of)
+
+
+def _micros(instant: ir.TimestampValue) -> ir.IntegerValue:
+    """Stand for a function of the engine."""
 
 
 @contextmanager

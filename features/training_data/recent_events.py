@@ -16,21 +16,9 @@ from features.arrays.calendar_days import HOUR, QUARTER, local_time
 from features.arrays.dictionaries import ordinal_encoded
 from features.arrays.group_by import distinct, is_among
 from features.materialise.as_of_view import AsOfView
-from features.materialise.spark_executor import SparkEngine
 
 OPENED, ACTIVE, BOUGHT, SENT = KINDS = range(4)  # of what happened in an hour
-INSTANT = "timestamp('UTC', 6)"
 OWN_HOURS = 2**24  # more than an hour's number
-
-
-@ibis.udf.scalar.builtin(name="epoch_us", signature=((INSTANT,), "int64"))
-def _micros(instant: ir.TimestampValue) -> ir.IntegerValue:
-    """Count from 1970, as DuckDB says it: its other functions go by the clock of its session, which is the app's."""
-
-
-@ibis.udf.scalar.builtin(name="unix_micros", signature=((INSTANT,), "int64"))
-def _micros_on_spark(instant: ir.TimestampValue) -> ir.IntegerValue:
-    """Count from 1970."""
 
 
 class ActiveHours(NamedTuple):
@@ -115,34 +103,33 @@ def active_hours(history: AsOfView, user_ids: pd.Series, zones: Texts, days: int
     rows = events.filter(events.event_name.isin(sorted({name for _, names in named for name in names})))
     rows = rows.mutate(kind=ibis.cases(*of_kind, else_=ACTIVE).cast("int8"), has_session=rows.session_id.notnull())  # noqa: PD004
     rows = rows.mutate(channel=ibis.ifelse(rows.kind == OPENED, rows.channel, ibis.null("string")))
-    micros = _micros_on_spark if isinstance(history.engine, SparkEngine) else _micros
-    quarter = (micros(rows.occurred_at) // QUARTER).cast("int32")
+    quarter = (history.micros(rows.occurred_at) // QUARTER).cast("int32")
     found = history.collect_table(rows.select("place", "kind", "channel", "has_session", quarter=quarter))
     place, kind, quarter, has_session = (found[name].to_numpy() for name in ("place", "kind", "quarter", "has_session"))
     code, names = ordinal_encoded(found["channel"].combine_chunks())
     is_own = has_session | (kind == OPENED) | (kind == SENT) | (not has_session.any())
     own = place[is_own].astype(np.int64)
     hour = _own_hours(quarter[is_own], own, zones)
-    return _once_an_hour(own, kind[is_own], hour, code[is_own], names.to_numpy(zero_copy_only=False))
+    return _once_an_hour(own, kind[is_own], hour, code[is_own], np.array([*names.to_pylist(), None], dtype=object))
 
 
 def _once_an_hour(user: Integers, kind: Kinds, hour: Integers, code: Integers, names: Texts) -> ActiveHours:
     """Count each kind and channel once an hour of the user's own clock, in the order of users; a purchase is both.
 
-    `code` is the place of the channel among `names`, -1 of none.
+    `code` is the place of the channel among `names`, of which the last is None: that of -1.
     """
     opened, at = np.flatnonzero(kind == OPENED), user * OWN_HOURS + hour
     at_once = opened[is_among(at[opened], at[kind == SENT])]
     kind, code = kind.copy(), code.copy()
     kind[at_once], code[at_once] = ACTIVE, -1
-    told, bought, channels = kind != SENT, kind == BOUGHT, len(names) + 1
+    told, bought, channels = kind != SENT, kind == BOUGHT, len(names)
     of_kind = user * len(KINDS) + kind
     keys = (of_kind[told] * channels + code[told] + 1) * OWN_HOURS + hour[told]
     also = (user[bought] * len(KINDS) + ACTIVE) * channels * OWN_HOURS + hour[bought]
     place, hour = np.divmod(distinct(np.concatenate([keys, also])), OWN_HOURS)
     of_kind, code = np.divmod(place, channels)
     user, kind = np.divmod(of_kind, len(KINDS))
-    return ActiveHours(user.astype(np.intp), kind.astype(np.int8), hour, np.append(names, None)[code - 1])
+    return ActiveHours(user.astype(np.intp), kind.astype(np.int8), hour, names[code - 1])
 
 
 def _own_hours(quarter: Integers, user: Integers, zones: Texts) -> Integers:
