@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
-import os
 import unicodedata
 from dataclasses import asdict, replace
 from datetime import UTC, date, datetime
@@ -327,50 +325,3 @@ def verify(accept: str | None, profile: str | None, data_dir: str | None) -> tup
     facts = {"command": "verify", **asdict(found), "accepted": list(accepted)}
     said = [f"{len(accepted):,} files are taken as they are"] if accept is not None else []
     return "\n".join([*said, *found.lines]), facts, not found.faults
-
-
-def roll_back(subject: str, reason: str, profile: str | None, data_dir: str | None) -> tuple[str, dict[str, object]]:
-    """Return to the champion before the present one, and pin it."""
-    from models.champion_gate.champions import check_subject, rollback
-
-    check_subject(subject)
-    _, lake, _ = open_run(profile, data_dir, None)
-    with recorded(lake, "rollback"), lake.files.lock("winback rollback"):
-        entry = rollback(lake, subject, reason, by=_person())
-    return f"{entry.name} (version {entry.version}) is champion of {subject} again{_pinned(subject)}", vars(entry)
-
-
-def promote(
-    subject: str, version: int, reason: str, profile: str | None, data_dir: str | None
-) -> tuple[str, dict[str, object]]:
-    """Make a version champion, and pin it."""
-    from models.champion_gate.champions import check_subject, choose
-
-    check_subject(subject)
-    _, lake, _ = open_run(profile, data_dir, None)
-    with recorded(lake, "promote"), lake.files.lock("winback promote"):
-        entry = choose(lake, subject, version, reason, by=_person())
-    return f"{entry.name} (version {entry.version}) is champion of {subject}{_pinned(subject)}", vars(entry)
-
-
-def unpin(subject: str, profile: str | None, data_dir: str | None) -> tuple[str, dict[str, object]]:
-    """Let trainings choose a champion again."""
-    from models.champion_gate import champions
-
-    champions.check_subject(subject)
-    _, lake, _ = open_run(profile, data_dir, None)
-    with recorded(lake, "unpin"), lake.files.lock("winback unpin"):
-        pin = champions.unpin(lake, subject)
-    return f"version {pin.version} of {subject} is unpinned: the next training may replace it", vars(pin)
-
-
-def _pinned(subject: str) -> str:
-    return f", and no training replaces it until winback unpin {subject}"
-
-
-def _person() -> str:
-    """Name the account that runs the command."""
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):  # an account without a name, as containers have
-        return f"account {os.getuid()}"

@@ -88,12 +88,12 @@ def report_run(
 
 def show_answer(
     command: str, function: str, given: tuple[object, ...], profile: str | None, data_dir: str | None, as_json: bool,
-    *more: object,
+    *more: object, module: str = "lookup",
 ) -> None:  # fmt: skip
-    """Print the page that a function of `flows.lookup` makes, or its facts for machines."""
+    """Print the page that a function of a module of the flows makes, or its facts for machines."""
 
     def show() -> None:
-        answer = getattr(importlib.import_module("flows.lookup"), function)
+        answer = getattr(importlib.import_module(f"flows.{module}"), function)
         page, facts = answer(*given, profile, data_dir, *more)
         typer.echo(strict_json(facts, 1) if as_json else page)
 

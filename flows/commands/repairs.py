@@ -13,6 +13,7 @@ from flows.command_line.strict_json import strict_json
 
 commands = typer.Typer()
 command = partial(commands.command, rich_help_panel="By hand")
+OVERRIDE = "champion_override"  # whose functions choose champions
 
 
 @command("verify")
@@ -47,7 +48,7 @@ def promote_command(
     as_json: Json = False,
 ) -> None:
     """Make a version champion by hand; it is pinned: no training replaces it."""
-    show_answer("promote", "promote", (subject, version, reason), profile, data_dir, as_json)
+    show_answer("promote", "promote", (subject, version, reason), profile, data_dir, as_json, module=OVERRIDE)
 
 
 @command("rollback")
@@ -55,10 +56,10 @@ def rollback_command(
     subject: Subject, reason: Reason, profile: Profile = None, data_dir: DataDir = None, as_json: Json = False
 ) -> None:
     """Make the champion before the present one champion again; it is pinned: no training replaces it."""
-    show_answer("rollback", "roll_back", (subject, reason), profile, data_dir, as_json)
+    show_answer("rollback", "roll_back", (subject, reason), profile, data_dir, as_json, module=OVERRIDE)
 
 
 @command("unpin")
 def unpin_command(subject: Subject, profile: Profile = None, data_dir: DataDir = None, as_json: Json = False) -> None:
     """Let the next training replace a champion that a person chose."""
-    show_answer("unpin", "unpin", (subject,), profile, data_dir, as_json)
+    show_answer("unpin", "unpin", (subject,), profile, data_dir, as_json, module=OVERRIDE)
