@@ -5,9 +5,13 @@ from __future__ import annotations
 import atexit
 import os
 import shutil
+import sqlite3
+import sys
 import tempfile
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
+from typing import TYPE_CHECKING
 from uuid import uuid4
 
 import nbformat
@@ -20,6 +24,9 @@ from configs.stores import DATABASE_VARIABLE, FILES_VARIABLE, Stores
 from features.storage.kept_stores import keep_stores
 from features.storage.lake import Lake
 from flows.runs.environment import QUIET
+
+if TYPE_CHECKING:
+    from sqlalchemy import Engine
 
 # before LightGBM and Prefect are loaded: idle threads must not spin, and no run may touch the machine's own Prefect
 os.environ.setdefault("GOMP_SPINCOUNT", "0")
@@ -79,6 +86,36 @@ def _no_waiting_for_the_disk() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(os, "fsync", lambda _: None)  # no test pulls the plug
         yield
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _mlflow_makes_one_store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Copy the first empty store that MLflow has made, as its migrations take a second of each."""
+    utils = sys.modules.get("mlflow.store.db.utils")
+    if utils is None:  # it takes seconds to import, and what was collected may not need it
+        yield
+        return
+    make, pristine = utils._initialize_tables, tmp_path_factory.getbasetemp().parent / "mlflow.db"
+
+    def copy(engine: Engine) -> None:
+        if engine.dialect.name != "sqlite":
+            make(engine)
+        elif pristine.exists():
+            _copy_database(pristine, Path(engine.url.database))
+        else:
+            make(engine)
+            own = pristine.with_name(f"{uuid4().hex}.db")
+            _copy_database(Path(engine.url.database), own)
+            own.replace(pristine)  # of whichever worker comes last
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(utils, "_initialize_tables", copy)
+        yield
+
+
+def _copy_database(source: Path, target: Path) -> None:
+    with closing(sqlite3.connect(source)) as one, closing(sqlite3.connect(target)) as other:
+        one.backup(other)
 
 
 @pytest.fixture(autouse=True)

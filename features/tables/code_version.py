@@ -12,10 +12,12 @@ from features.storage.whole_writes import content_hash
 REPOSITORY = Path(__file__).parents[2]
 
 
+@cache
 def code_version(module: str) -> str:
     """Name the code of a module and of all modules of its package that it imports, at once or by way of others.
 
-    Comments, docstrings, formatting and what only type checkers read change nothing that is computed.
+    It is read once in a process, which runs what it has loaded. Comments, docstrings, formatting and what
+    only type checkers read change nothing that is computed.
 
     Examples
     --------
