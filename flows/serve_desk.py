@@ -6,6 +6,7 @@ import os
 import socket
 from dataclasses import asdict
 from datetime import UTC, datetime
+from typing import Any
 
 from configs.errors import InputError
 from flows.runs.opened_run import open_run
@@ -13,10 +14,10 @@ from flows.runs.run_records import run_records
 from flows.runs.run_status import run_lines
 from serving.desk.audience_post import Receiver
 from serving.desk.desk_app import serve
-from serving.desk.desk_pages import Desk, RunFacts
+from serving.desk.desk_pages import Desk
 from serving.desk.visitors import Door
 
-RUNS = 30
+RUNS = 200  # newest ones that pages tell of
 
 
 def open_desk(profile: str | None, data_dir: str | None) -> Desk:
@@ -29,13 +30,15 @@ def open_desk(profile: str | None, data_dir: str | None) -> Desk:
     """
     settings, lake, _ = open_run(profile, data_dir, None)
 
-    def run_facts() -> RunFacts:
+    def lines() -> dict[str, str]:
         _, _, day = open_run(profile, data_dir, None)
-        lines, _ = run_lines(settings, lake, day, datetime.now(UTC))
-        told = {name: text for name, text in lines.items() if not name.startswith("run ")}
-        return RunFacts(told, [asdict(each) for each in reversed(run_records(lake, RUNS))])
+        found, _ = run_lines(settings, lake, day, datetime.now(UTC))
+        return {name: text for name, text in found.items() if not name.startswith("run ")}
 
-    return Desk.of(settings, lake, run_facts, Receiver.of_environment(os.environ))
+    def newest_runs() -> list[dict[str, Any]]:
+        return [asdict(each) for each in reversed(run_records(lake, RUNS))]
+
+    return Desk.of(settings, lake, lines, newest_runs, Receiver.of_environment(os.environ))
 
 
 def serve_desk(

@@ -19,7 +19,7 @@ from serving.cubes.day_cubes import write_cubes
 from serving.decide.decisions import decide
 from serving.decide.executors import LocalExecutor
 from serving.desk.desk_app import make_desk_app
-from serving.desk.desk_pages import Desk, RunFacts
+from serving.desk.desk_pages import Desk
 from serving.desk.visitors import Door
 
 USERS = 300
@@ -38,7 +38,7 @@ class SmallDesk:
 
     def client(self, door: Door | None = None, host: str = "127.0.0.1") -> TestClient:
         """Somebody who asks."""
-        desk = Desk.of(self.settings, self.lake, lambda: RunFacts({"newest events": "none"}, []))
+        desk = Desk.of(self.settings, self.lake, lambda: {"newest events": "none"})
         return TestClient(make_desk_app(desk, door or Door()), base_url=f"http://{host}", follow_redirects=False)
 
 

@@ -126,7 +126,7 @@ def test_the_same_day_gives_the_same_cubes(desk: SmallDesk) -> None:
     before = {name: desk.lake.files.read(name) for name in names}
     write_cubes(desk.settings, desk.lake, DAY)
     assert {name: desk.lake.files.read(name) for name in names} == before
-    assert len(before) == 7
+    assert len(before) == 8
 
 
 def test_an_interval_by_chance_alone_is_that_of_independent_leavers(desk: SmallDesk) -> None:

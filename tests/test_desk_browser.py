@@ -18,7 +18,7 @@ from browser import Tab, browser_path, open_tab
 from desks import SmallDesk, decided_desk
 
 from serving.desk.desk_app import PAGES, make_desk_app
-from serving.desk.desk_pages import Desk, RunFacts
+from serving.desk.desk_pages import Desk
 from serving.desk.visitors import Door
 
 pytestmark = pytest.mark.skipif(browser_path() is None, reason="no browser: apt-get install chromium")
@@ -40,7 +40,7 @@ def tab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tab]:
 @contextmanager
 def served(small: SmallDesk, door: Door) -> Iterator[str]:
     """The desk on a port of its own."""
-    desk = Desk.of(small.settings, small.lake, lambda: RunFacts({"newest events": "none"}, []))
+    desk = Desk.of(small.settings, small.lake, lambda: {"newest events": "none"})
     listening = socket.create_server(("127.0.0.1", 0))
     server = uvicorn.Server(uvicorn.Config(make_desk_app(desk, door), log_level="error", proxy_headers=False))
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]}, daemon=True)

@@ -7,9 +7,15 @@ from html import escape
 from typing import NamedTuple
 
 from serving.charts.bar_charts import Shown, plain
-from serving.charts.chart_frame import WIDTH, Chart, drawing, line, nice_top, shortened, text
+from serving.charts.chart_frame import WIDTH, Cell, Chart, drawing, line, nice_top, shortened, text
 
 HEIGHT, LEFT, BOTTOM, TOP, RIGHT = 190.0, 70.0, 30.0, 12.0, 18.0
+MARK_KINDS = {
+    "model": "another model decides",
+    "settings": "another configuration",
+    "run": "a run that did not end well",
+}
+MARK_SIGNS = {"model": "M", "settings": "C", "run": "R"}
 
 
 class Point(NamedTuple):
@@ -21,9 +27,26 @@ class Point(NamedTuple):
     high: float | None = None
 
 
+class Mark(NamedTuple):
+    """A change on a day: the `label` of its place, one of `MARK_KINDS`, and what it was in words."""
+
+    label: str
+    kind: str
+    words: str
+
+
+class Beside(NamedTuple):
+    """A second measure as dots: its name, that of the line, and a value for each point, None where it is not known."""
+
+    name: str
+    of_line: str
+    values: Sequence[float | None]
+
+
 def line_chart(
     title: str, columns: tuple[str, str], points: Sequence[Point], *, shown: Shown = plain, marked: int | None = None,
-    mark: str = "today", at: Sequence[float] | None = None,
+    mark: str = "today", at: Sequence[float] | None = None, marks: Sequence[Mark] = (), beside: Beside | None = None,
+    is_share: bool = False,
 ) -> Chart:  # fmt: skip
     """Draw values in their order, with a band between the bounds.
 
@@ -33,51 +56,123 @@ def line_chart(
         Place of the point that stands out.
     at
         Where each point lies on the horizontal axis; evenly by default.
+    marks
+        Changes laid over it as vertical lines, told in a legend and in the table; labels must sort as they follow.
+    beside
+        A second measure of the same points.
+    is_share
+        The axis ends at 1 at most.
 
     Examples
     --------
     >>> line_chart("Users", ("day", "users"), [Point("Monday", 3), Point("Tuesday", 4, 3.5, 4.5)]).rows
     (('Monday', 3, None, None), ('Tuesday', 4, 3.5, 4.5))
+    >>> new = [Mark("2024-05-02", "model", "churn 2")]
+    >>> line_chart("Users", ("day", "users"), [Point("2024-05-01", 3), Point("2024-05-03", 4)], marks=new).rows[1]
+    ('2024-05-02', None, None, None, 'churn 2')
     """
-    bounds = [each for point in points for each in (point.value, point.low, point.high) if each is not None]
+    second = [each for each in beside.values if each is not None] if beside else []
+    bounds = [*second, *(each for point in points for each in point[1:] if each is not None)]
     high, low = nice_top(max([0.0, *bounds])), -nice_top(-min([0.0, *bounds])) if min([0.0, *bounds]) < 0 else 0.0
+    high = min(high, 1.0) if is_share else high
     places = list(at) if at is not None else list(range(len(points)))
     span = (max(places) - min(places) if places else 0) or 1
 
-    def x(place: int) -> float:
-        inside = (places[place] - min(places)) / span if len(points) > 1 else 0.5
+    def across(place: float) -> float:
+        inside = (place - min(places)) / span if len(points) > 1 else 0.5
         return LEFT + inside * (WIDTH - LEFT - RIGHT)
+
+    def x(place: int) -> float:
+        return across(places[place])
 
     def y(value: float) -> float:
         return TOP + (high - value) / (high - low) * (HEIGHT - TOP - BOTTOM)
 
-    parts = _axis(low, high, y, shown)
-    with_band = [
-        (place, point) for place, point in enumerate(points) if point.low is not None and point.high is not None
-    ]
-    if len(with_band) > 1:
-        ends = [(x(place), y(point.high or 0.0)) for place, point in with_band]
-        ends += [(x(place), y(point.low or 0.0)) for place, point in reversed(with_band)]
-        parts.append(f'<polygon points="{_path(ends)}" class="band"/>')
-    elif with_band:
-        place, point = with_band[0]
-        parts.append(line(x(place), y(point.low or 0.0), x(place), y(point.high or 0.0), "whisker"))
+    parts = [*_axis(low, high, y, shown), *_band(points, x, y)]
     if len(points) > 1:
         path = _path([(x(place), y(each.value)) for place, each in enumerate(points)])
         parts.append(f'<polyline points="{path}" class="line"/>')
-    if len(points) <= 40:
+    if len(points) <= 40 and beside is None:
         parts += [
             _dot(x(place), y(each.value), f"{each.label}: {shown(each.value)}") for place, each in enumerate(points)
+        ]
+    if beside:
+        told = [
+            (x(place), value, points[place].label) for place, value in enumerate(beside.values) if value is not None
+        ]
+        parts += [
+            _dot(across, y(value), f"{label}: {beside.name} {shown(value)}", "dot-2") for across, value, label in told
         ]
     if marked is not None:
         parts += [
             line(x(marked), TOP, x(marked), HEIGHT - BOTTOM, "mark"),
             text(x(marked) + 5, TOP + 10, mark, "number"),
         ]
-    parts += _labels(points, x)
-    told = _told(title, points, shown)
-    rows = tuple((point.label, point.value, point.low, point.high) for point in points)
-    return Chart(title, told, drawing(title, told, WIDTH, HEIGHT, parts), (*columns, "low", "high"), rows)
+    for each in marks:
+        parts += _mark(each, across(_place_of(each.label, points)))
+    keys = _keys(marks, beside)
+    parts += [*_labels(points, x), *_legend(keys)]
+    told_words = _told(title, points, shown, marks)
+    height = HEIGHT + 18.0 * len(keys)
+    heads = (*columns, "low", "high", *([beside.name] if beside else []), *(["what changed"] if marks else []))
+    rows = _rows(points, marks, beside)
+    return Chart(title, told_words, drawing(title, told_words, WIDTH, height, parts), heads, rows)
+
+
+def _band(points: Sequence[Point], x: Callable[[int], float], y: Callable[[float], float]) -> list[str]:
+    known = [(place, each.low, each.high) for place, each in enumerate(points) if None not in (each.low, each.high)]
+    ends = [(x(place), y(high or 0.0)) for place, _, high in known]
+    ends += [(x(place), y(low or 0.0)) for place, low, _ in reversed(known)]
+    if len(known) > 1:
+        return [f'<polygon points="{_path(ends)}" class="band"/>']
+    return [line(*ends[1], *ends[0], "whisker")] if known else []
+
+
+def _place_of(label: str, points: Sequence[Point]) -> float:
+    """Place of a label on the axis, between the points that it lies between."""
+    before = sum(each.label <= label for each in points) - 1
+    if before >= 0 and points[before].label == label:
+        return float(before)
+    return min(max(before + 0.5, 0.0), float(max(len(points) - 1, 0)))
+
+
+def _mark(mark: Mark, x: float) -> list[str]:
+    drawn = line(x, TOP, x, HEIGHT - BOTTOM, f"mark-{mark.kind}")
+    told = f"<title>{escape(f'{mark.label}: {mark.words}')}</title>"
+    return [f"<g>{told}{drawn}</g>", text(x, TOP - 3, MARK_SIGNS[mark.kind], f"sign-{mark.kind}", "middle")]
+
+
+def _keys(marks: Sequence[Mark], beside: Beside | None) -> list[str]:
+    """List what the legend says, a line each; the class of the sign before a bar."""
+    keys = [f"line|{beside.of_line}", f"dot-2|{beside.name}"] if beside else []
+    kinds = dict.fromkeys(each.kind for each in marks)
+    return keys + [f"mark-{kind}|{MARK_SIGNS[kind]}: {words}" for kind, words in MARK_KINDS.items() if kind in kinds]
+
+
+def _legend(keys: Sequence[str]) -> list[str]:
+    parts = []
+    for place, key in enumerate(keys):
+        kind, _, words = key.partition("|")
+        y = HEIGHT + 18.0 * place
+        sign = (
+            _dot(LEFT + 9, y + 4, words, kind) if kind.startswith("dot") else line(LEFT, y + 4, LEFT + 18, y + 4, kind)
+        )
+        parts += [sign, text(LEFT + 26, y + 8, words)]
+    return parts
+
+
+def _rows(points: Sequence[Point], marks: Sequence[Mark], beside: Beside | None) -> tuple[tuple[Cell, ...], ...]:
+    """Lay out the table: a row for each point, and one for each day of a change that is none of theirs."""
+    changed: dict[str, list[str]] = {}
+    for mark in marks:
+        changed.setdefault(mark.label, []).append(mark.words)
+    rows: list[tuple[Cell, ...]] = []
+    for place, point in enumerate(points):
+        second = (beside.values[place],) if beside else ()
+        rows.append((*point, *second, *(("; ".join(changed.pop(point.label, [])) or None,) if marks else ())))
+    empty = (None,) * (len(Point._fields) - 1 + (beside is not None))
+    others: list[tuple[Cell, ...]] = [(label, *empty, "; ".join(words)) for label, words in changed.items()]
+    return tuple(sorted([*rows, *others], key=lambda row: str(row[0])) if others else rows)
 
 
 def _axis(low: float, high: float, y: Callable[[float], float], shown: Shown) -> list[str]:
@@ -101,18 +196,19 @@ def _labels(points: Sequence[Point], x: Callable[[int], float]) -> list[str]:
     ]
 
 
-def _dot(x: float, y: float, tip: str) -> str:
-    return f'<circle cx="{x:.1f}" cy="{y:.1f}" r="3.2" class="dot"><title>{escape(tip)}</title></circle>'
+def _dot(x: float, y: float, tip: str, kind: str = "dot") -> str:
+    return f'<circle cx="{x:.1f}" cy="{y:.1f}" r="3.2" class="{kind}"><title>{escape(tip)}</title></circle>'
 
 
 def _path(points: Sequence[tuple[float, float]]) -> str:
     return " ".join(f"{x:.1f},{y:.1f}" for x, y in points)
 
 
-def _told(title: str, points: Sequence[Point], shown: Shown) -> str:
+def _told(title: str, points: Sequence[Point], shown: Shown, marks: Sequence[Mark]) -> str:
     if not points:
         return f"{title}: nothing to show."
     first, last = points[0], points[-1]
+    more = f" {len(marks)} changes are marked." if marks else ""
     if len(points) == 1:
-        return f"{title}: {first.label} {shown(first.value)}."
-    return f"{title}: from {shown(first.value)} ({first.label}) to {shown(last.value)} ({last.label})."
+        return f"{title}: {first.label} {shown(first.value)}.{more}"
+    return f"{title}: from {shown(first.value)} ({first.label}) to {shown(last.value)} ({last.label}).{more}"

@@ -14,6 +14,7 @@ from configs.settings import Settings
 from features.storage.lake import USERS_FILE, Lake
 from features.tables.duckdb_sessions import duckdb_session, sql_text
 from features.tables.parquet_files import PACKED, column_names
+from serving.cubes.calibration_history import CALIBRATION, calibration_table
 from serving.cubes.cube_queries import (
     COUNTRIES,
     DECISIONS,
@@ -39,8 +40,9 @@ def write_cubes(settings: Settings, lake: Lake, as_of: date) -> None:
     ``cubes`` has a row for every stage, persona, country, risk band, arm, offer, discount, play, channel, evidence and
     reason for nothing that somebody has, with ``users, known, valued, leavers, worth, value_at_risk, redemptions,
     expected_cost, expected_value``; ``segments`` the same of each segment, ``risk_bins`` the distribution of the risk,
-    ``drivers`` what moves it, ``rules`` why options are barred, ``all_barred`` of whom all are, and ``messages`` how
-    many different texts each offer comes with, with one of them.
+    ``drivers`` what moves it, ``rules`` why options are barred, ``all_barred`` of whom all are, ``messages`` how many
+    different texts each offer comes with, with one of them, and ``calibration`` how many left of those who were
+    expected to, of each day up to this one.
 
     Raises
     ------
@@ -59,6 +61,7 @@ def write_cubes(settings: Settings, lake: Lake, as_of: date) -> None:
             ALL_BARRED: _asked(connection, LOST.format(decisions=decisions)),
             MESSAGES: _asked(connection, GIVEN.format(decisions=decisions)),
             SEGMENTS: _segment_sums(connection, lake, as_of, decisions),
+            CALIBRATION: calibration_table(settings, lake, as_of, connection),
         }
         for name, table in tables.items():
             pq.write_table(table, folder / f"{name}.parquet", **PACKED)

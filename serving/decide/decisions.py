@@ -42,6 +42,7 @@ from serving.knapsack.allocation import Limit, limits_of
 from serving.messages.reader_details import ReadersOf, nobody_read
 from serving.preferences.user_preferences import PreferencesOf, nothing_known
 from serving.stored_days import ledger
+from serving.stored_days.day_basis import BASIS, basis_table
 from serving.stored_days.decision_moment import DecisionMoment
 from serving.stored_days.held_back import held_back_table, rules_table
 from serving.stored_days.stored_day import draws_table, prices_table
@@ -122,6 +123,7 @@ def decide(
                 write("budget_curve", curve_table(allocation_inputs, policy.settings, limits))
                 write("spending", assignment.spending.table())
                 write("guards", findings_table(guards))
+                write(BASIS, basis_table(policy.model_versions, policy.settings, policy.catalogue))
                 write(RULES, rules_table(policy.rules))
                 write("tastes", policy.preferences.tastes.rows)
                 write("hours", policy.preferences.hours_table())

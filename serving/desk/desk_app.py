@@ -22,16 +22,12 @@ from serving.charts.chart_frame import csv_row
 from serving.desk.access_log import note
 from serving.desk.audience_post import message_of, post
 from serving.desk.desk_pages import Desk, Page, PageNotFoundError, Question, checked
-from serving.desk.groups_page import groups_page
-from serving.desk.health_page import health_page
-from serving.desk.people_page import audience, filter_count, people_page
+from serving.desk.page_list import PAGES, TITLES, page_meant, page_near, require_known
+from serving.desk.people_page import audience, filter_count
 from serving.desk.person_page import person_page
-from serving.desk.plays_page import plays_page
-from serving.desk.results_page import results_page
-from serving.desk.risk_page import risk_page
 from serving.desk.today_page import pages_linked, today_page
 from serving.desk.visitors import COOKIE, Door, Visitor
-from serving.desk.what_if_page import proposal, what_if_page
+from serving.desk.what_if_page import proposal
 from serving.report_page.page_environment import page_environment
 
 POLICY = (
@@ -44,14 +40,6 @@ HEADERS = {
 }  # fmt: skip
 # the report is one file with its style inside, and no script
 REPORT_POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; frame-ancestors 'none'"
-PAGES: dict[str, Callable[[Question], Page]] = {
-    "today": today_page, "people": people_page, "risk": risk_page, "groups": groups_page, "plays": plays_page,
-    "what-if": what_if_page, "results": results_page, "health": health_page,
-}  # fmt: skip
-TITLES = {
-    "today": "Today", "people": "People", "risk": "Risk", "groups": "Segments", "plays": "Plays", "what-if": "What if",
-    "results": "Results", "health": "Health",
-}  # fmt: skip
 TEMPLATES = Path(__file__).parent / "templates"
 STYLES = ("page.css", "charts.css", "desk.css")
 MOST_FORM = 20_000  # bytes
@@ -87,9 +75,14 @@ class Answers:
         page = Page("sentence", title, {})
         return self.write("sentence.html.j2", visitor, status, page=page, asked=None, said=said.rstrip("."))
 
-    def page(self, visitor: Visitor, given: Mapping[str, str], make: Callable[[Question], Page]) -> Response:
+    def question(self, visitor: Visitor, name: str, given: Mapping[str, str]) -> Question:
+        """Check what a page is asked."""
+        require_known(name, given)
+        return Question.of(self.desk, visitor, given)
+
+    def page(self, visitor: Visitor, name: str, given: Mapping[str, str], make: Callable[[Question], Page]) -> Response:
         """Answer a question with a page, or with one of its charts as a table for spreadsheets."""
-        asked = Question.of(self.desk, visitor, given)
+        asked = self.question(visitor, name, given)
         page = make(asked)
         if name := asked.one_of("table", tuple(page.charts)):
             note(self.desk.lake, visitor, f"table {name} of {page.name}", given, len(page.charts[name].rows))
@@ -163,7 +156,15 @@ async def _guarded(request: Request, call_next: Callable[[Request], Any], answer
 
 
 def given_of(request: Request) -> dict[str, str]:
-    """Read the parameters of an address: each once, in the form in which ids are kept."""
+    """Read the parameters of an address: each once, in the form in which ids are kept.
+
+    Raises
+    ------
+    InputError
+        One is given twice, and nobody can tell which is meant.
+    """
+    if len(request.query_params) < len(request.query_params.multi_items()):
+        raise InputError("a parameter is given twice; leave one of them out")
     return {name: unicodedata.normalize("NFC", value) for name, value in request.query_params.items()}
 
 
@@ -180,22 +181,24 @@ def _add_pages(app: FastAPI, answers: Answers) -> None:
 
     @app.get("/")
     def root(request: Request) -> Response:
-        return _shown(request, today_page)
+        return _shown(request, "today", today_page)
 
     @app.get("/people/{shown_id}")
     def person(request: Request, shown_id: str) -> Response:
         name = unicodedata.normalize("NFC", shown_id)
-        return _shown(request, partial(person_page, shown_id=checked(name)))
+        return _shown(request, "person", partial(person_page, shown_id=checked(name)))
 
     @app.get("/{name}")
     def page(request: Request, name: str) -> Response:
-        if name not in PAGES:
-            return Response(status_code=404)
-        return _shown(request, PAGES[name])
+        if name in PAGES:
+            return _shown(request, name, PAGES[name])
+        if meant := page_meant(name):
+            return RedirectResponse(link(meant, None, **given_of(request)), 308)
+        raise PageNotFoundError(f"there is no such page{page_near(name) or '; the menu above lists those there are'}")
 
-    def _shown(request: Request, make: Callable[[Question], Page]) -> Response:
+    def _shown(request: Request, name: str, make: Callable[[Question], Page]) -> Response:
         visitor, given = request.state.visitor, given_of(request)
-        return files.of_one_publish(lambda: answers.page(visitor, given, make))
+        return files.of_one_publish(lambda: answers.page(visitor, name, given, make))
 
 
 def _add_files(app: FastAPI, answers: Answers) -> None:
@@ -209,7 +212,7 @@ def _add_files(app: FastAPI, answers: Answers) -> None:
 
     @app.get("/audience.csv")
     def people(request: Request) -> Response:
-        asked = Question.of(desk, request.state.visitor, given_of(request))
+        asked = answers.question(request.state.visitor, "audience.csv", given_of(request))
         rows = filter_count(asked)
         note(desk.lake, asked.visitor, "audience", asked.given, rows)
         parts = (csv_row(row) for row in audience(asked))
@@ -218,7 +221,7 @@ def _add_files(app: FastAPI, answers: Answers) -> None:
 
     @app.get("/report")
     def report(request: Request) -> Response:
-        asked = Question.of(desk, request.state.visitor, given_of(request))
+        asked = answers.question(request.state.visitor, "report", given_of(request))
         name = f"reports/{asked.day}.html"
         if not asked.visitor.is_operator:
             return answers.sentence(asked.visitor, 403, "The report names users, so that it is for operators alone")
@@ -235,7 +238,8 @@ def _add_files(app: FastAPI, answers: Answers) -> None:
         visitor, receiver = request.state.visitor, desk.receiver
         if not visitor.is_operator or receiver is None:
             return answers.sentence(visitor, 403, "Audiences are posted by operators, where an address is set")
-        asked = Question.of(desk, visitor, {name: value for name, value in form.items() if name != "form_token"})
+        given = {name: value for name, value in form.items() if name != "form_token"}
+        asked = answers.question(visitor, "people", given)
         columns, *rows = await run_in_threadpool(lambda: list(audience(asked)))
         people = [dict(zip(columns, row, strict=True)) for row in rows]
         message_id, body = message_of(str(asked.day), asked.given, people)
@@ -251,7 +255,7 @@ def _add_files(app: FastAPI, answers: Answers) -> None:
         if not visitor.is_operator:
             return answers.sentence(visitor, 403, "Proposals are left by operators alone")
         given = {name: value for name, value in form.items() if name != "form_token"}
-        name = proposal(Question.of(desk, visitor, given))
+        name = proposal(answers.question(visitor, "what-if", given))
         return answers.sentence(
             visitor,
             200,

@@ -27,32 +27,29 @@ class PageNotFoundError(InputError):
 
 
 @dataclass(frozen=True)
-class RunFacts:
-    """What only the runs know of a data folder: titles with texts, and the newest runs."""
-
-    lines: Mapping[str, str]
-    runs: Sequence[Mapping[str, Any]]
-
-
-@dataclass(frozen=True)
 class Desk:
-    """What every page reads: settings, data folder, words and catalogue, what is known of runs, who takes audiences."""
+    """What every page reads: settings, data folder, words and catalogue, what is known of runs, who takes audiences.
+
+    `run_lines` tells titles with texts of the data folder, `newest_runs` the newest runs, the last first.
+    """
 
     settings: Settings
     lake: Lake
     words: Words
     catalogue: Catalogue
-    run_facts: Callable[[], RunFacts]
+    run_lines: Callable[[], Mapping[str, str]] = dict
+    newest_runs: Callable[[], Sequence[Mapping[str, Any]]] = tuple
     receiver: Receiver | None = None
 
     @classmethod
     def of(
-        cls, settings: Settings, lake: Lake, run_facts: Callable[[], RunFacts], receiver: Receiver | None = None
-    ) -> Desk:
+        cls, settings: Settings, lake: Lake, run_lines: Callable[[], Mapping[str, str]] = dict,
+        newest_runs: Callable[[], Sequence[Mapping[str, Any]]] = tuple, receiver: Receiver | None = None,
+    ) -> Desk:  # fmt: skip
         """Open a desk; its pages speak English, as the report does."""
         english = settings.model_copy(update={"language": ENGLISH})
         words = words_of(english, is_print=True)
-        return cls(settings, lake, words, load_catalogue(settings.offers), run_facts, receiver)
+        return cls(settings, lake, words, load_catalogue(settings.offers), run_lines, newest_runs, receiver)
 
     def title(self, offer_id: str) -> str:
         """Name an offer for people."""
@@ -123,6 +120,19 @@ class Question:
         if not least <= value <= most:
             raise InputError(f"{name} must lie between {least:g} and {most:g}")
         return value
+
+    def whole(self, name: str, default: int, *, least: int = 0, most: int = 10**12) -> int:
+        """Return a parameter that must be a whole number within bounds.
+
+        Raises
+        ------
+        InputError
+            It is none, or lies outside.
+        """
+        value = self.number(name, default, least=least, most=most)
+        if value != int(value):
+            raise InputError(f"{name} must be a whole number; {value:g} is none")
+        return int(value)
 
     def with_given(self, **more: object) -> str:
         """Write the parameters of this question with some others, for a link."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,12 +13,17 @@ from serving.desk.desk_pages import Page, Question
 from serving.desk.visitors import PSEUDONYM_SIGNS, Visitor
 from serving.hand_over.channel_audiences import COLUMNS, INSTANTS, KEY
 from serving.hand_over.withdrawn_wishes import withdrawn
-from serving.memberships.stored_segments import SEGMENTS, read_rules, segment_days, stored_source
+from serving.memberships.stored_segments import SEGMENTS, SIZES, read_rows, read_rules, segment_days, stored_source
 from serving.segments.day_query import quoted
 from serving.stored_days.day_tables import connect, decisions_source
 
 SHOWN, MOST_PAGES, BATCH = 50, 200, 10_000
 FILTERS = ("stage", "persona", "risk_band", "arm", "offer_id", "channel")  # columns of the decisions with few values
+ASKED_OF_PEOPLE = (*FILTERS, "band", "segment", "offered", "q", "order", "page")
+ARMS = {
+    "policy": "decided by the plan", "explore": "drew an offer by lot", "control": "control group, never written to",
+    "by_rule": "given by rule", "win_back": "drew a way back by lot", "suppressed": "may get nothing",
+}  # fmt: skip
 ORDERS = {
     "value": "p_churn * retained_value DESC NULLS LAST, p_churn DESC NULLS LAST, user_id",
     "risk": "p_churn DESC NULLS LAST, user_id",
@@ -46,7 +51,7 @@ def people_page(asked: Question) -> Page:
     cubes = asked.cubes()
     known = known_values(asked, cubes)
     meant = people_filter(asked, known)
-    number = int(asked.number("page", 1, least=1, most=MOST_PAGES))
+    number = asked.whole("page", 1, least=1, most=MOST_PAGES)
     with connect(asked.desk.lake) as connection:
         counted = connection.execute(f"SELECT count(*) FROM {meant.source} WHERE {meant.condition}").fetchone()
         found = connection.execute(
@@ -63,7 +68,7 @@ def people_page(asked: Question) -> Page:
         row["title"] = desk.title(row["offer_id"]) if row["offer_id"] != NO_OFFER else None
     values = {
         "rows": rows, "users": users, "number": number, "pages": min(-(-users // SHOWN), MOST_PAGES), "known": known,
-        "chosen": meant.chosen, "orders": tuple(ORDERS),
+        "names": names_of(asked, known), "chosen": meant.chosen, "orders": tuple(ORDERS),
     }  # fmt: skip
     return Page("people", "People", values)
 
@@ -74,6 +79,34 @@ def known_values(asked: Question, cubes: DayCubes) -> dict[str, list[str]]:
     has_segments = asked.day in segment_days(asked.desk.lake)
     found["segment"] = [each.name for each in read_rules(asked.desk.lake, asked.day).segments] if has_segments else []
     return found
+
+
+def names_of(asked: Question, known: dict[str, list[str]]) -> dict[str, dict[str, str]]:
+    """Name what may be chosen for people; each value of each filter."""
+    words, desk, titles = asked.desk.words, asked.desk, segment_titles(asked)
+
+    def plain(value: str) -> str:
+        return value.replace("_", " ")
+
+    shown: dict[str, Callable[[str], str]] = {
+        "risk_band": lambda band: {"unknown": "not predicted"}.get(band, band),
+        "stage": lambda stage: words.group(stage, plain(stage).capitalize()),
+        "persona": lambda persona: words.persona(persona),
+        "segment": lambda segment: titles.get(segment, segment),
+        "offer_id": lambda offer_id: "nothing" if offer_id == NO_OFFER else desk.title(offer_id),
+        "arm": lambda arm: ARMS.get(arm, plain(arm)),
+        "channel": plain,
+    }
+    return {name: {value: shown[name](value) for value in values} for name, values in known.items()}
+
+
+def segment_titles(asked: Question) -> dict[str, str]:
+    """Title of each segment of the day, by its name and in its order."""
+    if asked.day not in segment_days(asked.desk.lake):
+        return {}
+    titles = {row["segment"]: row["title"] for row in read_rows(asked.desk.lake, asked.day, SIZES)}
+    names = [each.name for each in read_rules(asked.desk.lake, asked.day).segments]
+    return {name: asked.desk.words.group(name, titles.get(name) or name) for name in names}
 
 
 def people_filter(asked: Question, known: dict[str, list[str]]) -> PeopleFilter:

@@ -1,4 +1,4 @@
-"""Results: what offers changed against control, over time, and what is not known yet; new models beside it."""
+"""Results: what offers changed against control, over time, and what is not known yet; what changed beside it."""
 
 from __future__ import annotations
 
@@ -7,17 +7,19 @@ from collections.abc import Mapping, Sequence
 from datetime import date
 from typing import Any
 
-from models.champion_gate.promotion_log import promotion_log
 from models.training_run.training_record import latest_training
 from serving.charts.chart_frame import Chart
 from serving.charts.line_chart import Point, line_chart
+from serving.cubes.stored_cubes import day_sums
 from serving.decide.promise_ratios import FOLDER, newest_ratios
 from serving.desk.desk_pages import Page, Question
+from serving.desk.timeline import Happening, happenings, marks
 from serving.report_page.model_trust import trust_in_offers
 from serving.report_page.policy_gate import gate_of
 from serving.wording.formatting import signed
 
-FILE = "lifts.json"
+FILE, MOST_SHOWN, SHOWN_DAYS = "lifts.json", 30, 90
+GIVEN = (("cost", "Expected cost of offers", "expected_cost"), ("gain", "Expected gain after cost", "expected_value"))
 WORDS = {
     "margin": "margin a head",
     "retention": "share who stay",
@@ -29,7 +31,7 @@ WORDS = {
 def results_page(asked: Question) -> Page:
     """Answer whether it works."""
     desk = asked.desk
-    measured = measurements(asked)
+    measured, happened = measurements(asked), happenings(asked)
     record = latest_training(desk.lake, asked.day)
     values = {
         "measured": measured[-1] if measured else None,
@@ -37,11 +39,12 @@ def results_page(asked: Question) -> Page:
         "promises": newest_ratios(desk.lake, asked.day),
         "gate": gate_of(record.verdict if record else None, desk.words),
         "trusts": trust_in_offers(record, desk.catalogue, desk.settings),
-        "champions": [entry for entry in promotion_log(desk.lake) if entry.since[:10] <= str(asked.day)][::-1][:20],
+        "happened": [each for each in happened if each.kind != "done"][::-1][:MOST_SHOWN],
+        "runs": [each for each in happened if each.kind == "done"][::-1][:MOST_SHOWN],
         "control": asked.cubes().total("users", lambda cell: cell["arm"] == "control"),
         "exploring": asked.cubes().total("users", lambda cell: cell["arm"] == "explore"),
     }
-    return Page("results", "Results", values, _charts(measured))
+    return Page("results", "Results", values, _charts(asked, measured, happened))
 
 
 def measurements(asked: Question) -> list[dict[str, Any]]:
@@ -67,8 +70,14 @@ def _difference(lift: Mapping[str, Any] | None) -> Mapping[str, float] | None:
     return cuped["absolute"] if cuped else None
 
 
-def _charts(measured: Sequence[Mapping[str, Any]]) -> dict[str, Chart]:
+def _charts(asked: Question, measured: Sequence[Mapping[str, Any]], happened: Sequence[Happening]) -> dict[str, Chart]:
     charts = dict[str, Chart]()
+    days = day_sums(asked.desk.lake, asked.day)[-SHOWN_DAYS:]
+    if len(days) > 1:
+        laid = marks(happened, days[0]["day"])
+        for name, title, measure in GIVEN:
+            points = [Point(str(row["day"]), row[measure]) for row in days]
+            charts[name] = line_chart(title, ("day", measure.replace("_", " ")), points, marks=laid)
     for measure, words in WORDS.items():
         points = [
             Point(str(each["as_of"]), found["value"], found["low"], found["high"])
@@ -77,8 +86,9 @@ def _charts(measured: Sequence[Mapping[str, Any]]) -> dict[str, Chart]:
         ]
         if points:
             charts[f"lift-{measure}"] = line_chart(
-                f"Lift against control, {words}", ("measured on", words), points, shown=signed
-            )
+                f"Lift against control, {words}", ("measured on", words), points, shown=signed,
+                marks=marks(happened, points[0].label),
+            )  # fmt: skip
     return charts
 
 

@@ -12,8 +12,8 @@ from serving.charts.beeswarm_chart import Swarm, beeswarm
 from serving.charts.chart_frame import Chart
 from serving.cubes.stored_cubes import DayCubes
 from serving.desk.desk_pages import Desk, Page, Question
+from serving.desk.people_page import segment_titles
 from serving.desk.today_page import figures, value_words
-from serving.memberships.stored_segments import SIZES, read_rows, segment_days
 from serving.wording.explanations import fact_of
 from serving.wording.reason_codes import LOWERS, RAISES
 
@@ -68,15 +68,8 @@ def drivers(desk: Desk, cubes: DayCubes) -> list[Driver]:
 
 def segment_rows(asked: Question, cubes: DayCubes) -> list[dict[str, Any]]:
     """List the segments of the day with their titles, those with most expected leavers first."""
-    if asked.day not in segment_days(asked.desk.lake):
-        return []
-    titles = {row["segment"]: row["title"] for row in read_rows(asked.desk.lake, asked.day, SIZES)}
-    words = asked.desk.words
-    rows = [
-        {**row, "title": words.group(str(row["segment"]), titles.get(row["segment"]) or str(row["segment"]))}
-        for row in cubes.segments
-        if row["users"]
-    ]
+    titles = segment_titles(asked)
+    rows = [{**row, "title": titles.get(row["segment"], row["segment"])} for row in cubes.segments if row["users"]]
     return sorted(rows, key=lambda row: (-row["leavers"], row["title"]))
 
 

@@ -14,6 +14,7 @@ from serving.charts.chart_frame import Chart
 from serving.charts.line_chart import Point, line_chart
 from serving.cubes.stored_cubes import AT_RISK, DayCubes, Row, day_sums, is_offered
 from serving.desk.desk_pages import Page, Question
+from serving.desk.timeline import happenings, marks
 from serving.guards.guard_findings import FIRED, stored_findings
 from serving.memberships.part_words import unusual_notes
 from serving.report_page.budget_curve import BudgetCurve, curve_of
@@ -222,7 +223,8 @@ def leavers_over_time(asked: Question, most: int = 90) -> Chart:
         for row in day_sums(asked.desk.lake, asked.day)[-most:]
         if row["known"]
     ]
-    return line_chart("Share expected to leave", ("day", "share"), points, shown=percent)
+    laid = marks(happenings(asked), points[0].label if points else "")
+    return line_chart("Share expected to leave", ("day", "share"), points, shown=percent, marks=laid, is_share=True)
 
 
 def _bounds(row: Row) -> tuple[float, float]:

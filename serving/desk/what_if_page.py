@@ -20,6 +20,7 @@ from serving.charts.chart_frame import Chart
 from serving.cubes.stored_cubes import DayCubes, is_offered
 from serving.desk.access_log import note
 from serving.desk.desk_pages import Page, Question
+from serving.desk.people_page import segment_titles
 from serving.desk.plays_page import option_words
 from serving.desk.visitors import Visitor
 from serving.desk.what_if import Recomputed, Wish, decide_again
@@ -32,6 +33,7 @@ from serving.stored_days.stored_day import BUDGET, StoredDay, read_stored_day
 PROPOSALS = "desk/proposals"
 MOST_FACTOR = 10.0
 ASKING = ("budget", "budget_share", "segment", "factor")
+ASKED_OF_WHAT_IF = (*ASKING, "cap_", "off_")
 
 
 def what_if_page(asked: Question) -> Page:
@@ -47,7 +49,8 @@ def what_if_page(asked: Question) -> Page:
         "options": [{"option": each, "title": desk.title(each.offer_id), "name": option_name(each),
                      "is_off": each in wish.without,
                      "benefit": desk.words.benefit(*each) or "none"} for each in options],
-        "channels": channels, "segments": segments, "own_budget": own_budget, "wish": wish, "found": found, "now": now,
+        "channels": channels, "segments": segment_titles(asked), "own_budget": own_budget, "wish": wish,
+        "found": found, "now": now,
         "sums": {name: cubes.total(name, is_offered) for name in ("users", "expected_cost", "expected_value")},
     }  # fmt: skip
     if found is not None:
@@ -86,9 +89,10 @@ def wish_of(
         A number is none or out of bounds, or an option, channel or segment is not known.
     """
     budget = asked.number("budget", own_budget * asked.number("budget_share", 1.0, most=100.0))
-    caps = {
-        name: int(asked.number(f"cap_{name}", 0)) for name in channels if asked.given.get(f"cap_{name}", "").strip()
-    }
+    caps = {name: asked.whole(f"cap_{name}", 0) for name in channels if asked.given.get(f"cap_{name}", "").strip()}
+    capped = [name.removeprefix("cap_") for name in asked.given if name.startswith("cap_")]
+    if others := [name for name in capped if name not in channels]:
+        raise InputError(f"no offer of the day goes by {others[0][:40]}; caps are of {', '.join(channels)}")
     known = {option_name(each): each for each in options}
     off = [name.removeprefix("off_") for name, value in asked.given.items() if name.startswith("off_") and value]
     if strange := [name for name in off if name not in known]:

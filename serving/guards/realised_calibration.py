@@ -35,20 +35,15 @@ def realised_calibration(settings: Settings, lake: Lake, as_of: date, model: Reg
     if not closed:
         return [Finding(*unknown, "no_labels", name)]
     day = closed[-1]
-    has_contracts = settings.churn.kind == "cancellation"
-    before = settings.churn.contract_days if has_contracts else 0
-    after = [day + timedelta(days=offset) for offset in range(-before, horizon)]
-    files = [lake.partition("aggregates", each) for each in after if lake.has_partition("aggregates", each)]
+    stayed = stayed_query(settings, lake, day)
     decided = lake.partition("decisions", day)
     asked = f"FROM read_parquet({sql_text(decided)}) WHERE p_churn IS NOT NULL AND offer_id = 'none' AND "
     asked += f"list_contains(string_split(model_versions, ', '), {sql_text(name)})"
     with duckdb_session(settings) as connection:
         users = connection.execute(f"SELECT count(*) {asked}").fetchall()[0][0]
-        if users < settings.guards.min_rows or not files:
+        if users < settings.guards.min_rows or stayed is None:
             return [Finding(*unknown, "few_rows" if users else "no_labels", name, users, settings.guards.min_rows)]
         some = f"hash(user_id) % {max(1, users // MOST_USERS)} = 0"
-        rows = f"read_parquet([{', '.join(map(sql_text, files))}], hive_partitioning = true)"
-        stayed = under_contract_since(rows, day, settings) if has_contracts else ACTIVE.format(rows=rows)
         found, expected, left = connection.execute(f"""
             SELECT count(*), avg(p_churn), avg((stayed.user_id IS NULL)::INT)
             FROM (SELECT user_id, p_churn {asked} AND {some}) LEFT JOIN
@@ -58,6 +53,18 @@ def realised_calibration(settings: Settings, lake: Lake, as_of: date, model: Reg
     is_fired = abs(left - expected) > guard.limit + chance
     passed = Finding("calibration", PASSED, guard.mode, guard.limit, subject=name, value=left, usual=expected)
     return found_by("calibration", guard, is_fired, "calibration", name, left, expected) or [passed]
+
+
+def stayed_query(settings: Settings, lake: Lake, day: date) -> str | None:
+    """Write the SELECT of users who stayed through the horizon of a day; None where no daily rows tell."""
+    has_contracts = settings.churn.kind == "cancellation"
+    before = settings.churn.contract_days if has_contracts else 0
+    around = [day + timedelta(days=offset) for offset in range(-before, settings.churn.horizon_days)]
+    files = [lake.partition("aggregates", each) for each in around if lake.has_partition("aggregates", each)]
+    rows = f"read_parquet([{', '.join(map(sql_text, files))}], hive_partitioning = true)"
+    if not files:
+        return None
+    return under_contract_since(rows, day, settings) if has_contracts else ACTIVE.format(rows=rows)
 
 
 def under_contract_since(rows: str, day: date, settings: Settings) -> str:

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import date, datetime, timedelta
 from pathlib import Path
+from typing import Any
 from zoneinfo import ZoneInfo
 
 import numpy as np
@@ -67,9 +68,14 @@ LANDED = pa.schema([(column.name, ARROW[column.kind]) for column in TREATMENTS.c
 
 def policy_version(models: str, settings: Settings, catalogue: Catalogue) -> str:
     """Name a policy: eight hexadecimal digits that change with the models, the settings or the offers it rests on."""
-    own = settings.model_dump(mode="json", exclude=NO_MATTER | {"scoring"})
-    own["scoring"] = settings.scoring.model_dump(mode="json", exclude={"batch_users"})
+    own = deciding_settings(settings)
     return content_hash(text=json.dumps([models, own, catalogue.model_dump(mode="json")], sort_keys=True))[:8]
+
+
+def deciding_settings(settings: Settings) -> dict[str, Any]:
+    """Write the settings on which a decision rests as plain values."""
+    own = settings.model_dump(mode="json", exclude=NO_MATTER | {"scoring"})
+    return own | {"scoring": settings.scoring.model_dump(mode="json", exclude={"batch_users"})}
 
 
 def entry_table(

@@ -27,7 +27,7 @@ from timing import metric
 
 from serving.cubes.day_cubes import write_cubes
 from serving.desk.desk_app import PAGES, serve
-from serving.desk.desk_pages import Desk, RunFacts
+from serving.desk.desk_pages import Desk
 from serving.desk.visitors import Door
 
 PAGES_ASKED = (*PAGES, "people/u00005", "people?band=high&order=risk", "people?q=u0001")
@@ -36,7 +36,7 @@ WHAT_IF = ("what-if?budget_share=0.5", "what-if?budget_share=2", "what-if?cap_em
 
 def serve_desk(small: SmallDesk, port: int) -> None:
     """Be the application, in a process of its own."""
-    desk = Desk.of(small.settings, small.lake, lambda: RunFacts({}, []))
+    desk = Desk.of(small.settings, small.lake)
     serve(desk, Door(), socket.create_server(("127.0.0.1", port)))
 
 

@@ -1,0 +1,71 @@
+"""What happened beside the figures: other models, another configuration, runs that did not end well, by their days."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import date
+from itertools import groupby
+from typing import Any, NamedTuple
+
+from serving.charts.line_chart import Mark
+from serving.desk.desk_pages import Question
+from serving.stored_days.day_basis import MODEL, OFFER, SETTING, BasisChange, basis_changes
+
+MOST_DAYS, MOST_TOLD = 90, 3
+ENDED_WELL = ("done", "running")
+KINDS = {MODEL: "model", SETTING: "settings", OFFER: "settings"}
+
+
+class Happening(NamedTuple):
+    """One thing on a day: `kind` is one of `line_chart.MARK_KINDS`, or ``done`` of a run that ended well."""
+
+    day: date
+    kind: str
+    words: str
+
+
+def happenings(asked: Question) -> list[Happening]:
+    """List what happened on the decided days up to the one that is asked about, in order."""
+    days = [day for day in asked.days if day <= asked.day][-MOST_DAYS:]
+    changed = [
+        Happening(day, kind, words)
+        for (day, kind), rows in groupby(basis_changes(asked.desk.lake, days), lambda row: (row.day, KINDS[row.kind]))
+        for words in _told(asked, list(rows))
+    ]
+    ran = [each for each in _runs(asked.desk.newest_runs()) if days[0] <= each.day <= asked.day]
+    return sorted([*changed, *ran], key=lambda each: (each.day, each.kind))
+
+
+def marks(happened: Sequence[Happening], first: date | str = "") -> list[Mark]:
+    """Lay what changed over a chart that begins on a day: one mark for each day and kind; what went well has none."""
+    shown = [each for each in happened if each.kind != "done" and f"{each.day}" >= f"{first}"]
+    return [
+        Mark(f"{day}", kind, "; ".join(each.words for each in rows))
+        for (day, kind), rows in groupby(shown, lambda each: (each.day, each.kind))
+    ]
+
+
+def _told(asked: Question, rows: Sequence[BasisChange]) -> Iterator[str]:
+    """Say what changed on a day; of many settings the first few and how many more."""
+    said = [_change(asked, row) for row in rows]
+    yield from said[:MOST_TOLD]
+    if len(said) > MOST_TOLD:
+        yield f"and {len(said) - MOST_TOLD} more"
+
+
+def _change(asked: Question, row: BasisChange) -> str:
+    if row.kind == OFFER:
+        word = "is new" if row.before is None else "is no longer offered" if row.now is None else "reads otherwise"
+        return f"{asked.desk.title(row.name)} {word}"
+    if row.kind == MODEL:
+        return f"{row.now or f'no {row.name}'} instead of {row.before or f'no {row.name}'}"
+    return f"{row.name} = {row.now or 'nothing'}, was {row.before or 'nothing'}"
+
+
+def _runs(runs: Sequence[Mapping[str, Any]]) -> Iterator[Happening]:
+    """Tell each run on the day that it was about; who was asked for none, on the day on which it began."""
+    for run in runs:
+        is_well = run["outcome"] in ENDED_WELL
+        words = f"{run['command']} {run['outcome']}" + (f": {run['reason']}" if run.get("reason") else "")
+        day = date.fromisoformat((run.get("as_of") or run["started"])[:10])
+        yield Happening(day, "done" if is_well else "run", words)
