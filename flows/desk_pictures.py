@@ -10,7 +10,8 @@ from pathlib import Path
 
 from configs.errors import InputError
 from flows.serve_desk import open_desk
-from serving.desk.desk_app import PAGES, serve
+from serving.desk.desk_app import serve
+from serving.desk.page_list import PAGES
 from serving.desk.visitors import Door
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")

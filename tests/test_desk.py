@@ -28,7 +28,7 @@ from models.metrics.comparison import Difference
 from models.metrics.metric import Metric
 from serving.cubes.stored_cubes import read_cubes
 from serving.desk.audience_post import Receiver, message_of, post, signature
-from serving.desk.desk_app import PAGES
+from serving.desk.page_list import PAGES
 from serving.desk.today_page import figures, pages_linked
 from serving.desk.visitors import Door
 from serving.desk.what_if import Wish, decide_again

@@ -17,8 +17,9 @@ import uvicorn
 from browser import Tab, browser_path, open_tab
 from desks import SmallDesk, decided_desk
 
-from serving.desk.desk_app import PAGES, make_desk_app
+from serving.desk.desk_app import make_desk_app
 from serving.desk.desk_pages import Desk
+from serving.desk.page_list import PAGES
 from serving.desk.visitors import Door
 
 pytestmark = pytest.mark.skipif(browser_path() is None, reason="no browser: apt-get install chromium")

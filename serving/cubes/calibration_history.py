@@ -75,12 +75,13 @@ def of_day(
     stayed = stayed_query(settings, lake, day) if is_over else None
     decisions = f"read_parquet({sql_text(day_file(lake, day, 'decisions'))})"
     asked = BY_CHANCE.format(decisions=decisions, stayed=stayed or NOBODY_STAYED)
-    found = connection.execute(asked).fetchnumpy()
-    chance, users, gone = (np.asarray(found[name], np.float64) for name in ("p", "users", "left_users"))
+    found = connection.execute(asked).to_arrow_table()
+    names = ("p", "users", "left_users", "leavers", "variance")
+    chance, users, gone, leavers, variance = (found[name].to_numpy().astype(np.float64) for name in names)
     told = {"left_users": int(gone.sum()), "auc": ranked(chance, gone, users - gone)} if stayed else {}
     return {
-        "day": day, "users": int(users.sum()), "leavers": round(float(found["leavers"].sum()), 9),
-        "leavers_variance": round(float(found["variance"].sum()), 9),
+        "day": day, "users": int(users.sum()), "leavers": round(float(leavers.sum()), 9),
+        "leavers_variance": round(float(variance.sum()), 9),
         "expected_auc": ranked(chance, chance * users, (1 - chance) * users), "left_users": None, "auc": None, **told,
     }  # fmt: skip
 

@@ -26,8 +26,9 @@ from desks import DAYS, SmallDesk, decided_desk
 from timing import metric
 
 from serving.cubes.day_cubes import write_cubes
-from serving.desk.desk_app import PAGES, serve
+from serving.desk.desk_app import serve
 from serving.desk.desk_pages import Desk
+from serving.desk.page_list import PAGES
 from serving.desk.visitors import Door
 
 PAGES_ASKED = (*PAGES, "people/u00005", "people?band=high&order=risk", "people?q=u0001")
