@@ -6,6 +6,7 @@ the role message_sent when it was. An event without a decision is a message of s
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -28,18 +29,20 @@ MESSAGES_AT_ONCE = 3_000_000  # whose users are counted together
 SECONDS = "CAST(ceil((epoch_us({}) - epoch_us($now)) / 1e6) AS BIGINT)"
 OF_WINDOW = "{at} < $now AND {at} >= $now - to_days($days)"
 TREATMENTS_AND_ENTRIES = f"""
-    SELECT user_id, hash(decision_id) AS message, channel, offer_id, {SECONDS.format("{decided}")} AS sent
+    SELECT user_id, decision_id, NULL::VARCHAR AS event_id, channel, offer_id, {SECONDS.format("{decided}")} AS sent
     FROM {{source}} WHERE offer_id <> $none AND {{when}}
 """
 SENT = f"""
-    SELECT user_id, hash(coalesce(decision_id, 'event ' || event_id)) AS message, channel, NULL::VARCHAR AS offer_id,
-           {SECONDS.format("occurred_at")} AS sent
+    SELECT user_id, decision_id, event_id, channel, NULL::VARCHAR AS offer_id, {SECONDS.format("occurred_at")} AS sent
     FROM {{source}} WHERE list_contains($sent, event_name) AND {OF_WINDOW.format(at="occurred_at")}
 """
+BUSY = "CREATE TEMP TABLE busy AS SELECT user_id FROM ({sources}) {answered} GROUP BY user_id HAVING {reached}"
 TOLD = """
     CREATE TEMP TABLE told AS
-    SELECT user_id, message, coalesce(bits, 0) AS bits, coalesce(code, -1) AS offer, sent
-    FROM ({sources}) LEFT JOIN offers USING (offer_id) LEFT JOIN channels USING (channel)
+    SELECT user_id, CASE WHEN decision_id IS NULL THEN hash(event_id, 1) ELSE hash(decision_id) END AS message,
+           coalesce(bits, 0) AS bits, coalesce(code, -1) AS offer, sent
+    FROM ({sources}) SEMI JOIN busy USING (user_id)
+    LEFT JOIN offers USING (offer_id) LEFT JOIN channels USING (channel)
 """
 MESSAGES = """
     CREATE OR REPLACE TEMP TABLE messages AS
@@ -96,7 +99,11 @@ class MessageCounts:
         return [ALL, IGNORED, *map(of_channel, self.settings.contact.channel_caps), *plays]
 
     def read(self, connection: duckdb.DuckDBPyConnection) -> ContactHistory:
-        """Count: the files are read once, and so many users are counted together as memory has room for."""
+        """Count the messages of those who were told of so often that something may be forbidden to them.
+
+        What is told twice is one message, which costs most to find out: few users are asked about it, and so many of
+        them together as memory has room for.
+        """
         sources, names = [*self._sources()], self.names
         if not sources:
             return ContactHistory(names=tuple(names))
@@ -104,8 +111,13 @@ class MessageCounts:
         about |= {"sent": [*self.settings.roles.message_sent]}
         self._register(connection, names)
         union = " UNION ALL ".join(sources)
-        connection.execute(TOLD.format(sources=union), {k: v for k, v in about.items() if f"${k}" in union})
-        forbidden = [*self._capped(names), *self._ignores(connection, names), COOLS_DOWN]
+        own = {name: what for name, what in about.items() if f"${name}" in union}
+        ignores = self._ignores(connection, names)
+        answered = "LEFT JOIN answers USING (user_id)" if ignores else ""
+        reached = " OR ".join(self._reached(is_asked=bool(ignores))) or "false"
+        connection.execute(BUSY.format(sources=union, answered=answered, reached=reached), own)
+        connection.execute(TOLD.format(sources=union), own)
+        forbidden = [*self._capped(names), *ignores, COOLS_DOWN]
         asked = " UNION ALL ".join(f"({each})" for each in forbidden)
         query = f"SELECT user_id, what, until FROM ({asked}) WHERE until > 0"
         own = {"uncounted": self._uncounted()} if "$uncounted" in query else {}
@@ -163,6 +175,22 @@ class MessageCounts:
             for name, caps, only in own
             if caps.by_days
         ]
+
+    def _reached(self, *, is_asked: bool) -> Iterator[str]:
+        """Write of whom something may be forbidden, however many of the rows tell of one message.
+
+        `is_asked` says whether anybody may have ignored too many.
+        """
+        contact = self.settings.contact
+        for caps in (contact.caps, *contact.channel_caps.values()):
+            for days, most in caps.by_days.items():
+                yield f"count(*) FILTER (sent > -{days * A_DAY}) >= {most}"
+        if is_asked:
+            is_ignored = f"sent <= -{A_DAY} AND sent > coalesce(said, -{WINDOW})"
+            yield f"count(*) FILTER ({is_ignored}) >= {contact.stop_after_ignored}"
+        cooling = [sql_text(offer.offer_id) for offer in self.catalogue.offers if offer.cool_down_days]
+        if cooling:
+            yield f"bool_or(offer_id IN ({', '.join(cooling)}))"
 
     def _ignores(self, connection: duckdb.DuckDBPyConnection, names: list[str]) -> list[str]:
         """Write who answered none of their latest messages; nobody where no event tells of answers."""
