@@ -7,7 +7,7 @@ import resource
 import shutil
 import subprocess
 import sys
-from datetime import date
+from datetime import date, timedelta
 
 import pandas as pd
 import pyarrow as pa
@@ -22,6 +22,7 @@ from features.storage.lake import Lake
 from features.stores.database import REGISTRY, query
 from features.tables.parquet_files import read_parquet, write_parquet
 from features.training_data.feature_store import SERVICES, FeatureStore, open_store, point_in_time_frame
+from features.training_data.snapshot_lookup import looked_up
 
 UNCHECKED = """
 import os
@@ -174,11 +175,28 @@ def test_a_store_in_a_folder_of_any_name_reads_that_folder(tmp_path):
 def test_a_store_of_one_day_reads_that_day_as_the_whole_store_does(app, store, features):
     day = max(app.lake.days("snapshots"))
     narrow = open_store(app.lake, features, only=day)
-    rows = examples(*((user, str(day)) for user in ("u003", "u001", "nobody")))
+    users = ("u003", "u001", "nobody", "u003", "u002", "u002", "u003")
+    moments = (f"{day} 00:00", f"{day} 00:00", f"{day} 00:00", f"{day - timedelta(days=1)} 23:59",
+               f"{day} 21:59", f"{day} 22:01", f"{day} 10:00")  # fmt: skip
+    rows = examples(*zip(users, moments, strict=True))
     both = [point_in_time_frame(each, "scoring", rows) for each in (narrow, store)]
     pd.testing.assert_frame_equal(*both)
-    assert both[0]["tenure_days"].notna().sum() == 2
+    assert both[0]["tenure_days"].notna().tolist() == [True, True, False, False, True, False, True]
     assert narrow.config.registry != store.config.registry
+
+
+@pytest.mark.parametrize("ordered", [True, False])
+def test_users_are_looked_up_in_every_row_group_that_may_hold_one(tmp_path, ordered):
+    users = ["a", "b", "c", "d", "e"] if ordered else ["d", "a", "e", "b", "c"]
+    day = pd.Timestamp("2024-04-02", tz="UTC")
+    held = pd.DataFrame({"user_id": users, "as_of": day, "created_at": day, "spend": [1.0, 2.0, 3.0, 4.0, 5.0]})
+    path = tmp_path / "snapshots.parquet"
+    write_parquet(pa.Table.from_pandas(held, preserve_index=False), path, row_group_rows=2)
+    asked = ["e", "nobody", "a", "a", "c"]
+    instants = pa.array([day] * 5, pa.timestamp("us", "UTC"))
+    found = looked_up(path, pa.array(asked), instants, ["spend"], timedelta(hours=22))["spend"].to_pylist()
+    spend = held.set_index("user_id")["spend"]
+    assert found == [spend.get(user) for user in asked]
 
 
 def test_a_registry_of_which_the_disk_takes_a_part_is_an_error_and_no_registry(tmp_path):

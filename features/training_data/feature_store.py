@@ -14,6 +14,7 @@ from typing import Any
 from uuid import uuid4
 
 import pandas as pd
+import pyarrow as pa
 import typeguard
 import yaml
 
@@ -26,6 +27,7 @@ from features.storage.lake import Lake, literal
 from features.storage.whole_writes import write_bytes
 from features.stores.database import REGISTRY, sqlalchemy_address
 from features.tables.duckdb_sessions import named_when_unreadable
+from features.training_data.snapshot_lookup import looked_up
 
 METRICS_FOLDERS = ("PROMETHEUS_MULTIPROCESS_DIR", "PROMETHEUS_MULTIPROC_DIR")
 
@@ -67,6 +69,7 @@ with unchecked(), without_metrics_files():
     from feast import Entity, FeatureService, FeatureView, Field, FileSource, RepoConfig, ValueType
     from feast import FeatureStore as FeatureStore
     from feast.data_source import DataSource
+    from feast.infra.offline_stores.duckdb import DuckDBOfflineStore, DuckDBOfflineStoreConfig
     from feast.infra.offline_stores.offline_store import RetrievalJob
     from feast.infra.registry.file import FileRegistryStore
     from feast.types import Float64, String
@@ -75,8 +78,10 @@ ENTITY = "user_id"
 EVENT_TIMESTAMP = "event_timestamp"
 ROW = "entity_row"
 STORE_TYPE = f"{__name__}.WholeRegistryStore"
+DAY_STORE_TYPE = f"{__name__}.DayOfflineStore"
 VALID = timedelta(hours=22)  # less than the shortest day: asked at the start of a day, no snapshot but its own answers
 ALIVE = {"pool_pre_ping": True}  # of SQLAlchemy: a session that a restart of the server ended is not used
+INSTANT = pa.timestamp("us", "UTC")
 SERVICES = ("training", "scoring")  # every frame is one of these; models choose their columns from it
 
 
@@ -90,6 +95,48 @@ class WholeRegistryStore(FileRegistryStore):  # type: ignore[misc]
         registry_proto.version_id = uuid4().hex
         registry_proto.last_updated.GetCurrentTime()
         write_bytes(self._filepath, registry_proto.SerializeToString())
+
+
+class DayOfflineStoreConfig(DuckDBOfflineStoreConfig):  # type: ignore[misc]
+    """Feast finds it by the name of its store."""
+
+    type: str = DAY_STORE_TYPE
+
+
+class DayOfflineStore(DuckDBOfflineStore):  # type: ignore[misc]
+    """Feast's offline store of one day: users are looked up in its snapshot, where DuckDB would join and rank rows."""
+
+    @staticmethod
+    def get_historical_features(
+        config: RepoConfig,  # noqa: ARG004 - as of every store
+        feature_views: list[FeatureView],
+        feature_refs: list[str],
+        entity_df: pd.DataFrame,
+        registry: object,  # noqa: ARG004
+        project: str,  # noqa: ARG004
+        full_feature_names: bool = False,  # noqa: ARG004
+        filter_by_created_timestamp: bool = True,  # noqa: ARG004 - whoever asks wants it
+    ) -> RetrievalJob:
+        """Look the features of one view up: see `snapshot_lookup.looked_up`."""
+        return _Lookup(feature_views[0], [name.partition(":")[2] for name in feature_refs], entity_df)
+
+
+class _Lookup(RetrievalJob):  # type: ignore[misc]
+    """What Feast does when somebody asks for the rows."""
+
+    full_feature_names, on_demand_feature_views = False, ()
+
+    def __init__(self, view: FeatureView, names: list[str], keys: pd.DataFrame) -> None:
+        self.view, self.names, self.keys = view, names, keys
+
+    def _to_arrow_internal(self, timeout: int | None = None) -> pa.Table:  # noqa: ARG002
+        users, instants = pa.array(self.keys[ENTITY], pa.string()), pa.array(self.keys[EVENT_TIMESTAMP], INSTANT)
+        own = pa.Table.from_pandas(self.keys, preserve_index=False)
+        found = looked_up(Path(self.view.batch_source.path), users, instants, self.names, self.view.ttl)
+        return pa.table(dict(zip([*own.column_names, *self.names], [*own.columns, *found.columns], strict=True)))
+
+    def _to_df_internal(self, timeout: int | None = None) -> pd.DataFrame:
+        return self._to_arrow_internal(timeout).to_pandas()
 
 
 def open_store(
@@ -117,6 +164,8 @@ def open_store(
     lake.files.remove(f"feast/{_registry(only, engine)}")
     store = FeatureStore(config=_config(lake.root, only, engine))
     files = lake.glob("snapshots") if only is None else literal(lake.partition("snapshots", only))
+    if only is not None and _is_looked_up(only, engine):
+        files = str(lake.partition("snapshots", only))  # which is opened as it is, not matched
     store.apply(_definitions(_source(files, engine), features))
     return store
 
@@ -129,6 +178,11 @@ def reopened_store(root: Path, only: date) -> FeatureStore:
 
 def _registry(only: date | None, engine: Engine) -> str:
     return "-".join(["registry", *(["day"] if only else []), *([engine] if engine != "duckdb" else [])]) + ".db"
+
+
+def _is_looked_up(only: date | None, engine: Engine) -> bool:
+    """Whether users are looked up in one file, and nothing is joined."""
+    return only is not None and engine == "duckdb"
 
 
 def _is_shared(lake: Lake, only: date | None) -> bool:
@@ -145,6 +199,8 @@ def _config(root: Path, only: date | None, engine: Engine) -> RepoConfig:
     if _is_shared(lake, only):
         address = sqlalchemy_address(lake.stores, REGISTRY)
         filled["registry"] = {"registry_type": "sql", "path": address, "sqlalchemy_config_kwargs": ALIVE}
+    if _is_looked_up(only, engine):
+        filled["offline_store"] = {"type": DAY_STORE_TYPE}
     return RepoConfig(repo_path=root, **filled)
 
 
