@@ -15,11 +15,12 @@ from configs.offers import load_catalogue
 from configs.settings import load_settings
 from features.definitions.app_declarations import declarations_of
 from features.materialise.build_daily import build_aggregates
+from features.materialise.user_traits import user_traits
 from features.simulator.simulator_run import new_world, simulate
 from features.storage.lake import Lake
 from features.tables.parquet_files import read_parquet
 from features.training_data.snapshot_run import bring_snapshots_up_to_date
-from serving.lookups.play_answers import play_lines, play_rows
+from serving.lookups.play_answers import PlayRow, play_lines, play_rows
 from serving.plays.play_rules import HOLDS, play_rules_of
 from serving.segments.stages import stages_of
 
@@ -56,6 +57,7 @@ CLAIMS: dict[str, Claim] = {
     "viewed_not_carted": lambda e: len(within(e, 7, "view_item")) >= 3 and within(e, 7, "add_to_cart").empty,
     "cart_open": lambda e: last(e, "add_to_cart") > last(e, *PAID),
     "checkout_hesitated": lambda e: last(e, "begin_checkout") > last(e, *PAID),
+    "trial_extension": lambda e: len(within(e, 14, "sign_up")) > 0,
     "thanks": lambda e: len(within(e, 3, *PAID)) > 0,
     "habit_broken": lambda e: within(e, 365, *ACTIVE)["ago"].min() > 1.5 * usual_gap(e),
     "streak_at_stake": lambda e: active_days(e, 7) >= 5,
@@ -95,7 +97,8 @@ def events_by_user(lake: Lake) -> dict[str, Events]:
 def test_a_message_goes_only_where_its_fact_holds_by_the_events_themselves(world):
     settings, lake = world
     snapshot = read_parquet(lake.partition("snapshots", AS_OF)).to_pandas()
-    rules = play_rules_of(settings, declarations_of(settings).catalogue(), load_catalogue("starter"))
+    features = declarations_of(settings).catalogue(user_traits(lake, settings))
+    rules = play_rules_of(settings, features, load_catalogue("starter"))
     has_fact = {play for play, own in rules.rules.items() if "fact" in own}
     assert has_fact == {*CLAIMS}  # a new fact needs a claim here, told without its rule
     rng = np.random.default_rng(3)
@@ -114,14 +117,22 @@ def test_every_play_has_a_user_as_an_example_with_the_events_that_led_to_it(worl
     settings, lake = world
     rows = {row.play: row for row in play_rows(settings, lake, AS_OF, examples=True)}
     predicted = {"personal_discount", "feedback"}  # nothing is predicted yet
-    for play in {*rows} - predicted - {"trial_extension"}:
+    for play in {*rows} - predicted:
         assert rows[play].example is not None, play
         assert rows[play].meant
     names = [event["event"] for event in rows["cart_open"].example.events]
     assert set(names) == {"add_to_cart", "begin_checkout"} or names[-1] == "add_to_cart"
     page = "\n".join(play_lines([*rows.values()], AS_OF))
-    assert "trial_extension      left out: this app has no column trait_plan" in page
+    assert page.count("no example: its rule reads the risk, and nobody's is predicted") == len(predicted)
     assert "(recover, transactional; email, push)" in page
+
+
+def test_a_play_that_is_left_out_or_has_no_aim_says_so_plainly():
+    plain = PlayRow("mail", "a mail", "", "marketing", ("mail",), 7)
+    lacking = PlayRow("trial", "a trial", "nudge", "marketing", ("push",), lacks="trait_plan")
+    page = [*play_lines([plain, lacking], AS_OF)]
+    assert page[1].endswith("a mail (mail)")
+    assert page[2] == "  trial                left out: this app has no column trait_plan (a trial)"
 
 
 @pytest.mark.parametrize("path", sorted((FOLDER / "offers").glob("*.toml")), ids=lambda path: path.stem)

@@ -34,6 +34,7 @@ SOURCE_SHARES = np.array(
         [0.35, 0.15, 0.35, 0.05, 0.10],
     ]
 )  # fmt: skip
+PLAN, TRIAL_DAYS = "plan", 14  # who joined at most so many days ago tries the app out
 TRUTH_USERS = 50_000
 TRUTH_NUMBERS = ("discount", "p_redeem", "incremental_margin", "incremental_retention", "expected_cost",
                  "remaining_value", "p_stays", "value")  # fmt: skip
@@ -78,7 +79,7 @@ def simulate(settings: Settings, lake: Lake, world: World, days: int, random_wee
     judging policies and which nothing but this module may read or write.
     """
     lake.files.publish_file(TIME_ZONE_FILE, settings.time_zone.encode())
-    write_users(world, lake)
+    write_users(world, lake, world.day + days)
     for _ in track(range(days), "simulated days"):
         if world.day >= days - 7 * random_weeks and (days - world.day) % 7 == 0:
             given, propensity = at_random(world, nothing_share)
@@ -126,8 +127,8 @@ def write_treatments(world: World, lake: Lake, given: Given, propensity: Floats)
     write_parquet(table, lake.partition("treatments", world.today))
 
 
-def write_users(world: World, lake: Lake) -> None:
-    """Write the users table of the contract."""
+def write_users(world: World, lake: Lake, end: int = 0) -> None:
+    """Write the users table of the contract, with the trait `PLAN` as it is on day `end` where plays need it."""
     people, rng = world.people, np.random.default_rng([world.seed, *b"traits"])
     users = len(people)
     place = home_of(users)
@@ -154,6 +155,9 @@ def write_users(world: World, lake: Lake) -> None:
     table = table.append_column(
         "notification_setting", pa.array(np.array(SETTINGS, dtype=object)[setting], pa.string())
     )
+    if any(f"trait_{PLAN}" in offer.needs for offer in world.catalogue.offers):
+        is_trial = end - people.joined <= TRIAL_DAYS
+        table = table.append_column(PLAN, pa.array(np.where(is_trial, "trial", "full"), pa.string()))
     write_parquet(table, lake.path("users", "users.parquet"), ROW_GROUP_ROWS)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date, timedelta
 from typing import Any
 
@@ -25,6 +25,7 @@ from serving.stored_days.day_tables import decided_days, decisions_source
 
 EXAMPLE_DAYS = 28  # how far back an example is looked for, and its events are told
 MOST_EVENTS = 6
+P_CHURN = "p_churn"
 EVENTS = """
     SELECT strftime(occurred_at AT TIME ZONE {zone}, '%Y-%m-%d %H:%M') AS at, event_name, item_category, amount
     FROM read_parquet([{files}], union_by_name = true, hive_partitioning = false)
@@ -47,7 +48,7 @@ class Example:
 class PlayRow:
     """A play of the catalogue: how many it is meant for on a day and how many it is given to, None before decisions.
 
-    `lacks` is the column without which it is left out.
+    `lacks` is the column without which it is left out, `no_example` why none is told where one was asked for.
     """
 
     play: str
@@ -59,6 +60,7 @@ class PlayRow:
     given: int | None = None
     lacks: str | None = None
     example: Example | None = field(default=None)
+    no_example: str | None = None
 
 
 @dataclass(frozen=True)
@@ -111,7 +113,8 @@ def play_rows(settings: Settings, lake: Lake, day: date, *, examples: bool) -> l
         asked = _Asked(connection, settings, lake, by_name, rules, catalogue)
         meant, given = _meant(asked, day), _given(asked, day)
         found = _examples(asked, day) if examples else {}
-        return [_row(asked, play, meant, given, found) for play in catalogue.plays]
+        rows = [_row(asked, play, meant, given, found) for play in catalogue.plays]
+        return [replace(row, no_example=_why_none(asked, row, day)) for row in rows] if examples else rows
 
 
 def _row(
@@ -125,6 +128,23 @@ def _row(
         play, first.play, first.aim or "", first.send_class, channels, None if lacks else meant[play], count, lacks,
         found.get(play),
     )  # fmt: skip
+
+
+def _why_none(asked: _Asked, row: PlayRow, until: date) -> str | None:
+    """Say why a play has no example; None where it has one, or is left out."""
+    if row.example is not None or row.lacks:
+        return None
+    if row.play not in asked.rules.rules:
+        return "it has no rule of its own: it is meant for everybody"
+    days = _example_days(asked, until)
+    read = {name for rule in asked.rules.rules[row.play].values() for name in rule.columns}
+    if P_CHURN in read and not {*days} & {*decided_days(asked.lake)}:
+        return "its rule reads the risk, and nobody's is predicted on these days; run winback score-users"
+    return f"its rules held of nobody on the {len(days):,} days with a snapshot from {days[0]} to {days[-1]}"
+
+
+def _example_days(asked: _Asked, until: date) -> list[date]:
+    return [day for day in asked.lake.days("snapshots") if until - timedelta(days=EXAMPLE_DAYS) <= day <= until]
 
 
 def _meant(asked: _Asked, day: date) -> dict[str, int]:
@@ -146,9 +166,8 @@ def _given(asked: _Asked, day: date) -> dict[str, int] | None:
 
 def _examples(asked: _Asked, until: date) -> dict[str, Example]:
     """Find an example of each play on the newest of the days before that has one, a user who got it where there is."""
-    days = [day for day in asked.lake.days("snapshots") if until - timedelta(days=EXAMPLE_DAYS) <= day <= until]
     found: dict[str, Example] = {}
-    for day in reversed(days):
+    for day in reversed(_example_days(asked, until)):
         sources = sources_of(asked.settings, asked.lake, day)
         rules = asked.rules.with_cuts(asked.connection, sources.snapshot)
         asked.connection.execute(f"CREATE OR REPLACE TEMP TABLE day AS {asked.users_sql(sources, rules)}")
@@ -203,9 +222,11 @@ def play_lines(rows: Sequence[PlayRow], day: date) -> Iterator[str]:
     shown = sorted((row for row in rows if not row.lacks), key=lambda row: -(row.meant or 0))
     for row in shown:
         given = "" if row.given is None else f"  given {row.given:>7,}"
-        kind = row.aim if row.send_class == "marketing" else f"{row.aim}, {row.send_class}"
-        yield f"  {row.play:<20} meant {row.meant or 0:>9,}{given}  {row.about} ({kind}; {', '.join(row.channels)})"
+        kinds = [row.aim, "" if row.send_class == "marketing" else row.send_class]
+        kind = "; ".join(filter(None, (", ".join(filter(None, kinds)), ", ".join(row.channels))))
+        yield f"  {row.play:<20} meant {row.meant or 0:>9,}{given}  {row.about} ({kind})"
         yield from _example_lines(row.example) if row.example else ()
+        yield from [f"    no example: {row.no_example}"] if row.no_example else ()
     for row in rows:
         if row.lacks:
             yield f"  {row.play:<20} left out: this app has no column {row.lacks} ({row.about})"
