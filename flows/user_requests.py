@@ -15,7 +15,7 @@ from zoneinfo import ZoneInfo
 from configs.errors import InputError
 from configs.settings import Settings
 from features.storage.lake import Lake
-from features.tables.raw_bytes import content_of
+from features.tables.raw_bytes import text_of
 from flows.runs.opened_run import open_run
 from flows.runs.run_records import recorded
 
@@ -24,10 +24,8 @@ if TYPE_CHECKING:
     from features.erasure.traces import Trace
 
 Answer = tuple[str, dict[str, object], bool]
-ANEW = (
-    "what rests on their days is computed anew by the next winback build-features; reports and the desk still count "
-    "them where days were added up, until winback report writes these anew"
-)
+ANEW = "what rests on their days is computed anew by the next winback build-features"
+ID_FILE = "a text file with one user's id a line"
 
 
 def asked_ids(user_ids: Sequence[str], file: Path | None) -> tuple[str, ...]:
@@ -38,45 +36,66 @@ def asked_ids(user_ids: Sequence[str], file: Path | None) -> tuple[str, ...]:
     InputError
         The file cannot be read, or there is no id.
     """
-    try:
-        lines = content_of(file).decode("utf-8-sig").splitlines() if file else []
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{file} cannot be read as text ({error}); give a file with one user's id a line") from error
+    lines = text_of(file, ID_FILE).splitlines() if file else []
     written = (unicodedata.normalize("NFC", each.strip()) for each in (*user_ids, *lines))
     found = tuple(dict.fromkeys(each for each in written if each))
     if not found:
-        where = f"{file} holds no id, or is not there" if file else "nobody is named"
-        raise InputError(f"{where}; give users' ids, or a file with one a line by --file")
+        where = f"{file} holds no id" if file else "nobody is named"
+        raise InputError(f"{where}; give users' ids, or {ID_FILE} by --file")
     return found
+
+
+def check_one_wish(chosen: Sequence[str], *, has_ids: bool, has_day: bool) -> None:
+    """Refuse ways to call the command that do not go together: one would be passed over.
+
+    Raises
+    ------
+    InputError
+        Two options are given, ids beside an option that finds its own, or a day beside one that has none.
+    """
+    if len(chosen) > 1:
+        raise InputError(f"{' and '.join(chosen)} are given together; give one of them")
+    if has_ids and set(chosen) & {"--listed", "--expired"}:
+        raise InputError(f"{chosen[0]} finds by itself what to remove and takes no ids; leave out one or the other")
+    if has_day and chosen != ["--expired"]:
+        raise InputError("--as-of goes with --expired alone: users are forgotten on all days; leave it out")
 
 
 def forget(
     user_ids: Sequence[str], file: Path | None, is_listed: bool, profile: str | None, data_dir: str | None
 ) -> Answer:
-    """Take users out of everything but the suppression list; the last says whether nothing names them any more.
+    """Take users out of everything but the suppression list; the last says whether all of them are gone now.
 
-    `is_listed` asks for those whom the data folder holds although they are on the list.
+    `is_listed` asks for those whom the data folder holds although they are on the list. Days that counted the users are
+    added up without them.
     """
     from features.erasure.erase_users import erase, listed_ids
+    from serving.report_page.day_sums import count_forgotten_out
 
     settings, lake, _ = open_run(profile, data_dir, None)
+    asked = () if is_listed else asked_ids(user_ids, file)
     with recorded(lake, "forget"), lake.files.lock("winback forget"):
-        asked = listed_ids(lake) if is_listed else asked_ids(user_ids, file)
+        asked = listed_ids(lake) if is_listed else asked
         if not asked:
             return "nobody on the suppression list is in the data folder", {"command": "forget", "users": 0}, True
         found = erase(lake, asked, "forgotten", _today(settings))
+        days, stay = count_forgotten_out(settings, lake)
     raw = _traces_of_raw(settings, found)
     facts = {
         "command": "forget", "ids": list(found.ids), "rows": dict(found.rows), "files": found.files,
-        "before": {user_id: str(day) for user_id, (_, day) in found.before.items()},
+        "before": {user_id: str(day) for user_id, (_, day) in found.before.items()}, "unknown": list(found.unknown),
         "searched": found.looked_at, "left": [each._asdict() for each in found.traces],
-        "raw": [each._asdict() for each in raw],
+        "raw": [each._asdict() for each in raw], "handed_over": list(found.handed_over),
+        "added_up": days, "not_added_up": stay,
     }  # fmt: skip
-    return "\n".join(_forgotten_lines(lake, asked, found, raw)), facts, not found.traces
+    lines = [*_forgotten_lines(lake, asked, found, raw), *_day_lines(days, stay)]
+    return "\n".join(lines), facts, not (found.traces or found.unknown or stay)
 
 
 def object_to_contact(user_ids: Sequence[str], file: Path | None, profile: str | None, data_dir: str | None) -> Answer:
     """Put users on the suppression list and keep what is held of them: nothing is sent to them any more."""
+    from features.erasure.erase_users import days_of_lists
+    from features.erasure.sought_ids import SoughtIds
     from features.suppression.suppression_list import OBJECTION, enter
 
     settings, lake, _ = open_run(profile, data_dir, None)
@@ -85,8 +104,8 @@ def object_to_contact(user_ids: Sequence[str], file: Path | None, profile: str |
         before = enter(lake, publication, asked, OBJECTION, _today(settings))
     new = len(set(asked) - set(before))
     page = [f"{new:,} users are on the suppression list now: nothing is sent to them; what is held of them stays"]
-    facts = {"command": "forget", "objections": new}
-    return "\n".join([*page, *_before_lines(before)]), facts, True
+    page += [*_before_lines(before), *_list_lines(days := days_of_lists(lake, SoughtIds(asked)))]
+    return "\n".join(page), {"command": "forget", "objections": new, "handed_over": days}, True
 
 
 def take_in_again(user_ids: Sequence[str], file: Path | None, profile: str | None, data_dir: str | None) -> Answer:
@@ -150,13 +169,14 @@ def _traces_of_raw(settings: Settings, found: Erasure) -> list[Trace]:
         folder = raw_folder(settings.ingest.raw)
     except InputError:  # the data came from elsewhere, or its files are gone
         return []
-    named = traces(folder, files_below(folder), SoughtIds(found.ids))
+    known = tuple(each for each in found.ids if each not in found.unknown)
+    named = traces(folder, files_below(folder), SoughtIds(known))
     return [each._replace(name=str(folder / each.name)) for each in named]
 
 
 def _forgotten_lines(lake: Lake, asked: Sequence[str], found: Erasure, raw: Sequence[Trace]) -> list[str]:
     more = len(found.ids) - len(asked)
-    new = sum(user_id not in found.before for user_id in asked)
+    new = sum(user_id not in found.before and user_id not in found.unknown for user_id in asked)
     lines = [
         (f"{new:,} users forgotten" if new else "nobody is forgotten anew")
         + (f", with {more:,} other ids that are theirs" if more > 0 else "")
@@ -164,8 +184,7 @@ def _forgotten_lines(lake: Lake, asked: Sequence[str], found: Erasure, raw: Sequ
     lines += _before_lines(found.before)
     told = ", ".join(f"{count:,} of {table}" for table, count in found.rows.items())
     lines += [f"rows erased: {told}; {ANEW}" if told else "no table held a row of theirs"]
-    unknown = [user_id for user_id in asked if user_id not in found.held and user_id not in found.before]
-    lines += [f"nothing was held of {len(unknown):,} of them, such as {unknown[0]!r}"] if unknown else []
+    lines += _unknown_lines(lake, found.unknown) + _list_lines(found.handed_over)
     lines += [f"searched {found.looked_at:,} files, decoded and as bytes: {_verdict(found.traces)}"]
     lines += [f"left: {each}" for each in found.traces]
     if found.ambiguous:
@@ -180,6 +199,35 @@ def _forgotten_lines(lake: Lake, asked: Sequence[str], found: Erasure, raw: Sequ
         some = ", ".join(dict.fromkeys(each.name for each in raw[:3])) + (", …" if len(raw) > 3 else "")
         lines += [f"outside of the data folder raw files still name them ({some}); no ingest takes their rows in"]
     return lines
+
+
+def _unknown_lines(lake: Lake, unknown: Sequence[str]) -> list[str]:
+    """Say of whom nothing is held, so that nothing was noted of them either."""
+    if not unknown:
+        return []
+    more = f" and {len(unknown) - 1:,} others" if len(unknown) > 1 else ""
+    return [
+        f"nothing is held of {unknown[0]!r}{more} in {lake.root}, nor on its suppression list, and nothing was noted: "
+        "compare the id with winback export-user, or ingest first what still names them"
+    ]
+
+
+def _list_lines(days: Sequence[date]) -> list[str]:
+    """Warn of send lists that named them: what was handed over is out of winback's hands."""
+    if not days:
+        return []
+    earlier = f" (and {len(days) - 1:,} of earlier days)" if len(days) > 1 else ""
+    return [
+        f"the send list of {days[-1]}{earlier} named them: if it was handed over, tell whoever sends; the next "
+        "winback send-list leaves them out"
+    ]
+
+
+def _day_lines(days: Sequence[date], stay: Sequence[str]) -> list[str]:
+    """Say which days were added up without them."""
+    span = f"{days[0]} to {days[-1]}" if len(days) > 1 else "".join(map(str, days))
+    told = f"{len(days):,} days ({span}) are added up without them: desk, budget curve, audit and the newest report"
+    return [*([told] if days else []), *stay]
 
 
 def _verdict(found: Sequence[Trace]) -> str:

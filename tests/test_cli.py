@@ -791,6 +791,12 @@ def test_a_hundred_forgotten_users_are_in_no_file_of_a_trained_folder_and_others
     again = shell.answer("ingest", data_dir=folder)["metrics"]
     assert again["events.added"]["value"] == 0 and again["users.left_out"]["value"] == 100
     assert shell.answer("verify", data_dir=folder)["faults"] == []
+    cubes = pq.read_table(folder / "cubes" / f"day={TINY_AS_OF}" / "cubes.parquet")
+    assert answer["added_up"] == [str(TINY_AS_OF)] and sum(cubes["users"].to_pylist()) == len(others)
+    wrong = shell.run("forget", "nobody", data_dir=folder)
+    assert wrong.exit_code == 2 and "nothing is held of 'nobody'" in wrong.stdout
+    refused = shell.run("forget", "--listed", "u001", data_dir=folder)
+    assert refused.exit_code == 2 and "takes no ids" in refused.stderr
     second = shell.answer("forget", "--file", str(named), data_dir=folder)
     assert len(second["before"]) == 100 and second["rows"] == {} and second["left"] == []
     assert "stood on the suppression list before" in shell.run("forget", user_ids[0], data_dir=folder).stdout

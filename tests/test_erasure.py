@@ -23,7 +23,7 @@ from features.erasure.sought_ids import SoughtIds
 from features.erasure.traces import traces
 from features.publishing import publication as publishing
 from features.storage.lake import Lake
-from features.suppression.suppression_list import suppressed
+from features.suppression.suppression_list import list_line, suppressed
 from features.tables.parquet_files import write_parquet
 
 TODAY = date(2024, 8, 1)
@@ -109,7 +109,7 @@ def test_a_second_time_it_says_so_and_changes_no_file(few: App) -> None:
     erase(few.lake, ["user-1"], "forgotten", TODAY)
     stands = {name: few.lake.path(name).stat().st_mtime_ns for name in few.lake.files.list("**/*.parquet")}
     again = erase(few.lake, ["user-1"], "forgotten", date(2024, 9, 9))
-    assert again.before == {"user-1": ("forgotten", TODAY)} and again.rows == {} and again.held == frozenset()
+    assert again.before == {"user-1": ("forgotten", TODAY)} and again.rows == {} and again.unknown == ()
     assert stands == {name: few.lake.path(name).stat().st_mtime_ns for name in stands}
 
 
@@ -172,6 +172,30 @@ def test_rows_beside_the_decisions_that_name_nobody_go_with_their_users(tmp_path
         write_parquet(pa.table({"draw": [1, 2, 3]}), publication.path(f"{folder}/draws.parquet"))
     erase(lake, ["user-2"], "forgotten", TODAY)
     assert _held(lake, f"{folder}/draws.parquet")["draw"].to_pylist() == [1, 3]
+
+
+def test_an_id_of_which_nothing_is_held_is_not_put_on_the_list(few: App) -> None:
+    def stands() -> dict[str, int]:
+        names = [name for name in few.lake.files.list("**/*") if name != ".lock"]
+        return {name: few.lake.path(name).stat().st_mtime_ns for name in names}
+
+    unchanged = stands()
+    found = erase(few.lake, ["nobody"], "forgotten", TODAY)
+    assert found.unknown == ("nobody",) and found.rows == {} and list_line(few.lake) == "nobody"
+    assert stands() == unchanged
+    found = erase(few.lake, ["nobody", "user-1"], "forgotten", TODAY)
+    assert found.unknown == ("nobody",) and found.rows == {"events": 3, "users": 1}
+    assert suppressed(few.lake, pa.array(["nobody", "user-1"])).tolist() == [False, True]
+    assert list_line(few.lake) == "1 forgotten, since 2024-08-01"
+
+
+def test_send_lists_that_were_handed_over_are_told_by_their_days(tmp_path: Path) -> None:
+    lake = Lake(tmp_path)
+    with lake.files.publish() as publication:
+        publication.write("send_lists/day=2024-07-30/push.csv", b"user_id,message\nuser-1,a\nuser-2,b\n")
+        publication.write("send_lists/day=2024-07-31/push.csv", b"user_id,message\nuser-2,b\n")
+        write_parquet(pa.table({"user_id": ["user-1"]}), publication.path("send_lists/day=2024-08-01/sms.parquet"))
+    assert erase(lake, ["user-1"], "forgotten", TODAY).handed_over == (date(2024, 7, 30), TODAY)
 
 
 def test_what_others_say_of_somebody_is_left_and_told(tmp_path: Path) -> None:

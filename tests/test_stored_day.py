@@ -50,6 +50,8 @@ def test_what_was_stored_gives_everybody_the_same_again(tmp_path, scoring):
     assert stored.options == tuple(policy.catalogue.options)
     # the settings of another day: what decides was stored
     found = stored.assignment(small_settings(scoring={"budget": 1.0, "exploration": {"share": 0.9}}))
+    curve = read_parquet(lake.path(f"{NIGHT.folder}/budget_curve.parquet"))
+    assert stored.curve(small_settings(scoring={"budget": 1.0})).to_pandas().equals(curve.to_pandas())
     ids = np.array([*(each.offer_id for each in stored.options), "none"], dtype=object)
     discounts = np.array([*(each.discount for each in stored.options), 0.0])
     assert stored.user_ids.tolist() == ledger["user_id"].tolist()

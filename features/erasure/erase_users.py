@@ -22,14 +22,14 @@ from features.erasure.erased_tables import Change, kept_rows, renumbered, unchan
 from features.erasure.erased_texts import SUFFIXES, erased_text
 from features.erasure.sought_ids import SoughtIds
 from features.erasure.sqlite_rows import erase_cells, is_database, named_cells
-from features.erasure.table_names import table_of
+from features.erasure.table_names import SEND_LISTS, table_of
 from features.erasure.traces import Trace, traces
 from features.ingestion.contract import ALIASES, EVENTS, TREATMENTS
 from features.publishing.sealed_json import resealed
 from features.storage.lake import Lake
 from features.storage.storage_interface import Publication
 from features.suppression.suppression_key import KEY_FILE
-from features.suppression.suppression_list import FORGOTTEN, LIST_FILE, Reason, enter, hash_of_id, read_list
+from features.suppression.suppression_list import FORGOTTEN, LIST_FILE, Reason, enter, hash_of_id, read_list, status_of
 from features.tables.duckdb_sessions import reading_session, sql_text
 from features.tables.fingerprints import DAILY_TABLES
 from features.tables.raw_bytes import content_of
@@ -48,8 +48,9 @@ class Erasure:
     """What became of some users: all ids of theirs, who had been forgotten before, and what went.
 
     `rows` counts erased rows by table, `files` those written anew, `traces` is what still names somebody in the data
-    folder, and `looked_at` how many files were searched. `held` are the ids of which tables held anything, `ambiguous`
-    those that were looked for in columns of users alone.
+    folder, and `looked_at` how many files were searched. Of `unknown` ids no table held anything and the suppression
+    list did not know them, so that nothing was noted; `ambiguous` were looked for in columns of users alone.
+    `handed_over` are the days of send lists that named somebody.
     """
 
     ids: tuple[str, ...]
@@ -58,12 +59,15 @@ class Erasure:
     files: int
     looked_at: int
     traces: tuple[Trace, ...]
-    held: frozenset[str]
+    unknown: tuple[str, ...]
     ambiguous: tuple[str, ...]
+    handed_over: tuple[date, ...]
 
 
 def erase(lake: Lake, user_ids: Sequence[str], reason: Reason, today: date) -> Erasure:
     """Forget users, with every id that turned out to be one of theirs; the caller holds the folder's lock.
+
+    Ids that no table and not the suppression list knows are not put on it: a slip of the pen is nobody's wish.
 
     Raises
     ------
@@ -75,7 +79,7 @@ def erase(lake: Lake, user_ids: Sequence[str], reason: Reason, today: date) -> E
     for folder in UNFINISHED:
         lake.files.remove(folder)
     names = [name for name in lake.files.list("**/*") if name not in PASSED_OVER]
-    listed = lake.files.listed()[0]
+    listed, handed_over = lake.files.listed()[0], days_of_lists(lake, sought)
     changed = _erase_unlisted(lake, [name for name in names if name not in listed], sought)
     with lake.files.publish() as publication:
         tables = [name for name in names if name.endswith(".parquet")]
@@ -84,12 +88,21 @@ def erase(lake: Lake, user_ids: Sequence[str], reason: Reason, today: date) -> E
         changed += _erase_texts(lake, publication, texts, sought)
         if rows:
             publication.remove(CHECKPOINT)  # it rests on days that are computed anew
-        before = enter(lake, publication, ids, reason, today)
+        known = [each for each in ids if each in {*held, *status_of(lake, ids)}]
+        before = enter(lake, publication, known, reason, today) if known else {}
         changed += len(publication.list("**/*.parquet"))
     lake.files.drop_unused()
     looked_at = [name for name in lake.files.list("**/*") if name not in PASSED_OVER]
     found = tuple(traces(lake.root, list(track(looked_at, "searching")), sought))
-    return Erasure(ids, before, rows, changed, len(looked_at), found, held, sought.ambiguous)
+    unknown = tuple(each for each in ids if each not in set(known))
+    return Erasure(ids, before, rows, changed, len(looked_at), found, unknown, sought.ambiguous, handed_over)
+
+
+def days_of_lists(lake: Lake, sought: SoughtIds) -> tuple[date, ...]:
+    """Days whose send lists name users, in order: whoever sends has these lists already."""
+    names = lake.files.list(f"{SEND_LISTS}/day=*/*")
+    days = {PurePath(each.name).parent.name.partition("=")[2] for each in traces(lake.root, names, sought)}
+    return tuple(map(date.fromisoformat, sorted(days)))
 
 
 def _is_own(name: str) -> bool:

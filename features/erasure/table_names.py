@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from pathlib import PurePath
 
-LISTS = ("reports", "send_lists")  # folders of files for spreadsheets
+SEND_LISTS = "send_lists"  # folder of who is to be written to, by day
+LISTS = ("reports", SEND_LISTS)  # folders of files for spreadsheets
 LEDGER, SUPERSEDED = "ledger", "superseded"
 
 

@@ -29,6 +29,7 @@ from features.tables.parquet_files import read_notes, read_parquet, write_parque
 Reason = Literal["forgotten", "objection"]
 FORGOTTEN: Reason = "forgotten"
 OBJECTION: Reason = "objection"
+LISTED = {FORGOTTEN: "{:,} forgotten", OBJECTION: "{:,} who object to messages"}
 LIST_FILE = "suppression/users.parquet"
 KEY_CHECK, CHECKED_TEXT = b"winback.key_check", b"winback suppression list"
 SCHEMA = pa.schema(
@@ -73,6 +74,25 @@ def read_list(lake: Lake) -> pa.Table | None:
         )
     rows = read_parquet(path).replace_schema_metadata(None)
     return rows if len(rows) else None
+
+
+def list_line(lake: Lake) -> str:
+    """Say how many are on the list, why and since when, in one line.
+
+    Raises
+    ------
+    InputError
+        The list is damaged or of another key.
+    """
+    found = read_list(lake)
+    in_force = found.filter(pc.is_null(found["until"])) if found is not None else SCHEMA.empty_table()
+    counts = {reason: pc.sum(pc.equal(in_force["reason"], reason), min_count=0).as_py() for reason in LISTED}
+    told = [words.format(count) for reason, words in LISTED.items() if (count := counts[reason])]
+    if not told:
+        return "nobody"
+    days = pc.min_max(in_force["since"]).as_py()
+    newest = f", the newest of {days['max']}" if days["max"] > days["min"] else ""
+    return f"{' and '.join(told)}, since {days['min']}{newest}"
 
 
 def keyed_hashes(lake: Lake, user_ids: pa.Array | pa.ChunkedArray | pd.Series) -> pa.Array:

@@ -38,11 +38,14 @@ def forget_command(
     as_json: Json = False,
 ) -> None:
     """Take users out of all that is stored but a keyed hash, search for what is left, and never take them in again."""
+    modes = {"--listed": listed, "--keep-data": keep_data, "--new-consent": new_consent, "--expired": expired}
 
     def show() -> None:
         from flows import user_requests as requests
 
         asked, where = (user_ids or [], file), (profile, data_dir)
+        chosen = [name for name, is_given in modes.items() if is_given]
+        requests.check_one_wish(chosen, has_ids=any(asked), has_day=as_of is not None)
         if expired:
             answer = requests.expired(*where, day_of(as_of))
         elif keep_data:

@@ -17,6 +17,7 @@ from serving.guards.guard_findings import Finding, guard_words, stored_findings
 
 SHOWN, LISTED = 5, 50  # runs: for people, for machines
 MIB = 2**20
+LARGE = 0.01  # share of the disk used from which on people are told a folder's name
 SCHEDULE = "schedule"
 
 
@@ -33,7 +34,7 @@ def run_lines(settings: Settings, lake: Lake, as_of: date, now: datetime) -> tup
     lines["writing now"] = who.format(**owner) if owner else "nobody"
     shared, stores = store_lines(lake)
     lines |= shared
-    lines["disk"] = ", ".join(f"{name} {size / MIB:,.1f} MiB" for name, size in disk.items())
+    lines["disk"] = disk_line(disk)
     facts: dict[str, object] = {
         "runs": [asdict(each) for each in reversed(records)],
         "next": planned,
@@ -101,6 +102,45 @@ def next_runs(settings: Settings, now: datetime) -> dict[str, str]:
 def disk_used(lake: Lake) -> dict[str, int]:
     """Bytes of each folder of the data folder, most first; files beside them together as ``files``."""
     return dict(sorted(lake.files.sizes().items(), key=lambda item: (-item[1], item[0])))
+
+
+def suppression_line(lake: Lake) -> str:
+    """Say how many are on the suppression list and since when, or why it cannot be read."""
+    from features.suppression.suppression_list import list_line
+
+    try:
+        return list_line(lake)
+    except InputError as error:
+        return str(error)
+
+
+def consent_line(settings: Settings, lake: Lake, as_of: date) -> str:
+    """Say what counts where no consent is on record, and of how many users of the newest decided day none is."""
+    from configs.offers import load_catalogue
+    from serving.report_page.unknown_consents import unknown_consents
+
+    days = [day for day in lake.days("decisions") if day <= as_of]
+    counts = f"counts as {settings.contact.unknown_consent} where none is on record (contact.unknown_consent)"
+    try:
+        found = unknown_consents(lake, days[-1], load_catalogue(settings.offers)) if days else {}
+    except InputError:
+        return counts
+    told = ", ".join(f"{users:,} users to {channel}" for channel, users in found.items())
+    return f"{counts}: {told}" if told else counts
+
+
+def disk_line(disk: Mapping[str, int]) -> str:
+    """Say where the disk space goes, in one line: small folders together.
+
+    Examples
+    --------
+    >>> disk_line({"events": 99 * MIB, "runs": MIB // 2, "users": MIB // 2})
+    'events 99.0 MiB, 2 smaller ones 1.0 MiB'
+    """
+    large = {name: size for name, size in disk.items() if size >= LARGE * sum(disk.values())}
+    small = [size for name, size in disk.items() if name not in large]
+    told = [f"{name} {size / MIB:,.1f} MiB" for name, size in large.items()]
+    return ", ".join([*told, *([f"{len(small)} smaller ones {sum(small) / MIB:,.1f} MiB"] if small else [])])
 
 
 def last_guards(lake: Lake, as_of: date) -> tuple[date | None, list[Finding], list[str]]:

@@ -19,7 +19,7 @@ from configs.settings import Settings
 from features.arrays.array_types import Floats, Places
 from features.storage.lake import Lake
 from features.tables.parquet_files import read_parquet
-from serving.arms.assignment import AllocationInput, Assignment, Spending, assign
+from serving.arms.assignment import AllocationInput, Assignment, Spending, assign, curve_table
 from serving.arms.exploration import Draws
 from serving.arms.win_back_lots import LapsedDraws
 from serving.knapsack.allocation import Limit, choose
@@ -59,6 +59,11 @@ class StoredDay:
         exploration = settings.scoring.exploration.model_copy(update=shares)
         scoring = settings.scoring.model_copy(update={"budget": most[BUDGET], "exploration": exploration})
         return assign([self.allocation_input], settings.model_copy(update={"scoring": scoring}), self.limits)
+
+    def curve(self, settings: Settings) -> pa.Table:
+        """Draw the budget curve of these users again, as `curve_table` does, around the day's own budget."""
+        scoring = settings.scoring.model_copy(update={"budget": float(self.prices["most"][BUDGET])})
+        return curve_table([self.allocation_input], settings.model_copy(update={"scoring": scoring}), self.limits)
 
     def choice_at_prices(self, value: Floats, cost: Floats) -> Places:
         """Pick the option that is worth most after paying the stored prices, or `NOTHING`.
