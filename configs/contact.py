@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
@@ -11,6 +12,7 @@ from configs.section import Section, Word
 Hour = Annotated[int, Field(ge=0, le=23)]
 Most = Annotated[int, Field(ge=1, le=1000)]
 WINDOW_DAYS = 28  # longest window in which contacts are counted
+WINDOWS = {1: "in_24_hours", 7: "in_7_days", WINDOW_DAYS: "in_28_days"}
 
 
 class Caps(Section):
@@ -75,6 +77,26 @@ class Contact(Section):
             raise ValueError(f"quiet_from and quiet_until are both {self.quiet_from}; leave an hour to send in")
         return self
 
+    def idle_caps(self) -> Iterator[str]:
+        """Say which caps can hold nobody back, as another one is always reached first; a sentence each.
+
+        Examples
+        --------
+        >>> some = {"unknown_consent": "granted", "offers_overlap": False, "ready_hour": 6}
+        >>> night = {"quiet_from": 22, "quiet_until": 8}
+        >>> [each[:68] for each in Contact(caps={"in_24_hours": 3, "in_7_days": 2}, **some, **night).idle_caps()]
+        ['contact.caps.in_24_hours = 3 is never reached, as in_7_days = 2 is r']
+        """
+        of_channels = {f"contact.channel_caps.{name}": each for name, each in self.channel_caps.items()}
+        for where, own in {"contact.caps": self.caps, **of_channels}.items():
+            for days, most in own.by_days.items():
+                for other, limit in own.by_days.items():
+                    if (other > days and limit < most) or (other < days and limit * (days // other) < most):
+                        yield _idle(f"{where}.{WINDOWS[days]}", most, f"{WINDOWS[other]} = {limit}")
+                limit = self.caps.by_days.get(days)
+                if own is not self.caps and limit is not None and limit < most:
+                    yield _idle(f"{where}.{WINDOWS[days]}", most, f"contact.caps.{WINDOWS[days]} = {limit}")
+
     def is_quiet(self, hour: int) -> bool:
         """Tell whether nothing is sent in an hour of the user's own clock.
 
@@ -85,3 +107,7 @@ class Contact(Section):
         True
         """
         return (hour - self.quiet_from) % 24 < (self.quiet_until - self.quiet_from) % 24
+
+
+def _idle(name: str, most: int, tighter: str) -> str:
+    return f"{name} = {most} is never reached, as {tighter} is reached before; lower the one or raise the other"

@@ -24,16 +24,15 @@ if TYPE_CHECKING:
 def rewrite_report(profile: str | None, data_dir: str | None, as_of: date | None) -> Outcome:
     """Write the report of a day's decisions; without a day, of the newest."""
     from models.training_run.training_record import lost_training
-    from serving.cubes.day_cubes import write_cubes
     from serving.report_page.at_risk_list import at_risk_path
-    from serving.report_page.report import write_report
+    from serving.report_page.day_sums import count_anew
     from serving.stored_days.day_tables import newest_decided_day
 
     settings, lake, day = open_run(profile, data_dir, as_of)
     with recorded(lake, "report", as_of), lake.files.lock("winback report"):
         day = as_of or newest_decided_day(lake, day)  # only now: whoever wrote until now may have decided a newer one
-        outputs = {"report": str(write_report(settings, lake, day)), "users at risk": str(at_risk_path(lake, day))}
-        write_cubes(settings, lake, day)
+        count_anew(settings, lake, day)
+        outputs = {"report": str(lake.path("reports", f"{day}.html")), "users at risk": str(at_risk_path(lake, day))}
         return Outcome("report", day, {}, outputs, lost_training(lake, day))
 
 
@@ -42,7 +41,7 @@ def status(profile: str | None, data_dir: str | None, as_of: date | None) -> Out
     """Say what the data folder holds, what ran, who is champion since when, and what looks wrong."""
     from features.erasure.retention_periods import retention_line
     from features.ingestion.delivery_notes import stored_name_notes
-    from flows.runs.run_status import last_guards, run_lines
+    from flows.runs.run_status import consent_line, last_guards, run_lines, suppression_line
     from serving.decide.promise_ratios import newest_ratios
     from serving.lookups.data_status import (
         champion_lines,
@@ -64,6 +63,8 @@ def status(profile: str | None, data_dir: str | None, as_of: date | None) -> Out
     outputs = {table: f"{days[0]} to {days[-1]}" if days else "none" for table, days in found.days.items()}
     outputs["profile"] = settings.profile
     outputs["retention"] = retention_line(settings, lake)
+    outputs["suppression list"] = suppression_line(lake)
+    outputs["consent"] = consent_line(settings, lake, day)
     outputs["training"] = str(found.training.as_of) if found.training is not None else "none"
     outputs["promises"] = newest_ratios(lake, day).words
     outputs |= champion_lines(found) | policy_line(found) | persona_line(found)
@@ -90,6 +91,7 @@ def explain(
     from serving.lookups.user_explanation import (
         decision_of,
         explanation_lines,
+        open_offers_of,
         options_of,
         persona_of,
         preferences_of,
@@ -112,13 +114,25 @@ def explain(
     apart = persona_of(lake, day, decision)
     progress = user_progress(settings, lake, day, user_id)
     held_back = [sentence_of(rule, words) for rule in rules_about(lake, day, user_id)]
+    still_open = open_offers_of(lake, settings, day, user_id)
     page = "\n".join(
         explanation_lines(
-            decision, options, words, settings, day, member, discounts, preferences, apart, progress, held_back
+            decision,
+            options,
+            words,
+            settings,
+            day,
+            member,
+            discounts,
+            preferences,
+            apart,
+            progress,
+            held_back,
+            still_open,
         )
     )
     facts = {"decision": decision, "options": options, "words": words_about(decision, options, words, discounts)}
-    facts |= {**preferences, "held_back_by": held_back}
+    facts |= {**preferences, "held_back_by": held_back, "open_offers": still_open}
     facts["persona"] = [dict(zip(("column", "theirs", "usual"), each, strict=True)) for each in apart]
     own = {"memberships": member, "onboarding": progress}
     return page, facts | {name: asdict(each) if each is not None else None for name, each in own.items()}
@@ -129,7 +143,7 @@ def contact_rules(profile: str | None, data_dir: str | None, as_of: date | None)
     """List the rules of contact with their settings, and whom each held back on a day."""
     from serving.lookups.rule_answers import rule_facts, rule_lines
     from serving.stored_days.day_tables import decided_days, newest_decided_day
-    from serving.stored_days.stored_rules import RuleCount, count_users, counted_rules
+    from serving.stored_days.stored_rules import RuleCount, count_free, count_users, counted_rules
     from serving.wording.rendering import words_of
 
     settings, lake, day = open_run(profile, data_dir, as_of)
@@ -143,8 +157,10 @@ def contact_rules(profile: str | None, data_dir: str | None, as_of: date | None)
 
         listed = rules_of(settings, load_catalogue(settings.offers))
         rules = [RuleCount.of(place, each) for place, each in enumerate(listed)]
-    page = "\n".join(rule_lines(rules, settings, words, day if users else None, users))
-    return page, {"command": "rules", "as_of": day, "users": users, "rules": rule_facts(rules, settings, words)}
+    free = count_free(lake, day) if users else None
+    page = "\n".join(rule_lines(rules, settings, words, day if users else None, users, free))
+    facts = {"command": "rules", "as_of": day, "users": users, "rules": rule_facts(rules, settings, words)}
+    return page, facts | ({"held_back_by_none": free._asdict()} if free else {})
 
 
 @reads_one_publish
@@ -211,14 +227,18 @@ def messages(
 def audit(profile: str | None, data_dir: str | None, as_of: date | None) -> tuple[str, dict[str, object]]:
     """Compare what a day's decisions gave across groups that models know nothing of."""
     from serving.fairness.fairness_audit import audit_lines, audit_rows
+    from serving.fairness.left_out_groups import left_out_lines, traits_absent, users_left_out
     from serving.stored_days.day_tables import newest_decided_day
     from serving.wording.rendering import words_of
 
     settings, lake, day = open_run(profile, data_dir, as_of)
     day = as_of or newest_decided_day(lake, day)
     rows = audit_rows(lake, day)
-    page = "\n".join(audit_lines(rows, day, words_of(settings)))
-    return page, {"command": "audit", "as_of": str(day), "groups": rows}
+    left_out, absent = users_left_out(rows), traits_absent(settings, rows)
+    words = words_of(settings)
+    page = "\n".join([*audit_lines(rows, day, words), *left_out_lines(left_out, absent, settings, words)])
+    facts = {"command": "audit", "as_of": str(day), "groups": rows}
+    return page, {**facts, "users_left_out": left_out, "not_compared": absent}
 
 
 @reads_one_publish

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from datetime import date
 
 from prefect import flow
 from prefect.artifacts import create_markdown_artifact
 
 from configs.errors import InputError
+from configs.settings import Settings
 from flows.runs.opened_run import dated, open_run, writes_alone
 from flows.runs.outcome import Outcome
 from models.metrics.metric import Metric
-from serving.hand_over.channel_audiences import FORMATS, Format, file_name, write_audiences
+from serving.contact_rules.channels import channel_names
+from serving.hand_over.channel_audiences import FORMATS, Audiences, Format, file_name, write_audiences
 from serving.stored_days.day_tables import SEND_LISTS, newest_decided_day
 from serving.wording.reason_codes import Reason
 from serving.wording.rendering import stored, words_of
@@ -36,7 +39,19 @@ def send_list(
     reasons = [words.sentence(stored((Reason(code, value=value),))) for (code, value), _ in left_out]
     notes = [f"{count:,} users are left out since they were decided about: {reason}"
              for reason, (_, count) in zip(reasons, left_out, strict=True)]  # fmt: skip
+    notes += list(_lacking(settings, written))
     notes += [] if rows else ["nobody is written to on this day"]
     outcome = Outcome("send-list", day, metrics, outputs, notes)
     create_markdown_artifact(outcome.markdown(), key="send-list")
     return outcome
+
+
+def _lacking(settings: Settings, written: Audiences) -> Iterator[str]:
+    """Say which columns of a list are empty, and why."""
+    for channel, count in written.no_address.items():
+        known = settings.contact.addresses
+        traits = [known[name] for name in channel_names(channel) if name in known]
+        why = f"the users' column {traits[0]!r} is empty" if traits else "contact.addresses names no column of users"
+        yield f"{channel}: address is empty in {count:,} of {written.rows[channel]:,} rows; {why}"
+    for channel, count in written.no_subject.items():
+        yield f"{channel}: subject is empty in {count:,} of {written.rows[channel]:,} rows; their offers have none"

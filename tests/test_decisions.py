@@ -542,7 +542,7 @@ def test_why_nothing_is_given_is_said(policy, users, decisions, tmp_path):
     idle = replace(policy, response=replace(policy.response, effects=useless))
     poor, _ = run(idle, tmp_path / "useless", users)
     assert set(poor.loc[poor["arm"] == "policy", "why"]) == {
-        "nothing pays: every option would cost more than it brings"
+        "nothing pays: every option whose effect is known would cost more than it brings"
     }
 
 
@@ -640,7 +640,9 @@ def test_who_would_be_driven_away_is_left_alone(policy, users, tmp_path):
     # that an option loses margin but keeps the user, or brings less than it costs, does no harm
     for name, margin, retention in (("keeps", -1.0, 1e-6), ("dear", 0.01, -1e-6)):
         dear, _ = run(with_effects(policy, margin=margin, retention=retention), tmp_path / name, users)
-        assert reasons_for_nothing(dear) == {"nothing pays: every option would cost more than it brings"}
+        assert reasons_for_nothing(dear) == {
+            "nothing pays: every option whose effect is known would cost more than it brings"
+        }
 
 
 def test_a_full_channel_or_an_empty_stock_is_the_reason_when_the_budget_would_pay(policy, users, tmp_path):

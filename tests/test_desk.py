@@ -235,6 +235,10 @@ def test_an_audience_has_the_columns_of_a_send_list_and_no_formula(desk: SmallDe
     assert not [cell for row in rows for cell in row.values() if re.match(r"[=+@\t\r]|-[^0-9]", cell)]
     given = list(csv.DictReader(io.StringIO(ask("/audience.csv?offered=yes").text)))
     assert len(given) == sql(desk, "SELECT count(*) FROM {decisions} WHERE offer_id <> 'none'")[0][0]
+    nothing = ask("/audience.csv?offered=no")
+    assert nothing.text.splitlines()[0] == "user_id,stage,persona,risk_band,p_churn,arm"
+    assert "-people-offered-no.csv" in nothing.headers["content-disposition"]
+    ask("/audience.csv?offered=yes")
     entries = [json.loads(desk.lake.files.read(name)) for name in desk.lake.files.list("desk/log/*.json")]
     assert (entries[-1]["what"], entries[-1]["rows"], entries[-1]["role"]) == ("audience", len(given), "operator")
 

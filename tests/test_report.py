@@ -479,7 +479,7 @@ def test_the_funnel_counts_who_is_left_after_every_reason(settings: Settings, la
     rows = [
         "Not active for 56 days: the models do not speak of lapsed users 1 (20%) 4",
         "In the control group, which is never treated, so that effects can be measured 1 (20%) 3",
-        "Nothing pays: every option would cost more than it brings 1 (20%) 2",
+        "Nothing pays: every option whose effect is known would cost more than it brings 1 (20%) 2",
         "Get an offer 2 (40%)",
     ]
     assert " ".join(rows) in text

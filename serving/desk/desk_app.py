@@ -23,7 +23,7 @@ from serving.desk.access_log import note
 from serving.desk.audience_post import message_of, post
 from serving.desk.desk_pages import Desk, Page, PageNotFoundError, Question, checked
 from serving.desk.page_list import PAGES, TITLES, page_meant, page_near, require_known
-from serving.desk.people_page import audience, filter_count
+from serving.desk.people_page import audience, audience_name, filter_count
 from serving.desk.person_page import person_page
 from serving.desk.today_page import pages_linked, today_page
 from serving.desk.visitors import COOKIE, Door, Visitor
@@ -216,7 +216,7 @@ def _add_files(app: FastAPI, answers: Answers) -> None:
         rows = filter_count(asked)
         note(desk.lake, asked.visitor, "audience", asked.given, rows)
         parts = (csv_row(row) for row in audience(asked))
-        headers = {"Content-Disposition": f'attachment; filename="{asked.day}-people.csv"'}
+        headers = {"Content-Disposition": f'attachment; filename="{audience_name(asked)}"'}
         return StreamingResponse(parts, media_type="text/csv; charset=utf-8", headers=headers)
 
     @app.get("/report")

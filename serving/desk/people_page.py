@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -34,6 +35,7 @@ ORDERS = {
 AUDIENCE = {name: column for name, column in COLUMNS.items() if name not in ("address", "time_zone")}
 AUDIENCE["idempotency_key"] = KEY
 OF_ID = ("decision_id", KEY)
+OF_OTHERS = ("stage", "persona", "risk_band", "p_churn", "arm")  # what is told of people who are not written to
 
 
 @dataclass(frozen=True)
@@ -171,12 +173,11 @@ def user_id_of(asked: Question, shown: str) -> str | None:
 def audience(asked: Question) -> Iterator[Sequence[Any]]:
     """Write the people who are meant with the columns of a send list, the headings first; all of them, in batches.
 
-    Addresses stand in the send list alone. Who is given nothing, or has withdrawn since, has no message here either.
+    Addresses stand in the send list alone. Who is given nothing, or has withdrawn since, has no message here either;
+    where that is everybody, the columns say who they are instead.
     """
     meant = people_filter(asked, known_values(asked, asked.cubes()))
     desk, yes = asked.desk, f"offer_id <> {sql_text(NO_OFFER)} AND send_at IS NOT NULL"
-    columns = ", ".join(f"{_cell(column, asked.visitor)} AS {quoted(name)}" for name, column in AUDIENCE.items())
-    yield tuple(AUDIENCE)
     with connect(desk.lake) as connection:
         connection.execute(f"SET TimeZone = {sql_text(desk.settings.time_zone)}")
         given = f"SELECT user_id, offer_id FROM {meant.source} WHERE {yes} ORDER BY user_id"
@@ -186,6 +187,12 @@ def audience(asked: Question) -> Iterator[Sequence[Any]]:
         )
         is_written_to = f"({yes} AND user_id NOT IN (SELECT user_id FROM withdrawn)) AS is_written_to"
         people = f"SELECT *, {is_written_to} FROM {meant.source} WHERE {meant.condition}"
+        written_to = connection.execute(f"SELECT count(*) FROM ({people}) WHERE is_written_to").fetchone()
+        cells = {name: _cell(column, asked.visitor) for name, column in AUDIENCE.items()}
+        if not written_to or not written_to[0]:
+            cells = {"user_id": shown_sql(asked.visitor), **{name: name for name in OF_OTHERS}}
+        columns = ", ".join(f"{cell} AS {quoted(name)}" for name, cell in cells.items())
+        yield tuple(cells)
         found = connection.execute(f"SELECT {columns} FROM ({people}) ORDER BY {meant.order}")
         while rows := found.fetchmany(BATCH):
             yield from rows
@@ -198,6 +205,24 @@ def _cell(column: str, visitor: Visitor) -> str:
         return "NULL"  # it is made of the id
     shown = f"strftime({column}, '%Y-%m-%dT%H:%M:%S%z')" if column in INSTANTS else column
     return f"CASE WHEN is_written_to THEN {shown} END"
+
+
+def audience_name(asked: Question) -> str:
+    """Name the file of the people who are meant by what was chosen.
+
+    Raises
+    ------
+    InputError
+        A filter has a value that nobody has.
+    """
+    chosen = people_filter(asked, known_values(asked, asked.cubes())).chosen
+    parts = [
+        re.sub(r"[^\w-]+", "-", f"{name}-{value}", flags=re.ASCII)
+        for name, value in chosen.items()
+        if name not in ("order", "q")
+    ]
+    searched = ["searched"] if "q" in chosen else []
+    return "-".join([str(asked.day), "people", *parts, *searched]) + ".csv"
 
 
 def filter_count(asked: Question) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
 from typing import Literal, get_args
@@ -29,15 +29,21 @@ COLUMNS = {
 }  # fmt: skip
 TEXTS = ("user_id", "address", "channel", "subject", "message", "language", "time_zone", "offer_id", "idempotency_key")
 INSTANTS = ("send_at", "valid_until")
+LACKING = "SELECT count(*) - count(nullif(address, '')), count(*) - count(nullif(subject, '')) FROM ({rows})"
 KEY = "decision_id || ':' || channel"  # the same message has the same key, whenever the list is written
 
 
 @dataclass(frozen=True)
 class Audiences:
-    """How many are to be written to, by channel, and how many not any more, by the rule's code and value."""
+    """How many are to be written to, by channel, and how many not any more, by the rule's code and value.
+
+    `no_address` and `no_subject` count the messages of a channel that lack them, where any do.
+    """
 
     rows: dict[str, int]
     withdrawn: dict[tuple[str, str | None], int]
+    no_address: dict[str, int] = field(default_factory=dict, compare=False)
+    no_subject: dict[str, int] = field(default_factory=dict, compare=False)
 
 
 def write_audiences(settings: Settings, lake: Lake, as_of: date, *, kind: Format = "csv") -> Audiences:
@@ -66,15 +72,18 @@ def write_audiences(settings: Settings, lake: Lake, as_of: date, *, kind: Format
         listed = f"{source} AND user_id NOT IN (SELECT user_id FROM withdrawn)"
         counted = connection.execute(f"SELECT channel, count(*) FROM {listed} GROUP BY channel ORDER BY channel")
         rows: dict[str, int] = dict(counted.fetchall())
+        lacking: list[dict[str, int]] = [{}, {}]
         folder = publication.folder(f"{SEND_LISTS}/day={as_of}")
         for channel in rows:
             own = _with_contact(settings, lake, channel, f"{listed} AND channel = {sql_text(channel)}")
             path = folder / file_name(channel, kind)
+            found = connection.execute(LACKING.format(rows=own)).fetchone() or (0, 0)
+            lacking = [each | ({channel: count} if count else {}) for each, count in zip(lacking, found, strict=True)]
             connection.execute(f"COPY (SELECT {columns} FROM ({own}) ORDER BY user_id) TO {sql_text(path)} ({form})")
         left_out = connection.execute(
             "SELECT code, value, count(*) FROM withdrawn GROUP BY ALL ORDER BY ALL"
         ).fetchall()
-    return Audiences(rows, {(code, value): count for code, value, count in left_out})
+    return Audiences(rows, {(code, value): count for code, value, count in left_out}, *lacking)
 
 
 def file_name(channel: str, kind: Format) -> str:

@@ -149,5 +149,11 @@ def _gaps_of_offers(settings: Settings, catalogue: Catalogue) -> Iterator[str]:
         yield f"offers = {settings.offers!r} is a starting point and not yours: name your catalogue, or 'none'"
     if catalogue.offers and not settings.roles.offer_redeem:
         yield "roles.offer_redeem names no event, so that no offer is ever seen to be used; name the event that tells"
+    yield from settings.contact.idle_caps()
+    if catalogue.offers and settings.contact.unknown_consent == "granted":
+        yield (
+            "contact.unknown_consent = 'granted': whoever is not on record as refusing a channel (consent_push, … of "
+            "users) is written to; where the law asks people first, set it to 'refused'"
+        )
     if catalogue.offers and not settings.scoring.budget:
         yield "scoring.budget = 0 pays for no offer; raise it"

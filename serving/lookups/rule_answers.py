@@ -7,7 +7,7 @@ from datetime import date
 from typing import Any
 
 from configs.settings import Settings
-from serving.stored_days.stored_rules import RuleCount
+from serving.stored_days.stored_rules import Free, RuleCount
 from serving.wording.reason_codes import Reason
 from serving.wording.rendering import Words, stored
 
@@ -18,12 +18,17 @@ def sentence_of(rule: RuleCount, words: Words) -> str:
 
 
 def rule_lines(
-    rules: Sequence[RuleCount], settings: Settings, words: Words, day: date | None, users: int
+    rules: Sequence[RuleCount], settings: Settings, words: Words, day: date | None, users: int, free: Free | None = None
 ) -> Iterator[str]:
     """Write the rules in the order in which they are asked, with their settings, and the users of a day behind each."""
     yield "asked in this order before the budget is shared out, and again when decisions are written"
     if day is not None:
         yield f"of {users:,} users on {day}: kept from an offer by it / get nothing at all, it being one reason"
+        if free is not None:
+            yield (
+                f"no rule holds back {free.users:,} of them: {free.given:,} get an offer, {free.users - free.given:,} "
+                "nothing for other reasons (a lot, the control group, what it is worth), which winback report counts"
+            )
     else:
         yield "no day is decided yet with which to count whom they hold back"
     for rule in rules:

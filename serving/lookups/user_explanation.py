@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from datetime import date
+from datetime import date, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -18,11 +18,13 @@ from serving.memberships.persona_cards import Apart, apart_words, set_apart
 from serving.memberships.user_memberships import Membership, UserMemberships
 from serving.segments.known_columns import PERSONA
 from serving.stored_days.day_tables import CAUSES, columns_of_day, connect, day_file, decisions_source
+from serving.stored_days.decision_moment import DecisionMoment
 from serving.wording.reason_codes import NO_DATA, Reasons
 from serving.wording.rendering import Words, stored
 
 Row = dict[str, Any]
 LETTERS = 4
+LONGEST_OFFER = 366  # days back that an offer that is still open may have been given
 COMEBACK = ("p_return", "value_if_back")
 NO_PREFERENCES: Mapping[str, Sequence[Row]] = {"tastes": (), "hours": ()}
 
@@ -86,6 +88,25 @@ def preferences_of(lake: Lake, as_of: date, user_id: str) -> dict[str, list[Row]
     return found
 
 
+def open_offers_of(lake: Lake, settings: Settings, as_of: date, user_id: str) -> list[Row]:
+    """Read what a user was given before a day and can still use then: ``offer_id, discount, valid_until``, by end."""
+    now = DecisionMoment.of_night(as_of, settings.time_zone).in_utc
+    days = [day for day in lake.days("treatments") if as_of - timedelta(days=LONGEST_OFFER) <= day <= as_of]
+    if not days:
+        return []
+    files = ", ".join(sql_text(lake.partition("treatments", day)) for day in days)
+    return _rows(
+        lake,
+        f"""
+        SELECT DISTINCT offer_id, coalesce(discount, 0) AS discount, valid_until
+        FROM read_parquet([{files}], union_by_name = true, hive_partitioning = false)
+        WHERE user_id = {sql_text(user_id)} AND offer_id <> {sql_text(NO_OFFER)}
+              AND decided_at < TIMESTAMPTZ '{now.isoformat()}' AND valid_until > TIMESTAMPTZ '{now.isoformat()}'
+        ORDER BY valid_until, offer_id
+    """,
+    )
+
+
 def persona_of(lake: Lake, as_of: date, decision: Row) -> tuple[Apart, ...]:
     """Read what sets the persona of a user apart, whose decision is of a day; nothing of who has none."""
     return set_apart(latest_personas(lake, as_of), decision[PERSONA]) if decision.get(PERSONA) else ()
@@ -129,12 +150,13 @@ def explanation_lines(
     decision: Row, options: Sequence[Row], words: Words, settings: Settings, day: date,
     member: UserMemberships | None = None, discounts: Reasons = (),
     preferences: Mapping[str, Sequence[Row]] = NO_PREFERENCES, apart: tuple[Apart, ...] = (),
-    progress: UserProgress | None = None, held_back: Sequence[str] = (),
+    progress: UserProgress | None = None, held_back: Sequence[str] = (), open_offers: Sequence[Row] = (),
 ) -> Iterator[str]:  # fmt: skip
     """Write what is known about a user, who they are, and what was decided and why, as a page.
 
     `discounts` says why a discount is personal, or is not; `apart` what sets the user's persona apart; `progress` how
-    far the user is with the first steps; `held_back` which rules of contact kept the user from which offers.
+    far the user is with the first steps; `held_back` which rules of contact kept the user from which offers;
+    `open_offers` what was given before and can still be used.
     """
     lines, why = words.language.explain, words.sentence(decision["why"])
     own = {"why": why, "currency": settings.currency, "horizon": settings.churn.horizon_days, "day": day}
@@ -160,6 +182,7 @@ def explanation_lines(
     decided = ["decision", "why", "message", "sent", "evidence"] if is_given else ["no_decision", "why"]
     yield from (lines[name].format_map(known) for name in decided)
     yield from _rule_lines(held_back, words)
+    yield from _open_lines(open_offers, settings, words)
     if discounts and options:
         yield lines["levels"].format(levels=words.sentence(stored(discounts)))
     if options:
@@ -175,6 +198,12 @@ def _rule_lines(held_back: Sequence[str], words: Words) -> Iterator[str]:
     lines = words.language.explain
     for place, rule in enumerate(held_back):
         yield (lines["more"] if place else lines["held_back"]) + rule
+
+
+def _open_lines(open_offers: Sequence[Row], settings: Settings, words: Words) -> Iterator[str]:
+    for each in open_offers:
+        until = words.language.day(each["valid_until"].astimezone(ZoneInfo(settings.time_zone)).date())
+        yield words.language.explain["open"].format_map({**_filled(each, words), "until": until})
 
 
 def _membership_lines(member: UserMemberships, words: Words) -> Iterator[str]:

@@ -22,6 +22,7 @@ from models.registry.registry_state import Pin, registered_models
 from models.training_run.training_record import EFFECTS, ModelRecord, TrainingRecord, latest_training, picture_of
 from serving.decide.discount_evidence import why_discounts
 from serving.fairness.fairness_audit import audit_rows, audit_sentences
+from serving.fairness.left_out_groups import left_out_lines, traits_absent, users_left_out
 from serving.guards.guard_findings import guard_words, stored_findings
 from serving.memberships.onboarding_progress import step_counts
 from serving.report_page.at_risk_list import write_at_risk
@@ -141,6 +142,9 @@ def render_report(settings: Settings, lake: Lake, as_of: date) -> str:
         weekdays=words.language.formats.weekdays,
         audit=audit,
         audit_sentences=list(audit_sentences(audit, page_words)),
+        audit_left_out=list(
+            left_out_lines(users_left_out(audit), traits_absent(settings, audit), settings, page_words)
+        ),
         unprotected=sorted({*AUDIT_ONLY} - {*settings.features.protected}),
         guards=guards,
         win_back=win_back_sentences(settings, lake, as_of),

@@ -82,6 +82,25 @@ def count_users(lake: Lake, as_of: date) -> int:
     return int(found[0]) if found else 0
 
 
+class Free(NamedTuple):
+    """Users of a day whom no rule kept from any offer, and those of them who are given one."""
+
+    users: int
+    given: int
+
+
+def count_free(lake: Lake, as_of: date) -> Free:
+    """Count whom no rule held back on a day, which must have kept whom its rules did."""
+    held = sql_text(day_file(lake, as_of, HELD_BACK))
+    query = f"""
+        SELECT count(*), count(*) FILTER (offer_id <> 'none') FROM {decisions_source(lake, as_of)}
+        WHERE user_id NOT IN (SELECT user_id FROM read_parquet({held}) WHERE len(rules) > 0)
+    """
+    with connect(lake) as connection:
+        found = connection.execute(query).fetchone()
+    return Free(*found) if found else Free(0, 0)
+
+
 def rules_about(lake: Lake, as_of: date, user_id: str) -> list[RuleCount]:
     """List the rules that held a user back on a day, without counts."""
     if not has_rules(lake, as_of):
