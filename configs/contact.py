@@ -93,9 +93,9 @@ class Contact(Section):
                 for other, limit in own.by_days.items():
                     if (other > days and limit < most) or (other < days and limit * (days // other) < most):
                         yield _idle(f"{where}.{WINDOWS[days]}", most, f"{WINDOWS[other]} = {limit}")
-                limit = self.caps.by_days.get(days)
-                if own is not self.caps and limit is not None and limit < most:
-                    yield _idle(f"{where}.{WINDOWS[days]}", most, f"contact.caps.{WINDOWS[days]} = {limit}")
+                in_all = self.caps.by_days.get(days, most)
+                if in_all < most:
+                    yield _idle(f"{where}.{WINDOWS[days]}", most, f"contact.caps.{WINDOWS[days]} = {in_all}")
 
     def is_quiet(self, hour: int) -> bool:
         """Tell whether nothing is sent in an hour of the user's own clock.
