@@ -21,6 +21,7 @@ from configs.benefits import (
 from configs.errors import InputError, did_you_mean
 from configs.named_files import FOLDER, is_file, named_file, read_toml
 from configs.offer_texts import Texts
+from configs.play_experiments import EXPERIMENT, Experiment, experiment_of
 from configs.plays import RECOVER, Play, expanded
 from configs.section import Days, Money, Section, Share, Word
 from configs.settings import OFFERS_FILE
@@ -73,6 +74,7 @@ class Offer(Texts, Play):
     stock: int | None = Field(
         None, ge=0, le=10**15, description="most users that may get it in one day; unset means no limit"
     )
+    experiment: Experiment | None = Field(None, description="variants that are compared: [PLAY.experiment]")
 
     @field_validator("discounts", "levels")
     @classmethod
@@ -122,6 +124,11 @@ class Offer(Texts, Play):
         return tuple(share_of_price(self.benefit, each, self.covered_spend, self.unit_cost) for each in self.levels)
 
     @property
+    def running(self) -> Experiment | None:
+        """The experiment whose variants users draw; None where there is none, or it has ended."""
+        return self.experiment if self.experiment is not None and self.experiment.is_running else None
+
+    @property
     def benefits(self) -> tuple[Benefit, ...]:
         """What each level gives, in the order of `shares`."""
         return tuple(Benefit(self.benefit, level) for level in self.discounts or self.levels or (0.0,))
@@ -146,6 +153,15 @@ class Catalogue(Section):
         for offer in self.offers:
             plays.setdefault(offer.play_id or offer.offer_id, []).append(offer)
         return plays
+
+    @property
+    def experiments(self) -> dict[str, list[Offer]]:
+        """Offers of each experiment, by its name."""
+        found: dict[str, list[Offer]] = {}
+        for offer in self.offers:
+            if offer.experiment is not None:
+                found.setdefault(offer.experiment.name, []).append(offer)
+        return found
 
     @property
     def titles(self) -> dict[str, str]:
@@ -193,12 +209,23 @@ def _offers(tables: dict[str, object], path: Path, shared: dict[str, object]) ->
             raise InputError(
                 f"[{name}] in {path} is not an offer; write one table per offer, named other than {NO_OFFER!r}"
             )
-        own = {"play_id": name, "rule_file": path, "rule_text": text}
-        for offer_id, fields in expanded(name, table, str(path)):
+        own: dict[str, object] = {"play_id": name, "rule_file": path, "rule_text": text}
+        made = expanded(name, table, str(path))
+        if EXPERIMENT in table:
+            channels = [str(fields.get("channel")) for _, fields in made]
+            own[EXPERIMENT] = experiment_of(name, table[EXPERIMENT], channels, path, text)
+        for offer_id, fields in made:
             where = f"offer {name!r} of {path}"
             offers.append(validated(Offer, {**shared, **fields, "offer_id": offer_id, **own}, where))
     ids = Counter(offer.offer_id for offer in offers)
     if len(ids) < len(offers):
         twice = ids.most_common(1)[0][0]
         raise InputError(f"{path} makes the offer {twice!r} twice, by a table and by channels; rename the table")
+    names = {(offer.play_id, offer.experiment.name) for offer in offers if offer.experiment is not None}
+    of_plays = Counter(name for _, name in names)
+    if of_plays and of_plays.most_common(1)[0][1] > 1:
+        twice = of_plays.most_common(1)[0][0]
+        raise InputError(
+            f"two plays of {path} have an experiment {twice!r}; name each differently, as it draws its lot"
+        )
     return offers

@@ -56,7 +56,7 @@ SCHEMA = pa.schema(
         ("incremental_margin", pa.float64()), ("p_redeem", pa.float64()), ("expected_cost", pa.float64()),
         ("expected_value", pa.float64()), ("propensity", pa.float64()), ("reasons", REASONS), ("why", REASONS),
         ("suppressed_because", REASONS), ("evidence", pa.string()), ("model_versions", pa.string()),
-        ("fallback", pa.string()),
+        ("fallback", pa.string()), ("experiment", pa.string()), ("variant", pa.string()),
     ]
 )  # fmt: skip
 OF_CHOICE = ("incremental_retention", "incremental_margin", "p_redeem", "expected_cost")

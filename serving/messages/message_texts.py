@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 from configs.errors import InputError
 from configs.message_settings import ChannelText
@@ -51,15 +51,23 @@ class OfferText:
 
 @dataclass(frozen=True)
 class MessageTexts:
-    """The texts of every offer, the own one of each first; ``app`` is the locale of those whose language is unknown."""
+    """The texts of every offer, the own one of each first; ``app`` is the locale of those whose language is unknown.
+
+    `of_variants` has those of the variants of its experiment that say anything of their own, by offer and variant.
+    """
 
     of_offers: dict[str, tuple[OfferText, ...]]
     app: Locale
+    of_variants: Mapping[tuple[str, str], tuple[OfferText, ...]] = field(default_factory=dict)
+
+    def said_by(self, offer_id: str, variant: str | None) -> tuple[OfferText, ...]:
+        """Texts of an offer as a variant says them."""
+        return self.of_variants.get((offer_id, variant or ""), self.of_offers[offer_id])
 
     @property
     def fields(self) -> set[str]:
         """Fields that some text uses."""
-        every = [text for texts in self.of_offers.values() for text in texts]
+        every = [text for texts in (*self.of_offers.values(), *self.of_variants.values()) for text in texts]
         templates = [each.message(is_given=is_given) for each in every for is_given in (True, False)]
         templates += [each.subject for each in every if each.subject is not None]
         return {name for template in templates for name in template.fields}
@@ -74,15 +82,25 @@ def message_texts(settings: Settings, catalogue: Catalogue, language: Language) 
         A text is in a language of which winback knows no words.
     """
     words = {language.locale.language: language}
-    return MessageTexts(
-        {offer.offer_id: tuple(_texts_of(settings, offer, language, words)) for offer in catalogue.offers},
-        language.locale,
-    )
+
+    def written(offer: Offer, texts: Sequence[Text]) -> tuple[OfferText, ...]:
+        return tuple(_texts_of(settings, offer, texts, language, words))
+
+    of_variants = {
+        (offer.offer_id, variant.name): written(offer, variant.texts_of(offer.all_texts, offer.language))
+        for offer in catalogue.offers
+        for variant in (offer.running.variants if offer.running is not None else ())
+        if variant.says
+    }
+    of_offers = {offer.offer_id: written(offer, offer.all_texts) for offer in catalogue.offers}
+    return MessageTexts(of_offers, language.locale, of_variants)
 
 
-def _texts_of(settings: Settings, offer: Offer, app: Language, words: dict[str, Language]) -> list[OfferText]:
+def _texts_of(
+    settings: Settings, offer: Offer, said: Sequence[Text], app: Language, words: dict[str, Language]
+) -> list[OfferText]:
     channel, texts = settings.messages.of_channel(offer.channel), []
-    for text in offer.all_texts:
+    for text in said:
         tag = text.language or offer.language
         where = f"a text of offer {offer.offer_id!r}"
         locale = required_locale(tag or app.locale.language, where)

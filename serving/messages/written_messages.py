@@ -24,13 +24,14 @@ CUT, NO_LIMIT = "…", 10**9
 
 
 class Occasion(NamedTuple):
-    """What a message is about: an offer, what it gives, at most (`max_cost`), and until when."""
+    """What a message is about: an offer, what it gives, at most (`max_cost`), until when, and who says it how."""
 
     offer_id: str
     benefit: Benefit
     max_cost: float | None
     last_day: date
     currency: str
+    variant: str | None = None
 
 
 class Messages(NamedTuple):
@@ -55,7 +56,7 @@ def written_messages(
     units
         Of the columns with numbers, what they count.
     """
-    own = texts.of_offers[occasion.offer_id]
+    own = texts.said_by(occasion.offer_id, occasion.variant)
     found = Messages(*np.full((4, len(readers)), None, dtype=object))
     for text, locale, rows in _by_text(own, readers, texts.app):
         subject, message = written_text(text, locale, occasion, readers.iloc[rows], units)

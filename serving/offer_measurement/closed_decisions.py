@@ -74,7 +74,9 @@ def open_ledger(history: AsOfView, files: Sequence[Path]) -> ir.Table:
 
     An id that turned out to be somebody is that user, as it is in the events.
     """
-    rows = history.engine.read_parquet(list(map(literal, files)), table_name="ledger", hive_partitioning=False)
+    rows = history.engine.read_parquet(
+        list(map(literal, files)), table_name="ledger", hive_partitioning=False, union_by_name=True
+    )
     who = history.engine.create_table(
         "who_is_who", obj=who_is_who(history.settings, history.lake), temp=True, overwrite=True
     )

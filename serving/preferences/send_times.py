@@ -40,7 +40,7 @@ class Slot(NamedTuple):
 
 def send_times(
     user_ids: pd.Series, zones: Texts, hours: Floats, explores: Flags, moment: DecisionMoment, time_zone: str,
-    contact: Contact, seed: int, free_at: npt.NDArray[np.int64] | None = None,
+    contact: Contact, seed: int, free_at: npt.NDArray[np.int64] | None = None, wished: Floats | None = None,
 ) -> SendTimes:  # fmt: skip
     """Choose an hour for each user: the one with the most weight, of two the earlier; for explorers one by lot.
 
@@ -57,6 +57,9 @@ def send_times(
     free_at
         Seconds after the moment before which nothing may be sent, because of earlier messages; shape (users,). Where
         it is after the last hour, that hour is taken: the rules of contact forbid the message itself.
+    wished
+        Hour of the user's clock that an experiment tries, NaN where it tries none; shape (users,). It is taken where it
+        may be, else the nearest that may, of two the earlier.
     """
     codes, names = pd.factorize(zones)
     slots = [allowed_slots(ZoneInfo(name), moment, ZoneInfo(time_zone), contact) for name in names]
@@ -73,7 +76,13 @@ def send_times(
         weight[np.arange(A_DAY + 2) < firsts[:, None]] = -1.0
     drawn = firsts + hash_share(user_ids, f"{HOUR_SALT}:{seed}:{moment.name}") * (ends - firsts)
     chosen = np.where(explores, drawn.astype(np.intp), weight.argmax(axis=1))
-    return SendTimes(at[codes, chosen], np.where(explores, 1.0 / (ends - firsts), 1.0))
+    is_drawn = explores
+    if wished is not None and (rows := np.flatnonzero(~np.isnan(wished))).size:
+        apart = np.abs(clock[codes[rows]] - wished[rows, None])
+        may_be = (np.arange(A_DAY + 2) >= firsts[rows, None]) & (np.arange(A_DAY + 2) < ends[rows, None])
+        chosen[rows] = np.where(may_be, np.minimum(apart, A_DAY - apart), np.inf).argmin(axis=1)
+        is_drawn = explores & np.isnan(wished)
+    return SendTimes(at[codes, chosen], np.where(is_drawn, 1.0 / (ends - firsts), 1.0))
 
 
 def last_slots(moment: DecisionMoment, settings: Settings, zones: Texts) -> npt.NDArray[np.int64]:

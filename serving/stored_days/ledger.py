@@ -52,8 +52,10 @@ SCHEMA = pa.schema(
         ("intended_channel", pa.string()), ("expected_cost", pa.float64()), ("expected_value", pa.float64()),
         ("remaining_value", pa.float64()), ("p_churn", pa.float64()), ("risk_band", pa.string()),
         ("stage", pa.string()), ("lot_propensity", pa.float64()),
+        ("experiment", pa.string()), ("variant", pa.string()),
     ]
 )  # fmt: skip
+OF_EXPERIMENTS = ("experiment", "variant")  # entries of an older winback lack them: nobody was in one
 ARROW = {"text": pa.string(), "instant": INSTANT, "number": pa.float64(), "flag": pa.bool_()}
 TREATMENTS_OF = """
     SELECT decision_id, user_id, as_of AS decided_at, offer_id, discount,
@@ -177,11 +179,14 @@ def _check_users(path: Path, moment: DecisionMoment) -> None:
 
 def _decides_alike(lake: Lake, stored: Path, path: Path) -> bool:
     """Tell whether two entries differ in nothing but the name of what made them, as after an upgrade of winback."""
-    if column_names(stored) != SCHEMA.names:
+    columns = column_names(stored)
+    if [name for name in SCHEMA.names if name not in OF_EXPERIMENTS or name in columns] != columns:
         return False
+    old = ", ".join(name if name in columns else f"NULL::VARCHAR AS {name}" for name in SCHEMA.names)
     before, now = (
-        f"SELECT * EXCLUDE (policy_version) FROM read_parquet({sql_text(each)}, hive_partitioning = false)"
-        for each in (stored, path)
+        f"SELECT * EXCLUDE (policy_version) FROM (SELECT {own} FROM read_parquet({sql_text(each)}, "
+        "hive_partitioning = false))"
+        for each, own in ((stored, old), (path, "*"))
     )
     with reading_session(lake) as connection:
         return not connection.execute(f"({before} EXCEPT ALL {now}) UNION ALL ({now} EXCEPT ALL {before})").fetchone()
@@ -237,9 +242,11 @@ def entries(lake: Lake, first_day: date, last_day: date, columns: list[str] | No
         A file is damaged.
     """
     wanted = SCHEMA.names if columns is None else columns
-    parts = [read_parquet(path, wanted) for path in effective_files(lake, first_day, last_day)]
+    files = effective_files(lake, first_day, last_day)
+    parts = [read_parquet(path, [name for name in wanted if name in column_names(path)]) for path in files]
     nothing = SCHEMA.empty_table().select(wanted)
-    return pa.concat_tables([nothing, *(part.replace_schema_metadata(None) for part in parts)])
+    tables = [nothing, *(part.replace_schema_metadata(None) for part in parts)]
+    return pa.concat_tables(tables, promote_options="default")  # what an older winback did not write is missing
 
 
 def land(lake: Lake, publication: Publication, day: date, catalogue: Catalogue, time_zone: str) -> None:

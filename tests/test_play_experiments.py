@@ -1,0 +1,154 @@
+"""Experiments in plays: read with line and nearest name, drawn once for all, said as each variant says it."""
+
+from __future__ import annotations
+
+from datetime import date
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pandas as pd
+import pytest
+from synthetic import offer, small_settings
+
+from configs.errors import InputError
+from configs.offer_texts import Text
+from configs.offers import Catalogue, load_catalogue
+from configs.play_experiments import Experiment, Translation, Variant
+from serving.arms.exploration import stable_groups
+from serving.arms.variants import drawn_variants
+from serving.decide.message_columns import offer_columns
+from serving.decide.scoring import Policy
+from serving.messages.checked_texts import text_faults
+from serving.messages.reader_details import ReaderDetails
+from serving.stored_days.decision_moment import DecisionMoment
+from serving.wording.language_file import load_language
+
+SETTINGS = small_settings()
+NIGHT = DecisionMoment.of_night(date(2024, 8, 1), "UTC")
+PLAY = """[cart]
+channels = ["push", "email"]
+title = "Your basket"
+play = "cart open"
+message = "Something is in your basket."
+benefit = "none"
+valid_days = 3
+contact_cost = 0.01
+covered_spend = 20.0
+
+[cart.experiment]
+name = "tone"
+{of_experiment}
+
+[[cart.experiment.variants]]
+name = "as it is"
+share = 0.5
+
+[[cart.experiment.variants]]
+name = "friendly"
+{of_variant}
+"""
+
+
+def catalogue(folder: Path, of_variant: str, of_experiment: str = "") -> Catalogue:
+    path = folder / "offers.toml"
+    path.write_text(PLAY.format(of_variant=of_variant, of_experiment=of_experiment), encoding="utf-8")
+    return load_catalogue(str(path))
+
+
+def test_every_channel_of_a_play_carries_its_experiment(tmp_path: Path) -> None:
+    found = catalogue(tmp_path, 'share = 0.5\nsend_hour = 18\nchannels = ["email", "push"]', "smallest_effect = 0.02")
+    (offers,) = found.experiments.values()
+    assert [each.offer_id for each in offers] == ["cart_push", "cart_email"]
+    (experiment,) = {each.experiment for each in offers}
+    assert (experiment.name, experiment.smallest_effect, experiment.is_about_channels) == ("tone", 0.02, True)
+    assert not catalogue(tmp_path, "share = 0.5", "is_running = false").offers[0].running
+
+
+@pytest.mark.parametrize(
+    ("of_variant", "of_experiment", "said"),
+    [
+        ("shre = 0.5", "", "line 19.*did you mean 'share'"),
+        ("share = 0.4", "", "line 12.*sum to 0.9; make it 1"),
+        ('share = 0.5\nchannels = ["mail"]', "", "'mail' in variant 2 .*line 19.*did you mean 'email'"),
+        ("share = 0.5\nsend_hour = 24", "", "send_hour.*less than or equal to 23, found 24 in variant 2.*line 19"),
+        ("share = 0.5", 'measured_by = "clicks"', "measured_by.*'margin', 'retention', 'conversion' or 'redemption'"),
+        ("share = 0.5", "smalest_effect = 1", "did you mean 'smallest_effect'"),
+        ('share = 0.5\nmessage = "$discount off"', "", "fields are written otherwise now"),
+        ("share = 0.5\n[[cart.experiment.variants]]\nname = 'friendly'\nshare = 0.1", "", "two variants .*'friendly'"),
+    ],
+)
+def test_a_wrong_experiment_is_refused_with_line_and_nearest_name(tmp_path, of_variant, of_experiment, said) -> None:
+    with pytest.raises(InputError, match=said):
+        catalogue(tmp_path, of_variant, of_experiment)
+
+
+def test_what_a_variant_says_is_checked_before_anything_is_written(tmp_path: Path) -> None:
+    path, wrong = tmp_path / "offers.toml", 'share = 0.5\nmessage = """Hello\n{{ frist_name }}"""'
+    found = catalogue(tmp_path, wrong)
+    faults = list(text_faults(SETTINGS.model_copy(update={"offers": str(path)}), found, load_language("en")))
+    assert len(faults) == 1  # though it is said on two channels
+    assert f"{path}, line 22: message of variant 'friendly' of 'cart'" in faults[0]
+    assert "did you mean 'first_name'" in faults[0]
+
+
+def test_a_draw_is_stable_and_has_nothing_to_do_with_groups_and_other_experiments() -> None:
+    variants = (Variant(name="a", share=0.2), Variant(name="b", share=0.3), Variant(name="c", share=0.5))
+    users = pd.Series([f"u{number}" for number in range(20_000)])
+    tone, hour = (Experiment(name=name, variants=variants) for name in ("tone", "hour"))
+    drawn = drawn_variants(tone, users, 1)
+    assert (drawn == drawn_variants(tone, users[::-1].reset_index(drop=True), 1)[::-1]).all()
+    assert np.abs(np.bincount(drawn) / len(users) - [0.2, 0.3, 0.5]).max() < 0.01
+    control, _ = stable_groups(users, SETTINGS)
+    for other in (control, drawn_variants(hour, users, 1), drawn_variants(tone, users, 2)):
+        assert abs(np.corrcoef(drawn, other)[0, 1]) < 0.02
+
+
+def shown(experiment: Experiment, users: int = 200, **of_offer: object) -> tuple[dict, np.ndarray]:
+    german = Text(language="de", message="Bis {{ last_day }}.", subject="Für dich")
+    late = Text(stage="lapsed", message="Long ago!", subject="Hello again")
+    gives = offer("a", message="Until {{ last_day }}.", subject="For you", channel="email", discounts=(0.2,),
+                  texts=(german, late), experiment=experiment, **of_offer)  # fmt: skip
+    ids = [f"u{number}" for number in range(users)]
+    known = pd.DataFrame({"locale": ["de", "en"] * (users // 2), "agrees": True}, index=ids)
+    policy = Policy(SETTINGS, Catalogue(offers=(gives,)), None, None, None, readers=ReaderDetails(known))
+    frame = pd.DataFrame({"user_id": ids, "stage": ["new", "new", "lapsed", "lapsed"] * (users // 4),
+                          "favourite_category_90d": pd.Categorical([None] * users, categories=["x"])})  # fmt: skip
+    batch = SimpleNamespace(frame=frame, options=SimpleNamespace(catalogue=Catalogue(offers=(gives,))))
+    given = np.zeros(users, dtype=int)
+    found = offer_columns(policy, batch, given, np.zeros(users, dtype=bool), NIGHT)
+    return found, drawn_variants(experiment, frame["user_id"], SETTINGS.seed)
+
+
+def test_a_variant_speaks_in_its_languages_and_the_others_hear_the_play() -> None:
+    half = (Variant(name="usual", share=0.5), Variant(name="short", share=0.5, subject="Hi"))
+    found, drawn = shown(Experiment(name="e", variants=half))
+    assert found["variant"].tolist() == ["short" if each else "usual" for each in drawn]
+    assert set(found["experiment"]) == {"e"}
+    kinds = {(variant, place % 4): (subject, message) for variant, place, subject, message in zip(
+        found["variant"], range(200), found["subject"], found["message"], strict=True)}  # fmt: skip
+    assert kinds["short", 1][0] == kinds["short", 3][0] == "Hi"  # of every stage that reads English
+    assert kinds["short", 3][1] == kinds["usual", 3][1] == "Long ago!"  # only the subject is another
+    assert kinds["short", 0] == kinds["usual", 0] == ("Für dich", "Bis 7. August 2024.")
+
+
+def test_a_variant_with_a_translation_says_that() -> None:
+    own = Translation(language="de", message="Nur bis {{ last_day }}!")
+    half = (Variant(name="usual", share=0.5), Variant(name="short", share=0.5, message="Soon over.", texts=(own,)))
+    found, drawn = shown(Experiment(name="e", variants=half))
+    said = {(each, place % 4): text for each, place, text in zip(drawn, range(200), found["message"], strict=True)}
+    assert said[1, 0] == said[1, 2] == "Nur bis 7. August 2024!"
+    assert said[1, 1] == said[1, 3] == "Soon over."
+    assert said[0, 1] == "Until 7 August 2024."
+
+
+def test_an_hour_is_tried_where_it_may_be_and_else_the_nearest() -> None:
+    hours = (Variant(name="usual", share=0.4), Variant(name="noon", share=0.3, send_hour=12),
+             Variant(name="night", share=0.3, send_hour=2))  # fmt: skip
+    found, drawn = shown(Experiment(name="e", variants=hours))
+    clock = pd.to_datetime(found["send_at"]).hour
+    assert set(clock[drawn == 1]) == {12}
+    quiet = SETTINGS.contact
+    assert not any(quiet.is_quiet(hour) for hour in clock)
+    assert set(clock[drawn == 2]) == {quiet.quiet_until}
+    assert set(found["send_hour_propensity"]) == {1.0}
