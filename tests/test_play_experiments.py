@@ -68,10 +68,10 @@ def test_every_channel_of_a_play_carries_its_experiment(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("of_variant", "of_experiment", "said"),
     [
-        ("shre = 0.5", "", "line 19.*did you mean 'share'"),
+        ("share = 0.5\nsend_hours = 9", "", "variant 2 .*line 20.*did you mean 'send_hour'"),
         ("share = 0.4", "", "line 12.*sum to 0.9; make it 1"),
-        ('share = 0.5\nchannels = ["mail"]', "", "'mail' in variant 2 .*line 19.*did you mean 'email'"),
-        ("share = 0.5\nsend_hour = 24", "", "send_hour.*less than or equal to 23, found 24 in variant 2.*line 19"),
+        ('share = 0.5\nchannels = ["mail"]', "", "'mail' in variant 2 .*line 20.*did you mean 'email'"),
+        ("share = 0.5\nsend_hour = 24", "", "send_hour.*less than or equal to 23, found 24 in variant 2.*line 20"),
         ("share = 0.5", 'measured_by = "clicks"', "measured_by.*'margin', 'retention', 'conversion' or 'redemption'"),
         ("share = 0.5", "smalest_effect = 1", "did you mean 'smallest_effect'"),
         ('share = 0.5\nmessage = "$discount off"', "", "fields are written otherwise now"),
@@ -88,7 +88,7 @@ def test_what_a_variant_says_is_checked_before_anything_is_written(tmp_path: Pat
     found = catalogue(tmp_path, wrong)
     faults = list(text_faults(SETTINGS.model_copy(update={"offers": str(path)}), found, load_language("en")))
     assert len(faults) == 1  # though it is said on two channels
-    assert f"{path}, line 22: message of variant 'friendly' of 'cart'" in faults[0]
+    assert f"{path}, line 23: message of variant 'friendly' of 'cart'" in faults[0]
     assert "did you mean 'first_name'" in faults[0]
 
 
@@ -144,7 +144,7 @@ def test_a_variant_with_a_translation_says_that() -> None:
 
 def test_an_hour_is_tried_where_it_may_be_and_else_the_nearest() -> None:
     hours = (Variant(name="usual", share=0.4), Variant(name="noon", share=0.3, send_hour=12),
-             Variant(name="night", share=0.3, send_hour=2))  # fmt: skip
+             Variant(name="night", share=0.3, send_hour=4))  # fmt: skip
     found, drawn = shown(Experiment(name="e", variants=hours))
     clock = pd.to_datetime(found["send_at"]).hour
     assert set(clock[drawn == 1]) == {12}

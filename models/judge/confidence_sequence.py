@@ -12,6 +12,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from features.arrays.array_types import Floats
 from models.metrics.evaluation import Z
 from models.policy_value.policy_verdict import PolicyValue
 
@@ -34,9 +35,14 @@ def anytime_width(users: float, *, error: float = ERROR, tightest_at: float = TI
     >>> [round(anytime_width(users), 2) for users in (500, 2_000, 10_000, 200_000)]
     [4.72, 3.36, 3.04, 3.34]
     """
+    return float(anytime_widths(np.array(float(users)), error=error, tightest_at=tightest_at))
+
+
+def anytime_widths(users: Floats, *, error: float = ERROR, tightest_at: float = TIGHTEST_AT) -> Floats:
+    """Say the same after several numbers of users, of any shape."""
     twice = -2 * np.log(error)
     spread = users * (twice + np.log(twice + 1)) / tightest_at
-    return float(np.sqrt(2 * (spread + 1) / spread * np.log(np.sqrt(spread + 1) / error)))
+    return np.asarray(np.sqrt(2 * (spread + 1) / spread * np.log(np.sqrt(spread + 1) / error)))
 
 
 def anytime(value: PolicyValue, users: float) -> PolicyValue:

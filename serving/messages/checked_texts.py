@@ -74,22 +74,22 @@ def text_faults(settings: Settings, catalogue: Catalogue, language: Language) ->
             for part, line, fault in _faults(settings, offer, text, stages):
                 place = part_line(path, offer.offer_id, number, part, line)
                 yield f"{place}: {part} of offer {shortened(offer.offer_id)!r}{_of(number)}: {fault}"
-        yield from _faults_of_variants(settings, offer, texts, stages, path)
+    every = (_faults_of_variants(settings, offer, texts, stages, path) for offer in catalogue.offers)
+    yield from dict.fromkeys(chain.from_iterable(every))  # of a play on several channels once
 
 
 def _faults_of_variants(
     settings: Settings, offer: Offer, texts: MessageTexts, stages: Sequence[str], path: Path
 ) -> Iterator[str]:
-    """Find the faults of what the variants of an offer say, each once."""
-    play, said = offer.play_id or offer.offer_id, dict[str, None]()
+    """Find the faults of what the variants of an offer say."""
+    play = offer.play_id or offer.offer_id
     known = [fault for text in texts.of_offers[offer.offer_id] for fault in _faults(settings, offer, text, stages)]
     for number, variant in enumerate(offer.running.variants if offer.running is not None else (), 1):
         for text in texts.of_variants.get((offer.offer_id, variant.name), ()):
             for part, line, fault in _faults(settings, offer, text, stages):
                 if (part, line, fault) not in known:
                     place = variant_line(path, play, number, part, line)
-                    said[f"{place}: {part} of variant {variant.name!r} of {shortened(play)!r}: {fault}"] = None
-    yield from said
+                    yield f"{place}: {part} of variant {variant.name!r} of {shortened(play)!r}: {fault}"
 
 
 def _path(settings: Settings) -> Path:

@@ -70,10 +70,13 @@ def collect_closed(settings: Settings, lake: Lake, as_of: date) -> Measured:
 
 
 def open_ledger(history: AsOfView, files: Sequence[Path]) -> ir.Table:
-    """Open what counts of the ledger: users of the policy, randomised or not, and of the control group.
+    """Open what counts of the ledger: users of the policy, randomised or not, and of the control group."""
+    rows = ledger_rows(history, files)
+    return rows.filter(rows.arm.isin(SPLIT))
 
-    An id that turned out to be somebody is that user, as it is in the events.
-    """
+
+def ledger_rows(history: AsOfView, files: Sequence[Path]) -> ir.Table:
+    """Open the ledger; an id that turned out to be somebody is that user, as it is in the events."""
     rows = history.engine.read_parquet(
         list(map(literal, files)), table_name="ledger", hive_partitioning=False, union_by_name=True
     )
@@ -82,8 +85,7 @@ def open_ledger(history: AsOfView, files: Sequence[Path]) -> ir.Table:
     )
     who = who.select("old_user_id", somebody="user_id")
     rows = rows.left_join(who, rows.user_id == who.old_user_id)
-    rows = rows.mutate(user_id=ibis.coalesce(rows.somebody, rows.user_id)).drop("somebody", "old_user_id")
-    return rows.filter(rows.arm.isin(SPLIT))
+    return rows.mutate(user_id=ibis.coalesce(rows.somebody, rows.user_id)).drop("somebody", "old_user_id")
 
 
 def first_decisions(ledger: ir.Table) -> pd.DataFrame:
