@@ -242,6 +242,24 @@ def audit(profile: str | None, data_dir: str | None, as_of: date | None) -> tupl
 
 
 @reads_one_publish
+def experiments(profile: str | None, data_dir: str | None, as_of: date | None) -> tuple[str, dict[str, object]]:
+    """Say of each experiment inside a play which variant is better, or how many users it still takes."""
+    from flows.runs.environment import hush
+    from models.measurement.experiment_verdict import result_facts
+    from serving.offer_measurement.closed_variants import experiment_results
+    from serving.offer_measurement.experiment_words import experiment_lines, verdict_words
+    from serving.stored_days.day_tables import decided_days
+
+    hush()
+    settings, lake, day = open_run(profile, data_dir, as_of)
+    day = as_of or max([day, *decided_days(lake)[-1:]])
+    results = experiment_results(settings, lake, day)
+    page = "\n".join(experiment_lines(results, day, settings.churn.horizon_days, settings.currency))
+    facts = [{**result_facts(each), "verdict": verdict_words(each, settings.currency)} for each in results]
+    return page, {"command": "experiments", "as_of": day, "currency": settings.currency, "experiments": facts}
+
+
+@reads_one_publish
 def plan_experiment(
     profile: str | None, data_dir: str | None, as_of: date | None, offer: str | None, power: float, weeks: int
 ) -> tuple[str, dict[str, object]]:

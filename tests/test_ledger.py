@@ -43,7 +43,7 @@ from serving.stored_days.supersessions import supersessions
 COLUMNS = (
     "decision_id, user_id, as_of, trigger, policy_version, arm, offer_id, discount, channel, propensity, "
     "intended_offer_id, intended_discount, intended_channel, expected_cost, expected_value, remaining_value, p_churn, "
-    "risk_band, stage, lot_propensity"
+    "risk_band, stage, lot_propensity, experiment, variant"
 )
 SCORING = {"business_as_usual_share": 0.1, "exploration": {"budget_share": 1.0, "share": 0.3}}
 NO_OFFERS = Catalogue(offers=())

@@ -31,6 +31,7 @@ ONLY_READ = (
     "check",
     "verify",
     "plan-experiment",
+    "experiments",
     "export-user",
     "app",
 )  # they do not even make the data folder

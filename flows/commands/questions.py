@@ -136,6 +136,14 @@ def evaluate_policy_command(
     report_run("evaluate-policy", run, data_dir, as_json, profile)
 
 
+@command("experiments")
+def experiments_command(
+    profile: Profile = None, data_dir: DataDir = None, as_of: AsOf = None, as_json: Json = False
+) -> None:
+    """Print the experiments inside plays: which variant is better, or how many users it still takes to know."""
+    show_answer("experiments", "experiments", (), profile, data_dir, as_json, day_of(as_of))
+
+
 @command("plan-experiment")
 def plan_experiment_command(
     offer: Annotated[str | None, typer.Argument(help="an offer of the catalogue  [default: each of them]")] = None,

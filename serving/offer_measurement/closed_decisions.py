@@ -14,17 +14,19 @@ import pandas as pd
 from configs.offers import NO_OFFER, load_catalogue
 from configs.settings import Settings
 from features.ingestion.contract import TREATMENTS
-from features.ingestion.user_aliases import who_is_who
 from features.materialise.as_of_view import AsOfView, open_as_of
-from features.storage.lake import Lake, literal
+from features.storage.lake import Lake
 from features.training_data.frames import measured_frame
 from models.judge.win_back_verdict import WinBackVerdict
+from models.measurement.experiment_verdict import ExperimentResult
 from models.measurement.lift import SampleRatio, sample_ratio_mismatch
 from models.measurement.promise_ratio import PromiseRatio
 from serving.arms.assignment import CONTROL, EXPLORE, POLICY
 from serving.offer_measurement.closed_lots import NO_LOTS, Lots, collect_lots
+from serving.offer_measurement.closed_variants import results_of
 from serving.offer_measurement.closed_win_back import measured_win_back
 from serving.offer_measurement.kept_promises import measured_promises
+from serving.offer_measurement.opened_ledger import ledger_rows
 from serving.stored_days.decision_moment import NIGHTLY
 from serving.stored_days.ledger import effective_files
 
@@ -38,7 +40,8 @@ class Measured:
     """Closed first decisions as `models.measurement.lift` reads them, how the split came out, when there will be more.
 
     `first_day` is the first day on which somebody was meant to get an offer, None before there was one; `promises` say
-    how much of what was promised came true, `win_back` what plays for the lapsed bring.
+    how much of what was promised came true, `win_back` what plays for the lapsed bring, `experiments` which variants of
+    plays are better.
     """
 
     frame: pd.DataFrame
@@ -47,6 +50,7 @@ class Measured:
     lots: Lots = NO_LOTS
     promises: tuple[PromiseRatio, ...] = ()
     win_back: tuple[WinBackVerdict, ...] = ()
+    experiments: tuple[ExperimentResult, ...] = ()
 
 
 def collect_closed(settings: Settings, lake: Lake, as_of: date) -> Measured:
@@ -66,26 +70,15 @@ def collect_closed(settings: Settings, lake: Lake, as_of: date) -> Measured:
         catalogue = load_catalogue(settings.offers)
         promises = tuple(measured_promises(history, ledger, first_entries(meant_offers(ledger)), catalogue))
         win_back = tuple(measured_win_back(history, files))
-    return Measured(frame, ratio, None if began_at is None else began_at.date(), lots, promises, win_back)
+        experiments = tuple(results_of(history, catalogue, files))
+    first_day = None if began_at is None else began_at.date()
+    return Measured(frame, ratio, first_day, lots, promises, win_back, experiments)
 
 
 def open_ledger(history: AsOfView, files: Sequence[Path]) -> ir.Table:
     """Open what counts of the ledger: users of the policy, randomised or not, and of the control group."""
     rows = ledger_rows(history, files)
     return rows.filter(rows.arm.isin(SPLIT))
-
-
-def ledger_rows(history: AsOfView, files: Sequence[Path]) -> ir.Table:
-    """Open the ledger; an id that turned out to be somebody is that user, as it is in the events."""
-    rows = history.engine.read_parquet(
-        list(map(literal, files)), table_name="ledger", hive_partitioning=False, union_by_name=True
-    )
-    who = history.engine.create_table(
-        "who_is_who", obj=who_is_who(history.settings, history.lake), temp=True, overwrite=True
-    )
-    who = who.select("old_user_id", somebody="user_id")
-    rows = rows.left_join(who, rows.user_id == who.old_user_id)
-    return rows.mutate(user_id=ibis.coalesce(rows.somebody, rows.user_id)).drop("somebody", "old_user_id")
 
 
 def first_decisions(ledger: ir.Table) -> pd.DataFrame:

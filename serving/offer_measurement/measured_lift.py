@@ -21,6 +21,9 @@ from serving.decide.win_back_evidence import FILE as WIN_BACK_FILE
 from serving.decide.win_back_evidence import verdicts_as_json
 from serving.offer_measurement.closed_decisions import Measured
 from serving.offer_measurement.closed_lots import lifts_of_lots
+from serving.offer_measurement.experiment_words import verdict_words
+from serving.offer_measurement.kept_experiments import FILE as EXPERIMENTS_FILE
+from serving.offer_measurement.kept_experiments import results_as_json
 
 MONEY = ("margin", "revenue")
 SHOWN_DAYS = 5
@@ -50,9 +53,13 @@ def measure_day(settings: Settings, lake: Lake, as_of: date, measured: Measured)
     if measured.win_back:
         kept = verdicts_as_json(as_of, measured.win_back)
         lake.files.publish_file(f"{FOLDER}/day={as_of}/{WIN_BACK_FILE}", kept.encode())
+    if measured.experiments:
+        kept = results_as_json(as_of, measured.experiments)
+        lake.files.publish_file(f"{FOLDER}/day={as_of}/{EXPERIMENTS_FILE}", kept.encode())
     metrics |= lift_metrics(lots) | promise_metrics(measured.promises)
     told = [*notes(settings, as_of, measured, lifts), *notes_of_lots(settings, measured, lots)]
     told += [each.words for each in measured.win_back]
+    told += [f"experiment {each.name}: {verdict_words(each, settings.currency)}" for each in measured.experiments]
     metrics |= {f"win_back.{each.offer_id}.margin": each.effect for each in measured.win_back}
     return Measurement(metrics, outputs, [*told, *promise_notes(as_of, measured.promises)])
 

@@ -1,0 +1,49 @@
+"""What experiments inside plays were last measured to show, as it is kept."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from datetime import date
+from typing import Any
+
+from features.storage.lake import Lake
+from models.measurement.experiment_verdict import ExperimentResult, VariantResult, result_facts
+from models.metrics.metric import Metric
+from serving.decide.promise_ratios import FOLDER
+
+FILE = "experiments.json"
+
+
+def results_as_json(as_of: date, results: Sequence[ExperimentResult]) -> str:
+    """Write results as they are kept."""
+    rows = [{**result_facts(each), "first_day": str(each.first_day) if each.first_day else None} for each in results]
+    return json.dumps({"as_of": str(as_of), "experiments": rows}, indent=1) + "\n"
+
+
+def newest_results(lake: Lake, as_of: date) -> tuple[date | None, list[ExperimentResult]]:
+    """Read the results that were reached last, on or before a day, and that day; none before anything was measured.
+
+    Raises
+    ------
+    DamagedError
+        The file is not the one that was written.
+    """
+    names = lake.files.list(f"{FOLDER}/day=*/{FILE}")
+    known = sorted(name for name in names if name.split("/")[1].removeprefix("day=") <= f"{as_of}")
+    if not known:
+        return None, []
+    lake.files.check(known[-1])
+    kept = json.loads(lake.files.read(known[-1]))
+    return date.fromisoformat(kept["as_of"]), [_result(row) for row in kept["experiments"]]
+
+
+def _result(row: dict[str, Any]) -> ExperimentResult:
+    variants = tuple(_variant(each) for each in row["variants"])
+    first_day = date.fromisoformat(row["first_day"]) if row["first_day"] else None
+    return ExperimentResult(**{**row, "variants": variants, "first_day": first_day})
+
+
+def _variant(row: dict[str, Any]) -> VariantResult:
+    effect = row["effect"]
+    return VariantResult(**{**row, "effect": Metric(**{**effect, "n": int(effect["n"])}) if effect else None})
