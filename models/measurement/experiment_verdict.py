@@ -97,7 +97,7 @@ def judged(offers: Sequence[Offer], exposed: pd.DataFrame | None, closed: pd.Dat
     experiment, measured_by = experiment_of(offers), measure_of(offers)
     names, shares = [each.name for each in experiment.variants], [each.share for each in experiment.variants]
     count = len(names)
-    drew = np.bincount(_places(exposed, names), minlength=count)
+    drew = np.bincount(_places(exposed, names), minlength=count).astype(np.float64)
     outcome, known = OUTCOMES[measured_by]
     values = np.zeros((2, 0)) if closed is None else closed[[outcome, known]].to_numpy(dtype=np.float64).T
     moments = Moments.of(values[0], values[1], _places(closed, names), count)
@@ -173,7 +173,7 @@ def _places(rows: pd.DataFrame | None, names: Sequence[str]) -> Places:
     """Place of each row's variant."""
     if rows is None:
         return np.zeros(0, dtype=np.intp)
-    return pd.Categorical(rows["variant"], categories=names).codes.astype(np.intp)
+    return pd.Categorical(rows["variant"], categories=list(names)).codes.astype(np.intp)
 
 
 def experiment_of(offers: Sequence[Offer]) -> Experiment:

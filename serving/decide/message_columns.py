@@ -67,12 +67,12 @@ def offer_columns(
         offer, benefit = batch.options.catalogue.offer_of_options[place], batch.options.catalogue.benefits[place]
         featured = favourites if offer.scope == FEATURED else tastes  # what is covered is what was charged
         ends = now + timedelta(days=offer.valid_days)
-        last_day, name = (ends - timedelta(microseconds=1)).date(), variant.name if variant else None
-        occasion = Occasion(offer.offer_id, benefit, offer.max_cost, last_day, settings.currency, name)
+        last_day, said_by = (ends - timedelta(microseconds=1)).date(), variant.name if variant else None
+        occasion = Occasion(offer.offer_id, benefit, offer.max_cost, last_day, settings.currency, said_by)
         named = dict(zip(FEATURED_NAMES, (names[rows] for names in featured), strict=True))
         messages = written_messages(written, occasion, _readers(policy, batch, rows, named), units)
         own = {"offer_id": offer.offer_id, "play": offer.play, "channel": offer.channel, "benefit": benefit.kind}
-        own |= {"variant": name, "experiment": offer.experiment.name} if variant and offer.experiment else {}
+        own |= {"variant": variant.name, "experiment": offer.experiment.name} if variant and offer.experiment else {}
         for name, values in (named | messages._asdict() | own).items():
             texts[name][rows] = values
         share = batch.options.catalogue.options[place].discount
