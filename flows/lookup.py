@@ -245,7 +245,7 @@ def audit(profile: str | None, data_dir: str | None, as_of: date | None) -> tupl
 def experiments(profile: str | None, data_dir: str | None, as_of: date | None) -> tuple[str, dict[str, object]]:
     """Say of each experiment inside a play which variant is better, or how many users it still takes."""
     from flows.runs.environment import hush
-    from models.measurement.experiment_verdict import result_facts
+    from models.judge.experiment_verdict import result_facts
     from serving.offer_measurement.closed_variants import experiment_results
     from serving.offer_measurement.experiment_words import experiment_lines, verdict_words
     from serving.stored_days.day_tables import decided_days

@@ -13,7 +13,7 @@ from test_measure_offers import CLOSED, DAY, SETTINGS, app_of, bought, entry
 
 from configs.errors import InputError
 from features.tables.parquet_files import read_parquet
-from models.measurement.experiment_verdict import ExperimentResult, VariantResult, result_facts
+from models.judge.experiment_verdict import ExperimentResult, VariantResult, result_facts
 from models.metrics.metric import Metric
 from serving.offer_measurement.closed_variants import experiment_results
 from serving.offer_measurement.experiment_words import experiment_lines, verdict_words

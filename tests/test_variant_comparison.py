@@ -8,7 +8,7 @@ import pytest
 from scipy.stats import binom
 
 from models.judge.confidence_sequence import anytime_widths
-from models.measurement.variant_comparison import (
+from models.judge.variant_comparison import (
     NOBODY,
     Moments,
     difference,
@@ -46,7 +46,7 @@ def test_what_was_known_before_is_taken_out_as_everywhere_else() -> None:
 
 def test_the_doubt_about_a_split_is_computed_by_hand(monkeypatch: pytest.MonkeyPatch) -> None:
     """Of a flat prior 3 and 1 of 4 in an order have the chance 3! 1! / 5! = 1/20; of halves 1/16."""
-    monkeypatch.setattr("models.measurement.variant_comparison.CONCENTRATION", 2.0)
+    monkeypatch.setattr("models.judge.variant_comparison.CONCENTRATION", 2.0)
     assert float(split_doubt(np.array([3, 1]), (0.5, 0.5))) == 1.0  # 0.8 to 1 for the halves
     assert float(split_doubt(np.array([9, 0]), (0.5, 0.5))) == pytest.approx(10 / 2**9)  # 9! 0! / 10! = 1/10
     assert float(split_doubt(np.array([4, 0, 0]), (0.25, 0.25, 0.5))) == pytest.approx(  # prior 1/2, 1/2, 1

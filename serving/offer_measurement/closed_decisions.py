@@ -17,8 +17,8 @@ from features.ingestion.contract import TREATMENTS
 from features.materialise.as_of_view import AsOfView, open_as_of
 from features.storage.lake import Lake
 from features.training_data.frames import measured_frame
+from models.judge.experiment_verdict import ExperimentResult
 from models.judge.win_back_verdict import WinBackVerdict
-from models.measurement.experiment_verdict import ExperimentResult
 from models.measurement.lift import SampleRatio, sample_ratio_mismatch
 from models.measurement.promise_ratio import PromiseRatio
 from serving.arms.assignment import CONTROL, EXPLORE, POLICY

@@ -16,7 +16,7 @@ from features.definitions.labels import redemption_labels
 from features.materialise.as_of_view import AsOfView, open_as_of
 from features.storage.lake import Lake
 from features.training_data.frames import measured_frame
-from models.measurement.experiment_verdict import ExperimentResult, experiment_of, judged, measure_of
+from models.judge.experiment_verdict import ExperimentResult, experiment_of, judged, measure_of
 from serving.offer_measurement.opened_ledger import ledger_rows
 from serving.stored_days.decision_moment import NIGHTLY
 from serving.stored_days.ledger import OF_EXPERIMENTS, effective_files

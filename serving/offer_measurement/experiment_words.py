@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from datetime import date
 
-from models.measurement.experiment_verdict import ALIKE, NOBODY_YET, UNEVEN, WON, ExperimentResult, VariantResult
+from models.judge.experiment_verdict import ALIKE, NOBODY_YET, UNEVEN, WON, ExperimentResult, VariantResult
 from serving.wording.formatting import money, signed, thousands
 
 MEASURES = {

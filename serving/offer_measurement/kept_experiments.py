@@ -8,7 +8,7 @@ from datetime import date
 from typing import Any
 
 from features.storage.lake import Lake
-from models.measurement.experiment_verdict import ExperimentResult, VariantResult, result_facts
+from models.judge.experiment_verdict import ExperimentResult, VariantResult, result_facts
 from models.metrics.metric import Metric
 from serving.decide.promise_ratios import FOLDER
 

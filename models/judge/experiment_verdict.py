@@ -13,7 +13,7 @@ from configs.offers import Offer
 from configs.play_experiments import Experiment
 from features.arrays.array_types import Places
 from models.judge.confidence_sequence import ERROR
-from models.measurement.variant_comparison import (
+from models.judge.variant_comparison import (
     NOBODY,
     Moments,
     difference,
