@@ -15,10 +15,10 @@ from scipy.special import gammaln, ndtri
 
 from features.arrays.array_types import Flags, Floats, Places
 from models.judge.confidence_sequence import ERROR, anytime_widths
-from models.measurement.lift import MIN_TREATED_RESPONDERS, MISMATCH_LEVEL
 
 MIN_USERS = 100  # of each variant, before a mean of theirs is nearly normal
-MIN_ANSWERS = MIN_TREATED_RESPONDERS  # users of each variant whose outcome is not 0; of a yes or no the rarer answer
+MIN_ANSWERS = 15  # users of each variant whose outcome is not 0; of a yes or no the rarer answer
+MISMATCH_LEVEL = 0.001  # as of the control group's split
 POWER = 0.8
 CONCENTRATION = 100.0  # how near to the meant shares others are looked for, in users
 MOST_USERS = 10**12
