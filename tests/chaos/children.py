@@ -19,6 +19,7 @@ from pathlib import Path
 
 import prefect
 import prefect.artifacts
+from mlflow.utils import requirements_utils
 
 from chaos.faults import Fault, FileOperations, number_in
 
@@ -37,6 +38,8 @@ def _plain(function: Callable[..., object] | None = None, name: str = "", **_: o
 prefect.flow = prefect.task = _plain
 prefect.artifacts.create_markdown_artifact = prefect.artifacts.create_link_artifact = lambda *_, **__: None
 
+from features.materialise import build_daily, build_snapshots  # noqa: E402
+from features.tables.code_version import code_version  # noqa: E402
 from flows import (  # noqa: E402 - only now
     build_features,
     cli,
@@ -51,6 +54,7 @@ from models.champion_gate import promotion  # noqa: E402
 
 FLOWS = (build_features, ingest, lookup, measure_offers, scheduled_runs, score_users, train_models)
 OURS = ("configs", "features", "models", "serving", "flows")
+VERSIONED = (build_daily.__name__, build_snapshots.__name__)
 OPERATIONS = FileOperations()
 promotion.quality_pictures = lambda *_: {}  # they take most of a small training
 
@@ -151,10 +155,13 @@ def run(command: str, *words: str, data: Path, **options: object) -> Ended:
 
 
 def warm_up(modules: Path) -> None:
-    """Import what commands imported while they ran, so that those after them need not."""
+    """Import what commands imported while they ran, and find out what each would of the code, for those after them."""
     for name in modules.read_text().splitlines():
         with suppress(BaseException):
             importlib.import_module(name)
+    requirements_utils._init_modules_to_packages_map()
+    for name in VERSIONED:
+        code_version(name)
 
 
 def set_clock_back(behind: timedelta) -> None:
