@@ -27,6 +27,7 @@ from chaos.world import World, given_world, keep, kept_world
 
 IN_MEMORY, ROOM = Path("/dev/shm"), 4 << 30  # bytes that must be free: several tries at a time, each with its copy
 
+
 def main() -> int:
     """Run the tries and print what they found; the exit code is 1 where something was found."""
     words = argparse.ArgumentParser(description=__doc__)
