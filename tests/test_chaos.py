@@ -11,7 +11,7 @@ def test_every_finding_is_counted_and_told() -> None:
     counts = as_json(verdicts, {"seconds": 1})["counts"]
     assert counts["kill"] == {
         "tries": 2, "hit": 2, "lost": 1, "double": 0, "partial": 0, "silent": 0, "traceback": 0, "strays": 1,
-        "same bytes": 1, "other bytes": 1,
+        "told": 0, "stand-in": 0, "same bytes": 1, "other bytes": 1,
     }  # fmt: skip
     assert counts["disk full"]["hit"] == 0
     assert "1x kill: lost: b [ingest 3]" in table_text(verdicts)

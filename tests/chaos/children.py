@@ -19,7 +19,7 @@ from pathlib import Path
 
 import prefect
 import prefect.artifacts
-from mlflow.utils import requirements_utils
+from mlflow.utils import environment, requirements_utils
 
 from chaos.faults import Fault, FileOperations, number_in
 
@@ -57,6 +57,7 @@ OURS = ("configs", "features", "models", "serving", "flows")
 VERSIONED = (build_daily.__name__, build_snapshots.__name__)
 OPERATIONS = FileOperations()
 promotion.quality_pictures = lambda *_: {}  # they take most of a small training
+environment.warn_dependency_requirement_mismatches = lambda _: None  # a tenth of it, of each of its models
 
 
 @dataclass(frozen=True)

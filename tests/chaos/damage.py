@@ -20,16 +20,16 @@ LEFT_OUT = re.compile(
 )
 
 
-def kinds_of_files(data: Path) -> dict[str, str]:
-    """Map each kind of stored file to the newest file of that kind."""
-    kinds = {}
+def kinds_of_files(data: Path) -> dict[str, list[str]]:
+    """Map each kind of stored file to the files of that kind, the newest last."""
+    kinds: dict[str, list[str]] = {}
     for path in sorted(data.rglob("*")):
         name = path.relative_to(data).as_posix()
         if path.is_file() and not LEFT_OUT.search(name):
             kind = name
             for part, sign in PARTS:
                 kind = part.sub(sign, kind)
-            kinds[kind] = name
+            kinds.setdefault(kind, []).append(name)
     return kinds
 
 

@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from contextlib import closing
 from dataclasses import dataclass
+from datetime import date
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -189,6 +190,16 @@ def _is_doubled(name: str, path: Path) -> bool:
     except (OSError, ValueError, KeyError):
         return False
     return len(set(keys)) < len(keys)
+
+
+def is_stood_in(data: Path, day: date, said: str) -> bool:
+    """Whether something else than a champion decided a day, and both its run and every decision of it say so."""
+    decisions = pq.ParquetFile(data / f"decisions/day={day}/decisions.parquet").read(columns=["fallback"])
+    told, words = set(decisions["fallback"].to_pylist()), " ".join(said.split())
+    if len(told) != 1 or not (fallback := told.pop()):
+        return False
+    subjects = [each.partition(":")[0] for each in fallback.split(", ")]
+    return all(f"{each} is predicted by" in words or f"nothing is predicted of {each}" in words for each in subjects)
 
 
 def said_badly(code: int, said: str, expected: Iterable[int] = (0, 2, 3)) -> list[str]:

@@ -20,7 +20,8 @@ from pathlib import Path
 from zlib import crc32
 
 from chaos.children import Child, Ended, run
-from chaos.damage import DAMAGES, damaged, kinds_of_files
+from chaos.damage import DAMAGES, kinds_of_files
+from chaos.damaged_files import damaged_file, read_again
 from chaos.examination import State, at_the_end, right_after, said_badly, state_of
 from chaos.faults import Fault
 from chaos.verdicts import Verdict
@@ -29,10 +30,6 @@ from chaos.world import STEPS, TODAY, TOMORROW, World, copied
 KILLED = (-9, -25)  # by the injector or a timer, and by the kernel for a file that grew too large
 DISK_SIZES = tuple(2**power for power in range(12, 22))  # bytes that are left, 4 KiB to 2 MiB
 TORN_SIZES = (0, 100, 1_000, 4_096, 16_384, 65_536)
-SEEN_BY_SIZE = ("cut", "emptied")
-NOT_LEARNT_FROM = ("decisions/", "ends_of_offers", "ledger/", "measurements/", "quarantine/", "reports/", "runs/")
-REGISTERED = " of MLflow, "  # a training registers anew what it finds damaged, which `verify` tells
-READERS = ("status", "build-features", "score-users", "measure-offers", "report")
 Try = Callable[[World, Path], Verdict]
 
 
@@ -86,8 +83,8 @@ def tries(world: World, amount: Amount) -> dict[str, list[Try]]:
         ],
         "reboot in the night": [partial(reboot, number) for number in range(amount.nights)],
         "stored file damaged": [
-            partial(damaged_file, kind, name, way)
-            for kind, name in (kinds_of_files(world.data(steps[-1])) if amount.is_damaged else {}).items()
+            partial(damaged_file, kind, way)
+            for kind in (kinds_of_files(world.data(steps[-1])) if amount.is_damaged else ())
             for way in DAMAGES
         ],
     }
@@ -101,8 +98,7 @@ def prepare(world: World, scenario: str, amount: Amount) -> None:
     if scenario == "reboot in the night" and amount.nights:
         _clean_nights(world)
     if scenario == "stored file damaged" and amount.is_damaged:
-        for is_taught in (False, True):
-            _after_readers(world, is_taught)
+        read_again(world)
 
 
 def spread(operations: int, wanted: int) -> list[int]:
@@ -303,42 +299,3 @@ def _of_day(found: State, wanted: State) -> list[str]:
         if name.startswith((".publish", "tmp", "spill", "scoring")) or name.endswith(".part")
     )
     return [f"other bytes: {name}" for name in differing] + [f"strays: {name}" for name in strays]
-
-
-def damaged_file(kind: str, name: str, way: str, world: World, place: Path) -> Verdict:
-    """Damage one stored file; whoever reads it says so or makes it anew, the same, and ``verify`` knows of the rest."""
-    commands, wanted = _after_readers(world, way not in SEEN_BY_SIZE and not name.startswith(NOT_LEARNT_FROM))
-    data = world.try_on(world.steps[-1], place)
-    content = damaged(data, name, way)
-    verdict = Verdict("stored file damaged", f"{kind} {way}")
-    is_told = False
-    for words in commands:
-        ended = run(*words, data=data)
-        verdict.findings += [f"{each} ({words[0]})" for each in said_badly(ended.code, ended.said)]
-        is_told |= ended.code == 2
-    if is_told:
-        return verdict
-    differing = [each for each in at_the_end(data, wanted) if not each.endswith(f": {name}")]
-    others = [each for each in differing if REGISTERED not in each]
-    is_left = (data / name).exists() and (data / name).read_bytes() == content
-    if others:
-        verdict.findings.append(f"silent: {kind} {way} was read as it is, {others[0]}")
-    elif (is_left or differing) and run("verify", data=data).code != 2:
-        verdict.findings.append(f"silent: {kind} {way} is noticed by nobody")
-    verdict.is_same = not (differing or is_left)
-    return verdict
-
-
-def _after_readers(world: World, is_taught: bool) -> tuple[list[list[str]], State]:
-    """List the commands that read what is damaged, and how they leave what is not.
-
-    Training, which takes longer than all others together, is left out where it reads no such file, or where the size
-    of a file is another, which is seen by all alike.
-    """
-    readers = [*READERS, *(["train-models"] if is_taught else [])]
-    commands = [world.words(each) if each in STEPS else [each, "--as-of", str(world.today)] for each in readers]
-    after = world.steps[-1]
-    for words in commands:
-        world.go_on(after, f"{after} | {words[0]}", *words)
-        after = f"{after} | {words[0]}"
-    return commands, world.states[after]

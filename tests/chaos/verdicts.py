@@ -8,17 +8,24 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 COLUMNS = ("lost", "double", "partial", "silent", "traceback", "strays")
+COUNTED = ("tries", "hit", *COLUMNS, "told", "stand-in", "same bytes", "other bytes")
 
 
 @dataclass
 class Verdict:
-    """One try: what was done, whether the fault met the command at all, what was found, whether bytes were the same."""
+    """One try: what was done, whether the fault met the command at all, what was found, whether bytes were the same.
+
+    `is_told` of a damage that a command, or ``verify``, ends with a sentence about; `has_stand_in` where the champion
+    before it, or a rule, decided instead, which the run and every decision say.
+    """
 
     scenario: str
     what: str
     is_hit: bool = True
     findings: list[str] = field(default_factory=list)
     is_same: bool | None = None
+    is_told: bool = False
+    has_stand_in: bool = False
     seconds: float = 0.0
 
     def found(self, kind: str) -> bool:
@@ -30,11 +37,13 @@ def counted(verdicts: Sequence[Verdict]) -> dict[str, dict[str, int]]:
     """Count tries and findings of each scenario."""
     table: dict[str, dict[str, int]] = {}
     for each in verdicts:
-        row = table.setdefault(each.scenario, dict.fromkeys(("tries", "hit", *COLUMNS, "same bytes", "other bytes"), 0))
+        row = table.setdefault(each.scenario, dict.fromkeys(COUNTED, 0))
         row["tries"] += 1
         row["hit"] += each.is_hit
         for kind in COLUMNS:
             row[kind] += each.found(kind)
+        row["told"] += each.is_told
+        row["stand-in"] += each.has_stand_in
         row["same bytes"] += each.is_same is True
         row["other bytes"] += each.is_same is False
     return table
@@ -43,14 +52,13 @@ def counted(verdicts: Sequence[Verdict]) -> dict[str, dict[str, int]]:
 def table_text(verdicts: Sequence[Verdict]) -> str:
     """Lay the counts out for people, and below them what was found."""
     table = counted(verdicts)
-    names = ["tries", "hit", *COLUMNS, "same bytes", "other bytes"]
     total = Counter[str]()
     for row in table.values():
         total.update(row)
     width = max(map(len, (*table, "all together")), default=0)
-    lines = [f"{'':{width}}  {'  '.join(names)}"]
+    lines = [f"{'':{width}}  {'  '.join(COUNTED)}"]
     lines += [
-        f"{scenario:{width}}  {'  '.join(f'{row[name]:>{len(name)}}' for name in names)}"
+        f"{scenario:{width}}  {'  '.join(f'{row[name]:>{len(name)}}' for name in COUNTED)}"
         for scenario, row in [*table.items(), ("all together", total)]
     ]
     by_finding: dict[str, list[str]] = {}

@@ -41,6 +41,7 @@ class World:
     states: dict[str, State] = field(default_factory=dict)
     ended: dict[str, Ended] = field(default_factory=dict)
     places: dict[str, Path] = field(default_factory=dict)
+    read: dict[str, set[str]] = field(default_factory=dict)  # files that the command before a state read or wrote
 
     def data(self, name: str) -> Path:
         """Data folder of a clean state."""
@@ -68,7 +69,9 @@ class World:
         if after not in self.states:
             place = self.root / "states" / f"{os.getpid()}-{len(self.places)}"
             data, modules = self.try_on(before, place), place / "modules.txt"
+            forget_reading(data)
             self.ended[after] = done = run(*words, data=data, modules=modules)
+            self.read[after] = files_read(data)
             if done.code:
                 raise RuntimeError(f"{' '.join(words)} ended with {done.code}:\n{done.said}")
             warm_up(modules)
@@ -90,6 +93,17 @@ def copied(data: Path, place: Path) -> Path:
             else:
                 os.link(path, there / name)
     return place
+
+
+def forget_reading(data: Path) -> None:
+    """Let no file of a data folder have been read: the kernel then notes the next reading, of a memory map too."""
+    for path in (each for each in data.rglob("*") if each.is_file()):
+        os.utime(path, ns=(0, path.stat().st_mtime_ns))
+
+
+def files_read(data: Path) -> set[str]:
+    """Name the files that were read since, or written anew."""
+    return {path.relative_to(data).as_posix() for path in data.rglob("*") if path.is_file() and path.stat().st_atime_ns}
 
 
 def make_world(root: Path) -> World:
@@ -203,7 +217,7 @@ def _moved(events: pa.Table) -> pa.Table:
 def write_profile(app: App, world: World) -> Path:
     """Write the app's settings as a profile, with a training that is fast."""
     values = tiny_overrides(world.root / "app")
-    values["training"] |= {"trees": 5}  # type: ignore[operator]
+    values["training"] |= {"trees": 5, "folds": 2}  # type: ignore[operator]
     lines = [f"{key} = {json.dumps(values[key])}" for key in ("app", "offers")] + ["threads = 1"]
     lines += ["[ingest]", f"source = {json.dumps(app.settings.ingest.source)}"]
     lines += [f"raw = {json.dumps(str(world.delivery('yesterday')))}"]

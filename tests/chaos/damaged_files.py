@@ -1,0 +1,74 @@
+"""Stored files of a day that is over are damaged, each kind in each way, and all that read them are asked."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from chaos.children import run
+from chaos.damage import damaged, kinds_of_files
+from chaos.examination import at_the_end, is_stood_in, said_badly
+from chaos.verdicts import Verdict
+from chaos.world import STEPS, World
+
+SETTLED = "settled"
+READERS = ("status", "build-features", "score-users", "measure-offers", "report")
+SEEN_BY_SIZE = ("cut", "emptied")
+REGISTERED = " of MLflow, "  # a training registers anew what it finds damaged, which `verify` tells
+
+
+def damaged_file(kind: str, way: str, world: World, place: Path) -> Verdict:
+    """Damage one stored file; whoever reads it says so or makes it anew, the same, and ``verify`` knows of the rest."""
+    name = max(kinds_of_files(world.data(SETTLED))[kind], key=lambda each: (len(_readers(world, each)), each))
+    commands = _readers(world, name)
+    if way == "emptied":  # who looks at no more than its size sees that it is another
+        commands = [*READERS, *(each for each in commands if each not in READERS)]
+    if way in SEEN_BY_SIZE:  # by a training as by all others, which takes longer than they do together
+        commands = [each for each in commands if each in READERS]
+    data = world.try_on(SETTLED, place)
+    content = damaged(data, name, way)
+    verdict = Verdict("stored file damaged", f"{kind} {way}")
+    for step in commands:
+        ended = run(*_of_reader(world, step), data=data)
+        verdict.findings += [f"{each} ({step})" for each in said_badly(ended.code, ended.said)]
+        verdict.is_told |= ended.code == 2
+        verdict.has_stand_in |= step == "score-users" and is_stood_in(data, world.today, ended.said)
+    if verdict.is_told or verdict.has_stand_in:
+        return verdict
+    wanted = world.states[f"{SETTLED} train-models" if "train-models" in commands else SETTLED]
+    differing = [each for each in at_the_end(data, wanted) if not each.endswith(f": {name}")]
+    others = [each for each in differing if REGISTERED not in each]
+    is_left = (data / name).exists() and (data / name).read_bytes() == content
+    if others:
+        verdict.findings.append(f"silent: {kind} {way} was read as it is, {others[0]}")
+    elif is_left or differing:
+        verdict.is_told = run("verify", data=data).code == 2
+        verdict.findings += [] if verdict.is_told else [f"silent: {kind} {way} is noticed by nobody"]
+    verdict.is_same = not (differing or is_left)
+    return verdict
+
+
+def read_again(world: World) -> None:
+    """Run all that read a day once more, twice: the first time what the day itself left is taken in, then nothing is.
+
+    Which files each command reads is seen the second time; a training comes after them.
+    """
+    before = world.steps[-1]
+    for number, step in enumerate((*READERS, *READERS)):
+        after = f"{'again' if number < len(READERS) else SETTLED} {step}"
+        world.go_on(before, after, *_of_reader(world, step))
+        before = after
+    world.places[SETTLED], world.states[SETTLED] = world.places[before], world.states[before]
+    if told := at_the_end(world.data(SETTLED), world.states[f"again {READERS[-1]}"]):
+        raise RuntimeError(f"a day that is read again differs: {told[0]}")
+    if "profile.json" not in world.read[f"{SETTLED} status"]:
+        raise RuntimeError(f"the disk of {world.root} does not note when files are read; keep the app on another")
+    world.go_on(SETTLED, f"{SETTLED} train-models", *world.words("train-models"))
+
+
+def _of_reader(world: World, step: str) -> list[str]:
+    return world.words(step) if step in STEPS else [step, "--as-of", str(world.today)]
+
+
+def _readers(world: World, name: str) -> list[str]:
+    """Name the commands that read a file, or write it anew, in their order."""
+    return [step for step in (*READERS, "train-models") if name in world.read[f"{SETTLED} {step}"]]
