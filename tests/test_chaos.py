@@ -2,6 +2,13 @@
 
 from __future__ import annotations
 
+from datetime import date
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from chaos.examination import is_stood_in
 from chaos.verdicts import Verdict, as_json, table_text
 
 
@@ -15,3 +22,23 @@ def test_every_finding_is_counted_and_told() -> None:
     }  # fmt: skip
     assert counts["disk full"]["hit"] == 0
     assert "1x kill: lost: b [ingest 3]" in table_text(verdicts)
+
+
+@pytest.mark.parametrize(
+    ("told", "said", "is_said"),
+    [
+        (["churn: version 1"] * 2, "note: churn is predicted by version 1,\n  the last good champion", True),
+        (["churn: version 1"] * 2, "done", False),
+        (["churn: version 1", None], "churn is predicted by version 1", False),
+        (["churn: version 1, effects: none"] * 2, "churn is predicted by version 1", False),
+        (["churn: version 1, effects: none"] * 2, "churn is predicted by x; nothing is predicted of effects", True),
+        ([None, None], "churn is predicted by version 1", False),
+    ],
+)
+def test_another_than_the_champion_is_no_silence_where_the_run_and_every_decision_say_so(
+    tmp_path: Path, told: list[str | None], said: str, is_said: bool
+) -> None:
+    path = tmp_path / "decisions/day=2024-07-19/decisions.parquet"
+    path.parent.mkdir(parents=True)
+    pq.write_table(pa.table({"fallback": pa.array(told, pa.string())}), path)
+    assert is_stood_in(tmp_path, date(2024, 7, 19), said) is is_said
