@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from datetime import date
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from chaos.examination import is_stood_in
+from chaos.examination import NOTES, is_stood_in
 from chaos.verdicts import Verdict, as_json, table_text
 
 
@@ -42,3 +43,13 @@ def test_another_than_the_champion_is_no_silence_where_the_run_and_every_decisio
     path.parent.mkdir(parents=True)
     pq.write_table(pa.table({"fallback": pa.array(told, pa.string())}), path)
     assert is_stood_in(tmp_path, date(2024, 7, 19), said) is is_said
+
+
+def test_what_is_remembered_of_sizes_and_times_of_files_is_compared_with_no_other_folder(repository: Path) -> None:
+    told = [
+        name
+        for layer in ("features", "models", "serving", "flows")
+        for path in sorted((repository / layer).rglob("*.py"))
+        for name in re.findall(r'remembered\(lake, "([a-z_]+\.json)"', path.read_text(encoding="utf-8"))
+    ]
+    assert sorted(told) == sorted(NOTES)

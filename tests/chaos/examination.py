@@ -23,6 +23,7 @@ NOTES = (
     "fingerprints.json",
     "sessions.json",
     "ends_of_offers.json",
+    "opt_outs.json",
 )  # of sizes and times of files, which copies do not share
 MANIFEST = "manifest.json"
 DATABASE, PROMOTIONS, ARTIFACTS = "mlflow/mlflow.db", "mlflow/promotions.jsonl", "mlflow/artifacts/"
