@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from mlflow import MlflowClient
 from synthetic import AS_OF, outcomes
 
 from configs.errors import InputError
@@ -209,3 +210,20 @@ def test_the_file_says_what_mlflow_says(stored: Lake) -> None:
         known = {int(each.version): each.tags for each in client.search_model_versions(f"name = '{name}'")}
         assert {number: each.tags for number, each in model.versions.items()} == known
         assert client.get_registered_model(name).aliases.get(CHAMPION) == model.number
+
+
+def test_each_alias_moves_once_so_that_a_killed_promotion_leaves_it_as_it_was_or_as_it_becomes(
+    lake: Lake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    newest, move = register_pace(lake, SUBJECT, "c"), MlflowClient.set_registered_model_alias
+    moved: list[tuple[str, int]] = []
+
+    def noted(client: MlflowClient, name: str, alias: str, version: str) -> None:
+        moved.append((alias, int(version)))
+        move(client, name, alias, version)
+
+    monkeypatch.setattr(MlflowClient, "set_registered_model_alias", noted)
+    assert promote(lake, SUBJECT, newest, "it is better", challenger=1)
+    assert moved == [("challenger", 1), ("champion", newest)]
+    assert not promote(lake, SUBJECT, newest, "it stays", challenger=2)
+    assert moved[2:] == [("challenger", 2)]

@@ -25,11 +25,12 @@ from models.registry.tracking import connect, registered_name
 
 def promote(
     lake: Lake, subject: str, version: int, reason: str, *, by: str = GATE, is_pinned: bool = False,
-    at: datetime | None = None,
+    at: datetime | None = None, challenger: int | None = None,
 ) -> bool:  # fmt: skip
     """Make a version champion and write the promotion log; returns False where it is champion already.
 
-    The former champion becomes the challenger. A pinned champion stays until it is unpinned.
+    The former champion becomes the challenger, unless another version is. Each alias moves once, so that a run that is
+    killed between them leaves each as it was or as it becomes. A pinned champion stays until it is unpinned.
     """
     client, name = connect(lake), registered_name(subject)
     since = (at or datetime.now(UTC)).isoformat(timespec="seconds")
@@ -38,10 +39,12 @@ def promote(
         client.delete_registered_model_tag(name, WITHHELD)
     if is_pinned:
         client.set_registered_model_tag(name, PIN, json.dumps(asdict(Pin(version, by, since, reason))))
+    if challenger is None and found.number != version:
+        challenger = found.number
+    if challenger is not None:
+        client.set_registered_model_alias(name, CHALLENGER, str(challenger))
     if found.number == version:
         return False
-    if found.number is not None:
-        client.set_registered_model_alias(name, CHALLENGER, str(found.number))
     client.set_registered_model_alias(name, CHAMPION, str(version))
     log_promotion(lake, Promotion(subject, version, found.versions[version].name, since, reason, by))
     return True

@@ -31,7 +31,7 @@ from models.model_cards.run_description import parameters, relevant_settings, tr
 from models.policy_value.policy_verdict import PolicyVerdict
 from models.registry.fold_models import FoldModels, what_is_predicted, write_folds
 from models.registry.model_reader import ModelLineage
-from models.registry.registry_state import CHALLENGER, NEWEST
+from models.registry.registry_state import NEWEST
 from models.registry.response import EFFECT_SUBJECTS, propensity_subject
 from models.registry.tracking import fingerprint, log_training, register, rows_digest
 
@@ -100,14 +100,12 @@ def publish(
         lack = f"{trained.verdict.winner} is not good enough, {trained.verdict.shortfall}"
         withhold(lake, trained.subject, lack)
         raise NotTrainableError(f"the {trained.subject} model is not promoted: {lack}")
-    promote(lake, trained.subject, found.version, found.reason)
-    log_training(lake, training, found.trained.metrics)
     others = [name for name, version in versions.items() if version != found.version]
+    challenger = first if found.version != first else versions[trained.best_of(others)] if others else None
+    promote(lake, trained.subject, found.version, found.reason, challenger=challenger)
+    log_training(lake, training, found.trained.metrics)
     if found.version != first:
-        name_version(lake, trained.subject, CHALLENGER, first)
         pictures = quality_pictures(found.trained, settings, features)
-    elif others:
-        name_version(lake, trained.subject, CHALLENGER, versions[trained.best_of(others)])
     return Published(
         trained.subject, found.name, found.version, found.reason, found.trained.metrics, pictures, trained.leaks
     )

@@ -36,7 +36,10 @@ PARTS = {
     "aggregates of the new day": "features.materialise.build_daily:build_aggregates",
     "snapshot of the new day": "features.training_data.snapshot_run:bring_snapshots_up_to_date",
     "guards of the day's events": "serving.decide.decided_day:data_guards",
-    "models loaded, and their guards": "serving.decide.decided_day:choose_models",
+    "models loaded": "serving.decide.decided_day:choose_models",
+    "guards of models: the users they are asked about": "serving.decide.chosen_models:sampled_users",
+    "guards of models: predictions": "serving.guards.model_guards:model_findings",
+    "guards of models: what came of earlier ones": "serving.decide.chosen_models:realised_calibration",
     "features read through Feast": "serving.decide.decided_day:scoring_batch",
     "risk and value": "models.estimator_families.estimators:Estimator.predict",
     "reasons: exact SHAP": "serving.decide.scoring:add_risk_reasons",
@@ -53,6 +56,8 @@ PARTS = {
     "treatments landed": "serving.stored_days.ledger:land",
     "digests of what is published": "features.publishing.publication:StagedFiles.commit",
     "digests of what is read": "features.storage.local_folder:check_file",
+    "lock taken": "features.storage.writer_lock:_taken_at_once",
+    "lock still held": "features.storage.local_folder:require_still_held",
     "report": "serving.report_page.report:write_report",
 }
 
