@@ -30,6 +30,12 @@ STARTS = 100  # tries, with a second between them, where there is a database tha
 STARTS_WITHIN, ENDS_WITHIN = 600.0, 60.0  # seconds; one that ends before it answers is an error at once
 
 
+class SilentServerError(InputError):
+    """A server did not come up in time."""
+
+    exit_code = 1
+
+
 def start_server(*, is_scheduling: bool = False, port: int = 0) -> Callable[[], None]:
     """Name a server to Prefect, which is not imported yet; it ends with this process, however that ends.
 
@@ -44,7 +50,7 @@ def start_server(*, is_scheduling: bool = False, port: int = 0) -> Callable[[], 
 
     Returns
     -------
-    A function that waits until the server answers; it raises RuntimeError where it does not.
+    A function that waits until the server answers; it raises SilentServerError where it does not.
 
     Raises
     ------
@@ -96,7 +102,10 @@ def _wait_for_answer() -> None:
     try:
         urllib.request.urlopen(address, timeout=STARTS_WITHIN).close()  # noqa: S310 - our own loopback address
     except OSError as error:
-        raise RuntimeError(f"Prefect's server does not answer on {address}: {error}") from error
+        raise SilentServerError(
+            f"Prefect's server does not answer on {address}: {error}; nothing was done: run it again when this machine "
+            f"has less to do, or name a server that runs already in {ADDRESS}"
+        ) from error
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
