@@ -86,7 +86,7 @@ def test_a_server_that_ends_at_once_is_an_error(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.delitem(sys.modules, "prefect", raising=False)
     monkeypatch.setattr(sys, "executable", "/bin/false")
     wait_for_server = server.start_server()
-    with pytest.raises(server.SilentServerError, match="does not answer on http:.*run it again"):
+    with pytest.raises(server.SilentServerError, match=r"does not answer on http:.*run it again"):
         wait_for_server()
 
 
