@@ -4,6 +4,8 @@ BIN := .venv/bin
 STAMP := .venv/.installed
 export GOMP_SPINCOUNT = 0
 export UV_COMPILE_BYTECODE = 1
+# as images of containers set it: every process would compile all modules anew, and pytest rewrite every assertion
+export PYTHONDONTWRITEBYTECODE =
 
 .PHONY: demo test test-all chaos spark test-spark check bench lock clean
 

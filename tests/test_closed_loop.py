@@ -162,7 +162,8 @@ def test_a_loop_that_cannot_be_is_refused(tmp_path, more, sentence):
     assert not (tmp_path / "app" / "events").exists()
 
 
-def test_a_small_loop_from_the_command_line(tmp_path, run_notebook):
+def test_a_small_loop_from_the_command_line(tmp_path, run_notebook, monkeypatch):
+    monkeypatch.setattr("models.champion_gate.promotion.quality_pictures", lambda *_: {})  # the demo draws them
     result = simulate(tmp_path / "app", "--users", "1000", "--weeks", "1", "--json")
     assert result.exit_code == 0, result.stderr
     found = json.loads(result.stdout)

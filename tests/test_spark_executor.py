@@ -13,8 +13,9 @@ import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
 import pytest
-from apps import NOW, App, event, small_app
+from apps import NOW, TINY_AS_OF, App, event, small_app, tiny_app
 from synthetic import AS_OF, behaviour, small_policy, small_settings
+from test_cli import STEPS, Shell, write_profile
 
 from configs.errors import InputError
 from configs.offers import load_catalogue
@@ -222,6 +223,29 @@ def test_decisions_of_machines_are_those_of_threads(tmp_path, scoring, monkeypat
         one, other = (pq.ParquetFile(day_folder(lake, AS_OF) / f"{name}.parquet").read() for lake in lakes)
         assert one.equals(other), name
     assert not list(lakes[1].path("scoring").glob("*"))
+
+
+@NEEDS_SPARK
+def test_who_everybody_is_and_what_is_decided_have_the_bytes_of_one_machine(tmp_path, monkeypatch):
+    """Stages, segments, personas by the same centroids, tastes, hours, and every file of a scored day."""
+    monkeypatch.setattr("models.champion_gate.promotion.quality_pictures", lambda *_: {})
+    tiny = tiny_app(tmp_path / "app")
+    one = Shell(write_profile(tiny, tmp_path / "tiny.toml"), tmp_path / "one")
+    for step in STEPS[:3]:
+        one.answer(step)
+    spark = tiny.settings.spark.model_dump(mode="json") | LOCAL["spark"]
+    other = Shell(write_profile(tiny, tmp_path / "spark.toml", engine="spark", spark=spark), tmp_path / "other")
+    shutil.copytree(one.data_dir, other.data_dir)
+    for shell in (one, other):
+        shell.answer("score-users")
+    files_of_day = [one.data_dir.glob(f"{table}/day={TINY_AS_OF}/*.parquet") for table in ("decisions", "segments")]
+    found = {path.name: path for paths in files_of_day for path in paths}
+    decided = pq.read_table(found["decisions.parquet"], partitioning=None)
+    assert found.keys() >= {"hours.parquet", "tastes.parquet", "segments.parquet", "sizes.parquet"}
+    assert len(set(decided["persona"].to_pylist())) > 1 and len(set(decided["stage"].to_pylist())) > 3
+    assert pq.read_metadata(found["tastes.parquet"]).num_rows > 100
+    theirs = {name: other.data_dir / path.relative_to(one.data_dir) for name, path in found.items()}
+    assert [name for name, path in found.items() if path.read_bytes() != theirs[name].read_bytes()] == []
 
 
 def test_without_pyspark_one_sentence_says_what_to_install(monkeypatch, tmp_path):
