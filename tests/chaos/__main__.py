@@ -1,6 +1,7 @@
 """``make chaos``: every try on the tiny app, counted.
 
-python -m chaos [--only PART] [--every N] [--from N] [--keep FOLDER] [--jobs N] [--json FILE]
+python -m chaos [--app DATA --raw RAW [--more]] [--only PART] [--every N] [--from N] [--keep FOLDER] [--jobs N]
+[--json FILE]
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from pathlib import Path
 os.environ.update(GOMP_SPINCOUNT="0", OMP_NUM_THREADS="1", OPENBLAS_NUM_THREADS="1", DO_NOT_TRACK="true")
 
 from chaos.examination import written_in_place
-from chaos.scenarios import FULL, SHORT, Try, prepare, tries
+from chaos.scenarios import FULL, MORE, SHORT, Try, prepare, tries
 from chaos.verdicts import Verdict, as_json, table_text
 from chaos.world import World, given_world, keep, kept_world
 
@@ -33,6 +34,7 @@ def main() -> int:
     words = argparse.ArgumentParser(description=__doc__)
     words.add_argument("--app", type=Path, help="data folder of a trained tiny app, which gets a few tries only")
     words.add_argument("--raw", type=Path, help="its raw folder")
+    words.add_argument("--more", action="store_true", help="give it more of them")
     words.add_argument("--only", default="", help="scenarios whose name holds this, several with commas")
     words.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="tries at a time")
     words.add_argument("--json", help="file for the counts and all that was found")
@@ -42,7 +44,7 @@ def main() -> int:
     asked = words.parse_args()
     began, root = time.monotonic(), (asked.keep and asked.keep.absolute()) or own_folder()
     try:
-        amount = SHORT if asked.app else FULL
+        amount = FULL if not asked.app else MORE if asked.more else SHORT
         world = given_world(root, asked.app, asked.raw, list(SHORT.kills)) if asked.app else kept_world(root)
         tell(f"the app is ready after {time.monotonic() - began:.0f} s")
         verdicts: list[Verdict] = []

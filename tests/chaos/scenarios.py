@@ -12,7 +12,7 @@ import subprocess
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from itertools import combinations_with_replacement
@@ -50,7 +50,8 @@ FULL = Amount(
     dict(zip(STEPS, (60, 60, 15, 60, 30), strict=True)), dict(zip(STEPS, (12, 12, 6, 12, 8), strict=True)), 6, 10, 10,
     True, 10,
 )  # fmt: skip
-SHORT = Amount({"ingest": 1, "build-features": 1, "score-users": 2}, {}, 0, 0, 0, False, 0)
+MORE = Amount({"ingest": 2, "build-features": 2, "score-users": 4}, {}, 0, 0, 0, False, 0)
+SHORT = replace(MORE, kills={"ingest": 1, "build-features": 0, "score-users": 1})
 
 
 def tries(world: World, amount: Amount) -> dict[str, list[Try]]:
