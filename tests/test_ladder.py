@@ -14,6 +14,7 @@ from test_policies import evidence_of, opposite
 from configs.errors import InputError
 from configs.ladder_settings import Ladder as Allowance
 from configs.settings import load_settings
+from models.judge.calibrated_value import DoublyRobust
 from models.judge.confidence_sequence import anytime, anytime_width
 from models.judge.ladder import Candidate, climb
 from models.judge.policies import judge_policies
@@ -53,7 +54,7 @@ def on_the_ladder(
         CONSTANT: Candidate(GIVE, always, cost, dearest=dearest),
     }
     allowance = Allowance(steps=STEPS, loss_share=loss_share)
-    return climb(logged, np.zeros((rows, 3)), candidates, NOBODY, 1.0, allowance, before=before)
+    return climb(DoublyRobust(logged, np.zeros((rows, 3))), candidates, NOBODY, 1.0, allowance, before=before)
 
 
 def test_the_share_climbs_with_the_evidence_step_by_step():
@@ -183,7 +184,9 @@ def test_candidates_that_are_alike_share_a_trial_and_the_worse_one_is_left_out()
         name: Candidate(Deployed(name), np.tile(chances[place], (rows, 1)), 0.1 * (place > 0))
         for place, name in enumerate(names)
     }
-    found = climb(logged, np.zeros((rows, 5)), candidates, NOBODY, 1.0, Allowance(steps=STEPS, loss_share=1.0))
+    found = climb(
+        DoublyRobust(logged, np.zeros((rows, 5))), candidates, NOBODY, 1.0, Allowance(steps=STEPS, loss_share=1.0)
+    )
     shares = {rung.policy.name: rung.share for rung in found.rungs}
     assert shares["a"] > 0.05
     assert shares["b"] > 0.05

@@ -19,7 +19,7 @@ from configs.errors import InputError
 from features.definitions.registry import trait
 from features.storage.lake import Lake
 from models.champion_gate.promotion import publish_effects
-from models.effects.effect_design import MOST_INPUTS, _reweighted, effect_design
+from models.effects.effect_design import MOST_INPUTS, effect_design, reweighted
 from models.effects.effect_model import ActionSet, Chances, scores_of, shifted
 from models.effects.effect_ranking import effect_rankings
 from models.effects.effect_regression import EffectRegression, PooledFit, Target
@@ -134,8 +134,11 @@ def test_mixed_coefficients_are_those_of_both_fits_by_their_chances(lots):
     regression = EffectRegression.of(design, target)
     fits = regression.best()
     assert fits[True].log_evidence > fits[False].log_evidence + 10  # the discount pulls here
-    mixed = PooledFit(fits[False], fits[True], 0.25)
-    each = [regression.held_out(PooledFit(fits[False], fits[True], chance)) for chance in (0.0, 1.0)]
+    mixed = PooledFit(fits[False], fits[True], 0.25, np.full(len(regression.gram), 0.25))
+    each = [
+        regression.held_out(PooledFit(fits[False], fits[True], chance, np.full(len(regression.gram), chance)))
+        for chance in (0.0, 1.0)
+    ]
     assert regression.held_out(mixed) == pytest.approx(0.75 * each[0] + 0.25 * each[1], abs=1e-9)
     drawn = regression.coefficients(mixed, DRAWS, np.random.default_rng(0))[: (1 + DRAWS) * 5].reshape(1 + DRAWS, 5, -1)
     assert (drawn[1:, 1] == 0).all(axis=1).sum() == round(0.75 * DRAWS)  # a draw is of one fit or of the other
@@ -478,16 +481,16 @@ def test_the_channel_s_own_counts_tell_how_users_listen_to_it():
     assert listening_to("sms", settings, frame) == Listening(None, None, 1.0)  # columns that the frame lacks
 
 
-def test_reweighted_lots_give_every_option_to_everybody_alike():
+def testreweighted_lots_give_every_option_to_everybody_alike():
     rng = np.random.default_rng(71)
     likely = np.where(rng.random(4000) < 0.5, 0.2, 0.7)  # of the option
     place = np.where(rng.random(4000) < likely, 0, -1)
-    chances, weight = _reweighted(place, np.where(place == 0, likely, 1 - likely), np.ones((4000, 1), dtype=bool))
+    chances, weight = reweighted(place, np.where(place == 0, likely, 1 - likely), np.ones((4000, 1), dtype=bool))
     for group in (likely == 0.2, likely == 0.7):
         share = weight[group & (place == 0)].sum() / weight[group].sum()
         assert share == pytest.approx(chances[0, 1], abs=0.04)
     # what left the catalogue counts nothing
-    assert _reweighted(np.array([-1, 0, 1]), np.full(3, 0.3), np.ones((3, 1), dtype=bool))[1][2] == 0.0
+    assert reweighted(np.array([-1, 0, 1]), np.full(3, 0.3), np.ones((3, 1), dtype=bool))[1][2] == 0.0
 
 
 @given(

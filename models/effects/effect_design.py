@@ -152,7 +152,7 @@ def effect_design(
     place = action_set.places(given, experiment["discount"].to_numpy(dtype=np.float64))
     had_chance = since_first_drawn(pd.to_datetime(experiment["day"]).to_numpy(), place, len(options))
     propensity = experiment["propensity"].to_numpy(dtype=np.float64)
-    chances, weight = _reweighted(place, propensity, had_chance)
+    chances, weight = reweighted(place, propensity, had_chance)
     listens = np.stack([each.share(experiment) for each in listening], axis=1)
     return EffectDesign(
         head, tuple(names), np.c_[np.ones(len(experiment)), scaled], listening, listens, action_set, place, propensity,
@@ -161,12 +161,12 @@ def effect_design(
     )  # fmt: skip
 
 
-def _reweighted(place: Places, propensity: Floats, had_chance: Flags) -> tuple[Floats, Floats]:
+def reweighted(place: Places, propensity: Floats, had_chance: Flags) -> tuple[Floats, Floats]:
     """Shares of *nothing* and of every option among rows that could draw the same, and the weights to that; see above.
 
     Examples
     --------
-    >>> chances, weight = _reweighted(np.array([-1, 0, 0, 0]), np.array([0.5, 0.5, 0.5, 1.0]), np.ones((4, 1), bool))
+    >>> chances, weight = reweighted(np.array([-1, 0, 0, 0]), np.array([0.5, 0.5, 0.5, 1.0]), np.ones((4, 1), bool))
     >>> chances[0].tolist(), weight.tolist()
     ([0.25, 0.75], [0.5, 1.5, 1.5, 0.75])
     """

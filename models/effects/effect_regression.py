@@ -8,17 +8,19 @@ how much users differ, offers and options, in each part of a score (`models.effe
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from sklearn.isotonic import isotonic_regression
 
-from features.arrays.array_types import Floats
+from features.arrays.array_types import Flags, Floats, Places
 from models.effects.effect_design import EffectDesign
 from models.effects.empirical_bayes import Posterior, empirical_bayes
 
 BLOCKS = 40  # of users per fold, whose sums tell the noise
 LIKELY = 1.0  # standard errors
+TWENTIETHS, STEADIEST = 20, 10.0  # groups of users by what is expected of them, and the highest weight of one
+TAILS = (0.005, 0.99)  # of outcomes per unit; what lies beyond counts as much as they
 OPTIMISM = 0.25  # log evidence that choosing a variance adds on average where it is 0: half of half a chi-squared
 
 
@@ -37,7 +39,8 @@ class Fit:
     `parameters` (parameters,) are those in use, `by_fold` (folds, parameters) those learnt without each fold of users,
     `gain` (rows,) by how much the latter lower the squared error. `falling` are offers of which lots speak against that
     no effect falls as the discount rises, `noise` is the variance of what nothing explains. `log_evidence` is that of
-    the data under this fit, less what its groups of coefficients raise it by where nothing is there.
+    the data under this fit, less what its groups of coefficients raise it by where nothing is there; `fold_evidence`
+    (folds,) is that of the rows without each fold.
     """
 
     has_slope: bool
@@ -48,6 +51,7 @@ class Fit:
     falling: Sequence[int]
     noise: float
     log_evidence: float = 0.0
+    fold_evidence: Floats = field(default_factory=lambda: np.zeros(0))
 
 
 @dataclass(frozen=True)
@@ -55,30 +59,29 @@ class PooledFit:
     """What the data say whether or not discounts change anything, each weighed by its probability.
 
     Scores are linear in the parameters of the parts that a fit without discounts leaves at 0, so that mixing parameters
-    mixes scores (Bayesian model averaging: Hoeting, Madigan, Raftery & Volinsky 1999).
+    mixes scores (Bayesian model averaging: Hoeting, Madigan, Raftery & Volinsky 1999). `fold_p_slope` (folds,) is the
+    probability by the rows without each fold of users.
     """
 
     flat: Fit
     sloped: Fit
     p_slope: float
+    fold_p_slope: Floats
 
     @property
     def parameters(self) -> Floats:
         """Expected coefficients, shape (parameters,)."""
-        return self._mixed(self.flat.parameters, self.sloped.parameters)
+        return _mixed(self.flat.parameters, self.sloped.parameters, self.p_slope)
 
     @property
     def by_fold(self) -> Floats:
         """Those learnt without each fold of users, shape (folds, parameters)."""
-        return self._mixed(self.flat.by_fold, self.sloped.by_fold)
+        return _mixed(self.flat.by_fold, self.sloped.by_fold, self.fold_p_slope[:, None])
 
     @property
     def spread(self) -> Floats:
         """Standard deviation of the coefficients of each group, shape (groups,)."""
-        return np.sqrt(self._mixed(self.flat.posterior.variances, self.sloped.posterior.variances))
-
-    def _mixed(self, flat: Floats, sloped: Floats) -> Floats:
-        return np.asarray((1 - self.p_slope) * flat + self.p_slope * sloped)
+        return np.sqrt(_mixed(self.flat.posterior.variances, self.sloped.posterior.variances, self.p_slope))
 
 
 @dataclass(frozen=True)
@@ -144,7 +147,7 @@ class EffectRegression:
         """
         sloped = round(draws * fit.p_slope)
         drawn = [
-            _rising(each, one, self.design)
+            _rising(each, one.falling, self.design)
             for one, count in ((fit.flat, draws - sloped), (fit.sloped, sloped))
             for each in one.posterior.drawn(count, rng)
         ]
@@ -160,19 +163,49 @@ class EffectRegression:
         used = design.is_parameter if has_slope else design.is_parameter & ~design.of_discounts
         gram, moment = self.gram.sum(axis=0), self.moment.sum(axis=0)
         whole = empirical_bayes(gram, moment, design.group, noise, rows, used=used)
-        falling = _falling(whole, design)
-        fit = Fit(has_slope, whole, whole.mean, np.empty(0), np.zeros(rows), falling, noise)
-        by_fold = np.zeros((len(self.gram), len(moment)))
-        for k in range(len(self.gram)):
-            others = empirical_bayes(
-                gram - self.gram[k], moment - self.moment[k], design.group, noise,
-                (design.fold != k).sum(), used=used, variances=whole.variances,
-            )  # fmt: skip
-            by_fold[k] = _rising(others.mean, fit, design)
+        folds = [self._without(k, noise, used) for k in range(len(self.gram))]
+        by_fold = np.array([_rising(each.mean, _falling(each, design), design) for each in folds])
         scores = np.einsum("rp,rp->r", self.contrasts, by_fold[design.fold])
         gain = (2 * scores * self.target.response - scores**2) * self.target.weight * design.weight
-        evidence = whole.log_evidence - OPTIMISM * len(np.unique(design.group[whole.used]))
-        return Fit(has_slope, whole, _rising(whole.mean, fit, design), by_fold, gain, falling, noise, evidence)
+        falling = _falling(whole, design)
+        return Fit(
+            has_slope, whole, _rising(whole.mean, falling, design), by_fold, gain, falling, noise,
+            _evidence(whole, design), np.array([_evidence(each, design) for each in folds]),
+        )  # fmt: skip
+
+    def _without(self, k: int, noise: float, used: Flags) -> Posterior:
+        """Learn from the other folds of users alone, how far to believe it, too: a fold has no say in its own scores.
+
+        Variances of all rows would be large where the fold agrees with the others by chance, and let it praise itself.
+        """
+        gram, moment = self.gram.sum(axis=0) - self.gram[k], self.moment.sum(axis=0) - self.moment[k]
+        return empirical_bayes(gram, moment, self.design.group, noise, (self.design.fold != k).sum(), used=used)
+
+
+def _evidence(found: Posterior, design: EffectDesign) -> float:
+    """Log evidence, less what choosing the variances adds to it."""
+    return found.log_evidence - OPTIMISM * len(np.unique(design.group[found.used]))
+
+
+def _mixed(flat: Floats, sloped: Floats, p_slope: float | Floats) -> Floats:
+    return np.asarray((1 - p_slope) * flat + p_slope * sloped)
+
+
+def like_expected(expected: Floats) -> Places:
+    """Put users into twentieths by how much is expected of them; shape (rows,)."""
+    edges = np.unique(np.quantile(expected, np.linspace(0, 1, TWENTIETHS + 1)))[1:-1]
+    return np.searchsorted(edges, expected, side="right")
+
+
+def precision(like: Places, left: Floats) -> Floats:
+    """Weights by how closely users keep to what is expected of them: the margin of who buys much varies most.
+
+    Feasible weighted least squares: the inverse of the mean square of what is `left` among `like` users, none above
+    `STEADIEST` times the mean; shape (rows,).
+    """
+    spread = np.bincount(like, left**2) / np.maximum(np.bincount(like), 1)
+    usual = float(np.mean(left**2))
+    return np.ones(len(left)) if usual == 0 else usual / np.maximum(spread, usual / STEADIEST)[like]
 
 
 def _falling(found: Posterior, design: EffectDesign) -> list[int]:
@@ -186,11 +219,11 @@ def _falling(found: Posterior, design: EffectDesign) -> list[int]:
     return falling
 
 
-def _rising(parameters: Floats, fit: Fit, design: EffectDesign) -> Floats:
+def _rising(parameters: Floats, falling: Sequence[int], design: EffectDesign) -> Floats:
     """Pool the constants of an offer's options until none falls as the discount rises, unless lots disproved that."""
     found = parameters.copy()
     for offer, levels in enumerate(design.action_set.levels):
-        if offer not in fit.falling and len(levels) > 1:
+        if offer not in falling and len(levels) > 1:
             places = design.option_places[levels]
             found[places] = isotonic_regression(found[places])
     return found

@@ -22,7 +22,15 @@ from features.definitions.registry import Feature
 from models.effects.effect_design import GROUPS, EffectDesign, effect_design
 from models.effects.effect_design import MODERATORS as MODERATORS
 from models.effects.effect_model import ORDER, EffectModel, EffectUnit, shifted
-from models.effects.effect_regression import EffectRegression, Fit, PooledFit, Target
+from models.effects.effect_regression import (
+    TAILS,
+    EffectRegression,
+    Fit,
+    PooledFit,
+    Target,
+    like_expected,
+    precision,
+)
 from models.estimator_families.estimators import check_finite
 from models.estimator_families.linear_estimators import MultiOutputEstimator
 from models.estimator_families.tree_estimators import fit_lightgbm
@@ -33,9 +41,7 @@ MIN_OPTION_ROWS, MIN_NOTHING_ROWS = 50, 30
 DRAWS = 16
 NUISANCE_TREES = 60
 LEAST_CHANCE = 0.01  # of staying or leaving that is expected of anybody
-TWENTIETHS, STEADIEST = 20, 10.0  # groups of users by what is expected of them, and the highest weight of one
 LEAST_LIKELY, LIKELY_ENOUGH = 0.02, 0.9  # that discounts matter: 0 below the one, levels told apart above the other
-TAILS = (0.005, 0.99)  # of margin per unit; what lies beyond counts as much as they
 
 
 @dataclass(frozen=True)
@@ -82,13 +88,17 @@ class _Regressed:
     usual: Floats
 
     @property
-    def odds_of_slope(self) -> float:
-        """Logarithm of how much likelier the outcome is where discounts may change it than where they do not."""
-        return self.fits[True].log_evidence - self.fits[False].log_evidence
+    def odds_of_slope(self) -> Floats:
+        """Logarithm of how much likelier the outcome is where discounts may change it than where they do not.
 
-    def pooled(self, p_slope: float) -> PooledFit:
-        """Mix both fits by the probability that discounts matter."""
-        return PooledFit(self.fits[False], self.fits[True], p_slope)
+        First by all rows, then by those without each fold of users; shape (1 + folds,).
+        """
+        flat, sloped = (np.r_[self.fits[one].log_evidence, self.fits[one].fold_evidence] for one in (False, True))
+        return np.asarray(sloped - flat)
+
+    def pooled(self, p_slope: Floats) -> PooledFit:
+        """Mix both fits by the probabilities that discounts matter, (1 + folds,) as `odds_of_slope`."""
+        return PooledFit(self.fits[False], self.fits[True], float(p_slope[0]), p_slope[1:])
 
     @property
     def gain(self) -> float:
@@ -138,10 +148,12 @@ def learn_effects(
     usual = {outcome: _usual_outcome(experiment, outcome, columns, design, settings) for outcome in OUTCOMES}
     margin = _margin(design, experiment, usual["margin_soon"], columns, settings)
     found = {"margin_soon": margin, "is_retained": _retention(design, experiment, usual["is_retained"])}
-    chances = chances_of_slope([each.odds_of_slope for each in found.values()])
+    odds = np.stack([each.odds_of_slope for each in found.values()], axis=1)
+    chances = np.array([chances_of_slope(each.tolist()) for each in odds])
+    has_slope = bool(chances[0].max() > LIKELY_ENOUGH)
     return {
-        outcome: _learnt(each, experiment, outcome, p_slope, has_slope=max(chances) > LIKELY_ENOUGH, settings=settings)
-        for (outcome, each), p_slope in zip(found.items(), chances, strict=True)
+        outcome: _learnt(each, experiment, outcome, p_slope, has_slope=has_slope, settings=settings)
+        for (outcome, each), p_slope in zip(found.items(), chances.T, strict=True)
     }
 
 
@@ -185,6 +197,11 @@ def chances_of_slope(log_odds: Sequence[float]) -> list[float]:
     return [float(each) for each in np.where(found < LEAST_LIKELY, 0.0, found)]
 
 
+def _alone(odds: Floats) -> Floats:
+    """Chances of slope of an outcome by itself; shape as `odds`."""
+    return np.array([chances_of_slope([each])[0] for each in odds.tolist()])
+
+
 def _margin(
     design: EffectDesign, experiment: pd.DataFrame, usual: Floats, columns: list[str], settings: Settings
 ) -> _Regressed:
@@ -200,22 +217,9 @@ def _margin(
     for unit in units:
         scale = per_unit / unit.money(experiment)
         left = (cut - expected) * scale
-        regression = EffectRegression.of(design, Target(left, _precision(expected * scale, left)))
+        regression = EffectRegression.of(design, Target(left, precision(like_expected(expected * scale), left)))
         found.append(_Regressed(regression, regression.best(), unit, usual))
     return max(found, key=lambda each: each.gain)
-
-
-def _precision(expected: Floats, left: Floats) -> Floats:
-    """Weights by how closely users keep to what is expected of them: the margin of who buys much varies most.
-
-    Feasible weighted least squares: the inverse of the mean square of what is `left` among users of whom as much is
-    expected, in twentieths, none above `STEADIEST` times the mean; shape (rows,).
-    """
-    edges = np.unique(np.quantile(expected, np.linspace(0, 1, TWENTIETHS + 1)))[1:-1]
-    like = np.searchsorted(edges, expected, side="right")
-    spread = np.bincount(like, left**2) / np.maximum(np.bincount(like), 1)
-    usual = float(np.mean(left**2))
-    return np.ones(len(left)) if usual == 0 else usual / np.maximum(spread, usual / STEADIEST)[like]
 
 
 def _retention(design: EffectDesign, experiment: pd.DataFrame, usual: Floats) -> _Regressed:
@@ -231,7 +235,7 @@ def _retention(design: EffectDesign, experiment: pd.DataFrame, usual: Floats) ->
         regression = EffectRegression.of(design, Target(score + (stayed - expected) / spread, spread))
         fits = regression.best()
         found = _Regressed(regression, fits, unit, chance)
-        score = _drawn_scores(regression, found.pooled(*chances_of_slope([found.odds_of_slope])))
+        score = _drawn_scores(regression, found.pooled(_alone(found.odds_of_slope)))
         expected = np.clip(1 / (1 + np.exp(-log_odds - score)), LEAST_CHANCE, 1 - LEAST_CHANCE)
     return found
 
@@ -246,7 +250,7 @@ def _drawn_scores(regression: EffectRegression, fit: PooledFit) -> Floats:
 
 
 def _learnt(
-    found: _Regressed, experiment: pd.DataFrame, outcome: str, p_slope: float, *, has_slope: bool, settings: Settings
+    found: _Regressed, experiment: pd.DataFrame, outcome: str, p_slope: Floats, *, has_slope: bool, settings: Settings
 ) -> LearntEffects:
     regression, design, fit = found.regression, found.regression.design, found.pooled(p_slope)
     scores = regression.held_out(fit)

@@ -24,9 +24,9 @@ import pandas as pd
 
 from configs.ladder_settings import Ladder as Allowance
 from features.arrays.array_types import Flags, Floats
+from models.judge.calibrated_value import Comparison, gain_over
 from models.judge.confidence_sequence import anytime
 from models.judge.hysteresis import step_held
-from models.policy_value.off_policy import Logged, doubly_robust_influence, value_difference
 from models.policy_value.policy_verdict import (
     NO_TRIAL,
     NOBODY,
@@ -96,15 +96,15 @@ class _Standing:
 
 
 def climb(
-    logged: Logged, predicted: Floats, candidates: Mapping[str, Candidate], leader: str, budget: float,
-    allowance: Allowance, price: float = 0.0, *, before: Sequence[Rung] = (),
+    comparison: Comparison, candidates: Mapping[str, Candidate], leader: str, budget: float, allowance: Allowance,
+    price: float = 0.0, *, before: Sequence[Rung] = (),
 ) -> Ladder:  # fmt: skip
     """Say which candidates are on trial, for how many users each, and what that may lose.
 
     Parameters
     ----------
-    logged, predicted
-        The lots and what is expected of them, as `models.judge.policies.Evidence` has them.
+    comparison
+        How policies are compared on the lots.
     candidates
         By their kinds; *nobody* and the `leader`, which is proven, are among them.
     budget
@@ -114,7 +114,7 @@ def climb(
     before
         Where candidates stood when they were judged before.
     """
-    standing = _standing(logged, predicted, candidates, leader)
+    standing = _standing(comparison, candidates, leader)
     climbs = standing.may_climb(allowance, {rung.policy.name: rung.step for rung in before})
     parts = _parts(standing, climbs > 0)
     per_user, allowed = float(parts @ standing.worst), allowance.loss_share * budget
@@ -137,19 +137,20 @@ def climb(
     return Ladder(rungs, trial, share * per_user, allowed)
 
 
-def _standing(logged: Logged, predicted: Floats, candidates: Mapping[str, Candidate], leader: str) -> _Standing:
+def _standing(comparison: Comparison, candidates: Mapping[str, Candidate], leader: str) -> _Standing:
+    logged = comparison.logged
     proven, users = candidates[leader], int(logged.user_id.nunique())
     others = tuple(each for name, each in candidates.items() if name not in (leader, NOBODY))
 
     def gain(new: Candidate, old: Candidate) -> PolicyValue:
-        return anytime(value_difference(logged, new.chances, old.chances, predicted=predicted), users)
+        return anytime(gain_over(comparison, new.chances, old.chances), users)
 
     gains = tuple(gain(each, proven) for each in others)
     given_up = max(gain(proven, candidates[NOBODY]).high, 0.0)  # what the proven policy may bring
     dearest = [other.dearest * other.cost + given_up for other in others]
     worst = [min(max(-each.low, 0.0), most) for each, most in zip(gains, dearest, strict=True)]
-    found = [doubly_robust_influence(logged, each.chances, proven.chances, predicted) for each in others]
-    mean, by_row = np.array([value for value, _ in found]), np.array([rows for _, rows in found])
+    found = [comparison.estimate(each.chances, proven.chances) for each in others]
+    mean, by_row = np.array([each.value for each in found]), np.array([each.influence for each in found])
     covariance = _covariance(by_row.reshape(len(others), len(logged)), logged.user_id)
     return _Standing(others, gains, mean, covariance, np.array(worst))
 

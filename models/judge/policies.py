@@ -9,12 +9,13 @@ import numpy as np
 
 from configs.ladder_settings import Ladder as Allowance
 from features.arrays.array_types import Floats, Places
+from models.judge.calibrated_value import Calibrated, gain_over
 from models.judge.hysteresis import is_ahead, is_still_possible, policy_before
 from models.judge.ladder import Candidate, climb
 from models.judge.realised_cost import dearest_ratio
 from models.judge.simple_policies import cross_chosen, simple_policy
 from models.policy_value.evidence import Evidence
-from models.policy_value.off_policy import doubly_robust_value, matching_weight, row_weights, value_difference
+from models.policy_value.off_policy import doubly_robust_value, matching_weight, row_weights
 from models.policy_value.policy_verdict import (
     CONSTANT,
     NOBODY,
@@ -37,7 +38,7 @@ def judge_policies(
     """Value every candidate on rows that neither its models nor its choices saw, and choose.
 
     Every candidate spends what the budget allows: the personal policy where it earns most, a simple one on a random
-    part of those whom it is for. From *nobody* on, a simple candidate takes the lead when its doubly robust gain over
+    part of those whom it is for. From *nobody* on, a simple candidate takes the lead when its gain over
     the leader lies above 0 with its whole 95% interval; the personal policy must do so against each of them. Unknown
     is not better. What is not proven may be tried as far as the `allowance` goes (`models.judge.ladder`).
 
@@ -47,7 +48,7 @@ def judge_policies(
         The verdict of the training before: the kind of policy that decides goes on while it is ahead by a standard
         error, so that noise alone does not make it come and go (`models.judge.hysteresis`).
     """
-    scores, price = evidence.scores, money_price(evidence)
+    scores, price, comparison = evidence.scores, money_price(evidence), Calibrated(evidence)
     candidates = {name: cross_chosen(evidence, scores, name) for name in SIMPLE}
     candidates[PERSONAL] = evidence.chances(priced_choice(evidence, price))
     values = {
@@ -56,7 +57,7 @@ def judge_policies(
     decided = before.deployed.name if before is not None else NOBODY
 
     def gain(new: str, old: str) -> PolicyValue:
-        return value_difference(evidence.logged, candidates[new], candidates[old], predicted=evidence.predicted)
+        return gain_over(comparison, candidates[new], candidates[old])
 
     leader = NOBODY
     for name in SIMPLE[1:]:
@@ -69,36 +70,37 @@ def judge_policies(
         goes_on = "" if lead.low > 0 else ", and goes on, as it is still ahead by a standard error"
         reason = f"personal beats every simpler policy; over {narrowest} by {_words(lead)} a head{goes_on}"
         return PolicyVerdict(Deployed(PERSONAL), reason, gains, lead, values)
-    policies = {name: _steady_policy(evidence, scores, name, before) for name in SIMPLE}
+    policies = {name: _steady_policy(comparison, scores, name, before) for name in SIMPLE}
     reason = (
         f"{leader} stays: personal is worth {_words(lead)} a head more than {narrowest}, which does not lie above 0"
     )
-    ladder = _ladder(evidence, policies, candidates, leader, price, allowance, before)
+    ladder = _ladder(comparison, policies, candidates, leader, price, allowance, before)
     reason = f"{reason}; {ladder}" if ladder is not None else reason
     return PolicyVerdict(policies[leader], reason, gains, lead, values, ladder)
 
 
 def _ladder(
-    evidence: Evidence, policies: dict[str, Deployed], chances: dict[str, Floats], leader: str, price: float,
+    comparison: Calibrated, policies: dict[str, Deployed], chances: dict[str, Floats], leader: str, price: float,
     allowance: Allowance | None, before: PolicyVerdict | None,
 ) -> Ladder | None:  # fmt: skip
     """Put the policies of every kind, as all rows choose them, on the ladder below the leader; None without steps."""
     if allowance is None or not allowance.steps:
         return None
-    known = policies | {PERSONAL: Deployed(PERSONAL)}
+    evidence, known = comparison.evidence, policies | {PERSONAL: Deployed(PERSONAL)}
     tried = {name: _candidate(evidence, known[name], own) for name, own in chances.items()}
     rungs = before.ladder.rungs if before is not None and before.ladder is not None else ()
-    return climb(evidence.logged, evidence.predicted, tried, leader, evidence.budget, allowance, price, before=rungs)
+    return climb(comparison, tried, leader, evidence.budget, allowance, price, before=rungs)
 
 
-def _steady_policy(evidence: Evidence, scores: Floats, name: str, before: PolicyVerdict | None) -> Deployed:
+def _steady_policy(comparison: Calibrated, scores: Floats, name: str, before: PolicyVerdict | None) -> Deployed:
     """Choose the best simple policy of a kind, or keep that of the training before where it is not proven worse."""
+    evidence = comparison.evidence
     new = simple_policy(evidence, scores, name, np.ones(len(scores), dtype=bool))
     old = policy_before(before, name)
     if old is None or new.option is None or not is_still_possible(old, evidence):
         return new
     chances = [_chances_of(evidence, policy) for policy in (new, old)]
-    return new if value_difference(evidence.logged, *chances, predicted=evidence.predicted).low > 0 else old
+    return new if gain_over(comparison, *chances).low > 0 else old
 
 
 def _chances_of(evidence: Evidence, policy: Deployed) -> Floats:

@@ -66,8 +66,11 @@ class Logged:
 
 
 @dataclass(frozen=True, eq=False)
-class _Estimate:
-    """A value, what each row adds to its error, and with which weights rows speak for it, one array per policy."""
+class Estimate:
+    """A value, what each row adds to its error, and with which weights rows speak for it, one array per policy.
+
+    The mean of `influence` is the error, so that of a product of two is a covariance.
+    """
 
     value: float
     influence: Floats
@@ -94,7 +97,7 @@ def ips_value(logged: Logged, target: Target, *, minimum: float = MIN_EFFECTIVE)
     >>> str(ips_value(logged, np.full(60, 2)))
     'not enough data: 0 effective users'
     """
-    return _policy_value(logged, _ips(logged, target), minimum)
+    return policy_value(logged, _ips(logged, target), minimum)
 
 
 def snips_value(logged: Logged, target: Target, *, minimum: float = MIN_EFFECTIVE) -> PolicyValue:
@@ -109,7 +112,7 @@ def snips_value(logged: Logged, target: Target, *, minimum: float = MIN_EFFECTIV
     >>> snips_value(logged, np.ones(60, dtype=int)).value  # a common mistake in the propensities has no effect
     4.0
     """
-    return _policy_value(logged, _snips(logged, target), minimum)
+    return policy_value(logged, _snips(logged, target), minimum)
 
 
 def doubly_robust_value(
@@ -132,7 +135,7 @@ def doubly_robust_value(
     >>> doubly_robust_value(logged, np.ones(60, dtype=int), np.tile([1.5, 4.0], (60, 1))).value
     4.0
     """
-    return _policy_value(logged, _doubly_robust(logged, target, predicted), minimum)
+    return policy_value(logged, _doubly_robust(logged, target, predicted), minimum)
 
 
 def value_difference(
@@ -161,26 +164,18 @@ def value_difference(
     """
     if np.array_equal(new, old):
         return PolicyValue(0.0, 0.0, 0.0, len(logged), float(logged.user_id.nunique()))
-    return _policy_value(logged, _difference(logged, new, old, estimator, predicted), minimum)
+    return policy_value(logged, difference(logged, new, old, estimator, predicted), minimum)
 
 
-def doubly_robust_influence(logged: Logged, new: Target, old: Target, predicted: Floats) -> tuple[float, Floats]:
-    """Say how much more a new policy is worth than an old one, and what each row adds to the error of that, (rows,).
-
-    The errors of several policies on the same rows hang together by it: the mean of a product is a covariance.
-    """
-    found = _difference(logged, new, old, "doubly_robust", predicted)
-    return found.value, found.influence
-
-
-def _difference(
+def difference(
     logged: Logged, new: Target, old: Target, estimator: ValueEstimator, predicted: Floats | None
-) -> _Estimate:
+) -> Estimate:
+    """Estimate what `value_difference` says, with what each row adds to its error."""
     more = matching_weight(logged, new) - matching_weight(logged, old)
     sides = (np.maximum(more, 0.0), np.maximum(-more, 0.0))
     if estimator == "snips":
         first, second = (_snips(logged, target) for target in (new, old))
-        return _Estimate(first.value - second.value, first.influence - second.influence, sides)
+        return Estimate(first.value - second.value, first.influence - second.influence, sides)
     if estimator == "ips":
         return _averaged(logged, more * logged.outcome, more, sides)
     if predicted is None:
@@ -225,11 +220,11 @@ def doubly_robust_parts(logged: Logged, target: Target, predicted: Floats) -> Fl
     return np.asarray(expected + weight * (logged.outcome - predicted[rows, logged.action]))
 
 
-def _averaged(logged: Logged, part: Floats, weight: Floats, sides: tuple[Floats, ...]) -> _Estimate:
+def _averaged(logged: Logged, part: Floats, weight: Floats, sides: tuple[Floats, ...]) -> Estimate:
     """Average what rows say of a policy, or of the difference of two, each lottery by its precision."""
     rows = row_weights(logged, weight)
     value = float((rows * part).mean())
-    return _Estimate(value, rows * (part - value), tuple(rows * side for side in sides))
+    return Estimate(value, rows * (part - value), tuple(rows * side for side in sides))
 
 
 def row_weights(logged: Logged, weight: Floats) -> Floats:
@@ -254,20 +249,20 @@ def row_weights(logged: Logged, weight: Floats) -> Floats:
     return np.asarray(rows / rows.mean())
 
 
-def _ips(logged: Logged, target: Target) -> _Estimate:
+def _ips(logged: Logged, target: Target) -> Estimate:
     weight = matching_weight(logged, target)
     return _averaged(logged, weight * logged.outcome, weight, (weight,))
 
 
-def _snips(logged: Logged, target: Target) -> _Estimate:
+def _snips(logged: Logged, target: Target) -> Estimate:
     weight = matching_weight(logged, target)
     if not weight.any():
-        return _Estimate(float("nan"), np.zeros(len(logged)), (weight,))
+        return Estimate(float("nan"), np.zeros(len(logged)), (weight,))
     value = float(np.average(logged.outcome, weights=weight))
-    return _Estimate(value, weight * (logged.outcome - value) / weight.mean(), (weight,))
+    return Estimate(value, weight * (logged.outcome - value) / weight.mean(), (weight,))
 
 
-def _doubly_robust(logged: Logged, target: Target, predicted: Floats) -> _Estimate:
+def _doubly_robust(logged: Logged, target: Target, predicted: Floats) -> Estimate:
     weight = matching_weight(logged, target)
     return _averaged(logged, doubly_robust_parts(logged, target, predicted), weight, (weight,))
 
@@ -285,7 +280,7 @@ def matching_weight(logged: Logged, target: Target) -> Floats:
     return np.asarray(target[np.arange(len(logged)), logged.action] / logged.propensity)
 
 
-def _policy_value(logged: Logged, estimate: _Estimate, minimum: float) -> PolicyValue:
+def policy_value(logged: Logged, estimate: Estimate, minimum: float = MIN_EFFECTIVE) -> PolicyValue:
     """Put an interval around an estimate, clustered by user, or say that the data are too few."""
     codes, users = pd.factorize(logged.user_id)
     size = min(_effective_size(np.bincount(codes, weight)) for weight in estimate.weights)

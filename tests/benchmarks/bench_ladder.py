@@ -4,7 +4,8 @@ Each seed is a world of `effect_worlds`: four weekly waves of lots, a training, 
 what is closed by then, four more weeks. Options, lots, trial and budget are decided by winback's own functions; what
 staying is worth is told to them, as it is not what is judged here. Gains are shares of what an oracle earns within the
 same budget, or of the budget where nothing can be earned. Beside them: nobody's ladder (`without`: nothing but what is
-proven decides, lots go on), and the best constant option, told the truth. Run as a script it prints one JSON object,
+proven decides, lots go on), and the best constant option, told the truth. A week that spends more than the budget
+counts as far as the budget pays for it. Run as a script it prints one JSON object,
 and a line per seed on standard error; ``--quick`` takes a seed of two small worlds, ``--worlds null --users 5000
 --seeds 20`` what they say.
 """
@@ -219,7 +220,7 @@ def of_a_seed(name: str, users: int, seed: int, *, loss_share: float, alone: boo
         oracle = gain(app.crowd, chosen(app.crowd.value, app.crowd.cost, budget), budget)
         whole = BLOCKS * BLOCK * users * (oracle if oracle > 1e-9 else budget)
         weeks = list(weeks_of(app, seed))
-        found[word] = sum(week.gained for _, week in weeks) / whole
+        found[word] = sum(week.gained * min(1.0, budget * users / max(week.spent, 1e-9)) for _, week in weeks) / whole
         if has_ladder:
             allowed = loss_share * budget * users
             found["best_constant"] = best_constant(app.crowd, budget) * BLOCKS * BLOCK * users / whole
@@ -232,6 +233,7 @@ def of_a_seed(name: str, users: int, seed: int, *, loss_share: float, alone: boo
             kinds = [trained.verdict.deployed.name for trained, _ in weeks]
             found["personal"] = float(PERSONAL in kinds)
             found["above_nobody"] = float(found[word] > 0)
+            found["spent_over_budget"] = sum(week.spent for _, week in weeks) / (budget * users * len(weeks))
             found["says"] = [f"{trained.verdict.deployed} ({trained.verdict.ladder})" for trained, _ in weeks[::BLOCK]]
     return found
 
@@ -251,7 +253,7 @@ COUNTED = ("personal", "above_nobody")
 
 def run(
     quick: bool = False, *, worlds: list[str] | None = None, users: list[int] | None = None, seeds: int = 5,
-    loss_share: float = 0.5, alone: bool = False,
+    loss_share: float = 0.5, alone: bool = False, first_seed: int = FIRST_SEED,
 ) -> Metrics:  # fmt: skip
     """Live every world at every size."""
     hush()
@@ -260,7 +262,7 @@ def run(
         for size in users or ([2_000] if quick else [5_000, 20_000]):
             found = []
             for seed in range(1 if quick else seeds):
-                found.append(of_a_seed(name, size, FIRST_SEED + seed, loss_share=loss_share, alone=alone))
+                found.append(of_a_seed(name, size, first_seed + seed, loss_share=loss_share, alone=alone))
                 told = {key: round(v, 3) if isinstance(v, float) else v for key, v in found[-1].items()}
                 print(json.dumps({"world": name, "users": size, "seed": seed} | told), file=sys.stderr, flush=True)  # noqa: T201
             metrics |= {f"{name}.{size}.{metric}": value for metric, value in summary(found).items()}
@@ -274,12 +276,13 @@ def main() -> None:
     parser.add_argument("--worlds", type=lambda words: words.split(","))
     parser.add_argument("--users", type=lambda words: [int(word) for word in words.split(",")])
     parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--first-seed", type=int, default=FIRST_SEED)
     parser.add_argument("--loss-share", type=float, default=0.5)
     parser.add_argument("--alone", action="store_true", help="the ladder alone, which takes half the time")
     given = parser.parse_args()
     found = run(
         given.quick, worlds=given.worlds, users=given.users, seeds=given.seeds, loss_share=given.loss_share,
-        alone=given.alone,
+        alone=given.alone, first_seed=given.first_seed,
     )  # fmt: skip
     print(json.dumps(found, indent=1))  # noqa: T201
 
