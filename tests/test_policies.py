@@ -191,7 +191,7 @@ def test_the_gate_promotes_what_is_strongly_personal():
     assert found.deployed == Deployed(PERSONAL)
     assert found.lead.low > 0
     assert found.gains[PERSONAL].value == pytest.approx(3.0 * np.sqrt(2 / np.pi), abs=0.3)  # E|taste|
-    assert found.reason.startswith("personal beats every simpler policy; over ")
+    assert found.reason.startswith("personal beats what is simpler; over ")
     assert f"{found.lead.value:+.3f} [{found.lead.low:+.3f}, {found.lead.high:+.3f}] a head" in found.reason
 
 

@@ -2,9 +2,9 @@
 
 A doubly robust value is right whatever models say, and pays for it: the margin of the few who buy most is in it whole,
 so that thousands of users leave it as wide as all there is to gain. Held-out effects are precise and may be wrong in
-size. So the lots say how much of them is true (the best linear predictor of effects: Chernozhukov, Demirer, Duflo &
-Fernández-Val 2018, arXiv 1712.04802): once for what an option changes on average, once for how users differ from that,
-by a regression whose rows count by how steady their users are. What is expected of the best of many guesses is too good
+size. So the lots say what each option changes on average and how much is true of how users are said to differ from that
+(the best linear predictor of effects: Chernozhukov, Demirer, Duflo & Fernández-Val 2018, arXiv 1712.04802), by a
+regression whose rows count by how steady their users are. What is expected of the best of many guesses is too good
 (the optimiser's curse); the slope of truth on guess is what takes that away. Costs are what was paid, doubly robust.
 
 Both values rest on the same users, so they are put together with the weights that leave the least variance, as their
@@ -21,13 +21,14 @@ from typing import Protocol
 import numpy as np
 import pandas as pd
 
-from features.arrays.array_types import Floats
+from features.arrays.array_types import Flags, Floats, Places
 from models.effects.effect_design import reweighted
 from models.effects.effect_regression import TAILS, like_expected, precision
-from models.metrics.evaluation import Z
 from models.policy_value.evidence import Evidence
 from models.policy_value.off_policy import Estimate, Logged, difference, policy_value
 from models.policy_value.policy_verdict import PolicyValue
+
+CONTRADICTED = 3.0  # standard errors between both values; tails make the doubly robust one err by two too often
 
 
 class Comparison(Protocol):
@@ -55,15 +56,20 @@ class DoublyRobust:
 
 @dataclass(frozen=True)
 class Calibration:
-    """How much of held-out effects is true, and how much of an error each row adds to that.
+    """What lots say of options on average, and how much is true of how users are expected to differ in them.
 
-    `parts` (2, rows, 2 + options) are the effects, costs left out, in their mean over users and in what is left of
-    them; `slopes` (2,) is how much of each is true, `influence` (rows, 2) averages to the errors of the slopes.
+    `means` (folds, options) is what each option changes in a fold of users, costs left out, `lean` (folds, options) how
+    much less it is for a slope that is one more. `deviation` (rows, options) are held-out effects less their mean over
+    the fold, `slope` how much of them is true. `slope_error` (rows,) averages to the error of the slope, `mean_error`
+    (rows, options) to those of the means of the row's fold, were the slope right.
     """
 
-    parts: Floats
-    slopes: Floats
-    influence: Floats
+    means: Floats
+    lean: Floats
+    deviation: Floats
+    slope: float
+    slope_error: Floats
+    mean_error: Floats
 
 
 @dataclass(frozen=True)
@@ -98,7 +104,7 @@ class Calibrated:
         robust, learnt = self._robust.estimate(new, old), self.by_effects(new, old)
         of_robust, of_learnt, shared = _covariance(robust.influence, learnt.influence, self.logged.user_id)
         apart = of_robust + of_learnt - 2 * shared
-        if apart <= 0 or abs(robust.value - learnt.value) > Z * np.sqrt(apart):
+        if apart <= 0 or abs(robust.value - learnt.value) > CONTRADICTED * np.sqrt(apart):
             return robust
         weight = min(max((of_learnt - shared) / apart, 0.0), 1.0)
         value = weight * robust.value + (1 - weight) * learnt.value
@@ -107,11 +113,14 @@ class Calibrated:
 
     def by_effects(self, new: Floats, old: Floats) -> Estimate:
         """Take what calibrated effects say of the difference of two policies, less that of what was paid."""
-        found, cost = self.calibration, self._costs.estimate(new, old)
-        expected = np.einsum("ra,pra->rp", new - old, found.parts)
-        mean = expected.mean(axis=0)
-        influence = (expected - mean) @ found.slopes + found.influence @ mean
-        return Estimate(float(mean @ found.slopes) - cost.value, influence - cost.influence, cost.weights)
+        found, cost, more = self.calibration, self._costs.estimate(new, old), (new - old)[:, 1:-1]
+        differs = (more * found.deviation).sum(axis=1)
+        gain = (more * found.means[self.evidence.fold]).sum(axis=1) + found.slope * differs
+        share = np.stack([more[inside].sum(axis=0) / len(more) for inside in _folds(self.evidence)])
+        leans = float(differs.mean() - (share * found.lean).sum())
+        influence = gain - gain.mean() + leans * found.slope_error
+        influence += (found.mean_error * share[self.evidence.fold]).sum(axis=1)
+        return Estimate(float(gain.mean()) - cost.value, influence - cost.influence, cost.weights)
 
 
 def gain_over(comparison: Comparison, new: Floats, old: Floats) -> PolicyValue:
@@ -123,40 +132,45 @@ def gain_over(comparison: Comparison, new: Floats, old: Floats) -> PolicyValue:
 
 
 def calibration(evidence: Evidence) -> Calibration:
-    """Regress what lots changed on what held-out effects say of it, each fold of users by models that did not see it.
+    """Regress what lots changed on the options drawn and on what held-out effects say of how users differ.
 
     Outcomes lose what is expected of the user whatever is drawn, their tails are cut as those that effects are learnt
-    from; effects lose their mean over the lots.
+    from. A fold of users has option means of its own, as the other folds chose the policies that it judges; the one
+    slope is found on what these means leave (Frisch & Waugh 1933).
     """
-    charged = 0.0 if evidence.paid is None else evidence.cost
-    paid = 0.0 if evidence.paid is None else evidence.paid
-    effect = evidence.effect + charged
-    level = np.zeros_like(effect)
-    for k in np.unique(evidence.fold):
-        inside = evidence.fold == k
-        level[inside] = effect[inside].mean(axis=0)
+    charged, paid = (0.0, 0.0) if evidence.paid is None else (evidence.cost, evidence.paid)
+    effect, rows = evidence.effect + charged, len(evidence.net)
+    deviation = effect.copy()
+    for inside in _folds(evidence):
+        deviation[inside] -= effect[inside].mean(axis=0)
     chances, weight = reweighted(evidence.action, evidence.propensity, evidence.had_chance)
-    contrasts = np.stack([_contrast(part, chances, evidence.action) for part in (level, effect - level)], axis=1)
-    left = evidence.net + paid - evidence.usual - (chances[:, 1:] * effect).sum(axis=1)
-    left, like = _cut(left, like_expected(evidence.usual)), like_expected(evidence.usual)
+    drawn = (evidence.action[:, None] == np.arange(effect.shape[1])) - chances[:, 1:]
+    like = like_expected(evidence.usual)
+    left = _cut(evidence.net + paid - evidence.usual - (chances[:, 1:] * effect).sum(axis=1), like)
     weight = weight * precision(like, left)
-    gram = (contrasts * weight[:, None]).T @ contrasts
-    inverse = np.linalg.pinv(gram, hermitian=True)
-    slopes = inverse @ ((contrasts * weight[:, None]).T @ left)
-    influence = (contrasts * (weight * (left - contrasts @ slopes))[:, None]) @ inverse * len(left)
-    nothing = np.zeros((len(effect), 1))
-    parts = np.stack([np.concatenate([nothing, part, nothing], axis=1) for part in (level, effect - level)])
-    return Calibration(parts, slopes, influence)
+    both, hats = np.stack([left, (drawn * deviation).sum(axis=1)], axis=1), np.zeros(effect.shape)
+    own = np.zeros((int(evidence.fold.max()) + 1, effect.shape[1], 2))
+    for k, inside in enumerate(_folds(evidence)):
+        weighted = drawn[inside] * weight[inside, None]
+        inverse = np.linalg.pinv(weighted.T @ drawn[inside], hermitian=True)
+        own[k] = inverse @ (weighted.T @ both[inside])
+        both[inside] -= drawn[inside] @ own[k]
+        hats[inside] = weighted @ inverse
+    strength = float(weight @ both[:, 1] ** 2)
+    per_strength = 1 / strength if strength > 1e-12 * rows else 0.0  # no effect differs: no slope
+    slope = float(weight @ (both[:, 0] * both[:, 1])) * per_strength
+    error = both[:, 0] - slope * both[:, 1]
+    by_row = rows * weight * both[:, 1] * error * per_strength
+    means = own[..., 0] - slope * own[..., 1]
+    return Calibration(means, own[..., 1], deviation, slope, by_row, rows * hats * error[:, None])
 
 
-def _contrast(effect: Floats, chances: Floats, action: np.ndarray) -> Floats:
-    """Effect of what a row drew, less its mean over the lots; (rows,)."""
-    nothing = np.zeros((len(effect), 1))
-    drawn = np.concatenate([nothing, effect, nothing], axis=1)[np.arange(len(effect)), action + 1]
-    return np.asarray(drawn - (chances[:, 1:] * effect).sum(axis=1))
+def _folds(evidence: Evidence) -> list[Flags]:
+    """Rows of each fold of users, shape (rows,) each."""
+    return [evidence.fold == k for k in range(int(evidence.fold.max()) + 1)]
 
 
-def _cut(left: Floats, like: np.ndarray) -> Floats:
+def _cut(left: Floats, like: Places) -> Floats:
     """Cut the tails of what is left, measured by how much it varies among like users, and take its mean away."""
     counts = np.maximum(np.bincount(like), 1)
     spread = np.sqrt(np.maximum(np.bincount(like, left**2) / counts, 1e-12))[like]

@@ -1,4 +1,4 @@
-"""The gate of decisions: a personal policy is deployed only if a held-out experiment says it beats every simpler one.
+"""The gate of decisions: a personal policy is deployed only if a held-out experiment says it beats what is simpler.
 
 On real data a naive argmax of estimated effects often loses to "the same for everybody"; this is where that shows.
 """
@@ -38,9 +38,10 @@ def judge_policies(
     """Value every candidate on rows that neither its models nor its choices saw, and choose.
 
     Every candidate spends what the budget allows: the personal policy where it earns most, a simple one on a random
-    part of those whom it is for. From *nobody* on, a simple candidate takes the lead when its gain over
-    the leader lies above 0 with its whole 95% interval; the personal policy must do so against each of them. Unknown
-    is not better. What is not proven may be tried as far as the `allowance` goes (`models.judge.ladder`).
+    part of those whom it is for. From *nobody* on, a simple candidate takes the lead when its gain over the
+    leader lies above 0 with its whole 95% interval; the personal policy must do so against nobody and the leader, and
+    be ahead by a standard error of those that are not proven themselves. Unknown is not better. What is not proven may
+    be tried as far as the `allowance` goes (`models.judge.ladder`).
 
     Parameters
     ----------
@@ -64,11 +65,17 @@ def judge_policies(
         leader = name if is_ahead(gain(name, leader), decided_before=name == decided) else leader
     gains = {name: gain(name, NOBODY) for name in candidates if name != NOBODY}
     leads = {name: gain(PERSONAL, name) for name in SIMPLE}
-    narrowest = min(leads, key=lambda name: leads[name].low)
+    proven = dict.fromkeys((NOBODY, leader))
+    short = [
+        name
+        for name, each in leads.items()
+        if not is_ahead(each, decided_before=decided == PERSONAL or name not in proven)
+    ]
+    narrowest = min(short or proven, key=lambda name: leads[name].low)
     lead = leads[narrowest]
-    if all(is_ahead(each, decided_before=decided == PERSONAL) for each in leads.values()):
+    if not short:
         goes_on = "" if lead.low > 0 else ", and goes on, as it is still ahead by a standard error"
-        reason = f"personal beats every simpler policy; over {narrowest} by {_words(lead)} a head{goes_on}"
+        reason = f"personal beats what is simpler; over {narrowest} by {_words(lead)} a head{goes_on}"
         return PolicyVerdict(Deployed(PERSONAL), reason, gains, lead, values)
     policies = {name: _steady_policy(comparison, scores, name, before) for name in SIMPLE}
     reason = (

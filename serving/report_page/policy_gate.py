@@ -27,7 +27,7 @@ CANDIDATES = {
 }
 WHY = {
     NOBODY: "No way of giving offers was proven to bring more than giving none.",
-    PERSONAL: "It was proven to bring more than every simpler way of giving offers.",
+    PERSONAL: "It was proven to bring more than giving none, and than every simpler way that is proven.",
 }
 SIMPLE = (
     "It was proven to bring more than what is simpler, and choosing for each user was not proven to bring more still."
