@@ -117,7 +117,7 @@ def test_where_nothing_was_paid_for_a_policy_all_rows_speak_and_where_nothing_wa
 
 def test_the_gate_bounds_a_trial_by_what_was_paid():
     allowance = load_settings().scoring.ladder.model_copy(update={"loss_share": 0.2})
-    evidence = replace(evidence_of(opposite(400) / 15, seed=4), budget=0.05)
+    evidence = replace(evidence_of(opposite(400) / 15, seed=6), budget=0.05)
     given = (evidence.action >= 0) & (evidence.action < 2)
     expected = np.where(given, 0.1, 0.0)
     shares = []
@@ -153,7 +153,7 @@ def test_a_trial_by_hand():
 
 def test_without_steps_nothing_is_tried():
     allowance = load_settings().scoring.ladder
-    evidence = evidence_of(opposite(400) / 15, seed=4)
+    evidence = evidence_of(opposite(400) / 15, seed=6)
     assert judge_policies(evidence).ladder is None
     assert judge_policies(evidence, allowance.model_copy(update={"steps": ()})).ladder is None
     assert judge_policies(evidence, allowance).ladder is not None
@@ -162,7 +162,7 @@ def test_without_steps_nothing_is_tried():
 def test_what_is_proven_needs_no_ladder_and_what_is_not_says_where_it_stands():
     allowance = load_settings().scoring.ladder
     assert judge_policies(evidence_of(opposite()), allowance).ladder is None
-    evidence = replace(evidence_of(opposite(400) / 15, seed=4), budget=0.05)
+    evidence = replace(evidence_of(opposite(400) / 15, seed=6), budget=0.05)
     found = judge_policies(evidence, allowance)
     assert found.deployed == Deployed(NOBODY)
     assert found.reason.endswith(str(found.ladder))
@@ -209,7 +209,7 @@ def test_an_unknown_gain_stays_unknown():
 
 
 def test_a_verdict_with_a_ladder_is_read_back_as_it_was():
-    evidence = replace(evidence_of(opposite(400) / 15, seed=4), budget=0.05)
+    evidence = replace(evidence_of(opposite(400) / 15, seed=6), budget=0.05)
     verdict = judge_policies(evidence, load_settings().scoring.ladder)
     again = TypeAdapter(PolicyVerdict).validate_python(json.loads(json.dumps(asdict(verdict))))
     assert again == verdict

@@ -114,12 +114,11 @@ class Calibrated:
     def by_effects(self, new: Floats, old: Floats) -> Estimate:
         """Take what calibrated effects say of the difference of two policies, less that of what was paid."""
         found, cost, more = self.calibration, self._costs.estimate(new, old), (new - old)[:, 1:-1]
-        differs = (more * found.deviation).sum(axis=1)
-        gain = (more * found.means[self.evidence.fold]).sum(axis=1) + found.slope * differs
+        differs, own = (more * found.deviation).sum(axis=1), np.unique(self.evidence.fold, return_inverse=True)[1]
+        gain = (more * found.means[own]).sum(axis=1) + found.slope * differs
         share = np.stack([more[inside].sum(axis=0) / len(more) for inside in _folds(self.evidence)])
         leans = float(differs.mean() - (share * found.lean).sum())
-        influence = gain - gain.mean() + leans * found.slope_error
-        influence += (found.mean_error * share[self.evidence.fold]).sum(axis=1)
+        influence = gain - gain.mean() + leans * found.slope_error + (found.mean_error * share[own]).sum(axis=1)
         return Estimate(float(gain.mean()) - cost.value, influence - cost.influence, cost.weights)
 
 
@@ -149,8 +148,9 @@ def calibration(evidence: Evidence) -> Calibration:
     left = _cut(evidence.net + paid - evidence.usual - (chances[:, 1:] * effect).sum(axis=1), like)
     weight = weight * precision(like, left)
     both, hats = np.stack([left, (drawn * deviation).sum(axis=1)], axis=1), np.zeros(effect.shape)
-    own = np.zeros((int(evidence.fold.max()) + 1, effect.shape[1], 2))
-    for k, inside in enumerate(_folds(evidence)):
+    folds = _folds(evidence)
+    own = np.zeros((len(folds), effect.shape[1], 2))
+    for k, inside in enumerate(folds):
         weighted = drawn[inside] * weight[inside, None]
         inverse = np.linalg.pinv(weighted.T @ drawn[inside], hermitian=True)
         own[k] = inverse @ (weighted.T @ both[inside])
@@ -166,8 +166,8 @@ def calibration(evidence: Evidence) -> Calibration:
 
 
 def _folds(evidence: Evidence) -> list[Flags]:
-    """Rows of each fold of users, shape (rows,) each."""
-    return [evidence.fold == k for k in range(int(evidence.fold.max()) + 1)]
+    """Rows of each fold of users that has any, shape (rows,) each."""
+    return [evidence.fold == k for k in np.unique(evidence.fold)]
 
 
 def _cut(left: Floats, like: Places) -> Floats:
