@@ -94,8 +94,7 @@ class Calibrated:
 
     @cached_property
     def _costs(self) -> DoublyRobust:
-        paid = self.evidence.paid if self.evidence.paid is not None else np.zeros(len(self.logged))
-        cost = self.evidence.cost if self.evidence.paid is not None else np.zeros(self.evidence.cost.shape)
+        cost, paid = _charged(self.evidence)
         nothing = np.zeros((len(cost), 1))
         return DoublyRobust(replace(self.logged, outcome=paid), np.concatenate([nothing, cost, nothing], axis=1))
 
@@ -137,8 +136,8 @@ def calibration(evidence: Evidence) -> Calibration:
     from. A fold of users has option means of its own, as the other folds chose the policies that it judges; the one
     slope is found on what these means leave (Frisch & Waugh 1933).
     """
-    charged, paid = (0.0, 0.0) if evidence.paid is None else (evidence.cost, evidence.paid)
-    effect, rows = evidence.effect + charged, len(evidence.net)
+    rows, charged, paid = len(evidence.net), *_charged(evidence)
+    effect = evidence.effect + charged
     deviation = effect.copy()
     for inside in _folds(evidence):
         deviation[inside] -= effect[inside].mean(axis=0)
@@ -163,6 +162,13 @@ def calibration(evidence: Evidence) -> Calibration:
     by_row = rows * weight * both[:, 1] * error * per_strength
     means = own[..., 0] - slope * own[..., 1]
     return Calibration(means, own[..., 1], deviation, slope, by_row, rows * hats * error[:, None])
+
+
+def _charged(evidence: Evidence) -> tuple[Floats, Floats]:
+    """Costs that effects and outcomes have lost: expected, (rows, options), and paid, (rows,); 0 where nothing tells."""
+    if evidence.paid is None:
+        return np.zeros(evidence.cost.shape), np.zeros(len(evidence.net))
+    return evidence.cost, evidence.paid
 
 
 def _folds(evidence: Evidence) -> list[Flags]:
