@@ -136,8 +136,8 @@ def calibration(evidence: Evidence) -> Calibration:
     from. A fold of users has option means of its own, as the other folds chose the policies that it judges; the one
     slope is found on what these means leave (Frisch & Waugh 1933).
     """
-    rows, charged, paid = len(evidence.net), *_charged(evidence)
-    effect = evidence.effect + charged
+    charged, paid = _charged(evidence)
+    effect, rows = evidence.effect + charged, len(evidence.net)
     deviation = effect.copy()
     for inside in _folds(evidence):
         deviation[inside] -= effect[inside].mean(axis=0)
@@ -165,7 +165,7 @@ def calibration(evidence: Evidence) -> Calibration:
 
 
 def _charged(evidence: Evidence) -> tuple[Floats, Floats]:
-    """Costs that effects and outcomes have lost: expected, (rows, options), and paid, (rows,); 0 where nothing tells."""
+    """Costs that effects and outcomes have lost: expected, (rows, options), paid, (rows,); 0 where nothing tells."""
     if evidence.paid is None:
         return np.zeros(evidence.cost.shape), np.zeros(len(evidence.net))
     return evidence.cost, evidence.paid
