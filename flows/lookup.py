@@ -246,8 +246,8 @@ def experiments(profile: str | None, data_dir: str | None, as_of: date | None) -
     """Say of each experiment inside a play which variant is better, or how many users it still takes."""
     from flows.runs.environment import hush
     from models.judge.experiment_verdict import result_facts
+    from serving.cubes.experiment_words import experiment_lines, verdict_words
     from serving.offer_measurement.closed_variants import experiment_results
-    from serving.offer_measurement.experiment_words import experiment_lines, verdict_words
     from serving.stored_days.day_tables import decided_days
 
     hush()

@@ -60,7 +60,7 @@ def test_each_channel_gets_a_list_of_those_who_are_given_something(tmp_path: Pat
             "message": "'=1+1", "language": "de",
             "send_at": "2024-07-01T09:30:00+02", "time_zone": "Europe/Berlin", "idempotency_key": "du3:e mail/x",
             "valid_until": "2024-07-01T09:30:00+02", "offer": "bundle", "discount": "0.1",
-            "benefit": "percent", "benefit_level": "0.1", "decision_id": "du3",
+            "benefit": "percent", "benefit_level": "0.1", "decision_id": "du3", "experiment": "", "variant": "",
         }
     ]  # fmt: skip
 

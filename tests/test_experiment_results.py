@@ -15,9 +15,9 @@ from configs.errors import InputError
 from features.tables.parquet_files import read_parquet
 from models.judge.experiment_verdict import ExperimentResult, VariantResult, result_facts
 from models.metrics.metric import Metric
+from serving.cubes.experiment_words import experiment_lines, verdict_words
+from serving.cubes.kept_experiments import newest_results, results_as_json
 from serving.offer_measurement.closed_variants import experiment_results
-from serving.offer_measurement.experiment_words import experiment_lines, verdict_words
-from serving.offer_measurement.kept_experiments import newest_results, results_as_json
 from serving.stored_days.decision_moment import DecisionMoment
 from serving.stored_days.ledger import SCHEMA, entries, entry_name
 

@@ -13,10 +13,13 @@ from synthetic import offer, small_settings
 
 from configs.errors import InputError
 from configs.offer_texts import Text
-from configs.offers import Catalogue, load_catalogue
+from configs.offers import NOTHING, Catalogue, load_catalogue
 from configs.play_experiments import Experiment, Translation, Variant
+from serving.arms.assignment import Assignment
+from serving.arms.channel_order import check_orders, in_channel_order
 from serving.arms.exploration import stable_groups
 from serving.arms.variants import drawn_variants
+from serving.contact_rules.contact_rule import Forbidden
 from serving.decide.message_columns import offer_columns
 from serving.decide.scoring import Policy
 from serving.messages.checked_texts import text_faults
@@ -152,3 +155,27 @@ def test_an_hour_is_tried_where_it_may_be_and_else_the_nearest() -> None:
     assert not any(quiet.is_quiet(hour) for hour in clock)
     assert set(clock[drawn == 2]) == {quiet.quiet_until}
     assert set(found["send_hour_propensity"]) == {1.0}
+
+
+def test_channels_are_tried_in_the_order_of_the_variant_at_no_more_cost(tmp_path: Path) -> None:
+    own = catalogue(tmp_path, 'share = 0.5\nchannels = ["email", "push"]')
+    users, both = pd.Series([f"u{number}" for number in range(400)]), np.arange(400) % 4 > 0
+    drawn = drawn_variants(own.offers[0].running, users, 1)
+    given = np.where(np.arange(400) % 10 == 9, NOTHING, 0)  # all that is shared out goes by push
+    arm = np.array(["policy", "explore", "control", "policy"], dtype=object)[np.arange(400) // 100]
+    cost = np.tile([0.01, 0.01], (400, 1))
+    options = SimpleNamespace(catalogue=own, eligible=np.c_[np.ones(400, bool), both], value=np.ones((400, 2)),
+                              expected_cost=cost)  # fmt: skip
+    before = Assignment(arm, given, given, None, None, None, np.ones(400))
+    found = Forbidden(np.zeros(400, np.int8), np.zeros((400, 2), np.int8))
+    after, takes_part = in_channel_order(before, options, users, found, 1)
+    meant = (given == 0) & both
+    assert (takes_part == (meant & (arm == "policy"))).all()
+    assert (after.given == np.where(takes_part & (drawn == 1), 1, given)).all()
+    assert (after.intended == np.where(meant & (drawn == 1), 1, given)).all()  # which control and lots are beside
+    dearer = SimpleNamespace(**{**vars(options), "expected_cost": cost * [1.0, 3.0]})
+    assert (in_channel_order(before, dearer, users, found, 1)[0].given == given).all()
+    barred = Forbidden(found.everything, found.option + np.array([[0, 9]], np.int8))
+    assert not in_channel_order(before, options, users, barred, 1)[1].any()
+    with pytest.raises(InputError, match=r"'tone' moves users between channels, which a capacity of .*'push' forbids"):
+        check_orders(small_settings(scoring={"channel_capacity": {"push": 5}}), own)

@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from configs.offers import NOTHING
 from configs.settings import Settings
-from features.arrays.array_types import Floats, Kinds, Places, Texts
+from features.arrays.array_types import Flags, Floats, Kinds, Places, Texts
 from features.arrays.calendar_days import start_of
 from models.effects.effect_model import Chances
 from models.metrics.splits import hash_number
@@ -85,11 +85,13 @@ def predictions_table(batch: Batch, as_of: date, settings: Settings) -> pa.Table
 
 
 def decisions_table(
-    policy: Policy, batch: Batch, assignment: Assignment, limits: Sequence[Limit], moment: DecisionMoment, broken: Kinds
-) -> pa.Table:
+    policy: Policy, batch: Batch, assignment: Assignment, limits: Sequence[Limit], moment: DecisionMoment,
+    broken: Kinds, orders_channels: Flags | None = None,
+) -> pa.Table:  # fmt: skip
     """Write the decision of every user of a batch, *nothing* included; `assignment` is the batch's part.
 
-    `broken` is the kind of rule by which a decision was withdrawn, shape (users,).
+    `broken` is the kind of rule by which a decision was withdrawn, `orders_channels` who takes part in experiments on
+    the order of channels; shapes (users,).
     """
     settings, frame, options = policy.settings, batch.frame, batch.options
     users, given = len(frame), assignment.given
@@ -106,7 +108,7 @@ def decisions_table(
         "as_of": np.full(users, in_utc(moment.instant)),
         "trigger": repeated(moment.trigger, users),
         "arm": assignment.arm,
-        **offer_columns(policy, batch, given, assignment.arm == EXPLORE, moment),
+        **offer_columns(policy, batch, given, assignment.arm == EXPLORE, moment, orders_channels),
         "p_churn": batch.p_churn,
         "risk_band": risk_band(batch.p_churn, settings, policy.base_rate),
         **{name: frame[name] for name in (STAGE, PERSONA)},

@@ -31,6 +31,7 @@ from serving.arms.assignment import (
     base_rate,
     curve_table,
 )
+from serving.arms.channel_order import check_orders, in_channel_order
 from serving.contact_rules.contact_history import ContactHistory, no_contacts
 from serving.contact_rules.contact_rule import ELIGIBLE, Forbidden, broken_by, forbidden, unprofiled
 from serving.decide.decision_columns import decisions_table, predictions_table
@@ -88,6 +89,7 @@ def decide(
     """
     limits = limits_of(policy.catalogue, policy.settings)
     check_floor(policy.lot_settings, len(policy.catalogue.options))
+    check_orders(policy.settings, policy.catalogue)
     policy = replace(policy, contacts=contacts())
     pieces = f"{executor.batches} x {policy.settings.scoring.batch_users}"
     moment = moment or DecisionMoment.of_night(as_of, policy.settings.time_zone)
@@ -149,7 +151,9 @@ def tables_of(
     frame = policy.contacts.fresh(batch.frame)
     found = forbidden(policy.rules, frame, policy.contacts_of(frame), policy.catalogue)
     batch, assignment, broken = withdraw(batch, assignment, found)
-    decisions = decisions_table(policy, batch, assignment, limits, moment, broken)
+    user_ids, seed = batch.frame["user_id"], policy.settings.seed
+    assignment, orders_channels = in_channel_order(assignment, batch.options, user_ids, found, seed)
+    decisions = decisions_table(policy, batch, assignment, limits, moment, broken, orders_channels)
     share = assignment.spending.exploration_share
     personal = policy.response.personal if policy.response is not None else None
     return {

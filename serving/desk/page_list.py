@@ -7,6 +7,7 @@ from difflib import get_close_matches
 
 from configs.errors import InputError
 from serving.desk.desk_pages import Page, Question
+from serving.desk.experiments_page import experiments_page
 from serving.desk.groups_page import groups_page
 from serving.desk.health_page import health_page
 from serving.desk.people_page import ASKED_OF_PEOPLE, people_page
@@ -18,11 +19,11 @@ from serving.desk.what_if_page import ASKED_OF_WHAT_IF, what_if_page
 
 PAGES: dict[str, Callable[[Question], Page]] = {
     "today": today_page, "people": people_page, "risk": risk_page, "groups": groups_page, "plays": plays_page,
-    "what-if": what_if_page, "results": results_page, "health": health_page,
+    "what-if": what_if_page, "results": results_page, "experiments": experiments_page, "health": health_page,
 }  # fmt: skip
 TITLES = {
     "today": "Today", "people": "People", "risk": "Risk", "groups": "Segments", "plays": "Plays", "what-if": "What if",
-    "results": "Results", "health": "Health",
+    "results": "Results", "experiments": "Experiments", "health": "Health",
 }  # fmt: skip
 # what the pages may be asked beside a day and a table; a name with _ at its end stands for all that begin with it
 PARAMETERS: dict[str, tuple[str, ...]] = {

@@ -16,7 +16,8 @@ from features.tables.parquet_files import column_names
 from features.training_data.contact_details import TIME_ZONE, quoted
 from serving.contact_rules.channels import channel_names
 from serving.hand_over.withdrawn_wishes import withdrawn
-from serving.stored_days.day_tables import SEND_LISTS, connect, decisions_source, spreadsheet_text
+from serving.stored_days.day_tables import SEND_LISTS, columns_of_day, connect, decisions_source, spreadsheet_text
+from serving.stored_days.ledger import OF_EXPERIMENTS
 
 Format = Literal["csv", "parquet"]
 FORMATS = get_args(Format)
@@ -25,9 +26,11 @@ COLUMNS = {
     "user_id": "user_id", "address": "address", "channel": "channel", "subject": "subject", "message": "message",
     "language": "language", "send_at": "send_at", "time_zone": "time_zone", "valid_until": "valid_until",
     "offer": "offer_id", "discount": "discount", "benefit": "benefit", "benefit_level": "benefit_level",
-    "decision_id": "decision_id", "idempotency_key": "idempotency_key",
+    "decision_id": "decision_id", "idempotency_key": "idempotency_key", "experiment": "experiment",
+    "variant": "variant",
 }  # fmt: skip
-TEXTS = ("user_id", "address", "channel", "subject", "message", "language", "time_zone", "offer_id", "idempotency_key")
+TEXTS = ("user_id", "address", "channel", "subject", "message", "language", "time_zone", "offer_id", "idempotency_key",
+         *OF_EXPERIMENTS)  # fmt: skip
 INSTANTS = ("send_at", "valid_until")
 LACKING = "SELECT count(*) - count(nullif(address, '')), count(*) - count(nullif(subject, '')) FROM ({rows})"
 KEY = "decision_id || ':' || channel"  # the same message has the same key, whenever the list is written
@@ -52,8 +55,10 @@ def write_audiences(settings: Settings, lake: Lake, as_of: date, *, kind: Format
     Columns: ``user_id, address`` (the trait that ``contact.addresses`` names for the channel), ``channel, subject,
     message, language, send_at`` (instant; in CSV the app's clock with its distance from UTC), ``time_zone`` (the user's
     own), ``valid_until, offer, discount`` (share), ``benefit, benefit_level`` (what is given: a share, an amount, days
-    or points), ``decision_id``, which events that come back carry, and ``idempotency_key``, by which a sender tells
-    what it has sent already. Who has opted out, withdrawn a consent or was put on the suppression list since the
+    or points), ``decision_id``, which events that come back carry, ``idempotency_key``, by which a sender tells
+    what it has sent already, and ``experiment`` and ``variant``, where the play is in one.
+
+    Who has opted out, withdrawn a consent or was put on the suppression list since the
     decision is left out. In CSV a text that a spreadsheet would take for a formula gets an apostrophe before it. Lists
     of before give way.
 
@@ -63,7 +68,9 @@ def write_audiences(settings: Settings, lake: Lake, as_of: date, *, kind: Format
         The day has no decisions.
     """
     source = f"{decisions_source(lake, as_of)} WHERE offer_id <> {sql_text(NO_OFFER)} AND send_at IS NOT NULL"
-    columns = ", ".join(f"{_cell(column, kind)} AS {name}" for name, column in COLUMNS.items())
+    lacks = {*OF_EXPERIMENTS} - {*columns_of_day(lake, as_of, "decisions")}  # an older winback decided the day
+    cells = {name: "NULL::VARCHAR" if name in lacks else _cell(column, kind) for name, column in COLUMNS.items()}
+    columns = ", ".join(f"{cell} AS {name}" for name, cell in cells.items())
     form = "FORMAT csv, HEADER" if kind == "csv" else "FORMAT parquet"
     with connect(lake) as connection, lake.files.publish() as publication:
         connection.execute(f"SET TimeZone = {sql_text(settings.time_zone)}")

@@ -180,6 +180,7 @@ def explanation_lines(
     if decision.get("fallback"):
         yield lines["fallback"].format_map(known)
     decided = ["decision", "why", "message", "sent", "evidence"] if is_given else ["no_decision", "why"]
+    decided += ["variant"] if decision.get("variant") else []
     yield from (lines[name].format_map(known) for name in decided)
     yield from _rule_lines(held_back, words)
     yield from _open_lines(open_offers, settings, words)

@@ -16,14 +16,14 @@ from models.measurement.lift import Lift, SampleRatio, lift_metrics, measure
 from models.measurement.promise_ratio import ALL, PromiseRatio
 from models.metrics.metric import Metric
 from models.model_cards.pictures import offers_picture
+from serving.cubes.experiment_words import verdict_words
+from serving.cubes.kept_experiments import FILE as EXPERIMENTS_FILE
+from serving.cubes.kept_experiments import results_as_json
 from serving.decide.promise_ratios import FILE, FOLDER, KeptRatios, ratios_as_json
 from serving.decide.win_back_evidence import FILE as WIN_BACK_FILE
 from serving.decide.win_back_evidence import verdicts_as_json
 from serving.offer_measurement.closed_decisions import Measured
 from serving.offer_measurement.closed_lots import lifts_of_lots
-from serving.offer_measurement.experiment_words import verdict_words
-from serving.offer_measurement.kept_experiments import FILE as EXPERIMENTS_FILE
-from serving.offer_measurement.kept_experiments import results_as_json
 
 MONEY = ("margin", "revenue")
 SHOWN_DAYS = 5

@@ -20,6 +20,7 @@ from features.tables.parquet_files import count_rows
 from models.policy_value.policy_verdict import NOBODY
 from models.registry.registry_state import Pin, registered_models
 from models.training_run.training_record import EFFECTS, ModelRecord, TrainingRecord, latest_training, picture_of
+from serving.cubes.experiment_words import experiment_sentences
 from serving.decide.discount_evidence import why_discounts
 from serving.fairness.fairness_audit import audit_rows, audit_sentences
 from serving.fairness.left_out_groups import left_out_lines, traits_absent, users_left_out
@@ -148,6 +149,7 @@ def render_report(settings: Settings, lake: Lake, as_of: date) -> str:
         unprotected=sorted({*AUDIT_ONLY} - {*settings.features.protected}),
         guards=guards,
         win_back=win_back_sentences(settings, lake, as_of),
+        experiments=experiment_sentences(settings, lake, as_of),
         guard_words=guard_words(guards, as_of),
     )
 

@@ -5,7 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from datetime import date
 
+from configs.settings import Settings
+from features.storage.lake import Lake
 from models.judge.experiment_verdict import ALIKE, NOBODY_YET, UNEVEN, WON, ExperimentResult, VariantResult
+from serving.cubes.kept_experiments import newest_results
+from serving.stored_days.day_tables import columns_of_day, connect, decisions_source
+from serving.stored_days.ledger import OF_EXPERIMENTS
 from serving.wording.formatting import money, signed, thousands
 
 MEASURES = {
@@ -14,6 +19,11 @@ MEASURES = {
     "conversion": "share who buy",
     "redemption": "share who redeem",
 }
+DREW = """
+    SELECT experiment, sum(users), string_agg(format('{{:,}} {{}}', users, variant), ', ' ORDER BY variant)
+    FROM (SELECT experiment, variant, count(*) AS users FROM {decisions} WHERE variant IS NOT NULL GROUP BY ALL)
+    GROUP BY experiment ORDER BY experiment
+"""
 MOST_SAID = 10**9  # users: of more it is only said that they are too many
 
 
@@ -42,6 +52,20 @@ def verdict_words(result: ExperimentResult, currency: str) -> str:
     if result.closed >= result.needed:
         return f"{about}: the variants are nearly alike, or chance hides it; it may go on as long as you like"
     return f"{about} that it takes to find a difference of {_amount(result, currency)}"
+
+
+def experiment_sentences(settings: Settings, lake: Lake, as_of: date) -> list[str]:
+    """Say of each experiment what was known when it was last measured, on or before a day, and who takes part today."""
+    _, results = newest_results(lake, as_of)
+    measured = [f"{each.name} ({each.title}): {verdict_words(each, settings.currency)}" for each in results]
+    if not set(OF_EXPERIMENTS) <= set(columns_of_day(lake, as_of, "decisions")):
+        return measured
+    with connect(lake) as connection:
+        drew = connection.execute(DREW.format(decisions=decisions_source(lake, as_of))).fetchall()
+    return [
+        *measured,
+        *(f"{name}: {thousands(users)} are written to by it today ({said})" for name, users, said in drew),
+    ]
 
 
 def _users(result: ExperimentResult) -> str:
