@@ -60,13 +60,14 @@ def test_the_commands_of_the_make_file_are_those_of_the_front_page() -> None:
 
 def test_the_source_and_the_profile_of_the_configuration_page_take_a_shops_sales(tmp_path: Path) -> None:
     page = REPOSITORY / "configs" / "README.md"
-    (sql,), (profile, offers, texts, play, segments, guards) = blocks(page, "sql"), blocks(page, "toml")
+    (sql,), tables = blocks(page, "sql"), blocks(page, "toml")
+    profile, offers, texts, play, experiment, segments, guards = tables
     (tmp_path / "exports" / "sales").mkdir(parents=True)
     (tmp_path / "exports" / "sales" / "march.csv").write_text(SALES, encoding="utf-8")
     own = f'{profile}\n{guards}\n[segments]\nfiles = ["activity", "my_segments"]\n'
     files = {
         "my_source.sql": sql,
-        "my_offers.toml": f"{offers}\n{texts}\n{play}",
+        "my_offers.toml": f"{offers}\n{texts}\n{play}\n{experiment}",
         "my_segments.toml": segments,
         "my_shop.toml": own,
     }
