@@ -47,7 +47,7 @@ DESIGN = (
     "featured_category, featured_kind, featured_item, subject, message, language, written_for, send_at, "
     "send_hour_propensity, valid_until, p_churn, risk_band, stage, persona, retained_value, remaining_value, "
     "incremental_retention, incremental_margin, p_redeem, expected_cost, expected_value, propensity, reasons, why, "
-    "suppressed_because, evidence, model_versions, fallback"
+    "suppressed_because, evidence, model_versions, fallback, experiment, variant"
 )
 
 
