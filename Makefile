@@ -20,7 +20,7 @@ test: $(STAMP)
 test-all: $(STAMP)
 	$(BIN)/python -m pytest --full $(FLAGS)
 
-# kills, full disks, damaged files and two writers at once, on a small app: an hour; ONLY=kill takes some of them,
+# kills, full disks, damaged files and two writers at once, on a small app: 80 CPU minutes; ONLY=kill takes some of them,
 # EVERY=6 every sixth try, KEEP=folder keeps the app for the next slice, which FIRST=3 lets begin at the fourth
 chaos: $(STAMP)
 	@PYTHONPATH=tests $(BIN)/python -W ignore -m chaos --only "$(ONLY)" --every $(or $(EVERY),1) \
