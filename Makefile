@@ -7,7 +7,7 @@ export UV_COMPILE_BYTECODE = 1
 # as images of containers set it: every process would compile all modules anew, and pytest rewrite every assertion
 export PYTHONDONTWRITEBYTECODE =
 
-.PHONY: demo test test-all chaos spark test-spark check bench lock clean
+.PHONY: demo test test-all chaos spark pdf browser test-spark check bench lock clean
 
 demo: $(STAMP)
 	$(BIN)/winback demo
@@ -30,6 +30,17 @@ chaos: $(STAMP)
 spark: $(STAMP)
 	@uv=$$(command -v uv || echo .uv/bin/uv); \
 	$$uv pip install --quiet --python $(BIN)/python -r pyproject.toml --extra spark -c requirements.lock
+
+# the report on paper (winback report --pdf); on Debian with apt-get install libpangoft2-1.0-0
+pdf: $(STAMP)
+	@uv=$$(command -v uv || echo .uv/bin/uv); \
+	$$uv pip install --quiet --python $(BIN)/python -r pyproject.toml --extra pdf -c requirements.lock
+
+# the browser of the desk's tests and pictures, where this machine is Debian's and ours to change
+browser:
+	@command -v chromium >/dev/null || command -v google-chrome >/dev/null || \
+	{ apt-get update -q && apt-get install -q -y --no-install-recommends chromium fonts-dejavu-core; } >/dev/null 2>&1 || \
+	echo "no browser: tests of the desk in one are skipped"
 
 test-spark: spark
 	$(BIN)/python -m pytest tests/test_spark_executor.py -n 0

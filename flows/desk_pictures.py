@@ -3,50 +3,56 @@
 from __future__ import annotations
 
 import socket
-import subprocess
+import tempfile
 import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 from configs.errors import InputError
+from flows.browser_tab import NAMES, Tab, browser_path, open_tab
 from flows.serve_desk import open_desk
 from serving.desk.desk_app import serve
 from serving.desk.page_list import PAGES
 from serving.desk.visitors import Door
 
-BROWSERS = ("chromium", "chromium-browser", "google-chrome")
-SIZE, SECONDS = "1200,1500", 120
-QUIET = ("--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", "--no-proxy-server")
+# by screen: how wide, how high a window begins, by day or by night
+SCREENS = {"": (1200, 900, "light"), "-dark": (1200, 900, "dark"), "-phone": (360, 800, "light")}
+FIRST_PERSON = "document.querySelector('tbody a')?.getAttribute('href') ?? ''"
 
 
 def take_pictures(profile: str | None, data_dir: str | None, folder: Path) -> Iterator[str]:
-    """Write a PNG of every page into a folder, which is made where there is none, and name each.
+    """Write PNGs of every page and of a person's into a folder, which is made where there is none, and name each.
+
+    Each page is taken whole, for a wide screen in light and dark and for a phone.
 
     Raises
     ------
     InputError
-        No browser was found, or it wrote no picture.
+        No browser was found, or the folder cannot be written.
     """
+    if browser_path() is None:
+        raise InputError(f"none of {', '.join(NAMES)} was found; install one, such as with apt-get install chromium")
     folder.mkdir(parents=True, exist_ok=True)
     listening = socket.create_server(("127.0.0.1", 0))
-    desk = open_desk(profile, data_dir)
+    desk, home = open_desk(profile, data_dir), f"http://127.0.0.1:{listening.getsockname()[1]}"
     threading.Thread(target=serve, args=(desk, Door(), listening), daemon=True).start()
-    browser = _browser()
-    for name in PAGES:
-        path = folder / f"{name}.png"
-        address = f"http://127.0.0.1:{listening.getsockname()[1]}/{name}"
-        words = [browser, *QUIET, f"--window-size={SIZE}", f"--screenshot={path}", address]
-        done = subprocess.run(words, capture_output=True, text=True, timeout=SECONDS, check=False)  # noqa: S603 - ours
-        if "written to file" not in done.stderr:
-            raise InputError(f"{browser} wrote no picture to {path}; see that the folder is there and can be written")
-        yield str(path)
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as own, open_tab(Path(own)) as tab:
+        tab.open(f"{home}/people?order=risk")
+        addresses = {name: f"/{name}" for name in PAGES}
+        if person := tab.run(FIRST_PERSON):
+            addresses["person"] = person
+        for name, address in addresses.items():
+            yield from _of_page(tab, f"{home}{address}", folder, name)
 
 
-def _browser() -> str:
-    for name in BROWSERS:
+def _of_page(tab: Tab, address: str, folder: Path, name: str) -> Iterator[str]:
+    """Take one page for every screen."""
+    tab.open(address)
+    for suffix, screen in SCREENS.items():
+        tab.size(*screen)
+        path = folder / f"{name}{suffix}.png"
         try:
-            subprocess.run([name, "--version"], capture_output=True, check=True)  # noqa: S603 - one of our names
-        except (OSError, subprocess.CalledProcessError):
-            continue
-        return name
-    raise InputError(f"none of {', '.join(BROWSERS)} was found; install one, such as with apt-get install chromium")
+            path.write_bytes(tab.picture())
+        except OSError as error:
+            raise InputError(f"{path} cannot be written ({error.strerror}); name another folder") from error
+        yield str(path)

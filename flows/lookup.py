@@ -21,18 +21,29 @@ if TYPE_CHECKING:
     from serving.lookups.configuration_check import ConfigurationCheck
 
 
-def rewrite_report(profile: str | None, data_dir: str | None, as_of: date | None) -> Outcome:
-    """Write the report of a day's decisions; without a day, of the newest."""
+def rewrite_report(profile: str | None, data_dir: str | None, as_of: date | None, *, is_pdf: bool = False) -> Outcome:
+    """Write the report of a day's decisions, as a PDF too if asked; without a day, of the newest.
+
+    Raises
+    ------
+    InputError
+        There is no such day, or no PDF can be written on this machine.
+    """
     from models.training_run.training_record import lost_training
     from serving.report_page.at_risk_list import at_risk_path
     from serving.report_page.day_sums import count_anew
+    from serving.report_page.report_pdf import printer, write_report_pdf
     from serving.stored_days.day_tables import newest_decided_day
 
     settings, lake, day = open_run(profile, data_dir, as_of)
+    if is_pdf:
+        printer()  # what is missing is said before anything is written
     with recorded(lake, "report", as_of), lake.files.lock("winback report"):
         day = as_of or newest_decided_day(lake, day)  # only now: whoever wrote until now may have decided a newer one
         count_anew(settings, lake, day)
         outputs = {"report": str(lake.path("reports", f"{day}.html")), "users at risk": str(at_risk_path(lake, day))}
+        if is_pdf:
+            outputs["report as PDF"] = str(write_report_pdf(lake, day))
         return Outcome("report", day, {}, outputs, lost_training(lake, day))
 
 

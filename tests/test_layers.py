@@ -70,7 +70,8 @@ ELSEWHERE = {
     ("kept_profile", "is_file"), ("kept_profile", "read_bytes"),
     ("run_records", "read_text"), ("run_records", "exists"),
     ("text_lines", "read_text"),
-    ("desk_pictures", "mkdir"),
+    ("desk_pictures", "mkdir"), ("desk_pictures", "write_bytes"), ("desk_pictures", "tempfile"),
+    ("browser_tab", "shutil"),
 }  # fmt: skip
 
 

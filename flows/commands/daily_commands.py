@@ -76,14 +76,18 @@ def score_users_command(
 
 @command("report")
 def report_command(
-    profile: Profile = None, data_dir: DataDir = None, as_of: AsOf = None, as_json: Json = False
+    is_pdf: Annotated[bool, typer.Option("--pdf", help="write it as a PDF, too; needs the extra pdf")] = False,
+    profile: Profile = None,
+    data_dir: DataDir = None,
+    as_of: AsOf = None,
+    as_json: Json = False,
 ) -> None:
     """Write the risk report of a day's decisions again."""
 
     def run() -> Outcome:
         from flows.lookup import rewrite_report
 
-        return rewrite_report(profile, data_dir, day_of(as_of))
+        return rewrite_report(profile, data_dir, day_of(as_of), is_pdf=is_pdf)
 
     report_run("report", run, data_dir, as_json, profile)
 

@@ -4,28 +4,24 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from datetime import timedelta
 from typing import Any
 
 from configs.errors import InputError
 from configs.offers import NO_OFFER
-from features.tables.duckdb_sessions import sql_text
 from models.training_run.training_record import latest_training
 from serving.charts.chart_frame import Chart
 from serving.charts.waterfall_chart import waterfall
 from serving.decide.discount_evidence import why_discounts
 from serving.desk.desk_pages import Desk, Page, PageNotFoundError, Question
 from serving.desk.people_page import user_id_of
+from serving.desk.person_history import LATELY, contacts, events
 from serving.lookups.user_explanation import Row, decision_of, options_of, persona_of, preference_lines, preferences_of
 from serving.memberships.persona_cards import apart_words
 from serving.memberships.user_memberships import UserMemberships, user_memberships
 from serving.segments.known_columns import PERSONA
-from serving.stored_days.day_tables import connect
 from serving.wording.formatting import percent, points
 from serving.wording.reason_codes import NO_DATA, RAISES
 from serving.wording.rendering import stored
-
-LATELY, MOST_CONTACTS, MOST_EVENTS = 28, 20, 30
 
 
 def person_page(asked: Question, shown_id: str) -> Page:
@@ -62,6 +58,7 @@ def person_page(asked: Question, shown_id: str) -> Page:
         "discounts": desk.words.sentence(stored(why_discounts(desk.lake, asked.day, desk.catalogue, deployed))),
         "contacts": contacts(asked, user_id),
         "events": events(asked, user_id),
+        "horizon": desk.settings.churn.horizon_days,
         "lately": LATELY,
     }
     charts = {"risk": risk_waterfall(desk, decision, usual)} if decision["p_churn"] is not None else {}
@@ -160,40 +157,3 @@ def option_rows(desk: Desk, options: Sequence[Row], decision: Row) -> list[dict[
         rows.append({**option, "title": desk.title(option["offer_id"]), "why_not": why_not, "is_chosen": is_chosen,
                      "value": None if is_unknown else option["value"]})  # fmt: skip
     return rows
-
-
-def contacts(asked: Question, user_id: str) -> list[dict[str, Any]]:
-    """List what somebody was given before, by us or by others, the last first."""
-    lake = asked.desk.lake
-    if not lake.days("treatments"):
-        return []
-    files = f"{sql_text(lake.path('treatments'))[:-1]}/day=*/*.parquet'"
-    with connect(lake) as connection:
-        found = connection.execute(f"""
-            SELECT decided_at, offer_id, discount, channel FROM read_parquet({files}, union_by_name = true)
-            WHERE user_id = {sql_text(user_id)} AND offer_id <> {sql_text(NO_OFFER)}
-                  AND decided_at < '{asked.day}'::DATE + INTERVAL 1 DAY
-            ORDER BY decided_at DESC, offer_id LIMIT {MOST_CONTACTS}
-        """)
-        names = [name for name, *_ in found.description or ()]
-        rows = [dict(zip(names, row, strict=True)) for row in found.fetchall()]
-    return [{**row, "title": asked.desk.title(row["offer_id"])} for row in rows]
-
-
-def events(asked: Question, user_id: str) -> list[dict[str, Any]]:
-    """List what somebody did of late, day by day: the name of the events and how many, the last day first."""
-    lake = asked.desk.lake
-    first = asked.day - timedelta(days=LATELY)
-    days = [day for day in lake.days("events") if first <= day < asked.day]
-    if not days:
-        return []
-    files = ", ".join(sql_text(lake.partition("events", day)) for day in days)
-    with connect(lake) as connection:
-        found = connection.execute(f"""
-            SELECT day, event_name, count(*) AS times, sum(amount) AS amount
-            FROM read_parquet([{files}], hive_partitioning = true, union_by_name = true)
-            WHERE user_id = {sql_text(user_id)}
-            GROUP BY ALL ORDER BY day DESC, times DESC, event_name LIMIT {MOST_EVENTS}
-        """)
-        names = [name for name, *_ in found.description or ()]
-        return [dict(zip(names, row, strict=True)) for row in found.fetchall()]

@@ -1,4 +1,4 @@
-"""A real browser for tests, without a framework: Debian's Chromium by its DevTools protocol, over one socket."""
+"""A page in the Chromium of this machine, driven by its DevTools protocol over one socket, without a framework."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ QUIET = (
     "--disable-background-networking", "--disable-component-update", "--disable-default-apps", "--disable-extensions",
     "--metrics-recording-only", "--no-proxy-server", "--remote-debugging-port=0",
 )  # fmt: skip
+ANSWER_SECONDS = 120.0
 
 
 def browser_path() -> str | None:
@@ -38,16 +39,24 @@ class Tab:
             self.tell(f"{domain}.enable")
 
     def tell(self, method: str, **given: object) -> dict[str, Any]:
-        """Send a command and wait for its answer."""
+        """Send a command and wait for its answer.
+
+        Raises
+        ------
+        RuntimeError
+            The browser could not do it.
+        """
         self._number += 1
         self._socket.send(
             json.dumps({"id": self._number, "sessionId": self._session, "method": method, "params": given})
         )
         while True:
-            message = json.loads(self._socket.recv(timeout=60))
+            message = json.loads(self._socket.recv(timeout=ANSWER_SECONDS))
             if message.get("id") == self._number:
-                assert "error" not in message, message
-                return message["result"]
+                if "error" in message:
+                    raise RuntimeError(f"{method}: {message['error']}")
+                found: dict[str, Any] = message["result"]
+                return found
             self._hear(message)
 
     def _hear(self, message: dict[str, Any]) -> None:
@@ -59,10 +68,17 @@ class Tab:
         elif message.get("method") == "Log.entryAdded" and given["entry"]["level"] == "error":
             self.errors.append(f"{given['entry']['text']} {given['entry'].get('url', '')}")
 
-    def run(self, script: str) -> Any:
-        """Ask the page something; a promise is waited for."""
+    def run(self, script: str) -> Any:  # noqa: ANN401 - whatever the script gives
+        """Ask the page something; a promise is waited for.
+
+        Raises
+        ------
+        RuntimeError
+            The script failed.
+        """
         found = self.tell("Runtime.evaluate", expression=script, returnByValue=True, awaitPromise=True)
-        assert "exceptionDetails" not in found, found
+        if "exceptionDetails" in found:
+            raise RuntimeError(str(found["exceptionDetails"]))
         return found["result"].get("value")
 
     def open(self, address: str) -> None:
@@ -76,11 +92,17 @@ class Tab:
         self.wait(is_new=True)
 
     def wait(self, *, is_new: bool = False) -> None:
-        """Wait until a page is whole."""
-        ends = time.monotonic() + 30
+        """Wait until a page is whole.
+
+        Raises
+        ------
+        TimeoutError
+            It did not come.
+        """
+        ends = time.monotonic() + ANSWER_SECONDS
         is_there = "document.readyState === 'complete' && location.href !== 'about:blank'"
         while time.monotonic() < ends:
-            time.sleep(0.05)
+            time.sleep(0.02)
             if self.run(is_there + (" && !window.isOld" if is_new else "")):
                 return
         raise TimeoutError("the page did not come")
@@ -90,21 +112,32 @@ class Tab:
         self.tell("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=False)
         self.tell("Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": scheme}])
 
-    def picture(self, path: Path) -> None:
-        """Keep the whole page as a PNG."""
-        found = self.tell("Page.captureScreenshot", captureBeyondViewport=True)
-        path.write_bytes(base64.b64decode(found["data"]))
+    def picture(self) -> bytes:
+        """Take the whole page as a PNG, down to its end."""
+        size = self.tell("Page.getLayoutMetrics")["cssContentSize"]
+        clip = {"x": 0, "y": 0, "width": size["width"], "height": size["height"], "scale": 1}
+        found = self.tell("Page.captureScreenshot", captureBeyondViewport=True, clip=clip)
+        return base64.b64decode(found["data"])
 
 
 @contextmanager
 def open_tab(folder: Path) -> Iterator[Tab]:
-    """Start the browser of this machine with a folder of its own, and end it."""
+    """Start the browser of this machine with a folder of its own, and end it.
+
+    Raises
+    ------
+    RuntimeError
+        There is none, or it did not start.
+    """
     path = browser_path()
-    assert path is not None
-    process = subprocess.Popen([path, *QUIET, f"--user-data-dir={folder}"], stderr=subprocess.PIPE, text=True)
+    if path is None:
+        raise RuntimeError("there is no browser")
+    words = [path, *QUIET, f"--user-data-dir={folder}"]
+    process = subprocess.Popen(words, stderr=subprocess.PIPE, text=True)  # noqa: S603 - one of our names
     try:
-        assert process.stderr is not None
-        address = next(line.split()[-1] for line in process.stderr if "DevTools listening on" in line)
+        address = next((line.split()[-1] for line in process.stderr or () if "DevTools listening on" in line), "")
+        if not address:
+            raise RuntimeError(f"{path} did not start")
         with connect(address, max_size=None) as socket:
             socket.send(json.dumps({"id": 1, "method": "Target.createTarget", "params": {"url": "about:blank"}}))
             target = _answer(socket, 1)["targetId"]
@@ -117,6 +150,7 @@ def open_tab(folder: Path) -> Iterator[Tab]:
 
 
 def _answer(socket: ClientConnection, number: int) -> dict[str, Any]:
-    while (message := json.loads(socket.recv(timeout=60))).get("id") != number:
+    while (message := json.loads(socket.recv(timeout=ANSWER_SECONDS))).get("id") != number:
         pass
-    return message["result"]
+    found: dict[str, Any] = message["result"]
+    return found

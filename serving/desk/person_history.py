@@ -1,0 +1,104 @@
+"""What happened to one person: what they were given and what came of it, and what they did of late."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import Any
+
+from configs.offers import NO_OFFER
+from features.tables.duckdb_sessions import sql_text
+from serving.desk.desk_pages import Question
+from serving.stored_days.day_tables import connect
+
+LATELY, FOLLOWED, MOST_CONTACTS, MOST_EVENTS = 28, 120, 20, 30  # days, days, rows, rows
+Row = dict[str, Any]
+
+
+def contacts(asked: Question, user_id: str) -> list[Row]:
+    """List what somebody was given before, by us or by others, the last first, each with its ``outcome`` in words."""
+    lake = asked.desk.lake
+    if not lake.days("treatments"):
+        return []
+    files = f"{sql_text(lake.path('treatments'))[:-1]}/day=*/*.parquet'"
+    found = _asked(
+        asked,
+        f"""
+        SELECT decision_id, decided_at, offer_id, discount, channel FROM read_parquet({files}, union_by_name = true)
+        WHERE user_id = {sql_text(user_id)} AND offer_id <> {sql_text(NO_OFFER)}
+              AND decided_at < '{asked.day}'::DATE + INTERVAL 1 DAY
+        ORDER BY decided_at DESC, offer_id LIMIT {MOST_CONTACTS}
+        """,
+    )
+    done = done_since(asked, user_id, found)
+    return [{**row, "title": asked.desk.title(row["offer_id"]), "outcome": outcome(asked, row, done)} for row in found]
+
+
+def done_since(asked: Question, user_id: str, given: Sequence[Mapping[str, Any]]) -> list[Row]:
+    """List what somebody did since the first of some contacts, at most `FOLLOWED` days back, in order."""
+    if not given:
+        return []
+    first = max(min(row["decided_at"].date() for row in given), asked.day - timedelta(days=FOLLOWED))
+    days = [day for day in asked.desk.lake.days("events") if first <= day < asked.day]
+    if not days:
+        return []
+    return _asked(
+        asked,
+        f"""
+        SELECT occurred_at, event_name, decision_id FROM {_source(asked, days)}
+        WHERE user_id = {sql_text(user_id)} AND occurred_at >= '{first}'::DATE ORDER BY occurred_at, event_name
+        """,
+    )
+
+
+def outcome(asked: Question, given: Mapping[str, Any], done: Sequence[Mapping[str, Any]]) -> str:
+    """Say what came of a contact: what names it, and whether the person came back within the horizon."""
+    settings, at = asked.desk.settings, given["decided_at"]
+    if at.date() < asked.day - timedelta(days=FOLLOWED):
+        return ""
+    ends = at + timedelta(days=settings.churn.horizon_days)
+    after = [row for row in done if at <= row["occurred_at"] < ends]
+    named = [row for row in after if given["decision_id"] and row["decision_id"] == given["decision_id"]]
+    told = [name.replace("_", " ") for name in dict.fromkeys(row["event_name"] for row in named)]
+    back = next((row for row in after if row["event_name"] in settings.roles.activity), None)
+    if back is not None:
+        days = (back["occurred_at"] - at).days
+        told.append("active the same day" if not days else f"active after {days} {'day' if days == 1 else 'days'}")
+    elif _is_over(asked, ends):
+        told.append(f"not active within {settings.churn.horizon_days} days")
+    else:
+        told.append("not active yet")
+    return "; ".join(told)
+
+
+def _is_over(asked: Question, ends: datetime) -> bool:
+    return ends.date() <= asked.day
+
+
+def events(asked: Question, user_id: str) -> list[Row]:
+    """List what somebody did of late, day by day: the name of the events and how many, the last day first."""
+    first = asked.day - timedelta(days=LATELY)
+    days = [day for day in asked.desk.lake.days("events") if first <= day < asked.day]
+    if not days:
+        return []
+    return _asked(
+        asked,
+        f"""
+        SELECT day, event_name, count(*) AS times, sum(amount) AS amount FROM {_source(asked, days)}
+        WHERE user_id = {sql_text(user_id)}
+        GROUP BY ALL ORDER BY day DESC, times DESC, event_name LIMIT {MOST_EVENTS}
+        """,
+    )
+
+
+def _source(asked: Question, days: Sequence[Any]) -> str:
+    files = ", ".join(sql_text(asked.desk.lake.partition("events", day)) for day in days)
+    return f"read_parquet([{files}], hive_partitioning = true, union_by_name = true)"
+
+
+def _asked(asked: Question, query: str) -> list[Row]:
+    with connect(asked.desk.lake) as connection:
+        connection.execute("SET TimeZone = 'UTC'")
+        found = connection.execute(query)
+        names = [name for name, *_ in found.description or ()]
+        return [dict(zip(names, row, strict=True)) for row in found.fetchall()]
