@@ -43,9 +43,13 @@ class SmallDesk:
 
 
 def decided_desk(folder: Path, scoring: Mapping[str, object] | None = None, users: int = USERS) -> SmallDesk:
-    """Decide two days, a week apart, of people of whom some have hostile ids, and add them up."""
+    """Decide two days, a week apart, of people with some hostile ids, categories and traits, and add them up."""
     settings = small_settings(scoring=dict(scoring or {"control_share": 0.2, "budget": 25.0}), data_dir=folder)
-    offers = (offer("bundle", stock=30), offer("come_back"), offer("unproven", title=f"Offer {HOSTILE}"))
+    offers = (
+        offer("bundle", stock=30, message=f"{HOSTILE} {{{{ title }}}}: {{{{ discount }}}}"),
+        offer("come_back"),
+        offer("unproven", title=f"Offer {HOSTILE}"),
+    )
     policy, lake = small_policy(settings, offers=offers), Lake(folder)
     for day in DAYS:
         frame = people(users, day)
@@ -60,4 +64,8 @@ def people(users: int, day: date) -> pd.DataFrame:
     """Everything that is known of some people on a day."""
     frame = behaviour(users, np.random.default_rng(day.toordinal()))
     frame.loc[:1, "user_id"] = [HOSTILE, FORMULA]
+    for name in ("favourite_category_90d", "trait_plan"):
+        told = frame[name].astype(object)
+        told.iloc[::3] = HOSTILE
+        frame[name] = pd.Categorical(told)
     return frame

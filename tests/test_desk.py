@@ -6,9 +6,11 @@ import csv
 import io
 import json
 import re
+import sys
 import threading
 from base64 import b64encode
 from collections.abc import Callable
+from datetime import UTC, date, datetime, timedelta
 from html import unescape
 from html.parser import HTMLParser
 from http.server import BaseHTTPRequestHandler, HTTPServer
@@ -18,22 +20,37 @@ from urllib.parse import quote
 import duckdb
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from desks import DAYS, FORMULA, HOSTILE, SmallDesk, decided_desk
+from sklearn.metrics import roc_auc_score
+from synthetic import offer
 
 from configs.errors import InputError
-from configs.offers import Option
+from configs.offers import Catalogue, Option
+from features.tables.duckdb_sessions import duckdb_session
 from models.measurement.lift import Lift
 from models.metrics.comparison import Difference
+from models.metrics.drift import expected_auc
 from models.metrics.metric import Metric
+from serving.charts.bar_charts import bar_chart
+from serving.charts.line_chart import Point, line_chart
+from serving.cubes.calibration_history import calibration_table
 from serving.cubes.stored_cubes import read_cubes
 from serving.desk.audience_post import Receiver, message_of, post, signature
+from serving.desk.desk_pages import Desk, Question
+from serving.desk.health_page import calibration, calibration_charts
 from serving.desk.page_list import PAGES
+from serving.desk.person_history import outcome
+from serving.desk.timeline import Happening, marks
 from serving.desk.today_page import figures, pages_linked
-from serving.desk.visitors import Door
+from serving.desk.visitors import Door, Visitor
 from serving.desk.what_if import Wish, decide_again
 from serving.hand_over.channel_audiences import COLUMNS
 from serving.report_page.budget_curve import BudgetCurve
+from serving.report_page.report_pdf import pdf_of, printer
+from serving.stored_days.day_basis import basis_changes, basis_table
 from serving.stored_days.decision_moment import DecisionMoment
 from serving.stored_days.stored_day import read_stored_day
 
@@ -224,6 +241,161 @@ def test_what_people_typed_is_text_wherever_it_is_shown(ask: Callable[..., objec
         assert "<img" not in answer.text
         Html(answer.text)
     assert HOSTILE in Html(ask(f"/people/{quote(HOSTILE, safe='')}").text).text
+
+
+def test_hostile_categories_traits_and_texts_are_shown_as_text(desk: SmallDesk, ask: Callable[..., object]) -> None:
+    (written,) = sql(desk, "SELECT user_id FROM {decisions} WHERE offer_id = 'bundle' ORDER BY user_id LIMIT 1")[0]
+    named = (
+        "SELECT user_id FROM (SELECT user_id, unnest(reasons) AS each FROM {decisions}) WHERE each.value LIKE '<img%'"
+    )
+    (reasoned,) = sql(desk, f"{named} ORDER BY user_id LIMIT 1")[0]
+    for address in (f"/people/{written}", f"/people/{quote(reasoned, safe='')}", "/plays", "/risk"):
+        answer = ask(address)
+        assert "<img" not in answer.text
+        Html(answer.text)
+    assert HOSTILE in Html(ask(f"/people/{written}").text).text
+    assert HOSTILE in Html(ask(f"/people/{quote(reasoned, safe='')}").text).text
+    assert HOSTILE in Html(ask("/plays").text).text
+
+
+def test_what_a_page_does_not_read_is_refused_with_a_sentence(ask: Callable[..., object]) -> None:
+    for address, said in {
+        "/people?stge=new": "did you mean stage?", "/risk?stage=new": "it reads day, table",
+        "/audience.csv?bnd=high": "did you mean band?", "/people?page=1.5": "page must be a whole number",
+        "/what-if?cap_email=0.5": "cap_email must be a whole number",
+        "/what-if?cap_mail=5": "no offer of the day goes by",
+        "/today?day=2024-01-01&day=2024-01-02": "given twice",
+    }.items():  # fmt: skip
+        answer = ask(address)
+        assert (answer.status_code, said in Html(answer.text).text) == (400, True), address
+
+
+def test_what_the_menu_says_is_an_address_and_a_misspelt_one_is_named(ask: Callable[..., object]) -> None:
+    answer = ask(f"/segments?day={DAYS[0]}")
+    assert (answer.status_code, answer.headers["location"]) == (308, f"/groups?day={DAYS[0]}")
+    answer = ask("/helth")
+    assert (answer.status_code, "did you mean /health?" in answer.text) == (404, True)
+
+
+def test_filters_name_what_people_know_and_not_ids(ask: Callable[..., object]) -> None:
+    text = Html(ask("/people").text).text
+    assert "control group, never written to" in text
+    assert 'value="dormant">Dormant<' in ask("/people").text and "not predicted" in text
+
+
+def table(ask: Callable[..., object], address: str) -> list[list[str]]:
+    return list(csv.reader(io.StringIO(ask(address).text)))[1:]
+
+
+def test_segments_plays_and_health_say_what_the_tables_say(desk: SmallDesk, ask: Callable[..., object]) -> None:
+    stages = sql(desk, "SELECT count(*) FROM {decisions} GROUP BY stage")
+    assert sorted(float(row[1]) for row in table(ask, "/groups?table=stages")) == sorted(users for (users,) in stages)
+
+    given = "SELECT count(*), sum(expected_cost) FROM {decisions} WHERE offer_id <> 'none'"
+    ((users, cost),) = sql(desk, given)
+    text = Html(ask("/plays").text).text
+    assert f"{users:,} users get an offer today, at an expected cost of {cost:,.2f}" in text
+    levels = sql(desk, "SELECT count(*) FROM {decisions} WHERE offer_id <> 'none' GROUP BY offer_id, discount")
+    assert sorted(float(row[1]) for row in table(ask, "/plays?table=levels")) == sorted(each for (each,) in levels)
+    may = """SELECT count(*) FILTER (o.eligible), count(*) FILTER (o.why_not IS NULL OR len(o.why_not) = 0),
+                    count(d.user_id)
+             FROM {options} AS o LEFT JOIN {decisions} AS d USING (user_id, offer_id, discount)
+             WHERE o.offer_id = 'bundle' GROUP BY o.discount ORDER BY o.discount"""
+    numbers = "SELECT count(*) FROM {decisions}"
+    shown = ask("/plays?offer=bundle").text
+    own = [
+        [int(each.replace(",", "")) for each in re.findall(rf'data-label="{name}">([\d,]+)<', shown)]
+        for name in ("May get it", "Would pay", "Get it")
+    ]
+    assert [tuple(row) for row in zip(*own, strict=True)] == sql(desk, may)
+    funnel = table(ask, "/plays?offer=bundle&table=funnel-bundle")
+    assert float(funnel[0][1]) == sql(desk, numbers)[0][0]
+    why = re.findall(r'data-label="Users">([\d,]+)<', shown[shown.index('id="none"') : shown.index("Newly lose")])
+    nothing = sql(desk, "SELECT count(*) FROM {decisions} WHERE offer_id = 'none' GROUP BY why[1].code")
+    assert sorted(int(each.replace(",", "")) for each in why) == sorted(each for (each,) in nothing)
+
+    assert float(table(ask, "/health?table=users")[-1][1]) == sql(desk, numbers)[0][0]
+    ((expected, users),) = sql(desk, "SELECT sum(p_churn), count(p_churn) FROM {decisions} WHERE offer_id = 'none'")
+    assert float(table(ask, "/health?table=calibration")[-1][1]) == pytest.approx(expected / users)
+
+
+def test_who_left_is_counted_once_the_horizon_is_over(desk: SmallDesk) -> None:
+    first = DAYS[0]
+    churn = desk.settings.churn.model_copy(update={"horizon_days": 7})
+    settings = desk.settings.model_copy(update={"churn": churn})
+    decided = duckdb.sql(
+        f"SELECT user_id, p_churn, offer_id FROM '{desk.lake.path('decisions', f'day={first}')}/decisions.parquet'"
+    ).df()
+    stayed = decided["user_id"].iloc[::2]
+    active = pa.table({"user_id": pa.array(stayed), "active_days": pa.array([1] * len(stayed))})
+    with desk.lake.files.publish() as publication:
+        pq.write_table(active, publication.folder(f"aggregates/day={first}") / "aggregates.parquet")
+    with duckdb_session(settings) as connection:
+        rows = {row["day"]: row for row in calibration_table(settings, desk.lake, DAY, connection).to_pylist()}
+    asked = decided[decided["p_churn"].notna() & (decided["offer_id"] == "none")]
+    has_left = ~asked["user_id"].isin(stayed)
+    assert (rows[first]["users"], rows[first]["left_users"]) == (len(asked), has_left.sum())
+    assert rows[first]["leavers"] == pytest.approx(asked["p_churn"].sum())
+    assert rows[first]["auc"] == pytest.approx(roc_auc_score(has_left, asked["p_churn"]), abs=2e-3)
+    assert rows[first]["expected_auc"] == pytest.approx(expected_auc(asked["p_churn"].to_numpy()), abs=2e-3)
+    assert rows[DAY]["left_users"] is None
+    charts = calibration_charts(list(rows.values()), [])
+    assert charts["calibration"].rows[0][-1] == pytest.approx(has_left.mean())
+    found = calibration(list(rows.values()))
+    assert (found.closed, found.left) == (1, has_left.sum())
+
+
+def test_what_a_day_was_decided_by_is_compared_with_the_day_before(desk: SmallDesk, tmp_path) -> None:
+    from features.storage.lake import Lake
+
+    lake, scoring = Lake(tmp_path), desk.settings.scoring.model_copy(update={"budget": 99.0})
+    catalogue = Catalogue(offers=(offer("bundle"),))
+    tables = {
+        DAYS[0]: basis_table("churn-a-1, value-b-2", desk.settings, catalogue),
+        DAYS[1]: basis_table("churn-c-3", desk.settings.model_copy(update={"scoring": scoring}), Catalogue(offers=())),
+    }
+    with lake.files.publish() as publication:
+        for day, basis in tables.items():
+            pq.write_table(basis, publication.folder(f"decisions/day={day}") / "basis.parquet")
+    found = {(each.kind, each.name): (each.before, each.now) for each in basis_changes(lake, DAYS)}
+    assert found.pop(("offer", "bundle"))[1] is None
+    assert found == {
+        ("model", "churn"): ("churn-a-1", "churn-c-3"), ("model", "value"): ("value-b-2", None),
+        ("setting", "scoring.budget"): ("25.0", "99.0"),
+    }  # fmt: skip
+
+
+def test_a_change_is_marked_in_a_chart_named_in_its_legend_and_told_in_its_table() -> None:
+    points = [Point("2024-05-01", 3.0), Point("2024-05-03", 4.0)]
+    laid = marks([Happening(date(2024, 5, 3), "model", "new"), Happening(date(2024, 5, 2), "done", "score-users done")])
+    chart = line_chart("Users", ("day", "users"), points, marks=laid)
+    assert chart.rows == (("2024-05-01", 3.0, None, None, None), ("2024-05-03", 4.0, None, None, "new"))
+    assert 'class="mark-model"' in chart.svg and "M: another model decides" in chart.svg
+    assert "mark" not in line_chart("Users", ("day", "users"), points).svg
+
+
+def test_a_contact_stands_beside_what_came_of_it(desk: SmallDesk) -> None:
+    asked = Question.of(Desk.of(desk.settings, desk.lake), Visitor("operator", "ann"), {})
+    at = datetime(DAY.year, DAY.month, DAY.day, tzinfo=UTC) - timedelta(days=40)
+    given = {"decision_id": "d1", "decided_at": at}
+    opened = {"occurred_at": at + timedelta(days=1), "event_name": "notification_open", "decision_id": "d1"}
+    back = {"occurred_at": at + timedelta(days=3), "event_name": desk.settings.roles.activity[0], "decision_id": None}
+    assert outcome(asked, given, [opened, back]) == "notification open; active after 3 days"
+    assert outcome(asked, given, []) == "not active within 28 days"
+    assert outcome(asked, {**given, "decided_at": at + timedelta(days=30)}, []) == "not active yet"
+
+
+def test_a_pdf_holds_the_page_and_says_what_is_missing_where_it_cannot_be_made(monkeypatch) -> None:
+    page = f"<p>Eleven leave</p>{bar_chart('Users', ('stage', 'users'), [('new', 3.0)]).svg}"
+    try:
+        printer()
+    except InputError:
+        pass
+    else:
+        assert pdf_of(page).startswith(b"%PDF-")
+    monkeypatch.setitem(sys.modules, "weasyprint", None)
+    with pytest.raises(InputError, match="make pdf installs it"):
+        pdf_of(page)
 
 
 def test_an_audience_has_the_columns_of_a_send_list_and_no_formula(desk: SmallDesk, ask: Callable[..., object]) -> None:

@@ -14,17 +14,25 @@ from urllib.request import urlopen
 
 import pytest
 import uvicorn
-from browser import Tab, browser_path, open_tab
 from desks import SmallDesk, decided_desk
 
+from flows.browser_tab import Tab, browser_path, open_tab
 from serving.desk.desk_app import make_desk_app
 from serving.desk.desk_pages import Desk
 from serving.desk.page_list import PAGES
 from serving.desk.visitors import Door
 
-pytestmark = pytest.mark.skipif(browser_path() is None, reason="no browser: apt-get install chromium")
+pytestmark = pytest.mark.skipif(browser_path() is None, reason="no browser: apt-get install chromium, or make browser")
 TOKEN = "operator-token-of-a-test"
-RULES = ("axe_core_python", "axe_playwright_python")  # packages that bring axe-core; any of them will do
+RULES = ("axe_playwright_python", "axe_core_python")  # packages that bring axe-core; the newest rules first
+EVERY_PAGE = (*PAGES, "people/u00005", "what-if?budget=5", "people?q=nobody", "segmnts")
+# each question with the words of its answer, and the link of a second click where the first does not answer it
+QUESTIONS = {
+    "Who leaves?": ("", "td .pill.high"), "Why?": ("", "#raising svg"), "What is it worth?": ("", "#worth"),
+    "What do we do?": ("", "#levels svg"), "What does it cost?": ("", "#cost"), "Does it work?": ("", "#start, #lift"),
+    "Who got it?": ("", "tbody a"), "Why not this user?": ("tbody a", "#decided table"),
+    "What if we had half the budget?": ("", "#beside"), "What changed since last week?": ("", "#changes"),
+}  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -59,8 +67,17 @@ def home(small: SmallDesk) -> Iterator[str]:
         yield address
 
 
-def test_a_morning_at_the_desk(tab: Tab, home: str) -> None:
+@pytest.fixture
+def quiet(tab: Tab, home: str) -> Iterator[None]:
+    """No page logs an error, and no request leaves the desk."""
     tab.errors.clear(), tab.asked.clear()
+    yield
+    assert tab.errors == []
+    assert {address.split("/")[2] for address in tab.asked if "://" in address} == {home.split("/")[2]}
+
+
+@pytest.mark.usefixtures("quiet")
+def test_a_morning_at_the_desk(tab: Tab, home: str) -> None:
     tab.open(home)
     assert "are expected to leave" in tab.run("document.querySelector('h1').textContent")
     tab.click("nav a[href='/people']")
@@ -81,8 +98,22 @@ def test_a_morning_at_the_desk(tab: Tab, home: str) -> None:
     tab.click("a[href='/what-if?budget_share=0.5']")
     cells = tab.run("[...document.querySelectorAll('#beside ~ table td')].map(each => each.textContent)")
     assert float(cells[4].split()[0]) <= 12.5
-    assert tab.errors == []
-    assert {address.split("/")[2] for address in tab.asked if "://" in address} == {home.split("/")[2]}
+
+
+@pytest.mark.usefixtures("quiet")
+@pytest.mark.parametrize("question", QUESTIONS)
+def test_a_question_is_answered_in_at_most_two_clicks(tab: Tab, home: str, question: str) -> None:
+    second, answer = QUESTIONS[question]
+    tab.open(f"{home}/today")
+    link = f"[...document.querySelectorAll('.ask a')].find(each => each.textContent === {json.dumps(question)})"
+    address = tab.run(f"{link}.getAttribute('href')")
+    if tab.run(f"new URL({link}.href).pathname === location.pathname"):
+        tab.run(f"{link}.click()")  # a place on the same page
+    else:
+        tab.click(f".ask a[href={json.dumps(address)}]")
+    if second:
+        tab.click(second)
+    assert tab.run(f"document.querySelector({json.dumps(answer)}) !== null"), address
 
 
 def test_a_refused_token_and_one_that_is_known(tab: Tab, small: SmallDesk) -> None:
@@ -101,7 +132,7 @@ def test_no_page_is_wider_than_its_screen_and_everything_can_be_reached_by_keys(
     tab: Tab, home: str, width: int
 ) -> None:
     tab.size(width, 800)
-    for name in PAGES:
+    for name in EVERY_PAGE:
         tab.open(f"{home}/{name}")
         assert tab.run("document.documentElement.scrollWidth") <= width, name
         assert tab.run(
@@ -117,14 +148,24 @@ def axe_script() -> str | None:
     return next((file.read_text(encoding="utf-8") for file in files if file.is_file()), None)
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_axe_finds_no_serious_violation(tab: Tab, home: str, scheme: str) -> None:
+def test_axe_finds_no_serious_violation_in_light_and_dark(tab: Tab, home: str) -> None:
     script = axe_script()
     if script is None:
-        pytest.skip("no axe-core: pip install axe-core-python")
-    tab.size(1200, 900, scheme)
-    for name in (*PAGES, "people/u00005", "what-if?budget=5"):
+        pytest.skip("no axe-core: uv pip install axe-core-python")
+    for name in EVERY_PAGE:
         tab.open(f"{home}/{name}")
-        tab.run(f"{script};0")
-        found = json.loads(tab.run("axe.run().then(each => JSON.stringify(each.violations))"))
-        assert [each["id"] for each in found if each["impact"] in ("serious", "critical")] == [], name
+        tab.run(f"document.querySelectorAll('details').forEach(each => each.open = true); {script};0")
+        for scheme in ("light", "dark"):
+            tab.size(1200, 900, scheme)
+            found = json.loads(tab.run("axe.run().then(each => JSON.stringify(each.violations))"))
+            bad = {each["id"]: each["nodes"][0]["html"] for each in found if each["impact"] in ("serious", "critical")}
+            assert bad == {}, (name, scheme)
+
+
+def test_the_whole_page_is_taken_as_a_picture(tab: Tab, home: str) -> None:
+    tab.size(360, 300)
+    tab.open(f"{home}/today")
+    picture = tab.picture()
+    width, height = (int.from_bytes(picture[at : at + 4], "big") for at in (16, 20))
+    assert width == 360
+    assert height == tab.run("document.documentElement.scrollHeight") > 2000

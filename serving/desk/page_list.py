@@ -31,7 +31,7 @@ PARAMETERS: dict[str, tuple[str, ...]] = {
 }  # fmt: skip
 ALSO = {"personas": "groups", "stages": "groups", "offers": "plays"}
 SHARED = ("day", "table")
-SHOWN_SIGNS = 40
+SHOWN_SIGNS, NEAR = 40, 0.75
 
 
 def page_meant(name: str) -> str:
@@ -69,7 +69,7 @@ def require_known(page: str, given: Mapping[str, str]) -> None:
     known = (*SHARED, *PARAMETERS.get(page, ()))
     for name in given:
         if not any(name == each or (each.endswith("_") and name.startswith(each)) for each in known):
-            near = get_close_matches(name, known, 1)
+            near = get_close_matches(name, known, 1, NEAR)
             meant = f"did you mean {near[0]}?" if near else f"it reads {', '.join(known)}"
             raise InputError(f"this page reads no parameter “{name[:SHOWN_SIGNS]}”; {meant}")
 
