@@ -88,8 +88,9 @@ def write_report(settings: Settings, lake: Lake, as_of: date) -> Path:
         The day has no decisions, or a training's file is damaged.
     """
     path = lake.path("reports", f"{as_of}.html")
+    page = render_report(settings, lake, as_of).encode()
     with lake.files.publish() as publication:
-        publication.write(f"reports/{as_of}.html", render_report(settings, lake, as_of).encode())
+        publication.write(f"reports/{as_of}.html", page)
         publication.remove(f"reports/{as_of}.pdf")  # of the report before, which may name who was forgotten since
     write_at_risk(settings, lake, as_of, words_of(settings))
     return path
