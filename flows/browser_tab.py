@@ -12,7 +12,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from websockets.sync.client import ClientConnection, connect
+from websockets.sync.client import connect
+from websockets.sync.connection import Connection
 
 NAMES = ("chromium", "chromium-browser", "google-chrome")
 QUIET = (
@@ -31,7 +32,7 @@ def browser_path() -> str | None:
 class Tab:
     """One page of a browser: what it logged as an error, and every address that it asked for."""
 
-    def __init__(self, socket: ClientConnection, session: str) -> None:
+    def __init__(self, socket: Connection, session: str) -> None:
         self._socket, self._session, self._number = socket, session, 0
         self.errors: list[str] = []
         self.asked: list[str] = []
@@ -149,7 +150,7 @@ def open_tab(folder: Path) -> Iterator[Tab]:
         process.wait()
 
 
-def _answer(socket: ClientConnection, number: int) -> dict[str, Any]:
+def _answer(socket: Connection, number: int) -> dict[str, Any]:
     while (message := json.loads(socket.recv(timeout=ANSWER_SECONDS))).get("id") != number:
         pass
     found: dict[str, Any] = message["result"]
