@@ -71,7 +71,7 @@ ELSEWHERE = {
     ("run_records", "read_text"), ("run_records", "exists"),
     ("text_lines", "read_text"),
     ("desk_pictures", "mkdir"), ("desk_pictures", "write_bytes"), ("desk_pictures", "tempfile"),
-    ("browser_tab", "shutil"),
+    ("desk_pictures", "open"), ("browser_tab", "shutil"),
 }  # fmt: skip
 
 
