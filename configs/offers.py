@@ -74,6 +74,9 @@ class Offer(Texts, Play):
     stock: int | None = Field(
         None, ge=0, le=10**15, description="most users that may get it in one day; unset means no limit"
     )
+    total_stock: int | None = Field(
+        None, ge=0, le=10**15, description="most times that it may be given on all days together; unset means no limit"
+    )
     experiment: Experiment | None = Field(None, description="variants that are compared: [PLAY.experiment]")
 
     @field_validator("discounts", "levels")

@@ -27,8 +27,10 @@ from serving.decide.decisions import decide
 from serving.decide.executors import LocalExecutor
 from serving.decide.scoring import Policy
 from serving.earlier_contacts import message_counts
+from serving.earlier_contacts.given_before import places_left
 from serving.earlier_contacts.opt_outs import opt_outs
 from serving.earlier_contacts.past_contacts import PastContacts
+from serving.knapsack.allocation import limits_of
 from serving.preferences import send_times
 from serving.stored_days.day_tables import day_folder
 from serving.stored_days.decision_moment import DecisionMoment
@@ -215,10 +217,40 @@ def test_nothing_is_written_that_breaks_a_rule(world, policy, tmp_path_factory):
     check(world, policy, tmp_path_factory.mktemp("world"))
 
 
+HOUSEHOLDS = 10  # of four people each, in one app: two nights of forty people cost little more than of four
+
+
+@st.composite
+def crowded(draw) -> World:
+    """Draw an app as `worlds` does, and by its seed ten times as many people with what reached them before."""
+    world, rng = draw(worlds()), np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+    many = 4 * HOUSEHOLDS
+
+    def some(most: int) -> list[int]:
+        return rng.integers(0, many, rng.integers(0, most + 1) * HOUSEHOLDS).tolist()
+
+    def hours() -> float:
+        return float(rng.choice([24.0, 72.0, 168.0]) if rng.random() < 0.3 else round(rng.uniform(0.1, 29 * 24), 2))
+
+    def consent() -> float:
+        return float(rng.choice([1.0, 1.0, 1.0, 0.0, np.nan]))
+
+    offers = tuple({**each, "stock": each["stock"] and each["stock"] * HOUSEHOLDS} for each in world.offers)
+    people = tuple((str(rng.choice(ZONES)), {what: consent() for what in AGREES}) for _ in range(many))
+    return replace(
+        world, offers=offers, people=people,
+        before=tuple((user, str(rng.choice(["a", "b", "c", "gone"])), hours()) for user in some(8)),
+        foreign=tuple((user, str(rng.choice(CHANNELS)), hours()) for user in some(6)),
+        meanwhile=tuple((user, str(rng.choice(["", *CHANNELS]))) for user in some(2)),
+    )  # fmt: skip
+
+
 @pytest.mark.full
-@examples(max_examples=2000, phases=[Phase.explicit, Phase.generate], **NO_HURRY)
-@given(world=worlds())
-def test_in_two_thousand_worlds_nothing_is_written_that_breaks_a_rule(world, policy, tmp_path_factory):
+@examples(max_examples=200, phases=[Phase.explicit, Phase.generate], **NO_HURRY)
+@given(world=crowded())
+def test_in_two_thousand_households_of_two_hundred_apps_nothing_is_written_that_breaks_a_rule(
+    world, policy, tmp_path_factory
+):
     check(world, policy, tmp_path_factory.mktemp("world"))
 
 
@@ -301,6 +333,19 @@ def test_a_message_that_is_told_again_counts_once_and_strangers_count_too(tmp_pa
     assert rows.pop(("told again", "play a")) == 5 * days - 29  # when it was sent, not when it was decided
     assert rows.pop(("two", "play a")) == 5 * days - 30
     assert {what for _, what in rows} <= {"open_offer"}
+
+
+def test_a_stock_of_all_days_is_what_is_left_of_it_and_a_rerun_finds_as_much(tmp_path):
+    lake, night = Lake(tmp_path), DecisionMoment.of_night(date(2024, 7, 1), "UTC")
+    few = Catalogue(offers=(offer("few", total_stock=3), offer("both", stock=5, total_stock=2), offer("plenty")))
+    assert places_left(lake, few, night) == {"few": 3, "both": 2}
+    rows = [
+        (f"d{place}", "u", at(night.in_utc, -hours), "few", "email", None) for place, hours in enumerate((900, 24, 0))
+    ]
+    by_day(lake, "treatments", rows, TREATMENT, "decided_at", "UTC")
+    left = places_left(lake, few, night)
+    assert left == {"few": 1, "both": 2}  # what the night itself gave does not count
+    assert [limit.most for limit in limits_of(few, small_settings(), left)] == [1, 2]
 
 
 def test_opt_outs_hold_until_they_are_taken_back(tmp_path):

@@ -76,6 +76,21 @@ def test_the_lots_keep_to_their_share_of_the_budget(tmp_path, day):
     assert (rows.loc[few, "offer_id"] == NO_OFFER).mean() == pytest.approx(0.5, abs=0.15)
 
 
+def test_who_is_expected_to_bring_most_draws_first_and_ties_are_left_to_chance():
+    ids, allowed = pd.Series([f"u{number}" for number in range(400)]), np.ones((400, 1), dtype=bool)
+    options = OpenOptions.of(Catalogue(offers=(BACK,)), NOTHING_LEARNT)
+    own = small_settings(win_back=OWN | {"share": 1.0}).win_back
+    worth = np.repeat([np.nan, 2.0, 1.0, 0.0], 100)
+    by_chance, by_worth = (
+        draw_win_back(ids, allowed, np.ones((400, 1)), options, own, 5, AS_OF, each) for each in (None, worth)
+    )
+    assert np.array_equal(by_worth.option, by_chance.option) and np.array_equal(by_worth.chance, by_chance.chance)
+    front = np.argsort(by_worth.place)
+    assert set(front[:100]) == {*range(100, 200)} and set(front[100:200]) == {*range(200, 300)}
+    own_order = [*np.argsort(by_chance.place[100:200]) + 100]
+    assert front[:100].tolist() == own_order  # by chance among those alike
+
+
 def test_what_is_stored_gives_the_same_lots_again(day):
     folder, rows = day
     settings = small_settings(scoring={"budget": 1e6, "control_share": 0.1}, win_back=OWN)

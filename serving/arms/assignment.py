@@ -134,7 +134,7 @@ class Assignment:
 
 def allocation_input(
     user_ids: pd.Series, p_churn: Floats, options: Options, settings: Settings, limits: Sequence[Limit], as_of: date,
-    trial: Trial = NO_TRIAL, win_back: WinBackLots = NOTHING_LEARNT,
+    trial: Trial = NO_TRIAL, win_back: WinBackLots = NOTHING_LEARNT, comeback_worth: Floats | None = None,
 ) -> AllocationInput:  # fmt: skip
     """Say what must be known of some users before anybody is decided about: arm, worth, cost, draws and risk."""
     users = len(user_ids)
@@ -158,7 +158,14 @@ def allocation_input(
         allowed = lapsed & ~(is_control | is_as_usual | (by_rule != NOTHING))[:, None]
         drawn_from = OpenOptions.of(options.catalogue, win_back)
         own_lots = draw_win_back(
-            user_ids, allowed, options.expected_cost, drawn_from, settings.win_back, settings.seed, as_of
+            user_ids,
+            allowed,
+            options.expected_cost,
+            drawn_from,
+            settings.win_back,
+            settings.seed,
+            as_of,
+            comeback_worth,
         )
     shares_out = offered(options.allocatable, options.expected_cost)
     return AllocationInput(*shares_out, arm, draws, worth, p_churn.copy(), by_rule, own_lots)

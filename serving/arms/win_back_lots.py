@@ -16,6 +16,7 @@ from features.arrays.array_types import Flags, Floats, Places
 from models.metrics.splits import hash_share
 from serving.knapsack.allocation import Limit
 
+TIE = 1e-9  # what chance moves a place by, where two are worth the same
 QUEUE_SALT, MEANT_SALT, LOT_SALT = "lapsed, draws today", "win-back option", "win-back lot"
 
 
@@ -33,9 +34,9 @@ NOTHING_LEARNT = WinBackLots()
 class LapsedDraws(NamedTuple):
     """What some users draw if the budget reaches them; arrays have shape (users,).
 
-    `place` is the place in the queue, in [0, 1), ``inf`` for who draws no lot today. `meant` is the option that a lot
-    is about, `option` what they draw: that one, or `NOTHING`; `chance` is how likely it was, of these two. `cost` is
-    what it is expected to cost.
+    `place` is the place in the queue, the lower the sooner, ``inf`` for who draws no lot today. `meant` is the option
+    that a lot is about, `option` what they draw: that one, or `NOTHING`; `chance` is how likely it was, of these two.
+    `cost` is what it is expected to cost.
     """
 
     place: Floats
@@ -61,7 +62,7 @@ class OpenOptions(NamedTuple):
 
 def draw_win_back(
     user_ids: pd.Series, allowed: Flags, expected_cost: Floats, options: OpenOptions, settings: WinBack, seed: int,
-    as_of: date,
+    as_of: date, worth: Floats | None = None,
 ) -> LapsedDraws:  # fmt: skip
     """Let some of the lapsed draw a lot, independent of everything else.
 
@@ -74,6 +75,9 @@ def draw_win_back(
         Which win-back options each user may get, shape (users, options); none for who has not lapsed.
     expected_cost
         Of every option, shape (users, options).
+    worth
+        What each is expected to bring by coming back, account currency, shape (users,); NaN or None is not known. Who
+        is worth most stands in front, those worth the same by chance: it changes who draws, and nobody's chances.
     """
     proven = allowed & options.is_proven
     has_proven = np.asarray(proven.any(axis=1))
@@ -87,7 +91,12 @@ def draw_win_back(
     option = np.where(is_given, meant, NOTHING)
     cost = np.where(is_given, expected_cost[np.arange(len(meant)), meant], 0.0)
     chance = np.where(draws_today, np.where(is_given, 1 - nothing, nothing), 1.0)
-    return LapsedDraws(np.where(draws_today, queue, np.inf), meant, option, chance, cost)
+    places = queue if worth is None else _most_worth_first(worth, queue)
+    return LapsedDraws(np.where(draws_today, places, np.inf), meant, option, chance, cost)
+
+
+def _most_worth_first(worth: Floats, queue: Floats) -> Floats:
+    return np.asarray((1.0 + TIE * queue) / (1.0 + np.nan_to_num(worth).clip(min=0.0)))
 
 
 def who_draws(draws: LapsedDraws, budget: float, limits: Sequence[Limit]) -> Flags:

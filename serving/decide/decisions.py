@@ -38,6 +38,7 @@ from serving.decide.decision_columns import decisions_table, predictions_table
 from serving.decide.executors import Executor
 from serving.decide.scoring import Policy
 from serving.decide.spooled_batches import SPOOL_FORMAT, Batch, open_spool
+from serving.earlier_contacts.given_before import places_left
 from serving.guards.guard_findings import Finding, findings_table
 from serving.knapsack.allocation import Limit, limits_of
 from serving.messages.reader_details import ReadersOf, nobody_read
@@ -87,21 +88,23 @@ def decide(
         There are no users, a capacity names an unknown channel, the floor of the exploration is too high, or the moment
         was decided otherwise before.
     """
-    limits = limits_of(policy.catalogue, policy.settings)
     check_floor(policy.lot_settings, len(policy.catalogue.options))
     check_orders(policy.settings, policy.catalogue)
     policy = replace(policy, contacts=contacts())
     pieces = f"{executor.batches} x {policy.settings.scoring.batch_users}"
     moment = moment or DecisionMoment.of_night(as_of, policy.settings.time_zone)
+    limits = limits_of(policy.catalogue, policy.settings, places_left(lake, policy.catalogue, moment))
     key = f"winback {version('winback')} {SPOOL_FORMAT} {policy.version} {as_of} {moment.name} {pieces} {inputs}"
     place = lake.path("scoring", moment.place)
     with lake.files.lock("decisions"), open_spool(place, key, policy.catalogue) as spool:
 
         def input_of_batch(batch: Batch) -> AllocationInput:
             user_ids = batch.frame["user_id"]
+            worth = batch.p_return * batch.value_if_back
             return allocation_input(
-                user_ids, batch.p_churn, batch.options, policy.settings, limits, as_of, policy.trial, policy.win_back
-            )
+                user_ids, batch.p_churn, batch.options, policy.settings, limits, as_of, policy.trial, policy.win_back,
+                worth,
+            )  # fmt: skip
 
         allocation_inputs = list(
             track(executor.allocation_inputs(policy, spool, input_of_batch), "users scored", executor.batches)

@@ -7,7 +7,7 @@ left.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -71,8 +71,13 @@ class BudgetPoint(NamedTuple):
     shadow_price: float
 
 
-def limits_of(catalogue: Catalogue, settings: Settings) -> tuple[Limit, ...]:
+def limits_of(catalogue: Catalogue, settings: Settings, left: Mapping[str, int] | None = None) -> tuple[Limit, ...]:
     """List the channel capacities of the settings and the stocks of the catalogue.
+
+    Parameters
+    ----------
+    left
+        How many may still get an offer whose stock is for all days together, by its id.
 
     Raises
     ------
@@ -85,10 +90,12 @@ def limits_of(catalogue: Catalogue, settings: Settings) -> tuple[Limit, ...]:
     of_channels = [
         Limit(f"channel {name}", channels == name, most) for name, most in settings.scoring.channel_capacity.items()
     ]
+    stocks = {offer.offer_id: offer.stock for offer in catalogue.offers if offer.stock is not None}
+    stocks |= {name: min(stocks.get(name, most), most) for name, most in (left or {}).items()}
     of_stocks = [
-        Limit(f"stock of {offer.offer_id}", offer_ids == offer.offer_id, offer.stock)
+        Limit(f"stock of {offer.offer_id}", offer_ids == offer.offer_id, stocks[offer.offer_id])
         for offer in catalogue.offers
-        if offer.stock is not None
+        if offer.offer_id in stocks
     ]
     return (*of_channels, *of_stocks)
 

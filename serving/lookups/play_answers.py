@@ -135,7 +135,7 @@ def _why_none(asked: _Asked, row: PlayRow, until: date) -> str | None:
     if row.example is not None or row.lacks:
         return None
     if row.play not in asked.rules.rules:
-        return "it has no rule of its own: it is meant for everybody"
+        return "it has no rule of its own and is meant for everybody"
     days = _example_days(asked, until)
     read = {name for rule in asked.rules.rules[row.play].values() for name in rule.columns}
     if P_CHURN in read and not {*days} & {*decided_days(asked.lake)}:
