@@ -35,9 +35,14 @@ def check(app: App, *, is_default: bool = False) -> ConfigurationCheck:
 
 
 def test_a_history_that_is_enough_has_no_fault_and_nothing_is_written(tmp_path):
-    app = app_with(tmp_path)
+    app = app_with(tmp_path, contact={"caps": {"in_24_hours": 3, "in_7_days": 2, "in_28_days": 8}})
     found = check(app)
     assert found.faults == ()
+    assert [note for note in found.notes if "is never reached" in note] == [
+        "contact.caps.in_24_hours = 3 is never reached, as in_7_days = 2 is reached before; lower the one or raise the "
+        "other"
+    ]
+    assert any("whoever is not on record as refusing a channel" in note for note in found.notes)
     assert (found.history.first, found.history.last, found.history.users) == (FIRST, date(2024, 5, 15), 10)
     assert not app.lake.root.exists()
 
