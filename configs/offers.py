@@ -119,6 +119,11 @@ class Offer(Texts, Play):
             raise ValueError(f"the class {self.send_class} goes to everybody for whom it is meant; say when or fact")
         return self
 
+    def title_in(self, language: str) -> str:
+        """Name it for readers of a language, such as ``de``."""
+        own = (each.title for each in self.texts if each.readers == (language, None, None))
+        return next((title for title in own if title), self.title)
+
     @property
     def shares(self) -> tuple[float, ...]:
         """Share of the covered spend that each level amounts to, rising."""
@@ -170,6 +175,10 @@ class Catalogue(Section):
     def titles(self) -> dict[str, str]:
         """What people call each offer, by its id."""
         return {offer.offer_id: offer.title for offer in self.offers}
+
+    def titles_in(self, language: str) -> dict[str, str]:
+        """Name each offer for readers of a language: as its text for all of them does, else by its own title."""
+        return {offer.offer_id: offer.title_in(language) for offer in self.offers}
 
     @property
     def options(self) -> list[Option]:

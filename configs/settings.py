@@ -173,8 +173,8 @@ class Settings(Section):
         "treatments of an experiment gave"
     )
     language: str = Field(
-        description="words of messages, `winback explain` and the list of users at risk (the report is in English): a "
-        "file in configs/languages, or the path of a TOML file"
+        description="language of messages, report and answers of commands: a file in configs/languages, or the path of "
+        "a TOML file"
     )
     data_dir: Path = Field(description="where everything that a run makes is kept")
     profile: str = Field(description="name of the profile these settings came from")

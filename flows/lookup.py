@@ -209,11 +209,13 @@ def plays(
 ) -> tuple[str, dict[str, object]]:
     """Say of each play of the catalogue whom it is meant for on a day, and perhaps tell an example."""
     from serving.lookups.play_answers import newest_snapshot_day, play_lines, play_rows
+    from serving.wording.rendering import words_of
 
     settings, lake, day = open_run(profile, data_dir, as_of)
     day = as_of or newest_snapshot_day(lake, day)
     rows = play_rows(settings, lake, day, examples=examples)
-    return "\n".join(play_lines(rows, day)), {"command": "plays", "as_of": day, "plays": [asdict(row) for row in rows]}
+    page = "\n".join(play_lines(rows, day, words_of(settings)))
+    return page, {"command": "plays", "as_of": day, "plays": [asdict(row) for row in rows]}
 
 
 @reads_one_publish
@@ -223,6 +225,7 @@ def messages(
     """Say how often each text is used on a day, or whether all can be written; the last says whether they can."""
     from serving.lookups import message_answers as answers
     from serving.stored_days.day_tables import newest_decided_day
+    from serving.wording.rendering import words_of
 
     settings, lake, day = open_run(profile, data_dir, as_of)
     if check:
@@ -231,7 +234,7 @@ def messages(
     day = as_of or newest_decided_day(lake, day)
     uses = answers.text_uses(settings, lake, day)
     facts = {"as_of": str(day), "texts": [asdict(each) for each in uses]}
-    return "\n".join(answers.use_lines(day, uses)), {"command": "messages", **facts}, True
+    return "\n".join(answers.use_lines(day, uses, words_of(settings))), {"command": "messages", **facts}, True
 
 
 @reads_one_publish

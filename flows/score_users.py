@@ -31,6 +31,8 @@ from serving.report_page.unknown_consents import consent_notes, unknown_consents
 from serving.report_page.win_back_sentences import win_back_sentences
 from serving.stored_days.day_tables import day_folder
 from serving.stored_days.supersessions import check_reason, supersessions
+from serving.wording.half_languages import language_notes
+from serving.wording.rendering import english_words_of
 
 
 @task(name="decisions", cache_policy=NO_CACHE)
@@ -78,8 +80,10 @@ def score_users(
     notes += [*unusual_notes(settings, lake, day), *audit_notes(settings, lake, day)]
     notes += day_notes(settings, summary, spending, latest_training(lake, day))
     notes += map(str, supersessions(lake, day)[-1:])
-    notes += consent_notes(settings, unknown_consents(lake, day, load_catalogue(settings.offers)))
-    notes += win_back_sentences(settings, lake, day)
+    notes += language_notes(settings)
+    words = english_words_of(settings)
+    notes += consent_notes(settings, unknown_consents(lake, day, load_catalogue(settings.offers)), words)
+    notes += win_back_sentences(settings, lake, day, words)
     notes += lost_training(lake, day)
     outcome = Outcome("score-users", day, metrics, outputs, notes, groups=SHOWN)
     create_markdown_artifact(outcome.markdown(), key="score-users")

@@ -101,7 +101,7 @@ def test_the_levels_to_try_are_far_apart(discounts, tried):
 def test_a_plan_in_words():
     plan = planned()
     page = "\n".join(plan_lines([plan], AUDIENCE, WORDS, power=0.8, left_out=["plain"])).replace("\u00a0", " ")
-    assert "Plain (plain): no plan, because on the newest decided day nobody could be given it by lot" in page
+    assert "Plain: no plan, because on the newest decided day nobody could be given it by lot" in page
     assert "100,000 people may be given something by lot; what they bring differs by 10.00 USD a head" in page
     assert "try       nothing, 10%, 30%" in page
     assert "learn     whether 10% brings more than nothing by the 2.50 USD a head that it costs more: 305 each" in page

@@ -14,6 +14,8 @@ from features.storage.lake import Lake
 from flows.lookup import messages
 from serving.lookups.message_answers import check_lines, check_texts, text_uses, use_lines
 from serving.messages.checked_texts import require_texts
+from serving.wording.language_file import load_language
+from serving.wording.rendering import Words
 
 DAY = date(2024, 7, 1)
 OFFERS = """language = "en"
@@ -60,7 +62,7 @@ def test_every_text_is_counted_with_an_example(tmp_path):
         (3, "everybody", "en", 7, 178), (1, "de", "de", 11, 178), (0, "lapsed", "en", 9, 178),
     ]  # fmt: skip
     assert (uses[0].subject, uses[0].message) == ("Tea for Ann", "10% off")  # the first user's
-    page = "\n".join(use_lines(DAY, uses))
+    page = "\n".join(use_lines(DAY, uses, Words(load_language("en"))))
     assert "texts on 2024-07-01: 4 messages" in page
     assert "Tea for Ann | 10% off" in page
     assert "nobody; it would say: Still 10%" in page

@@ -23,6 +23,7 @@ from models.policy_value.policy_verdict import CONSTANT, NOBODY, PERSONAL, RANKI
 from serving.segments.known_columns import PREDICTED, STAGE
 from serving.wording import reason_codes
 from serving.wording.explanations import policy_reasons
+from serving.wording.half_languages import language_notes
 from serving.wording.language_file import load_language
 from serving.wording.reason_codes import ASKED, LOWERS, RAISES, RULES, Reason
 from serving.wording.reason_lists import ReasonLists
@@ -44,23 +45,19 @@ def test_every_language_says_all_that_there_is_to_say(path):
     groups = {rule.name for rule in rules if getattr(rule, "each", None) is None}
     assert path.stem == "en" or set(language.groups) == groups == set(language.meanings)
     english = tomllib.loads((FOLDER / "languages" / "en.toml").read_text(encoding="utf-8"))
-    assert set(tomllib.loads(path.read_text(encoding="utf-8"))) - {"groups", "meanings"} == set(english)
+    assert set(tomllib.loads(path.read_text(encoding="utf-8"))) - {"groups", "meanings", "pages"} == set(english)
 
 
 @pytest.mark.parametrize(
     ("old", "new", "sentence"),
     [
         ("{text} bringt", "{txt} bringt", r"heading.no_place in language .*my.toml uses {txt}; it may use {text}"),
-        (
-            'nothing_pays = "',
-            'nothing_payed = "',
-            "does not say heading.nothing_pays; add it, such as 'nothing",
-        ),
         ("seit {number:.0f} Tagen", "seit {number:s} Tagen", r"cannot write {number:s}; write 'not active for"),
         ("{effect:+.2f} Kontakt", "{effect:+.2f Kontakt", r"line.contact in language .* is no template .*; mend"),
         ('locale = "de"', 'locale = "dee"', "formats.locale in language .*my.toml: 'dee' is no language; did you mean"),
-        ("[values]", "[vaues]", "'values' is missing in language .*; add it"),
-        ('no_risk = "  Risiko', 'rsk = "  Risiko', "does not say explain.no_risk"),
+        ("[values]", "[vaues]", "'vaues' in language .*my.toml is not a setting; did you mean 'values'"),
+        ('"user" = "Person"', '"user {0}" = "Person"', r"leaves out \{0\}; write it as 'user \{0\}'"),
+        ('"user" = "Person"', '"user" = "<b>Person</b>"', "has other tags than 'user'; keep those"),
         ("{number} Uhr", "Uhr", r"units.hour in language .* leaves out {number}; write it as '{number}:00'"),
         (
             "[heading]",
@@ -76,6 +73,36 @@ def test_a_mistake_in_a_language_is_named_when_it_is_read(tmp_path, old, new, se
     path.write_text(text.replace(old, new, 1), encoding="utf-8")
     with pytest.raises(InputError, match=sentence):
         load_language(str(path))
+
+
+FRENCH = """
+[heading]
+no_place = "plus de place : {text} rapporte plus ailleurs"
+[terms]
+email = "courriel"
+[pages]
+"At risk" = "En danger"
+"""
+
+
+def test_a_third_language_is_a_file_and_what_it_lacks_is_said_once(tmp_path):
+    path = tmp_path / "fr.toml"
+    path.write_text(FRENCH, encoding="utf-8")
+    words = words_of(load_settings(language=str(path)))
+    assert (
+        words.sentence(stored((Reason("no_place", value="email"),))) == "plus de place : email rapporte plus ailleurs"
+    )
+    assert words.sentence(stored((Reason("nobody"),))) == ENGLISH.heading["nobody"]
+    assert (words.term("email"), words.say("At risk"), words.say("Offers today")) == (
+        "courriel", "En danger", "Offers today",
+    )  # fmt: skip
+    assert words.figures.money(1234.5).replace("\u202f", " ").replace("\u00a0", " ") == "1 234 USD"
+    (note,) = language_notes(load_settings(language=str(path)))
+    assert re.fullmatch(
+        r"language .*fr.toml says 3 of [\d,]{3,} texts and the others in English, the first of them '\S+'; add them to "
+        r"fr.toml", note,
+    )  # fmt: skip
+    assert [language_notes(load_settings(language=name)) for name in ("en", "de")] == [[], []]
 
 
 @pytest.mark.parametrize("name", ["en", "de"])

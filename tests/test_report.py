@@ -38,6 +38,7 @@ from serving.guards.guard_findings import Finding, findings_table
 from serving.report_page.report import by_fact, write_report
 from serving.report_page.summary import summarise
 from serving.stored_days.day_tables import day_folder
+from serving.wording.language_file import load_language
 from serving.wording.reason_codes import RAISES
 
 VOID = {"meta", "img", "br", "input", "hr", "link"}
@@ -313,7 +314,7 @@ def test_evidence_of_an_offer_is_put_in_words(
     assert words in text
     assert ("That gain is a bet" in text) is is_bet
     assert "349 cases with the offer and 2,689 without it could be compared, 32% of all" in text
-    assert "Coupon book none Not enough data: an effect needs 50 comparable users" in text
+    assert "Coupon book not measured Not enough data: an effect needs 50 comparable users" in text
 
 
 def test_a_day_without_offers_says_why(settings: Settings, lake: Lake) -> None:
@@ -615,13 +616,16 @@ def test_what_lots_bring_of_which_nothing_is_known_is_not_told_as_a_loss(setting
     text = Page(write_report(settings, lake, AS_OF)).text
     assert "It is expected to cost 2.50 USD; what it brings is not known yet" in text
     assert "All were drawn by lot, to learn what offers change" in text and "change most for its cost" not in text
-    assert "2.50 USD not known none" in text and "−2.50" not in text
+    assert "2.50 USD not known not measured" in text and "−2.50" not in text
     assert "no further offer is known to pay, and lots may cost 25% of it at most" in text
 
 
-def test_the_page_speaks_english_and_the_list_the_language_of_the_app(settings: Settings, lake: Lake) -> None:
+def test_the_page_and_the_list_speak_the_language_of_the_app(settings: Settings, lake: Lake) -> None:
     german = settings.model_copy(update={"language": "de"})
-    assert write_report(german, lake, AS_OF).read_bytes() == write_report(settings, lake, AS_OF).read_bytes()
-    write_report(german, lake, AS_OF)
+    page = Page(write_report(german, lake, AS_OF))
+    assert ("html", {"lang": "de"}) in page.tags
+    assert "nach Kosten" in page.text and f"Risikobericht vom {AS_OF.day}. " in page.source
+    english = {text for text in load_language("de").pages if len(text.split()) > 2 and "{" not in text}
+    assert [text for text in english if f">{text}<" in page.source or f'"{text}"' in page.source] == []
     listed = (lake.root / "reports" / f"{AS_OF}-at-risk.csv").read_text(encoding="utf-8")
     assert '"aktive Tage, letzte 90 Tage: 2"' in listed

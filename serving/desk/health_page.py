@@ -45,7 +45,7 @@ def health_page(asked: Question) -> Page:
         "calibration": calibrated,
         "horizon": desk.settings.churn.horizon_days,
         "faults": status.faults,
-        "models": model_words(latest_training(desk.lake, asked.day)),
+        "models": model_words(latest_training(desk.lake, asked.day), desk.words),
         "history": promotion_log(desk.lake)[::-1][:20],
         "pins": {model.subject: model.pin for model in registered_models(desk.lake) if model.pin is not None},
         "lines": desk.run_lines(),

@@ -27,7 +27,7 @@ def plays_page(asked: Question) -> Page:
     offer_ids = sorted({row["offer_id"] for row in cubes.rules})
     chosen = asked.one_of("offer", offer_ids)
     record = latest_training(desk.lake, asked.day)
-    trusts = {each.title: each for each in trust_in_offers(record, desk.catalogue, desk.settings)}
+    trusts = {each.title: each for each in trust_in_offers(record, desk.catalogue, desk.words)}
     given = cubes.by("offer_id", "discount", "channel", where=is_offered)
     values = {
         "offers": [offer_facts(desk, cubes, offer_id) for offer_id in offer_ids if not chosen or offer_id == chosen],

@@ -38,7 +38,7 @@ def results_page(asked: Question) -> Page:
         "lifts": lift_rows(measured[-1]["lifts"]) if measured else [],
         "promises": newest_ratios(desk.lake, asked.day),
         "gate": gate_of(record.verdict if record else None, desk.words),
-        "trusts": trust_in_offers(record, desk.catalogue, desk.settings),
+        "trusts": trust_in_offers(record, desk.catalogue, desk.words),
         "happened": [each for each in happened if each.kind != "done"][::-1][:MOST_SHOWN],
         "runs": [each for each in happened if each.kind == "done"][::-1][:MOST_SHOWN],
         "control": asked.cubes().total("users", lambda cell: cell["arm"] == "control"),

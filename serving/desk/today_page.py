@@ -22,6 +22,7 @@ from serving.report_page.model_trust import SUBJECTS, verdicts
 from serving.report_page.policy_gate import gate_of
 from serving.wording.formatting import money, percent, signed, thousands
 from serving.wording.reason_codes import NO_DATA, NOT_KNOWN, asked_at
+from serving.wording.rendering import Words
 
 Z = 1.96
 BANDS = ("high", "medium", "low", "unknown")
@@ -53,7 +54,7 @@ def today_page(asked: Question) -> Page:
         "waiting": waiting(cubes),
         "gate": gate_of(record.verdict if record else None, desk.words),
         "lacks": [lack for name in (*SUBJECTS, EFFECTS) if record and (lack := record.lack_of(name))],
-        "models": model_words(record),
+        "models": model_words(record, desk.words),
         "fired": [each for each in stored_findings(desk.lake, asked.day) if each.state == FIRED],
         "events_day": next(reversed(desk.lake.days("events")), None),
         "new_champions": [entry for entry in promotion_log(desk.lake) if entry.since[:10] == str(asked.day)],
@@ -92,12 +93,12 @@ def value_words(record: TrainingRecord | None) -> str:
     )
 
 
-def model_words(record: TrainingRecord | None) -> dict[str, dict[str, str]]:
+def model_words(record: TrainingRecord | None, words: Words) -> dict[str, dict[str, str]]:
     """Say of each model what it answers, how good it is in a word, and the number behind the word."""
     if record is None:
         return {}
     found = {}
-    for name, verdict in verdicts(record).items():
+    for name, verdict in verdicts(record, words).items():
         metric = verdict.metric
         if SUBJECTS[name].measure == "auc":
             told = f"of a pair it picks the right one {percent(metric.value)} of the time"
@@ -212,7 +213,7 @@ def _charts(asked: Question, cubes: DayCubes, curve: BudgetCurve | None) -> dict
             "Offers by channel", ("channel", "users"), [(row["channel"] or "none", row["users"]) for row in channels]
         )
     if curve is not None:
-        found["budget"] = curve.chart(asked.desk.settings.currency)
+        found["budget"] = curve.chart(asked.desk.words)
     return found
 
 

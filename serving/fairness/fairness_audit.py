@@ -194,7 +194,7 @@ def audit_lines(rows: Sequence[Mapping[str, Any]], day: date, words: Words) -> I
         share, worth = _said(row, "contact_share", ".1%", words), _said(row, "value_mean", ",.2f", words)
         apart = _said(row, "contact_difference", "+.1%", words)
         discount = "" if row["discount"] is None else number(row["discount"], ".1%")
-        trait, group = _named(row, words)
+        trait, group = named(row, words)
         yield (
             f"{trait:<10} {group:<12} {number(row['users'], ',.0f'):>9} {share:>24} {apart:>26} "
             f"{number(row['expected_share'], '.1%'):>13} {discount:>9} {worth:>20}" + (" !" if row["is_named"] else "")
@@ -206,7 +206,7 @@ def audit_sentences(rows: Sequence[Mapping[str, Any]], words: Words) -> Iterator
     """Say of each group that stands apart by how much, and what its risk alone would make it."""
     for row in rows:
         if row["is_named"]:
-            trait, group = _named(row, words)
+            trait, group = named(row, words)
             way = "more" if row["contact_difference"] > 0 else "less"
             yield words.language.audit[way].format(
                 trait=trait, group=group, share=words.language.number(row["contact_share"], ".1%"),
@@ -220,7 +220,7 @@ def audit_notes(settings: Settings, lake: Lake, as_of: date) -> list[str]:
     return list(audit_sentences(audit_rows(lake, as_of), english_words_of(settings)))
 
 
-def _named(row: Mapping[str, Any], words: Words) -> tuple[str, str]:
+def named(row: Mapping[str, Any], words: Words) -> tuple[str, str]:
     """Name a trait and a group of it for people."""
     said = words.language.audit
     group = said["unknown"] if row["group"] == UNKNOWN else row["group"]

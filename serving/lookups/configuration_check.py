@@ -22,6 +22,7 @@ from serving.lookups.data_check import History, check_data
 from serving.memberships.segment_day import load_rules
 from serving.messages.checked_texts import check_messages
 from serving.plays.play_rules import play_rules_of
+from serving.wording.half_languages import language_notes
 from serving.wording.language_file import load_language
 
 
@@ -57,6 +58,7 @@ def check_configuration(
     left_out = list[str]()
     faults += [] if of_offers else _refusals(lambda: left_out.extend(_plays_left_out(settings, lake)))
     missing = [*_missing(settings), *left_out]
+    missing += [] if _refusals(lambda: load_language(settings.language)) else language_notes(settings)
     if of_offers:
         return ConfigurationCheck(tuple(faults), tuple(missing))
     has_source = not of_source and not _refusals(lambda: raw_folder(settings.ingest.raw))

@@ -25,6 +25,7 @@ from serving.messages.written_messages import Occasion, written_text
 from serving.stored_days.day_tables import connect, day_file, decisions_source
 from serving.wording.language_file import load_language
 from serving.wording.locales import locale_of
+from serving.wording.rendering import Words
 
 SOME_DAY = date(2029, 9, 30)  # a long one
 READERS = 1_000  # of a data folder, for whom every text is written to look at it
@@ -159,14 +160,16 @@ def _unused(settings: Settings, used: set[tuple[str, str, str]]) -> Iterator[Tex
                 yield TextUse(offer.offer_id, offer.channel, written_for, text.tag, 0, signs, own[0], own[1], most)
 
 
-def use_lines(day: date, uses: Sequence[TextUse]) -> Iterator[str]:
+def use_lines(day: date, uses: Sequence[TextUse], words: Words) -> Iterator[str]:
     """Write how often each text was used as a page."""
     yield f"texts on {day}: {sum(each.users for each in uses):,} messages"
-    width = max((len(each.offer_id) for each in uses), default=5)
+    titles = {each.offer_id: words.titles.get(each.offer_id, each.offer_id) for each in uses}
+    width = max(map(len, titles.values()), default=5)
     reads = max((len(each.written_for) for each in uses), default=3)
     yield f"{'users':>9}  {'offer':<{width}}  {'channel':<8}  {'written for':<{max(reads, 11)}}  {'in':<5}  signs"
     for each in uses:
-        where = f"{each.offer_id:<{width}}  {each.channel:<8}  {each.written_for:<{max(reads, 11)}}  {each.language:<5}"
+        title, channel = titles[each.offer_id], words.term(each.channel)
+        where = f"{title:<{width}}  {channel:<8}  {each.written_for:<{max(reads, 11)}}  {each.language:<5}"
         yield f"{each.users:>9,}  {where}  {each.longest} of {each.most}"
         yield f"{'':>9}  {'' if each.users else 'nobody; it would say: '}{_example(each)}"
 

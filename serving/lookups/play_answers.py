@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date, timedelta
+from decimal import Decimal
 from typing import Any
 
 import duckdb
 
 from configs.errors import InputError
 from configs.offers import Catalogue, load_catalogue
+from configs.plays import MARKETING
 from configs.settings import Settings
 from features.definitions.app_declarations import declarations_of
 from features.definitions.registry import Feature
@@ -20,8 +22,10 @@ from features.tables.duckdb_sessions import duckdb_session, sql_text
 from serving.memberships.day_sources import sources_of
 from serving.plays.play_rules import FACT, PlayRules, play_rules_of
 from serving.segments.day_query import DaySources, quoted, split_sql
+from serving.segments.known_columns import STAGE
 from serving.segments.stages import stages_of
 from serving.stored_days.day_tables import decided_days, decisions_source
+from serving.wording.rendering import Words
 
 EXAMPLE_DAYS = 28  # how far back an example is looked for, and its events are told
 MOST_EVENTS = 6
@@ -31,6 +35,18 @@ EVENTS = """
     FROM read_parquet([{files}], union_by_name = true, hive_partitioning = false)
     WHERE user_id = {user} AND event_name IN ({names}) ORDER BY occurred_at DESC, event_name LIMIT {most}
 """
+
+HEADING = "plays on {day}, most users first; meant: of whom its rules hold"
+PLAY = {
+    True: "  {title} meant {meant}  ({about})",
+    False: "  {title} meant {meant}  given {given}  ({about})",
+}
+LEFT_OUT = "  {title} left out: this app has no column {column}"
+NO_EXAMPLE = "    no example: {why}"
+EXAMPLE = {
+    True: "    such as {user} on {day}, who got it: {values}",
+    False: "    such as {user} on {day}: {values}",
+}
 
 
 @dataclass(frozen=True)
@@ -59,6 +75,7 @@ class PlayRow:
     meant: int | None = None
     given: int | None = None
     lacks: str | None = None
+    offer_ids: tuple[str, ...] = ()
     example: Example | None = field(default=None)
     no_example: str | None = None
 
@@ -126,7 +143,7 @@ def _row(
     channels = tuple(offer.channel for offer in offers)
     return PlayRow(
         play, first.play, first.aim or "", first.send_class, channels, None if lacks else meant[play], count, lacks,
-        found.get(play),
+        tuple(offer.offer_id for offer in offers), found.get(play),
     )  # fmt: skip
 
 
@@ -216,30 +233,52 @@ def _event_names(asked: _Asked, column: str) -> Sequence[str]:
     return getattr(asked.settings.roles, role, None) or role.split(", ")
 
 
-def play_lines(rows: Sequence[PlayRow], day: date) -> Iterator[str]:
+def play_lines(rows: Sequence[PlayRow], day: date, words: Words) -> Iterator[str]:
     """Say of each play whom it is meant for, and tell its example."""
-    yield f"plays on {day}, most users first; meant: of whom its rules hold"
+    yield words.say(HEADING, day=words.language.day(day))
     shown = sorted((row for row in rows if not row.lacks), key=lambda row: -(row.meant or 0))
+    width = max((len(_title(row, words)) for row in rows), default=0)
+    count = words.figures.thousands
     for row in shown:
-        given = "" if row.given is None else f"  given {row.given:>7,}"
-        kinds = [row.aim, "" if row.send_class == "marketing" else row.send_class]
-        kind = "; ".join(filter(None, (", ".join(filter(None, kinds)), ", ".join(row.channels))))
-        yield f"  {row.play:<20} meant {row.meant or 0:>9,}{given}  {row.about} ({kind})"
-        yield from _example_lines(row.example) if row.example else ()
-        yield from [f"    no example: {row.no_example}"] if row.no_example else ()
+        what = {
+            "title": f"{_title(row, words):<{width}}",
+            "meant": f"{count(row.meant or 0):>9}",
+            "about": _about(row, words),
+        }
+        given = {} if row.given is None else {"given": f"{count(row.given):>7}"}
+        yield words.say(PLAY[row.given is None], **what, **given)
+        yield from _example_lines(row.example, words) if row.example else ()
+        yield from [words.say(NO_EXAMPLE, why=row.no_example)] if row.no_example else ()
     for row in rows:
         if row.lacks:
-            yield f"  {row.play:<20} left out: this app has no column {row.lacks} ({row.about})"
+            yield words.say(LEFT_OUT, title=f"{_title(row, words):<{width}}", column=row.lacks)
 
 
-def _example_lines(example: Example) -> Iterator[str]:
-    values = ", ".join(f"{name} = {_shown(value)}" for name, value in example.values.items())
-    yield f"    such as {example.user_id} on {example.day}{', who got it' if example.is_given else ''}: {values}"
+def _title(row: PlayRow, words: Words) -> str:
+    """Name a play as people do; its channels share one title."""
+    return words.titles.get(row.offer_ids[0], row.play)
+
+
+def _about(row: PlayRow, words: Words) -> str:
+    """Say what a play is for, whether it is more than marketing, and through which channels it goes."""
+    what = [row.aim, "" if row.send_class == MARKETING else row.send_class]
+    return "; ".join(
+        filter(None, [", ".join(map(words.term, filter(None, what))), ", ".join(map(words.term, row.channels))])
+    )
+
+
+def _example_lines(example: Example, words: Words) -> Iterator[str]:
+    values = "; ".join(f"{words.label(name)}: {_shown(name, value, words)}" for name, value in example.values.items())
+    yield words.say(EXAMPLE[example.is_given], user=example.user_id, day=words.language.day(example.day), values=values)
     for event in example.events:
         more = [str(event["category"])] if event["category"] else []
-        more += [f"{event['amount']:.2f}"] if event["amount"] is not None else []
-        yield f"      {event['at']}  {' '.join([event['event'], *more])}"
+        more += [words.figures.money(float(event["amount"]))] if event["amount"] is not None else []
+        yield f"      {event['at']}  {' '.join([event['event'].replace('_', ' '), *more])}"
 
 
-def _shown(value: object) -> str:
-    return f"{value:.4g}" if isinstance(value, float) else "unknown" if value is None else str(value)
+def _shown(name: str, value: object, words: Words) -> str:
+    if isinstance(value, str) and name == STAGE:
+        return words.group(value, value.replace("_", " "))
+    if isinstance(value, bool | int | float | Decimal):
+        return words.value({"column": name, "value": None, "number": float(value)})
+    return words.value({"column": name, "value": None if value is None else str(value), "number": None})

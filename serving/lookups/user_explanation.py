@@ -225,7 +225,9 @@ def _filled(row: Row, words: Words) -> Row:
     filled: Row = {name: words.field(value, is_money=True) for name, value in row.items()}
     if "discount" not in row:
         return filled
-    return filled | {"discount": words.benefit(row["offer_id"], row["discount"]) or words.language.percent(0.0)}
+    named = {name: words.term(row[name]) for name in ("channel", "evidence") if row.get(name)}
+    named["title"] = words.titles.get(row["offer_id"], row["offer_id"])
+    return filled | named | {"discount": words.benefit(row["offer_id"], row["discount"]) or words.language.percent(0.0)}
 
 
 def _rows(lake: Lake, query: str) -> list[Row]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Hashable
 from dataclasses import dataclass
 from datetime import date
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -17,7 +16,7 @@ from features.tables.parquet_files import read_parquet
 from serving.charts.chart_frame import Chart
 from serving.charts.line_chart import Point, line_chart
 from serving.stored_days.day_tables import day_file
-from serving.wording.formatting import money
+from serving.wording.rendering import Words
 
 SHOWN = (0.1, 0.25, 0.5, 0.75, 1.0)  # where on the curve the points in the table lie
 WORTH_SAYING = 0.005
@@ -47,14 +46,14 @@ class BudgetCurve:
         places = np.unique([*(np.array(SHOWN) * (len(self.points) - 1)).round().astype(int), self.place])
         return self.points.iloc[places].assign(is_today=places == self.place).to_dict("records")
 
-    def chart(self, currency: str) -> Chart:
+    def chart(self, words: Words) -> Chart:
         """Draw the curve with today's budget on it."""
-        shown = partial(money, currency=currency)
+        shown = words.figures.money
         rows = self.points.to_dict("records")
         points = [Point(shown(row["budget"]), float(row["value"])) for row in rows]
         at = [float(row["budget"]) for row in rows]
-        columns = ("budget", "gain after cost")
-        return line_chart("Expected gain by budget", columns, points, shown=shown, marked=self.place, at=at)
+        columns = (words.say("budget"), words.say("gain after cost"))
+        return line_chart(words.say("Expected gain by budget"), columns, points, shown=shown, marked=self.place, at=at)
 
 
 def curve_of(lake: Lake, as_of: date, settings: Settings) -> BudgetCurve | None:

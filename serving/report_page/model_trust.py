@@ -7,14 +7,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from configs.offers import Catalogue
-from configs.settings import Settings
 from models.effects.average_effect import AverageEffect
 from models.effects.observational_effects import MIN_CONTROL, MIN_TREATED
 from models.metrics.evaluation import fit_verdict, ranking_verdict
 from models.metrics.metric import Leak, Metric
 from models.training_run.training_record import ModelRecord, TrainingRecord
-from serving.wording.formatting import effect_words, stay_words
-from serving.wording.language_file import ENGLISH, load_language
+from serving.wording.rendering import Words
 
 KINDS = {
     "logistic": "logistic regression", "lightgbm": "boosted trees (LightGBM)", "pace": "spending pace",
@@ -25,6 +23,24 @@ EVIDENCE = {
     "observational": "Targeted in the past, not given at random: compared with similar users, adjusted by statistics. "
     "What was not recorded may still explain a difference.",
     "none": "Nothing is known about what it changes, so it is not given.",
+}
+TOO_FEW = "Not enough data: an effect needs {treated} comparable users with it and {control} without."
+STAY = {
+    "unknown": "Its effect could be anything: between {low} and {high} more of 100 stay.",
+    "up": "It keeps users: between {low} and {high} more of 100 stay.",
+    "down": "It drives users away: between {low} and {high} more of 100 stay.",
+}
+MARGIN = {
+    "unknown": "Its effect could be anything between {low} and {high} {currency} a head: treat it as a bet, not as a "
+    "fact.",
+    "up": "It adds margin, between {low} and {high} {currency} a head before costs.",
+    "down": "It loses margin, between {low} and {high} {currency} a head before costs.",
+}
+MARGIN_AS_COMPARED = {
+    "up": "It adds margin, between {low} and {high} {currency} a head before costs, as far as an adjusted comparison "
+    "can tell.",
+    "down": "It loses margin, between {low} and {high} {currency} a head before costs, as far as an adjusted "
+    "comparison can tell.",
 }
 
 
@@ -85,43 +101,72 @@ class Trust:
         return self.evidence == "randomised" and margin is not None and margin.low > 0
 
 
-def verdicts(training: TrainingRecord) -> dict[str, Verdict]:
+def verdicts(training: TrainingRecord, words: Words) -> dict[str, Verdict]:
     """Judge every model of a training, by subject."""
     return {
-        name: _verdict(name, subject, training.models[name])
+        name: _verdict(name, subject, training.models[name], words)
         for name, subject in SUBJECTS.items()
         if name in training.models
     }
 
 
-def _verdict(name: str, subject: Subject, model: ModelRecord) -> Verdict:
+def _verdict(name: str, subject: Subject, model: ModelRecord, words: Words) -> Verdict:
     metrics = {key.removeprefix(f"{name}."): metric for key, metric in model.metrics.items()}
     metric = metrics[subject.measure]
     kind = model.champion.removeprefix(f"{name}-").split("-")[0]
     code = ranking_verdict(metric) if subject.measure == "auc" else fit_verdict(metric)
     code = "not_known" if math.isnan(metric.value) else "is_average" if kind == "mean" else code
-    plain = [(words, metrics[key]) for key, words in subject.plain.items() if key in metrics and not key.endswith(kind)]
+    rules = {key: words.say(told) for key, told in subject.plain.items()}
+    plain = [(told, metrics[key]) for key, told in rules.items() if key in metrics and not key.endswith(kind)]
     return Verdict(
-        name, subject.question, model.champion, KINDS.get(kind, kind), model.reason,
-        code, load_language(ENGLISH).verdicts[code], metric, metrics, plain, model.leaks,
+        name, words.say(subject.question), model.champion, words.say(KINDS.get(kind, kind)), model.reason,
+        code, words.language.verdicts[code], metric, metrics, plain, model.leaks,
     )  # fmt: skip
 
 
-def trust_in_offers(training: TrainingRecord | None, catalogue: Catalogue, settings: Settings) -> list[Trust]:
+def trust_in_offers(training: TrainingRecord | None, catalogue: Catalogue, words: Words) -> list[Trust]:
     """Say of every offer that is known or was measured how far its effect can be trusted."""
-    titles = catalogue.titles
     effects = {effect.offer_id: effect for effect in training.effects} if training else {}
-    return [
-        _trust(titles.get(offer_id, offer_id), effects.get(offer_id), settings) for offer_id in {**titles, **effects}
-    ]
+    known = dict.fromkeys([*catalogue.titles, *effects])
+    return [_trust(words.titles.get(offer_id, offer_id), effects.get(offer_id), words) for offer_id in known]
 
 
-def _trust(title: str, effect: AverageEffect | None, settings: Settings) -> Trust:
+def _trust(title: str, effect: AverageEffect | None, words: Words) -> Trust:
     if effect is None:
-        few = f"Not enough data: an effect needs {MIN_TREATED} comparable users with it and {MIN_CONTROL} without."
-        return Trust(title, "none", EVIDENCE["none"], few)
-    evidence = effect.evidence
+        few = words.say(TOO_FEW, treated=MIN_TREATED, control=MIN_CONTROL)
+        return Trust(title, "none", words.say(EVIDENCE["none"]), few)
+    told = words.say(EVIDENCE.get(effect.evidence, effect.evidence))
     if effect.margin is None:
-        return Trust(title, evidence, EVIDENCE.get(evidence, evidence), stay_words(effect.retention), effect)
-    verdict = effect_words(effect.margin, evidence, settings.currency)
-    return Trust(title, evidence, EVIDENCE.get(evidence, evidence), verdict, effect)
+        return Trust(title, effect.evidence, told, stay_words(effect.retention, words), effect)
+    return Trust(title, effect.evidence, told, effect_words(effect.margin, effect.evidence, words), effect)
+
+
+def stay_words(retention: Metric, words: Words) -> str:
+    """Say what an interval of the share of users who stay allows, where no money is known.
+
+    Examples
+    --------
+    >>> from serving.wording.language_file import load_language
+    >>> stay_words(Metric(0.046, 0.02, 0.072, 100), Words(load_language("en")))
+    'It keeps users: between +2.0 and +7.2 more of 100 stay.'
+    """
+    way = _way(retention)
+    return words.say(STAY[way], low=words.figures.points(retention.low), high=words.figures.points(retention.high))
+
+
+def effect_words(margin: Metric, evidence: str, words: Words) -> str:
+    """Say what an interval of the margin a head, before discounts and contacts are paid, allows.
+
+    Examples
+    --------
+    >>> from serving.wording.language_file import load_language
+    >>> effect_words(Metric(1.0, -2.4, 6.0, 100), "observational", Words(load_language("en"), currency="USD"))
+    'Its effect could be anything between −2.40 and +6.00 USD a head: treat it as a bet, not as a fact.'
+    """
+    way, shown = _way(margin), words.figures.a_head
+    told = MARGIN[way] if evidence == "randomised" else MARGIN_AS_COMPARED.get(way, MARGIN[way])
+    return words.say(told, low=shown(margin.low), high=shown(margin.high), currency=words.currency)
+
+
+def _way(found: Metric) -> str:
+    return "unknown" if found.low <= 0 <= found.high else "up" if found.low > 0 else "down"

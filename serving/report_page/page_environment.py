@@ -9,10 +9,9 @@ from pathlib import Path
 import pandas as pd
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from configs.currencies import decimals_of
 from configs.settings import Settings
 from serving import charts
-from serving.wording.formatting import day_words, moment_words, money, percent, points, signed, thousands
+from serving.wording.page_texts import PageTexts, install
 from serving.wording.rendering import Words
 
 STYLES = Path(charts.__file__).parent  # of the pages and of the charts
@@ -26,17 +25,22 @@ def page_environment(folders: Sequence[Path], settings: Settings, words: Words) 
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
+        extensions=[PageTexts],
     )
+    install(environment, words.language.pages)
+    figures = words.figures
     environment.filters |= {
         "risk_word": lambda user: words.risk(user["risk_band"], user["p_churn"], settings.scoring.medium_risk),
-        "thousands": thousands,
-        "percent": percent,
+        "thousands": figures.thousands,
+        "percent": figures.percent,
         "benefit": lambda row: words.benefit(row["offer_id"], row["discount"]),
-        "points": points,
-        "signed": partial(signed, decimals=decimals_of(settings.currency)),  # money a head
-        "day": day_words,
-        "money": partial(money, currency=settings.currency),
-        "moment": partial(moment_words, time_zone=settings.time_zone),
+        "points": figures.points,
+        "signed": figures.a_head,
+        "decimal": figures.decimal,
+        "day": figures.day,
+        "money": figures.money,
+        "moment": figures.moment,
+        "term": words.term,
         "sentence": words.sentence,
         "parts": words.parts,
         "drivers": words.drivers,
@@ -45,9 +49,10 @@ def page_environment(folders: Sequence[Path], settings: Settings, words: Words) 
         "persona": words.persona,
         "value": words.value,
         "why_words": words.sentence,
-        "instant": lambda instant: moment_words(pd.Timestamp(instant).tz_convert("UTC"), settings.time_zone),
-        "signed_count": partial(signed, decimals=0),
+        "instant": lambda instant: figures.moment(pd.Timestamp(instant).tz_convert("UTC")),
+        "signed_count": partial(figures.signed, decimals=0),
         "first_up": lambda text: text[:1].upper() + text[1:],
     }
+    environment.globals["lang"] = words.language.tag
     environment.tests["missing"] = pd.isna
     return environment

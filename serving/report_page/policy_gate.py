@@ -33,6 +33,12 @@ SIMPLE = (
     "It was proven to bring more than what is simpler, and choosing for each user was not proven to bring more still."
 )
 
+STANDINGS = {ON_TRIAL: "on trial for {share:.0%} of users", RETIRED: "retired: proven to bring less"}
+TRIAL = (
+    "On trial, for {share:.0%} of the users, who are drawn anew every day: {each}. Past offers speak for it and do not "
+    "prove it yet; with more evidence it decides for more users, or is retired."
+)
+
 
 @dataclass(frozen=True)
 class Candidate:
@@ -69,13 +75,13 @@ def gate_of(verdict: PolicyVerdict | None, words: Words) -> PolicyGate | None:
         return None
     deployed = verdict.deployed
     candidates = [
-        Candidate(CANDIDATES.get(name, name), gain, name == deployed.name, _standing(verdict.ladder, name))
+        Candidate(words.say(CANDIDATES.get(name, name)), gain, name == deployed.name, _standing(verdict, name, words))
         for name, gain in verdict.gains.items()
     ]
     return PolicyGate(
         name=deployed.name,
         words=words.sentence(stored(policy_reasons(deployed))),
-        why=WHY.get(deployed.name, SIMPLE),
+        why=words.say(WHY.get(deployed.name, SIMPLE)),
         reason=verdict.reason,
         candidates=candidates,
         lead=verdict.lead,
@@ -83,23 +89,20 @@ def gate_of(verdict: PolicyVerdict | None, words: Words) -> PolicyGate | None:
     )
 
 
-def _standing(ladder: Ladder | None, name: str) -> str:
+def _standing(verdict: PolicyVerdict, name: str, words: Words) -> str:
     """Say where a kind of policy stands: on trial for how many, or retired; empty where it is neither."""
-    rungs = ladder.rungs if ladder is not None else ()
+    rungs = verdict.ladder.rungs if verdict.ladder is not None else ()
     rung = next((each for each in rungs if each.policy.name == name), None)
-    if rung is None:
+    if rung is None or rung.state not in STANDINGS:
         return ""
-    return {ON_TRIAL: f"on trial for {rung.share:.0%} of users", RETIRED: "retired: proven to bring less"}.get(
-        rung.state, ""
-    )
+    return words.say(STANDINGS[rung.state], share=rung.share)
 
 
 def _trial(ladder: Ladder | None, words: Words) -> str:
     tried = [rung for rung in ladder.rungs if rung.state == ON_TRIAL] if ladder is not None else []
     if not tried:
         return ""
-    each = "; ".join(f"{words.sentence(stored(policy_reasons(rung.policy)))} ({rung.share:.0%})" for rung in tried)
-    return (
-        f"On trial, for {sum(rung.share for rung in tried):.0%} of the users, who are drawn anew every day: {each}. "
-        "Past offers speak for it and do not prove it yet; with more evidence it decides for more users, or is retired."
-    )
+    shares = [words.language.number(rung.share, ".0%") for rung in tried]
+    told = [words.sentence(stored(policy_reasons(rung.policy))) for rung in tried]
+    each = "; ".join(f"{policy} ({share})" for policy, share in zip(told, shares, strict=True))
+    return words.say(TRIAL, share=float(sum(rung.share for rung in tried)), each=each)

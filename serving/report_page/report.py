@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from configs.offers import Catalogue, Offer, load_catalogue
+from configs.offers import Catalogue, load_catalogue
 from configs.settings import Roles, Settings
 from features.ingestion.contract import AUDIT_ONLY
 from features.storage.lake import Lake
@@ -22,7 +22,7 @@ from models.registry.registry_state import Pin, registered_models
 from models.training_run.training_record import EFFECTS, ModelRecord, TrainingRecord, latest_training, picture_of
 from serving.cubes.experiment_words import experiment_sentences
 from serving.decide.discount_evidence import why_discounts
-from serving.fairness.fairness_audit import audit_rows, audit_sentences
+from serving.fairness.fairness_audit import audit_rows, audit_sentences, named
 from serving.fairness.left_out_groups import left_out_lines, traits_absent, users_left_out
 from serving.guards.guard_findings import guard_words, stored_findings
 from serving.memberships.onboarding_progress import step_counts
@@ -41,7 +41,7 @@ from serving.report_page.win_back_sentences import win_back_sentences
 from serving.stored_days.day_tables import connect
 from serving.stored_days.supersessions import supersessions
 from serving.wording.explanations import fact_of
-from serving.wording.rendering import english_words_of, stored, words_of
+from serving.wording.rendering import Words, stored, words_of
 
 TEMPLATE = "report.html.j2"
 TOP_DRIVERS = 8
@@ -79,7 +79,7 @@ class JudgedTraining:
 def write_report(settings: Settings, lake: Lake, as_of: date) -> Path:
     """Write what a marketer needs to know about a day to ``reports/<as_of>.html``, with the list of users at risk.
 
-    The page is in English and needs no network and no script. The same decisions, training and settings give the same
+    The page needs no network and no script. The same decisions, training and settings give the same
     bytes.
 
     Raises
@@ -103,12 +103,12 @@ def render_report(settings: Settings, lake: Lake, as_of: date) -> str:
     catalogue = load_catalogue(settings.offers)
     promised = promised_summary(lake, as_of)
     summary = promised.summary
-    trusts = trust_in_offers(record, catalogue, settings)
-    words, page_words = english_words_of(settings), english_words_of(settings, is_print=True)
+    words, page_words = words_of(settings), words_of(settings, is_print=True)
+    trusts = trust_in_offers(record, catalogue, words)
     gate, curve = gate_of(record.verdict if record else None, words), curve_of(lake, as_of, settings)
     guards = stored_findings(lake, as_of)
     event_days = [day for day in lake.days("events") if day < as_of]
-    given = [_titled(row, catalogue) for row in summary.offers.to_dict("records")]
+    given = [_titled(row, words) for row in summary.offers.to_dict("records")]
     audit = audit_rows(lake, as_of)
     page = page_environment([Path(__file__).parent], settings, page_words).get_template(TEMPLATE)
     return page.render(
@@ -127,15 +127,15 @@ def render_report(settings: Settings, lake: Lake, as_of: date) -> str:
         gain=plan_gain(lake, as_of, record.effects) if record else None,
         gate=gate,
         curve=curve,
-        curve_chart=curve.chart(settings.currency) if curve else None,
-        examples=[_titled(row, catalogue) for row in examples(lake, as_of).to_dict("records")],
+        curve_chart=curve.chart(page_words) if curve else None,
+        examples=[_titled(row, words) for row in examples(lake, as_of).to_dict("records")],
         training=training,
-        verdicts=verdicts(record) if record else {},
+        verdicts=verdicts(record, words) if record else {},
         lacks={name: record.lack_of(name) if record else None for name in (*SUBJECTS, EFFECTS)},
         trusts=trusts,
         superseded=supersessions(lake, as_of)[-1:],
-        consent_notes=consent_notes(settings, unknown_consents(lake, as_of, catalogue)),
-        why_no_offers=why_no_offers(summary, record, gate, catalogue),
+        consent_notes=consent_notes(settings, unknown_consents(lake, as_of, catalogue), words),
+        why_no_offers=why_no_offers(summary, record, gate, catalogue, words),
         event_days=event_days,
         newest_events=count_rows(lake.partition("events", event_days[-1])) if event_days else 0,
         quarantine=quarantined(lake),
@@ -144,34 +144,34 @@ def render_report(settings: Settings, lake: Lake, as_of: date) -> str:
         steps=step_counts(settings, lake, as_of),
         liked=preferences_of(lake, as_of, summary.users, record.tastes if record else {}),
         weekdays=words.language.formats.weekdays,
-        audit=audit,
+        audit=[{**row, **dict(zip(("title", "group"), named(row, words), strict=True))} for row in audit],
         audit_sentences=list(audit_sentences(audit, page_words)),
         audit_left_out=list(
             left_out_lines(users_left_out(audit), traits_absent(settings, audit), settings, page_words)
         ),
         unprotected=sorted({*AUDIT_ONLY} - {*settings.features.protected}),
         guards=guards,
-        win_back=win_back_sentences(settings, lake, as_of),
+        win_back=win_back_sentences(settings, lake, as_of, words),
         experiments=experiment_sentences(settings, lake, as_of),
         guard_words=guard_words(guards, as_of),
     )
 
 
 def why_no_offers(
-    summary: Summary, training: TrainingRecord | None, gate: PolicyGate | None, catalogue: Catalogue
+    summary: Summary, training: TrainingRecord | None, gate: PolicyGate | None, catalogue: Catalogue, words: Words
 ) -> str | None:
     """Say why nobody gets an offer; None when somebody does."""
     if summary.with_offer:
         return None
     if not catalogue.offers:
-        return "This app has no offers in its catalogue, so there is nothing to give."
+        return words.say("This app has no offers in its catalogue, so there is nothing to give.")
     lack = training.lack_of(EFFECTS) if training is not None else None
     if training is None or lack is not None:
-        why = lack.reason if lack is not None else "no training is on record; run winback train-models"
-        return f"What offers change is not known: {why}."
+        why = lack.reason if lack is not None else words.say("no training is on record; run winback train-models")
+        return words.say("What offers change is not known: {why}.", why=why)
     if gate is not None and gate.name == NOBODY:
-        return f"{gate.why} The table below counts the reasons."
-    return "No offer is expected to bring more than it costs for anyone; the table below counts the reasons."
+        return words.say("{why} The table below counts the reasons.", why=gate.why)
+    return words.say("No offer is expected to bring more than it costs for anyone; the table below counts the reasons.")
 
 
 def by_fact(drivers: pd.DataFrame, roles: Roles) -> pd.DataFrame:
@@ -221,7 +221,5 @@ def quarantined(lake: Lake) -> list[dict[str, Any]]:
     return sorted(counts, key=lambda count: -count["rows"])
 
 
-def _titled(row: dict[Any, Any], catalogue: Catalogue) -> dict[Any, Any]:
-    titles: dict[str, Offer] = {offer.offer_id: offer for offer in catalogue.offers}
-    offer_id = row["offer_id"]
-    return {**row, "title": titles[offer_id].title if offer_id in titles else offer_id}
+def _titled(row: dict[Any, Any], words: Words) -> dict[Any, Any]:
+    return {**row, "title": words.titles.get(row["offer_id"], row["offer_id"])}

@@ -12,6 +12,13 @@ from features.tables.duckdb_sessions import sql_text
 from features.training_data.contact_details import contact_columns
 from serving.contact_rules.channels import channels_of
 from serving.stored_days.day_tables import connect, decisions_source
+from serving.wording.rendering import Words
+
+COUNTS = {"granted": "granted", "refused": "refused"}
+NOT_ON_RECORD = (
+    "of {users} users no consent to {channel} is on record (users' {column}): it counts as {counts} "
+    "(contact.unknown_consent)"
+)
 
 
 def unknown_consents(lake: Lake, as_of: date, catalogue: Catalogue) -> dict[str, int]:
@@ -38,18 +45,19 @@ def unknown_consents(lake: Lake, as_of: date, catalogue: Catalogue) -> dict[str,
     return {channel: users for channel, users in zip(channels, found or (), strict=True) if users}
 
 
-def consent_notes(settings: Settings, unknown: dict[str, int]) -> list[str]:
+def consent_notes(settings: Settings, unknown: dict[str, int], words: Words) -> list[str]:
     """Say what counts where no consent is known.
 
     Examples
     --------
     >>> from configs.settings import load_settings
-    >>> consent_notes(load_settings(), {"push": 1200})[0][:65]
+    >>> from serving.wording.language_file import load_language
+    >>> consent_notes(load_settings(), {"push": 1200}, Words(load_language("en")))[0][:65]
     "of 1,200 users no consent to push is on record (users' consent_pu"
     """
-    counts = settings.contact.unknown_consent
+    counts = words.say(COUNTS[settings.contact.unknown_consent])
     return [
-        f"of {users:,} users no consent to {channel} is on record (users' {CONSENT}{channel}): it counts as {counts} "
-        "(contact.unknown_consent)"
+        words.say(NOT_ON_RECORD, users=words.figures.thousands(users), channel=words.term(channel),
+                  column=f"{CONSENT}{channel}", counts=counts)
         for channel, users in unknown.items()
-    ]
+    ]  # fmt: skip

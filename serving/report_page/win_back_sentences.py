@@ -11,7 +11,7 @@ from features.tables.duckdb_sessions import sql_text
 from serving.arms.assignment import WIN_BACK
 from serving.decide.win_back_evidence import newest_verdicts
 from serving.stored_days.day_tables import columns_of_day, connect, day_file, decisions_source
-from serving.wording.formatting import money
+from serving.wording.rendering import Words
 
 LAPSED = "SELECT count(p_return), coalesce(sum(p_return), 0), avg(value_if_back) FROM read_parquet({predictions})"
 LOTS = """
@@ -19,13 +19,41 @@ LOTS = """
     FROM {decisions} WHERE arm = '{arm}'
 """
 
+EXPECTED = (
+    "of {users} users who have lapsed or left, {back} are expected to come back by themselves within {days} days, and "
+    "to bring {worth} each"
+)
+DREW = (
+    "{drew} of those who have lapsed drew a win-back lot: {given} get a play, for {cost} of at most {most} "
+    "(win_back.budget_share), and {nothing} nothing, which tells what the plays bring"
+)
+VERDICTS = {
+    "learning": "win-back play {offer}: its lots go on: {effect} [{low}, {high}] a head over {lots} lots, "
+    "{came_back:.1%} came back and {came_alone:.1%} alone",
+    "proven": "win-back play {offer}: proven to earn more than it costs: {effect} [{low}, {high}] a head over {lots} "
+    "lots, {came_back:.1%} came back and {came_alone:.1%} alone",
+    "stopped": "win-back play {offer}: stopped, as it does not earn what it costs: {effect} [{low}, {high}] a head "
+    "over {lots} lots, {came_back:.1%} came back and {came_alone:.1%} alone",
+}
 
-def win_back_sentences(settings: Settings, lake: Lake, as_of: date) -> list[str]:
+
+def win_back_sentences(settings: Settings, lake: Lake, as_of: date, words: Words) -> list[str]:
     """Say of a decided day who has lapsed, who of them drew a lot, and what was measured by then; mostly nothing."""
-    return [*_who_has_lapsed(settings, lake, as_of), *(each.words for each in newest_verdicts(lake, as_of))]
+    shown = words.figures
+    judged = [
+        words.say(
+            VERDICTS[each.state], offer=words.titles.get(each.offer_id, each.offer_id),
+            effect=shown.a_head(each.effect.value), low=shown.a_head(each.effect.low),
+            high=shown.a_head(each.effect.high), lots=shown.thousands(each.effect.n),
+            came_back=each.came_back, came_alone=each.came_alone,
+        )
+        for each in newest_verdicts(lake, as_of)
+    ]  # fmt: skip
+    return [*_who_has_lapsed(settings, lake, as_of, words), *judged]
 
 
-def _who_has_lapsed(settings: Settings, lake: Lake, as_of: date) -> Iterator[str]:
+def _who_has_lapsed(settings: Settings, lake: Lake, as_of: date, words: Words) -> Iterator[str]:
+    shown = words.figures
     with connect(lake) as connection:
         lots = connection.execute(LOTS.format(decisions=decisions_source(lake, as_of), arm=WIN_BACK)).fetchone()
         known = None
@@ -34,15 +62,14 @@ def _who_has_lapsed(settings: Settings, lake: Lake, as_of: date) -> Iterator[str
             known = connection.execute(LAPSED.format(predictions=sql_text(path))).fetchone()
     if known is not None and known[0]:
         users, back, worth = known
-        yield (
-            f"of {users:,} users who have lapsed or left, {back:,.0f} are expected to come back by themselves within "
-            f"{settings.churn.horizon_days} days, and to bring {money(worth, settings.currency)} each"
-        )
+        yield words.say(
+            EXPECTED, users=shown.thousands(users), back=shown.thousands(back), days=settings.churn.horizon_days,
+            worth=shown.money(worth),
+        )  # fmt: skip
     if lots is not None and lots[0]:
         drew, given, cost = lots
-        most = money(settings.scoring.budget * settings.win_back.budget_share, settings.currency)
-        yield (
-            f"{drew:,} of those who have lapsed drew a win-back lot: {given:,} get a play, for "
-            f"{money(cost, settings.currency)} of at most {most} (win_back.budget_share), and {drew - given:,} "
-            "nothing, which tells what the plays bring"
-        )
+        most = shown.money(settings.scoring.budget * settings.win_back.budget_share)
+        yield words.say(
+            DREW, drew=shown.thousands(drew), given=shown.thousands(given), cost=shown.money(cost), most=most,
+            nothing=shown.thousands(drew - given),
+        )  # fmt: skip

@@ -1,7 +1,8 @@
-"""Numbers, dates and verdicts in words, for people who read the report."""
+"""Numbers and moments for people who read pages: in English, and as `Figures` of any language."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import date
 
 import numpy as np
@@ -9,7 +10,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from configs.currencies import decimals_of
-from models.metrics.metric import Metric
+from serving.wording.language_file import Language
 
 UNBROKEN = "\u00a0"
 
@@ -17,37 +18,6 @@ UNBROKEN = "\u00a0"
 def repeated(text: str | None, rows: int) -> npt.NDArray[np.object_]:
     """Hold a text for many rows, shape (rows,); it is one object, where NumPy's ``full`` makes one of each."""
     return np.repeat(np.array([text], dtype=object), rows)
-
-
-def stay_words(retention: Metric) -> str:
-    """Say what an interval of the share of users who stay allows, where no money is known.
-
-    Examples
-    --------
-    >>> stay_words(Metric(0.046, 0.02, 0.072, 100))
-    'It keeps users: between +2.0 and +7.2 more of 100 stay.'
-    """
-    between = f"between {100 * retention.low:+.1f} and {100 * retention.high:+.1f} more of 100 stay"
-    if retention.low <= 0 <= retention.high:
-        return f"Its effect could be anything: {between}."
-    return f"{'It keeps users' if retention.low > 0 else 'It drives users away'}: {between}."
-
-
-def effect_words(margin: Metric, evidence: str, currency: str) -> str:
-    """Say what an interval of the margin a head, before discounts and contacts are paid, allows.
-
-    Examples
-    --------
-    >>> effect_words(Metric(1.0, -2.4, 6.0, 100), "observational", "USD")
-    'Its effect could be anything between −2.40 and +6.00 USD a head: treat it as a bet, not as a fact.'
-    """
-    decimals = decimals_of(currency)
-    between = f"between {signed(margin.low, decimals)} and {signed(margin.high, decimals)} {currency} a head"
-    if margin.low <= 0 <= margin.high:
-        return f"Its effect could be anything {between}: treat it as a bet, not as a fact."
-    judged = "It adds margin" if margin.low > 0 else "It loses margin"
-    ending = "." if evidence == "randomised" else ", as far as an adjusted comparison can tell."
-    return f"{judged}, {between} before costs{ending}"
 
 
 def thousands(number: float) -> str:
@@ -125,6 +95,62 @@ def moment_words(instant: pd.Timestamp, time_zone: str) -> str:
     """Write an instant by the app's own clock."""
     local = instant.tz_convert(time_zone)
     return f"{day_words(local.date())}, {local:%H:%M}"
+
+
+@dataclass(frozen=True)
+class Figures:
+    """Writes numbers and moments as a language does; each method does what the function of its name does.
+
+    Examples
+    --------
+    >>> from serving.wording.language_file import load_language
+    >>> german = Figures(load_language("de"), "EUR", "Europe/Berlin")
+    >>> [text.replace(UNBROKEN, " ") for text in (german.money(1234.5), german.percent(0.041), german.signed(-0.5))]
+    ['1.234 EUR', '4,1 %', '−0,50']
+    >>> german.day(date(2018, 1, 1))
+    '1. Januar 2018'
+    """
+
+    language: Language
+    currency: str = ""
+    time_zone: str = "UTC"
+
+    def thousands(self, number: float) -> str:
+        """Write a whole number."""
+        return self.language.local(thousands(number))
+
+    def money(self, amount: float) -> str:
+        """Write an amount of the account currency."""
+        return self.language.local(money(amount, self.currency))
+
+    def percent(self, share: float) -> str:
+        """Write a share as a percentage."""
+        return self.language.local(percent(share))
+
+    def signed(self, number: float, decimals: int = 2) -> str:
+        """Write a number with its sign."""
+        return self.language.local(signed(number, decimals))
+
+    def a_head(self, amount: float) -> str:
+        """Write what a change brings a head, with its sign and the minor unit of the account currency."""
+        return self.signed(amount, decimals_of(self.currency))
+
+    def points(self, share: float) -> str:
+        """Write a difference of two shares in percentage points."""
+        return self.language.local(points(share))
+
+    def decimal(self, number: float, shape: str) -> str:
+        """Write a number in a shape of Python's."""
+        return self.language.local(_minus(format(float(number), shape)))
+
+    def day(self, day: date) -> str:
+        """Write a date out."""
+        return self.language.day(day)
+
+    def moment(self, instant: pd.Timestamp) -> str:
+        """Write an instant by the app's own clock."""
+        local = pd.Timestamp(instant).tz_convert(self.time_zone)
+        return f"{self.day(local.date())}, {local:%H:%M}"
 
 
 def _minus(text: str) -> str:

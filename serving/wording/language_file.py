@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping
 from datetime import date
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 from pydantic import Field
 
@@ -23,6 +24,7 @@ from serving.wording.locales import (
     amount,
     counted,
     decimal_signs,
+    locale_of,
     percent_template,
     percentage,
     required_locale,
@@ -33,6 +35,7 @@ REASON_FIELDS = (
     "label", "value", "text", "title", "number", "percent", "exact_percent", "benefit", "effect", "amount",
 )  # fmt: skip
 STEP_DONE = "has_done_"  # columns of first steps, whose names are the app's own
+TAGS = re.compile(r"</?\w+[^<>]*>")  # of texts of pages
 ENGLISH = "en"  # every other language says what it says, with the same fields
 
 
@@ -68,12 +71,19 @@ class Language(Section):
     verdicts: dict[str, str] = Field(description="how good a model is, in a word")
     metrics: dict[str, str] = Field(description="what figures of runs say, by their names, or patterns of them with *")
     explain: dict[str, str] = Field(description="lines of `winback explain`")
+    terms: dict[str, str] = Field(description="words for channels, aims of plays, evidence and how it was decided")
+    pages: dict[str, str] = Field({}, description="texts of report, desk and plans, by the English ones")
     formats: Formats = Field(description="how numbers, percentages and days are written")
 
     @cached_property
     def locale(self) -> Locale:
         """How it writes numbers, percentages, amounts and days."""
         return required_locale(self.formats.locale, "formats.locale")
+
+    @property
+    def tag(self) -> str:
+        """Name it as pages of the web do, such as ``en`` or ``pt``."""
+        return self.locale.language
 
     @cached_property
     def _signs(self) -> dict[str, str]:
@@ -107,6 +117,14 @@ class Language(Section):
         shape = self.formats.part_of_window if whole else self.formats.window
         return shape.format(label=own, days=days, all="".join(whole))
 
+    def text(self, english: str) -> str:
+        """Say a text of a page; one that the language does not have stays English."""
+        return self.pages.get(english, english)
+
+    def term(self, code: str) -> str:
+        """Name a channel, an aim, a kind of evidence; an app's own is written without its underscores."""
+        return self.terms.get(code, code.replace("_", " "))
+
     def metric(self, name: str) -> str:
         """Say what a figure of a run says, by the longest pattern that its name fits; empty of one that is not known.
 
@@ -126,8 +144,18 @@ class Language(Section):
         >>> load_language("de").number(1234.5, ",.2f"), load_language("en").number(0.123, ".1%")
         ('1.234,50', '12.3%')
         """
-        text = "".join(self._signs.get(sign, sign) for sign in format(float(number), shape))
-        return self._percent.format(number=text[:-1]) if shape.endswith("%") else text
+        return self.local(format(float(number), shape))
+
+    def local(self, text: str) -> str:
+        r"""Write a number that Python wrote, such as ``1,234.5`` or ``12%``, with the language's own signs.
+
+        Examples
+        --------
+        >>> load_language("de").local("1,234.5"), load_language("de").local("12%")
+        ('1.234,5', '12\xa0%')
+        """
+        signed = "".join(self._signs.get(sign, sign) for sign in text)
+        return self._percent.format(number=signed[:-1]) if signed.endswith("%") else signed
 
     def percent(self, share: float) -> str:
         """Write a share as the exact percentage: nothing is rounded away.
@@ -174,44 +202,63 @@ class Language(Section):
 
 
 def load_language(name: str) -> Language:
-    """Read ``configs/languages/<name>.toml``, or the TOML file at a path.
+    """Read ``configs/languages/<name>.toml``, or the TOML file at a path; what it does not say, it says in English.
+
+    `serving.wording.half_languages` says how much that is.
 
     Raises
     ------
     InputError
-        The file is missing, a section is missing or unknown, something that English says is missing, or a template
-        uses a field that the English one does not.
+        The file is missing, a section is unknown, or a template uses a field that the English one does not.
     """
     path = named_file(name, FOLDER / "languages", ".toml", "language")
-    language = validated(Language, read_toml(path), f"language {path}")
-    required_locale(language.formats.locale, f"formats.locale in language {path}")
-    if path != FOLDER / "languages" / f"{ENGLISH}.toml":
-        _check_against(load_language(ENGLISH), language, path)
+    tables = read_toml(path)
+    if path == FOLDER / "languages" / f"{ENGLISH}.toml":
+        return _read(tables, path)
+    english = load_language(ENGLISH)
+    language = _read(_filled(tables, english.model_dump(), path), path)
+    _check_against(english, language, path)
     return language
 
 
+def _read(tables: dict[str, Any], path: Path) -> Language:
+    language = validated(Language, tables, f"language {path}")
+    required_locale(language.formats.locale, f"formats.locale in language {path}")
+    return language
+
+
+def _filled(tables: dict[str, Any], english: dict[str, dict[str, Any]], path: Path) -> dict[str, Any]:
+    """Say in English what a language leaves out; numbers are written as its file is named, where it says nothing."""
+    formats = {**english["formats"]}
+    if locale_of(path.stem) is not None:
+        formats["locale"] = path.stem
+    whole = {**english, "formats": formats}
+    shared = {name: {**codes, **tables[name]} for name, codes in whole.items() if isinstance(tables.get(name), dict)}
+    return {**whole, **tables, **shared}
+
+
 def _check_against(english: Language, language: Language, path: Path) -> None:
-    """Refuse a language in which something would be missing, or could not be filled in."""
+    """Refuse a language in which something could not be filled in."""
     own, known = (dict(_templates(each.model_dump())) for each in (language, english))
-    for name in known:
-        if name not in own:
-            raise InputError(f"language {path} does not say {name}; add it, such as {known[name]!r}")
     for name, template in own.items():
-        section = name.partition(".")[0]
+        section, _, code = name.partition(".")
         if section in ("units", "benefits") and name not in known:
             there = [each for each in known if each.startswith(f"{section}.")]
             raise InputError(f"language {path} says {name}, which is no {section[:-1]}; {did_you_mean(name, there)}")
-        shapes = dict(_fields(known[name], name, ENGLISH)) if name in known else dict.fromkeys(REASON_FIELDS, "")
+        said = code if section == "pages" else known.get(name)  # a text of a page stands by its English one
+        shapes = dict(_fields(said, name, ENGLISH)) if said is not None else dict.fromkeys(REASON_FIELDS, "")
         found = _fields(template, name, str(path))
         for field, shape in found:
             if field not in shapes:
                 allowed = ", ".join(f"{{{each}}}" for each in shapes) or "no field"
                 raise InputError(f"{name} in language {path} uses {{{field}}}; it may use {allowed}")
-            if name in known and not _shapes_of(shapes[field]) <= _shapes_of(shape):
-                raise InputError(f"{name} in language {path} cannot write {{{field}:{shape}}}; write {known[name]!r}")
+            if said is not None and not _shapes_of(shapes[field]) <= _shapes_of(shape):
+                raise InputError(f"{name} in language {path} cannot write {{{field}:{shape}}}; write {said!r}")
         left_out = set(shapes).difference(field for field, _ in found)
-        if section in ("formats", "units", "benefits") and left_out:
-            raise InputError(f"{name} in language {path} leaves out {{{min(left_out)}}}; write it as {known[name]!r}")
+        if section in ("formats", "units", "benefits", "pages") and left_out:
+            raise InputError(f"{name} in language {path} leaves out {{{min(left_out)}}}; write it as {said!r}")
+        if section == "pages" and sorted(TAGS.findall(template)) != sorted(TAGS.findall(code)):
+            raise InputError(f"{name} in language {path} has other tags than {code!r}; keep those that stand there")
 
 
 def _templates(sections: Mapping[str, Mapping[str, object]]) -> Iterator[tuple[str, str]]:

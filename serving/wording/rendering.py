@@ -16,6 +16,7 @@ from configs.settings import Settings
 from features.definitions.app_declarations import declarations_of
 from features.definitions.onboarding_steps import NEXT_STEP
 from features.definitions.registry import Feature, Unit, trait, trait_column
+from serving.wording.formatting import Figures
 from serving.wording.language_file import ENGLISH, Language, load_language
 from serving.wording.reason_codes import DISCOUNTED, LOWERS, OTHER_BENEFIT, RAISES, WORTH, Reason
 
@@ -86,6 +87,7 @@ class Words:
     is_print: bool = False
     benefits: Mapping[tuple[str, float], Benefit] = field(default_factory=dict)
     steps: Mapping[str, str] = field(default_factory=dict)
+    time_zone: str = "UTC"
 
     def sentence(self, reasons: Sequence[Stored] | None) -> str:
         """Write reasons in one line."""
@@ -106,6 +108,20 @@ class Words:
         if not column:
             return ""
         return self.language.labels.get(column) or self.language.label(self._feature(column))
+
+    def say(self, english: str, **fields: object) -> str:
+        """Say an English sentence of a page in the language, with its fields filled in as the language writes them."""
+        filled = {name: self.field(value) for name, value in fields.items()}
+        return self.language.text(english).format(**filled)
+
+    @property
+    def figures(self) -> Figures:
+        """Numbers and moments as pages write them."""
+        return Figures(self.language, self.currency, self.time_zone)
+
+    def term(self, code: str | None) -> str:
+        """Name a channel, an aim, a kind of evidence, or how it was decided; nothing where there is none."""
+        return self.language.term(code) if code else ""
 
     def group(self, name: str, title: str) -> str:
         """Name a stage or segment for people: as the language does, else as its own file."""
@@ -252,7 +268,8 @@ def words_of(settings: Settings, *, is_print: bool = False) -> Words:
         (each.offer_id, each.discount): gives for each, gives in zip(catalogue.options, catalogue.benefits, strict=True)
     }
     language = load_language(settings.language)
-    return Words(language, features, catalogue.titles, settings.currency, is_print, benefits, steps)
+    titles = catalogue.titles_in(language.locale.language)
+    return Words(language, features, titles, settings.currency, is_print, benefits, steps, settings.time_zone)
 
 
 def english_words_of(settings: Settings, *, is_print: bool = False) -> Words:

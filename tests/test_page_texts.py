@@ -1,0 +1,117 @@
+"""Every text of a page is said in every language that is shipped, and nothing is said in two languages at once."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterator
+from functools import lru_cache
+from pathlib import Path
+
+import pytest
+from jinja2 import DictLoader, Environment, nodes
+
+from configs.named_files import FOLDER
+from configs.settings import load_settings
+from serving.report_page.page_environment import page_environment
+from serving.wording.language_file import load_language
+from serving.wording.page_texts import PageTexts, constants, english_texts, install
+from serving.wording.rendering import Words
+
+ROOT = FOLDER.parent
+FOLDERS = (ROOT / "serving" / "report_page",)
+CODE = (*sorted((ROOT / "serving").rglob("*.py")), ROOT / "flows" / "serve_desk.py")
+
+
+def said_by_code(path: Path) -> Iterator[str]:
+    """Sentences that code says by `Words.say` or `Language.text`: a constant, or those of the table looked up."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    tables = {
+        target.id: node.value
+        for node in tree.body
+        if isinstance(node, ast.Assign)
+        for target in node.targets
+        if isinstance(target, ast.Name)
+    }
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr in ("say", "text"):
+            for part in ast.walk(node.args[0]):
+                if isinstance(part, ast.Constant) and isinstance(part.value, str):
+                    yield part.value
+                elif isinstance(part, ast.Name) and part.id in tables:
+                    yield from _texts(tables[part.id])
+
+
+def _texts(node: ast.expr) -> Iterator[str]:
+    values = node.values if isinstance(node, ast.Dict) else node.elts if isinstance(node, ast.Tuple) else [node]
+    for value in values:
+        if isinstance(value, ast.Constant) and isinstance(value.value, str):
+            yield value.value
+        elif isinstance(value, ast.Tuple | ast.Dict):
+            yield from _texts(value)
+
+
+@lru_cache
+def every_text() -> tuple[str, ...]:
+    words = Words(load_language("en"))
+    found = dict.fromkeys(each for path in CODE for each in said_by_code(path))
+    for folder in FOLDERS:
+        environment = page_environment([folder], load_settings(), words)
+        sources = {path.name: path.read_text(encoding="utf-8") for path in sorted(folder.glob("*.j2"))}
+        found |= dict.fromkeys(english_texts(environment, sources))
+    return tuple(found)
+
+
+def test_every_text_of_a_page_is_said_in_every_language_that_is_shipped() -> None:
+    texts = every_text()
+    assert len(texts) > 300
+    for path in (FOLDER / "languages").glob("*.toml"):
+        if path.stem != "en":
+            said = load_language(path.stem).pages
+            assert [text for text in texts if text not in said] == []
+            assert [text for text in said if text not in texts] == []  # what no page says any more
+
+
+def rendered(template: str, said: dict[str, str], **values: object) -> str:
+    environment = Environment(loader=DictLoader({"a.html.j2": template}), autoescape=True, extensions=[PageTexts])
+    install(environment, said)
+    return environment.get_template("a.html.j2").render(**values)
+
+
+@pytest.mark.parametrize(
+    ("template", "said", "wanted"),
+    [
+        ("<p>Hello</p>", {"Hello": "Hallo"}, "<p>Hallo</p>"),
+        ("<p>{{ a }} of {{ b }}</p>", {"{0} of {1}": "von {1} {0}"}, "<p>von 2 &lt;1&gt;</p>"),
+        ("<p>a <b>{{ a }}</b>!</p>", {"a <b>{0}</b>!": "<b>{0}</b>?"}, "<p><b>&lt;1&gt;</b>?</p>"),
+        (
+            '<td data-label="Users" class="x">{{ b }}</td>',
+            {"Users": "Leute"},
+            '<td data-label="Leute" class="x">2</td>',
+        ),
+        ("<p{% if b %} class='x'{% endif %}>a</p>", {"a": "b"}, "<p class='x'>b</p>"),
+        ("<p>{% if b %}one{% else %}two{% endif %} and</p>", {"one": "eins", "and": "und"}, "<p>eins und</p>"),
+        ("<p>{{ _('low' if b else 'high') }}</p>", {"low": "tief"}, "<p>tief</p>"),
+        ("<p>100{} {{ b }} more</p>", {"100{{}} {0} more": "noch {0}{{}}"}, "<p>noch 2{}</p>"),
+        ("<p>{{ a }}</p>", {"{0}": "no message"}, "<p>&lt;1&gt;</p>"),
+    ],
+)
+def test_what_stands_between_tags_is_one_message(template: str, said: dict[str, str], wanted: str) -> None:
+    assert rendered(template, said, a="<1>", b=2) == wanted
+
+
+def test_what_is_filled_in_is_escaped_and_never_read_as_a_template() -> None:
+    hostile = "<img onerror=x> {0} {a} %s {{ b }}"
+    found = rendered("<p>of {{ a }}</p>", {"of {0}": "von {0}"}, a=hostile)
+    assert found == "<p>von &lt;img onerror=x&gt; {0} {a} %s {{ b }}</p>"
+
+
+def test_words_inside_of_expressions_are_marked() -> None:
+    """A constant that a page writes is said by `_`, or it would be English everywhere."""
+    for folder in FOLDERS:
+        environment = page_environment([folder], load_settings(), Words(load_language("en")))
+        for path in folder.glob("*.j2"):
+            tree = environment._parse(path.read_text(encoding="utf-8"), path.name, None)
+            written = [each for output in tree.find_all(nodes.Output) for each in output.nodes]
+            bare = [text for each in written for text in constants(each) if re.search("[A-Za-z]{2}", text)]
+            assert bare == [], path.name
