@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, NoReturn
 import typer
 
 from flows.command_line.strict_json import strict_json
+from serving.wording.visible_text import visible
 
 if TYPE_CHECKING:
     from flows.runs.outcome import Outcome
@@ -96,7 +97,7 @@ def show_answer(
     def show() -> None:
         answer = getattr(importlib.import_module(f"flows.{module}"), function)
         page, facts = answer(*given, profile, data_dir, *more)
-        typer.echo(strict_json(facts, 1) if as_json else page)
+        typer.echo(strict_json(facts, 1) if as_json else visible(page))
 
     guarded(command, show, data_dir, as_json, profile)
 
@@ -127,7 +128,7 @@ def _fail(command: str, sentence: str, code: int, as_json: bool) -> NoReturn:
     """Say what went wrong, to machines and to people, and end."""
     if as_json:
         typer.echo(strict_json({"command": command, "error": sentence}))
-    typer.echo(f"winback {command}: {sentence}", err=True)
+    typer.echo(visible(f"winback {command}: {sentence}"), err=True)
     raise typer.Exit(code)
 
 

@@ -12,6 +12,7 @@ import typer
 from flows.command_line.command_run import BAD_INPUT, day_of, flow_of, guarded, report_run, show_answer
 from flows.command_line.shared_options import DAY, AsOf, DataDir, Json, Profile, ProfileName, UserId
 from flows.command_line.strict_json import strict_json
+from serving.wording.visible_text import visible
 
 if TYPE_CHECKING:
     from flows.runs.outcome import Outcome
@@ -95,7 +96,7 @@ def messages_command(
         from flows.lookup import messages
 
         page, facts, can_be_written = messages(check, profile, data_dir, day_of(as_of))
-        typer.echo(strict_json(facts, 1) if as_json else page)
+        typer.echo(strict_json(facts, 1) if as_json else visible(page))
         if not can_be_written:
             raise typer.Exit(BAD_INPUT)
 
@@ -186,7 +187,7 @@ def check_command(
         from flows.lookup import check
 
         page, facts, can_work = check(name or profile, data_dir, day_of(as_of))
-        typer.echo(strict_json(facts, 1) if as_json else page)
+        typer.echo(strict_json(facts, 1) if as_json else visible(page))
         if not can_work:
             raise typer.Exit(BAD_INPUT)
 

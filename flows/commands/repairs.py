@@ -10,6 +10,7 @@ import typer
 from flows.command_line.command_run import BAD_INPUT, guarded, show_answer
 from flows.command_line.shared_options import DataDir, Json, Profile, Reason, Subject
 from flows.command_line.strict_json import strict_json
+from serving.wording.visible_text import visible
 
 commands = typer.Typer()
 command = partial(commands.command, rich_help_panel="By hand")
@@ -31,7 +32,7 @@ def verify_command(
         from flows.lookup import verify
 
         page, facts, is_whole = verify(accept, profile, data_dir)
-        typer.echo(strict_json(facts, 1) if as_json else page)
+        typer.echo(strict_json(facts, 1) if as_json else visible(page))
         if not is_whole:
             raise typer.Exit(BAD_INPUT)
 

@@ -11,6 +11,7 @@ import typer
 from flows.command_line.command_run import BAD_INPUT, day_of, guarded
 from flows.command_line.shared_options import AsOf, DataDir, Json, Profile, UserId
 from flows.command_line.strict_json import strict_json
+from serving.wording.visible_text import visible
 
 commands = typer.Typer()
 command = partial(commands.command, rich_help_panel="Users' rights")
@@ -55,7 +56,7 @@ def forget_command(
         else:
             answer = requests.forget(*asked, listed, *where)
         page, facts, is_clean = answer
-        typer.echo(strict_json(facts, 1) if as_json else page)
+        typer.echo(strict_json(facts, 1) if as_json else visible(page))
         if not is_clean:
             raise typer.Exit(BAD_INPUT)
 

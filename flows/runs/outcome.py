@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
 from models.metrics.metric import Metric
+from serving.wording.visible_text import visible
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -62,9 +63,9 @@ class Outcome:
         elif self.metrics:
             self._show_metrics(console)
         for warning in self.warnings:
-            console.print(f"note: {warning}", markup=False)
+            console.print(visible(f"note: {warning}"), markup=False)
         for name, place in self.outputs.items():
-            console.print(f"{name}: {place}", markup=False)
+            console.print(visible(f"{name}: {place}"), markup=False)
         if self.models:
             headings = ("model", "trained", "why", "what it means for decisions")
             console.print(_plain_table(headings, map(_in_words, self.models), is_folded=True))
@@ -111,7 +112,7 @@ def _plain_table(headings: Iterable[str], rows: Iterable[Iterable[str]], *, is_f
     for heading in headings:
         table.add_column(heading, overflow="fold" if is_folded else "ellipsis")
     for row in rows:
-        table.add_row(*map(Text, row))
+        table.add_row(*(Text(visible(cell)) for cell in row))
     return table
 
 

@@ -102,6 +102,8 @@ def model_words(record: TrainingRecord | None, words: Words) -> dict[str, dict[s
         metric = verdict.metric
         if SUBJECTS[name].measure == "auc":
             told = f"of a pair it picks the right one {percent(metric.value)} of the time"
+        elif metric.value < 0:
+            told = "to count everybody as worth the same would be nearer"
         else:
             told = f"it explains {percent(metric.value)} of the differences between people"
         told += f" [{percent(metric.low)}, {percent(metric.high)}], {verdict.kind}"

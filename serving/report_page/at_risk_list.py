@@ -32,13 +32,13 @@ TABLE = f"""
         WHERE code = '{RAISES}' GROUP BY user_id
     )
     SELECT {{user_id}} AS user_id, risk_band AS risk, round(p_churn, 4) AS p_churn,
-           round(retained_value, 2) AS worth, round(p_churn * retained_value, 2) AS value_at_risk, stage,
+           round(retained_value, 2) AS worth, round(p_churn * retained_value, 2) AS value_at_risk, {{stage}} AS stage,
            {{raised_by}} AS why_at_risk, {{offer_id}} AS offer, discount, {{channel}} AS channel,
            timezone({{zone}}, send_at) AS send_at, {{message}} AS message
     FROM {{decisions}} LEFT JOIN why USING (user_id) WHERE risk_band IN {AT_RISK}
     ORDER BY p_churn * retained_value DESC NULLS LAST, p_churn DESC, user_id
 """
-TEXTS = ("user_id", "raised_by", "offer_id", "channel", "message")
+TEXTS = ("user_id", "raised_by", "offer_id", "channel", "message", "stage")
 
 
 def write_at_risk(settings: Settings, lake: Lake, as_of: date, words: Words) -> Path:

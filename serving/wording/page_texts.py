@@ -16,6 +16,8 @@ from jinja2.ext import Extension
 from jinja2.lexer import Token, TokenStream
 from markupsafe import Markup
 
+from serving.wording.visible_text import visible
+
 MESSAGE, WORD = "page_text", "_"
 # places of what is said in words among what is given to these calls; the macros say it by `_`
 WORDS_OF_CALLS = {WORD: (0,), "plural": (1, 2), "part": (0,), "pick": (1,), "picture": (1, 2)}
@@ -52,9 +54,15 @@ def install(environment: Environment, texts: Mapping[str, str]) -> None:
     """Let a language's texts, by the English ones, stand on the pages of an environment."""
 
     def page_text(english: str, *filled: object) -> Markup:
-        return Markup(texts.get(english, english)).format(*filled)  # noqa: S704  (the template's own text)
+        return Markup(texts.get(english, english)).format(*map(shown, filled))  # noqa: S704  (the template's own text)
 
+    environment.finalize = shown
     environment.globals |= {MESSAGE: page_text, WORD: lambda english: texts.get(english, english)}
+
+
+def shown(value: object) -> object:
+    """Write what is filled in so that none of it is hidden."""
+    return visible(value) if isinstance(value, str) else value
 
 
 def english_texts(environment: Environment, sources: Mapping[str, str]) -> Iterator[str]:
