@@ -212,7 +212,7 @@ def test_what_the_gate_deployed_decides_who_may_get_what(policy, eligible):
 )
 def test_what_was_learnt_about_a_user_stands_beside_what_is_used(deployed):
     known = lots(deployed)
-    table = options(known, offer("bundle"), offer("plain", discounts=(0.1,))).table(FRAME, KINDS, known.personal)
+    table = options(known, offer("bundle"), offer("plain", discounts=(0.1,))).table(FRAME, KINDS)
     assert table["learnt_margin"].to_pylist() == [3.0, 4.0, None, -1.0, -2.0, None]
     used = table["incremental_margin"].to_pylist()
     assert (used[:2] == [3.0, 4.0]) == (deployed.name == PERSONAL)

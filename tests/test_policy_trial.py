@@ -23,8 +23,8 @@ from serving.arms.policy_trial import with_trial
 from serving.decide.decisions import decide
 from serving.decide.scoring import Policy
 from serving.stored_days.ledger import entries
-from serving.valuation.options import Options
-from serving.valuation.trial_choices import trial_choices
+from serving.valuation.options import LEARNT, Options
+from serving.valuation.trial_choices import learnt_effects, trial_choices
 
 TRIAL = Trial(
     (
@@ -47,6 +47,7 @@ def options() -> Options:
     catalogue = Catalogue(offers=(offer("bundle", discounts=(0.1, 0.2)),))
     shape = (USERS, 2)
     own = {name: np.zeros(shape) for name in ("p_redeem", "incremental_retention", "incremental_margin", "value_error")}
+    own |= {name: np.full(shape, np.nan) for name in LEARNT}
     tried = np.c_[np.full(USERS, NOTHING), np.zeros(USERS), rng.integers(-1, 2, USERS)].astype(np.int8)
     free = np.zeros(shape, dtype=np.int8)
     return Options(
@@ -149,7 +150,8 @@ def test_what_every_arm_chooses_by_hand():
 
     def chosen(price: float, may: Flags = free) -> list[list[int]]:
         personal = replace(known, trial=Trial(arms, 0.5, 0.5, price))
-        return trial_choices(frame, risk, p_redeem, worth, cost, may, personal, catalogue).tolist()
+        learnt = learnt_effects(frame, risk, p_redeem, personal, catalogue)
+        return trial_choices(frame, risk, p_redeem, worth, cost, may, personal, catalogue, learnt).tolist()
 
     # to the first user the options are worth 3 + 10 - .65 and 4 + 20 - 3.05, to the second less than nothing
     assert chosen(0.0) == [[NOTHING, 1, NOTHING, 1], [NOTHING, 1, 0, NOTHING]]

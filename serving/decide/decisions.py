@@ -158,12 +158,9 @@ def tables_of(
     assignment, orders_channels = in_channel_order(assignment, batch.options, user_ids, found, seed)
     decisions = decisions_table(policy, batch, assignment, limits, moment, broken, orders_channels)
     share = assignment.spending.exploration_share
-    personal = policy.response.personal if policy.response is not None else None
     return {
         "predictions": predictions_table(batch, moment.day, policy.settings),
-        "options": batch.options.table(
-            batch.frame, policy.why_nots, personal, batch.p_churn, unprofiled(policy.rules, frame)
-        ),
+        "options": batch.options.table(batch.frame, policy.why_nots, unprofiled(policy.rules, frame)),
         "decisions": decisions,
         HELD_BACK: held_back_table(batch.frame["user_id"], found.broken),
         "ledger": ledger.entry_table(decisions, assignment.intended, policy.catalogue, policy.version, share),

@@ -20,7 +20,7 @@ from features.definitions.registry import Feature, Unit
 from features.training_data.contact_details import TIME_ZONE, own_zones
 from models.learn.churn_causes import causes_of
 from models.metrics.comeback_note import ComebackNote
-from models.policy_value.policy_verdict import NO_TRIAL, Trial
+from models.policy_value.policy_verdict import NO_TRIAL, PERSONAL, Trial
 from models.registry.model_reader import Registered
 from models.registry.response import ResponseModels
 from serving.arms.policy_trial import with_trial
@@ -168,10 +168,9 @@ class Policy:
         personal = self.response.personal if self.response is not None else None
         if personal is None:
             return always
-        own = (
-            *personal.margin.estimator.columns, *personal.retention.estimator.columns, personal.deployed.column,
-            *(arm.policy.column for arm in personal.trial.arms),
-        )  # fmt: skip
+        own = {personal.deployed.column}
+        if personal.deployed.name == PERSONAL:  # whose effects give reasons
+            own |= {*personal.margin.estimator.columns, *personal.retention.estimator.columns}
         return always | {name for name in own if name is not None}
 
 

@@ -22,7 +22,7 @@ from serving.knapsack.problem import opened
 from serving.valuation.options import MATRICES, Options
 
 PREDICTED = ("p_churn", "retained_value", "remaining_value", "p_return", "value_if_back")
-SPOOL_FORMAT = "stage, persona, plays"  # what an older version left is not read
+SPOOL_FORMAT = "stage, persona, plays, learnt"  # what an older version left is not read
 
 
 @dataclass(frozen=True)

@@ -31,7 +31,7 @@ from serving.contact_rules.contact_rule import (
     Forbidden,
 )
 from serving.valuation.staying import possible, sign_depends, staying_by_risk, staying_by_use, strength_by_use
-from serving.valuation.trial_choices import trial_choices
+from serving.valuation.trial_choices import Learnt, learnt_effects, trial_choices
 from serving.wording.reason_codes import DOES_NOT_PAY, Reason, Reasons
 from serving.wording.reason_lists import ReasonLists
 
@@ -42,10 +42,11 @@ class Options:
 
     `discount_cost` is what one redemption costs, `expected_cost` what the option is expected to cost in all,
     `value` the formula of DESIGN: incremental margin, plus retention times what staying is worth, less costs.
-    `value_error` is the standard error of the value (0 where it is not known). `why_not` is the kind of reason why an
-    option may not be chosen, and `ineligible` (users,) the kind of rule by which a user may get nothing at all; both
-    are `ELIGIBLE` where nothing speaks against it. `tried` is what each arm of a trial of policies would give, the
-    place of an option or `NOTHING`; shape (users, arms).
+    `value_error` is the standard error of the value (0 where it is not known). `learnt_margin` and `learnt_retention`
+    are what lots taught of the effects, NaN where nothing, whether decisions use them or not. `why_not` is the kind of
+    reason why an option may not be chosen, and `ineligible` (users,) the kind of rule by which a user may get nothing
+    at all; both are `ELIGIBLE` where nothing speaks against it. `tried` is what each arm of a trial of policies would
+    give, the place of an option or `NOTHING`; shape (users, arms).
     """
 
     catalogue: Catalogue
@@ -56,6 +57,8 @@ class Options:
     expected_cost: Floats
     value: Floats
     value_error: Floats
+    learnt_margin: Floats
+    learnt_retention: Floats
     why_not: Kinds
     ineligible: Kinds
     tried: Kinds = field(default_factory=lambda: np.zeros((0, 0), dtype=np.int8))
@@ -107,43 +110,21 @@ class Options:
         if not refuses.any():
             return self
         contact = np.array([offer.contact_cost for offer in self.catalogue.offer_of_options])
-        unknown = {"p_redeem": np.nan, "expected_cost": contact, "value": -contact}
+        unknown = {"p_redeem": np.nan, "expected_cost": contact, "value": -contact, **dict.fromkeys(LEARNT, np.nan)}
         blank = {name: getattr(self, name).copy() for name in MATRICES}
         for name, column in blank.items():
             column[refuses] = unknown.get(name, 0.0)
         tried = np.where(refuses[:, None], np.int8(NOTHING), self.tried) if self.tried.size else self.tried
         return replace(self, **blank, tried=tried)
 
-    def learnt(
-        self, frame: pd.DataFrame, personal: PersonalEffects | None, p_churn: Floats | None
-    ) -> dict[str, Floats]:
-        """Put what lots taught about each user beside what decisions use of it; NaN where they taught nothing."""
-        found = {name: np.full(self.value.shape, np.nan) for name in LEARNT}
-        if personal is None:
-            return found
-        places = [place for place, option in enumerate(self.catalogue.options) if option in personal.options]
-        known = [self.catalogue.options[place] for place in places]
-        is_used, effects = personal.deployed.name == PERSONAL, (personal.margin, personal.retention)
-        for name, used, effect in zip(
-            LEARNT, (self.incremental_margin, self.incremental_retention), effects, strict=True
-        ):
-            if known and (personal.has_money or effect is personal.retention):
-                chances = Chances(self.p_redeem[:, places], p_churn)
-                found[name][:, places] = used[:, places] if is_used else effect.effects(frame, known, chances)
-        return found
-
-    def table(
-        self, frame: pd.DataFrame, kinds: Sequence[Reasons], personal: PersonalEffects | None = None,
-        p_churn: Floats | None = None, refuses: Flags | None = None,
-    ) -> pa.Table:  # fmt: skip
+    def table(self, frame: pd.DataFrame, kinds: Sequence[Reasons], refuses: Flags | None = None) -> pa.Table:
         """List one row per user and option, so that anyone can check a number; `kinds` are those of why not.
 
-        Where treatments were randomised, `personal` tells what they taught about each user of some risk: `learnt`; but
-        nothing about those who refuse to be profiled, shape (users,).
+        What lots taught is not told of those who refuse to be profiled, shape (users,).
         """
         users, options = self.value.shape
         flat = {name: getattr(self, name).ravel() for name in MEASURES}
-        learnt = self.learnt(frame, personal, p_churn)
+        learnt = {name: getattr(self, name) for name in LEARNT}
         if refuses is not None:
             learnt = {name: np.where(refuses[:, None], np.nan, column) for name, column in learnt.items()}
         flat |= {name: column.ravel() for name, column in learnt.items()}
@@ -171,7 +152,7 @@ class Options:
 
 MEASURES = ("p_redeem", "incremental_retention", "incremental_margin", "expected_cost", "value")
 LEARNT = ("learnt_margin", "learnt_retention")
-MATRICES = (*MEASURES, "discount_cost", "value_error")
+MATRICES = (*MEASURES, "discount_cost", "value_error", *LEARNT)
 
 
 def build_options(
@@ -220,10 +201,20 @@ def build_options(
     if response is not None and not response.has_money:
         why_not = np.where(why_not == NOT_MEASURED, why_not, NOT_VALUED).astype(np.int8)
     why_not = np.where(found.option == ELIGIBLE, why_not, found.option)
-    built = Options(catalogue, p_redeem, retention, margin, price, cost, value, error, why_not, found.everything)
-    if response is None or response.personal is None or not response.personal.trial.arms:
+    personal = response.personal if response is not None else None
+    if personal is not None and personal.deployed.name == PERSONAL:
+        is_known = np.array([option in personal.options for option in options], dtype=bool)
+        learnt = Learnt(np.where(is_known, margin, np.nan), np.where(is_known, retention, np.nan))
+    else:
+        learnt = learnt_effects(frame, p_churn, p_redeem, personal, catalogue)
+    told = learnt.margin if personal is not None and personal.has_money else np.full(shape, np.nan)
+    built = Options(
+        catalogue, p_redeem, retention, margin, price, cost, value, error, told, learnt.retention, why_not,
+        found.everything,
+    )  # fmt: skip
+    if personal is None or not personal.trial.arms:
         return built
-    tried = trial_choices(frame, p_churn, p_redeem, worth, cost, built.explorable, response.personal, catalogue)
+    tried = trial_choices(frame, p_churn, p_redeem, worth, cost, built.explorable, personal, catalogue, learnt)
     return replace(built, tried=tried)
 
 

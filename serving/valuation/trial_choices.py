@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 import pandas as pd
 
@@ -13,9 +15,32 @@ from models.registry.response import PersonalEffects
 from serving.valuation.staying import possible
 
 
+class Learnt(NamedTuple):
+    """What lots taught of each option's effects on each user, NaN where nothing; shapes (users, options)."""
+
+    margin: Floats
+    retention: Floats
+
+
+def learnt_effects(
+    frame: pd.DataFrame, p_churn: Floats | None, p_redeem: Floats, personal: PersonalEffects | None,
+    catalogue: Catalogue,
+) -> Learnt:  # fmt: skip
+    """Ask the effect models, if there are any, about every option that lots tried; shapes as below."""
+    tried = personal.options if personal is not None else ()
+    is_known = np.array([option in tried for option in catalogue.options], dtype=bool)
+    known = [option for option in catalogue.options if option in tried]
+    learnt = Learnt(*np.full((2, *p_redeem.shape), np.nan))
+    if personal is not None and known:
+        chances = Chances(p_redeem[:, is_known], p_churn)
+        learnt.margin[:, is_known] = personal.margin.effects(frame, known, chances)
+        learnt.retention[:, is_known] = personal.retention.effects(frame, known, chances)
+    return learnt
+
+
 def trial_choices(
     frame: pd.DataFrame, p_churn: Floats | None, p_redeem: Floats, worth: Floats, cost: Floats, may: Flags,
-    personal: PersonalEffects, catalogue: Catalogue,
+    personal: PersonalEffects, catalogue: Catalogue, learnt: Learnt,
 ) -> Kinds:  # fmt: skip
     """Ask every arm of the trial for its choice: the place of an option or `NOTHING`; shape (users, arms).
 
@@ -27,12 +52,14 @@ def trial_choices(
         What staying is worth, shape (users, 1).
     cost, may
         Expected cost of each option, and whether a rule allows it, shape (users, options).
+    learnt
+        From `learnt_effects`.
     """
     arms = personal.trial.arms
     found = np.full((len(frame), len(arms)), NOTHING, dtype=np.int8)
     for place, arm in enumerate(arms):
         if arm.policy.name == PERSONAL:
-            value = personal_value(frame, p_churn, p_redeem, worth, cost, personal, catalogue)
+            value = personal_value(p_churn, worth, cost, learnt, personal, catalogue)
             found[:, place] = _best(value - personal.trial.price * cost, may)
         else:
             found[:, place] = _simple(frame, p_redeem, may, arm.policy, catalogue)
@@ -40,25 +67,16 @@ def trial_choices(
 
 
 def personal_value(
-    frame: pd.DataFrame, p_churn: Floats | None, p_redeem: Floats, worth: Floats, cost: Floats,
-    personal: PersonalEffects, catalogue: Catalogue,
-) -> Floats:  # fmt: skip
+    p_churn: Floats | None, worth: Floats, cost: Floats, learnt: Learnt, personal: PersonalEffects, catalogue: Catalogue
+) -> Floats:
     """Say what each option is expected to be worth to each user, ``-inf`` where lots said nothing of it.
 
     Expectations are shrunken: effects are pulled to zero as far as the lots leave them uncertain. Parameters and shape
     as above.
     """
-    is_known = np.array([option in personal.options for option in catalogue.options], dtype=bool)
-    known = [option for option in catalogue.options if option in personal.options]
-    value = np.full(cost.shape, -np.inf)
-    if known:
-        chances = Chances(p_redeem[:, is_known], p_churn)
-        retention = possible(personal.retention.effects(frame, known, chances), p_churn)
-        margin = personal.margin.effects(frame, known, chances)
-        contact = np.array([[offer.contact_cost for offer in catalogue.offer_of_options]])
-        charged = np.broadcast_to(contact if personal.is_net else cost, cost.shape)
-        value[:, is_known] = margin + retention * worth - charged[:, is_known]
-    return value
+    contact = np.array([[offer.contact_cost for offer in catalogue.offer_of_options]])
+    value = learnt.margin + possible(learnt.retention, p_churn) * worth - (contact if personal.is_net else cost)
+    return np.where(np.isnan(learnt.margin), -np.inf, value)
 
 
 def _best(worth: Floats, may: Flags) -> Places:
