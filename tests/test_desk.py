@@ -53,6 +53,8 @@ from serving.report_page.report_pdf import pdf_of, printer
 from serving.stored_days.day_basis import basis_changes, basis_table
 from serving.stored_days.decision_moment import DecisionMoment
 from serving.stored_days.stored_day import read_stored_day
+from serving.wording.language_file import load_language
+from serving.wording.rendering import Words
 
 DAY = DAYS[-1]
 TOKENS = {"operator": "operator-token-of-a-test", "viewer": "viewer-token-of-a-test"}
@@ -650,6 +652,9 @@ def test_an_audience_is_posted_signed_once_more_where_the_receiver_was_busy_and_
     assert desk.client().post("/audience/post", content="offered=yes").status_code == 400
 
 
+EUROS = Words(load_language("en"), currency="EUR")
+
+
 def test_a_budget_curve_marks_today_and_may_have_one_point() -> None:
     points = {
         "budget": [0.0, 10.0, 20.0],
@@ -657,9 +662,9 @@ def test_a_budget_curve_marks_today_and_may_have_one_point() -> None:
         "spent": [0.0, 9.0, 12.0],
         "shadow_price": [1.0] * 3,
     }
-    chart = BudgetCurve(pd.DataFrame(points), 1, 0.5).chart("EUR")
+    chart = BudgetCurve(pd.DataFrame(points), 1, 0.5).chart(EUROS)
     assert [row[1] for row in chart.rows] == [0.0, 7.0, 8.0]
     middle = re.search(r'<line x1="([\d.]+)"[^>]*class="mark"', chart.svg)
     dots = re.findall(r'<circle cx="([\d.]+)"', chart.svg)
     assert middle is not None and middle[1] == dots[1]
-    assert BudgetCurve(pd.DataFrame(points).head(1), 0, 0.5).chart("EUR").svg.count("<circle") == 1
+    assert BudgetCurve(pd.DataFrame(points).head(1), 0, 0.5).chart(EUROS).svg.count("<circle") == 1

@@ -23,6 +23,8 @@ from features.training_data.snapshot_run import bring_snapshots_up_to_date
 from serving.lookups.play_answers import PlayRow, play_lines, play_rows
 from serving.plays.play_rules import HOLDS, play_rules_of
 from serving.segments.stages import stages_of
+from serving.wording.language_file import load_language
+from serving.wording.rendering import Words, words_of
 
 USERS, DAYS, AS_OF = 500, 75, date(2024, 3, 16)
 ACTIVE = {"session_start", "view_item", "add_to_cart", "begin_checkout", "purchase", "app_store_subscription_renew"}
@@ -122,17 +124,17 @@ def test_every_play_has_a_user_as_an_example_with_the_events_that_led_to_it(worl
         assert rows[play].meant
     names = [event["event"] for event in rows["cart_open"].example.events]
     assert set(names) == {"add_to_cart", "begin_checkout"} or names[-1] == "add_to_cart"
-    page = "\n".join(play_lines([*rows.values()], AS_OF))
+    page = "\n".join(play_lines([*rows.values()], AS_OF, words_of(settings)))
     assert page.count("no example: its rule reads the risk, and nobody's is predicted") == len(predicted)
-    assert "(recover, transactional; email, push)" in page
+    assert "(recover a payment, transactional; e-mail, push)" in page
 
 
 def test_a_play_that_is_left_out_or_has_no_aim_says_so_plainly():
     plain = PlayRow("mail", "a mail", "", "marketing", ("mail",), 7)
     lacking = PlayRow("trial", "a trial", "nudge", "marketing", ("push",), lacks="trait_plan")
-    page = [*play_lines([plain, lacking], AS_OF)]
-    assert page[1].endswith("a mail (mail)")
-    assert page[2] == "  trial                left out: this app has no column trait_plan (a trial)"
+    page = [*play_lines([plain, lacking], AS_OF, Words(load_language("en")))]
+    assert page[1] == "  mail  meant         7  (mail)"
+    assert page[2] == "  trial left out: this app has no column trait_plan"
 
 
 @pytest.mark.parametrize("path", sorted((FOLDER / "offers").glob("*.toml")), ids=lambda path: path.stem)

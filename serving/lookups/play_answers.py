@@ -256,7 +256,7 @@ def play_lines(rows: Sequence[PlayRow], day: date, words: Words) -> Iterator[str
 
 def _title(row: PlayRow, words: Words) -> str:
     """Name a play as people do; its channels share one title."""
-    return words.titles.get(row.offer_ids[0], row.play)
+    return words.titles.get(next(iter(row.offer_ids), row.play), row.play)
 
 
 def _about(row: PlayRow, words: Words) -> str:
