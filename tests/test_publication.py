@@ -15,7 +15,7 @@ from configs.run_identity import run_id
 from features.publishing.manifest import MANIFEST, manifests, read_manifest, record_of
 from features.publishing.publication import JOURNAL, STAGED
 from features.storage.lake import Lake
-from flows import lookup
+from flows import configuration_questions
 from flows.runs.opened_run import open_run
 
 CALLS = ("replace", "rename", "unlink", "remove", "rmdir", "mkdir", "fsync", "open")
@@ -280,7 +280,7 @@ def test_look_ups_of_the_command_line_are_answered_by_one_publish(tmp_path, monk
             lake.files.publish_file("x.txt", b"new")
         return open_run(*given)
 
-    monkeypatch.setattr(lookup, "open_run", opened)
-    _, settings = lookup.describe_settings(None, str(tmp_path))
+    monkeypatch.setattr(configuration_questions, "open_run", opened)
+    _, settings = configuration_questions.describe_settings(None, str(tmp_path))
     assert len(looks) == 2
     assert settings["data_dir"] == str(tmp_path)

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 commands = typer.Typer()
 command = partial(commands.command, rich_help_panel="Questions")
+CONFIGURATION = "configuration_questions"  # whose functions say what is declared
 
 
 @command("status")
@@ -164,13 +165,13 @@ def plan_experiment_command(
 @command("catalogue")
 def catalogue_command(profile: Profile = None, data_dir: DataDir = None, as_json: Json = False) -> None:
     """Print the data catalogue: every column, its meaning, window, source role and view."""
-    show_answer("catalogue", "feature_catalogue", (), profile, data_dir, as_json)
+    show_answer("catalogue", "feature_catalogue", (), profile, data_dir, as_json, module=CONFIGURATION)
 
 
 @command("settings")
 def settings_command(profile: Profile = None, data_dir: DataDir = None, as_json: Json = False) -> None:
     """Print every setting, its value and what it means."""
-    show_answer("settings", "describe_settings", (), profile, data_dir, as_json)
+    show_answer("settings", "describe_settings", (), profile, data_dir, as_json, module=CONFIGURATION)
 
 
 @command("check")
@@ -184,7 +185,7 @@ def check_command(
     """Run the source, write nothing, and say whether profile, rows and offers can work, and what is missing."""
 
     def show() -> None:
-        from flows.lookup import check
+        from flows.configuration_questions import check
 
         page, facts, can_work = check(name or profile, data_dir, day_of(as_of))
         typer.echo(strict_json(facts, 1) if as_json else visible(page))

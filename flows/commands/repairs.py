@@ -29,7 +29,7 @@ def verify_command(
     """Read every stored file, say what is damaged, missing or unknown, and how to get it back."""
 
     def show() -> None:
-        from flows.lookup import verify
+        from flows.configuration_questions import verify
 
         page, facts, is_whole = verify(accept, profile, data_dir)
         typer.echo(strict_json(facts, 1) if as_json else visible(page))
