@@ -30,7 +30,7 @@ EVERY_PAGE = (*PAGES, "people/u00005", "what-if?budget=5", "people?q=nobody", "s
 QUESTIONS = {
     "Who leaves?": ("", "td .pill.high"), "Why?": ("", "#raising svg"), "What is it worth?": ("", "#worth"),
     "What do we do?": ("", "#levels svg"), "What does it cost?": ("", "#cost"), "Does it work?": ("", "#start, #lift"),
-    "Who got it?": ("", "tbody a"), "Why not this user?": ("tbody a", "#decided table"),
+    "Who got it?": ("", "tbody a"), "Why not this user?": ("tbody a", "#decided ~ table"),
     "What if we had half the budget?": ("", "#beside"), "What changed since last week?": ("", "#changes"),
 }  # fmt: skip
 
