@@ -10,11 +10,10 @@ from __future__ import annotations
 import hmac
 from collections.abc import Sequence
 from datetime import date
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import duckdb
 import numpy as np
-import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -25,6 +24,9 @@ from features.storage.storage_interface import Publication
 from features.suppression.suppression_key import KEY_VARIABLE, hmac_pads, new_key, suppression_key
 from features.tables.duckdb_sessions import reading_session
 from features.tables.parquet_files import read_notes, read_parquet, write_parquet
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 Reason = Literal["forgotten", "objection"]
 FORGOTTEN: Reason = "forgotten"
@@ -85,7 +87,9 @@ def list_line(lake: Lake) -> str:
         The list is damaged or of another key.
     """
     found = read_list(lake)
-    in_force = found.filter(pc.is_null(found["until"])) if found is not None else SCHEMA.empty_table()
+    if found is None:
+        return "nobody"
+    in_force = found.filter(pc.is_null(found["until"]))
     counts = {reason: pc.sum(pc.equal(in_force["reason"], reason), min_count=0).as_py() for reason in LISTED}
     told = [words.format(count) for reason, words in LISTED.items() if (count := counts[reason])]
     if not told:
@@ -110,7 +114,8 @@ def keyed_hashes(lake: Lake, user_ids: pa.Array | pa.ChunkedArray | pd.Series) -
 
 
 def _texts(user_ids: pa.Array | pa.ChunkedArray | pd.Series) -> pa.Array | pa.ChunkedArray:
-    return pa.array(user_ids, pa.string()) if isinstance(user_ids, pd.Series) else user_ids.cast(pa.string())
+    is_arrow = isinstance(user_ids, pa.Array | pa.ChunkedArray)
+    return user_ids.cast(pa.string()) if is_arrow else pa.array(user_ids, pa.string())
 
 
 def hash_of_id(lake: Lake, connection: duckdb.DuckDBPyConnection, column: str = "user_id") -> str:

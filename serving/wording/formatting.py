@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, datetime
+from typing import TYPE_CHECKING
+from zoneinfo import ZoneInfo
 
 import numpy as np
 import numpy.typing as npt
-import pandas as pd
 
 from configs.currencies import decimals_of
 from serving.wording.language_file import Language
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 UNBROKEN = "\u00a0"
 
@@ -147,9 +151,9 @@ class Figures:
         """Write a date out."""
         return self.language.day(day)
 
-    def moment(self, instant: pd.Timestamp) -> str:
+    def moment(self, instant: datetime) -> str:
         """Write an instant by the app's own clock."""
-        local = pd.Timestamp(instant).tz_convert(self.time_zone)
+        local = instant.astimezone(ZoneInfo(self.time_zone))
         return f"{self.day(local.date())}, {local:%H:%M}"
 
 

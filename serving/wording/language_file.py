@@ -217,6 +217,10 @@ def load_language(name: str) -> Language:
         return _read(tables, path)
     english = load_language(ENGLISH)
     language = _read(_filled(tables, english.model_dump(), path), path)
+    if not any(tables.values()):
+        raise InputError(
+            f"language {path} says nothing, so that all would be English; write a text into it, or set language = 'en'"
+        )
     _check_against(english, language, path)
     return language
 
