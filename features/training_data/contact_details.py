@@ -7,12 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import date
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo
 
 import duckdb
 import numpy as np
-import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -24,6 +23,9 @@ from features.storage.lake import USERS_FILE, Lake
 from features.suppression.suppression_list import LIST_FILE, suppressed
 from features.tables.duckdb_sessions import reading_session, sql_text
 from features.tables.parquet_files import column_names
+
+if TYPE_CHECKING:
+    import pandas as pd  # looking up needs none
 
 PROFILING, TIME_ZONE, COUNTRY, BIRTH_YEAR = "consent_profiling", "time_zone", "country", "birth_year"
 ADDRESS, AGE = "address_", "age_years"  # begins the columns that say whether a channel reaches somebody; least age
@@ -71,6 +73,8 @@ def with_contact_details(
     rows = _rows(lake, ", ".join(names), "user_id BETWEEN $1 AND $2", [ends[end].as_py() for end in ENDS])
     own = rows.take(pc.index_in(ids, value_set=rows["user_id"].combine_chunks())).drop_columns(["user_id"])
     kinds = {name: "float64" for name in columns if name != TIME_ZONE}
+    import pandas as pd
+
     return pd.concat([frame, own.to_pandas().astype(kinds).set_index(frame.index)], axis=1)
 
 
@@ -119,11 +123,14 @@ def own_zones(frame: pd.DataFrame, time_zone: str) -> Texts:
 
     Examples
     --------
+    >>> import pandas as pd
     >>> own_zones(pd.DataFrame({"time_zone": ["Asia/Tokyo", "Nowhere/Atlantis", None]}), "UTC").tolist()
     ['Asia/Tokyo', 'UTC', 'UTC']
     """
     if TIME_ZONE not in frame:
         return np.full(len(frame), time_zone, dtype=object)
+    import pandas as pd
+
     codes, names = pd.factorize(frame[TIME_ZONE].astype(object))
     known = np.array([*(name if _is_zone(name) else time_zone for name in names), time_zone], dtype=object)
     return known[codes]  # -1 is the last: the app's
