@@ -291,7 +291,9 @@ def test_plan_experiment_says_what_to_try_of_every_offer_and_whether_it_can_be_d
     assert "people may be given something by lot; what they bring differs by" in page
     plans = shell.answer("plan-experiment", "--weeks", "4")
     titles = {plan["offer_id"] for plan in plans["plans"]} | set(plans["left_out"])
-    assert len(titles) == page.count("\n\n") and all(f"({offer})" in page for offer in titles)
+    assert len(titles) == page.count("\n\n") and all(
+        f"\n{offer.replace('_', ' ')}" in page.lower().replace("_", " ") for offer in titles
+    )
     for plan in plans["plans"]:
         assert plan["people"] == plan["people_per_arm"] * (len(plan["arms"]) + 1)
         assert plan["is_reached"] == (plan["weeks"] <= 4)
