@@ -39,7 +39,7 @@ pdf: $(STAMP)
 # the browser of the desk's tests and pictures, where this machine is Debian's and ours to change
 browser:
 	@command -v chromium >/dev/null || command -v google-chrome >/dev/null || \
-	{ apt-get update -q && apt-get install -q -y --no-install-recommends chromium fonts-dejavu-core; } >/dev/null 2>&1 || \
+	{ export DEBIAN_FRONTEND=noninteractive; apt-get update -q && apt-get install -q -y --no-install-recommends chromium fonts-dejavu-core; } >/dev/null 2>&1 || \
 	echo "no browser: tests of the desk in one are skipped"
 
 test-spark: spark
