@@ -14,6 +14,7 @@ from datetime import UTC, date, datetime, timedelta
 from html import unescape
 from html.parser import HTMLParser
 from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
 from typing import ClassVar
 from urllib.parse import quote
 
@@ -178,6 +179,9 @@ def test_every_page_is_whole_light_and_without_script(ask: Callable[..., object]
     assert all(attrs.get("id") in labels for attrs in fields)
     ids = [attrs["id"] for _, attrs in page.tags if attrs.get("id")]
     assert len(ids) == len(set(ids))
+    style = (Path(__file__).parents[1] / "serving/charts/charts.css").read_text()
+    drawn = {attrs["class"] for tag, attrs in page.tags if tag == "rect" and attrs.get("class")}
+    assert not [each for each in drawn if not re.search(rf"\.{each}\b[^}}]*{{ fill: ", style)]  # else it is black
 
 
 def test_today_says_what_the_tables_say(desk: SmallDesk, ask: Callable[..., object]) -> None:
