@@ -11,12 +11,13 @@ from pathlib import Path
 from configs.errors import InputError
 from flows.browser_tab import NAMES, Tab, browser_path, open_tab
 from flows.serve_desk import open_desk
-from serving.desk.desk_app import serve
+from serving.desk.desk_app import desk_server
 from serving.desk.page_list import PAGES
 from serving.desk.visitors import Door
 
 # by screen: how wide, how high a window begins, by day or by night
 SCREENS = {"": (1200, 900, "light"), "-dark": (1200, 900, "dark"), "-phone": (360, 800, "light")}
+ENDS_WITHIN = 10.0  # seconds
 FIRST_PERSON = "document.querySelector('tbody a')?.getAttribute('href') ?? ''"
 
 
@@ -35,7 +36,18 @@ def take_pictures(profile: str | None, data_dir: str | None, folder: Path) -> It
     folder.mkdir(parents=True, exist_ok=True)
     listening = socket.create_server(("127.0.0.1", 0))
     desk, home = open_desk(profile, data_dir), f"http://127.0.0.1:{listening.getsockname()[1]}"
-    threading.Thread(target=serve, args=(desk, Door(), listening), daemon=True).start()
+    server = desk_server(desk, Door())
+    thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]}, daemon=True)
+    thread.start()
+    try:
+        yield from _of_pages(home, folder)
+    finally:
+        server.should_exit = True  # a process that ends under a thread that answers can crash
+        thread.join(ENDS_WITHIN)
+
+
+def _of_pages(home: str, folder: Path) -> Iterator[str]:
+    """Take every page of a desk that answers."""
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as own, open_tab(Path(own)) as tab:
         tab.open(f"{home}/people?order=risk")
         addresses = {name: f"/{name}" for name in PAGES}

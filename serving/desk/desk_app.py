@@ -170,9 +170,14 @@ def given_of(request: Request) -> dict[str, str]:
 
 def serve(desk: Desk, door: Door, listening: socket) -> None:
     """Answer on a socket that listens, until the process is told to end."""
+    desk_server(desk, door).run(sockets=[listening])
+
+
+def desk_server(desk: Desk, door: Door) -> uvicorn.Server:
+    """Make the server of a desk; whoever runs it ends it with `should_exit`."""
     app = make_desk_app(desk, door)
     config = uvicorn.Config(app, log_level="warning", access_log=False, proxy_headers=False, server_header=False)
-    uvicorn.Server(config).run(sockets=[listening])
+    return uvicorn.Server(config)
 
 
 def _add_pages(app: FastAPI, answers: Answers) -> None:
