@@ -12,7 +12,8 @@ from features.storage.lake import Lake
 from features.storage.whole_writes import write_text
 from models.measurement.promise_ratio import ALL
 from models.measurement.promises import Comparison, compare_groups, promise_ratio, promise_ratios
-from serving.decide.promise_ratios import FILE, FOLDER, NOTHING_KEPT, newest_ratios, promised_sum, ratios_as_json
+from serving.decide.promise_ratios import FILE, NOTHING_KEPT, newest_ratios, promised_sum, ratios_as_json
+from serving.stored_days.measurements import MEASUREMENTS
 
 
 def groups(users: int, *, effect: float, promised: float, seed: int = 5) -> pd.DataFrame:
@@ -84,7 +85,7 @@ def test_a_plan_promises_each_play_by_its_ratio_as_measured_last(tmp_path):
     ratios = promise_ratios(
         {ALL: [Comparison(1.0, 0.5, 0.001, 900, 90)], "mail": [Comparison(1.0, 0.8, 0.001, 90, 40)]}
     )
-    with lake.whole_folder(FOLDER, "day=2024-04-01") as folder:
+    with lake.whole_folder(MEASUREMENTS, "day=2024-04-01") as folder:
         write_text(folder / FILE, ratios_as_json(date(2024, 4, 1), ratios))
     assert newest_ratios(lake, date(2024, 3, 31)) == NOTHING_KEPT
     kept = newest_ratios(lake, date(2024, 5, 1))

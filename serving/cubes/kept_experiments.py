@@ -10,7 +10,7 @@ from typing import Any
 from features.storage.lake import Lake
 from models.judge.experiment_verdict import ExperimentResult, VariantResult, result_facts
 from models.metrics.metric import Metric
-from serving.decide.promise_ratios import FOLDER
+from serving.stored_days.measurements import newest_measurement
 
 FILE = "experiments.json"
 
@@ -29,13 +29,11 @@ def newest_results(lake: Lake, as_of: date) -> tuple[date | None, list[Experimen
     DamagedError
         The file is not the one that was written.
     """
-    names = lake.files.list(f"{FOLDER}/day=*/{FILE}")
-    known = sorted(name for name in names if name.split("/")[1].removeprefix("day=") <= f"{as_of}")
-    if not known:
+    found = newest_measurement(lake, as_of, FILE)
+    if found is None:
         return None, []
-    lake.files.check(known[-1])
-    kept = json.loads(lake.files.read(known[-1]))
-    return date.fromisoformat(kept["as_of"]), [_result(row) for row in kept["experiments"]]
+    day, kept = found
+    return day, [_result(row) for row in kept["experiments"]]
 
 
 def _result(row: dict[str, Any]) -> ExperimentResult:

@@ -12,9 +12,9 @@ from features.storage.lake import Lake
 from models.measurement.promise_ratio import ALL, PromiseRatio
 from models.metrics.metric import Metric
 from serving.stored_days.day_tables import connect, decisions_source
+from serving.stored_days.measurements import newest_measurement
 
 FILE = "promises.json"
-FOLDER = "measurements"
 
 
 @dataclass(frozen=True)
@@ -69,15 +69,11 @@ def newest_ratios(lake: Lake, as_of: date) -> KeptRatios:
     DamagedError
         The file is not the one that was written.
     """
-    names = lake.files.list(f"{FOLDER}/day=*/{FILE}")
-    days = sorted(date.fromisoformat(name.split("/")[1].removeprefix("day=")) for name in names)
-    known = [day for day in days if day <= as_of]
-    if not known:
+    found = newest_measurement(lake, as_of, FILE)
+    if found is None:
         return NOTHING_KEPT
-    name = f"{FOLDER}/day={known[-1]}/{FILE}"
-    lake.files.check(name)
-    found = json.loads(lake.files.read(name))
-    return KeptRatios(known[-1], {each["subject"]: _ratio(each) for each in found["promises"]})
+    day, kept = found
+    return KeptRatios(day, {each["subject"]: _ratio(each) for each in kept["promises"]})
 
 
 def _ratio(kept: dict[str, Any]) -> PromiseRatio:

@@ -11,7 +11,7 @@ from features.storage.lake import Lake
 from models.judge.win_back_verdict import WinBackVerdict
 from models.metrics.metric import Metric
 from serving.arms.win_back_lots import WinBackLots
-from serving.decide.promise_ratios import FOLDER
+from serving.stored_days.measurements import newest_measurement
 
 FILE = "win_back.json"
 
@@ -30,12 +30,8 @@ def newest_verdicts(lake: Lake, as_of: date) -> list[WinBackVerdict]:
     DamagedError
         The file is not the one that was written.
     """
-    names = lake.files.list(f"{FOLDER}/day=*/{FILE}")
-    known = sorted(name for name in names if name.split("/")[1].removeprefix("day=") <= f"{as_of}")
-    if not known:
-        return []
-    lake.files.check(known[-1])
-    rows = json.loads(lake.files.read(known[-1]))["win_back"]
+    found = newest_measurement(lake, as_of, FILE)
+    rows = found[1]["win_back"] if found is not None else []
     return [WinBackVerdict(**{**row, "effect": Metric(**row["effect"])}) for row in rows]
 
 

@@ -11,11 +11,12 @@ from models.training_run.training_record import latest_training
 from serving.charts.chart_frame import Chart
 from serving.charts.line_chart import Point, line_chart
 from serving.cubes.stored_cubes import day_sums
-from serving.decide.promise_ratios import FOLDER, newest_ratios
+from serving.decide.promise_ratios import newest_ratios
 from serving.desk.desk_pages import Page, Question
 from serving.desk.timeline import Happening, happenings, marks
 from serving.report_page.model_trust import trust_in_offers
 from serving.report_page.policy_gate import gate_of
+from serving.stored_days.measurements import MEASUREMENTS
 from serving.wording.formatting import signed
 
 FILE, MOST_SHOWN, SHOWN_DAYS = "lifts.json", 30, 90
@@ -50,7 +51,7 @@ def results_page(asked: Question) -> Page:
 def measurements(asked: Question) -> list[dict[str, Any]]:
     """Read every measurement up to the day, in order."""
     lake = asked.desk.lake
-    names = [name for name in lake.files.list(f"{FOLDER}/day=*/{FILE}") if _day(name) <= asked.day]
+    names = [name for name in lake.files.list(f"{MEASUREMENTS}/day=*/{FILE}") if _day(name) <= asked.day]
     return [json.loads(lake.files.read(name)) for name in names]
 
 

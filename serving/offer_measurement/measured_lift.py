@@ -19,11 +19,12 @@ from models.model_cards.pictures import offers_picture
 from serving.cubes.experiment_words import verdict_words
 from serving.cubes.kept_experiments import FILE as EXPERIMENTS_FILE
 from serving.cubes.kept_experiments import results_as_json
-from serving.decide.promise_ratios import FILE, FOLDER, KeptRatios, ratios_as_json
+from serving.decide.promise_ratios import FILE, KeptRatios, ratios_as_json
 from serving.decide.win_back_evidence import FILE as WIN_BACK_FILE
 from serving.decide.win_back_evidence import verdicts_as_json
 from serving.offer_measurement.closed_decisions import Measured
 from serving.offer_measurement.closed_lots import lifts_of_lots
+from serving.stored_days.measurements import MEASUREMENTS
 
 MONEY = ("margin", "revenue")
 SHOWN_DAYS = 5
@@ -52,10 +53,10 @@ def measure_day(settings: Settings, lake: Lake, as_of: date, measured: Measured)
         outputs = {"measurement": str(lake.path("measurements", f"day={as_of}"))}
     if measured.win_back:
         kept = verdicts_as_json(as_of, measured.win_back)
-        lake.files.publish_file(f"{FOLDER}/day={as_of}/{WIN_BACK_FILE}", kept.encode())
+        lake.files.publish_file(f"{MEASUREMENTS}/day={as_of}/{WIN_BACK_FILE}", kept.encode())
     if measured.experiments:
         kept = results_as_json(as_of, measured.experiments)
-        lake.files.publish_file(f"{FOLDER}/day={as_of}/{EXPERIMENTS_FILE}", kept.encode())
+        lake.files.publish_file(f"{MEASUREMENTS}/day={as_of}/{EXPERIMENTS_FILE}", kept.encode())
     metrics |= lift_metrics(lots) | promise_metrics(measured.promises)
     told = [*notes(settings, as_of, measured, lifts), *notes_of_lots(settings, measured, lots)]
     told += [each.words for each in measured.win_back]
@@ -104,7 +105,7 @@ def write_measurement(settings: Settings, lake: Lake, as_of: date, measured: Mea
         "kpis": {name: metric.as_dict() for name, metric in groups.items()},
         "lifetime_value_assumes": LIFETIME_ASSUMES.format(periods=LIFETIME_PERIODS),
     }
-    with lake.whole_folder(FOLDER, f"day={as_of}") as folder:
+    with lake.whole_folder(MEASUREMENTS, f"day={as_of}") as folder:
         if measured.promises:
             write_text(folder / FILE, ratios_as_json(as_of, measured.promises))
         write_text(folder / "lifts.json", json.dumps(facts, indent=1) + "\n")

@@ -1,0 +1,29 @@
+"""What the daily measuring of offers keeps: one JSON file of each kind under the day that it was measured on."""
+
+from __future__ import annotations
+
+import json
+from datetime import date
+from typing import Any
+
+from features.storage.lake import Lake
+
+MEASUREMENTS = "measurements"
+
+
+def newest_measurement(lake: Lake, as_of: date, file: str) -> tuple[date, dict[str, Any]] | None:
+    """Read the file of a kind that was measured last, on or before a day, and that day; None before there was one.
+
+    Raises
+    ------
+    DamagedError
+        The file is not the one that was written.
+    """
+    names = lake.files.list(f"{MEASUREMENTS}/day=*/{file}")
+    days = sorted(date.fromisoformat(name.split("/")[1].removeprefix("day=")) for name in names)
+    known = [day for day in days if day <= as_of]
+    if not known:
+        return None
+    name = f"{MEASUREMENTS}/day={known[-1]}/{file}"
+    lake.files.check(name)
+    return known[-1], json.loads(lake.files.read(name))
