@@ -6,7 +6,7 @@ None of it is a flow of Prefect's, which would keep the ids that a run was asked
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -104,7 +104,8 @@ def object_to_contact(user_ids: Sequence[str], file: Path | None, profile: str |
         before = enter(lake, publication, asked, OBJECTION, _today(settings))
     new = len(set(asked) - set(before))
     page = [f"{new:,} users are on the suppression list now: nothing is sent to them; what is held of them stays"]
-    page += [*_before_lines(before), *_list_lines(days := days_of_lists(lake, SoughtIds(asked)))]
+    days = days_of_lists(lake, SoughtIds(asked))
+    page += [*_before_lines(before), *_list_lines(days)]
     return "\n".join(page), {"command": "forget", "objections": new, "handed_over": days}, True
 
 
@@ -234,8 +235,8 @@ def _verdict(found: Sequence[Trace]) -> str:
     return f"{len(found):,} places still name them" if found else "nothing names them any more"
 
 
-def _before_lines(before: dict[str, tuple[str, date]] | object) -> list[str]:
-    if not isinstance(before, dict) or not before:
+def _before_lines(before: Mapping[str, tuple[str, date]]) -> list[str]:
+    if not before:
         return []
     user_id, (reason, day) = next(iter(before.items()))
     more = f" and {len(before) - 1:,} others" if len(before) > 1 else ""
