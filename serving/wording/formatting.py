@@ -14,7 +14,7 @@ from configs.currencies import decimals_of
 from serving.wording.language_file import Language
 
 if TYPE_CHECKING:
-    import pandas as pd
+    pass
 
 UNBROKEN = "\u00a0"
 
@@ -93,12 +93,6 @@ def day_words(day: date) -> str:
     '1 January 2018'
     """
     return f"{day.day} {day:%B %Y}"
-
-
-def moment_words(instant: pd.Timestamp, time_zone: str) -> str:
-    """Write an instant by the app's own clock."""
-    local = instant.tz_convert(time_zone)
-    return f"{day_words(local.date())}, {local:%H:%M}"
 
 
 @dataclass(frozen=True)
