@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import date, datetime
-from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo
 
 import numpy as np
@@ -12,9 +11,6 @@ import numpy.typing as npt
 
 from configs.currencies import decimals_of
 from serving.wording.language_file import Language
-
-if TYPE_CHECKING:
-    pass
 
 UNBROKEN = "\u00a0"
 
