@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from configs.section import Section, Word
 
@@ -33,6 +33,27 @@ class Readers(NamedTuple):
         return ", ".join(word for word in self if word is not None) or "everybody"
 
 
+def checked_form(text: str) -> str:
+    """Refuse a text that names its fields as an older winback did.
+
+    Examples
+    --------
+    >>> checked_form("$discount off until ${valid_until}")
+    Traceback (most recent call last):
+        ...
+    ValueError: fields are written otherwise now: {{ discount }} off until {{ last_day }}
+    >>> checked_form("costs $5")
+    'costs $5'
+    """
+    if not OLD_FIELD.search(text):
+        return text
+    new = OLD_FIELD.sub(lambda found: f"{{{{ {RENAMED.get(found[1], found[1])} }}}}", text).replace("$$", "$")
+    raise ValueError(f"fields are written otherwise now: {new}")
+
+
+Template = Annotated[str, AfterValidator(checked_form)]  # of what an offer or a variant says
+
+
 class Text(Section):
     """What is written to those whom it is for, each part a template over the fields of `configs.message_settings`."""
 
@@ -42,14 +63,11 @@ class Text(Section):
     stage: Word | None = Field(None, description="only for users in this stage")
     persona: str | None = Field(None, min_length=1, description="only for personas in whose name these words stand")
     title: str | None = Field(None, description="name of the offer in this language")
-    subject: str | None = Field(None, description="subject of an e-mail, title of a push")
-    message: str = Field(min_length=1, description="text, with {{ discount }} and other fields filled in")
-    plain_message: str | None = Field(None, min_length=1, description="text where nothing is given; else `message`")
-
-    @field_validator(*PARTS)
-    @classmethod
-    def _is_of_today(cls, text: str | None) -> str | None:
-        return checked_form(text)
+    subject: Template | None = Field(None, description="subject of an e-mail, title of a push")
+    message: Template = Field(min_length=1, description="text, with {{ discount }} and other fields filled in")
+    plain_message: Template | None = Field(
+        None, min_length=1, description="text where nothing is given; else `message`"
+    )
 
     @property
     def written(self) -> str:
@@ -62,43 +80,20 @@ class Text(Section):
         return Readers(self.language, self.stage, self.persona)
 
 
-def checked_form(text: str | None) -> str | None:
-    """Refuse a text that names its fields as an older winback did.
-
-    Examples
-    --------
-    >>> checked_form("$discount off until ${valid_until}")
-    Traceback (most recent call last):
-        ...
-    ValueError: fields are written otherwise now: {{ discount }} off until {{ last_day }}
-    >>> checked_form("costs $5"), checked_form(None)
-    ('costs $5', None)
-    """
-    if text is None or not OLD_FIELD.search(text):
-        return text
-    new = OLD_FIELD.sub(lambda found: f"{{{{ {RENAMED.get(found[1], found[1])} }}}}", text).replace("$$", "$")
-    raise ValueError(f"fields are written otherwise now: {new}")
-
-
 class Texts(Section):
     """The texts of an offer: its own, for everybody who has none of their own, and others."""
 
     language: Word | None = Field(None, description="language of its own texts; that of the settings by default")
-    subject: str | None = Field(None, description="subject of an e-mail, title of a push")
-    message: str = Field(
+    subject: Template | None = Field(None, description="subject of an e-mail, title of a push")
+    message: Template = Field(
         min_length=1,
         description="text with {{ discount }} (of benefits other than percent: {{ benefit }}), {{ max_cost }}, "
         "{{ title }}, {{ category }}, {{ last_day }} and other fields filled in",
     )
-    plain_message: str | None = Field(
+    plain_message: Template | None = Field(
         None, min_length=1, description="text where nothing is given: `message`, but for {{ discount }}"
     )
     texts: tuple[Text, ...] = Field((), description="texts for some readers, a table each: [[OFFER.texts]]")
-
-    @field_validator(*PARTS)
-    @classmethod
-    def _is_of_today(cls, text: str | None) -> str | None:
-        return checked_form(text)
 
     @model_validator(mode="after")
     def _every_text_has_its_own_readers(self) -> Texts:

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 from pydantic import Field, field_validator, model_validator
 
 from configs.errors import InputError, did_you_mean, shortened
-from configs.offer_texts import PARTS, Text, checked_form
+from configs.offer_texts import PARTS, Template, Text
 from configs.section import Section, Word
 from configs.toml_lines import key_line
 from configs.validated_model import validated
@@ -22,14 +22,11 @@ ROUNDING = 1e-6
 class Wording(Section):
     """What a variant says instead of the play, in one language; what it leaves out the play says as it did."""
 
-    subject: str | None = Field(None, min_length=1, description="subject of an e-mail, title of a push")
-    message: str | None = Field(None, min_length=1, description="text; a play's plain_message goes with it")
-    plain_message: str | None = Field(None, min_length=1, description="text where nothing is given; else `message`")
-
-    @field_validator(*PARTS)
-    @classmethod
-    def _is_of_today(cls, text: str | None) -> str | None:
-        return checked_form(text)
+    subject: Template | None = Field(None, min_length=1, description="subject of an e-mail, title of a push")
+    message: Template | None = Field(None, min_length=1, description="text; a play's plain_message goes with it")
+    plain_message: Template | None = Field(
+        None, min_length=1, description="text where nothing is given; else `message`"
+    )
 
     @property
     def is_said(self) -> bool:

@@ -25,6 +25,9 @@ class Retention(Section):
         None, description="decisions with all that stands beside them, and who was in which segment"
     )
     options: Kept = Field(None, description="every option of every user of a day, the largest of what a day leaves")
+    cubes: Kept = Field(
+        None, description="counts and sums of a day, which name nobody; the desk's charts over time are made of them"
+    )
     ledger: Kept = Field(None, description="the ledger of decisions; what they gave stays in the treatments")
     runs: Kept = Field(None, description="records of runs")
     reports: Kept = Field(None, description="reports, lists of users at risk and send lists")

@@ -41,7 +41,7 @@ def violations(settings: Settings, catalogue: Catalogue, people: dict[str, Perso
     for each in sent:
         of_user.setdefault(each.user_id, []).append(each)
     new = [each for each in sent if each.is_new]
-    found = [text for each in new for text in _personal(settings, people[each.user_id], each)]
+    found = [text for each in new for text in _personal(settings, people[each.user_id], each, offers)]
     for each in new:
         own, offer = of_user[each.user_id], offers[each.offer_id or ""]
         found += _too_soon(each, own, offer)
@@ -53,9 +53,10 @@ def violations(settings: Settings, catalogue: Catalogue, people: dict[str, Perso
     return found + [f"{name} went to {given[name]}, of {most}" for name, most in stocks.items() if given[name] > most]
 
 
-def _personal(settings: Settings, person: Person, new: Message) -> Iterator[str]:
-    """Say what consents, opt-outs and the clock have against a message."""
-    for what in ("profiling", new.channel):
+def _personal(settings: Settings, person: Person, new: Message, offers: dict[str, Offer]) -> Iterator[str]:
+    """Say what consents, opt-outs and the clock have against a message; what must be said needs no profile."""
+    profile = ["profiling"] if offers[new.offer_id or ""].is_marketing else []
+    for what in (*profile, new.channel):
         agrees = person.consents.get(what, float("nan"))
         if agrees == 0 or (agrees != agrees and settings.contact.unknown_consent == "refused"):
             yield f"{new} without consent to {what}"

@@ -114,6 +114,29 @@ def test_addresses_go_along_and_who_withdrew_since_is_left_out(tmp_path: Path) -
     assert rows == [("agrees", "t1", "Asia/Tokyo"), ("formula", "'=t2", "UTC")]
 
 
+def test_an_id_that_turned_out_to_be_somebody_is_asked_as_that_user_who_gets_one_message(tmp_path: Path) -> None:
+    names = ["visitor", "ann", "guest", "stranger", "bob"]
+    lake = decided(Lake(tmp_path), *((name, "a", "push") for name in names))
+    users = {"user_id": ["ann", "bob", "eve"], "consent_push": [True, True, True], "push_token": ["t1", "t2", "t3"]}
+    write_parquet(pa.table(users), lake.path("users", "users.parquet"))
+    noon = pa.array([at("2024-07-01 03:00")] * 3, pa.timestamp("us", "UTC"))
+    pairs = {"old_user_id": ["visitor", "guest", "stranger"], "user_id": ["ann", "bob", "eve"], "since": noon}
+    write_parquet(pa.table(pairs), lake.partition("aliases", DAY))
+    said = {"event_id": ["e"], "user_id": ["bob"], "event_name": ["opt_out"], "channel": ["push"],
+            "occurred_at": noon[:1]}  # fmt: skip
+    write_parquet(pa.table(said), lake.partition("events", DAY))
+    catalogue = tmp_path / "mine.toml"
+    catalogue.write_text('[a]\nchannel = "push"\ntitle = "A"\nplay = "p"\nmessage = "m"\ndiscounts = [0.1]\n'
+                         "valid_days = 7\ncontact_cost = 0\ncovered_spend = 1\n")  # fmt: skip
+    asked = load_settings(offers=str(catalogue), contact={"addresses": {"push": "push_token"}})
+    found = write_audiences(asked, lake, DAY)
+    assert found.rows == {"push": 2}
+    assert found.withdrawn == {("same_user", None): 2, ("opted_out", "push"): 1}
+    assert [(row["user_id"], row["address"], row["decision_id"]) for row in listed(lake, "push")] == [
+        ("ann", "t1", "dann"), ("eve", "t3", "dstranger"),
+    ]  # fmt: skip
+
+
 def test_what_came_of_a_list_comes_back_as_the_readme_says(tmp_path: Path) -> None:
     lake = decided(Lake(tmp_path / "data"), ("reader", "a", "push"), ("leaver", "a", "push"))
     write_audiences(SETTINGS, lake, DAY)

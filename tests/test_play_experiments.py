@@ -6,9 +6,12 @@ from datetime import date
 from pathlib import Path
 from types import SimpleNamespace
 
+import hypothesis
 import numpy as np
 import pandas as pd
 import pytest
+from hypothesis import settings as examples
+from hypothesis import strategies as st
 from synthetic import offer, small_settings
 
 from configs.errors import InputError
@@ -179,3 +182,65 @@ def test_channels_are_tried_in_the_order_of_the_variant_at_no_more_cost(tmp_path
     assert not in_channel_order(before, options, users, barred, 1)[1].any()
     with pytest.raises(InputError, match=r"'tone' moves users between channels, which a capacity of .*'push' forbids"):
         check_orders(small_settings(scoring={"channel_capacity": {"push": 5}}), own)
+
+
+@pytest.mark.parametrize("stock", ["stock", "total_stock"])
+def test_a_play_that_may_be_given_so_often_alone_is_moved_between_no_channels(tmp_path: Path, stock: str) -> None:
+    own = catalogue(tmp_path, 'share = 0.5\nchannels = ["email", "push"]')
+    few = Catalogue(offers=tuple(each.model_copy(update={stock: 3}) for each in own.offers))
+    check_orders(SETTINGS, own)
+    with pytest.raises(InputError, match=r"'tone' moves users between channels, which a stock forbids"):
+        check_orders(SETTINGS, few)
+
+
+CHANNELS = ("push", "email", "sms", "in_app")
+
+
+@examples(max_examples=150, deadline=None)
+@hypothesis.given(data=st.data())
+def test_an_order_of_channels_moves_only_whom_it_may_at_no_more_cost_and_to_the_first_that_is_open(data) -> None:
+    channels = data.draw(st.permutations(CHANNELS))[: data.draw(st.integers(2, 4))]
+    levels = data.draw(st.sampled_from([(0.1,), (0.1, 0.3)]))
+    orders = [data.draw(st.lists(st.sampled_from(channels), unique=True)) for _ in range(2)]
+    variants = tuple(Variant(name=str(place), share=0.5, channels=tuple(each)) for place, each in enumerate(orders))
+    tried = Experiment(name="order", variants=variants)
+    own = Catalogue(offers=(offer("other"), *(
+        offer(f"cart_{each}", play_id="cart", channel=each, discounts=levels, experiment=tried) for each in channels
+    )))  # fmt: skip
+    rng, users, options = np.random.default_rng(data.draw(st.integers(0, 10_000))), 12, len(own.options)
+    ids = pd.Series([f"u{number}" for number in range(users)])
+    before = Assignment(rng.choice(["policy", "explore", "control", "as_usual"], users).astype(object),
+                        rng.integers(-1, options, users), rng.integers(-1, options, users), None, None, None,
+                        np.ones(users))  # fmt: skip
+    kept = before.given.copy(), before.intended.copy()
+    known = SimpleNamespace(
+        catalogue=own,
+        eligible=rng.random((users, options)) < 0.7,
+        value=rng.normal(1, 1, (users, options)),
+        expected_cost=rng.uniform(0, 1, (users, options)),
+    )
+    found = Forbidden(np.zeros(users, np.int8), (rng.random((users, options)) < 0.2).astype(np.int8))
+    after, takes_part = in_channel_order(before, known, ids, found, 1)
+    assert (before.given == kept[0]).all() and (before.intended == kept[1]).all()  # its arguments stay
+    is_moved, everybody = after.given != before.given, np.arange(users)
+    assert not (is_moved & ~takes_part).any()
+    assert set(before.arm[takes_part]) <= {"policy"}
+    names = [(each.play_id or each.offer_id, share) for each in own.offers for share in each.shares]
+    for was, now in ((before.given, after.given), (before.intended, after.intended)):
+        assert [names[place] if place >= 0 else None for place in was] == [
+            names[place] if place >= 0 else None for place in now
+        ]  # the same play, at the same level
+    given_something = everybody[before.given >= 0]
+    cost = known.expected_cost
+    assert cost[given_something, after.given[given_something]].sum() <= (
+        cost[given_something, before.given[given_something]].sum() + 1e-9
+    )
+    may = known.eligible & (known.value > 0) & (found.option == 0)
+    assert may[everybody[is_moved], after.given[is_moved]].all()
+    drawn = drawn_variants(tried, ids, 1)
+    for user in everybody[is_moved]:
+        level = names[after.given[user]]
+        open_by = [each.channel for place, each in enumerate(own.offer_of_options)
+                   if names[place] == level and may[user, place]]  # fmt: skip
+        order = [*orders[drawn[user]], *(each for each in channels if each not in orders[drawn[user]])]
+        assert own.offer_of_options[after.given[user]].channel == next(each for each in order if each in open_by)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from datetime import date
+from datetime import date, timedelta
 from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
+from play_claims import CLAIMS, PAID, events_by_user
 
 from configs.named_files import FOLDER
 from configs.offers import load_catalogue
@@ -18,7 +19,7 @@ from features.materialise.build_daily import build_aggregates
 from features.materialise.user_traits import user_traits
 from features.simulator.simulator_run import new_world, simulate
 from features.storage.lake import Lake
-from features.tables.parquet_files import read_parquet
+from features.tables.parquet_files import read_parquet, write_parquet
 from features.training_data.snapshot_run import bring_snapshots_up_to_date
 from serving.lookups.play_answers import PlayRow, play_lines, play_rows
 from serving.plays.play_rules import HOLDS, play_rules_of
@@ -27,54 +28,21 @@ from serving.wording.language_file import load_language
 from serving.wording.rendering import Words, words_of
 
 USERS, DAYS, AS_OF = 500, 75, date(2024, 3, 16)
-ACTIVE = {"session_start", "view_item", "add_to_cart", "begin_checkout", "purchase", "app_store_subscription_renew"}
-PAID = {"purchase", "app_store_subscription_renew"}
-SPEAKS_OF_THEM = ("you have", "your basket", "your purchase", "a payment", "a while", "you began", "you left")
-ENDED = {"app_store_subscription_cancel", "app_remove"}
-
-Events = pd.DataFrame  # of one user, before the day: event_name, occurred_at, item_category, ago (days, 1 = yesterday)
-Claim = Callable[[Events], bool]
 
 
-def last(events: Events, *names: str) -> pd.Timestamp:
-    found = events.loc[events["event_name"].isin(names), "occurred_at"]
-    return found.max() if len(found) else pd.Timestamp.min.tz_localize("UTC")
-
-
-def within(events: Events, days: int, *names: str) -> Events:
-    return events[events["event_name"].isin(names) & (events["ago"] <= days)]
-
-
-def active_days(events: Events, days: int) -> int:
-    return within(events, days, *ACTIVE)["ago"].nunique()
-
-
-def usual_gap(events: Events) -> float:
-    days = np.sort(within(events, 365, *ACTIVE)["ago"].unique())
-    return float(np.diff(days).mean()) if len(days) > 1 else np.inf
-
-
-CLAIMS: dict[str, Claim] = {
-    "finish_onboarding": lambda e: not {"sign_up", "tutorial_complete"} <= set(e["event_name"]),
-    "viewed_not_carted": lambda e: len(within(e, 7, "view_item")) >= 3 and within(e, 7, "add_to_cart").empty,
-    "cart_open": lambda e: last(e, "add_to_cart") > last(e, *PAID),
-    "checkout_hesitated": lambda e: last(e, "begin_checkout") > last(e, *PAID),
-    "trial_extension": lambda e: len(within(e, 14, "sign_up")) > 0,
-    "thanks": lambda e: len(within(e, 3, *PAID)) > 0,
-    "habit_broken": lambda e: within(e, 365, *ACTIVE)["ago"].min() > 1.5 * usual_gap(e),
-    "streak_at_stake": lambda e: active_days(e, 7) >= 5,
-    "resume_progress": lambda e: last(e, "level_start") > last(e, "level_end"),
-    "something_new": lambda e: e.loc[e["ago"] <= 90, "item_category"].nunique() < 8,
-    "early_access": lambda e: active_days(e, 90) >= 12,
-    "win_back": lambda e: active_days(e, 28) == 0,
-    "payment_recovery": lambda e: len(within(e, 28, "payment_failed")) > 0,
-    "lost_by_payment": lambda e: len(within(e, 28, "payment_failed")) > 0 and len(within(e, 28, *ENDED)) > 0,
-    "subscription_ends": lambda e: (
-        within(e, 365, "app_store_subscription_renew")["ago"].min() in range(23, 30) and within(e, 29, *ENDED).empty
-    ),
-    "save_offer": lambda e: len(within(e, 28, *ENDED)) > 0 and within(e, 28, "payment_failed").empty,
-    "feedback": lambda e: active_days(e, 90) >= 8,
-}
+def fail_payments(lake: Lake) -> None:
+    """Let the last renewal of one user fail, and that of one who cancels: few do of so few, who then buy no more."""
+    path = lake.partition("events", AS_OF - timedelta(days=1))
+    events = read_parquet(path).to_pandas()
+    ended = events.loc[events["event_name"] == "app_store_subscription_cancel", "user_id"]
+    visitor = events.loc[events["event_name"] == "session_start", "user_id"]
+    buyers = set(events.loc[events["event_name"].isin(PAID), "user_id"])
+    users = [next(user for user in each if user not in buyers) for each in (visitor, ended)]
+    more = events.groupby("user_id").head(1).set_index("user_id").loc[users].reset_index()
+    night = pd.Timestamp(AS_OF - timedelta(days=1), tz="UTC") + pd.Timedelta(hours=3)
+    more = more.assign(event_id=["fails-1", "fails-2"], event_name="payment_failed", occurred_at=night)
+    table = pa.Table.from_pandas(pd.concat([events, more]), read_parquet(path).schema, preserve_index=False)
+    write_parquet(table.sort_by([("user_id", "ascending"), ("occurred_at", "ascending")]), path)
 
 
 @pytest.fixture(scope="module")
@@ -82,18 +50,11 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> tuple[Any, Lake]:
     folder = tmp_path_factory.mktemp("plays")
     settings, lake = load_settings("simulated,plays", folder, seed=7), Lake(folder)
     simulate(settings, lake, new_world(settings, load_catalogue("starter"), USERS, days=DAYS), DAYS, 0, 0.2)
+    fail_payments(lake)
     lake.files.accept(".")
     build_aggregates(settings, lake)
     bring_snapshots_up_to_date(settings, lake, AS_OF, only_today=True)
     return settings, lake
-
-
-def events_by_user(lake: Lake) -> dict[str, Events]:
-    columns = ["user_id", "event_name", "occurred_at", "item_category"]
-    days = [read_parquet(lake.partition("events", day), columns).to_pandas() for day in lake.days("events")]
-    events = pd.concat(days, ignore_index=True)
-    events["ago"] = [(AS_OF - day).days for day in events["occurred_at"].dt.date]
-    return dict(tuple(events.groupby("user_id")))
 
 
 def test_a_message_goes_only_where_its_fact_holds_by_the_events_themselves(world):
@@ -107,7 +68,7 @@ def test_a_message_goes_only_where_its_fact_holds_by_the_events_themselves(world
     known = {"stage": stages_of(settings).of(snapshot), "p_churn": rng.random(len(snapshot))}
     cuts = {(split.column, share): 20.0 for split in rules.splits for share in split.shares}
     flags = type(rules)(rules.rules, rules.left_out, rules.kinds, cuts).holds(snapshot, known)
-    own = events_by_user(lake)
+    own = events_by_user(lake, AS_OF)
     for play, claim in CLAIMS.items():
         meant = snapshot["user_id"][flags[HOLDS + play]]
         wrong = [user for user in meant if not claim(own[user])]

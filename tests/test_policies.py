@@ -12,7 +12,7 @@ from synthetic import FEATURES, LOT_OPTIONS, WORDS, drawn_lots, offer, small_set
 
 from configs.offers import Catalogue
 from models.effects.uplift import learn_effects
-from models.judge.policies import judge_policies, money_price, priced_choice
+from models.judge.policies import judge_policies, personal_choice
 from models.judge.simple_policies import cross_chosen, simple_policy
 from models.learn.redeemed_spend import RedeemedSpend
 from models.metrics.evaluation import Z
@@ -120,15 +120,10 @@ def test_without_a_column_there_is_no_rule(four):
     assert simple_policy(bare, scores, RULE, EVERYBODY) == Deployed(NOBODY)
 
 
-def chosen_personally(evidence: Evidence) -> np.ndarray:
-    """Options picked at the price on money that the evidence's budget asks for."""
-    return priced_choice(evidence, money_price(evidence))
-
-
 def test_the_personal_choice_by_hand():
     effect = np.array([[1.0, 2.0], [3.0, -1.0], [-1.0, -2.0], [0.0, 0.0]])
     evidence = replace(evidence_of(effect), effect=effect)
-    assert chosen_personally(evidence).tolist() == [2, 1, 0, 0]
+    assert personal_choice(evidence).tolist() == [2, 1, 0, 0]
 
 
 def test_the_personal_choice_fits_the_budget_by_hand():
@@ -137,7 +132,7 @@ def test_the_personal_choice_fits_the_budget_by_hand():
     evidence = replace(evidence_of(effect), effect=effect, cost=cost)
     spent = {}
     for budget in (6.0, 2.0, 0.5, 0.1, 0.0):
-        chosen = chosen_personally(replace(evidence, budget=budget / 4))
+        chosen = personal_choice(replace(evidence, budget=budget / 4))
         spent[budget] = (chosen.tolist(), np.c_[np.zeros(4), cost][np.arange(4), chosen].sum())
     assert spent[6.0][0] == [2, 1, 1, 0]  # 5.9
     # per money: 10 and then .71 for the first user's steps, .75 for the second, 1.5 for the third
@@ -354,8 +349,8 @@ def test_no_policy_is_judged_by_what_the_lots_could_not_draw():
     had_chance = np.c_[np.ones(3000, dtype=bool), ~late]
     propensity = np.where(late, np.where(action == -1, 2 / 3, 1 / 3), 1 / 3)
     new = replace(evidence, action=action, net=net, had_chance=had_chance, propensity=propensity)
-    assert set(chosen_personally(new)[late]) == {1}
-    assert set(chosen_personally(new)[~late]) == {2}
+    assert set(personal_choice(new)[late]) == {1}
+    assert set(personal_choice(new)[~late]) == {2}
     found = judge_policies(new)
     assert found.gains[PERSONAL].value == pytest.approx(3.0, abs=0.2)  # 1 on the early half, 5 on the late one
     assert found.gains[CONSTANT].value == pytest.approx(2.5, abs=0.2)  # the second option, where it had a chance

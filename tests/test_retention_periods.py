@@ -49,6 +49,7 @@ def test_each_table_loses_the_days_before_its_own_period_and_nothing_else(tmp_pa
     app = _with(
         small_app(tmp_path, events=[event("u", "2024-01-01", "purchase")]),
         options=10,
+        cubes=11,
         reports=15,
         runs=5,
         quarantine=30,
@@ -58,6 +59,7 @@ def test_each_table_loses_the_days_before_its_own_period_and_nothing_else(tmp_pa
         for day in ("2024-06-10", "2024-06-20", "2024-06-21"):
             publication.write(f"decisions/day={day}/options.parquet", b"o")
             publication.write(f"decisions/day={day}/decisions.parquet", b"d")
+            publication.write(f"cubes/day={day}/cubes.parquet", b"c")
             publication.write(f"reports/{day}.html", b"r")
         refused = pa.table(
             {
@@ -71,11 +73,14 @@ def test_each_table_loses_the_days_before_its_own_period_and_nothing_else(tmp_pa
     told = remove_expired(app.settings, lake, TODAY)
     assert lake.files.list("decisions/*/options.parquet") == ["decisions/day=2024-06-21/options.parquet"]
     assert len(lake.files.list("decisions/*/decisions.parquet")) == 3
+    assert len(lake.files.list("cubes/*/cubes.parquet")) == 2
     assert lake.files.list("reports/*.html") == ["reports/2024-06-20.html", "reports/2024-06-21.html"]
     assert [path.rpartition("/")[2] for path in lake.files.list("runs/*.json")] == ["2024-06-30T000000-one.json"]
     assert told[-1] == "retention: 1 refused rows of before 2024-06-01 were removed"
     assert not lake.files.suspects()
-    assert retention_line(app.settings, lake).startswith("options 10 days (from 2024-06-21 on), runs 5 days")
+    assert retention_line(app.settings, lake).startswith(
+        "options 10 days (from 2024-06-21 on), cubes 11 days (from 2024-06-20 on), runs 5 days"
+    )
 
 
 def test_a_period_that_takes_what_is_still_needed_is_refused_with_the_arithmetic() -> None:

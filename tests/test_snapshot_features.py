@@ -69,6 +69,7 @@ HISTORY = [
     purchase("payer", 8, 1.0),
     event("payer", days_before(8), "payment_failed"),
     event("payer", days_before(29), "payment_failed"),
+    event("carter", days_before(7), "payment_failed"),
     event("payer", days_before(90), "app_remove"),
     event("payer", days_before(91), "sign_up"),
     event("payer", days_before(91), "tutorial_complete"),
@@ -158,6 +159,9 @@ EXPECTED = [
     ("carter", {"is_cart_open": 1, "is_viewed_not_carted_28d": 0, "days_since_last_cart": 8, "carts_count_28d": 1}),
     ("carter", {"carts_count_7d": 0, "is_checkout_open": 0, "gap_days_max_365d": 1}),
     ("payer", {"is_checkout_open": 0, "days_since_last_checkout": 8, "payment_failures_count_28d": 1}),
+    ("payer", {"days_since_last_failed_payment": 8, "is_payment_open": 0}),  # it went through on the same day
+    ("carter", {"days_since_last_failed_payment": 7, "is_payment_open": 1}),
+    ("viewer", {"days_since_last_failed_payment": None, "is_payment_open": 0}),
     ("payer", {"payment_failures_count_90d": 2, "cancellations_count_365d": 1, "onboarding_count_365d": 2}),
     ("payer", {"gap_days_mean_365d": None, "overdue_ratio_365d": None, "tenure_days": 91}),
     ("contact", {"messages_sent_count_7d": 1, "messages_sent_count_28d": 2, "messages_opened_count_28d": 1}),

@@ -143,6 +143,12 @@ def payment_failures_count(days: ir.Table) -> ir.Value:
     return days.payment_failures_count
 
 
+@last_seen(role="payment_failure", view="contract")
+def days_since_last_failed_payment(days: ir.Table) -> ir.Value:
+    """Days since a payment failed."""
+    return days.payment_failures_count > 0
+
+
 @summed(365, role="cancellation")
 def cancellations_count(days: ir.Table) -> ir.Value:
     """Contracts ended."""
@@ -268,6 +274,12 @@ def is_cart_open(users: ir.Table) -> ir.Value:
 def is_checkout_open(users: ir.Table) -> ir.Value:
     """Payment begun and not finished (on a later day than the last purchase)."""
     return _later(users.days_since_last_checkout, users.days_since_last_purchase)
+
+
+@derived("365 days", role="payment_failure", unit="flag", view="contract")
+def is_payment_open(users: ir.Table) -> ir.Value:
+    """Payment failed and none made since (it failed on a later day than the last one that was made)."""
+    return _later(users.days_since_last_failed_payment, users.days_since_last_purchase)
 
 
 @derived("28 days", role="view", unit="flag", says_window=True)

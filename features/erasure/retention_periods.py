@@ -25,6 +25,7 @@ FILES: Mapping[str, tuple[str, ...]] = {
     "snapshots": ("snapshots/day=*/*",),
     "options": ("decisions/day=*/options.parquet",),
     "decisions": ("decisions/day=*/*", "segments/day=*/*", "audit/day=*/*"),
+    "cubes": ("cubes/day=*/*",),
     "ledger": ("ledger/day=*/*.parquet", "ledger/superseded/day=*/*.parquet"),
     "reports": ("reports/*", "send_lists/day=*/*"),
     RUNS: ("runs/*.json",),

@@ -148,6 +148,15 @@ def _cost_of(evidence: Evidence, policy: Deployed) -> float:
     return float((evidence.cost[:, place] * applies).mean())
 
 
+def personal_choice(evidence: Evidence) -> Places:
+    """Pick every row's option with the highest expected gain after paying a price on money; 0 where none is above 0.
+
+    The price is the least at which all choices together fit the budget (the dual of the allocation); it is found from
+    predictions alone, never from outcomes. Shape (rows,).
+    """
+    return priced_choice(evidence, money_price(evidence))
+
+
 def priced_choice(evidence: Evidence, price: float) -> Places:
     """Pick every row's best option at a price on money; 0 where none is above 0."""
     worth = np.where(evidence.had_chance, evidence.effect - price * evidence.cost, -np.inf)
@@ -156,10 +165,7 @@ def priced_choice(evidence: Evidence, price: float) -> Places:
 
 
 def money_price(evidence: Evidence) -> float:
-    """Find the least price on money at which all personal choices together fit the budget: the dual of the allocation.
-
-    It is found from predictions alone, never from outcomes.
-    """
+    """Find the least price on money at which all personal choices together fit the budget."""
     rows = np.arange(len(evidence.effect))
     costs = np.c_[np.zeros(len(rows)), evidence.cost]
 

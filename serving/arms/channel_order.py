@@ -34,8 +34,9 @@ def check_orders(settings: Settings, catalogue: Catalogue) -> None:
     """
     for offers in _about_channels(catalogue):
         for offer in offers:
-            scarce = "a stock" if offer.stock is not None else f"a capacity of the channel {offer.channel!r}"
-            if offer.stock is not None or offer.channel in settings.scoring.channel_capacity:
+            has_stock = (offer.stock, offer.total_stock) != (None, None)
+            scarce = "a stock" if has_stock else f"a capacity of the channel {offer.channel!r}"
+            if has_stock or offer.channel in settings.scoring.channel_capacity:
                 raise InputError(
                     f"the experiment {_experiment(offers).name!r} moves users between channels, which {scarce} forbids;"
                     " take the limit away, or `channels` out of its variants"

@@ -16,6 +16,8 @@ import pyarrow as pa
 from configs.contact import WINDOW_DAYS, Caps
 from configs.offers import NO_OFFER, Catalogue
 from configs.settings import Settings
+from features.ingestion.contract import TREATMENTS
+from features.ingestion.user_aliases import in_merged
 from features.tables.duckdb_sessions import sql_text
 from serving.contact_rules.channels import channel_names
 from serving.contact_rules.contact_history import ALL, IGNORED, RESTRICTIONS, ContactHistory, of_channel, of_play
@@ -76,6 +78,8 @@ class MessageCounts:
     """The files that tell of messages, and the counts of a catalogue and settings over them.
 
     `span` is the number of days over which messages count; `entries` are the ledger's of later moments that count too.
+    `are_merged` says that some ids turned out to be somebody (the table `MERGED` of the connection): decisions and
+    entries keep the id that they were made under, where treatments and events have the user's.
     """
 
     settings: Settings
@@ -86,6 +90,7 @@ class MessageCounts:
     decisions: list[Path] = field(default_factory=list)
     entries: list[Path] = field(default_factory=list)
     events: list[Path] = field(default_factory=list)
+    are_merged: bool = False
 
     @property
     def paths(self) -> list[Path]:
@@ -138,7 +143,13 @@ class MessageCounts:
             (self.entries, shape, {"decided": "as_of", "when": "true"}),
             (self.events if self.settings.roles.message_sent else [], SENT, {}),
         ]
-        return [query.format(source=_source(paths), **more) for paths, query, more in found if paths]
+        return [query.format(source=self._whose(paths), **more) for paths, query, more in found if paths]
+
+    def _whose(self, paths: list[Path]) -> str:
+        """Write the rows of files under the ids that events know."""
+        is_of_decisions = paths in (self.decisions, self.entries)
+        merged = in_merged(f"SELECT * FROM {_source(paths)}", TREATMENTS)
+        return f"({merged})" if self.are_merged and is_of_decisions else _source(paths)
 
     def _register(self, connection: duckdb.DuckDBPyConnection, names: list[str]) -> None:
         """Let the query know the offers by number, their cool-downs, and the capped channels of every text by bit."""

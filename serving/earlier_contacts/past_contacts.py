@@ -15,9 +15,11 @@ import pyarrow as pa
 from configs.contact import WINDOW_DAYS
 from configs.offers import Catalogue
 from configs.settings import Settings
-from features.ingestion.contract import EVENTS, TREATMENTS
+from features.ingestion.contract import ALIASES, EVENTS, TREATMENTS
+from features.ingestion.user_aliases import merge_users
 from features.storage.lake import USERS_FILE, Lake
 from features.suppression.suppression_list import LIST_FILE
+from features.tables.duckdb_sessions import sql_text
 from features.tables.fingerprints import Stamp, file_stamps
 from features.training_data.contact_details import with_fresh_details
 from serving.contact_rules.contact_history import RESTRICTIONS, ContactHistory
@@ -75,6 +77,7 @@ class PastContacts:
             self.settings, self.catalogue, self.moment, span,
             treatments=self._days(TREATMENTS.name, span), decisions=self._days("decisions", span),
             entries=later_entries(self.lake, self.moment), events=self._days(EVENTS.name, WINDOW_DAYS + 1),
+            are_merged=bool(self.lake.days(ALIASES.name)),
         )  # fmt: skip
 
     def _days(self, table: str, days: int | None = None) -> list[Path]:
@@ -86,6 +89,8 @@ class PastContacts:
         with connect(self.lake) as connection:
             connection.execute("SET TimeZone = 'UTC'")
             connection.execute(f"SET memory_limit = '{int(1024 * min(self.lake.memory_gib, MOST_GIB))}MiB'")
+            if counts.are_merged:
+                merge_users(connection, f"SELECT * FROM read_parquet({sql_text(self.lake.glob(ALIASES.name))})")
             found += [counts.read(connection), opt_outs(self.lake, self.settings, self.catalogue, self.moment)]
         names = tuple(dict.fromkeys(name for each in found for name in each.names))
         tables = [_renamed(each, names) for each in found if len(each.restrictions)]

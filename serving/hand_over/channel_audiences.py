@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Literal, get_args
 from urllib.parse import quote
 
+import pyarrow as pa
+
 from configs.offers import NO_OFFER
 from configs.settings import Settings
 from features.storage.lake import USERS_FILE, Lake
@@ -15,7 +17,7 @@ from features.tables.duckdb_sessions import sql_text
 from features.tables.parquet_files import column_names
 from features.training_data.contact_details import TIME_ZONE, quoted
 from serving.contact_rules.channels import channel_names
-from serving.hand_over.withdrawn_wishes import withdrawn
+from serving.hand_over.withdrawn_wishes import somebody, withdrawn
 from serving.stored_days.day_tables import SEND_LISTS, columns_of_day, connect, decisions_source, spreadsheet_text
 from serving.stored_days.ledger import OF_EXPERIMENTS
 
@@ -58,8 +60,9 @@ def write_audiences(settings: Settings, lake: Lake, as_of: date, *, kind: Format
     or points), ``decision_id``, which events that come back carry, ``idempotency_key``, by which a sender tells
     what it has sent already, and ``experiment`` and ``variant``, where the play is in one.
 
-    Who has opted out, withdrawn a consent or was put on the suppression list since the
-    decision is left out. In CSV a text that a spreadsheet would take for a formula gets an apostrophe before it. Lists
+    Who has opted out, withdrawn a consent or was put on the suppression list since the decision is left out. An id that
+    turned out to be somebody stands under that user's, who gets one message. In CSV a text that a spreadsheet would
+    take for a formula gets an apostrophe before it. Lists
     of before give way.
 
     Raises
@@ -76,6 +79,10 @@ def write_audiences(settings: Settings, lake: Lake, as_of: date, *, kind: Format
         connection.execute(f"SET TimeZone = {sql_text(settings.time_zone)}")
         given = connection.execute(f"SELECT user_id, offer_id FROM {source} ORDER BY user_id").to_arrow_table()
         connection.register("withdrawn", withdrawn(settings, lake, as_of, given))
+        who = [*somebody(settings, lake).items()] or [("", "")]
+        connection.register(
+            "who_is_who", pa.table([*map(pa.array, zip(*who, strict=True))], ["old_user_id", "somebody"])
+        )
         listed = f"{source} AND user_id NOT IN (SELECT user_id FROM withdrawn)"
         counted = connection.execute(f"SELECT channel, count(*) FROM {listed} GROUP BY channel ORDER BY channel")
         rows: dict[str, int] = dict(counted.fetchall())
@@ -109,7 +116,9 @@ def _with_contact(settings: Settings, lake: Lake, channel: str, rows: str) -> st
     users = lake.path(USERS_FILE) if lake.files.exists(USERS_FILE) else None
     columns, joined = _contact_of_users(settings, users, channel)
     added = ", ".join([f"{KEY} AS idempotency_key", *columns])
-    return f"SELECT rows.*, {added} FROM (SELECT * FROM {rows}) AS rows {joined}"
+    known = "SELECT given.* REPLACE (coalesce(somebody, given.user_id) AS user_id)"
+    known += f" FROM (SELECT * FROM {rows}) AS given LEFT JOIN who_is_who ON old_user_id = given.user_id"
+    return f"SELECT rows.*, {added} FROM ({known}) AS rows {joined}"
 
 
 def _contact_of_users(settings: Settings, users: Path | None, channel: str) -> tuple[list[str], str]:

@@ -12,6 +12,7 @@ NOT_VALUED, DEPENDS = "not_valued", "sign_depends"
 NOT_KNOWN, LEFT_ALONE, NOTHING_PAYS = "no_known_effect", "left_alone", "nothing_pays"
 NO_PLACE, BUDGET_ELSEWHERE = "no_place", "budget_elsewhere"
 NOT_MEANT, BY_RULE, NO_LOT = "not_meant", "by_rule", "no_lot"
+SAME_USER = "same_user"  # of a send list: two ids that turned out to be one
 EFFECT_UNKNOWN, WORTH, BECAUSE = "effect_unknown", "worth", "because"
 RAISES, LOWERS = "raises_risk", "lowers_risk"
 DISCOUNTED, OTHER_BENEFIT = "discounted_offer", "other_benefit"  # the words of the former, of what is no percentage
