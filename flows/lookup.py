@@ -255,7 +255,7 @@ def experiments(profile: str | None, data_dir: str | None, as_of: date | None) -
     """Say of each experiment inside a play which variant is better, or how many users it still takes."""
     from flows.runs.environment import hush
     from models.judge.experiment_verdict import result_facts
-    from serving.cubes.experiment_words import experiment_lines, verdict_words
+    from serving.cubes.experiment_words import english, experiment_lines, verdict_words
     from serving.offer_measurement.closed_variants import experiment_results
     from serving.stored_days.day_tables import decided_days
 
@@ -264,7 +264,7 @@ def experiments(profile: str | None, data_dir: str | None, as_of: date | None) -
     day = as_of or max([day, *decided_days(lake)[-1:]])
     results = experiment_results(settings, lake, day)
     page = "\n".join(experiment_lines(results, day, settings.churn.horizon_days, settings.currency))
-    facts = [{**result_facts(each), "verdict": verdict_words(each, settings.currency)} for each in results]
+    facts = [{**result_facts(each), "verdict": verdict_words(each, english(settings.currency))} for each in results]
     return page, {"command": "experiments", "as_of": day, "currency": settings.currency, "experiments": facts}
 
 

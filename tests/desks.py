@@ -38,7 +38,7 @@ class SmallDesk:
 
     def client(self, door: Door | None = None, host: str = "127.0.0.1") -> TestClient:
         """Somebody who asks."""
-        desk = Desk.of(self.settings, self.lake, lambda: {"newest events": "none"})
+        desk = Desk.of(self.settings, self.lake, lambda _words: {"newest events": "none"})
         return TestClient(make_desk_app(desk, door or Door()), base_url=f"http://{host}", follow_redirects=False)
 
 

@@ -33,7 +33,7 @@ def status_of(model: RegisteredModel, promotion: Promotion | None = PROMOTED, re
 def test_the_champion_is_told_with_since_when_why_and_by_whom() -> None:
     found = status_of(RegisteredModel("churn", ModelState.READY, "", VERSIONS, 2))
     assert champion_lines(found) == {
-        "champion churn since 2024-07-01T08:00:00+00:00": "churn-logistic-2 (version 2): logistic stays (the gate)"
+        "champion churn since 2024-07-01 08:00 UTC": "churn-logistic-2 (version 2): logistic stays (the gate)"
     }
     facts = json.loads(json.dumps(model_facts(found)["churn"], allow_nan=False))
     assert facts | {"last_training": None} == {

@@ -50,14 +50,17 @@ from serving.desk.visitors import Door, Visitor
 from serving.desk.what_if import Wish, decide_again
 from serving.hand_over.channel_audiences import COLUMNS
 from serving.report_page.budget_curve import BudgetCurve
+from serving.report_page.page_environment import chart_words
 from serving.report_page.report_pdf import pdf_of, printer
 from serving.stored_days.day_basis import basis_changes, basis_table
 from serving.stored_days.decision_moment import DecisionMoment
 from serving.stored_days.stored_day import read_stored_day
+from serving.wording.formatting import day_words
 from serving.wording.language_file import load_language
 from serving.wording.rendering import Words
 
 DAY = DAYS[-1]
+WORDS = Words(load_language("en"))
 TOKENS = {"operator": "operator-token-of-a-test", "viewer": "viewer-token-of-a-test"}
 VOID = {"meta", "img", "br", "input", "hr", "link"}
 
@@ -194,7 +197,7 @@ def test_today_says_what_the_tables_say(desk: SmallDesk, ask: Callable[..., obje
     assert f"About {leavers:,.0f} of {known:,} users are expected to leave" in text
     assert f"Offers {with_offer:,}" in text
     assert f"expected cost {cost:,.2f}" in text
-    assert f"{DAYS[0]}, a week before" in text
+    assert f"{day_words(DAYS[0])}, a week before" in text
 
 
 def test_the_ten_questions_are_answered_within_two_clicks(ask: Callable[..., object]) -> None:
@@ -345,7 +348,7 @@ def test_who_left_is_counted_once_the_horizon_is_over(desk: SmallDesk) -> None:
     assert rows[first]["auc"] == pytest.approx(roc_auc_score(has_left, asked["p_churn"]), abs=2e-3)
     assert rows[first]["expected_auc"] == pytest.approx(expected_auc(asked["p_churn"].to_numpy()), abs=2e-3)
     assert rows[DAY]["left_users"] is None
-    charts = calibration_charts(list(rows.values()), [])
+    charts = calibration_charts(list(rows.values()), [], WORDS)
     assert charts["calibration"].rows[0][-1] == pytest.approx(has_left.mean())
     found = calibration(list(rows.values()))
     assert (found.closed, found.left) == (1, has_left.sum())
@@ -374,7 +377,7 @@ def test_what_a_day_was_decided_by_is_compared_with_the_day_before(desk: SmallDe
 def test_a_change_is_marked_in_a_chart_named_in_its_legend_and_told_in_its_table() -> None:
     points = [Point("2024-05-01", 3.0), Point("2024-05-03", 4.0)]
     laid = marks([Happening(date(2024, 5, 3), "model", "new"), Happening(date(2024, 5, 2), "done", "score-users done")])
-    chart = line_chart("Users", ("day", "users"), points, marks=laid)
+    chart = line_chart("Users", ("day", "users"), points, marks=laid, words=chart_words(WORDS))
     assert chart.rows == (("2024-05-01", 3.0, None, None, None), ("2024-05-03", 4.0, None, None, "new"))
     assert 'class="mark-model"' in chart.svg and "M: another model decides" in chart.svg
     assert "mark" not in line_chart("Users", ("day", "users"), points).svg

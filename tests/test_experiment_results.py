@@ -15,7 +15,7 @@ from configs.errors import InputError
 from features.tables.parquet_files import read_parquet
 from models.judge.experiment_verdict import ExperimentResult, VariantResult, result_facts
 from models.metrics.metric import Metric
-from serving.cubes.experiment_words import experiment_lines, verdict_words
+from serving.cubes.experiment_words import english, experiment_lines, verdict_words
 from serving.cubes.kept_experiments import newest_results, results_as_json
 from serving.offer_measurement.closed_variants import experiment_results
 from serving.stored_days.decision_moment import DecisionMoment
@@ -102,7 +102,7 @@ def test_every_measure_is_what_the_ledger_and_the_events_say(app: App, measure, 
 def test_before_an_outcome_is_known_it_counts_who_drew_and_says_not_yet(app: App) -> None:
     (found,) = experiment_results(app.settings, app.lake, DAY + timedelta(days=5))
     assert [(each.exposed, each.closed, each.mean) for each in found.variants] == [(120, 0, None), (120, 0, None)]
-    assert verdict_words(found, "EUR") == "not yet: 0 users, too few for a guess how many it takes"
+    assert verdict_words(found, english("EUR")) == "not yet: 0 users, too few for a guess how many it takes"
 
 
 def test_the_daily_measuring_keeps_what_the_command_says(app: App) -> None:
@@ -151,7 +151,7 @@ def result(state: str, closed: int = 400, needed: int | None = 3_000, **changes:
     ],
 )  # fmt: skip
 def test_a_verdict_says_what_is_known_and_what_to_do(found: ExperimentResult, said: str) -> None:
-    assert verdict_words(found, "EUR").startswith(said)
+    assert verdict_words(found, english("EUR")).startswith(said)
     page = "\n".join(experiment_lines([found], CLOSED, 28, "EUR"))
     assert said in page
     assert "explains 12%" in page

@@ -19,12 +19,14 @@ from serving.wording.page_texts import PageTexts, constants, english_texts, inst
 from serving.wording.rendering import Words
 
 ROOT = FOLDER.parent
-FOLDERS = (ROOT / "serving" / "report_page",)
+FOLDERS = (ROOT / "serving" / "report_page", ROOT / "serving" / "desk" / "templates")
+SAYS = {"say": slice(0, 1), "text": slice(0, 1), "counted": slice(1, 3)}  # which arguments are texts
+REFUSALS = ("RefusedError", "PageNotFoundError")
 CODE = (*sorted((ROOT / "serving").rglob("*.py")), ROOT / "flows" / "serve_desk.py")
 
 
 def said_by_code(path: Path) -> Iterator[str]:
-    """Sentences that code says by `Words.say` or `Language.text`: a constant, or those of the table looked up."""
+    """Sentences that code says, or refuses by: a constant, or those of the table looked up."""
     tree = ast.parse(path.read_text(encoding="utf-8"))
     tables = {
         target.id: node.value
@@ -34,12 +36,21 @@ def said_by_code(path: Path) -> Iterator[str]:
         if isinstance(target, ast.Name)
     }
     for node in ast.walk(tree):
-        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr in ("say", "text"):
-            for part in ast.walk(node.args[0]):
+        for argument in _said_in(node):
+            for part in ast.walk(argument):
                 if isinstance(part, ast.Constant) and isinstance(part.value, str):
                     yield part.value
                 elif isinstance(part, ast.Name) and part.id in tables:
                     yield from _texts(tables[part.id])
+
+
+def _said_in(node: ast.AST) -> list[ast.expr]:
+    if not isinstance(node, ast.Call):
+        return []
+    if isinstance(node.func, ast.Attribute):
+        return node.args[SAYS[node.func.attr]] if node.func.attr in SAYS else []
+    name = node.func.id if isinstance(node.func, ast.Name) else ""
+    return node.args[:1] if name == "say" or name in REFUSALS else []
 
 
 def _texts(node: ast.expr) -> Iterator[str]:

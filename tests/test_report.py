@@ -576,7 +576,7 @@ def test_what_a_guard_found_stands_above_all_figures(settings: Settings, lake: L
     found = [Finding("volume", "fired", "warn", 0.5, "volume", "", 3.0, 9.0)]
     write_parquet(findings_table(found), day_folder(lake, AS_OF) / "guards.parquet")
     text = Page(write_report(settings, lake, AS_OF)).text
-    words = "2024-06-30, a Sunday, has 3 events, the same weekdays before it usually 9 (guards.volume, limit 0.5)"
+    words = "30 June 2024, a Sunday, has 3 events, the same weekdays before it usually 9 (guards.volume, limit 0.5)"
     assert f"Before you act on this page: {words}." in text
     assert text.index(words) < text.index("At risk")
     assert f"Guards {words}" in text

@@ -93,10 +93,20 @@ def store_lines(lake: Lake) -> tuple[dict[str, str], dict[str, object]]:
 
 def next_runs(settings: Settings, now: datetime) -> dict[str, str]:
     """Say when each part of the schedule runs next; the cron line itself where that cannot be told."""
-    times = settings.schedule
-    lines = {"score-daily": times.score_cron, "train-weekly": times.train_cron, "measure-daily": times.measure_cron}
-    found = {name: next_run(line, times.time_zone, now) for name, line in lines.items()}
+    lines, found = cron_lines(settings), next_moments(settings, now)
     return {name: moment.isoformat() if moment else f"at {lines[name]}" for name, moment in found.items()}
+
+
+def next_moments(settings: Settings, now: datetime) -> dict[str, datetime | None]:
+    """Find when each part of the schedule runs next; None where that cannot be told."""
+    zone = settings.schedule.time_zone
+    return {name: next_run(line, zone, now) for name, line in cron_lines(settings).items()}
+
+
+def cron_lines(settings: Settings) -> dict[str, str]:
+    """List the parts of the schedule with their cron lines."""
+    times = settings.schedule
+    return {"score-daily": times.score_cron, "train-weekly": times.train_cron, "measure-daily": times.measure_cron}
 
 
 def disk_used(lake: Lake) -> dict[str, int]:

@@ -2,29 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
-from serving.charts.chart_frame import SIGN, WIDTH, Chart, Rows, drawing, line, rect, text
+from serving.charts.chart_frame import (
+    ENGLISH,
+    SIGN,
+    WIDTH,
+    Chart,
+    ChartWords,
+    Rows,
+    Shown,
+    drawing,
+    line,
+    rect,
+    text,
+)
 
 NUMBER, BAR = 78.0, 14.0
 KINDS = ("fill-1", "fill-2", "fill-3", "fill-4", "fill-5", "fill-6")
-Shown = Callable[[float], str]
-
-
-def plain(number: float) -> str:
-    """Write a number with thousands separators, decimals only where there are some.
-
-    Examples
-    --------
-    >>> plain(1234.0), plain(0.25)
-    ('1,234', '0.25')
-    """
-    return f"{number:,.0f}" if number == round(number) else f"{number:,.2f}"
 
 
 def bar_chart(
-    title: str, columns: tuple[str, str], bars: Sequence[tuple[str, float]], *, shown: Shown = plain, note: str = ""
-) -> Chart:
+    title: str, columns: tuple[str, str], bars: Sequence[tuple[str, float]], *, shown: Shown | None = None,
+    note: str = "", words: ChartWords = ENGLISH,
+) -> Chart:  # fmt: skip
     """Draw one bar for each label, to the right; what is below zero goes to the left.
 
     Parameters
@@ -32,7 +33,7 @@ def bar_chart(
     columns
         Headings of labels and numbers, for the table.
     shown
-        How a number is written beside its bar.
+        How a number is written beside its bar; as plain as may be by default.
     note
         What else the description says.
 
@@ -41,6 +42,7 @@ def bar_chart(
     >>> bar_chart("Users", ("stage", "users"), [("active", 3), ("new", 1)]).rows
     (('active', 3), ('new', 1))
     """
+    shown = shown or words.plain
     low, high = min([0.0, *(number for _, number in bars)]), max([0.0, *(number for _, number in bars)])
     rows = Rows.of([label for label, _ in bars], BAR)
     scale = (WIDTH - rows.left - NUMBER) / ((high - low) or 1.0)
@@ -55,18 +57,16 @@ def bar_chart(
             rect(start, y, max(length, 1.0 if number else 0.0), BAR, kind, f"{label}: {shown(number)}"),
             text(max(start + length, zero) + 6, y + 11, shown(number), "number"),
         ]
-    told = _told(title, bars, shown, note)
+    told = _told(title, bars, shown, note, words)
     return Chart(title, told, drawing(title, told, WIDTH, height, parts), columns, tuple(bars))
 
 
-def _told(title: str, bars: Sequence[tuple[str, float]], shown: Shown, note: str) -> str:
+def _told(title: str, bars: Sequence[tuple[str, float]], shown: Shown, note: str, words: ChartWords) -> str:
+    if not bars:
+        return f"{words.say('{title}: nothing to show.', title=title)} {note}".strip()
     said = "; ".join(f"{label} {shown(number)}" for label, number in bars[:5])
-    more = f"; {len(bars) - 5} more in the table" if len(bars) > 5 else ""
-    return (
-        f"{title}: {said}{more}." + (f" {note}" if note else "")
-        if bars
-        else f"{title}: nothing to show. {note}".strip()
-    )
+    more = words.say("; {more} more in the table", more=words.plain(len(bars) - 5)) if len(bars) > 5 else ""
+    return f"{title}: {said}{more}. {note}".strip()
 
 
 def stacked_bar(
@@ -74,8 +74,8 @@ def stacked_bar(
     columns: tuple[str, str],
     parts_of: Sequence[tuple[str, float]],
     *,
-    shown: Shown = plain,
     kinds: Sequence[str] = KINDS,
+    words: ChartWords = ENGLISH,
 ) -> Chart:
     """Draw parts of one whole side by side, with a key below; `kinds` are the colours of the parts.
 
@@ -84,7 +84,7 @@ def stacked_bar(
     >>> stacked_bar("Risk", ("band", "users"), [("high", 1), ("low", 3)]).description
     'Risk: high 1 (25%); low 3 (75%).'
     """
-    whole = sum(number for _, number in parts_of) or 1.0
+    shown, whole = words.plain, sum(number for _, number in parts_of) or 1.0
     drawn, x = list[str](), 0.0
     for place, (label, number) in enumerate(parts_of):
         width = WIDTH * number / whole
@@ -96,9 +96,8 @@ def stacked_bar(
         x += width
     drawn += _key([f"{label} {shown(number)}" for label, number in parts_of], 48.0, kinds)
     height = 58.0 + 20.0 * _key_rows([f"{label} {shown(number)}" for label, number in parts_of])
-    told = (
-        f"{title}: " + "; ".join(f"{label} {shown(number)} ({number / whole:.0%})" for label, number in parts_of) + "."
-    )
+    said = "; ".join(f"{label} {shown(number)} ({words.percent(number / whole)})" for label, number in parts_of)
+    told = f"{title}: {said}."
     return Chart(title, told, drawing(title, told, WIDTH, height - 20, drawn), columns, tuple(parts_of))
 
 
@@ -123,7 +122,10 @@ def _key_rows(labels: Sequence[str]) -> int:
     return rows
 
 
-def funnel_chart(title: str, columns: tuple[str, str, str], steps: Sequence[tuple[str, float]], *, first: str) -> Chart:
+def funnel_chart(
+    title: str, columns: tuple[str, str, str], steps: Sequence[tuple[str, float]], *, first: str,
+    words: ChartWords = ENGLISH,
+) -> Chart:  # fmt: skip
     """Draw how many are left after each step of losses.
 
     Parameters
@@ -138,6 +140,7 @@ def funnel_chart(title: str, columns: tuple[str, str, str], steps: Sequence[tupl
     >>> funnel_chart("Reach", ("step", "left", "lost"), [("all", 10), ("no consent", 7)], first="all").rows
     (('all', 10, None), ('no consent', 7, 3))
     """
+    say, plain = words.say, words.plain
     most = max([number for _, number in steps], default=0.0) or 1.0
     lanes = Rows.of([label for label, _ in steps], BAR)
     scale, parts = (WIDTH - lanes.left - NUMBER - 40) / most, list[str]()
@@ -147,15 +150,20 @@ def funnel_chart(title: str, columns: tuple[str, str, str], steps: Sequence[tupl
         y, lost, end = lanes.bar(place), before - left, lanes.left + left * scale
         parts += [
             lanes.label(place, label),
-            rect(lanes.left, y, left * scale, BAR, "fill-1", f"{label}: {plain(left)} left"),
-            rect(end, y, lost * scale, BAR, "fill-lost", f"{label}: {plain(lost)} lost"),
+            rect(
+                lanes.left, y, left * scale, BAR, "fill-1", say("{label}: {users} left", label=label, users=plain(left))
+            ),
+            rect(end, y, lost * scale, BAR, "fill-lost", say("{label}: {users} lost", label=label, users=plain(lost))),
             text(end + lost * scale + 6, y + 11, plain(left) + (f" (−{plain(lost)})" if lost else ""), "number"),
         ]
         rows.append((label, left, lost if place else None))
         before = left
     told = (
-        f"{title}: of {plain(steps[0][1])} {first} {plain(steps[-1][1])} are left."
+        say(
+            "{title}: of {all} {first} {users} are left.",
+            title=title, all=plain(steps[0][1]), first=first, users=plain(steps[-1][1]),
+        )
         if steps
-        else f"{title}: nothing to show."
-    )
+        else say("{title}: nothing to show.", title=title)
+    )  # fmt: skip
     return Chart(title, told, drawing(title, told, WIDTH, lanes.step * max(len(steps), 1), parts), columns, tuple(rows))

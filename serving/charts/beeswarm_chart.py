@@ -6,10 +6,12 @@ from collections.abc import Sequence
 from html import escape
 from typing import NamedTuple
 
-from serving.charts.chart_frame import WIDTH, Chart, drawing, line, text
+from serving.charts.chart_frame import ENGLISH, WIDTH, Chart, ChartWords, drawing, line, text
 
 SIDE, ROW, BOTTOM, MOST_RADIUS = 14.0, 54.0, 40.0, 13.0
 TIERS = ("low", "middle", "high")
+TIER_WORDS = {"low": "low values", "middle": "middle values", "high": "high values", "text": "a text"}
+UNIT = "percentage points"
 
 
 class Swarm(NamedTuple):
@@ -21,14 +23,15 @@ class Swarm(NamedTuple):
     users: int
 
 
-def beeswarm(title: str, swarms: Sequence[Swarm], *, unit: str = "percentage points") -> Chart:
+def beeswarm(title: str, swarms: Sequence[Swarm], *, words: ChartWords = ENGLISH) -> Chart:
     """Draw a circle for each count, as large as it has users; where it lies says by how much the risk moves.
 
     Examples
     --------
     >>> beeswarm("Drivers", [Swarm("days away", 5.0, "high", 12)]).rows
-    (('days away', 5.0, 'high', 12),)
+    (('days away', 5.0, 'high values', 12),)
     """
+    say, unit = words.say, words.say(UNIT)
     drivers = list(dict.fromkeys(each.driver for each in swarms))
     reach = max([abs(each.points) for each in swarms], default=1.0) * 1.08 or 1.0
     most = max([each.users for each in swarms], default=1) or 1
@@ -43,24 +46,35 @@ def beeswarm(title: str, swarms: Sequence[Swarm], *, unit: str = "percentage poi
         ]
         own = sorted((each for each in swarms if each.driver == driver), key=lambda each: -each.users)
         parts += [
-            _circle(middle + half * each.points / reach, y, MOST_RADIUS * (each.users / most) ** 0.5, each)
+            _circle(middle + half * each.points / reach, y, MOST_RADIUS * (each.users / most) ** 0.5, each, words)
             for each in own
         ]
-    marks = ((-reach, "lowers the risk", "start"), (0.0, "0", "middle"), (reach, "raises the risk", "end"))
-    parts += [text(middle + half * at / reach, height - 22, words, "number", anchor) for at, words, anchor in marks]
-    parts.append(
-        text(middle, height - 5, f"by up to {reach / 1.08:.0f} {unit}; colour: value of the driver", "number", "middle")
-    )
-    told = f"{title}: how many users each driver moves and by how many {unit}; {len(drivers)} drivers."
-    rows = tuple((each.driver, each.points, each.tier, each.users) for each in swarms)
-    return Chart(
-        title, told, drawing(title, told, WIDTH, height, parts), ("driver", unit, "value of the driver", "users"), rows
-    )
+    lowers, raises = say("lowers the risk"), say("raises the risk")
+    marks = ((-reach, lowers, "start"), (0.0, "0", "middle"), (reach, raises, "end"))
+    parts += [text(middle + half * at / reach, height - 22, told, "number", anchor) for at, told, anchor in marks]
+    most_points = words.plain(round(reach / 1.08))
+    key = say("by up to {points} percentage points; colour: value of the driver", points=most_points)
+    parts.append(text(middle, height - 5, key, "number", "middle"))
+    told = say(
+        "{title}: how many users each driver moves and by how many percentage points; drivers: {drivers}.",
+        title=title, drivers=words.plain(len(drivers)),
+    )  # fmt: skip
+    rows = tuple((each.driver, each.points, tier_words(each.tier, words), each.users) for each in swarms)
+    columns = (say("driver"), unit, say("value of the driver"), say("users"))
+    return Chart(title, told, drawing(title, told, WIDTH, height, parts), columns, rows)
 
 
-def _circle(x: float, y: float, radius: float, swarm: Swarm) -> str:
+def tier_words(tier: str, words: ChartWords = ENGLISH) -> str:
+    """Name a third of the values of a driver; a text is its own."""
+    return words.say(TIER_WORDS[tier]) if tier in TIER_WORDS else tier
+
+
+def _circle(x: float, y: float, radius: float, swarm: Swarm, words: ChartWords) -> str:
     lift = {"low": 7.0, "high": -7.0}.get(swarm.tier, 0.0)
-    told = escape(f"{swarm.driver}: {swarm.points:+.1f} points for {swarm.users:,} users with {swarm.tier} values")
+    told = escape(words.say(
+        "{driver}, {tier}: {points} percentage points, {users} users", driver=swarm.driver,
+        tier=tier_words(swarm.tier, words), points=words.plain(round(swarm.points, 1)), users=words.plain(swarm.users),
+    ))  # fmt: skip
     tier = swarm.tier if swarm.tier in TIERS else "text"
     place = f'cx="{x:.1f}" cy="{y + lift:.1f}" r="{max(radius, 2.0):.1f}"'
     return f'<circle {place} class="tier-{tier}"><title>{told}</title></circle>'

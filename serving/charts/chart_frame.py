@@ -5,16 +5,45 @@ from __future__ import annotations
 import csv
 import io
 import re
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from html import escape
 from typing import NamedTuple
 from zlib import crc32
 
 Cell = str | int | float | None
+Shown = Callable[[float], str]
 WIDTH = 420.0  # of every chart, in its own units: about as many pixels
 SIGN, SHORT_LABEL, LONG_LABEL = 6.6, 14, 58  # width of a sign; signs beside a bar, and above it
 SPREADSHEET = re.compile(r"^([=+@\t\r]|-[^0-9])")  # what a spreadsheet would compute (OWASP, CSV injection)
+
+
+def plain(number: float) -> str:
+    """Write a number with thousands separators, decimals only where there are some, and a minus that is no hyphen.
+
+    Examples
+    --------
+    >>> plain(1234.0), plain(0.25), plain(-3)
+    ('1,234', '0.25', '−3')
+    """
+    return (f"{number:,.0f}" if number == round(number) else f"{number:,.2f}").replace("-", "−")
+
+
+@dataclass(frozen=True)
+class ChartWords:
+    """What a chart says by itself.
+
+    `say` gives an English text in a language, with its fields; `plain` writes a number and `percent` a share.
+    `marks` says what is laid over charts, and with ``_sign`` by which letter.
+    """
+
+    say: Callable[..., str] = str.format
+    plain: Shown = plain
+    percent: Shown = "{:.0%}".format
+    marks: Mapping[str, str] = field(default_factory=dict)
+
+
+ENGLISH = ChartWords()
 
 
 @dataclass(frozen=True)

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from html import escape
 from typing import NamedTuple
 
-from serving.charts.bar_charts import KINDS, plain
-from serving.charts.chart_frame import WIDTH, Chart, drawing, rect, shortened, text
+from serving.charts.bar_charts import KINDS
+from serving.charts.chart_frame import ENGLISH, WIDTH, Chart, ChartWords, drawing, rect, shortened, text
 
 SIDE, BOX, GAP, LEAST, HEIGHT = 128.0, 9.0, 5.0, 12.0, 340.0
 LABEL_SIGNS = 15
@@ -21,7 +21,7 @@ class Move(NamedTuple):
     users: int
 
 
-def flow_chart(title: str, moves: Sequence[Move]) -> Chart:
+def flow_chart(title: str, moves: Sequence[Move], *, words: ChartWords = ENGLISH) -> Chart:
     """Draw ribbons from the groups on the left to those on the right, as thick as they have users.
 
     Examples
@@ -29,7 +29,7 @@ def flow_chart(title: str, moves: Sequence[Move]) -> Chart:
     >>> flow_chart("Stages", [Move("new", "active", 3), Move("new", "new", 2)]).rows
     (('new', 'active', 3), ('new', 'new', 2))
     """
-    moves = [each for each in moves if each.users > 0]
+    plain, moves = words.plain, [each for each in moves if each.users > 0]
     lefts, rights = (list(dict.fromkeys(getattr(each, side) for each in moves)) for side in ("before", "now"))
     whole = sum(each.users for each in moves) or 1
     room = HEIGHT - (GAP + LEAST) * max(len(lefts), len(rights), 1)
@@ -42,14 +42,14 @@ def flow_chart(title: str, moves: Sequence[Move]) -> Chart:
         parts.append(_ribbon(a, b, thick, kinds[move.before], f"{move.before} → {move.now}: {plain(move.users)}"))
         left[move.before], right[move.now] = a + thick, b + thick
     for place, (names, ends) in enumerate(zip((lefts, rights), heads, strict=True)):
-        parts += [part for name in names for part in _group(name, ends[name], moves, place, scale, kinds[name])]
+        parts += [part for name in names for part in _group(name, ends[name], moves, place, scale, kinds[name], words)]
     moved = sum(each.users for each in moves if each.before != each.now)
-    told = f"{title}: {plain(whole)} users, {plain(moved)} of them moved."
+    told = words.say("{title}: {moved} of {users} moved.", title=title, moved=plain(moved), users=plain(whole))
     return Chart(
         title,
         told,
         drawing(title, told, WIDTH, HEIGHT, parts),
-        ("before", "now", "users"),
+        (words.say("before"), words.say("now"), words.say("users")),
         tuple(tuple(each) for each in moves),
     )
 
@@ -66,10 +66,12 @@ def _tops(names: Sequence[str], moves: Sequence[Move], side: int, scale: float) 
     return tops
 
 
-def _group(name: str, y: float, moves: Sequence[Move], side: int, scale: float, kind: str) -> list[str]:
+def _group(
+    name: str, y: float, moves: Sequence[Move], side: int, scale: float, kind: str, words: ChartWords
+) -> list[str]:
     users = _size(name, moves, side)
     x, at, anchor = (SIDE, SIDE - 8, "end") if side == 0 else (WIDTH - SIDE - BOX, WIDTH - SIDE + 8, "start")
-    told = f"{shortened(name, LABEL_SIGNS)} {plain(users)}"
+    told = f"{shortened(name, LABEL_SIGNS)} {words.plain(users)}"
     return [
         rect(x, y, BOX, max(users * scale, 1.5), kind),
         text(at, y + max(users * scale / 2, 3) + 4, told, "label", anchor),

@@ -6,16 +6,22 @@ from collections.abc import Callable, Sequence
 from html import escape
 from typing import NamedTuple
 
-from serving.charts.bar_charts import Shown, plain
-from serving.charts.chart_frame import WIDTH, Cell, Chart, drawing, line, nice_top, shortened, text
+from serving.charts.chart_frame import (
+    ENGLISH,
+    WIDTH,
+    Cell,
+    Chart,
+    ChartWords,
+    Shown,
+    drawing,
+    line,
+    nice_top,
+    shortened,
+    text,
+)
 
 HEIGHT, LEFT, BOTTOM, TOP, RIGHT = 190.0, 70.0, 30.0, 12.0, 18.0
-MARK_KINDS = {
-    "model": "another model decides",
-    "settings": "another configuration",
-    "run": "a run that did not end well",
-}
-MARK_SIGNS = {"model": "M", "settings": "C", "run": "R"}
+MARK_KINDS = ("model", "settings", "run")  # `ChartWords.marks` says what each is
 
 
 class Point(NamedTuple):
@@ -44,9 +50,9 @@ class Beside(NamedTuple):
 
 
 def line_chart(
-    title: str, columns: tuple[str, str], points: Sequence[Point], *, shown: Shown = plain, marked: int | None = None,
-    mark: str = "today", at: Sequence[float] | None = None, marks: Sequence[Mark] = (), beside: Beside | None = None,
-    is_share: bool = False,
+    title: str, columns: tuple[str, str], points: Sequence[Point], *, shown: Shown | None = None,
+    marked: int | None = None, at: Sequence[float] | None = None, marks: Sequence[Mark] = (),
+    beside: Beside | None = None, is_share: bool = False, words: ChartWords = ENGLISH,
 ) -> Chart:  # fmt: skip
     """Draw values in their order, with a band between the bounds.
 
@@ -71,6 +77,7 @@ def line_chart(
     >>> line_chart("Users", ("day", "users"), [Point("2024-05-01", 3), Point("2024-05-03", 4)], marks=new).rows[1]
     ('2024-05-02', None, None, None, 'churn 2')
     """
+    shown = shown or words.plain
     second = [each for each in beside.values if each is not None] if beside else []
     bounds = [*second, *(each for point in points for each in point[1:] if each is not None)]
     high, low = nice_top(max([0.0, *bounds])), -nice_top(-min([0.0, *bounds])) if min([0.0, *bounds]) < 0 else 0.0
@@ -106,15 +113,21 @@ def line_chart(
     if marked is not None:
         parts += [
             line(x(marked), TOP, x(marked), HEIGHT - BOTTOM, "mark"),
-            text(x(marked) + 5, TOP + 10, mark, "number"),
+            text(x(marked) + 5, TOP + 10, words.say("today"), "number"),
         ]
     for each in marks:
-        parts += _mark(each, across(_place_of(each.label, points)))
-    keys = _keys(marks, beside)
+        parts += _mark(each, across(_place_of(each.label, points)), words)
+    keys = _keys(marks, beside, words)
     parts += [*_labels(points, x), *_legend(keys)]
-    told_words = _told(title, points, shown, marks)
+    told_words = _told(title, points, shown, marks, words)
     height = HEIGHT + 18.0 * len(keys)
-    heads = (*columns, "low", "high", *([beside.name] if beside else []), *(["what changed"] if marks else []))
+    bounds_words = (words.say("from (95%)"), words.say("to (95%)"))
+    heads = (
+        *columns,
+        *bounds_words,
+        *([beside.name] if beside else []),
+        *([words.say("what changed")] if marks else []),
+    )
     rows = _rows(points, marks, beside)
     return Chart(title, told_words, drawing(title, told_words, WIDTH, height, parts), heads, rows)
 
@@ -136,17 +149,22 @@ def _place_of(label: str, points: Sequence[Point]) -> float:
     return min(max(before + 0.5, 0.0), float(max(len(points) - 1, 0)))
 
 
-def _mark(mark: Mark, x: float) -> list[str]:
+def _mark(mark: Mark, x: float, words: ChartWords) -> list[str]:
     drawn = line(x, TOP, x, HEIGHT - BOTTOM, f"mark-{mark.kind}")
     told = f"<title>{escape(f'{mark.label}: {mark.words}')}</title>"
-    return [f"<g>{told}{drawn}</g>", text(x, TOP - 3, MARK_SIGNS[mark.kind], f"sign-{mark.kind}", "middle")]
+    return [f"<g>{told}{drawn}</g>", text(x, TOP - 3, _sign(mark.kind, words), f"sign-{mark.kind}", "middle")]
 
 
-def _keys(marks: Sequence[Mark], beside: Beside | None) -> list[str]:
+def _sign(kind: str, words: ChartWords) -> str:
+    return words.marks.get(f"{kind}_sign", kind[:1].upper())
+
+
+def _keys(marks: Sequence[Mark], beside: Beside | None, words: ChartWords) -> list[str]:
     """List what the legend says, a line each; the class of the sign before a bar."""
     keys = [f"line|{beside.of_line}", f"dot-2|{beside.name}"] if beside else []
     kinds = dict.fromkeys(each.kind for each in marks)
-    return keys + [f"mark-{kind}|{MARK_SIGNS[kind]}: {words}" for kind, words in MARK_KINDS.items() if kind in kinds]
+    shown = [kind for kind in MARK_KINDS if kind in kinds]
+    return keys + [f"mark-{kind}|{_sign(kind, words)}: {words.marks.get(kind, kind)}" for kind in shown]
 
 
 def _legend(keys: Sequence[str]) -> list[str]:
@@ -204,11 +222,14 @@ def _path(points: Sequence[tuple[float, float]]) -> str:
     return " ".join(f"{x:.1f},{y:.1f}" for x, y in points)
 
 
-def _told(title: str, points: Sequence[Point], shown: Shown, marks: Sequence[Mark]) -> str:
+def _told(title: str, points: Sequence[Point], shown: Shown, marks: Sequence[Mark], words: ChartWords) -> str:
     if not points:
-        return f"{title}: nothing to show."
+        return words.say("{title}: nothing to show.", title=title)
     first, last = points[0], points[-1]
-    more = f" {len(marks)} changes are marked." if marks else ""
+    more = " " + words.say("Changes that are marked: {changes}.", changes=words.plain(len(marks))) if marks else ""
     if len(points) == 1:
         return f"{title}: {first.label} {shown(first.value)}.{more}"
-    return f"{title}: from {shown(first.value)} ({first.label}) to {shown(last.value)} ({last.label}).{more}"
+    return words.say(
+        "{title}: from {first} ({start}) to {last} ({end}).",
+        title=title, first=shown(first.value), start=first.label, last=shown(last.value), end=last.label,
+    ) + more  # fmt: skip

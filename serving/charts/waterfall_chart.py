@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from serving.charts.bar_charts import Shown
-from serving.charts.chart_frame import WIDTH, Chart, Rows, drawing, line, rect, text
+from serving.charts.chart_frame import ENGLISH, WIDTH, Chart, ChartWords, Rows, Shown, drawing, line, rect, text
 
 NUMBER, BAR = 92.0, 14.0
 
@@ -18,6 +17,7 @@ def waterfall(
     *,
     shown: Shown,
     changed: Shown = "{:+.2f}".format,
+    words: ChartWords = ENGLISH,
 ) -> Chart:
     """Draw how steps lead from a start to an end; what they do not explain is a step of its own.
 
@@ -33,7 +33,7 @@ def waterfall(
     [('usual', 0.1), ('rare', 0.3), ('everything else', 0.1), ('this user', 0.5)]
     """
     rest = end[1] - start[1] - sum(change for _, change in steps)
-    moves = [*steps, *([("everything else", rest)] if abs(rest) >= 0.0005 else [])]
+    moves = [*steps, *([(words.say("everything else"), rest)] if abs(rest) >= 0.0005 else [])]
     levels = [start[1]]
     for _, change in moves:
         levels.append(levels[-1] + change)
@@ -59,6 +59,9 @@ def waterfall(
         kind = "fill-up" if change > 0 else "fill-down"
         parts += row(place + 1, label, low_end, high_end, kind, changed(change))
     parts += row(len(moves) + 1, end[0], 0.0, end[1], "fill-1", shown(end[1]))
-    told = f"{title}: from {shown(start[1])} ({start[0]}) to {shown(end[1])} ({end[0]})."
+    told = words.say(
+        "{title}: from {first} ({start}) to {last} ({end}).",
+        title=title, first=shown(start[1]), start=start[0], last=shown(end[1]), end=end[0],
+    )  # fmt: skip
     svg = drawing(title, told, WIDTH, height, parts)
-    return Chart(title, told, svg, ("what", "change"), (start, *moves, end))
+    return Chart(title, told, svg, (words.say("what"), words.say("change")), (start, *moves, end))

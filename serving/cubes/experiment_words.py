@@ -2,112 +2,148 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import date
+from typing import Any
 
-from configs.settings import Settings
 from features.storage.lake import Lake
 from models.judge.experiment_verdict import ALIKE, NOBODY_YET, UNEVEN, WON, ExperimentResult, VariantResult
 from serving.cubes.kept_experiments import newest_results
 from serving.stored_days.day_tables import columns_of_day, connect, decisions_source
 from serving.stored_days.ledger import OF_EXPERIMENTS
-from serving.wording.formatting import money, signed, thousands
+from serving.wording.language_file import ENGLISH, load_language
+from serving.wording.rendering import Words
 
-MEASURES = {
+MEASURES = {  # of experiments, said by pages in their language
     "margin": "margin a head",
     "retention": "share who stay",
     "conversion": "share who buy",
     "redemption": "share who redeem",
 }
 DREW = """
-    SELECT experiment, sum(users), string_agg(format('{{:,}} {{}}', users, variant), ', ' ORDER BY variant)
+    SELECT experiment, list({{'variant': variant, 'users': users}} ORDER BY variant)
     FROM (SELECT experiment, variant, count(*) AS users FROM {decisions} WHERE variant IS NOT NULL GROUP BY ALL)
     GROUP BY experiment ORDER BY experiment
 """
 MOST_SAID = 10**9  # users: of more it is only said that they are too many
 
 
-def verdict_words(result: ExperimentResult, currency: str) -> str:
+def english(currency: str) -> Words:
+    """Words of the command line and of runs."""
+    return Words(load_language(ENGLISH), currency=currency)
+
+
+def verdict_words(result: ExperimentResult, words: Words) -> str:
     """Say what is known, and what to do about it."""
+    say = words.say
     if result.state == NOBODY_YET:
-        return "nobody was given the play yet, so that nobody drew a variant"
+        return say("nobody was given the play yet, so that nobody drew a variant")
     if result.state == UNEVEN:
-        drew = ", ".join(f"{thousands(each.exposed)} {each.name} (meant {each.share:.0%})" for each in result.variants)
-        return (
-            f"no verdict: the split is uneven beyond chance (p = {result.split_doubt:.1g}): {drew}; were shares or "
-            "variants changed under the same name, or are users of one lost on the way? Start anew with another name"
-        )
+        return say(
+            "no verdict: the split is uneven beyond chance (p = {p:.1g}): {drew}; were shares or variants changed "
+            "under the same name, or are users of one lost on the way? Start anew with another name",
+            p=result.split_doubt, drew=", ".join(_drew(each, words) for each in result.variants),
+        )  # fmt: skip
     if result.state == WON:
-        return f"{result.winner} is better: {_lead(result, currency)}; make it the play's own and end the experiment"
-    seen = _users(result)
+        return say(
+            "{winner} is better: {lead}; make it the play's own and end the experiment",
+            winner=result.winner, lead=_lead(result, words),
+        )  # fmt: skip
+    seen, amount = words.counted(result.closed, "{number} user", "{number} users"), _amount(result, words)
     if result.state == ALIKE:
-        return (
-            f"no difference of {_amount(result, currency)} or more between any two, over {seen}: keep what is simpler"
-        )
+        return say(
+            "no difference of {amount} or more between any two, over {seen}: keep what is simpler",
+            amount=amount, seen=seen,
+        )  # fmt: skip
     if result.needed is None:
-        return f"not yet: {seen}, too few for a guess how many it takes"
+        return say("not yet: {seen}, too few for a guess how many it takes", seen=seen)
     if result.needed > MOST_SAID:
-        return f"not yet: {seen}; a difference of {_amount(result, currency)} would take more than a billion users"
-    about = f"not yet, {seen} of about {thousands(result.needed)}"
+        return say(
+            "not yet: {seen}; a difference of {amount} would take more than a billion users", seen=seen, amount=amount
+        )
+    needed = words.figures.thousands(result.needed)
     if result.closed >= result.needed:
-        return f"{about}: the variants are nearly alike, or chance hides it; it may go on as long as you like"
-    return f"{about} that it takes to find a difference of {_amount(result, currency)}"
+        return say(
+            "not yet, {seen} of about {needed}: the variants are nearly alike, or chance hides it; it may go on as "
+            "long as you like",
+            seen=seen, needed=needed,
+        )  # fmt: skip
+    return say(
+        "not yet, {seen} of about {needed} that it takes to find a difference of {amount}",
+        seen=seen, needed=needed, amount=amount,
+    )  # fmt: skip
 
 
-def experiment_sentences(settings: Settings, lake: Lake, as_of: date) -> list[str]:
+def experiment_sentences(lake: Lake, as_of: date, words: Words) -> list[str]:
     """Say of each experiment what was known when it was last measured, on or before a day, and who takes part today."""
     _, results = newest_results(lake, as_of)
-    measured = [f"{each.name} ({each.title}): {verdict_words(each, settings.currency)}" for each in results]
+    measured = [f"{each.name} ({each.title}): {verdict_words(each, words)}" for each in results]
     if not set(OF_EXPERIMENTS) <= set(columns_of_day(lake, as_of, "decisions")):
         return measured
     with connect(lake) as connection:
         drew = connection.execute(DREW.format(decisions=decisions_source(lake, as_of))).fetchall()
-    return [
-        *measured,
-        *(f"{name}: {thousands(users)} are written to by it today ({said})" for name, users, said in drew),
-    ]
+    return [*measured, *(_drawn_today(name, drawn, words) for name, drawn in drew)]
 
 
-def _users(result: ExperimentResult) -> str:
-    return f"{thousands(result.closed)} users" if result.closed != 1 else "1 user"
+def _drawn_today(name: str, drawn: Sequence[Mapping[str, Any]], words: Words) -> str:
+    said = ", ".join(f"{words.figures.thousands(each['users'])} {each['variant']}" for each in drawn)
+    users = words.figures.thousands(sum(each["users"] for each in drawn))
+    return words.say("{name}: {users} are written to by it today ({said})", name=name, users=users, said=said)
 
 
-def _amount(result: ExperimentResult, currency: str) -> str:
+def _drew(variant: VariantResult, words: Words) -> str:
+    drew = words.figures.thousands(variant.exposed)
+    return words.say("{drew} {name} (meant {share:.0%})", drew=drew, name=variant.name, share=variant.share)
+
+
+def _amount(result: ExperimentResult, words: Words) -> str:
     """Write the smallest difference that is worth finding."""
     worth = result.smallest_effect or 0.0
-    return f"{money(worth, currency)} a head" if result.measured_by == "margin" else f"{100 * worth:.2g} points"
+    if result.measured_by == "margin":
+        return words.say("{amount} a head", amount=words.figures.money(worth))
+    return words.say("{points:.2g} points", points=100 * worth)
 
 
-def _lead(result: ExperimentResult, currency: str) -> str:
+def _lead(result: ExperimentResult, words: Words) -> str:
     """Write the effect of the winner beside the first variant; where that one won, of the best of the others."""
     others = [each for each in result.variants[1:] if each.effect is not None]
     won = next((each for each in others if each.name == result.winner), None)
     shown = won or max(others, key=lambda each: each.effect.value if each.effect else 0.0)
-    beside = result.variants[0].name
-    words = effect_words(shown, result.measured_by, currency)
-    return f"{words} beside {beside}" if won else f"the nearest, {shown.name}, has {words} beside it"
+    beside, effect = result.variants[0].name, effect_words(shown, result.measured_by, words)
+    if won:
+        return words.say("{effect} beside {name}", effect=effect, name=beside)
+    return words.say("the nearest, {name}, has {effect} beside it", name=shown.name, effect=effect)
 
 
-def effect_words(variant: VariantResult, measured_by: str, currency: str) -> str:
+def measured_words(measured_by: str, words: Words) -> str:
+    """Name what an experiment is judged by."""
+    return words.say(MEASURES[measured_by])
+
+
+def effect_words(variant: VariantResult, measured_by: str, words: Words) -> str:
     """Write an effect with its interval, which may be looked at every day."""
-    effect = variant.effect
+    effect, signed = variant.effect, words.figures.signed
     if effect is None:
-        return "too few yet"
+        return words.say("too few yet")
     if measured_by == "margin":
-        return f"{signed(effect.value)} [{signed(effect.low)}, {signed(effect.high)}] {currency} a head"
-    value, low, high = (f"{100 * each:+.2f}" for each in (effect.value, effect.low, effect.high))
-    return f"{value} [{low}, {high}] points"
+        return words.say(
+            "{value} [{low}, {high}] {currency} a head",
+            value=signed(effect.value), low=signed(effect.low), high=signed(effect.high), currency=words.currency,
+        )  # fmt: skip
+    value, low, high = (signed(100 * each) for each in (effect.value, effect.low, effect.high))
+    return words.say("{value} [{low}, {high}] points", value=value, low=low, high=high)
 
 
-def mean_words(variant: VariantResult, measured_by: str, currency: str) -> str:
+def mean_words(variant: VariantResult, measured_by: str, words: Words) -> str:
     """Write what the users of a variant brought."""
     if variant.mean is None:
-        return "not known yet"
-    return money(variant.mean, currency) if measured_by == "margin" else f"{100 * variant.mean:.2f}%"
+        return words.say("not known yet")
+    return words.figures.money(variant.mean) if measured_by == "margin" else words.language.number(variant.mean, ".2%")
 
 
 def experiment_lines(results: Sequence[ExperimentResult], day: date, horizon: int, currency: str) -> Iterator[str]:
     """Write all experiments as a page."""
+    words = english(currency)
     if not results:
         yield (
             "the catalogue has no experiment; [PLAY.experiment] with [[PLAY.experiment.variants]] starts one "
@@ -122,13 +158,13 @@ def experiment_lines(results: Sequence[ExperimentResult], day: date, horizon: in
         began = f"since {each.first_day}" if each.first_day else "not begun"
         ended = "" if each.is_running else ", ended"
         yield from ("", f"{each.name}  in {each.play} ({each.title}), by {MEASURES[each.measured_by]}, {began}{ended}")
-        yield f"  {verdict_words(each, currency)}"
+        yield f"  {verdict_words(each, words)}"
         width = max(len("variant"), *(len(variant.name) for variant in each.variants))
         head = f"{'variant':<{width}}  {'share':>6} {'users':>9} {'known':>9}"
         yield f"  {head}  {'brought':<16} beside {each.variants[0].name}"
         for variant in each.variants:
-            effect = "" if variant is each.variants[0] else effect_words(variant, each.measured_by, currency)
-            brought = mean_words(variant, each.measured_by, currency)
+            effect = "" if variant is each.variants[0] else effect_words(variant, each.measured_by, words)
+            brought = mean_words(variant, each.measured_by, words)
             counts = f"{variant.share:>6.0%} {variant.exposed:>9,} {variant.closed:>9,}"
             yield f"  {variant.name:<{width}}  {counts}  {brought:<16} {effect}".rstrip()
         if each.saved > 0:

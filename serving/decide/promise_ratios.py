@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import date
 from typing import Any
@@ -41,15 +41,21 @@ class KeptRatios:
 
     @property
     def words(self) -> str:
-        """What to tell people of everything."""
+        """What to tell people of everything, in English."""
+        return self.words_in(str.format)
+
+    def words_in(self, say: Callable[..., str]) -> str:
+        """Tell people of everything; `say` gives an English text in a language, with its fields."""
         if self.whole is None:
-            return "no plan has been measured yet: what is promised has not been held against what came"
+            return say("no plan has been measured yet: what is promised has not been held against what came")
         whole = self.ratios[ALL]
-        return (
-            f"plans brought {self.whole.value:.0%} [{self.whole.low:.0%}, {self.whole.high:.0%}] of what they promised "
-            f"(promised {whole.promised:.2f} a head, shown {whole.shown.value:.2f} [{whole.shown.low:.2f}, "
-            f"{whole.shown.high:.2f}], pulled to 100% where that is uncertain; measured on {self.measured_on})"
-        )
+        return say(
+            "plans brought {value:.0%} [{low:.0%}, {high:.0%}] of what they promised (promised {promised:.2f} a head, "
+            "shown {shown:.2f} [{shown_low:.2f}, {shown_high:.2f}], pulled to 100% where that is uncertain; measured "
+            "on {day})",
+            value=self.whole.value, low=self.whole.low, high=self.whole.high, promised=whole.promised,
+            shown=whole.shown.value, shown_low=whole.shown.low, shown_high=whole.shown.high, day=self.measured_on,
+        )  # fmt: skip
 
 
 NOTHING_KEPT = KeptRatios(None, {})

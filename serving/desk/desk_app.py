@@ -3,32 +3,29 @@
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from functools import cached_property, partial
-from pathlib import Path
+from collections.abc import Callable
+from functools import partial
 from socket import socket
 from typing import Any
-from urllib.parse import parse_qsl, quote, urlencode
 
 import uvicorn
 from fastapi import FastAPI, Request, Response
 from fastapi.concurrency import run_in_threadpool
-from fastapi.responses import HTMLResponse, PlainTextResponse, RedirectResponse, StreamingResponse
-from jinja2 import Environment
+from fastapi.responses import PlainTextResponse, RedirectResponse, StreamingResponse
 
 from configs.errors import InputError
 from serving.charts.chart_frame import csv_row
 from serving.desk.access_log import note
 from serving.desk.audience_post import message_of, post
+from serving.desk.desk_answers import Answers, answers_of, given_of, link
 from serving.desk.desk_pages import Desk, Page, PageNotFoundError, Question, checked
-from serving.desk.page_list import PAGES, TITLES, page_meant, page_near, require_known
+from serving.desk.doors import LANGUAGE, add_doors, require_our_form
+from serving.desk.page_list import PAGES, no_page, page_meant
 from serving.desk.people_page import audience, audience_name, filter_count
 from serving.desk.person_page import person_page
-from serving.desk.today_page import pages_linked, today_page
-from serving.desk.visitors import COOKIE, Door, Visitor
+from serving.desk.today_page import today_page
+from serving.desk.visitors import Door
 from serving.desk.what_if_page import proposal
-from serving.report_page.page_environment import page_environment
 
 POLICY = (
     "default-src 'none'; style-src 'self'; img-src 'self' data:; form-action 'self'; base-uri 'none'; "
@@ -40,74 +37,7 @@ HEADERS = {
 }  # fmt: skip
 # the report is one file with its style inside, and no script
 REPORT_POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; frame-ancestors 'none'"
-TEMPLATES = Path(__file__).parent / "templates"
 STYLES = ("page.css", "charts.css", "desk.css")
-MOST_FORM = 20_000  # bytes
-
-
-@dataclass(frozen=True)
-class Answers:
-    """Makes answers of requests: `desk` is asked, `door` says who asks."""
-
-    desk: Desk
-    door: Door
-
-    @cached_property
-    def templates(self) -> Environment:
-        """The templates, which are read and compiled once."""
-        return page_environment([TEMPLATES], self.desk.settings, self.desk.words)
-
-    def write(self, template: str, visitor: Visitor | None, status: int = 200, **values: object) -> HTMLResponse:
-        """Fill a template in."""
-        token = self.door.form_token(visitor) if visitor is not None else ""
-        shown = {
-            "settings": self.desk.settings,
-            "visitor": visitor,
-            "titles": TITLES,
-            "form_token": token,
-            "door": self.door,
-            "link": link,
-        }
-        return HTMLResponse(self.templates.get_template(template).render(**shown, **values), status)
-
-    def sentence(self, visitor: Visitor | None, status: int, said: str, title: str = "Not shown") -> HTMLResponse:
-        """Write a page of one sentence."""
-        page = Page("sentence", title, {})
-        return self.write("sentence.html.j2", visitor, status, page=page, asked=None, said=said.rstrip("."))
-
-    def question(self, visitor: Visitor, name: str, given: Mapping[str, str]) -> Question:
-        """Check what a page is asked."""
-        require_known(name, given)
-        return Question.of(self.desk, visitor, given)
-
-    def page(self, visitor: Visitor, name: str, given: Mapping[str, str], make: Callable[[Question], Page]) -> Response:
-        """Answer a question with a page, or with one of its charts as a table for spreadsheets."""
-        asked = self.question(visitor, name, given)
-        page = make(asked)
-        if name := asked.one_of("table", tuple(page.charts)):
-            note(self.desk.lake, visitor, f"table {name} of {page.name}", given, len(page.charts[name].rows))
-            return attachment(page.charts[name].as_csv(), f"{asked.day}-{page.name}-{name}.csv")
-        return self.write(page.template, visitor, page=page, asked=asked, questions=pages_linked(), **page.values)
-
-
-def link(path: str, asked: Question | None = None, **given: object) -> str:
-    """Write an address of ours; the day goes with it where it is not the newest.
-
-    Examples
-    --------
-    >>> link("people", q="a b&c"), link("people/..%2f", stage=None)
-    ('/people?q=a+b%26c', '/people/..%252f')
-    """
-    known = {name: value for name, value in given.items() if value not in (None, "")}
-    if asked is not None and asked.days and asked.day != asked.days[-1]:
-        known.setdefault("day", asked.day)
-    return f"/{quote(path)}" + (f"?{urlencode(known)}" if known else "")
-
-
-def attachment(text: str, name: str) -> Response:
-    """Hand a table out as a file."""
-    headers = {"Content-Disposition": f'attachment; filename="{name}"'}
-    return Response(text, media_type="text/csv; charset=utf-8", headers=headers)
 
 
 def make_desk_app(desk: Desk, door: Door) -> FastAPI:
@@ -122,13 +52,15 @@ def make_desk_app(desk: Desk, door: Door) -> FastAPI:
             answer.headers.setdefault(name, value)
         return answer
 
-    for add in (_add_files, _add_doors, _add_pages):  # pages last: theirs is any name
+    for add in (_add_files, add_doors, _add_pages):  # pages last: theirs is any name
         add(app, answers)
     return app
 
 
 async def _guarded(request: Request, call_next: Callable[[Request], Any], answers: Answers) -> Response:
     """Refuse who is not known; turn what is wrong with a question into a sentence."""
+    answers = answers.speaking(request.cookies.get(LANGUAGE))
+    request.state.answers = answers
     if not answers.door.knows_host(request.headers.get("host", "")):
         return PlainTextResponse("this desk answers to the names of its own machine alone", 400)
     visitor = answers.door.visitor(request.headers, request.cookies)
@@ -141,31 +73,17 @@ async def _guarded(request: Request, call_next: Callable[[Request], Any], answer
             and "authorization" not in request.headers
         ):
             return RedirectResponse("/sign-in", 303)
-        return answers.sentence(None, 401, "A token is asked for here: give it as a Bearer token, or sign in.")
+        said = answers.desk.words.say("A token is asked for here: give it as a Bearer token, or sign in")
+        return answers.sentence(None, 401, said)
     try:
         answer: Response = await call_next(request)
     except PageNotFoundError as error:
-        return answers.sentence(visitor, 404, str(error))
+        return answers.sentence(visitor, 404, answers.said(error))
     except InputError as error:
-        return answers.sentence(visitor, 400, str(error))
+        return answers.sentence(visitor, 400, answers.said(error))
     if answer.status_code in (404, 405) and visitor is not None:
-        return answers.sentence(
-            visitor, answer.status_code, "There is no such page; the menu above lists those there are."
-        )
+        return answers.sentence(visitor, answer.status_code, answers.said(no_page("")))
     return answer
-
-
-def given_of(request: Request) -> dict[str, str]:
-    """Read the parameters of an address: each once, in the form in which ids are kept.
-
-    Raises
-    ------
-    InputError
-        One is given twice, and nobody can tell which is meant.
-    """
-    if len(request.query_params) < len(request.query_params.multi_items()):
-        raise InputError("a parameter is given twice; leave one of them out")
-    return {name: unicodedata.normalize("NFC", value) for name, value in request.query_params.items()}
 
 
 def serve(desk: Desk, door: Door, listening: socket) -> None:
@@ -199,11 +117,11 @@ def _add_pages(app: FastAPI, answers: Answers) -> None:
             return _shown(request, name, PAGES[name])
         if meant := page_meant(name):
             return RedirectResponse(link(meant, None, **given_of(request)), 308)
-        raise PageNotFoundError(f"there is no such page{page_near(name) or '; the menu above lists those there are'}")
+        raise no_page(name)
 
     def _shown(request: Request, name: str, make: Callable[[Question], Page]) -> Response:
-        visitor, given = request.state.visitor, given_of(request)
-        return files.of_one_publish(lambda: answers.page(visitor, name, given, make))
+        visitor, given, own = request.state.visitor, given_of(request), answers_of(request)
+        return files.of_one_publish(lambda: own.page(visitor, name, given, make))
 
 
 def _add_files(app: FastAPI, answers: Answers) -> None:
@@ -217,7 +135,7 @@ def _add_files(app: FastAPI, answers: Answers) -> None:
 
     @app.get("/audience.csv")
     def people(request: Request) -> Response:
-        asked = answers.question(request.state.visitor, "audience.csv", given_of(request))
+        asked = answers_of(request).question(request.state.visitor, "audience.csv", given_of(request))
         rows = filter_count(asked)
         note(desk.lake, asked.visitor, "audience", asked.given, rows)
         parts = (csv_row(row) for row in audience(asked))
@@ -226,12 +144,17 @@ def _add_files(app: FastAPI, answers: Answers) -> None:
 
     @app.get("/report")
     def report(request: Request) -> Response:
-        asked = answers.question(request.state.visitor, "report", given_of(request))
+        own = answers_of(request)
+        say, asked = own.desk.words.say, own.question(request.state.visitor, "report", given_of(request))
         name = f"reports/{asked.day}.html"
         if not asked.visitor.is_operator:
-            return answers.sentence(asked.visitor, 403, "The report names users, so that it is for operators alone")
+            said = say("The report names users, so that it is for operators alone")
+            return own.sentence(asked.visitor, 403, said)
         if not desk.lake.files.exists(name):
-            raise PageNotFoundError(f"there is no report of {asked.day}; winback report --as-of {asked.day} writes it")
+            raise PageNotFoundError(
+                "there is no report of {day}; winback report --as-of {named} writes it",
+                day=asked.day, named=str(asked.day),
+            )  # fmt: skip
         note(desk.lake, asked.visitor, "report", asked.given, 1)
         return Response(
             desk.lake.files.read(name), media_type="text/html", headers={"Content-Security-Policy": REPORT_POLICY}
@@ -240,92 +163,32 @@ def _add_files(app: FastAPI, answers: Answers) -> None:
     @app.post("/audience/post")
     async def hand_over(request: Request) -> Response:
         form = await require_our_form(request, answers.door)
-        visitor, receiver = request.state.visitor, desk.receiver
+        visitor, receiver, own = request.state.visitor, desk.receiver, answers_of(request)
+        words = own.desk.words
         if not visitor.is_operator or receiver is None:
-            return answers.sentence(visitor, 403, "Audiences are posted by operators, where an address is set")
+            said = words.say("Audiences are posted by operators, where an address is set")
+            return own.sentence(visitor, 403, said)
         given = {name: value for name, value in form.items() if name != "form_token"}
-        asked = answers.question(visitor, "people", given)
+        asked = own.question(visitor, "people", given)
         columns, *rows = await run_in_threadpool(lambda: list(audience(asked)))
         people = [dict(zip(columns, row, strict=True)) for row in rows]
         message_id, body = message_of(str(asked.day), asked.given, people)
         await run_in_threadpool(post, receiver, message_id, body)
         note(desk.lake, visitor, f"audience posted to {receiver.host} as {message_id}", asked.given, len(people))
-        said = f"{len(people):,} people were handed to {receiver.host} as message {message_id}"
-        return answers.sentence(visitor, 200, said, title="Handed over")
+        said = words.say(
+            "people handed to {host}: {people}, as message {message}",
+            host=receiver.host, people=words.figures.thousands(len(people)), message=message_id,
+        )  # fmt: skip
+        return own.sentence(visitor, 200, said, title=words.say("Handed over"))
 
     @app.post("/what-if/proposal")
     async def propose(request: Request) -> Response:
         form = await require_our_form(request, answers.door)
-        visitor = request.state.visitor
+        visitor, own = request.state.visitor, answers_of(request)
+        say = own.desk.words.say
         if not visitor.is_operator:
-            return answers.sentence(visitor, 403, "Proposals are left by operators alone")
+            return own.sentence(visitor, 403, say("Proposals are left by operators alone"))
         given = {name: value for name, value in form.items() if name != "form_token"}
-        name = proposal(answers.question(visitor, "what-if", given))
-        return answers.sentence(
-            visitor,
-            200,
-            f"The proposal lies in {name} of the data folder; nothing of it is in force",
-            title="Left for the operator",
-        )
-
-
-def _add_doors(app: FastAPI, answers: Answers) -> None:
-    """Let visitors in and out."""
-    door = answers.door
-
-    @app.get("/sign-in")
-    def ask() -> Response:
-        return answers.write("sign_in.html.j2", None, page=Page("sign_in", "Sign in", {}), asked=None, said="")
-
-    @app.post("/sign-in")
-    async def sign_in(request: Request) -> Response:
-        role = door.role_of((await form_of(request)).get("token", "")) if door.tokens else None
-        if role is None:
-            said = "That token is not known; ask whoever runs winback for one."
-            return answers.write(
-                "sign_in.html.j2", None, 401, page=Page("sign_in", "Sign in", {}), asked=None, said=said
-            )
-        answer = RedirectResponse("/", 303)
-        answer.set_cookie(
-            COOKIE, door.cookie(role), httponly=True, samesite="strict", secure=request.url.scheme == "https"
-        )
-        return answer
-
-    @app.post("/sign-out")
-    async def sign_out(request: Request) -> Response:
-        await require_our_form(request, door)
-        answer = RedirectResponse("/sign-in", 303)
-        answer.delete_cookie(COOKIE)
-        return answer
-
-
-async def form_of(request: Request) -> dict[str, str]:
-    """Read a form that was sent.
-
-    Raises
-    ------
-    InputError
-        It is larger than any of ours.
-    """
-    body = b""
-    async for part in request.stream():
-        body += part
-        if len(body) > MOST_FORM:
-            raise InputError("that is more than any form of this desk sends")
-    return dict(parse_qsl(body.decode("utf-8", "replace"), keep_blank_values=True))
-
-
-async def require_our_form(request: Request, door: Door) -> dict[str, str]:
-    """Read a form that a page of ours sent.
-
-    Raises
-    ------
-    InputError
-        It came from elsewhere.
-    """
-    form = await form_of(request)
-    if not door.is_our_form(request.state.visitor, form.get("form_token", "")):
-        raise InputError(
-            "this form did not come from a page of the desk, or from one before its last start; open the page again"
-        )
-    return form
+        name = proposal(own.question(visitor, "what-if", given))
+        said = say("The proposal lies in {name} of the data folder; nothing of it is in force", name=name)
+        return own.sentence(visitor, 200, said, title=say("Left for the operator"))

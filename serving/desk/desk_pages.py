@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date
 from typing import Any
 from urllib.parse import urlencode
@@ -12,18 +12,31 @@ from configs.errors import InputError
 from configs.offers import Catalogue, load_catalogue
 from configs.settings import Settings
 from features.storage.lake import Lake
-from serving.charts.chart_frame import Chart
+from serving.charts.chart_frame import Chart, ChartWords
 from serving.cubes.stored_cubes import DayCubes, cube_days, read_cubes
 from serving.desk.audience_post import Receiver
 from serving.desk.visitors import Visitor
-from serving.wording.language_file import ENGLISH
+from serving.report_page.page_environment import chart_words
 from serving.wording.rendering import Words, words_of
 
 LONGEST = 200  # signs of a parameter
 
 
-class PageNotFoundError(InputError):
+class RefusedError(InputError):
+    """A question that cannot be answered: an English sentence with its fields, which pages say in their language."""
+
+    def __init__(self, english: str, **fields: object) -> None:
+        super().__init__(english.format(**fields))
+        self.english, self.fields = english, fields
+
+
+class PageNotFoundError(RefusedError):
     """There is no such page, day or user; the sentence says what there is."""
+
+
+def no_lines(_words: Words) -> Mapping[str, str]:
+    """Tell nothing of runs."""
+    return {}
 
 
 @dataclass(frozen=True)
@@ -37,23 +50,32 @@ class Desk:
     lake: Lake
     words: Words
     catalogue: Catalogue
-    run_lines: Callable[[], Mapping[str, str]] = dict
+    run_lines: Callable[[Words], Mapping[str, str]] = no_lines
     newest_runs: Callable[[], Sequence[Mapping[str, Any]]] = tuple
     receiver: Receiver | None = None
 
     @classmethod
     def of(
-        cls, settings: Settings, lake: Lake, run_lines: Callable[[], Mapping[str, str]] = dict,
+        cls, settings: Settings, lake: Lake, run_lines: Callable[[Words], Mapping[str, str]] = no_lines,
         newest_runs: Callable[[], Sequence[Mapping[str, Any]]] = tuple, receiver: Receiver | None = None,
     ) -> Desk:  # fmt: skip
-        """Open a desk; its pages speak English, as the report does."""
-        english = settings.model_copy(update={"language": ENGLISH})
-        words = words_of(english, is_print=True)
+        """Open a desk; its pages speak the language of the settings, as the report does."""
+        words = words_of(settings, is_print=True)
         return cls(settings, lake, words, load_catalogue(settings.offers), run_lines, newest_runs, receiver)
+
+    def speaking(self, language: str) -> Desk:
+        """Give the same desk in another language."""
+        settings = self.settings.model_copy(update={"language": language})
+        return replace(self, settings=settings, words=words_of(settings, is_print=True))
 
     def title(self, offer_id: str) -> str:
         """Name an offer for people."""
-        return self.catalogue.titles.get(offer_id, offer_id)
+        return self.words.titles.get(offer_id, offer_id)
+
+    @property
+    def chart_words(self) -> ChartWords:
+        """What charts say by themselves."""
+        return chart_words(self.words)
 
 
 @dataclass(frozen=True)
@@ -72,7 +94,7 @@ class Question:
 
         Raises
         ------
-        InputError
+        RefusedError
             A parameter is too long or no day.
         PageNotFoundError
             Nothing was decided yet, or not on that day.
@@ -86,7 +108,9 @@ class Question:
             )
         day = day_of(given["day"]) if given.get("day") else days[-1]
         if day not in days:
-            raise PageNotFoundError(f"nothing was decided on {day}; the newest day is {days[-1]}")
+            raise PageNotFoundError(
+                "nothing was decided on {day}; the newest day is {newest}", day=day, newest=days[-1]
+            )
         return cls(desk, day, days, visitor, given)
 
     def one_of(self, name: str, known: Sequence[str]) -> str:
@@ -94,12 +118,12 @@ class Question:
 
         Raises
         ------
-        InputError
+        RefusedError
             It is another one.
         """
         value = self.given.get(name, "")
         if value and value not in known:
-            raise InputError(f"{name} is none of those there are; go back and choose one of the list")
+            raise RefusedError("{name} is none of those there are; go back and choose one of the list", name=name)
         return value
 
     def number(self, name: str, default: float, *, least: float = 0.0, most: float = 1e12) -> float:
@@ -107,18 +131,20 @@ class Question:
 
         Raises
         ------
-        InputError
+        RefusedError
             It is none, or lies outside.
         """
-        text = self.given.get(name, "").strip().replace(",", "")
+        text = self.given.get(name, "").strip()
         if not text:
             return default
         try:
-            value = float(text)
+            value = self.desk.words.language.typed_number(text)
         except ValueError as error:
-            raise InputError(f"{name} is no number; write one such as {least:g}") from error
+            raise RefusedError("{name} is no number; write one such as {least:g}", name=name, least=least) from error
         if not least <= value <= most:
-            raise InputError(f"{name} must lie between {least:g} and {most:g}")
+            raise RefusedError(
+                "{name} must lie between {least:g} and {most:g}", name=name, least=least, most=float(most)
+            )
         return value
 
     def whole(self, name: str, default: int, *, least: int = 0, most: int = 10**12) -> int:
@@ -126,12 +152,12 @@ class Question:
 
         Raises
         ------
-        InputError
+        RefusedError
             It is none, or lies outside.
         """
         value = self.number(name, default, least=least, most=most)
         if value != int(value):
-            raise InputError(f"{name} must be a whole number; {value:g} is none")
+            raise RefusedError("{name} must be a whole number; {value:g} is none", name=name, value=value)
         return int(value)
 
     def with_given(self, **more: object) -> str:
@@ -176,11 +202,11 @@ def checked(text: str) -> str:
 
     Raises
     ------
-    InputError
+    RefusedError
         It is too long, or holds a null sign.
     """
     if len(text) > LONGEST or "\0" in text:
-        raise InputError(f"a parameter may have {LONGEST} signs at most, and no null sign")
+        raise RefusedError("a parameter may have {most} signs at most, and no null sign", most=LONGEST)
     return text
 
 
@@ -189,10 +215,10 @@ def day_of(text: str) -> date:
 
     Raises
     ------
-    InputError
+    RefusedError
         It is none.
     """
     try:
         return date.fromisoformat(text)
     except ValueError as error:
-        raise InputError("day is no day; write one such as 2024-07-01") from error
+        raise RefusedError("day is no day; write one such as 2024-07-01") from error

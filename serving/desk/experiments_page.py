@@ -8,9 +8,10 @@ from typing import Any
 from models.judge.experiment_verdict import ExperimentResult
 from serving.charts.bar_charts import bar_chart
 from serving.charts.chart_frame import Chart
-from serving.cubes.experiment_words import MEASURES, effect_words, mean_words, verdict_words
+from serving.cubes.experiment_words import effect_words, mean_words, measured_words, verdict_words
 from serving.cubes.kept_experiments import newest_results
-from serving.desk.desk_pages import Page, Question
+from serving.desk.desk_pages import Desk, Page, Question
+from serving.wording.rendering import Words
 
 
 def experiments_page(asked: Question) -> Page:
@@ -20,14 +21,14 @@ def experiments_page(asked: Question) -> Page:
     known = {each.name for each in results}
     values = {
         "measured_on": measured_on,
-        "results": [result_rows(each, desk.settings.currency) for each in results],
+        "results": [result_rows(each, desk.words) for each in results],
         "unmeasured": [name for name in desk.catalogue.experiments if name not in known],
         "horizon": desk.settings.churn.horizon_days,
     }
-    return Page("experiments", "Experiments", values, _charts(results))
+    return Page("experiments", desk.words.say("Experiments"), values, _charts(results, desk))
 
 
-def result_rows(result: ExperimentResult, currency: str) -> Mapping[str, Any]:
+def result_rows(result: ExperimentResult, words: Words) -> Mapping[str, Any]:
     """Put an experiment into words, and each of its variants into a row."""
     rows = [
         {
@@ -35,23 +36,25 @@ def result_rows(result: ExperimentResult, currency: str) -> Mapping[str, Any]:
             "share": each.share,
             "exposed": each.exposed,
             "closed": each.closed,
-            "brought": mean_words(each, result.measured_by, currency),
-            "effect": effect_words(each, result.measured_by, currency) if place else "",
+            "brought": mean_words(each, result.measured_by, words),
+            "effect": effect_words(each, result.measured_by, words) if place else "",
         }
         for place, each in enumerate(result.variants)
     ]
     return {
-        "result": result, "verdict": verdict_words(result, currency), "rows": rows,
-        "measure": MEASURES[result.measured_by],
+        "result": result, "verdict": verdict_words(result, words), "rows": rows,
+        "measure": measured_words(result.measured_by, words),
     }  # fmt: skip
 
 
-def _charts(results: Sequence[ExperimentResult]) -> dict[str, Chart]:
+def _charts(results: Sequence[ExperimentResult], desk: Desk) -> dict[str, Chart]:
+    say = desk.words.say
     return {
         f"drew-{place}": bar_chart(
-            f"{each.name}: users by the variant that they drew",
-            ("variant", "users"),
+            say("{name}: users by the variant that they drew", name=each.name),
+            (say("variant"), say("users")),
             [(variant.name, variant.exposed) for variant in each.variants],
+            words=desk.chart_words,
         )
         for place, each in enumerate(results)
     }

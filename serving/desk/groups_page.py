@@ -26,26 +26,28 @@ def groups_page(asked: Question) -> Page:
         "personas": {row["persona"]: row for row in cubes.by("persona") if row["persona"] is not None},
         "unusual": who.unusual if who else [],
     }  # fmt: skip
-    return Page("groups", "Segments and personas", values, _charts(asked, cubes))
+    return Page("groups", desk.words.say("Segments and personas"), values, _charts(asked, cubes))
 
 
 def _charts(asked: Question, cubes: DayCubes) -> dict[str, Chart]:
-    words = asked.desk.words
+    words, drawn = asked.desk.words, asked.desk.chart_words
+    say = words.say
 
     def title(stage: str | None, otherwise: str) -> str:
         return words.group(stage, stage.replace("_", " ").capitalize()) if stage else otherwise
 
-    bars = [(title(row["stage"], "none"), row["users"]) for row in cubes.by("stage")]
-    charts = {"stages": bar_chart("Users by stage", ("stage", "users"), bars)}
+    bars = [(title(row["stage"], say("No stage")), row["users"]) for row in cubes.by("stage")]
+    charts = {"stages": bar_chart(say("Users by stage"), (say("stage"), say("users")), bars, words=drawn)}
     rows: list[dict[str, Any]] = (
         read_rows(asked.desk.lake, asked.day, TRANSITIONS) if asked.day in segment_days(asked.desk.lake) else []
     )
     if rows:
         moves = [
-            Move(title(row["stage_before"], "not there before"), title(row["stage"], "gone"), row["users"])
+            Move(title(row["stage_before"], say("Not there before")), title(row["stage"], say("Gone")), row["users"])
             for row in rows
         ]
         charts["flow"] = flow_chart(
-            f"From stage to stage since {rows[0]['day_before']}", sorted(moves, key=lambda each: -each.users)
-        )
+            say("From stage to stage since {day}", day=rows[0]["day_before"]),
+            sorted(moves, key=lambda each: -each.users), words=drawn,
+        )  # fmt: skip
     return charts

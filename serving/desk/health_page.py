@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from models.champion_gate.promotion_log import promotion_log
-from models.registry.registry_state import registered_models
 from models.training_run.training_record import latest_training
 from serving.charts.bar_charts import bar_chart
 from serving.charts.chart_frame import Chart
@@ -16,13 +15,23 @@ from serving.cubes.calibration_history import read_calibration
 from serving.cubes.stored_cubes import day_sums
 from serving.desk.access_log import newest
 from serving.desk.desk_pages import Page, Question
-from serving.desk.timeline import happenings, marks
+from serving.desk.timeline import happenings, marks, outcome_words
 from serving.desk.today_page import Z, model_words
-from serving.guards.guard_findings import stored_findings
-from serving.lookups.data_status import champion_lines, data_status
-from serving.wording.formatting import percent
+from serving.desk.visitors import THIS_MACHINE
+from serving.guards.guard_findings import FIRED, PASSED, UNKNOWN, stored_findings
+from serving.lookups.data_status import DataStatus, data_status, last_verdict, promotion_words
+from serving.report_page.page_environment import chart_words
+from serving.wording.rendering import Words
 
 SHOWN_DAYS, SHOWN_RUNS = 60, 20
+SUBJECT_WORDS = {
+    "churn": "Risk", "churn_cause": "Why contracts end", "value": "Worth", "redemption": "Use of offers",
+}  # fmt: skip
+TABLE, POSTED = "table ", "audience posted to "
+LOGGED = {"what if": "what if", "audience": "people taken away", "report": "report opened", "proposal": "proposal left"}
+ROLES = {"operator": "operator", "viewer": "viewer"}
+STATES = {PASSED: "passed", FIRED: "fired", UNKNOWN: "cannot tell"}
+MODES = {"warn": "warns", "stop": "stops the run", "off": "off"}
 
 
 def health_page(asked: Question) -> Page:
@@ -36,23 +45,66 @@ def health_page(asked: Question) -> Page:
             {
                 "guard": each.guard.replace("_", " "),
                 "state": each.state,
-                "mode": each.mode,
-                "words": each.words(asked.day),
+                "told": desk.words.say(STATES[each.state]),
+                "mode": desk.words.say(MODES[each.mode]),
+                "words": each.words(asked.day, desk.words.say, desk.words.language.weekday),
             }
             for each in findings
         ],
-        "champions": champion_lines(status),
+        "champions": champion_rows(status, desk.words),
         "calibration": calibrated,
         "horizon": desk.settings.churn.horizon_days,
         "faults": status.faults,
         "models": model_words(latest_training(desk.lake, asked.day), desk.words),
         "history": promotion_log(desk.lake)[::-1][:20],
-        "pins": {model.subject: model.pin for model in registered_models(desk.lake) if model.pin is not None},
-        "lines": desk.run_lines(),
-        "runs": desk.newest_runs()[:SHOWN_RUNS],
-        "log": newest(desk.lake) if asked.visitor.is_operator else [],
+        "lines": desk.run_lines(desk.words),
+        "runs": [{**run, "told": outcome_words(run["outcome"], desk.words)} for run in desk.newest_runs()[:SHOWN_RUNS]],
+        "log": [log_row(each, desk.words) for each in newest(desk.lake)] if asked.visitor.is_operator else [],
     }
-    return Page("health", "Health", values, _charts(asked, findings, calibrated.rows))
+    return Page("health", desk.words.say("Health"), values, _charts(asked, findings, calibrated.rows))
+
+
+def log_row(entry: Mapping[str, Any], words: Words) -> dict[str, Any]:
+    """Say of an entry of the log who did what; what other versions noted is told as they did."""
+    what, who, kind = entry["what"], entry["who"], entry["role"]
+    table, _, page = what.removeprefix(TABLE).partition(" of ")
+    host, _, message = what.removeprefix(POSTED).partition(" as ")
+    if what in LOGGED:
+        told = words.say(LOGGED[what])
+    elif what.startswith(TABLE):
+        told = words.say("table {name} of {page}", name=table, page=page)
+    elif what.startswith(POSTED):
+        told = words.say("people handed to {host}, message {message}", host=host, message=message)
+    else:
+        told = what
+    role = words.say(ROLES[kind]) if kind in ROLES else kind
+    name = words.say("this machine") if who == THIS_MACHINE else who
+    return {**entry, "told": told, "by": role if who == kind else f"{name} ({role})"}
+
+
+def champion_rows(status: DataStatus, words: Words) -> dict[str, dict[str, Any]]:
+    """Say of every model who is champion, since when and why, by what the model is about."""
+    rows: dict[str, dict[str, Any]] = {}
+    for each in status.models:
+        version, promotion = each.model.named, each.promotion
+        rows[subject_words(each.model.subject, words)] = {
+            "name": version.name if version else None, "number": each.model.number, "state": str(each.model.state),
+            "since": promotion.since if promotion else None, "by": promotion.by if promotion else None,
+            "why": promotion_words(promotion) if promotion else None, "pin": each.model.pin,
+            "fault": each.model.fault, "last": last_verdict(status, each),
+        }  # fmt: skip
+    return rows
+
+
+def subject_words(subject: str, words: Words) -> str:
+    """Name what a model is about; the propensity of an offer is named by it."""
+    if subject in SUBJECT_WORDS:
+        return words.say(SUBJECT_WORDS[subject])
+    kind, _, offer_id = subject.partition("-")
+    title = words.titles.get(offer_id, offer_id)
+    if kind == "propensity":
+        return words.say("Who was given {offer}", offer=title)
+    return subject.replace("_", " ")
 
 
 @dataclass(frozen=True)
@@ -78,32 +130,43 @@ def calibration(rows: Sequence[Mapping[str, Any]]) -> Calibration:
 
 
 def _charts(asked: Question, findings: Sequence[Any], calibrated: Sequence[Mapping[str, Any]]) -> dict[str, Chart]:
-    lake, happened = asked.desk.lake, happenings(asked)
+    lake, happened, drawn, say = asked.desk.lake, happenings(asked), asked.desk.chart_words, asked.desk.words.say
     sizes = lake.files.sizes()
     points = [Point(str(row["day"]), row["users"]) for row in day_sums(lake, asked.day)[-SHOWN_DAYS:]]
     laid = marks(happened, points[0].label if points else "")
     charts = {
-        "users": line_chart("Users decided about", ("day", "users"), points, marks=laid),
         "disk": bar_chart(
-            "Disk, MiB",
-            ("folder", "MiB"),
-            [(name, round(size / 2**20, 1)) for name, size in sorted(sizes.items(), key=lambda each: -each[1])[:10]],
+            say("Disk, MiB"),
+            (say("folder"), "MiB"),
+            [(name, size / 2**20) for name, size in sorted(sizes.items(), key=lambda each: -each[1])[:10]],
+            shown=asked.desk.words.figures.mebibytes,
+            words=drawn,
         ),
     }
-    if calibrated:
-        charts |= calibration_charts(calibrated, marks(happened, calibrated[0]["day"]))
+    if len(points) > 1:
+        charts["users"] = line_chart(
+            say("Users decided about"), (say("day"), say("users")), points, marks=laid, words=drawn
+        )
+    if len(calibrated) > 1:
+        charts |= calibration_charts(calibrated, marks(happened, calibrated[0]["day"]), asked.desk.words)
     drift = [
-        (each.subject or each.guard, each.value)
+        (
+            asked.desk.words.label(each.subject) if each.guard == "input_drift" else each.subject or each.guard,
+            each.value,
+        )
         for each in findings
         if each.guard in ("score_drift", "input_drift") and each.value == each.value
     ]
     if drift:
-        charts["drift"] = bar_chart("Drift (PSI)", ("what", "PSI"), sorted(drift, key=lambda each: -each[1])[:12])
+        charts["drift"] = bar_chart(
+            say("Drift (PSI)"), (say("what"), "PSI"), sorted(drift, key=lambda each: -each[1])[:12], words=drawn
+        )
     return charts
 
 
-def calibration_charts(rows: Sequence[Mapping[str, Any]], laid: Sequence[Mark]) -> dict[str, Chart]:
+def calibration_charts(rows: Sequence[Mapping[str, Any]], laid: Sequence[Mark], words: Words) -> dict[str, Chart]:
     """Draw day by day what was expected before any label was there, and what happened once it was known."""
+    say, drawn, figures = words.say, chart_words(words), words.figures
     shares = [
         Point(
             str(row["day"]),
@@ -117,15 +180,18 @@ def calibration_charts(rows: Sequence[Mapping[str, Any]], laid: Sequence[Mark]) 
     aucs = [Point(str(row["day"]), row["expected_auc"]) for row in ranked]
     charts = {
         "calibration": line_chart(
-            "Leavers: expected, and what happened", ("day", "expected share"), shares, shown=percent, marks=laid,
-            beside=Beside("left, once known", "expected, with what chance explains", left), is_share=True,
+            say("Leavers: expected, and what happened"), (say("day"), say("expected share")), shares,
+            shown=figures.percent, marks=laid, is_share=True, words=drawn,
+            beside=Beside(say("left, once known"), say("expected, with what chance explains"), left),
         )
     }  # fmt: skip
     if aucs:
         charts["ranking"] = line_chart(
-            "Ranking (AUC): expected, and what happened", ("day", "expected AUC"), aucs, shown="{:.2f}".format,
-            marks=laid, is_share=True,
-            beside=Beside("measured, once known", "expected before labels (CBPE)", [row["auc"] for row in ranked]),
+            say("Ranking (AUC): expected, and what happened"), (say("day"), say("expected AUC")), aucs,
+            shown=lambda auc: figures.decimal(auc, ".2f"), marks=laid, is_share=True, words=drawn,
+            beside=Beside(
+                say("measured, once known"), say("expected before labels (CBPE)"), [row["auc"] for row in ranked]
+            ),
         )  # fmt: skip
     return charts
 

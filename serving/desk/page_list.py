@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from difflib import get_close_matches
 
-from configs.errors import InputError
-from serving.desk.desk_pages import Page, Question
+from serving.desk.desk_pages import Page, PageNotFoundError, Question, RefusedError
 from serving.desk.experiments_page import experiments_page
 from serving.desk.groups_page import groups_page
 from serving.desk.health_page import health_page
@@ -45,17 +44,19 @@ def page_meant(name: str) -> str:
     return _known_names().get(_written(name), "")
 
 
-def page_near(name: str) -> str:
-    """Say what somebody may have meant by a name that no page has, as the end of a sentence.
+def no_page(name: str) -> PageNotFoundError:
+    """Say that there is no such page, and what somebody may have meant.
 
     Examples
     --------
-    >>> page_near("helth"), page_near("zzz")
-    ('; did you mean /health?', '')
+    >>> str(no_page("helth")), str(no_page("zzz"))
+    ('there is no such page; did you mean /health?', 'there is no such page; the menu above lists those there are')
     """
     known = _known_names()
     near = get_close_matches(_written(name), known, 1)
-    return f"; did you mean /{known[near[0]]}?" if near else ""
+    if near:
+        return PageNotFoundError("there is no such page; did you mean /{name}?", name=known[near[0]])
+    return PageNotFoundError("there is no such page; the menu above lists those there are")
 
 
 def require_known(page: str, given: Mapping[str, str]) -> None:
@@ -63,15 +64,22 @@ def require_known(page: str, given: Mapping[str, str]) -> None:
 
     Raises
     ------
-    InputError
+    RefusedError
         There is one.
     """
     known = (*SHARED, *PARAMETERS.get(page, ()))
     for name in given:
         if not any(name == each or (each.endswith("_") and name.startswith(each)) for each in known):
             near = get_close_matches(name, known, 1, NEAR)
-            meant = f"did you mean {near[0]}?" if near else f"it reads {', '.join(known)}"
-            raise InputError(f"this page reads no parameter “{name[:SHOWN_SIGNS]}”; {meant}")
+            if near:
+                raise RefusedError(
+                    "this page reads no parameter “{name}”; did you mean {near}?", name=name[:SHOWN_SIGNS], near=near[0]
+                )
+            raise RefusedError(
+                "this page reads no parameter “{name}”; it reads {known}",
+                name=name[:SHOWN_SIGNS],
+                known=", ".join(known),
+            )
 
 
 def _known_names() -> dict[str, str]:

@@ -17,14 +17,11 @@ from serving.hand_over.withdrawn_wishes import withdrawn
 from serving.memberships.stored_segments import SEGMENTS, SIZES, read_rows, read_rules, segment_days, stored_source
 from serving.segments.day_query import quoted
 from serving.stored_days.day_tables import connect, decisions_source
+from serving.wording.rendering import Words
 
 SHOWN, MOST_PAGES, BATCH = 50, 200, 10_000
 FILTERS = ("stage", "persona", "risk_band", "arm", "offer_id", "channel")  # columns of the decisions with few values
 ASKED_OF_PEOPLE = (*FILTERS, "band", "segment", "offered", "q", "order", "page")
-ARMS = {
-    "policy": "decided by the plan", "explore": "drew an offer by lot", "control": "control group, never written to",
-    "by_rule": "given by rule", "win_back": "drew a way back by lot", "suppressed": "may get nothing",
-}  # fmt: skip
 ORDERS = {
     "value": "p_churn * retained_value DESC NULLS LAST, p_churn DESC NULLS LAST, user_id",
     "risk": "p_churn DESC NULLS LAST, user_id",
@@ -72,7 +69,7 @@ def people_page(asked: Question) -> Page:
         "rows": rows, "users": users, "number": number, "pages": min(-(-users // SHOWN), MOST_PAGES), "known": known,
         "names": names_of(asked, known), "chosen": meant.chosen, "orders": tuple(ORDERS),
     }  # fmt: skip
-    return Page("people", "People", values)
+    return Page("people", desk.words.say("People"), values)
 
 
 def known_values(asked: Question, cubes: DayCubes) -> dict[str, list[str]]:
@@ -91,15 +88,21 @@ def names_of(asked: Question, known: dict[str, list[str]]) -> dict[str, dict[str
         return value.replace("_", " ")
 
     shown: dict[str, Callable[[str], str]] = {
-        "risk_band": lambda band: {"unknown": "not predicted"}.get(band, band),
+        "risk_band": lambda band: band_words(band, words),
         "stage": lambda stage: words.group(stage, plain(stage).capitalize()),
         "persona": lambda persona: words.persona(persona),
         "segment": lambda segment: titles.get(segment, segment),
-        "offer_id": lambda offer_id: "nothing" if offer_id == NO_OFFER else desk.title(offer_id),
-        "arm": lambda arm: ARMS.get(arm, plain(arm)),
-        "channel": plain,
+        "offer_id": lambda offer_id: words.say("nothing") if offer_id == NO_OFFER else desk.title(offer_id),
+        "arm": words.arm,
+        "channel": words.term,
     }
-    return {name: {value: shown[name](value) for value in values} for name, values in known.items()}
+    named = {name: {value: shown[name](value) for value in values} for name, values in known.items()}
+    return {**named, "offered": {answer: words.language.values[answer] for answer in ("yes", "no")}}
+
+
+def band_words(band: str, words: Words) -> str:
+    """Name a band of risk."""
+    return words.say("not predicted") if band == "unknown" else words.language.values[band]
 
 
 def segment_titles(asked: Question) -> dict[str, str]:

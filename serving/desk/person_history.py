@@ -59,15 +59,17 @@ def outcome(asked: Question, given: Mapping[str, Any], done: Sequence[Mapping[st
     ends = at + timedelta(days=settings.churn.horizon_days)
     after = [row for row in done if at <= row["occurred_at"] < ends]
     named = [row for row in after if given["decision_id"] and row["decision_id"] == given["decision_id"]]
+    words, horizon = asked.desk.words, settings.churn.horizon_days
     told = [name.replace("_", " ") for name in dict.fromkeys(row["event_name"] for row in named)]
     back = next((row for row in after if row["event_name"] in settings.roles.activity), None)
     if back is not None:
         days = (back["occurred_at"] - at).days
-        told.append("active the same day" if not days else f"active after {days} {'day' if days == 1 else 'days'}")
+        after_days = words.counted(days, "active after {number} day", "active after {number} days")
+        told.append(after_days if days else words.say("active the same day"))
     elif _is_over(asked, ends):
-        told.append(f"not active within {settings.churn.horizon_days} days")
+        told.append(words.counted(horizon, "not active within {number} day", "not active within {number} days"))
     else:
-        told.append("not active yet")
+        told.append(words.say("not active yet"))
     return "; ".join(told)
 
 

@@ -19,7 +19,6 @@ from serving.lookups.user_explanation import Row, decision_of, options_of, perso
 from serving.memberships.persona_cards import apart_words
 from serving.memberships.user_memberships import UserMemberships, user_memberships
 from serving.segments.known_columns import PERSONA
-from serving.wording.formatting import percent, points
 from serving.wording.reason_codes import NO_DATA, RAISES
 from serving.wording.rendering import stored
 
@@ -50,7 +49,7 @@ def person_page(asked: Question, shown_id: str) -> Page:
         "title": desk.title(decision["offer_id"]),
         "risk_facts": risk_facts(desk, decision),
         "memberships": member_rows(desk, member),
-        "apart": apart_words(apart, desk.words, "{label}: usually {theirs}, of all {usual}")
+        "apart": apart_words(apart, desk.words, desk.words.language.text("{label}: usually {theirs}, of all {usual}"))
         if decision.get(PERSONA)
         else [],
         "preferences": list(preference_lines(preferences_of(desk.lake, asked.day, user_id), desk.words)),
@@ -62,7 +61,7 @@ def person_page(asked: Question, shown_id: str) -> Page:
         "lately": LATELY,
     }
     charts = {"risk": risk_waterfall(desk, decision, usual)} if decision["p_churn"] is not None else {}
-    return Page("person", f"Person {values['shown_id']}", values, charts)
+    return Page("person", desk.words.say("Person {id}", id=values["shown_id"]), values, charts)
 
 
 def decision_row(asked: Question, user_id: str | None) -> Row:
@@ -73,7 +72,9 @@ def decision_row(asked: Question, user_id: str | None) -> Row:
     except InputError as error:
         if "there is no user" not in str(error):
             raise
-    raise PageNotFoundError(f"there is no such person on {asked.day}; search for the beginning of the id under People")
+    raise PageNotFoundError(
+        "there is no such person on {day}; search for the beginning of the id under People", day=asked.day
+    )
 
 
 def _logit(share: float) -> float:
@@ -99,22 +100,18 @@ def risk_steps(desk: Desk, decision: Row) -> list[tuple[str, float]]:
 
 def risk_waterfall(desk: Desk, decision: Row, usual: float) -> Chart:
     """Draw how this person's risk comes about, from the average of everybody on."""
-    steps, p_churn = risk_steps(desk, decision), float(decision["p_churn"])
+    words, steps, p_churn = desk.words, risk_steps(desk, decision), float(decision["p_churn"])
     rest = p_churn - usual - sum(change for _, change in steps)
-    moves = [*([("everything else together", rest)] if abs(rest) >= 0.0005 else []), *steps]
+    moves = [*([(words.say("everything else together"), rest)] if abs(rest) >= 0.0005 else []), *steps]
     return waterfall(
-        "How the risk comes about",
-        ("average of everybody", usual),
+        words.say("How the risk comes about"),
+        (words.say("average of everybody"), usual),
         moves,
-        ("this person", p_churn),
-        shown=percent,
-        changed=in_points,
+        (words.say("this person"), p_churn),
+        shown=words.figures.percent,
+        changed=lambda change: words.say("{points} points", points=words.figures.points(change)),
+        words=desk.chart_words,
     )
-
-
-def in_points(change: float) -> str:
-    """Write a change of a chance."""
-    return f"{points(change)} points"
 
 
 def risk_facts(desk: Desk, decision: Row) -> list[dict[str, Any]]:
@@ -137,7 +134,8 @@ def member_rows(desk: Desk, member: UserMemberships | None) -> list[dict[str, An
         return []
     words = desk.words
     return [
-        {"title": words.group(each.name, each.title), "meaning": each.meaning, "name": each.name,
+        {"title": words.group(each.name, each.title), "meaning": words.meaning(each.name, each.meaning),
+         "name": each.name,
          "values": "; ".join(f"{words.label(value['column'])}: {words.value(value)}" for value in each.values)}
         for each in (member.stage, *member.segments)
     ]  # fmt: skip
@@ -150,9 +148,9 @@ def option_rows(desk: Desk, options: Sequence[Row], decision: Row) -> list[dict[
         is_chosen = (option["offer_id"], option["discount"]) == (decision["offer_id"], decision["discount"])
         is_unknown = any(reason["code"] == NO_DATA for reason in option["why_not"] or ())
         why_not = (
-            "this one is given"
+            desk.words.say("this one is given")
             if is_chosen
-            else desk.words.sentence(option["why_not"]) or "another option or user was worth more"
+            else desk.words.sentence(option["why_not"]) or desk.words.say("another option or user was worth more")
         )
         rows.append({**option, "title": desk.title(option["offer_id"]), "why_not": why_not, "is_chosen": is_chosen,
                      "value": None if is_unknown else option["value"]})  # fmt: skip

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from configs.offers import NO_OFFER
+from configs.offers import NO_OFFER, Offer
 from models.measurement.personalisation import common_pairs, personalisation_index
 from models.training_run.training_record import latest_training
 from serving.charts.bar_charts import bar_chart, funnel_chart
@@ -44,12 +44,12 @@ def plays_page(asked: Question) -> Page:
         "index": personalisation_index([row["users"] for row in given]),
         "pairs": common_pairs([row["users"] for row in given]),
     }
-    return Page("plays", "Plays", values, _charts(desk, cubes, offer_ids if not chosen else [chosen]))
+    return Page("plays", desk.words.say("Plays"), values, _charts(desk, cubes, offer_ids if not chosen else [chosen]))
 
 
 def option_words(desk: Desk, offer_id: str, discount: float) -> str:
     """Name an option for people: the offer, and what it gives."""
-    return f"{desk.title(offer_id)}, {desk.words.benefit(offer_id, discount) or 'no benefit'}"
+    return f"{desk.title(offer_id)}, {desk.words.benefit(offer_id, discount) or desk.words.say('no benefit')}"
 
 
 def reason_words(desk: Desk, row: Row) -> str:
@@ -61,7 +61,7 @@ def reason_words(desk: Desk, row: Row) -> str:
 def _why_nothing(desk: Desk, cubes: DayCubes, code: str | None) -> str:
     """Say why people get nothing, with the number of a rule that says the same of everybody, such as days."""
     if not code:
-        return "not said"
+        return desk.words.say("not said")
     told = [row for row in (*cubes.all_barred, *cubes.rules) if row["code"] == code]
     numbers = {(row["value"], row["number"]) for row in told}
     value, number = numbers.pop() if len(numbers) == 1 else (None, None)
@@ -92,14 +92,14 @@ def funnel_steps(desk: Desk, cubes: DayCubes, offer_id: str, discount: float, ch
         if (row["offer_id"], row["discount"], row["channel"]) == (offer_id, discount, channel)
     ]
     left = float(sum(row["users"] for row in own))
-    steps = [("everybody", left)]
+    steps = [(desk.words.say("everybody"), left)]
     for row in barring(cubes, offer_id, discount, channel):
         left -= row["users"]
         steps.append((reason_words(desk, row), left))
     given = cubes.total(
         "users", lambda cell: (cell["offer_id"], cell["discount"], cell["channel"]) == (offer_id, discount, channel)
     )
-    return [*steps, ("given it", given)]
+    return [*steps, (desk.words.say("given it"), given)]
 
 
 def offer_facts(desk: Desk, cubes: DayCubes, offer_id: str) -> dict[str, Any]:
@@ -109,10 +109,16 @@ def offer_facts(desk: Desk, cubes: DayCubes, offer_id: str) -> dict[str, Any]:
     own = next((offer for offer in desk.catalogue.offers if offer.offer_id == offer_id), None)
     messages = [row for row in cubes.messages if row["offer_id"] == offer_id and row["example"]]
     return {
-        "offer_id": offer_id, "title": desk.title(offer_id), "play": own.play if own else None, "levels": levels,
+        "offer_id": offer_id, "title": desk.title(offer_id), "play": play_words(desk, offer_id, own), "levels": levels,
         "users": sum(level["users"] for level in levels), "message": messages[0] if messages else None,
         "texts": sum(row["texts"] for row in messages), "beaten_by": beaten_by(levels),
     }  # fmt: skip
+
+
+def play_words(desk: Desk, offer_id: str, offer: Offer | None) -> str:
+    """Name the play of an offer, where that says more than its title."""
+    play = (offer.play if offer is not None else None) or ""
+    return "" if play.casefold() in (desk.title(offer_id).casefold(), offer_id.casefold()) else play
 
 
 def level_facts(desk: Desk, cubes: DayCubes, offer_id: str, discount: float, channel: str) -> dict[str, Any]:
@@ -134,7 +140,7 @@ def level_facts(desk: Desk, cubes: DayCubes, offer_id: str, discount: float, cha
     return {
         **{name: sums[name] for name in ("users", "expected_cost", "expected_value", "redemptions", "at_risk")},
         "discount": discount, "channel": channel, "offer_id": offer_id,
-        "benefit": desk.words.benefit(offer_id, discount) or "none",
+        "benefit": desk.words.benefit(offer_id, discount) or desk.words.say("none"),
         "everybody": sum(row["users"] for row in rows), "may": sum(row["users"] for row in rows if row["eligible"]),
         "pays": sum(row["users"] for row in rows if row["code"] is None),
         "barred": [{**row, "words": reason_words(desk, row)} for row in barring(cubes, offer_id, discount, channel)],
@@ -153,17 +159,22 @@ def lost_rows(desk: Desk, cubes: DayCubes) -> list[dict[str, Any]]:
 
 
 def _charts(desk: Desk, cubes: DayCubes, offer_ids: Sequence[str]) -> dict[str, Chart]:
-    charts, given = dict[str, Chart](), cubes.by("offer_id", "discount", where=is_offered)
+    charts, drawn, say = dict[str, Chart](), desk.chart_words, desk.words.say
+    given = cubes.by("offer_id", "discount", where=is_offered)
     if given:
         bars = [(option_words(desk, row["offer_id"], row["discount"]), row["users"]) for row in given]
-        charts["levels"] = bar_chart("Who gets which level", ("offer and level", "users"), bars)
+        charts["levels"] = bar_chart(
+            say("Who gets which level"), (say("offer and level"), say("users")), bars, words=drawn
+        )
     for offer_id in offer_ids:
         if offer_id != NO_OFFER and (level := _shown_level(cubes, offer_id)) is not None:
             steps = funnel_steps(desk, cubes, offer_id, *level)
-            told = f"{option_words(desk, offer_id, level[0])}, by {level[1]}"
-            charts[f"funnel-{offer_id}"] = funnel_chart(
-                f"From everybody to those given it: {told}", ("after", "left", "lost"), steps, first="users"
-            )
+            title = say(
+                "From everybody to those given it: {option}, by {channel}",
+                option=option_words(desk, offer_id, level[0]), channel=desk.words.term(level[1]),
+            )  # fmt: skip
+            columns = (say("after"), say("left over"), say("lost"))
+            charts[f"funnel-{offer_id}"] = funnel_chart(title, columns, steps, first=say("users"), words=drawn)
     return charts
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from datetime import date
 from typing import Any
@@ -12,15 +13,26 @@ from serving.charts.chart_frame import Chart
 from serving.charts.line_chart import Point, line_chart
 from serving.cubes.stored_cubes import day_sums
 from serving.decide.promise_ratios import newest_ratios
-from serving.desk.desk_pages import Page, Question
+from serving.desk.desk_pages import Desk, Page, Question
 from serving.desk.timeline import Happening, happenings, marks
 from serving.report_page.model_trust import trust_in_offers
 from serving.report_page.policy_gate import gate_of
 from serving.stored_days.measurements import MEASUREMENTS
-from serving.wording.formatting import signed
+from serving.wording.rendering import Words
 
 FILE, MOST_SHOWN, SHOWN_DAYS = "lifts.json", 30, 90
-GIVEN = (("cost", "Expected cost of offers", "expected_cost"), ("gain", "Expected gain after cost", "expected_value"))
+GIVEN = {"cost": "Expected cost of offers", "gain": "Expected gain after cost"}
+MEASURES = {"cost": "expected_cost", "gain": "expected_value"}
+ALL_OFFERS = "offers"
+SHORT = re.compile(
+    r"(?P<users>\d+) (?P<group>treated|control) users(?P<answered> with [a-z ]+)?, at least (?P<least>\d+) are needed"
+)
+TOO_FEW = {
+    ("treated", False): "users with an offer: {users}, at least {least} are needed",
+    ("control", False): "users in the control group: {users}, at least {least} are needed",
+    ("treated", True): "users with an offer whose answer tells something: {users}, at least {least} are needed",
+    ("control", True): "users in the control group whose answer tells something: {users}, at least {least} are needed",
+}
 WORDS = {
     "margin": "margin a head",
     "retention": "share who stay",
@@ -36,8 +48,8 @@ def results_page(asked: Question) -> Page:
     record = latest_training(desk.lake, asked.day)
     values = {
         "measured": measured[-1] if measured else None,
-        "lifts": lift_rows(measured[-1]["lifts"]) if measured else [],
-        "promises": newest_ratios(desk.lake, asked.day),
+        "lifts": lift_rows(measured[-1]["lifts"], desk) if measured else [],
+        "promises": newest_ratios(desk.lake, asked.day).words_in(desk.words.say),
         "gate": gate_of(record.verdict if record else None, desk.words),
         "trusts": trust_in_offers(record, desk.catalogue, desk.words),
         "happened": [each for each in happened if each.kind != "done"][::-1][:MOST_SHOWN],
@@ -45,7 +57,7 @@ def results_page(asked: Question) -> Page:
         "control": asked.cubes().total("users", lambda cell: cell["arm"] == "control"),
         "exploring": asked.cubes().total("users", lambda cell: cell["arm"] == "explore"),
     }
-    return Page("results", "Results", values, _charts(asked, measured, happened))
+    return Page("results", desk.words.say("Results"), values, _charts(asked, measured, happened))
 
 
 def measurements(asked: Question) -> list[dict[str, Any]]:
@@ -59,11 +71,45 @@ def _day(name: str) -> date:
     return date.fromisoformat(name.split("/")[1].removeprefix("day="))
 
 
-def lift_rows(lifts: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+def lift_rows(lifts: Sequence[Mapping[str, Any]], desk: Desk) -> list[dict[str, Any]]:
     """List what each subject changed: the difference with its interval, or what is missing to tell."""
     return [
-        {**each, "words": WORDS.get(each["measure"], each["measure"]), "found": _difference(each)} for each in lifts
-    ]
+        {**each, "subject": subject_words(each["subject"], desk), "words": measure_words(each["measure"], desk),
+         "found": _difference(each), "shortage": shortage_words(each, desk.words)}
+        for each in lifts
+    ]  # fmt: skip
+
+
+def measure_words(measure: str, desk: Desk) -> str:
+    """Name what was measured."""
+    return desk.words.say(WORDS[measure]) if measure in WORDS else measure.replace("_", " ")
+
+
+def subject_words(subject: str, desk: Desk) -> str:
+    """Name what lifts are of: all offers, one of them, a channel or a stage."""
+    if subject == ALL_OFFERS:
+        return desk.words.say("all offers")
+    kind, _, name = subject.partition("_")
+    if kind == "channel":
+        return desk.words.say("by {channel}", channel=desk.words.term(name))
+    if kind == "stage":
+        return desk.words.say("stage {stage}", stage=desk.words.group(name, name.replace("_", " ").capitalize()))
+    return desk.title(subject)
+
+
+def shortage_words(lift: Mapping[str, Any], words: Words) -> str:
+    """Say what is missing for a verdict, part by part; nothing where there is enough."""
+    shown = words.figures.thousands
+    said = []
+    for part in filter(None, (lift.get("shortage") or "").split("; ")):
+        found = SHORT.fullmatch(part)
+        if found is None:  # of an older winback
+            said.append(part)
+            continue
+        users, least = (shown(int(found[name])) for name in ("users", "least"))
+        kind = found["group"], bool(found["answered"])
+        said.append(words.say(TOO_FEW[kind], users=users, least=least))
+    return "; ".join(said)
 
 
 def _difference(lift: Mapping[str, Any] | None) -> Mapping[str, float] | None:
@@ -72,23 +118,28 @@ def _difference(lift: Mapping[str, Any] | None) -> Mapping[str, float] | None:
 
 
 def _charts(asked: Question, measured: Sequence[Mapping[str, Any]], happened: Sequence[Happening]) -> dict[str, Chart]:
-    charts = dict[str, Chart]()
+    charts, desk = dict[str, Chart](), asked.desk
+    say, figures = desk.words.say, desk.words.figures
     days = day_sums(asked.desk.lake, asked.day)[-SHOWN_DAYS:]
     if len(days) > 1:
         laid = marks(happened, days[0]["day"])
-        for name, title, measure in GIVEN:
-            points = [Point(str(row["day"]), row[measure]) for row in days]
-            charts[name] = line_chart(title, ("day", measure.replace("_", " ")), points, marks=laid)
-    for measure, words in WORDS.items():
+        for name in GIVEN:
+            points = [Point(str(row["day"]), row[MEASURES[name]]) for row in days]
+            columns = (say("day"), say(GIVEN[name]))
+            charts[name] = line_chart(
+                say(GIVEN[name]), columns, points, shown=figures.money, marks=laid, words=desk.chart_words
+            )
+    for measure in WORDS:
         points = [
             Point(str(each["as_of"]), found["value"], found["low"], found["high"])
             for each in measured
             if (found := _difference(_whole(each["lifts"], measure))) is not None
         ]
-        if points:
+        if len(points) > 1:
             charts[f"lift-{measure}"] = line_chart(
-                f"Lift against control, {words}", ("measured on", words), points, shown=signed,
-                marks=marks(happened, points[0].label),
+                say("Lift against control, {measure}", measure=say(WORDS[measure])),
+                (say("measured on"), say(WORDS[measure])), points, shown=figures.signed,
+                marks=marks(happened, points[0].label), words=desk.chart_words,
             )  # fmt: skip
     return charts
 

@@ -28,14 +28,14 @@ def risk_page(asked: Question) -> Page:
     shown = figures(cubes)
     values = {
         "figures": shown,
-        "value_words": value_words(latest_training(desk.lake, asked.day)),
+        "value_words": value_words(latest_training(desk.lake, asked.day), desk.words),
         "raising": [each for each in found if each["raised"]][:TOP],
         "lowering": sorted((each for each in found if each["lowered"]), key=lambda each: -each["lowered"])[:TOP],
         "tiers": [each for each in found if len(each["tiers"]) > 1][:TOP],
         "parts": {name: cubes.by(name) for name in ("stage", "persona", "country")},
         "segments": segment_rows(asked, cubes),
     }
-    return Page("risk", "Risk", values, _charts(cubes, found))
+    return Page("risk", desk.words.say("Risk"), values, _charts(desk, cubes, found))
 
 
 def drivers(desk: Desk, cubes: DayCubes) -> list[Driver]:
@@ -73,25 +73,27 @@ def segment_rows(asked: Question, cubes: DayCubes) -> list[dict[str, Any]]:
     return sorted(rows, key=lambda row: (-row["leavers"], row["title"]))
 
 
-def _charts(cubes: DayCubes, found: list[Driver]) -> dict[str, Chart]:
-    step = 5
+def _charts(desk: Desk, cubes: DayCubes, found: list[Driver]) -> dict[str, Chart]:
+    step, say, drawn = 5, desk.words.say, desk.chart_words
     bins = {int(row["from_percent"]): row["users"] for row in cubes.risk_bins}
-    bars = (
-        [(f"{low} to {low + step}%", bins.get(low, 0)) for low in range(0, max(bins, default=0) + step, step)]
-        if bins
-        else []
-    )
-    charts = {"distribution": bar_chart("Users by chance to leave", ("chance to leave", "users"), bars)}
+    low_ends = range(0, max(bins, default=0) + step, step) if bins else ()
+    bars = [
+        (say("{low} to {high}", low=str(low), high=desk.words.figures.percent((low + step) / 100)), bins.get(low, 0))
+        for low in low_ends
+    ]
+    columns = (say("chance to leave"), say("users"))
+    charts = {"distribution": bar_chart(say("Users by chance to leave"), columns, bars, words=drawn)}
     raising = [(each["label"], each["raised"]) for each in found if each["raised"]][:TOP]
     if raising:
         charts["raising"] = bar_chart(
-            "What raises the risk, and for how many",
-            ("driver", "users"),
+            say("What raises the risk, and for how many"),
+            (say("driver"), say("users")),
             raising,
-            note="Among the three strongest reasons of each user.",
+            note=say("Among the three strongest reasons of each user."),
+            words=drawn,
         )
     top = sorted(found, key=lambda each: -(each["raised"] + each["lowered"]))[:TOP]
     swarms = [Swarm(each["label"], points, tier, users) for each in top for points, tier, users in each["swarm"]]
     if swarms:
-        charts["beeswarm"] = beeswarm("By how much each driver moves the risk", swarms)
+        charts["beeswarm"] = beeswarm(say("By how much each driver moves the risk"), swarms, words=drawn)
     return charts

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from datetime import date
 from itertools import groupby
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from serving.charts.line_chart import Mark
 from serving.desk.desk_pages import Question
 from serving.stored_days.day_basis import MODEL, OFFER, SETTING, BasisChange, basis_changes
+from serving.wording.rendering import Words
 
 MOST_DAYS, MOST_TOLD = 90, 3
 ENDED_WELL = ("done", "running")
+OUTCOMES = {
+    "done": "done", "running": "running", "refused": "refused", "locked": "locked", "failed": "failed",
+    "interrupted": "interrupted", "killed": "killed",
+}  # fmt: skip
 KINDS = {MODEL: "model", SETTING: "settings", OFFER: "settings"}
 
 
@@ -32,7 +37,7 @@ def happenings(asked: Question) -> list[Happening]:
         for (day, kind), rows in groupby(basis_changes(asked.desk.lake, days), lambda row: (row.day, KINDS[row.kind]))
         for words in _told(asked, list(rows))
     ]
-    ran = [each for each in _runs(asked.desk.newest_runs()) if days[0] <= each.day <= asked.day]
+    ran = [each for each in _runs(asked) if days[0] <= each.day <= asked.day]
     return sorted([*changed, *ran], key=lambda each: (each.day, each.kind))
 
 
@@ -50,22 +55,34 @@ def _told(asked: Question, rows: Sequence[BasisChange]) -> Iterator[str]:
     said = [_change(asked, row) for row in rows]
     yield from said[:MOST_TOLD]
     if len(said) > MOST_TOLD:
-        yield f"and {len(said) - MOST_TOLD} more"
+        more = asked.desk.words.figures.thousands(len(said) - MOST_TOLD)
+        yield asked.desk.words.say("and {more} more", more=more)
 
 
 def _change(asked: Question, row: BasisChange) -> str:
+    say = asked.desk.words.say
     if row.kind == OFFER:
-        word = "is new" if row.before is None else "is no longer offered" if row.now is None else "reads otherwise"
-        return f"{asked.desk.title(row.name)} {word}"
+        title = asked.desk.title(row.name)
+        if row.before is None:
+            return say("{title} is new", title=title)
+        return say("{title} is no longer offered" if row.now is None else "{title} reads otherwise", title=title)
+    nothing = say("no model of {subject}", subject=row.name) if row.kind == MODEL else say("nothing")
+    now, before = row.now or nothing, row.before or nothing
     if row.kind == MODEL:
-        return f"{row.now or f'no {row.name}'} instead of {row.before or f'no {row.name}'}"
-    return f"{row.name} = {row.now or 'nothing'}, was {row.before or 'nothing'}"
+        return say("{now} instead of {before}", now=now, before=before)
+    return say("{name} = {now}, was {before}", name=row.name, now=now, before=before)
 
 
-def _runs(runs: Sequence[Mapping[str, Any]]) -> Iterator[Happening]:
+def outcome_words(outcome: str, words: Words) -> str:
+    """Say how a run ended; an outcome of another winback is written as it is."""
+    return words.say(OUTCOMES[outcome]) if outcome in OUTCOMES else outcome
+
+
+def _runs(asked: Question) -> Iterator[Happening]:
     """Tell each run on the day that it was about; who was asked for none, on the day on which it began."""
-    for run in runs:
+    for run in asked.desk.newest_runs():
         is_well = run["outcome"] in ENDED_WELL
-        words = f"{run['command']} {run['outcome']}" + (f": {run['reason']}" if run.get("reason") else "")
+        words = f"{run['command']}: {outcome_words(run['outcome'], asked.desk.words)}"
+        words += f" ({run['reason']})" if run.get("reason") else ""
         day = date.fromisoformat((run.get("as_of") or run["started"])[:10])
         yield Happening(day, "done" if is_well else "run", words)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import date
 from typing import Any
 
@@ -14,26 +14,25 @@ from serving.charts.chart_frame import Chart
 from serving.charts.line_chart import Point, line_chart
 from serving.cubes.stored_cubes import AT_RISK, DayCubes, Row, day_sums, is_offered
 from serving.desk.desk_pages import Page, Question
+from serving.desk.people_page import band_words
 from serving.desk.timeline import happenings, marks
 from serving.guards.guard_findings import FIRED, stored_findings
 from serving.memberships.part_words import unusual_notes
 from serving.report_page.budget_curve import BudgetCurve, curve_of
 from serving.report_page.model_trust import SUBJECTS, verdicts
 from serving.report_page.policy_gate import gate_of
-from serving.wording.formatting import money, percent, signed, thousands
 from serving.wording.reason_codes import NO_DATA, NOT_KNOWN, asked_at
 from serving.wording.rendering import Words
 
 Z = 1.96
 BANDS = ("high", "medium", "low", "unknown")
 BAND_KINDS = tuple(f"fill-{band}" for band in BANDS)
-FIGURES = (
-    ("users", "Users", thousands),
-    ("leavers", "Expected to leave", thousands),
-    ("at_risk", "At risk", thousands),
-    ("with_offer", "Get an offer", thousands),
-)
-MONEY_FIGURES = (("value_at_risk", "Value at risk"), ("expected_cost", "Expected cost of offers"))
+FIGURES = {
+    "users": "Users", "leavers": "Expected to leave", "at_risk": "At risk", "with_offer": "Get an offer",
+    "value_at_risk": "Value at risk", "expected_cost": "Expected cost of offers",
+}  # fmt: skip
+OF_MONEY = ("value_at_risk", "expected_cost")
+SINCE = {"day": "the day before", "week": "a week before"}
 
 
 def today_page(asked: Question) -> Page:
@@ -45,13 +44,13 @@ def today_page(asked: Question) -> Page:
     shown = figures(cubes)
     values = {
         "figures": shown,
-        "value_words": value_words(record),
-        "changes": changes(cubes, before, desk.settings.currency),
-        "why_changed": why_changed(cubes, before),
-        "unusual": unusual_notes(desk.settings, desk.lake, asked.day),
+        "value_words": value_words(record, desk.words),
+        "changes": changes(cubes, before, desk.words),
+        "why_changed": why_changed(cubes, before, desk.words),
+        "unusual": unusual_notes(desk.settings, desk.lake, asked.day, desk.words),
         "plays": offer_rows(asked, cubes),
         "curve": curve,
-        "waiting": waiting(cubes),
+        "waiting": waiting(cubes, desk.words),
         "gate": gate_of(record.verdict if record else None, desk.words),
         "lacks": [lack for name in (*SUBJECTS, EFFECTS) if record and (lack := record.lack_of(name))],
         "models": model_words(record, desk.words),
@@ -59,7 +58,7 @@ def today_page(asked: Question) -> Page:
         "events_day": next(reversed(desk.lake.days("events")), None),
         "new_champions": [entry for entry in promotion_log(desk.lake) if entry.since[:10] == str(asked.day)],
     }
-    return Page("today", "Today", values, _charts(asked, cubes, curve))
+    return Page("today", desk.words.say("Today"), values, _charts(asked, cubes, curve))
 
 
 def figures(cubes: DayCubes) -> dict[str, float]:
@@ -78,15 +77,15 @@ def figures(cubes: DayCubes) -> dict[str, float]:
     return whole
 
 
-def value_words(record: TrainingRecord | None) -> str:
+def value_words(record: TrainingRecord | None, words: Words) -> str:
     """Say why value at risk is not to be counted on; nothing where the value model is better than the average."""
     model = record.models.get("value") if record is not None else None
     metric = model.metrics.get("value.r_squared") if model is not None else None
     if metric is None:
-        return "no value model is on record"
+        return words.say("no value model is on record")
     if metric.low > 0:
         return ""
-    return (
+    return words.say(
         "the value model is worse than guessing the average"
         if metric.high < 0
         else "the value model is not shown to be better than guessing the average"
@@ -97,39 +96,37 @@ def model_words(record: TrainingRecord | None, words: Words) -> dict[str, dict[s
     """Say of each model what it answers, how good it is in a word, and the number behind the word."""
     if record is None:
         return {}
-    found = {}
+    found, percent = {}, words.figures.percent
     for name, verdict in verdicts(record, words).items():
         metric = verdict.metric
         if SUBJECTS[name].measure == "auc":
-            told = f"of a pair it picks the right one {percent(metric.value)} of the time"
+            told = words.say("of a pair it picks the right one {share} of the time", share=percent(metric.value))
         elif metric.value < 0:
-            told = "to count everybody as worth the same would be nearer"
+            told = words.say("to count everybody as worth the same would be nearer")
         else:
-            told = f"it explains {percent(metric.value)} of the differences between people"
+            told = words.say("it explains {share} of the differences between people", share=percent(metric.value))
         told += f" [{percent(metric.low)}, {percent(metric.high)}], {verdict.kind}"
         found[name] = {"question": verdict.question, "word": verdict.word, "told": told}
     return found
 
 
 def _earlier(asked: Question) -> dict[str, date]:
-    days = {"the day before": asked.day_before, "a week before": asked.week_before}
+    days = {"day": asked.day_before, "week": asked.week_before}
     return {name: day for name, day in days.items() if day is not None}
 
 
-def changes(cubes: DayCubes, before: dict[str, DayCubes], currency: str) -> list[dict[str, Any]]:
+def changes(cubes: DayCubes, before: dict[str, DayCubes], words: Words) -> list[dict[str, Any]]:
     """Set the day's figures beside those of earlier days: ``title, now`` and ``then``, a text for each of them."""
     now, then = figures(cubes), {name: figures(each) for name, each in before.items()}
-    rows = []
-    for name, title, words in FIGURES:
-        old = [(f"{words(each[name])}", f"{signed(now[name] - each[name], 0)}") for each in then.values()]
-        rows.append({"title": title, "now": words(now[name]), "then": old})
-    for name, title in MONEY_FIGURES:
-        old = [(money(each[name], currency), signed(now[name] - each[name], 0)) for each in then.values()]
-        rows.append({"title": title, "now": money(now[name], currency), "then": old})
+    rows, written = [], words.figures
+    for name in FIGURES:
+        shown = written.money if name in OF_MONEY else written.thousands
+        old = [(shown(each[name]), written.signed(now[name] - each[name], 0)) for each in then.values()]
+        rows.append({"title": words.say(FIGURES[name]), "now": shown(now[name]), "then": old})
     return rows
 
 
-def why_changed(cubes: DayCubes, before: dict[str, DayCubes]) -> list[dict[str, Any]]:
+def why_changed(cubes: DayCubes, before: dict[str, DayCubes], words: Words) -> list[dict[str, Any]]:
     """Say by which stage expected leavers changed: by how many are in it, and by how likely these are to leave.
 
     Both add up to the difference: ``(n1 - n0) p0 + n1 (p1 - p0)`` for each stage.
@@ -145,7 +142,7 @@ def why_changed(cubes: DayCubes, before: dict[str, DayCubes]) -> list[dict[str, 
         rows.sort(key=lambda row: -abs(row["by_size"] + row["by_risk"]))
         found.append(
             {
-                "since": name,
+                "since": words.say(SINCE[name]),
                 "day": old.day,
                 "rows": [row for row in rows if abs(row["by_size"]) + abs(row["by_risk"]) >= 0.5][:6],
             }
@@ -165,13 +162,14 @@ def offer_rows(asked: Question, cubes: DayCubes) -> list[dict[str, Any]]:
         {
             **row,
             "title": desk.title(row["offer_id"]),
-            "benefit": desk.words.benefit(row["offer_id"], row["discount"]) or "none",
+            "play": "" if (row["play"] or "").casefold() == desk.title(row["offer_id"]).casefold() else row["play"],
+            "benefit": desk.words.benefit(row["offer_id"], row["discount"]) or desk.words.say("none"),
         }
         for row in rows
     ]
 
 
-def waiting(cubes: DayCubes) -> list[dict[str, Any]]:
+def waiting(cubes: DayCubes, words: Words) -> list[dict[str, Any]]:
     """Count for whom nothing can be decided because an effect is not known yet, and which options lack evidence."""
     nobody_knows = cubes.total("users", lambda cell: cell["why_nothing"] == NOT_KNOWN)
     options = {(row["offer_id"], row["discount"]) for row in cubes.rules if row["code"] == NO_DATA}
@@ -179,13 +177,24 @@ def waiting(cubes: DayCubes) -> list[dict[str, Any]]:
     if nobody_knows:
         told.append(
             {
-                "what": f"{thousands(nobody_knows)} users get nothing: no effect of an offer on their like is known",
+                "what": words.counted(
+                    nobody_knows,
+                    "{number} user gets nothing: no effect of an offer on their like is known",
+                    "{number} users get nothing: no effect of an offer on their like is known",
+                ),
                 "where": "plays",
             }
         )
     if options:
         told.append(
-            {"what": f"{len(options)} options of offer and discount have never been measured", "where": "results"}
+            {
+                "what": words.counted(
+                    len(options),
+                    "{number} option of offer and discount has never been measured",
+                    "{number} options of offer and discount have never been measured",
+                ),
+                "where": "results",
+            }
         )
     return told
 
@@ -198,13 +207,14 @@ def why_nothing_rows(cubes: DayCubes) -> list[Row]:
 
 def _charts(asked: Question, cubes: DayCubes, curve: BudgetCurve | None) -> dict[str, Chart]:
     bands = {row["risk_band"]: row["users"] for row in cubes.by("risk_band")}
-    names = {"unknown": "not predicted"}
+    words, drawn, say = asked.desk.words, asked.desk.chart_words, asked.desk.words.say
     found = {
         "bands": stacked_bar(
-            "Users by risk",
-            ("risk", "users"),
-            [(names.get(band, band), bands.get(band, 0)) for band in BANDS],
+            say("Users by risk"),
+            (say("risk"), say("users")),
+            [(band_words(band, words), bands.get(band, 0)) for band in BANDS],
             kinds=BAND_KINDS,
+            words=drawn,
         ),
     }
     if len([day for day in asked.days if day <= asked.day]) > 1:
@@ -212,10 +222,13 @@ def _charts(asked: Question, cubes: DayCubes, curve: BudgetCurve | None) -> dict
     channels = cubes.by("channel", where=is_offered)
     if channels:
         found["channels"] = bar_chart(
-            "Offers by channel", ("channel", "users"), [(row["channel"] or "none", row["users"]) for row in channels]
+            say("Offers by channel"),
+            (say("channel"), say("users")),
+            [(words.term(row["channel"]) or say("none"), row["users"]) for row in channels],
+            words=drawn,
         )
     if curve is not None:
-        found["budget"] = curve.chart(asked.desk.words)
+        found["budget"] = curve.chart(words)
     return found
 
 
@@ -227,7 +240,11 @@ def leavers_over_time(asked: Question, most: int = 90) -> Chart:
         if row["known"]
     ]
     laid = marks(happenings(asked), points[0].label if points else "")
-    return line_chart("Share expected to leave", ("day", "share"), points, shown=percent, marks=laid, is_share=True)
+    words = asked.desk.words
+    return line_chart(
+        words.say("Share expected to leave"), (words.say("day"), words.say("share")), points,
+        shown=words.figures.percent, marks=laid, is_share=True, words=asked.desk.chart_words,
+    )  # fmt: skip
 
 
 def _bounds(row: Row) -> tuple[float, float]:
@@ -235,13 +252,16 @@ def _bounds(row: Row) -> tuple[float, float]:
     return max(row["leavers"] - spread, 0.0) / row["known"], (row["leavers"] + spread) / row["known"]
 
 
-def pages_linked() -> Sequence[tuple[str, str, str]]:
-    """List the questions that people come with, and where each is answered: question, page, anchor."""
+def pages_linked(say: Callable[[str], str] = str) -> Sequence[tuple[str, str, str]]:
+    """List the questions that people come with, and where each is answered: question, page, anchor.
+
+    `say` gives an English question in a language.
+    """
     return (
-        ("Who leaves?", "people", "?band=high"), ("Why?", "risk", "#drivers"),
-        ("What is it worth?", "risk", "#worth"), ("What do we do?", "plays", ""),
-        ("What does it cost?", "plays", "#cost"), ("Does it work?", "results", ""),
-        ("Who got it?", "people", "?offered=yes"), ("Why not this user?", "people", "?offered=no"),
-        ("What if we had half the budget?", "what-if", "?budget_share=0.5"),
-        ("What changed since last week?", "today", "#changes"),
+        (say("Who leaves?"), "people", "?band=high"), (say("Why?"), "risk", "#drivers"),
+        (say("What is it worth?"), "risk", "#worth"), (say("What do we do?"), "plays", ""),
+        (say("What does it cost?"), "plays", "#cost"), (say("Does it work?"), "results", ""),
+        (say("Who got it?"), "people", "?offered=yes"), (say("Why not this user?"), "people", "?offered=no"),
+        (say("What if we had half the budget?"), "what-if", "?budget_share=0.5"),
+        (say("What changed since last week?"), "today", "#changes"),
     )  # fmt: skip

@@ -14,6 +14,7 @@ from configs.errors import InputError
 Role = Literal["operator", "viewer"]
 OPERATOR, VIEWER = "operator", "viewer"
 COOKIE = "winback_desk"
+THIS_MACHINE = "this machine"  # name of whoever needs none
 OPERATOR_TOKEN, VIEWER_TOKEN, SALT = "WINBACK_DESK_OPERATOR_TOKEN", "WINBACK_DESK_VIEWER_TOKEN", "WINBACK_DESK_SALT"
 SHORTEST_TOKEN = 16
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
@@ -112,7 +113,7 @@ class Door:
     def visitor(self, headers: Mapping[str, str], cookies: Mapping[str, str]) -> Visitor | None:
         """Say who asks; None where that is not known."""
         if self.is_open:
-            return Visitor("operator", "this machine", self.salt)
+            return Visitor("operator", THIS_MACHINE, self.salt)
         if self.header and (name := headers.get(self.header, "").strip()):
             return Visitor("operator" if name in self.operators else "viewer", name[:100], self.salt)
         scheme, _, bearer = headers.get("authorization", "").partition(" ")

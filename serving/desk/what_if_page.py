@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 
-from configs.errors import InputError
 from configs.offers import NOTHING, Option
 from features.arrays.array_types import Flags, Places
 from features.storage.lake import Lake
@@ -19,7 +18,7 @@ from serving.charts.bar_charts import bar_chart
 from serving.charts.chart_frame import Chart
 from serving.cubes.stored_cubes import DayCubes, is_offered
 from serving.desk.access_log import note
-from serving.desk.desk_pages import Page, Question
+from serving.desk.desk_pages import Page, Question, RefusedError
 from serving.desk.people_page import segment_titles
 from serving.desk.plays_page import option_words
 from serving.desk.visitors import Visitor
@@ -48,14 +47,14 @@ def what_if_page(asked: Question) -> Page:
     values = {
         "options": [{"option": each, "title": desk.title(each.offer_id), "name": option_name(each),
                      "is_off": each in wish.without,
-                     "benefit": desk.words.benefit(*each) or "none"} for each in options],
+                     "benefit": desk.words.benefit(*each) or desk.words.say("none")} for each in options],
         "channels": channels, "segments": segment_titles(asked), "own_budget": own_budget, "wish": wish,
         "found": found, "now": now,
         "sums": {name: cubes.total(name, is_offered) for name in ("users", "expected_cost", "expected_value")},
     }  # fmt: skip
     if found is not None:
         note(desk.lake, asked.visitor, "what if", asked.given, found.users)
-    return Page("what-if", "What if", values, _charts(asked, found, now) if found else {})
+    return Page("what-if", desk.words.say("What if"), values, _charts(asked, found, now) if found else {})
 
 
 def known_of(asked: Question, cubes: DayCubes) -> tuple[list[Option], list[str], list[str]]:
@@ -92,11 +91,14 @@ def wish_of(
     caps = {name: asked.whole(f"cap_{name}", 0) for name in channels if asked.given.get(f"cap_{name}", "").strip()}
     capped = [name.removeprefix("cap_") for name in asked.given if name.startswith("cap_")]
     if others := [name for name in capped if name not in channels]:
-        raise InputError(f"no offer of the day goes by {others[0][:40]}; caps are of {', '.join(channels)}")
+        raise RefusedError(
+            "no offer of the day goes by {channel}; caps are of {channels}",
+            channel=others[0][:40], channels=", ".join(channels),
+        )  # fmt: skip
     known = {option_name(each): each for each in options}
     off = [name.removeprefix("off_") for name, value in asked.given.items() if name.startswith("off_") and value]
     if strange := [name for name in off if name not in known]:
-        raise InputError(f"{len(strange)} of the options that are to be off are none of the day's")
+        raise RefusedError("{options} of the options that are to be off are none of the day's", options=len(strange))
     segment = asked.one_of("segment", segments)
     factor = asked.number("factor", 1.0, most=MOST_FACTOR)
     preferred = members(asked, segment) if segment and factor != 1.0 else None
@@ -157,7 +159,11 @@ def _charts(asked: Question, found: Recomputed, now: Mapping[Option, Any]) -> di
     more = [(each.option, float(each.users - today.get(each.option, 0))) for each in found.options]
     bars = [(option_words(asked.desk, *option), users) for option, users in more]
     changed = [bar for bar in bars if bar[1]]
-    return {"changes": bar_chart("Users more or fewer than today", ("option", "users"), changed)} if changed else {}
+    if not changed:
+        return {}
+    say, drawn = asked.desk.words.say, asked.desk.chart_words
+    columns = (say("option"), say("users"))
+    return {"changes": bar_chart(say("Users more or fewer than today"), columns, changed, words=drawn)}
 
 
 def write_proposal(lake: Lake, visitor: Visitor, asked: Question, wish: Wish) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, fields
 from datetime import date, timedelta
 from itertools import groupby
@@ -15,6 +15,7 @@ from features.storage.lake import Lake
 from features.tables.parquet_files import read_parquet
 
 FILE = "guards.parquet"
+Say = Callable[..., str]
 PASSED, FIRED, UNKNOWN = "passed", "fired", "unknown"
 WORDS = {
     "quiet_days": "there is no event for {value:.0f} days before {as_of}, the newest is of {subject}",
@@ -68,12 +69,16 @@ class Finding:
         """Say it for a day that is known."""
         return WORDS[self.code].format(**vars(self), day="the day", as_of="it", weekday="same weekday")
 
-    def words(self, as_of: date) -> str:
-        """Say it in a sentence, with the setting that it rests on."""
+    def words(self, as_of: date, say: Say = str.format, weekday: Callable[[date], str] = "{:%A}".format) -> str:
+        """Say it in a sentence, with the setting that it rests on.
+
+        `say` gives an English text in a language, with its fields, and `weekday` names a day of the week.
+        """
         day = as_of - timedelta(days=1)
-        said = WORDS[self.code].format(**vars(self), day=day, as_of=as_of, weekday=f"{day:%A}")
-        is_limited = self.state == FIRED and self.guard != "champion"
-        return f"{said} (guards.{self.guard}, limit {self.limit:g})" if is_limited else said
+        said = say(WORDS[self.code], **vars(self), day=day, as_of=as_of, weekday=weekday(day))
+        if self.state != FIRED or self.guard == "champion":
+            return said
+        return say("{said} (guards.{guard}, limit {limit:g})", said=said, guard=self.guard, limit=self.limit)
 
 
 def found_by(
@@ -84,14 +89,16 @@ def found_by(
     return [Finding(guard, FIRED, chosen.mode, chosen.limit, code, subject, value, usual)] if is_fired else []
 
 
-def guard_words(findings: Iterable[Finding], as_of: date) -> list[str]:
+def guard_words(
+    findings: Iterable[Finding], as_of: date, say: Say = str.format, weekday: Callable[[date], str] = "{:%A}".format
+) -> list[str]:
     """Say what fired, a sentence each, and which guards know too little, in one sentence for each lack."""
     findings = list(findings)
-    said = [*dict.fromkeys(finding.words(as_of) for finding in findings if finding.state == FIRED)]
+    said = [*dict.fromkeys(each.words(as_of, say, weekday) for each in findings if each.state == FIRED)]
     lacking = sorted((each for each in findings if each.state == UNKNOWN), key=lambda each: (each.code, each.value))
-    for why, same in groupby(lacking, key=lambda each: each.words(as_of)):
+    for why, same in groupby(lacking, key=lambda each: each.words(as_of, say, weekday)):
         names = ", ".join(sorted({each.guard for each in same}))
-        said.append(f"guards cannot tell of {names}: {why}")
+        said.append(say("guards cannot tell of {names}: {why}", names=names, why=why))
     return said
 
 

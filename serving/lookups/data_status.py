@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from datetime import date
+from datetime import UTC, date, datetime
 from math import isfinite
 from typing import TypeVar
 
@@ -70,10 +70,16 @@ def champion_lines(found: DataStatus) -> dict[str, str]:
     """
     lines = dict(map(_champion_line, found.models))
     for status in found.models:
-        record = found.training.models.get(status.model.subject) if found.training is not None else None
-        if record is not None and (status.promotion is None or record.reason != status.promotion.reason):
-            lines[f"last training of {status.model.subject}"] = _verdict(record.reason)
+        if said := last_verdict(found, status):
+            lines[f"last training of {status.model.subject}"] = said
     return lines
+
+
+def last_verdict(found: DataStatus, status: ModelStatus) -> str:
+    """Say what the newest training said of a model, where that is not why its champion became one; else nothing."""
+    record = found.training.models.get(status.model.subject) if found.training is not None else None
+    is_other = record is not None and (status.promotion is None or record.reason != status.promotion.reason)
+    return _verdict(record.reason) if record is not None and is_other else ""
 
 
 def _verdict(reason: str) -> str:
@@ -127,14 +133,26 @@ def _champion_line(status: ModelStatus) -> tuple[str, str]:
     version = model.named
     if version is None:
         return f"champion {model.subject}", f"none ({model.state})"
-    since = promotion.since if promotion else "an unknown time"
-    why = f"{_why(promotion)} ({promotion.by})" if promotion else "made champion outside of winback"
+    since = plain_moment(promotion.since) if promotion else "an unknown time"
+    why = f"{promotion_words(promotion)} ({promotion.by})" if promotion else "made champion outside of winback"
     pin = f"; {model.pin}" if model.pin else ""
     fault = f"; {model.state}" if model.fault else ""
     return f"champion {model.subject} since {since}", f"{version.name} (version {model.number}): {why}{pin}{fault}"
 
 
-def _why(promotion: Promotion) -> str:
+def plain_moment(instant: str) -> str:
+    """Write an instant as people do, to the minute.
+
+    Examples
+    --------
+    >>> plain_moment("2024-07-01T08:00:31+00:00")
+    '2024-07-01 08:00 UTC'
+    """
+    return f"{datetime.fromisoformat(instant).astimezone(UTC):%Y-%m-%d %H:%M} UTC"
+
+
+def promotion_words(promotion: Promotion) -> str:
+    """Say why a model became champion; of what the gate said the verdict, without its figures."""
     return _verdict(promotion.reason) if promotion.by == GATE else promotion.reason
 
 

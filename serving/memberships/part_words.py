@@ -56,10 +56,10 @@ def unusual_words(row: Mapping[str, Any], words: Words, settings: Settings) -> s
     return told + (f": {moved}" if moved else "")
 
 
-def unusual_notes(settings: Settings, lake: Lake, day: date) -> list[str]:
-    """Say of every segment of a day whose week is unusual what moved it, in English as all notes of a run."""
+def unusual_notes(settings: Settings, lake: Lake, day: date, words: Words | None = None) -> list[str]:
+    """Say of every segment of a day whose week is unusual what moved it; in English by default, as notes of runs."""
     rows = [row for row in read_rows(lake, day, SIZES) if row["is_unusual"]]
-    words = english_words_of(settings)
+    words = words or english_words_of(settings)
     return [unusual_words(row, words, settings) for row in rows]
 
 

@@ -16,7 +16,7 @@ from models.measurement.lift import Lift, SampleRatio, lift_metrics, measure
 from models.measurement.promise_ratio import ALL, PromiseRatio
 from models.metrics.metric import Metric
 from models.model_cards.pictures import offers_picture
-from serving.cubes.experiment_words import verdict_words
+from serving.cubes.experiment_words import english, verdict_words
 from serving.cubes.kept_experiments import FILE as EXPERIMENTS_FILE
 from serving.cubes.kept_experiments import results_as_json
 from serving.decide.promise_ratios import FILE, KeptRatios, ratios_as_json
@@ -60,7 +60,8 @@ def measure_day(settings: Settings, lake: Lake, as_of: date, measured: Measured)
     metrics |= lift_metrics(lots) | promise_metrics(measured.promises)
     told = [*notes(settings, as_of, measured, lifts), *notes_of_lots(settings, measured, lots)]
     told += [each.words for each in measured.win_back]
-    told += [f"experiment {each.name}: {verdict_words(each, settings.currency)}" for each in measured.experiments]
+    words = english(settings.currency)
+    told += [f"experiment {each.name}: {verdict_words(each, words)}" for each in measured.experiments]
     metrics |= {f"win_back.{each.offer_id}.margin": each.effect for each in measured.win_back}
     return Measurement(metrics, outputs, [*told, *promise_notes(as_of, measured.promises)])
 

@@ -15,6 +15,7 @@ from features.storage.lake import Lake
 from features.tables.parquet_files import read_parquet
 from serving.charts.chart_frame import Chart
 from serving.charts.line_chart import Point, line_chart
+from serving.report_page.page_environment import chart_words
 from serving.stored_days.day_tables import day_file
 from serving.wording.rendering import Words
 
@@ -53,7 +54,10 @@ class BudgetCurve:
         points = [Point(shown(row["budget"]), float(row["value"])) for row in rows]
         at = [float(row["budget"]) for row in rows]
         columns = (words.say("budget"), words.say("gain after cost"))
-        return line_chart(words.say("Expected gain by budget"), columns, points, shown=shown, marked=self.place, at=at)
+        return line_chart(
+            words.say("Expected gain by budget"), columns, points, shown=shown, marked=self.place, at=at,
+            words=chart_words(words),
+        )  # fmt: skip
 
 
 def curve_of(lake: Lake, as_of: date, settings: Settings) -> BudgetCurve | None:

@@ -11,10 +11,16 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from configs.settings import Settings
 from serving import charts
+from serving.charts.chart_frame import ChartWords
 from serving.wording.page_texts import PageTexts, install
 from serving.wording.rendering import Words
 
 STYLES = Path(charts.__file__).parent  # of the pages and of the charts
+
+
+def chart_words(words: Words) -> ChartWords:
+    """Let charts speak as the pages around them do."""
+    return ChartWords(words.say, words.figures.plain, words.figures.percent, words.language.marks)
 
 
 def page_environment(folders: Sequence[Path], settings: Settings, words: Words) -> Environment:
@@ -37,7 +43,7 @@ def page_environment(folders: Sequence[Path], settings: Settings, words: Words) 
         "points": figures.points,
         "signed": figures.a_head,
         "decimal": figures.decimal,
-        "day": figures.day,
+        "day": figures.a_day,
         "money": figures.money,
         "moment": figures.moment,
         "term": words.term,
@@ -50,6 +56,9 @@ def page_environment(folders: Sequence[Path], settings: Settings, words: Words) 
         "value": words.value,
         "why_words": words.sentence,
         "instant": lambda instant: figures.moment(pd.Timestamp(instant).tz_convert("UTC")),
+        "guard_sentence": lambda finding, day: finding.words(day, words.say, words.language.weekday),
+        "short": figures.short,
+        "arm": words.arm,
         "signed_count": partial(figures.signed, decimals=0),
         "first_up": lambda text: text[:1].upper() + text[1:],
     }

@@ -152,8 +152,8 @@ def render_report(settings: Settings, lake: Lake, as_of: date) -> str:
         unprotected=sorted({*AUDIT_ONLY} - {*settings.features.protected}),
         guards=guards,
         win_back=win_back_sentences(settings, lake, as_of, words),
-        experiments=experiment_sentences(settings, lake, as_of),
-        guard_words=guard_words(guards, as_of),
+        experiments=experiment_sentences(lake, as_of, page_words),
+        guard_words=guard_words(guards, as_of, page_words.say, page_words.language.weekday),
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from datetime import date, datetime
 from typing import TYPE_CHECKING
@@ -122,6 +123,50 @@ class Figures:
     def thousands(self, number: float) -> str:
         """Write a whole number."""
         return self.language.local(thousands(number))
+
+    def plain(self, number: float) -> str:
+        """Write a number, decimals only where there are some.
+
+        Examples
+        --------
+        >>> from serving.wording.language_file import load_language
+        >>> Figures(load_language("de")).plain(1234.0), Figures(load_language("en")).plain(-0.25)
+        ('1.234', '−0.25')
+        """
+        return self.decimal(number, ",.0f" if number == round(number) else ",.2f")
+
+    def short(self, number: float) -> str:
+        """Write a number of a table with four digits that say something.
+
+        Examples
+        --------
+        >>> from serving.wording.language_file import load_language
+        >>> [Figures(load_language("en")).short(each) for each in (12345.6, 12.3456, 0.123456, 3.0)]
+        ['12,346', '12.35', '0.1235', '3']
+        """
+        if number == round(number) or not math.isfinite(number):
+            return self.plain(number)
+        whole = math.floor(math.log10(abs(number)))
+        return self.decimal(number, f",.{min(max(3 - whole, 0), 6)}f")
+
+    def mebibytes(self, number: float) -> str:
+        """Write a size in MiB: whole ones, below ten one decimal more, and of next to nothing that it is less.
+
+        Examples
+        --------
+        >>> from serving.wording.language_file import load_language
+        >>> [Figures(load_language("en")).mebibytes(each) for each in (1234.5, 12.3, 1.23, 0.01)]
+        ['1,234', '12', '1.2', '<0.1']
+        """
+        return (
+            self.decimal(number, ",.0f" if number >= 9.95 else ".1f")
+            if number >= 0.05
+            else f"<{self.decimal(0.1, '.1f')}"
+        )
+
+    def a_day(self, day: date | str) -> str:
+        """Write a date out, one that is a text, too."""
+        return self.day(date.fromisoformat(str(day)[:10]))
 
     def money(self, amount: float) -> str:
         """Write an amount of the account currency."""

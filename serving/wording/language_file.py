@@ -28,6 +28,7 @@ from serving.wording.locales import (
     percent_template,
     percentage,
     required_locale,
+    weekday_name,
     written_day,
 )
 
@@ -72,6 +73,8 @@ class Language(Section):
     metrics: dict[str, str] = Field(description="what figures of runs say, by their names, or patterns of them with *")
     explain: dict[str, str] = Field(description="lines of `winback explain`")
     terms: dict[str, str] = Field(description="words for channels, aims of plays, evidence and how it was decided")
+    arms: dict[str, str] = Field(description="who decided about somebody: the plan, a lot, a rule")
+    marks: dict[str, str] = Field(description="what is laid over charts, and the sign of each")
     pages: dict[str, str] = Field({}, description="texts of report, desk and plans, by the English ones")
     formats: Formats = Field(description="how numbers, percentages and days are written")
 
@@ -135,6 +138,37 @@ class Language(Section):
         """
         fitting = [pattern for pattern in self.metrics if fnmatch.fnmatchcase(name, pattern)]
         return self.metrics[max(fitting, key=len)] if fitting else ""
+
+    def weekday(self, day: date) -> str:
+        """Name the day of the week.
+
+        Examples
+        --------
+        >>> load_language("de").weekday(date(2024, 8, 7))
+        'Mittwoch'
+        """
+        return weekday_name(day, self.locale)
+
+    def typed_number(self, typed: str) -> float:
+        """Read a number that somebody typed, as the language or as a machine writes it.
+
+        Raises
+        ------
+        ValueError
+            It is none.
+
+        Examples
+        --------
+        >>> german, english = load_language("de"), load_language("en")
+        >>> [german.typed_number(text) for text in ("1.500", "12,5", "1.234,50", "500.00", "0.5")]
+        [1500.0, 12.5, 1234.5, 500.0, 0.5]
+        >>> [english.typed_number(text) for text in ("1,500", "12.5", "-3")]
+        [1500.0, 12.5, -3.0]
+        """
+        group, decimal = (re.escape(self._signs[sign]) for sign in (",", "."))
+        if re.fullmatch(rf"-?[1-9]\d{{0,2}}({group}\d{{3}})+({decimal}\d+)?", typed):
+            typed = re.sub(group, "", typed)
+        return float(re.sub(decimal, ".", typed) if re.fullmatch(rf"-?\d+{decimal}\d+", typed) else typed)
 
     def number(self, number: float, shape: str) -> str:
         """Write a number in a shape of Python's, with the language's own signs.

@@ -116,6 +116,30 @@ def written_day(day: date, locale: Locale) -> str:
     return format_date(day, "long", locale=locale)
 
 
+def weekday_name(day: date, locale: Locale) -> str:
+    """Name the day of the week.
+
+    Examples
+    --------
+    >>> [weekday_name(date(2018, 1, 8), locale_of(tag)) for tag in ("en", "de")]
+    ['Monday', 'Montag']
+    """
+    return format_date(day, "EEEE", locale=locale)
+
+
+def own_name(language: str) -> str:
+    """Name a language in its own words; what is none stays as it is.
+
+    Examples
+    --------
+    >>> own_name("de"), own_name("en-GB"), own_name("mine")
+    ('Deutsch', 'English (United Kingdom)', 'Mine')
+    """
+    locale = locale_of(language)
+    name = (locale.display_name or language) if locale is not None else language
+    return name[:1].upper() + name[1:]
+
+
 def decimal_signs(locale: Locale) -> dict[str, str]:
     """Signs of a language for those between digits that Python writes.
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import date
 from typing import Any
 
 from configs.benefits import Benefit
@@ -24,6 +25,7 @@ Stored = Mapping[str, Any]  # a `Reason` as it is read from a table
 MINUS = "\u2212"
 PERCENTAGES = {"share": 100, "ratio": 100}  # what their numbers are multiplied with, to be written
 AMOUNTS = ("effect", "amount")
+SINGULAR = {"days": "day"}  # what one of a unit is called in a language
 PRICES = ("worth_of_staying", "cost_of_use")  # whose number is one, too
 DIRECTIONS = {RAISES: "raises", LOWERS: "lowers"}
 
@@ -114,6 +116,21 @@ class Words:
         filled = {name: self.field(value) for name, value in fields.items()}
         return self.language.text(english).format(**filled)
 
+    def counted(self, number: float, one: str, many: str) -> str:
+        """Say an English text of one, or another of any other number, with the number as {number}.
+
+        Examples
+        --------
+        >>> from serving.wording.language_file import load_language
+        >>> Words(load_language("en")).counted(1200, "{number} user", "{number} users")
+        '1,200 users'
+        """
+        return self.say(one if number == 1 else many, number=self.figures.thousands(number))
+
+    def arm(self, arm: str) -> str:
+        """Say who decided about somebody; an arm of an older winback is written as it is."""
+        return self.language.arms.get(arm, arm.replace("_", " "))
+
     @property
     def figures(self) -> Figures:
         """Numbers and moments as pages write them."""
@@ -145,11 +162,11 @@ class Words:
         unit = self._feature(reason["column"]).unit if reason["column"] else "own"
         if unit == "flag" and number in (0, 1):
             return self.language.values["yes" if number else "no"]
-        template = self.language.units.get(unit, "{number}")
-        if self.label(reason["column"]).startswith(template.removeprefix("{number}").strip() or "\0"):
-            template = "{number}"  # "days since last active: 50" says it once
         scaled = number * PERCENTAGES.get(unit, 1)
         plain = self.signs(self.language.number(scaled, plain_shape(scaled, unit, decimals_of(self.currency))))
+        template = self.language.units.get(SINGULAR.get(unit, unit) if plain == "1" else unit, "{number}")
+        if self.label(reason["column"]).startswith(template.removeprefix("{number}").strip() or "\0"):
+            template = "{number}"  # "days since last active: 50" says it once
         return template.format(number=plain, currency=self.currency)
 
     def benefit(self, offer_id: str | None, discount: float) -> str | None:
@@ -177,9 +194,11 @@ class Words:
         return text.replace("-", MINUS) if self.is_print else text
 
     def field(self, value: object, *, is_money: bool = False) -> object:
-        """Wrap a value so that templates can write it: a number as the language does, and what is not known."""
+        """Wrap a value so that templates can write it: a number or day as the language does, and what is not known."""
         if value is None:
             return _Unknown(self.language.values["unknown"])
+        if isinstance(value, date):
+            return self.language.day(value)
         if not isinstance(value, float):
             return value
         number = _Money(value) if is_money else _Number(value)
@@ -225,7 +244,7 @@ class Words:
         return {
             "label": self.label(reason["column"]),
             "value": self.value(reason),
-            "text": text,
+            "text": self.language.terms.get(text or "", text),
             "title": self.titles.get(text or "", text),
             "exact_percent": None if number is None else self.language.percent(number),
             "benefit": given,
