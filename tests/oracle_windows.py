@@ -50,6 +50,8 @@ def windows(recent: ir.Table) -> ir.Table:
 def of_rows(rows: ir.Table, declared: Windowed) -> ir.Value:
     """Add the rows of a group up, as far as windows can be made of it."""
     value = declared.of(rows)
+    if declared.at_weekends:
+        value = ibis.ifelse(rows.happened_on.day_of_week.index() >= 5, value, 0)
     if declared.kind == "last":
         return rows.age_days.min(where=cast(ir.BooleanValue, value)).cast("float64")
     if declared.kind == "first":

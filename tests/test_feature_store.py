@@ -16,7 +16,7 @@ from apps import App, event, small_app
 
 from configs.errors import InputError
 from features.definitions.registry import VIEWS, Feature
-from features.definitions.snapshot_features import catalogue
+from features.definitions.snapshot_features import CATEGORY_SHARES, catalogue
 from features.storage.kept_stores import keep_stores
 from features.storage.lake import Lake
 from features.stores.database import REGISTRY, query
@@ -92,7 +92,7 @@ def test_the_frame_of_all_users_equals_the_snapshot(snapshots, store):
     frame = point_in_time_frame(store, "scoring", examples(*((user, str(day)) for user in wanted.index)))
     columns = list(frame.columns.drop(["user_id", "event_timestamp", "label"]))
     pd.testing.assert_frame_equal(frame.set_index("user_id")[columns], wanted[columns], check_exact=True)
-    assert set(columns) == set(wanted.columns) - {"as_of", "created_at"}
+    assert set(columns) == set(wanted.columns) - {"as_of", "created_at", CATEGORY_SHARES}
 
 
 def test_a_moment_before_the_first_snapshot_has_nulls(store):
@@ -155,7 +155,7 @@ def test_a_service_is_one_view_without_the_traits_that_there_are_not(tmp_path):
     assert {view.name for view in store.list_feature_views()} == set(SERVICES)
     families = {feature.name: feature.view for feature in catalogue()}
     read = {families[field.name] for view in store.list_feature_views() for field in view.features}
-    assert read == {"behaviour", "contact", "taste", "contract", "onboarding"}
+    assert read == {"behaviour", "contact", "taste", "habits", "contract", "onboarding"}
     assert point_in_time_frame(store, "training", examples(("a", "2024-03-02"))).spend_sum_7d.tolist() == [5.0]
 
 

@@ -12,11 +12,12 @@ import pytest
 from sklearn.metrics import adjusted_rand_score
 
 from configs.errors import InputError
-from features.arrays.array_types import Places
+from features.arrays.array_types import Floats, Places
 from features.storage.lake import Lake
 from features.tables.parquet_files import write_parquet
+from features.training_data.taste_shares import COLUMN as TASTE
 from models.metrics.metric import Metric
-from models.personas.habits import HABITS, scale_of
+from models.personas.habits import HABITS, SETS, Scale, scale_of
 from models.personas.persona_model import MARGIN, NOBODY, PersonaModel
 from models.personas.persona_note import PersonaNote
 from models.personas.persona_training import find_personas
@@ -28,24 +29,32 @@ from serving.wording.rendering import Words
 
 AS_OF = date(2024, 7, 1)
 COLUMNS = [habit.column for habit in HABITS]
-# money, basket, days, absence, irregularity, breadth, discounts, hour, opens, redemptions, views
+# money, basket, days, absence, irregularity, breadth, discounts, hour, opens, redemptions, views, weekends
 KINDS = np.array(
     [
-        [600, 60, 10, 5, 0.6, 30, 0.05, 19, 0.1, 1, 5],
-        [80, 12, 9, 5, 0.6, 5, 0.35, 9, 0.6, 12, 60],
-        [60, 40, 2, 30, 1.5, 4, 0.05, 19, 0.1, 1, 5],
-        [500, 25, 30, 2, 0.3, 40, 0.3, 9, 0.6, 12, 60],
+        [600, 60, 10, 5, 0.6, 30, 0.05, 19, 0.1, 1, 5, 0.3],
+        [80, 12, 9, 5, 0.6, 5, 0.35, 9, 0.6, 12, 60, 0.3],
+        [60, 40, 2, 30, 1.5, 4, 0.05, 19, 0.1, 1, 5, 0.3],
+        [500, 25, 30, 2, 0.3, 40, 0.3, 9, 0.6, 12, 60, 0.3],
     ]
+)
+# two more, apart by when they come and by what they buy alone: shares of coffee, tea and pots
+TASTES = [f"{TASTE}{group}" for group in ("coffee", "tea", "pots")]
+USUAL = [200, 25, 10, 7, 0.6, 12, 0.15, 14, 0.3, 4, 15]
+ALL_KINDS = np.vstack(
+    [np.c_[KINDS, np.full((4, 3), 0.2)], [*USUAL, 0.85, 0.2, 0.2, 0.2], [*USUAL, 0.3, 0.8, 0.1, 0.05]]
 )
 
 
-def planted(users: int, seed: int) -> tuple[pd.DataFrame, Places]:
-    """Users of four kinds, each around the habits of its kind, with the kind of each."""
+def planted(users: int, seed: int, kinds: Floats = KINDS) -> tuple[pd.DataFrame, Places]:
+    """Users of some kinds, each around the habits of its kind, with the kind of each."""
     rng = np.random.default_rng(seed)
-    kind = rng.integers(0, len(KINDS), users)
-    values = KINDS[kind] * np.exp(rng.normal(0, 0.35, (users, len(COLUMNS))))
-    frame = pd.DataFrame(values, columns=COLUMNS)
-    frame["favourite_hour_90d"] = np.round(KINDS[kind, COLUMNS.index("favourite_hour_90d")] + rng.normal(0, 2, users))
+    kind = rng.integers(0, len(kinds), users)
+    values = kinds[kind] * np.exp(rng.normal(0, 0.35, (users, kinds.shape[1])))
+    frame = pd.DataFrame(values, columns=[*COLUMNS, *TASTES][: kinds.shape[1]])
+    frame["favourite_hour_90d"] = np.round(kinds[kind, COLUMNS.index("favourite_hour_90d")] + rng.normal(0, 2, users))
+    shares = ["weekend_share_90d", *(name for name in TASTES if name in frame)]
+    frame[shares] = frame[shares].clip(upper=1.0)
     frame.loc[rng.random(users) < 0.1, "open_share_90d"] = np.nan
     frame.insert(0, "user_id", [f"u{place:05d}" for place in range(users)])
     return frame, kind
@@ -53,8 +62,8 @@ def planted(users: int, seed: int) -> tuple[pd.DataFrame, Places]:
 
 def shuffled(users: int, seed: int) -> pd.DataFrame:
     """The same columns, in which nothing goes with anything."""
-    frame, rng = planted(users, seed)[0], np.random.default_rng(seed)
-    return frame.assign(**{name: rng.permutation(frame[name]) for name in COLUMNS})
+    frame, rng = planted(users, seed, ALL_KINDS)[0], np.random.default_rng(seed)
+    return frame.assign(**{name: rng.permutation(frame[name]) for name in (*COLUMNS, *TASTES)})
 
 
 @pytest.fixture(scope="module")
@@ -72,6 +81,31 @@ def test_planted_personas_are_found_and_refits_agree(model):
     assert str(model.note).startswith(f"{len(model.names)} personas, on which refits agree at ")
 
 
+def test_who_comes_at_weekends_or_buys_one_thing_is_a_persona_of_that_name():
+    model = find_personas(planted(900, 1, ALL_KINDS)[0], seed=0)
+    frame, kinds = planted(600, 2, ALL_KINDS)
+    found = model.personas_of(frame)
+    assert model.tastes == ("coffee", "tea", "pots")
+    assert adjusted_rand_score(kinds, found) >= 0.85
+    assert model.note.stability.value >= max(0.7, model.note.by_chance.value + 0.2)
+    for kind, word in ((4, "weekend"), (5, "mostly coffee")):
+        is_named = np.array([word in name.split(", ") for name in model.names])
+        assert is_named.any()
+        assert (is_named[found] == (kinds == kind)).mean() >= 0.95
+
+
+@pytest.mark.parametrize(("stable", "taken"), [((2, 4, 4), 1), ((4, 4, 3), 0), ((0, 0, 3), 2), ((0, 0, 0), 0)])
+def test_that_set_of_columns_is_taken_in_which_most_groups_are_stable_of_equals_the_richest(monkeypatch, stable, taken):
+    frame, numbers = planted(50, 1, ALL_KINDS)[0], iter(stable)
+
+    def of_so_many(scale: Scale, *_: object) -> PersonaModel:
+        names = tuple("abcd"[: next(numbers)])
+        return replace(line(), scale=scale, note=replace(line().note, names=names))
+
+    monkeypatch.setattr("models.personas.persona_training._find_on", of_so_many)
+    assert find_personas(frame, seed=0).scale.columns == scale_of(frame, SETS[taken]).columns
+
+
 @pytest.mark.parametrize("seed", [3, *(pytest.param(seed, marks=pytest.mark.full) for seed in range(4, 13))])
 def test_shuffled_columns_have_no_stable_groups(seed):
     found = find_personas(shuffled(600, seed), seed)
@@ -83,6 +117,7 @@ def test_shuffled_columns_have_no_stable_groups(seed):
 def test_a_column_that_most_do_not_have_or_all_have_alike_is_none():
     frame = planted(200, 1)[0].assign(open_share_90d=np.nan, views_count_28d=0.0)
     assert {*COLUMNS} - {*scale_of(frame).columns} == {"open_share_90d", "views_count_28d"}
+    assert "weekend_share_90d" not in scale_of(frame, ("buying",)).columns
     assert find_personas(frame[["user_id"]], seed=0).names == ()
 
 
@@ -157,6 +192,10 @@ def test_what_sets_a_persona_apart_is_told_in_words(tmp_path):
     lake, words = Lake(tmp_path), Words(load_language("de"))
     assert persona_cards(lake, AS_OF) == []
     assert words.persona("frequent, deal-seeking, no. 2") == "häufig, auf Rabatte aus, no. 2"
+    assert words.persona("weekend, mostly green tea") == "am Wochenende, vor allem green tea"
+    assert apart_words(((f"{TASTE}tea", 0.5, 0.1),), words, "{label}: {theirs}") == [
+        "Anteil von tea an den Käufen, letzte 90 Tage: 50\N{NO-BREAK SPACE}%"
+    ]
     apart = set_apart(line(), "many")
     assert apart == (("discount_share_90d", 10.0, 5.0),)
     assert apart_words(apart, words, "{theirs} / {usual}") == ["10 / 5"]
@@ -164,6 +203,6 @@ def test_what_sets_a_persona_apart_is_told_in_words(tmp_path):
 
 
 def test_every_language_has_a_word_for_every_habit():
-    known = {word for habit in HABITS for word in (habit.high, habit.low)}
+    known = {"mostly", *(word for habit in HABITS for word in (habit.high, habit.low))}
     for name in ("en", "de"):
         assert load_language(name).personas.keys() == known

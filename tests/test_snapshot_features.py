@@ -11,7 +11,7 @@ from synthetic import small_settings
 
 from features.definitions.app_declarations import declarations_of
 from features.definitions.registry import WINDOWS
-from features.definitions.snapshot_features import catalogue
+from features.definitions.snapshot_features import CATEGORY_SHARES, catalogue
 
 AS_OF = date(2024, 7, 1)
 MIDNIGHT = datetime(2024, 7, 1, tzinfo=UTC)
@@ -47,6 +47,7 @@ def purchase(user: str, days: int, amount: float, **columns: object) -> Row:
     return event(user, days_before(days), "purchase", amount=amount, **columns)
 
 
+NO_FEATURES = {"as_of", "created_at", CATEGORY_SHARES}
 HISTORY = [
     # edges: on the last day of each window, and one day too old for it
     *(purchase("edges", days + late, 2.0**number) for number, days in enumerate(WINDOWS) for late in (0, 1)),
@@ -172,6 +173,10 @@ EXPECTED = [
     ("contact", {"days_since_last_redemption": 5, "active_days_count_365d": 0, "days_since_last_activity": None}),
     ("taste", {"favourite_category_90d": "tea", "favourite_hour_90d": 8, "categories_count_90d": 2}),
     ("taste", {"favourite_category_spend_90d": 50}),
+    # Saturdays and Sundays: 30 and 16, 8 and 29 days before
+    ("rhythm", {"weekend_visits_count_90d": 2, "weekend_share_90d": 2 / 4}),
+    ("edges", {"weekend_visits_count_90d": 2, "weekend_share_90d": 2 / 5}),
+    ("contact", {"weekend_visits_count_90d": 0, "weekend_share_90d": None}),
     ("old", {"tenure_days": 366, "active_days_count_365d": 0, "days_since_last_activity": None}),
     ("payer", {"has_done_sign_up": 1, "has_done_tutorial_complete": 1, "onboarding_share": 1}),
     ("payer", {"next_onboarding_step": None}),
@@ -192,6 +197,20 @@ def test_a_feature_equals_the_count_by_hand(hand, user, values):
     }
 
 
+@pytest.mark.parametrize(
+    ("user", "shares"),
+    [
+        ("money", {"tea": 90 / 102, "pots": 12 / 102}),  # cups are too old
+        ("taste", {"tea": 1.0}),  # pots were looked at alone
+        ("viewer", {"tea": 1.0}),  # who spent nothing: of what they looked at
+        ("silent", {}),
+    ],
+)
+def test_shares_of_categories_are_those_counted_by_hand(hand, user, shares):
+    found = {each["category"]: each["share"] for each in hand.loc[user, CATEGORY_SHARES]}
+    assert found == pytest.approx(shares)
+
+
 def test_a_trait_that_is_missing_stays_missing_whatever_its_name(tmp_path):
     users = [{"user_id": name, "signed_up_at": MIDNIGHT - timedelta(days=2), "pet_count_now": pets}
              for name, pets in (("a", 1.0), ("b", 2.0), ("newcomer", None))]  # fmt: skip
@@ -206,7 +225,7 @@ def test_every_family_of_features_was_counted_by_hand(hand):
     counted = {name for _, values in EXPECTED for name in values}
     families = {name.rsplit("_", 1)[0] for name in counted} | counted
     left = [name for name in hand.columns if name not in counted and name.rsplit("_", 1)[0] not in families]
-    assert set(left) == {"as_of", "created_at"}
+    assert set(left) == NO_FEATURES
 
 
 def test_who_signs_up_at_midnight_of_as_of_is_not_there_yet(hand):
@@ -225,7 +244,7 @@ def test_traits_are_numbers_flags_and_few_words_and_never_what_serves_the_audit(
 def test_the_catalogue_names_every_column_once_with_a_meaning(hand):
     described = declarations_of(small_settings()).catalogue({"country": True, "pets": False, "member": False})
     names = [feature.name for feature in described]
-    assert names == [name for name in hand.columns if name not in ("as_of", "created_at")]
+    assert names == [name for name in hand.columns if name not in NO_FEATURES]
     assert len(set(names)) == len(names)
     assert [
         feature.name for feature in described if not (feature.meaning.endswith(".") and feature.window and feature.role)
@@ -238,7 +257,7 @@ def test_no_feature_has_a_name_that_the_feature_store_loses(hand):
 
 def test_numbers_are_float64_and_words_are_text(hand):
     texts = {feature.name for feature in catalogue(TRAITS) if feature.is_text}
-    kinds = {name: hand[name].dtype.kind for name in hand.columns if name not in ("as_of", "created_at")}
+    kinds = {name: hand[name].dtype.kind for name in hand.columns if name not in NO_FEATURES}
     assert {name for name, kind in kinds.items() if kind != "f"} == texts
 
 

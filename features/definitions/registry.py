@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from datetime import date
 from itertools import pairwise
 from typing import TYPE_CHECKING, Literal
 
@@ -22,15 +23,16 @@ if TYPE_CHECKING:
 
 WINDOWS = (7, 28, 90, 365)
 LONGEST = 365
+WEEKEND = (6, 7)  # Saturday and Sunday, Monday being 1
 ALWAYS = 100_000  # days of a window that no row leaves
-View = Literal["behaviour", "contact", "taste", "contract", "onboarding", "traits"]
+View = Literal["behaviour", "contact", "taste", "habits", "contract", "onboarding", "traits"]
 # who reads which families of columns: what we sent is a consequence of what we believed, and says nothing of leaving
 VIEWS: dict[str, tuple[View, ...]] = {
     "churn": ("behaviour", "traits"),
     "value": ("behaviour", "traits"),
     "redemption": ("behaviour", "contact", "traits"),
     "training": ("behaviour", "contact", "traits", "taste"),
-    "scoring": ("behaviour", "contact", "traits", "taste", "contract", "onboarding"),
+    "scoring": ("behaviour", "contact", "traits", "taste", "habits", "contract", "onboarding"),
 }
 TRAINING_SERVICE = "training"  # what models learn from, and what offers would have cost, is read by this one
 Kind = Literal["sum", "max", "last", "first", "ever"]
@@ -144,7 +146,7 @@ class Windowed:
 
     `of` yields a whole number of a row (``sum`` adds it up, ``max`` takes the largest) or whether something happened
     (``last`` and ``first`` take the days since, ``ever`` looks back to the first row of all). The column holds it
-    divided by `scale`: whole millionths become money.
+    divided by `scale`: whole millionths become money. At weekends alone, it counts rows of Saturdays and Sundays.
     """
 
     name: str
@@ -152,6 +154,7 @@ class Windowed:
     of: Daily
     windows: tuple[int, ...]
     scale: int = 1
+    at_weekends: bool = False
 
     def __post_init__(self) -> None:
         longest = ALWAYS if self.kind == "ever" else LONGEST
@@ -160,6 +163,10 @@ class Windowed:
                 f"{self.name} has the windows {list(self.windows)}; give whole days from 1 to {LONGEST}, each once, "
                 "the shortest first"
             )
+
+    def counts(self, day: date) -> bool:
+        """Whether the rows of a day count."""
+        return not self.at_weekends or day.isoweekday() in WEEKEND
 
     def column(self, days: int) -> str:
         """Name of the column of one window."""
@@ -216,12 +223,14 @@ DERIVED: dict[str, Derived] = {}
 CATALOGUE: dict[str, Feature] = {}
 
 
-def summed(*windows: int, role: str, view: View = "behaviour", unit: Unit = "count") -> Callable[[Daily], Daily]:
+def summed(
+    *windows: int, role: str, view: View = "behaviour", unit: Unit = "count", at_weekends: bool = False
+) -> Callable[[Daily], Daily]:
     """Declare the sum of a daily measure, once per window in days; columns are named ``<function>_<window>d``.
 
     A measure of money counts whole millionths.
     """
-    return _windowed("sum", windows, role, view, unit)
+    return _windowed("sum", windows, role, view, unit, at_weekends=at_weekends)
 
 
 def largest(*windows: int, role: str, view: View = "behaviour", unit: Unit = "count") -> Callable[[Daily], Daily]:
@@ -239,9 +248,12 @@ def first_seen(*, role: str, view: View = "behaviour") -> Callable[[Daily], Dail
     return _windowed("first", (LONGEST,), role, view, "days")
 
 
-def _windowed(kind: Kind, windows: tuple[int, ...], role: str, view: View, unit: Unit) -> Callable[[Daily], Daily]:
+def _windowed(
+    kind: Kind, windows: tuple[int, ...], role: str, view: View, unit: Unit, *, at_weekends: bool = False
+) -> Callable[[Daily], Daily]:
     def declare(function: Daily) -> Daily:
-        declared = Windowed(function.__name__, kind, function, windows, MICROS if unit == "money" else 1)
+        scale = MICROS if unit == "money" else 1
+        declared = Windowed(function.__name__, kind, function, windows, scale, at_weekends)
         WINDOWED[function.__name__] = declared
         CATALOGUE.update({each.name: each for each in columns_of(declared, _first_line(function), role, view, unit)})
         return function

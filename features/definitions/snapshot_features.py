@@ -27,7 +27,8 @@ from features.definitions.registry import WINDOWED as WINDOWED
 if TYPE_CHECKING:  # the catalogue is read without an engine
     import ibis.expr.types as ir
 
-TASTE_DAYS = 90  # of the favourite category and hour
+TASTE_DAYS = 90  # of the favourite category and hour, of weekends and of shares of categories
+CATEGORY_SHARES = "category_shares_90d"  # a list of categories with their shares: no feature, personas are made of it
 
 # --- activity and money -------------------------------------------------------------------------------------
 
@@ -41,6 +42,12 @@ def active_days_count(days: ir.Table) -> ir.Value:
 @summed(*WINDOWS, role="activity")
 def sessions_count(days: ir.Table) -> ir.Value:
     """Visits (sessions or baskets with activity)."""
+    return days.sessions_count
+
+
+@summed(TASTE_DAYS, role="activity", view="habits", at_weekends=True)
+def weekend_visits_count(days: ir.Table) -> ir.Value:
+    """Visits at weekends (on Saturdays and Sundays)."""
     return days.sessions_count
 
 
@@ -232,6 +239,12 @@ def order_value_mean_365d(users: ir.Table) -> ir.Value:
 def discount_share_90d(users: ir.Table) -> ir.Value:
     """Share of the list price that was discounted away."""
     return _ratio(users.discount_sum_90d, users.discount_sum_90d + users.spend_sum_90d)
+
+
+@derived("90 days", role="activity", unit="share", view="habits", says_window=True)
+def weekend_share_90d(users: ir.Table) -> ir.Value:
+    """Share of the visits that are at weekends."""
+    return _ratio(users.weekend_visits_count_90d, users.sessions_count_90d)
 
 
 @derived("365 days", role="activity", unit="days", says_window=True)

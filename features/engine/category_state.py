@@ -16,6 +16,8 @@ from features.definitions.daily_measures import MICROS
 from features.definitions.registry import NO_VALUE
 
 DAYS = 2**20  # more than a day's number
+LEAST_SHARE = 0.02  # of what somebody buys, from which on it is kept what of
+SHARES = pa.struct([("category", pa.string()), ("share", pa.float32())])
 
 
 class CategoryCounts(NamedTuple):
@@ -171,6 +173,23 @@ class CategoryState:
             "favourite_category_spend_90d": pa.array(self._spend_of(category) / MICROS, mask=category < 0),
             "favourite_hour_90d": names.take(pa.array(hour, mask=hour < 0)).cast(pa.float64()),
         }
+
+    def shares(self) -> pa.ListArray:
+        """List the categories of each user with their shares of the money spent, or of the events where none was spent.
+
+        Shares below `LEAST_SHARE` are left out. Shape (users,), of `SHARES`; categories are in order.
+        """
+        users = len(self.favourites.hour)
+        is_category = pc.starts_with(self.words, "category:").to_numpy(zero_copy_only=False)
+        rows = self.rows.taken(is_category[self.rows.label])
+        spend, events = (np.bincount(rows.user, values, users) for values in (rows.spend, rows.events))  # exact
+        has_paid = spend > 0
+        share = np.where(has_paid[rows.user], rows.spend, rows.events) / np.where(has_paid, spend, events)[rows.user]
+        kept = np.flatnonzero(share >= LEAST_SHARE)
+        ends = np.cumsum(np.bincount(rows.user[kept], minlength=users), dtype=np.int32)
+        names = pc.replace_substring_regex(self.words, "^[a-z]+:", "").take(pa.array(rows.label[kept]))
+        found = pa.StructArray.from_arrays([names, pa.array(share[kept].astype(np.float32))], fields=list(SHARES))
+        return pa.ListArray.from_arrays(pa.array(np.append(np.int32(0), ends)), found)
 
     def _spend_of(self, label: Array) -> Array:
         """Spend of each user on one label of theirs, whole millionths, shape (users,); 0 where the label is -1."""

@@ -16,6 +16,7 @@ from features.arrays.dictionaries import one_chunk
 from features.definitions.event_roles import OnboardingStep
 from features.definitions.onboarding_steps import NEXT_STEP, ONBOARDING_SHARE, SIGN_UP
 from features.definitions.registry import Declarations
+from features.definitions.snapshot_features import CATEGORY_SHARES
 from features.engine.state_store import StateShard
 from features.engine.users_reader import OF_USERS
 from features.engine.window_state import NEVER, behaviour
@@ -55,8 +56,8 @@ def snapshot_rows(
 
     Returns
     -------
-    One row per user of the shard, in its order: ``user_id``, ``as_of`` and ``created_at``, the columns of `catalogue`
-    and the traits.
+    One row per user of the shard, in its order: ``user_id``, ``as_of`` and ``created_at``, the columns of `catalogue`,
+    shares of categories and the traits.
     """
     count = len(found.users)
     numbers = (
@@ -74,6 +75,7 @@ def snapshot_rows(
     return pa.record_batch(
         {"user_id": found.users, "as_of": as_of, "created_at": as_of}
         | {each.name: columns[each.name] for each in declared.catalogue()}
+        | {CATEGORY_SHARES: found.categories.shares()}
         | {name: one_chunk(traits[name]) for name in traits.column_names if name not in OF_USERS}
     )
 

@@ -55,7 +55,7 @@ class Change:
 
     def moves(self, declared: Declarations) -> list[Move]:
         """List the declared columns of which the rows enter or leave a window; a largest value only gains rows."""
-        found = (Move(each, *self.bands(each.windows)) for each in declared.windowed.values())
+        found = (Move(each, *self.bands(each.windows)) for each in declared.windowed.values() if each.counts(self.day))
         return [each for each in found if each.before != each.after and (each.before is None or each.kind != "max")]
 
 

@@ -45,7 +45,7 @@ def write_batches(batches: Iterable[pa.RecordBatch], schema: pa.Schema, path: Pa
     options: dict[str, Any] = dict(PACKED)
     texts: list[str] = []
     if key is not None:
-        others = [name for name in schema.names if name != key]
+        others = [leaf for field in schema if field.name != key for leaf in _leaves(field)]
         options |= {
             "compression": dict.fromkeys(others, "none") | {key: "lz4"},  # a dictionary's places are packed already
             "use_dictionary": others,
@@ -53,7 +53,7 @@ def write_batches(batches: Iterable[pa.RecordBatch], schema: pa.Schema, path: Pa
             "write_statistics": [key],
             "store_schema": False,
         }
-        texts = [name for name in others if _is_text(schema.field(name).type)]
+        texts = [name for name in schema.names if name != key and _is_text(schema.field(name).type)]
     stored = pa.schema(
         [field.with_type(DICTIONARY) if field.name in texts else field for field in schema], schema.metadata
     )
@@ -65,6 +65,13 @@ def write_batches(batches: Iterable[pa.RecordBatch], schema: pa.Schema, path: Pa
             writer.add_key_value_metadata(schema.metadata or {})
 
     write_file(path, write)
+
+
+def _leaves(field: pa.Field) -> list[str]:
+    """Name the columns that a file has for one: several of a list of structs."""
+    if not pa.types.is_list(field.type):
+        return [field.name]
+    return [f"{field.name}.list.element.{name}" for name in field.type.value_type.names]
 
 
 def _is_text(kind: pa.DataType) -> bool:

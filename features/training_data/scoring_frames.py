@@ -14,6 +14,7 @@ from features.tables.parquet_files import count_rows, read_parquet
 from features.training_data.contact_details import with_contact_details
 from features.training_data.feature_store import EVENT_TIMESTAMP, FeatureStore, point_in_time_frame, reopened_store
 from features.training_data.frames import with_categories
+from features.training_data.taste_shares import Tastes
 
 
 def scoring_frame(store: FeatureStore, start: datetime, user_ids: pd.Series) -> pd.DataFrame:
@@ -24,21 +25,29 @@ def scoring_frame(store: FeatureStore, start: datetime, user_ids: pd.Series) -> 
 
 
 def scoring_batch(
-    store: FeatureStore, lake: Lake, as_of: date, time_zone: str, places: range, contact: Contact | None = None
+    store: FeatureStore,
+    lake: Lake,
+    as_of: date,
+    time_zone: str,
+    places: range,
+    contact: Contact | None = None,
+    tastes: Tastes | None = None,
 ) -> pd.DataFrame:
     """Read the `scoring_frame` of some of the users that `count_users` counts, by their places among all of them.
 
-    Their consents and time zones, and what else the rules of `contact` ask, stand beside it.
+    Their consents and time zones, what else the rules of `contact` ask, and shares of `tastes` stand beside it.
     """
     frame = scoring_frame(store, start_of(as_of, time_zone), known_users(lake, as_of, places))
+    if tastes is not None and tastes.groups:
+        frame = frame.assign(**tastes.of(lake.partition("snapshots", as_of), places))
     return with_contact_details(lake, frame, contact, as_of)
 
 
 def scoring_batch_anywhere(
-    lake: Lake, as_of: date, time_zone: str, places: range, contact: Contact | None = None
+    lake: Lake, as_of: date, time_zone: str, places: range, contact: Contact | None = None, tastes: Tastes | None = None
 ) -> pd.DataFrame:
     """Read a `scoring_batch` in a process that sees the data folder, after `open_store` has registered its store."""
-    return scoring_batch(reopened_store(lake.root, as_of), lake, as_of, time_zone, places, contact)
+    return scoring_batch(reopened_store(lake.root, as_of), lake, as_of, time_zone, places, contact, tastes)
 
 
 def count_users(lake: Lake, as_of: date) -> int:

@@ -1,14 +1,19 @@
-"""Columns of a snapshot that say how somebody buys and visits, on one scale: logarithms, clipped and standardised."""
+"""Columns of a snapshot that say how somebody buys and visits, on one scale: logarithms, clipped and standardised.
+
+Of every kind all columns count that are written down here; none was taken or left out for what came of it. Which sets
+of them are tried, and in which order, is written down, too.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
 from features.arrays.array_types import Floats
+from features.training_data.taste_shares import COLUMN as TASTE
 
 if TYPE_CHECKING:
     import pandas as pd  # look-ups read a stored model without it
@@ -19,14 +24,23 @@ MOST_ALIKE = 0.9  # share of users who may have one and the same value
 NIGHT_ENDS = 5  # o'clock: what is later belongs to the day before
 
 
+MOSTLY = "mostly "  # begins the word for a taste
+Kind = Literal["buying", "weekend", "taste"]
+Shape = Literal["log", "root", "as it is"]
+
+
 @dataclass(frozen=True)
 class Habit:
-    """A column with the words for who has much and who has little of it; a logarithm is taken of counts and money."""
+    """A column with the words for who has much and who has little of it, None where little says nothing.
+
+    A logarithm is taken of counts and money, a square root of tastes, whose spread grows with them.
+    """
 
     column: str
     high: str
-    low: str
-    is_log: bool = True
+    low: str | None
+    shape: Shape = "log"
+    kind: Kind = "buying"
 
 
 HABITS = (
@@ -36,13 +50,29 @@ HABITS = (
     Habit("days_since_last_activity", "long-absent", "recent"),
     Habit("gap_days_variation_365d", "irregular", "regular"),
     Habit("categories_count_90d", "broad", "narrow"),
-    Habit("discount_share_90d", "deal-seeking", "full-price", is_log=False),
-    Habit("favourite_hour_90d", "evening", "morning", is_log=False),
-    Habit("open_share_90d", "message-reading", "message-skipping", is_log=False),
+    Habit("discount_share_90d", "deal-seeking", "full-price", "as it is"),
+    Habit("favourite_hour_90d", "evening", "morning", "as it is"),
+    Habit("open_share_90d", "message-reading", "message-skipping", "as it is"),
     Habit("redemptions_count_365d", "offer-using", "offer-skipping"),
     Habit("views_count_28d", "browsing", "purposeful"),
+    Habit("weekend_share_90d", "weekend", "weekday", "as it is", "weekend"),
 )
-OF_COLUMN = {habit.column: habit for habit in HABITS}
+# kinds of columns that groups are sought in, richest first
+SETS: tuple[tuple[Kind, ...], ...] = (("buying", "weekend", "taste"), ("buying", "weekend"), ("buying",))
+_OF_COLUMN = {habit.column: habit for habit in HABITS}
+
+
+def habit_of(column: str) -> Habit:
+    """Find the habit that a column tells; a taste is one of each app's own.
+
+    Examples
+    --------
+    >>> habit_of("weekend_share_90d").high, habit_of("taste_share_90d:coffee").high
+    ('weekend', 'mostly coffee')
+    """
+    if column.startswith(TASTE):
+        return Habit(column, f"{MOSTLY}{column.removeprefix(TASTE)}", None, "root", "taste")
+    return _OF_COLUMN[column]
 
 
 @dataclass(frozen=True)
@@ -71,8 +101,15 @@ class Scale:
         return moved
 
 
+SHAPES: dict[Shape, Callable[[Floats], Floats]] = {
+    "log": lambda values: np.log1p(np.maximum(values, 0.0)),
+    "root": lambda values: np.sqrt(np.maximum(values, 0.0)),
+    "as it is": lambda values: values,
+}
+
+
 def measured(frame: pd.DataFrame, columns: Sequence[str]) -> Floats:
-    """Read columns as numbers, shape (users, columns): logarithms of counts and money, hours from the night's end on.
+    """Read columns as numbers, shape (users, columns), in the shape of their habits; hours from the night's end on.
 
     Examples
     --------
@@ -86,13 +123,20 @@ def measured(frame: pd.DataFrame, columns: Sequence[str]) -> Floats:
         values = frame[name].to_numpy(dtype=np.float64, na_value=np.nan)
         if name.startswith("favourite_hour"):
             values = (values - NIGHT_ENDS) % 24
-        found[:, place] = np.log1p(np.maximum(values, 0.0)) if OF_COLUMN[name].is_log else values
+        found[:, place] = SHAPES[habit_of(name).shape](values)
     return found
 
 
-def scale_of(frame: pd.DataFrame) -> Scale:
+def known_habits(columns: Sequence[str], kinds: Sequence[Kind]) -> list[str]:
+    """List the columns that tell a habit of some kinds, tastes last."""
+    tastes = [name for name in columns if name.startswith(TASTE)]
+    listed = [*(habit.column for habit in HABITS if habit.column in columns), *tastes]
+    return [name for name in listed if habit_of(name).kind in kinds]
+
+
+def scale_of(frame: pd.DataFrame, kinds: Sequence[Kind] = SETS[0]) -> Scale:
     """Take the habits that a snapshot knows of most users and that differ between them, with their scale."""
-    names = [habit.column for habit in HABITS if habit.column in frame.columns]
+    names = known_habits(list(frame.columns), kinds)
     values = measured(frame, names)
     kept = [place for place in range(len(names)) if _tells(values[:, place])]
     values = values[:, kept]

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from features.arrays.array_types import Floats, Places
-from models.personas.habits import OF_COLUMN, Scale
+from features.training_data.taste_shares import COLUMN as TASTE
+from models.personas.habits import Scale, habit_of
 from models.personas.persona_note import PersonaNote
 
 if TYPE_CHECKING:
@@ -42,6 +43,11 @@ class PersonaModel:
     def names(self) -> tuple[str, ...]:
         """Names of the personas."""
         return self.note.names
+
+    @property
+    def tastes(self) -> tuple[str, ...]:
+        """Groups of categories whose shares are among the columns."""
+        return tuple(name.removeprefix(TASTE) for name in self.scale.columns if name.startswith(TASTE))
 
     def personas_of(self, frame: pd.DataFrame, before: Places | None = None) -> Places:
         """Tell the persona of each user, shape (users,): the nearest one.
@@ -106,7 +112,7 @@ def kept_names(scale: Scale, centroids: Floats, last: PersonaModel | None) -> di
 
 def _candidates(scale: Scale, centroid: Floats) -> Iterator[str]:
     """Yield names of a centroid, the one that says most first; a number tells apart what words cannot."""
-    order = [int(place) for place in np.argsort(-np.abs(centroid), kind="stable")]
+    order = [int(place) for place in np.argsort(-np.abs(centroid), kind="stable") if _word(scale, centroid, place)]
     said = [place for place in order if abs(centroid[place]) >= SAID]
     first = (said if len(said) >= 2 else order[:2])[:ADJECTIVES]
     yield _name(scale, centroid, first)
@@ -118,5 +124,9 @@ def _candidates(scale: Scale, centroid: Floats) -> Iterator[str]:
 
 
 def _name(scale: Scale, centroid: Floats, places: Collection[int]) -> str:
-    habits = ((OF_COLUMN[scale.columns[place]], centroid[place]) for place in places)
-    return BETWEEN_NAMES.join(habit.high if above > 0 else habit.low for habit, above in habits)
+    return BETWEEN_NAMES.join(filter(None, (_word(scale, centroid, place) for place in places)))
+
+
+def _word(scale: Scale, centroid: Floats, place: int) -> str | None:
+    habit = habit_of(scale.columns[place])
+    return habit.high if centroid[place] > 0 else habit.low

@@ -16,7 +16,7 @@ from sklearn.metrics import adjusted_rand_score
 
 from features.arrays.array_types import Floats, Places
 from models.metrics.metric import Metric
-from models.personas.habits import Scale, scale_of
+from models.personas.habits import SETS, Scale, scale_of
 from models.personas.persona_model import PersonaModel, kept_names, names_of
 from models.personas.persona_note import ABOVE_CHANCE, SMALLEST, STABLE, PersonaNote
 
@@ -49,14 +49,20 @@ class _Cut:
 def find_personas(frame: pd.DataFrame, seed: int, last: PersonaModel | None = None) -> PersonaModel:
     """Find the personas, up to `MOST`, that are most stable; none where no number of them is stable.
 
+    They are sought in each of `SETS` of columns; the set counts in which most are stable, of equals the richest.
+
     Parameters
     ----------
     frame
-        Columns of a snapshot, in an order that says nothing, one row per user.
+        Columns of a snapshot, and shares of tastes, in an order that says nothing, one row per user.
     last
         The model before, whose names are kept where its personas are found again.
     """
-    scale = scale_of(frame)
+    scales = {scale.columns: scale for scale in (scale_of(frame, kinds) for kinds in SETS)}
+    return max((_find_on(scale, frame, seed, last) for scale in scales.values()), key=lambda found: len(found.names))
+
+
+def _find_on(scale: Scale, frame: pd.DataFrame, seed: int, last: PersonaModel | None) -> PersonaModel:
     points, seeds = scale.points(frame), np.random.default_rng(seed)
     cuts = [_Cut(None, _agreement(np.zeros(0)), _agreement(np.zeros(0)))]
     for groups in range(MOST, 1, -1) if len(scale.columns) >= LEAST_COLUMNS else ():

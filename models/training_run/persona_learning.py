@@ -6,11 +6,13 @@ from datetime import date, timedelta
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 
 from configs.settings import Settings
 from features.storage.lake import Lake
 from features.tables.parquet_files import column_names, read_parquet
 from features.training_data.contact_details import profiling_refusals
+from features.training_data.taste_shares import category_shares, largest_groups, shares_of
 from models.metrics.splits import hash_share
 from models.model_cards.run_description import training_run
 from models.personas.habits import HABITS
@@ -22,6 +24,7 @@ from models.registry.tracking import log_training
 LEARNT_FROM = 20_000  # users, evenly over all
 SALT = "personas"
 LAST = "days_since_last_activity"
+TASTES = 6  # groups of categories, the largest, whose shares are habits
 
 
 def fit_personas(settings: Settings, lake: Lake, as_of: date) -> PersonaNote | None:
@@ -50,5 +53,10 @@ def _some_active(settings: Settings, lake: Lake, as_of: date) -> pd.DataFrame:
     place = np.where(is_active & ~refuses(everybody), hash_share(everybody, SALT), np.inf)
     order = np.argsort(place, kind="stable")[:LEARNT_FROM]
     chosen = order[np.isfinite(place[order])]
-    rows = read_parquet(path, wanted).take(np.sort(chosen)).to_pandas()
-    return rows.iloc[np.argsort(np.argsort(chosen, kind="stable"), kind="stable")].reset_index(drop=True)
+    rows = read_parquet(path, wanted).take(chosen).to_pandas()
+    shares = category_shares(path)
+    if shares is None:
+        return rows
+    theirs = shares.take(pa.array(chosen))
+    groups = largest_groups(theirs, settings.categories, TASTES)
+    return rows.assign(**shares_of(theirs, settings.categories, groups))

@@ -20,6 +20,7 @@ from features.tables.fingerprints import file_hashes, stored_input
 from features.training_data.feature_store import FeatureStore, open_store
 from features.training_data.scoring_frames import count_users, known_users, scoring_batch, scoring_batch_anywhere
 from features.training_data.snapshot_run import require_snapshots
+from features.training_data.taste_shares import Tastes
 from models.model_cards.model_notes import ValueNotes, read_notes
 from models.training_run.training_record import latest_training
 from serving.arms.assignment import Spending
@@ -74,7 +75,9 @@ def decide_day(settings: Settings, lake: Lake, as_of: date, supersede: str | Non
             raise InputError(f"{lake.root} holds no models; run winback train-models first")
         moment = DecisionMoment.of_night(as_of, settings.time_zone)
         look_before(lake, moment, policy.version, catalogue, count_users(lake, as_of), supersede)
-        executor = batches_on_spark(history) if settings.engine == "spark" else batches(history, store, sources.close)
+        tastes = Tastes(policy.personas.tastes, settings.categories)
+        on_spark = settings.engine == "spark"
+        executor = batches_on_spark(history, tastes) if on_spark else batches(history, store, sources.close, tastes)
         contacts = PastContacts(lake, settings, policy.catalogue, moment)
         with file_hashes(lake) as hash_of:  # consents are read beside the snapshot
             own = [name for name in (USERS_FILE, LIST_FILE) if lake.files.exists(name)]
@@ -108,17 +111,21 @@ def places_of_batches(history: AsOfView) -> list[range]:
     return [everybody[first : first + size] for first in everybody[::size]]
 
 
-def batches(history: AsOfView, store: FeatureStore, done: Callable[[], None]) -> LocalExecutor:
+def batches(
+    history: AsOfView, store: FeatureStore, done: Callable[[], None], tastes: Tastes | None = None
+) -> LocalExecutor:
     """Read each batch when its turn comes; `done` is called when nothing is read any more."""
     settings = history.settings
-    read = partial(scoring_batch, store, history.lake, history.as_of, settings.time_zone, contact=settings.contact)
+    read = partial(scoring_batch, store, history.lake, history.as_of, settings.time_zone, contact=settings.contact,
+                   tastes=tastes)  # fmt: skip
     return LocalExecutor([partial(read, places) for places in places_of_batches(history)], done)
 
 
-def batches_on_spark(history: AsOfView) -> SparkExecutor:
+def batches_on_spark(history: AsOfView, tastes: Tastes | None = None) -> SparkExecutor:
     """Let Spark's machines read and score the batches."""
     settings = history.settings
-    read = partial(scoring_batch_anywhere, history.lake, history.as_of, settings.time_zone, contact=settings.contact)
+    read = partial(scoring_batch_anywhere, history.lake, history.as_of, settings.time_zone, contact=settings.contact,
+                   tastes=tastes)  # fmt: skip
     return SparkExecutor(
         spark_machines(history.settings), [partial(read, places) for places in places_of_batches(history)]
     )

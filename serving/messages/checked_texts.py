@@ -17,6 +17,7 @@ from configs.offers import Catalogue, Offer, load_catalogue
 from configs.segment_files import load_stages
 from configs.settings import OFFERS_FILE, Settings
 from features.storage.lake import Lake
+from models.personas.habits import MOSTLY
 from serving.messages.message_texts import MessageTexts, OfferText, message_texts
 from serving.messages.template_sandbox import MessageError, MessageTemplate, message_template
 from serving.messages.text_choice import words_of_persona
@@ -106,7 +107,7 @@ def _faults(settings: Settings, offer: Offer, text: OfferText, stages: Sequence[
     if readers.stage is not None and readers.stage not in stages:
         yield "stage", 1, f"there is no stage {readers.stage!r}; {did_you_mean(readers.stage, stages)}"
     for word in words_of_persona(readers.persona):
-        if word not in text.words.personas:
+        if word not in text.words.personas and not word.startswith(MOSTLY):
             yield "persona", 1, f"no persona is called {word!r}; {did_you_mean(word, text.words.personas)}"
     if text.text.subject and not text.channel.subject and offer.offer_id == (offer.play_id or offer.offer_id):
         yield "subject", 1, f"the channel {offer.channel!r} shows no subject; leave it out"

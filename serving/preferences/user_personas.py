@@ -43,6 +43,11 @@ class UserPersonas:
     before: Kinds = field(default_factory=_nobody)
 
     @property
+    def tastes(self) -> tuple[str, ...]:
+        """Groups of categories whose shares tell the persona, as columns of the frame."""
+        return self.model.tastes if self.model is not None and self.model.names else ()
+
+    @property
     def digest(self) -> str:
         """Name of all that decides who is which persona; empty where nobody is any."""
         if self.model is None or not self.model.names:

@@ -19,6 +19,8 @@ from configs.named_files import FOLDER, named_file, read_toml
 from configs.section import Section
 from configs.validated_model import validated
 from features.definitions.registry import Feature
+from features.definitions.snapshot_features import TASTE_DAYS
+from models.personas.habits import MOSTLY
 from serving.wording.locales import (
     Locale,
     amount,
@@ -119,6 +121,23 @@ class Language(Section):
         days, *whole = re.findall(r"\d+", feature.window)
         shape = self.formats.part_of_window if whole else self.formats.window
         return shape.format(label=own, days=days, all="".join(whole))
+
+    def persona_word(self, word: str) -> str:
+        """Say a word of a persona's name; one that is not known stays.
+
+        Examples
+        --------
+        >>> [load_language("de").persona_word(word) for word in ("weekend", "mostly tea", "else")]
+        ['am Wochenende', 'vor allem tea', 'else']
+        """
+        if word.startswith(MOSTLY):
+            return self.personas.get(MOSTLY.strip(), MOSTLY + "{category}").format(category=word.removeprefix(MOSTLY))
+        return self.personas.get(word, word)
+
+    def taste(self, group: str) -> str:
+        """Name the share of a group of categories."""
+        label = self.parts["taste_share"].format(category=group)
+        return self.formats.window.format(label=label, days=TASTE_DAYS)
 
     def text(self, english: str) -> str:
         """Say a text of a page; one that the language does not have stays English."""

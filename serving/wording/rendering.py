@@ -17,6 +17,7 @@ from configs.settings import Settings
 from features.definitions.app_declarations import declarations_of
 from features.definitions.onboarding_steps import NEXT_STEP
 from features.definitions.registry import Feature, Unit, trait, trait_column
+from features.training_data.taste_shares import COLUMN as TASTE
 from serving.wording.formatting import Figures
 from serving.wording.language_file import ENGLISH, Language, load_language
 from serving.wording.reason_codes import DISCOUNTED, LOWERS, OTHER_BENEFIT, RAISES, WORTH, Reason
@@ -109,6 +110,8 @@ class Words:
         """Name a column for people; one that the catalogue does not know is a trait, or was one of an older day."""
         if not column:
             return ""
+        if column.startswith(TASTE):
+            return self.language.taste(column.removeprefix(TASTE))
         return self.language.labels.get(column) or self.language.label(self._feature(column))
 
     def say(self, english: str, **fields: object) -> str:
@@ -150,7 +153,7 @@ class Words:
 
     def persona(self, name: str) -> str:
         """Name a persona for people, word by word; a word that the language does not know stays."""
-        return ", ".join(self.language.personas.get(word, word) for word in name.split(", "))
+        return ", ".join(self.language.persona_word(word) for word in name.split(", "))
 
     def value(self, reason: Stored) -> str:
         """Write a number with its unit and without needless digits, a text as it is; of what is missing, say why."""
@@ -187,6 +190,8 @@ class Words:
         return "never" if feature.missing == "never" else "too_little_seen"
 
     def _feature(self, column: str) -> Feature:
+        if column.startswith(TASTE):
+            return Feature(column, self.label(column), "90 days", "activity", "taste", unit="share")
         return self.features.get(column) or trait(column.removeprefix(trait_column("")), is_text=False)
 
     def signs(self, text: str) -> str:
