@@ -49,7 +49,7 @@ def tab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tab]:
 @contextmanager
 def served(small: SmallDesk, door: Door) -> Iterator[str]:
     """The desk on a port of its own."""
-    desk = Desk.of(small.settings, small.lake, lambda: {"newest events": "none"})
+    desk = Desk.of(small.settings, small.lake, lambda _words: {"newest events": "none"})
     listening = socket.create_server(("127.0.0.1", 0))
     server = uvicorn.Server(uvicorn.Config(make_desk_app(desk, door), log_level="error", proxy_headers=False))
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]}, daemon=True)
