@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
+from contextvars import ContextVar
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,6 +22,7 @@ if TYPE_CHECKING:  # takes seconds to import, and most who read a file do not as
     from ibis.backends.duckdb import Backend
 
 Config = dict[str, str | bool | int | float | list[str]]
+SHARED: ContextVar[tuple[Path, duckdb.DuckDBPyConnection] | None] = ContextVar("shared", default=None)
 WHOLE_NUMBERS = ("TINYINT", "SMALLINT", "INTEGER", "BIGINT", "HUGEINT")
 OUT_OF_MEMORY = "Out of Memory Error"  # as DuckDB says it, also through Arrow
 WHICH = "winback verify says which, and how to get it back"
@@ -37,9 +39,29 @@ def duckdb_session(settings: Settings) -> Iterator[duckdb.DuckDBPyConnection]:
 
 @contextmanager
 def reading_session(lake: Lake) -> Iterator[duckdb.DuckDBPyConnection]:
-    """Open an in-memory DuckDB for a few questions to the files of a lake; a damaged one is named."""
-    with named_when_unreadable(lake.root), _bounded(lake.root, lake.memory_gib) as connection:
-        yield connection
+    """Open an in-memory DuckDB for a few questions to the files of a lake; a damaged one is named.
+
+    Inside of `shared_reading` of that lake it is a session of its own in the database that is open already.
+    """
+    shared = SHARED.get()
+    with named_when_unreadable(lake.root):
+        if shared is not None and shared[0] == lake.root:
+            with closing(shared[1].cursor()) as session:
+                yield session
+        else:
+            with _bounded(lake.root, lake.memory_gib) as connection:
+                yield connection
+
+
+@contextmanager
+def shared_reading(lake: Lake) -> Iterator[None]:
+    """Open one DuckDB for all that is asked of a lake inside: opening one takes as long as many a question."""
+    with _bounded(lake.root, lake.memory_gib) as connection:
+        token = SHARED.set((lake.root, connection))
+        try:
+            yield
+        finally:
+            SHARED.reset(token)
 
 
 @contextmanager

@@ -18,7 +18,7 @@ from serving.charts.chart_frame import (
     text,
 )
 
-NUMBER, BAR = 78.0, 14.0
+NUMBER, BAR, KEY = 78.0, 14.0, 38.0
 KINDS = ("fill-1", "fill-2", "fill-3", "fill-4", "fill-5", "fill-6")
 
 
@@ -104,7 +104,7 @@ def stacked_bar(
 def _key(labels: Sequence[str], y: float, kinds: Sequence[str]) -> list[str]:
     drawn, x = list[str](), 0.0
     for place, label in enumerate(labels):
-        width = 30 + SIGN * len(label)
+        width = KEY + SIGN * len(label)
         if x and x + width > WIDTH:
             x, y = 0.0, y + 20
         drawn += [rect(x, y - 10, 11, 11, kinds[place % len(kinds)]), text(x + 17, y, label)]
@@ -115,7 +115,7 @@ def _key(labels: Sequence[str], y: float, kinds: Sequence[str]) -> list[str]:
 def _key_rows(labels: Sequence[str]) -> int:
     rows, x = 1, 0.0
     for label in labels:
-        width = 30 + SIGN * len(label)
+        width = KEY + SIGN * len(label)
         if x and x + width > WIDTH:
             rows, x = rows + 1, 0.0
         x += width

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from html import escape
 from typing import NamedTuple
 
-from serving.charts.chart_frame import ENGLISH, WIDTH, Chart, ChartWords, drawing, line, text
+from serving.charts.chart_frame import ENGLISH, SIGN, WIDTH, Chart, ChartWords, drawing, line, text
 
 SIDE, ROW, BOTTOM, MOST_RADIUS = 14.0, 54.0, 40.0, 13.0
 TIERS = ("low", "middle", "high")
@@ -50,11 +50,11 @@ def beeswarm(title: str, swarms: Sequence[Swarm], *, words: ChartWords = ENGLISH
             for each in own
         ]
     lowers, raises = say("lowers the risk"), say("raises the risk")
-    marks = ((-reach, lowers, "start"), (0.0, "0", "middle"), (reach, raises, "end"))
+    marks = ((-reach, lowers, "start"), (reach, raises, "end"))
     parts += [text(middle + half * at / reach, height - 22, told, "number", anchor) for at, told, anchor in marks]
     most_points = words.plain(round(reach / 1.08))
-    key = say("by up to {points} percentage points; colour: value of the driver", points=most_points)
-    parts.append(text(middle, height - 5, key, "number", "middle"))
+    parts.append(text(middle, height - 22, say("0, and up to {points} points", points=most_points), "number", "middle"))
+    parts += _key(height - 6, words)
     told = say(
         "{title}: how many users each driver moves and by how many percentage points; drivers: {drivers}.",
         title=title, drivers=words.plain(len(drivers)),
@@ -62,6 +62,19 @@ def beeswarm(title: str, swarms: Sequence[Swarm], *, words: ChartWords = ENGLISH
     rows = tuple((each.driver, each.points, tier_words(each.tier, words), each.users) for each in swarms)
     columns = (say("driver"), unit, say("value of the driver"), say("users"))
     return Chart(title, told, drawing(title, told, WIDTH, height, parts), columns, rows)
+
+
+def _key(y: float, words: ChartWords) -> list[str]:
+    """Say which colour stands for which values of a driver."""
+    parts, x = list[str](), 0.0
+    for tier in TIERS:
+        told = words.say(TIER_WORDS[tier])
+        parts += [
+            f'<circle cx="{x + 6:.1f}" cy="{y - 4:.1f}" r="5" class="tier-{tier}"/>',
+            text(x + 16, y, told, "number"),
+        ]
+        x += 34 + SIGN * len(told)
+    return parts
 
 
 def tier_words(tier: str, words: ChartWords = ENGLISH) -> str:

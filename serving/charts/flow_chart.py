@@ -10,7 +10,7 @@ from serving.charts.bar_charts import KINDS
 from serving.charts.chart_frame import ENGLISH, WIDTH, Chart, ChartWords, drawing, rect, shortened, text
 
 SIDE, BOX, GAP, LEAST, HEIGHT = 128.0, 9.0, 5.0, 12.0, 340.0
-LABEL_SIGNS = 15
+LABEL_SIGNS = 16
 
 
 class Move(NamedTuple):

@@ -15,6 +15,7 @@ from jinja2 import Environment
 
 from configs.errors import InputError
 from configs.named_files import FOLDER, known_names
+from features.tables.duckdb_sessions import shared_reading
 from serving.desk.access_log import note
 from serving.desk.desk_pages import Desk, Page, Question, RefusedError
 from serving.desk.page_list import TITLES, require_known
@@ -84,7 +85,8 @@ class Answers:
     def page(self, visitor: Visitor, name: str, given: Mapping[str, str], make: Callable[[Question], Page]) -> Response:
         """Answer a question with a page, or with one of its charts as a table for spreadsheets."""
         asked = self.question(visitor, name, given)
-        page = make(asked)
+        with shared_reading(self.desk.lake):
+            page = make(asked)
         if name := asked.one_of("table", tuple(page.charts)):
             note(self.desk.lake, visitor, f"table {name} of {page.name}", given, len(page.charts[name].rows))
             return attachment(page.charts[name].as_csv(), f"{asked.day}-{page.name}-{name}.csv")

@@ -22,6 +22,8 @@ from serving.segments.known_columns import PERSONA
 from serving.wording.reason_codes import NO_DATA, RAISES
 from serving.wording.rendering import stored
 
+OPTION_COLUMNS = "offer_id, discount, channel, p_redeem, expected_cost, value, why_not"
+
 
 def person_page(asked: Question, shown_id: str) -> Page:
     """Say everything that is known of one person on a day.
@@ -34,7 +36,7 @@ def person_page(asked: Question, shown_id: str) -> Page:
     desk, user_id = asked.desk, user_id_of(asked, shown_id)
     decision = decision_row(asked, user_id)
     user_id = str(decision["user_id"])
-    options = options_of(desk.lake, asked.day, user_id)
+    options = options_of(desk.lake, asked.day, user_id, OPTION_COLUMNS)
     member = user_memberships(desk.settings, desk.lake, asked.day, user_id)
     record = latest_training(desk.lake, asked.day)
     deployed = record.verdict.deployed.name if record is not None and record.verdict is not None else None

@@ -30,7 +30,10 @@ def plays_page(asked: Question) -> Page:
     trusts = {each.title: each for each in trust_in_offers(record, desk.catalogue, desk.words)}
     given = cubes.by("offer_id", "discount", "channel", where=is_offered)
     values = {
-        "offers": [offer_facts(desk, cubes, offer_id) for offer_id in offer_ids if not chosen or offer_id == chosen],
+        "offers": sorted(
+            (offer_facts(desk, cubes, offer_id) for offer_id in offer_ids if not chosen or offer_id == chosen),
+            key=lambda offer: -offer["users"],
+        ),
         "chosen": chosen,
         "trusts": trusts,
         "lost": lost_rows(desk, cubes),

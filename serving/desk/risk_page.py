@@ -78,7 +78,7 @@ def _charts(desk: Desk, cubes: DayCubes, found: list[Driver]) -> dict[str, Chart
     bins = {int(row["from_percent"]): row["users"] for row in cubes.risk_bins}
     low_ends = range(0, max(bins, default=0) + step, step) if bins else ()
     bars = [
-        (say("{low} to {high}", low=str(low), high=desk.words.figures.percent((low + step) / 100)), bins.get(low, 0))
+        (say("{low} to {high}", low=str(low), high=desk.words.language.local(f"{low + step}%")), bins.get(low, 0))
         for low in low_ends
     ]
     columns = (say("chance to leave"), say("users"))

@@ -220,7 +220,7 @@ def _charts(asked: Question, cubes: DayCubes, curve: BudgetCurve | None) -> dict
     if len([day for day in asked.days if day <= asked.day]) > 1:
         found["leavers_over_time"] = leavers_over_time(asked)
     channels = cubes.by("channel", where=is_offered)
-    if channels:
+    if len(channels) > 1:
         found["channels"] = bar_chart(
             say("Offers by channel"),
             (say("channel"), say("users")),
