@@ -20,6 +20,7 @@ from flows.runs.opened_run import open_run
 from flows.runs.run_records import recorded
 
 if TYPE_CHECKING:
+    from features.erasure.copies_elsewhere import TakenAway
     from features.erasure.erase_users import Erasure
     from features.erasure.traces import Trace
 
@@ -86,6 +87,7 @@ def forget(
         "before": {user_id: str(day) for user_id, (_, day) in found.before.items()}, "unknown": list(found.unknown),
         "searched": found.looked_at, "left": [each._asdict() for each in found.traces],
         "raw": [each._asdict() for each in raw], "handed_over": list(found.handed_over),
+        "taken_away": [each._asdict() for each in found.taken_away], "unprinted": list(found.unprinted),
         "added_up": days, "not_added_up": stay,
     }  # fmt: skip
     lines = [*_forgotten_lines(lake, asked, found, raw), *_day_lines(days, stay)]
@@ -94,7 +96,7 @@ def forget(
 
 def object_to_contact(user_ids: Sequence[str], file: Path | None, profile: str | None, data_dir: str | None) -> Answer:
     """Put users on the suppression list and keep what is held of them: nothing is sent to them any more."""
-    from features.erasure.erase_users import days_of_lists
+    from features.erasure.copies_elsewhere import days_of_lists
     from features.erasure.sought_ids import SoughtIds
     from features.suppression.suppression_list import OBJECTION, enter
 
@@ -186,6 +188,7 @@ def _forgotten_lines(lake: Lake, asked: Sequence[str], found: Erasure, raw: Sequ
     told = ", ".join(f"{count:,} of {table}" for table, count in found.rows.items())
     lines += [f"rows erased: {told}; {ANEW}" if told else "no table held a row of theirs"]
     lines += _unknown_lines(lake, found.unknown) + _list_lines(found.handed_over)
+    lines += [*_audience_lines(found.taken_away), *_print_lines(found.unprinted)]
     lines += [f"searched {found.looked_at:,} files, decoded and as bytes: {_verdict(found.traces)}"]
     lines += [f"left: {each}" for each in found.traces]
     if found.ambiguous:
@@ -221,6 +224,30 @@ def _list_lines(days: Sequence[date]) -> list[str]:
     return [
         f"the send list of {days[-1]}{earlier} named them: if it was handed over, tell whoever sends; the next "
         "winback send-list leaves them out"
+    ]
+
+
+def _audience_lines(taken: Sequence[TakenAway]) -> list[str]:
+    """Warn of audiences that left by the desk, which may name them."""
+    if not taken:
+        return []
+    last = taken[-1]
+    to = f"{last.what} by {last.who}" if last.what != "audience" else f"taken by {last.who}"
+    earlier = f", and {len(taken) - 1:,} before it" if len(taken) > 1 else ""
+    return [
+        f"an audience of {last.people:,} people left by the desk on {last.at[:10]} ({to}){earlier}, which may name "
+        "them: tell whoever has it"
+    ]
+
+
+def _print_lines(names: Sequence[str]) -> list[str]:
+    """Say which reports on paper went, as they may name them."""
+    if not names:
+        return []
+    earlier = f" and {len(names) - 1:,} others" if len(names) > 1 else ""
+    return [
+        f"{names[-1]}{earlier} may have named them and was removed: winback report --pdf writes it anew; copies of it "
+        "are not winback's to find"
     ]
 
 

@@ -209,6 +209,31 @@ def test_send_lists_that_were_handed_over_are_told_by_their_days(tmp_path: Path)
     assert erase(lake, ["user-1"], "forgotten", TODAY).handed_over == (date(2024, 7, 30), TODAY)
 
 
+def test_audiences_of_the_desk_are_told_and_reports_on_paper_that_may_name_them_go(tmp_path: Path) -> None:
+    lake = Lake(tmp_path)
+    with lake.files.publish() as publication:
+        for day, user in (("2024-07-30", "user-2"), ("2024-07-31", "user-1")):
+            write_parquet(pa.table({"user_id": [user]}), publication.path(f"decisions/day={day}/decisions.parquet"))
+            publication.write(f"reports/{day}.html", f"<p>{user}</p>".encode())
+            publication.write(f"reports/{day}.pdf", b"%PDF packed")
+        publication.write("reports/2024-07-29.pdf", b"%PDF of a page that has gone")
+    posted = "audience posted to mail.example as msg_1"
+    for at_, role, what in (("2024-07-30T09", "operator", "audience"), ("2024-07-31T09", "operator", "audience"),
+                            ("2024-07-31T10", "viewer", "audience"), ("2024-07-31T11", "operator", "what if"),
+                            ("2024-08-01T09", "operator", posted)):  # fmt: skip
+        entry = {"at": f"{at_}:00:00", "who": "ann", "role": role, "what": what, "given": {}, "rows": 7}
+        lake.files.write(f"desk/log/{at_}-{role}.json", json.dumps(entry).encode())
+    found = erase(lake, ["user-1"], "forgotten", TODAY)
+    assert [(each.at[:10], each.what) for each in found.taken_away] == [
+        ("2024-07-31", "audience"),
+        ("2024-08-01", posted),
+    ]
+    assert found.unprinted == ("reports/2024-07-29.pdf", "reports/2024-07-31.pdf")
+    assert lake.files.list("reports/*.pdf") == ["reports/2024-07-30.pdf"]
+    again = erase(lake, ["user-1"], "forgotten", TODAY)
+    assert again.taken_away == () and again.unprinted == ()
+
+
 def test_what_others_say_of_somebody_is_left_and_told(tmp_path: Path) -> None:
     events = [event(user, "2024-01-01", "share", properties='{"with": "user-1"}') for user in ("user-1", "user-2")]
     app = small_app(tmp_path, events=events)

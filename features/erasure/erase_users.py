@@ -18,11 +18,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from configs.progress import track
+from features.erasure.copies_elsewhere import TakenAway, audiences_taken, days_of_lists, printed_reports
 from features.erasure.erased_tables import Change, kept_rows, renumbered, unchanged, write_kept
 from features.erasure.erased_texts import SUFFIXES, erased_text
 from features.erasure.sought_ids import SoughtIds
 from features.erasure.sqlite_rows import erase_cells, is_database, named_cells
-from features.erasure.table_names import SEND_LISTS, table_of
+from features.erasure.table_names import table_of
 from features.erasure.traces import Trace, traces
 from features.ingestion.contract import ALIASES, EVENTS, TREATMENTS
 from features.publishing.sealed_json import resealed
@@ -50,7 +51,8 @@ class Erasure:
     `rows` counts erased rows by table, `files` those written anew, `traces` is what still names somebody in the data
     folder, and `looked_at` how many files were searched. Of `unknown` ids no table held anything and the suppression
     list did not know them, so that nothing was noted; `ambiguous` were looked for in columns of users alone.
-    `handed_over` are the days of send lists that named somebody.
+    `handed_over` are the days of send lists that named somebody, `taken_away` audiences of the desk that may, and
+    `unprinted` the reports on paper that may have, and went.
     """
 
     ids: tuple[str, ...]
@@ -62,6 +64,8 @@ class Erasure:
     unknown: tuple[str, ...]
     ambiguous: tuple[str, ...]
     handed_over: tuple[date, ...]
+    taken_away: tuple[TakenAway, ...] = ()
+    unprinted: tuple[str, ...] = ()
 
 
 def erase(lake: Lake, user_ids: Sequence[str], reason: Reason, today: date) -> Erasure:
@@ -80,6 +84,7 @@ def erase(lake: Lake, user_ids: Sequence[str], reason: Reason, today: date) -> E
         lake.files.remove(folder)
     names = [name for name in lake.files.list("**/*") if name not in PASSED_OVER]
     listed, handed_over = lake.files.listed()[0], days_of_lists(lake, sought)
+    taken_away, unprinted = audiences_taken(lake, sought), tuple(printed_reports(lake, sought))
     changed = _erase_unlisted(lake, [name for name in names if name not in listed], sought)
     with lake.files.publish() as publication:
         tables = [name for name in names if name.endswith(".parquet")]
@@ -90,19 +95,17 @@ def erase(lake: Lake, user_ids: Sequence[str], reason: Reason, today: date) -> E
             publication.remove(CHECKPOINT)  # it rests on days that are computed anew
         known = [each for each in ids if each in {*held, *status_of(lake, ids)}]
         before = enter(lake, publication, known, reason, today) if known else {}
+        unprinted = unprinted if known else ()
+        for name in unprinted:
+            publication.remove(name)
         changed += len(publication.list("**/*.parquet"))
     lake.files.drop_unused()
     looked_at = [name for name in lake.files.list("**/*") if name not in PASSED_OVER]
     found = tuple(traces(lake.root, list(track(looked_at, "searching")), sought))
     unknown = tuple(each for each in ids if each not in set(known))
-    return Erasure(ids, before, rows, changed, len(looked_at), found, unknown, sought.ambiguous, handed_over)
-
-
-def days_of_lists(lake: Lake, sought: SoughtIds) -> tuple[date, ...]:
-    """Days whose send lists name users, in order: whoever sends has these lists already."""
-    names = lake.files.list(f"{SEND_LISTS}/day=*/*")
-    days = {PurePath(each.name).parent.name.partition("=")[2] for each in traces(lake.root, names, sought)}
-    return tuple(map(date.fromisoformat, sorted(days)))
+    return Erasure(
+        ids, before, rows, changed, len(looked_at), found, unknown, sought.ambiguous, handed_over, taken_away, unprinted
+    )
 
 
 def _is_own(name: str) -> bool:

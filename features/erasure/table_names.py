@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import PurePath
 
 SEND_LISTS = "send_lists"  # folder of who is to be written to, by day
+DESK_LOG = "desk/log"  # folder of who took what away from the desk
 LISTS = ("reports", SEND_LISTS)  # folders of files for spreadsheets
 LEDGER, SUPERSEDED = "ledger", "superseded"
 

@@ -9,10 +9,9 @@ from datetime import UTC, datetime
 from typing import Any
 from uuid import uuid4
 
+from features.erasure.table_names import DESK_LOG
 from features.storage.lake import Lake
 from serving.desk.visitors import Visitor
-
-LOG = "desk/log"
 
 
 @dataclass(frozen=True)
@@ -32,12 +31,12 @@ def note(lake: Lake, visitor: Visitor, what: str, given: Mapping[str, str], rows
     entry = Entry(
         datetime.now(UTC).isoformat(timespec="microseconds"), visitor.name, visitor.role, what, dict(given), rows
     )
-    name = f"{LOG}/{entry.at.replace(':', '')}-{uuid4().hex[:8]}.json"
+    name = f"{DESK_LOG}/{entry.at.replace(':', '')}-{uuid4().hex[:8]}.json"
     lake.files.write(name, json.dumps(asdict(entry)).encode())
     return entry
 
 
 def newest(lake: Lake, most: int = 20) -> list[dict[str, Any]]:
     """Read the newest entries, the last one first."""
-    names = lake.files.list(f"{LOG}/*.json")[::-1][:most]
+    names = lake.files.list(f"{DESK_LOG}/*.json")[::-1][:most]
     return [json.loads(lake.files.read(name)) for name in names]

@@ -1,0 +1,68 @@
+"""Copies that left the data folder, or lie in it as paper: send lists, audiences of the desk, printed reports.
+
+A forgotten user may stand in them, and whoever has them must be told; what is said here says to whom and since when.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from datetime import date
+from pathlib import PurePath
+from typing import NamedTuple
+
+from features.erasure.erased_tables import kept_rows
+from features.erasure.sought_ids import SoughtIds
+from features.erasure.table_names import DESK_LOG, SEND_LISTS
+from features.erasure.traces import traces
+from features.storage.lake import Lake
+
+AUDIENCE, OPERATOR = "audience", "operator"  # as the desk notes them; who is no operator sees pseudonyms
+PRINT = ".pdf"  # a report as paper, whose pages are packed, so that no search reads names in it
+
+
+class TakenAway(NamedTuple):
+    """An audience that left by the desk: when, by whom, what became of it, and of how many people."""
+
+    at: str
+    who: str
+    what: str
+    people: int
+
+
+def days_of_lists(lake: Lake, sought: SoughtIds) -> tuple[date, ...]:
+    """Days whose send lists name users, in order: whoever sends has these lists already."""
+    names = lake.files.list(f"{SEND_LISTS}/day=*/*")
+    days = {PurePath(each.name).parent.name.partition("=")[2] for each in traces(lake.root, names, sought)}
+    return tuple(map(date.fromisoformat, sorted(days)))
+
+
+def audiences_taken(lake: Lake, sought: SoughtIds) -> tuple[TakenAway, ...]:
+    """Audiences that the desk gave out since some users were first decided about, in order: they may name them.
+
+    Who was in an audience is written down nowhere, so that all of them are told.
+    """
+    names = lake.files.list(f"{DESK_LOG}/*.json")
+    first = _first_decided(lake, sought) if names else None
+    if first is None:
+        return ()
+    entries = (json.loads(lake.files.read(name)) for name in names)
+    return tuple(
+        TakenAway(each["at"], each["who"], each["what"], each["rows"])
+        for each in entries
+        if each["what"].startswith(AUDIENCE) and each["role"] == OPERATOR and each["at"][:10] >= str(first)
+    )
+
+
+def _first_decided(lake: Lake, sought: SoughtIds) -> date | None:
+    days = (day for day in lake.days("decisions") if kept_rows(lake.partition("decisions", day), sought) is not None)
+    return next(days, None)
+
+
+def printed_reports(lake: Lake, sought: SoughtIds) -> Iterator[str]:
+    """Name the reports on paper that may name users: those whose page names them, or has gone."""
+    for name in lake.files.list(f"reports/*{PRINT}"):
+        beside = [each for each in lake.files.list("reports/*") if PurePath(each).stem == PurePath(name).stem]
+        pages = [each for each in beside if each != name]
+        if not pages or any(traces(lake.root, pages, sought)):
+            yield name
