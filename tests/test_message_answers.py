@@ -68,6 +68,36 @@ def test_every_text_is_counted_with_an_example(tmp_path):
     assert "nobody; it would say: Still 10%" in page
 
 
+TRIED = """
+[tea.experiment]
+name = "tone"
+[[tea.experiment.variants]]
+name = "as it is"
+share = 0.4
+[[tea.experiment.variants]]
+name = "short"
+share = 0.3
+message = "{{ discount }}!"
+[[tea.experiment.variants]]
+name = "late"
+share = 0.3
+send_hour = 20
+"""
+
+
+def test_the_texts_of_an_experiment_are_counted_by_variant(tmp_path):
+    settings = settings_of(tmp_path, OFFERS + TRIED)
+    lake = decided(Lake(tmp_path / "data"), written_for=["everybody"] * 3 + ["de", None],
+                   variant=["as it is", "as it is", "short", "late", None])  # fmt: skip
+    uses = text_uses(settings, lake, DAY)
+    assert [(each.users, each.variant, each.written_for, each.language) for each in uses] == [
+        (2, "as it is", "everybody", "en"), (1, "late", "de", "de"), (1, "short", "everybody", "en"),
+        (0, "as it is", "de", "de"), (0, "short", "de", "de"), (0, "late", "everybody", "en"),
+    ]  # fmt: skip
+    assert uses[4].message == "10\xa0% Rabatt"  # what a variant does not say in a language stays the play's
+    assert "everybody; short" in "\n".join(use_lines(DAY, uses, Words(load_language("en"))))
+
+
 def test_decisions_of_an_older_winback_do_not_say_their_texts(tmp_path):
     settings, lake = settings_of(tmp_path), decided(Lake(tmp_path / "data"))
     with pytest.raises(InputError, match=r"do not say which texts they use, .*; run winback score-users"):

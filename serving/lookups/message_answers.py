@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from datetime import date
 
 import numpy as np
@@ -11,7 +11,7 @@ import pandas as pd
 
 from configs.errors import InputError
 from configs.message_settings import OF_USER
-from configs.offers import NO_OFFER, Catalogue, load_catalogue
+from configs.offers import NO_OFFER, Catalogue, Offer, load_catalogue
 from configs.settings import Settings
 from features.definitions.app_declarations import declarations_of
 from features.storage.lake import Lake
@@ -19,10 +19,10 @@ from features.tables.duckdb_sessions import sql_text
 from features.tables.parquet_files import column_names
 from features.training_data.user_columns import known_columns, sampled_users
 from serving.messages.checked_texts import text_faults
-from serving.messages.message_texts import MessageTexts, message_texts, unit_of
+from serving.messages.message_texts import MessageTexts, OfferText, message_texts, unit_of
 from serving.messages.reader_details import AGREES, LOCALE, read_details, where_allowed
 from serving.messages.written_messages import Occasion, written_text
-from serving.stored_days.day_tables import connect, day_file, decisions_source
+from serving.stored_days.day_tables import columns_of_day, connect, day_file, decisions_source
 from serving.wording.language_file import load_language
 from serving.wording.locales import locale_of
 from serving.wording.rendering import Words
@@ -38,7 +38,10 @@ MADE_UP: dict[str, tuple[object, ...]] = {
 
 @dataclass(frozen=True)
 class TextUse:
-    """How often a text of an offer was used on a day, with an example; `longest` is the longest in signs."""
+    """How often a text of an offer was used on a day, with an example; `longest` is the longest in signs.
+
+    `variant` is the way of the play's experiment that says it, empty where none does.
+    """
 
     offer_id: str
     channel: str
@@ -49,6 +52,12 @@ class TextUse:
     subject: str | None
     message: str
     most: int
+    variant: str = ""
+
+    @property
+    def readers(self) -> str:
+        """Whom it is for, and by which variant it is said."""
+        return f"{self.written_for}; {self.variant}" if self.variant else self.written_for
 
 
 @dataclass(frozen=True)
@@ -132,32 +141,46 @@ def text_uses(settings: Settings, lake: Lake, day: date) -> list[TextUse]:
             f"the decisions of {day} in {lake.root} do not say which texts they use, as an older winback made them; "
             f"run winback score-users --as-of {day}, which makes them anew (with --supersede REASON)"
         )
+    has_variants = "variant" in columns_of_day(lake, day, "decisions")
+    variant = "coalesce(variant, '')" if has_variants else "''"
     with connect(lake) as connection:
         rows = connection.execute(f"""
-            SELECT offer_id, channel, coalesce(written_for, ''), coalesce(language, ''), count(*), max(length(message)),
-                first(subject ORDER BY user_id), first(message ORDER BY user_id)
-            FROM {source} GROUP BY ALL ORDER BY count(*) DESC, 1, 3, 4, 2
+            SELECT offer_id, channel, coalesce(written_for, ''), coalesce(language, ''), {variant}, count(*),
+                max(length(message)), first(subject ORDER BY user_id), first(message ORDER BY user_id)
+            FROM {source} GROUP BY ALL ORDER BY count(*) DESC, 1, 3, 4, 2, 5
         """).fetchall()
-    most = settings.messages.of_channel
-    names = [field.name for field in fields(TextUse)]
-    used = [TextUse(**dict(zip(names, (*row, most(row[1]).message), strict=True))) for row in rows]
-    return [*used, *_unused(settings, {(each.offer_id, each.written_for, each.language) for each in used})]
+    names = ("offer_id", "channel", "written_for", "language", "variant", "users", "longest", "subject", "message")
+    told = [dict(zip(names, row, strict=True)) for row in rows]
+    used = [TextUse(**row, most=settings.messages.of_channel(row["channel"]).message) for row in told]
+    return [*used, *_unused(settings, {_key(each) for each in used})]
 
 
-def _unused(settings: Settings, used: set[tuple[str, str, str]]) -> Iterator[TextUse]:
-    """Write the texts that nobody got, to a made-up reader."""
+def _key(use: TextUse) -> tuple[str, ...]:
+    return use.offer_id, use.variant, use.written_for, use.language
+
+
+def _unused(settings: Settings, used: set[tuple[str, ...]]) -> Iterator[TextUse]:
+    """Write the texts that nobody got, to a made-up reader; those of an experiment by each of its variants."""
     catalogue = load_catalogue(settings.offers)
     texts = message_texts(settings, catalogue, load_language(settings.language))
-    reader = pd.DataFrame({name: values[:1] for name, values in MADE_UP.items()}, dtype=object)
     for offer in catalogue.offers:
-        occasion = Occasion(offer.offer_id, offer.benefits[-1], offer.max_cost, SOME_DAY, settings.currency)
-        for text in texts.of_offers[offer.offer_id]:
-            written_for = str(text.text.readers)
-            if (offer.offer_id, written_for, text.tag) not in used:
-                subject, message = written_text(text, text.locale, occasion, reader, {})
-                most = text.channel.message
-                signs, own = len(message[0]), (subject[0], message[0])
-                yield TextUse(offer.offer_id, offer.channel, written_for, text.tag, 0, signs, own[0], own[1], most)
+        variants = [variant.name for variant in offer.running.variants] if offer.running is not None else [""]
+        for variant in variants:
+            for text in texts.said_by(offer.offer_id, variant):
+                use = _made_up(settings, offer, text, variant)
+                if _key(use) not in used:
+                    yield use
+
+
+def _made_up(settings: Settings, offer: Offer, text: OfferText, variant: str) -> TextUse:
+    """Write a text to a made-up reader."""
+    reader = pd.DataFrame({name: values[:1] for name, values in MADE_UP.items()}, dtype=object)
+    occasion = Occasion(offer.offer_id, offer.benefits[-1], offer.max_cost, SOME_DAY, settings.currency)
+    subject, message = written_text(text, text.locale, occasion, reader, {})
+    return TextUse(
+        offer.offer_id, offer.channel, str(text.text.readers), text.tag, 0, len(message[0]), subject[0], message[0],
+        text.channel.message, variant,
+    )  # fmt: skip
 
 
 def use_lines(day: date, uses: Sequence[TextUse], words: Words) -> Iterator[str]:
@@ -165,11 +188,11 @@ def use_lines(day: date, uses: Sequence[TextUse], words: Words) -> Iterator[str]
     yield f"texts on {day}: {sum(each.users for each in uses):,} messages"
     titles = {each.offer_id: words.titles.get(each.offer_id, each.offer_id) for each in uses}
     width = max(map(len, titles.values()), default=5)
-    reads = max((len(each.written_for) for each in uses), default=3)
+    reads = max((len(each.readers) for each in uses), default=3)
     yield f"{'users':>9}  {'offer':<{width}}  {'channel':<8}  {'written for':<{max(reads, 11)}}  {'in':<5}  signs"
     for each in uses:
         title, channel = titles[each.offer_id], words.term(each.channel)
-        where = f"{title:<{width}}  {channel:<8}  {each.written_for:<{max(reads, 11)}}  {each.language:<5}"
+        where = f"{title:<{width}}  {channel:<8}  {each.readers:<{max(reads, 11)}}  {each.language:<5}"
         yield f"{each.users:>9,}  {where}  {each.longest} of {each.most}"
         yield f"{'':>9}  {'' if each.users else 'nobody; it would say: '}{_example(each)}"
 
