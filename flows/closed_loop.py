@@ -48,16 +48,17 @@ def closed_loop(
     nothing_share: float = 0.2,
     seed: int | None = None,
     weeks: int = 8,
+    variant_effect: float = 0.0,
 ) -> Outcome:
     """Simulate an app into an empty folder, then let winback run it for some weeks, and every rival in its place."""
     settings, lake = open_world(profile, data_dir, seed)
     more_days = WEEK * weeks
     check_world(lake, users, days, random_weeks, nothing_share, more_days)
-    check_weeks(weeks, random_weeks)
+    check_weeks(settings, weeks, random_weeks, variant_effect)
     lake.files.require_writable()
     world = begin_world(
         settings, lake, users=users, days=days, random_weeks=random_weeks, nothing_share=nothing_share,
-        more_days=more_days,
+        more_days=more_days, variant_effect=variant_effect,
     )  # fmt: skip
     remember_profile(lake, profile)
     careers = [*live_rivals(settings, world, weeks), live_ours(settings, lake, world, weeks)]

@@ -21,13 +21,13 @@ from models.metrics.metric import Metric
 @task(name="simulated days", cache_policy=NO_CACHE)
 def begin_world(
     settings: Settings, lake: Lake, *, users: int, days: int, random_weeks: int, nothing_share: float,
-    more_days: int = 0,
+    more_days: int = 0, variant_effect: float = 0.0,
 ) -> World:  # fmt: skip
     """Live the days before the first decision of a policy and write the truth about the morning after."""
     announce(f"{users:,} users over {days} days")
     return world_request.begin_world(
         settings, lake, users=users, days=days, random_weeks=random_weeks, nothing_share=nothing_share,
-        more_days=more_days,
+        more_days=more_days, variant_effect=variant_effect,
     )  # fmt: skip
 
 

@@ -153,13 +153,23 @@ def test_how_personal_a_policy_was_is_told_beside_the_oracle():
 
 @pytest.mark.parametrize(
     ("more", "sentence"),
-    [(["--weeks", "0"], "greater than or equal to 1"), (["--random-weeks", "0"], "1 of lots")],
+    [
+        (["--weeks", "0"], "greater than or equal to 1"), (["--random-weeks", "0"], "1 of lots"),
+        (["--variant-effect", "-2"], "greater than or equal to -1"),
+        (["--variant-effect", "0.5", "--profile", "simulated,plays"], "'starter' has no experiment"),
+    ],  # fmt: skip
 )
 def test_a_loop_that_cannot_be_is_refused(tmp_path, more, sentence):
     result = simulate(tmp_path / "app", "--users", "50", *more)
     assert result.exit_code == 2
     assert sentence in result.stderr
     assert not (tmp_path / "app" / "events").exists()
+
+
+def test_variants_have_an_effect_only_where_winback_decides(tmp_path):
+    result = CliRunner().invoke(app, ["simulate", "--data-dir", str(tmp_path / "app"), "--variant-effect", "0.5"])
+    assert (result.exit_code, (tmp_path / "app").exists()) == (2, False)
+    assert "add --closed-loop" in result.stderr
 
 
 def test_a_small_loop_from_the_command_line(tmp_path, run_notebook, monkeypatch):

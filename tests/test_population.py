@@ -220,3 +220,16 @@ def test_the_truth_of_some_users_is_their_part_of_the_truth_of_all(aged, known):
     few = replace(aged, people=aged.people.some(rows), state=aged.state.some(rows)).expected(SETTINGS)
     for name, table in vars(few).items():
         assert np.array_equal(table, getattr(known, name)[rows]), name
+
+
+def test_another_way_of_saying_it_is_noticed_as_much_more_as_the_world_was_told(aged):
+    by_lot = np.random.default_rng(4).random(USERS) < 0.5
+    given = replace(everybody(aged, OPTIONS["favourites 0%"]), is_other_way=by_lot)
+    worlds = {effect: replace(aged, physics=replace(aged.physics, variant=effect)) for effect in (-1.0, -0.5, 0.0)}
+    seen = {effect: world.decide(given).state.seen for effect, world in worlds.items()}
+    usual = {effect: each[~by_lot & aged.is_member].mean() for effect, each in seen.items()}
+    other = {effect: each[by_lot & aged.is_member].mean() for effect, each in seen.items()}
+    assert usual[-1.0] == usual[-0.5] == usual[0.0] > 0.5
+    assert other[-1.0] == 0.0
+    assert other[-0.5] == pytest.approx(0.5 * other[0.0], rel=0.1)
+    assert (seen[0.0] == aged.decide(everybody(aged, OPTIONS["favourites 0%"])).state.seen).all()

@@ -43,11 +43,13 @@ RENEWAL, RENEWAL_DAYS, PAYMENT_FAILS, LOST_BY_FAILURE = 8.0, 30, 0.06, 0.35
 class Physics:
     """Knobs of the world; 0 switches an effect off.
 
-    `message` scales what a contact changes (for good and for ill), `discount` what the money in it changes.
+    `message` scales what a contact changes (for good and for ill), `discount` what the money in it changes. `variant`
+    is by which share a message is noticed more often that says a play in another way than the usual one.
     """
 
     message: float = 1.0
     discount: float = 1.0
+    variant: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -188,15 +190,18 @@ def newborn(people: People) -> State:
     )
 
 
-def contacted(people: People, state: State, menu: Menu, option: Places, chance: Floats, day: int) -> State:
+def contacted(
+    people: People, state: State, menu: Menu, option: Places, chance: Floats, day: int, appeal: Floats | float = 1.0
+) -> State:
     """Send everybody their option (or `NOTHING`) in the morning of a day; `chance` (users,) decides who notices.
 
+    `appeal` multiplies how likely each is to notice, shape (users,).
     Who has opted out is not reached by push; who is reached feels the pressure, noticed or not.
     """
     sent = (option != NOTHING) & state.here
     blocked = ~state.reachable & (np.array([*menu.channel, ""], dtype=object)[option] == "push")
     felt = sent & ~blocked
-    seen = felt & (chance < noticed(people, menu, option))
+    seen = felt & (chance < appeal * noticed(people, menu, option))
     return replace(
         state,
         option=np.where(felt, option, NOTHING),

@@ -39,10 +39,14 @@ OPTS_OUT = 0.04  # chance that a message makes a user of irritability 1 opt out
 
 @dataclass(frozen=True)
 class Given:
-    """What users get this morning: place in the menu or `NOTHING` per user, and the name of the decision."""
+    """What users get this morning: place in the menu or `NOTHING` per user, and the name of the decision.
+
+    `is_other_way` tells who is told it by another variant of an experiment than its usual one; nobody where it is None.
+    """
 
     option: Places
     decision_id: npt.NDArray[np.object_]
+    is_other_way: Flags | None = None
 
 
 @dataclass(frozen=True)
@@ -85,7 +89,8 @@ class World:
     def decide(self, given: Given) -> World:
         """Send out the decisions of the morning."""
         chance = self.draws("notice").random(len(self.people))
-        state = contacted(self.people, self.state, self.menu, given.option, chance, self.day)
+        appeal = 1.0 if given.is_other_way is None else np.where(given.is_other_way, 1.0 + self.physics.variant, 1.0)
+        state = contacted(self.people, self.state, self.menu, given.option, chance, self.day, appeal)
         return replace(self, state=state, given=given)
 
     def live(self) -> tuple[World, Day]:

@@ -10,6 +10,7 @@ import pyarrow.compute as pc
 from configs.errors import InputError
 from configs.offers import Catalogue, load_catalogue
 from configs.settings import Settings
+from features.simulator.population import Physics
 from features.simulator.simulated_day import START, World
 from features.simulator.simulator_run import new_world, simulate
 from features.storage.lake import Lake
@@ -20,11 +21,11 @@ Figures = dict[str, tuple[float, int]]  # a number, and how many rows it speaks 
 
 def begin_world(
     settings: Settings, lake: Lake, *, users: int, days: int, random_weeks: int, nothing_share: float,
-    more_days: int = 0,
+    more_days: int = 0, variant_effect: float = 0.0,
 ) -> World:  # fmt: skip
     """Live the days before the first decision of a policy and write the truth about the morning after.
 
-    People go on joining for `more_days`.
+    People go on joining for `more_days`. `variant_effect` is that of `Physics.variant`.
 
     Raises
     ------
@@ -33,7 +34,8 @@ def begin_world(
     """
     if settings.time_zone != "UTC":
         raise InputError(f"time_zone = {settings.time_zone!r}, and a simulated app lives by UTC; leave time_zone out")
-    world = new_world(settings, offers_of(settings), users, days=days + more_days)
+    physics = Physics(variant=variant_effect)
+    world = new_world(settings, offers_of(settings), users, days=days + more_days, physics=physics)
     return simulate(settings, lake, world, days, random_weeks, nothing_share)
 
 
@@ -67,14 +69,19 @@ def check_world(lake: Lake, users: int, days: int, random_weeks: int, nothing_sh
         )
 
 
-def check_weeks(weeks: int, random_weeks: int) -> None:
-    """Refuse a closed loop in which winback would have nothing to decide or nothing to learn from.
+def check_weeks(settings: Settings, weeks: int, random_weeks: int, variant_effect: float) -> None:
+    """Refuse a closed loop in which winback would have nothing to decide, or nothing to learn from or to find.
 
     Raises
     ------
     InputError
-        There is no week of policy, or none in which offers are randomised.
+        There is no week of policy, none in which offers are randomised, or no variant that could have an effect.
     """
+    if variant_effect and not load_catalogue(settings.offers).experiments:
+        raise InputError(
+            f"--variant-effect {variant_effect:g} changes how often variants of a play are noticed, and the catalogue "
+            f"{settings.offers!r} has no experiment; leave it out, or write one"
+        )
     if weeks < 1 or random_weeks < 1:
         raise InputError(
             f"--weeks {weeks} and --random-weeks {random_weeks}: a closed loop needs at least 1 week of policy and 1 "

@@ -37,11 +37,18 @@ def simulate_command(
         bool, typer.Option("--closed-loop", help="then let winback decide for --weeks, and every simpler policy too")
     ] = False,
     weeks: Annotated[int, typer.Option(min=1, max=520, help="weeks of policy of the closed loop")] = 8,
+    variant_effect: Annotated[
+        float,
+        typer.Option(min=-1, max=1, help="share by which messages of other variants than the usual are noticed more"),
+    ] = 0.0,
     profile: Profile = "simulated",
     data_dir: DataDir = None,
     as_json: Json = False,
 ) -> None:
     """Fill an empty data folder with a simulated app whose truth is known."""
     world = (profile, data_dir, users, days, random_weeks, nothing_share, seed)
-    run = partial(flow_of, "closed_loop", *world, weeks) if is_closed_loop else partial(flow_of, "simulate", *world)
+    if variant_effect and not is_closed_loop:
+        raise typer.BadParameter("only winback decides by variants; add --closed-loop, or leave --variant-effect out")
+    loop = partial(flow_of, "closed_loop", *world, weeks, variant_effect)
+    run = loop if is_closed_loop else partial(flow_of, "simulate", *world)
     report_run("simulate", run, data_dir, as_json, profile)

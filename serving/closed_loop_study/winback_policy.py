@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import date
 
 import numpy as np
 import pyarrow.compute as pc
 
-from configs.offers import NOTHING, Option
+from configs.offers import NOTHING, Catalogue, Option
 from configs.progress import announce
 from configs.settings import Settings
 from features.materialise.build_daily import build_aggregates
@@ -83,11 +84,19 @@ def retrain(settings: Settings, lake: Lake, as_of: date) -> str:
 
 
 def given_by(world: World, lake: Lake) -> Given:
-    """Read this morning's decisions."""
+    """Read this morning's decisions: what each user gets, and by which variant of a play's experiment."""
     decisions = read_parquet(day_folder(lake, world.today) / "decisions.parquet")
     users = pc.cast(pc.utf8_slice_codeunits(decisions["user_id"], 1), "int64").to_numpy()
     places = {option: place for place, option in enumerate(world.catalogue.options)}
     pairs = zip(decisions["offer_id"].to_pylist(), decisions["discount"].to_pylist(), strict=True)
     given = given_to(world, users, np.array([places.get(Option(*pair), NOTHING) for pair in pairs], dtype=np.intp))
     given.decision_id[users] = decisions["decision_id"].to_numpy(zero_copy_only=False)
-    return given
+    is_other_way = np.zeros(len(given.option), dtype=bool)
+    is_other_way[users] = [name not in (None, *_usual(world.catalogue)) for name in decisions["variant"].to_pylist()]
+    return replace(given, is_other_way=is_other_way)
+
+
+def _usual(catalogue: Catalogue) -> set[str]:
+    """Name the first variant of each experiment, as the play says it anyway."""
+    experiments = (offers[0].experiment for offers in catalogue.experiments.values())
+    return {each.variants[0].name for each in experiments if each is not None}
