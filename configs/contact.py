@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Annotated, Literal
+from typing import Annotated, Literal, TypeVar
 
-from pydantic import Field, model_validator
+from pydantic import Field, ValidationInfo, field_validator, model_validator
 
+from configs.channel_names import channel_names
 from configs.section import Section, Word
 
+T = TypeVar("T")
 Hour = Annotated[int, Field(ge=0, le=23)]
 Most = Annotated[int, Field(ge=1, le=1000)]
 WINDOW_DAYS = 28  # longest window in which contacts are counted
@@ -70,6 +72,18 @@ class Contact(Section):
         description="least age, by `birth_year` of users, for offers of the featured category where that is this one, "
         "such as { wine = 18 }; who may be younger, or is of unknown age, is left out",
     )
+
+    @field_validator("channel_caps", "addresses")
+    @classmethod
+    def _channels_are_named_as_consents_do(cls, by_channel: dict[str, T], about: ValidationInfo) -> dict[str, T]:
+        found: dict[str, T] = {}
+        for written, value in by_channel.items():
+            names = channel_names(written)
+            if len(names) != 1 or names[0] in found:
+                wrong = "is named twice" if len(names) == 1 else "is not one channel"
+                raise ValueError(f"{written!r} of {about.field_name} {wrong}; write each once, such as email or in_app")
+            found[names[0]] = value
+        return found
 
     @model_validator(mode="after")
     def _leaves_an_hour(self) -> Contact:

@@ -117,6 +117,8 @@ class Offer(Texts, Play):
             raise ValueError(f'{what} gives nothing but a message; write benefit = "none"')
         if not self.is_marketing and not self.is_for_some:
             raise ValueError(f"the class {self.send_class} goes to everybody for whom it is meant; say when or fact")
+        if not self.is_marketing and (self.stock, self.total_stock) != (None, None):
+            raise ValueError(f"the class {self.send_class} goes to everybody for whom it is meant, so it has no stock")
         return self
 
     def title_in(self, language: str) -> str:

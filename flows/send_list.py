@@ -8,12 +8,12 @@ from datetime import date
 from prefect import flow
 from prefect.artifacts import create_markdown_artifact
 
+from configs.channel_names import channel_names
 from configs.errors import InputError
 from configs.settings import Settings
 from flows.runs.opened_run import dated, open_run, writes_alone
 from flows.runs.outcome import Outcome
 from models.metrics.metric import Metric
-from serving.contact_rules.channels import channel_names
 from serving.hand_over.channel_audiences import FORMATS, Audiences, Format, file_name, write_audiences
 from serving.stored_days.day_tables import SEND_LISTS, newest_decided_day
 from serving.wording.reason_codes import Reason

@@ -154,10 +154,11 @@ def test_how_personal_a_policy_was_is_told_beside_the_oracle():
 @pytest.mark.parametrize(
     ("more", "sentence"),
     [
-        (["--weeks", "0"], "greater than or equal to 1"), (["--random-weeks", "0"], "1 of lots"),
+        (["--weeks", "0"], "greater than or equal to 1"),
+        (["--random-weeks", "0"], "1 of lots"),
         (["--variant-effect", "-2"], "greater than or equal to -1"),
         (["--variant-effect", "0.5", "--profile", "simulated,plays"], "'starter' has no experiment"),
-    ],  # fmt: skip
+    ],
 )
 def test_a_loop_that_cannot_be_is_refused(tmp_path, more, sentence):
     result = simulate(tmp_path / "app", "--users", "50", *more)

@@ -18,6 +18,7 @@ from hypothesis import settings as examples
 from hypothesis import strategies as st
 from synthetic import behaviour, offer, small_policy, small_settings
 
+from configs.errors import InputError
 from configs.offers import NO_OFFER, Catalogue, Offer
 from features.storage.lake import USERS_FILE, Lake
 from features.tables.parquet_files import write_parquet
@@ -359,6 +360,21 @@ def test_a_message_to_an_id_that_turned_out_to_be_somebody_counts_from_when_it_w
     rows = {(row["user_id"], found.names[row["what"]]): row["until"] / 3600 for row in found.restrictions.to_pylist()}
     assert rows["somebody", "all"] == 20
     assert not [who for who, _ in rows if who == "visitor"]
+
+
+def test_a_cap_holds_however_its_channel_is_written(tmp_path):
+    lake, night = Lake(tmp_path), DecisionMoment.of_night(date(2024, 7, 1), "UTC")
+    settings = small_settings(contact={"channel_caps": {"E-Mail": {"in_7_days": 1}}, "addresses": {"E-Mail": "mail"}})
+    by_day(lake, "treatments", [("d", "u", at(night.in_utc, -30), "a", "e mail", None)], TREATMENT, "decided_at", "UTC")
+    by_mail = Catalogue(offers=(offer("a", channel="E-Mail"),))
+    found = PastContacts(lake, settings, by_mail, night)()
+    assert "channel email" in [found.names[row["what"]] for row in found.restrictions.to_pylist()]
+    assert {("channel_capped", "email"), ("no_address", "email")} <= {
+        (rule.code, rule.value) for rule in rule_list.rules_of(settings, by_mail)
+    }
+    for wrong in ({"E-Mail": {}, "email": {}}, {"push + email": {}}):
+        with pytest.raises(InputError, match=r"of channel_caps is (named twice|not one channel)"):
+            small_settings(contact={"channel_caps": wrong})
 
 
 def test_a_stock_of_all_days_is_what_is_left_of_it_and_a_rerun_finds_as_much(tmp_path):

@@ -35,8 +35,11 @@ def check(app: App, *, is_default: bool = False) -> ConfigurationCheck:
 
 
 def test_a_history_that_is_enough_has_no_fault_and_nothing_is_written(tmp_path):
-    app = app_with(tmp_path, contact={"caps": {"in_24_hours": 3, "in_7_days": 2, "in_28_days": 8}})
+    app = app_with(tmp_path, contact={"caps": {"in_24_hours": 3, "in_7_days": 2, "in_28_days": 8},
+                                      "channel_caps": {"emial": {"in_7_days": 1}}})  # fmt: skip
     found = check(app)
+    (unused,) = (note for note in found.notes if "emial" in note)
+    assert "holds for nothing, as no offer goes by that channel; did you mean" in unused
     assert found.faults == ()
     assert [note for note in found.notes if "is never reached" in note] == [
         "contact.caps.in_24_hours = 3 is never reached, as in_7_days = 2 is reached before; lower the one or raise the "

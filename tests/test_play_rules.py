@@ -72,6 +72,8 @@ def test_a_play_is_one_offer_per_channel(tmp_path):
         ({"channels": ["push"]}, "names channel and channels; keep one"),
         ({"aim": "recover", "benefit": "percent", "discounts": [0.1]}, "the aim recover gives nothing but a message"),
         ({"class": "mandatory"}, "the class mandatory goes to everybody for whom it is meant; say when or fact"),
+        ({"class": "mandatory", "when": "true", "stock": 3}, "class mandatory goes to everybody .* so it has no stock"),
+        ({"class": "transactional", "when": "true", "total_stock": 3}, "goes to everybody .* no stock"),
         ({"class": "transactional", "benefit": "points", "levels": [1.0], "unit_cost": 1.0, "when": "true"},
          "the class transactional gives nothing but a message"),
         ({"aim": "winback"}, "aim: .*'recover' or 'win_back', found 'winback'"),

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import re
-
+from configs.channel_names import channel_names
 from configs.offers import Offer
-
-SPELT = {"inapp": "in_app", "e_mail": "email"}
 
 
 def channels_of(offer: Offer) -> list[str]:
@@ -21,18 +18,6 @@ def channels_of(offer: Offer) -> list[str]:
     ['sms', 'push']
     """
     return channel_names(offer.channel)
-
-
-def channel_names(text: str) -> list[str]:
-    """Name the channels that a text speaks of, as the consents name them.
-
-    Examples
-    --------
-    >>> channel_names("In-App and E-Mail")
-    ['in_app', 'email']
-    """
-    parts = [re.sub(r"\W+", "", part) for part in re.split(r"[+&/,;|]| and ", text.casefold())]
-    return [SPELT.get(part, part) for part in parts if part]
 
 
 def goes_through(offer: Offer, *, channel: str) -> bool:

@@ -13,13 +13,13 @@ from pathlib import Path
 import duckdb
 import pyarrow as pa
 
+from configs.channel_names import channel_names
 from configs.contact import WINDOW_DAYS, Caps
 from configs.offers import NO_OFFER, Catalogue
 from configs.settings import Settings
 from features.ingestion.contract import TREATMENTS
 from features.ingestion.user_aliases import in_merged
 from features.tables.duckdb_sessions import sql_text
-from serving.contact_rules.channels import channel_names
 from serving.contact_rules.contact_history import ALL, IGNORED, RESTRICTIONS, ContactHistory, of_channel, of_play
 from serving.stored_days.decision_moment import DecisionMoment
 
@@ -38,39 +38,42 @@ SENT = f"""
     SELECT user_id, decision_id, event_id, channel, NULL::VARCHAR AS offer_id, {SECONDS.format("occurred_at")} AS sent
     FROM {{source}} WHERE list_contains($sent, event_name) AND {OF_WINDOW.format(at="occurred_at")}
 """
-BUSY = "CREATE TEMP TABLE busy AS SELECT user_id FROM ({sources}) {answered} GROUP BY user_id HAVING {reached}"
+# users are told apart by 64 bits of their ids while messages are counted, as numbers group faster than texts
+BUSY = """
+    CREATE TEMP TABLE busy AS SELECT hash(user_id) AS who, any_value(user_id) AS user_id
+    FROM ({sources}) {answered} GROUP BY 1 HAVING {reached}
+"""
 TOLD = """
     CREATE TEMP TABLE told AS
-    SELECT user_id, CASE WHEN decision_id IS NULL THEN hash(event_id, 1) ELSE hash(decision_id) END AS message,
+    SELECT hash(user_id) AS who,
+           CASE WHEN decision_id IS NULL THEN hash(event_id, 1) ELSE hash(decision_id) END AS message,
            coalesce(bits, 0) AS bits, coalesce(code, -1) AS offer, sent
-    FROM ({sources}) SEMI JOIN busy USING (user_id)
+    FROM ({sources}) AS rows SEMI JOIN busy ON hash(rows.user_id) = busy.who
     LEFT JOIN offers USING (offer_id) LEFT JOIN channels USING (channel)
 """
 MESSAGES = """
     CREATE OR REPLACE TEMP TABLE messages AS
-    SELECT user_id, message, bit_or(bits) AS bits, max(offer) AS offer, max(sent) AS sent
-    FROM told WHERE hash(user_id) % {parts} = {part} GROUP BY user_id, message
+    SELECT who, message, bit_or(bits) AS bits, max(offer) AS offer, max(sent) AS sent
+    FROM told WHERE who % {parts} = {part} GROUP BY who, message
 """
 CAPPED = f"""
-    SELECT user_id, {{what}}::SMALLINT AS what, {{until}} AS until FROM (
-        SELECT user_id, max(sent, {{most}}) AS latest FROM messages
-        WHERE NOT list_contains($uncounted, offer) AND sent > -{WINDOW} AND {{only}} GROUP BY user_id
+    SELECT who, {{what}}::SMALLINT AS what, {{until}} AS until FROM (
+        SELECT who, max(sent, {{most}}) AS latest FROM messages
+        WHERE NOT list_contains($uncounted, offer) AND sent > -{WINDOW} AND {{only}} GROUP BY who
     )
 """
 IGNORES = f"""
-    SELECT user_id, {{what}}::SMALLINT AS what, latest[{{many}}] + {WINDOW} AS until FROM (
-        SELECT user_id, max(sent, {{many}}) AS latest FROM messages
-        WHERE NOT list_contains($uncounted, offer) AND sent > -{WINDOW} AND sent <= -{A_DAY} GROUP BY user_id
-    ) LEFT JOIN answers USING (user_id)
+    SELECT who, {{what}}::SMALLINT AS what, latest[{{many}}] + {WINDOW} AS until FROM (
+        SELECT who, max(sent, {{many}}) AS latest FROM messages
+        WHERE NOT list_contains($uncounted, offer) AND sent > -{WINDOW} AND sent <= -{A_DAY} GROUP BY who
+    ) LEFT JOIN answers USING (who)
     WHERE latest[{{many}}] > coalesce(answers.said, -{WINDOW}) AND (SELECT count(*) FROM answers) > 0
 """
 ANSWERS = f"""
-    CREATE TEMP TABLE answers AS SELECT user_id, max({SECONDS.format("occurred_at")}) AS said
-    FROM {{source}} WHERE list_contains($answered, event_name) AND {OF_WINDOW.format(at="occurred_at")} GROUP BY user_id
+    CREATE TEMP TABLE answers AS SELECT hash(user_id) AS who, max({SECONDS.format("occurred_at")}) AS said
+    FROM {{source}} WHERE list_contains($answered, event_name) AND {OF_WINDOW.format(at="occurred_at")} GROUP BY 1
 """
-COOLS_DOWN = (
-    "SELECT user_id, what, max(sent + lasts) AS until FROM messages JOIN plays USING (offer) GROUP BY user_id, what"
-)
+COOLS_DOWN = "SELECT who, what, max(sent + lasts) AS until FROM messages JOIN plays USING (offer) GROUP BY who, what"
 
 
 @dataclass
@@ -118,13 +121,13 @@ class MessageCounts:
         union = " UNION ALL ".join(sources)
         own = {name: what for name, what in about.items() if f"${name}" in union}
         ignores = self._ignores(connection, names)
-        answered = "LEFT JOIN answers USING (user_id)" if ignores else ""
+        answered = "AS rows LEFT JOIN answers ON answers.who = hash(rows.user_id)" if ignores else ""
         reached = " OR ".join(self._reached(is_asked=bool(ignores))) or "false"
         connection.execute(BUSY.format(sources=union, answered=answered, reached=reached), own)
         connection.execute(TOLD.format(sources=union), own)
         forbidden = [*self._capped(names), *ignores, COOLS_DOWN]
         asked = " UNION ALL ".join(f"({each})" for each in forbidden)
-        query = f"SELECT user_id, what, until FROM ({asked}) WHERE until > 0"
+        query = f"SELECT user_id, what, until FROM ({asked}) JOIN busy USING (who) WHERE until > 0"
         own = {"uncounted": self._uncounted()} if "$uncounted" in query else {}
         parts = 1 + connection.execute("SELECT count(*) FROM told").fetchall()[0][0] // MESSAGES_AT_ONCE
         tables = []

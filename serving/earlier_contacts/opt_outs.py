@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from configs.channel_names import channel_names
 from configs.offers import Catalogue
 from configs.settings import Settings
 from features.arrays.calendar_days import start_of
@@ -18,7 +19,7 @@ from features.storage.lake import Lake
 from features.tables.duckdb_sessions import sql_text
 from features.tables.fingerprints import remembered
 from features.tables.parquet_files import readable
-from serving.contact_rules.channels import channel_names, channels_of
+from serving.contact_rules.channels import channels_of
 from serving.contact_rules.contact_history import NEVER, RESTRICTIONS, ContactHistory, of_opt_out
 from serving.stored_days.day_tables import connect
 from serving.stored_days.decision_moment import DecisionMoment

@@ -10,13 +10,13 @@ from urllib.parse import quote
 
 import pyarrow as pa
 
+from configs.channel_names import channel_names
 from configs.offers import NO_OFFER
 from configs.settings import Settings
 from features.storage.lake import USERS_FILE, Lake
 from features.tables.duckdb_sessions import sql_text
 from features.tables.parquet_files import column_names
 from features.training_data.contact_details import TIME_ZONE, quoted
-from serving.contact_rules.channels import channel_names
 from serving.hand_over.withdrawn_wishes import somebody, withdrawn
 from serving.stored_days.day_tables import SEND_LISTS, columns_of_day, connect, decisions_source, spreadsheet_text
 from serving.stored_days.ledger import OF_EXPERIMENTS

@@ -18,6 +18,7 @@ from features.ingestion.ingest_source import NO_EVENTS
 from features.materialise.user_traits import user_traits
 from features.sources.source_script import defined_views, raw_folder
 from features.storage.lake import Lake
+from serving.contact_rules.channels import channels_of
 from serving.lookups.data_check import History, check_data
 from serving.memberships.segment_day import load_rules
 from serving.messages.checked_texts import check_messages
@@ -144,6 +145,16 @@ def _late_run(settings: Settings) -> list[str]:
     ]
 
 
+def _unused_channels(settings: Settings, catalogue: Catalogue) -> Iterator[str]:
+    """Say which channels have a cap or an address, and no offer goes by them."""
+    used = dict.fromkeys(channel for offer in catalogue.offers for channel in channels_of(offer))
+    for name in ("channel_caps", "addresses"):
+        for channel in getattr(settings.contact, name):
+            if used and channel not in used:
+                near = did_you_mean(channel, used)
+                yield f"contact.{name}.{channel} holds for nothing, as no offer goes by that channel; {near}"
+
+
 def _gaps_of_offers(settings: Settings, catalogue: Catalogue) -> Iterator[str]:
     if not catalogue.offers:
         yield f"offers = {settings.offers!r} is an empty catalogue: risk is told, and nobody is given anything"
@@ -152,6 +163,7 @@ def _gaps_of_offers(settings: Settings, catalogue: Catalogue) -> Iterator[str]:
     if catalogue.offers and not settings.roles.offer_redeem:
         yield "roles.offer_redeem names no event, so that no offer is ever seen to be used; name the event that tells"
     yield from settings.contact.idle_caps()
+    yield from _unused_channels(settings, catalogue)
     if catalogue.offers and settings.contact.unknown_consent == "granted":
         yield (
             "contact.unknown_consent = 'granted': whoever is not on record as refusing a channel (consent_push, … of "
