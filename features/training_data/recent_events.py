@@ -11,14 +11,14 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from features.arrays.array_types import Integers, Kinds, Places, Texts
+from features.arrays.array_types import Array, Integers, Kinds, Places, Texts
 from features.arrays.calendar_days import HOUR, QUARTER, local_time
 from features.arrays.dictionaries import ordinal_encoded
 from features.arrays.group_by import distinct, is_among
 from features.materialise.as_of_view import AsOfView
 
 OPENED, ACTIVE, BOUGHT, SENT = KINDS = range(4)  # of what happened in an hour
-OWN_HOURS = 2**24  # more than an hour's number
+HOUR_BITS, KIND_BITS = 24, 2  # enough for the number of an hour, and for a kind
 
 
 class ActiveHours(NamedTuple):
@@ -106,39 +106,54 @@ def active_hours(history: AsOfView, user_ids: pd.Series, zones: Texts, days: int
     quarter = (history.micros(rows.occurred_at) // QUARTER).cast("int32")
     found = history.collect_table(rows.select("place", "kind", "channel", "has_session", quarter=quarter))
     place, kind, quarter, has_session = (found[name].to_numpy() for name in ("place", "kind", "quarter", "has_session"))
-    code, names = ordinal_encoded(found["channel"].combine_chunks())
+    code, names = _channels(found["channel"].combine_chunks())
     is_own = has_session | (kind == OPENED) | (kind == SENT) | (not has_session.any())
-    own = place[is_own].astype(np.int64)
+    del found  # of millions of rows none is held twice
+    own = place[is_own]
     hour = _own_hours(quarter[is_own], own, zones)
     return _once_an_hour(own, kind[is_own], hour, code[is_own], np.array([*names.to_pylist(), None], dtype=object))
 
 
-def _once_an_hour(user: Integers, kind: Kinds, hour: Integers, code: Integers, names: Texts) -> ActiveHours:
+def _once_an_hour(user: Array, kind: Kinds, hour: Array, code: Array, names: Texts) -> ActiveHours:
     """Count each kind and channel once an hour of the user's own clock, in the order of users; a purchase is both.
 
     `code` is the place of the channel among `names`, of which the last is None: that of -1.
     """
-    opened, at = np.flatnonzero(kind == OPENED), user * OWN_HOURS + hour
-    at_once = opened[is_among(at[opened], at[kind == SENT])]
-    kind, code = kind.copy(), code.copy()
-    kind[at_once], code[at_once] = ACTIVE, -1
-    told, bought, channels = kind != SENT, kind == BOUGHT, len(names)
-    of_kind = user * len(KINDS) + kind
-    keys = (of_kind[told] * channels + code[told] + 1) * OWN_HOURS + hour[told]
-    also = (user[bought] * len(KINDS) + ACTIVE) * channels * OWN_HOURS + hour[bought]
-    place, hour = np.divmod(distinct(np.concatenate([keys, also])), OWN_HOURS)
-    of_kind, code = np.divmod(place, channels)
-    user, kind = np.divmod(of_kind, len(KINDS))
-    return ActiveHours(user.astype(np.intp), kind.astype(np.int8), hour, names[code - 1])
+    # bits of one number hold user, kind, channel and hour, in this order, and are read off by shifts
+    channel_bits = (len(names) - 1).bit_length()
+    kind_at, user_at = HOUR_BITS + channel_bits, HOUR_BITS + channel_bits + KIND_BITS
+    at = user.astype(np.int64)
+    at <<= user_at
+    at |= hour
+    opened = np.flatnonzero(kind == OPENED)
+    is_at_once = is_among(at[opened], at[kind == SENT])
+    also = at[kind == BOUGHT] | ACTIVE << kind_at
+    at |= (np.arange(len(KINDS)) << kind_at)[kind]
+    later = opened[~is_at_once]
+    at[later] |= (code[later].astype(np.int64) + 1) << HOUR_BITS
+    at[opened[is_at_once]] |= ACTIVE << kind_at  # instead of OPENED, which is 0
+    keys = distinct(np.concatenate([at[kind != SENT], also]))
+    code, kind = (keys >> HOUR_BITS) & (2**channel_bits - 1), (keys >> kind_at) & (2**KIND_BITS - 1)
+    hour = keys & (2**HOUR_BITS - 1)
+    return ActiveHours((keys >> user_at).astype(np.intp), kind.astype(np.int8), hour, names[code - 1])
 
 
-def _own_hours(quarter: Integers, user: Integers, zones: Texts) -> Integers:
+def _channels(texts: pa.Array) -> tuple[Array, pa.Array]:
+    """Find the places of channels, most of which are missing, as `ordinal_encoded` does."""
+    there = np.flatnonzero(texts.is_valid().to_numpy(zero_copy_only=False))
+    place, names = ordinal_encoded(texts.take(pa.array(there)))
+    code = np.full(len(texts), -1, np.int32)
+    code[there] = place
+    return code, names
+
+
+def _own_hours(quarter: Array, user: Array, zones: Texts) -> Array:
     """Read quarters of an hour since 1970 off the clocks of users, whose `zones` they are, in hours since 1970."""
     codes, names = pd.factorize(zones)
-    of_row = codes[user]
-    hours = np.zeros(len(quarter), np.int64)
-    for code, name in enumerate(names):
-        rows = np.flatnonzero(of_row == code)
-        instants = pa.array(quarter[rows] * np.int64(QUARTER)).cast(pa.timestamp("us", "UTC"))
-        hours[rows] = local_time(instants, name, 0) // HOUR
-    return hours
+    if not len(quarter):
+        return np.zeros(0, np.int32)
+    first = int(quarter.min())  # the quarters of a history are few: each is read off each clock once
+    quarters = np.arange(first, int(quarter.max()) + 1, dtype=np.int64)
+    instants = pa.array(quarters * QUARTER).cast(pa.timestamp("us", "UTC"))
+    clocks = np.stack([local_time(instants, name, 0) // HOUR for name in names]).astype(np.int32)
+    return np.asarray(clocks[codes[user], quarter - first])

@@ -50,6 +50,9 @@ from serving.stored_days.held_back import held_back_table, rules_table
 from serving.stored_days.stored_day import draws_table, prices_table
 from serving.stored_days.stored_rules import HELD_BACK, RULES
 
+# numbers of users differ: a dictionary of them is begun and thrown away, and is as long to read
+PLAIN = {"dictionary_pagesize_limit": 2**17}  # bytes, after which a column is written without one
+
 
 def decide(
     policy: Policy, lake: Lake, as_of: date, executor: Executor, *, inputs: str = "",
@@ -196,7 +199,7 @@ def _day_writer(folder: Path) -> Iterator[Callable[[str, pa.Table], None]]:
         def write(name: str, rows: pa.Table) -> None:
             if name not in writers:
                 path = folder / f"{name}.parquet"
-                writers[name] = open_files.enter_context(pq.ParquetWriter(path, rows.schema, **PACKED))
+                writers[name] = open_files.enter_context(pq.ParquetWriter(path, rows.schema, **PACKED, **PLAIN))
             writers[name].write_table(rows)
 
         yield write

@@ -28,7 +28,7 @@ from models.tastes.taste_model import TasteModel
 from serving.preferences.user_tastes import AGAIN, SOLD_WITHIN, UserTastes, user_tastes, with_items
 
 SAMPLED = 10_000  # users, evenly over all, whose hours are those of the population
-ROWS_AT_ONCE = 5_000_000  # of events or daily rows, about, that are looked at together
+ROWS_AT_ONCE = 8_000_000  # of events or daily rows, about, that are looked at together
 
 
 @dataclass(frozen=True)
