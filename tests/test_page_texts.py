@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from functools import lru_cache
 from pathlib import Path
 
@@ -26,25 +26,34 @@ CODE = (*sorted((ROOT / "serving").rglob("*.py")), ROOT / "flows" / "serve_desk.
 
 
 def said_by_code(path: Path) -> Iterator[str]:
-    """Sentences that code says, or refuses by: a constant, or those of the table looked up."""
+    """Sentences that code says, or refuses by: constants, those of a table, or what a name of the function may be."""
     tree = ast.parse(path.read_text(encoding="utf-8"))
-    tables = {
-        target.id: node.value
-        for node in tree.body
-        if isinstance(node, ast.Assign)
-        for target in node.targets
-        if isinstance(target, ast.Name)
-    }
-    for node in ast.walk(tree):
-        for argument in _said_in(node):
-            for part in ast.walk(argument):
-                if isinstance(part, ast.Constant) and isinstance(part.value, str):
-                    yield part.value
-                elif isinstance(part, ast.Name) and part.id in tables:
-                    yield from _texts(tables[part.id])
+    tables = named_values(tree.body)
+    functions = [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)]
+    for scope in (*functions, tree):
+        known = tables | named_values([node for node in ast.walk(scope) if isinstance(node, ast.Assign)])
+        for node in ast.walk(scope):
+            for argument in said_in(node):
+                yield from said(argument, known)
 
 
-def _said_in(node: ast.AST) -> list[ast.expr]:
+def named_values(nodes: Iterable[ast.AST]) -> dict[str, list[ast.expr]]:
+    """What each name is given, of some statements."""
+    found: dict[str, list[ast.expr]] = {}
+    for node in nodes:
+        if isinstance(node, ast.Assign):
+            for target in node.targets:
+                pairs = [(target, node.value)]
+                if isinstance(target, ast.Tuple) and isinstance(node.value, ast.Tuple):
+                    pairs = list(zip(target.elts, node.value.elts, strict=False))
+                for name, value in pairs:
+                    if isinstance(name, ast.Name):
+                        found.setdefault(name.id, []).append(value)
+    return found
+
+
+def said_in(node: ast.AST) -> list[ast.expr]:
+    """Arguments of a call that are texts."""
     if not isinstance(node, ast.Call):
         return []
     if isinstance(node.func, ast.Attribute):
@@ -53,13 +62,28 @@ def _said_in(node: ast.AST) -> list[ast.expr]:
     return node.args[:1] if name == "say" or name in REFUSALS else []
 
 
-def _texts(node: ast.expr) -> Iterator[str]:
-    values = node.values if isinstance(node, ast.Dict) else node.elts if isinstance(node, ast.Tuple) else [node]
-    for value in values:
-        if isinstance(value, ast.Constant) and isinstance(value.value, str):
-            yield value.value
-        elif isinstance(value, ast.Tuple | ast.Dict):
-            yield from _texts(value)
+def said(node: ast.expr, known: Mapping[str, list[ast.expr]]) -> Iterator[str]:
+    """Texts that an expression may be; not those that it compares with or looks up by."""
+    if isinstance(node, ast.Constant):
+        yield from [node.value] if isinstance(node.value, str) else []
+    elif isinstance(node, ast.Name):
+        yield from (
+            text
+            for value in known.get(node.id, ())
+            if value is not node
+            for text in said(value, {**known, node.id: []})
+        )
+    elif isinstance(node, ast.IfExp):
+        yield from (text for each in (node.body, node.orelse) for text in said(each, known))
+    elif isinstance(node, ast.BoolOp):
+        yield from (text for each in node.values for text in said(each, known))
+    elif isinstance(node, ast.Dict | ast.Tuple):
+        values = node.values if isinstance(node, ast.Dict) else node.elts
+        yield from (text for each in values for text in said(each, known))
+    elif isinstance(node, ast.Subscript):
+        yield from said(node.value, known)
+    elif isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "get":
+        yield from (text for each in (node.func.value, *node.args[1:]) for text in said(each, known))
 
 
 @lru_cache

@@ -84,6 +84,6 @@ def test_an_unusual_week_is_told_with_what_moved_it() -> None:
         "1,100 left by “something lies in the cart”"
     )
     assert unusual_words(row, GERMAN, SETTINGS) == (
-        "Beste Kunden schrumpfte binnen einer Woche von 1.200 auf 900 (üblich +4, mehr oder weniger 20, über 8 Wochen)"
+        "„Beste Kunden“ schrumpfte binnen einer Woche von 1.200 auf 900 (üblich +4 ± 20, über 8 Wochen)"
         ": 1.100 gingen durch „etwas liegt im Warenkorb“"
     )

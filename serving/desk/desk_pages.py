@@ -72,6 +72,11 @@ class Desk:
         """Name an offer for people."""
         return self.words.titles.get(offer_id, offer_id)
 
+    def play(self, offer_id: str, play: str | None) -> str:
+        """Name a play where that says more than the title of its offer; else nothing."""
+        told = {each.casefold() for each in (offer_id, self.title(offer_id), self.catalogue.titles.get(offer_id, ""))}
+        return play if play and play.casefold() not in told else ""
+
     @property
     def chart_words(self) -> ChartWords:
         """What charts say by themselves."""

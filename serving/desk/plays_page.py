@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from configs.offers import NO_OFFER, Offer
+from configs.offers import NO_OFFER
 from models.measurement.personalisation import common_pairs, personalisation_index
 from models.training_run.training_record import latest_training
 from serving.charts.bar_charts import bar_chart, funnel_chart
@@ -112,16 +112,11 @@ def offer_facts(desk: Desk, cubes: DayCubes, offer_id: str) -> dict[str, Any]:
     own = next((offer for offer in desk.catalogue.offers if offer.offer_id == offer_id), None)
     messages = [row for row in cubes.messages if row["offer_id"] == offer_id and row["example"]]
     return {
-        "offer_id": offer_id, "title": desk.title(offer_id), "play": play_words(desk, offer_id, own), "levels": levels,
+        "offer_id": offer_id, "title": desk.title(offer_id), "levels": levels,
+        "play": desk.play(offer_id, own.play if own else None),
         "users": sum(level["users"] for level in levels), "message": messages[0] if messages else None,
         "texts": sum(row["texts"] for row in messages), "beaten_by": beaten_by(levels),
     }  # fmt: skip
-
-
-def play_words(desk: Desk, offer_id: str, offer: Offer | None) -> str:
-    """Name the play of an offer, where that says more than its title."""
-    play = (offer.play if offer is not None else None) or ""
-    return "" if play.casefold() in (desk.title(offer_id).casefold(), offer_id.casefold()) else play
 
 
 def level_facts(desk: Desk, cubes: DayCubes, offer_id: str, discount: float, channel: str) -> dict[str, Any]:

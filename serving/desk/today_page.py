@@ -162,7 +162,7 @@ def offer_rows(asked: Question, cubes: DayCubes) -> list[dict[str, Any]]:
         {
             **row,
             "title": desk.title(row["offer_id"]),
-            "play": "" if (row["play"] or "").casefold() == desk.title(row["offer_id"]).casefold() else row["play"],
+            "play": desk.play(row["offer_id"], row["play"]),
             "benefit": desk.words.benefit(row["offer_id"], row["discount"]) or desk.words.say("none"),
         }
         for row in rows

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 from configs.offers import Catalogue
@@ -46,25 +45,27 @@ MARGIN_AS_COMPARED = {
 
 @dataclass(frozen=True)
 class Subject:
-    """What one model answers, how it is judged and which plainer rules stand beside it (words by metric)."""
+    """How one model is judged, and which plainer rules stand beside it (metrics of `PLAIN`)."""
 
-    question: str
     measure: str
-    plain: Mapping[str, str]
+    plain: tuple[str, ...] = ()
 
 
 SUBJECTS = {
-    "churn": Subject(
-        "Who will leave?",
-        "auc",
-        {"auc_recency": "days since last active, nothing else", "auc_logistic": "a logistic regression"},
-    ),
-    "churn_cause": Subject("Do payments make them leave?", "auc", {}),
-    "value": Subject("What is staying worth?", "r_squared", {"r_squared_pace": "everybody goes on at their own pace"}),
-    "redemption": Subject(
-        "Who will use an offer?", "auc", {"auc_past_redemptions": "offers used before, nothing else"}
-    ),
+    "churn": Subject("auc", ("auc_recency", "auc_logistic")),
+    "churn_cause": Subject("auc"),
+    "value": Subject("r_squared", ("r_squared_pace",)),
+    "redemption": Subject("auc", ("auc_past_redemptions",)),
 }
+QUESTIONS = {
+    "churn": "Who will leave?", "churn_cause": "Do payments make them leave?", "value": "What is staying worth?",
+    "redemption": "Who will use an offer?",
+}  # fmt: skip
+PLAIN = {
+    "auc_recency": "days since last active, nothing else", "auc_logistic": "a logistic regression",
+    "r_squared_pace": "everybody goes on at their own pace",
+    "auc_past_redemptions": "offers used before, nothing else",
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -116,10 +117,10 @@ def _verdict(name: str, subject: Subject, model: ModelRecord, words: Words) -> V
     kind = model.champion.removeprefix(f"{name}-").split("-")[0]
     code = ranking_verdict(metric) if subject.measure == "auc" else fit_verdict(metric)
     code = "not_known" if math.isnan(metric.value) else "is_average" if kind == "mean" else code
-    rules = {key: words.say(told) for key, told in subject.plain.items()}
+    rules = {key: words.say(PLAIN[key]) for key in subject.plain}
     plain = [(told, metrics[key]) for key, told in rules.items() if key in metrics and not key.endswith(kind)]
     return Verdict(
-        name, words.say(subject.question), model.champion, words.say(KINDS.get(kind, kind)), model.reason,
+        name, words.say(QUESTIONS[name]), model.champion, words.say(KINDS.get(kind, kind)), model.reason,
         code, words.language.verdicts[code], metric, metrics, plain, model.leaks,
     )  # fmt: skip
 
