@@ -7,6 +7,7 @@ from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from configs.counted import counted
 from configs.errors import InputError
 from configs.settings import load_settings
 from features.storage.lake import Lake
@@ -65,7 +66,9 @@ def _check_page(profile: str, found: ConfigurationCheck) -> str:
     lines = [f"profile {profile!r} {'cannot work' if found.faults else verdict}"]
     if found.history:
         seen = found.history
-        lines.append(f"{seen.events:,} events of {seen.users:,} users from {seen.first} to {seen.last}")
+        lines.append(
+            f"{counted(seen.events, 'event')} of {counted(seen.users, 'user')} from {seen.first} to {seen.last}"
+        )
     return "\n".join([*lines, *(f"wrong: {each}" for each in found.faults), *(f"note: {each}" for each in found.notes)])
 
 
@@ -77,5 +80,9 @@ def verify(accept: str | None, profile: str | None, data_dir: str | None) -> tup
     accepted = lake.files.accept(accept) if accept is not None else []
     found = verify_files(lake, data_dir)
     facts = {"command": "verify", **asdict(found), "accepted": list(accepted)}
-    said = [f"{len(accepted):,} files are taken as they are"] if accept is not None else []
+    said = (
+        [f"{counted(len(accepted), 'file is taken as it is', 'files are taken as they are')}"]
+        if accept is not None
+        else []
+    )
     return "\n".join([*said, *found.lines]), facts, not found.faults

@@ -9,6 +9,7 @@ from prefect import flow
 from prefect.artifacts import create_markdown_artifact
 
 from configs.channel_names import channel_names
+from configs.counted import counted
 from configs.errors import InputError
 from configs.settings import Settings
 from flows.runs.opened_run import dated, open_run, writes_alone
@@ -37,7 +38,7 @@ def send_list(
     outputs = {f"send list {channel}": str(lake.path(folder, file_name(channel, kind))) for channel in rows}
     words, left_out = words_of(settings), written.withdrawn.items()
     reasons = [words.sentence(stored((Reason(code, value=value),))) for (code, value), _ in left_out]
-    notes = [f"{count:,} users are left out since they were decided about: {reason}"
+    notes = [f"{counted(count, 'user is', 'users are')} left out since they were decided about: {reason}"
              for reason, (_, count) in zip(reasons, left_out, strict=True)]  # fmt: skip
     notes += list(_lacking(settings, written))
     notes += [] if rows else ["nobody is written to on this day"]
@@ -52,6 +53,8 @@ def _lacking(settings: Settings, written: Audiences) -> Iterator[str]:
         known = settings.contact.addresses
         traits = [known[name] for name in channel_names(channel) if name in known]
         why = f"the users' column {traits[0]!r} is empty" if traits else "contact.addresses names no column of users"
-        yield f"{channel}: address is empty in {count:,} of {written.rows[channel]:,} rows; {why}"
+        rows = counted(written.rows[channel], "row")
+        yield f"{channel}: address is empty in {count:,} of {rows}; {why}"
     for channel, count in written.no_subject.items():
-        yield f"{channel}: subject is empty in {count:,} of {written.rows[channel]:,} rows; their offers have none"
+        rows = counted(written.rows[channel], "row")
+        yield f"{channel}: subject is empty in {count:,} of {rows}; their offers have none"

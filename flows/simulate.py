@@ -6,6 +6,7 @@ from prefect import flow, task
 from prefect.artifacts import create_markdown_artifact
 from prefect.cache_policies import NO_CACHE
 
+from configs.counted import counted
 from configs.progress import announce
 from configs.settings import Settings
 from features.simulator import world_request
@@ -24,7 +25,7 @@ def begin_world(
     more_days: int = 0, variant_effect: float = 0.0,
 ) -> World:  # fmt: skip
     """Live the days before the first decision of a policy and write the truth about the morning after."""
-    announce(f"{users:,} users over {days} days")
+    announce(f"{counted(users, 'user')} over {counted(days, 'day')}")
     return world_request.begin_world(
         settings, lake, users=users, days=days, random_weeks=random_weeks, nothing_share=nothing_share,
         more_days=more_days, variant_effect=variant_effect,

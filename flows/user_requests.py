@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo
 
+from configs.counted import counted
 from configs.errors import InputError
 from configs.settings import Settings
 from features.storage.lake import Lake
@@ -105,7 +106,8 @@ def object_to_contact(user_ids: Sequence[str], file: Path | None, profile: str |
     with recorded(lake, "forget"), lake.files.lock("winback forget"), lake.files.publish() as publication:
         before = enter(lake, publication, asked, OBJECTION, _today(settings))
     new = len(set(asked) - set(before))
-    page = [f"{new:,} users are on the suppression list now: nothing is sent to them; what is held of them stays"]
+    listed = counted(new, "user is", "users are")
+    page = [f"{listed} on the suppression list now: nothing is sent to them; what is held of them stays"]
     days = days_of_lists(lake, SoughtIds(asked))
     page += [*_before_lines(before), *_list_lines(days)]
     return "\n".join(page), {"command": "forget", "objections": new, "handed_over": days}, True
@@ -119,7 +121,8 @@ def take_in_again(user_ids: Sequence[str], file: Path | None, profile: str | Non
     asked, today = asked_ids(user_ids, file), _today(settings)
     with recorded(lake, "forget"), lake.files.lock("winback forget"), lake.files.publish() as publication:
         before = let_back(lake, publication, asked, today)
-    page = [f"{len(before):,} users are off the suppression list: what they do from {today} on is taken in again"]
+    freed = counted(len(before), "user is", "users are")
+    page = [f"{freed} off the suppression list: what they do from {today} on is taken in again"]
     page += [f"{user_id!r} was not on it" for user_id in asked if user_id not in before]
     return "\n".join(page), {"command": "forget", "let_back": len(before)}, True
 
@@ -181,15 +184,15 @@ def _forgotten_lines(lake: Lake, asked: Sequence[str], found: Erasure, raw: Sequ
     more = len(found.ids) - len(asked)
     new = sum(user_id not in found.before and user_id not in found.unknown for user_id in asked)
     lines = [
-        (f"{new:,} users forgotten" if new else "nobody is forgotten anew")
-        + (f", with {more:,} other ids that are theirs" if more > 0 else "")
+        (f"{counted(new, 'user')} forgotten" if new else "nobody is forgotten anew")
+        + (f", with {counted(more, 'other id that is', 'other ids that are')} theirs" if more > 0 else "")
     ]
     lines += _before_lines(found.before)
     told = ", ".join(f"{count:,} of {table}" for table, count in found.rows.items())
     lines += [f"rows erased: {told}; {ANEW}" if told else "no table held a row of theirs"]
     lines += _unknown_lines(lake, found.unknown) + _list_lines(found.handed_over)
     lines += [*_audience_lines(found.taken_away), *_print_lines(found.unprinted)]
-    lines += [f"searched {found.looked_at:,} files, decoded and as bytes: {_verdict(found.traces)}"]
+    lines += [f"searched {counted(found.looked_at, 'file')}, decoded and as bytes: {_verdict(found.traces)}"]
     lines += [f"left: {each}" for each in found.traces]
     if found.ambiguous:
         lines += [
@@ -254,7 +257,9 @@ def _print_lines(names: Sequence[str]) -> list[str]:
 def _day_lines(days: Sequence[date], stay: Sequence[str]) -> list[str]:
     """Say which days were added up without them."""
     span = f"{days[0]} to {days[-1]}" if len(days) > 1 else "".join(map(str, days))
-    told = f"{len(days):,} days ({span}) are added up without them: desk, budget curve, audit and the newest report"
+    told = (
+        f"{counted(len(days), 'day')} ({span}) added up without them: desk, budget curve, audit and the newest report"
+    )
     return [*([told] if days else []), *stay]
 
 

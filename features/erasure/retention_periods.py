@@ -9,6 +9,7 @@ from datetime import date, timedelta
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from configs.counted import counted
 from configs.settings import Settings
 from features.arrays.calendar_days import start_of
 from features.ingestion.contract import ALIASES, CONTRACT
@@ -84,16 +85,16 @@ def _sentences(first: Mapping[str, date], expired: Mapping[str, list[str]], refu
         days = sorted({found[1] for name in names if (found := DAY.search(name))})
         if days:
             span = f"{days[0]} to {days[-1]}"
-            yield f"retention: {len(days):,} days of {table} before {first[table]} were removed ({span})"
+            yield f"retention: {counted(len(days), 'day')} of {table} before {first[table]} removed ({span})"
     if refused:
-        yield f"retention: {refused:,} refused rows of before {first[QUARANTINE]} were removed"
+        yield f"retention: {counted(refused, 'refused row')} of before {first[QUARANTINE]} removed"
 
 
 def retention_line(settings: Settings, lake: Lake) -> str:
     """Say for how long what is kept, and from which day on, in one line."""
     kept_from = first_kept_days(lake)
     told = [
-        f"{table} {days:,} days" + (f" (from {kept_from[table]} on)" if table in kept_from else "")
+        f"{table} {counted(days, 'day')}" + (f" (from {kept_from[table]} on)" if table in kept_from else "")
         for table, days in settings.retention.periods.items()
     ]
     return ", ".join(told) or "everything is kept"

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import duckdb
 
+from configs.counted import counted
 from configs.currencies import decimals_of
 from configs.errors import InputError, did_you_mean
 from configs.settings import Settings, load_settings
@@ -80,7 +81,7 @@ def _without_role(found: Sequence[EventName], known: Sequence[str], settings: Se
 
 def _counted(each: EventName, settings: Settings) -> str:
     money = f" with {each.amount:,.{decimals_of(settings.currency)}f} {settings.currency}" if each.amount else ""
-    return f"{each.events:,} events{money}"
+    return f"{counted(each.events, 'event')}{money}"
 
 
 def _near(name: str, known: Sequence[str]) -> str:

@@ -11,6 +11,7 @@ from zoneinfo import ZoneInfo
 
 import duckdb
 
+from configs.counted import counted
 from configs.errors import InputError
 from configs.named_files import FOLDER, named_file
 from configs.settings import Settings
@@ -77,10 +78,13 @@ class TableIngest:
     def sentences(self) -> list[str]:
         """Say of every refused row why, with its count, and what else people should know of the table."""
         refused = [
-            f"{count:,} rows of {self.table} went to quarantine: {reason}" + (f"; {REPLACE}" if USED in reason else "")
+            f"{counted(count, 'row')} of {self.table} went to quarantine: {reason}"
+            + (f"; {REPLACE}" if USED in reason else "")
             for reason, count in self.reasons.items()
         ]
-        left_out = [f"{count:,} rows {why} left out of {self.table}" for why, count in self.left_out.items() if count]
+        left_out = [
+            f"{counted(count, 'row')} {why} left out of {self.table}" for why, count in self.left_out.items() if count
+        ]
         return [*refused, *left_out, *self.notes]
 
 

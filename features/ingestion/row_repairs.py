@@ -12,6 +12,7 @@ from zoneinfo import available_timezones
 
 import duckdb
 
+from configs.counted import counted
 from configs.errors import InputError
 from configs.offers import NO_OFFER
 from configs.settings import Settings
@@ -167,7 +168,9 @@ def told_repairs(connection: duckdb.DuckDBPyConnection, table: Table, repairs: S
         if (count := found[kinds.index(each.told)]) > each.most * rows:
             raise InputError(f"{count:,} of {rows:,} rows of {table.name} are too many to be put right: {each.told}")
     connection.execute(f"ALTER TABLE staged_{table.name} DROP COLUMN _repairs")
-    return [f"{count:,} rows of {table.name}: {told}" for count, told in zip(found, kinds, strict=False) if count]
+    return [
+        f"{counted(count, 'row')} of {table.name}: {told}" for count, told in zip(found, kinds, strict=False) if count
+    ]
 
 
 def _kinds(repairs: Sequence[Repair]) -> list[str]:

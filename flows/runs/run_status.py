@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from datetime import UTC, date, datetime, timedelta
 
+from configs.counted import counted
 from configs.errors import InputError
 from configs.settings import Settings
 from features.storage.lake import Lake
@@ -53,7 +54,7 @@ def freshness_lines(lake: Lake, as_of: date) -> dict[str, str]:
     for table, whole in (("events", as_of - timedelta(days=1)), ("decisions", as_of)):
         days = [day for day in lake.days(table) if day <= as_of]
         behind = (whole - days[-1]).days if days else 0
-        late = f", {behind:,} {'day' if behind == 1 else 'days'} behind" if behind > 0 else ""
+        late = f", {counted(behind, 'day')} behind" if behind > 0 else ""
         found[f"newest {table}"] = f"{days[-1]}{late}" if days else "none"
     return found
 
@@ -84,7 +85,7 @@ def store_lines(lake: Lake) -> tuple[dict[str, str], dict[str, object]]:
     except InputError as error:
         return {**lines, "database": str(error)}, {**facts, "is_answering": False}
     last = f"{found.published_at:%Y-%m-%d %H:%M:%S} UTC" if found.published_at else "never"
-    lines["published"] = f"{found.publishes:,} times, last {last}"
+    lines["published"] = f"{counted(found.publishes, 'time')}, last {last}"
     if found.writer is not None:
         named = "{command} (run {run}, process {process} on {host}, since {since})"
         lines["writing on any machine"] = named.format(**found.writer) if found.writer else "another run"
@@ -135,7 +136,7 @@ def consent_line(settings: Settings, lake: Lake, as_of: date) -> str:
         found = unknown_consents(lake, days[-1], load_catalogue(settings.offers)) if days else {}
     except InputError:
         return counts
-    told = ", ".join(f"{users:,} users to {channel}" for channel, users in found.items())
+    told = ", ".join(f"{counted(users, 'user')} to {channel}" for channel, users in found.items())
     return f"{counts}: {told}" if told else counts
 
 

@@ -11,6 +11,7 @@ import duckdb
 import numpy as np
 import pyarrow as pa
 
+from configs.counted import counted
 from configs.errors import InputError, did_you_mean
 from configs.offers import NO_OFFER, load_catalogue
 from configs.settings import Settings
@@ -89,7 +90,11 @@ def check_data(
         if EVENTS not in rows:
             return DataCheck([*dict.fromkeys(faults)], [], None)
         notes = [note for report in reports.values() for note in report.notes]
-        notes += [f"{n:,} rows of {each.table}: {why}" for each in reports.values() for why, n in each.reasons.items()]
+        notes += [
+            f"{counted(n, 'row')} of {each.table}: {why}"
+            for each in reports.values()
+            for why, n in each.reasons.items()
+        ]
         names = counted_names(connection, f"({rows[EVENTS]})")
         notes += name_notes(names, [each.name for each in names], settings)
         notes += _unseen_roles(settings, names)

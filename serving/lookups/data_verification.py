@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import NamedTuple
 
+from configs.counted import counted
 from configs.errors import InputError
 from configs.progress import track
 from features.publishing.manifest import MANIFEST
@@ -50,15 +51,15 @@ class Verification:
     @property
     def lines(self) -> Iterator[str]:
         """Say it to people."""
-        verdict = f"{len(self.faults):,} faults" if self.faults else "all as they were written"
-        yield f"{self.files:,} files of {self.size / 2**20:,.0f} MiB: {verdict}"
+        verdict = counted(len(self.faults), "fault") if self.faults else "all as they were written"
+        yield f"{counted(self.files, 'file')} of {self.size / 2**20:,.0f} MiB: {verdict}"
         yield from (f"damaged: {fault}" for fault in self.faults)
         yield from repair_lines(self.repairs, self.data_dir)
         if self.unknown:
             some = ", ".join(self.unknown[:3]) + (", …" if len(self.unknown) > 3 else "")
             yield (
-                f"{len(self.unknown):,} files are not known to winback, which cannot tell whether they are whole "
-                f"({some}); winback verify --accept NAME lists a file, or all of a folder, as it is now"
+                f"{counted(len(self.unknown), 'file is', 'files are')} not known to winback, which cannot tell whether "
+                f"all is whole ({some}); winback verify --accept NAME lists a file, or all of a folder, as it is now"
             )
 
 

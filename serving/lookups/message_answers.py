@@ -9,6 +9,7 @@ from datetime import date
 import numpy as np
 import pandas as pd
 
+from configs.counted import counted
 from configs.errors import InputError
 from configs.message_settings import OF_USER
 from configs.offers import NO_OFFER, Catalogue, Offer, load_catalogue
@@ -185,7 +186,7 @@ def _made_up(settings: Settings, offer: Offer, text: OfferText, variant: str) ->
 
 def use_lines(day: date, uses: Sequence[TextUse], words: Words) -> Iterator[str]:
     """Write how often each text was used as a page."""
-    yield f"texts on {day}: {sum(each.users for each in uses):,} messages"
+    yield f"texts on {day}: {counted(sum(each.users for each in uses), 'message')}"
     titles = {each.offer_id: words.titles.get(each.offer_id, each.offer_id) for each in uses}
     width = max(map(len, titles.values()), default=5)
     reads = max((len(each.readers) for each in uses), default=3)

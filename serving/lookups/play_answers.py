@@ -10,6 +10,7 @@ from typing import Any
 
 import duckdb
 
+from configs.counted import counted
 from configs.errors import InputError
 from configs.offers import Catalogue, load_catalogue
 from configs.plays import MARKETING
@@ -157,7 +158,7 @@ def _why_none(asked: _Asked, row: PlayRow, until: date) -> str | None:
     read = {name for rule in asked.rules.rules[row.play].values() for name in rule.columns}
     if P_CHURN in read and not {*days} & {*decided_days(asked.lake)}:
         return "its rule reads the risk, and nobody's is predicted on these days; run winback score-users"
-    return f"its rules held of nobody on the {len(days):,} days with a snapshot from {days[0]} to {days[-1]}"
+    return f"its rules held of nobody on the {counted(len(days), 'day')} with a snapshot from {days[0]} to {days[-1]}"
 
 
 def _example_days(asked: _Asked, until: date) -> list[date]:

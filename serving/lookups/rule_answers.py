@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from datetime import date
 from typing import Any
 
+from configs.counted import counted
 from configs.settings import Settings
 from serving.stored_days.stored_rules import Free, RuleCount
 from serving.wording.reason_codes import Reason
@@ -23,7 +24,8 @@ def rule_lines(
     """Write the rules in the order in which they are asked, with their settings, and the users of a day behind each."""
     yield "asked in this order before the budget is shared out, and again when decisions are written"
     if day is not None:
-        yield f"of {users:,} users on {day}: kept from an offer by it / get nothing at all, it being one reason"
+        everybody = counted(users, "user")
+        yield f"of {everybody} on {day}: kept from an offer by it / get nothing at all, it being one reason"
         if free is not None:
             yield (
                 f"no rule holds back {free.users:,} of them: {free.given:,} get an offer, {free.users - free.given:,} "

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
 
+from configs.counted import counted
 from configs.settings import Settings
 from features.storage.lake import Lake
 from features.storage.whole_writes import write_bytes, write_text
@@ -138,8 +139,8 @@ def notes_of_lots(settings: Settings, measured: Measured, lifts: Sequence[Lift])
         days = measured.lots.left_out_days
         few = ", ".join(map(str, days)) if len(days) <= SHOWN_DAYS else f"{days[0]} to {days[-1]}"
         yield (
-            f"{measured.lots.left_out:,} users are not compared here, whose first lots lie on {len(days):,} "
-            f"{'days' if len(days) > 1 else 'day'} ({few}): users of one day drew at different chances, nobody drew "
+            f"{counted(measured.lots.left_out, 'user is', 'users are')} not compared here, whose first lots lie on "
+            f"{counted(len(days), 'day')} ({few}): users of one day drew at different chances, nobody drew "
             "nothing, or the chances were others than those of most users; winback train-models weighs them"
         )
 
@@ -153,12 +154,12 @@ def nothing_yet(settings: Settings, as_of: date, measured: Measured) -> str:
             f"{measured.first_day} and can be measured from {measured.first_day + horizon} on"
         )
     if lots.first_day is not None and lots.first_day + horizon > as_of:
-        many = f"{lots.offers:,} offers were" if lots.offers != 1 else "1 offer was"
+        many = counted(lots.offers, "offer was", "offers were")
         return f"{many} given before {as_of}, the first on {lots.first_day}: measurable from {lots.first_day + horizon}"
     if lots.offers:
         return (
-            f"{lots.offers:,} offers were given before {as_of}, but no decision of the policy meant one: there is no "
-            "control group to compare them with"
+            f"{counted(lots.offers, 'offer was', 'offers were')} given before {as_of}, but no decision of the policy "
+            "meant one: there is no control group to compare them with"
         )
     return (
         f"the ledger has no decision before {as_of} that meant an offer for anyone; one made on {as_of} "

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 
+from configs.counted import counted
 from configs.settings import Settings
 from features.storage.lake import Lake
 from features.storage.whole_writes import write_bytes, write_text
@@ -108,7 +109,8 @@ def _notes(settings: Settings, found: EvaluatedLots, comparison: Comparison) -> 
     measured = (
         "as they state it" if found.is_stated else f"by the money of {settings.churn.horizon_days} days of events"
     )
-    yield f"{len(frame):,} lots of {users:,} users, {span}, outcome {measured}, {settings.currency} a decision"
+    lots = f"{counted(len(frame), 'lot')} of {counted(users, 'user')}"
+    yield f"{lots}, {span}, outcome {measured}, {settings.currency} a decision"
     if found.which == HOLDOUT:
         yield "they are the holdout: no model learnt from them"
     elif found.which != ALL:
