@@ -54,7 +54,9 @@ def person_page(asked: Question, shown_id: str) -> Page:
         "apart": apart_words(apart, desk.words, desk.words.language.text("{label}: usually {theirs}, of all {usual}"))
         if decision.get(PERSONA)
         else [],
-        "preferences": list(preference_lines(preferences_of(desk.lake, asked.day, user_id), desk.words)),
+        "preferences": [
+            titled(line) for line in preference_lines(preferences_of(desk.lake, asked.day, user_id), desk.words)
+        ],
         "options": option_rows(desk, options, decision),
         "discounts": desk.words.sentence(stored(why_discounts(desk.lake, asked.day, desk.catalogue, deployed))),
         "contacts": contacts(asked, user_id),
@@ -64,6 +66,18 @@ def person_page(asked: Question, shown_id: str) -> Page:
     }
     charts = {"risk": risk_waterfall(desk, decision, usual)} if decision["p_churn"] is not None else {}
     return Page("person", desk.words.say("Person {id}", id=values["shown_id"]), values, charts)
+
+
+def titled(line: str) -> tuple[str, str]:
+    """Take the title of a line of `winback explain` from what it says.
+
+    Examples
+    --------
+    >>> titled("  again     tea, once"), titled("  wie alle  Tee")
+    (('again', 'tea, once'), ('wie alle', 'Tee'))
+    """
+    title, _, told = line.strip().partition("  ")
+    return title, told.strip()
 
 
 def decision_row(asked: Question, user_id: str | None) -> Row:
