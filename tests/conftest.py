@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import gc
 import os
 import shutil
 import sqlite3
@@ -11,12 +12,13 @@ import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
-from typing import TYPE_CHECKING
 from uuid import uuid4
 
 import nbformat
 import pytest
 from apps import App, tiny_app
+from prefect_server import end_prefect_server
+from sqlalchemy import Engine, event
 from store_servers import Postgres, postgres_server, require_servers, s3_server
 
 from configs.settings import DATA_DIR_VARIABLE, Settings
@@ -25,9 +27,6 @@ from features.storage.kept_stores import keep_stores
 from features.storage.lake import Lake
 from flows.runs.environment import QUIET
 
-if TYPE_CHECKING:
-    from sqlalchemy import Engine
-
 # before LightGBM and Prefect are loaded: idle threads must not spin, and no run may touch the machine's own Prefect
 os.environ.setdefault("GOMP_SPINCOUNT", "0")
 os.environ.setdefault("TMPDIR", tempfile.gettempdir())  # as if the operator had set it: kills are played in one process
@@ -35,17 +34,24 @@ PREFECT = Path(tempfile.mkdtemp(prefix="prefect-"))
 os.environ.update(QUIET | {"PREFECT_HOME": str(PREFECT)})
 atexit.register(shutil.rmtree, PREFECT, ignore_errors=True)  # after Prefect, which writes at its end, too
 
+gc.disable()  # until all is imported: a million objects would be looked through again and again
 REPOSITORY = Path(__file__).parents[1]
 collect_ignore = ["chaos"]  # importing it leaves flows plain functions
+SETTINGS_OF_HYPOTHESIS, FEW = "_hypothesis_internal_use_settings", 20
 LONGEST_FIRST = (
     "test_demo.py",
     "test_cli.py",
+    "test_decisions.py",
+    "test_snapshot_builder.py",
+    "test_erasure.py",
+    "test_as_of_view.py",
+    "test_closed_loop.py",
+    "test_report.py",
+    "test_ingest_source.py",
+    "test_malformed_inputs.py",
     "test_world_policies.py",
     "test_stored_snapshots.py",
-    "test_snapshot_builder.py",
-    "test_closed_loop.py",
     "test_schedule.py",
-    "test_as_of_view.py",
 )
 
 
@@ -63,9 +69,27 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     """Start with the files that take longest, so that no worker is left with one of them at the end."""
     order = {name: place for place, name in enumerate(LONGEST_FIRST)}
     items.sort(key=lambda item: order.get(item.path.name, len(order)))
+    if config.getoption("--full"):
+        return
     for item in items:
-        if item.get_closest_marker("full") and not config.getoption("--full"):
+        if item.get_closest_marker("full"):
             item.add_marker(pytest.mark.skip(reason="make test-all runs it"))
+    for test in {getattr(item, "obj", None) for item in items}:
+        _draw_fewer_examples(test)
+
+
+def _draw_fewer_examples(test: object) -> None:
+    """Let Hypothesis draw a third of the examples where they are many; each run draws others."""
+    own = getattr(test, SETTINGS_OF_HYPOTHESIS, None)
+    if own is not None and own.max_examples > FEW:
+        setattr(test, SETTINGS_OF_HYPOTHESIS, type(own)(own, max_examples=max(FEW, own.max_examples // 3)))
+
+
+def pytest_collection_finish() -> None:
+    """Let what was imported never be looked through for garbage, and what tests make less often than usual."""
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 20)
+    gc.enable()
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
@@ -85,7 +109,14 @@ def full(pytestconfig: pytest.Config) -> bool:
 def _no_waiting_for_the_disk() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(os, "fsync", lambda _: None)  # no test pulls the plug
+        event.listen(Engine, "connect", _waits_for_no_disk)
         yield
+        event.remove(Engine, "connect", _waits_for_no_disk)
+
+
+def _waits_for_no_disk(connection: object, _: object) -> None:
+    if isinstance(connection, sqlite3.Connection):  # MLflow commits a training in hundreds of transactions
+        connection.execute("PRAGMA synchronous = OFF")
 
 
 @pytest.fixture(autouse=True, scope="session")
@@ -118,6 +149,23 @@ def _copy_database(source: Path, target: Path) -> None:
         one.backup(other)
 
 
+@pytest.fixture(autouse=True, scope="session")
+def _mlflow_looks_up_no_versions() -> Iterator[None]:
+    """MLflow parses what is installed with each model that is kept, to warn of what the lock makes sure of."""
+    environment = sys.modules.get("mlflow.utils.environment")
+    with pytest.MonkeyPatch.context() as patch:
+        if environment is not None:
+            patch.setattr(environment, "warn_dependency_requirement_mismatches", lambda *_: None)
+        yield
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _no_server_without_flows() -> Iterator[None]:
+    """End Prefect's temporary server with the file whose flows it was started for: idle it takes a tenth of a core."""
+    yield
+    end_prefect_server()
+
+
 @pytest.fixture(autouse=True)
 def _no_data_dir_of_the_machine(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in (DATA_DIR_VARIABLE, DATABASE_VARIABLE, FILES_VARIABLE):
@@ -130,9 +178,22 @@ def repository() -> Path:
     return REPOSITORY
 
 
+QUICK = """
+import functools, configs.settings
+whole = getattr(configs.settings.load_settings, "__wrapped__", configs.settings.load_settings)
+few = {"trees": 20, "folds": 2, "bootstrap_samples": 100}
+configs.settings.load_settings = functools.wraps(whole)(
+    lambda *words, training={}, **more: whole(*words, training={**training, **few}, **more)
+)
+"""
+
+
 @pytest.fixture(scope="session")
-def run_notebook(repository: Path) -> Iterator[Callable[[str, Path], None]]:
-    """Runner of a notebook on a data folder; one kernel serves all, emptied before each, as imports take longest."""
+def run_notebook(repository: Path, full: bool) -> Iterator[Callable[[str, Path], None]]:
+    """Runner of a notebook on a data folder; one kernel serves all, emptied before each, as imports take longest.
+
+    What a notebook trains has few trees, unless tests are run in full.
+    """
     from jupyter_client.manager import KernelManager
     from nbclient import NotebookClient
 
@@ -145,7 +206,7 @@ def run_notebook(repository: Path) -> Iterator[Callable[[str, Path], None]]:
         stored = pictures(notebook)
         assert stored >= 3, "the notebook is kept with its plots"
         empty = f"%reset -f\n%matplotlib inline\n%env {DATA_DIR_VARIABLE}={data_dir}"  # shap's pictures draw elsewhere
-        notebook.cells.insert(0, nbformat.v4.new_code_cell(empty))
+        notebook.cells.insert(0, nbformat.v4.new_code_cell(empty if full else empty + QUICK))
         resources = {"metadata": {"path": str(repository / "notebooks")}}
         client = NotebookClient(notebook, km=kernel, timeout=300, resources=resources)
         try:

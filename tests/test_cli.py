@@ -26,6 +26,7 @@ from apps import TINY_AS_OF, App, event, small_app, tiny_app
 from chaos.verdicts import COLUMNS
 from click.testing import Result
 from nights import Nights, delivers_daily, differing, without_prefect
+from prefect_server import end_prefect_server
 from typer.testing import CliRunner
 
 from configs.settings import load_settings
@@ -100,6 +101,7 @@ def shell(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shell]:
     shell = Shell(write_profile(tiny, folder / "tiny.toml"), folder / "data")
     for step in STEPS:
         shell.answers[step] = shell.answer(step)
+    end_prefect_server()
     with pytest.MonkeyPatch.context() as patch:
         without_prefect(patch)
         yield shell

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from nights import without_prefect
 from typer.testing import CliRunner
 
 from configs.guard_settings import Guard
@@ -58,7 +59,10 @@ def test_the_commands_of_the_make_file_are_those_of_the_front_page() -> None:
     assert shown <= set(rules)
 
 
-def test_the_source_and_the_profile_of_the_configuration_page_take_a_shops_sales(tmp_path: Path) -> None:
+def test_the_source_and_the_profile_of_the_configuration_page_take_a_shops_sales(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    without_prefect(monkeypatch)
     page = REPOSITORY / "configs" / "README.md"
     (sql,), tables = blocks(page, "sql"), blocks(page, "toml")
     profile, offers, texts, play, experiment, segments, guards = tables

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
@@ -14,6 +14,7 @@ import pyarrow as pa
 import pytest
 from apps import App, event, small_app
 from matplotlib.figure import Figure
+from nights import without_prefect
 from synthetic import small_settings
 from test_cli import Shell, write_profile
 from test_ledger import append
@@ -105,11 +106,14 @@ def distractions() -> tuple[list, list]:
 
 
 @pytest.fixture(scope="module")
-def shell(tmp_path_factory: pytest.TempPathFactory) -> Shell:
+def shell(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shell]:
+    """Measured without Prefect, whose server takes longer to start; test_demo.py runs the command with it."""
     folder = tmp_path_factory.mktemp("measured")
     parts = known_world(), distractions()
     app = app_of(folder, parts[0][0] + parts[1][0], parts[0][1] + parts[1][1])
-    return Shell(write_profile(app, folder / "known.toml"), app.settings.data_dir)
+    with pytest.MonkeyPatch.context() as patch:
+        without_prefect(patch)
+        yield Shell(write_profile(app, folder / "known.toml"), app.settings.data_dir)
 
 
 @pytest.fixture(scope="module")

@@ -16,7 +16,7 @@ from features.engine.state_store import Checkpoint
 from features.materialise import build_snapshots as module
 from features.tables.parquet_files import read_parquet
 
-SEEDS = [*range(9), *(pytest.param(seed, marks=pytest.mark.full) for seed in range(9, 25))]
+SEEDS = [*range(6), *(pytest.param(seed, marks=pytest.mark.full) for seed in range(6, 25))]
 
 
 @pytest.fixture
