@@ -30,6 +30,7 @@ from serving.decide.promise_ratios import AS_MODELLED, KeptRatios, newest_ratios
 from serving.offer_measurement.closed_decisions import collect_closed
 from serving.offer_measurement.measured_lift import measure_day
 from serving.stored_days.day_tables import day_folder
+from serving.stored_days.ledger import OF_EXPERIMENTS
 
 RETRAIN_EVERY = 4  # weeks
 
@@ -92,11 +93,14 @@ def given_by(world: World, lake: Lake) -> Given:
     given = given_to(world, users, np.array([places.get(Option(*pair), NOTHING) for pair in pairs], dtype=np.intp))
     given.decision_id[users] = decisions["decision_id"].to_numpy(zero_copy_only=False)
     is_other_way = np.zeros(len(given.option), dtype=bool)
-    is_other_way[users] = [name not in (None, *_usual(world.catalogue)) for name in decisions["variant"].to_pylist()]
+    ways, usual = (decisions[name].to_pylist() for name in OF_EXPERIMENTS), _usual(world.catalogue)
+    is_other_way[users] = [
+        variant is not None and usual.get(name) != variant for name, variant in zip(*ways, strict=True)
+    ]
     return replace(given, is_other_way=is_other_way)
 
 
-def _usual(catalogue: Catalogue) -> set[str]:
+def _usual(catalogue: Catalogue) -> dict[str, str]:
     """Name the first variant of each experiment, as the play says it anyway."""
     experiments = (offers[0].experiment for offers in catalogue.experiments.values())
-    return {each.variants[0].name for each in experiments if each is not None}
+    return {each.name: each.variants[0].name for each in experiments if each is not None}
