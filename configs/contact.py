@@ -54,7 +54,9 @@ class Contact(Section):
         description="most messages to one person by all channels together: winback's own and others that come back as "
         "events of the role message_sent; transactional and mandatory plays neither count nor are held back",
     )
-    channel_caps: dict[Word, Caps] = Field({}, description="the same by channel, such as { sms = { in_28_days = 2 } }")
+    channel_caps: dict[Word, Caps] = Field(
+        {}, max_length=60, description="the same by channel, such as { sms = { in_28_days = 2 } }"
+    )
     stop_after_ignored: int = Field(
         0,
         ge=0,

@@ -18,6 +18,7 @@ from configs.benefits import (
     share_of_price,
     window_of,
 )
+from configs.channel_names import channel_names
 from configs.errors import InputError, did_you_mean
 from configs.named_files import FOLDER, is_file, named_file, read_toml
 from configs.offer_texts import Texts
@@ -85,6 +86,13 @@ class Offer(Texts, Play):
         if list(levels) != sorted(set(levels)):
             raise ValueError(f"{about.field_name} must rise without repeats")
         return levels
+
+    @field_validator("channel")
+    @classmethod
+    def _channel_is_one_that_consents_can_name(cls, channel: str) -> str:
+        if not channel_names(channel):
+            raise ValueError(f"{channel!r} has no letter, so that no consent can name it; write email, push or in_app")
+        return channel
 
     @field_validator("scope")
     @classmethod

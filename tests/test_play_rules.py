@@ -70,6 +70,7 @@ def test_a_play_is_one_offer_per_channel(tmp_path):
     ("fields", "sentence"),
     [
         ({"channels": ["push"]}, "names channel and channels; keep one"),
+        ({"channel": "+"}, "'.' has no letter, so that no consent can name it"),
         ({"aim": "recover", "benefit": "percent", "discounts": [0.1]}, "the aim recover gives nothing but a message"),
         ({"class": "mandatory"}, "the class mandatory goes to everybody for whom it is meant; say when or fact"),
         ({"class": "mandatory", "when": "true", "stock": 3}, "class mandatory goes to everybody .* so it has no stock"),
