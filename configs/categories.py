@@ -21,6 +21,20 @@ class Categories(Section):
     )
     also_sensitive: tuple[Word, ...] = Field(description="more of them: those of your app")
     names: dict[str, str] = Field(description="what people read, by the category as the events have it")
+    names_in: dict[str, dict[str, str]] = Field(
+        {}, description="by language, such as de: what its readers read, by what people read otherwise"
+    )
+
+    def name_in(self, language: str, name: str) -> str:
+        """Say a display name to readers of a language; one that it has no word for stays.
+
+        Examples
+        --------
+        >>> categories = Categories(sensitive=(), also_sensitive=(), names={}, names_in={"de": {"milk": "Milch"}})
+        >>> categories.name_in("de", "milk"), categories.name_in("de", "tea"), categories.name_in("fr", "milk")
+        ('Milch', 'tea', 'milk')
+        """
+        return self.names_in.get(language, {}).get(name, name)
 
     def featured(self, category: str | None) -> str | None:
         """Name a category to users; None where none may be named: it is sensitive, or no words that people write.
@@ -38,8 +52,10 @@ class Categories(Section):
         return self.names.get(category, words if is_plain or _has_no_cases(words) else None)
 
     def is_sensitive(self, category: str) -> bool:
-        """Tell whether no message speaks of a category; its display name counts, too."""
-        return any(self._sensitive.search(_in_words(text)) for text in (category, self.names.get(category, "")))
+        """Tell whether no message speaks of a category; what it is called in any language counts, too."""
+        name = self.names.get(category, category.replace("_", " ").strip())
+        said = (category, name, *(self.name_in(language, name) for language in self.names_in))
+        return any(self._sensitive.search(_in_words(text)) for text in said)
 
     @cached_property
     def _sensitive(self) -> re.Pattern[str]:

@@ -118,10 +118,11 @@ def preference_lines(preferences: Mapping[str, Sequence[Row]], words: Words) -> 
     again = [row for row in tastes if row["list"] == "again"]
     if again:
         kinds = ["again_once" if row["usual_days_between"] is None else "again_item" for row in again]
-        told = [lines[kind].format_map(_filled(row, words)) for kind, row in zip(kinds, again, strict=True)]
+        called = [{**row, "name": words.category(row["name"])} for row in again]
+        told = [lines[kind].format_map(_filled(row, words)) for kind, row in zip(kinds, called, strict=True)]
         yield lines["again"].format(items=words.language.joins["headings"].join(told))
     for name in ("new", "favourite"):
-        if named := [row["name"] for row in tastes if row["list"] == name]:
+        if named := [words.category(row["name"]) for row in tastes if row["list"] == name]:
             yield lines[name].format(items=words.language.joins["because_lines"].join(named))
     for row in preferences["hours"]:
         day = words.language.formats.weekdays[row["best_weekday"]]

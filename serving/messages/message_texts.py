@@ -27,6 +27,7 @@ class OfferText:
     words: Language
     title: str
     channel: ChannelText
+    categories: Mapping[str, str] = field(default_factory=dict)  # what its readers call them, by the display name
 
     @property
     def tag(self) -> str:
@@ -107,7 +108,9 @@ def _texts_of(
         if locale.language not in words:
             words[locale.language] = _words(locale, where)
         own = words[locale.language]
-        texts.append(OfferText(text, Written(text.readers, locale), own, text.title or offer.title, channel))
+        categories = settings.categories.names_in.get(locale.language, {})
+        title = text.title or offer.title
+        texts.append(OfferText(text, Written(text.readers, locale), own, title, channel, categories))
     return texts
 
 

@@ -100,6 +100,8 @@ def written_text(
         for name in readers.columns
         if name in used
     }
+    if CATEGORY in own and text.categories:
+        own[CATEGORY] = np.array([text.categories.get(name, name) for name in own[CATEGORY]], dtype=object)
     same[CATEGORY] = text.words.values["selected_items"]
     subject_signs, signs = (channel.subject, channel.message) if is_fitted else (NO_LIMIT, NO_LIMIT)
     subjects = _filled(text.subject, same, own, users, subject_signs) if text.subject else repeated(None, users)

@@ -53,6 +53,7 @@ def page_environment(folders: Sequence[Path], settings: Settings, words: Words) 
         "label": words.label,
         "group": lambda stage: words.group(stage, stage.replace("_", " ").capitalize()),
         "persona": words.persona,
+        "category": words.category,
         "value": words.value,
         "why_words": words.sentence,
         "instant": lambda instant: figures.moment(pd.Timestamp(instant).tz_convert("UTC")),

@@ -80,7 +80,7 @@ class Words:
 
     `features` say what columns are called and what they count, `titles` what people call offers, and `benefits` what
     the options of an offer give, by the discount that it amounts to; `steps` what the first steps are called, by event;
-    in print a minus is not a hyphen.
+    `categories` what the language calls them, by their display names; in print a minus is not a hyphen.
     """
 
     language: Language
@@ -91,6 +91,11 @@ class Words:
     benefits: Mapping[tuple[str, float], Benefit] = field(default_factory=dict)
     steps: Mapping[str, str] = field(default_factory=dict)
     time_zone: str = "UTC"
+    categories: Mapping[str, str] = field(default_factory=dict)
+
+    def category(self, name: str) -> str:
+        """Say the display name of a category."""
+        return self.categories.get(name, name)
 
     def sentence(self, reasons: Sequence[Stored] | None) -> str:
         """Write reasons in one line."""
@@ -293,7 +298,10 @@ def words_of(settings: Settings, *, is_print: bool = False) -> Words:
     }
     language = load_language(settings.language)
     titles = catalogue.titles_in(language.locale.language)
-    return Words(language, features, titles, settings.currency, is_print, benefits, steps, settings.time_zone)
+    categories = settings.categories.names_in.get(language.tag, {})
+    return Words(
+        language, features, titles, settings.currency, is_print, benefits, steps, settings.time_zone, categories
+    )
 
 
 def english_words_of(settings: Settings, *, is_print: bool = False) -> Words:
