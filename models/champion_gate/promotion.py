@@ -154,7 +154,7 @@ def publish_effects(
 
     A simple policy's option is worth what it changes for whom that policy `picked`, (rows,), not for everybody.
     """
-    average = mean_effects(learnt, verdict.deployed.option, picked)
+    average = mean_effects(learnt, verdict.deployed.option, picked, verdict.margin_shift)
     offers = learnt["margin_soon"].effect_model.offers
     averages = tuple(map(tuple, average.tolist()))
     units = (learnt["margin_soon"].effect_model.unit, learnt["is_retained"].effect_model.unit)
@@ -170,6 +170,8 @@ def publish_effects(
         has_money(experiment),
         is_net="is_net" in experiment,
         trial=verdict.trial,
+        costs=verdict.costs,
+        believed=verdict.believed,
     )
     notes, published = notes_as_json(kept), []
     training, digest = training_run(settings, as_of), rows_digest(experiment)

@@ -157,13 +157,17 @@ def learn_effects(
     }
 
 
-def mean_effects(learnt: Mapping[str, LearntEffects], option: Option | None, picked: Places | None) -> Floats:
+def mean_effects(
+    learnt: Mapping[str, LearntEffects], option: Option | None, picked: Places | None, shift: float = 0.0
+) -> Floats:
     """Mean effects of every option on `OUTCOMES`; of a simple policy's `option` those on whom it picks.
 
     Parameters
     ----------
     picked
         Of the policy, from `models.judge.policies.picked_by`, shape (rows,); None where no simple one decides.
+    shift
+        How much more margin they brought a head by the comparison of policies (`models.judge.calibrated_promise`).
 
     Returns
     -------
@@ -171,7 +175,9 @@ def mean_effects(learnt: Mapping[str, LearntEffects], option: Option | None, pic
     """
     means = np.stack([learnt[outcome].mean for outcome in OUTCOMES], axis=1)
     if option is not None and picked is not None and picked.any():
-        means[learnt[OUTCOMES[0]].options.index(option)] = [learnt[outcome].mean_where(picked) for outcome in OUTCOMES]
+        place = learnt[OUTCOMES[0]].options.index(option)
+        means[place] = [learnt[outcome].mean_where(picked) for outcome in OUTCOMES]
+        means[place, 0] += shift
     return means
 
 

@@ -110,6 +110,14 @@ class Calibrated:
         influence = weight * robust.influence + (1 - weight) * learnt.influence
         return Estimate(value, influence, robust.weights)
 
+    def robust(self, new: Floats, old: Floats) -> Estimate:
+        """Take the doubly robust difference alone."""
+        return self._robust.estimate(new, old)
+
+    def paid(self, new: Floats, old: Floats) -> float:
+        """Say how much more was paid a head for what one policy gives than for what another one does."""
+        return self._costs.estimate(new, old).value
+
     def by_effects(self, new: Floats, old: Floats) -> Estimate:
         """Take what calibrated effects say of the difference of two policies, less that of what was paid."""
         found, cost, more = self.calibration, self._costs.estimate(new, old), (new - old)[:, 1:-1]
@@ -136,8 +144,8 @@ def calibration(evidence: Evidence) -> Calibration:
     from. A fold of users has option means of its own, as the other folds chose the policies that it judges; the one
     slope is found on what these means leave (Frisch & Waugh 1933).
     """
-    charged, paid = _charged(evidence)
-    effect, rows = evidence.effect + charged, len(evidence.net)
+    _, paid = _charged(evidence)
+    effect, rows = evidence.gross, len(evidence.net)
     deviation = effect.copy()
     for inside in _folds(evidence):
         deviation[inside] -= effect[inside].mean(axis=0)

@@ -9,11 +9,13 @@ import numpy as np
 
 from configs.ladder_settings import Ladder as Allowance
 from features.arrays.array_types import Floats, Places
+from models.judge.calibrated_promise import believed_share, margin_shift
 from models.judge.calibrated_value import Calibrated, gain_over
 from models.judge.hysteresis import is_ahead, is_still_possible, policy_before
 from models.judge.ladder import Candidate, climb
 from models.judge.realised_cost import dearest_ratio
 from models.judge.simple_policies import cross_chosen, simple_policy
+from models.learn.paid_costs import AS_EXPECTED, CostRatios, Payments, cost_ratios
 from models.policy_value.evidence import Evidence
 from models.policy_value.off_policy import doubly_robust_value, matching_weight, row_weights
 from models.policy_value.policy_verdict import (
@@ -33,25 +35,31 @@ DEAREST, HALVINGS = 1e9, 50  # of the search for the price of money
 
 
 def judge_policies(
-    evidence: Evidence, allowance: Allowance | None = None, before: PolicyVerdict | None = None
-) -> PolicyVerdict:
+    evidence: Evidence, allowance: Allowance | None = None, before: PolicyVerdict | None = None,
+    chosen: Payments | None = None,
+) -> PolicyVerdict:  # fmt: skip
     """Value every candidate on rows that neither its models nor its choices saw, and choose.
 
-    Every candidate spends what the budget allows: the personal policy where it earns most, a simple one on a random
-    part of those whom it is for. From *nobody* on, a simple candidate takes the lead when its gain over the
-    leader lies above 0 with its whole 95% interval; the personal policy must do so against nobody and the leader, and
-    be ahead by a standard error of those that are not proven themselves. Unknown is not better. What is not proven may
-    be tried as far as the `allowance` goes (`models.judge.ladder`).
+    Every candidate spends what the budget allows: the personal policy where it earns most, at what its picks cost
+    (`picked_costs`), a simple one on a random part of those whom it is for. From *nobody* on, a simple candidate takes
+    the lead when its gain over the leader lies above 0 with its whole 95% interval; the personal policy must do so
+    against nobody and the leader, and be ahead by a standard error of those that are not proven themselves. Unknown is
+    not better. What is not proven may be tried as far as the `allowance` goes (`models.judge.ladder`).
 
     Parameters
     ----------
     before
         The verdict of the training before: the kind of policy that decides goes on while it is ahead by a standard
         error, so that noise alone does not make it come and go (`models.judge.hysteresis`).
+    chosen
+        Treatments that no lot gave. They tell what the personal policy's picks cost where it decided before.
     """
-    scores, price, comparison = evidence.scores, money_price(evidence), Calibrated(evidence)
+    scores, comparison = evidence.scores, Calibrated(evidence)
+    costs = picked_costs(evidence, chosen if before is not None and before.deployed.name == PERSONAL else None)
+    as_picked = evidence.charged(costs)
+    price = money_price(as_picked)
     candidates = {name: cross_chosen(evidence, scores, name) for name in SIMPLE}
-    candidates[PERSONAL] = evidence.chances(priced_choice(evidence, price))
+    candidates[PERSONAL] = evidence.chances(priced_choice(as_picked, price))
     values = {
         name: doubly_robust_value(evidence.logged, chances, evidence.predicted) for name, chances in candidates.items()
     }
@@ -76,25 +84,39 @@ def judge_policies(
     if not short:
         goes_on = "" if lead.low > 0 else ", and goes on, as it is still ahead by a standard error"
         reason = f"personal beats what is simpler; over {narrowest} by {_words(lead)} a head{goes_on}"
-        return PolicyVerdict(Deployed(PERSONAL), reason, gains, lead, values)
+        believed = believed_share(comparison, candidates[PERSONAL])
+        return PolicyVerdict(Deployed(PERSONAL), reason, gains, lead, values, costs=costs, believed=believed)
     policies = {name: _steady_policy(comparison, scores, name, before) for name in SIMPLE}
     reason = (
         f"{leader} stays: personal is worth {_words(lead)} a head more than {narrowest}, which does not lie above 0"
     )
-    ladder = _ladder(comparison, policies, candidates, leader, price, allowance, before)
+    ladder = _ladder(comparison, as_picked, policies, candidates, leader, price, allowance, before)
     reason = f"{reason}; {ladder}" if ladder is not None else reason
-    return PolicyVerdict(policies[leader], reason, gains, lead, values, ladder)
+    shift = margin_shift(comparison, candidates[leader])
+    return PolicyVerdict(policies[leader], reason, gains, lead, values, ladder, costs, margin_shift=shift)
+
+
+def picked_costs(evidence: Evidence, chosen: Payments | None = None) -> CostRatios:
+    """Find what the personal policy's picks cost, by lots that drew what it picks without their users' say.
+
+    `chosen` are treatments that it gave by itself.
+    """
+    drawn = evidence.payments(personal_choice(evidence))
+    if drawn is None:
+        return AS_EXPECTED
+    return cost_ratios(drawn.beside(chosen) if chosen is not None else drawn)
 
 
 def _ladder(
-    comparison: Calibrated, policies: dict[str, Deployed], chances: dict[str, Floats], leader: str, price: float,
-    allowance: Allowance | None, before: PolicyVerdict | None,
+    comparison: Calibrated, as_picked: Evidence, policies: dict[str, Deployed], chances: dict[str, Floats],
+    leader: str, price: float, allowance: Allowance | None, before: PolicyVerdict | None,
 ) -> Ladder | None:  # fmt: skip
     """Put the policies of every kind, as all rows choose them, on the ladder below the leader; None without steps."""
     if allowance is None or not allowance.steps:
         return None
     evidence, known = comparison.evidence, policies | {PERSONAL: Deployed(PERSONAL)}
-    tried = {name: _candidate(evidence, known[name], own) for name, own in chances.items()}
+    charged = dict.fromkeys(SIMPLE, evidence) | {PERSONAL: as_picked}
+    tried = {name: _candidate(charged[name], known[name], own) for name, own in chances.items()}
     rungs = before.ladder.rungs if before is not None and before.ladder is not None else ()
     return climb(comparison, tried, leader, evidence.budget, allowance, price, before=rungs)
 

@@ -60,11 +60,25 @@ def covered_spend(frame: pd.DataFrame, offer: Offer, spend: RedeemedSpend, categ
     better. Of a category or a column the user's own spend there in the days in which the offer can be used, at the pace
     of the column's window. Who has none is charged the mean, or `Offer.covered_spend` where nobody redeemed yet.
     """
-    mean = spend.by_offer.get(offer.offer_id, offer.covered_spend)
-    if offer.scope == ORDER and offer.offer_id in spend.by_offer and spend.per_order is None:
-        return np.full(len(frame), mean)
-    own = _usual_order(frame, spend) if offer.scope == ORDER else _pace(frame, offer, categories) * offer.valid_days
+    mean, own = spend.by_offer.get(offer.offer_id, offer.covered_spend), _own_spend(frame, offer, spend, categories)
     return np.where(own > 0, own, mean)
+
+
+def is_own_spend(
+    frame: pd.DataFrame, options: Sequence[Option], catalogue: Catalogue, spend: RedeemedSpend, categories: Categories
+) -> Flags:
+    """Say where a redemption is charged at what the user spends, not at what others did; shape (rows, options)."""
+    own = {name: _own_spend(frame, catalogue[name], spend, categories) > 0 for name in {offer for offer, _ in options}}
+    return np.array([own[offer] for offer, _ in options], dtype=bool).reshape(len(options), len(frame)).T
+
+
+def _own_spend(frame: pd.DataFrame, offer: Offer, spend: RedeemedSpend, categories: Categories) -> Floats:
+    """Spend of the user's own that a redemption covers, 0 where it is not known or says no more than the mean."""
+    if offer.scope != ORDER:
+        return _pace(frame, offer, categories) * offer.valid_days
+    if offer.offer_id in spend.by_offer and spend.per_order is None:
+        return np.zeros(len(frame))
+    return _usual_order(frame, spend)
 
 
 def _cost(frame: pd.DataFrame, offer: Offer, benefit: Benefit, covered: Floats) -> Floats:

@@ -14,6 +14,7 @@ from configs.offers import Option
 from models.effects.average_effect import AverageEffect
 from models.effects.effect_model import EffectUnit
 from models.learn.listening import Listening
+from models.learn.paid_costs import AS_EXPECTED, CostRatios
 from models.learn.redeemed_spend import RedeemedSpend
 from models.policy_value.policy_verdict import NO_TRIAL, Deployed, Trial
 
@@ -58,7 +59,8 @@ class EffectNotes:
     `average` are the mean effects of each option on margin and on retention; the former are 0 without `has_money`.
     `units` are those of the effects on margin and on retention, `listening` that to each offer's channel. Effects are
     `is_net` where what offers gave away is paid in them already. The `trial` lets policies decide for some users that
-    are not proven.
+    are not proven, `costs` is what those cost whom the personal policy picks, beside what is expected of them,
+    and `believed` the share of their effects that is promised.
     """
 
     options: tuple[Option, ...]
@@ -71,6 +73,8 @@ class EffectNotes:
     has_money: bool = True
     is_net: bool = False
     trial: Trial = NO_TRIAL
+    costs: CostRatios = AS_EXPECTED
+    believed: float = 1.0
 
 
 def notes_as_json(notes: DataclassInstance) -> dict[str, Any]:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
 
 from configs.offers import Option
 from features.arrays.array_types import Flags, Floats, Places
+from models.learn.paid_costs import AS_EXPECTED, CostRatios, Payments
 from models.policy_value.off_policy import Logged, doubly_robust_scores
 
 
@@ -23,7 +24,8 @@ class Evidence:
     option is expected to cost a user, contact included, and `budget` how much of that there is per decision.
     `had_chance` tells what a row could draw: no policy is judged by what the experiment cannot show. `is_simple`
     (options,) are the options that simple policies choose among. `paid` is what the row's own option really cost,
-    contact included; None where nothing tells.
+    contact included; None where nothing tells. Of `cost` the `contact` (options,) is certain, and the rest `is_own`
+    where it rests on what the user spends, not on what others did.
     """
 
     options: tuple[Option, ...]
@@ -41,6 +43,8 @@ class Evidence:
     is_simple: Flags
     budget: float = math.inf
     paid: Floats | None = None
+    contact: Floats | None = None
+    is_own: Flags | None = None
 
     @property
     def logged(self) -> Logged:
@@ -54,9 +58,30 @@ class Evidence:
         return np.c_[self.usual, self.usual[:, None] + self.effect, self.usual]
 
     @property
+    def gross(self) -> Floats:
+        """What an option is expected to change before it is paid for, where something tells what was; as `effect`."""
+        return self.effect + self.cost if self.paid is not None else self.effect
+
+    @property
     def scores(self) -> Floats:
         """Doubly robust scores of *nothing* and of every option; shape (rows, 1 + options)."""
         return doubly_robust_scores(self.logged, self.predicted)[:, :-1]
+
+    def charged(self, ratios: CostRatios) -> Evidence:
+        """Expect what benefits cost to be so many times as much; of contacts the cost is known."""
+        if self.contact is None or self.is_own is None or ratios == AS_EXPECTED:
+            return self
+        more = (ratios.of(self.is_own) - 1.0) * (self.cost - self.contact)
+        return replace(self, cost=self.cost + more, effect=self.effect - more)
+
+    def payments(self, choice: Places) -> Payments | None:
+        """List what was paid for rows that drew what `choice` (rows,) picks, 0 for nothing; None if nothing tells."""
+        if self.paid is None or self.contact is None or self.is_own is None:
+            return None
+        rows = np.flatnonzero((choice > 0) & (choice == self.action + 1))
+        own = (rows, self.action[rows])
+        contact = self.contact[own[1]]
+        return Payments(self.paid[rows] - contact, self.cost[own] - contact, self.is_own[own])
 
     def chances(self, choice: Places, share: float = 1.0) -> Floats:
         """Chance of every option when a share of the rows gets its choice, of shape (rows,), and the rest nothing.

@@ -10,6 +10,7 @@ import numpy as np
 
 from configs.offers import Option
 from features.arrays.array_types import Flags, Floats
+from models.learn.paid_costs import AS_EXPECTED, CostRatios
 from models.metrics.metric import Metric
 
 if TYPE_CHECKING:
@@ -155,6 +156,8 @@ class PolicyVerdict:
     """What the gate decided: the policy, why, and every candidate's value a head against *nobody*.
 
     `ladder` is what may be tried although it is not proven; None where nothing was judged or personal decides.
+    `costs` is what those cost whom the personal policy picks, beside what is expected of them. Of their effects the
+    `believed` share is promised; a simple policy's option brings a head `margin_shift` more than its average says.
     """
 
     deployed: Deployed
@@ -163,6 +166,9 @@ class PolicyVerdict:
     lead: PolicyValue
     values: dict[str, PolicyValue]
     ladder: Ladder | None = None
+    costs: CostRatios = AS_EXPECTED
+    believed: float = 1.0
+    margin_shift: float = 0.0
 
     @property
     def trial(self) -> Trial:

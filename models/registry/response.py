@@ -19,8 +19,9 @@ from models.effects.effect_model import ActionSet, EffectModel, EffectUnit
 from models.effects.uplift import LearntEffects
 from models.estimator_families.estimators import Estimator
 from models.estimator_families.linear_estimators import MultiOutputEstimator
-from models.learn.benefit_cost import redemption_costs
+from models.learn.benefit_cost import is_own_spend, redemption_costs
 from models.learn.listening import Listening
+from models.learn.paid_costs import AS_EXPECTED, CostRatios, Payments
 from models.learn.redeemed_spend import RedeemedSpend
 from models.model_cards.model_notes import EffectNotes, PropensityNotes, RedemptionNotes, read_notes
 from models.policy_value.evidence import Evidence
@@ -54,7 +55,8 @@ class PersonalEffects:
 
     `average` (options, 2) are the mean effects on margin and retention, for the simple policies. Without `has_money`
     only retention could be learnt. Effects are `is_net` where what offers gave away is paid in them already. The
-    `trial` lets other policies decide for some users.
+    `trial` lets other policies decide for some users. `costs` is what the personal policy's picks cost,
+    and `believed` the share of their effects that it promises.
     """
 
     margin: EffectModel
@@ -66,6 +68,8 @@ class PersonalEffects:
     has_money: bool = True
     is_net: bool = False
     trial: Trial = NO_TRIAL
+    costs: CostRatios = AS_EXPECTED
+    believed: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -172,6 +176,8 @@ def _load_personal(lake: Lake) -> PersonalEffects:
         notes.has_money,
         notes.is_net,
         notes.trial,
+        notes.costs,
+        notes.believed,
     )
 
 
@@ -236,7 +242,31 @@ def gather_evidence(
         paid=None
         if "is_net" in experiment
         else experiment["discount_given"].to_numpy(float) + np.r_[contact, 0.0][action],
+        contact=contact,
+        is_own=is_own_spend(experiment, options, catalogue, spend, categories),
     )
+
+
+def payments_of(
+    given: pd.DataFrame, p_redeem: Floats, options: tuple[Option, ...], catalogue: Catalogue, spend: RedeemedSpend,
+    categories: Categories,
+) -> Payments:  # fmt: skip
+    """List what was paid for treatments beside what was expected; those of other options are left out.
+
+    Parameters
+    ----------
+    given
+        Closed treatments with ``discount_given`` and the features of their day.
+    p_redeem
+        Chance of each option to be used by models that did not see the user; (rows, options).
+    """
+    discounts = given["discount"].to_numpy(dtype=np.float64)
+    place = ActionSet(options, ()).places(given["offer_id"].astype(str).tolist(), discounts)
+    rows = np.flatnonzero((place >= 0) & (place < len(options)))
+    known, own = given.iloc[rows], (np.arange(len(rows)), place[rows])
+    costs = redemption_costs(known, options, catalogue, spend, categories)[own] * p_redeem[rows, place[rows]]
+    is_own = is_own_spend(known, options, catalogue, spend, categories)[own]
+    return Payments(known["discount_given"].to_numpy(dtype=np.float64), costs, is_own)
 
 
 def propensity_subject(offer_id: str) -> str:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from datetime import date
 
 import numpy as np
+import pandas as pd
 
 from configs.errors import InputError
 from configs.offers import Option, load_catalogue
@@ -27,15 +28,16 @@ from models.effects.uplift import LearntEffects, learn_effects, usable_options
 from models.judge.policies import judge_policies
 from models.judge.simple_policies import picked_by
 from models.learn.listening import with_channel_share
+from models.learn.paid_costs import Payments
 from models.learn.redeemed_spend import RedeemedSpend
 from models.learn.redemption import RISING, p_redeem_each, shallow, train_redemption
 from models.learn.training import NotTrainableError, Trained, cross_fitted_models, newest, user_fold
 from models.learn.value import later_share
 from models.metrics.metric import Metric
 from models.model_cards.model_notes import RedemptionNotes
-from models.policy_value.policy_verdict import NOBODY, Deployed, PolicyValue, PolicyVerdict
+from models.policy_value.policy_verdict import NOBODY, PERSONAL, Deployed, PolicyValue, PolicyVerdict
 from models.registry.model_reader import load_if_any
-from models.registry.response import EFFECT_SUBJECTS, gather_evidence
+from models.registry.response import EFFECT_SUBJECTS, gather_evidence, payments_of
 from models.training_run.outcome_models import NO_EVENTS, lack_of
 from models.training_run.training_frames import TrainingFrames, closed_values
 from models.training_run.training_record import EFFECTS, Untrained, cold_start, latest_training
@@ -122,11 +124,31 @@ def expected_redemptions(
     """Chance of each option to be used by each user of the lots, by models that did not see them; (rows, options)."""
     if redemption is None:
         return None
-    winner, experiment = redemption.winner.estimator, frames.experiment
-    fold, found = user_fold(experiment["user_id"], settings), np.zeros((len(experiment), len(options)))
-    treatments = with_channel_share(frames.treatments, redemption.listening)
+    return _held_out_redemptions(frames, redemption, options, settings, frames.experiment)
+
+
+def chosen_payments(
+    frames: TrainingFrames, redemption: Trained | None, options: tuple[Option, ...], settings: Settings
+) -> Payments | None:
+    """List what was paid for treatments that a policy gave, and no lot: their propensity is 1; None without any."""
+    if redemption is None or redemption.spend is None or "propensity" not in frames.treatments:
+        return None
+    rows = frames.treatments[frames.treatments["propensity"] == 1.0].reset_index(drop=True)
+    if rows.empty:
+        return None
+    p_redeem = _held_out_redemptions(frames, redemption, options, settings, rows)
+    catalogue = load_catalogue(settings.offers)
+    return payments_of(rows, p_redeem, options, catalogue, redemption.spend, settings.categories)
+
+
+def _held_out_redemptions(
+    frames: TrainingFrames, redemption: Trained, options: tuple[Option, ...], settings: Settings, rows: pd.DataFrame
+) -> Floats:
+    """Chance of each option to be used by each row, by models that did not see its user; (rows, options)."""
+    fold, found = user_fold(rows["user_id"], settings), np.zeros((len(rows), len(options)))
+    treatments, winner = with_channel_share(frames.treatments, redemption.listening), redemption.winner.estimator
     for k, model in cross_fitted_models(winner, treatments, shallow(treatments, settings), rising=RISING).items():
-        found[fold == k] = p_redeem_each(model, experiment[fold == k], options, redemption.listening)
+        found[fold == k] = p_redeem_each(model, rows[fold == k], options, redemption.listening)
     return found
 
 
@@ -192,7 +214,10 @@ def judge_experiment(
         categories=settings.categories, later_share=later_share(stayed, settings) if len(stayed) else 0.0,
         assumed_rate=settings.response.assumed_redemption_rate,
     )  # fmt: skip
-    verdict = judge_policies(evidence, settings.scoring.ladder, verdict_before(lake, as_of))
+    before, chosen = verdict_before(lake, as_of), None
+    if before is not None and before.deployed.name == PERSONAL:
+        chosen = chosen_payments(frames, redemption, learnt["margin_soon"].options, settings)
+    verdict = judge_policies(evidence, settings.scoring.ladder, before, chosen)
     return verdict, picked_by(evidence, verdict.deployed)
 
 

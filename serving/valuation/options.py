@@ -15,7 +15,8 @@ from configs.settings import Settings
 from features.arrays.array_types import Flags, Floats, Kinds, Places
 from models.effects.effect_model import Chances
 from models.effects.observational_effects import is_comparable
-from models.learn.benefit_cost import redemption_costs
+from models.learn.benefit_cost import is_own_spend, redemption_costs
+from models.learn.paid_costs import AS_EXPECTED
 from models.learn.redeemed_spend import RedeemedSpend
 from models.learn.redemption import p_redeem_each
 from models.policy_value.policy_verdict import PERSONAL
@@ -40,7 +41,8 @@ from serving.wording.reason_lists import ReasonLists
 class Options:
     """Every option of some users; arrays have shape (users, options), in the catalogue's order.
 
-    `discount_cost` is what one redemption costs, `expected_cost` what the option is expected to cost in all,
+    `discount_cost` is what one redemption costs, by what was paid for those whom a personal policy picks where one
+    decides (`models.learn.paid_costs`), `expected_cost` what the option is expected to cost in all,
     `value` the formula of DESIGN: incremental margin, plus retention times what staying is worth, less costs.
     `value_error` is the standard error of the value (0 where it is not known). `learnt_margin` and `learnt_retention`
     are what lots taught of the effects, NaN where nothing, whether decisions use them or not. `why_not` is the kind of
@@ -180,7 +182,13 @@ def build_options(
     if response is not None and response.redemption is not None:
         p_redeem = p_redeem_each(response.redemption, frame, options, response.listening)
     spend = response.spend if response is not None else RedeemedSpend()
+    personal = response.personal if response is not None else None
+    decides = personal is not None and personal.deployed.name == PERSONAL
     price = redemption_costs(frame, options, catalogue, spend, settings.categories)
+    as_picked = price
+    if personal is not None and personal.costs != AS_EXPECTED:
+        as_picked = price * personal.costs.of(is_own_spend(frame, options, catalogue, spend, settings.categories))
+    price = as_picked if decides else price
     worth = np.nan_to_num(remaining_value)[:, None]
     if response is not None and response.personal is not None:
         effects = _personal_effects(frame, p_churn, p_redeem, worth, response.personal, catalogue, settings)
@@ -201,8 +209,7 @@ def build_options(
     if response is not None and not response.has_money:
         why_not = np.where(why_not == NOT_MEASURED, why_not, NOT_VALUED).astype(np.int8)
     why_not = np.where(found.option == ELIGIBLE, why_not, found.option)
-    personal = response.personal if response is not None else None
-    if personal is not None and personal.deployed.name == PERSONAL:
+    if personal is not None and decides:
         is_known = np.array([option in personal.options for option in options], dtype=bool)
         learnt = Learnt(np.where(is_known, margin, np.nan), np.where(is_known, retention, np.nan))
     else:
@@ -214,6 +221,7 @@ def build_options(
     )  # fmt: skip
     if personal is None or not personal.trial.arms:
         return built
+    cost = rate * as_picked + contact
     tried = trial_choices(frame, p_churn, p_redeem, worth, cost, built.explorable, personal, catalogue, learnt)
     return replace(built, tried=tried)
 
@@ -272,12 +280,12 @@ def _personal_effects(
     deployed = personal.deployed
     if deployed.name == PERSONAL:
         chances = Chances(p_redeem[:, is_known], p_churn)
-        margin[:, is_known] = personal.margin.effects(frame, known, chances)
-        retention[:, is_known] = personal.retention.effects(frame, known, chances)
+        margin[:, is_known] = personal.believed * personal.margin.effects(frame, known, chances)
+        retention[:, is_known] = personal.believed * personal.retention.effects(frame, known, chances)
         if settings.scoring.exploration.method == "thompson":
             drawn = personal.margin.draws(frame, known, chances)
             drawn = drawn + personal.retention.draws(frame, known, chances) * worth
-            error[:, is_known] = drawn.std(axis=0)
+            error[:, is_known] = personal.believed * drawn.std(axis=0)
         return effects
     for place in np.flatnonzero(is_known):
         margin[:, place], retention[:, place] = personal.average[personal.options.index(options[place])]

@@ -86,7 +86,8 @@ def effect_parts(
     parts = np.zeros((len(frame), len(columns) + 1))
     for effect_model, weight in ((personal.margin, np.ones(len(frame))), (personal.retention, remaining)):
         own = [columns.index(name) for name in effect_model.estimator.columns]
-        parts[:, [*own, -1]] += weight[:, None] * effect_model.contributions(frame, options, chosen, chances)
+        own_parts = effect_model.contributions(frame, options, chosen, chances)
+        parts[:, [*own, -1]] += personal.believed * weight[:, None] * own_parts
     return columns, parts
 
 

@@ -34,6 +34,7 @@ from features.arrays.array_types import Floats, Places
 from features.definitions.app_declarations import declarations_of
 from models.effects.effect_model import Chances
 from models.effects.uplift import MODERATORS, learn_effects
+from models.estimator_families.estimators import Estimator
 from models.estimator_families.tree_estimators import LightgbmEstimator, fit_lightgbm
 from models.learn.listening import CHANNEL_SHARE, Listening, own_channels, with_channel_share
 from models.learn.redeemed_spend import ORDER_VALUE, RedeemedSpend, redeemed_spend
@@ -57,12 +58,16 @@ def covered_spend(frame: pd.DataFrame, offer_id: str, spend: RedeemedSpend) -> F
 
 @dataclass(frozen=True)
 class Lots:
-    """What a learner may read: the lots, and fresh users to decide for, with what is expected of them."""
+    """What a learner may read: the lots, and fresh users to decide for, with what is expected of them.
+
+    Of `chosen` treatments, which a policy gave and no lot, only costs and redemptions are learnt.
+    """
 
     world: EffectWorld
     rows: pd.DataFrame
     fresh: Crowd
     settings: Settings
+    chosen: pd.DataFrame | None = None
 
     @cached_property
     def columns(self) -> list[str]:
@@ -71,8 +76,9 @@ class Lots:
 
     @cached_property
     def given(self) -> pd.DataFrame:
-        """Lots that gave something, with how their users listen to the offer's channel."""
-        given = self.rows[self.rows["offer_id"] != NO_OFFER]
+        """Everything that was given, with how its users listen to the offer's channel."""
+        rows = self.rows if self.chosen is None else pd.concat([self.rows, self.chosen], ignore_index=True)
+        given = rows[rows["offer_id"] != NO_OFFER]
         return with_channel_share(given.assign(offer_id=given["offer_id"].astype("category")), self.listening)
 
     @cached_property
@@ -94,11 +100,18 @@ class Lots:
     @cached_property
     def held_out_p_redeem(self) -> Floats:
         """Expected redemptions of the lots by models that did not see the user; (rows, options)."""
-        found = np.zeros((len(self.rows), len(self.world.options)))
-        fold = user_fold(self.rows["user_id"], self.settings)
+        return self.held_out(self.rows)
+
+    @cached_property
+    def _redemption_of_folds(self) -> dict[int, Estimator]:
         settings = shallow(self.given, self.settings)
-        for k, model in cross_fitted_models(self.redemption, self.given, settings, rising=RISING).items():
-            found[fold == k] = p_redeem_each(model, self.rows[fold == k], self.world.options, self.listening)
+        return cross_fitted_models(self.redemption, self.given, settings, rising=RISING)
+
+    def held_out(self, rows: pd.DataFrame) -> Floats:
+        """Expected redemptions by models that did not see the user; (rows, options)."""
+        found, fold = np.zeros((len(rows), len(self.world.options))), user_fold(rows["user_id"], self.settings)
+        for k, model in self._redemption_of_folds.items():
+            found[fold == k] = p_redeem_each(model, rows[fold == k], self.world.options, self.listening)
         return found
 
     @cached_property

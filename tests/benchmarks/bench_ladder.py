@@ -39,12 +39,13 @@ from models.effects.effect_model import ActionSet
 from models.effects.uplift import LearntEffects, learn_effects, mean_effects
 from models.judge.policies import judge_policies
 from models.judge.simple_policies import picked_by
-from models.learn.benefit_cost import redemption_costs
+from models.learn.benefit_cost import is_own_spend, redemption_costs
+from models.learn.paid_costs import Payments
 from models.learn.redeemed_spend import RedeemedSpend, redeemed_spend
 from models.measurement.personalisation import common_pairs
 from models.policy_value.evidence import Evidence
 from models.policy_value.policy_verdict import PERSONAL, PolicyVerdict, Trial
-from models.registry.response import PersonalEffects, ResponseModels
+from models.registry.response import PersonalEffects, ResponseModels, payments_of
 from serving.arms.assignment import EXPLORE, allocation_input, assign, propensities
 from serving.arms.policy_trial import trial_weights, weight_of, with_trial
 from serving.contact_rules.contact_rule import ELIGIBLE, Forbidden
@@ -105,20 +106,31 @@ class Trained:
     p_churn: Floats
 
 
-def train(app: App, rows: pd.DataFrame, before: PolicyVerdict | None = None) -> Trained:
-    """Learn from lots and judge beside what decided before, as `models.training_run.response_models` does."""
+def train(app: App, rows: pd.DataFrame, chosen: pd.DataFrame, before: PolicyVerdict | None = None) -> Trained:
+    """Learn from lots and judge beside what decided before, as `models.training_run.response_models` does.
+
+    Redemptions and their costs are learnt from `chosen` treatments, too, which no lot gave.
+    """
     settings, options = app.settings, app.world.options
-    lots = Lots(app.world, rows, app.crowd, settings)
+    lots = Lots(app.world, rows, app.crowd, settings, chosen)
     p_redeem, spend = lots.held_out_p_redeem, redeemed_spend(lots.given)
     features = declarations_of(settings).catalogue({"plan": True})
     learnt = learn_effects(rows, options, features, settings, p_redeem=p_redeem, channels=app.world.channels)
     evidence = _evidence(app, rows, learnt, p_redeem, spend)
-    verdict = judge_policies(evidence, settings.scoring.ladder, before)
+    verdict = judge_policies(evidence, settings.scoring.ladder, before, _payments(app, lots, spend))
     picked = picked_by(evidence, verdict.deployed)
     margin, retention = (learnt[outcome] for outcome in ("margin_soon", "is_retained"))
-    average = mean_effects(learnt, verdict.deployed.option, picked)
+    average = mean_effects(learnt, verdict.deployed.option, picked, verdict.margin_shift)
     effects = PersonalEffects(
-        margin.effect_model, retention.effect_model, options, verdict.deployed, average, "", trial=verdict.trial
+        margin.effect_model,
+        retention.effect_model,
+        options,
+        verdict.deployed,
+        average,
+        "",
+        trial=verdict.trial,
+        costs=verdict.costs,
+        believed=verdict.believed,
     )
     response = ResponseModels(lots.redemption, "redemption", spend, {}, effects, listening=lots.listening)
     return Trained(response, verdict, lots.risk)
@@ -143,7 +155,16 @@ def _evidence(
         columns=rows, had_chance=margin.had_chance,
         is_simple=np.array([margin.has_slope or discount == least[offer] for offer, discount in options]),
         budget=app.world.budget, paid=rows["discount_given"].to_numpy() + np.r_[contact, 0.0][action],
+        contact=contact, is_own=is_own_spend(rows, options, catalogue, spend, app.settings.categories),
     )  # fmt: skip
+
+
+def _payments(app: App, lots: Lots, spend: RedeemedSpend) -> Payments | None:
+    """List what was paid for treatments that no lot gave, as `models.training_run.response_models` does."""
+    if lots.chosen is None or lots.chosen.empty:
+        return None
+    rows, p_redeem = lots.chosen, lots.held_out(lots.chosen)
+    return payments_of(rows, p_redeem, app.world.options, app.catalogue, spend, app.settings.categories)
 
 
 @dataclass(frozen=True)
@@ -157,7 +178,8 @@ class Week:
     gained: float
     spent: float
     trial: float
-    rows: pd.DataFrame
+    lots: pd.DataFrame
+    chosen: pd.DataFrame
     promised: float
     kept: float
     given: Floats
@@ -177,12 +199,13 @@ def live(app: App, trained: Trained, day: date, rng: np.random.Generator) -> Wee
     every, share = np.arange(users), assignment.explorers.share
     trial_gain = _trial_gain(options, trial, true)[explores].sum() * weight_of(settings, trial)
     by_lot = np.clip((logged - np.where(given == assignment.intended, 1 - share, 0.0)) / max(share, 1e-9), 0.0, 1.0)
-    rows = app.world.lived(crowd, day, given + 1, by_lot, rng)[explores]
+    rows = app.world.lived(crowd, day, given + 1, by_lot, rng)
     own = np.flatnonzero((given != NOTHING) & ~explores)
     promised, kept = (float(each[own, given[own]].sum()) for each in (options.value, true))
     counts = np.bincount(given[own], minlength=places).astype(np.float64)
     spent = float(cost[every, given].sum())
-    return Week(float(true[every, given].sum()), spent, float(trial_gain), rows, promised, kept, counts)
+    lots, chosen = rows[explores], rows.iloc[own]
+    return Week(float(true[every, given].sum()), spent, float(trial_gain), lots, chosen, promised, kept, counts)
 
 
 def _trial_gain(options: Options, trial: Trial, true: Floats) -> Floats:
@@ -199,14 +222,15 @@ def weeks_of(app: App, seed: int) -> Iterator[tuple[Trained, Week]]:
     """Yield every week with what decided it."""
     rng = np.random.default_rng([seed, 7])
     waves = [LAST_WAVE - timedelta(weeks=back) for back in reversed(range(WAVES))]
-    rows = [app.world.wave(app.crowd, day, rng) for day in waves]
+    lots, chosen = pd.concat([app.world.wave(app.crowd, day, rng) for day in waves]), pd.DataFrame()
     today, trained = LAST_WAVE + CLOSED_AFTER, None
     for _ in range(BLOCKS):
-        closed = [each for each in rows if each["day"].iloc[0] <= today - CLOSED_AFTER]
-        trained = train(app, pd.concat(closed, ignore_index=True), trained.verdict if trained is not None else None)
+        closed = [rows[rows["day"] <= today - CLOSED_AFTER] if len(rows) else rows for rows in (lots, chosen)]
+        rows, others = (each.reset_index(drop=True) for each in closed)
+        trained = train(app, rows, others, trained.verdict if trained is not None else None)
         for _ in range(BLOCK):
             week = live(app, trained, today, rng)
-            rows += [week.rows] if len(week.rows) else []
+            lots, chosen = pd.concat([lots, week.lots]), pd.concat([chosen, week.chosen])
             today += timedelta(weeks=1)
             yield trained, week
 

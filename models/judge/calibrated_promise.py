@@ -1,0 +1,54 @@
+"""What the policy that decides promises: what the lots showed of whom it picks, not what models expected of them.
+
+The best of many guesses are too good (the optimiser's curse: Smith & Winkler 2006), and what an option changed on
+average is in money the margin of the few who buy most. The comparison of policies (`models.judge.calibrated_value`)
+suffers from neither: no row has a say in what is picked for it, and tails are cut.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from features.arrays.array_types import Floats
+from models.judge.calibrated_value import Calibrated, gain_over
+from models.metrics.evaluation import Z
+
+PRIOR_ERROR = 0.25  # of what is shown over what is promised, before there is evidence
+
+
+def believed_share(comparison: Calibrated, chances: Floats) -> float:
+    """Say how much of the effects that a policy picks is to be believed, costs left out; from 0 to 1.
+
+    A normal prior around all of it and what the comparison found make a normal posterior (Gelman et al. 2013).
+
+    Parameters
+    ----------
+    chances
+        Of every option under the policy, chosen by models that did not see the row's user; (rows, 2 + options).
+    """
+    nobody = _nothing(chances)
+    evidence, gain = comparison.evidence, gain_over(comparison, chances, nobody)
+    promised = float((chances[:, 1:-1] * evidence.gross).sum(axis=1).mean())
+    if not gain.is_known or promised <= 0:
+        return 1.0
+    error = (gain.value - gain.low) / Z / promised
+    shown = (gain.value + comparison.paid(chances, nobody)) / promised
+    weight = PRIOR_ERROR**2 / (PRIOR_ERROR**2 + error**2)
+    return float(np.clip(1.0 + weight * (shown - 1.0), 0.0, 1.0))
+
+
+def margin_shift(comparison: Calibrated, chances: Floats) -> float:
+    """Say how much more than by doubly robust scores whom a simple policy picks were changed; a head of those, money.
+
+    Parameters as above.
+    """
+    nobody, given = _nothing(chances), float(chances[:, 1:-1].sum(axis=1).mean())
+    if given <= 0:
+        return 0.0
+    return (comparison.estimate(chances, nobody).value - comparison.robust(chances, nobody).value) / given
+
+
+def _nothing(chances: Floats) -> Floats:
+    found = np.zeros_like(chances)
+    found[:, 0] = 1.0
+    return found
