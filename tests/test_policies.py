@@ -12,6 +12,7 @@ from synthetic import FEATURES, LOT_OPTIONS, WORDS, drawn_lots, offer, small_set
 
 from configs.offers import Catalogue
 from models.effects.uplift import learn_effects
+from models.judge.calibrated_value import Calibrated
 from models.judge.policies import judge_policies, personal_choice
 from models.judge.simple_policies import cross_chosen, simple_policy
 from models.learn.redeemed_spend import RedeemedSpend
@@ -258,11 +259,11 @@ def test_chance_is_not_taken_for_taste(gain):
 @pytest.mark.parametrize("name", [NOBODY, CONSTANT, RULE, RANKING])
 def test_a_fold_has_no_say_in_its_own_choices(name):
     evidence = evidence_of(opposite(600))
-    before = cross_chosen(evidence, evidence.scores, name)
+    before = cross_chosen(Calibrated(evidence), name)
     for k in range(3):
         inside = evidence.fold == k
         turned = replace(evidence, net=np.where(inside, -7.0 * evidence.net, evidence.net))
-        after = cross_chosen(turned, turned.scores, name)
+        after = cross_chosen(Calibrated(turned), name)
         assert (after[inside] == before[inside]).all()
     assert (before.sum(axis=1) == 1).all()
 

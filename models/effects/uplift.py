@@ -7,7 +7,7 @@ as the data say that they are alike, so that a rare offer borrows from the other
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import product
 
 import numpy as np
@@ -52,8 +52,7 @@ class LearntEffects:
     outcome expected under *nothing*. `spread` tells of each group of coefficients the standard deviation that the data
     gave them, in units of the score (`effect_design.GROUPS`): near 0 all are alike in it. `mean` (options,) are the
     average effects, `offer_mean` (offers,) those over an offer's discounts, with their standard errors, clustered by
-    user. `fold` (rows,) says what was held out together, `had_chance` (rows, options) which options a row could draw;
-    the mean of `robust` (rows, options) over any rows is what an option changes there.
+    user. `fold` (rows,) says what was held out together, `had_chance` (rows, options) which options a row could draw.
     """
 
     effect_model: EffectModel
@@ -67,15 +66,11 @@ class LearntEffects:
     offer_error: Floats
     fold: Places
     had_chance: Flags
-    robust: Floats = field(repr=False)
 
     def mean_where(self, picked: Places) -> float:
-        """Mean effect of the options that rows picked (places plus 1, shape (rows,)), over those with one (not 0).
-
-        Doubly robust: right on average whatever was expected, as long as no row had a say in what it picked.
-        """
+        """Mean held-out effect of the options that rows picked (places plus 1, shape (rows,)), over those with one."""
         rows = np.flatnonzero(picked)
-        return float(self.robust[rows, picked[rows] - 1].mean()) if len(rows) else 0.0
+        return float(self.held_out[rows, picked[rows] - 1].mean()) if len(rows) else 0.0
 
 
 @dataclass(frozen=True)
@@ -158,16 +153,16 @@ def learn_effects(
 
 
 def mean_effects(
-    learnt: Mapping[str, LearntEffects], option: Option | None, picked: Places | None, shift: float = 0.0
+    learnt: Mapping[str, LearntEffects], option: Option | None, picked: Places | None, believed: float = 1.0
 ) -> Floats:
-    """Mean effects of every option on `OUTCOMES`; of a simple policy's `option` those on whom it picks.
+    """Mean effects of every option on `OUTCOMES`; of a simple policy's `option` those expected of whom it picks.
 
     Parameters
     ----------
     picked
         Of the policy, from `models.judge.policies.picked_by`, shape (rows,); None where no simple one decides.
-    shift
-        How much more margin they brought a head by the comparison of policies (`models.judge.calibrated_promise`).
+    believed
+        How much of that is true (`models.judge.calibrated_promise`).
 
     Returns
     -------
@@ -176,8 +171,7 @@ def mean_effects(
     means = np.stack([learnt[outcome].mean for outcome in OUTCOMES], axis=1)
     if option is not None and picked is not None and picked.any():
         place = learnt[OUTCOMES[0]].options.index(option)
-        means[place] = [learnt[outcome].mean_where(picked) for outcome in OUTCOMES]
-        means[place, 0] += shift
+        means[place] = [believed * learnt[outcome].mean_where(picked) for outcome in OUTCOMES]
     return means
 
 
@@ -277,7 +271,7 @@ def _learnt(
         model, design.action_set.options, held_out, without,
         dict(zip(GROUPS, fit.spread.tolist(), strict=True)), has_slope,
         _means(robust, design, np.eye(len(design.action_set.options)))[0],
-        *_means(robust, design, design.action_set.own), design.fold, design.had_chance, robust,
+        *_means(robust, design, design.action_set.own), design.fold, design.had_chance,
     )  # fmt: skip
 
 

@@ -14,10 +14,11 @@ from models.judge.calibrated_value import Calibrated, gain_over
 from models.metrics.evaluation import Z
 
 PRIOR_ERROR = 0.25  # of what is shown over what is promised, before there is evidence
+LEAST, MOST = 0.0, 2.0
 
 
 def believed_share(comparison: Calibrated, chances: Floats) -> float:
-    """Say how much of the effects that a policy picks is to be believed, costs left out; from 0 to 1.
+    """Say how much of what a policy's picks are expected to change is to be believed, costs left out.
 
     A normal prior around all of it and what the comparison found make a normal posterior (Gelman et al. 2013).
 
@@ -34,18 +35,7 @@ def believed_share(comparison: Calibrated, chances: Floats) -> float:
     error = (gain.value - gain.low) / Z / promised
     shown = (gain.value + comparison.paid(chances, nobody)) / promised
     weight = PRIOR_ERROR**2 / (PRIOR_ERROR**2 + error**2)
-    return float(np.clip(1.0 + weight * (shown - 1.0), 0.0, 1.0))
-
-
-def margin_shift(comparison: Calibrated, chances: Floats) -> float:
-    """Say how much more than by doubly robust scores whom a simple policy picks were changed; a head of those, money.
-
-    Parameters as above.
-    """
-    nobody, given = _nothing(chances), float(chances[:, 1:-1].sum(axis=1).mean())
-    if given <= 0:
-        return 0.0
-    return (comparison.estimate(chances, nobody).value - comparison.robust(chances, nobody).value) / given
+    return float(np.clip(1.0 + weight * (shown - 1.0), LEAST, MOST))
 
 
 def _nothing(chances: Floats) -> Floats:

@@ -110,9 +110,17 @@ class Calibrated:
         influence = weight * robust.influence + (1 - weight) * learnt.influence
         return Estimate(value, influence, robust.weights)
 
-    def robust(self, new: Floats, old: Floats) -> Estimate:
-        """Take the doubly robust difference alone."""
-        return self._robust.estimate(new, old)
+    @cached_property
+    def without(self) -> dict[int, Calibrated]:
+        """The same without each fold of users."""
+        return {int(k): Calibrated(self.evidence.where(self.evidence.fold != k)) for k in np.unique(self.evidence.fold)}
+
+    @cached_property
+    def scores(self) -> Floats:
+        """What calibrated effects say of *nothing*, 0, and of every option, costs paid; (rows, 1 + options)."""
+        found, own = self.calibration, np.unique(self.evidence.fold, return_inverse=True)[1]
+        cost, _ = _charged(self.evidence)
+        return np.c_[np.zeros(len(own)), found.means[own] + found.slope * found.deviation - cost]
 
     def paid(self, new: Floats, old: Floats) -> float:
         """Say how much more was paid a head for what one policy gives than for what another one does."""

@@ -9,12 +9,12 @@ import numpy as np
 
 from configs.ladder_settings import Ladder as Allowance
 from features.arrays.array_types import Floats, Places
-from models.judge.calibrated_promise import believed_share, margin_shift
+from models.judge.calibrated_promise import believed_share
 from models.judge.calibrated_value import Calibrated, gain_over
 from models.judge.hysteresis import is_ahead, is_still_possible, policy_before
 from models.judge.ladder import Candidate, climb
 from models.judge.realised_cost import dearest_ratio
-from models.judge.simple_policies import cross_chosen, simple_policy
+from models.judge.simple_policies import best_simple, cost_of, cross_chosen, simple_chances
 from models.learn.paid_costs import AS_EXPECTED, CostRatios, Payments, cost_ratios
 from models.policy_value.evidence import Evidence
 from models.policy_value.off_policy import doubly_robust_value, matching_weight, row_weights
@@ -54,11 +54,11 @@ def judge_policies(
     chosen
         Treatments that no lot gave. They tell what the personal policy's picks cost where it decided before.
     """
-    scores, comparison = evidence.scores, Calibrated(evidence)
+    comparison = Calibrated(evidence)
     costs = picked_costs(evidence, chosen if before is not None and before.deployed.name == PERSONAL else None)
     as_picked = evidence.charged(costs)
     price = money_price(as_picked)
-    candidates = {name: cross_chosen(evidence, scores, name) for name in SIMPLE}
+    candidates = {name: cross_chosen(comparison, name) for name in SIMPLE}
     candidates[PERSONAL] = evidence.chances(priced_choice(as_picked, price))
     values = {
         name: doubly_robust_value(evidence.logged, chances, evidence.predicted) for name, chances in candidates.items()
@@ -86,14 +86,14 @@ def judge_policies(
         reason = f"personal beats what is simpler; over {narrowest} by {_words(lead)} a head{goes_on}"
         believed = believed_share(comparison, candidates[PERSONAL])
         return PolicyVerdict(Deployed(PERSONAL), reason, gains, lead, values, costs=costs, believed=believed)
-    policies = {name: _steady_policy(comparison, scores, name, before) for name in SIMPLE}
+    policies = {name: _steady_policy(comparison, name, before) for name in SIMPLE}
     reason = (
         f"{leader} stays: personal is worth {_words(lead)} a head more than {narrowest}, which does not lie above 0"
     )
     ladder = _ladder(comparison, as_picked, policies, candidates, leader, price, allowance, before)
     reason = f"{reason}; {ladder}" if ladder is not None else reason
-    shift = margin_shift(comparison, candidates[leader])
-    return PolicyVerdict(policies[leader], reason, gains, lead, values, ladder, costs, margin_shift=shift)
+    believed = believed_share(comparison, candidates[leader])
+    return PolicyVerdict(policies[leader], reason, gains, lead, values, ladder, costs, believed)
 
 
 def picked_costs(evidence: Evidence, chosen: Payments | None = None) -> CostRatios:
@@ -121,31 +121,21 @@ def _ladder(
     return climb(comparison, tried, leader, evidence.budget, allowance, price, before=rungs)
 
 
-def _steady_policy(comparison: Calibrated, scores: Floats, name: str, before: PolicyVerdict | None) -> Deployed:
+def _steady_policy(comparison: Calibrated, name: str, before: PolicyVerdict | None) -> Deployed:
     """Choose the best simple policy of a kind, or keep that of the training before where it is not proven worse."""
     evidence = comparison.evidence
-    new = simple_policy(evidence, scores, name, np.ones(len(scores), dtype=bool))
+    new = best_simple(comparison, name)
     old = policy_before(before, name)
     if old is None or new.option is None or not is_still_possible(old, evidence):
         return new
-    chances = [_chances_of(evidence, policy) for policy in (new, old)]
+    chances = [simple_chances(evidence, policy) for policy in (new, old)]
     return new if gain_over(comparison, *chances).low > 0 else old
-
-
-def _chances_of(evidence: Evidence, policy: Deployed) -> Floats:
-    """Chances that a simple policy gives to options, as far as the budget pays for it."""
-    if policy.option is None:
-        return evidence.chances(np.zeros(len(evidence.action), dtype=np.intp))
-    part = float(evidence.part_paid(np.array([_cost_of(evidence, policy)]))[0])
-    place = evidence.options.index(policy.option)
-    applies = policy.applies_to(evidence.columns, evidence.p_redeem[:, place]) & evidence.had_chance[:, place]
-    return evidence.chances(np.where(applies, place + 1, 0), part)
 
 
 def _candidate(evidence: Evidence, policy: Deployed, chances: Floats) -> Candidate:
     """Put a policy on the ladder with what it costs; `chances` are those of its kind, chosen by other folds."""
     spent = float((chances[:, 1:-1] * evidence.cost).sum(axis=1).mean())
-    whole = spent if policy.name == PERSONAL else _cost_of(evidence, policy)
+    whole = spent if policy.name == PERSONAL else cost_of(evidence, policy)
     part = float(evidence.part_paid(np.array([whole]))[0])
     return Candidate(policy, chances, spent, part, _dearest(evidence, chances))
 
@@ -159,15 +149,6 @@ def _dearest(evidence: Evidence, chances: Floats) -> float:
     weight = (weight * row_weights(evidence.logged, weight))[given]
     expected = evidence.cost[given, evidence.action[given]]
     return dearest_ratio(evidence.paid[given], expected, weight, evidence.user_ids[given])
-
-
-def _cost_of(evidence: Evidence, policy: Deployed) -> float:
-    """Cost a head if a simple policy's option went to all whom it is for."""
-    if policy.option is None:
-        return 0.0
-    place = evidence.options.index(policy.option)
-    applies = policy.applies_to(evidence.columns, evidence.p_redeem[:, place]) & evidence.had_chance[:, place]
-    return float((evidence.cost[:, place] * applies).mean())
 
 
 def personal_choice(evidence: Evidence) -> Places:

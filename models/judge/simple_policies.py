@@ -14,6 +14,7 @@ import pandas as pd
 from features.arrays.array_types import Flags, Floats, Places
 from features.definitions.registry import trait_column
 from models.effects.effect_design import MODERATORS, MOST_INPUTS
+from models.judge.calibrated_value import Calibrated, gain_over
 from models.policy_value.evidence import Evidence
 from models.policy_value.policy_verdict import CONSTANT, NOBODY, P_REDEEM, RANKING, RULE, Deployed
 
@@ -22,7 +23,10 @@ MOST_VALUES = 8  # of a column of texts that a rule may ask for: the commonest
 
 
 def simple_policy(evidence: Evidence, scores: Floats, name: str, rows: Flags) -> Deployed:
-    """Choose the policy of a kind that earns most within the budget, by the doubly robust scores of some rows."""
+    """Choose the policy of a kind that earns most within the budget, by what options are worth to some rows.
+
+    `scores` (rows, 1 + options) are those of *nothing* and of every option (`Calibrated.scores`).
+    """
     if name == NOBODY:
         return Deployed(NOBODY)
     gain, cost = ((part * evidence.had_chance)[rows] for part in (scores[:, 1:] - scores[:, :1], evidence.cost))
@@ -85,21 +89,56 @@ def _affordable(evidence: Evidence, gain: Floats, cost: Floats, side: Flags) -> 
     return np.where(evidence.is_simple, total, -np.inf)
 
 
-def picked_by(evidence: Evidence, policy: Deployed) -> Places | None:
+def best_simple(comparison: Calibrated, name: str) -> Deployed:
+    """Choose the best policy of a kind by calibrated effects, unless that by doubly robust scores is proven better.
+
+    The latter are right whatever models say, and so noisy that of many choices they find the luckiest.
+    """
+    evidence, everybody = comparison.evidence, np.ones(len(comparison.evidence.action), dtype=bool)
+    steady, robust = (
+        simple_policy(evidence, scores, name, everybody) for scores in (comparison.scores, evidence.scores)
+    )
+    if steady == robust:
+        return steady
+    chances = [simple_chances(evidence, policy) for policy in (robust, steady)]
+    return robust if gain_over(comparison, *chances).low > 0 else steady
+
+
+def simple_chances(evidence: Evidence, policy: Deployed) -> Floats:
+    """Chances that a simple policy gives to options, as far as the budget pays for it."""
+    if policy.option is None:
+        return evidence.chances(np.zeros(len(evidence.action), dtype=np.intp))
+    part = float(evidence.part_paid(np.array([cost_of(evidence, policy)]))[0])
+    place = evidence.options.index(policy.option)
+    applies = policy.applies_to(evidence.columns, evidence.p_redeem[:, place]) & evidence.had_chance[:, place]
+    return evidence.chances(np.where(applies, place + 1, 0), part)
+
+
+def cost_of(evidence: Evidence, policy: Deployed) -> float:
+    """Cost a head if a simple policy's option went to all whom it is for."""
+    if policy.option is None:
+        return 0.0
+    place = evidence.options.index(policy.option)
+    applies = policy.applies_to(evidence.columns, evidence.p_redeem[:, place]) & evidence.had_chance[:, place]
+    return float((evidence.cost[:, place] * applies).mean())
+
+
+def picked_by(comparison: Calibrated, policy: Deployed) -> Places | None:
     """Pick as `cross_picked` does by the kind of a simple policy; None where none decides."""
-    return cross_picked(evidence, evidence.scores, policy.name) if policy.option is not None else None
+    return cross_picked(comparison, policy.name) if policy.option is not None else None
 
 
-def cross_picked(evidence: Evidence, scores: Floats, name: str) -> Places:
+def cross_picked(comparison: Calibrated, name: str) -> Places:
     """Pick every row's option by a simple policy of a kind that the other folds of users chose; 0 is nothing; (rows,).
 
     What came of those picks is what the policy brings whom it picks: no row had a say in it.
     """
-    choice = np.zeros(len(scores), dtype=np.intp)
+    evidence = comparison.evidence
+    choice = np.zeros(len(evidence.action), dtype=np.intp)
     places = {option: place for place, option in enumerate(evidence.options)}
-    for k in np.unique(evidence.fold):
+    for k, others in comparison.without.items():
         inside = evidence.fold == k
-        policy = simple_policy(evidence, scores, name, ~inside)
+        policy = best_simple(others, name)
         if policy.option is not None:
             place = places[policy.option]
             applies = policy.applies_to(evidence.columns[inside], evidence.p_redeem[inside, place])
@@ -108,8 +147,8 @@ def cross_picked(evidence: Evidence, scores: Floats, name: str) -> Places:
     return choice
 
 
-def cross_chosen(evidence: Evidence, scores: Floats, name: str) -> Floats:
+def cross_chosen(comparison: Calibrated, name: str) -> Floats:
     """Chances that a simple policy gives to options, its parameters chosen by the other folds of users."""
-    choice = cross_picked(evidence, scores, name)
+    evidence, choice = comparison.evidence, cross_picked(comparison, name)
     spent = np.c_[np.zeros(len(choice)), evidence.cost][np.arange(len(choice)), choice].mean()
     return evidence.chances(choice, float(evidence.part_paid(np.array([spent]))[0]))

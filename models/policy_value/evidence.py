@@ -57,6 +57,15 @@ class Evidence:
         """Expected outcome of *nothing*, of every option and of what left the catalogue; shape (rows, 2 + options)."""
         return np.c_[self.usual, self.usual[:, None] + self.effect, self.usual]
 
+    def where(self, rows: Flags) -> Evidence:
+        """Cut some rows, shape (rows,), out."""
+        by_row = ("action", "propensity", "fold", "net", "usual", "effect", "cost", "p_redeem", "had_chance")
+        cut = {name: getattr(self, name)[rows] for name in by_row}
+        cut |= {"paid": None if self.paid is None else self.paid[rows]}
+        cut |= {"is_own": None if self.is_own is None else self.is_own[rows]}
+        frames = {name: getattr(self, name)[rows].reset_index(drop=True) for name in ("user_ids", "columns")}
+        return replace(self, **cut, **frames)
+
     @property
     def gross(self) -> Floats:
         """What an option is expected to change before it is paid for, where something tells what was; as `effect`."""

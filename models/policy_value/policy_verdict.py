@@ -156,8 +156,8 @@ class PolicyVerdict:
     """What the gate decided: the policy, why, and every candidate's value a head against *nobody*.
 
     `ladder` is what may be tried although it is not proven; None where nothing was judged or personal decides.
-    `costs` is what those cost whom the personal policy picks, beside what is expected of them. Of their effects the
-    `believed` share is promised; a simple policy's option brings a head `margin_shift` more than its average says.
+    `costs` is what those cost whom the personal policy picks, beside what is expected of them. `believed` is how much
+    is true of what the picks of the policy that decides are expected to change.
     """
 
     deployed: Deployed
@@ -168,7 +168,6 @@ class PolicyVerdict:
     ladder: Ladder | None = None
     costs: CostRatios = AS_EXPECTED
     believed: float = 1.0
-    margin_shift: float = 0.0
 
     @property
     def trial(self) -> Trial:

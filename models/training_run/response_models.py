@@ -25,6 +25,7 @@ from models.effects.observational_effects import (
     has_money,
 )
 from models.effects.uplift import LearntEffects, learn_effects, usable_options
+from models.judge.calibrated_value import Calibrated
 from models.judge.policies import judge_policies
 from models.judge.simple_policies import picked_by
 from models.learn.listening import with_channel_share
@@ -218,7 +219,7 @@ def judge_experiment(
     if before is not None and before.deployed.name == PERSONAL:
         chosen = chosen_payments(frames, redemption, learnt["margin_soon"].options, settings)
     verdict = judge_policies(evidence, settings.scoring.ladder, before, chosen)
-    return verdict, picked_by(evidence, verdict.deployed)
+    return verdict, picked_by(Calibrated(evidence), verdict.deployed)
 
 
 def verdict_before(lake: Lake, as_of: date) -> PolicyVerdict | None:

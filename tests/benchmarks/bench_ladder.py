@@ -37,6 +37,7 @@ from features.arrays.array_types import Floats, Kinds
 from features.definitions.app_declarations import declarations_of
 from models.effects.effect_model import ActionSet
 from models.effects.uplift import LearntEffects, learn_effects, mean_effects
+from models.judge.calibrated_value import Calibrated
 from models.judge.policies import judge_policies
 from models.judge.simple_policies import picked_by
 from models.learn.benefit_cost import is_own_spend, redemption_costs
@@ -118,9 +119,9 @@ def train(app: App, rows: pd.DataFrame, chosen: pd.DataFrame, before: PolicyVerd
     learnt = learn_effects(rows, options, features, settings, p_redeem=p_redeem, channels=app.world.channels)
     evidence = _evidence(app, rows, learnt, p_redeem, spend)
     verdict = judge_policies(evidence, settings.scoring.ladder, before, _payments(app, lots, spend))
-    picked = picked_by(evidence, verdict.deployed)
+    picked = picked_by(Calibrated(evidence), verdict.deployed)
     margin, retention = (learnt[outcome] for outcome in ("margin_soon", "is_retained"))
-    average = mean_effects(learnt, verdict.deployed.option, picked, verdict.margin_shift)
+    average = mean_effects(learnt, verdict.deployed.option, picked, verdict.believed)
     effects = PersonalEffects(
         margin.effect_model,
         retention.effect_model,
@@ -251,13 +252,15 @@ def of_a_seed(name: str, users: int, seed: int, *, loss_share: float, alone: boo
             found["trial"] = sum(week.trial for _, week in weeks) / whole
             found["worst_week"] = max(0.0, *(-week.trial / allowed for _, week in weeks))
             found["trial_loss"] = max(0.0, -sum(week.trial for _, week in weeks)) / (allowed * len(weeks))
-            promised, kept = sum(week.promised for _, week in weeks), sum(week.kept for _, week in weeks)
-            found["promised_over_true"] = promised / kept if kept > 0 else float("nan")
+            for when, part in (("", weeks), ("late_", weeks[-BLOCK:])):  # late: after four weeks of own measurement
+                promised, kept = (sum(getattr(week, name) for _, week in part) for name in ("promised", "kept"))
+                found[f"{when}promised_over_true"] = promised / kept if kept > 0 else float("nan")
+                spent = sum(week.spent for _, week in part)
+                found[f"{when}spent_over_budget"] = spent / (budget * users * len(part))
             found["common_pairs"] = float(common_pairs(sum(week.given for _, week in weeks).tolist()))
             kinds = [trained.verdict.deployed.name for trained, _ in weeks]
             found["personal"] = float(PERSONAL in kinds)
             found["above_nobody"] = float(found[word] > 0)
-            found["spent_over_budget"] = sum(week.spent for _, week in weeks) / (budget * users * len(weeks))
             found["says"] = [f"{trained.verdict.deployed} ({trained.verdict.ladder})" for trained, _ in weeks[::BLOCK]]
     return found
 
