@@ -12,6 +12,8 @@ from synthetic import offer, small_settings
 from configs.offers import Catalogue, Offer
 from models.effects.effect_model import Chances
 from models.effects.uplift import DRAWS
+from models.learn.benefit_cost import is_own_spend
+from models.learn.paid_costs import CostRatios
 from models.learn.redeemed_spend import RedeemedSpend
 from models.policy_value.policy_verdict import CONSTANT, P_REDEEM, PERSONAL, RANKING, RULE, Deployed
 from models.registry.response import KnownEffect, PersonalEffects, ResponseModels
@@ -170,6 +172,22 @@ def test_personal_effects_reach_the_options():
     # staying is worth 100 and 10; 30 spent of which 10% or 20% are given away, and the contact
     assert found.value.tolist()[0] == pytest.approx([3.0 + 10.0 - 0.65, 4.0 + 20.0 - 3.05])
     assert found.value.tolist()[1] == pytest.approx([-1.0 + 0.2 - 1.25, -2.0 + 3.0 - 4.85])
+
+
+def test_a_personal_policy_charges_what_its_picks_cost_and_promises_what_lots_showed():
+    deployed = lots(Deployed(PERSONAL))
+    asked = replace(deployed, personal=replace(deployed.personal, costs=CostRatios(2.0, 3.0), believed=0.5))
+    plain, found = options(deployed), options(asked)
+    assert found.incremental_margin.tolist() == [[1.5, 2.0], [-0.5, -1.0]]
+    assert found.incremental_retention.tolist() == [[0.05, 0.1], [0.01, 0.3]]  # half of 1.7, and no more than the risk
+    own = is_own_spend(FRAME, [*LOTS], Catalogue(offers=(offer("bundle"),)), response().spend, SETTINGS.categories)
+    assert found.discount_cost == pytest.approx(np.where(own, 2.0, 3.0) * plain.discount_cost)
+    staying = found.incremental_retention * np.array([[100.0], [10.0]])
+    assert found.value == pytest.approx(found.incremental_margin + staying - found.expected_cost)
+    simple = replace(asked, personal=replace(asked.personal, deployed=Deployed(CONSTANT, ("bundle", 0.1))))
+    assert options(simple).expected_cost == pytest.approx(
+        plain.expected_cost
+    )  # it does not pick whom it takes for cheap
 
 
 def test_an_option_that_no_lot_knew_is_not_eligible():

@@ -154,7 +154,7 @@ def publish_effects(
 
     A simple policy's option is worth what it changes for whom that policy `picked`, (rows,), not for everybody.
     """
-    average = mean_effects(learnt, verdict.deployed.option, picked, verdict.believed)
+    average = mean_effects(learnt, verdict.deployed.option, picked, verdict.shown)
     offers = learnt["margin_soon"].effect_model.offers
     averages = tuple(map(tuple, average.tolist()))
     units = (learnt["margin_soon"].effect_model.unit, learnt["is_retained"].effect_model.unit)

@@ -153,16 +153,18 @@ def learn_effects(
 
 
 def mean_effects(
-    learnt: Mapping[str, LearntEffects], option: Option | None, picked: Places | None, believed: float = 1.0
-) -> Floats:
-    """Mean effects of every option on `OUTCOMES`; of a simple policy's `option` those expected of whom it picks.
+    learnt: Mapping[str, LearntEffects], option: Option | None, picked: Places | None,
+    shown: tuple[float, float] | None = None,
+) -> Floats:  # fmt: skip
+    """Mean effects of every option on `OUTCOMES`; of a simple policy's `option` those on whom it picks.
 
     Parameters
     ----------
     picked
         Of the policy, from `models.judge.policies.picked_by`, shape (rows,); None where no simple one decides.
-    believed
-        How much of that is true (`models.judge.calibrated_promise`).
+    shown
+        What the comparison of policies found that those gained a head before it was paid for, and what it is worth that
+        they stay (`models.judge.calibrated_promise`): their margin is what staying leaves of it.
 
     Returns
     -------
@@ -171,7 +173,10 @@ def mean_effects(
     means = np.stack([learnt[outcome].mean for outcome in OUTCOMES], axis=1)
     if option is not None and picked is not None and picked.any():
         place = learnt[OUTCOMES[0]].options.index(option)
-        means[place] = [believed * learnt[outcome].mean_where(picked) for outcome in OUTCOMES]
+        means[place] = [learnt[outcome].mean_where(picked) for outcome in OUTCOMES]
+        if shown is not None:
+            gain, worth = shown
+            means[place, 0] = gain - means[place, 1] * worth
     return means
 
 

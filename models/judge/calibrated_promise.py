@@ -12,6 +12,7 @@ import numpy as np
 from features.arrays.array_types import Floats
 from models.judge.calibrated_value import Calibrated, gain_over
 from models.metrics.evaluation import Z
+from models.policy_value.policy_verdict import ShownChange
 
 PRIOR_ERROR = 0.25  # of what is shown over what is promised, before there is evidence
 LEAST, MOST = 0.0, 2.0
@@ -36,6 +37,19 @@ def believed_share(comparison: Calibrated, chances: Floats) -> float:
     shown = (gain.value + comparison.paid(chances, nobody)) / promised
     weight = PRIOR_ERROR**2 / (PRIOR_ERROR**2 + error**2)
     return float(np.clip(1.0 + weight * (shown - 1.0), LEAST, MOST))
+
+
+def shown_change(comparison: Calibrated, chances: Floats) -> ShownChange | None:
+    """Say what a simple policy's option changed for whom it picks; None where it picks nobody or nothing tells.
+
+    Parameters as above.
+    """
+    worth, given = comparison.evidence.worth, chances[:, 1:-1].sum(axis=1)
+    if worth is None or given.mean() <= 0:
+        return None
+    nobody = _nothing(chances)
+    gain = comparison.estimate(chances, nobody).value + comparison.paid(chances, nobody)
+    return ShownChange(gain / float(given.mean()), float(np.average(worth, weights=given)))
 
 
 def _nothing(chances: Floats) -> Floats:

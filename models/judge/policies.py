@@ -9,7 +9,7 @@ import numpy as np
 
 from configs.ladder_settings import Ladder as Allowance
 from features.arrays.array_types import Floats, Places
-from models.judge.calibrated_promise import believed_share
+from models.judge.calibrated_promise import believed_share, shown_change
 from models.judge.calibrated_value import Calibrated, gain_over
 from models.judge.hysteresis import is_ahead, is_still_possible, policy_before
 from models.judge.ladder import Candidate, climb
@@ -92,8 +92,8 @@ def judge_policies(
     )
     ladder = _ladder(comparison, as_picked, policies, candidates, leader, price, allowance, before)
     reason = f"{reason}; {ladder}" if ladder is not None else reason
-    believed = believed_share(comparison, candidates[leader])
-    return PolicyVerdict(policies[leader], reason, gains, lead, values, ladder, costs, believed)
+    shown = shown_change(comparison, candidates[leader])
+    return PolicyVerdict(policies[leader], reason, gains, lead, values, ladder, costs, shown=shown)
 
 
 def picked_costs(evidence: Evidence, chosen: Payments | None = None) -> CostRatios:

@@ -25,7 +25,8 @@ class Evidence:
     `had_chance` tells what a row could draw: no policy is judged by what the experiment cannot show. `is_simple`
     (options,) are the options that simple policies choose among. `paid` is what the row's own option really cost,
     contact included; None where nothing tells. Of `cost` the `contact` (options,) is certain, and the rest `is_own`
-    where it rests on what the user spends, not on what others did.
+    where it rests on what the user spends, not on what others did. `worth` (rows,) is
+    what it is worth that the user stays.
     """
 
     options: tuple[Option, ...]
@@ -45,6 +46,7 @@ class Evidence:
     paid: Floats | None = None
     contact: Floats | None = None
     is_own: Flags | None = None
+    worth: Floats | None = None
 
     @property
     def logged(self) -> Logged:
@@ -61,8 +63,8 @@ class Evidence:
         """Cut some rows, shape (rows,), out."""
         by_row = ("action", "propensity", "fold", "net", "usual", "effect", "cost", "p_redeem", "had_chance")
         cut = {name: getattr(self, name)[rows] for name in by_row}
-        cut |= {"paid": None if self.paid is None else self.paid[rows]}
-        cut |= {"is_own": None if self.is_own is None else self.is_own[rows]}
+        known = {name: getattr(self, name) for name in ("paid", "is_own", "worth")}
+        cut |= {name: None if column is None else column[rows] for name, column in known.items()}
         frames = {name: getattr(self, name)[rows].reset_index(drop=True) for name in ("user_ids", "columns")}
         return replace(self, **cut, **frames)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -151,13 +151,23 @@ class Ladder:
         return "; ".join(f"{state}: {', '.join(names)}" for state, names in parts if names) or "nothing is on trial"
 
 
+class ShownChange(NamedTuple):
+    """What lots showed of those whom a simple policy picks, a head of them, in account currency.
+
+    `gain` is what its option changed before it was paid for, `worth` what it is worth that they stay.
+    """
+
+    gain: float
+    worth: float
+
+
 @dataclass(frozen=True)
 class PolicyVerdict:
     """What the gate decided: the policy, why, and every candidate's value a head against *nobody*.
 
     `ladder` is what may be tried although it is not proven; None where nothing was judged or personal decides.
     `costs` is what those cost whom the personal policy picks, beside what is expected of them. `believed` is how much
-    is true of what the picks of the policy that decides are expected to change.
+    is true of what its picks are expected to change where it decides, `shown` what a simple policy's picks changed.
     """
 
     deployed: Deployed
@@ -168,6 +178,7 @@ class PolicyVerdict:
     ladder: Ladder | None = None
     costs: CostRatios = AS_EXPECTED
     believed: float = 1.0
+    shown: ShownChange | None = None
 
     @property
     def trial(self) -> Trial:

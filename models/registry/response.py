@@ -244,6 +244,7 @@ def gather_evidence(
         else experiment["discount_given"].to_numpy(float) + np.r_[contact, 0.0][action],
         contact=contact,
         is_own=is_own_spend(experiment, options, catalogue, spend, categories),
+        worth=remaining_value,
     )
 
 

@@ -121,7 +121,7 @@ def train(app: App, rows: pd.DataFrame, chosen: pd.DataFrame, before: PolicyVerd
     verdict = judge_policies(evidence, settings.scoring.ladder, before, _payments(app, lots, spend))
     picked = picked_by(Calibrated(evidence), verdict.deployed)
     margin, retention = (learnt[outcome] for outcome in ("margin_soon", "is_retained"))
-    average = mean_effects(learnt, verdict.deployed.option, picked, verdict.believed)
+    average = mean_effects(learnt, verdict.deployed.option, picked, verdict.shown)
     effects = PersonalEffects(
         margin.effect_model,
         retention.effect_model,
@@ -156,7 +156,7 @@ def _evidence(
         columns=rows, had_chance=margin.had_chance,
         is_simple=np.array([margin.has_slope or discount == least[offer] for offer, discount in options]),
         budget=app.world.budget, paid=rows["discount_given"].to_numpy() + np.r_[contact, 0.0][action],
-        contact=contact, is_own=is_own_spend(rows, options, catalogue, spend, app.settings.categories),
+        contact=contact, is_own=is_own_spend(rows, options, catalogue, spend, app.settings.categories), worth=worth,
     )  # fmt: skip
 
 
