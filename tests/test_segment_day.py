@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from configs.errors import InputError
 from configs.settings import Settings, load_settings
 from features.definitions.app_declarations import declarations_of
 from features.storage.lake import USERS_FILE, Lake
@@ -17,7 +18,15 @@ from features.tables.parquet_files import read_parquet, write_parquet
 from serving.decide.decision_columns import SCHEMA
 from serving.memberships.segment_day import load_rules, write_segments
 from serving.memberships.size_history import week_change
-from serving.memberships.stored_segments import CHANGES, SEGMENTS, SIZES, TRANSITIONS, read_rows
+from serving.memberships.stored_segments import (
+    CHANGES,
+    SEGMENTS,
+    SIZES,
+    TRANSITIONS,
+    read_rows,
+    read_rules,
+    stored_name,
+)
 from serving.memberships.user_memberships import user_memberships
 from serving.stored_days.day_tables import day_folder
 
@@ -177,6 +186,21 @@ def test_a_rerun_writes_the_same_bytes(tmp_path: Path) -> None:
     first = [file.read_bytes() for file in files]
     run(settings, DAY)
     assert [file.read_bytes() for file in files] == first
+
+
+@pytest.mark.parametrize("is_published", [False, True], ids=["by hand", "published"])
+def test_another_table_in_the_place_of_a_days_segments_is_named(tmp_path: Path, is_published: bool) -> None:
+    settings, lake = two_days(tmp_path)
+    run(settings, DAY)
+    name = stored_name(DAY, SEGMENTS)
+    other = lake.path(stored_name(DAY, SIZES)).read_bytes()
+    if is_published:
+        with lake.files.publish() as publication:
+            publication.path(name).write_bytes(other)
+    else:
+        lake.path(name).write_bytes(other)
+    with pytest.raises(InputError, match=r"segments\.parquet .*run winback score-users --as-of 2024-07-01"):
+        read_rules(lake, DAY)
 
 
 def test_sizes_count_who_came_and_left_by_reason(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 import pyarrow as pa
 
 from configs.errors import InputError
+from features.publishing.way_back import way_back
 from features.storage.lake import Lake
 from features.tables.duckdb_sessions import sql_text
 from features.tables.parquet_files import read_notes, read_parquet
@@ -56,8 +57,20 @@ def stored_source(lake: Lake, day: date, table: str) -> str:
 
 
 def read_rules(lake: Lake, day: date) -> DayRules:
-    """Read the rules by which a day was divided."""
-    return DayRules.of_note(read_notes(lake.path(stored_name(day, SEGMENTS)))[NOTE])
+    """Read the rules by which a day was divided.
+
+    Raises
+    ------
+    InputError
+        The file is damaged, or another table.
+    """
+    name = stored_name(day, SEGMENTS)
+    lake.files.check(name)
+    path = lake.path(name)
+    try:
+        return DayRules.of_note(read_notes(path)[NOTE])
+    except (KeyError, TypeError, ValueError) as error:
+        raise InputError(f"{path} does not say how its day was divided; {way_back(path)}") from error
 
 
 def read_rows(lake: Lake, day: date, table: str) -> list[Row]:
