@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 
 import numpy as np
@@ -14,15 +15,20 @@ from typer.testing import CliRunner
 
 from configs.offers import NOTHING, load_catalogue
 from configs.settings import load_settings
+from features.materialise.build_daily import build_aggregates
 from features.simulator.population import RENEWAL
 from features.simulator.simulated_day import World
 from features.simulator.simulated_events import events_of
 from features.simulator.simulator_run import new_world
+from features.simulator.world_request import begin_world
+from features.storage.lake import Lake
 from flows.cli import app
 from models.metrics.metric import Metric
 from serving.closed_loop_study.policy_weeks import NOBODY, ORACLE, OURS, Career, Week, follow, given_to
 from serving.closed_loop_study.rival_policies import AT_RISK, CONSTANT, EVERYBODY, RIVALS, oracle, rival
 from serving.closed_loop_study.study_summary import loop_metrics, loop_notes
+from serving.closed_loop_study.winback_policy import live_ours
+from serving.offer_measurement.closed_variants import experiment_results
 
 SETTINGS = load_settings("simulated", Path("nowhere"))
 GROSS_MARGIN = SETTINGS.value.gross_margin
@@ -171,6 +177,18 @@ def test_variants_have_an_effect_only_where_winback_decides(tmp_path):
     result = CliRunner().invoke(app, ["simulate", "--data-dir", str(tmp_path / "app"), "--variant-effect", "0.5"])
     assert (result.exit_code, (tmp_path / "app").exists()) == (2, False)
     assert "add --closed-loop" in result.stderr
+
+
+@pytest.mark.full
+def test_a_subject_that_is_noticed_less_loses_its_experiment(tmp_path):
+    settings, lake = load_settings("simulated", tmp_path, seed=3), Lake(tmp_path)
+    about = {"users": 3000, "days": 84, "random_weeks": 4, "nothing_share": 0.2, "more_days": 28}
+    world = begin_world(settings, lake, **about, variant_effect=-0.9)
+    live_ours(settings, lake, world, 4)
+    build_aggregates(settings, lake)
+    (found,) = experiment_results(settings, lake, world.today + timedelta(days=28))
+    assert (found.state, found.winner) == ("won", "as it is")
+    assert found.variants[1].effect.high < -0.2
 
 
 def test_a_small_loop_from_the_command_line(tmp_path, run_notebook, monkeypatch):

@@ -97,6 +97,18 @@ def test_of_1000_a_a_experiments_looked_at_daily_five_in_a_hundred_name_a_winner
     assert found <= 50, found
 
 
+@pytest.mark.parametrize("share", [0.005, 0.02, 0.5, 0.97])
+def test_of_1000_a_a_experiments_on_a_rare_answer_few_name_a_winner(share: float) -> None:
+    shape = (1000, 120, 2)  # experiments, days, variants
+    rng = np.random.default_rng(5)
+    users = np.cumsum(rng.binomial(100, 0.5, shape), axis=1).astype(float)
+    yes = np.cumsum(rng.binomial(np.diff(users, axis=1, prepend=0).astype(int), share), axis=1).astype(float)
+    zero = np.zeros(shape)
+    of = Moments.of_sums(users, yes, yes, zero, yes, zero, zero)
+    found = int((winners(of, is_yes_no=True) != NOBODY).any(axis=1).sum())
+    assert found <= 50, found
+
+
 def test_looking_every_day_at_a_usual_interval_would_name_many() -> None:
     """What the confidence sequence is for: the same experiments by the 95% interval of one look."""
     outcome, known, drawn = looks(np.random.default_rng(7), 100, 60, 60, effect=0.0)

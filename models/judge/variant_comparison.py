@@ -17,7 +17,7 @@ from features.arrays.array_types import Flags, Floats, Places
 from models.judge.confidence_sequence import ERROR, anytime_widths
 
 MIN_USERS = 100  # of each variant, before a mean of theirs is nearly normal
-MIN_ANSWERS = 15  # users of each variant whose outcome is not 0; of a yes or no the rarer answer
+MIN_ANSWERS = 15  # users of each variant whose outcome is not 0; of a yes or no the rarer answer, if all were alike
 MISMATCH_LEVEL = 0.001  # as of the control group's split
 POWER = 0.8
 CONCENTRATION = 100.0  # how near to the meant shares others are looked for, in users
@@ -139,8 +139,21 @@ def pair_error(variants: int) -> float:
 
 
 def has_enough(of: Moments, *, is_yes_no: bool) -> Flags:
-    """Tell whether every variant has users enough for an interval; shape (...,)."""
-    answers = np.minimum(of.answers, of.users - of.answers) if is_yes_no else of.answers
+    """Tell whether every variant has users enough for an interval; shape (...,).
+
+    Of a yes or no it is asked how many of the rarer answer each would have if all variants were alike: one to which
+    nobody at all says yes is worse, and must not wait for somebody who does.
+
+    Examples
+    --------
+    >>> nobody = Moments.of(np.repeat([1.0, 0.0], [100, 700]), np.zeros(800), np.repeat([0, 1], 400), 2)
+    >>> bool(has_enough(nobody, is_yes_no=True)), int(winners(nobody, is_yes_no=True))
+    (True, 0)
+    """
+    answers = of.answers
+    if is_yes_no:
+        share = of.answers.sum(axis=-1, keepdims=True) / np.maximum(of.users.sum(axis=-1, keepdims=True), 1.0)
+        answers = of.users * np.minimum(share, 1.0 - share)
     return np.asarray(((of.users >= MIN_USERS) & (answers >= MIN_ANSWERS)).all(axis=-1))
 
 
