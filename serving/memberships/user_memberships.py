@@ -91,7 +91,7 @@ def _known(
     """Read what the rules read of a user, and whether each part holds, by its text."""
     different = {part.text: part for part in parts}
     holds = "".join(f', {part.sql} AS "part@{place}"' for place, part in enumerate(different.values()))
-    query = users_sql(sources_of(settings, lake, day), rules.stages, segments, rules.cuts)
+    query = users_sql(sources_of(settings, lake, day).of_user(user_id), rules.stages, segments, rules.cuts)
     with connect(lake) as connection:
         found = connection.execute(f"SELECT *{holds} FROM ({query}) WHERE user_id = {sql_text(user_id)}")
         names = [name for name, *_ in found.description or ()]

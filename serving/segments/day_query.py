@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import duckdb
 
+from features.tables.duckdb_sessions import sql_text
 from serving.segments.known_columns import OF_DECISIONS, OF_OPTIONS, STAGE, Kind
 from serving.segments.rules import Segment, Split, Stages
 
@@ -31,6 +32,19 @@ class DaySources:
     options: str | None = None
     options_each: int = 0
     refusing: str | None = None
+
+    def of_user(self, user_id: str) -> DaySources:
+        """Narrow them to one user, so that nothing of anybody else is read and added up."""
+
+        def own(source: str) -> str:
+            return f"(SELECT * FROM {source} WHERE user_id = {sql_text(user_id)})"
+
+        return replace(
+            self,
+            snapshot=own(self.snapshot),
+            decisions=own(self.decisions) if self.decisions else None,
+            options=own(self.options) if self.options else None,
+        )
 
     def of(self, column: str) -> str | None:
         """Source that holds a column, None where the day has none."""
