@@ -11,6 +11,7 @@ import pytest
 
 from configs.offers import Option
 from models.champion_gate.promotion_log import Promotion
+from models.learn.paid_costs import CostRatios
 from models.metrics.metric import Metric
 from models.policy_value.policy_verdict import NO_TRIAL, Deployed, Ladder, PolicyValue, PolicyVerdict, Rung
 from models.registry.artifact_digests import StoredVersion
@@ -65,8 +66,14 @@ def test_the_policy_that_decides_and_what_is_on_trial_is_told() -> None:
     judged = replace(found, training=replace(found.training, verdict=verdict))
     told = "on trial: personal for 30% of users; retired, as proven worse: mail at 10% for everybody"
     assert policy_line(judged) == {"policy": f"nobody decides; {told}"}
+    corrected = replace(verdict, deployed=Deployed("personal"), ladder=None, costs=CostRatios(1.1, 2.0), believed=0.8)
+    line = policy_line(replace(found, training=replace(found.training, verdict=corrected)))["policy"]
+    assert line == (
+        "personal decides; costs 110% of what is expected, and 200% where no own spend is known; "
+        "80% of its effects promised"
+    )
     facts = json.loads(json.dumps(policy_facts(judged), allow_nan=False))
-    assert facts["deployed"] == "nobody"
+    assert (facts["deployed"], facts["costs"], facts["believed"]) == ("nobody", {"own": 1.0, "others": 1.0}, 1.0)
     first = facts["ladder"][0]
     assert (first["policy"], first["state"], first["share"]) == ("personal", "on trial", 0.3)
     assert first["gain"]["high"] is None

@@ -373,6 +373,16 @@ def test_a_day_of_lapsed_users_only_still_makes_a_page(settings: Settings, lake:
     assert "nan" not in page.text.lower()
 
 
+@pytest.mark.parametrize(("deployed", "is_told"), [(PERSONAL, True), (NOBODY, False)])
+def test_what_picks_cost_and_change_beside_what_models_expect_is_told_where_personal_decides(
+    settings: Settings, lake: Lake, deployed: str, is_told: bool
+) -> None:
+    corrected = verdict(Deployed(deployed)) | {"costs": {"own": 1.2, "others": 2.0}, "believed": 0.7}
+    write_training(lake, AS_OF, policy=corrected)
+    told = "benefits of those it picks cost 120% of what models expect, 200% where no own spend is known, and 70% of"
+    assert (told in Page(write_report(settings, lake, AS_OF)).text) == is_told
+
+
 @pytest.mark.parametrize(
     ("deployed", "words"),
     [

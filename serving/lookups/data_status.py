@@ -11,6 +11,8 @@ from typing import TypeVar
 from configs.errors import InputError
 from features.storage.lake import Lake
 from models.champion_gate.promotion_log import GATE, Promotion, promotion_log
+from models.learn.paid_costs import AS_EXPECTED
+from models.policy_value.policy_verdict import PERSONAL
 from models.registry.registry_state import RegisteredModel, registered_models
 from models.training_run.training_record import TrainingRecord, latest_training, lost_training
 
@@ -92,7 +94,9 @@ def policy_line(found: DataStatus) -> dict[str, str]:
     if verdict is None:
         return {}
     ladder = f"; {verdict.ladder}" if verdict.ladder is not None else ""
-    return {"policy": f"{verdict.deployed} decides{ladder}"}
+    is_corrected = verdict.deployed.name == PERSONAL and (verdict.costs, verdict.believed) != (AS_EXPECTED, 1.0)
+    corrected = f"; costs {verdict.costs}; {verdict.believed:.0%} of its effects promised" if is_corrected else ""
+    return {"policy": f"{verdict.deployed} decides{corrected}{ladder}"}
 
 
 def policy_facts(found: DataStatus) -> dict[str, object] | None:
@@ -102,7 +106,7 @@ def policy_facts(found: DataStatus) -> dict[str, object] | None:
         return None
     rungs = verdict.ladder.rungs if verdict.ladder is not None else ()
     return {
-        "deployed": str(verdict.deployed),
+        "deployed": str(verdict.deployed), "costs": asdict(verdict.costs), "believed": verdict.believed,
         "ladder": [
             {
                 "policy": str(rung.policy), "state": rung.state, "share": rung.share, "p_better": rung.p_better,

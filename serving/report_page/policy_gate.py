@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
+from models.learn.paid_costs import AS_EXPECTED
 from models.policy_value.policy_verdict import (
     CONSTANT,
     NOBODY,
@@ -32,7 +34,10 @@ WHY = {
 SIMPLE = (
     "It was proven to bring more than what is simpler, and choosing for each user was not proven to bring more still."
 )
-
+CORRECTED = (
+    "Both sides of it are corrected by what was seen: benefits of those it picks cost {own:.0%} of what models expect, "
+    "{others:.0%} where no own spend is known, and {believed:.0%} of the expected effects is promised."
+)
 STANDINGS = {ON_TRIAL: "on trial for {share:.0%} of users", RETIRED: "retired: proven to bring less"}
 TRIAL = (
     "On trial, for {share:.0%} of the users, who are drawn anew every day: {each}. Past offers speak for it and do not "
@@ -81,12 +86,19 @@ def gate_of(verdict: PolicyVerdict | None, words: Words) -> PolicyGate | None:
     return PolicyGate(
         name=deployed.name,
         words=words.sentence(stored(policy_reasons(deployed))),
-        why=words.say(WHY.get(deployed.name, SIMPLE)),
+        why=" ".join([words.say(WHY.get(deployed.name, SIMPLE)), *_corrections(verdict, words)]),
         reason=verdict.reason,
         candidates=candidates,
         lead=verdict.lead,
         trial=_trial(verdict.ladder, words),
     )
+
+
+def _corrections(verdict: PolicyVerdict, words: Words) -> Iterator[str]:
+    """Say by what the personal policy's costs and effects are multiplied; nothing where models are taken as is."""
+    costs, believed = verdict.costs, verdict.believed
+    if verdict.deployed.name == PERSONAL and (costs, believed) != (AS_EXPECTED, 1.0):
+        yield words.say(CORRECTED, own=costs.own, others=costs.others, believed=believed)
 
 
 def _standing(verdict: PolicyVerdict, name: str, words: Words) -> str:
