@@ -55,7 +55,7 @@ def test_events_without_a_role_are_listed_with_counts_and_money(tmp_path):
     (note,) = app.ingest()["events"].notes
     assert note.startswith(
         "6 events with 100.00 USD have a name without any role: 'Purchase' (3 events with 60.00 USD, nearly "
-        "'purchase'), 'purchase ' (2 events with 40.00 USD, nearly 'purchase'), 'app_crash' (1 events); where"
+        "'purchase'), 'purchase ' (2 events with 40.00 USD, nearly 'purchase'), 'app_crash' (1 event); where"
     )
     assert stored_name_notes(app.settings, app.lake) == [note]
     app.lake.partition("events", app.lake.days("events")[0]).write_bytes(b"no parquet")

@@ -90,7 +90,8 @@ def test_a_third_language_is_a_file_and_what_it_lacks_is_said_once(tmp_path):
     path.write_text(FRENCH, encoding="utf-8")
     words = words_of(load_settings(language=str(path)))
     assert (
-        words.sentence(stored((Reason("no_place", value="email"),))) == "plus de place : email rapporte plus ailleurs"
+        words.sentence(stored((Reason("no_place", value="email"),)))
+        == "plus de place : courriel rapporte plus ailleurs"
     )
     assert words.sentence(stored((Reason("nobody"),))) == ENGLISH.heading["nobody"]
     assert (words.term("email"), words.say("At risk"), words.say("Offers today")) == (

@@ -336,8 +336,8 @@ def test_everything_that_is_put_right_is_told_with_its_count(tmp_path):
     reports = app.ingest()
     blanks, refund, skew = reports["events"].notes
     assert blanks.startswith("2 rows of events: user_id has blanks around it")
-    assert refund.startswith("1 rows of events: amount of a refund is told as a positive number")
-    assert skew.startswith("1 rows of events: received_at lies up to 5 minutes before occurred_at")
+    assert refund.startswith("1 row of events: amount of a refund is told as a positive number")
+    assert skew.startswith("1 row of events: received_at lies up to 5 minutes before occurred_at")
     assert reports["users"].notes == (
         "1 rows of users: signed_up_at lies before 1990-01-01 or in the future, and is taken as missing",
     )
