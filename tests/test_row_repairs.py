@@ -339,7 +339,7 @@ def test_everything_that_is_put_right_is_told_with_its_count(tmp_path):
     assert refund.startswith("1 row of events: amount of a refund is told as a positive number")
     assert skew.startswith("1 row of events: received_at lies up to 5 minutes before occurred_at")
     assert reports["users"].notes == (
-        "1 rows of users: signed_up_at lies before 1990-01-01 or in the future, and is taken as missing",
+        "1 row of users: signed_up_at lies before 1990-01-01 or in the future, and is taken as missing",
     )
     stored = pd.read_parquet(app.lake.partition("events", date(2024, 3, 1)), partitioning=None)
     assert set(stored.user_id) == {"7"} and sorted(stored.amount) == [-5.0, 5.0, 5.0, 5.0]
