@@ -47,7 +47,7 @@ def status(profile: str | None, data_dir: str | None, as_of: date | None) -> Out
     """Say what the data folder holds, what ran, who is champion since when, and what looks wrong."""
     from features.erasure.retention_periods import retention_line
     from features.ingestion.delivery_notes import stored_name_notes
-    from flows.runs.run_status import consent_line, last_guards, run_lines, suppression_line
+    from flows.runs.run_status import consent_line, empty_notes, last_guards, run_lines, suppression_line
     from serving.decide.promise_ratios import newest_ratios
     from serving.lookups.data_status import (
         champion_lines,
@@ -80,7 +80,14 @@ def status(profile: str | None, data_dir: str | None, as_of: date | None) -> Out
     facts = {"champions": model_facts(found), "policy": policy_facts(found), "personas": persona_facts(found), **facts}
     lacking = found.training.untrained if found.training is not None else ()
     damaged = [each.said for each in damaged_records(lake)]
-    notes = [*found.faults, *suspicion(lake), *damaged, *newest_supersession(lake), *words]
+    notes = [
+        *empty_notes(lake, found.days),
+        *found.faults,
+        *suspicion(lake),
+        *damaged,
+        *newest_supersession(lake),
+        *words,
+    ]
     notes += [*stored_name_notes(settings, lake), *map(str, lacking)]
     return Outcome("status", day, metrics, outputs | lines, notes, facts)
 

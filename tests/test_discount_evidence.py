@@ -55,8 +55,8 @@ def test_the_levels_given_are_told_with_whether_chance_chose_them(lake):
         (
             None,
             ["a discount is not personal here, as the levels cannot be told apart, because: Bundle was only ever given "
-             "at 10%", "Come_Back was given at several levels, but no lot chose among them",
-             "Plain was given at several levels by lot", "Unproven was never given", PLAN],
+             "at 10%", "no lot chose among the levels of Come_Back",
+             "lots chose among the levels of Plain", "Unproven was never given", PLAN],
         ),
         (
             CONSTANT,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import time
 from dataclasses import replace
-from datetime import date
+from datetime import UTC, date, datetime
 
 import numpy as np
 import pandas as pd
@@ -316,3 +316,7 @@ def test_an_offer_that_was_never_measured_is_not_called_worth_its_cost():
     assert re.search(r"value +unknown", lines[0])
     fils = [{**known, "value": -0.004}], replace(WORDS, currency="KWD")
     assert "-0.004" in [*explanation_lines(decision, *fils, small_settings(), date(2024, 7, 1))][-1]
+    given = [{"offer_id": "type_b", "discount": 0.35, "valid_until": datetime(2024, 7, 8, tzinfo=UTC)}]
+    words, day = replace(WORDS, titles={"type_b": "Brand coupons"}), date(2024, 7, 1)
+    told = [*explanation_lines(decision, [], words, small_settings(), day, open_offers=given)]
+    assert told[-1].startswith("  open      Brand coupons at ")  # by its title, never by its id

@@ -184,7 +184,7 @@ def test_text_of_users_is_escaped(settings: Settings, lake: Lake) -> None:
 def test_figures_equal_the_sums_of_the_decisions(settings: Settings, lake: Lake) -> None:
     text = Page(write_report(settings, lake, AS_OF)).text
     # a: .6 x 100, b: .3 x 1000, d: .2 x 10 are at risk; c: .1 x 2000 is not
-    assert "About 1 of 5 users is expected to leave within 28 days, and 562 USD with them" in text
+    assert "About 1 of 4 users is expected to leave within 28 days, and 562 USD with them" in text
     assert "3 users are at risk: likelier to leave than the average, and at least 20 in 100 like them do" in text
     assert "Both are at risk, as far as they lie above the average of 30%" in text
     assert "of the 1,110 USD that the users at risk would bring in 91 days" in text
@@ -358,7 +358,7 @@ def test_an_app_without_a_catalogue_reports_risk_alone(lake: Lake) -> None:
     settings = load_settings("online_retail", lake.root)
     write_decisions(lake, [decision("a", 0.6, 100.0), decision("b", None, None)])
     text = Page(write_report(settings, lake, AS_OF)).text
-    assert "About 1 of 2 users is expected to leave within 91 days, and 60.00 GBP with them 1 user is at risk" in text
+    assert "About 1 of 1 user is expected to leave within 91 days, and 60.00 GBP with them 1 user is at risk" in text
     assert "Nobody gets an offer today. This app has no offers in its catalogue" in text
     assert "nothing on this page rests on the effect of an offer" in text
     assert "USD" not in text

@@ -19,7 +19,7 @@ from features.tables.parquet_files import write_parquet
 from flows.lookup import status
 from flows.runs.next_run import next_run
 from flows.runs.run_records import recorded, run_records
-from flows.runs.run_status import disk_used, freshness_lines, last_guards, lock_owner, run_lines
+from flows.runs.run_status import disk_used, empty_notes, freshness_lines, last_guards, lock_owner, run_lines
 from flows.runs.run_steps import step
 from serving.guards.guard_findings import FIRED, PASSED, Finding, findings_table
 
@@ -89,12 +89,19 @@ def test_status_says_what_ran_why_it_ended_and_who_writes(tmp_path: Path) -> Non
     assert ran == {"run ingest": "refused in 0 s: the source is gone", "run score-users": "running"}
     assert lines["newest events"] == "2024-06-29, 1 day behind"
     assert lines["newest decisions"] == "none"
-    assert lines["next score-daily"] == "2024-07-02T05:00:00+00:00, if winback schedule were running"
+    assert lines["next score-daily"] == "2024-07-02 05:00 UTC, if winback schedule were running"
     assert lines["writing now"].startswith("winback score-users (run ")
     assert facts["disk_bytes"]["events"] == 5
     assert [each["command"] for each in facts["runs"]] == ["score-users", "ingest"]
     json.dumps(facts)
     assert run_lines(found, lake, AS_OF, NOW)[0]["writing now"] == "nobody"
+
+
+def test_a_folder_that_holds_nothing_is_told(tmp_path: Path) -> None:
+    lake = Lake(tmp_path / "daat")
+    assert empty_notes(lake, {"events": [AS_OF], "decisions": []}) == []
+    (note,) = empty_notes(lake, {"events": [], "decisions": []})
+    assert note.startswith(f"{lake.root} holds nothing yet: winback ingest fills it")
 
 
 def test_status_is_of_the_newest_decided_day_where_the_profile_names_an_earlier_one(tmp_path: Path) -> None:

@@ -203,6 +203,12 @@ def test_another_table_in_the_place_of_a_days_segments_is_named(tmp_path: Path, 
         read_rules(lake, DAY)
 
 
+def test_a_day_without_segments_is_named(tmp_path: Path) -> None:
+    _, lake = two_days(tmp_path)
+    with pytest.raises(InputError, match="holds no segments of 2020-01-01; run winback score-users --as-of 2020-01-01"):
+        read_rules(lake, date(2020, 1, 1))
+
+
 def test_sizes_count_who_came_and_left_by_reason(tmp_path: Path) -> None:
     settings, _ = two_days(tmp_path)
     (busy, *_) = read_rows(run(settings, DAY), DAY, SIZES)

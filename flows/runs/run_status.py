@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from datetime import UTC, date, datetime, timedelta
 
@@ -26,16 +26,17 @@ def run_lines(settings: Settings, lake: Lake, as_of: date, now: datetime) -> tup
     """Say what is known of runs, as texts by their titles for people, and as facts for machines."""
     records, disk = run_records(lake, LISTED), disk_used(lake)
     owner, planned = lock_owner(lake, records), next_runs(settings, now)
+    told = {name: f"{moment:%Y-%m-%d %H:%M %Z}" for name, moment in next_moments(settings, now).items() if moment}
     is_served = any(each.command == SCHEDULE and each.outcome == RUNNING for each in records)
     lines = {f"run {each.command} of {each.started[:19]}": _ended(each) for each in records[-SHOWN:]}
     lines |= freshness_lines(lake, as_of)
     by = "" if is_served else ", if winback schedule were running"
-    lines |= {f"next {name}": f"{moment}{by}" for name, moment in planned.items()}
+    lines |= {f"next {name}": f"{told.get(name, line)}{by}" for name, line in planned.items()}
     who = "{command} (run {run}, process {process}, since {since})"
     lines["writing now"] = who.format(**owner) if owner else "nobody"
     shared, stores = store_lines(lake)
     lines |= shared
-    lines["disk"] = disk_line(disk)
+    lines["disk"] = disk_line(disk) or "nothing"
     facts: dict[str, object] = {
         "runs": [asdict(each) for each in reversed(records)],
         "next": planned,
@@ -152,6 +153,13 @@ def disk_line(disk: Mapping[str, int]) -> str:
     small = [size for name, size in disk.items() if name not in large]
     told = [f"{name} {size / MIB:,.1f} MiB" for name, size in large.items()]
     return ", ".join([*told, *([f"{len(small)} smaller ones {sum(small) / MIB:,.1f} MiB"] if small else [])])
+
+
+def empty_notes(lake: Lake, days: Mapping[str, Sequence[date]]) -> list[str]:
+    """Say that a data folder holds nothing, and what fills it: its name may be misspelt; `days` are those stored."""
+    if any(days.values()):
+        return []
+    return [f"{lake.root} holds nothing yet: winback ingest fills it, unless you meant another --data-dir"]
 
 
 def last_guards(lake: Lake, as_of: date) -> tuple[date | None, list[Finding], list[str]]:

@@ -75,7 +75,7 @@ def line_chart(
     (('Monday', 3, None, None), ('Tuesday', 4, 3.5, 4.5))
     >>> new = [Mark("2024-05-02", "model", "churn 2")]
     >>> line_chart("Users", ("day", "users"), [Point("2024-05-01", 3), Point("2024-05-03", 4)], marks=new).rows[1]
-    ('2024-05-02', None, None, None, 'churn 2')
+    ('2024-05-02', None, 'churn 2')
     """
     shown = shown or words.plain
     second = [each for each in beside.values if each is not None] if beside else []
@@ -121,7 +121,7 @@ def line_chart(
     parts += [*_labels(points, x), *_legend(keys)]
     told_words = _told(title, points, shown, marks, words)
     height = HEIGHT + 18.0 * len(keys)
-    bounds_words = (words.say("from (95%)"), words.say("to (95%)"))
+    bounds_words = (words.say("from (95%)"), words.say("to (95%)")) if _has_bounds(points) else ()
     heads = (
         *columns,
         *bounds_words,
@@ -184,13 +184,17 @@ def _rows(points: Sequence[Point], marks: Sequence[Mark], beside: Beside | None)
     changed: dict[str, list[str]] = {}
     for mark in marks:
         changed.setdefault(mark.label, []).append(mark.words)
-    rows: list[tuple[Cell, ...]] = []
+    rows, told = list[tuple[Cell, ...]](), len(Point._fields) if _has_bounds(points) else 2
     for place, point in enumerate(points):
         second = (beside.values[place],) if beside else ()
-        rows.append((*point, *second, *(("; ".join(changed.pop(point.label, [])) or None,) if marks else ())))
-    empty = (None,) * (len(Point._fields) - 1 + (beside is not None))
+        rows.append((*point[:told], *second, *(("; ".join(changed.pop(point.label, [])) or None,) if marks else ())))
+    empty = (None,) * (told - 1 + (beside is not None))
     others: list[tuple[Cell, ...]] = [(label, *empty, "; ".join(words)) for label, words in changed.items()]
     return tuple(sorted([*rows, *others], key=lambda row: str(row[0])) if others else rows)
+
+
+def _has_bounds(points: Sequence[Point]) -> bool:
+    return any(each.low is not None or each.high is not None for each in points)
 
 
 def _axis(low: float, high: float, y: Callable[[float], float], shown: Shown) -> list[str]:

@@ -146,7 +146,7 @@ def level_facts(desk: Desk, cubes: DayCubes, offer_id: str, discount: float, cha
 
 
 def beaten_by(levels: Sequence[dict[str, Any]]) -> float:
-    """Count where a level would pay and another option, or somebody else, was worth more."""
+    """Count where a level would pay and lost: a user once for each level, so that these are no users."""
     return float(sum(level["pays"] - level["users"] for level in levels))
 
 

@@ -37,6 +37,8 @@ def size_lines(
         users = words.language.values["unknown"] if row["users"] is None else number(row["users"], ",.0f")
         numbers = f"{users:>9} {number(came, ',.0f'):>7} {number(left, ',.0f'):>7} {week:>8}"
         yield f"{row['segment']:<{width}} {numbers}{mark}{words.meaning(row['segment'], row['meaning'])}"
+    if before := next((row["day_before"] for row in transitions if row["day_before"]), None):
+        yield said["since"].format(day=words.language.day(before))
     yield from (f"! {unusual_words(row, words, settings)}" for row in sizes if row["is_unusual"])
     yield from (said["left_out"].format(name=name, column=lack) for name, lack in rules.left_out.items())
 

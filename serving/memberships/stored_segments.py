@@ -62,11 +62,13 @@ def read_rules(lake: Lake, day: date) -> DayRules:
     Raises
     ------
     InputError
-        The file is damaged, or another table.
+        The day has none, or the file is damaged, or another table.
     """
     name = stored_name(day, SEGMENTS)
     lake.files.check(name)
     path = lake.path(name)
+    if not lake.files.exists(name):
+        raise InputError(f"{lake.root} holds no segments of {day}; run winback score-users --as-of {day}")
     try:
         return DayRules.of_note(read_notes(path)[NOTE])
     except (KeyError, TypeError, ValueError) as error:

@@ -76,7 +76,7 @@ def evaluated_lots(
     if users < FEWEST_USERS:
         others = "a later --as-of" if kind == ALL else "a later --as-of, other days, or --on all"
         raise InputError(
-            f"{users:,} users have a closed lot to judge by ({kind}{_between(first, last)}, known by {as_of}), at "
+            f"{users:,} users have a closed lot to judge by ({kind} lots{_between(first, last)}, known by {as_of}), at "
             f"least {FEWEST_USERS} are needed: lots are treatments with a propensity below 1 whose outcome is stated "
             f"or whose churn.horizon_days = {settings.churn.horizon_days} are over; lots come from "
             f"scoring.exploration.share or an experiment of your own; where there are some choose {others}"
