@@ -4,13 +4,23 @@ from __future__ import annotations
 
 import re
 from functools import cached_property
+from typing import Annotated
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from configs.section import Section, Word
 
 PLAIN = re.compile(r"[^\W_][\w\s&'’,.()/-]*")  # words that people write; no marks of code, no separators of tills
 PLURAL = "(?:e?s|e?n|e)?"
+
+
+def _language(text: str) -> str:
+    if not re.fullmatch("[a-z]{2,3}", text):
+        raise ValueError("a language is named by two or three small letters and without its country, such as de or pt")
+    return text
+
+
+Tongue = Annotated[str, AfterValidator(_language)]  # as the texts of offers and the pages are looked up
 
 
 class Categories(Section):
@@ -21,7 +31,7 @@ class Categories(Section):
     )
     also_sensitive: tuple[Word, ...] = Field(description="more of them: those of your app")
     names: dict[str, str] = Field(description="what people read, by the category as the events have it")
-    names_in: dict[str, dict[str, str]] = Field(
+    names_in: dict[Tongue, dict[str, Word]] = Field(
         {}, description="by language, such as de: what its readers read, by what people read otherwise"
     )
 

@@ -6,6 +6,7 @@ from datetime import date
 
 import pandas as pd
 import pytest
+from pydantic import ValidationError
 
 from configs.benefits import Benefit
 from configs.categories import Categories
@@ -66,3 +67,11 @@ def test_a_message_names_a_category_in_the_language_of_its_text() -> None:
         True, True, True,
     ]  # fmt: skip
     assert "milk" in said["en-GB" if "en-GB" in said else "en"][0]
+
+
+@pytest.mark.parametrize(("language", "said"), [
+    ("german", "Milch"), ("DE", "Milch"), ("de-AT", "Milch"), ("de", ""), ("de", "a\nb")
+])  # fmt: skip
+def test_a_name_that_nobody_would_read_is_refused(language: str, said: str) -> None:
+    with pytest.raises(ValidationError, match=r"a language is named by two|a name begins and ends"):
+        Categories(sensitive=(), also_sensitive=(), names={}, names_in={language: {"milk": said}})

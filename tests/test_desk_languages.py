@@ -6,7 +6,7 @@ import json
 import re
 from html import unescape
 from pathlib import Path
-from urllib.parse import quote
+from urllib.parse import quote, urlencode
 
 import pytest
 from desks import DAYS, FORMULA, HOSTILE, SmallDesk, decided_desk
@@ -116,7 +116,7 @@ def test_a_visitor_chooses_a_language_and_keeps_it(german: SmallDesk) -> None:
     page = client.get("/risk?day=" + str(DAYS[0])).text
     assert 'lang="de"' in page and "Wie es verteilt ist" in page
     token = re.search(r'name="form_token" value="([^"]+)"', page)[1]
-    form = f"form_token={token}&language=en&page=risk&day={DAYS[0]}"
+    form = f"form_token={token}&language=en&spoken=risk&day={DAYS[0]}"
     answer = client.post("/language", content=form)
     assert (answer.status_code, answer.headers["location"]) == (303, f"/risk?day={DAYS[0]}")
     assert "samesite=strict" in answer.headers["set-cookie"].lower()
@@ -124,10 +124,22 @@ def test_a_visitor_chooses_a_language_and_keeps_it(german: SmallDesk) -> None:
     assert 'lang="en"' in page and "How it is distributed" in page
     assert client.post("/language", content=f"form_token={token}&language=../x").status_code == 400
     assert client.post("/language", content="language=de").status_code == 400
-    away = client.post("/language", content=f"form_token={token}&language=de&page=//evil.example")
+    away = client.post("/language", content=f"form_token={token}&language=de&spoken=//evil.example")
     assert away.headers["location"] == "/today"
     client.cookies.set("winback_language", "../../etc/passwd")
     assert 'lang="de"' in client.get("/risk").text
+
+
+@pytest.mark.parametrize(("asked", "meant"), [
+    ("/what-if?budget=1.500&factor=1,125", "/what-if?budget=1500&factor=1.125"), ("/people?page=2", "/people?page=2"),
+    ("/people?q=1.500", "/people?q=1.500"),
+])  # fmt: skip
+def test_what_is_asked_is_the_same_in_another_language(german: SmallDesk, asked: str, meant: str) -> None:
+    client = german.client()
+    form = re.search(r'<form action="/language".*?</form>', client.get(asked).text, re.S)[0]
+    given = re.findall(r'type="hidden" name="([^"]+)" value="([^"]*)"', form)
+    answer = client.post("/language", content=urlencode([*given, ("language", "en")]))
+    assert answer.headers["location"] == meant
 
 
 def test_numbers_are_written_and_read_as_the_language_does(german: SmallDesk) -> None:

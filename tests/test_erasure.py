@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 import pytest
 from apps import TINY_AS_OF, App, at, event, small_app
 
+from configs.errors import InputError
 from features.erasure.erase_users import CHECKPOINT, all_ids, erase, listed_ids
 from features.erasure.erased_tables import kept_rows, write_kept
 from features.erasure.sought_ids import SoughtIds
@@ -218,7 +219,7 @@ def test_audiences_of_the_desk_are_told_and_reports_on_paper_that_may_name_them_
             publication.write(f"reports/{day}.pdf", b"%PDF packed")
         publication.write("reports/2024-07-29.pdf", b"%PDF of a page that has gone")
     posted = "audience posted to mail.example as msg_1"
-    for at_, role, what in (("2024-07-30T09", "operator", "audience"), ("2024-07-31T09", "operator", "audience"),
+    for at_, role, what in (("2024-07-29T09", "operator", "audience"), ("2024-07-31T09", "operator", "audience"),
                             ("2024-07-31T10", "viewer", "audience"), ("2024-07-31T11", "operator", "what if"),
                             ("2024-08-01T09", "operator", posted)):  # fmt: skip
         entry = {"at": f"{at_}:00:00", "who": "ann", "role": role, "what": what, "given": {}, "rows": 7}
@@ -232,6 +233,20 @@ def test_audiences_of_the_desk_are_told_and_reports_on_paper_that_may_name_them_
     assert lake.files.list("reports/*.pdf") == ["reports/2024-07-30.pdf"]
     again = erase(lake, ["user-1"], "forgotten", TODAY)
     assert again.taken_away == () and again.unprinted == ()
+
+
+def test_an_audience_of_the_first_morning_east_of_greenwich_is_told_and_a_damaged_entry_named(tmp_path: Path) -> None:
+    lake = Lake(tmp_path)
+    with lake.files.publish() as publication:
+        decided = publication.path("decisions/day=2024-07-31/decisions.parquet")
+        write_parquet(pa.table({"user_id": ["user-1"]}), decided)
+    entry = {"at": "2024-07-30T23:30:00", "who": "ann", "role": "operator", "what": "audience", "given": {}, "rows": 7}
+    lake.files.write("desk/log/1.json", json.dumps(entry).encode())  # 8:30 on the 31st in Tokyo
+    lake.files.write("desk/log/2.json", b'{"at": "2024-07-3')
+    with pytest.raises(InputError, match=r"2\.json is damaged"):
+        erase(lake, ["user-1"], "forgotten", TODAY)
+    lake.files.remove("desk/log/2.json")
+    assert [each.at for each in erase(lake, ["user-1"], "forgotten", TODAY).taken_away] == ["2024-07-30T23:30:00"]
 
 
 def test_what_others_say_of_somebody_is_left_and_told(tmp_path: Path) -> None:

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from datetime import date
+from datetime import date, timedelta
 from pathlib import PurePath
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+from configs.errors import InputError
 from features.erasure.erased_tables import kept_rows
 from features.erasure.sought_ids import SoughtIds
 from features.erasure.table_names import DESK_LOG, SEND_LISTS
@@ -40,18 +41,35 @@ def days_of_lists(lake: Lake, sought: SoughtIds) -> tuple[date, ...]:
 def audiences_taken(lake: Lake, sought: SoughtIds) -> tuple[TakenAway, ...]:
     """Audiences that the desk gave out since some users were first decided about, in order: they may name them.
 
-    Who was in an audience is written down nowhere, so that all of them are told.
+    Who was in an audience is written down nowhere, so that all of them are told. Entries are of UTC, in
+    which a day of the app may begin on the day before.
+
+    Raises
+    ------
+    InputError
+        An entry of the desk is damaged.
     """
     names = lake.files.list(f"{DESK_LOG}/*.json")
     first = _first_decided(lake, sought) if names else None
     if first is None:
         return ()
-    entries = (json.loads(lake.files.read(name)) for name in names)
+    entries = (_entry(lake, name) for name in names)
+    since = str(first - timedelta(days=1))
     return tuple(
         TakenAway(each["at"], each["who"], each["what"], each["rows"])
         for each in entries
-        if each["what"].startswith(AUDIENCE) and each["role"] == OPERATOR and each["at"][:10] >= str(first)
+        if each["what"].startswith(AUDIENCE) and each["role"] == OPERATOR and each["at"][:10] >= since
     )
+
+
+def _entry(lake: Lake, name: str) -> dict[str, Any]:
+    try:
+        return dict(json.loads(lake.files.read(name)))
+    except ValueError as error:
+        path = lake.path(name)
+        raise InputError(
+            f"{path} is damaged; restore it from a backup, or delete it: what left then is not told"
+        ) from error
 
 
 def _first_decided(lake: Lake, sought: SoughtIds) -> date | None:

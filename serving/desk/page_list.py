@@ -28,9 +28,21 @@ TITLES = {
 PARAMETERS: dict[str, tuple[str, ...]] = {
     "people": ASKED_OF_PEOPLE, "audience.csv": ASKED_OF_PEOPLE, "plays": ("offer",), "what-if": ASKED_OF_WHAT_IF,
 }  # fmt: skip
+NUMBERS = ("budget", "budget_share", "factor", "cap_", "page")  # parameters that people type in their language
 ALSO = {"personas": "groups", "stages": "groups", "offers": "plays"}
 SHARED = ("day", "table")
 SHOWN_SIGNS, NEAR = 40, 0.75
+
+
+def is_number(name: str) -> bool:
+    """Tell whether a parameter is a number.
+
+    Examples
+    --------
+    >>> is_number("budget"), is_number("cap_mail"), is_number("q")
+    (True, True, False)
+    """
+    return any(name == each or (each.endswith("_") and name.startswith(each)) for each in NUMBERS)
 
 
 def page_meant(name: str) -> str:

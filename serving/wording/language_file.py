@@ -7,7 +7,9 @@ import re
 import string
 from collections.abc import Iterator, Mapping
 from datetime import date
+from decimal import Decimal
 from functools import cached_property
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
@@ -188,6 +190,21 @@ class Language(Section):
         if re.fullmatch(rf"-?[1-9]\d{{0,2}}({group}\d{{3}})+({decimal}\d+)?", typed):
             typed = re.sub(group, "", typed)
         return float(re.sub(decimal, ".", typed) if re.fullmatch(rf"-?\d+{decimal}\d+", typed) else typed)
+
+    def retyped(self, typed: str, other: Language) -> str:
+        """Write a number that somebody typed in this language as one types it in another; what is none stays.
+
+        Examples
+        --------
+        >>> german, english = load_language("de"), load_language("en")
+        >>> german.retyped("1.500", english), english.retyped("1.125", german), german.retyped("many", english)
+        ('1500', '1,125', 'many')
+        """
+        try:
+            number = self.typed_number(typed.strip())
+        except ValueError:
+            return typed
+        return other.local(format(Decimal(repr(number)).normalize(), "f")) if isfinite(number) else typed
 
     def number(self, number: float, shape: str) -> str:
         """Write a number in a shape of Python's, with the language's own signs.
