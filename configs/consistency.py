@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from configs.channel_names import channel_names
 from configs.errors import InputError, did_you_mean
 from configs.offers import Catalogue
 from configs.settings import Settings
 
 
 def check_channels(settings: Settings, catalogue: Catalogue) -> None:
-    """Refuse the capacity of a channel that no offer goes through; an empty catalogue has none to compare with.
+    """Refuse the capacity of a channel that no offer goes through, or that some offers spell otherwise.
+
+    An empty catalogue has none to compare with.
 
     Raises
     ------
@@ -20,6 +23,11 @@ def check_channels(settings: Settings, catalogue: Catalogue) -> None:
         if name not in channels:
             known = did_you_mean(name, channels)
             raise InputError(f"scoring.channel_capacity: no offer goes through channel {name!r}; {known}")
+        if alike := sorted(each for each in channels - {name} if channel_names(each) == channel_names(name)):
+            raise InputError(
+                f"scoring.channel_capacity of {name!r} would not hold for offers by {alike[0]!r}, which is the same "
+                "channel; write it alike in all offers"
+            )
 
 
 def check_floor(settings: Settings, options: int) -> None:

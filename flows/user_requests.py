@@ -237,9 +237,10 @@ def _audience_lines(taken: Sequence[TakenAway]) -> list[str]:
     last = taken[-1]
     to = f"{last.what} by {last.who}" if last.what != "audience" else f"taken by {last.who}"
     earlier = f", and {len(taken) - 1:,} before it" if len(taken) > 1 else ""
+    people = counted(last.people, "person", "people")
     return [
-        f"an audience of {last.people:,} people left by the desk on {last.at[:10]} ({to}){earlier}, which may name "
-        "them: tell whoever has it"
+        f"an audience of {people} left by the desk on {last.at[:10]} ({to}){earlier}, which may name them: tell "
+        "whoever has it"
     ]
 
 

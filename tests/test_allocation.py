@@ -417,6 +417,12 @@ def test_without_capacities_and_stocks_there_are_no_limits():
     assert len(limits_of(Catalogue(offers=()), load_settings(scoring={"channel_capacity": {"push": 7}}))) == 1
 
 
+def test_a_capacity_holds_for_a_channel_however_it_is_written_or_is_refused():
+    spelt = Catalogue(offers=(offer("a", channel="email"), offer("b", channel="E-Mail")))
+    with pytest.raises(InputError, match="'E-Mail', which is the same channel"):
+        limits_of(spelt, load_settings(scoring={"channel_capacity": {"email": 7}}))
+
+
 def test_a_capacity_of_an_unknown_channel_is_refused():
     misspelt = load_settings(scoring={"channel_capacity": {"pusch": 7}})
     with pytest.raises(InputError, match="no offer goes through channel 'pusch'; did you mean 'push'"):

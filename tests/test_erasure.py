@@ -18,6 +18,7 @@ import pytest
 from apps import TINY_AS_OF, App, at, event, small_app
 
 from configs.errors import InputError
+from features.erasure.copies_elsewhere import TakenAway
 from features.erasure.erase_users import CHECKPOINT, all_ids, erase, listed_ids
 from features.erasure.erased_tables import kept_rows, write_kept
 from features.erasure.sought_ids import SoughtIds
@@ -26,6 +27,7 @@ from features.publishing import publication as publishing
 from features.storage.lake import Lake
 from features.suppression.suppression_list import list_line, suppressed
 from features.tables.parquet_files import write_parquet
+from flows.user_requests import _audience_lines
 
 TODAY = date(2024, 8, 1)
 
@@ -247,6 +249,12 @@ def test_an_audience_of_the_first_morning_east_of_greenwich_is_told_and_a_damage
         erase(lake, ["user-1"], "forgotten", TODAY)
     lake.files.remove("desk/log/2.json")
     assert [each.at for each in erase(lake, ["user-1"], "forgotten", TODAY).taken_away] == ["2024-07-30T23:30:00"]
+
+
+@pytest.mark.parametrize(("people", "said"), [(1, "an audience of 1 person left"), (1200, "of 1,200 people left")])
+def test_one_person_is_no_people(people: int, said: str) -> None:
+    (line,) = _audience_lines([TakenAway("2024-07-31T09:00:00", "ann", "audience", people)])
+    assert said in line
 
 
 def test_what_others_say_of_somebody_is_left_and_told(tmp_path: Path) -> None:
