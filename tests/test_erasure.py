@@ -282,7 +282,8 @@ def test_every_id_of_a_person_is_forgotten_with_any_of_them(tmp_path: Path) -> N
     events = [event(user, "2024-01-01", "purchase") for user in ("anon-1", "anon-2", "anon-3", "user-1", "user-2")]
     app = small_app(tmp_path, events=events, aliases=aliases)
     app.ingest()
-    assert all_ids(app.lake, ["anon-2"]) == ("anon-1", "anon-2", "user-1")
+    found_ids = {all_ids(app.lake, ["anon-2"]) for _ in range(10)}  # a recursive query lost some, now and then
+    assert found_ids == {("anon-1", "anon-2", "user-1")}
     found = erase(app.lake, ["anon-2"], "forgotten", TODAY)
     assert found.traces == () and found.rows == {"aliases": 2, "events": 3}
 

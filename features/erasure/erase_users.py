@@ -15,6 +15,7 @@ from datetime import date
 from pathlib import PurePath
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from configs.progress import track
@@ -114,21 +115,23 @@ def _is_own(name: str) -> bool:
 
 
 def all_ids(lake: Lake, user_ids: Collection[str]) -> tuple[str, ...]:
-    """Follow aliases from some ids to all that mean the same people, in either direction; in order, each once."""
-    wanted = pa.table({"user_id": pa.array(sorted(set(user_ids)), pa.string())})
+    """Follow aliases from some ids to all that mean the same people, in either direction; in order, each once.
+
+    Step by step, as a recursive query of DuckDB 1.5 loses rows where it has more than one thread.
+    """
+    known = pa.array(sorted(set(user_ids)), pa.string())
     if not lake.days(ALIASES.name):
-        return tuple(wanted["user_id"].to_pylist())
+        return tuple(known.to_pylist())
     pairs = f"SELECT old_user_id, user_id FROM read_parquet({sql_text(lake.glob(ALIASES.name))})"
     with reading_session(lake) as connection:
-        connection.register("wanted", wanted)
-        found = connection.execute(f"""
-            WITH RECURSIVE sides AS (SELECT old_user_id AS one, user_id AS other FROM ({pairs})
-                                     UNION SELECT user_id, old_user_id FROM ({pairs})),
-                 theirs AS (SELECT user_id FROM wanted
-                            UNION SELECT other FROM theirs JOIN sides ON one = theirs.user_id)
-            SELECT user_id FROM theirs ORDER BY user_id
-        """).fetchall()
-    return tuple(user_id for (user_id,) in found)
+        old, new = connection.execute(pairs).to_arrow_table().combine_chunks().columns
+    before = -1
+    while before < len(known):
+        before = len(known)
+        touched = pc.or_(pc.is_in(old, known), pc.is_in(new, known))
+        sides = [chunk for side in (old, new) for chunk in side.filter(touched).chunks]
+        known = pc.unique(pa.chunked_array([known, *sides], pa.string()))
+    return tuple(sorted(known.to_pylist()))
 
 
 def listed_ids(lake: Lake) -> tuple[str, ...]:

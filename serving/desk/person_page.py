@@ -15,11 +15,19 @@ from serving.decide.discount_evidence import why_discounts
 from serving.desk.desk_pages import Desk, Page, PageNotFoundError, Question
 from serving.desk.people_page import user_id_of
 from serving.desk.person_history import LATELY, contacts, events
-from serving.lookups.user_explanation import Row, decision_of, options_of, persona_of, preference_lines, preferences_of
+from serving.lookups.user_explanation import (
+    Row,
+    decision_of,
+    known_worth,
+    options_of,
+    persona_of,
+    preference_lines,
+    preferences_of,
+)
 from serving.memberships.persona_cards import apart_words
 from serving.memberships.user_memberships import UserMemberships, user_memberships
 from serving.segments.known_columns import PERSONA
-from serving.wording.reason_codes import NO_DATA, RAISES
+from serving.wording.reason_codes import RAISES
 from serving.wording.rendering import stored
 
 OPTION_COLUMNS = "offer_id, discount, channel, p_redeem, expected_cost, value, why_not"
@@ -162,12 +170,11 @@ def option_rows(desk: Desk, options: Sequence[Row], decision: Row) -> list[dict[
     rows = []
     for option in options:
         is_chosen = (option["offer_id"], option["discount"]) == (decision["offer_id"], decision["discount"])
-        is_unknown = any(reason["code"] == NO_DATA for reason in option["why_not"] or ())
         why_not = (
             desk.words.say("this one is given")
             if is_chosen
             else desk.words.sentence(option["why_not"]) or desk.words.say("another option or user was worth more")
         )
         rows.append({**option, "title": desk.title(option["offer_id"]), "why_not": why_not, "is_chosen": is_chosen,
-                     "value": None if is_unknown else option["value"]})  # fmt: skip
+                     "value": known_worth(option)})  # fmt: skip
     return rows

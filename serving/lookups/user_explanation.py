@@ -19,7 +19,7 @@ from serving.memberships.user_memberships import Membership, UserMemberships
 from serving.segments.known_columns import PERSONA
 from serving.stored_days.day_tables import CAUSES, columns_of_day, connect, day_file, decisions_source
 from serving.stored_days.decision_moment import DecisionMoment
-from serving.wording.reason_codes import NO_DATA, Reasons
+from serving.wording.reason_codes import NO_DATA, UNLIKE, Reasons
 from serving.wording.rendering import Words, stored
 
 Row = dict[str, Any]
@@ -190,10 +190,17 @@ def explanation_lines(
     if options:
         yield lines["options"].format_map(known)
     for option in options:
-        is_unknown = any(reason["code"] == NO_DATA for reason in option["why_not"] or ())
-        shown = {**option, "value": None} if is_unknown else option  # else it would be its cost alone
-        filled = {**_filled(shown, words), "why_not": words.sentence(option["why_not"])}
+        filled = {
+            **_filled({**option, "value": known_worth(option)}, words),
+            "why_not": words.sentence(option["why_not"]),
+        }
         yield lines["option"].format_map(filled).rstrip()
+
+
+def known_worth(option: Row) -> float | None:
+    """Give what an option is worth, in currency; None where its effect is not known: it would be its cost alone."""
+    is_unknown = any(reason["code"] in (NO_DATA, UNLIKE) for reason in option["why_not"] or ())
+    return None if is_unknown else option["value"]
 
 
 def _rule_lines(held_back: Sequence[str], words: Words) -> Iterator[str]:
