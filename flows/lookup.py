@@ -5,15 +5,11 @@ from __future__ import annotations
 import unicodedata
 from dataclasses import asdict
 from datetime import UTC, date, datetime
-from typing import TYPE_CHECKING
 
 from flows.runs.opened_run import open_run, reads_one_publish
 from flows.runs.outcome import Outcome
 from flows.runs.run_records import recorded
 from models.metrics.metric import Metric
-
-if TYPE_CHECKING:
-    pass
 
 
 def rewrite_report(profile: str | None, data_dir: str | None, as_of: date | None, *, is_pdf: bool = False) -> Outcome:

@@ -9,13 +9,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklift import metrics as sklift
 
-from models.metrics.evaluation import gain_metric
+from models.metrics.evaluation import gain_metric, score_metric
 from models.metrics.qini import (
     as_measure,
     qini_area,
     qini_auc,
     qini_curve,
-    qini_metric,
     uplift_area,
     uplift_auc,
     uplift_by_decile,
@@ -174,7 +173,8 @@ def test_an_interval_of_the_area_covers_the_truth():
         rng = np.random.default_rng(seed)
         gain, treated = np.repeat([4.0, 0.0], 150), (rng.random(300) < 0.5).astype(float)
         outcome = gain * treated + rng.normal(size=300)
-        metric = qini_metric(outcome, gain, treated, pd.Series(range(300)), measure=uplift_area, samples=100, rng=rng)
+        measure, users = as_measure(uplift_area, treated), pd.Series(range(300))
+        metric = score_metric(measure, outcome, gain, users, samples=100, rng=rng)
         covered += metric.low <= 0.5 <= metric.high
     assert covered >= 36
 

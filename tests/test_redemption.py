@@ -8,13 +8,14 @@ import pytest
 from synthetic import AS_OF, FEATURES, redemptions, small_settings
 
 from configs.errors import InputError
+from configs.offers import Option
 from models.learn.redeemed_spend import (
     MIN_REDEEMERS,
     RedeemedSpend,
     covered_spend,
     spend_per_order,
 )
-from models.learn.redemption import train_redemption, with_option
+from models.learn.redemption import p_redeem_each, train_redemption
 from models.learn.training import Trained
 from models.metrics.evaluation import auc
 
@@ -47,12 +48,11 @@ def test_p_redeem_never_falls_as_the_discount_rises(slope):
     frame = redemptions(200, np.random.default_rng(42), slope=slope)
     found = train_redemption(frame, FEATURES, SETTINGS, AS_OF)
     for name, candidate in found.candidates.items():
-        steps = [
-            candidate.estimator.predict(with_option(frame, "bundle", share)) for share in (0.05, 0.1, 0.15, 0.2, 0.3)
-        ]
-        assert (np.diff(steps, axis=0) >= 0).all(), name
+        bundles = [Option("bundle", share) for share in (0.05, 0.1, 0.15, 0.2, 0.3)]
+        steps = p_redeem_each(candidate.estimator, frame, bundles)
+        assert (np.diff(steps, axis=1) >= 0).all(), name
         if slope > 0:
-            assert (steps[-1] > steps[0]).mean() > 0.9, name
+            assert (steps[:, -1] > steps[:, 0]).mean() > 0.9, name
     assert ("discount" in found.candidates["logistic"].estimator.columns) == (slope > 0)
 
 
@@ -72,17 +72,19 @@ def test_an_offer_that_is_the_only_one_is_no_column(frame):
         assert not {"offer_id", "discount"} & set(candidate.estimator.columns)
 
 
-def test_an_option_is_set_on_every_row_and_the_frame_stays(frame):
+def test_an_option_is_set_on_every_row_and_the_frame_stays(frame, trained):
     before = frame["discount"].tolist()
-    asked = with_option(frame, "come_back", 0.25)
-    assert set(asked["offer_id"]) == {"come_back"}
-    assert set(asked["discount"]) == {0.25}
+    for candidate in trained.candidates.values():
+        offered = pd.Categorical(["come_back"] * len(frame), frame["offer_id"].cat.categories)
+        asked = candidate.estimator.predict(frame.assign(offer_id=offered, discount=0.25))
+        found = p_redeem_each(candidate.estimator, frame, [Option("come_back", 0.25)])
+        assert found[:, 0] == pytest.approx(asked, abs=1e-12)
     assert frame["discount"].tolist() == before
 
 
 def test_an_offer_nobody_has_ever_been_given_gets_a_probability(frame, trained):
     for candidate in trained.candidates.values():
-        predicted = candidate.estimator.predict(with_option(frame, "brand new", 0.1))
+        predicted = p_redeem_each(candidate.estimator, frame, [Option("brand new", 0.1)])
         assert ((predicted >= 0) & (predicted <= 1)).all()
 
 

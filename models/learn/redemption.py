@@ -16,7 +16,7 @@ from features.definitions.registry import VIEWS, Feature
 from models.estimator_families.estimators import Estimator
 from models.estimator_families.linear_estimators import LinearEstimator, fit_constant, fit_linear
 from models.estimator_families.tree_estimators import fit_lightgbm
-from models.forest.boosters import Constant, with_constants
+from models.forest.boosters import Constant
 from models.learn.churn import MEASURES
 from models.learn.listening import CHANNEL_SHARE, Listening, own_channels, with_channel_share
 from models.learn.redeemed_spend import TARGET, redeemed_spend
@@ -133,11 +133,6 @@ def shallow(frame: pd.DataFrame, settings: Settings) -> Settings:
     most = max(LEAST_LEAVES, int(frame[TARGET].sum()) // REDEMPTIONS_PER_LEAF)
     leaves = min(settings.training.leaves, most)
     return settings.model_copy(update={"training": settings.training.model_copy(update={"leaves": leaves})})
-
-
-def with_option(frame: pd.DataFrame, offer_id: str, discount: float) -> pd.DataFrame:
-    """Set the option that P(redeem) is asked for on every row."""
-    return with_constants(frame, dict(zip(OPTION, (offer_id, discount), strict=True)))
 
 
 def p_redeem_each(

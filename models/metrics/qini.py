@@ -12,8 +12,7 @@ import numpy as np
 import pandas as pd
 
 from features.arrays.array_types import Floats, Places
-from models.metrics.evaluation import Measure, Z, score_metric
-from models.metrics.metric import Metric
+from models.metrics.evaluation import Measure, Z
 
 Curve = tuple[Floats, Floats]
 
@@ -190,22 +189,6 @@ def as_measure(measure: UpliftMeasure, treated: Floats, propensity: Floats | Non
     scores, on the same resampled users.
     """
     return lambda outcome, score, weight: measure(outcome, score, treated, propensity, weight)
-
-
-def qini_metric(
-    outcome: Floats, score: Floats, treated: Floats, user_ids: pd.Series, propensity: Floats | None = None,
-    *, measure: UpliftMeasure = qini_auc, samples: int, rng: np.random.Generator,
-) -> Metric:  # fmt: skip
-    """Bootstrap a measure of uplift by users.
-
-    Parameters
-    ----------
-    measure
-        `qini_auc`, `uplift_auc`, `qini_area` or `uplift_area`.
-    samples
-        Number of resamples.
-    """
-    return score_metric(as_measure(measure, treated, propensity), outcome, score, user_ids, samples=samples, rng=rng)
 
 
 def uplift_by_decile(

@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 
 from features.arrays.array_types import Floats, Places
-from models.metrics.evaluation import Z, bootstrap
+from models.metrics.evaluation import bootstrap
 from models.metrics.metric import Metric
 from models.metrics.qini import area_above_chord, ends_of_equals
 
@@ -53,11 +53,6 @@ class MultiArmQini:
     gain: Floats
     standard_error: Floats
     area: Metric
-
-    def as_frame(self) -> pd.DataFrame:
-        """Tabulate the curve with its 95% interval: ``spend, gain, standard_error, low, high``."""
-        table = pd.DataFrame({"spend": self.spend, "gain": self.gain, "standard_error": self.standard_error})
-        return table.assign(low=self.gain - Z * self.standard_error, high=self.gain + Z * self.standard_error)
 
 
 def hull_steps(value: Floats, cost: Floats) -> tuple[Floats, Floats]:

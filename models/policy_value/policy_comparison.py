@@ -11,7 +11,6 @@ from features.arrays.array_types import Places
 from models.metrics.evaluation import Z
 from models.policy_value.logged_lots import LoggedLots
 from models.policy_value.off_policy import (
-    Logged,
     ValueEstimator,
     doubly_robust_scores,
     doubly_robust_value,
@@ -150,8 +149,3 @@ def _words(policy: JudgedPolicy) -> list[str]:
             "seldom did what it would do"
         )
     return words
-
-
-def matched_share(logged: Logged, choice: Places) -> float:
-    """Share of the rows on which the lot did what a policy would have done."""
-    return float((logged.action == choice).mean())

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from datetime import date, datetime
-from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo
 
 import numpy as np
@@ -13,9 +12,6 @@ import numpy.typing as npt
 
 from configs.currencies import decimals_of
 from serving.wording.language_file import Language
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 UNBROKEN = "\u00a0"
 
@@ -94,12 +90,6 @@ def day_words(day: date) -> str:
     '1 January 2018'
     """
     return f"{day.day} {day:%B %Y}"
-
-
-def moment_words(instant: pd.Timestamp, time_zone: str) -> str:
-    """Write an instant by the app's own clock."""
-    local = instant.tz_convert(time_zone)
-    return f"{day_words(local.date())}, {local:%H:%M}"
 
 
 @dataclass(frozen=True)
