@@ -36,7 +36,7 @@ OWN = {
     "renew",
     "off", "bread", "until", "July",
     # parameters
-    "budget", "share", "offered", "yes", "desk",
+    "budget", "share", "factor", "offered", "yes", "desk",
 }  # fmt: skip
 
 
