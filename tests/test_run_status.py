@@ -21,6 +21,7 @@ from flows.runs.next_run import next_run
 from flows.runs.run_records import recorded, run_records
 from flows.runs.run_status import disk_used, empty_notes, freshness_lines, last_guards, lock_owner, run_lines
 from flows.runs.run_steps import step
+from models.registry.registry_state import DATABASE
 from serving.guards.guard_findings import FIRED, PASSED, Finding, findings_table
 
 NOW = datetime(2024, 7, 1, 12, 30, tzinfo=UTC)
@@ -102,6 +103,9 @@ def test_a_folder_that_holds_nothing_is_told(tmp_path: Path) -> None:
     assert empty_notes(lake, {"events": [AS_OF], "decisions": []}) == []
     (note,) = empty_notes(lake, {"events": [], "decisions": []})
     assert note.startswith(f"{lake.root} holds nothing yet: winback ingest fills it")
+    lake.path(DATABASE).parent.mkdir(parents=True)
+    lake.path(DATABASE).touch()
+    assert empty_notes(lake, {"events": [], "decisions": []}) == []
 
 
 def test_status_is_of_the_newest_decided_day_where_the_profile_names_an_earlier_one(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from features.storage.lake import Lake
 from features.storage.writer_lock import LOCK_FILE
 from flows.runs.next_run import next_run
 from flows.runs.run_records import RUNNING, RunRecord, run_records
+from models.registry.registry_state import DATABASE
 from serving.guards.guard_findings import Finding, guard_words, stored_findings
 
 SHOWN, LISTED = 5, 50  # runs: for people, for machines
@@ -156,8 +157,8 @@ def disk_line(disk: Mapping[str, int]) -> str:
 
 
 def empty_notes(lake: Lake, days: Mapping[str, Sequence[date]]) -> list[str]:
-    """Say that a data folder holds nothing, and what fills it: its name may be misspelt; `days` are those stored."""
-    if any(days.values()):
+    """Say that no day of `days` and no model is stored, and what fills the folder: its name may be misspelt."""
+    if any(days.values()) or lake.files.exists(DATABASE):
         return []
     return [f"{lake.root} holds nothing yet: winback ingest fills it, unless you meant another --data-dir"]
 
