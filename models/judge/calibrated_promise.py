@@ -12,6 +12,7 @@ import numpy as np
 from features.arrays.array_types import Floats
 from models.judge.calibrated_value import Calibrated, gain_over
 from models.metrics.evaluation import Z
+from models.policy_value.evidence import Evidence
 from models.policy_value.policy_verdict import ShownChange
 
 PRIOR_ERROR = 0.25  # of what is shown over what is promised, before there is evidence
@@ -28,8 +29,8 @@ def believed_share(comparison: Calibrated, chances: Floats) -> float:
     chances
         Of every option under the policy, chosen by models that did not see the row's user; (rows, 2 + options).
     """
-    nobody = _nothing(chances)
-    evidence, gain = comparison.evidence, gain_over(comparison, chances, nobody)
+    evidence, nobody = comparison.evidence, _nothing(comparison.evidence)
+    gain = gain_over(comparison, chances, nobody)
     promised = float((chances[:, 1:-1] * evidence.gross).sum(axis=1).mean())
     if not gain.is_known or promised <= 0:
         return 1.0
@@ -42,17 +43,15 @@ def believed_share(comparison: Calibrated, chances: Floats) -> float:
 def shown_change(comparison: Calibrated, chances: Floats) -> ShownChange | None:
     """Say what a simple policy's option changed for whom it picks; None where it picks nobody or nothing tells.
 
-    Parameters as above.
+    `chances` (rows, 2 + options) are those of every option under the policy, chosen without the row's user.
     """
     worth, given = comparison.evidence.worth, chances[:, 1:-1].sum(axis=1)
     if worth is None or given.mean() <= 0:
         return None
-    nobody = _nothing(chances)
+    nobody = _nothing(comparison.evidence)
     gain = comparison.estimate(chances, nobody).value + comparison.paid(chances, nobody)
     return ShownChange(gain / float(given.mean()), float(np.average(worth, weights=given)))
 
 
-def _nothing(chances: Floats) -> Floats:
-    found = np.zeros_like(chances)
-    found[:, 0] = 1.0
-    return found
+def _nothing(evidence: Evidence) -> Floats:
+    return evidence.chances(np.zeros(len(evidence.action), dtype=np.intp))

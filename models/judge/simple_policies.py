@@ -11,6 +11,7 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 
+from configs.offers import Option
 from features.arrays.array_types import Flags, Floats, Places
 from features.definitions.registry import trait_column
 from models.effects.effect_design import MODERATORS, MOST_INPUTS
@@ -109,8 +110,7 @@ def simple_chances(evidence: Evidence, policy: Deployed) -> Floats:
     if policy.option is None:
         return evidence.chances(np.zeros(len(evidence.action), dtype=np.intp))
     part = float(evidence.part_paid(np.array([cost_of(evidence, policy)]))[0])
-    place = evidence.options.index(policy.option)
-    applies = policy.applies_to(evidence.columns, evidence.p_redeem[:, place]) & evidence.had_chance[:, place]
+    place, applies = _given_to(evidence, policy.option, policy)
     return evidence.chances(np.where(applies, place + 1, 0), part)
 
 
@@ -118,9 +118,14 @@ def cost_of(evidence: Evidence, policy: Deployed) -> float:
     """Cost a head if a simple policy's option went to all whom it is for."""
     if policy.option is None:
         return 0.0
-    place = evidence.options.index(policy.option)
-    applies = policy.applies_to(evidence.columns, evidence.p_redeem[:, place]) & evidence.had_chance[:, place]
+    place, applies = _given_to(evidence, policy.option, policy)
     return float((evidence.cost[:, place] * applies).mean())
+
+
+def _given_to(evidence: Evidence, option: Option, policy: Deployed) -> tuple[int, Flags]:
+    """Find the place of a simple policy's option, and whom it is for, shape (rows,)."""
+    place = evidence.options.index(option)
+    return place, policy.applies_to(evidence.columns, evidence.p_redeem[:, place]) & evidence.had_chance[:, place]
 
 
 def picked_by(comparison: Calibrated, policy: Deployed) -> Places | None:

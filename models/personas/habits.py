@@ -22,8 +22,6 @@ CLIPPED = 0.01  # share of users at either end who count as the one who stands t
 LEAST_KNOWN = 0.5  # share of users of whom a column must say something
 MOST_ALIKE = 0.9  # share of users who may have one and the same value
 NIGHT_ENDS = 5  # o'clock: what is later belongs to the day before
-
-
 MOSTLY = "mostly "  # begins the word for a taste
 Kind = Literal["buying", "weekend", "taste"]
 Shape = Literal["log", "root", "as it is"]

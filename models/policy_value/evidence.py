@@ -25,8 +25,8 @@ class Evidence:
     `had_chance` tells what a row could draw: no policy is judged by what the experiment cannot show. `is_simple`
     (options,) are the options that simple policies choose among. `paid` is what the row's own option really cost,
     contact included; None where nothing tells. Of `cost` the `contact` (options,) is certain, and the rest `is_own`
-    where it rests on what the user spends, not on what others did. `worth` (rows,) is
-    what it is worth that the user stays.
+    where it rests on what the user spends, not on what others did. `worth` (rows,) is what it is worth
+    that the user stays.
     """
 
     options: tuple[Option, ...]

@@ -181,6 +181,11 @@ class PolicyVerdict:
     shown: ShownChange | None = None
 
     @property
+    def is_corrected(self) -> bool:
+        """Whether the personal policy decides, and its costs or effects are others than models expect."""
+        return self.deployed.name == PERSONAL and (self.costs, self.believed) != (AS_EXPECTED, 1.0)
+
+    @property
     def trial(self) -> Trial:
         """The trial that runs, which may be none."""
         return self.ladder.trial if self.ladder is not None else NO_TRIAL

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from difflib import get_close_matches
 
 from serving.desk.desk_pages import Page, PageNotFoundError, Question, RefusedError
@@ -42,7 +42,12 @@ def is_number(name: str) -> bool:
     >>> is_number("budget"), is_number("cap_mail"), is_number("q")
     (True, True, False)
     """
-    return any(name == each or (each.endswith("_") and name.startswith(each)) for each in NUMBERS)
+    return _is_among(name, NUMBERS)
+
+
+def _is_among(name: str, known: Sequence[str]) -> bool:
+    """Tell whether a parameter is listed, or begins like one that is listed with an underscore at its end."""
+    return any(name == each or (each.endswith("_") and name.startswith(each)) for each in known)
 
 
 def page_meant(name: str) -> str:
@@ -81,7 +86,7 @@ def require_known(page: str, given: Mapping[str, str]) -> None:
     """
     known = (*SHARED, *PARAMETERS.get(page, ()))
     for name in given:
-        if not any(name == each or (each.endswith("_") and name.startswith(each)) for each in known):
+        if not _is_among(name, known):
             near = get_close_matches(name, known, 1, NEAR)
             if near:
                 raise RefusedError(

@@ -11,8 +11,6 @@ from typing import TypeVar
 from configs.errors import InputError
 from features.storage.lake import Lake
 from models.champion_gate.promotion_log import GATE, Promotion, promotion_log
-from models.learn.paid_costs import AS_EXPECTED
-from models.policy_value.policy_verdict import PERSONAL
 from models.registry.registry_state import RegisteredModel, registered_models
 from models.training_run.training_record import TrainingRecord, latest_training, lost_training
 
@@ -94,9 +92,8 @@ def policy_line(found: DataStatus) -> dict[str, str]:
     if verdict is None:
         return {}
     ladder = f"; {verdict.ladder}" if verdict.ladder is not None else ""
-    is_corrected = verdict.deployed.name == PERSONAL and (verdict.costs, verdict.believed) != (AS_EXPECTED, 1.0)
-    corrected = f"; costs {verdict.costs}; {verdict.believed:.0%} of its effects promised" if is_corrected else ""
-    return {"policy": f"{verdict.deployed} decides{corrected}{ladder}"}
+    told = f"; costs {verdict.costs}; {verdict.believed:.0%} of its effects promised" if verdict.is_corrected else ""
+    return {"policy": f"{verdict.deployed} decides{told}{ladder}"}
 
 
 def policy_facts(found: DataStatus) -> dict[str, object] | None:

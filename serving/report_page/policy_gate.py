@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from models.learn.paid_costs import AS_EXPECTED
 from models.policy_value.policy_verdict import (
     CONSTANT,
     NOBODY,
@@ -96,9 +95,9 @@ def gate_of(verdict: PolicyVerdict | None, words: Words) -> PolicyGate | None:
 
 def _corrections(verdict: PolicyVerdict, words: Words) -> Iterator[str]:
     """Say by what the personal policy's costs and effects are multiplied; nothing where models are taken as is."""
-    costs, believed = verdict.costs, verdict.believed
-    if verdict.deployed.name == PERSONAL and (costs, believed) != (AS_EXPECTED, 1.0):
-        yield words.say(CORRECTED, own=costs.own, others=costs.others, believed=believed)
+    if verdict.is_corrected:
+        costs = verdict.costs
+        yield words.say(CORRECTED, own=costs.own, others=costs.others, believed=verdict.believed)
 
 
 def _standing(verdict: PolicyVerdict, name: str, words: Words) -> str:
