@@ -187,7 +187,7 @@ def test_figures_equal_the_sums_of_the_decisions(settings: Settings, lake: Lake)
     assert "About 1 of 4 users is expected to leave within 28 days, and 562 USD with them" in text
     assert "3 users are at risk: likelier to leave than the average, and at least 20 in 100 like them do" in text
     assert "Both are at risk, as far as they lie above the average of 30%" in text
-    assert "of the 1,110 USD that the users at risk would bring in 91 days" in text
+    assert "Value at risk 562 USD 362 USD of it with the users at risk, who would bring 1,110 USD in 91 days" in text
     assert "High risk 1 20% 100 USD 60.00 USD" in text
     assert "Medium risk 2 40% 1,010 USD 302 USD" in text
     assert "Low risk 1 20% 2,000 USD 200 USD" in text
