@@ -14,6 +14,7 @@ from contextlib import closing
 from pathlib import Path
 from uuid import uuid4
 
+import hypothesis
 import nbformat
 import pytest
 from apps import App, tiny_app
@@ -37,7 +38,6 @@ atexit.register(shutil.rmtree, PREFECT, ignore_errors=True)  # after Prefect, wh
 gc.disable()  # until all is imported: a million objects would be looked through again and again
 REPOSITORY = Path(__file__).parents[1]
 collect_ignore = ["chaos"]  # importing it leaves flows plain functions
-SETTINGS_OF_HYPOTHESIS, FEW = "_hypothesis_internal_use_settings", 20
 LONGEST_FIRST = (
     "test_demo.py",
     "test_cli.py",
@@ -60,6 +60,14 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--full", action="store_true", help="run the tests marked full, and draw all statistical samples")
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """Say how many examples Hypothesis draws where a test does not say it itself; each run draws others."""
+    hypothesis.settings.register_profile(
+        "winback", deadline=None, max_examples=100 if config.getoption("--full") else 20
+    )
+    hypothesis.settings.load_profile("winback")
+
+
 def pytest_unconfigure() -> None:
     """Leave nothing among the system's temporary files."""
     shutil.rmtree(PREFECT, ignore_errors=True)
@@ -74,15 +82,6 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     for item in items:
         if item.get_closest_marker("full"):
             item.add_marker(pytest.mark.skip(reason="make test-all runs it"))
-    for test in {getattr(item, "obj", None) for item in items}:
-        _draw_fewer_examples(test)
-
-
-def _draw_fewer_examples(test: object) -> None:
-    """Let Hypothesis draw a third of the examples where they are many; each run draws others."""
-    own = getattr(test, SETTINGS_OF_HYPOTHESIS, None)
-    if own is not None and own.max_examples > FEW:
-        setattr(test, SETTINGS_OF_HYPOTHESIS, type(own)(own, max_examples=max(FEW, own.max_examples // 3)))
 
 
 def pytest_collection_finish() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from models.policy_value.budgets import multi_arm_qini
@@ -27,7 +27,6 @@ def walk(scores: np.ndarray, predicted: np.ndarray, cost: np.ndarray, *, samples
     return multi_arm_qini(scores, predicted, cost, users, points=points, samples=samples, rng=rng)
 
 
-@settings(max_examples=60, deadline=None)
 @given(seed=SEEDS, users=st.integers(2, 12), options=st.integers(1, 5))
 def test_the_path_is_the_optimal_allocation_at_every_budget(seed, users, options):
     predicted, cost = market(seed, users, options)

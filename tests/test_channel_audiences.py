@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from apps import at
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from configs.errors import InputError
@@ -83,7 +83,6 @@ def test_a_day_without_decisions_is_one_sentence(tmp_path: Path) -> None:
         write_audiences(SETTINGS, Lake(tmp_path), DAY)
 
 
-@settings(max_examples=30, deadline=None)
 @given(st.text(min_size=1, max_size=9), st.text(min_size=1, max_size=9))
 def test_channels_have_files_of_their_own_in_the_folder_of_the_day(one: str, other: str) -> None:
     assert Path(file_name(one, "csv")).name == file_name(one, "csv")

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from apps import App
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from configs.errors import InputError
@@ -42,7 +42,6 @@ def write_consents(lake: Lake, consents: list[bool]) -> None:
     pq.write_table(users.append_column("consent_profiling", pa.array(consents)), lake.path(USERS_FILE))
 
 
-@settings(max_examples=25, deadline=None)
 @given(consents=CONSENTS, strangers=st.lists(st.text("xyz", min_size=1, max_size=2), max_size=3), unknown=st.booleans())
 def test_training_leaves_out_just_those_of_whom_nothing_is_predicted(tmp_path_factory, consents, strangers, unknown):
     lake = lake_with(tmp_path_factory.mktemp("lake"), consents)

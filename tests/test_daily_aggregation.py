@@ -138,7 +138,6 @@ def test_events_are_dated_by_clocks_that_change(monkeypatch):
 AMOUNTS = st.decimals(0, 1_000_000, places=6) | st.decimals(0, 2, places=3)
 
 
-@settings(deadline=None, max_examples=40)
 @given(st.lists(AMOUNTS, min_size=1, max_size=30), st.integers(1, 1000))
 def test_money_is_exact_to_the_millionth_and_rounded_once(amounts, times):
     events = GroupedRows(

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from configs.errors import InputError
@@ -133,7 +133,6 @@ def test_a_guard_is_off_warns_or_stops(app: tuple[Settings, Lake]) -> None:
         refuse(asked("stop"), AS_OF)
 
 
-@settings(max_examples=60, deadline=None)
 @given(mean=st.integers(1, 20_000), weeks=st.integers(4, 8), seed=st.integers(0, 10**6))
 def test_counts_that_differ_by_chance_alone_never_fire_and_a_day_that_is_lost_does(mean, weeks, seed):
     rng = np.random.default_rng(seed)
@@ -142,7 +141,6 @@ def test_counts_that_differ_by_chance_alone_never_fire_and_a_day_that_is_lost_do
     assert bool(volume(0, usual, GUARD)) == (mean > 12) or 8 < mean < 30
 
 
-@settings(max_examples=60, deadline=None)
 @given(usual=st.lists(st.integers(0, 100), min_size=4, max_size=8), share=st.integers(0, 100))
 def test_a_column_is_missed_only_beyond_what_it_ever_was(usual, share):
     days = [DayOfEvents(1000, {"x": 10 * each}) for each in usual]

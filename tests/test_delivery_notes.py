@@ -5,7 +5,7 @@ from __future__ import annotations
 import duckdb
 import pytest
 from apps import event, small_app
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from configs.currencies import decimals_of
@@ -21,7 +21,6 @@ def overlap(here: set[str], there: set[str]) -> list[str]:
     return id_notes(DUCKDB, EVENTS, rows, users)
 
 
-@settings(deadline=None, max_examples=30)
 @given(st.sets(st.integers(0, 60), max_size=40), st.sets(st.integers(0, 60), max_size=40))
 def test_a_word_is_said_when_hardly_a_user_is_in_both_tables(here, there):
     found = overlap(set(map(str, here)), set(map(str, there)))

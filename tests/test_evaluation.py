@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from sklearn import metrics
 
@@ -43,7 +43,6 @@ def ones(rows: int) -> np.ndarray:
 
 
 @pytest.mark.parametrize("measure", SKLEARN, ids=lambda measure: measure.__name__)
-@settings(max_examples=60, deadline=None)
 @given(seed=st.integers(0, 10**6), rows=st.integers(4, 60), levels=st.integers(2, 12), is_weighted=st.booleans())
 def test_a_measure_equals_scikit_learn_with_ties_and_weights(measure, seed, rows, levels, is_weighted):
     rng = np.random.default_rng(seed)

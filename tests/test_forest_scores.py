@@ -41,7 +41,6 @@ def test_as_lightgbm_says(leaves):
     check(fitted(frame, leaves=leaves, trees=30, min_data_in_leaf=1), frame)
 
 
-@settings(max_examples=25, deadline=None)
 @given(
     seed=st.integers(0, 999),
     leaves=st.integers(2, 40),

@@ -135,7 +135,7 @@ def test_an_error_without_words_shows_its_type():
 
 
 @given(place=st.integers(0), bit=st.integers(0, 7))
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_a_flipped_bit_in_the_pages_of_a_table_is_never_read_as_another_value(tmp_path, place, bit):
     path, table = tmp_path / "a.parquet", pa.table({"a": [*range(500)], "b": [str(each % 7) for each in range(500)]})
     write_parquet(table, path)

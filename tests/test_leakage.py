@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pandas as pd
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from models.metrics.leakage import TELLS_ALONE, auc_alone, find_leaks
@@ -25,7 +25,6 @@ def drawn(seed: int, rows: int = 400) -> pd.DataFrame:
     )
 
 
-@settings(max_examples=25, deadline=None)
 @given(st.integers(0, 10**6))
 def test_a_column_that_tells_the_label_is_named_and_chance_is_not(seed):
     frame = drawn(seed)

@@ -36,7 +36,7 @@ def lake(tmp_path_factory: pytest.TempPathFactory) -> Lake:
 
 
 @given(name=st.sampled_from([*FILES, MANIFEST, f"events/{MANIFEST}"]), place=st.integers(0), bit=st.integers(0, 7))
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_a_single_bit_that_flips_is_found_wherever_it_lies(lake, name, place, bit):
     path = lake.path(name)
     whole = path.read_bytes()

@@ -9,7 +9,7 @@ from zoneinfo import ZoneInfo
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 from synthetic import offer, small_settings
 
@@ -43,7 +43,6 @@ def sent_to(moment: DecisionMoment, app: str, contact: Contact, *, explores: boo
     return pairs.assign(zone=zones, at=pd.to_datetime(found.at, utc=True), propensity=found.propensity)
 
 
-@settings(max_examples=30, deadline=None)
 @given(
     day=DAYS, app=st.sampled_from(["UTC", "America/New_York", "Asia/Tokyo", "Europe/Berlin"]),
     ready=st.integers(0, 12), quiet=st.sampled_from([(22, 8), (20, 9), (0, 6), (23, 0)]),
@@ -137,7 +136,6 @@ def test_a_message_names_the_exact_percentage_and_the_last_day():
     assert german["message"][0] == "12,5\u00a0% off Brot until 7. August 2024."  # an app that speaks German, it says
 
 
-@settings(max_examples=30, deadline=None)
 @given(day=DAYS, hours=st.integers(0, 47))
 def test_on_the_last_day_the_offer_is_open_and_on_the_next_it_is_not(day, hours):
     instant = start_of(day, "Europe/Berlin") + timedelta(minutes=30 * hours)

@@ -8,7 +8,7 @@ import lightgbm as lgb
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from models.forest import boosters
@@ -64,7 +64,6 @@ def test_trees_without_splits_or_categories_are_whole() -> None:
     checked_model_text(trained(ROWS.assign(plan=pd.Categorical(np.zeros(300)))))
 
 
-@settings(max_examples=60, deadline=None)
 @given(
     st.sampled_from(["left_child", "right_child"]), st.integers(0, 2), st.integers(0, 5), st.integers(-9, 9)
 )  # fmt: skip
@@ -107,14 +106,12 @@ def test_a_damaged_parameter_of_the_training_is_not_read() -> None:
     assert lgb.Booster(model_str=checked_model_text(text)).num_trees() == 3
 
 
-@settings(max_examples=30, deadline=None)
 @given(st.integers(0, TEXT.index(ENDS) - 1))
 def test_a_cut_text_is_refused(length: int) -> None:
     with pytest.raises(ModelTextError):
         checked_model_text(TEXT[:length])
 
 
-@settings(max_examples=40, deadline=None)
 @given(st.integers(TEXT.index("\nTree=") + 1, TEXT.index(ENDS) - 1), st.integers(0, 6))
 def test_after_a_flipped_bit_a_text_is_refused_or_predicts(place: int, bit: int) -> None:
     text = with_whole_sizes(f"{TEXT[:place]}{chr(ord(TEXT[place]) ^ (1 << bit))}{TEXT[place + 1 :]}")

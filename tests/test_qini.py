@@ -88,7 +88,6 @@ def test_a_weight_counts_a_row_as_often(measure, has_propensity):
 
 
 @pytest.mark.parametrize("measure", MEASURES)
-@settings(max_examples=25, deadline=None)
 @given(seed=SEEDS)
 def test_the_order_of_the_rows_and_the_scale_of_the_score_have_no_effect(measure, seed):
     outcome, score, treated = experiment(seed, 50)

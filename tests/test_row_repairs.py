@@ -347,7 +347,6 @@ def test_everything_that_is_put_right_is_told_with_its_count(tmp_path):
     assert [report.unchanged for report in again.values()] == [4, 2]
 
 
-@settings(max_examples=25, deadline=None)
 @given(
     word=st.sampled_from(["none", "None", "NONE", "nOnE", "nonesuch", "gift"]), before=st.sampled_from(["", " ", "\t"])
 )

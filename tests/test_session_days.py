@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
 from apps import App, Row, event, small_app
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from configs.settings import load_settings
@@ -48,7 +48,6 @@ def visit(user: str, moments: list[datetime]) -> list[Row]:
     ]
 
 
-@settings(max_examples=40, deadline=None)
 @given(MINUTES, st.sampled_from(ZONES))
 def test_a_session_over_midnight_counts_as_one_at_noon_does(minutes, zone):
     midnight, noon = start_of(TUESDAY, zone).astimezone(UTC), datetime(2024, 3, 4, 12, tzinfo=ZoneInfo(zone))

@@ -8,7 +8,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from test_options import options, response
 
@@ -30,7 +30,6 @@ def test_both_shapes_by_hand():
     assert staying_by_risk(EFFECT, p_redeem, None) == pytest.approx(staying_by_use(EFFECT, p_redeem, None))
 
 
-@settings(max_examples=50, deadline=None)
 @given(st.lists(st.tuples(SHARE, SHARE), min_size=1, max_size=9), st.floats(-2, 2), SHARE, SHARE)
 def test_nobody_is_kept_more_than_they_could_leave(users, retention, rate, leaving):
     p_redeem, p_churn = np.array(users).T

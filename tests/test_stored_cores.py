@@ -17,7 +17,7 @@ import pandas as pd
 import pytest
 import skops.io
 import yaml
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer
@@ -189,7 +189,6 @@ def test_models_are_read_where_mlflow_forbids_pickles(
 SMALL = {"model/MLmodel": b"flavors", "model/model.lgb": b"tree", "folds/0/model/model.lgb": b"other", ESTIMATOR: b"{}"}
 
 
-@settings(max_examples=60, deadline=None)
 @given(
     name=st.sampled_from(sorted(SMALL)), place=st.integers(0, 99),
     change=st.sampled_from(["flipped", "cut", "emptied", "lost", "replaced"]),

@@ -10,7 +10,7 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 from apps import App
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from synthetic import small_settings
 
@@ -88,7 +88,6 @@ def test_gaps_are_those_between_purchases():
     assert bought_within(found, 1, FIRST + 105, 28).tolist() == [[True, False]]
 
 
-@settings(max_examples=25, deadline=None)
 @given(seed=st.integers(0, 2**16), cut=st.integers(1, 227), late=st.integers(0, 40))
 def test_counts_never_see_what_happened_or_was_known_later(seed, cut, late):
     found = planted(6, seed)

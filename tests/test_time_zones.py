@@ -10,7 +10,7 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 from apps import App, event, small_app, treatment
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from configs.offers import load_catalogue
@@ -73,7 +73,6 @@ CHANGES = {  # about when clocks changed; in Newfoundland and at Casey it was a 
 }  # fmt: skip
 
 
-@settings(max_examples=50, deadline=None)
 @given(st.data(), st.sampled_from(sorted(CHANGES)), st.lists(st.integers(-2_000, 2_000), min_size=1, max_size=20))
 def test_instants_are_read_off_the_clocks_also_in_the_minutes_in_which_these_change(data, time_zone, seconds):
     change = datetime.fromisoformat(data.draw(st.sampled_from(CHANGES[time_zone]))).replace(tzinfo=UTC)
@@ -83,7 +82,6 @@ def test_instants_are_read_off_the_clocks_also_in_the_minutes_in_which_these_cha
     assert local_time(instants, time_zone, 0).tolist() == read.cast(pa.int64()).to_pylist()
 
 
-@settings(max_examples=50, deadline=None)
 @given(
     st.sampled_from(ZONES), st.dates(date(2015, 1, 1), date(2030, 1, 1)), st.integers(1, 400), st.integers(0, 86_399)
 )

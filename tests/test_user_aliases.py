@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from apps import App, at, event, small_app, treatment
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from configs.errors import InputError
@@ -140,7 +140,6 @@ def followed(pairs: dict[int, tuple[int, int]], start: int) -> tuple[int, int] |
     return None
 
 
-@settings(max_examples=30, deadline=None)
 @given(st.dictionaries(st.integers(0, 9), st.tuples(st.integers(0, 12), st.integers(0, 9)), min_size=1))
 def test_chains_of_any_length_end_at_one_user_or_are_refused(pairs):
     pairs = {old: (new, since) for old, (new, since) in pairs.items() if old != new}
