@@ -9,11 +9,11 @@ from pathlib import Path
 
 from configs.errors import InputError
 from features.erasure.sought_ids import USER_COLUMNS, SoughtIds
+from features.storage.sqlite_reads import WAITS_SECONDS, one_state
 from features.tables.raw_bytes import begins_with
 
 BEGINS = b"SQLite format 3\0"
 ENTITY_KEY = "entity_key"  # Feast's online store: bytes that hold the id of the row's user
-WAITS_SECONDS = 30.0
 
 
 def is_database(path: Path) -> bool:
@@ -30,7 +30,7 @@ def named_cells(path: Path, sought: SoughtIds) -> Iterator[tuple[str, int]]:
         It is no database.
     """
     try:
-        with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as database:
+        with one_state(path) as database:
             _teach(database, sought)
             for table, column in _columns(database):
                 count = f'SELECT count(*) FROM "{table}" WHERE {_names(column)}("{column}")'

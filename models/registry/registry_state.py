@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import sqlite3
-from contextlib import closing
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
-from urllib.parse import quote, urlsplit
+from urllib.parse import urlsplit
 
 from pydantic import TypeAdapter, ValidationError
 
 from configs.errors import InputError
 from features.storage.lake import Lake
+from features.storage.sqlite_reads import one_state
 from features.stores.database import TRACKING, query
 from models.registry.artifact_digests import StoredVersion, damage_of
 from models.registry.movable_artifacts import FOLDER, SCHEME
@@ -162,7 +162,7 @@ def _rows(lake: Lake) -> dict[str, list[tuple[Any, ...]]]:
         return query(lake.stores, TABLES, TRACKING)
     path = lake.path(DATABASE)
     try:
-        with closing(sqlite3.connect(f"file:{quote(str(path))}?mode=ro", uri=True)) as store:
+        with one_state(path) as store:
             return {name: store.execute(query).fetchall() for name, query in TABLES.items()}
     except sqlite3.Error as error:
         why = error if lake.files.exists(DATABASE) else "it is gone"

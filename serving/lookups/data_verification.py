@@ -5,7 +5,6 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
 from typing import NamedTuple
@@ -17,6 +16,7 @@ from features.publishing.manifest import MANIFEST
 from features.publishing.sealed_json import unsealed
 from features.publishing.way_back import way_back
 from features.storage.lake import Lake
+from features.storage.sqlite_reads import one_state
 from features.storage.storage_interface import Storage
 from models.registry.artifact_digests import damage_of
 from models.registry.registry_state import RegisteredModel, registered_models
@@ -136,7 +136,7 @@ def _faults_of_registry(lake: Lake) -> list[Fault]:
         return []
     backup = "restore it from a backup, as no step can write it again"
     try:
-        with closing(sqlite3.connect(f"{lake.path(MLFLOW).absolute().as_uri()}?mode=ro", uri=True)) as database:
+        with one_state(lake.path(MLFLOW)) as database:
             (found,) = database.execute("PRAGMA integrity_check(1)").fetchone()
         if found != "ok":
             return [Fault(MLFLOW, f"{lake.path(MLFLOW)} is damaged ({found}); {backup}")]
