@@ -31,7 +31,7 @@ from synthetic import offer
 from configs.errors import InputError
 from configs.offers import Catalogue, Option
 from features.tables.duckdb_sessions import duckdb_session
-from models.measurement.lift import Lift
+from models.measurement.lift import Lift, Shortage
 from models.metrics.comparison import Difference
 from models.metrics.drift import expected_auc
 from models.metrics.metric import Metric
@@ -606,20 +606,27 @@ def test_before_the_first_decided_day_the_desk_says_how_to_begin(desk: SmallDesk
 
 
 def test_results_show_what_was_measured_over_time(desk: SmallDesk, ask: Callable[..., object]) -> None:
-    def lift(measure: str, value: float, shortage: str = "") -> Lift:
+    def lift(measure: str, value: float, *shortage: Shortage) -> Lift:
         known = Difference(0.5, 0.4, Metric(value, value - 1, value + 1, 90), None, 0.5, 0.01)
         found = None if shortage else known
         return Lift("offers", measure, 60, 30, 20, 10, found, found, None if shortage else 0.02, 2, shortage)
 
     for day, value in zip(DAYS, (1.5, 2.5), strict=True):
-        lifts = [lift("margin", value).as_dict(), lift("retention", 0.0, "30 are needed").as_dict()]
+        few, older = lift("retention", 0.0, Shortage("control", "users", 9, 30)), lift("revenue", 0.0).as_dict()
+        older["shortage"] = "9 control users, at least 30 are needed"
+        lifts = [lift("margin", value).as_dict(), few.as_dict(), older]
         facts = {"as_of": str(day), "first_day": "2024-05-01", "last_day": "2024-05-02", "window_days": 28, "users": 90}
         facts["lifts"] = lifts
         with desk.lake.files.publish() as publication:
             publication.write(f"measurements/day={day}/lifts.json", json.dumps(facts).encode())
     text = Html(ask("/results").text).text
     assert "margin a head 60 30 +2.500 +1.500 to +3.500 Distinguished from chance" in text
-    assert "share who stay 60 30 – – 30 are needed" in text
+    assert "share who stay 60 30 – – Users in the control group: 9, at least 30 are needed" in text
+    assert "revenue a head 60 30 – – Measured by an older winback; winback measure-offers says what is missing" in text
+    german = SmallDesk(desk.settings.model_copy(update={"language": "de"}), desk.lake, desk.user_ids)
+    spoken = Html(german.client().get("/results").text).text
+    assert "60 30 – – Personen in der Kontrollgruppe: 9, nötig sind mindestens 30" in spoken
+    assert "Von einem älteren winback gemessen; winback measure-offers sagt, was fehlt" in spoken
     rows = list(csv.reader(io.StringIO(ask("/results?table=lift-margin").text)))
     assert rows[1:] == [[str(DAYS[0]), "1.5", "0.5", "2.5"], [str(DAYS[1]), "2.5", "1.5", "3.5"]]
 

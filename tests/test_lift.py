@@ -13,6 +13,7 @@ from test_comparison import COVARIATES, SEEDS, experiment, small
 from configs.errors import InputError
 from models.measurement.lift import (
     Lift,
+    Shortage,
     adjust_for_comparisons,
     false_discovery_adjusted,
     lift,
@@ -33,34 +34,35 @@ def yes_no(treated: tuple[int, int], control: tuple[int, int], outcome: str = "i
 @pytest.mark.parametrize(
     ("treated", "control", "shortage"),
     [
-        ((50, 15), (30, 5), ""),
-        ((49, 20), (30, 5), "49 treated users, at least 50 are needed"),
-        ((50, 15), (29, 5), "29 control users, at least 30 are needed"),
-        ((50, 14), (30, 5), "14 treated users with the rarer answer, at least 15 are needed"),
-        ((50, 15), (30, 4), "4 control users with the rarer answer, at least 5 are needed"),
-        ((50, 15), (30, 26), "4 control users with the rarer answer, at least 5 are needed"),
-        ((49, 15), (3, 1), "49 treated users, at least 50 are needed; 3 control users, at least 30 are needed"),
+        ((50, 15), (30, 5), ()),
+        ((49, 20), (30, 5), (Shortage("treated", "users", 49, 50),)),
+        ((50, 15), (29, 5), (Shortage("control", "users", 29, 30),)),
+        ((50, 14), (30, 5), (Shortage("treated", "rarer_answer", 14, 15),)),
+        ((50, 15), (30, 4), (Shortage("control", "rarer_answer", 4, 5),)),
+        ((50, 15), (30, 26), (Shortage("control", "rarer_answer", 4, 5),)),
+        ((49, 15), (3, 1), (Shortage("treated", "users", 49, 50), Shortage("control", "users", 3, 30))),
     ],
 )
 def test_minimum_counts(treated, control, shortage):
     found = yes_no(treated, control)
     assert found.shortage == shortage
-    assert (found.verdict == "not enough data") == (shortage != "")
-    assert (found.p_adjusted is None) == (shortage != "")
+    assert (found.verdict == "not enough data") == (shortage != ())
+    assert (found.p_adjusted is None) == (shortage != ())
     assert (found.treated_responders, found.control_responders) == (treated[1], control[1])
 
 
 def test_amounts_need_users_who_spend():
     found = lift(small([5.0] * 14 + [0.0] * 60, [0.0] * 60), "margin")
     assert found.shortage == (
-        "14 treated users with an amount, at least 15 are needed; 0 control users with an amount, at least 5 are needed"
+        Shortage("treated", "amount", 14, 15),
+        Shortage("control", "amount", 0, 5),
     )
-    assert lift(small([5.0] * 50, [1.0] * 30), "margin").shortage == ""  # all of them may
+    assert lift(small([5.0] * 50, [1.0] * 30), "margin").shortage == ()  # all of them may
 
 
 def test_rows_are_not_counted_as_users():
     frame = experiment(6, users=60, days=9)
-    assert lift(frame, "margin").shortage == "30 treated users, at least 50 are needed"
+    assert lift(frame, "margin").shortage == (Shortage("treated", "users", 30, 50),)
 
 
 def test_verdicts_in_words():
@@ -123,7 +125,7 @@ def test_looking_often_does_not_find_what_is_not_there():
         of_twenty = frame["user_id"].str[1:].astype(int) % 20
         lifts = measure(frame.assign(stage=of_twenty), ["pre_margin"], ("stage",), outcomes=("margin",))
         assert len(lifts) == 21
-        enough = [replace(found, shortage="", p_adjusted=found.cuped.p_value) for found in lifts]
+        enough = [replace(found, shortage=(), p_adjusted=found.cuped.p_value) for found in lifts]
         judged = adjust_for_comparisons(enough)
         alone += any(found.is_significant_alone for found in judged)
         together += any(found.is_significant for found in judged)

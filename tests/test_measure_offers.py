@@ -138,7 +138,7 @@ def test_the_lifts_are_those_computed_by_hand(answer: dict) -> None:
 def test_the_verdicts_are_told_and_the_overall_one_first(answer: dict) -> None:
     overall, split, *others = answer["warnings"]
     assert overall.startswith("offers: margin: helps, +0.746 [")
-    assert "retention: not enough data (0 control users with the rarer answer, at least 5 are needed)" in overall
+    assert "not enough data (users in control with the rarer answer: 0, at least 5 are needed)" in overall
     assert [other.split(":")[0] for other in others] == ["come_back", "channel_push", "stage_weekly"]
     assert "39.4% of the users are in the control group, 40.0% meant: as chance has it" in split
 
@@ -256,7 +256,7 @@ def test_a_group_that_lost_users_is_told_and_one_that_was_never_meant_too(tmp_pa
     assert measured.ratio is not None and measured.ratio.is_mismatch
     told = list(notes(app.settings, CLOSED, measured, measure(measured.frame, KNOWN_BEFORE)))
     assert "14.3% of the users are in the control group, 40.0% meant: a mismatch" in told[1]
-    assert "not enough data (10 control users, at least 30 are needed)" in told[0]
+    assert "not enough data (users in the control group: 10, at least 30 are needed)" in told[0]
     alone = app.settings.model_copy(update={"scoring": app.settings.scoring.model_copy(update={"control_share": 0.0})})
     unsplit = collect_closed(alone, app.lake, CLOSED)
     assert unsplit.ratio is None
@@ -293,7 +293,7 @@ def test_a_verdict_names_what_helps_by_how_much_and_what_lacks_data() -> None:
     found = verdict("push", some_lifts("push", 200), "EUR")
     assert found.startswith("push: margin, revenue: helps, +")
     assert "] EUR a user, adjusted p = " in found
-    short = "5 treated users, at least 50 are needed; 5 control users, at least 30 are needed"
+    short = "users with an offer: 5, at least 50 are needed; users in the control group: 5, at least 30 are needed"
     assert verdict("push", some_lifts("push", 5), "EUR") == f"push: margin, revenue: not enough data ({short})"
 
 

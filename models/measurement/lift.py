@@ -27,12 +27,26 @@ MISMATCH_LEVEL = 0.001
 
 
 @dataclass(frozen=True)
+class Shortage:
+    """What is missing for a verdict in a group, ``treated`` or ``control``: it has `found` users, `least` are needed.
+
+    `of` says which users count: all (``users``), of a yes or no those of the rarer answer (``rarer_answer``), of an
+    amount those who have one (``amount``).
+    """
+
+    group: str
+    of: str
+    found: int
+    least: int
+
+
+@dataclass(frozen=True)
 class Lift:
     """What treating a user changed in one outcome, and whether that can be told from chance.
 
     `treated` and `control` count users, the responders among them those whose outcome is not zero. `cuped` is
     `raw` freed of what was known before; the verdict rests on it. `p_adjusted` allows for the `comparisons` made at
-    once; it is missing, and `shortage` says why, where the data are too few for a verdict.
+    once; it is missing, and `shortage` says of each group why, where the data are too few for a verdict.
     """
 
     subject: str
@@ -45,7 +59,7 @@ class Lift:
     cuped: Difference | None
     p_adjusted: float | None
     comparisons: int
-    shortage: str
+    shortage: tuple[Shortage, ...]
 
     @property
     def name(self) -> str:
@@ -290,17 +304,16 @@ def _parts(frame: pd.DataFrame, by: Sequence[str]) -> Iterator[tuple[str, pd.Dat
             yield str(level) if column == "offer_id" else f"{column}_{level}", part
 
 
-def _shortage(values: Floats, treated: Flags, codes: Places, *, is_yes_no: bool) -> str:
-    """Say what is missing for a verdict; of a yes or no the rarer answer has to be frequent enough."""
+def _shortage(values: Floats, treated: Flags, codes: Places, *, is_yes_no: bool) -> tuple[Shortage, ...]:
+    """Find what is missing for a verdict; of a yes or no the rarer answer has to be frequent enough."""
     needed = (("treated", treated, MIN_TREATED, MIN_TREATED_RESPONDERS),
               ("control", ~treated, MIN_CONTROL, MIN_CONTROL_RESPONDERS))  # fmt: skip
-    answered = "with the rarer answer" if is_yes_no else "with an amount"
     short = []
     for name, group, least, least_responders in needed:
         users, responders = count_users(group, codes), count_users(group & (values != 0), codes)
         rarer = min(responders, count_users(group & (values != 1), codes)) if is_yes_no else responders
         if users < least:
-            short.append(f"{users} {name} users, at least {least} are needed")
+            short.append(Shortage(name, "users", users, least))
         elif rarer < least_responders:
-            short.append(f"{rarer} {name} users {answered}, at least {least_responders} are needed")
-    return "; ".join(short)
+            short.append(Shortage(name, "rarer_answer" if is_yes_no else "amount", rarer, least_responders))
+    return tuple(short)

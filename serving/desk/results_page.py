@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Mapping, Sequence
 from datetime import date
 from typing import Any
 
+from models.measurement.lift import Shortage
 from models.training_run.training_record import latest_training
 from serving.charts.chart_frame import Chart
 from serving.charts.line_chart import Point, line_chart
@@ -19,20 +19,13 @@ from serving.report_page.model_trust import trust_in_offers
 from serving.report_page.policy_gate import gate_of
 from serving.stored_days.measurements import MEASUREMENTS
 from serving.wording.rendering import Words
+from serving.wording.shortage_words import shortage_words
 
 FILE, MOST_SHOWN, SHOWN_DAYS = "lifts.json", 30, 90
 GIVEN = {"cost": "Expected cost of offers", "gain": "Expected gain after cost"}
 MEASURES = {"cost": "expected_cost", "gain": "expected_value"}
 ALL_OFFERS = "offers"
-SHORT = re.compile(
-    r"(?P<users>\d+) (?P<group>treated|control) users(?P<answered> with [a-z ]+)?, at least (?P<least>\d+) are needed"
-)
-TOO_FEW = {
-    ("treated", False): "users with an offer: {users}, at least {least} are needed",
-    ("control", False): "users in the control group: {users}, at least {least} are needed",
-    ("treated", True): "users with an offer whose answer tells something: {users}, at least {least} are needed",
-    ("control", True): "users in the control group whose answer tells something: {users}, at least {least} are needed",
-}
+OLDER = "measured by an older winback; winback measure-offers says what is missing"
 WORDS = {
     "margin": "margin a head",
     "retention": "share who stay",
@@ -75,7 +68,7 @@ def lift_rows(lifts: Sequence[Mapping[str, Any]], desk: Desk) -> list[dict[str, 
     """List what each subject changed: the difference with its interval, or what is missing to tell."""
     return [
         {**each, "subject": subject_words(each["subject"], desk), "words": measure_words(each["measure"], desk),
-         "found": _difference(each), "shortage": shortage_words(each, desk.words)}
+         "found": _difference(each), "shortage": _lacking(each, desk.words)}
         for each in lifts
     ]  # fmt: skip
 
@@ -97,19 +90,11 @@ def subject_words(subject: str, desk: Desk) -> str:
     return desk.title(subject)
 
 
-def shortage_words(lift: Mapping[str, Any], words: Words) -> str:
-    """Say what is missing for a verdict, part by part; nothing where there is enough."""
-    shown = words.figures.thousands
-    said = []
-    for part in filter(None, (lift.get("shortage") or "").split("; ")):
-        found = SHORT.fullmatch(part)
-        if found is None:  # of an older winback
-            said.append(part)
-            continue
-        users, least = (shown(int(found[name])) for name in ("users", "least"))
-        kind = found["group"], bool(found["answered"])
-        said.append(words.say(TOO_FEW[kind], users=users, least=least))
-    return "; ".join(said)
+def _lacking(lift: Mapping[str, Any], words: Words) -> str:
+    """Say what is missing for a verdict; an older winback kept a sentence of its own language."""
+    if isinstance(lift["shortage"], str):
+        return words.say(OLDER) if lift["shortage"] else ""
+    return shortage_words((Shortage(**each) for each in lift["shortage"]), words)
 
 
 def _difference(lift: Mapping[str, Any] | None) -> Mapping[str, float] | None:

@@ -26,6 +26,7 @@ from serving.decide.win_back_evidence import verdicts_as_json
 from serving.offer_measurement.closed_decisions import Measured
 from serving.offer_measurement.closed_lots import lifts_of_lots
 from serving.stored_days.measurements import MEASUREMENTS
+from serving.wording.shortage_words import shortage_words
 
 MONEY = ("margin", "revenue")
 SHOWN_DAYS = 5
@@ -172,9 +173,10 @@ def verdict(subject: str, lifts: Sequence[Lift], currency: str) -> str:
 
     Examples
     --------
-    >>> short = Lift("push", "margin", 9, 1, 9, 1, None, None, None, 0, "1 control users, at least 30 are needed")
-    >>> verdict("push", [short], "EUR")
-    'push: margin: not enough data (1 control users, at least 30 are needed)'
+    >>> from models.measurement.lift import Shortage
+    >>> lacking = (Shortage("control", "users", 1, 30),)
+    >>> verdict("push", [Lift("push", "margin", 90, 1, 90, 1, None, None, None, 0, lacking)], "EUR")
+    'push: margin: not enough data (users in the control group: 1, at least 30 are needed)'
     """
     measures_by_words: dict[str, list[str]] = {}
     for found in lifts:
@@ -184,7 +186,7 @@ def verdict(subject: str, lifts: Sequence[Lift], currency: str) -> str:
 
 def _in_words(found: Lift, currency: str) -> str:
     if found.shortage or found.cuped is None:
-        return f"{found.verdict} ({found.shortage})"
+        return f"{found.verdict} ({shortage_words(found.shortage, english(currency))})"
     effect, unit = found.cuped.absolute, f" {currency}" if found.measure in MONEY else ""
     amount = f"{effect.value:+.3f} [{effect.low:+.3f}, {effect.high:+.3f}]{unit} a user"
     return f"{found.verdict}, {amount}, adjusted p = {found.p_adjusted:.2g}"
