@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from configs.errors import InputError
 from models.judge.policies import judge_policies, personal_choice, picked_costs
 from models.learn.paid_costs import AS_EXPECTED, CostRatios, Payments, cost_ratios
 from models.policy_value.evidence import Evidence
@@ -52,6 +53,12 @@ def test_few_payments_move_a_ratio_little_and_many_to_what_was_paid():
     assert 1.0 < few.own < 1.5
     assert many.own == pytest.approx(2.0, abs=0.01)
     assert cost_ratios(payments([0.0, 0.0], [0.25, 0.25], [True, False])) == AS_EXPECTED  # nothing was paid at all
+
+
+@pytest.mark.parametrize(("paid", "expected"), [([1.0, 0.0], [np.nan, 0.25]), ([np.nan, 1.0], [0.2, 0.2])])
+def test_a_cost_that_is_no_number_is_refused_and_never_becomes_a_ratio(paid, expected):
+    with pytest.raises(InputError, match="of 1 treatment of 2 it is not known what they cost"):
+        cost_ratios(payments(paid, expected, [True, True]))
 
 
 def test_users_without_own_spend_have_a_ratio_of_their_own():

@@ -12,6 +12,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from configs.counted import counted
+from configs.errors import InputError
 from features.arrays.array_types import Flags, Floats
 
 PRIOR_ERROR = 0.5  # of the ratio of everything to 1, and of each kind of user to that, before anything was paid
@@ -68,7 +70,18 @@ def cost_ratios(payments: Payments) -> CostRatios:
     ...     return Payments(np.tile(paid, times), np.tile(expected, times), np.ones(40 * times, dtype=bool))
     >>> round(cost_ratios(paid_for(1)).own, 2), round(cost_ratios(paid_for(100)).own, 2)
     (1.6, 2.0)
+
+    Raises
+    ------
+    InputError
+        What was paid for a treatment, or expected to be, is no number.
     """
+    unknown = int((~np.isfinite(payments.paid + payments.expected)).sum())
+    if unknown:
+        raise InputError(
+            f"of {counted(unknown, 'treatment')} of {len(payments.paid):,} it is not known what they cost or were "
+            "expected to cost; correct their discount and the spend of their users, or leave them out"
+        )
     usual = _usual_payment(payments.paid)
     if usual is None:
         return AS_EXPECTED
