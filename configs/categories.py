@@ -30,7 +30,7 @@ class Categories(Section):
         description="words, also in the plural and in any case, that make a category one that no message speaks of"
     )
     also_sensitive: tuple[Word, ...] = Field(description="more of them: those of your app")
-    names: dict[str, str] = Field(description="what people read, by the category as the events have it")
+    names: dict[str, Word] = Field(description="what people read, by the category as the events have it")
     names_in: dict[Tongue, dict[str, Word]] = Field(
         {}, description="by language, such as de: what its readers read, by what people read otherwise"
     )
@@ -57,13 +57,17 @@ class Categories(Section):
         """
         if category is None or self.is_sensitive(category):
             return None
-        words = category.replace("_", " ").strip()
+        words = self.name_of(category)
         is_plain = PLAIN.fullmatch(words) is not None and words != words.upper()
-        return self.names.get(category, words if is_plain or _has_no_cases(words) else None)
+        return words if category in self.names or is_plain or _has_no_cases(words) else None
+
+    def name_of(self, category: str) -> str:
+        """Say what a category is called, whether or not a message may name it."""
+        return self.names.get(category, category.replace("_", " ").strip())
 
     def is_sensitive(self, category: str) -> bool:
         """Tell whether no message speaks of a category; what it is called in any language counts, too."""
-        name = self.names.get(category, category.replace("_", " ").strip())
+        name = self.name_of(category)
         said = (category, name, *(self.name_in(language, name) for language in self.names_in))
         return any(self._sensitive.search(_in_words(text)) for text in said)
 

@@ -10,6 +10,7 @@ from pydantic import ValidationError
 
 from configs.benefits import Benefit
 from configs.categories import Categories
+from configs.errors import InputError
 from configs.offers import load_catalogue
 from configs.settings import load_settings
 from serving.lookups.user_explanation import preference_lines
@@ -75,3 +76,9 @@ def test_a_message_names_a_category_in_the_language_of_its_text() -> None:
 def test_a_name_that_nobody_would_read_is_refused(language: str, said: str) -> None:
     with pytest.raises(ValidationError, match=r"a language is named by two|a name begins and ends"):
         Categories(sensitive=(), also_sensitive=(), names={}, names_in={language: {"milk": said}})
+
+
+@pytest.mark.parametrize("said", ["", " ", "salted\nnuts"])
+def test_a_display_name_that_nobody_would_read_is_refused(said: str) -> None:
+    with pytest.raises(InputError, match=r"categories.names.NUTS: a name begins and ends with a sign that can be seen"):
+        load_settings(categories={"names": {"NUTS": said}})

@@ -193,6 +193,15 @@ def test_purchases_without_any_amount_are_told(tmp_path, amount, is_told):
     assert is_told == any("the 2 events of roles.value (purchase" in note and "no amount" in note for note in notes)
 
 
+def test_names_of_categories_that_no_event_has_are_told_with_the_nearest(tmp_path):
+    own = {"names": {"tea": "fine tea", "taa": "coffee"}, "names_in": {"de": {"fine tea": "Tee", "fin tea": "Tee"}}}
+    told = [note for note in check(app_with(tmp_path, categories=own)).notes if "[categories." in note]
+    assert told == [
+        "[categories.names] names what no category is called: 'taa' (did you mean 'tea'?)",
+        "[categories.names_in.de] names what no category is called: 'fin tea' (did you mean 'fine tea'?)",
+    ]
+
+
 def test_categories_that_messages_cannot_name_are_told(tmp_path):
     names = ["FRZN MEAT/DINNERS", "FRZN MEAT/DINNERS", "LAXATIVES", "a;b", "tea"]
     events = [row | {"item_category": name} for row, name in zip(EVENTS, names * 2, strict=True)]

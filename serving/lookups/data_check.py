@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
+from difflib import get_close_matches
 
 import duckdb
 import numpy as np
@@ -100,6 +101,7 @@ def check_data(
         notes += _unseen_roles(settings, names)
         notes += _filter_notes(connection, rows[EVENTS], settings)
         notes += _category_notes(connection, rows[EVENTS], settings)
+        notes += _unseen_categories(connection, rows[EVENTS], settings)
         notes += _foreign_offers(connection, rows[TREATMENTS], settings) if TREATMENTS in rows else []
         history = _history(connection, rows, settings, as_of)
         notes += _visit_notes(connection, rows[EVENTS], history.events, settings)
@@ -264,6 +266,27 @@ def _category_notes(connection: duckdb.DuckDBPyConnection, events: str, settings
             f"of the {len(found)} most frequent categories {len(unnamed)} are no words that people write "
             f"({', '.join(unnamed[:MOST_WORDS])}), so that messages do not name them; name them in [categories.names]"
         )
+
+
+def _unseen_categories(connection: duckdb.DuckDBPyConnection, events: str, settings: Settings) -> Iterator[str]:
+    """Say which categories of the settings no event has, and which names in a language no category has."""
+    named = settings.categories
+    if not named.names and not named.names_in:
+        return
+    found = connection.execute(f"SELECT DISTINCT item_category FROM ({events}) WHERE item_category IS NOT NULL")
+    seen = {category for (category,) in found.fetchall()}
+    called = {*named.names.values(), *map(named.name_of, seen)}
+    meant = {"names": (named.names, seen)} | {f"names_in.{tag}": (own, called) for tag, own in named.names_in.items()}
+    for table, (words, known) in meant.items():
+        unseen = [f"{word!r}{_near(word, known)}" for word in words if word not in known]
+        if unseen:
+            more = f" and {len(unseen) - MOST_WORDS} more" if len(unseen) > MOST_WORDS else ""
+            yield f"[categories.{table}] names what no category is called: {', '.join(unseen[:MOST_WORDS])}{more}"
+
+
+def _near(word: str, known: Iterable[str]) -> str:
+    near = get_close_matches(word, sorted(known), 1)
+    return f" (did you mean {near[0]!r}?)" if near else ""
 
 
 def _filter_notes(connection: duckdb.DuckDBPyConnection, events: str, settings: Settings) -> Iterator[str]:
