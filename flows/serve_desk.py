@@ -48,7 +48,7 @@ def open_desk(profile: str | None, data_dir: str | None) -> Desk:
 
 def health_lines(settings: Settings, lake: Lake, as_of: date, now: datetime, words: Words) -> dict[str, str]:
     """Say how fresh the data are, what runs now and what runs next, by titles."""
-    say, records = words.say, run_records(lake, RUNS)
+    say, records = words.say, run_records(lake)
     lines = {}
     for table, whole in (("events", as_of - timedelta(days=1)), ("decisions", as_of)):
         days = [day for day in lake.days(table) if day <= as_of]

@@ -77,13 +77,12 @@ def test_the_reason_that_a_run_left_is_the_one_that_is_posted(
 
 
 def test_a_run_that_was_killed_is_told_of_by_the_process_that_started_it(
-    posted: list[dict[str, str | None]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    posted: list[dict[str, str | None]], tmp_path: Path
 ) -> None:
     lake, run = Lake(tmp_path), uuid4()
     begun = run_records.RunRecord(
-        "r", "score-daily", None, "2024-01-01T05:00:00+00:00", None, "running", None, "h", 1, "", str(run)
+        "r", "score-daily", None, "2024-01-01T05:00:00+00:00", None, "running", None, "h", 1, str(run)
     )
-    monkeypatch.setattr(run_records.socket, "gethostname", lambda: "h")
     run_records.keep_record(lake, begun)
     asked = SimpleNamespace(id=run, parameters={"data_dir": str(lake.root)}, start_time=None)
     tell_failure(FLOW, asked, Crashed(message="exited with status code: -9"))  # type: ignore[arg-type]

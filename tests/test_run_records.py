@@ -11,23 +11,25 @@ import time
 from dataclasses import asdict
 from datetime import date, datetime
 from pathlib import Path
+from typing import IO
 
 import pytest
 
 from configs.errors import InputError
 from configs.run_identity import run_id
 from features.publishing.patience import LockedError
+from features.publishing.sealed_json import sealed
 from features.storage.lake import Lake
 from flows.runs import run_records
 from flows.runs.run_clock import command_begins, seconds_taken
-from flows.runs.run_records import recorded
+from flows.runs.run_records import RunRecord, recorded
 from serving.lookups.data_verification import damaged_records
 
 STAY = """
 import sys, time
 from pathlib import Path
 from features.storage.lake import Lake
-from flows.runs.run_records import recorded
+from flows.runs.run_records import RunRecord, recorded
 with recorded(Lake(Path(sys.argv[1])), "score-users"):
     print("runs", flush=True)
     time.sleep(600)
@@ -37,6 +39,12 @@ with recorded(Lake(Path(sys.argv[1])), "score-users"):
 @pytest.fixture
 def lake(tmp_path: Path) -> Lake:
     return Lake(tmp_path / "data")
+
+
+def held_record(lake: Lake, command: str, started: str) -> IO[bytes]:
+    """Write and hold the record of a run, as another process does."""
+    record = RunRecord("elsewhere", command, None, started, None, "running", None, "another machine", 1)
+    return lake.files.write_held(record.file, sealed(record.file, asdict(record)))
 
 
 def ends(lake: Lake) -> list[tuple[str, str, str | None]]:
@@ -89,16 +97,21 @@ def test_a_run_whose_process_was_killed_is_told_at_once_and_written_down_by_the_
     assert killed.ended is not None and "without a word" in str(killed.reason)
 
 
-def test_a_process_number_that_was_given_out_again_is_another_process(
+def test_a_run_goes_on_as_long_as_it_holds_its_record_whatever_its_machine_is_called(lake: Lake) -> None:
+    with held_record(lake, "ingest", "2024-07-01T00:00:00+00:00"):
+        assert [outcome for _, outcome, _ in ends(lake)] == ["running"]
+    assert [outcome for _, outcome, _ in ends(lake)] == ["killed"]  # the system lets go of it like this
+
+
+def test_the_record_of_a_run_that_goes_on_stays_however_many_came_after_it(
     lake: Lake, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with recorded(lake, "ingest"):
-        with monkeypatch.context() as patched:
-            patched.setattr(run_records, "_born", lambda process: "another boot/1")
-            assert [outcome for _, outcome, _ in ends(lake)] == ["killed"]
-        with monkeypatch.context() as patched:
-            patched.setattr(run_records.socket, "gethostname", lambda: "another machine")
-            assert [outcome for _, outcome, _ in ends(lake)] == ["running"]  # of which nobody here can tell more
+    monkeypatch.setattr(run_records, "KEPT", 3)
+    with held_record(lake, "schedule", "2024-07-01T00:00:00+00:00"):
+        for number in range(5):
+            with recorded(lake, f"run {number}"):
+                pass
+    assert [command for command, _, _ in ends(lake)] == ["schedule", "run 2", "run 3", "run 4"]
 
 
 def test_records_do_not_pile_up_and_what_is_none_tells_nothing(lake: Lake, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -145,7 +158,7 @@ def test_records_that_cannot_be_written_or_removed_stop_nothing(
     def read_only(*_: object) -> None:
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr(lake.files, "write", read_only)
+    monkeypatch.setattr(lake.files, "write_held", read_only)
     monkeypatch.setattr(lake.files, "remove", read_only)
     with recorded(lake, "ingest"):
         pass
@@ -190,7 +203,7 @@ def test_a_record_that_cannot_be_written_stops_nothing(
     def full(name: str, content: bytes) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(lake.files, "write", full)
+    monkeypatch.setattr(lake.files, "write_held", full)
     with recorded(lake, "ingest"):
         pass
     assert "cannot be written (No space left on device)" in capsys.readouterr().err

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import asdict, replace
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
@@ -24,14 +24,18 @@ from test_cli import write_profile
 from configs.errors import InputError
 from configs.settings import load_settings
 from features.publishing.patience import PATIENCE_VARIABLE
+from features.publishing.sealed_json import sealed
 from features.storage.lake import Lake
 from features.storage.writer_lock import LOCK_FILE
 from flows import schedule, scheduled_runs
 from flows.runs.opened_run import dated
 from flows.runs.outcome import Outcome
 from flows.runs.run_records import keep_record, run_records
+from flows.runs.run_status import run_lines
 from flows.schedule import deployments
 from flows.scheduled_runs import is_outdated
+from flows.serve_desk import health_lines
+from serving.wording.rendering import words_of
 
 SERVE_SOON = """
 import sys
@@ -113,11 +117,16 @@ def test_a_data_folder_is_served_once(tmp_path: Path) -> None:
     with schedule.one_schedule(lake):
         (own,) = run_records(lake)
         assert own.outcome == "running"
-    keep_record(lake, replace(own, run="another"))  # of a process that lives: this one
-    with pytest.raises(InputError, match=r"is served already \(run another, process"), schedule.one_schedule(lake):
-        pass
-    keep_record(lake, replace(own, run="another", ended=own.started, outcome="done"))
-    with schedule.one_schedule(lake):
+    another = replace(own, run="another", host="another container")
+    for number in range(60):  # runs that have come and gone since
+        keep_record(lake, replace(own, run=str(number), started="9999-01-01", ended="9999-01-01", outcome="done"))
+    with lake.files.write_held(another.file, sealed(another.file, asdict(another))):
+        settings, now = load_settings(), datetime.now(UTC)
+        assert run_lines(settings, lake, now.date(), now)[1]["schedule_is_served"]
+        assert "if winback schedule" not in str(health_lines(settings, lake, now.date(), now, words_of(settings)))
+        with pytest.raises(InputError, match=r"is served already \(run another, process"), schedule.one_schedule(lake):
+            pass
+    with schedule.one_schedule(lake):  # the other is gone, without a word
         pass
 
 

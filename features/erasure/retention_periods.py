@@ -47,7 +47,8 @@ def remove_expired(settings: Settings, lake: Lake, today: date) -> list[str]:
     first = {table: today - timedelta(days=days) for table, days in settings.retention.periods.items()}
     expired = {table: _expired(lake, table, day) for table, day in first.items() if table in FILES}
     for name in expired.pop(RUNS, []):
-        lake.files.remove(name)
+        if not lake.files.is_held(name):  # of a run that goes on, such as the schedule
+            lake.files.remove(name)
     if not any(expired.values()) and QUARANTINE not in first:
         return []
     with lake.files.publish() as publication:

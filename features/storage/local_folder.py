@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext, suppress
 from functools import partial
 from pathlib import Path, PurePath
+from typing import IO
 
 from configs.errors import InputError
 from features.publishing.manifest import (
@@ -24,6 +25,7 @@ from features.publishing.manifest import (
     read_manifest,
 )
 from features.publishing.publication import Found, StagedFiles, clear, of_one_publish, published, settle
+from features.storage.held_files import is_file_held, write_held
 from features.storage.kept_stores import STORES_FILE
 from features.storage.spill_folders import SPILL, clear_spills, temporary_files
 from features.storage.whole_writes import PART, write_bytes
@@ -73,6 +75,14 @@ class LocalFolder:
     def write(self, name: str, content: bytes) -> None:
         """Write a file whole that no manifest lists; it needs no lock."""
         write_bytes(self.local_path(name), content)
+
+    def write_held(self, name: str, content: bytes) -> IO[bytes]:
+        """Write a file whole that no manifest lists; this process holds it until what is returned is closed."""
+        return write_held(self.local_path(name), content)
+
+    def is_held(self, name: str) -> bool:
+        """Tell whether any process holds a file."""
+        return is_file_held(self.local_path(name))
 
     def publish_file(self, name: str, content: bytes) -> None:
         """Publish one file."""

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Protocol, TypeVar
+from typing import IO, Protocol, TypeVar
 
 from features.publishing.manifest import FileRecord
 
@@ -54,6 +54,12 @@ class Storage(Protocol):
 
     def write(self, name: str, content: bytes) -> None:
         """Write a file whole that is not listed; it needs no lock."""
+
+    def write_held(self, name: str, content: bytes) -> IO[bytes]:
+        """Write a file whole that is not listed, and hold it until what is returned is closed or this process ends."""
+
+    def is_held(self, name: str) -> bool:
+        """Tell whether any process, on whichever machine, holds a file."""
 
     def publish_file(self, name: str, content: bytes) -> None:
         """Publish one file."""

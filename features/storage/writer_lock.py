@@ -21,6 +21,7 @@ from typing import IO
 from configs.errors import InputError
 from configs.run_identity import run_id
 from features.publishing.patience import locked_by, taken_in_time
+from features.storage.held_files import is_file_held
 
 LOCK_FILE = ".lock"
 _depths: dict[Path, int] = {}  # of this process, by data folder
@@ -95,12 +96,7 @@ def require_still_held(root: Path) -> None:
 
 def is_locked(root: Path) -> bool:
     """Whether any process writes to a data folder."""
-    with suppress(FileNotFoundError), (root / LOCK_FILE).open("rb") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return True
-    return False
+    return is_file_held(root / LOCK_FILE)
 
 
 def _identity(found: os.stat_result) -> tuple[int, int]:

@@ -53,7 +53,7 @@ def failed_record(lake: Lake, flow: Flow[..., Any], flow_run: FlowRun, state: St
     found = next((each for each in reversed(run_records(lake, 100)) if each.flow_run == name), None)
     now = datetime.now(UTC).isoformat(timespec="microseconds")
     if found is None:
-        day, here = flow_run.parameters.get("as_of"), (socket.gethostname(), os.getpid(), "")
+        day, here = flow_run.parameters.get("as_of"), (socket.gethostname(), os.getpid())
         began = flow_run.start_time.isoformat(timespec="microseconds") if flow_run.start_time else now
         reason = " ".join(str(state.message or state.name).split())
         found = RunRecord(uuid4().hex[:12], flow.name, day and str(day), began, now, FAILED, reason, *here, name)

@@ -1,7 +1,7 @@
 """What ran, when, and why it ended: a small file for every run that writes, below ``runs`` in the data folder.
 
-A file each, so that a run that is refused because another writes can leave its word, too. A run whose process is gone
-without a word was killed; the next run writes that down.
+A file each, so that a run that is refused because another writes can leave its word, too. A run holds its record until
+it has written how it ended: one that nobody holds was killed, on whichever machine; the next run writes that down.
 """
 
 from __future__ import annotations
@@ -10,10 +10,9 @@ import os
 import socket
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass, field, replace
+from contextlib import contextmanager, nullcontext, suppress
+from dataclasses import asdict, dataclass, field, fields, replace
 from datetime import UTC, date, datetime
-from pathlib import Path
 
 from configs.errors import InputError, first_line
 from configs.progress import announce
@@ -26,7 +25,7 @@ from flows.runs.run_clock import run_begins, run_ends
 from flows.runs.run_steps import steps_taken
 
 FOLDER = "runs"
-KEPT = 1000  # files: a year of nights, and some
+KEPT = 1000  # files: a year of nights, and some; those of runs that go on stay beyond it
 RUNNING, DONE, REFUSED, LOCKED, FAILED, INTERRUPTED, KILLED = (
     "running", "done", "refused", "locked", "failed", "interrupted", "killed"
 )  # fmt: skip
@@ -51,7 +50,6 @@ class RunRecord:
     reason: str | None
     host: str
     process: int
-    born: str  # when the process began, as the system tells: a process number alone is given out again
     flow_run: str | None = None  # its name in Prefect
     steps: list[dict[str, object]] = field(default_factory=list)  # `run_steps.Step`, in order
 
@@ -72,15 +70,16 @@ def recorded(lake: Lake, command: str, as_of: date | None = None) -> Iterator[No
             yield
             return
         begun = _begin(lake, command, as_of)
-        steps_taken()
-        try:
-            yield
-        except BaseException as error:
-            outcome, reason = how_it_ended(error)
-            reason = reason.replace(str(lake.root), lake.root.name)  # the folder may be moved
-            _end(lake, replace(begun, outcome=outcome, reason=reason))
-            raise
-        _end(lake, replace(begun, outcome=DONE))
+        with _held(lake, begun):
+            steps_taken()
+            try:
+                yield
+            except BaseException as error:
+                outcome, reason = how_it_ended(error)
+                reason = reason.replace(str(lake.root), lake.root.name)  # the folder may be moved
+                _end(lake, replace(begun, outcome=outcome, reason=reason))
+                raise
+            _end(lake, replace(begun, outcome=DONE))
 
 
 def how_it_ended(error: BaseException) -> tuple[str, str]:
@@ -94,16 +93,18 @@ def how_it_ended(error: BaseException) -> tuple[str, str]:
     return INTERRUPTED, type(error).__name__
 
 
-def run_records(lake: Lake, last: int = KEPT) -> list[RunRecord]:
-    """Read the newest records, the oldest of them first; of a run whose process is gone it says that it was killed.
+def run_records(lake: Lake, last: int | None = None) -> list[RunRecord]:
+    """Read all records, or the newest, the oldest of them first; of a run whose process is gone it says so.
 
     What is damaged tells nothing here: `data_verification.damaged_records` names it.
     """
     found = []
-    for name in lake.files.list(f"{FOLDER}/*.json")[-last:]:
+    for name in lake.files.list(f"{FOLDER}/*.json")[-last if last else None :]:
         with suppress(ValueError, TypeError, FileNotFoundError):
-            record = RunRecord(**unsealed(name, lake.files.read(name)))
-            found.append(replace(record, outcome=KILLED, reason=KILLED_BECAUSE) if _is_gone(record) else record)
+            told = unsealed(name, lake.files.read(name))
+            record = RunRecord(**{each.name: told[each.name] for each in fields(RunRecord) if each.name in told})
+            is_gone = record.outcome == RUNNING and not lake.files.is_held(name)
+            found.append(replace(record, outcome=KILLED, reason=KILLED_BECAUSE) if is_gone else record)
     return found
 
 
@@ -115,11 +116,20 @@ def _begin(lake: Lake, command: str, as_of: date | None) -> RunRecord:
     half_written = lake.files.list(f"{FOLDER}/.*{PART}")  # by a run that was killed before it could lock the folder
     with suppress(OSError):  # a folder that cannot be written: told where the record is kept
         for name in (*lake.files.list(f"{FOLDER}/*.json")[: -KEPT + 1], *half_written):
-            lake.files.remove(name)
-    day, here = str(as_of) if as_of else None, (socket.gethostname(), os.getpid(), _born(os.getpid()))
-    begun = RunRecord(run_id(), command, day, _iso(run_begins()), None, RUNNING, None, *here, _flow_run())
-    keep_record(lake, begun)
-    return begun
+            if not lake.files.is_held(name):
+                lake.files.remove(name)
+    day, here = str(as_of) if as_of else None, (socket.gethostname(), os.getpid())
+    return RunRecord(run_id(), command, day, _iso(run_begins()), None, RUNNING, None, *here, _flow_run())
+
+
+@contextmanager
+def _held(lake: Lake, begun: RunRecord) -> Iterator[None]:
+    """Keep the record of a run that has begun, and hold it; what takes its place at the end nobody needs to hold."""
+    file = None
+    with _told_where_unwritable(begun):
+        file = lake.files.write_held(begun.file, _sealed(begun))
+    with file or nullcontext():
+        yield
 
 
 def _end(lake: Lake, record: RunRecord) -> None:
@@ -141,36 +151,20 @@ def _flow_run() -> str | None:
 
 def keep_record(lake: Lake, record: RunRecord) -> None:
     """Write a record, in place of the one that the run had."""
+    with _told_where_unwritable(record):
+        lake.files.write_held(record.file, _sealed(record)).close()
+
+
+@contextmanager
+def _told_where_unwritable(record: RunRecord) -> Iterator[None]:
     try:
-        lake.files.write(record.file, sealed(record.file, asdict(record)))
+        yield
     except OSError as error:
         announce(f"the record of run {record.run} cannot be written ({error.strerror})")
 
 
-def _is_gone(record: RunRecord) -> bool:
-    """Whether a run that has not ended cannot end any more; of another machine's runs nobody can tell."""
-    if record.outcome != RUNNING or record.host != socket.gethostname():
-        return False
-    return _born(record.process) != record.born
-
-
-def _born(process: int) -> str:
-    """When a process began, since which start of the machine; empty where it does not run (or the system is silent)."""
-    try:
-        of_machine = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
-        fields = Path(f"/proc/{process}/stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()
-    except OSError:
-        return _answers(process)
-    return f"{of_machine}/{fields[19]}" if fields[0] != "Z" else ""
-
-
-def _answers(process: int) -> str:
-    """Stand in for the moment of birth on systems without ``/proc``."""
-    try:
-        os.kill(process, 0)
-    except OSError:
-        return ""
-    return "runs" if not Path("/proc/self").exists() else ""
+def _sealed(record: RunRecord) -> bytes:
+    return sealed(record.file, asdict(record))
 
 
 def _iso(moment: datetime) -> str:

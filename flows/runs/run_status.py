@@ -25,7 +25,7 @@ SCHEDULE = "schedule"
 
 def run_lines(settings: Settings, lake: Lake, as_of: date, now: datetime) -> tuple[dict[str, str], dict[str, object]]:
     """Say what is known of runs, as texts by their titles for people, and as facts for machines."""
-    records, disk = run_records(lake, LISTED), disk_used(lake)
+    records, disk = run_records(lake), disk_used(lake)
     owner, planned = lock_owner(lake, records), next_runs(settings, now)
     told = {name: f"{moment:%Y-%m-%d %H:%M %Z}" for name, moment in next_moments(settings, now).items() if moment}
     is_served = any(each.command == SCHEDULE and each.outcome == RUNNING for each in records)
@@ -39,7 +39,7 @@ def run_lines(settings: Settings, lake: Lake, as_of: date, now: datetime) -> tup
     lines |= shared
     lines["disk"] = disk_line(disk) or "nothing"
     facts: dict[str, object] = {
-        "runs": [asdict(each) for each in reversed(records)],
+        "runs": [asdict(each) for each in reversed(records[-LISTED:])],
         "next": planned,
         "schedule_is_served": is_served,
         "lock": owner,
