@@ -21,21 +21,6 @@ if TYPE_CHECKING:
     from flows.runs.outcome import Outcome
 
 BAD_INPUT, FAILED = 2, 1
-ONLY_READ = (
-    "status",
-    "explain",
-    "segments",
-    "messages",
-    "audit",
-    "catalogue",
-    "settings",
-    "check",
-    "verify",
-    "plan-experiment",
-    "experiments",
-    "export-user",
-    "app",
-)  # they do not even make the data folder
 
 
 def run_flow(
@@ -70,8 +55,9 @@ def flow_of(name: str, *given: object, **more: object) -> Outcome:
 
 
 def report_run(
-    command: str, run: Callable[[], Outcome], data_dir: str | None, as_json: bool, profile: str | None = None
-) -> None:
+    command: str, run: Callable[[], Outcome], data_dir: str | None, as_json: bool, profile: str | None = None,
+    *, writes: bool = True,
+) -> None:  # fmt: skip
     """Run a command that ends in an outcome and say how it went."""
     from flows.runs.run_clock import command_begins, seconds_taken
 
@@ -85,12 +71,12 @@ def report_run(
             typer.echo(strict_json(outcome.as_dict(round(seconds, 1), peak_mib)))
         outcome.show(sys.stderr if as_json else sys.stdout, seconds, peak_mib)
 
-    guarded(command, show, data_dir, as_json, profile)
+    guarded(command, show, data_dir, as_json, profile, writes=writes)
 
 
 def show_answer(
     command: str, function: str, given: tuple[object, ...], profile: str | None, data_dir: str | None, as_json: bool,
-    *more: object, module: str = "lookup",
+    *more: object, module: str = "lookup", writes: bool = False,
 ) -> None:  # fmt: skip
     """Print the page that a function of a module of the flows makes, or its facts for machines."""
 
@@ -99,19 +85,22 @@ def show_answer(
         page, facts = answer(*given, profile, data_dir, *more)
         typer.echo(strict_json(facts, 1) if as_json else visible(page))
 
-    guarded(command, show, data_dir, as_json, profile)
+    guarded(command, show, data_dir, as_json, profile, writes=writes)
 
 
 def guarded(
-    command: str, show: Callable[[], None], data_dir: str | None, as_json: bool, profile: str | None = None
-) -> None:
-    """Turn bad input into a sentence and its exit code, anything else into exit code 1; an object for machines too."""
+    command: str, show: Callable[[], None], data_dir: str | None, as_json: bool, profile: str | None = None,
+    *, writes: bool = True,
+) -> None:  # fmt: skip
+    """Turn bad input into a sentence and its exit code, anything else into exit code 1; an object for machines too.
+
+    A command that does not write makes no data folder, and asks for none that may be written.
+    """
     from configs.errors import InputError
     from flows.runs.environment import prepare
 
     try:
-        is_written = command not in ONLY_READ
-        prepare(data_dir, profile if is_written else None, writes=is_written)
+        prepare(data_dir, profile if writes else None, writes=writes)
         show()
     except InputError as error:
         _fail(command, str(error), error.exit_code, as_json)

@@ -179,4 +179,4 @@ def app_command(
             return
         serve_desk(profile, data_dir, host, port, user_header, tuple(operator or ()))
 
-    guarded("app", serve, data_dir, as_json)
+    guarded("app", serve, data_dir, as_json, writes=False)

@@ -33,7 +33,7 @@ def status_command(
 
         return status(profile, data_dir, day_of(as_of))
 
-    report_run("status", run, data_dir, as_json)
+    report_run("status", run, data_dir, as_json, writes=False)
 
 
 @command("explain")
@@ -101,7 +101,7 @@ def messages_command(
         if not can_be_written:
             raise typer.Exit(BAD_INPUT)
 
-    guarded("messages", show, data_dir, as_json)
+    guarded("messages", show, data_dir, as_json, writes=False)
 
 
 @command("audit")
@@ -192,4 +192,4 @@ def check_command(
         if not can_work:
             raise typer.Exit(BAD_INPUT)
 
-    guarded("check", show, data_dir, as_json)
+    guarded("check", show, data_dir, as_json, writes=False)

@@ -36,7 +36,7 @@ def verify_command(
         if not is_whole:
             raise typer.Exit(BAD_INPUT)
 
-    guarded("verify", show, data_dir, as_json)
+    guarded("verify", show, data_dir, as_json, writes=False)
 
 
 @command("promote")
@@ -49,7 +49,9 @@ def promote_command(
     as_json: Json = False,
 ) -> None:
     """Make a version champion by hand; it is pinned: no training replaces it."""
-    show_answer("promote", "promote", (subject, version, reason), profile, data_dir, as_json, module=OVERRIDE)
+    show_answer(
+        "promote", "promote", (subject, version, reason), profile, data_dir, as_json, module=OVERRIDE, writes=True
+    )
 
 
 @command("rollback")
@@ -57,10 +59,10 @@ def rollback_command(
     subject: Subject, reason: Reason, profile: Profile = None, data_dir: DataDir = None, as_json: Json = False
 ) -> None:
     """Make the champion before the present one champion again; it is pinned: no training replaces it."""
-    show_answer("rollback", "roll_back", (subject, reason), profile, data_dir, as_json, module=OVERRIDE)
+    show_answer("rollback", "roll_back", (subject, reason), profile, data_dir, as_json, module=OVERRIDE, writes=True)
 
 
 @command("unpin")
 def unpin_command(subject: Subject, profile: Profile = None, data_dir: DataDir = None, as_json: Json = False) -> None:
     """Let the next training replace a champion that a person chose."""
-    show_answer("unpin", "unpin", (subject,), profile, data_dir, as_json, module=OVERRIDE)
+    show_answer("unpin", "unpin", (subject,), profile, data_dir, as_json, module=OVERRIDE, writes=True)

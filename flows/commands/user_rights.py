@@ -74,4 +74,4 @@ def export_user_command(
 
         typer.echo(strict_json(export_user(user_id, profile, data_dir), None if as_json else 1))
 
-    guarded("export-user", show, data_dir, as_json)
+    guarded("export-user", show, data_dir, as_json, writes=False)
