@@ -605,6 +605,43 @@ def test_before_the_first_decided_day_the_desk_says_how_to_begin(desk: SmallDesk
     assert "winback score-users" in answer.text
 
 
+def test_days_whose_sums_are_gone_are_named_with_the_command_that_writes_them(desk: SmallDesk, tmp_path: Path) -> None:
+    from shutil import copytree, rmtree
+
+    from features.storage.lake import Lake
+
+    copytree(desk.lake.root, tmp_path / "data")
+    rmtree(tmp_path / "data" / "cubes" / f"day={DAYS[0]}")
+    lost = SmallDesk(desk.settings, Lake(tmp_path / "data"), desk.user_ids).client()
+    assert lost.get("/today").status_code == 200
+    assert f"winback report --as-of {DAYS[0]} writes them" in Html(lost.get(f"/today?day={DAYS[0]}").text).text
+    rmtree(tmp_path / "data" / "cubes")
+    answer = lost.get("/people")
+    assert answer.status_code == 404
+    said = f"The sums of {day_words(DAY)} that pages are made of are not there (folder cubes); winback report --as-of"
+    assert f"{said} {DAY} writes them" in Html(answer.text).text
+
+
+def test_a_list_of_people_says_a_long_reason_once(ask: Callable[..., object]) -> None:
+    page = ask("/people?offered=no").text
+    assert page.count("a payment failed: payment recovery comes first, never a discount") == 1
+    assert page.count('class="quiet">a payment failed<') > 1
+
+
+def test_the_table_of_a_chart_writes_numbers_as_the_chart_does(desk: SmallDesk, ask: Callable[..., object]) -> None:
+    german = SmallDesk(desk.settings.model_copy(update={"language": "de"}), desk.lake, desk.user_ids).client().get
+
+    def cells(get: Callable[..., object], address: str, name: str) -> list[str]:
+        figure = get(address).text.split(f'id="{name}"')[1].split("</figure>")[0]
+        return [unescape(cell) for cell in re.findall(r"<td[^>]*>([^<]+)</td>", figure)]
+
+    shares = cells(ask, "/today", "leavers_over_time")
+    assert len(shares) >= 8 and all(cell in map(str, DAYS) or cell.endswith("%") for cell in shares[:8])
+    person = re.search(r'href="(/people/[^"?]+)', ask("/people?order=risk").text).group(1)
+    _, average, *moves = cells(german, person, "risk")
+    assert re.fullmatch(r"<?\d+(,\d)?\xa0%", average) and any(cell.endswith("Punkte") for cell in moves)
+
+
 def test_results_show_what_was_measured_over_time(desk: SmallDesk, ask: Callable[..., object]) -> None:
     def lift(measure: str, value: float, *shortage: Shortage) -> Lift:
         known = Difference(0.5, 0.4, Metric(value, value - 1, value + 1, 90), None, 0.5, 0.01)

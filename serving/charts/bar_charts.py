@@ -16,6 +16,7 @@ from serving.charts.chart_frame import (
     line,
     rect,
     text,
+    written,
 )
 
 NUMBER, BAR, KEY = 78.0, 14.0, 38.0
@@ -58,7 +59,8 @@ def bar_chart(
             text(max(start + length, zero) + 6, y + 11, shown(number), "number"),
         ]
     told = _told(title, bars, shown, note, words)
-    return Chart(title, told, drawing(title, told, WIDTH, height, parts), columns, tuple(bars))
+    svg = drawing(title, told, WIDTH, height, parts)
+    return Chart(title, told, svg, columns, tuple(bars), written(bars, shown))
 
 
 def _told(title: str, bars: Sequence[tuple[str, float]], shown: Shown, note: str, words: ChartWords) -> str:

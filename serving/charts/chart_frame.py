@@ -50,8 +50,8 @@ ENGLISH = ChartWords()
 class Chart:
     """A drawing with its words and its numbers.
 
-    `svg` holds the whole element, `columns` the heading of each column of the table and `rows` its cells; a chart
-    without rows says `description` alone.
+    `svg` holds the whole element, `columns` the heading of each column of the table and `rows` its cells, which `cells`
+    write as the drawing does, where it has a way of its own; a chart without rows says `description` alone.
     """
 
     title: str
@@ -59,6 +59,7 @@ class Chart:
     svg: str
     columns: tuple[str, ...]
     rows: tuple[tuple[Cell, ...], ...]
+    cells: tuple[tuple[str | None, ...], ...] = ()
 
     def as_csv(self) -> str:
         """Write the table for spreadsheets; a text that one would take for a formula gets an apostrophe before it.
@@ -69,6 +70,17 @@ class Chart:
         ['play,users', "'=1+1,3"]
         """
         return "".join(map(csv_row, (self.columns, *self.rows)))
+
+
+def written(rows: Iterable[Sequence[Cell]], shown: Shown) -> tuple[tuple[str | None, ...], ...]:
+    """Write the numbers of a table in a way; texts stay, and what is missing stays missing.
+
+    Examples
+    --------
+    >>> written([("Monday", 0.25, None)], "{:.0%}".format)
+    (('Monday', '25%', None),)
+    """
+    return tuple(tuple(shown(cell) if isinstance(cell, int | float) else cell for cell in row) for row in rows)
 
 
 def csv_row(cells: Sequence[object]) -> str:

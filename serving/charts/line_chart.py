@@ -18,6 +18,7 @@ from serving.charts.chart_frame import (
     nice_top,
     shortened,
     text,
+    written,
 )
 
 HEIGHT, LEFT, BOTTOM, TOP, RIGHT = 190.0, 70.0, 30.0, 12.0, 18.0
@@ -129,7 +130,8 @@ def line_chart(
         *([words.say("what changed")] if marks else []),
     )
     rows = _rows(points, marks, beside)
-    return Chart(title, told_words, drawing(title, told_words, WIDTH, height, parts), heads, rows)
+    svg = drawing(title, told_words, WIDTH, height, parts)
+    return Chart(title, told_words, svg, heads, rows, written(rows, shown))
 
 
 def _band(points: Sequence[Point], x: Callable[[int], float], y: Callable[[float], float]) -> list[str]:

@@ -4,7 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from serving.charts.chart_frame import ENGLISH, WIDTH, Chart, ChartWords, Rows, Shown, drawing, line, rect, text
+from serving.charts.chart_frame import (
+    ENGLISH,
+    WIDTH,
+    Chart,
+    ChartWords,
+    Rows,
+    Shown,
+    drawing,
+    line,
+    rect,
+    text,
+    written,
+)
 
 NUMBER, BAR = 92.0, 14.0
 
@@ -64,4 +76,5 @@ def waterfall(
         title=title, first=shown(start[1]), start=start[0], last=shown(end[1]), end=end[0],
     )  # fmt: skip
     svg = drawing(title, told, WIDTH, height, parts)
-    return Chart(title, told, svg, (words.say("what"), words.say("change")), (start, *moves, end))
+    cells = (*written([start], shown), *written(moves, changed), *written([end], shown))
+    return Chart(title, told, svg, (words.say("what"), words.say("change")), (start, *moves, end), cells)

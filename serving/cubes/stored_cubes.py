@@ -90,8 +90,8 @@ def read_cubes(lake: Lake, as_of: date) -> DayCubes:
     """
     if as_of not in cube_days(lake):
         raise InputError(
-            f"{lake.root} holds no cubes of {as_of}, which the pages are made of; an older winback decided that day; "
-            f"run winback report --as-of {as_of}, which writes them"
+            f"{lake.root} holds no cubes of {as_of}, which the pages are made of; run winback report --as-of {as_of}, "
+            "which writes them"
         )
 
     def rows(name: str) -> Sequence[Row]:

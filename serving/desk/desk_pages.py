@@ -17,6 +17,7 @@ from serving.cubes.stored_cubes import DayCubes, cube_days, read_cubes
 from serving.desk.audience_post import Receiver
 from serving.desk.visitors import Visitor
 from serving.report_page.page_environment import chart_words
+from serving.stored_days.day_tables import decided_days
 from serving.wording.rendering import Words, words_of
 
 LONGEST = 200  # signs of a parameter
@@ -106,15 +107,21 @@ class Question:
         """
         for name, value in given.items():
             checked(name), checked(value)
-        days = cube_days(desk.lake)
-        if not days:
+        days, decided = cube_days(desk.lake), decided_days(desk.lake)
+        if not days and not decided:
             raise PageNotFoundError(
                 "no day was decided yet; winback score-users decides one, and this page then shows it"
             )
-        day = day_of(given["day"]) if given.get("day") else days[-1]
+        day = day_of(given["day"]) if given.get("day") else (days or decided)[-1]
+        if day not in days and day in decided:
+            raise PageNotFoundError(
+                "the sums of {day} that pages are made of are not there (folder cubes); winback report --as-of "
+                "{iso_day} writes them",
+                day=day, iso_day=str(day),
+            )  # fmt: skip
         if day not in days:
             raise PageNotFoundError(
-                "nothing was decided on {day}; the newest day is {newest}", day=day, newest=days[-1]
+                "nothing was decided on {day}; the newest day is {newest}", day=day, newest=(days or decided)[-1]
             )
         return cls(desk, day, days, visitor, given)
 

@@ -55,19 +55,23 @@ def people_page(asked: Question) -> Page:
         counted = connection.execute(f"SELECT count(*) FROM {meant.source} WHERE {meant.condition}").fetchone()
         found = connection.execute(
             f"""SELECT user_id, p_churn, risk_band, retained_value, stage, persona, arm, offer_id, discount, channel,
-                       expected_cost, why[1].code AS why
+                       expected_cost, why
                 FROM {meant.source} WHERE {meant.condition}
                 ORDER BY {meant.order} LIMIT {SHOWN} OFFSET {(number - 1) * SHOWN}"""
         )
         names = [name for name, *_ in found.description or ()]
         rows = [dict(zip(names, row, strict=True)) for row in found.fetchall()]
     desk, users = asked.desk, int(counted[0]) if counted else 0
+    whole = dict[str, None]()  # the reasons that rows give in short, each once
     for row in rows:
+        reason = next((heading for heading, _ in desk.words.parts(row["why"])), "")
+        row["why"], *more = reason.split(": ", 1)
+        whole |= {reason: None} if more else {}
         row["shown_id"] = asked.visitor.shown_id(row.pop("user_id"))
         row["title"] = desk.title(row["offer_id"]) if row["offer_id"] != NO_OFFER else None
     values = {
         "rows": rows, "users": users, "number": number, "pages": min(-(-users // SHOWN), MOST_PAGES), "known": known,
-        "names": names_of(asked, known), "chosen": meant.chosen, "orders": tuple(ORDERS),
+        "names": names_of(asked, known), "chosen": meant.chosen, "orders": tuple(ORDERS), "reasons": tuple(whole),
     }  # fmt: skip
     return Page("people", desk.words.say("People"), values)
 

@@ -24,6 +24,7 @@ from serving.messages.message_texts import MessageTexts, OfferText, message_text
 from serving.messages.reader_details import AGREES, LOCALE, read_details, where_allowed
 from serving.messages.written_messages import Occasion, written_text
 from serving.stored_days.day_tables import columns_of_day, connect, day_file, decisions_source
+from serving.wording.formatting import percent
 from serving.wording.language_file import load_language
 from serving.wording.locales import locale_of
 from serving.wording.rendering import Words
@@ -130,7 +131,7 @@ def _without_text(settings: Settings, texts: MessageTexts, readers: pd.DataFrame
     read = readers[LOCALE].map(lambda tag: getattr(locale_of(tag), "language", None)).value_counts()
     for language, users in read.items():
         if language not in spoken:
-            share = f"{users / len(readers):.0%} of the users read {language!r}"
+            share = f"{percent(users / len(readers))} of the users read {language!r}"
             yield f"{share}, in which there is no text: they get {settings.language!r}"
 
 

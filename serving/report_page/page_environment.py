@@ -55,7 +55,6 @@ def page_environment(folders: Sequence[Path], settings: Settings, words: Words) 
         "persona": words.persona,
         "category": words.category,
         "value": words.value,
-        "why_words": words.sentence,
         "instant": lambda instant: figures.moment(pd.Timestamp(instant).tz_convert("UTC")),
         "guard_sentence": lambda finding, day: finding.words(day, words.say, words.language.weekday),
         "short": figures.short,

@@ -47,14 +47,16 @@ def money(amount: float, currency: str) -> str:
 
 
 def percent(share: float) -> str:
-    """Write a share as a percentage, with a digit more where it is small.
+    """Write a share as a percentage, with a digit more where it is small, and of next to nothing that it is less.
 
     Examples
     --------
-    >>> percent(0.274), percent(0.041), percent(0.0)
-    ('27%', '4.1%', '0%')
+    >>> percent(0.274), percent(0.041), percent(0.0), percent(1 / 24_690)
+    ('27%', '4.1%', '0%', '<0.1%')
     """
     number = 100 * share
+    if 0 < number < 0.05:
+        return "<0.1%"
     return f"{number:.1f}%" if 0.05 <= abs(number) < 9.95 else f"{number:.0f}%"
 
 
@@ -102,6 +104,8 @@ class Figures:
     >>> german = Figures(load_language("de"), "EUR", "Europe/Berlin")
     >>> [text.replace(UNBROKEN, " ") for text in (german.money(1234.5), german.percent(0.041), german.signed(-0.5))]
     ['1.234 EUR', '4,1 %', '−0,50']
+    >>> german.percent(0.0001).replace(UNBROKEN, " ")
+    '<0,1 %'
     >>> german.day(date(2018, 1, 1))
     '1. Januar 2018'
     """
