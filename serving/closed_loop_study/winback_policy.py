@@ -6,6 +6,7 @@ from dataclasses import replace
 from datetime import date
 
 import numpy as np
+import pandas as pd
 import pyarrow.compute as pc
 
 from configs.offers import NOTHING, Catalogue, Option
@@ -85,18 +86,20 @@ def retrain(settings: Settings, lake: Lake, as_of: date) -> str:
 
 
 def given_by(world: World, lake: Lake) -> Given:
-    """Read this morning's decisions: what each user gets, and by which variant of a play's experiment."""
+    """Read this morning's decisions: what each user gets, and by which variant of a play's experiment.
+
+    An option that the world does not know is found at -1, which is `NOTHING`.
+    """
     decisions = read_parquet(day_folder(lake, world.today) / "decisions.parquet")
     users = pc.cast(pc.utf8_slice_codeunits(decisions["user_id"], 1), "int64").to_numpy()
-    places = {option: place for place, option in enumerate(world.catalogue.options)}
-    pairs = zip(decisions["offer_id"].to_pylist(), decisions["discount"].to_pylist(), strict=True)
-    given = given_to(world, users, np.array([places.get(Option(*pair), NOTHING) for pair in pairs], dtype=np.intp))
+    chosen = pd.MultiIndex.from_arrays([decisions[name].to_numpy(zero_copy_only=False) for name in Option._fields])
+    given = given_to(
+        world, users, pd.MultiIndex.from_tuples(world.catalogue.options, names=Option._fields).get_indexer(chosen)
+    )
     given.decision_id[users] = decisions["decision_id"].to_numpy(zero_copy_only=False)
     is_other_way = np.zeros(len(given.option), dtype=bool)
-    ways, usual = (decisions[name].to_pylist() for name in OF_EXPERIMENTS), _usual(world.catalogue)
-    is_other_way[users] = [
-        variant is not None and usual.get(name) != variant for name, variant in zip(*ways, strict=True)
-    ]
+    experiment, variant = (decisions[name].to_pandas() for name in OF_EXPERIMENTS)
+    is_other_way[users] = variant.notna() & (experiment.map(_usual(world.catalogue)) != variant)
     return replace(given, is_other_way=is_other_way)
 
 
