@@ -131,7 +131,7 @@ def test_a_visitor_chooses_a_language_and_keeps_it(german: SmallDesk) -> None:
 
 
 @pytest.mark.parametrize(("asked", "meant"), [
-    ("/what-if?budget=1.500&factor=1,125", "/what-if?budget=1500&factor=1.125"), ("/people?page=2", "/people?page=2"),
+    ("/what-if?budget=1500&factor=1.125", "/what-if?budget=1500&factor=1.125"), ("/people?page=2", "/people?page=2"),
     ("/people?q=1.500", "/people?q=1.500"),
 ])  # fmt: skip
 def test_what_is_asked_is_the_same_in_another_language(german: SmallDesk, asked: str, meant: str) -> None:
@@ -143,11 +143,17 @@ def test_what_is_asked_is_the_same_in_another_language(german: SmallDesk, asked:
 
 
 def test_numbers_are_written_and_read_as_the_language_does(german: SmallDesk) -> None:
-    client = german.client()
-    page = client.get("/what-if?budget=12,5").text
-    assert 'value="12,50"' in page and "Neben dem heutigen Plan" in page
-    assert 'value="1500,00"' in client.get("/what-if?budget=1.500").text
-    assert client.get("/what-if?budget=1,5,0").status_code == 400
+    client, english = german.client(), SmallDesk(german.settings, german.lake, german.user_ids).client()
+    english.cookies.set("winback_language", "en")
+    typed = client.get("/what-if?typed=1&budget=1.012,5&factor=&cap_email=&off_0.1@bundle=1")
+    address = typed.headers["location"]
+    assert (typed.status_code, address) == (303, "/what-if?budget=1012.5&off_0.1%40bundle=1")
+    page = client.get(address).text
+    assert 'value="1012,50"' in page and "Neben dem heutigen Plan" in page and 'name="typed"' in page
+    assert 'value="1012.50"' in english.get(address).text
+    assert english.get("/what-if?typed=1&budget=1,500").headers["location"] == "/what-if?budget=1500"
+    wrong = client.get(client.get("/what-if?typed=1&budget=1,5,0").headers["location"])
+    assert wrong.status_code == 400
 
 
 @pytest.mark.parametrize("address", ADDRESSES)

@@ -18,7 +18,7 @@ from configs.named_files import FOLDER, known_names
 from features.tables.duckdb_sessions import shared_reading
 from serving.desk.access_log import note
 from serving.desk.desk_pages import Desk, Page, Question, RefusedError
-from serving.desk.page_list import TITLES, require_known
+from serving.desk.page_list import TITLES, TYPED, is_number, require_known
 from serving.desk.today_page import pages_linked
 from serving.desk.visitors import Door, Visitor
 from serving.report_page.page_environment import page_environment
@@ -77,6 +77,12 @@ class Answers:
         page = Page("sentence", title or self.desk.words.say("Not shown"), {})
         return self.write("sentence.html.j2", visitor, status, page=page, asked=None, said=said.rstrip("."))
 
+    def addressed(self, name: str, typed: Mapping[str, str]) -> str:
+        """Write the address of what somebody typed into the form of a page: the same for readers of any language."""
+        as_machine = self.desk.words.language.machine_number
+        given = {key: as_machine(value) if is_number(key) else value for key, value in typed.items() if key != TYPED}
+        return link(name, None, **given)
+
     def question(self, visitor: Visitor, name: str, given: Mapping[str, str]) -> Question:
         """Check what a page is asked."""
         require_known(name, given)
@@ -95,7 +101,7 @@ class Answers:
         )
 
 
-def link(path: str, asked: Question | None = None, **given: object) -> str:
+def link(path: str, asked: Question | None = None, /, **given: object) -> str:
     """Write an address of ours; the day goes with it where it is not the newest.
 
     Examples

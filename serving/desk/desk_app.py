@@ -20,7 +20,7 @@ from serving.desk.audience_post import message_of, post
 from serving.desk.desk_answers import Answers, answers_of, given_of, link
 from serving.desk.desk_pages import Desk, Page, PageNotFoundError, Question, checked
 from serving.desk.doors import LANGUAGE, add_doors, require_our_form
-from serving.desk.page_list import PAGES, no_page, page_meant
+from serving.desk.page_list import PAGES, TYPED, no_page, page_meant
 from serving.desk.people_page import audience, audience_name, filter_count
 from serving.desk.person_page import person_page
 from serving.desk.today_page import today_page
@@ -113,6 +113,8 @@ def _add_pages(app: FastAPI, answers: Answers) -> None:
 
     @app.get("/{name}")
     def page(request: Request, name: str) -> Response:
+        if name in PAGES and TYPED in (typed := given_of(request)):
+            return RedirectResponse(answers_of(request).addressed(name, typed), 303)
         if name in PAGES:
             return _shown(request, name, PAGES[name])
         if meant := page_meant(name):

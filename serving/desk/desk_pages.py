@@ -150,7 +150,7 @@ class Question:
         if not text:
             return default
         try:
-            value = self.desk.words.language.typed_number(text)
+            value = float(text)
         except ValueError as error:
             raise RefusedError("{name} is no number; write one such as {least:g}", name=name, least=least) from error
         if not least <= value <= most:

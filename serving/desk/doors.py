@@ -9,7 +9,7 @@ from fastapi.responses import RedirectResponse
 
 from serving.desk.desk_answers import Answers, answers_of, link
 from serving.desk.desk_pages import Page, RefusedError
-from serving.desk.page_list import PAGES, is_number
+from serving.desk.page_list import PAGES
 from serving.desk.visitors import COOKIE, Door
 
 MOST_FORM = 20_000  # bytes
@@ -47,12 +47,7 @@ def add_doors(app: FastAPI, answers: Answers) -> None:
         language = form.get("language", "")
         if language not in answers.languages:
             raise RefusedError("language is none of those there are; go back and choose one of the list")
-        own, other = (each.desk.words.language for each in (answers_of(request), answers.speaking(language)))
-        given = {
-            name: own.retyped(value, other) if is_number(name) else value
-            for name, value in form.items()
-            if name not in ("form_token", "language", SPOKEN)
-        }
+        given = {name: value for name, value in form.items() if name not in ("form_token", "language", SPOKEN)}
         page = form.get(SPOKEN, "")
         answer = RedirectResponse(link(page if page in PAGES else "today", None, **given), 303)
         answer.set_cookie(LANGUAGE, language, max_age=YEAR, httponly=True, samesite="strict")

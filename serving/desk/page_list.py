@@ -28,7 +28,8 @@ TITLES = {
 PARAMETERS: dict[str, tuple[str, ...]] = {
     "people": ASKED_OF_PEOPLE, "audience.csv": ASKED_OF_PEOPLE, "plays": ("offer",), "what-if": ASKED_OF_WHAT_IF,
 }  # fmt: skip
-NUMBERS = ("budget", "budget_share", "factor", "cap_", "page")  # parameters that people type in their language
+NUMBERS = ("budget", "factor", "cap_")  # parameters that people type in their language
+TYPED = "typed"  # field of a form whose numbers somebody typed: an address holds them as machines write them
 ALSO = {"personas": "groups", "stages": "groups", "offers": "plays"}
 SHARED = ("day", "table")
 SHOWN_SIGNS, NEAR = 40, 0.75

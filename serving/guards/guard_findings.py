@@ -98,7 +98,7 @@ def guard_words(
     lacking = sorted((each for each in findings if each.state == UNKNOWN), key=lambda each: (each.code, each.value))
     for why, same in groupby(lacking, key=lambda each: each.words(as_of, say, weekday)):
         names = ", ".join(sorted({each.guard for each in same}))
-        said.append(say("guards cannot tell of {names}: {why}", names=names, why=why))
+        said.append(say("too little is known to judge {names}: {why}", names=names, why=why))
     return said
 
 

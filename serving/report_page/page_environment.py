@@ -46,6 +46,7 @@ def page_environment(folders: Sequence[Path], settings: Settings, words: Words) 
         "day": figures.a_day,
         "money": figures.money,
         "moment": figures.moment,
+        "contact": lambda instant: figures.contact(pd.Timestamp(instant).tz_convert("UTC")),
         "term": words.term,
         "sentence": words.sentence,
         "parts": words.parts,

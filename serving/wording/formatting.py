@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import date, datetime, time
 from zoneinfo import ZoneInfo
 
 import numpy as np
@@ -189,6 +189,23 @@ class Figures:
     def day(self, day: date) -> str:
         """Write a date out."""
         return self.language.day(day)
+
+    def contact(self, instant: datetime) -> str:
+        """Write when somebody was contacted: of midnight, as sources have it that know days alone, the day.
+
+        Examples
+        --------
+        >>> from datetime import UTC
+        >>> from serving.wording.language_file import load_language
+        >>> english = Figures(load_language("en"), "EUR", "Europe/Berlin")
+        >>> [english.contact(datetime(2018, 1, 2, hour, tzinfo=UTC)) for hour in (0, 9, 23)]
+        ['2 January 2018', '2 January 2018, 10:00', '3 January 2018']
+        """
+        for clock in ("UTC", self.time_zone):
+            local = instant.astimezone(ZoneInfo(clock))
+            if local.time() == time():
+                return self.day(local.date())
+        return self.moment(instant)
 
     def moment(self, instant: datetime) -> str:
         """Write an instant by the app's own clock."""

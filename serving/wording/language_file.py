@@ -191,20 +191,20 @@ class Language(Section):
             typed = re.sub(group, "", typed)
         return float(re.sub(decimal, ".", typed) if re.fullmatch(rf"-?\d+{decimal}\d+", typed) else typed)
 
-    def retyped(self, typed: str, other: Language) -> str:
-        """Write a number that somebody typed in this language as one types it in another; what is none stays.
+    def machine_number(self, typed: str) -> str:
+        """Write a number that somebody typed in this language as a machine does; what is none stays.
 
         Examples
         --------
-        >>> german, english = load_language("de"), load_language("en")
-        >>> german.retyped("1.500", english), english.retyped("1.125", german), german.retyped("many", english)
-        ('1500', '1,125', 'many')
+        >>> german = load_language("de")
+        >>> german.machine_number("1.500"), german.machine_number("1,125"), german.machine_number("many")
+        ('1500', '1.125', 'many')
         """
         try:
             number = self.typed_number(typed.strip())
         except ValueError:
             return typed
-        return other.local(format(Decimal(repr(number)).normalize(), "f")) if isfinite(number) else typed
+        return format(Decimal(repr(number)).normalize(), "f") if isfinite(number) else typed
 
     def number(self, number: float, shape: str) -> str:
         """Write a number in a shape of Python's, with the language's own signs.
