@@ -113,8 +113,8 @@ def test_too_little_history_is_said_and_not_fired(app: tuple[Settings, Lake]) ->
     found = data_guards(settings, lake, early)
     assert not fired(found)
     assert guard_words(found, early) == [
-        "too little is known to judge missing_values, schema_change, unknown_values, volume: 2 same weekdays lie before "
-        "2024-05-19, guards.min_weeks = 4"
+        "too little is known to judge missing_values, schema_change, unknown_values, volume: 2 same weekdays lie "
+        "before 2024-05-19, guards.min_weeks = 4"
     ]
     assert data_guards(settings, Lake(lake.root / "empty"), AS_OF) == []
 

@@ -182,8 +182,8 @@ def test_a_guard_that_is_off_says_nothing_and_one_without_a_reference_that_it_ca
     bare = Registered(model.estimator, 1, model.lineage, {})
     said = guard_words(model_findings(bare, sample(), GUARDS), AS_OF)
     assert said == [
-        f"too little is known to judge expected_auc, input_drift, score_drift: {model.lineage.name} was registered without "
-        "what it was taught on; train again"
+        f"too little is known to judge expected_auc, input_drift, score_drift: {model.lineage.name} was registered "
+        "without what it was taught on; train again"
     ]
     few = guard_words(model_findings(model, sample(users=20), GUARDS), AS_OF)
     assert few[0].endswith("2024-06-30 has 20 rows to tell by, guards.min_rows = 100")
