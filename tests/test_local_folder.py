@@ -273,7 +273,9 @@ def test_a_folder_that_a_refused_run_made_goes_and_no_other(files, tmp_path):
 
 
 @pytest.mark.parametrize("kind", ["folder", "file"])
-@pytest.mark.parametrize("name", [LOCK_FILE, ".publish", MANIFEST, f"events/{MANIFEST}", "tmp", "runs", "spill-1-0-x"])
+@pytest.mark.parametrize(
+    "name", [LOCK_FILE, ".publish", MANIFEST, f"events/{MANIFEST}", "tmp", "runs", "spill-1-0-x", ".spill-x"]
+)
 def test_a_folder_where_a_file_should_be_or_the_other_way_round_is_no_traceback(files, name, kind):
     files.publish_file("events/a.txt", b"1")
     files.publish_file("b.txt", b"1")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 from pathlib import Path
 
 import duckdb
@@ -103,16 +104,41 @@ def test_every_session_spills_to_a_folder_of_its_own_which_goes_with_it(tmp_path
     assert not any(tmp_path.iterdir())
 
 
-def test_what_a_killed_process_spilt_goes_with_the_next_writer(tmp_path: Path) -> None:
+def test_what_a_killed_process_spilt_goes_with_the_next_writer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TMPDIR", str(tmp_path))  # so that the writer makes none of its own
     child = os.fork()
     if not child:
         with spill_folder(tmp_path) as folder:
             folder.mkdir()
             os._exit(0)
     os.waitpid(child, 0)
-    for elsewhere in ("spill-1-0-old", "spill-1-0-new"):
-        (tmp_path / elsewhere).mkdir()
-    os.utime(tmp_path / "spill-1-0-old", (0, 0))
-    assert len(list(tmp_path.iterdir())) == 3
+    (left,) = tmp_path.glob("spill-*")
+    (tmp_path / "spill-1-0-container").mkdir()  # as an older winback called them
+    with spill_folder(tmp_path) as used:
+        used.mkdir()
+        with Lake(tmp_path).files.lock("a test"):
+            assert used.exists() and not left.exists()
+            assert {each.name.strip(".") for each in tmp_path.glob("*spill-*")} == {used.name}
+    assert not [*tmp_path.glob("*spill-*")]
+
+
+def test_a_writer_begins_where_one_of_its_process_number_and_host_was_killed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A container that begins again may bear both of them again, every time."""
+    monkeypatch.delenv("TMPDIR", raising=False)
+    for _ in range(2):
+        child = os.fork()
+        if not child:
+            monkeypatch.setattr(os, "getpid", lambda: 1)
+            monkeypatch.setattr(socket, "gethostname", lambda: "winback")
+            with Lake(tmp_path).files.lock("a test"):
+                os._exit(0)
+        assert os.waitpid(child, 0)[1] == 0
     with Lake(tmp_path).files.lock("a test"):
-        assert [path.name for path in tmp_path.iterdir() if path.is_dir()] == ["spill-1-0-new"]
+        assert len([*tmp_path.glob("spill-*")]) == 1
+
+
+def test_what_may_not_be_written_is_read_without_a_place_to_spill_to(tmp_path: Path) -> None:
+    with spill_folder(tmp_path / "nowhere"):
+        assert not (tmp_path / "nowhere").exists()

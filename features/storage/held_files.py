@@ -6,7 +6,6 @@ Nobody needs to know its number, its machine or its name: a container that begin
 from __future__ import annotations
 
 import fcntl
-from contextlib import suppress
 from pathlib import Path
 from typing import IO
 
@@ -28,10 +27,12 @@ def write_held(path: Path, content: bytes) -> IO[bytes]:
 
 
 def is_file_held(path: Path) -> bool:
-    """Whether any process holds a file; none holds one that is not there."""
-    with suppress(FileNotFoundError), path.open("rb") as file:
-        try:
+    """Whether any process holds a file; none holds one that is not there, and of somebody else's nobody can tell."""
+    try:
+        with path.open("rb") as file:
             fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return True
+    except (FileNotFoundError, IsADirectoryError):
+        return False
+    except (BlockingIOError, PermissionError):
+        return True
     return False

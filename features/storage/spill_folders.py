@@ -1,34 +1,35 @@
 """Where a DuckDB puts what it can no longer hold in memory, and libraries what is temporary: folders that are cleared.
 
-Each has one of its own, as two DuckDBs in one folder would write to files of the same names.
+Each has one of its own, as two DuckDBs in one folder would write to files of the same names. A hidden file beside the
+folder is held by whoever uses it (`held_files`).
 """
 
 from __future__ import annotations
 
 import os
 import shutil
-import socket
 import tempfile
-import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
-from itertools import count
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
+from uuid import uuid4
+
+from features.storage.held_files import is_file_held, write_held
 
 SPILL = "spill"  # what the names of spill folders begin with
-ABANDONED_SECONDS = 86_400.0
-_numbers = count()
 
 
 @contextmanager
 def spill_folder(root: Path) -> Iterator[Path]:
     """Name a folder below `root` that nobody else spills to; whoever spills makes it, and it goes with the block."""
-    folder = root / f"{SPILL}-{os.getpid()}-{next(_numbers)}-{socket.gethostname()}"
+    folder, held = root / f"{SPILL}-{uuid4().hex}", None
+    with suppress(OSError):  # nothing may be written here, so that nothing will be spilt
+        held = write_held(_sign(folder), b"") if root.is_dir() else None
     try:
-        yield folder
+        with held or nullcontext():
+            yield folder
     finally:
-        with suppress(OSError):  # nothing was spilt, or the disk fails: the next writer tries again
-            shutil.rmtree(folder)
+        _remove(folder)
 
 
 @contextmanager
@@ -50,25 +51,19 @@ def temporary_files(root: Path) -> Iterator[None]:
 
 
 def clear_spills(root: Path) -> None:
-    """Remove what processes that are gone have left; of another machine's nobody can tell for a day."""
-    for folder in root.glob(f"{SPILL}-*"):
-        _, process, _, host = [*folder.name.split("-", 3), "", "", ""][:4]
-        is_of_another = host not in ("", socket.gethostname())
-        with suppress(OSError):  # it vanishes meanwhile
-            is_used = not _is_old(folder) if is_of_another else process.isdigit() and _is_alive(int(process))
-            if not is_used and folder.is_dir():
-                shutil.rmtree(folder)
+    """Remove what processes that are gone have left, on whichever machine they ran."""
+    signs = {root / path.name.removeprefix(".") for path in root.glob(f".{SPILL}-*")}
+    for folder in {*root.glob(f"{SPILL}-*"), *signs}:
+        if not is_file_held(_sign(folder)):
+            _remove(folder)
 
 
-def _is_old(folder: Path) -> bool:
-    return time.time() - folder.stat().st_mtime > ABANDONED_SECONDS
+def _sign(folder: Path) -> Path:
+    return folder.with_name(f".{folder.name}")
 
 
-def _is_alive(process: int) -> bool:
-    try:
-        os.kill(process, 0)
-    except PermissionError:  # somebody else's
-        return True
-    except OSError:
-        return False
-    return True
+def _remove(folder: Path) -> None:
+    with suppress(OSError):  # nothing was spilt, or the disk fails: the next writer tries again
+        shutil.rmtree(folder)
+    with suppress(OSError):
+        _sign(folder).unlink()
