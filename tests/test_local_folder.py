@@ -18,7 +18,7 @@ from pathlib import Path
 import pytest
 
 from configs.errors import InputError
-from features.publishing.manifest import MANIFEST
+from features.publishing.manifest import MANIFEST, DamagedError
 from features.publishing.patience import PATIENCE_VARIABLE, LockedError
 from features.storage import writer_lock
 from features.storage.local_folder import LocalFolder
@@ -315,3 +315,55 @@ def test_temporary_files_of_a_writer_lie_in_the_data_folder_and_go_with_it_or_wi
     monkeypatch.setenv("TMPDIR", usual)
     with files.lock("a run"):
         assert tempfile.gettempdir() == usual
+
+
+def test_a_folder_that_vanishes_while_it_is_looked_through_is_not_there(files, monkeypatch):
+    for day in "12":
+        files.write(f"events/day={day}/events.parquet", b"1")
+    scandir = os.scandir
+
+    def vanishing(path):
+        if str(path).endswith("day=1"):
+            monkeypatch.setattr(os, "scandir", scandir)
+            files.remove("events/day=1")
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", vanishing)
+    assert files.list("events/**/*") == ["events/day=2/events.parquet"]
+    assert os.scandir is scandir
+
+
+def test_a_reader_comes_while_the_last_publish_is_cleared_up(files, monkeypatch):
+    files.publish_file("a.txt", b"1")
+    place, scandir = files.local_path(".publish"), os.scandir
+    place.mkdir()
+
+    def vanishing(path):
+        if str(path) == str(place):
+            place.rmdir()
+        return scandir(path)
+
+    monkeypatch.setattr("features.publishing.publication.settle", lambda _: None)
+    monkeypatch.setattr(os, "scandir", vanishing)
+    assert files.of_one_publish(lambda: files.read("a.txt")) == b"1"
+    assert not place.exists()
+
+
+def test_a_file_that_goes_while_it_is_read_is_missing(files, monkeypatch):
+    files.publish_file("events/a.txt", b"1")
+    monkeypatch.setattr("features.publishing.manifest.record_of", lambda path: path.unlink() or path.stat())
+    with pytest.raises(DamagedError, match=r"a.txt is missing, and was written"):
+        files.check("events/a.txt")
+
+
+def test_what_another_one_publishes_while_files_are_listed_is_known(files, monkeypatch):
+    files.publish_file("events/a.txt", b"1")
+    look = files.list
+
+    def publishing(pattern):
+        monkeypatch.setattr(files, "list", look)
+        files.publish_file("events/b.txt", b"2")
+        return look(pattern)
+
+    monkeypatch.setattr(files, "list", publishing)
+    assert files.unlisted() == []

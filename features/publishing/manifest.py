@@ -12,6 +12,7 @@ import os
 import time
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
@@ -20,6 +21,7 @@ from configs.errors import InputError
 from features.publishing.way_back import DELETE, way_back
 
 MANIFEST = "manifest.json"
+LOOKS = 100  # at a folder, while others write to it and clear up
 SETTLED_SECONDS = 1.0  # a file that changed just now may change again within one tick of the clock of its time
 Stamp = tuple[int, int, int, int]
 _digests: dict[Stamp, str] = {}  # of files that this process has read, by device, inode, size and time of change
@@ -71,9 +73,17 @@ def _is_settled(stamp: Stamp) -> bool:
     return time.time_ns() - stamp[3] > SETTLED_SECONDS * 1e9
 
 
+def paths_like(folder: Path, pattern: str) -> list[Path]:
+    """Find what a folder holds under names of a pattern, in order; where a folder in it vanishes, it looks again."""
+    for _ in range(LOOKS):
+        with suppress(FileNotFoundError):
+            return sorted(folder.glob(pattern))
+    return sorted(folder.glob(pattern))
+
+
 def manifests(root: Path) -> list[Path]:
     """Find the manifests of a data folder, in order."""
-    return sorted([*root.glob(MANIFEST), *root.glob(f"*/{MANIFEST}")])
+    return sorted([*root.glob(MANIFEST), *paths_like(root, f"*/{MANIFEST}")])
 
 
 def read_manifest(root: Path, name: str) -> Mapping[str, FileRecord]:
@@ -153,7 +163,10 @@ def check_file(root: Path, name: str) -> None:
     listed, path = read_manifest(root, manifest_name(name)).get(name), root / name
     if listed is None:
         return
-    if not path.is_file():
-        raise DamagedError(f"{path} is missing, and was written; {way_back(name).removeprefix(DELETE)}")
-    if path.stat().st_size != listed.size or record_of(path) != listed:
+    try:
+        is_whole = path.stat().st_size == listed.size and record_of(path) == listed
+    except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
+        way = way_back(name).removeprefix(DELETE)
+        raise DamagedError(f"{path} is missing, and was written; {way}") from None
+    if not is_whole:
         raise DamagedError(f"{path} is damaged: it is not what was written; {way_back(name)}")

@@ -22,7 +22,7 @@ from uuid import uuid4
 
 from configs.errors import InputError
 from configs.run_identity import run_id
-from features.publishing.manifest import FileRecord, changed_manifests, manifests, record_of
+from features.publishing.manifest import FileRecord, changed_manifests, manifests, paths_like, record_of
 
 STAGED, JOURNAL, PART = ".publish", "journal.json", ".part"
 AT_ONCE = 4  # files that are read back and brought to disk
@@ -149,7 +149,7 @@ def _settled(root: Path) -> Iterator[None]:
     """Carry out every publication that counts, and let nobody carry out another before the block ends."""
     with _one_moves(root):
         try:
-            for journal in sorted((root / STAGED).glob(f"*/{JOURNAL}")):
+            for journal in paths_like(root / STAGED, f"*/{JOURNAL}"):
                 _carry_out(root, journal)
         except OSError as error:
             raise InputError(
@@ -191,7 +191,7 @@ def of_one_publish(root: Path, look: Callable[[], Found]) -> Found:
 
 def _stand(root: Path) -> list[tuple[Path, int, int, int]] | None:
     """Tell one publish from the next by the manifests, which each of them writes; None while files are moved."""
-    if any((root / STAGED).glob(f"*/{JOURNAL}")):
+    if paths_like(root / STAGED, f"*/{JOURNAL}"):
         return None
     try:
         stats = [(path, path.stat()) for path in manifests(root)]

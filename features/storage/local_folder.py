@@ -22,6 +22,7 @@ from features.publishing.manifest import (
     check_file,
     listed_files,
     manifest_name,
+    paths_like,
     read_manifest,
 )
 from features.publishing.publication import Found, StagedFiles, clear, of_one_publish, published, settle
@@ -145,8 +146,8 @@ class LocalFolder:
 
     def unlisted(self) -> Sequence[str]:
         """Names of the files that nobody published, but for those of frameworks and what the next run clears."""
-        listed = self.listed()[0]
-        names = (name for name in self.list("**/*") if not name.startswith(OF_NOBODY))
+        listed, there = self.of_one_publish(lambda: (self.listed()[0], self.list("**/*")))
+        names = (name for name in there if not name.startswith(OF_NOBODY))
         return [name for name in names if name not in listed and PurePath(name).name != MANIFEST]
 
     def of_one_publish(self, look: Callable[[], Found]) -> Found:
@@ -155,7 +156,8 @@ class LocalFolder:
 
     def list(self, pattern: str) -> Sequence[str]:
         """Names of the files that match a pattern with ``*``, in order."""
-        return sorted(path.relative_to(self.root).as_posix() for path in self.root.glob(pattern) if path.is_file())
+        found = paths_like(self.root, pattern)
+        return sorted(path.relative_to(self.root).as_posix() for path in found if path.is_file())
 
     def sizes(self) -> dict[str, int]:
         """Bytes of each folder in it, and of the files beside them together as ``files``."""

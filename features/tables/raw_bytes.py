@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from configs.errors import InputError
+from features.publishing.manifest import paths_like
 
 AT_ONCE = 4 * 2**20  # bytes
 
@@ -60,4 +61,5 @@ def begins_with(path: Path, signs: bytes) -> bool:
 
 def files_below(folder: Path) -> list[str]:
     """Name all files of a folder, relative to it, in order."""
-    return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
+    found = paths_like(folder, "**/*")
+    return sorted(path.relative_to(folder).as_posix() for path in found if path.is_file())
