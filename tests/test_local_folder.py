@@ -18,6 +18,7 @@ from pathlib import Path
 import pytest
 
 from configs.errors import InputError
+from features.publishing import publication
 from features.publishing.manifest import MANIFEST, DamagedError
 from features.publishing.patience import PATIENCE_VARIABLE, LockedError
 from features.storage import writer_lock
@@ -237,12 +238,15 @@ def test_a_folder_that_is_a_link_to_another_disk_is_published_into(files, monkey
         replace(source, target)
 
     monkeypatch.setattr(os, "replace", other_disk)
+    kept, sync = [], publication._sync
+    monkeypatch.setattr(publication, "_sync", lambda path: (kept.append((path, path.is_dir())), sync(path)))
     (tmp_path / "disk").mkdir()
     files.require_writable()
     files.local_path("events").symlink_to(tmp_path / "disk")
     files.publish_file("events/day=2024-07-01/events.parquet", b"1")
     files.publish_file("events/day=2024-07-01/events.parquet", b"22")
     assert files.read("events/day=2024-07-01/events.parquet") == b"22"
+    assert kept.count((files.local_path("events/day=2024-07-01"), True)) == 2, "it is safe there before it goes here"
     files.check(*files.listed()[0])
     assert [path.name for path in sorted((tmp_path / "disk").rglob("*")) if path.is_file()] == [
         "events.parquet", MANIFEST,

@@ -231,6 +231,7 @@ def _move(source: Path, target: Path) -> None:
         shutil.copy2(source, part)
         _sync(part)
         part.replace(target)
+        _sync(target.parent)  # no disk knows in which order another one keeps its changes
         source.unlink()
 
 
