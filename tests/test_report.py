@@ -30,16 +30,19 @@ from models.policy_value.policy_verdict import (
     Deployed,
     Ladder,
     PolicyValue,
+    PolicyVerdict,
     Rung,
     Trial,
 )
 from models.training_run.training_record import latest_training
 from serving.guards.guard_findings import Finding, findings_table
+from serving.report_page.policy_gate import gate_of
 from serving.report_page.report import by_fact, write_report
 from serving.report_page.summary import summarise
 from serving.stored_days.day_tables import day_folder
 from serving.wording.language_file import load_language
 from serving.wording.reason_codes import RAISES
+from serving.wording.rendering import Words
 
 VOID = {"meta", "img", "br", "input", "hr", "link"}
 SHARE_OF_LEAVERS = {"value": 0.14, "low": 0.12, "high": 0.16, "n": 2317}
@@ -408,8 +411,28 @@ def test_the_policy_that_decides_is_told_with_what_it_was_chosen_from(
     assert "The same offer for everybody −0.40 −1.40 to +0.50 not proven" in text
     assert "One offer for whoever lies on one side of one number not known too few data not proven" in text
     assert "worth +0.50 USD a head (−0.50 to +0.90) more than the simpler way that came closest" in text
-    assert "In the gate’s own words: as it were." in text
+    assert "as it were" not in text  # the English sentence that an older winback kept
     assert ("That gain is a bet" in text) is (deployed.name == NOBODY)
+
+
+def test_why_a_policy_decides_is_said_in_the_language_and_whom_it_beats_least() -> None:
+    gain = PolicyValue(1.5, -0.5, 2.5, 900, 400.0)
+    gains = dict.fromkeys(("constant", "personal"), gain)
+    words = Words(load_language("de"), currency="EUR", is_print=True)
+    goes_on = gate_of(PolicyVerdict(Deployed(PERSONAL), gains, gain, {}, against="constant"), words).lead
+    assert goes_on.startswith(
+        "Für jede Person zu wählen war +1,50 EUR je Kopf (−0,50 bis +2,50) mehr wert als dasselbe Angebot für alle, "
+    )
+    assert goes_on.endswith("Es entschied schon vorher und bleibt, solange es um einen Standardfehler vorn liegt.")
+    stays = PolicyVerdict(Deployed(NOBODY), gains, gain, {}, against=NOBODY)
+    assert "als niemandem etwas zu geben" in gate_of(stays, words).lead
+    assert "Standardfehler" not in gate_of(stays, words).lead
+    assert stays.reason == (
+        "nobody stays: personal is worth +1.500 [-0.500, +2.500] a head more than nobody, which does not lie above 0"
+    )
+    unknown = PolicyValue(math.nan, -math.inf, math.inf, 9)
+    poor = gate_of(PolicyVerdict(Deployed(NOBODY), {}, unknown, {}), words)
+    assert (poor.lead, "denn kein Ereignis bringt Geld" in poor.why) == ("", True)
 
 
 def test_without_lots_nothing_is_said_about_a_policy(settings: Settings, lake: Lake) -> None:

@@ -42,7 +42,7 @@ def record(day: date = DAY) -> TrainingRecord:
     gain = PolicyValue(0.9, 0.2, 1.6, 300, 120.5)
     unknown = PolicyValue(math.nan, -math.inf, math.inf, 3, 2.0)
     deployed = Deployed(RULE, Option("mail", 0.1), "spend_sum_28d", 12.5)
-    verdict = PolicyVerdict(deployed, "rule beats nobody", {"rule": gain}, gain, {"rule": gain, "personal": unknown})
+    verdict = PolicyVerdict(deployed, {"rule": gain}, gain, {"rule": gain, "personal": unknown})
     leak = Leak("trait_status", 0.9, AUC)
     effect = AverageEffect("mail", "randomised", 349, 2689, 1.0, 0.2, AUC, AUC, 1.5, 0.01)
     return TrainingRecord(

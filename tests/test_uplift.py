@@ -328,7 +328,7 @@ def test_an_offer_s_effect_is_its_average_over_discounts(lots, learnt):
 def test_what_was_learnt_survives_the_registry(registry: Lake, lots, learnt):
     rows, unknown = lots[0].head(200), PolicyValue(float("nan"), float("-inf"), float("inf"), 9, 1.0)
     known = PolicyValue(2.0, 1.0, 3.0, 9, 9.0)
-    verdict = PolicyVerdict(Deployed(PERSONAL), "personal beats", {"rule": unknown}, known, {})
+    verdict = PolicyVerdict(Deployed(PERSONAL), {"rule": unknown}, known, {})
     published = publish_effects(registry, learnt, LOT_OPTIONS, verdict, rows, SETTINGS, AS_OF, AS_OF)
     found = _load_personal(registry)
     assert [each.subject for each in published] == ["effect on margin", "effect on retention"]

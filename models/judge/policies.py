@@ -82,18 +82,12 @@ def judge_policies(
     narrowest = min(short or proven, key=lambda name: leads[name].low)
     lead = leads[narrowest]
     if not short:
-        goes_on = "" if lead.low > 0 else ", and goes on, as it is still ahead by a standard error"
-        reason = f"personal beats what is simpler; over {narrowest} by {_words(lead)} a head{goes_on}"
         believed = believed_share(comparison, candidates[PERSONAL])
-        return PolicyVerdict(Deployed(PERSONAL), reason, gains, lead, values, costs=costs, believed=believed)
+        return PolicyVerdict(Deployed(PERSONAL), gains, lead, values, costs=costs, believed=believed, against=narrowest)
     policies = {name: _steady_policy(comparison, name, before) for name in SIMPLE}
-    reason = (
-        f"{leader} stays: personal is worth {_words(lead)} a head more than {narrowest}, which does not lie above 0"
-    )
     ladder = _ladder(comparison, as_picked, policies, candidates, leader, price, allowance, before)
-    reason = f"{reason}; {ladder}" if ladder is not None else reason
     shown = shown_change(comparison, candidates[leader])
-    return PolicyVerdict(policies[leader], reason, gains, lead, values, ladder, costs, shown=shown)
+    return PolicyVerdict(policies[leader], gains, lead, values, ladder, costs, shown=shown, against=narrowest)
 
 
 def picked_costs(evidence: Evidence, chosen: Payments | None = None) -> CostRatios:
@@ -184,7 +178,3 @@ def money_price(evidence: Evidence) -> float:
         middle = (low + high) / 2
         low, high = (middle, high) if overspends(middle) else (low, middle)
     return high
-
-
-def _words(value: PolicyValue) -> str:
-    return f"{value.value:+.3f} [{value.low:+.3f}, {value.high:+.3f}]" if value.is_known else "an unknown amount"

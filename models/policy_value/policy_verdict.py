@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 NOBODY, CONSTANT, RULE, RANKING, PERSONAL = "nobody", "constant", "rule", "response ranking", "personal"
 P_REDEEM = "p_redeem"
 ON_TRIAL, WAITING, RETIRED = "on trial", "waiting", "retired"
+NO_MONEY = "what effects are worth is not known, because no event brings money"
 
 
 @dataclass(frozen=True)
@@ -163,15 +164,15 @@ class ShownChange(NamedTuple):
 
 @dataclass(frozen=True)
 class PolicyVerdict:
-    """What the gate decided: the policy, why, and every candidate's value a head against *nobody*.
+    """What the gate decided: the policy, and every candidate's value a head against *nobody*; none without money.
 
+    `lead` is that of the personal policy over `against`, the simpler one that it beats least or not at all.
     `ladder` is what may be tried although it is not proven; None where nothing was judged or personal decides.
     `costs` is what those cost whom the personal policy picks, beside what is expected of them. `believed` is how much
     is true of what its picks are expected to change where it decides, `shown` what a simple policy's picks changed.
     """
 
     deployed: Deployed
-    reason: str
     gains: dict[str, PolicyValue]
     lead: PolicyValue
     values: dict[str, PolicyValue]
@@ -179,6 +180,28 @@ class PolicyVerdict:
     costs: CostRatios = AS_EXPECTED
     believed: float = 1.0
     shown: ShownChange | None = None
+    against: str = ""
+
+    @property
+    def goes_on(self) -> bool:
+        """Whether the personal policy decides only because it did before, and is still ahead by a standard error."""
+        return self.deployed.name == PERSONAL and not self.lead.low > 0
+
+    @property
+    def reason(self) -> str:
+        """Say why in English, as the registry and the command line do."""
+        if not self.gains:
+            return NO_MONEY
+        lead, against = self.lead, self.against or "what is simpler"
+        told = f"{lead.value:+.3f} [{lead.low:+.3f}, {lead.high:+.3f}]" if lead.is_known else "an unknown amount"
+        if self.deployed.name == PERSONAL:
+            goes_on = ", and goes on, as it is still ahead by a standard error" if self.goes_on else ""
+            return f"personal beats what is simpler; over {against} by {told} a head{goes_on}"
+        ladder = f"; {self.ladder}" if self.ladder is not None else ""
+        return (
+            f"{self.deployed.name} stays: personal is worth {told} a head more than {against}, which does not lie "
+            f"above 0{ladder}"
+        )
 
     @property
     def is_corrected(self) -> bool:

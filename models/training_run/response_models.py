@@ -36,7 +36,7 @@ from models.learn.training import NotTrainableError, Trained, cross_fitted_model
 from models.learn.value import later_share
 from models.metrics.metric import Metric
 from models.model_cards.model_notes import RedemptionNotes
-from models.policy_value.policy_verdict import NOBODY, PERSONAL, Deployed, PolicyValue, PolicyVerdict
+from models.policy_value.policy_verdict import NO_MONEY, NOBODY, PERSONAL, Deployed, PolicyValue, PolicyVerdict
 from models.registry.model_reader import load_if_any
 from models.registry.response import EFFECT_SUBJECTS, gather_evidence, payments_of
 from models.training_run.outcome_models import NO_EVENTS, lack_of
@@ -44,7 +44,6 @@ from models.training_run.training_frames import TrainingFrames, closed_values
 from models.training_run.training_record import EFFECTS, Untrained, cold_start, latest_training
 
 NO_EFFECTS = "no offer can be proven to pay, and nobody gets one but by lot"
-NO_MONEY = "what effects are worth is not known, because no event brings money"
 
 
 @dataclass(frozen=True)
@@ -174,7 +173,7 @@ def fit_randomised(
         verdict, picked = judge_experiment(settings, lake, as_of, frames, learnt, redemption, p_redeem)
     else:
         unknown = PolicyValue(float("nan"), float("-inf"), float("inf"), len(experiment))
-        verdict = PolicyVerdict(Deployed(NOBODY), NO_MONEY, {}, unknown, {})
+        verdict = PolicyVerdict(Deployed(NOBODY), {}, unknown, {})
     published = publish_effects(lake, learnt, options, verdict, experiment, settings, as_of, frames.first_day, picked)
     lacking: tuple[Untrained, ...] = ()
     if not has_money(experiment):

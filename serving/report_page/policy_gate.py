@@ -37,6 +37,19 @@ CORRECTED = (
     "Both sides of it are corrected by what was seen: benefits of those it picks cost {own:.0%} of what models expect, "
     "{others:.0%} where no own spend is known, and {believed:.0%} of the expected effects is promised."
 )
+NO_MONEY = "What effects are worth is not known, because no event brings money."
+LEAD = (
+    "Choosing for each user was worth {value} {currency} a head ({low} to {high}) more than {against}; only an "
+    "interval above 0 lets it decide."
+)
+GOES_ON = "It decided before, and goes on as long as it is ahead by a standard error."
+AGAINST = {
+    NOBODY: "giving nobody anything, which came closest",
+    CONSTANT: "the same offer for everybody, which came closest",
+    RULE: "one offer for whoever lies on one side of one number, which came closest",
+    RANKING: "one offer for those likeliest to use it, which came closest",
+}
+CLOSEST = "the simpler way that came closest"
 STANDINGS = {ON_TRIAL: "on trial for {share:.0%} of users", RETIRED: "retired: proven to bring less"}
 TRIAL = (
     "On trial, for {share:.0%} of the users, who are drawn anew every day: {each}. Past offers speak for it and do not "
@@ -59,7 +72,7 @@ class Candidate:
 
 @dataclass(frozen=True)
 class PolicyGate:
-    """The policy that decides, in words, and what it was chosen from; `lead` is that of the personal policy.
+    """The policy that decides, in words, and what it was chosen from; `lead` says what the personal policy leads by.
 
     `trial` says which policies decide for some users without proof, and what that may cost; empty where none does.
     """
@@ -67,9 +80,8 @@ class PolicyGate:
     name: str
     words: str
     why: str
-    reason: str
     candidates: list[Candidate]
-    lead: PolicyValue
+    lead: str
     trial: str = ""
 
 
@@ -85,16 +97,30 @@ def gate_of(verdict: PolicyVerdict | None, words: Words) -> PolicyGate | None:
     return PolicyGate(
         name=deployed.name,
         words=words.sentence(stored(policy_reasons(deployed))),
-        why=" ".join([words.say(WHY.get(deployed.name, SIMPLE)), *_corrections(verdict, words)]),
-        reason=verdict.reason,
+        why=" ".join([words.say(WHY.get(deployed.name, SIMPLE)), *_remarks(verdict, words)]),
         candidates=candidates,
-        lead=verdict.lead,
+        lead=_lead(verdict, words),
         trial=_trial(verdict.ladder, words),
     )
 
 
-def _corrections(verdict: PolicyVerdict, words: Words) -> Iterator[str]:
-    """Say by what the personal policy's costs and effects are multiplied; nothing where models are taken as is."""
+def _lead(verdict: PolicyVerdict, words: Words) -> str:
+    """Say what choosing for each user was worth more than what is simpler; nothing where that is not known."""
+    lead, shown = verdict.lead, words.figures.a_head
+    if not lead.is_known:
+        return ""
+    against = words.say(AGAINST.get(verdict.against, CLOSEST))
+    said = words.say(
+        LEAD, value=shown(lead.value), currency=words.currency, low=shown(lead.low), high=shown(lead.high),
+        against=against,
+    )  # fmt: skip
+    return f"{said} {words.say(GOES_ON)}" if verdict.goes_on else said
+
+
+def _remarks(verdict: PolicyVerdict, words: Words) -> Iterator[str]:
+    """Say what else there is to know: no money, or by what the personal policy's costs and effects are multiplied."""
+    if not verdict.gains:
+        yield words.say(NO_MONEY)
     if verdict.is_corrected:
         costs = verdict.costs
         yield words.say(CORRECTED, own=costs.own, others=costs.others, believed=verdict.believed)
