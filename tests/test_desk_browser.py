@@ -127,13 +127,22 @@ def test_a_refused_token_and_one_that_is_known(tab: Tab, small: SmallDesk) -> No
         assert tab.run("document.cookie") == ""  # no script sees it
 
 
-@pytest.mark.parametrize("width", [360, 1200])
+@pytest.fixture
+def language(tab: Tab, home: str, request: pytest.FixtureRequest) -> Iterator[str]:
+    """The language that whoever reads has chosen."""
+    tab.tell("Network.setCookie", name="winback_language", value=request.param, url=home)
+    yield request.param
+    tab.tell("Network.deleteCookies", name="winback_language", url=home)
+
+
+@pytest.mark.parametrize(("width", "language"), [(360, "en"), (360, "de"), (1200, "en")], indirect=["language"])
 def test_no_page_is_wider_than_its_screen_and_everything_can_be_reached_by_keys(
-    tab: Tab, home: str, width: int
+    tab: Tab, home: str, width: int, language: str
 ) -> None:
     tab.size(width, 800)
     for name in EVERY_PAGE:
         tab.open(f"{home}/{name}")
+        assert tab.run("document.documentElement.lang") == language
         assert tab.run("document.documentElement.scrollWidth") <= width, name
         assert tab.run(
             "[...document.querySelectorAll('a, button, input, select, summary')].every(each => each.tabIndex === 0)"

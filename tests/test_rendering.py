@@ -201,6 +201,19 @@ def test_every_feature_of_the_catalogue_has_a_label_of_plain_words():
     assert WORDS.label("spend_sum_28d") == "money spent, last 28 days"
 
 
+def test_what_a_day_decided_is_written_as_people_read_it():
+    german = Words(GERMAN, currency="EUR")
+    told = {"risk_band": "medium", "stage": "new", "retained_value": 272.089, "p_churn": 0.364, "trait_x": "medium"}
+    said = {
+        name: german.value({
+            "column": name, "value": each if isinstance(each, str) else None,
+            "number": None if isinstance(each, str) else each,
+        })
+        for name, each in told.items()
+    }  # fmt: skip
+    assert [text.replace("\xa0", " ") for text in said.values()] == ["mittel", "Neu", "272,09 EUR", "36 %", "medium"]
+
+
 def test_a_trait_that_reads_like_a_reason_stays_one_value():
     value = "35-49K (raises the risk); days since last active: 99"
     lists = ReasonLists(1)

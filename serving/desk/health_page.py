@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
-from models.champion_gate.promotion_log import promotion_log
+from models.champion_gate.promotion_log import GATE, promotion_log
 from models.training_run.training_record import latest_training
 from serving.charts.bar_charts import bar_chart
 from serving.charts.chart_frame import Chart
@@ -56,7 +56,9 @@ def health_page(asked: Question) -> Page:
         "horizon": desk.settings.churn.horizon_days,
         "faults": status.faults,
         "models": model_words(latest_training(desk.lake, asked.day), desk.words),
-        "history": promotion_log(desk.lake)[::-1][:20],
+        "history": [
+            {**asdict(each), "by": by_words(each.by, desk.words)} for each in promotion_log(desk.lake)[::-1][:20]
+        ],
         "lines": desk.run_lines(desk.words),
         "runs": [{**run, "told": outcome_words(run["outcome"], desk.words)} for run in desk.newest_runs()[:SHOWN_RUNS]],
         "log": [log_row(each, desk.words) for each in newest(desk.lake)] if asked.visitor.is_operator else [],
@@ -89,11 +91,16 @@ def champion_rows(status: DataStatus, words: Words) -> dict[str, dict[str, Any]]
         version, promotion = each.model.named, each.promotion
         rows[subject_words(each.model.subject, words)] = {
             "name": version.name if version else None, "number": each.model.number, "state": str(each.model.state),
-            "since": promotion.since if promotion else None, "by": promotion.by if promotion else None,
+            "since": promotion.since if promotion else None, "by": by_words(promotion.by, words) if promotion else None,
             "why": promotion_words(promotion) if promotion else None, "pin": each.model.pin,
             "fault": each.model.fault, "last": last_verdict(status, each),
         }  # fmt: skip
     return rows
+
+
+def by_words(by: str, words: Words) -> str:
+    """Name who made a model champion: the gate, or a person by their own name."""
+    return words.say("the gate") if by == GATE else by
 
 
 def subject_words(subject: str, words: Words) -> str:

@@ -11,10 +11,8 @@ from features.storage.lake import Lake
 from serving.memberships.membership_changes import REASONS
 from serving.memberships.stored_segments import SIZES, read_rows
 from serving.segments.comparisons import OTHER, comparison_of
-from serving.segments.known_columns import STAGE, constants_of
+from serving.segments.known_columns import constants_of
 from serving.wording.rendering import Words, english_words_of
-
-RISK = "risk_band"
 
 
 def part_words(part: str, words: Words, constants: Mapping[str, float]) -> str:
@@ -64,14 +62,9 @@ def unusual_notes(settings: Settings, lake: Lake, day: date, words: Words | None
 
 
 def _value(column: str, value: float | str, words: Words) -> str:
-    """Write a value of a column: names of stages and bands of risk in the language, all else as a reason does."""
-    if not isinstance(value, str):
-        return words.value({"column": column, "value": None, "number": value})
-    if column == RISK:
-        return words.language.values.get(value, value)
-    if column == STAGE:
-        return words.group(value, value)
-    return words.value({"column": column, "value": value, "number": None})
+    """Write a value of a column as a reason does."""
+    is_text = isinstance(value, str)
+    return words.value({"column": column, "value": value if is_text else None, "number": None if is_text else value})
 
 
 def _fifths(fifths: Sequence[int], words: Words) -> str:

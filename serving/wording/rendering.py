@@ -28,6 +28,11 @@ PERCENTAGES = {"share": 100, "ratio": 100}  # what their numbers are multiplied 
 AMOUNTS = ("effect", "amount")
 SINGULAR = {"days": "day"}  # what one of a unit is called in a language
 PRICES = ("worth_of_staying", "cost_of_use")  # whose number is one, too
+STAGE, RISK = "stage", "risk_band"  # columns of a day's decisions, whose texts are codes
+UNITS: Mapping[str, Unit] = {
+    "p_churn": "share", "retained_value": "money", "remaining_value": "money", "offer_value_max": "money",
+    "incremental_margin_max": "money", "p_redeem_max": "share",
+}  # fmt: skip
 DIRECTIONS = {RAISES: "raises", LOWERS: "lowers"}
 
 
@@ -166,8 +171,8 @@ class Words:
         if text is None and number is None:
             return self.language.values[self._lack(reason["column"])]
         if text is not None:
-            return self.steps.get(text, str(text)) if reason["column"] == NEXT_STEP else str(text)
-        unit = self._feature(reason["column"]).unit if reason["column"] else "own"
+            return self._text(reason["column"], str(text))
+        unit = self._unit(reason["column"])
         if unit == "flag" and number in (0, 1):
             return self.language.values["yes" if number else "no"]
         scaled = number * PERCENTAGES.get(unit, 1)
@@ -176,6 +181,17 @@ class Words:
         if self.label(reason["column"]).startswith(template.removeprefix("{number}").strip() or "\0"):
             template = "{number}"  # "days since last active: 50" says it once
         return template.format(number=plain, currency=self.currency)
+
+    def _text(self, column: str | None, text: str) -> str:
+        """Say a text of a column: steps, bands of risk and stages as people call them, all else as it is."""
+        if column == STAGE:
+            return self.group(text, text)
+        own = {NEXT_STEP: self.steps, RISK: self.language.values}.get(column or "", {})
+        return own.get(text, text)
+
+    def _unit(self, column: str | None) -> Unit:
+        """Name the unit of a column; a day's decisions have some that no catalogue lists."""
+        return UNITS.get(column or "") or (self._feature(column).unit if column else "own")
 
     def benefit(self, offer_id: str | None, discount: float) -> str | None:
         """Write what an option gives, None of nothing; one that the catalogue does not know is a discount."""
@@ -278,12 +294,16 @@ def plain_shape(number: float, unit: Unit = "own", decimals: int = 2) -> str:
     ['56', '0.4']
     >>> [format(number, plain_shape(number, "money", 3)) for number in (2.0, 1.2345, 12345.0)]
     ['2', '1.234', '12,345']
+    >>> [format(number, plain_shape(number, "count")) for number in (6.5, 0.25)]
+    ['6.5', '0.25']
     """
     whole = round(number)
     if unit in PERCENTAGES or unit == "days":
         return ".0f" if abs(number) >= 9.95 or abs(number - whole) < 0.05 else ".1f"
     groups = "," if unit in ("money", "count") else ""  # a trait may be a code, which has none
     is_whole = abs(number - whole) <= 1e-8 + 1e-5 * abs(whole)
+    if unit == "count" and abs(number) >= 1:
+        return ",.0f" if is_whole else ",.1f"
     return f"{groups}.0f" if is_whole else f"{groups}.{decimals if unit == 'money' else 2}f"
 
 
