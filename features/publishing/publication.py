@@ -154,7 +154,7 @@ def _settled(root: Path) -> Iterator[None]:
         except OSError as error:
             raise InputError(
                 f"{root} holds a publish that was cut off and cannot be finished ({error.strerror}); "
-                "run any command once as somebody who may write there"
+                "see that the disk has room, and run any command once as somebody who may write there"
             ) from error
         _remove_empty(root / STAGED, below=root)
         yield
