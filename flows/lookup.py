@@ -43,7 +43,14 @@ def status(profile: str | None, data_dir: str | None, as_of: date | None) -> Out
     """Say what the data folder holds, what ran, who is champion since when, and what looks wrong."""
     from features.erasure.retention_periods import retention_line
     from features.ingestion.delivery_notes import stored_name_notes
-    from flows.runs.run_status import consent_line, empty_notes, last_guards, run_lines, suppression_line
+    from flows.runs.run_status import (
+        consent_line,
+        early_notes,
+        empty_notes,
+        last_guards,
+        run_lines,
+        suppression_line,
+    )
     from serving.decide.promise_ratios import newest_ratios
     from serving.lookups.data_status import (
         champion_lines,
@@ -78,6 +85,7 @@ def status(profile: str | None, data_dir: str | None, as_of: date | None) -> Out
     damaged = [each.said for each in damaged_records(lake)]
     notes = [
         *empty_notes(lake, found.days),
+        *early_notes(settings, lake, datetime.now(UTC)),
         *found.faults,
         *suspicion(lake),
         *damaged,

@@ -19,7 +19,15 @@ from features.tables.parquet_files import write_parquet
 from flows.lookup import status
 from flows.runs.next_run import next_run
 from flows.runs.run_records import recorded, run_records
-from flows.runs.run_status import disk_used, empty_notes, freshness_lines, last_guards, lock_owner, run_lines
+from flows.runs.run_status import (
+    disk_used,
+    early_notes,
+    empty_notes,
+    freshness_lines,
+    last_guards,
+    lock_owner,
+    run_lines,
+)
 from flows.runs.run_steps import step
 from models.registry.registry_state import DATABASE
 from serving.guards.guard_findings import FIRED, PASSED, Finding, findings_table
@@ -121,6 +129,18 @@ def test_status_is_of_the_newest_decided_day_where_the_profile_names_an_earlier_
     assert any(note.startswith(f"guards, {newest}: there is no event for 3 days") for note in shown.warnings)
     assert shown.facts["guards"]["day"] == newest
     assert status(str(profile), str(lake.root), AS_OF).facts["guards"]["day"] == AS_OF
+
+
+def test_a_day_that_was_decided_by_a_clock_that_was_ahead_is_told(tmp_path: Path) -> None:
+    lake, found = Lake(tmp_path), load_settings(data_dir=tmp_path, time_zone="Asia/Tokyo")
+    for day in (AS_OF, AS_OF + timedelta(days=1)):
+        write_parquet(findings_table([]), lake.partition("decisions", day))
+    (note,) = early_notes(found, lake, NOW)
+    assert note.startswith("2024-07-02 was decided before it began: the clock was ahead; when it comes, winback score")
+    assert early_notes(found, lake, NOW + timedelta(hours=3)) == []  # it is the 2nd there
+    tomorrow = datetime.now(UTC).date() + timedelta(days=2)
+    write_parquet(findings_table([]), lake.partition("decisions", tomorrow))
+    assert any(f"{tomorrow} was decided" in note for note in status(None, str(tmp_path), None).warnings)
 
 
 def test_a_lock_that_a_killed_run_left_is_nobody_s(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from datetime import UTC, date, datetime, timedelta
+from zoneinfo import ZoneInfo
 
 from configs.counted import counted
 from configs.errors import InputError
@@ -161,6 +162,17 @@ def empty_notes(lake: Lake, days: Mapping[str, Sequence[date]]) -> list[str]:
     if any(days.values()) or lake.files.exists(DATABASE):
         return []
     return [f"{lake.root} holds nothing yet: winback ingest fills it, unless you meant another --data-dir"]
+
+
+def early_notes(settings: Settings, lake: Lake, now: datetime) -> list[str]:
+    """Say which days were decided before they began, as a machine does whose clock is ahead."""
+    today = now.astimezone(ZoneInfo(settings.time_zone)).date()
+    return [
+        f"{day} was decided before it began: the clock was ahead; when it comes, winback score-users --supersede "
+        "REASON decides it anew, unless it was sent"
+        for day in lake.days("decisions")
+        if day > today
+    ]
 
 
 def last_guards(lake: Lake, as_of: date) -> tuple[date | None, list[Finding], list[str]]:
