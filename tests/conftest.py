@@ -18,7 +18,7 @@ import hypothesis
 import nbformat
 import pytest
 from apps import App, tiny_app
-from prefect_server import end_prefect_server
+from prefect_server import share_prefect_server
 from sqlalchemy import Engine, event
 from store_servers import Postgres, postgres_server, require_servers, s3_server
 
@@ -34,6 +34,7 @@ os.environ.setdefault("TMPDIR", tempfile.gettempdir())  # as if the operator had
 PREFECT = Path(tempfile.mkdtemp(prefix="prefect-"))
 os.environ.update(QUIET | {"PREFECT_HOME": str(PREFECT)})
 atexit.register(shutil.rmtree, PREFECT, ignore_errors=True)  # after Prefect, which writes at its end, too
+share_prefect_server()
 
 gc.disable()  # until all is imported: a million objects would be looked through again and again
 REPOSITORY = Path(__file__).parents[1]
@@ -156,13 +157,6 @@ def _mlflow_looks_up_no_versions() -> Iterator[None]:
         if environment is not None:
             patch.setattr(environment, "warn_dependency_requirement_mismatches", lambda *_: None)
         yield
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _no_server_without_flows() -> Iterator[None]:
-    """End Prefect's temporary server with the file whose flows it was started for: idle it takes a tenth of a core."""
-    yield
-    end_prefect_server()
 
 
 @pytest.fixture(autouse=True)

@@ -1,22 +1,53 @@
-"""Prefect's temporary server, which it starts for the first flow of a process and keeps until that ends."""
+"""One Prefect server for all workers of a test run: it listens from the start, and begins with the first flow.
+
+A server takes more to start than the flows of a small app, and Prefect would start one in every process.
+"""
 
 from __future__ import annotations
 
+import atexit
+import os
+import select
+import socket
+import subprocess
 import sys
+from threading import Thread
 
-PATIENCE = 10  # seconds for what is still to be sent
+from flows.server import ADDRESS
 
 
-def end_prefect_server() -> None:
-    """End the server of this process, if it has one; the next flow starts another."""
-    server = sys.modules.get("prefect.server.api.server")
-    running = list(server.SubprocessASGIServer._instances.values()) if server is not None else []
-    if not running:
+def share_prefect_server() -> None:
+    """Name one server to this process and to the workers that it starts; it ends with this process."""
+    if "PYTEST_XDIST_WORKER" in os.environ:
         return
-    from prefect.events.worker import EventsWorker
-    from prefect.logging.handlers import APILogWorker
+    listening = socket.create_server(("127.0.0.1", 0))
+    os.environ[ADDRESS] = f"http://127.0.0.1:{listening.getsockname()[1]}/api"
+    has_ended, at_end = os.pipe()
+    serving = Thread(target=_serve_when_asked, args=(listening, has_ended), daemon=True)
+    serving.start()
 
-    for worker in (EventsWorker, APILogWorker):
-        worker.drain_all(timeout=PATIENCE, at_exit=False)
-    for each in running:
-        each.stop()
+    def end() -> None:
+        os.close(at_end)
+        serving.join()
+
+    atexit.register(end)  # before Prefect is imported: what it sends at its own end is still taken
+
+
+def own_server() -> dict[str, str]:
+    """Environment of a process that starts a server of its own."""
+    return {name: value for name, value in os.environ.items() if name != ADDRESS}
+
+
+def _serve_when_asked(listening: socket.socket, has_ended: int) -> None:
+    asked, _, _ = select.select([listening, has_ended], [], [])
+    if has_ended in asked:
+        return
+    host, port = listening.getsockname()
+    words = [sys.executable, "-P", "-m", "flows.server", str(listening.fileno())]
+    own = os.environ | {"PREFECT_SERVER_API_HOST": host, "PREFECT_SERVER_API_PORT": str(port)}
+    with subprocess.Popen(
+        words, env=own, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+        pass_fds=[listening.fileno()], start_new_session=True,
+    ) as process:  # fmt: skip
+        select.select([has_ended], [], [])
+        process.communicate()

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from nights import Nights
+from prefect_server import own_server
 
 PATIENCE = 900.0  # seconds, on a machine that does much else
 
@@ -23,7 +24,7 @@ class Served:
     def __init__(self, nights: Nights, log: Path) -> None:
         words = ["schedule", "--profile", str(nights.profile), "--data-dir", str(nights.lake.root), "--json"]
         own = {"PYTHONPATH": os.pathsep.join(sys.path), "no_proxy": "127.0.0.1", "PREFECT_HOME": ""}
-        environment = {name: value for name, value in (os.environ | own).items() if value}
+        environment = {name: value for name, value in (own_server() | own).items() if value}
         self.log = log
         self.process = subprocess.Popen(
             [sys.executable, "-c", "from flows.cli import main; main()", *words],

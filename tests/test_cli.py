@@ -26,7 +26,6 @@ from apps import TINY_AS_OF, App, event, small_app, tiny_app
 from chaos.verdicts import COLUMNS
 from click.testing import Result
 from nights import Nights, delivers_daily, differing, without_prefect
-from prefect_server import end_prefect_server
 from typer.testing import CliRunner
 
 from configs.settings import load_settings
@@ -96,7 +95,7 @@ def _no_pictures() -> Iterator[None]:
 def shell(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shell]:
     """A tiny app that was ingested, built, trained and scored by the command line; what follows does without Prefect.
 
-    The server and the client of every flow cost what an `ingest` of this app does.
+    Its client takes of every flow what an `ingest` of this app does.
     """
     folder = tmp_path_factory.mktemp("shell")
     tiny = tiny_app(folder / "app")
@@ -106,7 +105,6 @@ def shell(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shell]:
         if step == STEPS[2]:
             shutil.copytree(shell.data_dir, folder / BUILT)
         shell.answers[step] = shell.answer(step)
-    end_prefect_server()
     with pytest.MonkeyPatch.context() as patch:
         without_prefect(patch)
         yield shell

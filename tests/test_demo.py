@@ -14,7 +14,6 @@ from pathlib import Path
 import duckdb
 import pytest
 from fastapi.testclient import TestClient
-from prefect_server import end_prefect_server
 from typer.testing import CliRunner
 
 from configs.offers import load_catalogue
@@ -41,7 +40,6 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, dict]
     folder = tmp_path_factory.mktemp("demo") / "data"
     result = CliRunner().invoke(app, ["demo", "--data-dir", str(folder), "--json"])
     assert result.exit_code == 0, result.stderr
-    end_prefect_server()  # the README's commands, which run a while later, start another
     yield folder, json.loads(result.stdout)
 
 
