@@ -83,7 +83,7 @@ class Policy:
     win_back: WinBackLots = NOTHING_LEARNT
     comeback: ComebackNote | None = None
 
-    @property
+    @cached_property
     def stages(self) -> Stages:
         """Stages of the lifecycle: the app's own, which may speak of traits, else those that the settings name."""
         return self.own_stages or stages_of(self.settings)
