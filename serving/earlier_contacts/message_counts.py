@@ -36,7 +36,7 @@ TREATMENTS_AND_ENTRIES = f"""
 """
 SENT = f"""
     SELECT user_id, decision_id, event_id, channel, NULL::VARCHAR AS offer_id, {SECONDS.format("occurred_at")} AS sent
-    FROM {{source}} WHERE list_contains($sent, event_name) AND {OF_WINDOW.format(at="occurred_at")}
+    FROM {{source}} WHERE event_name IN ({{names}}) AND {OF_WINDOW.format(at="occurred_at")}
 """
 # users are told apart by 64 bits of their ids while messages are counted, as numbers group faster than texts
 BUSY = """
@@ -71,7 +71,7 @@ IGNORES = f"""
 """
 ANSWERS = f"""
     CREATE TEMP TABLE answers AS SELECT hash(user_id) AS who, max({SECONDS.format("occurred_at")}) AS said
-    FROM {{source}} WHERE list_contains($answered, event_name) AND {OF_WINDOW.format(at="occurred_at")} GROUP BY 1
+    FROM {{source}} WHERE event_name IN ({{names}}) AND {OF_WINDOW.format(at="occurred_at")} GROUP BY 1
 """
 COOLS_DOWN = "SELECT who, what, max(sent + lasts) AS until FROM messages JOIN plays USING (offer) GROUP BY who, what"
 
@@ -116,7 +116,6 @@ class MessageCounts:
         if not sources:
             return ContactHistory(names=tuple(names))
         about = {"now": self.moment.in_utc, "days": self.span, "none": NO_OFFER}
-        about |= {"sent": [*self.settings.roles.message_sent]}
         self._register(connection, names)
         union = " UNION ALL ".join(sources)
         own = {name: what for name, what in about.items() if f"${name}" in union}
@@ -139,12 +138,12 @@ class MessageCounts:
     def _sources(self) -> list[str]:
         """Write the sources of messages, as far as there are files."""
         kept, later = OF_WINDOW.format(at="decided_at"), "as_of < $now AND send_at IS NOT NULL"
-        shape = TREATMENTS_AND_ENTRIES
+        shape, sent = TREATMENTS_AND_ENTRIES, self.settings.roles.message_sent
         found = [
             (self.treatments, shape, {"decided": "decided_at", "when": kept}),
             (self.decisions, shape, {"decided": "send_at", "when": later}),
             (self.entries, shape, {"decided": "as_of", "when": "true"}),
-            (self.events if self.settings.roles.message_sent else [], SENT, {}),
+            (self.events if sent else [], SENT, {"names": ", ".join(map(sql_text, sent))}),
         ]
         return [query.format(source=self._whose(paths), **more) for paths, query, more in found if paths]
 
@@ -212,8 +211,8 @@ class MessageCounts:
         answered = [*roles.message_opened, *roles.offer_redeem]
         if not many or not answered or not self.events:
             return []
-        about = {"now": self.moment.in_utc, "days": self.span, "answered": answered}
-        connection.execute(ANSWERS.format(source=_source(self.events)), about)
+        about = {"now": self.moment.in_utc, "days": self.span}
+        connection.execute(ANSWERS.format(source=_source(self.events), names=", ".join(map(sql_text, answered))), about)
         return [IGNORES.format(what=names.index(IGNORED), many=many)]
 
     def _uncounted(self) -> list[int]:
