@@ -201,6 +201,11 @@ def test_every_feature_of_the_catalogue_has_a_label_of_plain_words():
     assert WORDS.label("spend_sum_28d") == "money spent, last 28 days"
 
 
+def test_a_reason_that_usually_leads_another_can_stand_alone():
+    assert WORDS.sentence(stored([Reason("other_rule")])) == "past offers speak for another rule"
+    assert WORDS.parts(stored([Reason("randomised")])) == [("drawn by lot to learn what works", [])]
+
+
 def test_what_a_day_decided_is_written_as_people_read_it():
     german = Words(GERMAN, currency="EUR")
     told = {"risk_band": "medium", "stage": "new", "retained_value": 272.089, "p_churn": 0.364, "trait_x": "medium"}

@@ -613,6 +613,11 @@ def test_what_a_guard_found_stands_above_all_figures(settings: Settings, lake: L
     assert f"Before you act on this page: {words}." in text
     assert text.index(words) < text.index("At risk")
     assert f"Guards {words}" in text
+    drifted = [Finding("input_drift", "fired", "warn", 0.25, "input_drift", "tenure_days", 3.0, 0.0), *found]
+    write_parquet(findings_table(drifted), day_folder(lake, AS_OF) / "guards.parquet")
+    text = Page(write_report(settings, lake, AS_OF)).text
+    assert text.count("Before you act on this page:") == 1
+    assert "“days as a customer” lies 3.00 (PSI) from what models were taught" in text and words in text
 
 
 def test_where_most_leave_nobody_likely_to_leave_is_called_low_risk(settings: Settings, lake: Lake) -> None:

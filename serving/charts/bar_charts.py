@@ -133,7 +133,7 @@ def funnel_chart(
     Parameters
     ----------
     steps
-        Name of a step, and how many remain after it; the first is everybody.
+        Name of a step, and how many remain after it; the first is everybody. A step that adds some loses none.
     first
         What everybody is called.
 
@@ -141,6 +141,8 @@ def funnel_chart(
     --------
     >>> funnel_chart("Reach", ("step", "left", "lost"), [("all", 10), ("no consent", 7)], first="all").rows
     (('all', 10, None), ('no consent', 7, 3))
+    >>> funnel_chart("Reach", ("step", "left", "lost"), [("all", 10), ("no gain", 0), ("lots", 4)], first="all").rows[2]
+    ('lots', 4, None)
     """
     say, plain = words.say, words.plain
     most = max([number for _, number in steps], default=0.0) or 1.0
@@ -149,7 +151,7 @@ def funnel_chart(
     before = steps[0][1] if steps else 0.0
     rows = list[tuple[str, float, float | None]]()
     for place, (label, left) in enumerate(steps):
-        y, lost, end = lanes.bar(place), before - left, lanes.left + left * scale
+        y, lost, end = lanes.bar(place), max(before - left, 0.0), lanes.left + left * scale
         parts += [
             lanes.label(place, label),
             rect(
@@ -158,7 +160,7 @@ def funnel_chart(
             rect(end, y, lost * scale, BAR, "fill-lost", say("{label}: {users} lost", label=label, users=plain(lost))),
             text(end + lost * scale + 6, y + 11, plain(left) + (f" (−{plain(lost)})" if lost else ""), "number"),
         ]
-        rows.append((label, left, lost if place else None))
+        rows.append((label, left, lost if place and left <= before else None))
         before = left
     told = (
         say(

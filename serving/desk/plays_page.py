@@ -88,7 +88,7 @@ def _place(code: str) -> tuple[int, int]:
 
 
 def funnel_steps(desk: Desk, cubes: DayCubes, offer_id: str, discount: float, channel: str) -> list[tuple[str, float]]:
-    """Say how many users are left for an option after each rule, until those who are given it."""
+    """Say how many users are left for an option after each rule, until those who are given it, by lot for one."""
     own = [
         row
         for row in cubes.rules
@@ -102,7 +102,8 @@ def funnel_steps(desk: Desk, cubes: DayCubes, offer_id: str, discount: float, ch
     given = cubes.total(
         "users", lambda cell: (cell["offer_id"], cell["discount"], cell["channel"]) == (offer_id, discount, channel)
     )
-    return [*steps, (desk.words.say("given it"), given)]
+    last = desk.words.say("given it" if given <= left else "given it, by lot too")
+    return [*steps, (last, given)]
 
 
 def offer_facts(desk: Desk, cubes: DayCubes, offer_id: str) -> dict[str, Any]:

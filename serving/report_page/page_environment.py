@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from configs.settings import Settings
 from serving import charts
 from serving.charts.chart_frame import ChartWords
+from serving.guards.guard_findings import Finding
 from serving.wording.page_texts import PageTexts, install
 from serving.wording.rendering import Words
 
@@ -21,6 +23,13 @@ STYLES = Path(charts.__file__).parent  # of the pages and of the charts
 def chart_words(words: Words) -> ChartWords:
     """Let charts speak as the pages around them do."""
     return ChartWords(words.say, words.figures.plain, words.figures.percent, words.language.marks)
+
+
+def _called(finding: Finding, words: Words) -> Finding:
+    """Call a column that drifted as people call it."""
+    if finding.guard != "input_drift":
+        return finding
+    return replace(finding, subject=words.say("“{label}”", label=words.label(finding.subject)))
 
 
 def page_environment(folders: Sequence[Path], settings: Settings, words: Words) -> Environment:
@@ -57,7 +66,7 @@ def page_environment(folders: Sequence[Path], settings: Settings, words: Words) 
         "category": words.category,
         "value": words.value,
         "instant": lambda instant: figures.moment(pd.Timestamp(instant).tz_convert("UTC")),
-        "guard_sentence": lambda finding, day: finding.words(day, words.say, words.language.weekday),
+        "guard_sentence": lambda finding, day: _called(finding, words).words(day, words.say, words.language.weekday),
         "short": figures.short,
         "arm": words.arm,
         "signed_count": partial(figures.signed, decimals=0),

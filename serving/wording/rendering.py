@@ -232,7 +232,7 @@ class Words:
         return number
 
     def _parts(self, reasons: Sequence[Stored] | None) -> list[_Part]:
-        """Read reasons in their order; `Language` says what kind of thing each code is."""
+        """Read reasons in their order; `Language` says what kind of thing each code is, and a lead may stand alone."""
         lead, parts, joins = "", list[_Part](), self.language.joins
         for reason in reasons or ():
             kind, template = self.language.template(self._code(reason))
@@ -249,7 +249,7 @@ class Words:
                 parts[-1].lines[-1] += text
             else:
                 parts[-1].heading += text
-        return parts
+        return [*parts, _Part(lead.removesuffix(": "), "", "")] if lead else parts
 
     def _code(self, reason: Stored) -> str:
         """Name the template of a reason: what is given that is no percentage has one of its own."""
