@@ -15,7 +15,7 @@ from configs.offers import Catalogue, load_catalogue
 from configs.settings import Roles, Settings
 from features.ingestion.contract import AUDIT_ONLY
 from features.storage.lake import Lake
-from features.tables.duckdb_sessions import sql_text
+from features.tables.duckdb_sessions import shared_reading, sql_text
 from features.tables.parquet_files import count_rows
 from models.policy_value.policy_verdict import NOBODY
 from models.registry.registry_state import Pin, registered_models
@@ -88,7 +88,8 @@ def write_report(settings: Settings, lake: Lake, as_of: date) -> Path:
         The day has no decisions, or a training's file is damaged.
     """
     path = lake.path("reports", f"{as_of}.html")
-    page = render_report(settings, lake, as_of).encode()
+    with shared_reading(lake):
+        page = render_report(settings, lake, as_of).encode()
     with lake.files.publish() as publication:
         publication.write(f"reports/{as_of}.html", page)
         publication.remove(f"reports/{as_of}.pdf")  # of the report before, which may name who was forgotten since
