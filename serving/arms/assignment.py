@@ -28,6 +28,7 @@ from serving.arms.exploration import (
     stable_groups,
 )
 from serving.arms.policy_trial import trial_weights, weight_of
+from serving.arms.turns import curve_by_lot, turns_of, who_has_turn, worth_and_cost
 from serving.arms.win_back_lots import (
     NOTHING_LEARNT,
     LapsedDraws,
@@ -56,7 +57,8 @@ class AllocationInput(NamedTuple):
     `value` and `cost` have shape (options, users), as `serving.knapsack.problem.offered` leaves them, and may be files.
     The others are of shape (users,): the `arm` before anybody explores, what they would draw, what the option drawn is
     worth, the risk, NaN where it is not known, and `by_rule`, the option that they get whatever it is worth, `NOTHING`
-    where there is none. `lapsed` is what those draw who have lapsed; None where no play wins back.
+    where there is none. `lapsed` is what those draw who have lapsed; None where no play wins back. `turn` is the
+    place in the queue for a simple policy's option (`serving.arms.turns`); None where no simple policy decides.
     """
 
     value: Floats | Path
@@ -67,6 +69,7 @@ class AllocationInput(NamedTuple):
     p_churn: Floats
     by_rule: Places
     lapsed: LapsedDraws | None = None
+    turn: Floats | None = None
 
 
 @dataclass(frozen=True)
@@ -134,7 +137,8 @@ class Assignment:
 
 def allocation_input(
     user_ids: pd.Series, p_churn: Floats, options: Options, settings: Settings, limits: Sequence[Limit], as_of: date,
-    trial: Trial = NO_TRIAL, win_back: WinBackLots = NOTHING_LEARNT, comeback_worth: Floats | None = None,
+    trial: Trial = NO_TRIAL, win_back: WinBackLots = NOTHING_LEARNT, comeback_worth: Floats | None = None, *,
+    takes_turns: bool = False,
 ) -> AllocationInput:  # fmt: skip
     """Say what must be known of some users before anybody is decided about: arm, worth, cost, draws and risk."""
     users = len(user_ids)
@@ -168,7 +172,8 @@ def allocation_input(
             comeback_worth,
         )
     shares_out = offered(options.allocatable, options.expected_cost)
-    return AllocationInput(*shares_out, arm, draws, worth, p_churn.copy(), by_rule, own_lots)
+    turn = turns_of(user_ids, settings, as_of) if takes_turns else None
+    return AllocationInput(*shares_out, arm, draws, worth, p_churn.copy(), by_rule, own_lots, turn)
 
 
 def base_rate(allocation_inputs: Sequence[AllocationInput]) -> float:
@@ -217,11 +222,15 @@ def assign(
     first = np.where(first != NOTHING, first, explorers.given)
     taken = {limit.name: _places(first, limit) for limit in limits}
     left = [replace(limit, most=max(limit.most - taken[limit.name], 0)) for limit in limits]
-    spends = (arm == POLICY) & ~explorers.explores
+    spends, budget = (arm == POLICY) & ~explorers.explores, max(budget - explorers.spent, 0.0)
+    has_turn, price = who_has_turn(allocation_inputs, spends, budget)
+    spends &= has_turn
     ends = np.cumsum([len(part.arm) for part in allocation_inputs])
     own = zip(allocation_inputs, np.split(spends, ends[:-1]), strict=True)
     parts = [Shard(part.value, part.cost, spending) for part, spending in own]
-    allocation = allocate_parts(parts, max(budget - explorers.spent, 0.0), left, remote_reduce)
+    allocation = allocate_parts(parts, budget, left, remote_reduce)
+    choice = np.where(has_turn, allocation.choice, NOTHING)
+    allocation = replace(allocation, choice=choice, shadow_price=max(price, allocation.shadow_price))
     intended = np.where(by_rule != NOTHING, by_rule, allocation.choice)
     if lapsed is not None:
         intended = np.where(draws_own, lapsed.meant, intended)
@@ -303,7 +312,11 @@ def curve_table(allocation_inputs: Sequence[AllocationInput], settings: Settings
     top = top if math.isfinite(top) else scale * float(cost.max(axis=1, initial=0.0).sum())
     budgets = np.unique(np.linspace(0.0, top, CURVE_STEPS + 1)) / scale
     narrow = [replace(limit, most=int(limit.most / scale)) for limit in limits]
-    points = np.array(budget_curve(value, cost, budgets.tolist(), narrow)).reshape(-1, 4)
+    if not limits and all(part.turn is not None for part in allocation_inputs):
+        found = curve_by_lot(*worth_and_cost(value.T, cost.T), budgets.tolist())
+    else:
+        found = budget_curve(value, cost, budgets.tolist(), narrow)
+    points = np.array(found).reshape(-1, 4)
     points[:, :3] *= scale
     return pa.table(dict(zip(("budget", "value", "spent", "shadow_price"), points.T, strict=True)))
 

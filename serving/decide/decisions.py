@@ -106,7 +106,7 @@ def decide(
             worth = batch.p_return * batch.value_if_back
             return allocation_input(
                 user_ids, batch.p_churn, batch.options, policy.settings, limits, as_of, policy.trial, policy.win_back,
-                worth,
+                worth, takes_turns=policy.takes_turns,
             )  # fmt: skip
 
         allocation_inputs = list(

@@ -125,6 +125,12 @@ class Policy:
         return personal.trial if personal is not None else NO_TRIAL
 
     @property
+    def takes_turns(self) -> bool:
+        """Whether a simple policy decides, whose users take turns where the budget does not pay for all of them."""
+        personal = self.response.personal if self.response is not None else None
+        return personal is not None and personal.deployed.option is not None
+
+    @property
     def lot_settings(self) -> Settings:
         """The settings with as many lots as exploration and trial take together."""
         return with_trial(self.settings, self.trial)

@@ -96,6 +96,7 @@ def draws_table(allocation_input: AllocationInput) -> pa.Table:
     draws = {name: pa.array(column) for name, column in allocation_input.draws._asdict().items()}
     arm = pa.array(allocation_input.arm, pa.string())
     own = {name: pa.array(getattr(allocation_input, name)) for name in ("draw_value", "by_rule")}
+    own |= {"turn": pa.array(allocation_input.turn)} if allocation_input.turn is not None else {}
     lapsed = allocation_input.lapsed._asdict() if allocation_input.lapsed is not None else {}
     own |= {f"{LAPSED}{name}": pa.array(column) for name, column in lapsed.items()}
     return pa.table({"arm": arm, **draws, **own})
@@ -131,6 +132,7 @@ def read_stored_day(lake: Lake, moment: DecisionMoment) -> StoredDay:
         read("predictions", ["p_churn"])["p_churn"].to_numpy(),
         draws["by_rule"].to_numpy() if "by_rule" in draws.column_names else np.full(users, NOTHING),
         _lapsed(draws),
+        draws["turn"].to_numpy() if "turn" in draws.column_names else None,
     )
     return StoredDay(decisions["user_id"].to_pandas(), options, found, _limits(prices, options), prices)
 

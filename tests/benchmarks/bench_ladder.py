@@ -192,7 +192,10 @@ def live(app: App, trained: Trained, day: date, rng: np.random.Generator) -> Wee
     users, places = len(crowd.frame), len(app.world.options)
     free = Forbidden(np.full(users, ELIGIBLE, dtype=np.int8), np.full((users, places), ELIGIBLE, dtype=np.int8))
     options = build_options(crowd.frame, trained.p_churn, crowd.worth, free, trained.response, app.catalogue, settings)
-    found = allocation_input(crowd.frame["user_id"], trained.p_churn, options, settings, (), day, trial)
+    found = allocation_input(
+        crowd.frame["user_id"], trained.p_churn, options, settings, (), day, trial,
+        takes_turns=trained.verdict.deployed.option is not None,
+    )  # fmt: skip
     assignment = assign([found], with_trial(settings, trial), ())
     logged = propensities(options, assignment, settings, (), day, trial)
     given, explores = assignment.given, assignment.arm == EXPLORE
