@@ -597,6 +597,13 @@ def test_who_left_or_refuses_profiling_is_told_apart_from_who_lapsed(settings: S
     assert "Of 1 user nothing is predicted because they do not consent to profiling" in text
 
 
+def test_a_plan_that_lots_make_lose_is_not_said_to_bring_more_than_it_costs(settings: Settings, lake: Lake) -> None:
+    write_decisions(lake, [decision("a", 0.6, 100.0, **offer(arm="explore", expected_value=-3.0))])
+    text = Page(write_report(settings, lake, AS_OF)).text
+    assert "to bring −3.00 USD after its cost: the price of what lots teach" in text
+    assert "more than it costs" not in text.split("Who is at risk")[0]
+
+
 def test_where_nobody_stands_out_the_page_says_what_to_do(settings: Settings, lake: Lake) -> None:
     write_decisions(lake, [decision(name, 0.02, 10.0) for name in "abcd"])
     text = Page(write_report(settings, lake, AS_OF)).text
