@@ -341,7 +341,7 @@ def test_what_was_learnt_survives_the_registry(registry: Lake, lots, learnt):
         assert (loaded.effects(rows, LOT_OPTIONS) == effect_model.effects(rows, LOT_OPTIONS)).all()
         assert (loaded.draws(rows, LOT_OPTIONS) == effect_model.draws(rows, LOT_OPTIONS)).all()
     # the same rows under another budget or price can end in another verdict: it decides from then on
-    other = replace(verdict, deployed=Deployed(NOBODY), reason="nobody stays")
+    other = replace(verdict, deployed=Deployed(NOBODY))
     again = publish_effects(registry, learnt, LOT_OPTIONS, other, rows, SETTINGS, AS_OF, AS_OF)
     assert again[0].version > published[0].version
     assert _load_personal(registry).deployed == Deployed(NOBODY)
