@@ -27,7 +27,7 @@ from configs.offers import Catalogue, Offer
 from features.storage.lake import Lake
 from models.effects.effect_model import Chances
 from models.metrics.splits import hash_share
-from models.policy_value.policy_verdict import NOBODY, RULE, Deployed
+from models.policy_value.policy_verdict import CONSTANT, NOBODY, RULE, Deployed
 from models.send_time.hour_weights import nobody_known
 from serving.arms.assignment import Spending, base_rate
 from serving.arms.exploration import AS_USUAL_SALT, CONTROL_SALT
@@ -614,6 +614,19 @@ def test_a_simple_policy_says_its_rule_to_those_it_gives_to_and_to_the_others(pe
     lots_only, _ = run(rule, tmp_path / "lots", users, budget=1e6, exploration={"share": 0.5})
     drawn = lots_only[(lots_only["arm"] == "explore") & (lots_only["offer_id"] != "none")]
     assert drawn["why"].str.fullmatch(f"drawn by lot to learn what works: ({WORTH}|{UNKNOWN})").all()
+
+
+def test_who_waits_for_a_turn_is_told_that_a_lot_decides_and_not_that_others_are_worth_more(personal, users, tmp_path):
+    constant = deployed(personal, Deployed(CONSTANT, ("come_back", 0.3)))
+    everybody, rich = run(constant, tmp_path / "rich", users, budget=1e6)
+    found, poor = run(constant, tmp_path, users, budget=rich.spent / 2)
+    waits = "not drawn today: the {} for some of those it is meant for, who are drawn anew every day"
+    assert reasons_for_nothing(found) - reasons_for_nothing(everybody) == {waits.format("budget pays")}
+    assert 0 < (found["offer_id"] != "none").sum() < (everybody["offer_id"] != "none").sum()
+    assert 0 < poor.spent <= poor.budget
+    full, _ = run(constant, tmp_path / "full", users, budget=1e6, channel_capacity={"email": 5})
+    assert reasons_for_nothing(full) - reasons_for_nothing(everybody) == {waits.format("channel email is enough")}
+    assert (full["offer_id"] != "none").sum() == 5
 
 
 def plain(number: float) -> str:

@@ -11,7 +11,9 @@ from synthetic import AS_OF, offer, small_settings
 
 from configs.offers import NOTHING, Catalogue
 from serving.arms.assignment import POLICY, AllocationInput, Assignment, allocation_input, assign, curve_table
+from serving.arms.turns import BUDGET as MONEY
 from serving.arms.turns import curve_by_lot, price_of_more
+from serving.knapsack.allocation import Limit
 from serving.valuation.options import LEARNT, Options
 
 USERS = 1000
@@ -99,4 +101,38 @@ def test_the_curve_of_a_budget_shares_out_by_lot_as_the_day_does():
 
 def test_nothing_waits_where_nothing_costs():
     assert price_of_more(np.zeros(0), np.zeros(0)) == 0
-    assert [tuple(point) for point in curve_by_lot(np.array([2.0]), np.array([0.0]), [0.0])] == [(0.0, 2.0, 0.0, 0.0)]
+    free = curve_by_lot(np.array([[2.0]]), np.array([[0.0]]), [0.0])
+    assert [tuple(point) for point in free] == [(0.0, 2.0, 0.0, 0.0)]
+
+
+@pytest.mark.parametrize("budget", [1e6, np.inf])
+def test_places_that_are_too_few_are_drawn_by_lot_like_money(budget):
+    rich = SETTINGS.model_copy(update={"scoring": SETTINGS.scoring.model_copy(update={"budget": budget})})
+    limit = Limit("channel email", np.array([True]), 100)
+    found = assign([read()], rich, (limit,))
+    given = found.given != NOTHING
+    assert given.sum() == found.spending.used[limit.name] == 100
+    assert CHEAP[given].mean() == pytest.approx(0.5, abs=0.15)  # by value all of them would cost 1
+    assert found.queue_ended_by == limit.name
+    assert found.spending.limit_prices == {limit.name: pytest.approx(3.0, abs=0.1)}  # 4 or 2
+    assert found.spending.shadow_price == 0
+    meant, spends = found.intended != NOTHING, found.arm == POLICY
+    assert meant[~spends].mean() == pytest.approx(meant[spends].mean(), abs=0.1)
+    curve = curve_table([read()], rich, (limit,)).to_pandas().iloc[-1]
+    assert (curve["spent"], curve["value"]) == (pytest.approx(200, abs=10), pytest.approx(300, abs=10))
+
+
+def test_what_ends_first_says_why_others_wait():
+    many = Limit("channel email", np.array([True]), 900)
+    found = assign([read()], SETTINGS, (many,))
+    assert found.queue_ended_by == MONEY
+    assert found.spending.limit_prices == {many.name: 0.0}
+    assert decided(takes_turns=False).queue_ended_by is None
+
+
+def test_a_budget_that_pays_for_all_to_the_last_bit_leaves_nobody_waiting():
+    three = read()._replace(cost=np.full((1, USERS), 0.1))
+    spends = int((three.arm == POLICY).sum())
+    exact = SETTINGS.scoring.model_copy(update={"budget": 0.1 * spends})
+    found = assign([three], SETTINGS.model_copy(update={"scoring": exact}), ())
+    assert (found.given != NOTHING).sum() == spends

@@ -28,7 +28,7 @@ from serving.arms.exploration import (
     stable_groups,
 )
 from serving.arms.policy_trial import trial_weights, weight_of
-from serving.arms.turns import curve_by_lot, turns_of, who_has_turn, worth_and_cost
+from serving.arms.turns import curve_by_lot, turns_of, who_has_turn
 from serving.arms.win_back_lots import (
     NOTHING_LEARNT,
     LapsedDraws,
@@ -105,6 +105,7 @@ class Assignment:
 
     `given` is the place of an option or `NOTHING`, `intended` what the policy would have given, for those whom the
     draw or a group kept from it too. `lot_chance` is how likely the lot of those was who have lapsed, 1 for others.
+    `queue_ended_by` is that of `serving.arms.turns.Turns`.
     """
 
     arm: Texts
@@ -114,6 +115,7 @@ class Assignment:
     allocation: Allocation
     spending: Spending
     lot_chance: Floats
+    queue_ended_by: str | None = None
 
     def part(self, start: int, users: int) -> Assignment:
         """Cut some users out; what is about the whole day stays."""
@@ -223,14 +225,12 @@ def assign(
     taken = {limit.name: _places(first, limit) for limit in limits}
     left = [replace(limit, most=max(limit.most - taken[limit.name], 0)) for limit in limits]
     spends, budget = (arm == POLICY) & ~explorers.explores, max(budget - explorers.spent, 0.0)
-    has_turn, price = who_has_turn(allocation_inputs, spends, budget)
-    spends &= has_turn
+    turns = who_has_turn(allocation_inputs, spends, budget, left)
+    spends &= turns.has
     ends = np.cumsum([len(part.arm) for part in allocation_inputs])
     own = zip(allocation_inputs, np.split(spends, ends[:-1]), strict=True)
     parts = [Shard(part.value, part.cost, spending) for part, spending in own]
-    allocation = allocate_parts(parts, budget, left, remote_reduce)
-    choice = np.where(has_turn, allocation.choice, NOTHING)
-    allocation = replace(allocation, choice=choice, shadow_price=max(price, allocation.shadow_price))
+    allocation = turns.of(allocate_parts(parts, budget, left, remote_reduce))
     intended = np.where(by_rule != NOTHING, by_rule, allocation.choice)
     if lapsed is not None:
         intended = np.where(draws_own, lapsed.meant, intended)
@@ -242,6 +242,7 @@ def assign(
         allocation=allocation,
         spending=_spending(settings.scoring.budget, won_back, draw_value, explorers, allocation, taken),
         lot_chance=np.where(draws_own, lapsed.chance, 1.0) if lapsed is not None else np.ones(len(arm)),
+        queue_ended_by=turns.ended_by,
     )
 
 
@@ -312,8 +313,8 @@ def curve_table(allocation_inputs: Sequence[AllocationInput], settings: Settings
     top = top if math.isfinite(top) else scale * float(cost.max(axis=1, initial=0.0).sum())
     budgets = np.unique(np.linspace(0.0, top, CURVE_STEPS + 1)) / scale
     narrow = [replace(limit, most=int(limit.most / scale)) for limit in limits]
-    if not limits and all(part.turn is not None for part in allocation_inputs):
-        found = curve_by_lot(*worth_and_cost(value.T, cost.T), budgets.tolist())
+    if all(part.turn is not None for part in allocation_inputs):
+        found = curve_by_lot(value.T, cost.T, budgets.tolist(), narrow)
     else:
         found = budget_curve(value, cost, budgets.tolist(), narrow)
     points = np.array(found).reshape(-1, 4)

@@ -13,6 +13,7 @@ import numpy as np
 from configs.offers import NOTHING
 from features.arrays.array_types import Flags, Kinds, Places
 from serving.arms.assignment import AS_USUAL, CONTROL, EXPLORE, SUPPRESSED, WIN_BACK, Assignment
+from serving.arms.turns import BUDGET
 from serving.contact_rules.contact_rule import ELIGIBLE, NOT_MEASURED, UNLIKE_COMPARED
 from serving.knapsack.allocation import Limit
 from serving.valuation.options import Options
@@ -23,6 +24,8 @@ from serving.wording.reason_codes import (
     LEFT_ALONE,
     NO_LOT,
     NO_PLACE,
+    NO_TURN,
+    NO_TURN_PLACE,
     NOT_KNOWN,
     NOTHING_DRAWN,
     NOTHING_PAYS,
@@ -96,8 +99,11 @@ def _is_sleeping_dog(options: Options) -> Flags:
 
 
 def _full(options: Options, assignment: Assignment, limits: Sequence[Limit]) -> list[Step]:
-    """Find whom the budget would pay for, if only there were a place."""
-    allocation = assignment.allocation
+    """Find whom the budget would pay for, if only there were a place; where users take turns, who waits."""
+    allocation, ended_by = assignment.allocation, assignment.queue_ended_by
+    if ended_by is not None:
+        waits_for = Reason(NO_TURN) if ended_by == BUDGET else Reason(NO_TURN_PLACE, value=ended_by)
+        return [Step(assignment.intended == NOTHING, (waits_for,))]
     earns = options.allocatable - allocation.shadow_price * options.expected_cost > 0
     return [
         Step(

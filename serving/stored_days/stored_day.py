@@ -69,7 +69,8 @@ class StoredDay:
         """Pick the option that is worth most after paying the stored prices, or `NOTHING`.
 
         `value` and `cost` have shape (users, options). It is what the allocation tells those who spend nothing; who
-        spends gets the same, but for a few users at the edge of a limit.
+        spends gets the same, but for a few users at the edge of a limit. Where a simple policy decides, turns
+        choose, and not prices.
         """
         price = self.prices["price"]
         of_options = np.array([limit.options * price[limit.name] for limit in self.limits]).sum(axis=0)
