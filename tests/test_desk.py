@@ -628,6 +628,14 @@ def test_a_list_of_people_says_a_long_reason_once(ask: Callable[..., object]) ->
     assert page.count('class="quiet">a payment failed<') > 1
 
 
+def test_of_those_who_get_something_no_reason_stands_above_the_list(tmp_path: Path) -> None:
+    lots = {"budget": 500.0, "exploration": {"share": 0.5, "budget_share": 0.5}}
+    desk = decided_desk(tmp_path, lots)
+    assert sql(desk, "SELECT count(*) FROM {decisions} WHERE offer_id <> 'none' AND arm = 'explore'")[0][0] > 0
+    page = desk.client().get("/people?offered=yes").text
+    assert "drawn by lot" not in page
+
+
 def test_the_table_of_a_chart_writes_numbers_as_the_chart_does(desk: SmallDesk, ask: Callable[..., object]) -> None:
     german = SmallDesk(desk.settings.model_copy(update={"language": "de"}), desk.lake, desk.user_ids).client().get
 

@@ -64,11 +64,12 @@ def people_page(asked: Question) -> Page:
     desk, users = asked.desk, int(counted[0]) if counted else 0
     whole = dict[str, None]()  # the reasons that rows give in short, each once
     for row in rows:
-        reason = next((heading for heading, _ in desk.words.parts(row["why"])), "")
-        row["why"], *more = reason.split(": ", 1)
-        whole |= {reason: None} if more else {}
         row["shown_id"] = asked.visitor.shown_id(row.pop("user_id"))
         row["title"] = desk.title(row["offer_id"]) if row["offer_id"] != NO_OFFER else None
+        parts = desk.words.parts(row["why"]) if row["title"] is None else []
+        reason = next((heading for heading, _ in parts), "")
+        row["why"], *more = reason.split(": ", 1)
+        whole |= {reason: None} if more else {}
     values = {
         "rows": rows, "users": users, "number": number, "pages": min(-(-users // SHOWN), MOST_PAGES), "known": known,
         "names": names_of(asked, known), "chosen": meant.chosen, "orders": tuple(ORDERS), "reasons": tuple(whole),
