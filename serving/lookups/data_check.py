@@ -278,10 +278,11 @@ def _unseen_categories(connection: duckdb.DuckDBPyConnection, events: str, setti
     called = {*named.names.values(), *map(named.name_of, seen)}
     meant = {"names": (named.names, seen)} | {f"names_in.{tag}": (own, called) for tag, own in named.names_in.items()}
     for table, (words, known) in meant.items():
-        unseen = [f"{word!r}{_near(word, known)}" for word in words if word not in known]
+        unseen = [word for word in words if word not in known]
         if unseen:
+            told = ", ".join(f"{word!r}{_near(word, known)}" for word in unseen[:MOST_WORDS])
             more = f" and {len(unseen) - MOST_WORDS} more" if len(unseen) > MOST_WORDS else ""
-            yield f"[categories.{table}] names what no category is called: {', '.join(unseen[:MOST_WORDS])}{more}"
+            yield f"[categories.{table}] names what no category is called: {told}{more}"
 
 
 def _near(word: str, known: Iterable[str]) -> str:
