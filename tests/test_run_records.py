@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import date, datetime
 from pathlib import Path
 from typing import IO
@@ -101,6 +101,20 @@ def test_a_run_goes_on_as_long_as_it_holds_its_record_whatever_its_machine_is_ca
     with held_record(lake, "ingest", "2024-07-01T00:00:00+00:00"):
         assert [outcome for _, outcome, _ in ends(lake)] == ["running"]
     assert [outcome for _, outcome, _ in ends(lake)] == ["killed"]  # the system lets go of it like this
+
+
+def test_a_run_that_ends_while_somebody_looks_was_not_killed(lake: Lake, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = held_record(lake, "ingest", "2026-01-01T00:00:00+00:00")
+    (record,) = run_records.run_records(lake)
+    is_held = type(lake.files).is_held
+
+    def ends_first(files: object, name: str) -> bool:
+        run_records.keep_record(lake, replace(record, outcome="done", ended="2026-01-01T00:01:00+00:00"))
+        file.close()
+        return is_held(files, name)
+
+    monkeypatch.setattr(type(lake.files), "is_held", ends_first)
+    assert [each.outcome for each in run_records.run_records(lake)] == ["done"]
 
 
 def test_the_record_of_a_run_that_goes_on_stays_however_many_came_after_it(

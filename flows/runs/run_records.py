@@ -101,11 +101,18 @@ def run_records(lake: Lake, last: int | None = None) -> list[RunRecord]:
     found = []
     for name in lake.files.list(f"{FOLDER}/*.json")[-last if last else None :]:
         with suppress(ValueError, TypeError, FileNotFoundError):
-            told = unsealed(name, lake.files.read(name))
-            record = RunRecord(**{each.name: told[each.name] for each in fields(RunRecord) if each.name in told})
-            is_gone = record.outcome == RUNNING and not lake.files.is_held(name)
-            found.append(replace(record, outcome=KILLED, reason=KILLED_BECAUSE) if is_gone else record)
+            record = _read(lake, name)
+            if record.outcome == RUNNING and not lake.files.is_held(name):
+                record = _read(lake, name)  # nobody holds what it has become if it ended meanwhile
+                is_gone = record.outcome == RUNNING
+                record = replace(record, outcome=KILLED, reason=KILLED_BECAUSE) if is_gone else record
+            found.append(record)
     return found
+
+
+def _read(lake: Lake, name: str) -> RunRecord:
+    told = unsealed(name, lake.files.read(name))
+    return RunRecord(**{each.name: told[each.name] for each in fields(RunRecord) if each.name in told})
 
 
 def _begin(lake: Lake, command: str, as_of: date | None) -> RunRecord:
