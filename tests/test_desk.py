@@ -628,6 +628,25 @@ def test_a_list_of_people_says_a_long_reason_once(ask: Callable[..., object]) ->
     assert page.count('class="quiet">a payment failed<') > 1
 
 
+@pytest.mark.parametrize("language", ["en", "de"])
+def test_a_reason_for_nothing_names_the_channel_that_is_full(tmp_path: Path, language: str) -> None:
+    desk = decided_desk(tmp_path, {"budget": 1e6, "channel_capacity": {"email": 5}})
+    own = SmallDesk(desk.settings.model_copy(update={"language": language}), desk.lake, desk.user_ids)
+    page = Html(own.client().get("/plays").text).text
+    full = {"en": "No place left: the channel email earns more", "de": "Kein Platz mehr: channel email bringt"}
+    assert full[language] in page
+    assert "None" not in page
+
+
+def test_an_option_that_would_pay_says_why_its_user_gets_nothing(desk: SmallDesk, ask: Callable[..., object]) -> None:
+    pays = "SELECT user_id FROM {options} WHERE eligible AND value > 0"
+    found = sql(desk, f"SELECT min(user_id) FROM {{decisions}} WHERE arm = 'control' AND user_id IN ({pays})")
+    page = ask(f"/people/{found[0][0]}").text
+    table = page[page.index('data-label="Worth after cost"') :]
+    assert "In the control group, which is never treated" in table
+    assert "was worth more" not in table
+
+
 def test_of_those_who_get_something_no_reason_stands_above_the_list(tmp_path: Path) -> None:
     lots = {"budget": 500.0, "exploration": {"share": 0.5, "budget_share": 0.5}}
     desk = decided_desk(tmp_path, lots)

@@ -166,14 +166,14 @@ def member_rows(desk: Desk, member: UserMemberships | None) -> list[dict[str, An
 
 
 def option_rows(desk: Desk, options: Sequence[Row], decision: Row) -> list[dict[str, Any]]:
-    """List every option with its worth and why it is not given."""
+    """List every option with its worth and why it is not given; of one that may be, why its user gets nothing."""
+    is_given = decision["offer_id"] != NO_OFFER
+    otherwise = desk.words.say("another option is given") if is_given else desk.words.sentence(decision["why"])
     rows = []
     for option in options:
         is_chosen = (option["offer_id"], option["discount"]) == (decision["offer_id"], decision["discount"])
         why_not = (
-            desk.words.say("this one is given")
-            if is_chosen
-            else desk.words.sentence(option["why_not"]) or desk.words.say("another option or user was worth more")
+            desk.words.say("this one is given") if is_chosen else desk.words.sentence(option["why_not"]) or otherwise
         )
         rows.append({**option, "title": desk.title(option["offer_id"]), "why_not": why_not, "is_chosen": is_chosen,
                      "value": known_worth(option)})  # fmt: skip

@@ -14,11 +14,23 @@ from serving.cubes.stored_cubes import DayCubes, Row, is_offered
 from serving.desk.desk_pages import Desk, Page, Question
 from serving.desk.today_page import why_nothing_rows
 from serving.report_page.model_trust import trust_in_offers
-from serving.wording.reason_codes import DEPENDS, DOES_NOT_PAY, NO_DATA, NOT_VALUED, OTHER_RULE, UNLIKE, asked_at
+from serving.stored_days.stored_day import full_limits
+from serving.wording.reason_codes import (
+    DEPENDS,
+    DOES_NOT_PAY,
+    NO_DATA,
+    NO_PLACE,
+    NO_TURN_PLACE,
+    NOT_VALUED,
+    OTHER_RULE,
+    UNLIKE,
+    asked_at,
+)
 
 # what is asked after the rules: whether the effect is known, and whether it pays
 KNOWLEDGE = (NO_DATA, UNLIKE, NOT_VALUED, DEPENDS)
 LAST = (*KNOWLEDGE, OTHER_RULE, DOES_NOT_PAY)
+FULL = (NO_PLACE, NO_TURN_PLACE)
 
 
 def plays_page(asked: Question) -> Page:
@@ -38,7 +50,7 @@ def plays_page(asked: Question) -> Page:
         "trusts": trusts,
         "lost": lost_rows(desk, cubes),
         "why_nothing": [
-            {**row, "words": _why_nothing(desk, cubes, row["why_nothing"])} for row in why_nothing_rows(cubes)
+            {**row, "words": _why_nothing(asked, cubes, row["why_nothing"])} for row in why_nothing_rows(cubes)
         ],
         "users": cubes.total("users"),
         "given": given,
@@ -61,14 +73,17 @@ def reason_words(desk: Desk, row: Row) -> str:
     return desk.words.sentence([reason])
 
 
-def _why_nothing(desk: Desk, cubes: DayCubes, code: str | None) -> str:
-    """Say why people get nothing, with the number of a rule that says the same of everybody, such as days."""
+def _why_nothing(asked: Question, cubes: DayCubes, code: str | None) -> str:
+    """Say why people get nothing; cubes keep the code alone, so that what it may be about is said of each."""
+    desk = asked.desk
     if not code:
         return desk.words.say("not said")
     told = [row for row in (*cubes.all_barred, *cubes.rules) if row["code"] == code]
-    numbers = {(row["value"], row["number"]) for row in told}
-    value, number = numbers.pop() if len(numbers) == 1 else (None, None)
-    return reason_words(desk, {"code": code, "value": value, "number": number})
+    about = {(row["value"], row["number"]): None for row in told}
+    if code in FULL:
+        about = {(name, None): None for name in full_limits(desk.lake, asked.day)}
+    each = [{"code": code, "value": value, "number": number} for value, number in about] or [{"code": code}]
+    return "; ".join(sorted({reason_words(desk, reason) for reason in each}))
 
 
 def barring(cubes: DayCubes, offer_id: str, discount: float, channel: str) -> list[Row]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import date
 
 import numpy as np
 import pandas as pd
@@ -24,6 +25,7 @@ from serving.arms.exploration import Draws
 from serving.arms.win_back_lots import LapsedDraws
 from serving.knapsack.allocation import Limit, choose
 from serving.knapsack.problem import offered
+from serving.stored_days.day_tables import day_file
 from serving.stored_days.decision_moment import DecisionMoment
 
 BUDGET, EXPLORATION_BUDGET, EXPLORATION = "budget", "share of the budget for exploration", "share that explores"
@@ -90,6 +92,12 @@ def prices_table(spending: Spending, settings: Settings, limits: Sequence[Limit]
         own = [options[place] for place in np.flatnonzero(limit.options)]
         rows.append((limit.name, limit.most, spending.used[limit.name], spending.limit_prices[limit.name], own))
     return pa.Table.from_pylist([dict(zip(PRICES.names, row, strict=True)) for row in rows], schema=PRICES)
+
+
+def full_limits(lake: Lake, as_of: date) -> list[str]:
+    """Name the channels and stocks of which one more place would have earned something on a day."""
+    prices = read_parquet(day_file(lake, as_of, "prices"), ["limit", "price"]).to_pylist()
+    return [row["limit"] for row in prices if row["limit"] != BUDGET and (row["price"] or 0.0) > 0]
 
 
 def draws_table(allocation_input: AllocationInput) -> pa.Table:
