@@ -620,13 +620,15 @@ def test_who_waits_for_a_turn_is_told_that_a_lot_decides_and_not_that_others_are
     constant = deployed(personal, Deployed(CONSTANT, ("come_back", 0.3)))
     everybody, rich = run(constant, tmp_path / "rich", users, budget=1e6)
     found, poor = run(constant, tmp_path, users, budget=rich.spent / 2)
-    waits = "not drawn today: the {} for some of those it is meant for, who are drawn anew every day"
-    assert reasons_for_nothing(found) - reasons_for_nothing(everybody) == {waits.format("budget pays")}
+    waits = "not drawn today: the {} is not enough for all it is meant for, and who gets it is drawn anew every day"
+    assert reasons_for_nothing(found) - reasons_for_nothing(everybody) == {waits.format("budget")}
     assert 0 < (found["offer_id"] != "none").sum() < (everybody["offer_id"] != "none").sum()
     assert 0 < poor.spent <= poor.budget
     full, _ = run(constant, tmp_path / "full", users, budget=1e6, channel_capacity={"email": 5})
-    assert reasons_for_nothing(full) - reasons_for_nothing(everybody) == {waits.format("channel email is enough")}
+    assert reasons_for_nothing(full) - reasons_for_nothing(everybody) == {waits.format("channel email")}
     assert (full["offer_id"] != "none").sum() == 5
+    empty, _ = run(constant, tmp_path / "empty", users, budget=0.0)
+    assert reasons_for_nothing(empty) - reasons_for_nothing(everybody) == {waits.format("budget")}
 
 
 def plain(number: float) -> str:
