@@ -498,6 +498,10 @@ def test_a_budget_that_buys_everything_is_said_to_be_enough(settings: Settings, 
     text = Page(write_report(settings, lake, AS_OF)).text
     assert "More budget would earn nothing: all that pays is given, for 270 USD." in text
     assert "300 USD today" in text  # the nearest to today's budget that the curve has
+    prices = {"limit": ["budget", "channel mail", "channel email"], "price": [0.0, 1.5, 0.0]}
+    write_parquet(pa.table(prices), day_folder(lake, AS_OF) / "prices.parquet")
+    text = Page(write_report(settings, lake, AS_OF)).text
+    assert "More budget would earn nothing, as no place is left: channel mail." in text
 
 
 @pytest.mark.parametrize("prices", [[], [0.0]], ids=["no points", "nothing to gain"])

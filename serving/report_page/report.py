@@ -39,6 +39,7 @@ from serving.report_page.summary import Summary, examples
 from serving.report_page.unknown_consents import consent_notes, unknown_consents
 from serving.report_page.win_back_sentences import win_back_sentences
 from serving.stored_days.day_tables import connect
+from serving.stored_days.stored_day import full_limits
 from serving.stored_days.supersessions import supersessions
 from serving.wording.explanations import fact_of
 from serving.wording.rendering import Words, stored, words_of
@@ -129,6 +130,7 @@ def render_report(settings: Settings, lake: Lake, as_of: date) -> str:
         gate=gate,
         curve=curve,
         curve_chart=curve.chart(page_words) if curve else None,
+        full=full_limits(lake, as_of),
         examples=[_titled(row, words) for row in examples(lake, as_of).to_dict("records")],
         training=training,
         verdicts=verdicts(record, words) if record else {},

@@ -96,6 +96,8 @@ def prices_table(spending: Spending, settings: Settings, limits: Sequence[Limit]
 
 def full_limits(lake: Lake, as_of: date) -> list[str]:
     """Name the channels and stocks of which one more place would have earned something on a day."""
+    if not lake.files.exists(f"decisions/day={as_of}/prices.parquet"):
+        return []
     prices = read_parquet(day_file(lake, as_of, "prices"), ["limit", "price"]).to_pylist()
     return [row["limit"] for row in prices if row["limit"] != BUDGET and (row["price"] or 0.0) > 0]
 
