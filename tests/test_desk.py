@@ -10,6 +10,7 @@ import sys
 import threading
 from base64 import b64encode
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from html import unescape
 from html.parser import HTMLParser
@@ -581,6 +582,23 @@ def test_a_preferred_part_of_the_users_gets_more_and_values_are_summed_unscaled(
     )
     assert first.changed > 0
     assert first.value <= plain.value + 1e-9  # the plan is best by the values themselves
+
+
+def test_where_users_take_turns_a_preferred_part_stands_nearer_to_the_front(desk: SmallDesk) -> None:
+    found, today = stored(desk)
+    one, users = found.allocation_input, len(today)
+    value = np.where(np.arange(len(found.options))[:, None] == 0, 2.0, np.full((1, users), -np.inf))
+    turn = np.random.default_rng(3).random(users)
+    cost = np.ones_like(value)
+    taking = replace(found, allocation_input=one._replace(value=value, cost=cost, turn=turn), limits=())
+    prices = taking.prices.assign(most=taking.prices["most"].where(taking.prices.index != "budget", 20.0))
+    given = replace(taking, prices=prices).assignment(desk.settings).given
+    plain, first, last = (
+        decide_again(taking, Wish(20.0, preferred=given >= 0, factor=factor), ["email"], desk.settings, given)
+        for factor in (1.0, 2.0, 0.001)
+    )
+    assert (plain.changed, first.changed, plain.users) == (0, 0, 20)
+    assert last.users == 20 and last.changed == 40  # all of those who were in front are now behind
 
 
 def test_a_proposal_is_left_only_when_asked_by_a_form_of_ours(desk: SmallDesk) -> None:

@@ -22,7 +22,7 @@ class Wish:
     """What is to be another: the budget, caps of channels (users), offers and options that are off, a priority.
 
     The value of everybody of whom `preferred` is true, shape (users,), counts `factor` times while it is chosen; what
-    is added up afterwards is the value itself.
+    is added up afterwards is the value itself. Where users take turns, these stand so many times nearer to the front.
     """
 
     budget: float
@@ -97,7 +97,9 @@ def decide_again(
 
 
 def _allocation_input(given: AllocationInput, is_off: Flags, wish: Wish) -> AllocationInput:
-    value = np.where(is_off[:, None], -np.inf, opened(given.value))
+    value, turn = np.where(is_off[:, None], -np.inf, opened(given.value)), given.turn
+    if wish.preferred is not None and turn is not None and wish.factor > 0:
+        turn = np.where(wish.preferred, turn / wish.factor, turn)
     if wish.preferred is not None and wish.factor != 1.0:
         value[:, wish.preferred] = np.where(
             value[:, wish.preferred] > 0, value[:, wish.preferred] * wish.factor, value[:, wish.preferred]
@@ -111,7 +113,8 @@ def _allocation_input(given: AllocationInput, is_off: Flags, wish: Wish) -> Allo
         np.where(drew_off, np.inf, given.draws.place), np.where(drew_off, NOTHING, given.draws.option),
         np.where(drew_off, 0.0, given.draws.option_cost), given.draws.expected_cost,
     )  # fmt: skip
-    return given._replace(value=value, draws=draws, draw_value=np.where(drew_off, 0.0, given.draw_value))
+    worth = np.where(drew_off, 0.0, given.draw_value)
+    return given._replace(value=value, draws=draws, draw_value=worth, turn=turn)
 
 
 def _summed(stored: StoredDay, assignment: Assignment, budget: float, today: Places) -> Recomputed:
