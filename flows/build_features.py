@@ -17,6 +17,7 @@ from flows.runs.opened_run import dated, open_run, writes_alone
 from flows.runs.outcome import Outcome
 from flows.runs.run_steps import step
 from models.metrics.metric import Metric
+from serving.stored_days.short_days import days_since_complete
 
 
 @task(name="daily aggregates", cache_policy=NO_CACHE)
@@ -30,9 +31,13 @@ def aggregate(settings: Settings, lake: Lake) -> list[date]:
 
 @task(name="snapshots", cache_policy=NO_CACHE)
 def take_snapshots(settings: Settings, lake: Lake, as_of: date, *, only_today: bool = False) -> SnapshotRun:
-    """Compute the snapshots whose input changed and register them with Feast."""
+    """Compute the snapshots whose input changed and register them with Feast.
+
+    So are those of days that were missed, or short of a file that has come since: personas are carried on over them.
+    """
     with step("snapshots", f"snapshots up to {as_of}") as taken:
-        run = bring_snapshots_up_to_date(settings, lake, as_of, only_today=only_today)
+        again = days_since_complete(lake, as_of)
+        run = bring_snapshots_up_to_date(settings, lake, as_of, only_today=only_today, again=again)
         taken.rows = sum(count_rows(lake.partition("snapshots", day)) for day in run.built)
     return run
 
@@ -44,7 +49,8 @@ def build_features(
 ) -> Outcome:
     """Bring aggregates and snapshots up to date; only what changed is computed.
 
-    Models learn from many snapshots, which move with `as_of`; scoring reads one, and `only_today` builds no other.
+    Models learn from many snapshots, which move with `as_of`; scoring reads one, and `only_today` builds no other but
+    those of days right before it that were missed or short of events.
     """
     settings, lake, day = open_run(profile, data_dir, as_of)
     aggregated = aggregate(settings, lake)

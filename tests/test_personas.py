@@ -10,6 +10,7 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 from sklearn.metrics import adjusted_rand_score
+from test_short_days import decided, known
 
 from configs.errors import InputError
 from features.arrays.array_types import Floats, Places
@@ -23,7 +24,7 @@ from models.personas.persona_note import PersonaNote
 from models.personas.persona_training import find_personas
 from models.personas.stored_personas import latest_personas, write_personas
 from serving.memberships.persona_cards import apart_words, persona_cards, set_apart
-from serving.preferences.user_personas import UserPersonas, read_personas
+from serving.preferences.user_personas import UserPersonas, UsersOf, read_personas
 from serving.wording.language_file import load_language
 from serving.wording.rendering import Words
 
@@ -158,15 +159,83 @@ def test_a_user_moves_only_past_the_margin():
 
 def test_the_day_before_is_read_and_who_is_not_active_is_nobody(tmp_path):
     lake, day_before = Lake(tmp_path), date(2024, 6, 30)
-    assert read_personas(lake, AS_OF).model is None
+    assert read_personas(lake, AS_OF, days_of({})).model is None
     write_personas(lake, AS_OF, line())
     rows = pa.table({"user_id": ["a", "b", "c"], "persona": pa.array(["few", None, "gone"], pa.string())})
     write_parquet(rows, lake.partition("decisions", day_before))
-    found = read_personas(lake, AS_OF)
+    found = read_personas(lake, AS_OF, days_of({}))
     frame = pd.DataFrame({"user_id": list("abcd"), "discount_share_90d": [5.1] * 4})
     named = found.of(frame, np.array([True, True, True, False]))
     assert named.tolist() == ["few", "many", "many", None]
     assert found.digest != UserPersonas(found.model).digest
+
+
+def days_of(values: dict[date, list[float | None]], read: list[date] | None = None) -> UsersOf:
+    """Give the users a, b, … of some days, two in a batch, by their shares; who has none is not active."""
+
+    def users_of(day: date, tastes: tuple[str, ...]):
+        assert tastes == ()
+        (read if read is not None else []).append(day)
+        frame = pd.DataFrame({"user_id": list("abcd"), "discount_share_90d": np.array(values[day], float)})
+        for batch in (frame[:2], frame[2:]):
+            yield batch, batch["discount_share_90d"].notna().to_numpy()
+
+    return users_of
+
+
+def named_today(lake: Lake, values: dict[date, list[float | None]]) -> tuple[list[str], list[date]]:
+    """Name users who are all a bit nearer to "many" today, where only who was "few" yesterday is "few"."""
+    read: list[date] = []
+    frame = pd.DataFrame({"user_id": list("abcd"), "discount_share_90d": [5.1] * 4})
+    return read_personas(lake, AS_OF, days_of(values, read)).of(frame, np.full(4, True)).tolist(), read
+
+
+def decided_as(lake: Lake, day: date, personas: list[str | None], rows_known: int) -> None:
+    decided(lake, day, rows_known)
+    rows = pa.table({"user_id": list("abcd"), "persona": pa.array(personas, pa.string())})
+    write_parquet(rows, lake.partition("decisions", day))
+
+
+@pytest.fixture
+def lake(tmp_path) -> Lake:
+    """An app with two personas, of which 100 daily rows were known three days ago, and 10 came late for the next."""
+    found = Lake(tmp_path)
+    write_personas(found, date(2024, 6, 1), line())
+    known(found, date(2024, 6, 20), {date(2024, 6, 20): 100})
+    known(found, date(2024, 6, 28), {date(2024, 6, 28): 10})
+    decided_as(found, date(2024, 6, 28), ["few", "few", None, "few"], 100)
+    return found
+
+
+def test_nights_short_of_events_are_carried_on_over_by_what_is_known_now(lake):
+    for day in (date(2024, 6, 29), date(2024, 6, 30)):
+        decided_as(lake, day, ["many", "few", "few", "few"], 100)
+    # a stays few; b moves past 10 / 1.9 = 5.263 and stays; c was none; d is not active, and none after that
+    shares = {date(2024, 6, 29): [5.26, 5.27, 5.1, 5.1], date(2024, 6, 30): [5.1, 5.1, 4.9, None]}
+    assert named_today(lake, shares) == (["few", "many", "many", "many"], [*shares])
+    decided_as(lake, date(2024, 6, 30), ["many", "few", "few", "few"], 110)  # an ordinary night after all
+    assert named_today(lake, {}) == (["many", "few", "few", "few"], [])
+
+
+def test_a_night_that_was_missed_is_carried_on_over_as_far_as_there_are_snapshots(lake):
+    decided_as(lake, date(2024, 6, 29), ["few", "many", None, "few"], 110)
+    shares = {date(2024, 6, 30): [5.3, 4.8, 4.9, 5.2]}
+    assert named_today(lake, {}) == (["few", "many", "many", "few"], [])
+    write_parquet(pa.table({"user_id": list("abcd")}), lake.partition("snapshots", date(2024, 6, 30)))
+    assert named_today(lake, shares) == (["many", "many", "few", "few"], [*shares])
+    decided_as(lake, date(2024, 6, 29), ["few", "many", None, "few"], 100)  # short, and its snapshot is gone
+    lake.files.remove(lake.partition_name("snapshots", date(2024, 6, 29)))
+    assert named_today(lake, shares) == (["many", "many", "few", "few"], [*shares])
+
+
+def test_each_day_is_carried_on_by_the_newest_model_of_then(lake):
+    for day in (date(2024, 6, 29), date(2024, 6, 30)):
+        decided_as(lake, day, ["many"] * 4, 100)
+    other = replace(line(), note=replace(line().note, names=("many", "few")))  # the other way round
+    write_personas(lake, date(2024, 6, 30), other)
+    # from the 30th on few is at 10: a, who was few, and b, who was many, stay it at 4.9, and b to d at 5.1
+    shares = {date(2024, 6, 29): [4.0, 6.0, 4.0, 6.0], date(2024, 6, 30): [4.9, 4.9, 0.0, 0.0]}
+    assert named_today(lake, shares) == (["few", "many", "many", "many"], [*shares])
 
 
 def test_a_model_is_kept_whole_and_the_same_again(tmp_path, model):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
 
@@ -25,16 +26,21 @@ class SnapshotRun:
     notes: list[str]
 
 
-def bring_snapshots_up_to_date(settings: Settings, lake: Lake, as_of: date, *, only_today: bool = False) -> SnapshotRun:
+def bring_snapshots_up_to_date(
+    settings: Settings, lake: Lake, as_of: date, *, only_today: bool = False, again: Sequence[date] = ()
+) -> SnapshotRun:
     """Compute the snapshots whose input changed and register them.
 
     Parameters
     ----------
     only_today
         Leave out the snapshots that only training reads.
+    again
+        Earlier days whose snapshots are looked at as well.
     """
     holdouts = (settings.training.holdout_days, settings.response.holdout_days)
     days = [as_of] if only_today else snapshot_days(settings, lake, as_of, holdouts=holdouts)
+    days = sorted({*again, *days})
     with open_as_of(settings, lake, as_of) as history:
         built = build_snapshots(history, days)
         open_store(lake, history.features, engine=settings.engine)

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from dataclasses import replace
 from datetime import date
 from functools import partial
 
+import pandas as pd
+
 from configs.errors import InputError
-from configs.offers import load_catalogue
+from configs.offers import Catalogue, load_catalogue
 from configs.settings import Settings
-from features.arrays.array_types import Places
+from features.arrays.array_types import Flags, Places
 from features.materialise.as_of_view import AsOfView, open_as_of
 from features.materialise.spark_executor import spark_machines
 from features.storage.lake import USERS_FILE, Lake
@@ -24,6 +27,8 @@ from features.training_data.taste_shares import Tastes
 from models.model_cards.model_notes import ValueNotes, read_notes
 from models.training_run.training_record import latest_training
 from serving.arms.assignment import Spending
+from serving.contact_rules.contact_rule import unscored
+from serving.contact_rules.rule_list import rules_of
 from serving.decide.chosen_models import choose_models
 from serving.decide.decisions import decide
 from serving.decide.executors import LocalExecutor, SparkExecutor
@@ -59,16 +64,17 @@ def decide_day(settings: Settings, lake: Lake, as_of: date, supersede: str | Non
         history = sources.enter_context(open_as_of(settings, lake, as_of))
         stages = stages_of(settings, history.features)
         require_snapshots(lake, [as_of], history.features, as_of)
-        store = open_store(lake, history.features, only=as_of)
         plays = play_rules_of(settings, history.features, load_catalogue(settings.offers))
         catalogue = usable(load_catalogue(settings.offers), plays)
+        personas = read_personas(lake, as_of, partial(users_of_day, history, catalogue))
+        store = open_store(lake, history.features, only=as_of)  # the last one that is opened of a single day
         chosen = choose_models(settings, lake, as_of, store, catalogue)
         churn, value, response = chosen.churn, chosen.value, chosen.response
         share = read_notes(ValueNotes, value.notes, value.lineage.name).later_share if value is not None else 0.0
         check_messages(settings, catalogue, language)
         training = latest_training(lake, as_of)
         policy = Policy(settings, catalogue, churn, value, response, language, share, fallback=chosen.fallback,
-                        own_stages=stages, causes=chosen.causes, personas=read_personas(lake, as_of),
+                        own_stages=stages, causes=chosen.causes, personas=personas,
                         plays=_with_cuts(plays, settings, lake, as_of), win_back=learnt_lots(lake, as_of),
                         comeback=training.comeback if training is not None else None)  # fmt: skip
         if churn is None and value is None and response is None:
@@ -103,6 +109,25 @@ def readers_of_day(policy: Policy, lake: Lake, as_of: date, given: Places) -> Re
     """Read what messages may say of those who are given something."""
     fields = policy.message_texts.fields - policy.snapshot_fields.keys()
     return read_details(policy.settings, lake, known_users(lake, as_of), fields, given)
+
+
+def users_of_day(
+    history: AsOfView, catalogue: Catalogue, day: date, tastes: tuple[str, ...]
+) -> Iterator[tuple[pd.DataFrame, Flags]]:
+    """Read the batches of an earlier day from its snapshot, each with who is active, shape (users,).
+
+    Raises
+    ------
+    InputError
+        The snapshot lacks a column.
+    """
+    settings, lake = history.settings, history.lake
+    require_snapshots(lake, [day], history.features, day)
+    store, rules = open_store(lake, history.features, only=day), rules_of(settings, catalogue)
+    known = batches(replace(history, as_of=day), store, lambda: None, Tastes(tastes, settings.categories))
+    for read in known.frames:
+        frame = read()
+        yield frame, ~unscored(rules, frame)
 
 
 def places_of_batches(history: AsOfView) -> list[range]:

@@ -20,6 +20,7 @@ from configs.offers import NOTHING
 from configs.progress import track
 from features.arrays.array_types import Kinds
 from features.storage.lake import Lake
+from features.tables.known_rows import known_rows
 from features.tables.parquet_files import PACKED
 from serving.arms.assignment import (
     SUPPRESSED,
@@ -131,7 +132,8 @@ def decide(
                 write("budget_curve", curve_table(allocation_inputs, policy.settings, limits))
                 write("spending", assignment.spending.table())
                 write("guards", findings_table(guards))
-                write(BASIS, basis_table(policy.model_versions, policy.settings, policy.catalogue))
+                rows_known = known_rows(lake, as_of)
+                write(BASIS, basis_table(policy.model_versions, policy.settings, policy.catalogue, rows_known))
                 write(RULES, rules_table(policy.rules))
                 write("tastes", policy.preferences.tastes.rows)
                 write("hours", policy.preferences.hours_table())

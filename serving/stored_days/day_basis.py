@@ -15,10 +15,12 @@ from configs.settings import Settings
 from features.storage.lake import Lake
 from features.storage.whole_writes import content_hash
 from features.tables.duckdb_sessions import reading_session, sql_text
+from features.tables.parquet_files import read_parquet
 from serving.stored_days.ledger import deciding_settings
 
 BASIS = "basis"
 MODEL, SETTING, OFFER = "model", "setting", "offer"
+INPUT, ROWS = "input", "daily rows"  # which is other every day, and so no change
 SCHEMA = pa.schema([("kind", pa.string()), ("name", pa.string()), ("value", pa.string())])
 LONGEST = 60  # signs of a value, as it is told
 
@@ -33,20 +35,39 @@ class BasisChange(NamedTuple):
     now: str | None
 
 
-def basis_table(models: str, settings: Settings, catalogue: Catalogue) -> pa.Table:
+def basis_table(models: str, settings: Settings, catalogue: Catalogue, rows_known: int | None = None) -> pa.Table:
     """List the models by subject, each setting on which a decision rests, and the offers, by what they say.
 
     Parameters
     ----------
     models
         Names of the models, as decisions have them in ``model_versions``.
+    rows_known
+        Daily rows that the day's snapshot was made from, as `known_rows` counts them.
     """
     rows = [(MODEL, name.partition("-")[0], name) for name in models.split(", ") if name]
     rows += [(SETTING, name, value) for name, value in _flat("", deciding_settings(settings))]
     offers = [(offer.offer_id, offer.model_dump_json()) for offer in catalogue.offers]
     rows += [(OFFER, offer_id, content_hash(text=said)[:8]) for offer_id, said in offers]
+    rows += [(INPUT, ROWS, str(rows_known))] if rows_known is not None else []
     columns = zip(*sorted(rows), strict=True) if rows else ([], [], [])
     return pa.table([pa.array(column, pa.string()) for column in columns], schema=SCHEMA)
+
+
+def rows_known_then(lake: Lake, day: date) -> int | None:
+    """Read how many daily rows were known when a day was decided; None where it did not note that.
+
+    Raises
+    ------
+    InputError
+        The file is damaged.
+    """
+    name = f"decisions/day={day:%Y-%m-%d}/{BASIS}.parquet"
+    if not lake.files.exists(name):
+        return None
+    lake.files.check(name)
+    rows = read_parquet(lake.path(name)).to_pylist()
+    return next((int(each["value"]) for each in rows if (each["kind"], each["name"]) == (INPUT, ROWS)), None)
 
 
 def basis_changes(lake: Lake, days: Sequence[date]) -> list[BasisChange]:
@@ -66,7 +87,8 @@ def basis_changes(lake: Lake, days: Sequence[date]) -> list[BasisChange]:
     with reading_session(lake) as connection:
         rows = connection.execute(f"""
             SELECT kind, name, list(value ORDER BY day), list(day ORDER BY day)
-            FROM read_parquet([{files}], hive_partitioning = true) GROUP BY kind, name
+            FROM read_parquet([{files}], hive_partitioning = true)
+            WHERE kind <> '{INPUT}' GROUP BY kind, name
             HAVING count(DISTINCT value) > 1 OR count(*) < {len(known)} ORDER BY kind, name
         """).fetchall()
     found = [
