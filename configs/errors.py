@@ -38,12 +38,23 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
     'setting_114, … (1,000 in all)'
     """
     words = sorted(known)
-    nearest = difflib.get_close_matches(word, words, n=1)
-    if nearest:
-        return f"did you mean {nearest[0]!r}?"
+    if meant := nearest_word(word, words):
+        return meant
     listed = textwrap.wrap(", ".join(words), MOST_LISTED, break_on_hyphens=False)[:1]
     rest = f" … ({len(words):,} in all)" if len(", ".join(words)) > MOST_LISTED else ""
     return f"known are: {''.join(listed)}{rest}"
+
+
+def nearest_word(word: str, known: Iterable[str]) -> str:
+    """Suggest the known word nearest to a misspelt one, where one is near.
+
+    Examples
+    --------
+    >>> nearest_word("max_discont", ["max_discount", "budget"]), nearest_word("zzz", ["budget"])
+    ("did you mean 'max_discount'?", '')
+    """
+    nearest = difflib.get_close_matches(word, sorted(known), n=1)
+    return f"did you mean {nearest[0]!r}?" if nearest else ""
 
 
 def shortened(text: str) -> str:

@@ -205,7 +205,7 @@ def test_names_of_categories_that_no_event_has_are_told_with_the_nearest(tmp_pat
 def test_the_nearest_is_looked_for_of_the_names_that_are_listed_alone(tmp_path, monkeypatch):
     """A shop of 20,000 categories takes a tenth of a second for each."""
     asked = []
-    monkeypatch.setattr("serving.lookups.data_check._near", lambda word, _: asked.append(word) or "")
+    monkeypatch.setattr("serving.lookups.data_check.nearest_word", lambda word, _: asked.append(word) or "")
     own = {"names": {f"no category {number}": f"name {number}" for number in range(20)}}
     told = [note for note in check(app_with(tmp_path, categories=own)).notes if "[categories." in note]
     assert len(asked) == 8

@@ -230,7 +230,7 @@ def assign(
     ends = np.cumsum([len(part.arm) for part in allocation_inputs])
     own = zip(allocation_inputs, np.split(spends, ends[:-1]), strict=True)
     parts = [Shard(part.value, part.cost, spending) for part, spending in own]
-    allocation = turns.of(allocate_parts(parts, budget, left, remote_reduce))
+    allocation = turns.applied_to(allocate_parts(parts, budget, left, remote_reduce))
     intended = np.where(by_rule != NOTHING, by_rule, allocation.choice)
     if lapsed is not None:
         intended = np.where(draws_own, lapsed.meant, intended)

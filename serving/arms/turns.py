@@ -55,7 +55,7 @@ class Turns(NamedTuple):
     ended_by: str | None = None
     price: float = 0.0
 
-    def of(self, allocation: Allocation) -> Allocation:
+    def applied_to(self, allocation: Allocation) -> Allocation:
         """Leave to an allocation the choices of those whose turn it is, at the price that ended the queue."""
         prices = dict(allocation.limit_prices)
         if self.ended_by in prices:

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
-from difflib import get_close_matches
 
 import duckdb
 import numpy as np
 import pyarrow as pa
 
 from configs.counted import counted
-from configs.errors import InputError, did_you_mean
+from configs.errors import InputError, did_you_mean, nearest_word
 from configs.offers import NO_OFFER, load_catalogue
 from configs.settings import Settings
 from features.arrays.calendar_days import start_of
@@ -276,18 +275,14 @@ def _unseen_categories(connection: duckdb.DuckDBPyConnection, events: str, setti
     found = connection.execute(f"SELECT DISTINCT item_category FROM ({events}) WHERE item_category IS NOT NULL")
     seen = {category for (category,) in found.fetchall()}
     called = {*named.names.values(), *map(named.name_of, seen)}
-    meant = {"names": (named.names, seen)} | {f"names_in.{tag}": (own, called) for tag, own in named.names_in.items()}
-    for table, (words, known) in meant.items():
+    tables = {"names": (named.names, seen)} | {f"names_in.{tag}": (own, called) for tag, own in named.names_in.items()}
+    for table, (words, known) in tables.items():
         unseen = [word for word in words if word not in known]
         if unseen:
-            told = ", ".join(f"{word!r}{_near(word, known)}" for word in unseen[:MOST_WORDS])
+            meant = [(word, nearest_word(word, known)) for word in unseen[:MOST_WORDS]]
+            told = ", ".join(f"{word!r} ({near})" if near else repr(word) for word, near in meant)
             more = f" and {len(unseen) - MOST_WORDS} more" if len(unseen) > MOST_WORDS else ""
             yield f"[categories.{table}] names what no category is called: {told}{more}"
-
-
-def _near(word: str, known: Iterable[str]) -> str:
-    near = get_close_matches(word, sorted(known), 1)
-    return f" (did you mean {near[0]!r}?)" if near else ""
 
 
 def _filter_notes(connection: duckdb.DuckDBPyConnection, events: str, settings: Settings) -> Iterator[str]:

@@ -16,6 +16,7 @@ from features.storage.lake import Lake
 from features.storage.whole_writes import content_hash
 from features.tables.duckdb_sessions import reading_session, sql_text
 from features.tables.parquet_files import read_parquet
+from serving.stored_days.day_tables import day_file
 from serving.stored_days.ledger import deciding_settings
 
 BASIS = "basis"
@@ -62,11 +63,9 @@ def rows_known_then(lake: Lake, day: date) -> int | None:
     InputError
         The file is damaged.
     """
-    name = f"decisions/day={day:%Y-%m-%d}/{BASIS}.parquet"
-    if not lake.files.exists(name):
+    if not lake.files.exists(f"decisions/day={day}/{BASIS}.parquet"):
         return None
-    lake.files.check(name)
-    rows = read_parquet(lake.path(name)).to_pylist()
+    rows = read_parquet(day_file(lake, day, BASIS)).to_pylist()
     return next((int(each["value"]) for each in rows if (each["kind"], each["name"]) == (INPUT, ROWS)), None)
 
 

@@ -29,7 +29,7 @@ AMOUNTS = ("effect", "amount")
 SINGULAR = {"days": "day"}  # what one of a unit is called in a language
 PRICES = ("worth_of_staying", "cost_of_use")  # whose number is one, too
 STAGE, RISK = "stage", "risk_band"  # columns of a day's decisions, whose texts are codes
-UNITS: Mapping[str, Unit] = {
+DECISION_UNITS: Mapping[str, Unit] = {
     "p_churn": "share", "retained_value": "money", "remaining_value": "money", "offer_value_max": "money",
     "incremental_margin_max": "money", "p_redeem_max": "share",
 }  # fmt: skip
@@ -191,7 +191,7 @@ class Words:
 
     def _unit(self, column: str | None) -> Unit:
         """Name the unit of a column; a day's decisions have some that no catalogue lists."""
-        return UNITS.get(column or "") or (self._feature(column).unit if column else "own")
+        return DECISION_UNITS.get(column or "") or (self._feature(column).unit if column else "own")
 
     def benefit(self, offer_id: str | None, discount: float) -> str | None:
         """Write what an option gives, None of nothing; one that the catalogue does not know is a discount."""

@@ -11,10 +11,7 @@ TOO_FEW = {
     ("treated", "users"): "users with an offer: {found}, at least {least} are needed",
     ("control", "users"): "users in the control group: {found}, at least {least} are needed",
     ("treated", "rarer_answer"): "users with an offer and the rarer answer: {found}, at least {least} are needed",
-    (
-        "control",
-        "rarer_answer",
-    ): "users in control with the rarer answer: {found}, at least {least} are needed",
+    ("control", "rarer_answer"): "users in control with the rarer answer: {found}, at least {least} are needed",
     ("treated", "amount"): "users with an offer and an amount: {found}, at least {least} are needed",
     ("control", "amount"): "users in control with an amount: {found}, at least {least} are needed",
 }
