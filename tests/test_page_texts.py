@@ -141,6 +141,17 @@ def test_what_is_filled_in_is_escaped_and_never_read_as_a_template() -> None:
     assert found == "<p>von &lt;img onerror=x&gt; {0} {a} %s {{ b }}</p>"
 
 
+def test_templates_are_compiled_once_and_constants_are_said_in_each_language(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "a.html.j2").write_text("{{ 1234 | thousands }}", encoding="utf-8")
+    compiled = []
+    monkeypatch.setattr(Environment, "_compile", lambda *words: compiled.append(words) or compile(*words[1:], "exec"))
+    environments = [page_environment([tmp_path], load_settings(), Words(load_language(name))) for name in ("en", "de")]
+    assert [each.get_template("a.html.j2").render() for each in environments] == ["1,234", "1.234"]
+    assert len(compiled) == 1
+
+
 def test_words_inside_of_expressions_are_marked() -> None:
     """A constant that a page writes is said by `_`, or it would be English everywhere."""
     for folder in FOLDERS:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from types import CodeType
 
 import pandas as pd
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from jinja2 import BytecodeCache, Environment, FileSystemLoader, StrictUndefined, pass_context
+from jinja2.bccache import Bucket
+from jinja2.runtime import Context
 
 from configs.settings import Settings
 from serving import charts
@@ -18,6 +21,25 @@ from serving.wording.page_texts import PageTexts, install
 from serving.wording.rendering import Words
 
 STYLES = Path(charts.__file__).parent  # of the pages and of the charts
+
+
+class _CompiledOnce(BytecodeCache):
+    """Keeps what templates were compiled to while the process runs: it is the same in every language."""
+
+    def __init__(self) -> None:
+        self.codes: dict[tuple[str, str], CodeType] = {}
+
+    def load_bytecode(self, bucket: Bucket) -> None:
+        """Give the code of a template that was compiled from the same source before."""
+        bucket.code = self.codes.get((bucket.key, bucket.checksum))
+
+    def dump_bytecode(self, bucket: Bucket) -> None:
+        """Keep the code of a template."""
+        if bucket.code is not None:
+            self.codes[bucket.key, bucket.checksum] = bucket.code
+
+
+_COMPILED = _CompiledOnce()
 
 
 def chart_words(words: Words) -> ChartWords:
@@ -41,10 +63,11 @@ def page_environment(folders: Sequence[Path], settings: Settings, words: Words) 
         trim_blocks=True,
         lstrip_blocks=True,
         extensions=[PageTexts],
+        bytecode_cache=_COMPILED,
     )
     install(environment, words.language.pages)
     figures = words.figures
-    environment.filters |= {
+    filters: dict[str, Callable[..., object]] = {
         "risk_word": lambda user: words.risk(user["risk_band"], user["p_churn"], settings.scoring.medium_risk),
         "thousands": figures.thousands,
         "percent": figures.percent,
@@ -72,6 +95,17 @@ def page_environment(folders: Sequence[Path], settings: Settings, words: Words) 
         "signed_count": partial(figures.signed, decimals=0),
         "first_up": lambda text: text[:1].upper() + text[1:],
     }
+    environment.filters |= {name: _when_filled_in(each) for name, each in filters.items()}
     environment.globals["lang"] = words.language.tag
     environment.tests["missing"] = pd.isna
     return environment
+
+
+def _when_filled_in(words: Callable[..., object]) -> Callable[..., object]:
+    """Let a filter wait for the page: of constants it would else be compiled in, in one language for all."""
+
+    @pass_context
+    def filled_in(_: Context, *given: object, **named: object) -> object:
+        return words(*given, **named)
+
+    return filled_in
