@@ -7,7 +7,7 @@ import shutil
 import sqlite3
 from collections.abc import Callable
 from contextlib import closing
-from datetime import date
+from datetime import UTC, date, datetime, time, timedelta
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
-from apps import TINY_AS_OF, App, at, event, small_app
+from apps import TINY_AS_OF, App, at, event, small_app, tiny_app
 
 from configs.errors import InputError
 from features.erasure.copies_elsewhere import TakenAway
@@ -30,6 +30,7 @@ from features.tables.parquet_files import write_parquet
 from flows.user_requests import _audience_lines
 
 TODAY = date(2024, 8, 1)
+LAST = timedelta(days=35)
 
 
 def _held(lake: Lake, name: str) -> pa.Table:
@@ -41,9 +42,15 @@ def _found(lake: Lake, *user_ids: str) -> list[str]:
 
 
 @pytest.fixture(scope="module")
-def copy_built(copy_tiny: Callable[[Path], App], tmp_path_factory: pytest.TempPathFactory) -> Callable[[Path], App]:
-    """Copier of the tiny app with a snapshot and its checkpoint."""
-    app = copy_tiny(tmp_path_factory.mktemp("built"))
+def copy_built(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Path], App]:
+    """Copier of the tiny app's last weeks with a snapshot and its checkpoint: every day is a file of each kind."""
+    app = tiny_app(tmp_path_factory.mktemp("built"))
+    raw = Path(app.settings.ingest.raw)
+    for table, moment in (("events", "occurred_at"), ("treatments", "decided_at")):
+        rows, first = pq.read_table(raw / f"{table}.parquet"), datetime.combine(TINY_AS_OF, time(), UTC) - LAST
+        pq.write_table(rows.filter(pc.greater_equal(rows[moment], first)), raw / f"{table}.parquet")
+    app.ingest()
+    app.aggregate()
     app.snapshots(TINY_AS_OF)
     return app.copy_to
 
