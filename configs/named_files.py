@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 import tomllib
+from copy import deepcopy
+from functools import lru_cache
 from pathlib import Path
 
 from configs.errors import InputError, did_you_mean, shortened
@@ -56,9 +58,9 @@ def read_toml(path: Path) -> dict[str, object]:
                 f"{path} is larger than {MOST_BYTES:,} bytes, which no configuration is; name another file"
             )
         text = path.read_text(encoding="utf-8-sig")
-        if found := DEEP.search(text):
-            raise InputError(f"{path} nests tables deeper than any setting ({found[0][:40]!r} …); mend that place")
-        return tomllib.loads(text)
+        if place := _deep_place(text):
+            raise InputError(f"{path} nests tables deeper than any setting ({place[:40]!r} …); mend that place")
+        return deepcopy(_parsed(text))
     except OSError as error:
         raise InputError(f"{path} cannot be read ({error.strerror}); check the path and its permissions") from error
     except RecursionError as error:
@@ -67,3 +69,15 @@ def read_toml(path: Path) -> dict[str, object]:
         raise
     except ValueError as error:  # of TOML, of the encoding, and of numbers and days that Python cannot hold
         raise InputError(f"{path} is not valid TOML ({error}); mend that place") from error
+
+
+@lru_cache(64)
+def _deep_place(text: str) -> str:
+    found = DEEP.search(text)
+    return found[0] if found else ""
+
+
+@lru_cache(64)
+def _parsed(text: str) -> dict[str, object]:
+    """Read TOML once a process, as a command asks for the same files again and again; what is read is nobody's own."""
+    return tomllib.loads(text)

@@ -141,3 +141,15 @@ def test_a_missing_key_is_named(monkeypatch):
 def test_an_unknown_profile_name_suggests_the_nearest():
     with pytest.raises(InputError, match=r"profile 'online_retial' was not found .* did you mean 'online_retail'\?"):
         load_settings("online_retial")
+
+
+def test_a_file_is_parsed_once_and_every_reader_has_its_own_values(tmp_path, monkeypatch):
+    path, texts = tmp_path / "own.toml", []
+    path.write_text("[once]\nnames = []\n", encoding="utf-8")
+    monkeypatch.setattr("tomllib.loads", lambda text: texts.append(text) or {"names": [text]})
+    first, second = read_toml(path), read_toml(path)
+    first["names"].clear()
+    assert second == read_toml(path) != first
+    assert len(texts) == 1
+    path.write_text("[twice]\nnames = []\n", encoding="utf-8")
+    assert read_toml(path) != second

@@ -69,6 +69,7 @@ def _languages() -> list[str]:
     return [name for name in localedata.locale_identifiers() if "_" not in name]
 
 
+@lru_cache(maxsize=4096)
 def percentage(share: float, locale: Locale) -> str:
     r"""Write a share as the exact percentage: nothing is rounded away.
 
