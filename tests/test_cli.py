@@ -170,6 +170,7 @@ def test_two_runs_in_two_folders_give_the_same_bytes(shell: Shell, again: tuple[
     assert reports[0].read_bytes() == reports[1].read_bytes()
 
 
+@pytest.mark.full  # test_promotion.py shows of one model that it is not registered twice
 def test_training_again_registers_nothing_and_changes_no_decision(shell: Shell) -> None:
     before = decisions(shell.data_dir).read_bytes()
     log = (shell.data_dir / "mlflow" / "promotions.jsonl").read_bytes()

@@ -191,9 +191,11 @@ def test_a_subject_that_is_noticed_less_loses_its_experiment(tmp_path):
     assert found.variants[1].effect.high < -0.2
 
 
-def test_a_small_loop_from_the_command_line(tmp_path, run_notebook, monkeypatch):
+def test_a_small_loop_from_the_command_line(tmp_path, run_notebook, monkeypatch, full):
     monkeypatch.setattr("models.champion_gate.promotion.quality_pictures", lambda *_: {})  # the demo draws them
-    result = simulate(tmp_path / "app", "--users", "1000", "--weeks", "1", "--json")
+    (tmp_path / "few.toml").write_text("" if full else "[training]\ntrees = 20\nfolds = 2\n", encoding="utf-8")
+    profile = f"simulated,{tmp_path / 'few.toml'}"
+    result = simulate(tmp_path / "app", "--users", "1000", "--weeks", "1", "--profile", profile, "--json")
     assert result.exit_code == 0, result.stderr
     found = json.loads(result.stdout)
     policies = {name.split(".")[0] for name in found["metrics"] if name.endswith(".share_of_oracle")}

@@ -151,8 +151,9 @@ def no_pictures(monkeypatch):
 # --- the gate -------------------------------------------------------------------------------------------------
 
 
-def test_without_effects_no_personal_policy_is_deployed(tmp_path, no_pictures):
-    trained = judged(tmp_path, 2, NO_EFFECT, users=1_500)
+def test_without_effects_no_personal_policy_is_deployed(tmp_path, no_pictures, full):
+    few = {} if full else {"trees": 20, "folds": 2}  # of who leaves and redeems; the effects have trees of their own
+    trained = judged(tmp_path, 2, NO_EFFECT, users=1_500, **few)
     assert trained.world.expected(SETTINGS).value.max() <= 0
     assert trained.verdict.lead.is_known
     assert trained.verdict.deployed.name != PERSONAL, trained.verdict.reason

@@ -155,8 +155,11 @@ def register(
         period = {"data_from": lineage.data_from, "data_to": lineage.data_to}
         known_by = {**parameters, **period, "data_fingerprint": lineage.fingerprint}
         mlflow.log_params({name: masked(str(value)) for name, value in known_by.items()})
-        for name, metric in metrics.items():
-            mlflow.log_metrics({name: metric.value, f"{name}.low": metric.low, f"{name}.high": metric.high})
+        mlflow.log_metrics({
+            f"{name}{end}": value
+            for name, metric in metrics.items()
+            for end, value in (("", metric.value), (".low", metric.low), (".high", metric.high))
+        })  # fmt: skip
         for name, content in pictures.items():
             _log_bytes(lake, f"{name}.png", content)
         described = {**description_of(estimator), "lineage": _json(asdict(lineage)), "notes": notes}

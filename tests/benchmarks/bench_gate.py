@@ -55,9 +55,9 @@ class Judged:
     verdict: PolicyVerdict
 
 
-def judged(folder: Path, seed: int, physics: Physics, users: int = USERS) -> Judged:
-    """Live a world into a folder, learn from its lots and ask the gate."""
-    settings = load_settings("simulated", folder, seed=seed, training={"bootstrap_samples": 100})
+def judged(folder: Path, seed: int, physics: Physics, users: int = USERS, **training: int) -> Judged:
+    """Live a world into a folder, learn from its lots, under settings of the training, and ask the gate."""
+    settings = load_settings("simulated", folder, seed=seed, training={"bootstrap_samples": 100, **training})
     lake = Lake(settings.data_dir)
     world = new_world(settings, offers_of(settings), users, days=DAYS, physics=physics)
     world = simulate(settings, lake, world, DAYS, RANDOM_WEEKS, NOTHING_SHARE)
