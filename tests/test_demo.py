@@ -29,6 +29,7 @@ from serving.desk.desk_app import PAGES, make_desk_app
 from serving.desk.visitors import Door
 from serving.wording.language_file import load_language
 
+AS_OF = date(2018, 1, 1)
 pytestmark = pytest.mark.xdist_group("demo")
 MEANT_FOR_A_PERSON = ("app", "demo", "schedule", "ingest", "promote", "rollback", "simulate", "unpin")
 ELSEWHERE = (*MEANT_FOR_A_PERSON, "train-models", "forget")  # test_cli.py runs them on a small app
@@ -140,6 +141,60 @@ def test_the_page_tells_what_users_like_and_how_many_hours_are_known(demo: tuple
     assert users == 2469 and f"Of 2,469 users, {seen:,} ({seen / users:.0%}) were seen of late" in section
     assert "To buy again" in section and "To try" in section and "milk" in section
     assert "nobody" not in section and "None" not in section
+
+
+def query(folder: Path, table: str, select: str) -> list[tuple[object, ...]]:
+    """Ask a table of what the source told: the treatments of the day itself are our own."""
+    path = f"{folder}/{table}/day=*/{table}.parquet"
+    rows = f"(FROM read_parquet('{path}')" + (f" WHERE day < '{AS_OF}')" if table == "treatments" else ")")
+    with duckdb.connect() as connection:
+        connection.execute("SET TimeZone = 'UTC'")
+        return connection.execute(select.format(table=rows)).fetchall()
+
+
+def test_complete_journey_is_taken_whole(metrics: dict[str, dict[str, float]]) -> None:
+    tables = {"events": 1_471_409, "users": 801, "treatments": 6_589}
+    for table, rows in tables.items():
+        counts = [metrics[f"{table}.{name}"]["value"] for name in ("read", "added", "quarantined")]
+        assert counts == [rows, rows, 0], table
+
+
+def test_complete_journey_has_its_purchases_and_redemptions(demo: tuple[Path, dict]) -> None:
+    rows = query(
+        demo[0], "events", "SELECT event_name, count(*), round(sum(amount), 2) FROM {table} GROUP BY 1 ORDER BY 1"
+    )
+    assert [(name, count) for name, count, _ in rows] == [("offer_redeem", 2_102), ("purchase", 1_469_307)]
+    assert rows[1][2] == 4_596_039.58
+    assert query(demo[0], "events", "SELECT count(DISTINCT user_id) FROM {table}") == [(2_469,)]
+
+
+def test_complete_journey_spills_into_the_next_year_and_stays_there(demo: tuple[Path, dict]) -> None:
+    days = Lake(demo[0]).days("events")
+    assert (days[0], days[-1]) == (date(2017, 1, 1), date(2018, 1, 1))
+
+
+def test_complete_journey_has_no_quantity_where_it_counts_no_pieces(demo: tuple[Path, dict]) -> None:
+    fuel = "SELECT count(*), count(quantity) FROM {table} WHERE item_category = 'FUEL'"
+    ((lines, quantities),) = query(demo[0], "events", fuel)
+    assert (lines, quantities) == (12_997, 0)
+    assert query(demo[0], "events", "SELECT max(quantity) FROM {table}") == [(144,)]
+
+
+def test_complete_journey_treatments_are_observational_and_their_discounts_are_shares(demo: tuple[Path, dict]) -> None:
+    select = "SELECT count(propensity), min(discount) > 0, max(discount) < 1, count(DISTINCT offer_id) FROM {table}"
+    assert query(demo[0], "treatments", select) == [(0, True, True, 3)]
+    assert query(demo[0], "treatments", "SELECT count(*) FROM {table} WHERE valid_until IS NULL") == [(0,)]
+
+
+def test_complete_journey_redemptions_point_at_treatments(demo: tuple[Path, dict]) -> None:
+    given = {row for (row,) in query(demo[0], "treatments", "SELECT decision_id FROM {table}")}
+    used = query(demo[0], "events", "SELECT DISTINCT decision_id FROM {table} WHERE event_name = 'offer_redeem'")
+    assert {row for (row,) in used} <= given
+
+
+def test_complete_journey_options_are_discounts_that_were_given(demo: tuple[Path, dict]) -> None:
+    seen = {tuple(row) for row in query(demo[0], "treatments", "SELECT DISTINCT offer_id, discount FROM {table}")}
+    assert set(load_catalogue("complete_journey").options) <= seen
 
 
 def readme_commands() -> list[str]:
