@@ -23,8 +23,8 @@ class Served:
 
     def __init__(self, nights: Nights, log: Path) -> None:
         words = ["schedule", "--profile", str(nights.profile), "--data-dir", str(nights.lake.root), "--json"]
-        own = {"PYTHONPATH": os.pathsep.join(sys.path), "no_proxy": "127.0.0.1", "PREFECT_HOME": ""}
-        environment = {name: value for name, value in (own_server() | own).items() if value}
+        own = {"PYTHONPATH": os.pathsep.join(sys.path), "no_proxy": "127.0.0.1"}
+        environment = own_server() | own
         self.log = log
         self.process = subprocess.Popen(
             [sys.executable, "-c", "from flows.cli import main; main()", *words],

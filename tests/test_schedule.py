@@ -19,7 +19,7 @@ from apps import App, tiny_app
 from prefect import Flow
 from prefect.cli.deploy._models import PrefectYamlModel
 from prefect.utilities.importtools import import_object
-from prefect_server import own_server
+from prefect_server import own_server, with_tables
 from test_cli import write_profile
 
 from configs.errors import InputError
@@ -63,10 +63,10 @@ def app(tmp_path: Path) -> App:
 
 def test_a_schedule_a_few_seconds_away_fires(app: App, tmp_path: Path) -> None:
     profile, data_dir = write_profile(app, tmp_path / "tiny.toml"), tmp_path / "data"
-    own = {"PREFECT_HOME": str(tmp_path / "prefect"), "PREFECT_SERVER_SERVICES_SCHEDULER_LOOP_SECONDS": "2"}
+    own = own_server(with_tables(tmp_path / "prefect")) | {"PREFECT_SERVER_SERVICES_SCHEDULER_LOOP_SECONDS": "2"}
     process = subprocess.Popen(
         [sys.executable, "-c", SERVE_SOON, str(profile), str(data_dir)],
-        env=own_server() | own,
+        env=own,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         start_new_session=True,

@@ -13,7 +13,7 @@ import urllib.request
 from pathlib import Path
 
 import pytest
-from prefect_server import own_server
+from prefect_server import own_server, with_tables
 
 from configs.errors import InputError
 from flows import server
@@ -45,7 +45,7 @@ print(small(), "prefect.server.api.server" in sys.modules)
 def test_a_run_uses_the_server_beside_it_which_keeps_what_ran(tmp_path: Path) -> None:
     (tmp_path / "flows").mkdir()  # whoever uses Prefect may have a folder of this name
     (tmp_path / "flows" / "__init__.py").touch()
-    own = own_server() | {"PREFECT_HOME": str(tmp_path)}
+    own = own_server(tmp_path)
     command = [sys.executable, "-P", "-c", RUN]
     done = subprocess.run(command, cwd=tmp_path, env=own, capture_output=True, text=True, check=True)
     assert done.stdout.split() == ["2", "False"]  # Prefect would have imported its server to start one
@@ -55,7 +55,7 @@ def test_a_run_uses_the_server_beside_it_which_keeps_what_ran(tmp_path: Path) ->
 
 
 def test_a_server_ends_when_its_run_is_killed(tmp_path: Path) -> None:
-    own = own_server() | {"PREFECT_HOME": str(tmp_path)}
+    own = own_server(with_tables(tmp_path))
     with subprocess.Popen([sys.executable, "-c", STAY], env=own, stdout=subprocess.PIPE, text=True) as run:
         assert run.stdout
         pid, address = int(run.stdout.readline()), run.stdout.readline().strip()
