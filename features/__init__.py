@@ -1,6 +1,6 @@
-"""From raw files to point-in-time features: what each user did until a moment, and what became of them after it.
+"""From raw files to point-in-time features: what each user had done by a given moment, and what happened afterwards.
 
-In come an app's raw files, out come snapshots that models learn from and score; README.md walks one event through.
-Start reading at `materialise.build_snapshots`; the rooms from the ground up are `arrays`, `definitions`, `publishing`,
-`storage`, `tables`, `sources`, `ingestion` and `engine`, `materialise` and `simulator`, `training_data`.
+Input: an app's raw files. Output: snapshots that models learn from and score, and labels. Start reading at
+`materialise.build_snapshots`. README.md follows one event on its way; it also lists the sub-packages, lowest layer
+first.
 """

@@ -1,7 +1,5 @@
-"""What a user gets and why: options, allocation under a budget, decisions, reasons, the report.
+"""What each user gets and why: options, allocation under a budget, decisions, reasons, the report and the desk.
 
-In come models of the registry and the snapshot of a day, out come a decision for everybody and a page about it. Start
-reading at `decide.decisions`; the rooms from the ground up are `guards`, `wording` and `knapsack`, `valuation`, `arms`,
-`decide`, then `report_page`, `hand_over`, `lookups` and `offer_measurement`, and on top
-`closed_loop_study`.
+Input: models of the registry, and the snapshot of a day. Output: a decision for every user, and pages about them. Start
+reading at `decide.decisions`. README.md lists the sub-packages, lowest layer first.
 """

@@ -1,4 +1,4 @@
-"""Columns in, columns out: what NumPy and Arrow lack for grouping, dictionary encoding and local time.
+"""Operations on columns that NumPy and Arrow lack: grouping, dictionary encoding and local time.
 
-Pure functions of arrays that know nothing of apps, users or files. Start reading at `group_by`.
+Input and output: columns. The functions are pure and know nothing of apps, users or files. Start reading at `group_by`.
 """

@@ -1,5 +1,5 @@
-"""What each column is: measures of a day, features of a snapshot, labels; declared once, computed elsewhere.
+"""What each column means: daily measures, snapshot features and labels, declared here and computed elsewhere.
 
-In comes nothing, out comes the catalogue: type, window, unit and meaning of every column. Start reading at
-`snapshot_features` for what a column means, at `registry` for how one is declared.
+Input: nothing. Output: the catalogue, with type, window, unit and meaning of every column. Start reading at
+`snapshot_features` for what a column means, and at `registry` for how one is declared.
 """

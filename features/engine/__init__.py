@@ -1,5 +1,5 @@
-"""Daily rows and state in, snapshots out: every window of every user, brought from checkpoint to checkpoint by arrays.
+"""Incremental computation of snapshots: the state of every user is updated from one checkpoint to the next.
 
-In come a day's events or the daily rows that changed, out come rows of features and the state for the next day.
-Start reading at `daily_aggregation` for a day, at `snapshot_builder` for a snapshot.
+Input: the events of a day, or the daily rows that changed. Output: rows of features, and the state for the next day.
+Start reading at `daily_aggregation` for a day, and at `snapshot_builder` for a snapshot.
 """

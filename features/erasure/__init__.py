@@ -1,5 +1,5 @@
-"""Everything that a data folder holds of some users: found, taken out, and shown to be gone.
+"""Erasure of users: everything that a data folder holds about them is found, removed, and searched for again.
 
-In come ids and a data folder, out come files without them and a list of what names them still. Start reading at
-`erase_users`; `traces` looks, `sought_ids` says what counts as the name of somebody.
+Input: user ids and a data folder. Output: files without these users, and a list of what still names them. Start reading
+at `erase_users`; `traces` searches, and `sought_ids` says what counts as naming somebody.
 """

@@ -1,6 +1,6 @@
-"""Rows of a source in, contract tables out: every row is checked, what breaks is put aside.
+"""From the rows of a source to contract tables: every row is checked, and bad rows are put into quarantine.
 
-What has one meaning is put right (`row_repairs`), and what looks wrong as a whole is told (`delivery_notes`).
-
-Out come events, users, treatments and aliases. Start reading at `contract`.
+Input: rows of a source. Output: events, users, treatments and aliases. Values with only one possible meaning are
+repaired (`row_repairs`), and what looks wrong about a delivery as a whole is reported (`delivery_notes`). Start reading
+at `contract`.
 """

@@ -1,5 +1,5 @@
-"""Contract tables in, stored days out: daily rows and snapshots, each computed once and again only when stale.
+"""From contract tables to stored days: daily rows and snapshots, computed again only when they are stale.
 
-Says what is stale, and lets this machine or Spark's compute it. Start reading at `build_snapshots`; `as_of_view` opens
-every table as it stood at a moment.
+Input: contract tables. Output: files of daily rows and snapshots, computed on this machine or by Spark. Start reading
+at `build_snapshots`; `as_of_view` reads every table as it was known at a moment.
 """

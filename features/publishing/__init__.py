@@ -1,5 +1,5 @@
-"""Files that appear together, are listed with size and digest, and come back when they are damaged.
+"""Atomic publication of files: they become visible together, are listed with size and digest, and can be verified.
 
-In come staged files, out comes a publish, whole or not at all. Nobody but `storage` publishes. Start reading at
-`publication`; `manifest` says what was published, `way_back` how a damaged file is got back.
+Input: staged files. Output: a publication, complete or not at all. Only `storage` uses this package. Start reading at
+`publication`; `manifest` lists what was published, and `way_back` says how to restore a damaged file.
 """

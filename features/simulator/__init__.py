@@ -1,4 +1,5 @@
-"""Nothing in, an app with known truth out: users, days of events, and what each offer would truly change.
+"""A simulated app with known ground truth: its users, their days, and what each offer would really change.
 
-What winback believes can be held against `ground_truth`, which no model reads. Start reading at `simulator_run`.
+Input: settings and a seed. Output: event files like those of a real app, and the truth, which no model reads and
+against which winback's estimates can be checked. Start reading at `simulator_run`.
 """

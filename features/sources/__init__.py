@@ -1,5 +1,5 @@
-"""The SQL file of an app in, the rows of its views out: run in a DuckDB of its own that reads the raw folder alone.
+"""Runs the SQL file of an app and returns the rows of its views, in a DuckDB that can only read the raw folder.
 
-Nothing is written, sent or loaded by it, and types that a reader guessed are held against the whole file. Start reading
-at `source_script`.
+Input: a SQL file and a folder of raw files. Output: rows. The script can write nothing, send nothing and load no
+extension. Column types that DuckDB guessed are checked against the whole file. Start reading at `source_script`.
 """

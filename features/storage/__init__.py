@@ -1,5 +1,5 @@
-"""The data folder: one way to write in it, whole or not at all, with one writer at a time, here or shared by a team.
+"""The data folder: the only way to read and write its files, with one writer at a time, local or shared by a team.
 
-In come names and contents, out go publishes that a reader sees at once or not at all. Nobody else opens files of the
-data folder. Start reading at `storage_interface` for what a data folder does and at `lake` for where tables lie.
+Input: names and contents. Output: publications, which a reader sees whole or not at all. Start reading at
+`storage_interface` for what a data folder can do, and at `lake` for where each table lies.
 """

@@ -1,5 +1,6 @@
-"""A team's stores: PostgreSQL says who writes and which files count, object storage keeps them under their digests.
+"""Stores shared by a team: PostgreSQL holds the writer's lock and the list of valid files, object storage the files.
 
-In come addresses and files of a publish, out comes what was published last, whole. `storage` alone asks. Start reading
-at `published_files`; `database` is the one door to PostgreSQL's driver, `object_store` to fsspec.
+Input: addresses, and the files of a publication. Output: the last complete publication. Only `storage` uses this
+package. Start reading at `published_files`; only `database` imports PostgreSQL's driver, and only `object_store`
+imports fsspec.
 """

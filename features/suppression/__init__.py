@@ -1,4 +1,4 @@
-"""Who must not be kept or written to any more: keyed hashes of ids, and the rows and users that they mean.
+"""The suppression list: who has been forgotten or must not be contacted, kept as keyed hashes of ids.
 
-In come ids, out comes whether they are on the list; the list itself holds no id. Start reading at `suppression_list`.
+Input: ids. Output: whether they are on the list, which itself contains no id. Start reading at `suppression_list`.
 """

@@ -1,5 +1,5 @@
-"""Tables to files and back: Parquet with its lineage in the metadata, DuckDB over it, and what tells what is stale.
+"""Tables in files: Parquet with lineage in its metadata, DuckDB to query it, fingerprints to detect stale files.
 
-In come Arrow tables and paths, out go files whose fingerprint says what they rest on, and tables read from them.
-Start reading at `parquet_files`; `fingerprints` and `code_version` say why a file is built anew.
+Input: Arrow tables and paths. Output: Parquet files that record what they were computed from, and tables read from
+them. Start reading at `parquet_files`; `fingerprints` and `code_version` say when a file must be built again.
 """

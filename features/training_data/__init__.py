@@ -1,4 +1,5 @@
-"""Snapshots and labels in, frames out: what was known at each example's instant, joined by Feast.
+"""From snapshots and labels to training frames: what was known at the moment of each example, joined by Feast.
 
-Start reading at `frames`; `feature_store` is the one door to Feast.
+Input: snapshots, labels and treatments. Output: frames for training and scoring. Start reading at `frames`; only
+`feature_store` imports Feast.
 """

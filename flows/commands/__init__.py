@@ -1,4 +1,5 @@
-"""Every command of `winback`, by who needs it: its words and help, and the flow or look-up that it calls.
+"""The commands of `winback`, grouped by who needs them: their arguments, their help, and the flow that they call.
 
-In come words of the command line, out go runs and answers; nothing is computed here. Start reading at `daily_commands`.
+Input: arguments of the command line. Output: runs and answers; nothing is computed here. Start reading at
+`daily_commands`.
 """

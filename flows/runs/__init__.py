@@ -1,5 +1,6 @@
-"""What every run has: its settings and data folder, its lock, its record, and what it says at its end.
+"""What all runs share: settings, data folder, lock, record, and the outcome that they report.
 
-In come a command's profile, data folder and day; out go an `Outcome` and a record below ``runs`` of the data folder.
-Start reading at `opened_run`; `outcome` is what a run says, `run_records` keeps why it ended, `run_status` tells of it.
+Input: profile, data folder and day of a command. Output: an `Outcome`, and a record in ``runs`` of the data folder.
+Start reading at `opened_run`; `outcome` says what a run reports, `run_records` keeps why it ended, and `run_status`
+lists the last runs.
 """

@@ -1,4 +1,4 @@
-"""Who decides: a fitted model against the champion on the same rows, promotion with its reason, and the way back.
+"""Promotion: a newly trained model is compared with the champion on the same rows, and replaces it or not.
 
-In come candidates and the registry, out go champions and a log of why. Start reading at `promotion`.
+Input: candidates and the registry. Output: champions, and a log of why each was promoted. Start reading at `promotion`.
 """

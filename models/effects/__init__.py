@@ -1,4 +1,6 @@
-"""Treatments and what came of them in, what each offer changes out: randomised, or adjusted where they were targeted.
+"""What each offer changes, estimated from treatments and their outcomes.
 
-Start reading at `uplift` (randomised) and `observational_effects` (targeted); `effect_model` is what is kept.
+Input: treatments, randomised or targeted, and what happened afterwards. Output: effects on margin and retention, with
+their uncertainty. Start reading at `uplift` (randomised) and `observational_effects` (targeted); `effect_model` is what
+is stored.
 """

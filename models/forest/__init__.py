@@ -1,4 +1,5 @@
-"""LightGBM's trees in, scores and exact Shapley values out, for all users and in a small part of the usual time.
+"""Fast prediction with LightGBM's trees: scores and exact Shapley values for all users at once.
 
-Kernels that give the bits of LightGBM's own predictions. Start reading at `boosters`.
+Input: a fitted booster and rows. Output: the same bits as LightGBM's own predictions, in a small part of the time.
+Start reading at `boosters`.
 """

@@ -1,4 +1,6 @@
-"""Values of policies in, verdicts out: who may decide, who is tried, who is retired, at what loss at most.
+"""Which policy may decide: the value of each policy is estimated, and the best proven one is deployed.
 
-Start reading at `policies`, the gate of decisions, and at `ladder`, the trial below proof.
+Input: values of policies on randomised treatments. Output: which one decides, which are on trial, which are retired,
+and the largest loss allowed. Start reading at `policies`, the gate for decisions, and at `ladder`, the trial of
+policies that are not proven yet.
 """

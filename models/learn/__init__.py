@@ -1,4 +1,5 @@
-"""Frames in, calibrated models out: churn, value and redemption, each with the simpler model it has to beat.
+"""Training of the churn, value and redemption models, each with the simpler model that it has to beat.
 
-Start reading at `training`, which every model goes through, and at `churn` for one of them.
+Input: frames. Output: calibrated models. Start reading at `training`, which every model goes through, and at `churn`
+for an example.
 """

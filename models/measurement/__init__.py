@@ -1,5 +1,5 @@
-"""What decisions changed: lift against control, figures of an app, promises beside what was kept, power.
+"""What decisions changed: lift against the control group, KPIs, predicted against realised effects, statistical power.
 
-In come users with their arm and what became of them, out go estimates with intervals or "not enough data". Start
-reading at `lift`.
+Input: users with their arm and their outcome. Output: estimates with intervals, or "not enough data". Start reading at
+`lift`.
 """

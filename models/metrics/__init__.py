@@ -1,4 +1,4 @@
-"""Labels and predictions in, measures with intervals out; honest splits, and comparisons of groups of users.
+"""Metrics with intervals, honest splits of rows into training and test, and comparisons of groups of users.
 
-Start reading at `evaluation`.
+Input: labels and predictions. Output: metrics with confidence intervals. Start reading at `evaluation`.
 """

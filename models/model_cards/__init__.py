@@ -1,5 +1,4 @@
-"""What a trained model says of itself: its description, notes for scoring, pictures, what drives it.
+"""What is stored beside a trained model to describe it: parameters, notes for scoring, pictures, SHAP values.
 
-In come a fitted model and its rows, out go texts, tables and pictures that are kept beside it. Start reading at
-`run_description`.
+Input: a fitted model and its rows. Output: texts, tables and pictures. Start reading at `run_description`.
 """

@@ -1,4 +1,5 @@
-"""Habits of users come in, groups that are alike in them go out, where groups are there at all.
+"""Personas: groups of users with similar habits, if the data contain stable groups.
 
-Start reading at `persona_training`, which finds and judges them; `persona_model` tells which one a user is.
+Input: habits of users. Output: groups. Start reading at `persona_training`, which finds and validates them;
+`persona_model` assigns users to them.
 """

@@ -1,5 +1,5 @@
-"""What a policy would have been worth on logged lots, within a budget, with its interval.
+"""Off-policy evaluation: what a policy would have earned on logged randomised decisions, within a budget.
 
-In come lots with their propensities, out go values by IPS, SNIPS and doubly robust scores. Start reading
-at `off_policy`.
+Input: logged decisions with their propensities. Output: values by IPS, SNIPS and the doubly robust estimator, with
+intervals. Start reading at `off_policy`.
 """

@@ -1,4 +1,5 @@
-"""Judged models in, names and versions out: the one door to MLflow, and models read back from formats that run no code.
+"""The model registry: the only package that imports MLflow. Models are read from formats that cannot run code.
 
-Start reading at `tracking`; `response` is how serving reads what is known about offers.
+Input: evaluated models. Output: names and versions, and models read back. Start reading at `tracking`; serving reads
+everything known about offers through `response`.
 """

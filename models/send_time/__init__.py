@@ -1,4 +1,4 @@
-"""Hours in which users were there come in, how much each hour of the day and day of the week suits them goes out.
+"""When to write to a user: how well each hour of the day and each day of the week suits them.
 
-Start reading at `hour_weights`.
+Input: the hours at which users were active. Output: weights of hours and weekdays. Start reading at `hour_weights`.
 """

@@ -1,4 +1,5 @@
-"""What users bought on which days comes in, what they are due to buy again and may like for the first time goes out.
+"""Recommendations of categories: what a user is due to buy again, and what they may like to try.
 
-Start reading at `taste_model`; `taste_training` learns and judges it.
+Input: what users bought on which days. Output: scores of categories. Start reading at `taste_model`; `taste_training`
+fits and evaluates it.
 """

@@ -1,5 +1,5 @@
-"""A lake in, every model trained, judged and registered, and one record of it out.
+"""One training: every model is trained, evaluated and registered, and the training is recorded.
 
-Start reading at `outcome_models` and `response_models`; `training_record` is what a training leaves for scoring, report
-and status.
+Input: the data folder. Output: registered models, and one record for scoring, report and status (`training_record`).
+Start reading at `outcome_models` and `response_models`.
 """

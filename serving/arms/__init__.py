@@ -1,4 +1,4 @@
-"""Options in, arms and offers out: control group, exploration by lot, and the budget shared out among the others.
+"""Assignment of users to arms: control group, random exploration, and the policy that shares out the budget.
 
-Start reading at `assignment`.
+Input: options of all users. Output: an arm and an offer, or nothing, for each user. Start reading at `assignment`.
 """

@@ -1,5 +1,5 @@
-"""Numbers in, inline SVG out: pure functions, the same bytes in the desk, in the report and on paper.
+"""Charts as inline SVG, the same bytes in the desk, the report and the PDF.
 
-Every chart has a title, a description for who cannot see it, and the table that it was drawn from. Start reading at
-`chart_frame`.
+Input: numbers. Output: SVG from pure functions. Every chart has a title, a description for screen readers, and the
+table that it was drawn from. Start reading at `chart_frame`.
 """

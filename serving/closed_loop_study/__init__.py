@@ -1,5 +1,6 @@
-"""A simulated app in, what each policy earned in some weeks of it out: winback beside simpler ways and an oracle.
+"""A closed-loop simulation: what each policy earns in some weeks, for winback, simpler policies and an oracle.
 
-Every policy starts on the same morning and meets the same chances (common random numbers). Start reading at
-`policy_weeks`, which lets a policy decide; `rival_policies` know the ground truth, `winback_policy` knows events alone.
+Input: a simulated app. Output: the earnings of each policy. All policies start on the same day and meet the same random
+events (common random numbers). Start reading at `policy_weeks`, which runs one policy; `rival_policies` know the ground
+truth, `winback_policy` knows only events.
 """

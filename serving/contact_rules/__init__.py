@@ -1,4 +1,5 @@
-"""Users, their earlier contacts and a catalogue in, which options no rule forbids out; each rule has a code and words.
+"""Contact rules: which options are forbidden for a user, each rule with a code and words.
 
-Start reading at `rule_list`, the one list of rules; `contact_rule` says how it is asked.
+Input: users, their earlier contacts, and a catalogue. Output: the options that no rule forbids. Start reading at
+`rule_list`, the only list of rules; `contact_rule` says how a rule is evaluated.
 """

@@ -1,4 +1,4 @@
-"""A decided day in, small tables of counts and sums out, which pages read instead of all users.
+"""Aggregates of a decided day: small tables of counts and sums, so that pages need not read all users.
 
-Start reading at `day_cubes`, which writes them; `stored_cubes` reads them back.
+Input: a decided day. Output: small tables. Start reading at `day_cubes`, which writes them; `stored_cubes` reads them.
 """

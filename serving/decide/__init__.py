@@ -1,4 +1,5 @@
-"""Predictions in, decisions out: options and their worth, control and exploration, allocation, a row for everybody.
+"""The decisions of a day: options and their value, control group and exploration, allocation, a row for every user.
 
-Start reading at `decisions`, which writes a day; `scoring` makes what it rests on.
+Input: predictions. Output: decisions with their reasons, written as one publication. Start reading at `decisions`,
+which writes a day; `scoring` computes what it needs.
 """

@@ -1,4 +1,5 @@
-"""A day's cubes and files in, pages out that a marketer opens every morning: who leaves, why, what to do, what if.
+"""The desk, a web application for marketers: who is leaving, why, what is done about it, and what if.
 
-Start reading at `desk_app`, which answers requests; each page is a function from a question to a `Page`.
+Input: cubes and files of a day. Output: HTML pages. Start reading at `desk_app`, which answers requests; each page is a
+function from a `Question` to a `Page`.
 """

@@ -1,5 +1,5 @@
-"""What users were sent before and what they said to it: messages counted, offers that are open, opt-outs.
+"""What users were sent before and how they responded: messages counted, offers still open, opt-outs.
 
-In come ledger, treatments and events as known at a moment, out goes what the contact rules ask. Start reading at
+Input: ledger, treatments and events, as known at a moment. Output: what the contact rules need. Start reading at
 `past_contacts`.
 """

@@ -1,4 +1,5 @@
-"""A decided day and what models never see of its users in, who got how much in each group out, with intervals.
+"""The fairness audit: who got how much in each group of users, by gender or age for example, with intervals.
 
-Start reading at `fairness_audit`.
+Input: a decided day, and traits that the models never see. Output: rates and differences per group. Start reading at
+`fairness_audit`.
 """

@@ -1,4 +1,5 @@
-"""A day and the models of it in, what looks wrong about them out: asked before anything is decided.
+"""Guards: checks of a day's data and models before anything is decided.
 
-Start reading at `data_guards`; `guard_findings` is how what was found is kept and said.
+Input: a day, and the models that would decide it. Output: findings, and the models that may decide. Start reading at
+`data_guards`; `guard_findings` says how findings are stored and worded.
 """

@@ -1,4 +1,4 @@
-"""A day's decisions in, a table per channel out, for whatever sends the messages.
+"""Send lists: whom to write to today, one table per channel, for the systems that send the messages.
 
-Start reading at `channel_audiences`.
+Input: the decisions of a day. Output: tables. Start reading at `channel_audiences`.
 """

@@ -1,4 +1,5 @@
-"""Values and limits in, who gets what out: one option per user under a budget, channel capacities and stocks.
+"""Allocation of options to users under a budget, channel capacities and stocks: a multiple-choice knapsack.
 
-A multiple-choice knapsack by its Lagrangian dual, with the gap to the bound. Start reading at `allocation`.
+Input: value and cost of every option, and limits. Output: at most one option per user, with the gap to the upper bound.
+It is solved by its Lagrangian dual. Start reading at `allocation`.
 """

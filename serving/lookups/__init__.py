@@ -1,5 +1,6 @@
-"""Questions about a data folder and its configuration in, plain facts out: nothing is run or written for them.
+"""Answers to questions about a data folder and its configuration; nothing is run or written for them.
 
-Start reading at `data_status` and `user_explanation`; `configuration_check` needs no data. No model, store or
-tracker is imported here: an answer comes in about a second.
+Input: a data folder or a profile. Output: facts and lines of text. No model, feature store or tracker is imported here,
+so that an answer takes about a second. Start reading at `data_status` and `user_explanation`; `configuration_check`
+needs no data.
 """

@@ -1,4 +1,5 @@
-"""A decided day in, who is in which stage and segment out: kept per day, with what changed, why, and what is unusual.
+"""Who is in which stage and segment on each day, what changed since the day before, why, and what is unusual.
 
-Start reading at `segment_day`, which writes a day; `membership_changes` says what a change rests on.
+Input: a decided day. Output: stored memberships and changes. Start reading at `segment_day`, which writes a day;
+`membership_changes` explains a change.
 """

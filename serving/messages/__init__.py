@@ -1,5 +1,6 @@
-"""Texts of offers and what is known of their readers come in, messages in each reader's language go out.
+"""Messages: the texts of offers, filled in for each reader and in their language.
 
-Start reading at `text_choice`; `template_sandbox` is the one door to templates that people write,
-`checked_texts` refuses what could go wrong before anything is written, and `written_messages` writes.
+Input: texts of offers, and what is known about their readers. Output: messages. Start reading at `text_choice`. Only
+`template_sandbox` runs templates that people wrote; `checked_texts` refuses bad texts before anything is written, and
+`written_messages` fills them in.
 """

@@ -1,4 +1,5 @@
-"""The ledger and what became of its users in, what the decisions changed out, beside the control group.
+"""What past decisions changed, compared with the control group.
 
-Start reading at `closed_decisions`, which says who is compared; `measured_lift` measures and keeps it.
+Input: the ledger, and what happened to its users. Output: measured lift. Start reading at `closed_decisions`, which
+says who is compared; `measured_lift` measures and stores it.
 """

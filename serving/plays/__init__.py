@@ -1,4 +1,4 @@
-"""A catalogue and what is known of users in, whom each play is meant for out, by its `when` and its `fact`.
+"""Plays: for whom each entry of the catalogue is meant, by its `when` and its `fact`.
 
-Start reading at `play_rules`.
+Input: a catalogue, and what is known about users. Output: the users of each play. Start reading at `play_rules`.
 """

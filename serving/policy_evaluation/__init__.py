@@ -1,4 +1,6 @@
-"""Logged lots and policies by name in, what each policy would have been worth out: a table, a picture, JSON.
+"""The command `winback evaluate-policy`: what policies, given by name, would have been worth.
 
-Start reading at `policy_evaluation`; `evaluated_lots` says which lots judge, `named_policies` who is given what.
+Input: logged randomised decisions and names of policies. Output: a table, a picture, JSON. Start reading at
+`policy_evaluation`; `evaluated_lots` says which decisions are used, `named_policies` whom each policy would have given
+what.
 """

@@ -1,5 +1,5 @@
-"""What is known of each user beside the models of leaving and worth: persona, tastes, hours, the way back.
+"""What is known about each user besides risk and value: persona, tastes, best hours, chance to come back.
 
-In come what training left and what users did of late, out go columns of the decisions. Start reading at
+Input: what training stored, and what users did recently. Output: columns of the decisions. Start reading at
 `user_preferences`.
 """

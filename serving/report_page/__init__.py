@@ -1,4 +1,4 @@
-"""A day's decisions in, one self-contained page out that a marketer understands without help.
+"""The report: one self-contained page about a day that a marketer understands without help.
 
-Start reading at `report`.
+Input: the decisions of a day. Output: an HTML page, or a PDF. Start reading at `report`.
 """

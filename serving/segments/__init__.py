@@ -1,4 +1,5 @@
-"""Rules in SQL over what is known of users in, who fulfils them out: stages, segments, and why somebody is in one.
+"""The rule language of stages and segments: SQL expressions over what is known about users.
 
-Start reading at `language` for what a rule may say, at `definitions` for how rules become a day's segments.
+Input: rules. Output: who fulfils them, and why. Start reading at `language` for what a rule may say, and at
+`definitions` for how rules become the segments of a day.
 """

@@ -1,4 +1,4 @@
-"""Predictions in, options out: what could be done for each user, and what it is worth.
+"""Options: what could be offered to each user, and what it would be worth.
 
-Start reading at `options`.
+Input: predictions. Output: value and cost of every option. Start reading at `options`.
 """

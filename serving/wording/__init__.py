@@ -1,4 +1,5 @@
-"""What models and rules found comes in, reasons as codes go out; and codes come in, words of a language go out.
+"""Reasons as codes, and their words in a language.
 
-Start reading at `reason_codes`; `explanations` makes reasons of models, `rendering` makes words of reasons.
+Input: what models and rules found. Output: codes with parameters, which are what is stored, and sentences for people.
+Start reading at `reason_codes`; `explanations` derives reasons from models, `rendering` turns reasons into words.
 """
