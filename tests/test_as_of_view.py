@@ -112,7 +112,7 @@ def test_a_corrupt_snapshot_is_computed_again(tmp_path):
 
 def test_snapshots_in_shards_of_users_equal_snapshots_at_once(tiny, copy_tiny, tmp_path, monkeypatch):
     at_once = tiny.snapshots(*DAYS)
-    monkeypatch.setattr("features.engine.snapshot_builder.ROWS_AT_ONCE", 300)  # some twenty shards
+    monkeypatch.setattr("features.engine.snapshot_builder.ROWS_AT_ONCE", 900)  # four or five shards
     app = copy_tiny(tmp_path)
     assert_frame_equal(app.snapshots(*DAYS), at_once)
 
