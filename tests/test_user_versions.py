@@ -50,7 +50,7 @@ def plans(app: App, day: date) -> dict[str, object]:
     return dict(zip(found["user_id"].to_pylist(), found["trait_plan"].to_pylist(), strict=True))
 
 
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=settings.default.max_examples * 3 // 10, deadline=None)  # each is several ingests
 @given(st.lists(st.tuples(ROWS, st.integers(6, 8)), min_size=1, max_size=3))
 def test_each_day_sees_the_newest_row_that_held_by_then(tmp_path_factory, deliveries):
     app = small_app(tmp_path_factory.mktemp("versions"), events=EVENTS)
