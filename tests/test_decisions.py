@@ -716,6 +716,7 @@ def test_every_decision_names_its_models(decisions):
 def test_a_decision_has_a_name_of_its_own_that_a_rerun_keeps(policy, users, decisions, tmp_path):
     assert decisions["decision_id"].is_unique
     assert decisions["decision_id"].str.fullmatch("[0-9a-f]{32}").all()
+    assert decisions["decision_id"][0] == "a98db962d8c823a7ace0216b381f1f26"  # in every version, as ledgers go on
     lake, later = Lake(tmp_path), AS_OF + timedelta(days=1)
     decide(policy, lake, later, batches(users))
     assert not set(read(lake, as_of=later)["decision_id"]) & set(decisions["decision_id"])

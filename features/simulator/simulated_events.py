@@ -22,6 +22,7 @@ LOCAL_HOURS = np.array([1, 1, 1, 1, 1, 2, 4, 7, 8, 7, 6, 6, 8, 7, 6, 6, 7, 9, 12
 MORNING = 9.0  # local hour at which messages go out
 AT_THEIR_HOUR, AROUND_IT = 0.45, 1.5  # share of visits and openings that is near a user's own hour; hours around it
 LEVELS_BEGUN, LEVELS_FINISHED = 0.15, 0.6  # share of visits with a level, and of those levels that are finished
+ITEMS = np.array([f"item-{number:03d}" for number in range(200)], dtype=object)
 LAST_SECOND = 85_500  # of a day in which something begins
 
 
@@ -38,11 +39,12 @@ def events_of(world: World, day: Day) -> pa.Table:
     order = np.lexsort((rows["step"], rows["second"], rows["user"]))
     rows = {name: column[order] for name, column in rows.items()}
     users = rows["user"]
-    ids = pa.array(ids_of(users), pa.string())
+    user_ids = ids_of(users)
+    ids = pa.array(user_ids, pa.string())
     names = pa.array(rows["event_name"], pa.string())
     midnight = np.datetime64(world.today, "us")
     instants = pa.array(midnight + rows["second"].astype("timedelta64[s]")).cast(pa.timestamp("us", "UTC"))
-    session = prefixed(f"s{world.day:04d}", ids_of(users))
+    session = prefixed(f"s{world.day:04d}", user_ids)
     columns = {
         "event_id": pc.binary_join_element_wise(
             f"{world.day:04d}", ids, names, pa.array(rows["step"]).cast(pa.string()), "-"
@@ -122,7 +124,7 @@ def _sessions(world: World, day: Day) -> Iterator[dict[str, np.ndarray]]:
     read = _seconds(world, MORNING) + 960  # nobody uses this morning's offer before having read it
     begins = np.where(day.redeems & (world.state.since == world.day), np.maximum(begins, read), begins)
     category = np.array(CATEGORIES, dtype=object)[_category(world, luck[2])]
-    item = prefixed("item", np.char.mod("%03d", (luck[3] * 200).astype(int)).astype(object))
+    item = ITEMS[(luck[3] * len(ITEMS)).astype(int)]
     fresh = np.flatnonzero(day.visits & (people.joined == world.day))
     yield _page("sign_up", fresh, begins[fresh] + 1, 1, in_session=True)
     yield from _levels(world, day, begins)
