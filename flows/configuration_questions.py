@@ -61,15 +61,17 @@ def check(profile: str | None, data_dir: str | None, as_of: date | None = None) 
     return _check_page(name, found), facts, not found.faults
 
 
-def _check_page(profile: str, found: ConfigurationCheck) -> str:
-    verdict = "can work" if found.history else "can work, as far as can be told without events"
-    lines = [f"profile {profile!r} {'cannot work' if found.faults else verdict}"]
-    if found.history:
-        seen = found.history
+def _check_page(profile: str, findings: ConfigurationCheck) -> str:
+    verdict = "can work" if findings.history else "can work, as far as can be told without events"
+    lines = [f"profile {profile!r} {'cannot work' if findings.faults else verdict}"]
+    if findings.history:
+        seen = findings.history
         lines.append(
             f"{counted(seen.events, 'event')} of {counted(seen.users, 'user')} from {seen.first} to {seen.last}"
         )
-    return "\n".join([*lines, *(f"wrong: {each}" for each in found.faults), *(f"note: {each}" for each in found.notes)])
+    return "\n".join(
+        [*lines, *(f"wrong: {each}" for each in findings.faults), *(f"note: {each}" for each in findings.notes)]
+    )
 
 
 def verify(accept: str | None, profile: str | None, data_dir: str | None) -> tuple[str, dict[str, object], bool]:

@@ -13,7 +13,7 @@ from flows.browser_tab import NAMES, Tab, browser_path, open_tab
 from flows.serve_desk import open_desk
 from serving.desk.desk_app import desk_server
 from serving.desk.page_list import PAGES
-from serving.desk.visitors import Door
+from serving.desk.visitors import Authenticator
 
 # by screen: how wide, how high a window begins, by day or by night
 SCREENS = {"": (1200, 900, "light"), "-dark": (1200, 900, "dark"), "-phone": (360, 800, "light")}
@@ -36,7 +36,7 @@ def take_pictures(profile: str | None, data_dir: str | None, folder: Path) -> It
     folder.mkdir(parents=True, exist_ok=True)
     listening = socket.create_server(("127.0.0.1", 0))
     desk, home = open_desk(profile, data_dir), f"http://127.0.0.1:{listening.getsockname()[1]}"
-    server = desk_server(desk, Door())
+    server = desk_server(desk, Authenticator())
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]}, daemon=True)
     thread.start()
     try:

@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import unicodedata
+from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import UTC, date, datetime
+from typing import TYPE_CHECKING
 
+from configs.settings import Settings
+from features.storage.lake import Lake
 from flows.runs.opened_run import open_run, reads_one_publish
 from flows.runs.outcome import Outcome
 from flows.runs.run_records import recorded
 from models.metrics.metric import Metric
+
+if TYPE_CHECKING:
+    from serving.lookups.data_status import DataStatus
 
 
 def rewrite_report(profile: str | None, data_dir: str | None, as_of: date | None, *, is_pdf: bool = False) -> Outcome:
@@ -41,59 +48,69 @@ def rewrite_report(profile: str | None, data_dir: str | None, as_of: date | None
 @reads_one_publish
 def status(profile: str | None, data_dir: str | None, as_of: date | None) -> Outcome:
     """Say what the data folder holds, what ran, who is champion since when, and what looks wrong."""
-    from features.erasure.retention_periods import retention_line
-    from features.ingestion.delivery_notes import stored_name_notes
-    from flows.runs.run_status import (
-        consent_line,
-        early_notes,
-        empty_notes,
-        last_guards,
-        run_lines,
-        suppression_line,
-    )
-    from serving.decide.promise_ratios import newest_ratios
-    from serving.lookups.data_status import (
-        champion_lines,
-        data_status,
-        model_facts,
-        persona_facts,
-        persona_line,
-        policy_facts,
-        policy_line,
-    )
-    from serving.lookups.data_verification import damaged_records, suspicion
+    from flows.runs.run_status import last_guards, run_lines
+    from serving.lookups.data_status import data_status, model_facts, persona_facts, policy_facts
     from serving.stored_days.day_tables import decided_days
-    from serving.stored_days.supersessions import newest_supersession
 
     settings, lake, day = open_run(profile, data_dir, as_of)
     day = as_of or max([day, *decided_days(lake)[-1:]])  # the profile's may lie before what was decided since
-    found = data_status(lake, day)
-    metrics = {f"{table}.days": Metric.exact(len(days), len(days)) for table, days in found.days.items()}
-    outputs = {table: f"{days[0]} to {days[-1]}" if days else "none" for table, days in found.days.items()}
-    outputs["profile"] = settings.profile
-    outputs["retention"] = retention_line(settings, lake)
-    outputs["suppression list"] = suppression_line(lake)
-    outputs["consent"] = consent_line(settings, lake, day)
-    outputs["training"] = str(found.training.as_of) if found.training is not None else "none"
-    outputs["promises"] = newest_ratios(lake, day).words
-    outputs |= champion_lines(found) | policy_line(found) | persona_line(found)
-    lines, facts = run_lines(settings, lake, day, datetime.now(UTC))
-    guarded, findings, words = last_guards(lake, day)
-    facts["guards"] = {"day": guarded, "findings": [asdict(each) for each in findings]}
-    facts = {"champions": model_facts(found), "policy": policy_facts(found), "personas": persona_facts(found), **facts}
-    lacking = found.training.untrained if found.training is not None else ()
-    damaged = [each.said for each in damaged_records(lake)]
-    notes = [
-        *empty_notes(lake, found.days),
+    folder_status = data_status(lake, day)
+    metrics = {f"{table}.days": Metric.exact(len(days), len(days)) for table, days in folder_status.days.items()}
+    lines, run_facts = run_lines(settings, lake, day, datetime.now(UTC))
+    guarded, findings, guard_notes = last_guards(lake, day)
+    facts = {
+        "champions": model_facts(folder_status),
+        "policy": policy_facts(folder_status),
+        "personas": persona_facts(folder_status),
+        **run_facts,
+        "guards": {"day": guarded, "findings": [asdict(finding) for finding in findings]},
+    }
+    notes = _status_notes(settings, lake, folder_status, guard_notes)
+    return Outcome("status", day, metrics, _status_lines(settings, lake, day, folder_status) | lines, notes, facts)
+
+
+def _status_lines(settings: Settings, lake: Lake, day: date, folder_status: DataStatus) -> dict[str, str]:
+    """Write the lines about data, consent, training and models, by their titles."""
+    from features.erasure.retention_periods import retention_line
+    from flows.runs.run_status import consent_line, suppression_line
+    from serving.decide.promise_ratios import newest_ratios
+    from serving.lookups.data_status import champion_lines, persona_line, policy_line
+
+    tables = {table: f"{days[0]} to {days[-1]}" if days else "none" for table, days in folder_status.days.items()}
+    training = folder_status.training
+    return {
+        **tables,
+        "profile": settings.profile,
+        "retention": retention_line(settings, lake),
+        "suppression list": suppression_line(lake),
+        "consent": consent_line(settings, lake, day),
+        "training": str(training.as_of) if training is not None else "none",
+        "promises": newest_ratios(lake, day).words,
+        **champion_lines(folder_status),
+        **policy_line(folder_status),
+        **persona_line(folder_status),
+    }
+
+
+def _status_notes(settings: Settings, lake: Lake, folder_status: DataStatus, guard_notes: Sequence[str]) -> list[str]:
+    """List what looks wrong, or what somebody should know."""
+    from features.ingestion.delivery_notes import stored_name_notes
+    from flows.runs.run_status import early_notes, empty_notes
+    from serving.lookups.data_verification import damaged_records, suspicion
+    from serving.stored_days.supersessions import newest_supersession
+
+    untrained = folder_status.training.untrained if folder_status.training is not None else ()
+    return [
+        *empty_notes(lake, folder_status.days),
         *early_notes(settings, lake, datetime.now(UTC)),
-        *found.faults,
+        *folder_status.faults,
         *suspicion(lake),
-        *damaged,
+        *(fault.said for fault in damaged_records(lake)),
         *newest_supersession(lake),
-        *words,
+        *guard_notes,
+        *stored_name_notes(settings, lake),
+        *map(str, untrained),
     ]
-    notes += [*stored_name_notes(settings, lake), *map(str, lacking)]
-    return Outcome("status", day, metrics, outputs | lines, notes, facts)
 
 
 @reads_one_publish
@@ -101,58 +118,15 @@ def explain(
     user_id: str, profile: str | None, data_dir: str | None, as_of: date | None
 ) -> tuple[str, dict[str, object]]:
     """Put one user's risk, reasons, decision and options into a page and into facts."""
-    from configs.offers import load_catalogue
-    from models.training_run.training_record import latest_training
-    from serving.decide.discount_evidence import why_discounts
-    from serving.lookups.rule_answers import sentence_of
-    from serving.lookups.user_explanation import (
-        decision_of,
-        explanation_lines,
-        open_offers_of,
-        options_of,
-        persona_of,
-        preferences_of,
-        words_about,
-    )
-    from serving.memberships.onboarding_progress import user_progress
-    from serving.memberships.user_memberships import user_memberships
+    from serving.lookups.user_day import read_user_day
+    from serving.lookups.user_explanation import explanation_facts, explanation_lines
     from serving.stored_days.day_tables import newest_decided_day
-    from serving.stored_days.stored_rules import rules_about
     from serving.wording.rendering import words_of
 
     settings, lake, day = open_run(profile, data_dir, as_of)
-    user_id, day = unicodedata.normalize("NFC", user_id.strip()), as_of or newest_decided_day(lake, day)
-    words, decision, options = words_of(settings), decision_of(lake, day, user_id), options_of(lake, day, user_id)
-    member = user_memberships(settings, lake, day, user_id)
-    record = latest_training(lake, day)
-    deployed = record.verdict.deployed.name if record is not None and record.verdict is not None else None
-    discounts = why_discounts(lake, day, load_catalogue(settings.offers), deployed)
-    preferences = preferences_of(lake, day, user_id)
-    apart = persona_of(lake, day, decision)
-    progress = user_progress(settings, lake, day, user_id)
-    held_back = [sentence_of(rule, words) for rule in rules_about(lake, day, user_id)]
-    still_open = open_offers_of(lake, settings, day, user_id)
-    page = "\n".join(
-        explanation_lines(
-            decision,
-            options,
-            words,
-            settings,
-            day,
-            member,
-            discounts,
-            preferences,
-            apart,
-            progress,
-            held_back,
-            still_open,
-        )
-    )
-    facts = {"decision": decision, "options": options, "words": words_about(decision, options, words, discounts)}
-    facts |= {**preferences, "held_back_by": held_back, "open_offers": still_open}
-    facts["persona"] = [dict(zip(("column", "theirs", "usual"), each, strict=True)) for each in apart]
-    own = {"memberships": member, "onboarding": progress}
-    return page, facts | {name: asdict(each) if each is not None else None for name, each in own.items()}
+    day, words = as_of or newest_decided_day(lake, day), words_of(settings)
+    user = read_user_day(settings, lake, day, unicodedata.normalize("NFC", user_id.strip()))
+    return "\n".join(explanation_lines(user, words, settings, day)), explanation_facts(user, words)
 
 
 @reads_one_publish

@@ -17,7 +17,7 @@ from flows.runs.run_status import SCHEDULE, lock_owner, next_moments, store_line
 from serving.desk.audience_post import Receiver
 from serving.desk.desk_app import serve
 from serving.desk.desk_pages import Desk
-from serving.desk.visitors import Door
+from serving.desk.visitors import Authenticator
 from serving.wording.rendering import Words
 
 RUNS = 200  # newest ones that pages tell of
@@ -83,7 +83,7 @@ def serve_desk(
     InputError
         Other machines may ask and nothing says who does, or the port cannot be used.
     """
-    door = Door.of_environment(os.environ, host, user_header, operators)
+    authenticator = Authenticator.of_environment(os.environ, host, user_header, operators)
     desk = open_desk(profile, data_dir)
     try:
         listening = socket.create_server((host, port))
@@ -92,4 +92,4 @@ def serve_desk(
             f"{host}:{port} cannot be used ({error.strerror}); stop who listens there, or choose another with --port"
         ) from error
     print(f"http://{host}:{listening.getsockname()[1]}", flush=True)  # noqa: T201 - where to look
-    serve(desk, door, listening)
+    serve(desk, authenticator, listening)

@@ -164,7 +164,7 @@ def _today(settings: Settings) -> date:
     return datetime.now(ZoneInfo(settings.time_zone)).date()
 
 
-def _traces_of_raw(settings: Settings, found: Erasure) -> list[Trace]:
+def _traces_of_raw(settings: Settings, erasure: Erasure) -> list[Trace]:
     """Look for the users in the raw files that the source reads, which are not winback's to change."""
     from features.erasure.sought_ids import SoughtIds
     from features.erasure.traces import traces
@@ -175,29 +175,29 @@ def _traces_of_raw(settings: Settings, found: Erasure) -> list[Trace]:
         folder = raw_folder(settings.ingest.raw)
     except InputError:  # the data came from elsewhere, or its files are gone
         return []
-    known = tuple(each for each in found.ids if each not in found.unknown)
+    known = tuple(each for each in erasure.ids if each not in erasure.unknown)
     named = traces(folder, files_below(folder), SoughtIds(known))
     return [each._replace(name=str(folder / each.name)) for each in named]
 
 
-def _forgotten_lines(lake: Lake, asked: Sequence[str], found: Erasure, raw: Sequence[Trace]) -> list[str]:
-    more = len(found.ids) - len(asked)
-    new = sum(user_id not in found.before and user_id not in found.unknown for user_id in asked)
+def _forgotten_lines(lake: Lake, asked: Sequence[str], erasure: Erasure, raw: Sequence[Trace]) -> list[str]:
+    more = len(erasure.ids) - len(asked)
+    new = sum(user_id not in erasure.before and user_id not in erasure.unknown for user_id in asked)
     lines = [
         (f"{counted(new, 'user')} forgotten" if new else "nobody is forgotten anew")
         + (f", with {counted(more, 'other id that is', 'other ids that are')} theirs" if more > 0 else "")
     ]
-    lines += _before_lines(found.before)
-    told = ", ".join(f"{count:,} of {table}" for table, count in found.rows.items())
+    lines += _before_lines(erasure.before)
+    told = ", ".join(f"{count:,} of {table}" for table, count in erasure.rows.items())
     lines += [f"rows erased: {told}; {ANEW}" if told else "no table held a row of theirs"]
-    lines += _unknown_lines(lake, found.unknown) + _list_lines(found.handed_over)
-    lines += [*_audience_lines(found.taken_away), *_print_lines(found.unprinted)]
-    lines += [f"searched {counted(found.looked_at, 'file')}, decoded and as bytes: {_verdict(found.traces)}"]
-    lines += [f"left: {each}" for each in found.traces]
-    if found.ambiguous:
+    lines += _unknown_lines(lake, erasure.unknown) + _list_lines(erasure.handed_over)
+    lines += [*_audience_lines(erasure.taken_away), *_print_lines(erasure.unprinted)]
+    lines += [f"searched {counted(erasure.looked_at, 'file')}, decoded and as bytes: {_verdict(erasure.traces)}"]
+    lines += [f"left: {each}" for each in erasure.traces]
+    if erasure.ambiguous:
         lines += [
-            f"{len(found.ambiguous):,} of the ids are numbers, words or short, as other things may be, too: they were "
-            "looked for in columns and lists of users, not in texts"
+            f"{len(erasure.ambiguous):,} of the ids are numbers, words or short, as other things may be, too: they "
+            "were looked for in columns and lists of users, not in texts"
         ]
     if lake.stores.database:
         lines += ["copies on other machines lose them when winback next reads there; MLflow's and Prefect's tables in "
@@ -264,8 +264,8 @@ def _day_lines(days: Sequence[date], stay: Sequence[str]) -> list[str]:
     return [*([told] if days else []), *stay]
 
 
-def _verdict(found: Sequence[Trace]) -> str:
-    return f"{len(found):,} places still name them" if found else "nothing names them any more"
+def _verdict(traces_left: Sequence[Trace]) -> str:
+    return f"{len(traces_left):,} places still name them" if traces_left else "nothing names them any more"
 
 
 def _before_lines(before: Mapping[str, tuple[str, date]]) -> list[str]:

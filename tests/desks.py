@@ -20,7 +20,7 @@ from serving.decide.decisions import decide
 from serving.decide.executors import LocalExecutor
 from serving.desk.desk_app import make_desk_app
 from serving.desk.desk_pages import Desk
-from serving.desk.visitors import Door
+from serving.desk.visitors import Authenticator
 
 USERS = 300
 HOSTILE = "<img src=x onerror=alert(1)>"
@@ -36,10 +36,12 @@ class SmallDesk:
     lake: Lake
     user_ids: tuple[str, ...]
 
-    def client(self, door: Door | None = None, host: str = "127.0.0.1") -> TestClient:
+    def client(self, authenticator: Authenticator | None = None, host: str = "127.0.0.1") -> TestClient:
         """Somebody who asks."""
         desk = Desk.of(self.settings, self.lake, lambda _words: {"newest events": "none"})
-        return TestClient(make_desk_app(desk, door or Door()), base_url=f"http://{host}", follow_redirects=False)
+        return TestClient(
+            make_desk_app(desk, authenticator or Authenticator()), base_url=f"http://{host}", follow_redirects=False
+        )
 
 
 def decided_desk(folder: Path, scoring: Mapping[str, object] | None = None, users: int = USERS) -> SmallDesk:

@@ -26,7 +26,7 @@ from features.training_data.frames import redemption_frame
 from flows.cli import app
 from flows.serve_desk import open_desk
 from serving.desk.desk_app import PAGES, make_desk_app
-from serving.desk.visitors import Door
+from serving.desk.visitors import Authenticator
 from serving.wording.language_file import load_language
 
 AS_OF = date(2018, 1, 1)
@@ -81,7 +81,7 @@ def test_every_household_gets_a_decision_within_the_budget(demo: tuple[Path, dic
 
 
 def test_the_desk_of_the_demo_has_every_page_and_the_reports_own_numbers(demo: tuple[Path, dict]) -> None:
-    client = TestClient(make_desk_app(open_desk(None, str(demo[0])), Door()), base_url="http://127.0.0.1")
+    client = TestClient(make_desk_app(open_desk(None, str(demo[0])), Authenticator()), base_url="http://127.0.0.1")
     pages = {name: client.get(f"/{name}") for name in (*PAGES, "people/1238", "report", "what-if?budget_share=0.01")}
     assert {name: answer.status_code for name, answer in pages.items()} == dict.fromkeys(pages, 200)
     metrics = demo[1]["metrics"]

@@ -1,4 +1,4 @@
-"""The desk: its numbers are those of the stored tables, its doors hold, and what people typed is text."""
+"""The desk: its numbers are those of the stored tables, nobody gets in uninvited, and what people typed is text."""
 
 from __future__ import annotations
 
@@ -45,9 +45,9 @@ from serving.desk.desk_pages import Desk, Question
 from serving.desk.health_page import calibration, calibration_charts
 from serving.desk.page_list import PAGES
 from serving.desk.person_history import outcome
-from serving.desk.timeline import Happening, marks
+from serving.desk.timeline import TimelineEntry, marks
 from serving.desk.today_page import figures, pages_linked
-from serving.desk.visitors import Door, Visitor
+from serving.desk.visitors import Authenticator, Visitor
 from serving.desk.what_if import Wish, decide_again
 from serving.hand_over.channel_audiences import COLUMNS
 from serving.report_page.budget_curve import BudgetCurve
@@ -378,7 +378,9 @@ def test_what_a_day_was_decided_by_is_compared_with_the_day_before(desk: SmallDe
 
 def test_a_change_is_marked_in_a_chart_named_in_its_legend_and_told_in_its_table() -> None:
     points = [Point("2024-05-01", 3.0), Point("2024-05-03", 4.0)]
-    laid = marks([Happening(date(2024, 5, 3), "model", "new"), Happening(date(2024, 5, 2), "done", "score-users done")])
+    laid = marks(
+        [TimelineEntry(date(2024, 5, 3), "model", "new"), TimelineEntry(date(2024, 5, 2), "done", "score-users done")]
+    )
     chart = line_chart("Users", ("day", "users"), points, marks=laid, words=chart_words(WORDS))
     assert chart.rows == (("2024-05-01", 3.0, None), ("2024-05-03", 4.0, "new"))
     assert 'class="mark-model"' in chart.svg and "M: another model decides" in chart.svg
@@ -484,13 +486,13 @@ def test_no_parameter_reaches_a_file_or_a_query(ask: Callable[..., object], valu
 
 
 def test_who_has_no_token_is_refused_and_a_viewer_sees_pseudonyms(desk: SmallDesk) -> None:
-    door = Door.of_environment(
+    authenticator = Authenticator.of_environment(
         {"WINBACK_DESK_OPERATOR_TOKEN": TOKENS["operator"], "WINBACK_DESK_VIEWER_TOKEN": TOKENS["viewer"]},
         "0.0.0.0",
         "",
         (),
     )
-    client = desk.client(door, "desk.example")
+    client = desk.client(authenticator, "desk.example")
     for address in ("/", "/people", "/audience.csv", "/report", "/what-if", "/nothing"):
         assert client.get(address).status_code == 401
         assert client.get(address, headers={"authorization": "Bearer wrong"}).status_code == 401
@@ -512,8 +514,8 @@ def test_who_has_no_token_is_refused_and_a_viewer_sees_pseudonyms(desk: SmallDes
 
 
 def test_a_token_is_given_once_and_kept_in_a_cookie_that_scripts_cannot_read(desk: SmallDesk) -> None:
-    door = Door(tokens={"operator": TOKENS["operator"]})
-    client = desk.client(door)
+    authenticator = Authenticator(tokens={"operator": TOKENS["operator"]})
+    client = desk.client(authenticator)
     assert client.post("/sign-in", content="token=wrong").status_code == 401
     answer = client.post("/sign-in", content=f"token={TOKENS['operator']}")
     assert answer.status_code == 303
@@ -525,18 +527,18 @@ def test_a_token_is_given_once_and_kept_in_a_cookie_that_scripts_cannot_read(des
 
 
 def test_a_reverse_proxy_says_who_asks(desk: SmallDesk) -> None:
-    client = desk.client(Door.of_environment({}, "0.0.0.0", "X-User", ("ann",)))
+    client = desk.client(Authenticator.of_environment({}, "0.0.0.0", "X-User", ("ann",)))
     assert client.get("/today").status_code == 401
     assert ">u00005<" in client.get("/people?q=u00005", headers={"x-user": "ann"}).text
     assert ">u00005<" not in client.get("/people?q=u00005", headers={"x-user": "bob"}).text
 
 
-def test_an_open_door_answers_to_this_machines_names_alone_and_others_want_a_token(desk: SmallDesk) -> None:
+def test_a_desk_without_tokens_answers_to_this_machines_names_alone_and_others_want_a_token(desk: SmallDesk) -> None:
     assert desk.client(host="evil.example").get("/today").status_code == 400
     with pytest.raises(InputError, match="lets other machines ask"):
-        Door.of_environment({}, "0.0.0.0", "", ())
+        Authenticator.of_environment({}, "0.0.0.0", "", ())
     with pytest.raises(InputError, match="fewer than 16 signs"):
-        Door.of_environment({"WINBACK_DESK_OPERATOR_TOKEN": "short"}, "127.0.0.1", "", ())
+        Authenticator.of_environment({"WINBACK_DESK_OPERATOR_TOKEN": "short"}, "127.0.0.1", "", ())
 
 
 def stored(desk: SmallDesk):

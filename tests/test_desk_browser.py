@@ -20,7 +20,7 @@ from flows.browser_tab import Tab, browser_path, open_tab
 from serving.desk.desk_app import make_desk_app
 from serving.desk.desk_pages import Desk
 from serving.desk.page_list import PAGES
-from serving.desk.visitors import Door
+from serving.desk.visitors import Authenticator
 
 pytestmark = pytest.mark.skipif(browser_path() is None, reason="no browser: apt-get install chromium, or make browser")
 TOKEN = "operator-token-of-a-test"
@@ -47,11 +47,11 @@ def tab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tab]:
 
 
 @contextmanager
-def served(small: SmallDesk, door: Door) -> Iterator[str]:
+def served(small: SmallDesk, authenticator: Authenticator) -> Iterator[str]:
     """The desk on a port of its own."""
     desk = Desk.of(small.settings, small.lake, lambda _words: {"newest events": "none"})
     listening = socket.create_server(("127.0.0.1", 0))
-    server = uvicorn.Server(uvicorn.Config(make_desk_app(desk, door), log_level="error", proxy_headers=False))
+    server = uvicorn.Server(uvicorn.Config(make_desk_app(desk, authenticator), log_level="error", proxy_headers=False))
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]}, daemon=True)
     thread.start()
     while not server.started:
@@ -63,7 +63,7 @@ def served(small: SmallDesk, door: Door) -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def home(small: SmallDesk) -> Iterator[str]:
-    with served(small, Door()) as address:
+    with served(small, Authenticator()) as address:
         yield address
 
 
@@ -117,7 +117,7 @@ def test_a_question_is_answered_in_at_most_two_clicks(tab: Tab, home: str, quest
 
 
 def test_a_refused_token_and_one_that_is_known(tab: Tab, small: SmallDesk) -> None:
-    with served(small, Door(tokens={"operator": TOKEN})) as address:
+    with served(small, Authenticator(tokens={"operator": TOKEN})) as address:
         tab.open(f"{address}/today")
         assert tab.run("location.pathname") == "/sign-in"
         for token, ends_at in (("wrong", "/sign-in"), (TOKEN, "/")):

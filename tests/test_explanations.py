@@ -24,6 +24,7 @@ from models.estimator_families.linear_estimators import fit_linear
 from models.estimator_families.tree_estimators import fit_lightgbm
 from models.policy_value.policy_verdict import CONSTANT, P_REDEEM, PERSONAL, RANKING, RULE, Deployed
 from models.registry.response import PersonalEffects
+from serving.lookups.user_day import UserDay
 from serving.lookups.user_explanation import explanation_lines
 from serving.wording.explanations import (
     TOP,
@@ -310,13 +311,13 @@ def test_an_offer_that_was_never_measured_is_not_called_worth_its_cost():
     decision |= {"user_id": "u", "offer_id": "none", "discount": 0.0, "risk_band": "unknown"}
     option = {"offer_id": "gift", "discount": 0.1, "value": -5.05, "p_redeem": None}
     unknown, known = ({**option, "why_not": [Reason(code)._asdict()]} for code in ("no_data", "does_not_pay"))
-    lines = [*explanation_lines(decision, [unknown, known], WORDS, small_settings(), date(2024, 7, 1))][-2:]
+    lines = [*explanation_lines(UserDay(decision, [unknown, known]), WORDS, small_settings(), date(2024, 7, 1))][-2:]
     assert "-5.05" in lines[1]
     assert "5.05" not in lines[0]
     assert re.search(r"value +unknown", lines[0])
-    fils = [{**known, "value": -0.004}], replace(WORDS, currency="KWD")
-    assert "-0.004" in [*explanation_lines(decision, *fils, small_settings(), date(2024, 7, 1))][-1]
+    fils = UserDay(decision, [{**known, "value": -0.004}]), replace(WORDS, currency="KWD")
+    assert "-0.004" in [*explanation_lines(*fils, small_settings(), date(2024, 7, 1))][-1]
     given = [{"offer_id": "type_b", "discount": 0.35, "valid_until": datetime(2024, 7, 8, tzinfo=UTC)}]
     words, day = replace(WORDS, titles={"type_b": "Brand coupons"}), date(2024, 7, 1)
-    told = [*explanation_lines(decision, [], words, small_settings(), day, open_offers=given)]
+    told = [*explanation_lines(UserDay(decision, [], open_offers=given), words, small_settings(), day)]
     assert told[-1].startswith("  open      Brand coupons at ")  # by its title, never by its id

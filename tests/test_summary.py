@@ -10,7 +10,7 @@ from configs.errors import InputError
 from features.storage.lake import Lake
 from features.tables.parquet_files import write_parquet
 from serving.decide.decision_columns import SCHEMA
-from serving.lookups.user_explanation import decision_of
+from serving.lookups.user_day import decision_of
 from serving.report_page.summary import examples, summarise
 from serving.stored_days.day_tables import day_folder, decided_days
 from serving.wording.reason_codes import ASKED, IN_CONTROL, LOWERS, NO_PLACE, NOTHING_PAYS, RAISES

@@ -58,16 +58,16 @@ def stored_name_notes(settings: Settings, lake: Lake) -> list[str]:
     return name_notes(names, [each.name for each in names], settings) if names else []
 
 
-def name_notes(found: Sequence[EventName], seen: Iterable[str], settings: Settings) -> list[str]:
-    """Say which events of `found` play no role, and which names of the profile are none of those `seen`."""
+def name_notes(event_names: Sequence[EventName], seen: Iterable[str], settings: Settings) -> list[str]:
+    """Say which events of `event_names` play no role, and which names of the profile are none of those `seen`."""
     roles = {f"roles.{role}": names for role, names in settings.roles}
     roles |= {f"features.custom.{name}.events": custom.events for name, custom in settings.features.custom.items()}
     known = sorted(set().union(*roles.values()))
-    return [*_without_role(found, known, settings), *_never_seen(roles, sorted(seen))]
+    return [*_without_role(event_names, known, settings), *_never_seen(roles, sorted(seen))]
 
 
-def _without_role(found: Sequence[EventName], known: Sequence[str], settings: Settings) -> list[str]:
-    names = [each for each in found if each.name not in known]
+def _without_role(event_names: Sequence[EventName], known: Sequence[str], settings: Settings) -> list[str]:
+    names = [each for each in event_names if each.name not in known]
     if not names:
         return []
     total = _counted(EventName("", sum(each.events for each in names), sum(each.amount for each in names)), settings)

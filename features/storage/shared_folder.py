@@ -128,11 +128,11 @@ class SharedFolder(LocalFolder):
         except StoreAwayError as error:
             _tell_once(f"{self.root} is as of the last time that it was brought up to date: {error}")
 
-    def _bring(self, number: int, shared: Mapping[str, SharedFile], found: Writer | None) -> None:
+    def _bring(self, number: int, shared: Mapping[str, SharedFile], writer: Writer | None) -> None:
         """Make the folder a copy of what counts; at first, where nothing counts yet, what it holds is published."""
         listed = listed_files(self.root)[0]
         if self._generation() is None and listed:
-            self._begin(number, listed, shared, found)
+            self._begin(number, listed, shared, writer)
             return
         lacking = {name: each for name, each in shared.items() if not self._has(name, each, listed)}
         wanted = {name for name, each in shared.items() if each.is_listed}
@@ -158,7 +158,7 @@ class SharedFolder(LocalFolder):
         return True
 
     def _begin(
-        self, number: int, listed: Mapping[str, FileRecord], shared: Mapping[str, SharedFile], found: Writer | None
+        self, number: int, listed: Mapping[str, FileRecord], shared: Mapping[str, SharedFile], writer: Writer | None
     ) -> None:
         """Publish what a folder held before it shared anything."""
         if {name: each.record for name, each in shared.items() if each.is_listed} != dict(listed):
@@ -167,12 +167,12 @@ class SharedFolder(LocalFolder):
                     f"{self.root} holds other files than {self.stores.database} lists; choose an empty --data-dir, "
                     "which is filled from there"
                 )
-            if found is None:
+            if writer is None:
                 return
             self.check(*listed)
             paths = {name: self.local_path(name) for name in listed}
-            found.publish(listed, paths, (), is_listed=True)
-            number = found.generation
+            writer.publish(listed, paths, (), is_listed=True)
+            number = writer.generation
         self._note(number)
 
     def _has(self, name: str, wanted: SharedFile, listed: Mapping[str, FileRecord]) -> bool:

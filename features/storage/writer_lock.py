@@ -99,8 +99,8 @@ def is_locked(root: Path) -> bool:
     return is_file_held(root / LOCK_FILE)
 
 
-def _identity(found: os.stat_result) -> tuple[int, int]:
-    return found.st_dev, found.st_ino
+def _identity(status: os.stat_result) -> tuple[int, int]:
+    return status.st_dev, status.st_ino
 
 
 def _opened(path: Path) -> IO[str]:

@@ -197,17 +197,19 @@ def let_back(lake: Lake, publication: Publication, user_ids: Sequence[str], unti
     return before
 
 
-def _in_force(found: pa.Table | None, hashes: dict[str, str]) -> dict[str, tuple[str, date]]:
-    if found is None:
+def _in_force(entries: pa.Table | None, hashes: dict[str, str]) -> dict[str, tuple[str, date]]:
+    if entries is None:
         return {}
-    is_own = pc.and_(pc.is_in(found["user_hash"], value_set=pa.array(hashes, pa.string())), pc.is_null(found["until"]))
-    return {hashes[row["user_hash"]]: (row["reason"], row["since"]) for row in found.filter(is_own).to_pylist()}
+    is_own = pc.and_(
+        pc.is_in(entries["user_hash"], value_set=pa.array(hashes, pa.string())), pc.is_null(entries["until"])
+    )
+    return {hashes[row["user_hash"]]: (row["reason"], row["since"]) for row in entries.filter(is_own).to_pylist()}
 
 
-def _others(found: pa.Table | None, hashes: Sequence[str]) -> list[pa.Table]:
-    if found is None:
+def _others(entries: pa.Table | None, hashes: Sequence[str]) -> list[pa.Table]:
+    if entries is None:
         return []
-    return [found.filter(pc.invert(pc.is_in(found["user_hash"], value_set=pa.array(hashes, pa.string()))))]
+    return [entries.filter(pc.invert(pc.is_in(entries["user_hash"], value_set=pa.array(hashes, pa.string()))))]
 
 
 def _write(publication: Publication, parts: Sequence[pa.Table], key: bytes) -> None:

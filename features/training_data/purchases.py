@@ -71,10 +71,10 @@ def _since_1970(day: ir.DateValue) -> ir.Value:
     return day.delta(ibis.date("1970-01-01"), unit="day").cast("int32")
 
 
-def _in_use(found: Purchases, *, is_asked: bool) -> Purchases:
+def _in_use(purchases: Purchases, *, is_asked: bool) -> Purchases:
     """Leave out categories of which nothing counts, unless they were asked for."""
     if is_asked:
-        return found
-    used, places = np.unique(found.category, return_inverse=True)
-    names = tuple(found.categories[each] for each in used)
-    return found._replace(category=places.astype(np.intp), categories=names)
+        return purchases
+    used, places = np.unique(purchases.category, return_inverse=True)
+    names = tuple(purchases.categories[each] for each in used)
+    return purchases._replace(category=places.astype(np.intp), categories=names)

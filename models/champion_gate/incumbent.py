@@ -87,18 +87,18 @@ def meet_champion(lake: Lake, trained: Trained, version: int, settings: Settings
     return Succession(number, rival.name, kept)
 
 
-def _rival(lake: Lake, found: RegisteredModel, version: int) -> int | None:
+def _rival(lake: Lake, model: RegisteredModel, version: int) -> int | None:
     """Find the champion that a version has to meet, or has met when it became champion itself; None without one."""
-    pinned = found.pin.version if found.pin is not None else None
-    if pinned in found.versions and not damage_of(lake, found.versions[pinned]):
+    pinned = model.pin.version if model.pin is not None else None
+    if pinned in model.versions and not damage_of(lake, model.versions[pinned]):
         return pinned if pinned != version else None
-    if found.fault:
+    if model.fault:
         return None
-    if found.number != version:
-        return found.number
-    past = [entry for entry in promotion_log(lake) if entry.subject == found.subject]
+    if model.number != version:
+        return model.number
+    past = [entry for entry in promotion_log(lake) if entry.subject == model.subject]
     is_ours = len(past) > 1 and past[-1].version == version and past[-1].by == GATE
-    return past[-2].version if is_ours and past[-2].version in found.versions else None
+    return past[-2].version if is_ours and past[-2].version in model.versions else None
 
 
 def _meet(lake: Lake, trained: Trained, rival: StoredVersion, settings: Settings) -> HeadToHead:

@@ -182,9 +182,9 @@ class EffectRegression:
         return empirical_bayes(gram, moment, self.design.group, noise, (self.design.fold != k).sum(), used=used)
 
 
-def _evidence(found: Posterior, design: EffectDesign) -> float:
+def _evidence(posterior: Posterior, design: EffectDesign) -> float:
     """Log evidence, less what choosing the variances adds to it."""
-    return found.log_evidence - OPTIMISM * len(np.unique(design.group[found.used]))
+    return posterior.log_evidence - OPTIMISM * len(np.unique(design.group[posterior.used]))
 
 
 def _mixed(flat: Floats, sloped: Floats, p_slope: float | Floats) -> Floats:
@@ -208,13 +208,15 @@ def precision(like: Places, left: Floats) -> Floats:
     return np.ones(len(left)) if usual == 0 else usual / np.maximum(spread, usual / STEADIEST)[like]
 
 
-def _falling(found: Posterior, design: EffectDesign) -> list[int]:
+def _falling(posterior: Posterior, design: EffectDesign) -> list[int]:
     """Offers of which some higher discount likely changes less than a lower one beyond what offers share."""
     falling = []
     for offer, levels in enumerate(design.action_set.levels):
         places = design.option_places[levels]
-        pairs = [(a, b) for at, a in enumerate(places) for b in places[at + 1 :] if found.used[a] and found.used[b]]
-        if any(found.mean[a] - found.mean[b] > LIKELY * found.error_between(a, b) for a, b in pairs):
+        pairs = [
+            (a, b) for at, a in enumerate(places) for b in places[at + 1 :] if posterior.used[a] and posterior.used[b]
+        ]
+        if any(posterior.mean[a] - posterior.mean[b] > LIKELY * posterior.error_between(a, b) for a, b in pairs):
             falling.append(offer)
     return falling
 

@@ -154,7 +154,7 @@ def learn_effects(
 
 def mean_effects(
     learnt: Mapping[str, LearntEffects], option: Option | None, picked: Places | None,
-    shown: tuple[float, float] | None = None,
+    measured: tuple[float, float] | None = None,
 ) -> Floats:  # fmt: skip
     """Mean effects of every option on `OUTCOMES`; of a simple policy's `option` those on whom it picks.
 
@@ -162,7 +162,7 @@ def mean_effects(
     ----------
     picked
         Of the policy, from `models.judge.policies.picked_by`, shape (rows,); None where no simple one decides.
-    shown
+    measured
         What the comparison of policies found that those gained a head before it was paid for, and what it is worth that
         they stay (`models.judge.calibrated_promise`): their margin is what staying leaves of it.
 
@@ -174,8 +174,8 @@ def mean_effects(
     if option is not None and picked is not None and picked.any():
         place = learnt[OUTCOMES[0]].options.index(option)
         means[place] = [learnt[outcome].mean_where(picked) for outcome in OUTCOMES]
-        if shown is not None:
-            gain, worth = shown
+        if measured is not None:
+            gain, worth = measured
             means[place, 0] = gain - means[place, 1] * worth
     return means
 
@@ -255,21 +255,27 @@ def _drawn_scores(regression: EffectRegression, fit: PooledFit) -> Floats:
 
 
 def _learnt(
-    found: _Regressed, experiment: pd.DataFrame, outcome: str, p_slope: Floats, *, has_slope: bool, settings: Settings
+    regressed: _Regressed,
+    experiment: pd.DataFrame,
+    outcome: str,
+    p_slope: Floats,
+    *,
+    has_slope: bool,
+    settings: Settings,
 ) -> LearntEffects:
-    regression, design, fit = found.regression, found.regression.design, found.pooled(p_slope)
+    regression, design, fit = regressed.regression, regressed.regression.design, regressed.pooled(p_slope)
     scores = regression.held_out(fit)
     drawn = (design.chances[:, 1:] * scores).sum(axis=1)
-    if found.unit.kind == "log_odds":
-        without = found.usual + shifted(found.usual, -drawn)
+    if regressed.unit.kind == "log_odds":
+        without = regressed.usual + shifted(regressed.usual, -drawn)
         held_out = shifted(without[:, None], scores)
     else:
-        held_out = found.unit.effects(scores, experiment, None)
-        without = found.usual - (design.chances[:, 1:] * held_out).sum(axis=1)
+        held_out = regressed.unit.effects(scores, experiment, None)
+        without = regressed.usual - (design.chances[:, 1:] * held_out).sum(axis=1)
     rng = np.random.default_rng([settings.seed, *outcome.encode()])
     estimator = _as_estimator(design, regression.coefficients(fit, DRAWS, rng), outcome)
     action_set = design.action_set
-    model = EffectModel(estimator, action_set.options, action_set.offers, found.unit, design.listening)
+    model = EffectModel(estimator, action_set.options, action_set.offers, regressed.unit, design.listening)
     label = experiment[outcome].to_numpy(dtype=np.float64)
     robust = _scores(label, np.c_[without, without[:, None] + held_out], design)
     return LearntEffects(

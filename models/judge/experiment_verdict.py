@@ -186,7 +186,9 @@ def measure_of(offers: Sequence[Offer]) -> str:
     return experiment_of(offers).measured_by or offers[0].measured_by
 
 
-def result_facts(result: ExperimentResult) -> Mapping[str, object]:
+def result_facts(experiment: ExperimentResult) -> Mapping[str, object]:
     """Write a result as JSON holds it."""
-    variants = [{**asdict(each), "effect": each.effect.as_dict() if each.effect else None} for each in result.variants]
-    return {**asdict(result), "variants": variants}
+    variants = [
+        {**asdict(each), "effect": each.effect.as_dict() if each.effect else None} for each in experiment.variants
+    ]
+    return {**asdict(experiment), "variants": variants}

@@ -21,11 +21,11 @@ NEVER = 400.0  # days since last active of who was not for a year
 RIDGE, STEPS = 1.0, 25
 
 
-def predict_comeback(known: ComebackNote, frame: pd.DataFrame) -> Floats:
+def predict_comeback(note: ComebackNote, frame: pd.DataFrame) -> Floats:
     """Chance of each user to be active again within the horizon, shape (users,)."""
-    if known.logistic:
-        return _chance(_design(frame, known.scale), np.array(known.logistic))
-    return np.asarray(RecencyRule.of(known.table, BACK).predict(frame), dtype=np.float64)
+    if note.logistic:
+        return _chance(_design(frame, note.scale), np.array(note.logistic))
+    return np.asarray(RecencyRule.of(note.table, BACK).predict(frame), dtype=np.float64)
 
 
 def fit_comeback(frame: pd.DataFrame, is_test: Flags, *, samples: int, seed: int) -> ComebackNote:

@@ -143,9 +143,9 @@ class Reference:
     option: tuple[str, float] | None = None
 
 
-def read_reference(kept: object) -> Reference | None:
+def read_reference(stored: object) -> Reference | None:
     """Read a reference back from plain values; None where there is none, or another version of winback wrote it."""
     try:
-        return TypeAdapter(Reference).validate_python(kept) if kept else None
+        return TypeAdapter(Reference).validate_python(stored) if stored else None
     except ValidationError:
         return None

@@ -83,7 +83,7 @@ def notes_as_json(notes: DataclassInstance) -> dict[str, Any]:
     return plain
 
 
-def read_notes(kind: type[Notes], kept: dict[str, Any], name: str) -> Notes:
+def read_notes(kind: type[Notes], stored: dict[str, Any], name: str) -> Notes:
     """Read the notes of the model of some name back.
 
     Raises
@@ -92,6 +92,6 @@ def read_notes(kind: type[Notes], kept: dict[str, Any], name: str) -> Notes:
         They are not of this kind: another version of winback registered the model.
     """
     try:
-        return TypeAdapter(kind).validate_python(kept)
+        return TypeAdapter(kind).validate_python(stored)
     except ValidationError as error:
         raise InputError(f"the notes of {name} are not {kind.__name__}; run winback train-models again") from error

@@ -149,14 +149,12 @@ def loop_picture(gains: dict[str, Floats], churned: dict[str, Floats], *, ours: 
         return png(figure)
 
 
-def _interval(axes: Axes, found: Lift, place: int) -> None:
-    if found.cuped is None:
+def _interval(axes: Axes, lift: Lift, place: int) -> None:
+    if lift.cuped is None:
         return
-    effect, colour = found.cuped.absolute, MUTED if found.shortage else ACCENT
+    effect, colour = lift.cuped.absolute, MUTED if lift.shortage else ACCENT
     axes.plot([effect.low, effect.high], [place, place], color=colour)
-    axes.plot(
-        effect.value, place, color=colour, marker="o", markerfacecolor=colour if found.is_significant else "white"
-    )
+    axes.plot(effect.value, place, color=colour, marker="o", markerfacecolor=colour if lift.is_significant else "white")
 
 
 def _against_truth(label: Floats, score: Floats, predicted: str, observed: str) -> bytes:

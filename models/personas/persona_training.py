@@ -85,12 +85,12 @@ def refits(points: Floats, groups: int, draws: np.random.Generator, pairs: int =
     return np.array([adjusted_rand_score(refit(), refit()) for _ in range(pairs)])
 
 
-def _judge(found: KMeans, points: Floats, draws: np.random.Generator) -> _Cut:
-    own = _agreement(refits(points, found.n_clusters, draws))
+def _judge(clustering: KMeans, points: Floats, draws: np.random.Generator) -> _Cut:
+    own = _agreement(refits(points, clustering.n_clusters, draws))
     if own.value < STABLE:
-        return _Cut(found, own, _agreement(np.zeros(0)))
+        return _Cut(clustering, own, _agreement(np.zeros(0)))
     shuffled = np.column_stack([draws.permutation(column) for column in points.T])
-    return _Cut(found, own, _agreement(refits(shuffled, found.n_clusters, draws)))
+    return _Cut(clustering, own, _agreement(refits(shuffled, clustering.n_clusters, draws)))
 
 
 def _chosen(stable: list[_Cut]) -> _Cut | None:

@@ -21,7 +21,6 @@ from models.policy_value.off_policy import (
 from models.policy_value.policy_verdict import NOBODY, PolicyValue
 
 ESTIMATORS: dict[ValueEstimator, str] = {"ips": "IPS", "snips": "SNIPS", "doubly_robust": "DR"}
-BEST = "best constant"
 SELDOM = 0.02  # of the rows: a policy that wants what nobody could draw this often is told so
 SURELY = 4.0  # standard errors: chances that do not fit what was drawn
 FEW_SPEAK = 300.0  # effective users: fewer that carry an estimate are worth a word

@@ -182,9 +182,9 @@ def _judged(lake: Lake, subject: str, stored: _Stored, alias: str) -> Registered
     )  # fmt: skip
 
 
-def _pin(lake: Lake, subject: str, kept: str) -> Pin:
+def _pin(lake: Lake, subject: str, stored: str) -> Pin:
     try:
-        return TypeAdapter(Pin).validate_json(kept)
+        return TypeAdapter(Pin).validate_json(stored)
     except ValidationError as error:
         raise InputError(
             f"the tag {PIN!r} of {PREFIX}{subject} in {lake.path(DATABASE)} is no pin of winback's; remove it on "

@@ -181,10 +181,12 @@ def _load_personal(lake: Lake) -> PersonalEffects:
     )
 
 
-def _effect_model(found: Registered, notes: EffectNotes, unit: EffectUnit) -> EffectModel:
-    if not isinstance(found.estimator, MultiOutputEstimator):
-        raise InputError(f"{found.lineage.name} is a {found.estimator.family} model and no effect; train again")
-    return EffectModel(found.estimator, notes.options, notes.offers, unit, notes.listening)
+def _effect_model(registered: Registered, notes: EffectNotes, unit: EffectUnit) -> EffectModel:
+    if not isinstance(registered.estimator, MultiOutputEstimator):
+        raise InputError(
+            f"{registered.lineage.name} is a {registered.estimator.family} model and no effect; train again"
+        )
+    return EffectModel(registered.estimator, notes.options, notes.offers, unit, notes.listening)
 
 
 def gather_evidence(

@@ -48,7 +48,7 @@ class TimeWeights:
 
 
 def time_weights(
-    found: ActiveHours, channels: Texts, users: int, as_of: date, settings: SendTime, population: TimeWeights
+    active_hours: ActiveHours, channels: Texts, users: int, as_of: date, settings: SendTime, population: TimeWeights
 ) -> TimeWeights:
     """Weigh the hours and days of the week of some users, smoothed towards a population of one row.
 
@@ -70,9 +70,9 @@ def time_weights(
     >>> found.hours[0, [8, 9, 10, 12]].round(3).tolist()  # (1 + 1 * population) / 2, spread to the neighbours
     [0.148, 0.274, 0.15, 0.028]
     """
-    weight = kind_weights(found, channels, settings) * decay(found, as_of, settings)
-    hours = _counted(found.user, found.hour % HOURS, weight, users, HOURS)
-    days = _counted(found.user, (found.hour // HOURS + FIRST_WEEKDAY) % WEEKDAYS, weight, users, WEEKDAYS)
+    weight = kind_weights(active_hours, channels, settings) * decay(active_hours, as_of, settings)
+    hours = _counted(active_hours.user, active_hours.hour % HOURS, weight, users, HOURS)
+    days = _counted(active_hours.user, (active_hours.hour // HOURS + FIRST_WEEKDAY) % WEEKDAYS, weight, users, WEEKDAYS)
     prior = settings.prior_weight
     evidence = hours.sum(axis=1)
     total = (evidence + prior)[:, None]
@@ -81,9 +81,9 @@ def time_weights(
     )
 
 
-def population_weights(found: ActiveHours, users: int, as_of: date, settings: SendTime) -> TimeWeights:
+def population_weights(active_hours: ActiveHours, users: int, as_of: date, settings: SendTime) -> TimeWeights:
     """Weigh the hours of everybody together, one row; each user counts the same, however busy."""
-    own = time_weights(found, np.full(users, None, dtype=object), users, as_of, settings, nobody_known())
+    own = time_weights(active_hours, np.full(users, None, dtype=object), users, as_of, settings, nobody_known())
     seen = own.evidence > 0
     if not seen.any():
         return nobody_known()
@@ -97,20 +97,20 @@ def nobody_known() -> TimeWeights:
     return TimeWeights((hours / hours.sum())[None], np.full((1, WEEKDAYS), 1 / WEEKDAYS), np.zeros(1))
 
 
-def kind_weights(found: ActiveHours, channels: Texts, settings: SendTime) -> Floats:
+def kind_weights(active_hours: ActiveHours, channels: Texts, settings: SendTime) -> Floats:
     """Weigh what was done by how much it says about when a message is read, shape (hours,)."""
-    opened = np.flatnonzero(found.kind == OPENED)
-    wanted, channel = channels[found.user[opened]], found.channel[opened]
+    opened = np.flatnonzero(active_hours.kind == OPENED)
+    wanted, channel = channels[active_hours.user[opened]], active_hours.channel[opened]
     is_here: Flags = (channel == wanted) | (wanted == None) | (channel == None)  # noqa: E711
-    weights = np.full(len(found.user), settings.session_weight)
-    weights[found.kind == BOUGHT] = settings.purchase_weight
+    weights = np.full(len(active_hours.user), settings.session_weight)
+    weights[active_hours.kind == BOUGHT] = settings.purchase_weight
     weights[opened[is_here]] = settings.open_weight
     return weights
 
 
-def decay(found: ActiveHours, as_of: date, settings: SendTime) -> Floats:
+def decay(active_hours: ActiveHours, as_of: date, settings: SendTime) -> Floats:
     """Weigh what was done by how long ago it was, shape (hours,): half after `half_life_days`."""
-    ages = np.maximum(days_since_1970(as_of) - found.hour // HOURS, 0)
+    ages = np.maximum(days_since_1970(as_of) - active_hours.hour // HOURS, 0)
     return np.asarray(0.5 ** (ages / settings.half_life_days))
 
 

@@ -65,5 +65,5 @@ def _as_json(score: LinearScore | None) -> dict[str, Any] | None:
     return None if score is None else {"weights": list(score.weights), "intercept": score.intercept}
 
 
-def _from_json(kept: Mapping[str, Any] | None) -> LinearScore | None:
-    return None if kept is None else LinearScore(tuple(kept["weights"]), kept["intercept"])
+def _from_json(stored: Mapping[str, Any] | None) -> LinearScore | None:
+    return None if stored is None else LinearScore(tuple(stored["weights"]), stored["intercept"])

@@ -38,7 +38,7 @@ class TasteCounts:
         return self.ever > 0
 
 
-def counts_before(found: Purchases, users: int, cut: int) -> TasteCounts:
+def counts_before(purchases: Purchases, users: int, cut: int) -> TasteCounts:
     """Count what had happened and was known before a day.
 
     Examples
@@ -49,8 +49,8 @@ def counts_before(found: Purchases, users: int, cut: int) -> TasteCounts:
     >>> counts.ever.tolist(), counts.last.tolist(), counts.visits.tolist()
     ([[2.0, 1.0]], [[17, 17]], [[2.0]])
     """
-    kinds, is_known = len(found.categories), (found.day < cut) & (found.known_on < cut)
-    user, category, day = found.user[is_known], found.category[is_known], found.day[is_known]
+    kinds, is_known = len(purchases.categories), (purchases.day < cut) & (purchases.known_on < cut)
+    user, category, day = purchases.user[is_known], purchases.category[is_known], purchases.day[is_known]
     place = user * kinds + category
     shape = (users, kinds)
     first, last = np.full(users * kinds, cut, np.int32), np.full(users * kinds, NEVER, np.int32)
@@ -75,9 +75,9 @@ def counts_before(found: Purchases, users: int, cut: int) -> TasteCounts:
     )  # fmt: skip
 
 
-def bought_within(found: Purchases, users: int, cut: int, days: int) -> Flags:
+def bought_within(purchases: Purchases, users: int, cut: int, days: int) -> Flags:
     """Tell what each user bought of each category from a day on, shape (users, categories)."""
-    kinds = len(found.categories)
-    rows = (found.day >= cut) & (found.day < cut + days)
-    place = found.user[rows] * kinds + found.category[rows]
+    kinds = len(purchases.categories)
+    rows = (purchases.day >= cut) & (purchases.day < cut + days)
+    place = purchases.user[rows] * kinds + purchases.category[rows]
     return np.bincount(place, minlength=users * kinds).reshape(users, kinds) > 0

@@ -52,7 +52,7 @@ class TasteVerdict:
     metrics: dict[str, Metric]
 
 
-def learn_tastes(found: Purchases, users: int, as_of: int, first: int) -> TasteVerdict | None:
+def learn_tastes(purchases: Purchases, users: int, as_of: int, first: int) -> TasteVerdict | None:
     """Learn tastes by a day; None where the history, whose first day is `first`, is too short to judge them.
 
     It is judged on the last `HORIZON` days by a model that was learnt before them, and learnt anew from all.
@@ -62,41 +62,41 @@ def learn_tastes(found: Purchases, users: int, as_of: int, first: int) -> TasteV
     as_of, first
         Days since 1970.
     """
-    judged = fit_tastes(found, users, as_of - HORIZON, first)
-    model = fit_tastes(found, users, as_of, first)
+    judged = fit_tastes(purchases, users, as_of - HORIZON, first)
+    model = fit_tastes(purchases, users, as_of, first)
     if judged is None or model is None:
         return None
-    metrics = judge_tastes(judged, found, users, as_of - HORIZON)
+    metrics = judge_tastes(judged, purchases, users, as_of - HORIZON)
     gains = [metrics.get(f"tastes.{name}_gain") for name in ("again", "new")]
     again, new = (gain is not None and gain.low > 0 for gain in gains)
     return TasteVerdict(replace(model, again=model.again if again else None, new=model.new if new else None), metrics)
 
 
-def fit_tastes(found: Purchases, users: int, as_of: int, first: int) -> TasteModel | None:
+def fit_tastes(purchases: Purchases, users: int, as_of: int, first: int) -> TasteModel | None:
     """Fit both logistics on the last `CUTS` days whose outcome is known; None without any."""
     cuts = [cut for step in range(1, CUTS + 1) if (cut := as_of - step * HORIZON) >= first + HORIZON]
-    if not cuts or len(found.categories) < 2:
+    if not cuts or len(purchases.categories) < 2:
         return None
     again, new = _Examples(), _Examples()
     for cut in cuts:
-        counts = counts_before(found, users, cut)
-        model, bought = categories_known(found.categories, counts), bought_within(found, users, cut, HORIZON)
+        counts = counts_before(purchases, users, cut)
+        model, bought = categories_known(purchases.categories, counts), bought_within(purchases, users, cut, HORIZON)
         is_seen = (counts.visits > 0) & (np.arange(users) < TAUGHT)[:, None]
         had, not_had = cells_of(counts.has_had & is_seen), cells_of(~counts.has_had & is_seen)
         again.add(again_columns(model, counts, had), bought[had])
         wide = (np.broadcast_to(column, bought.shape) for column in new_columns(model, counts))
         new.add([column[not_had] for column in wide], bought[not_had])
-    known = categories_known(found.categories, counts_before(found, users, as_of))
+    known = categories_known(purchases.categories, counts_before(purchases, users, as_of))
     return replace(known, again=again.fit(), new=new.fit())
 
 
-def judge_tastes(model: TasteModel, found: Purchases, users: int, cut: int) -> dict[str, Metric]:
+def judge_tastes(model: TasteModel, purchases: Purchases, users: int, cut: int) -> dict[str, Metric]:
     """Measure both lists of five on those who bought in the `HORIZON` days from a cut on, beside the plain rules.
 
     Again: the share of the list that was bought. New: whether anything of the list was. `gain` is against how often
     the user bought, and against what most users have had, `gain_alike` against what users alike take up.
     """
-    counts, bought = counts_before(found, users, cut), bought_within(found, users, cut, HORIZON)
+    counts, bought = counts_before(purchases, users, cut), bought_within(purchases, users, cut, HORIZON)
     among = (counts.visits[:, 0] > 0) & bought.any(axis=1)
     plain = replace(model, again=None, new=None)
     alike = np.where(counts.has_had, -np.inf, model.taken_up_alike[model.quarter_of(counts)])

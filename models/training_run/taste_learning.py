@@ -56,14 +56,21 @@ def _some_users(settings: Settings, lake: Lake, as_of: date) -> pd.Series:
     return everybody.iloc[chosen[np.isfinite(place[chosen])]].reset_index(drop=True)
 
 
-def _with_most_bought(found: Purchases) -> Purchases:
+def _with_most_bought(purchases: Purchases) -> Purchases:
     """Leave out the categories that few bought, where there are more than `MOST_CATEGORIES`."""
-    kinds = len(found.categories)
-    buyers = np.bincount(np.unique(found.user * max(kinds, 1) + found.category) % max(kinds, 1), minlength=kinds)
+    kinds = len(purchases.categories)
+    buyers = np.bincount(
+        np.unique(purchases.user * max(kinds, 1) + purchases.category) % max(kinds, 1), minlength=kinds
+    )
     kept = np.sort(np.argsort(-buyers, kind="stable")[:MOST_CATEGORIES])
     place = np.full(kinds, -1)
     place[kept] = np.arange(len(kept))
-    is_kept: Flags = place[found.category] >= 0
-    names = tuple(found.categories[each] for each in kept)
-    rows = found.user[is_kept], place[found.category][is_kept], found.day[is_kept], found.known_on[is_kept]
+    is_kept: Flags = place[purchases.category] >= 0
+    names = tuple(purchases.categories[each] for each in kept)
+    rows = (
+        purchases.user[is_kept],
+        place[purchases.category][is_kept],
+        purchases.day[is_kept],
+        purchases.known_on[is_kept],
+    )
     return Purchases(*rows, names)

@@ -152,12 +152,12 @@ def lost_training(lake: Lake, as_of: date) -> list[str]:
     ]
 
 
-def cold_start(found: int, wanted: int, share: float) -> str:
+def cold_start(closed: int, wanted: int, share: float) -> str:
     """Say how far a history is from teaching what offers do, and what gets it there, wherever it is told.
 
     Parameters
     ----------
-    found, wanted
+    closed, wanted
         Treatments whose time is up, and ``response.min_treatments``.
     share
         ``scoring.exploration.share``.
@@ -169,7 +169,7 @@ def cold_start(found: int, wanted: int, share: float) -> str:
     """
     lots = "the lots of scoring.exploration.share add more every day"
     todo = lots if share else "set scoring.exploration.share, which gives offers by lot"
-    return f"{found:,} of {wanted:,} treatments (response.min_treatments) are over; {todo}"
+    return f"{closed:,} of {wanted:,} treatments (response.min_treatments) are over; {todo}"
 
 
 def picture_of(lake: Lake, record: TrainingRecord, name: str) -> bytes | None:

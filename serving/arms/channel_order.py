@@ -44,13 +44,13 @@ def check_orders(settings: Settings, catalogue: Catalogue) -> None:
 
 
 def in_channel_order(
-    assignment: Assignment, options: Options, user_ids: pd.Series, found: Forbidden, seed: int
+    assignment: Assignment, options: Options, user_ids: pd.Series, eligibility: Forbidden, seed: int
 ) -> tuple[Assignment, Flags]:
     """Send what some users of a batch are given by the channel that their variant tries first.
 
     Parameters
     ----------
-    found
+    eligibility
         What the rules say as decisions are written.
 
     Returns
@@ -61,7 +61,7 @@ def in_channel_order(
     if not plays:
         return assignment, takes_part
     given, intended = assignment.given.copy(), assignment.intended.copy()
-    may = options.eligible & (options.value > 0) & (found.option == ELIGIBLE)
+    may = options.eligible & (options.value > 0) & (eligibility.option == ELIGIBLE)
     is_own, is_meant = assignment.arm == POLICY, np.isin(assignment.arm, (POLICY, EXPLORE, CONTROL, AS_USUAL))
     for offers in plays:
         places = _places(options.catalogue, offers)

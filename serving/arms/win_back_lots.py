@@ -53,11 +53,11 @@ class OpenOptions(NamedTuple):
     is_proven: Flags
 
     @classmethod
-    def of(cls, catalogue: Catalogue, known: WinBackLots) -> OpenOptions:
+    def of(cls, catalogue: Catalogue, lots: WinBackLots) -> OpenOptions:
         """Take the win-back options of a catalogue, but those that were stopped."""
         offers = catalogue.offer_of_options
-        is_open = np.array([each.is_win_back and each.offer_id not in known.stopped for each in offers], dtype=bool)
-        return cls(is_open, is_open & np.array([each.offer_id in known.proven for each in offers], dtype=bool))
+        is_open = np.array([each.is_win_back and each.offer_id not in lots.stopped for each in offers], dtype=bool)
+        return cls(is_open, is_open & np.array([each.offer_id in lots.proven for each in offers], dtype=bool))
 
 
 def draw_win_back(

@@ -11,7 +11,7 @@ from serving.charts.chart_frame import (
     Chart,
     ChartWords,
     Rows,
-    Shown,
+    ValueFormat,
     drawing,
     line,
     rect,
@@ -24,7 +24,7 @@ KINDS = ("fill-1", "fill-2", "fill-3", "fill-4", "fill-5", "fill-6")
 
 
 def bar_chart(
-    title: str, columns: tuple[str, str], bars: Sequence[tuple[str, float]], *, shown: Shown | None = None,
+    title: str, columns: tuple[str, str], bars: Sequence[tuple[str, float]], *, format_value: ValueFormat | None = None,
     note: str = "", words: ChartWords = ENGLISH,
 ) -> Chart:  # fmt: skip
     """Draw one bar for each label, to the right; what is below zero goes to the left.
@@ -33,7 +33,7 @@ def bar_chart(
     ----------
     columns
         Headings of labels and numbers, for the table.
-    shown
+    format_value
         How a number is written beside its bar; as plain as may be by default.
     note
         What else the description says.
@@ -43,7 +43,7 @@ def bar_chart(
     >>> bar_chart("Users", ("stage", "users"), [("active", 3), ("new", 1)]).rows
     (('active', 3), ('new', 1))
     """
-    shown = shown or words.plain
+    format_value = format_value or words.plain
     low, high = min([0.0, *(number for _, number in bars)]), max([0.0, *(number for _, number in bars)])
     rows = Rows.of([label for label, _ in bars], BAR)
     scale = (WIDTH - rows.left - NUMBER) / ((high - low) or 1.0)
@@ -55,18 +55,20 @@ def bar_chart(
         start, kind = (zero, "fill-1") if number >= 0 else (zero - length, "fill-2")
         parts += [
             rows.label(place, label),
-            rect(start, y, max(length, 1.0 if number else 0.0), BAR, kind, f"{label}: {shown(number)}"),
-            text(max(start + length, zero) + 6, y + 11, shown(number), "number"),
+            rect(start, y, max(length, 1.0 if number else 0.0), BAR, kind, f"{label}: {format_value(number)}"),
+            text(max(start + length, zero) + 6, y + 11, format_value(number), "number"),
         ]
-    told = _told(title, bars, shown, note, words)
+    told = _told(title, bars, format_value, note, words)
     svg = drawing(title, told, WIDTH, height, parts)
-    return Chart(title, told, svg, columns, tuple(bars), written(bars, shown))
+    return Chart(title, told, svg, columns, tuple(bars), written(bars, format_value))
 
 
-def _told(title: str, bars: Sequence[tuple[str, float]], shown: Shown, note: str, words: ChartWords) -> str:
+def _told(
+    title: str, bars: Sequence[tuple[str, float]], format_value: ValueFormat, note: str, words: ChartWords
+) -> str:
     if not bars:
         return f"{words.say('{title}: nothing to show.', title=title)} {note}".strip()
-    said = "; ".join(f"{label} {shown(number)}" for label, number in bars[:5])
+    said = "; ".join(f"{label} {format_value(number)}" for label, number in bars[:5])
     more = words.say("; {more} more in the table", more=words.plain(len(bars) - 5)) if len(bars) > 5 else ""
     return f"{title}: {said}{more}. {note}".strip()
 

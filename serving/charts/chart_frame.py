@@ -12,7 +12,7 @@ from typing import NamedTuple
 from zlib import crc32
 
 Cell = str | int | float | None
-Shown = Callable[[float], str]
+ValueFormat = Callable[[float], str]
 WIDTH = 420.0  # of every chart, in its own units: about as many pixels
 SIGN, SHORT_LABEL, LONG_LABEL = 6.6, 14, 58  # width of a sign; signs beside a bar, and above it
 SPREADSHEET = re.compile(r"^([=+@\t\r]|-[^0-9])")  # what a spreadsheet would compute (OWASP, CSV injection)
@@ -38,8 +38,8 @@ class ChartWords:
     """
 
     say: Callable[..., str] = str.format
-    plain: Shown = plain
-    percent: Shown = "{:.0%}".format
+    plain: ValueFormat = plain
+    percent: ValueFormat = "{:.0%}".format
     marks: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -72,7 +72,7 @@ class Chart:
         return "".join(map(csv_row, (self.columns, *self.rows)))
 
 
-def written(rows: Iterable[Sequence[Cell]], shown: Shown) -> tuple[tuple[str | None, ...], ...]:
+def written(rows: Iterable[Sequence[Cell]], format_value: ValueFormat) -> tuple[tuple[str | None, ...], ...]:
     """Write the numbers of a table in a way; texts stay, and what is missing stays missing.
 
     Examples
@@ -80,7 +80,7 @@ def written(rows: Iterable[Sequence[Cell]], shown: Shown) -> tuple[tuple[str | N
     >>> written([("Monday", 0.25, None)], "{:.0%}".format)
     (('Monday', '25%', None),)
     """
-    return tuple(tuple(shown(cell) if isinstance(cell, int | float) else cell for cell in row) for row in rows)
+    return tuple(tuple(format_value(cell) if isinstance(cell, int | float) else cell for cell in row) for row in rows)
 
 
 def csv_row(cells: Sequence[object]) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from html import escape
 from typing import NamedTuple
 
@@ -12,7 +12,7 @@ from serving.charts.chart_frame import (
     Cell,
     Chart,
     ChartWords,
-    Shown,
+    ValueFormat,
     drawing,
     line,
     nice_top,
@@ -22,6 +22,7 @@ from serving.charts.chart_frame import (
 )
 
 HEIGHT, LEFT, BOTTOM, TOP, RIGHT = 190.0, 70.0, 30.0, 12.0, 18.0
+MOST_DOTS = 40  # points that can be told apart as dots
 MARK_KINDS = ("model", "settings", "run")  # `ChartWords.marks` says what each is
 
 
@@ -51,7 +52,7 @@ class Beside(NamedTuple):
 
 
 def line_chart(
-    title: str, columns: tuple[str, str], points: Sequence[Point], *, shown: Shown | None = None,
+    title: str, columns: tuple[str, str], points: Sequence[Point], *, format_value: ValueFormat | None = None,
     marked: int | None = None, at: Sequence[float] | None = None, marks: Sequence[Mark] = (),
     beside: Beside | None = None, is_share: bool = False, words: ChartWords = ENGLISH,
 ) -> Chart:  # fmt: skip
@@ -78,66 +79,102 @@ def line_chart(
     >>> line_chart("Users", ("day", "users"), [Point("2024-05-01", 3), Point("2024-05-03", 4)], marks=new).rows[1]
     ('2024-05-02', None, 'churn 2')
     """
-    shown = shown or words.plain
-    second = [each for each in beside.values if each is not None] if beside else []
-    bounds = [*second, *(each for point in points for each in point[1:] if each is not None)]
-    high, low = nice_top(max([0.0, *bounds])), -nice_top(-min([0.0, *bounds])) if min([0.0, *bounds]) < 0 else 0.0
-    high = min(high, 1.0) if is_share else high
-    places = list(at) if at is not None else list(range(len(points)))
-    span = (max(places) - min(places) if places else 0) or 1
+    format_value = format_value or words.plain
+    axes = _Axes.of(points, beside, at, is_share=is_share)
+    keys = _keys(marks, beside, words)
+    parts = [
+        *_grid(axes, format_value),
+        *_band(points, axes),
+        *_line(points, axes, format_value, has_dots=beside is None),
+        *_second(points, beside, axes, format_value),
+        *_highlight(marked, axes, words),
+        *(part for mark in marks for part in _mark(mark, axes.across(_place_of(mark.label, points)), words)),
+        *_labels(points, axes),
+        *_legend(keys),
+    ]
+    description = _description(title, points, format_value, marks, words)
+    svg = drawing(title, description, WIDTH, HEIGHT + 18.0 * len(keys), parts)
+    rows, heads = _rows(points, marks, beside), _heads(columns, points, marks, beside, words)
+    return Chart(title, description, svg, heads, rows, written(rows, format_value))
 
-    def across(place: float) -> float:
-        inside = (place - min(places)) / span if len(points) > 1 else 0.5
+
+class _Axes(NamedTuple):
+    """Where values lie in the drawing: `places` of the points on the horizontal axis, `low` and `high` of the other."""
+
+    places: Sequence[float]
+    low: float
+    high: float
+
+    @classmethod
+    def of(cls, points: Sequence[Point], beside: Beside | None, at: Sequence[float] | None, *, is_share: bool) -> _Axes:
+        """Make axes that hold all values and their bounds, and zero."""
+        second = [value for value in beside.values if value is not None] if beside else []
+        values = [0.0, *second, *(value for point in points for value in point[1:] if value is not None)]
+        high, least = nice_top(max(values)), min(values)
+        low = -nice_top(-least) if least < 0 else 0.0
+        places = list(at) if at is not None else list(range(len(points)))
+        return cls(places, low, min(high, 1.0) if is_share else high)
+
+    def across(self, place: float) -> float:
+        """Say where a place of the horizontal axis lies."""
+        span = (max(self.places) - min(self.places) if self.places else 0) or 1
+        inside = (place - min(self.places)) / span if len(self.places) > 1 else 0.5
         return LEFT + inside * (WIDTH - LEFT - RIGHT)
 
-    def x(place: int) -> float:
-        return across(places[place])
+    def x(self, number: int) -> float:
+        """Say how far to the right a point lies, by its number."""
+        return self.across(self.places[number])
 
-    def y(value: float) -> float:
-        return TOP + (high - value) / (high - low) * (HEIGHT - TOP - BOTTOM)
+    def y(self, value: float) -> float:
+        """Say how far down a value lies."""
+        return TOP + (self.high - value) / (self.high - self.low) * (HEIGHT - TOP - BOTTOM)
 
-    parts = [*_axis(low, high, y, shown), *_band(points, x, y)]
+
+def _line(points: Sequence[Point], axes: _Axes, format_value: ValueFormat, *, has_dots: bool) -> list[str]:
+    """Draw the line, and its points where they are few enough to be told apart."""
+    parts = []
     if len(points) > 1:
-        path = _path([(x(place), y(each.value)) for place, each in enumerate(points)])
+        path = _path([(axes.x(number), axes.y(point.value)) for number, point in enumerate(points)])
         parts.append(f'<polyline points="{path}" class="line"/>')
-    if len(points) <= 40 and beside is None:
+    if has_dots and len(points) <= MOST_DOTS:
         parts += [
-            _dot(x(place), y(each.value), f"{each.label}: {shown(each.value)}") for place, each in enumerate(points)
+            _dot(axes.x(number), axes.y(point.value), f"{point.label}: {format_value(point.value)}")
+            for number, point in enumerate(points)
         ]
-    if beside:
-        told = [
-            (x(place), value, points[place].label) for place, value in enumerate(beside.values) if value is not None
-        ]
-        parts += [
-            _dot(across, y(value), f"{label}: {beside.name} {shown(value)}", "dot-2") for across, value, label in told
-        ]
-    if marked is not None:
-        parts += [
-            line(x(marked), TOP, x(marked), HEIGHT - BOTTOM, "mark"),
-            text(x(marked) + 5, TOP + 10, words.say("today"), "number"),
-        ]
-    for each in marks:
-        parts += _mark(each, across(_place_of(each.label, points)), words)
-    keys = _keys(marks, beside, words)
-    parts += [*_labels(points, x), *_legend(keys)]
-    told_words = _told(title, points, shown, marks, words)
-    height = HEIGHT + 18.0 * len(keys)
-    bounds_words = (words.say("from (95%)"), words.say("to (95%)")) if _has_bounds(points) else ()
-    heads = (
-        *columns,
-        *bounds_words,
-        *([beside.name] if beside else []),
-        *([words.say("what changed")] if marks else []),
-    )
-    rows = _rows(points, marks, beside)
-    svg = drawing(title, told_words, WIDTH, height, parts)
-    return Chart(title, told_words, svg, heads, rows, written(rows, shown))
+    return parts
 
 
-def _band(points: Sequence[Point], x: Callable[[int], float], y: Callable[[float], float]) -> list[str]:
-    known = [(place, each.low, each.high) for place, each in enumerate(points) if None not in (each.low, each.high)]
-    ends = [(x(place), y(high or 0.0)) for place, _, high in known]
-    ends += [(x(place), y(low or 0.0)) for place, low, _ in reversed(known)]
+def _second(points: Sequence[Point], beside: Beside | None, axes: _Axes, format_value: ValueFormat) -> list[str]:
+    """Draw the dots of the second measure."""
+    known = [(number, value) for number, value in enumerate(beside.values if beside else ()) if value is not None]
+    name = beside.name if beside else ""
+    return [
+        _dot(axes.x(number), axes.y(value), f"{points[number].label}: {name} {format_value(value)}", "dot-2")
+        for number, value in known
+    ]
+
+
+def _highlight(marked: int | None, axes: _Axes, words: ChartWords) -> list[str]:
+    """Draw a vertical line through the point that stands out."""
+    if marked is None:
+        return []
+    x = axes.x(marked)
+    return [line(x, TOP, x, HEIGHT - BOTTOM, "mark"), text(x + 5, TOP + 10, words.say("today"), "number")]
+
+
+def _heads(
+    columns: tuple[str, str], points: Sequence[Point], marks: Sequence[Mark], beside: Beside | None, words: ChartWords
+) -> tuple[str, ...]:
+    """Name the columns of the table."""
+    bounds = (words.say("from (95%)"), words.say("to (95%)")) if _has_bounds(points) else ()
+    second = (beside.name,) if beside else ()
+    return (*columns, *bounds, *second, *((words.say("what changed"),) if marks else ()))
+
+
+def _band(points: Sequence[Point], axes: _Axes) -> list[str]:
+    known = [(number, each.low, each.high) for number, each in enumerate(points) if None not in (each.low, each.high)]
+    ends = [(axes.x(number), axes.y(high or 0.0)) for number, _, high in known]
+    ends += [(axes.x(number), axes.y(low or 0.0)) for number, low, _ in reversed(known)]
     if len(known) > 1:
         return [f'<polygon points="{_path(ends)}" class="band"/>']
     return [line(*ends[1], *ends[0], "whisker")] if known else []
@@ -199,24 +236,25 @@ def _has_bounds(points: Sequence[Point]) -> bool:
     return any(each.low is not None or each.high is not None for each in points)
 
 
-def _axis(low: float, high: float, y: Callable[[float], float], shown: Shown) -> list[str]:
+def _grid(axes: _Axes, format_value: ValueFormat) -> list[str]:
+    low, high = axes.low, axes.high
     values = [low, (low + high) / 2, high] if not low < 0 < high else [low, 0.0, high]
     return [
         part
         for value in values
         for part in (
-            line(LEFT, y(value), WIDTH - RIGHT, y(value), "axis" if value == 0 else "grid"),
-            text(LEFT - 8, y(value) + 4, shown(value), "number", "end"),
+            line(LEFT, axes.y(value), WIDTH - RIGHT, axes.y(value), "axis" if value == 0 else "grid"),
+            text(LEFT - 8, axes.y(value) + 4, format_value(value), "number", "end"),
         )
     ]
 
 
-def _labels(points: Sequence[Point], x: Callable[[int], float]) -> list[str]:
+def _labels(points: Sequence[Point], axes: _Axes) -> list[str]:
     shown = sorted({0, len(points) // 2, len(points) - 1}) if points else []
     anchors = {0: "start", len(points) - 1: "end"} if len(points) > 1 else {}
     return [
-        text(x(place), HEIGHT - 9, shortened(points[place].label, 24), "number", anchors.get(place, "middle"))
-        for place in shown
+        text(axes.x(number), HEIGHT - 9, shortened(points[number].label, 24), "number", anchors.get(number, "middle"))
+        for number in shown
     ]
 
 
@@ -228,14 +266,16 @@ def _path(points: Sequence[tuple[float, float]]) -> str:
     return " ".join(f"{x:.1f},{y:.1f}" for x, y in points)
 
 
-def _told(title: str, points: Sequence[Point], shown: Shown, marks: Sequence[Mark], words: ChartWords) -> str:
+def _description(
+    title: str, points: Sequence[Point], format_value: ValueFormat, marks: Sequence[Mark], words: ChartWords
+) -> str:
     if not points:
         return words.say("{title}: nothing to show.", title=title)
     first, last = points[0], points[-1]
     more = " " + words.say("Changes that are marked: {changes}.", changes=words.plain(len(marks))) if marks else ""
     if len(points) == 1:
-        return f"{title}: {first.label} {shown(first.value)}.{more}"
+        return f"{title}: {first.label} {format_value(first.value)}.{more}"
     return words.say(
         "{title}: from {first} ({start}) to {last} ({end}).",
-        title=title, first=shown(first.value), start=first.label, last=shown(last.value), end=last.label,
+        title=title, first=format_value(first.value), start=first.label, last=format_value(last.value), end=last.label,
     ) + more  # fmt: skip

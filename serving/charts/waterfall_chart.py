@@ -10,7 +10,7 @@ from serving.charts.chart_frame import (
     Chart,
     ChartWords,
     Rows,
-    Shown,
+    ValueFormat,
     drawing,
     line,
     rect,
@@ -27,20 +27,21 @@ def waterfall(
     steps: Sequence[tuple[str, float]],
     end: tuple[str, float],
     *,
-    shown: Shown,
-    changed: Shown = "{:+.2f}".format,
+    format_value: ValueFormat,
+    changed: ValueFormat = "{:+.2f}".format,
     words: ChartWords = ENGLISH,
 ) -> Chart:
     """Draw how steps lead from a start to an end; what they do not explain is a step of its own.
 
     Parameters
     ----------
-    shown, changed
+    format_value, changed
         How a level is written, and how a change.
 
     Examples
     --------
-    >>> chart = waterfall("Risk", ("usual", 0.1), [("rare", 0.3)], ("this user", 0.5), shown="{:.0%}".format)
+    >>> steps, percent = [("rare", 0.3)], "{:.0%}".format
+    >>> chart = waterfall("Risk", ("usual", 0.1), steps, ("this user", 0.5), format_value=percent)
     >>> [(label, round(number, 2)) for label, number in chart.rows]
     [('usual', 0.1), ('rare', 0.3), ('everything else', 0.1), ('this user', 0.5)]
     """
@@ -65,16 +66,16 @@ def waterfall(
         ]
 
     height = rows.step * (len(moves) + 2)
-    parts = [line(x(0.0), 0, x(0.0), height), *row(0, start[0], 0.0, start[1], "fill-quiet", shown(start[1]))]
+    parts = [line(x(0.0), 0, x(0.0), height), *row(0, start[0], 0.0, start[1], "fill-quiet", format_value(start[1]))]
     for place, (label, change) in enumerate(moves):
         low_end, high_end = sorted((levels[place], levels[place + 1]))
         kind = "fill-up" if change > 0 else "fill-down"
         parts += row(place + 1, label, low_end, high_end, kind, changed(change))
-    parts += row(len(moves) + 1, end[0], 0.0, end[1], "fill-1", shown(end[1]))
+    parts += row(len(moves) + 1, end[0], 0.0, end[1], "fill-1", format_value(end[1]))
     told = words.say(
         "{title}: from {first} ({start}) to {last} ({end}).",
-        title=title, first=shown(start[1]), start=start[0], last=shown(end[1]), end=end[0],
+        title=title, first=format_value(start[1]), start=start[0], last=format_value(end[1]), end=end[0],
     )  # fmt: skip
     svg = drawing(title, told, WIDTH, height, parts)
-    cells = (*written([start], shown), *written(moves, changed), *written([end], shown))
+    cells = (*written([start], format_value), *written(moves, changed), *written([end], format_value))
     return Chart(title, told, svg, (words.say("what"), words.say("change")), (start, *moves, end), cells)

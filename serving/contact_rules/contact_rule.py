@@ -92,11 +92,11 @@ def forbidden(rules: Sequence[Rule], frame: pd.DataFrame, contacts: UserContacts
     return Forbidden(everything, option, broken)
 
 
-def broken_by(given: Places, found: Forbidden) -> Kinds:
+def broken_by(given: Places, eligibility: Forbidden) -> Kinds:
     """Kind of the rule that each user's own option breaks, `ELIGIBLE` where it breaks none; shape (users,)."""
     rows = np.flatnonzero(given != NOTHING)
     broken = np.full(len(given), ELIGIBLE, dtype=np.int8)
-    broken[rows] = found.option[rows, given[rows]]
+    broken[rows] = eligibility.option[rows, given[rows]]
     return broken
 
 

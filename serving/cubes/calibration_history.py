@@ -86,7 +86,7 @@ def of_day(
     }  # fmt: skip
 
 
-def ranked(chance: np.ndarray[Any, Any], left: np.ndarray[Any, Any], stayed: np.ndarray[Any, Any]) -> float | None:
+def ranked(chance: np.ndarray[Any, Any], has_left: np.ndarray[Any, Any], stayed: np.ndarray[Any, Any]) -> float | None:
     """AUC of chances with so many, or so likely, who left and stayed at each; None where nobody did either.
 
     With expected counts it is what calibrated chances promise (`models.metrics.drift.expected_auc`).
@@ -98,10 +98,10 @@ def ranked(chance: np.ndarray[Any, Any], left: np.ndarray[Any, Any], stayed: np.
     >>> ranked(np.array([0.1]), np.array([0.0]), np.array([3.0])) is None
     True
     """
-    if not left.sum() or not stayed.sum():
+    if not has_left.sum() or not stayed.sum():
         return None
     ones = np.ones(len(chance))
-    return round(float(auc(np.r_[ones, 0 * ones], np.r_[chance, chance], np.r_[left, stayed])), 9)
+    return round(float(auc(np.r_[ones, 0 * ones], np.r_[chance, chance], np.r_[has_left, stayed])), 9)
 
 
 def read_calibration(lake: Lake, as_of: date) -> Sequence[dict[str, Any]]:

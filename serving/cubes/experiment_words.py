@@ -33,36 +33,36 @@ def english(currency: str) -> Words:
     return Words(load_language(ENGLISH), currency=currency)
 
 
-def verdict_words(result: ExperimentResult, words: Words) -> str:
+def verdict_words(experiment: ExperimentResult, words: Words) -> str:
     """Say what is known, and what to do about it."""
     say = words.say
-    if result.state == NOBODY_YET:
+    if experiment.state == NOBODY_YET:
         return say("nobody was given the play yet, so that nobody drew a variant")
-    if result.state == UNEVEN:
+    if experiment.state == UNEVEN:
         return say(
             "no verdict: the split is uneven beyond chance (p = {p:.1g}): {drew}; were shares or variants changed "
             "under the same name, or are users of one lost on the way? Start anew with another name",
-            p=result.split_doubt, drew=", ".join(_drew(each, words) for each in result.variants),
+            p=experiment.split_doubt, drew=", ".join(_drew(each, words) for each in experiment.variants),
         )  # fmt: skip
-    if result.state == WON:
+    if experiment.state == WON:
         return say(
             "{winner} is better: {lead}; make it the play's own and end the experiment",
-            winner=result.winner, lead=_lead(result, words),
+            winner=experiment.winner, lead=_lead(experiment, words),
         )  # fmt: skip
-    seen, amount = words.counted(result.closed, "{number} user", "{number} users"), _amount(result, words)
-    if result.state == ALIKE:
+    seen, amount = words.counted(experiment.closed, "{number} user", "{number} users"), _amount(experiment, words)
+    if experiment.state == ALIKE:
         return say(
             "no difference of {amount} or more between any two, over {seen}: keep what is simpler",
             amount=amount, seen=seen,
         )  # fmt: skip
-    if result.needed is None:
+    if experiment.needed is None:
         return say("not yet: {seen}, too few for a guess how many it takes", seen=seen)
-    if result.needed > MOST_SAID:
+    if experiment.needed > MOST_SAID:
         return say(
             "not yet: {seen}; a difference of {amount} would take more than a billion users", seen=seen, amount=amount
         )
-    needed = words.figures.thousands(result.needed)
-    if result.closed >= result.needed:
+    needed = words.figures.thousands(experiment.needed)
+    if experiment.closed >= experiment.needed:
         return say(
             "not yet, {seen} of about {needed}: the variants are nearly alike, or chance hides it; it may go on as "
             "long as you like",
@@ -96,20 +96,20 @@ def _drew(variant: VariantResult, words: Words) -> str:
     return words.say("{drew} {name} (meant {share:.0%})", drew=drew, name=variant.name, share=variant.share)
 
 
-def _amount(result: ExperimentResult, words: Words) -> str:
+def _amount(experiment: ExperimentResult, words: Words) -> str:
     """Write the smallest difference that is worth finding."""
-    worth = result.smallest_effect or 0.0
-    if result.measured_by == "margin":
+    worth = experiment.smallest_effect or 0.0
+    if experiment.measured_by == "margin":
         return words.say("{amount} a head", amount=words.figures.money(worth))
     return words.say("{points:.2g} points", points=100 * worth)
 
 
-def _lead(result: ExperimentResult, words: Words) -> str:
+def _lead(experiment: ExperimentResult, words: Words) -> str:
     """Write the effect of the winner beside the first variant; where that one won, of the best of the others."""
-    others = [each for each in result.variants[1:] if each.effect is not None]
-    won = next((each for each in others if each.name == result.winner), None)
+    others = [each for each in experiment.variants[1:] if each.effect is not None]
+    won = next((each for each in others if each.name == experiment.winner), None)
     shown = won or max(others, key=lambda each: each.effect.value if each.effect else 0.0)
-    beside, effect = result.variants[0].name, effect_words(shown, result.measured_by, words)
+    beside, effect = experiment.variants[0].name, effect_words(shown, experiment.measured_by, words)
     if won:
         return words.say("{effect} beside {name}", effect=effect, name=beside)
     return words.say("the nearest, {name}, has {effect} beside it", name=shown.name, effect=effect)

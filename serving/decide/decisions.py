@@ -38,7 +38,7 @@ from serving.contact_rules.contact_rule import ELIGIBLE, Forbidden, broken_by, f
 from serving.decide.decision_columns import decisions_table, predictions_table
 from serving.decide.executors import Executor
 from serving.decide.scoring import Policy
-from serving.decide.spooled_batches import SPOOL_FORMAT, Batch, open_spool
+from serving.decide.spooled_batches import SPOOL_FORMAT, Batch, Spool, open_spool
 from serving.earlier_contacts.given_before import places_left
 from serving.guards.guard_findings import Finding, findings_table
 from serving.knapsack.allocation import Limit, limits_of
@@ -61,30 +61,31 @@ def decide(
     guards: Sequence[Finding] = (), supersede: str | None = None, preferences_of: PreferencesOf = nothing_known,
     readers_of: ReadersOf = nobody_read,
 ) -> Spending:  # fmt: skip
-    """Write all that a day keeps of its decisions: `tables_of`, prices and draws; the same again changes nothing.
+    """Decide about every user of a day and write everything that is kept of it; a rerun writes the same bytes.
 
-    The decisions are also appended to the ledger and land in the treatments; all of it appears together or not at all.
-    Every batch of users is scored once and spooled to disk; a run that failed goes on where it stopped.
+    Users are scored in batches, each once, and spooled to disk, so that a run that failed continues where it stopped.
+    The budget is then allocated among all of them. All tables of the day, the entry of the ledger and the treatments
+    are published together or not at all.
 
     Parameters
     ----------
     executor
-        Who scores and writes, here or on other machines. Of all users together only a few numbers each are held.
+        Scores and writes batches, on this machine or on others. Only a few numbers per user are held in memory.
     inputs
-        Names what the executor reads: only a run on the same goes on where another one stopped.
+        A fingerprint of what the executor reads: a run continues an earlier one only if both have the same.
     contacts
-        Reads what is known of earlier contacts; the rules of eligibility are asked with what it says before the
-        allocation, and with what it says by then before anything is written.
+        Reads the earlier contacts of users. It is called twice, because the contact rules are checked before the
+        allocation and again before the decisions are written.
     moment
-        Instant and trigger of the decisions; that of the night by default.
+        Instant and trigger of the decisions; the nightly run by default.
     guards
-        What was found before deciding, which is kept beside the decisions.
+        Findings of the guards, which are stored beside the decisions.
     preferences_of
-        Looks up what is known of those who are given something.
+        Looks up the preferences of users, given the option of each.
     readers_of
-        Looks up what messages may say of them, and in which language they read.
+        Looks up the details of users that messages may contain, and their language, given the option of each.
     supersede
-        Why these decisions take the place of others that were published for the moment; without a reason they do not.
+        The reason why these decisions replace others published for the same moment; without one they do not.
 
     Raises
     ------
@@ -101,20 +102,7 @@ def decide(
     key = f"winback {version('winback')} {SPOOL_FORMAT} {policy.version} {as_of} {moment.name} {pieces} {inputs}"
     place = lake.path("scoring", moment.place)
     with lake.files.lock("decisions"), open_spool(place, key, policy.catalogue) as spool:
-
-        def input_of_batch(batch: Batch) -> AllocationInput:
-            user_ids = batch.frame["user_id"]
-            worth = batch.p_return * batch.value_if_back
-            return allocation_input(
-                user_ids, batch.p_churn, batch.options, policy.settings, limits, as_of, policy.trial, policy.win_back,
-                worth, takes_turns=policy.takes_turns,
-            )  # fmt: skip
-
-        allocation_inputs = list(
-            track(executor.allocation_inputs(policy, spool, input_of_batch), "users scored", executor.batches)
-        )
-        if not sum(len(part.arm) for part in allocation_inputs):
-            raise InputError(f"there is nobody to decide about on {as_of}; ingest users or choose another as_of")
+        allocation_inputs = _score_users(policy, executor, spool, limits, as_of)
         limits = limits if policy.catalogue.options else ()
         assignment = assign(allocation_inputs, policy.lot_settings, limits, executor.remote_reduce(spool))
         policy = replace(
@@ -126,18 +114,14 @@ def decide(
         )
         with lake.files.publish() as publication:
             with (
-                ledger.appending(lake, publication, moment, supersede) as enter,
+                ledger.appending(lake, publication, moment, supersede) as append,
                 _day_writer(publication.folder(moment.folder)) as write,
             ):
                 write("budget_curve", curve_table(allocation_inputs, policy.settings, limits))
-                write("spending", assignment.spending.table())
                 write("guards", findings_table(guards))
-                rows_known = known_rows(lake, as_of)
-                write(BASIS, basis_table(policy.model_versions, policy.settings, policy.catalogue, rows_known))
-                write(RULES, rules_table(policy.rules))
-                write("tastes", policy.preferences.tastes.rows)
-                write("hours", policy.preferences.hours_table())
-                write("prices", prices_table(assignment.spending, policy.lot_settings, limits, policy.catalogue))
+                write(BASIS, _basis_of(policy, lake, as_of))
+                for name, table in _tables_of_day(policy, assignment.spending, limits).items():
+                    write(name, table)
                 for each in allocation_inputs:
                     write("draws", draws_table(each))
                 parts = assignment.parts(allocation_inputs)
@@ -147,15 +131,55 @@ def decide(
                 )
                 for tables in track(written, "decisions written", len(parts)):
                     for name in list(tables):
-                        (enter if name == "ledger" else partial(write, name))(tables.pop(name))  # and forget them
+                        (append if name == "ledger" else partial(write, name))(tables.pop(name))  # and forget them
             ledger.land(lake, publication, as_of, policy.catalogue, policy.settings.time_zone)
     return assignment.spending
+
+
+def _score_users(
+    policy: Policy, executor: Executor, spool: Spool, limits: Sequence[Limit], as_of: date
+) -> list[AllocationInput]:
+    """Score all users in batches, and keep what the allocation needs of each batch.
+
+    Raises
+    ------
+    InputError
+        There are no users.
+    """
+
+    def input_of_batch(batch: Batch) -> AllocationInput:
+        return allocation_input(
+            batch.frame["user_id"], batch.p_churn, batch.options, policy.settings, limits, as_of, policy.trial,
+            policy.win_back, batch.p_return * batch.value_if_back, takes_turns=policy.takes_turns,
+        )  # fmt: skip
+
+    scored = executor.allocation_inputs(policy, spool, input_of_batch)
+    allocation_inputs = list(track(scored, "users scored", executor.batches))
+    if not sum(len(part.arm) for part in allocation_inputs):
+        raise InputError(f"there is nobody to decide about on {as_of}; ingest users or choose another as_of")
+    return allocation_inputs
+
+
+def _basis_of(policy: Policy, lake: Lake, as_of: date) -> pa.Table:
+    """List the models, settings, offers and rows that the decisions rest on."""
+    return basis_table(policy.model_versions, policy.settings, policy.catalogue, known_rows(lake, as_of))
+
+
+def _tables_of_day(policy: Policy, spending: Spending, limits: Sequence[Limit]) -> dict[str, pa.Table]:
+    """Make the tables that are about the day as a whole, by name."""
+    return {
+        "spending": spending.table(),
+        RULES: rules_table(policy.rules),
+        "tastes": policy.preferences.tastes.rows,
+        "hours": policy.preferences.hours_table(),
+        "prices": prices_table(spending, policy.lot_settings, limits, policy.catalogue),
+    }
 
 
 def tables_of(
     policy: Policy, batch: Batch, assignment: Assignment, limits: Sequence[Limit], moment: DecisionMoment
 ) -> dict[str, pa.Table]:
-    """Write everything that a day keeps about the users of a batch; `assignment` is the batch's part."""
+    """Make the tables about the users of a batch, by name; `assignment` is the part of the batch."""
     frame = policy.contacts.fresh(batch.frame)
     found = forbidden(policy.rules, frame, policy.contacts_of(frame), policy.catalogue)
     batch, assignment, broken = withdraw(batch, assignment, found)
@@ -172,20 +196,20 @@ def tables_of(
     }
 
 
-def withdraw(batch: Batch, assignment: Assignment, found: Forbidden) -> tuple[Batch, Assignment, Kinds]:
+def withdraw(batch: Batch, assignment: Assignment, eligibility: Forbidden) -> tuple[Batch, Assignment, Kinds]:
     """Take back what is forbidden by the time it is written: who would get it gets nothing, and it is said.
 
     Returns
     -------
     Batch and assignment without those offers, and the kind of rule that each broke, shape (users,).
     """
-    broken = broken_by(assignment.given, found)
+    broken = broken_by(assignment.given, eligibility)
     rows = np.flatnonzero(broken != ELIGIBLE)
     if not len(rows):
         return batch, assignment, broken
     ineligible, why_not = batch.options.ineligible.copy(), batch.options.why_not.copy()
     ineligible[rows] = broken[rows]
-    why_not[rows] = np.where(found.option[rows] == ELIGIBLE, why_not[rows], found.option[rows])
+    why_not[rows] = np.where(eligibility.option[rows] == ELIGIBLE, why_not[rows], eligibility.option[rows])
     given, arm = assignment.given.copy(), assignment.arm.copy()
     given[rows], arm[rows] = NOTHING, SUPPRESSED
     batch = replace(batch, options=replace(batch.options, ineligible=ineligible, why_not=why_not))

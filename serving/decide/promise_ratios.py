@@ -82,26 +82,26 @@ def newest_ratios(lake: Lake, as_of: date) -> KeptRatios:
     return KeptRatios(day, {each["subject"]: _ratio(each) for each in kept["promises"]})
 
 
-def _ratio(kept: dict[str, Any]) -> PromiseRatio:
-    return PromiseRatio(kept["subject"], kept["promised"], Metric(**kept["shown"]), Metric(**kept["ratio"]))
+def _ratio(stored: dict[str, Any]) -> PromiseRatio:
+    return PromiseRatio(stored["subject"], stored["promised"], Metric(**stored["shown"]), Metric(**stored["ratio"]))
 
 
-def plan_promise(lake: Lake, as_of: date, kept: KeptRatios) -> Metric | None:
+def plan_promise(lake: Lake, as_of: date, ratios: KeptRatios) -> Metric | None:
     """Add up what the offers of a day's plan promise, each play by its ratio; None before there was evidence.
 
     The interval is that of the ratios, taken as if all plays erred alike, which is the widest.
     """
-    if kept.whole is None:
+    if ratios.whole is None:
         return None
     with connect(lake) as connection:
         rows = connection.execute(f"""
             SELECT play, sum(expected_value), count(*) FROM {decisions_source(lake, as_of)}
             WHERE offer_id <> 'none' GROUP BY ALL ORDER BY ALL
         """).fetchall()
-    return promised_sum(kept, rows)
+    return promised_sum(ratios, rows)
 
 
-def promised_sum(kept: KeptRatios, rows: Sequence[tuple[str | None, float, int]]) -> Metric:
+def promised_sum(ratios: KeptRatios, rows: Sequence[tuple[str | None, float, int]]) -> Metric:
     """Multiply the sums of plays by their ratios.
 
     Parameters
@@ -111,7 +111,7 @@ def promised_sum(kept: KeptRatios, rows: Sequence[tuple[str | None, float, int]]
     """
     value = low = high = 0.0
     for play, said, _ in rows:
-        ratio = kept.of(play)
+        ratio = ratios.of(play)
         ends = sorted((ratio.low * said, ratio.high * said)) if ratio is not None else [said, said]
-        value, low, high = value + kept.multiplier(play) * said, low + ends[0], high + ends[1]
+        value, low, high = value + ratios.multiplier(play) * said, low + ends[0], high + ends[1]
     return Metric(value, low, high, sum(users for *_, users in rows))

@@ -228,11 +228,11 @@ def score(policy: Policy, frame: pd.DataFrame) -> Batch:
     return Batch(kept, p_churn, value, remaining, *back, reasons.build(~np.isnan(p_churn)), options)
 
 
-def _causes(policy: Policy, p_churn: Floats, known: pd.DataFrame, active: Flags) -> dict[str, Floats]:
+def _causes(policy: Policy, p_churn: Floats, scored: pd.DataFrame, active: Flags) -> dict[str, Floats]:
     """Split the chances to leave by their causes, each of shape (users,); nothing where users have no contracts."""
     if policy.causes is None:
         return {}
     share = np.full(len(p_churn), np.nan)
     if active.any():
-        share[active] = policy.causes.estimator.predict(known)
+        share[active] = policy.causes.estimator.predict(scored)
     return dict(zip(CAUSES, causes_of(p_churn, share), strict=True))

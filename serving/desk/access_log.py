@@ -26,10 +26,10 @@ class Entry:
     rows: int
 
 
-def note(lake: Lake, visitor: Visitor, what: str, given: Mapping[str, str], rows: int) -> Entry:
+def note(lake: Lake, visitor: Visitor, action: str, given: Mapping[str, str], rows: int) -> Entry:
     """Keep an entry; it is written whole, beside others that are written at the same time."""
     entry = Entry(
-        datetime.now(UTC).isoformat(timespec="microseconds"), visitor.name, visitor.role, what, dict(given), rows
+        datetime.now(UTC).isoformat(timespec="microseconds"), visitor.name, visitor.role, action, dict(given), rows
     )
     name = f"{DESK_LOG}/{entry.at.replace(':', '')}-{uuid4().hex[:8]}.json"
     lake.files.write(name, json.dumps(asdict(entry)).encode())

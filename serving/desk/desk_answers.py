@@ -20,7 +20,7 @@ from serving.desk.access_log import note
 from serving.desk.desk_pages import Desk, Page, Question, RefusedError
 from serving.desk.page_list import TITLES, TYPED, is_number, require_known
 from serving.desk.today_page import pages_linked
-from serving.desk.visitors import Door, Visitor
+from serving.desk.visitors import Authenticator, Visitor
 from serving.report_page.page_environment import page_environment
 from serving.wording.locales import own_name
 
@@ -29,10 +29,13 @@ TEMPLATES = Path(__file__).parent / "templates"
 
 @dataclass(frozen=True)
 class Answers:
-    """Makes answers of requests: `desk` is asked, `door` says who asks."""
+    """Turns requests into responses: `desk` holds what pages read, `authenticator` says who asks.
+
+    `others` keeps the same in other languages, by their names.
+    """
 
     desk: Desk
-    door: Door
+    authenticator: Authenticator
     others: dict[str, Answers] = field(default_factory=dict)
 
     @cached_property
@@ -46,7 +49,7 @@ class Answers:
         if language not in self.languages or language == self.desk.settings.language:
             return self
         if language not in self.others:
-            self.others[language] = Answers(self.desk.speaking(language), self.door, self.others)
+            self.others[language] = Answers(self.desk.speaking(language), self.authenticator, self.others)
         return self.others[language]
 
     def said(self, error: InputError) -> str:
@@ -60,22 +63,22 @@ class Answers:
 
     def write(self, template: str, visitor: Visitor | None, status: int = 200, **values: object) -> HTMLResponse:
         """Fill a template in."""
-        token = self.door.form_token(visitor) if visitor is not None else ""
+        token = self.authenticator.form_token(visitor) if visitor is not None else ""
         shown = {
             "settings": self.desk.settings,
             "visitor": visitor,
             "titles": {name: self.desk.words.say(TITLES[name]) for name in TITLES},
             "languages": self.languages,
             "form_token": token,
-            "door": self.door,
+            "authenticator": self.authenticator,
             "link": link,
         }
         return HTMLResponse(self.templates.get_template(template).render(**shown, **values), status)
 
-    def sentence(self, visitor: Visitor | None, status: int, said: str, title: str = "") -> HTMLResponse:
+    def sentence(self, visitor: Visitor | None, status: int, text: str, title: str = "") -> HTMLResponse:
         """Write a page of one sentence."""
         page = Page("sentence", title or self.desk.words.say("Not shown"), {})
-        return self.write("sentence.html.j2", visitor, status, page=page, asked=None, said=said.rstrip("."))
+        return self.write("sentence.html.j2", visitor, status, page=page, question=None, said=text.rstrip("."))
 
     def addressed(self, name: str, typed: Mapping[str, str]) -> str:
         """Write the address of what somebody typed into the form of a page: the same for readers of any language."""
@@ -90,18 +93,23 @@ class Answers:
 
     def page(self, visitor: Visitor, name: str, given: Mapping[str, str], make: Callable[[Question], Page]) -> Response:
         """Answer a question with a page, or with one of its charts as a table for spreadsheets."""
-        asked = self.question(visitor, name, given)
+        question = self.question(visitor, name, given)
         with shared_reading(self.desk.lake):
-            page = make(asked)
-        if name := asked.one_of("table", tuple(page.charts)):
+            page = make(question)
+        if name := question.one_of("table", tuple(page.charts)):
             note(self.desk.lake, visitor, f"table {name} of {page.name}", given, len(page.charts[name].rows))
-            return attachment(page.charts[name].as_csv(), f"{asked.day}-{page.name}-{name}.csv")
+            return attachment(page.charts[name].as_csv(), f"{question.day}-{page.name}-{name}.csv")
         return self.write(
-            page.template, visitor, page=page, asked=asked, questions=pages_linked(self.desk.words.say), **page.values
+            page.template,
+            visitor,
+            page=page,
+            question=question,
+            questions=pages_linked(self.desk.words.say),
+            **page.values,
         )
 
 
-def link(path: str, asked: Question | None = None, /, **given: object) -> str:
+def link(path: str, question: Question | None = None, /, **given: object) -> str:
     """Write an address of ours; the day goes with it where it is not the newest.
 
     Examples
@@ -110,8 +118,8 @@ def link(path: str, asked: Question | None = None, /, **given: object) -> str:
     ('/people?q=a+b%26c', '/people/..%252f')
     """
     known = {name: value for name, value in given.items() if value not in (None, "")}
-    if asked is not None and asked.days and asked.day != asked.days[-1]:
-        known.setdefault("day", asked.day)
+    if question is not None and question.days and question.day != question.days[-1]:
+        known.setdefault("day", question.day)
     return f"/{quote(path)}" + (f"?{urlencode(known)}" if known else "")
 
 

@@ -1,9 +1,9 @@
-"""The desk as a web application: who asks is checked, a page is made, and nothing but text of ours leaves it."""
+"""The desk as a web application: its routes, who may ask for what, and the security headers of every response."""
 
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from socket import socket
 from typing import Any
@@ -19,12 +19,12 @@ from serving.desk.access_log import note
 from serving.desk.audience_post import message_of, post
 from serving.desk.desk_answers import Answers, answers_of, given_of, link
 from serving.desk.desk_pages import Desk, Page, PageNotFoundError, Question, checked
-from serving.desk.doors import LANGUAGE, add_doors, require_our_form
 from serving.desk.page_list import PAGES, TYPED, no_page, page_meant
 from serving.desk.people_page import audience, audience_name, filter_count
 from serving.desk.person_page import person_page
+from serving.desk.sign_in import LANGUAGE, add_sign_in, require_our_form
 from serving.desk.today_page import today_page
-from serving.desk.visitors import Door
+from serving.desk.visitors import Authenticator, Visitor
 from serving.desk.what_if_page import proposal
 
 POLICY = (
@@ -40,10 +40,10 @@ REPORT_POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; f
 STYLES = ("page.css", "charts.css", "desk.css")
 
 
-def make_desk_app(desk: Desk, door: Door) -> FastAPI:
+def make_desk_app(desk: Desk, authenticator: Authenticator) -> FastAPI:
     """Make the application; it has no address but those of its pages."""
     app = FastAPI(title="winback", docs_url=None, redoc_url=None, openapi_url=None)
-    answers = Answers(desk, door)
+    answers = Answers(desk, authenticator)
 
     @app.middleware("http")
     async def guard(request: Request, call_next: Callable[[Request], Any]) -> Response:
@@ -52,7 +52,7 @@ def make_desk_app(desk: Desk, door: Door) -> FastAPI:
             answer.headers.setdefault(name, value)
         return answer
 
-    for add in (_add_files, add_doors, _add_pages):  # pages last: theirs is any name
+    for add in (_add_downloads, _add_forms, add_sign_in, _add_pages):  # pages last: theirs is any name
         add(app, answers)
     return app
 
@@ -61,9 +61,9 @@ async def _guarded(request: Request, call_next: Callable[[Request], Any], answer
     """Refuse who is not known; turn what is wrong with a question into a sentence."""
     answers = answers.speaking(request.cookies.get(LANGUAGE))
     request.state.answers = answers
-    if not answers.door.knows_host(request.headers.get("host", "")):
+    if not answers.authenticator.knows_host(request.headers.get("host", "")):
         return PlainTextResponse("this desk answers to the names of its own machine alone", 400)
-    visitor = answers.door.visitor(request.headers, request.cookies)
+    visitor = answers.authenticator.visitor(request.headers, request.cookies)
     request.state.visitor = visitor
     is_free = request.url.path in ("/style.css", "/sign-in")
     if visitor is None and not is_free:
@@ -86,14 +86,14 @@ async def _guarded(request: Request, call_next: Callable[[Request], Any], answer
     return answer
 
 
-def serve(desk: Desk, door: Door, listening: socket) -> None:
+def serve(desk: Desk, authenticator: Authenticator, listening: socket) -> None:
     """Answer on a socket that listens, until the process is told to end."""
-    desk_server(desk, door).run(sockets=[listening])
+    desk_server(desk, authenticator).run(sockets=[listening])
 
 
-def desk_server(desk: Desk, door: Door) -> uvicorn.Server:
+def desk_server(desk: Desk, authenticator: Authenticator) -> uvicorn.Server:
     """Make the server of a desk; whoever runs it ends it with `should_exit`."""
-    app = make_desk_app(desk, door)
+    app = make_desk_app(desk, authenticator)
     config = uvicorn.Config(app, log_level="warning", access_log=False, proxy_headers=False, server_header=False)
     return uvicorn.Server(config)
 
@@ -122,13 +122,12 @@ def _add_pages(app: FastAPI, answers: Answers) -> None:
         raise no_page(name)
 
     def _shown(request: Request, name: str, make: Callable[[Question], Page]) -> Response:
-        visitor, given, own = request.state.visitor, given_of(request), answers_of(request)
-        return files.of_one_publish(lambda: own.page(visitor, name, given, make))
+        visitor, given, localised = request.state.visitor, given_of(request), answers_of(request)
+        return files.of_one_publish(lambda: localised.page(visitor, name, given, make))
 
 
-def _add_files(app: FastAPI, answers: Answers) -> None:
-    """Answer with files: the style, the report, and the people of a filter."""
-    desk = answers.desk
+def _add_downloads(app: FastAPI, answers: Answers) -> None:
+    """Answer with files: the style, the people of a filter, and the report."""
 
     @app.get("/style.css")
     def style() -> Response:
@@ -137,60 +136,81 @@ def _add_files(app: FastAPI, answers: Answers) -> None:
 
     @app.get("/audience.csv")
     def people(request: Request) -> Response:
-        asked = answers_of(request).question(request.state.visitor, "audience.csv", given_of(request))
-        rows = filter_count(asked)
-        note(desk.lake, asked.visitor, "audience", asked.given, rows)
-        parts = (csv_row(row) for row in audience(asked))
-        headers = {"Content-Disposition": f'attachment; filename="{audience_name(asked)}"'}
-        return StreamingResponse(parts, media_type="text/csv; charset=utf-8", headers=headers)
+        return _audience_table(_question_of(request, "audience.csv"))
 
     @app.get("/report")
     def report(request: Request) -> Response:
-        own = answers_of(request)
-        say, asked = own.desk.words.say, own.question(request.state.visitor, "report", given_of(request))
-        name = f"reports/{asked.day}.html"
-        if not asked.visitor.is_operator:
-            said = say("The report names users, so that it is for operators alone")
-            return own.sentence(asked.visitor, 403, said)
-        if not desk.lake.files.exists(name):
-            raise PageNotFoundError(
-                "there is no report of {day}; winback report --as-of {named} writes it",
-                day=asked.day, named=str(asked.day),
-            )  # fmt: skip
-        note(desk.lake, asked.visitor, "report", asked.given, 1)
-        return Response(
-            desk.lake.files.read(name), media_type="text/html", headers={"Content-Security-Policy": REPORT_POLICY}
-        )
+        return _report(_question_of(request, "report"), answers_of(request))
+
+
+def _question_of(request: Request, page: str) -> Question:
+    return answers_of(request).question(request.state.visitor, page, given_of(request))
+
+
+def _audience_table(question: Question) -> Response:
+    rows = filter_count(question)
+    note(question.desk.lake, question.visitor, "audience", question.given, rows)
+    lines = (csv_row(row) for row in audience(question))
+    headers = {"Content-Disposition": f'attachment; filename="{audience_name(question)}"'}
+    return StreamingResponse(lines, media_type="text/csv; charset=utf-8", headers=headers)
+
+
+def _report(question: Question, answers: Answers) -> Response:
+    visitor, lake, name = question.visitor, question.desk.lake, f"reports/{question.day}.html"
+    if not visitor.is_operator:
+        said = answers.desk.words.say("The report names users, so that it is for operators alone")
+        return answers.sentence(visitor, 403, said)
+    if not lake.files.exists(name):
+        raise PageNotFoundError(
+            "there is no report of {day}; winback report --as-of {named} writes it",
+            day=question.day, named=str(question.day),
+        )  # fmt: skip
+    note(lake, visitor, "report", question.given, 1)
+    headers = {"Content-Security-Policy": REPORT_POLICY}
+    return Response(lake.files.read(name), media_type="text/html", headers=headers)
+
+
+def _add_forms(app: FastAPI, answers: Answers) -> None:
+    """Answer to forms: an audience is posted, or a proposal is left for the operator."""
 
     @app.post("/audience/post")
     async def hand_over(request: Request) -> Response:
-        form = await require_our_form(request, answers.door)
-        visitor, receiver, own = request.state.visitor, desk.receiver, answers_of(request)
-        words = own.desk.words
-        if not visitor.is_operator or receiver is None:
-            said = words.say("Audiences are posted by operators, where an address is set")
-            return own.sentence(visitor, 403, said)
-        given = {name: value for name, value in form.items() if name != "form_token"}
-        asked = own.question(visitor, "people", given)
-        columns, *rows = await run_in_threadpool(lambda: list(audience(asked)))
-        people = [dict(zip(columns, row, strict=True)) for row in rows]
-        message_id, body = message_of(str(asked.day), asked.given, people)
-        await run_in_threadpool(post, receiver, message_id, body)
-        note(desk.lake, visitor, f"audience posted to {receiver.host} as {message_id}", asked.given, len(people))
-        said = words.say(
-            "people handed to {host}: {people}, as message {message}",
-            host=receiver.host, people=words.figures.thousands(len(people)), message=message_id,
-        )  # fmt: skip
-        return own.sentence(visitor, 200, said, title=words.say("Handed over"))
+        form = await require_our_form(request, answers.authenticator)
+        return await _post_audience(request.state.visitor, answers_of(request), _without_token(form))
 
     @app.post("/what-if/proposal")
     async def propose(request: Request) -> Response:
-        form = await require_our_form(request, answers.door)
-        visitor, own = request.state.visitor, answers_of(request)
-        say = own.desk.words.say
-        if not visitor.is_operator:
-            return own.sentence(visitor, 403, say("Proposals are left by operators alone"))
-        given = {name: value for name, value in form.items() if name != "form_token"}
-        name = proposal(own.question(visitor, "what-if", given))
-        said = say("The proposal lies in {name} of the data folder; nothing of it is in force", name=name)
-        return own.sentence(visitor, 200, said, title=say("Left for the operator"))
+        form = await require_our_form(request, answers.authenticator)
+        return _leave_proposal(request.state.visitor, answers_of(request), _without_token(form))
+
+
+def _without_token(form: Mapping[str, str]) -> dict[str, str]:
+    return {name: value for name, value in form.items() if name != "form_token"}
+
+
+async def _post_audience(visitor: Visitor, answers: Answers, form: Mapping[str, str]) -> Response:
+    words, receiver = answers.desk.words, answers.desk.receiver
+    if not visitor.is_operator or receiver is None:
+        said = words.say("Audiences are posted by operators, where an address is set")
+        return answers.sentence(visitor, 403, said)
+    question = answers.question(visitor, "people", form)
+    columns, *rows = await run_in_threadpool(lambda: list(audience(question)))
+    people = [dict(zip(columns, row, strict=True)) for row in rows]
+    message_id, body = message_of(str(question.day), question.given, people)
+    await run_in_threadpool(post, receiver, message_id, body)
+    done = f"audience posted to {receiver.host} as {message_id}"
+    note(answers.desk.lake, visitor, done, question.given, len(people))
+    said = words.say(
+        "people handed to {host}: {people}, as message {message}",
+        host=receiver.host, people=words.figures.thousands(len(people)), message=message_id,
+    )  # fmt: skip
+    return answers.sentence(visitor, 200, said, title=words.say("Handed over"))
+
+
+def _leave_proposal(visitor: Visitor, answers: Answers, form: Mapping[str, str]) -> Response:
+    say = answers.desk.words.say
+    if not visitor.is_operator:
+        return answers.sentence(visitor, 403, say("Proposals are left by operators alone"))
+    name = proposal(answers.question(visitor, "what-if", form))
+    said = say("The proposal lies in {name} of the data folder; nothing of it is in force", name=name)
+    return answers.sentence(visitor, 200, said, title=say("Left for the operator"))

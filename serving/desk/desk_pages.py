@@ -125,7 +125,7 @@ class Question:
             )
         return cls(desk, day, days, visitor, given)
 
-    def one_of(self, name: str, known: Sequence[str]) -> str:
+    def one_of(self, name: str, choices: Sequence[str]) -> str:
         """Return a parameter that must be one of those known, or nothing.
 
         Raises
@@ -134,7 +134,7 @@ class Question:
             It is another one.
         """
         value = self.given.get(name, "")
-        if value and value not in known:
+        if value and value not in choices:
             raise RefusedError("{name} is none of those there are; go back and choose one of the list", name=name)
         return value
 

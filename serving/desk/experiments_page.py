@@ -14,10 +14,10 @@ from serving.desk.desk_pages import Desk, Page, Question
 from serving.wording.rendering import Words
 
 
-def experiments_page(asked: Question) -> Page:
+def experiments_page(question: Question) -> Page:
     """Answer which way of a play is better."""
-    desk = asked.desk
-    measured_on, results = newest_results(desk.lake, asked.day)
+    desk = question.desk
+    measured_on, results = newest_results(desk.lake, question.day)
     known = {each.name for each in results}
     values = {
         "measured_on": measured_on,
@@ -28,7 +28,7 @@ def experiments_page(asked: Question) -> Page:
     return Page("experiments", desk.words.say("Experiments"), values, _charts(results, desk))
 
 
-def result_rows(result: ExperimentResult, words: Words) -> Mapping[str, Any]:
+def result_rows(experiment: ExperimentResult, words: Words) -> Mapping[str, Any]:
     """Put an experiment into words, and each of its variants into a row."""
     rows = [
         {
@@ -36,14 +36,14 @@ def result_rows(result: ExperimentResult, words: Words) -> Mapping[str, Any]:
             "share": each.share,
             "exposed": each.exposed,
             "closed": each.closed,
-            "brought": mean_words(each, result.measured_by, words),
-            "effect": effect_words(each, result.measured_by, words) if place else "",
+            "brought": mean_words(each, experiment.measured_by, words),
+            "effect": effect_words(each, experiment.measured_by, words) if place else "",
         }
-        for place, each in enumerate(result.variants)
+        for place, each in enumerate(experiment.variants)
     ]
     return {
-        "result": result, "verdict": verdict_words(result, words), "rows": rows,
-        "measure": measured_words(result.measured_by, words),
+        "result": experiment, "verdict": verdict_words(experiment, words), "rows": rows,
+        "measure": measured_words(experiment.measured_by, words),
     }  # fmt: skip
 
 

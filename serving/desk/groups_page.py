@@ -14,11 +14,11 @@ from serving.memberships.stored_segments import TRANSITIONS, read_rows, segment_
 from serving.report_page.group_section import groups_of
 
 
-def groups_page(asked: Question) -> Page:
+def groups_page(question: Question) -> Page:
     """Answer who everybody is and what moved."""
-    desk, cubes = asked.desk, asked.cubes()
-    record = latest_training(desk.lake, asked.day)
-    who = groups_of(desk.settings, desk.lake, asked.day, desk.words, record.personas if record else None)
+    desk, cubes = question.desk, question.cubes()
+    record = latest_training(desk.lake, question.day)
+    who = groups_of(desk.settings, desk.lake, question.day, desk.words, record.personas if record else None)
     sums = {row["segment"]: row for row in cubes.segments}
     stages = {row["stage"]: row for row in cubes.by("stage")}
     values = {
@@ -26,11 +26,11 @@ def groups_page(asked: Question) -> Page:
         "personas": {row["persona"]: row for row in cubes.by("persona") if row["persona"] is not None},
         "unusual": who.unusual if who else [],
     }  # fmt: skip
-    return Page("groups", desk.words.say("Segments and personas"), values, _charts(asked, cubes))
+    return Page("groups", desk.words.say("Segments and personas"), values, _charts(question, cubes))
 
 
-def _charts(asked: Question, cubes: DayCubes) -> dict[str, Chart]:
-    words, drawn = asked.desk.words, asked.desk.chart_words
+def _charts(question: Question, cubes: DayCubes) -> dict[str, Chart]:
+    words, drawn = question.desk.words, question.desk.chart_words
     say = words.say
 
     def title(stage: str | None, otherwise: str) -> str:
@@ -39,7 +39,9 @@ def _charts(asked: Question, cubes: DayCubes) -> dict[str, Chart]:
     bars = [(title(row["stage"], say("No stage")), row["users"]) for row in cubes.by("stage")]
     charts = {"stages": bar_chart(say("Users by stage"), (say("stage"), say("users")), bars, words=drawn)}
     rows: list[dict[str, Any]] = (
-        read_rows(asked.desk.lake, asked.day, TRANSITIONS) if asked.day in segment_days(asked.desk.lake) else []
+        read_rows(question.desk.lake, question.day, TRANSITIONS)
+        if question.day in segment_days(question.desk.lake)
+        else []
     )
     if rows:
         moves = [

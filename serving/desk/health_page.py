@@ -15,7 +15,7 @@ from serving.cubes.calibration_history import read_calibration
 from serving.cubes.stored_cubes import day_sums
 from serving.desk.access_log import newest
 from serving.desk.desk_pages import Page, Question
-from serving.desk.timeline import happenings, marks, outcome_words
+from serving.desk.timeline import marks, outcome_words, timeline_entries
 from serving.desk.today_page import Z, model_words
 from serving.desk.visitors import THIS_MACHINE
 from serving.guards.guard_findings import FIRED, PASSED, UNKNOWN, stored_findings
@@ -34,12 +34,12 @@ STATES = {PASSED: "passed", FIRED: "fired", UNKNOWN: "cannot tell"}
 MODES = {"warn": "warns", "stop": "stops the run", "off": "off"}
 
 
-def health_page(asked: Question) -> Page:
+def health_page(question: Question) -> Page:
     """Answer whether the pages can be trusted today."""
-    desk = asked.desk
-    status = data_status(desk.lake, asked.day)
-    findings = stored_findings(desk.lake, asked.day)
-    calibrated = calibration(read_calibration(desk.lake, asked.day))
+    desk = question.desk
+    status = data_status(desk.lake, question.day)
+    findings = stored_findings(desk.lake, question.day)
+    calibrated = calibration(read_calibration(desk.lake, question.day))
     values = {
         "findings": [
             {
@@ -47,7 +47,7 @@ def health_page(asked: Question) -> Page:
                 "state": each.state,
                 "told": desk.words.say(STATES[each.state]),
                 "mode": desk.words.say(MODES[each.mode]),
-                "words": each.words(asked.day, desk.words.say, desk.words.language.weekday),
+                "words": each.words(question.day, desk.words.say, desk.words.language.weekday),
             }
             for each in findings
         ],
@@ -55,15 +55,15 @@ def health_page(asked: Question) -> Page:
         "calibration": calibrated,
         "horizon": desk.settings.churn.horizon_days,
         "faults": status.faults,
-        "models": model_words(latest_training(desk.lake, asked.day), desk.words),
+        "models": model_words(latest_training(desk.lake, question.day), desk.words),
         "history": [
             {**asdict(each), "by": by_words(each.by, desk.words)} for each in promotion_log(desk.lake)[::-1][:20]
         ],
         "lines": desk.run_lines(desk.words),
         "runs": [{**run, "told": outcome_words(run["outcome"], desk.words)} for run in desk.newest_runs()[:SHOWN_RUNS]],
-        "log": [log_row(each, desk.words) for each in newest(desk.lake)] if asked.visitor.is_operator else [],
+        "log": [log_row(each, desk.words) for each in newest(desk.lake)] if question.visitor.is_operator else [],
     }
-    return Page("health", desk.words.say("Health"), values, _charts(asked, findings, calibrated.rows))
+    return Page("health", desk.words.say("Health"), values, _charts(question, findings, calibrated.rows))
 
 
 def log_row(entry: Mapping[str, Any], words: Words) -> dict[str, Any]:
@@ -136,17 +136,22 @@ def calibration(rows: Sequence[Mapping[str, Any]]) -> Calibration:
     return Calibration(rows, len(closed), len(within), expected, left)
 
 
-def _charts(asked: Question, findings: Sequence[Any], calibrated: Sequence[Mapping[str, Any]]) -> dict[str, Chart]:
-    lake, happened, drawn, say = asked.desk.lake, happenings(asked), asked.desk.chart_words, asked.desk.words.say
+def _charts(question: Question, findings: Sequence[Any], calibrated: Sequence[Mapping[str, Any]]) -> dict[str, Chart]:
+    lake, entries, drawn, say = (
+        question.desk.lake,
+        timeline_entries(question),
+        question.desk.chart_words,
+        question.desk.words.say,
+    )
     sizes = lake.files.sizes()
-    points = [Point(str(row["day"]), row["users"]) for row in day_sums(lake, asked.day)[-SHOWN_DAYS:]]
-    laid = marks(happened, points[0].label if points else "")
+    points = [Point(str(row["day"]), row["users"]) for row in day_sums(lake, question.day)[-SHOWN_DAYS:]]
+    laid = marks(entries, points[0].label if points else "")
     charts = {
         "disk": bar_chart(
             say("Disk, MiB"),
             (say("folder"), "MiB"),
             [(name, size / 2**20) for name, size in sorted(sizes.items(), key=lambda each: -each[1])[:10]],
-            shown=asked.desk.words.figures.mebibytes,
+            format_value=question.desk.words.figures.mebibytes,
             words=drawn,
         ),
     }
@@ -155,10 +160,10 @@ def _charts(asked: Question, findings: Sequence[Any], calibrated: Sequence[Mappi
             say("Users decided about"), (say("day"), say("users")), points, marks=laid, words=drawn
         )
     if len(calibrated) > 1:
-        charts |= calibration_charts(calibrated, marks(happened, calibrated[0]["day"]), asked.desk.words)
+        charts |= calibration_charts(calibrated, marks(entries, calibrated[0]["day"]), question.desk.words)
     drift = [
         (
-            asked.desk.words.label(each.subject) if each.guard == "input_drift" else each.subject or each.guard,
+            question.desk.words.label(each.subject) if each.guard == "input_drift" else each.subject or each.guard,
             each.value,
         )
         for each in findings
@@ -188,14 +193,14 @@ def calibration_charts(rows: Sequence[Mapping[str, Any]], laid: Sequence[Mark], 
     charts = {
         "calibration": line_chart(
             say("Leavers: expected, and what happened"), (say("day"), say("expected share")), shares,
-            shown=figures.percent, marks=laid, is_share=True, words=drawn,
+            format_value=figures.percent, marks=laid, is_share=True, words=drawn,
             beside=Beside(say("left, once known"), say("expected, with what chance explains"), left),
         )
     }  # fmt: skip
     if aucs:
         charts["ranking"] = line_chart(
             say("Ranking (AUC): expected, and what happened"), (say("day"), say("expected AUC")), aucs,
-            shown=lambda auc: figures.decimal(auc, ".2f"), marks=laid, is_share=True, words=drawn,
+            format_value=lambda auc: figures.decimal(auc, ".2f"), marks=laid, is_share=True, words=drawn,
             beside=Beside(
                 say("measured, once known"), say("expected before labels (CBPE)"), [row["auc"] for row in ranked]
             ),

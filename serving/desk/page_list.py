@@ -46,9 +46,9 @@ def is_number(name: str) -> bool:
     return _is_among(name, NUMBERS)
 
 
-def _is_among(name: str, known: Sequence[str]) -> bool:
+def _is_among(name: str, choices: Sequence[str]) -> bool:
     """Tell whether a parameter is listed, or begins like one that is listed with an underscore at its end."""
-    return any(name == each or (each.endswith("_") and name.startswith(each)) for each in known)
+    return any(name == each or (each.endswith("_") and name.startswith(each)) for each in choices)
 
 
 def page_meant(name: str) -> str:

@@ -45,13 +45,13 @@ class PeopleFilter:
     chosen: dict[str, str]
 
 
-def people_page(asked: Question) -> Page:
+def people_page(question: Question) -> Page:
     """List the people who are meant, fifty at a time, most value at risk first unless asked otherwise."""
-    cubes = asked.cubes()
-    known = known_values(asked, cubes)
-    meant = people_filter(asked, known)
-    number = asked.whole("page", 1, least=1, most=MOST_PAGES)
-    with connect(asked.desk.lake) as connection:
+    cubes = question.cubes()
+    known = known_values(question, cubes)
+    meant = people_filter(question, known)
+    number = question.whole("page", 1, least=1, most=MOST_PAGES)
+    with connect(question.desk.lake) as connection:
         counted = connection.execute(f"SELECT count(*) FROM {meant.source} WHERE {meant.condition}").fetchone()
         found = connection.execute(
             f"""SELECT user_id, p_churn, risk_band, retained_value, stage, persona, arm, offer_id, discount, channel,
@@ -61,10 +61,10 @@ def people_page(asked: Question) -> Page:
         )
         names = [name for name, *_ in found.description or ()]
         rows = [dict(zip(names, row, strict=True)) for row in found.fetchall()]
-    desk, users = asked.desk, int(counted[0]) if counted else 0
+    desk, users = question.desk, int(counted[0]) if counted else 0
     whole = dict[str, None]()  # the reasons that rows give in short, each once
     for row in rows:
-        row["shown_id"] = asked.visitor.shown_id(row.pop("user_id"))
+        row["shown_id"] = question.visitor.shown_id(row.pop("user_id"))
         row["title"] = desk.title(row["offer_id"]) if row["offer_id"] != NO_OFFER else None
         parts = desk.words.parts(row["why"]) if row["title"] is None else []
         reason = next((heading for heading, _ in parts), "")
@@ -72,22 +72,24 @@ def people_page(asked: Question) -> Page:
         whole |= {reason: None} if more else {}
     values = {
         "rows": rows, "users": users, "number": number, "pages": min(-(-users // SHOWN), MOST_PAGES), "known": known,
-        "names": names_of(asked, known), "chosen": meant.chosen, "orders": tuple(ORDERS), "reasons": tuple(whole),
+        "names": names_of(question, known), "chosen": meant.chosen, "orders": tuple(ORDERS), "reasons": tuple(whole),
     }  # fmt: skip
     return Page("people", desk.words.say("People"), values)
 
 
-def known_values(asked: Question, cubes: DayCubes) -> dict[str, list[str]]:
+def known_values(question: Question, cubes: DayCubes) -> dict[str, list[str]]:
     """List what may be chosen: of each filter the values that somebody has, and the segments of the day."""
     found = {name: sorted({str(cell[name]) for cell in cubes.cells if cell[name] is not None}) for name in FILTERS}
-    has_segments = asked.day in segment_days(asked.desk.lake)
-    found["segment"] = [each.name for each in read_rules(asked.desk.lake, asked.day).segments] if has_segments else []
+    has_segments = question.day in segment_days(question.desk.lake)
+    found["segment"] = (
+        [each.name for each in read_rules(question.desk.lake, question.day).segments] if has_segments else []
+    )
     return found
 
 
-def names_of(asked: Question, known: dict[str, list[str]]) -> dict[str, dict[str, str]]:
+def names_of(question: Question, choices: dict[str, list[str]]) -> dict[str, dict[str, str]]:
     """Name what may be chosen for people; each value of each filter."""
-    words, desk, titles = asked.desk.words, asked.desk, segment_titles(asked)
+    words, desk, titles = question.desk.words, question.desk, segment_titles(question)
 
     def plain(value: str) -> str:
         return value.replace("_", " ")
@@ -101,7 +103,7 @@ def names_of(asked: Question, known: dict[str, list[str]]) -> dict[str, dict[str
         "arm": words.arm,
         "channel": words.term,
     }
-    named = {name: {value: shown[name](value) for value in values} for name, values in known.items()}
+    named = {name: {value: shown[name](value) for value in values} for name, values in choices.items()}
     return {**named, "offered": {answer: words.language.values[answer] for answer in ("yes", "no")}}
 
 
@@ -110,16 +112,16 @@ def band_words(band: str, words: Words) -> str:
     return words.say("not predicted") if band == "unknown" else words.language.values[band]
 
 
-def segment_titles(asked: Question) -> dict[str, str]:
+def segment_titles(question: Question) -> dict[str, str]:
     """Title of each segment of the day, by its name and in its order."""
-    if asked.day not in segment_days(asked.desk.lake):
+    if question.day not in segment_days(question.desk.lake):
         return {}
-    titles = {row["segment"]: row["title"] for row in read_rows(asked.desk.lake, asked.day, SIZES)}
-    names = [each.name for each in read_rules(asked.desk.lake, asked.day).segments]
-    return {name: asked.desk.words.group(name, titles.get(name) or name) for name in names}
+    titles = {row["segment"]: row["title"] for row in read_rows(question.desk.lake, question.day, SIZES)}
+    names = [each.name for each in read_rules(question.desk.lake, question.day).segments]
+    return {name: question.desk.words.group(name, titles.get(name) or name) for name in names}
 
 
-def people_filter(asked: Question, known: dict[str, list[str]]) -> PeopleFilter:
+def people_filter(question: Question, choices: dict[str, list[str]]) -> PeopleFilter:
     """Make SQL of what was asked; whatever is typed is a value that is compared with, and nothing else.
 
     Raises
@@ -127,26 +129,26 @@ def people_filter(asked: Question, known: dict[str, list[str]]) -> PeopleFilter:
     InputError
         A filter has a value that nobody has, or the order is not known.
     """
-    given = dict(asked.given)
+    given = dict(question.given)
     if "band" in given:  # a short way to say it
         given.setdefault("risk_band", given.pop("band"))
-    asked = Question(asked.desk, asked.day, asked.days, asked.visitor, given)
-    source, parts, chosen = decisions_source(asked.desk.lake, asked.day), list[str](), dict[str, str]()
+    question = Question(question.desk, question.day, question.days, question.visitor, given)
+    source, parts, chosen = decisions_source(question.desk.lake, question.day), list[str](), dict[str, str]()
     for name in FILTERS:
-        if value := asked.one_of(name, known[name]):
+        if value := question.one_of(name, choices[name]):
             chosen[name] = value
             parts.append(f"{name} = {sql_text(value)}")
-    if segment := asked.one_of("segment", known["segment"]):
+    if segment := question.one_of("segment", choices["segment"]):
         chosen["segment"] = segment
-        members = stored_source(asked.desk.lake, asked.day, SEGMENTS)
+        members = stored_source(question.desk.lake, question.day, SEGMENTS)
         parts.append(f"user_id IN (SELECT user_id FROM {members} WHERE {quoted(segment)})")
-    if offered := asked.one_of("offered", ("yes", "no")):
+    if offered := question.one_of("offered", ("yes", "no")):
         chosen["offered"] = offered
         parts.append(f"offer_id {'<>' if offered == 'yes' else '='} {sql_text(NO_OFFER)}")
     if text := given.get("q", "").strip():
         chosen["q"] = text
-        parts.append(_searched(text, asked.visitor))
-    order = asked.one_of("order", tuple(ORDERS)) or "value"
+        parts.append(_searched(text, question.visitor))
+    order = question.one_of("order", tuple(ORDERS)) or "value"
     chosen["order"] = order
     return PeopleFilter(source, " AND ".join(parts) or "true", ORDERS[order], chosen)
 
@@ -165,40 +167,40 @@ def shown_sql(visitor: Visitor) -> str:
     return f"('~' || left(sha256({sql_text(visitor.salt)} || user_id), {PSEUDONYM_SIGNS}))"
 
 
-def user_id_of(asked: Question, shown: str) -> str | None:
+def user_id_of(question: Question, shown_id: str) -> str | None:
     """Find the id behind what a visitor sees; None where there is no such user."""
-    if asked.visitor.is_operator:
-        return shown
-    if len(shown) != PSEUDONYM_SIGNS + 1 or not shown.startswith("~"):
+    if question.visitor.is_operator:
+        return shown_id
+    if len(shown_id) != PSEUDONYM_SIGNS + 1 or not shown_id.startswith("~"):
         return None
-    with connect(asked.desk.lake) as connection:
-        source, own = decisions_source(asked.desk.lake, asked.day), shown_sql(asked.visitor)
-        query = f"SELECT user_id FROM {source} WHERE {own} = {sql_text(shown)}"
+    with connect(question.desk.lake) as connection:
+        source, own = decisions_source(question.desk.lake, question.day), shown_sql(question.visitor)
+        query = f"SELECT user_id FROM {source} WHERE {own} = {sql_text(shown_id)}"
         found = connection.execute(query).fetchone()
     return str(found[0]) if found else None
 
 
-def audience(asked: Question) -> Iterator[Sequence[Any]]:
+def audience(question: Question) -> Iterator[Sequence[Any]]:
     """Write the people who are meant with the columns of a send list, the headings first; all of them, in batches.
 
     Addresses stand in the send list alone. Who is given nothing, or has withdrawn since, has no message here either;
     where that is everybody, the columns say who they are instead.
     """
-    meant = people_filter(asked, known_values(asked, asked.cubes()))
-    desk, yes = asked.desk, f"offer_id <> {sql_text(NO_OFFER)} AND send_at IS NOT NULL"
+    meant = people_filter(question, known_values(question, question.cubes()))
+    desk, yes = question.desk, f"offer_id <> {sql_text(NO_OFFER)} AND send_at IS NOT NULL"
     with connect(desk.lake) as connection:
         connection.execute(f"SET TimeZone = {sql_text(desk.settings.time_zone)}")
         given = f"SELECT user_id, offer_id FROM {meant.source} WHERE {yes} ORDER BY user_id"
         connection.register(
             "withdrawn",
-            withdrawn(desk.settings, desk.lake, asked.day, connection.execute(given).to_arrow_table()),
+            withdrawn(desk.settings, desk.lake, question.day, connection.execute(given).to_arrow_table()),
         )
         is_written_to = f"({yes} AND user_id NOT IN (SELECT user_id FROM withdrawn)) AS is_written_to"
         people = f"SELECT *, {is_written_to} FROM {meant.source} WHERE {meant.condition}"
         written_to = connection.execute(f"SELECT count(*) FROM ({people}) WHERE is_written_to").fetchone()
-        cells = {name: _cell(column, asked.visitor) for name, column in AUDIENCE.items()}
+        cells = {name: _cell(column, question.visitor) for name, column in AUDIENCE.items()}
         if not written_to or not written_to[0]:
-            cells = {"user_id": shown_sql(asked.visitor), **{name: name for name in OF_OTHERS}}
+            cells = {"user_id": shown_sql(question.visitor), **{name: name for name in OF_OTHERS}}
         columns = ", ".join(f"{cell} AS {quoted(name)}" for name, cell in cells.items())
         yield tuple(cells)
         found = connection.execute(f"SELECT {columns} FROM ({people}) ORDER BY {meant.order}")
@@ -215,7 +217,7 @@ def _cell(column: str, visitor: Visitor) -> str:
     return f"CASE WHEN is_written_to THEN {shown} END"
 
 
-def audience_name(asked: Question) -> str:
+def audience_name(question: Question) -> str:
     """Name the file of the people who are meant by what was chosen.
 
     Raises
@@ -223,19 +225,19 @@ def audience_name(asked: Question) -> str:
     InputError
         A filter has a value that nobody has.
     """
-    chosen = people_filter(asked, known_values(asked, asked.cubes())).chosen
+    chosen = people_filter(question, known_values(question, question.cubes())).chosen
     parts = [
         re.sub(r"[^\w-]+", "-", f"{name}-{value}", flags=re.ASCII)
         for name, value in chosen.items()
         if name not in ("order", "q")
     ]
     searched = ["searched"] if "q" in chosen else []
-    return "-".join([str(asked.day), "people", *parts, *searched]) + ".csv"
+    return "-".join([str(question.day), "people", *parts, *searched]) + ".csv"
 
 
-def filter_count(asked: Question) -> int:
+def filter_count(question: Question) -> int:
     """Count the people who are meant."""
-    meant = people_filter(asked, known_values(asked, asked.cubes()))
-    with connect(asked.desk.lake) as connection:
+    meant = people_filter(question, known_values(question, question.cubes()))
+    with connect(question.desk.lake) as connection:
         found = connection.execute(f"SELECT count(*) FROM {meant.source} WHERE {meant.condition}").fetchone()
     return int(found[0]) if found else 0

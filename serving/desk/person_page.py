@@ -15,15 +15,8 @@ from serving.decide.discount_evidence import why_discounts
 from serving.desk.desk_pages import Desk, Page, PageNotFoundError, Question
 from serving.desk.people_page import user_id_of
 from serving.desk.person_history import LATELY, contacts, events
-from serving.lookups.user_explanation import (
-    Row,
-    decision_of,
-    known_worth,
-    options_of,
-    persona_of,
-    preference_lines,
-    preferences_of,
-)
+from serving.lookups.user_day import Row, decision_of, options_of, persona_of, preferences_of
+from serving.lookups.user_explanation import known_worth, preference_lines
 from serving.memberships.persona_cards import apart_words
 from serving.memberships.user_memberships import UserMemberships, user_memberships
 from serving.segments.known_columns import PERSONA
@@ -33,7 +26,7 @@ from serving.wording.rendering import stored
 OPTION_COLUMNS = "offer_id, discount, channel, p_redeem, expected_cost, value, why_not"
 
 
-def person_page(asked: Question, shown_id: str) -> Page:
+def person_page(question: Question, shown_id: str) -> Page:
     """Say everything that is known of one person on a day.
 
     Raises
@@ -41,18 +34,18 @@ def person_page(asked: Question, shown_id: str) -> Page:
     PageNotFoundError
         There is no such person.
     """
-    desk, user_id = asked.desk, user_id_of(asked, shown_id)
-    decision = decision_row(asked, user_id)
+    desk, user_id = question.desk, user_id_of(question, shown_id)
+    decision = decision_row(question, user_id)
     user_id = str(decision["user_id"])
-    options = options_of(desk.lake, asked.day, user_id, OPTION_COLUMNS)
-    member = user_memberships(desk.settings, desk.lake, asked.day, user_id)
-    record = latest_training(desk.lake, asked.day)
+    options = options_of(desk.lake, question.day, user_id, OPTION_COLUMNS)
+    member = user_memberships(desk.settings, desk.lake, question.day, user_id)
+    record = latest_training(desk.lake, question.day)
     deployed = record.verdict.deployed.name if record is not None and record.verdict is not None else None
-    apart = persona_of(desk.lake, asked.day, decision)
-    cubes = asked.cubes()
+    apart = persona_of(desk.lake, question.day, decision)
+    cubes = question.cubes()
     usual = cubes.total("leavers") / cubes.total("known") if cubes.total("known") else 0.0
     values = {
-        "shown_id": asked.visitor.shown_id(user_id),
+        "shown_id": question.visitor.shown_id(user_id),
         "decision": decision,
         "usual": usual,
         "is_given": decision["offer_id"] != NO_OFFER,
@@ -63,12 +56,12 @@ def person_page(asked: Question, shown_id: str) -> Page:
         if decision.get(PERSONA)
         else [],
         "preferences": [
-            titled(line) for line in preference_lines(preferences_of(desk.lake, asked.day, user_id), desk.words)
+            titled(line) for line in preference_lines(preferences_of(desk.lake, question.day, user_id), desk.words)
         ],
         "options": option_rows(desk, options, decision),
-        "discounts": desk.words.sentence(stored(why_discounts(desk.lake, asked.day, desk.catalogue, deployed))),
-        "contacts": contacts(asked, user_id),
-        "events": events(asked, user_id),
+        "discounts": desk.words.sentence(stored(why_discounts(desk.lake, question.day, desk.catalogue, deployed))),
+        "contacts": contacts(question, user_id),
+        "events": events(question, user_id),
         "horizon": desk.settings.churn.horizon_days,
         "lately": LATELY,
     }
@@ -88,16 +81,16 @@ def titled(line: str) -> tuple[str, str]:
     return title, told.strip()
 
 
-def decision_row(asked: Question, user_id: str | None) -> Row:
+def decision_row(question: Question, user_id: str | None) -> Row:
     """Read the decision about a person; the sentence of an unknown one names no other."""
     try:
         if user_id is not None:
-            return decision_of(asked.desk.lake, asked.day, user_id)
+            return decision_of(question.desk.lake, question.day, user_id)
     except InputError as error:
         if "there is no user" not in str(error):
             raise
     raise PageNotFoundError(
-        "there is no such person on {day}; search for the beginning of the id under People", day=asked.day
+        "there is no such person on {day}; search for the beginning of the id under People", day=question.day
     )
 
 
@@ -132,7 +125,7 @@ def risk_waterfall(desk: Desk, decision: Row, usual: float) -> Chart:
         (words.say("average of everybody"), usual),
         moves,
         (words.say("this person"), p_churn),
-        shown=words.figures.percent,
+        format_value=words.figures.percent,
         changed=lambda change: words.say("{points} points", points=words.figures.points(change)),
         words=desk.chart_words,
     )

@@ -33,12 +33,12 @@ LAST = (*KNOWLEDGE, OTHER_RULE, DOES_NOT_PAY)
 FULL = (NO_PLACE, NO_TURN_PLACE)
 
 
-def plays_page(asked: Question) -> Page:
+def plays_page(question: Question) -> Page:
     """Answer what is done with whom, at what cost, and why not with the others."""
-    desk, cubes = asked.desk, asked.cubes()
+    desk, cubes = question.desk, question.cubes()
     offer_ids = sorted({row["offer_id"] for row in cubes.rules})
-    chosen = asked.one_of("offer", offer_ids)
-    record = latest_training(desk.lake, asked.day)
+    chosen = question.one_of("offer", offer_ids)
+    record = latest_training(desk.lake, question.day)
     trusts = {each.title: each for each in trust_in_offers(record, desk.catalogue, desk.words)}
     given = cubes.by("offer_id", "discount", "channel", where=is_offered)
     values = {
@@ -50,7 +50,7 @@ def plays_page(asked: Question) -> Page:
         "trusts": trusts,
         "lost": lost_rows(desk, cubes),
         "why_nothing": [
-            {**row, "words": _why_nothing(asked, cubes, row["why_nothing"])} for row in why_nothing_rows(cubes)
+            {**row, "words": _why_nothing(question, cubes, row["why_nothing"])} for row in why_nothing_rows(cubes)
         ],
         "users": cubes.total("users"),
         "given": given,
@@ -73,15 +73,15 @@ def reason_words(desk: Desk, row: Row) -> str:
     return desk.words.sentence([reason])
 
 
-def _why_nothing(asked: Question, cubes: DayCubes, code: str | None) -> str:
+def _why_nothing(question: Question, cubes: DayCubes, code: str | None) -> str:
     """Say why people get nothing; cubes keep the code alone, so that what it may be about is said of each."""
-    desk = asked.desk
+    desk = question.desk
     if not code:
         return desk.words.say("not said")
     told = [row for row in (*cubes.all_barred, *cubes.rules) if row["code"] == code]
     about = {(row["value"], row["number"]): None for row in told}
     if code in FULL:
-        about = {(name, None): None for name in full_limits(desk.lake, asked.day)}
+        about = {(name, None): None for name in full_limits(desk.lake, question.day)}
     each = [{"code": code, "value": value, "number": number} for value, number in about] or [{"code": code}]
     return "; ".join(sorted({reason_words(desk, reason) for reason in each}))
 

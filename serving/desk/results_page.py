@@ -14,7 +14,7 @@ from serving.charts.line_chart import Point, line_chart
 from serving.cubes.stored_cubes import day_sums
 from serving.decide.promise_ratios import newest_ratios
 from serving.desk.desk_pages import Desk, Page, Question
-from serving.desk.timeline import Happening, happenings, marks
+from serving.desk.timeline import TimelineEntry, marks, timeline_entries
 from serving.report_page.model_trust import trust_in_offers
 from serving.report_page.policy_gate import gate_of
 from serving.stored_days.measurements import MEASUREMENTS
@@ -34,29 +34,29 @@ WORDS = {
 }
 
 
-def results_page(asked: Question) -> Page:
+def results_page(question: Question) -> Page:
     """Answer whether it works."""
-    desk = asked.desk
-    measured, happened = measurements(asked), happenings(asked)
-    record = latest_training(desk.lake, asked.day)
+    desk = question.desk
+    measured, entries = measurements(question), timeline_entries(question)
+    record = latest_training(desk.lake, question.day)
     values = {
         "measured": measured[-1] if measured else None,
         "lifts": lift_rows(measured[-1]["lifts"], desk) if measured else [],
-        "promises": newest_ratios(desk.lake, asked.day).words_in(desk.words.say),
+        "promises": newest_ratios(desk.lake, question.day).words_in(desk.words.say),
         "gate": gate_of(record.verdict if record else None, desk.words),
         "trusts": trust_in_offers(record, desk.catalogue, desk.words),
-        "happened": [each for each in happened if each.kind != "done"][::-1][:MOST_SHOWN],
-        "runs": [each for each in happened if each.kind == "done"][::-1][:MOST_SHOWN],
-        "control": asked.cubes().total("users", lambda cell: cell["arm"] == "control"),
-        "exploring": asked.cubes().total("users", lambda cell: cell["arm"] == "explore"),
+        "happened": [each for each in entries if each.kind != "done"][::-1][:MOST_SHOWN],
+        "runs": [each for each in entries if each.kind == "done"][::-1][:MOST_SHOWN],
+        "control": question.cubes().total("users", lambda cell: cell["arm"] == "control"),
+        "exploring": question.cubes().total("users", lambda cell: cell["arm"] == "explore"),
     }
-    return Page("results", desk.words.say("Results"), values, _charts(asked, measured, happened))
+    return Page("results", desk.words.say("Results"), values, _charts(question, measured, entries))
 
 
-def measurements(asked: Question) -> list[dict[str, Any]]:
+def measurements(question: Question) -> list[dict[str, Any]]:
     """Read every measurement up to the day, in order."""
-    lake = asked.desk.lake
-    names = [name for name in lake.files.list(f"{MEASUREMENTS}/day=*/{FILE}") if _day(name) <= asked.day]
+    lake = question.desk.lake
+    names = [name for name in lake.files.list(f"{MEASUREMENTS}/day=*/{FILE}") if _day(name) <= question.day]
     return [json.loads(lake.files.read(name)) for name in names]
 
 
@@ -102,17 +102,19 @@ def _difference(lift: Mapping[str, Any] | None) -> Mapping[str, float] | None:
     return cuped["absolute"] if cuped else None
 
 
-def _charts(asked: Question, measured: Sequence[Mapping[str, Any]], happened: Sequence[Happening]) -> dict[str, Chart]:
-    charts, desk = dict[str, Chart](), asked.desk
+def _charts(
+    question: Question, measured: Sequence[Mapping[str, Any]], entries: Sequence[TimelineEntry]
+) -> dict[str, Chart]:
+    charts, desk = dict[str, Chart](), question.desk
     say, figures = desk.words.say, desk.words.figures
-    days = day_sums(asked.desk.lake, asked.day)[-SHOWN_DAYS:]
+    days = day_sums(question.desk.lake, question.day)[-SHOWN_DAYS:]
     if len(days) > 1:
-        laid = marks(happened, days[0]["day"])
+        laid = marks(entries, days[0]["day"])
         for name in GIVEN:
             points = [Point(str(row["day"]), row[MEASURES[name]]) for row in days]
             columns = (say("day"), say(GIVEN[name]))
             charts[name] = line_chart(
-                say(GIVEN[name]), columns, points, shown=figures.money, marks=laid, words=desk.chart_words
+                say(GIVEN[name]), columns, points, format_value=figures.money, marks=laid, words=desk.chart_words
             )
     for measure in WORDS:
         points = [
@@ -123,8 +125,8 @@ def _charts(asked: Question, measured: Sequence[Mapping[str, Any]], happened: Se
         if len(points) > 1:
             charts[f"lift-{measure}"] = line_chart(
                 say("Lift against control, {measure}", measure=say(WORDS[measure])),
-                (say("measured on"), say(WORDS[measure])), points, shown=figures.signed,
-                marks=marks(happened, points[0].label), words=desk.chart_words,
+                (say("measured on"), say(WORDS[measure])), points, format_value=figures.signed,
+                marks=marks(entries, points[0].label), words=desk.chart_words,
             )  # fmt: skip
     return charts
 

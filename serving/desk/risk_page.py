@@ -21,19 +21,19 @@ TOP = 8
 Driver = dict[str, Any]
 
 
-def risk_page(asked: Question) -> Page:
+def risk_page(question: Question) -> Page:
     """Answer who leaves by what they are, why, and what that is worth."""
-    desk, cubes = asked.desk, asked.cubes()
+    desk, cubes = question.desk, question.cubes()
     found = drivers(desk, cubes)
     shown = figures(cubes)
     values = {
         "figures": shown,
-        "value_words": value_words(latest_training(desk.lake, asked.day), desk.words),
+        "value_words": value_words(latest_training(desk.lake, question.day), desk.words),
         "raising": [each for each in found if each["raised"]][:TOP],
         "lowering": sorted((each for each in found if each["lowered"]), key=lambda each: -each["lowered"])[:TOP],
         "tiers": [each for each in found if len(each["tiers"]) > 1][:TOP],
         "parts": {name: cubes.by(name) for name in ("stage", "persona", "country")},
-        "segments": segment_rows(asked, cubes),
+        "segments": segment_rows(question, cubes),
     }
     return Page("risk", desk.words.say("Risk"), values, _charts(desk, cubes, found))
 
@@ -66,14 +66,14 @@ def drivers(desk: Desk, cubes: DayCubes) -> list[Driver]:
     return sorted(found, key=lambda each: (-each["raised"], -each["lowered"], each["label"]))
 
 
-def segment_rows(asked: Question, cubes: DayCubes) -> list[dict[str, Any]]:
+def segment_rows(question: Question, cubes: DayCubes) -> list[dict[str, Any]]:
     """List the segments of the day with their titles, those with most expected leavers first."""
-    titles = segment_titles(asked)
+    titles = segment_titles(question)
     rows = [{**row, "title": titles.get(row["segment"], row["segment"])} for row in cubes.segments if row["users"]]
     return sorted(rows, key=lambda row: (-row["leavers"], row["title"]))
 
 
-def _charts(desk: Desk, cubes: DayCubes, found: list[Driver]) -> dict[str, Chart]:
+def _charts(desk: Desk, cubes: DayCubes, drivers: list[Driver]) -> dict[str, Chart]:
     step, say, drawn = 5, desk.words.say, desk.chart_words
     bins = {int(row["from_percent"]): row["users"] for row in cubes.risk_bins}
     low_ends = range(0, max(bins, default=0) + step, step) if bins else ()
@@ -83,7 +83,7 @@ def _charts(desk: Desk, cubes: DayCubes, found: list[Driver]) -> dict[str, Chart
     ]
     columns = (say("chance to leave"), say("users"))
     charts = {"distribution": bar_chart(say("Users by chance to leave"), columns, bars, words=drawn)}
-    raising = [(each["label"], each["raised"]) for each in found if each["raised"]][:TOP]
+    raising = [(each["label"], each["raised"]) for each in drivers if each["raised"]][:TOP]
     if raising:
         charts["raising"] = bar_chart(
             say("What raises the risk, and for how many"),
@@ -92,7 +92,7 @@ def _charts(desk: Desk, cubes: DayCubes, found: list[Driver]) -> dict[str, Chart
             note=say("Among the three strongest reasons of each user."),
             words=drawn,
         )
-    top = sorted(found, key=lambda each: -(each["raised"] + each["lowered"]))[:TOP]
+    top = sorted(drivers, key=lambda each: -(each["raised"] + each["lowered"]))[:TOP]
     swarms = [Swarm(each["label"], points, tier, users) for each in top for points, tier, users in each["swarm"]]
     if swarms:
         charts["beeswarm"] = beeswarm(say("By how much each driver moves the risk"), swarms, words=drawn)

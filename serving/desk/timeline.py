@@ -21,7 +21,7 @@ OUTCOMES = {
 KINDS = {MODEL: "model", SETTING: "settings", OFFER: "settings"}
 
 
-class Happening(NamedTuple):
+class TimelineEntry(NamedTuple):
     """One thing on a day: `kind` is one of `line_chart.MARK_KINDS`, or ``done`` of a run that ended well."""
 
     day: date
@@ -29,40 +29,42 @@ class Happening(NamedTuple):
     words: str
 
 
-def happenings(asked: Question) -> list[Happening]:
+def timeline_entries(question: Question) -> list[TimelineEntry]:
     """List what happened on the decided days up to the one that is asked about, in order."""
-    days = [day for day in asked.days if day <= asked.day][-MOST_DAYS:]
+    days = [day for day in question.days if day <= question.day][-MOST_DAYS:]
     changed = [
-        Happening(day, kind, words)
-        for (day, kind), rows in groupby(basis_changes(asked.desk.lake, days), lambda row: (row.day, KINDS[row.kind]))
-        for words in _told(asked, list(rows))
+        TimelineEntry(day, kind, words)
+        for (day, kind), rows in groupby(
+            basis_changes(question.desk.lake, days), lambda row: (row.day, KINDS[row.kind])
+        )
+        for words in _told(question, list(rows))
     ]
-    ran = [each for each in _runs(asked) if days[0] <= each.day <= asked.day]
+    ran = [each for each in _runs(question) if days[0] <= each.day <= question.day]
     return sorted([*changed, *ran], key=lambda each: (each.day, each.kind))
 
 
-def marks(happened: Sequence[Happening], first: date | str = "") -> list[Mark]:
+def marks(entries: Sequence[TimelineEntry], first: date | str = "") -> list[Mark]:
     """Lay what changed over a chart that begins on a day: one mark for each day and kind; what went well has none."""
-    shown = [each for each in happened if each.kind != "done" and f"{each.day}" >= f"{first}"]
+    shown = [each for each in entries if each.kind != "done" and f"{each.day}" >= f"{first}"]
     return [
         Mark(f"{day}", kind, "; ".join(each.words for each in rows))
         for (day, kind), rows in groupby(shown, lambda each: (each.day, each.kind))
     ]
 
 
-def _told(asked: Question, rows: Sequence[BasisChange]) -> Iterator[str]:
+def _told(question: Question, rows: Sequence[BasisChange]) -> Iterator[str]:
     """Say what changed on a day; of many settings the first few and how many more."""
-    said = [_change(asked, row) for row in rows]
+    said = [_change(question, row) for row in rows]
     yield from said[:MOST_TOLD]
     if len(said) > MOST_TOLD:
-        more = asked.desk.words.figures.thousands(len(said) - MOST_TOLD)
-        yield asked.desk.words.say("and {more} more", more=more)
+        more = question.desk.words.figures.thousands(len(said) - MOST_TOLD)
+        yield question.desk.words.say("and {more} more", more=more)
 
 
-def _change(asked: Question, row: BasisChange) -> str:
-    say = asked.desk.words.say
+def _change(question: Question, row: BasisChange) -> str:
+    say = question.desk.words.say
     if row.kind == OFFER:
-        title = asked.desk.title(row.name)
+        title = question.desk.title(row.name)
         if row.before is None:
             return say("{title} is new", title=title)
         return say("{title} is no longer offered" if row.now is None else "{title} reads otherwise", title=title)
@@ -78,11 +80,11 @@ def outcome_words(outcome: str, words: Words) -> str:
     return words.say(OUTCOMES[outcome]) if outcome in OUTCOMES else outcome
 
 
-def _runs(asked: Question) -> Iterator[Happening]:
+def _runs(question: Question) -> Iterator[TimelineEntry]:
     """Tell each run on the day that it was about; who was asked for none, on the day on which it began."""
-    for run in asked.desk.newest_runs():
+    for run in question.desk.newest_runs():
         is_well = run["outcome"] in ENDED_WELL
-        words = f"{run['command']}: {outcome_words(run['outcome'], asked.desk.words)}"
+        words = f"{run['command']}: {outcome_words(run['outcome'], question.desk.words)}"
         words += f" ({run['reason']})" if run.get("reason") else ""
         day = date.fromisoformat((run.get("as_of") or run["started"])[:10])
-        yield Happening(day, "done" if is_well else "run", words)
+        yield TimelineEntry(day, "done" if is_well else "run", words)

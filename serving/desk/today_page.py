@@ -15,7 +15,7 @@ from serving.charts.line_chart import Point, line_chart
 from serving.cubes.stored_cubes import AT_RISK, DayCubes, Row, day_sums, is_offered
 from serving.desk.desk_pages import Page, Question
 from serving.desk.people_page import band_words
-from serving.desk.timeline import happenings, marks
+from serving.desk.timeline import marks, timeline_entries
 from serving.guards.guard_findings import FIRED, stored_findings
 from serving.memberships.part_words import unusual_notes
 from serving.report_page.budget_curve import BudgetCurve, curve_of
@@ -35,30 +35,30 @@ OF_MONEY = ("value_at_risk", "expected_cost")
 SINCE = {"day": "the day before", "week": "a week before"}
 
 
-def today_page(asked: Question) -> Page:
+def today_page(question: Question) -> Page:
     """Answer what a marketer asks first in the morning."""
-    desk, cubes = asked.desk, asked.cubes()
-    record = latest_training(desk.lake, asked.day)
-    before = {name: asked.cubes(day) for name, day in _earlier(asked).items()}
-    curve = curve_of(desk.lake, asked.day, desk.settings)
+    desk, cubes = question.desk, question.cubes()
+    record = latest_training(desk.lake, question.day)
+    before = {name: question.cubes(day) for name, day in _earlier(question).items()}
+    curve = curve_of(desk.lake, question.day, desk.settings)
     shown = figures(cubes)
     values = {
         "figures": shown,
         "value_words": value_words(record, desk.words),
         "changes": changes(cubes, before, desk.words),
         "why_changed": why_changed(cubes, before, desk.words),
-        "unusual": unusual_notes(desk.settings, desk.lake, asked.day, desk.words),
-        "plays": offer_rows(asked, cubes),
+        "unusual": unusual_notes(desk.settings, desk.lake, question.day, desk.words),
+        "plays": offer_rows(question, cubes),
         "curve": curve,
         "waiting": waiting(cubes, desk.words),
         "gate": gate_of(record.verdict if record else None, desk.words),
         "lacks": [lack for name in (*SUBJECTS, EFFECTS) if record and (lack := record.lack_of(name))],
         "models": model_words(record, desk.words),
-        "fired": [each for each in stored_findings(desk.lake, asked.day) if each.state == FIRED],
+        "fired": [each for each in stored_findings(desk.lake, question.day) if each.state == FIRED],
         "events_day": next(reversed(desk.lake.days("events")), None),
-        "new_champions": [entry for entry in promotion_log(desk.lake) if entry.since[:10] == str(asked.day)],
+        "new_champions": [entry for entry in promotion_log(desk.lake) if entry.since[:10] == str(question.day)],
     }
-    return Page("today", desk.words.say("Today"), values, _charts(asked, cubes, curve))
+    return Page("today", desk.words.say("Today"), values, _charts(question, cubes, curve))
 
 
 def figures(cubes: DayCubes) -> dict[str, float]:
@@ -110,8 +110,8 @@ def model_words(record: TrainingRecord | None, words: Words) -> dict[str, dict[s
     return found
 
 
-def _earlier(asked: Question) -> dict[str, date]:
-    days = {"day": asked.day_before, "week": asked.week_before}
+def _earlier(question: Question) -> dict[str, date]:
+    days = {"day": question.day_before, "week": question.week_before}
     return {name: day for name, day in days.items() if day is not None}
 
 
@@ -154,9 +154,9 @@ def _known(row: Row | None) -> tuple[float, float]:
     return (row["known"], row["leavers"]) if row is not None else (0.0, 0.0)
 
 
-def offer_rows(asked: Question, cubes: DayCubes) -> list[dict[str, Any]]:
+def offer_rows(question: Question, cubes: DayCubes) -> list[dict[str, Any]]:
     """List what is given, by play, offer, discount and channel."""
-    desk = asked.desk
+    desk = question.desk
     rows = cubes.by("play", "offer_id", "discount", "channel", "evidence", where=is_offered)
     return [
         {
@@ -205,9 +205,9 @@ def why_nothing_rows(cubes: DayCubes) -> list[Row]:
     return sorted(rows, key=lambda row: (asked_at(row["why_nothing"] or ""), -row["users"]))
 
 
-def _charts(asked: Question, cubes: DayCubes, curve: BudgetCurve | None) -> dict[str, Chart]:
+def _charts(question: Question, cubes: DayCubes, curve: BudgetCurve | None) -> dict[str, Chart]:
     bands = {row["risk_band"]: row["users"] for row in cubes.by("risk_band")}
-    words, drawn, say = asked.desk.words, asked.desk.chart_words, asked.desk.words.say
+    words, drawn, say = question.desk.words, question.desk.chart_words, question.desk.words.say
     found = {
         "bands": stacked_bar(
             say("Users by risk"),
@@ -217,8 +217,8 @@ def _charts(asked: Question, cubes: DayCubes, curve: BudgetCurve | None) -> dict
             words=drawn,
         ),
     }
-    if len([day for day in asked.days if day <= asked.day]) > 1:
-        found["leavers_over_time"] = leavers_over_time(asked)
+    if len([day for day in question.days if day <= question.day]) > 1:
+        found["leavers_over_time"] = leavers_over_time(question)
     channels = cubes.by("channel", where=is_offered)
     if len(channels) > 1:
         found["channels"] = bar_chart(
@@ -232,18 +232,18 @@ def _charts(asked: Question, cubes: DayCubes, curve: BudgetCurve | None) -> dict
     return found
 
 
-def leavers_over_time(asked: Question, most: int = 90) -> Chart:
+def leavers_over_time(question: Question, most: int = 90) -> Chart:
     """Draw the share of users expected to leave, over the decided days."""
     points = [
         Point(str(row["day"]), row["leavers"] / row["known"], *_bounds(row))
-        for row in day_sums(asked.desk.lake, asked.day)[-most:]
+        for row in day_sums(question.desk.lake, question.day)[-most:]
         if row["known"]
     ]
-    laid = marks(happenings(asked), points[0].label if points else "")
-    words = asked.desk.words
+    laid = marks(timeline_entries(question), points[0].label if points else "")
+    words = question.desk.words
     return line_chart(
         words.say("Share expected to leave"), (words.say("day"), words.say("share")), points,
-        shown=words.figures.percent, marks=laid, is_share=True, words=asked.desk.chart_words,
+        format_value=words.figures.percent, marks=laid, is_share=True, words=question.desk.chart_words,
     )  # fmt: skip
 
 

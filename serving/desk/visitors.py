@@ -48,12 +48,12 @@ class Visitor:
 
 
 @dataclass(frozen=True)
-class Door:
-    """How visitors are let in.
+class Authenticator:
+    """Finds out who sends a request, and with which role.
 
-    Without tokens and without a header nobody but this machine is listened to, and whoever asks is an operator. With
-    `tokens` (by role) one of them is asked for; with a `header` the reverse proxy in front says who it is, and those of
-    `operators` are operators, everybody else a viewer.
+    Without tokens and without a header the desk answers only this machine, and every visitor is an operator. With
+    `tokens` (by role) a visitor must give one of them. With a `header` the reverse proxy in front names the visitor
+    in it; the names in `operators` are operators, all others are viewers.
     """
 
     tokens: Mapping[Role, str] = field(default_factory=dict)
@@ -64,7 +64,9 @@ class Door:
     secret: bytes = field(default_factory=lambda: secrets.token_bytes(32))
 
     @classmethod
-    def of_environment(cls, environment: Mapping[str, str], host: str, header: str, operators: tuple[str, ...]) -> Door:
+    def of_environment(
+        cls, environment: Mapping[str, str], host: str, header: str, operators: tuple[str, ...]
+    ) -> Authenticator:
         """Read tokens and salt from the environment.
 
         Raises
@@ -98,13 +100,14 @@ class Door:
         return not self.tokens and not self.header
 
     def knows_host(self, host: str) -> bool:
-        """Tell whether a request names a host of ours: an open door answers to this machine's own names alone.
+        """Tell whether a request names a host of ours: without tokens and header only this machine's own names are.
 
         Otherwise a page of somebody else could be given our address (DNS rebinding).
 
         Examples
         --------
-        >>> [Door().knows_host(each) for each in ("127.0.0.1:8321", "localhost", "[::1]:80", "evil.example:8321")]
+        >>> hosts = ("127.0.0.1:8321", "localhost", "[::1]:80", "evil.example:8321")
+        >>> [Authenticator().knows_host(host) for host in hosts]
         [True, True, True, False]
         """
         name = host.rsplit(":", 1)[0] if not host.endswith("]") else host
@@ -142,5 +145,5 @@ class Door:
         own = [role for role in self.tokens if hmac.compare_digest(self.cookie(role).encode(), cookie.encode())]
         return own[0] if own else None
 
-    def _sign(self, purpose: str, what: str) -> str:
-        return hmac.new(self.secret, f"{purpose}:{what}".encode(), hashlib.sha256).hexdigest()
+    def _sign(self, purpose: str, content: str) -> str:
+        return hmac.new(self.secret, f"{purpose}:{content}".encode(), hashlib.sha256).hexdigest()

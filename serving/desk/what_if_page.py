@@ -35,41 +35,41 @@ ASKING = ("budget", "budget_share", "segment", "factor")
 ASKED_OF_WHAT_IF = (*ASKING, "cap_", "off_")
 
 
-def what_if_page(asked: Question) -> Page:
+def what_if_page(question: Question) -> Page:
     """Show the form, and once something is asked what would have been decided."""
-    desk, cubes = asked.desk, asked.cubes()
-    options, channels, segments = known_of(asked, cubes)
-    own_budget = budget_of(asked)
-    wish = wish_of(asked, options, channels, segments, own_budget)
-    is_asked = any(asked.given.get(name) for name in ASKING) or wish.caps or wish.without
-    found = recompute(asked, wish) if is_asked else None
+    desk, cubes = question.desk, question.cubes()
+    options, channels, segments = known_of(question, cubes)
+    own_budget = budget_of(question)
+    wish = wish_of(question, options, channels, segments, own_budget)
+    is_asked = any(question.given.get(name) for name in ASKING) or wish.caps or wish.without
+    found = recompute(question, wish) if is_asked else None
     now = {Option(row["offer_id"], row["discount"]): row for row in cubes.by("offer_id", "discount", where=is_offered)}
     values = {
         "options": [{"option": each, "title": desk.title(each.offer_id), "name": option_name(each),
                      "is_off": each in wish.without,
                      "benefit": desk.words.benefit(*each) or desk.words.say("none")} for each in options],
-        "channels": channels, "segments": segment_titles(asked), "own_budget": own_budget, "wish": wish,
+        "channels": channels, "segments": segment_titles(question), "own_budget": own_budget, "wish": wish,
         "found": found, "now": now,
         "sums": {name: cubes.total(name, is_offered) for name in ("users", "expected_cost", "expected_value")},
     }  # fmt: skip
     if found is not None:
-        note(desk.lake, asked.visitor, "what if", asked.given, found.users)
-    return Page("what-if", desk.words.say("What if"), values, _charts(asked, found, now) if found else {})
+        note(desk.lake, question.visitor, "what if", question.given, found.users)
+    return Page("what-if", desk.words.say("What if"), values, _charts(question, found, now) if found else {})
 
 
-def known_of(asked: Question, cubes: DayCubes) -> tuple[list[Option], list[str], list[str]]:
+def known_of(question: Question, cubes: DayCubes) -> tuple[list[Option], list[str], list[str]]:
     """List the options, channels and segments of the day."""
     pairs = sorted({(row["offer_id"], row["discount"]) for row in cubes.rules})
     channels = sorted({row["channel"] for row in cubes.rules if row["channel"]})
-    has_segments = asked.day in segment_days(asked.desk.lake)
-    segments = [each.name for each in read_rules(asked.desk.lake, asked.day).segments] if has_segments else []
+    has_segments = question.day in segment_days(question.desk.lake)
+    segments = [each.name for each in read_rules(question.desk.lake, question.day).segments] if has_segments else []
     return [Option(*each) for each in pairs], channels, segments
 
 
-def proposal(asked: Question) -> str:
+def proposal(question: Question) -> str:
     """Leave what was asked as a file for the operator; returns its name."""
-    wish = wish_of(asked, *known_of(asked, asked.cubes()), budget_of(asked))
-    return write_proposal(asked.desk.lake, asked.visitor, asked, wish)
+    wish = wish_of(question, *known_of(question, question.cubes()), budget_of(question))
+    return write_proposal(question.desk.lake, question.visitor, question, wish)
 
 
 def option_name(option: Option) -> str:
@@ -78,7 +78,7 @@ def option_name(option: Option) -> str:
 
 
 def wish_of(
-    asked: Question, options: Sequence[Option], channels: Sequence[str], segments: Sequence[str], own_budget: float
+    question: Question, options: Sequence[Option], channels: Sequence[str], segments: Sequence[str], own_budget: float
 ) -> Wish:
     """Read what is wished; every part is checked against what there is.
 
@@ -87,33 +87,35 @@ def wish_of(
     InputError
         A number is none or out of bounds, or an option, channel or segment is not known.
     """
-    budget = asked.number("budget", own_budget * asked.number("budget_share", 1.0, most=100.0))
-    caps = {name: asked.whole(f"cap_{name}", 0) for name in channels if asked.given.get(f"cap_{name}", "").strip()}
-    capped = [name.removeprefix("cap_") for name in asked.given if name.startswith("cap_")]
+    budget = question.number("budget", own_budget * question.number("budget_share", 1.0, most=100.0))
+    caps = {
+        name: question.whole(f"cap_{name}", 0) for name in channels if question.given.get(f"cap_{name}", "").strip()
+    }
+    capped = [name.removeprefix("cap_") for name in question.given if name.startswith("cap_")]
     if others := [name for name in capped if name not in channels]:
         raise RefusedError(
             "no offer of the day goes by {channel}; caps are of {channels}",
             channel=others[0][:40], channels=", ".join(channels),
         )  # fmt: skip
     known = {option_name(each): each for each in options}
-    off = [name.removeprefix("off_") for name, value in asked.given.items() if name.startswith("off_") and value]
+    off = [name.removeprefix("off_") for name, value in question.given.items() if name.startswith("off_") and value]
     if strange := [name for name in off if name not in known]:
         raise RefusedError("{options} of the options that are to be off are none of the day's", options=len(strange))
-    segment = asked.one_of("segment", segments)
-    factor = asked.number("factor", 1.0, most=MOST_FACTOR)
-    preferred = members(asked, segment) if segment and factor != 1.0 else None
+    segment = question.one_of("segment", segments)
+    factor = question.number("factor", 1.0, most=MOST_FACTOR)
+    preferred = members(question, segment) if segment and factor != 1.0 else None
     return Wish(budget, caps, frozenset(known[name] for name in off), preferred, factor)
 
 
-def budget_of(asked: Question) -> float:
+def budget_of(question: Question) -> float:
     """Budget that the night had."""
-    prices = read_parquet(day_file(asked.desk.lake, asked.day, "prices"), ["limit", "most"]).to_pylist()
+    prices = read_parquet(day_file(question.desk.lake, question.day, "prices"), ["limit", "most"]).to_pylist()
     return float(next(row["most"] for row in prices if row["limit"] == BUDGET))
 
 
-def members(asked: Question, segment: str) -> Flags:
+def members(question: Question, segment: str) -> Flags:
     """Tell who is in a segment, in the order of the decisions; shape (users,)."""
-    lake, day = asked.desk.lake, asked.day
+    lake, day = question.desk.lake, question.day
     decisions = f"read_parquet({sql_text(day_file(lake, day, 'decisions'))}, file_row_number = true)"
     query = f"""
         SELECT coalesce({quoted(segment)}, false) AS is_member
@@ -125,28 +127,30 @@ def members(asked: Question, segment: str) -> Flags:
     return np.asarray(found["is_member"], dtype=np.bool_)
 
 
-def recompute(asked: Question, wish: Wish) -> Recomputed:
+def recompute(question: Question, wish: Wish) -> Recomputed:
     """Decide the night of the day again."""
-    desk = asked.desk
-    moment = DecisionMoment.of_night(asked.day, desk.settings.time_zone)
+    desk = question.desk
+    moment = DecisionMoment.of_night(question.day, desk.settings.time_zone)
     stored = read_stored_day(desk.lake, moment)
-    channels = channels_of(asked, len(stored.options))
-    return decide_again(stored, wish, channels, desk.settings, given_today(asked, stored))
+    channels = channels_of(question, len(stored.options))
+    return decide_again(stored, wish, channels, desk.settings, given_today(question, stored))
 
 
-def channels_of(asked: Question, options: int) -> list[str]:
+def channels_of(question: Question, options: int) -> list[str]:
     """Channel of each option, in their order."""
-    with connect(asked.desk.lake) as connection:
-        source = f"read_parquet({sql_text(day_file(asked.desk.lake, asked.day, 'options'))}, file_row_number = true)"
+    with connect(question.desk.lake) as connection:
+        source = (
+            f"read_parquet({sql_text(day_file(question.desk.lake, question.day, 'options'))}, file_row_number = true)"
+        )
         rows = connection.execute(
             f"SELECT channel FROM {source} WHERE file_row_number < {options} ORDER BY file_row_number"
         ).fetchall()
     return [str(channel) for (channel,) in rows]
 
 
-def given_today(asked: Question, stored: StoredDay) -> Places:
+def given_today(question: Question, stored: StoredDay) -> Places:
     """Place of the option that each user was given, or `NOTHING`; shape (users,)."""
-    rows = read_parquet(day_file(asked.desk.lake, asked.day, "decisions"), ["offer_id", "discount"])
+    rows = read_parquet(day_file(question.desk.lake, question.day, "decisions"), ["offer_id", "discount"])
     offer_ids, discounts = rows["offer_id"].to_numpy(zero_copy_only=False), rows["discount"].to_numpy()
     places = np.full(len(rows), NOTHING)
     for place, option in enumerate(stored.options):
@@ -154,25 +158,25 @@ def given_today(asked: Question, stored: StoredDay) -> Places:
     return places
 
 
-def _charts(asked: Question, found: Recomputed, now: Mapping[Option, Any]) -> dict[str, Chart]:
+def _charts(question: Question, recomputed: Recomputed, now: Mapping[Option, Any]) -> dict[str, Chart]:
     today = {option: row["users"] for option, row in now.items()}
-    more = [(each.option, float(each.users - today.get(each.option, 0))) for each in found.options]
-    bars = [(option_words(asked.desk, *option), users) for option, users in more]
+    more = [(each.option, float(each.users - today.get(each.option, 0))) for each in recomputed.options]
+    bars = [(option_words(question.desk, *option), users) for option, users in more]
     changed = [bar for bar in bars if bar[1]]
     if not changed:
         return {}
-    say, drawn = asked.desk.words.say, asked.desk.chart_words
+    say, drawn = question.desk.words.say, question.desk.chart_words
     columns = (say("option"), say("users"))
     return {"changes": bar_chart(say("Users more or fewer than today"), columns, changed, words=drawn)}
 
 
-def write_proposal(lake: Lake, visitor: Visitor, asked: Question, wish: Wish) -> str:
+def write_proposal(lake: Lake, visitor: Visitor, question: Question, wish: Wish) -> str:
     """Leave what was asked as a file for the operator; nothing of it is in force. Returns its name."""
     moment = datetime.now(UTC)
     name = f"{PROPOSALS}/{moment:%Y%m%dT%H%M%S%f}Z.toml"
     caps = ", ".join(f"{json.dumps(channel)} = {most}" for channel, most in wish.caps.items())
     lines = [
-        f"# A proposal of {moment:%Y-%m-%d %H:%M} UTC by {visitor.name!r}, from the decisions of {asked.day}.",
+        f"# A proposal of {moment:%Y-%m-%d %H:%M} UTC by {visitor.name!r}, from the decisions of {question.day}.",
         "# Nothing of it is in force.",
         "# To try it, name it behind your own profile: winback check --profile PROFILE,THIS_FILE",
         "[scoring]",
@@ -184,10 +188,10 @@ def write_proposal(lake: Lake, visitor: Visitor, asked: Question, wish: Wish) ->
         ),
     ]
     if wish.preferred is not None:
-        segment = json.dumps(asked.given.get("segment"))
+        segment = json.dumps(question.given.get("segment"))
         lines.append(
             f"# asked with the value of segment {segment} counted {wish.factor!r} times, which no setting does"
         )
     lake.files.write(name, ("\n".join(lines) + "\n").encode())
-    note(lake, visitor, "proposal", asked.given, 1)
+    note(lake, visitor, "proposal", question.given, 1)
     return name

@@ -99,8 +99,8 @@ class PastContacts:
         return ContactHistory(rows, names, partial(last_slots, self.moment, self.settings))
 
 
-def _renamed(found: ContactHistory, names: tuple[str, ...]) -> pa.Table:
+def _renamed(history: ContactHistory, names: tuple[str, ...]) -> pa.Table:
     """Count what is forbidden by other places of its names."""
-    places = pa.array([names.index(name) for name in found.names], pa.int16())
-    what = places.take(found.restrictions["what"].combine_chunks())
-    return found.restrictions.set_column(1, RESTRICTIONS.field("what"), what)
+    places = pa.array([names.index(name) for name in history.names], pa.int16())
+    what = places.take(history.restrictions["what"].combine_chunks())
+    return history.restrictions.set_column(1, RESTRICTIONS.field("what"), what)

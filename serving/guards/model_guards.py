@@ -196,14 +196,14 @@ def rule_model(subject: str, rule: RecencyTable) -> Registered:
     return Registered(RecencyRule.of(rule, TARGET), NO_VERSION, lineage, {})
 
 
-def _candidates(lake: Lake, found: RegisteredModel) -> Iterator[tuple[int, Callable[[], Registered]]]:
+def _candidates(lake: Lake, model: RegisteredModel) -> Iterator[tuple[int, Callable[[], Registered]]]:
     """Name the versions that may decide: the champion, the same with its own notes, then those before it."""
-    subject = found.subject
-    champion = found.number if found.number is not None else NO_VERSION
+    subject = model.subject
+    champion = model.number if model.number is not None else NO_VERSION
     yield champion, lambda: load(lake, subject)
     earlier = [entry.version for entry in reversed(promotion_log(lake)) if entry.subject == subject]
     for number in dict.fromkeys([champion, *earlier]):
-        if number in found.versions:
+        if number in model.versions:
             yield number, partial(load_version, lake, subject, number)
 
 

@@ -71,12 +71,14 @@ class BudgetPoint(NamedTuple):
     shadow_price: float
 
 
-def limits_of(catalogue: Catalogue, settings: Settings, left: Mapping[str, int] | None = None) -> tuple[Limit, ...]:
+def limits_of(
+    catalogue: Catalogue, settings: Settings, stock_left: Mapping[str, int] | None = None
+) -> tuple[Limit, ...]:
     """List the channel capacities of the settings and the stocks of the catalogue.
 
     Parameters
     ----------
-    left
+    stock_left
         How many may still get an offer whose stock is for all days together, by its id.
 
     Raises
@@ -91,7 +93,7 @@ def limits_of(catalogue: Catalogue, settings: Settings, left: Mapping[str, int] 
         Limit(f"channel {name}", channels == name, most) for name, most in settings.scoring.channel_capacity.items()
     ]
     stocks = {offer.offer_id: offer.stock for offer in catalogue.offers if offer.stock is not None}
-    stocks |= {name: min(stocks.get(name, most), most) for name, most in (left or {}).items()}
+    stocks |= {name: min(stocks.get(name, most), most) for name, most in (stock_left or {}).items()}
     of_stocks = [
         Limit(f"stock of {offer.offer_id}", offer_ids == offer.offer_id, stocks[offer.offer_id])
         for offer in catalogue.offers

@@ -100,24 +100,31 @@ def pick_in_shares(
 
 @compiled
 def _pay(
-    value: Floats, cost: Floats, price: float, option_price: Floats, start: int, count: int, kept: Floats, best: Floats
+    value: Floats,
+    cost: Floats,
+    price: float,
+    option_price: Floats,
+    start: int,
+    count: int,
+    net_value: Floats,
+    best: Floats,
 ) -> None:
     """Let some users pay: what each option leaves them, shape (options, users), and the most of it or of nothing."""
     best[:] = 0.0
     for option in range(len(value)):
         for user in range(count):
             left = value[option, start + user] - price * cost[option, start + user] - option_price[option]
-            kept[option, user] = left
+            net_value[option, user] = left
             best[user] = max(best[user], left)
 
 
 @compiled
-def _weigh(kept: Floats, best: float, softness: float, weight: Floats) -> float:
+def _weigh(net_value: Floats, best: float, softness: float, weight: Floats) -> float:
     """Weigh one user's options; returns the sum of all weights, that of *nothing* included."""
     reach = FAR * softness
     total = math.exp(-best / softness) if best < reach else 0.0
-    for option in range(len(kept)):
-        behind = best - kept[option]
+    for option in range(len(net_value)):
+        behind = best - net_value[option]
         weight[option] = math.exp(-behind / softness) if behind < reach else 0.0
         total += weight[option]
     return total

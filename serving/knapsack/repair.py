@@ -64,20 +64,20 @@ class Repair:
         if over.size:
             self.free(0, limits)
 
-    def free(self, resource: int, kept: Iterable[int]) -> None:
+    def free(self, resource: int, protected: Iterable[int]) -> None:
         """Free the excess of a resource where the least is lost per unit, the last of equals first.
 
-        Nobody takes more of the resources in `kept`.
+        Nobody takes more of the resources in `protected`.
         """
         excess = self.used()[resource] - self.knapsack.capacity[resource]
-        found = [self._losses(resource, kept, rows, block) for rows, block in self.blocks()]
+        found = [self._losses(resource, protected, rows, block) for rows, block in self.blocks()]
         rows, options, loss, freed = (np.concatenate(each)[::-1] for each in zip(*found, strict=True))
         order = np.argsort(loss, kind="stable")
         enough = np.searchsorted(np.cumsum(freed[order]), excess) + 1
         self.choice[rows[order[:enough]]] = options[order[:enough]]
 
     def _losses(
-        self, resource: int, kept: Iterable[int], rows: Places, block: Block
+        self, resource: int, protected: Iterable[int], rows: Places, block: Block
     ) -> tuple[Places, Places, Floats, Floats]:
         """Find, for those of a block who hold some of a resource, the cheapest way to free it: loss per unit, units."""
         chosen = self.choice[rows]
@@ -89,7 +89,7 @@ class Repair:
         for other, price in enumerate(self.prices):
             more = self.demand(other, block, chosen)
             lost += price * more
-            if other in kept:
+            if other in protected:
                 allowed &= more <= 0
         loss = np.divide(lost, freed, out=np.full_like(lost, np.inf), where=allowed)
         best = loss.argmin(axis=0)
@@ -113,13 +113,13 @@ class Repair:
         found = [self._moves(rows, block, rest) for rows, block in users]
         return Moves(*(np.concatenate(each) for each in zip(*found, strict=True))) if found else Moves.none()
 
-    def _moves(self, rows: Places, block: Block, rest: Floats) -> Moves:
+    def _moves(self, rows: Places, block: Block, slack: Floats) -> Moves:
         chosen = self.choice[rows]
         gain = block.value - _at(block.value, chosen)
         fits, paid = gain > 0, np.zeros_like(gain)
         for resource, price in enumerate(self.prices):
             more = self.demand(resource, block, chosen)
-            fits &= more <= rest[resource]
+            fits &= more <= slack[resource]
             paid += price * more
         efficiency = np.divide(gain, paid, out=np.full_like(gain, np.inf), where=paid > 0)
         efficiency[~fits] = -np.inf

@@ -213,18 +213,20 @@ def _activity(settings: Settings) -> str:
     return ", ".join(map(sql_text, settings.roles.activity)) or "NULL"
 
 
-def _unseen_roles(settings: Settings, found: Sequence[EventName]) -> Iterator[str]:
+def _unseen_roles(settings: Settings, event_names: Sequence[EventName]) -> Iterator[str]:
     for role in ("activity", "value"):
         names = getattr(settings.roles, role)
-        playing = [each for each in found if each.name in names]
+        playing = [each for each in event_names if each.name in names]
         if names and not playing:
-            known = ", ".join(each.name for each in found[:MOST_WORDS])
+            known = ", ".join(each.name for each in event_names[:MOST_WORDS])
             yield f"no event plays roles.{role} ({', '.join(names)}); the data has {known}"
         elif role == "value" and playing and not any(each.amount for each in playing):
             told = f"the {sum(each.events for each in playing):,} events of roles.value ({', '.join(names)})"
             yield f"{told} carry no amount, and no worth can be learnt; yield one in the SQL, or set roles.value = []"
     unseen = [
-        step for step in settings.roles.onboarding if step not in {each.name for each in found} and step != SIGN_UP
+        step
+        for step in settings.roles.onboarding
+        if step not in {each.name for each in event_names} and step != SIGN_UP
     ]
     if unseen:
         yield (
@@ -301,24 +303,26 @@ def _filter_notes(connection: duckdb.DuckDBPyConnection, events: str, settings: 
             )
 
 
-def _counted(connection: duckdb.DuckDBPyConnection, events: str, each: EventFilter) -> tuple[int, int]:
+def _counted(connection: duckdb.DuckDBPyConnection, events: str, event_filter: EventFilter) -> tuple[int, int]:
     """Count the events that a filter names, and those of them that it means."""
-    columns = ", ".join(sorted({"event_name", "amount", *each.columns}))
-    reader = connection.execute(f"SELECT {columns} FROM ({events}) WHERE {_is_named(each)}").to_arrow_reader(BATCH)
+    columns = ", ".join(sorted({"event_name", "amount", *event_filter.columns}))
+    reader = connection.execute(f"SELECT {columns} FROM ({events}) WHERE {_is_named(event_filter)}").to_arrow_reader(
+        BATCH
+    )
     named = meant = 0
     for batch in reader:
         rows = pa.Table.from_batches([batch])
-        named, meant = named + len(rows), meant + int(np.count_nonzero(each.marks(rows)[each.flag]))
+        named, meant = named + len(rows), meant + int(np.count_nonzero(event_filter.marks(rows)[event_filter.flag]))
     return named, meant
 
 
-def _hints(connection: duckdb.DuckDBPyConnection, events: str, each: EventFilter) -> str:
+def _hints(connection: duckdb.DuckDBPyConnection, events: str, event_filter: EventFilter) -> str:
     """Name words that stand where a condition looks for another one."""
     hints = []
-    for condition in each.conditions:
+    for condition in event_filter.conditions:
         if condition.comparison == "=" and isinstance(condition.value, str) and not condition.of.startswith("$"):
             found = connection.execute(f"""
-                SELECT {condition.of} FROM ({events}) WHERE {_is_named(each)} AND {condition.of} IS NOT NULL
+                SELECT {condition.of} FROM ({events}) WHERE {_is_named(event_filter)} AND {condition.of} IS NOT NULL
                 GROUP BY ALL ORDER BY count(*) DESC, {condition.of}
             """).fetchall()
             words = [word for (word,) in found]
@@ -329,5 +333,5 @@ def _hints(connection: duckdb.DuckDBPyConnection, events: str, each: EventFilter
     return f" ({'; '.join(hints)})" if hints else ""
 
 
-def _is_named(each: EventFilter) -> str:
-    return f"event_name IN ({', '.join(map(sql_text, each.event_names)) or 'NULL'})"
+def _is_named(event_filter: EventFilter) -> str:
+    return f"event_name IN ({', '.join(map(sql_text, event_filter.event_names)) or 'NULL'})"

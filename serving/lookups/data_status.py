@@ -59,7 +59,7 @@ def data_status(lake: Lake, as_of: date) -> DataStatus:
     return DataStatus({table: lake.days(table) for table in TABLES}, models, training, faults)
 
 
-def champion_lines(found: DataStatus) -> dict[str, str]:
+def champion_lines(folder_status: DataStatus) -> dict[str, str]:
     """Say of every model who is champion since when and why, and what the newest training said where that is another.
 
     Of what the gate said the verdict is told, without the figures that it rests on: those are in `model_facts`.
@@ -68,16 +68,16 @@ def champion_lines(found: DataStatus) -> dict[str, str]:
     -------
     Texts by their titles.
     """
-    lines = dict(map(_champion_line, found.models))
-    for status in found.models:
-        if said := last_verdict(found, status):
+    lines = dict(map(_champion_line, folder_status.models))
+    for status in folder_status.models:
+        if said := last_verdict(folder_status, status):
             lines[f"last training of {status.model.subject}"] = said
     return lines
 
 
-def last_verdict(found: DataStatus, status: ModelStatus) -> str:
+def last_verdict(folder_status: DataStatus, status: ModelStatus) -> str:
     """Say what the newest training said of a model, where that is not why its champion became one; else nothing."""
-    record = found.training.models.get(status.model.subject) if found.training is not None else None
+    record = folder_status.training.models.get(status.model.subject) if folder_status.training is not None else None
     is_other = record is not None and (status.promotion is None or record.reason != status.promotion.reason)
     return _verdict(record.reason) if record is not None and is_other else ""
 
@@ -86,9 +86,9 @@ def _verdict(reason: str) -> str:
     return reason.partition(": ")[0]
 
 
-def policy_line(found: DataStatus) -> dict[str, str]:
+def policy_line(folder_status: DataStatus) -> dict[str, str]:
     """Say which policy decides and which are on trial or retired; nothing where no lots were judged."""
-    verdict = found.training.verdict if found.training is not None else None
+    verdict = folder_status.training.verdict if folder_status.training is not None else None
     if verdict is None:
         return {}
     ladder = f"; {verdict.ladder}" if verdict.ladder is not None else ""
@@ -96,9 +96,9 @@ def policy_line(found: DataStatus) -> dict[str, str]:
     return {"policy": f"{verdict.deployed} decides{told}{ladder}"}
 
 
-def policy_facts(found: DataStatus) -> dict[str, object] | None:
+def policy_facts(folder_status: DataStatus) -> dict[str, object] | None:
     """Say the same to machines: the policy that decides, and every rung of the ladder."""
-    verdict = found.training.verdict if found.training is not None else None
+    verdict = folder_status.training.verdict if folder_status.training is not None else None
     if verdict is None:
         return None
     rungs = verdict.ladder.rungs if verdict.ladder is not None else ()
@@ -114,15 +114,15 @@ def policy_facts(found: DataStatus) -> dict[str, object] | None:
     }  # fmt: skip
 
 
-def persona_line(found: DataStatus) -> dict[str, str]:
+def persona_line(folder_status: DataStatus) -> dict[str, str]:
     """Say which personas the newest training found and how stable they are; nothing where it looked for none."""
-    personas = found.training.personas if found.training is not None else None
+    personas = folder_status.training.personas if folder_status.training is not None else None
     return {"personas": str(personas)} if personas is not None else {}
 
 
-def persona_facts(found: DataStatus) -> dict[str, object] | None:
+def persona_facts(folder_status: DataStatus) -> dict[str, object] | None:
     """Say the same to machines; None where no personas were looked for."""
-    personas = found.training.personas if found.training is not None else None
+    personas = folder_status.training.personas if folder_status.training is not None else None
     if personas is None:
         return None
     agreed = {"stability": personas.stability, "stability_shuffled": personas.by_chance}
@@ -157,9 +157,12 @@ def promotion_words(promotion: Promotion) -> str:
     return _verdict(promotion.reason) if promotion.by == GATE else promotion.reason
 
 
-def model_facts(found: DataStatus) -> dict[str, object]:
+def model_facts(folder_status: DataStatus) -> dict[str, object]:
     """Say of every model what machines ask: its state, champion, since when, its pin, and what the gate said last."""
-    return {each.model.subject: _facts(each) | {"last_training": _gate(found, each)} for each in found.models}
+    return {
+        each.model.subject: _facts(each) | {"last_training": _gate(folder_status, each)}
+        for each in folder_status.models
+    }
 
 
 def _reign(model: RegisteredModel, promotion: Promotion | None) -> Promotion | None:
@@ -180,12 +183,17 @@ def _facts(status: ModelStatus) -> dict[str, object]:
     }
 
 
-def _gate(found: DataStatus, status: ModelStatus) -> dict[str, object] | None:
-    record = found.training.models.get(status.model.subject) if found.training is not None else None
-    if found.training is None or record is None:
+def _gate(folder_status: DataStatus, status: ModelStatus) -> dict[str, object] | None:
+    record = folder_status.training.models.get(status.model.subject) if folder_status.training is not None else None
+    if folder_status.training is None or record is None:
         return None
     metrics = {
         name: {key: number if isfinite(number) else None for key, number in metric.as_dict().items()}
         for name, metric in record.metrics.items()
     }
-    return {"as_of": str(found.training.as_of), "champion": record.champion, "gate": record.reason, "metrics": metrics}
+    return {
+        "as_of": str(folder_status.training.as_of),
+        "champion": record.champion,
+        "gate": record.reason,
+        "metrics": metrics,
+    }

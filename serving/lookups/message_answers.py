@@ -203,16 +203,16 @@ def _example(use: TextUse) -> str:
     return " | ".join(filter(None, (use.subject, use.message)))
 
 
-def check_lines(found: TextCheck) -> Iterator[str]:
+def check_lines(text_check: TextCheck) -> Iterator[str]:
     """Write what was found wrong with texts as a page."""
-    if found.faults:
-        yield f"{len(found.faults):,} texts cannot be written"
+    if text_check.faults:
+        yield f"{len(text_check.faults):,} texts cannot be written"
     else:
-        yield f"{found.texts:,} texts, each written to {found.readers:,} readers: all can be written"
-    yield from (f"wrong: {each}" for each in found.faults)
-    yield from (f"note: {each}" for each in found.notes)
+        yield f"{text_check.texts:,} texts, each written to {text_check.readers:,} readers: all can be written"
+    yield from (f"wrong: {each}" for each in text_check.faults)
+    yield from (f"note: {each}" for each in text_check.notes)
 
 
-def facts_of(found: TextCheck) -> dict[str, object]:
+def facts_of(text_check: TextCheck) -> dict[str, object]:
     """Give what was found wrong to machines."""
-    return {"command": "messages", **asdict(found)}
+    return {"command": "messages", **asdict(text_check)}

@@ -82,7 +82,7 @@ class PlayRow:
 
 
 @dataclass(frozen=True)
-class _Asked:
+class _Context:
     """What questions about a day's plays are answered from."""
 
     connection: duckdb.DuckDBPyConnection
@@ -128,7 +128,7 @@ def play_rows(settings: Settings, lake: Lake, day: date, *, examples: bool) -> l
     with duckdb_session(settings) as connection:
         connection.execute("SET TimeZone = 'UTC'")
         by_name = {feature.name: feature for feature in features}
-        asked = _Asked(connection, settings, lake, by_name, rules, catalogue)
+        asked = _Context(connection, settings, lake, by_name, rules, catalogue)
         meant, given = _meant(asked, day), _given(asked, day)
         found = _examples(asked, day) if examples else {}
         rows = [_row(asked, play, meant, given, found) for play in catalogue.plays]
@@ -136,102 +136,106 @@ def play_rows(settings: Settings, lake: Lake, day: date, *, examples: bool) -> l
 
 
 def _row(
-    asked: _Asked, play: str, meant: Mapping[str, int], given: Mapping[str, int] | None, found: Mapping[str, Example]
+    context: _Context,
+    play: str,
+    meant: Mapping[str, int],
+    given: Mapping[str, int] | None,
+    examples: Mapping[str, Example],
 ) -> PlayRow:
-    offers = asked.catalogue.plays[play]
-    first, lacks = offers[0], asked.rules.left_out.get(play)
+    offers = context.catalogue.plays[play]
+    first, lacks = offers[0], context.rules.left_out.get(play)
     count = None if given is None or lacks else sum(given.get(offer.offer_id, 0) for offer in offers)
     channels = tuple(offer.channel for offer in offers)
     return PlayRow(
         play, first.play, first.aim or "", first.send_class, channels, None if lacks else meant[play], count, lacks,
-        tuple(offer.offer_id for offer in offers), found.get(play),
+        tuple(offer.offer_id for offer in offers), examples.get(play),
     )  # fmt: skip
 
 
-def _why_none(asked: _Asked, row: PlayRow, until: date) -> str | None:
+def _why_none(context: _Context, row: PlayRow, until: date) -> str | None:
     """Say why a play has no example; None where it has one, or is left out."""
     if row.example is not None or row.lacks:
         return None
-    if row.play not in asked.rules.rules:
+    if row.play not in context.rules.rules:
         return "it has no rule of its own and is meant for everybody"
-    days = _example_days(asked, until)
-    read = {name for rule in asked.rules.rules[row.play].values() for name in rule.columns}
-    if P_CHURN in read and not {*days} & {*decided_days(asked.lake)}:
+    days = _example_days(context, until)
+    read = {name for rule in context.rules.rules[row.play].values() for name in rule.columns}
+    if P_CHURN in read and not {*days} & {*decided_days(context.lake)}:
         return "its rule reads the risk, and nobody's is predicted on these days; run winback score-users"
     return f"its rules held of nobody on the {counted(len(days), 'day')} with a snapshot from {days[0]} to {days[-1]}"
 
 
-def _example_days(asked: _Asked, until: date) -> list[date]:
-    return [day for day in asked.lake.days("snapshots") if until - timedelta(days=EXAMPLE_DAYS) <= day <= until]
+def _example_days(context: _Context, until: date) -> list[date]:
+    return [day for day in context.lake.days("snapshots") if until - timedelta(days=EXAMPLE_DAYS) <= day <= until]
 
 
-def _meant(asked: _Asked, day: date) -> dict[str, int]:
+def _meant(context: _Context, day: date) -> dict[str, int]:
     """Count whom each play is meant for; one without rules is meant for everybody."""
-    sources = sources_of(asked.settings, asked.lake, day)
-    rules = asked.rules.with_cuts(asked.connection, sources.snapshot)
+    sources = sources_of(context.settings, context.lake, day)
+    rules = context.rules.with_cuts(context.connection, sources.snapshot)
     counts = ", ".join(f"count(*) FILTER ({rules.sql(play)})" for play in rules.rules)
-    query = f"SELECT count(*){', ' + counts if counts else ''} FROM ({asked.users_sql(sources, rules)})"
-    everybody, *own = asked.connection.execute(query).fetchone() or [0]
-    return dict.fromkeys(asked.catalogue.plays, everybody) | dict(zip(rules.rules, own, strict=True))
+    query = f"SELECT count(*){', ' + counts if counts else ''} FROM ({context.users_sql(sources, rules)})"
+    everybody, *own = context.connection.execute(query).fetchone() or [0]
+    return dict.fromkeys(context.catalogue.plays, everybody) | dict(zip(rules.rules, own, strict=True))
 
 
-def _given(asked: _Asked, day: date) -> dict[str, int] | None:
-    if day not in decided_days(asked.lake):
+def _given(context: _Context, day: date) -> dict[str, int] | None:
+    if day not in decided_days(context.lake):
         return None
-    query = f"SELECT offer_id, count(*) FROM {decisions_source(asked.lake, day)} GROUP BY ALL"
-    return dict(asked.connection.execute(query).fetchall())
+    query = f"SELECT offer_id, count(*) FROM {decisions_source(context.lake, day)} GROUP BY ALL"
+    return dict(context.connection.execute(query).fetchall())
 
 
-def _examples(asked: _Asked, until: date) -> dict[str, Example]:
+def _examples(context: _Context, until: date) -> dict[str, Example]:
     """Find an example of each play on the newest of the days before that has one, a user who got it where there is."""
     found: dict[str, Example] = {}
-    for day in reversed(_example_days(asked, until)):
-        sources = sources_of(asked.settings, asked.lake, day)
-        rules = asked.rules.with_cuts(asked.connection, sources.snapshot)
-        asked.connection.execute(f"CREATE OR REPLACE TEMP TABLE day AS {asked.users_sql(sources, rules)}")
+    for day in reversed(_example_days(context, until)):
+        sources = sources_of(context.settings, context.lake, day)
+        rules = context.rules.with_cuts(context.connection, sources.snapshot)
+        context.connection.execute(f"CREATE OR REPLACE TEMP TABLE day AS {context.users_sql(sources, rules)}")
         for play in (each for each in rules.rules if each not in found):
-            if example := _example(asked, rules, play, day):
+            if example := _example(context, rules, play, day):
                 found[play] = example
     return found
 
 
-def _example(asked: _Asked, rules: PlayRules, play: str, day: date) -> Example | None:
-    ids = ", ".join(sql_text(offer.offer_id) for offer in asked.catalogue.plays[play])
+def _example(context: _Context, rules: PlayRules, play: str, day: date) -> Example | None:
+    ids = ", ".join(sql_text(offer.offer_id) for offer in context.catalogue.plays[play])
     has_got = "NULL"
-    if day in decided_days(asked.lake):
-        has_got = f"user_id IN (SELECT user_id FROM {decisions_source(asked.lake, day)} WHERE offer_id IN ({ids}))"
+    if day in decided_days(context.lake):
+        has_got = f"user_id IN (SELECT user_id FROM {decisions_source(context.lake, day)} WHERE offer_id IN ({ids}))"
     columns = dict.fromkeys(name for rule in rules.rules[play].values() for name in rule.columns)
     wanted = ", ".join(map(quoted, columns))
     query = f"SELECT user_id, coalesce({has_got}, false) AS is_given, {wanted} FROM day WHERE {rules.sql(play)}"
-    row = asked.connection.execute(f"{query} ORDER BY is_given DESC, user_id LIMIT 1").fetchone()
+    row = context.connection.execute(f"{query} ORDER BY is_given DESC, user_id LIMIT 1").fetchone()
     if row is None:
         return None
     user_id, is_given, *values = row
     return Example(
-        user_id, day, dict(zip(columns, values, strict=True)), _events(asked, rules, play, user_id, day), is_given
+        user_id, day, dict(zip(columns, values, strict=True)), _events(context, rules, play, user_id, day), is_given
     )
 
 
-def _events(asked: _Asked, rules: PlayRules, play: str, user_id: str, day: date) -> list[dict[str, Any]]:
+def _events(context: _Context, rules: PlayRules, play: str, user_id: str, day: date) -> list[dict[str, Any]]:
     """List the newest events of a user on which a play's fact rests, or where it claims none its `when`."""
-    days = [each for each in asked.lake.days("events") if day - timedelta(days=EXAMPLE_DAYS) <= each < day]
+    days = [each for each in context.lake.days("events") if day - timedelta(days=EXAMPLE_DAYS) <= each < day]
     own = rules.rules[play]
     read = own[FACT].columns if FACT in own else [name for rule in own.values() for name in rule.columns]
-    names = dict.fromkeys(name for column in read for name in _event_names(asked, column))
+    names = dict.fromkeys(name for column in read for name in _event_names(context, column))
     if not days or not names:
         return []
     query = EVENTS.format(
-        files=", ".join(sql_text(asked.lake.partition("events", each)) for each in days), user=sql_text(user_id),
-        names=", ".join(map(sql_text, names)), most=MOST_EVENTS, zone=sql_text(asked.settings.time_zone),
+        files=", ".join(sql_text(context.lake.partition("events", each)) for each in days), user=sql_text(user_id),
+        names=", ".join(map(sql_text, names)), most=MOST_EVENTS, zone=sql_text(context.settings.time_zone),
     )  # fmt: skip
-    rows = asked.connection.execute(query).fetchall()
+    rows = context.connection.execute(query).fetchall()
     return [dict(zip(("at", "event", "category", "amount"), row, strict=True)) for row in reversed(rows)]
 
 
-def _event_names(asked: _Asked, column: str) -> Sequence[str]:
+def _event_names(context: _Context, column: str) -> Sequence[str]:
     """Name the events that a column rests on; what is known of everybody rests on activity."""
-    role = asked.features[column].role if column in asked.features else "activity"
-    return getattr(asked.settings.roles, role, None) or role.split(", ")
+    role = context.features[column].role if column in context.features else "activity"
+    return getattr(context.settings.roles, role, None) or role.split(", ")
 
 
 def play_lines(rows: Sequence[PlayRow], day: date, words: Words) -> Iterator[str]:

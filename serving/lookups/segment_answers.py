@@ -61,18 +61,18 @@ def stage_lines(rules: DayRules, transitions: Sequence[Row], words: Words) -> It
 
 
 def user_lines(
-    user_id: str, found: UserMemberships, words: Words, progress: UserProgress | None = None
+    user_id: str, memberships: UserMemberships, words: Words, progress: UserProgress | None = None
 ) -> Iterator[str]:
     """Write what a user is in, and why, and how far they are with the first steps, as a page."""
     said = words.language.segments
-    yield said["user"].format(user_id=user_id, day=found.day)
-    yield said["stage_line"].format(**_named(found.stage, words)) + _values(found.stage, words)
+    yield said["user"].format(user_id=user_id, day=memberships.day)
+    yield said["stage_line"].format(**_named(memberships.stage, words)) + _values(memberships.stage, words)
     if progress is not None:
         yield progress_line(progress, words)
-    yield said["segments_line"].format(count=len(found.segments) or said["none"])
-    for each in found.segments:
+    yield said["segments_line"].format(count=len(memberships.segments) or said["none"])
+    for each in memberships.segments:
         yield "    {title}: {meaning}".format(**_named(each, words)) + _values(each, words)
-    for change in found.changes:
+    for change in memberships.changes:
         way, reason = said["came_into" if change["is_member"] else "left_from"], change["reason"].replace(" ", "_")
         turned = "; ".join(dict.fromkeys(turned_words(each, words) for each in change["parts"] or ()))
         told = way.format(title=words.group(change["segment"], change["segment"]), reason=words.language.parts[reason])
@@ -117,10 +117,10 @@ def checked_facts(definitions: Definitions) -> dict[str, object]:
     return {"stages": names, "segments": rules, "left_out": dict(definitions.left_out)}
 
 
-def user_facts(user_id: str, found: UserMemberships, progress: UserProgress | None = None) -> dict[str, object]:
+def user_facts(user_id: str, memberships: UserMemberships, progress: UserProgress | None = None) -> dict[str, object]:
     """Write what a user is in for machines."""
     own = asdict(progress) if progress is not None else None
-    return {"user_id": user_id, **asdict(found), "onboarding": own}
+    return {"user_id": user_id, **asdict(memberships), "onboarding": own}
 
 
 def plain(tables: Mapping[str, Sequence[Row]]) -> dict[str, object]:

@@ -101,11 +101,13 @@ def _both_sql(before: Side, now: Side, compared: Sequence[Compared]) -> str:
     """
 
 
-def _changed_sql(place: int, each: Compared) -> str:
+def _changed_sql(place: int, compared: Compared) -> str:
     is_member = f"coalesce(is_{place}, false)"
-    again = f"WHEN again_{place} IS NULL OR again_{place} = {is_member} THEN '{DEFINITION}'" if not each.is_same else ""
+    again = (
+        f"WHEN again_{place} IS NULL OR again_{place} = {is_member} THEN '{DEFINITION}'" if not compared.is_same else ""
+    )
     return f"""
-        SELECT user_id, {sql_text(each.segment.name)}, {is_member},
+        SELECT user_id, {sql_text(compared.segment.name)}, {is_member},
                CASE WHEN NOT was_there THEN '{NEW_USER}' WHEN NOT is_there THEN '{FORGOTTEN}' {again}
                     ELSE '{MOVED}' END
         FROM both_days WHERE coalesce(was_{place}, false) <> {is_member}

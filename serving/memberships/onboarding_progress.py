@@ -73,11 +73,11 @@ def step_counts(settings: Settings, lake: Lake, day: date) -> StepCounts | None:
     return StepCounts(users, new_users, tuple(StepCount(step.title, *numbers) for step, *numbers in each))
 
 
-def progress_line(found: UserProgress, words: Words) -> str:
+def progress_line(progress: UserProgress, words: Words) -> str:
     """Write how far a user is with the first steps, in a line."""
-    lines, done = words.language.explain, words.language.joins["because_lines"].join(found.done)
-    kind = "onboarding_done" if found.upcoming is None else "onboarding" if found.done else "onboarding_none"
-    return lines[kind].format(done=done, count=len(found.done), all=found.steps, step=found.upcoming)
+    lines, done = words.language.explain, words.language.joins["because_lines"].join(progress.done)
+    kind = "onboarding_done" if progress.upcoming is None else "onboarding" if progress.done else "onboarding_none"
+    return lines[kind].format(done=done, count=len(progress.done), all=progress.steps, step=progress.upcoming)
 
 
 def _columns(settings: Settings) -> list[str]:

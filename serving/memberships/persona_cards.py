@@ -53,10 +53,12 @@ def set_apart(model: PersonaModel | None, name: str) -> tuple[Apart, ...]:
     return tuple((name, _known(model.medians[persona, place]), _known(model.usual[place])) for name, place in found)
 
 
-def apart_words(apart: tuple[Apart, ...], words: Words, told: str) -> list[str]:
-    """Write what sets a persona apart, a text a column; `told` has fields {label}, {theirs} and {usual}."""
+def apart_words(apart: tuple[Apart, ...], words: Words, template: str) -> list[str]:
+    """Write what sets a persona apart, a text a column; `template` has fields {label}, {theirs} and {usual}."""
     return [
-        told.format(label=words.label(column), theirs=_value(words, column, own), usual=_value(words, column, usual))
+        template.format(
+            label=words.label(column), theirs=_value(words, column, own), usual=_value(words, column, usual)
+        )
         for column, own, usual in apart
     ]
 

@@ -76,14 +76,14 @@ def read_details(
     return ReaderDetails(frame)
 
 
-def agreed(found: pd.DataFrame, consent: str, *, unknown: bool) -> Flags:
+def agreed(details: pd.DataFrame, consent: str, *, unknown: bool) -> Flags:
     """Say who consents, shape (users,)."""
-    if consent not in found:
-        return np.full(len(found), unknown)
-    return found[consent].astype("boolean").fillna(unknown).to_numpy(dtype=bool)
+    if consent not in details:
+        return np.full(len(details), unknown)
+    return details[consent].astype("boolean").fillna(unknown).to_numpy(dtype=bool)
 
 
-def locales_of(found: pd.DataFrame) -> Texts:
+def locales_of(details: pd.DataFrame) -> Texts:
     """Name the locale of each user by language and country, shape (users,); None where no language is known.
 
     Examples
@@ -91,9 +91,9 @@ def locales_of(found: pd.DataFrame) -> Texts:
     >>> locales_of(pd.DataFrame({"language": ["de", "en-US", "?", None], "country": ["AT", "DE", "DE", "DE"]})).tolist()
     ['de_AT', 'en_US', None, None]
     """
-    if LANGUAGE not in found:
-        return np.full(len(found), None, dtype=object)
-    own = pd.DataFrame({name: found.get(name, pd.Series(index=found.index)) for name in (LANGUAGE, COUNTRY)})
+    if LANGUAGE not in details:
+        return np.full(len(details), None, dtype=object)
+    own = pd.DataFrame({name: details.get(name, pd.Series(index=details.index)) for name in (LANGUAGE, COUNTRY)})
     codes, pairs = pd.MultiIndex.from_frame(own.astype(object).where(own.notna(), "")).factorize()
     locales = [locale_of(*map(str, pair)) for pair in pairs]
     return np.array([*(str(each) if each is not None else None for each in locales), None], dtype=object)[codes]

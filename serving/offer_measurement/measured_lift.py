@@ -184,9 +184,9 @@ def verdict(subject: str, lifts: Sequence[Lift], currency: str) -> str:
     return f"{subject}: " + "; ".join(f"{', '.join(measures)}: {text}" for text, measures in measures_by_words.items())
 
 
-def _in_words(found: Lift, currency: str) -> str:
-    if found.shortage or found.cuped is None:
-        return f"{found.verdict} ({shortage_words(found.shortage, english(currency))})"
-    effect, unit = found.cuped.absolute, f" {currency}" if found.measure in MONEY else ""
+def _in_words(lift: Lift, currency: str) -> str:
+    if lift.shortage or lift.cuped is None:
+        return f"{lift.verdict} ({shortage_words(lift.shortage, english(currency))})"
+    effect, unit = lift.cuped.absolute, f" {currency}" if lift.measure in MONEY else ""
     amount = f"{effect.value:+.3f} [{effect.low:+.3f}, {effect.high:+.3f}]{unit} a user"
-    return f"{found.verdict}, {amount}, adjusted p = {found.p_adjusted:.2g}"
+    return f"{lift.verdict}, {amount}, adjusted p = {lift.p_adjusted:.2g}"

@@ -65,19 +65,19 @@ class PlayRules:
         parts = " AND ".join(f"({rule.sql})" for rule in self.rules[play].values())
         return f"coalesce({parts}, false)"
 
-    def holds(self, frame: pd.DataFrame, known: Mapping[str, Array]) -> dict[str, Flags]:
+    def holds(self, frame: pd.DataFrame, known_columns: Mapping[str, Array]) -> dict[str, Flags]:
         """Say whom each play with a rule is meant for, in one query; flags of shape (users,) by `HOLDS` and the play.
 
         Parameters
         ----------
         frame
             Columns of the snapshot; a column that it lacks is unknown of everybody.
-        known
+        known_columns
             What is known beside it: stage, persona and predictions, shape (users,) each.
         """
         if not self.rules:
             return {}
-        arrays = {name: _column(frame, known, name, kind) for name, kind in self.columns.items()}
+        arrays = {name: _column(frame, known_columns, name, kind) for name, kind in self.columns.items()}
         users = pa.table({**arrays, "place": pa.array(np.arange(len(frame)))})
         own = "".join(f", {split_sql(split, self.cuts)} AS {quoted(split.name)}" for split in self.splits)
         asked = ", ".join(f"{self.sql(play)} AS {quoted(HOLDS + play)}" for play in self.rules)
@@ -146,9 +146,9 @@ def _place(offer: Offer, play: str, key: str) -> Place:
     return Place(f"{key} of play {play!r}", path, rule_line(offer.rule_text, play, key))
 
 
-def _column(frame: pd.DataFrame, known: Mapping[str, Array], name: str, kind: Kind) -> pa.Array:
-    if name in known:
-        return pa.array(known[name], ARROW[kind], from_pandas=True)
+def _column(frame: pd.DataFrame, known_columns: Mapping[str, Array], name: str, kind: Kind) -> pa.Array:
+    if name in known_columns:
+        return pa.array(known_columns[name], ARROW[kind], from_pandas=True)
     if name in frame:
         return pa.array(frame[name], ARROW[kind], from_pandas=True)
     return pa.nulls(len(frame), ARROW[kind])

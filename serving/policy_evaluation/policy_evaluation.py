@@ -102,20 +102,20 @@ def _slug(name: str) -> str:
     return re.sub(r"\W+", "_", name).strip("_")
 
 
-def _notes(settings: Settings, found: EvaluatedLots, comparison: Comparison) -> Iterator[str]:
-    frame = found.lots.frame
+def _notes(settings: Settings, evaluated: EvaluatedLots, comparison: Comparison) -> Iterator[str]:
+    frame = evaluated.lots.frame
     users, days = frame["user_id"].nunique(), sorted(frame["day"].unique())
     span = f"{days[0]}" if len(days) == 1 else f"{days[0]} to {days[-1]}"
     measured = (
-        "as they state it" if found.is_stated else f"by the money of {settings.churn.horizon_days} days of events"
+        "as they state it" if evaluated.is_stated else f"by the money of {settings.churn.horizon_days} days of events"
     )
     lots = f"{counted(len(frame), 'lot')} of {counted(users, 'user')}"
     yield f"{lots}, {span}, outcome {measured}, {settings.currency} a decision"
-    if found.which == HOLDOUT:
+    if evaluated.which == HOLDOUT:
         yield "they are the holdout: no model learnt from them"
-    elif found.which != ALL:
-        yield f"the champion of {found.trained_on} learnt from none of them: they were decided since"
-    elif found.trained_on is not None:
+    elif evaluated.which != ALL:
+        yield f"the champion of {evaluated.trained_on} learnt from none of them: they were decided since"
+    elif evaluated.trained_on is not None:
         yield "the champion learnt from some of them, so that its policy is learnt anew, user folds apart, to be judged"
     yield (
         f"{comparison.best} is the best constant on these very lots, with hindsight; a lead is paired, and rows of one "
@@ -126,11 +126,11 @@ def _notes(settings: Settings, found: EvaluatedLots, comparison: Comparison) -> 
 
 
 def _kept(
-    settings: Settings, lake: Lake, as_of: date, found: EvaluatedLots, comparison: Comparison, notes: Sequence[str]
+    settings: Settings, lake: Lake, as_of: date, evaluated: EvaluatedLots, comparison: Comparison, notes: Sequence[str]
 ) -> dict[str, str]:
     facts = {
         "as_of": str(as_of),
-        "lots": {"which": found.which, "rows": len(found.lots.frame), "is_stated": found.is_stated},
+        "lots": {"which": evaluated.which, "rows": len(evaluated.lots.frame), "is_stated": evaluated.is_stated},
         "currency": settings.currency,
         "best_constant": comparison.best,
         "policies": [_facts(policy) for policy in comparison.policies],

@@ -55,7 +55,7 @@ class BudgetCurve:
         at = [float(row["budget"]) for row in rows]
         columns = (words.say("budget"), words.say("gain after cost"))
         return line_chart(
-            words.say("Expected gain by budget"), columns, points, shown=shown, marked=self.place, at=at,
+            words.say("Expected gain by budget"), columns, points, format_value=shown, marked=self.place, at=at,
             words=chart_words(words),
         )  # fmt: skip
 

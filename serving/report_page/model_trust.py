@@ -169,5 +169,5 @@ def effect_words(margin: Metric, evidence: str, words: Words) -> str:
     return words.say(told, low=shown(margin.low), high=shown(margin.high), currency=words.currency)
 
 
-def _way(found: Metric) -> str:
-    return "unknown" if found.low <= 0 <= found.high else "up" if found.low > 0 else "down"
+def _way(metric: Metric) -> str:
+    return "unknown" if metric.low <= 0 <= metric.high else "up" if metric.low > 0 else "down"

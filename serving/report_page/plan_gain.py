@@ -70,5 +70,5 @@ def _kept(strength: str, effect: AverageEffect) -> str:
     return f"greatest(p_churn - 1, least(p_churn, {effect.retention_shrunk} * {strength}))"
 
 
-def _error(found: Metric) -> float:
-    return (found.high - found.low) / (2 * Z)
+def _error(metric: Metric) -> float:
+    return (metric.high - metric.low) / (2 * Z)

@@ -29,10 +29,10 @@ def promised_summary(lake: Lake, as_of: date) -> Promised:
     return Promised(by_ratios(summarise(lake, as_of), kept), plan_promise(lake, as_of, kept), kept)
 
 
-def by_ratios(summary: Summary, kept: KeptRatios) -> Summary:
+def by_ratios(summary: Summary, kept_ratios: KeptRatios) -> Summary:
     """Multiply what each offer promises by how much of its play's promises came true."""
-    if kept.whole is None:
+    if kept_ratios.whole is None:
         return summary
-    ratios = summary.offers["play"].map(kept.multiplier)
+    ratios = summary.offers["play"].map(kept_ratios.multiplier)
     offers = summary.offers.assign(expected_value=summary.offers["expected_value"] * ratios)
     return replace(summary, offers=offers, expected_value=float(offers["expected_value"].sum()))

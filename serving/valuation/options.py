@@ -158,7 +158,7 @@ MATRICES = (*MEASURES, "discount_cost", "value_error", *LEARNT)
 
 
 def build_options(
-    frame: pd.DataFrame, p_churn: Floats | None, remaining_value: Floats, found: Forbidden,
+    frame: pd.DataFrame, p_churn: Floats | None, remaining_value: Floats, eligibility: Forbidden,
     response: ResponseModels | None, catalogue: Catalogue, settings: Settings,
 ) -> Options:  # fmt: skip
     """Value every (offer, discount) for every user of a batch.
@@ -170,7 +170,7 @@ def build_options(
     p_churn, remaining_value
         Predictions, shape (users,); NaN where the user is outside the models' population. Without a model of churn
         there is no `p_churn`, without one of value `remaining_value` is NaN.
-    found
+    eligibility
         What the rules of eligibility say.
     response
         What is known about redemption and effects; None when nothing is.
@@ -208,7 +208,7 @@ def build_options(
         why_not = np.where(depends, SIGN_DEPENDS, why_not).astype(np.int8)
     if response is not None and not response.has_money:
         why_not = np.where(why_not == NOT_MEASURED, why_not, NOT_VALUED).astype(np.int8)
-    why_not = np.where(found.option == ELIGIBLE, why_not, found.option)
+    why_not = np.where(eligibility.option == ELIGIBLE, why_not, eligibility.option)
     if personal is not None and decides:
         is_known = np.array([option in personal.options for option in options], dtype=bool)
         learnt = Learnt(np.where(is_known, margin, np.nan), np.where(is_known, retention, np.nan))
@@ -217,7 +217,7 @@ def build_options(
     told = learnt.margin if personal is not None and personal.has_money else np.full(shape, np.nan)
     built = Options(
         catalogue, p_redeem, retention, margin, price, cost, value, error, told, learnt.retention, why_not,
-        found.everything,
+        eligibility.everything,
     )  # fmt: skip
     if personal is None or not personal.trial.arms:
         return built

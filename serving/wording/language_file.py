@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import fnmatch
 import re
-import string
-from collections.abc import Iterator, Mapping
 from datetime import date
 from decimal import Decimal
 from functools import cached_property
@@ -16,7 +14,7 @@ from typing import Any
 from pydantic import Field
 
 from configs.benefits import Benefit
-from configs.errors import InputError, did_you_mean
+from configs.errors import InputError
 from configs.named_files import FOLDER, named_file, read_toml
 from configs.section import Section
 from configs.validated_model import validated
@@ -35,13 +33,10 @@ from serving.wording.locales import (
     weekday_name,
     written_day,
 )
+from serving.wording.template_check import check_templates
 
-REASON_FIELDS = (
-    "label", "value", "text", "title", "number", "percent", "exact_percent", "benefit", "effect", "amount",
-)  # fmt: skip
 STEP_DONE = "has_done_"  # columns of first steps, whose names are the app's own
-TAGS = re.compile(r"</?\w+[^<>]*>")  # of texts of pages
-ENGLISH = "en"  # every other language says what it says, with the same fields
+ENGLISH = "en"  # what a language does not say is said in English
 
 
 class Formats(Section):
@@ -291,7 +286,7 @@ def load_language(name: str) -> Language:
         raise InputError(
             f"language {path} says nothing, so that all would be English; write a text into it, or set language = 'en'"
         )
-    _check_against(english, language, path)
+    check_templates(language.model_dump(), english.model_dump(), path)
     return language
 
 
@@ -309,60 +304,3 @@ def _filled(tables: dict[str, Any], english: dict[str, dict[str, Any]], path: Pa
     whole = {**english, "formats": formats}
     shared = {name: {**codes, **tables[name]} for name, codes in whole.items() if isinstance(tables.get(name), dict)}
     return {**whole, **tables, **shared}
-
-
-def _check_against(english: Language, language: Language, path: Path) -> None:
-    """Refuse a language in which something could not be filled in."""
-    own, known = (dict(_templates(each.model_dump())) for each in (language, english))
-    for name, template in own.items():
-        section, _, code = name.partition(".")
-        if section in ("units", "benefits") and name not in known:
-            there = [each for each in known if each.startswith(f"{section}.")]
-            raise InputError(f"language {path} says {name}, which is no {section[:-1]}; {did_you_mean(name, there)}")
-        said = code if section == "pages" else known.get(name)  # a text of a page stands by its English one
-        shapes = dict(_fields(said, name, ENGLISH)) if said is not None else dict.fromkeys(REASON_FIELDS, "")
-        found = _fields(template, name, str(path))
-        for field, shape in found:
-            if field not in shapes:
-                allowed = ", ".join(f"{{{each}}}" for each in shapes) or "no field"
-                raise InputError(f"{name} in language {path} uses {{{field}}}; it may use {allowed}")
-            if said is not None and not _shapes_of(shapes[field]) <= _shapes_of(shape):
-                raise InputError(f"{name} in language {path} cannot write {{{field}:{shape}}}; write {said!r}")
-        left_out = set(shapes).difference(field for field, _ in found)
-        if section in ("formats", "units", "benefits", "pages") and left_out:
-            raise InputError(f"{name} in language {path} leaves out {{{min(left_out)}}}; write it as {said!r}")
-        if section == "pages" and sorted(TAGS.findall(template)) != sorted(TAGS.findall(code)):
-            raise InputError(f"{name} in language {path} has other tags than {code!r}; keep those that stand there")
-
-
-def _templates(sections: Mapping[str, Mapping[str, object]]) -> Iterator[tuple[str, str]]:
-    for section, codes in sections.items():
-        if section not in ("labels", "groups", "meanings"):
-            yield from ((f"{section}.{code}", text) for code, text in codes.items() if isinstance(text, str))
-
-
-def _fields(template: str, name: str, language: str) -> list[tuple[str, str]]:
-    """Read the fields of a template, each with its shape.
-
-    Raises
-    ------
-    InputError
-        It is no template.
-    """
-    try:
-        return [(field, shape or "") for _, field, shape, _ in string.Formatter().parse(template) if field is not None]
-    except ValueError as error:
-        raise InputError(f"{name} in language {language} is no template ({error}); mend {template!r}") from error
-
-
-def _shapes_of(shape: str) -> set[type]:
-    """Tell what a shape can write: numbers, texts or both."""
-    return {type(sample) for sample in (1.0, "") if _can_write(sample, shape)}
-
-
-def _can_write(sample: float | str, shape: str) -> bool:
-    try:
-        format(sample, shape)
-    except ValueError:
-        return False
-    return True

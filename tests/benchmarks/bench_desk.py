@@ -39,7 +39,7 @@ from serving.cubes.stored_cubes import cube_days, read_cubes
 from serving.desk.desk_app import serve
 from serving.desk.desk_pages import Desk
 from serving.desk.page_list import PAGES
-from serving.desk.visitors import Door
+from serving.desk.visitors import Authenticator
 from serving.report_page.report import write_report
 from serving.stored_days.day_tables import connect, decisions_source
 
@@ -88,7 +88,7 @@ def drawn_app(folder: Path, users: int) -> Callable[[], Desk]:
 
 def serve_desk(opened: Callable[[], Desk], port: int) -> None:
     """Be the application, in a process of its own."""
-    serve(opened(), Door(), socket.create_server(("127.0.0.1", port)))
+    serve(opened(), Authenticator(), socket.create_server(("127.0.0.1", port)))
 
 
 def cpu_seconds(process: int) -> float:

@@ -1,4 +1,4 @@
-"""Who comes in and goes out, which language they chose, and forms that no other page can send."""
+"""Signing in and out, the choice of a language, and protection of forms against requests from other sites (CSRF)."""
 
 from __future__ import annotations
 
@@ -10,40 +10,42 @@ from fastapi.responses import RedirectResponse
 from serving.desk.desk_answers import Answers, answers_of, link
 from serving.desk.desk_pages import Page, RefusedError
 from serving.desk.page_list import PAGES
-from serving.desk.visitors import COOKIE, Door
+from serving.desk.visitors import COOKIE, Authenticator
 
 MOST_FORM = 20_000  # bytes
 LANGUAGE, YEAR = "winback_language", 31_536_000  # cookie of the chosen language, and the seconds that it is kept
 SPOKEN = "spoken"  # field of the form that names the page: none of the parameters of a page
 
 
-def add_doors(app: FastAPI, answers: Answers) -> None:
-    """Let visitors in and out, and keep the language that they chose."""
-    door = answers.door
+def add_sign_in(app: FastAPI, answers: Answers) -> None:
+    """Add the routes that let visitors in and out, and the one that keeps the language that they chose."""
+    authenticator = answers.authenticator
 
-    def asking(own: Answers, status: int, said: str) -> Response:
-        page = Page("sign_in", own.desk.words.say("Sign in"), {})
-        return own.write("sign_in.html.j2", None, status, page=page, asked=None, said=said)
+    def sign_in_form(request: Request, status: int = 200, *, refusal: str = "") -> Response:
+        localised = answers_of(request)
+        page = Page("sign_in", localised.desk.words.say("Sign in"), {})
+        return localised.write("sign_in.html.j2", None, status, page=page, question=None, said=refusal)
 
     @app.get("/sign-in")
     def ask(request: Request) -> Response:
-        return asking(answers_of(request), 200, "")
+        return sign_in_form(request)
 
     @app.post("/sign-in")
     async def sign_in(request: Request) -> Response:
-        own, form = answers_of(request), await form_of(request)
-        role = door.role_of(form.get("token", "")) if door.tokens else None
+        form = await form_of(request)
+        role = authenticator.role_of(form.get("token", "")) if authenticator.tokens else None
         if role is None:
-            return asking(own, 401, own.desk.words.say("That token is not known; ask whoever runs winback for one."))
+            say = answers_of(request).desk.words.say
+            return sign_in_form(request, 401, refusal=say("That token is not known; ask whoever runs winback for one."))
         answer = RedirectResponse("/", 303)
         answer.set_cookie(
-            COOKIE, door.cookie(role), httponly=True, samesite="strict", secure=request.url.scheme == "https"
+            COOKIE, authenticator.cookie(role), httponly=True, samesite="strict", secure=request.url.scheme == "https"
         )
         return answer
 
     @app.post("/language")
     async def speak(request: Request) -> Response:
-        form = await require_our_form(request, door)
+        form = await require_our_form(request, authenticator)
         language = form.get("language", "")
         if language not in answers.languages:
             raise RefusedError("language is none of those there are; go back and choose one of the list")
@@ -55,7 +57,7 @@ def add_doors(app: FastAPI, answers: Answers) -> None:
 
     @app.post("/sign-out")
     async def sign_out(request: Request) -> Response:
-        await require_our_form(request, door)
+        await require_our_form(request, authenticator)
         answer = RedirectResponse("/sign-in", 303)
         answer.delete_cookie(COOKIE)
         return answer
@@ -77,7 +79,7 @@ async def form_of(request: Request) -> dict[str, str]:
     return dict(parse_qsl(body.decode("utf-8", "replace"), keep_blank_values=True))
 
 
-async def require_our_form(request: Request, door: Door) -> dict[str, str]:
+async def require_our_form(request: Request, authenticator: Authenticator) -> dict[str, str]:
     """Read a form that a page of ours sent.
 
     Raises
@@ -86,7 +88,7 @@ async def require_our_form(request: Request, door: Door) -> dict[str, str]:
         It came from elsewhere.
     """
     form = await form_of(request)
-    if not door.is_our_form(request.state.visitor, form.get("form_token", "")):
+    if not authenticator.is_our_form(request.state.visitor, form.get("form_token", "")):
         raise RefusedError(
             "this form did not come from a page of the desk, or from one before its last start; open the page again"
         )
