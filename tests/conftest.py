@@ -179,8 +179,11 @@ QUICK = """
 import functools, configs.settings
 whole = getattr(configs.settings.load_settings, "__wrapped__", configs.settings.load_settings)
 few = {"trees": 20, "folds": 2, "bootstrap_samples": 100}
+seldom = {"snapshot_every_days": 42}  # where a notebook takes snapshots of its own
 configs.settings.load_settings = functools.wraps(whole)(
-    lambda *words, training={}, **more: whole(*words, training={**training, **few}, **more)
+    lambda *words, training={}, features={}, **more: whole(
+        *words, training={**training, **few}, features={**features, **seldom} if features else {}, **more
+    )
 )
 """
 
@@ -189,7 +192,7 @@ configs.settings.load_settings = functools.wraps(whole)(
 def run_notebook(repository: Path, full: bool) -> Iterator[Callable[[str, Path], None]]:
     """Runner of a notebook on a data folder; one kernel serves all, emptied before each, as imports take longest.
 
-    What a notebook trains has few trees, unless tests are run in full.
+    What a notebook trains has few trees and snapshots, unless tests are run in full.
     """
     from jupyter_client.manager import KernelManager
     from nbclient import NotebookClient
