@@ -16,7 +16,7 @@ from prefect.flows import FlowStateHook
 from prefect.runtime import flow_run
 
 from configs.progress import announce
-from features.publishing.patience import PATIENCE_VARIABLE
+from features.publishing.lock_wait import WAIT_VARIABLE
 from features.storage.lake import Lake
 from flows.backfill import catch_up
 from flows.build_features import build_features
@@ -99,13 +99,13 @@ def one_writer(command: str, profile: str | None, data_dir: str | None, as_of: d
 @contextmanager
 def _patience() -> Iterator[None]:
     """Wait for other writers as long as a night may, unless the environment says how long."""
-    is_set = PATIENCE_VARIABLE in os.environ
-    os.environ.setdefault(PATIENCE_VARIABLE, str(PATIENCE.total_seconds()))
+    is_set = WAIT_VARIABLE in os.environ
+    os.environ.setdefault(WAIT_VARIABLE, str(PATIENCE.total_seconds()))
     try:
         yield
     finally:
         if not is_set:
-            del os.environ[PATIENCE_VARIABLE]
+            del os.environ[WAIT_VARIABLE]
 
 
 def gives_way(command: str) -> bool:

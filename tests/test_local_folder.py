@@ -19,8 +19,8 @@ import pytest
 
 from configs.errors import InputError
 from features.publishing import publication
+from features.publishing.lock_wait import WAIT_VARIABLE, LockedError
 from features.publishing.manifest import MANIFEST, DamagedError
-from features.publishing.patience import PATIENCE_VARIABLE, LockedError
 from features.storage import writer_lock
 from features.storage.local_folder import LocalFolder
 from features.storage.new_folder import remove_unfilled
@@ -100,8 +100,8 @@ def test_a_second_writer_is_told_who_writes_and_readers_do_not_wait(files):
 
 
 def test_a_patient_writer_waits_for_the_other_and_says_so_once(files, monkeypatch, capsys):
-    monkeypatch.setenv(PATIENCE_VARIABLE, "60")
-    monkeypatch.setattr("features.publishing.patience.POLL_SECONDS", 0.05)
+    monkeypatch.setenv(WAIT_VARIABLE, "60")
+    monkeypatch.setattr("features.publishing.lock_wait.POLL_SECONDS", 0.05)
     run = other_process(files.local_path())
     ending = threading.Timer(0.4, run.kill)
     ending.start()
@@ -116,7 +116,7 @@ def test_a_patient_writer_waits_for_the_other_and_says_so_once(files, monkeypatc
 
 @pytest.mark.parametrize("text", ["soon", "-1", "nan", "inf"])
 def test_patience_is_a_number_of_seconds(files, monkeypatch, text):
-    monkeypatch.setenv(PATIENCE_VARIABLE, text)
+    monkeypatch.setenv(WAIT_VARIABLE, text)
     with pytest.raises(InputError, match="is no number of seconds; give 0 or more"), files.lock("a command"):
         pass
 

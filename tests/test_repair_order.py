@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from features.publishing.way_back import WAYS_BACK
+from features.publishing.recovery import RECOVERY_HINTS
 from features.storage.lake import Lake
 from serving.lookups.data_verification import verify
 from serving.lookups.repair_order import STEPS, repair_lines, repair_order
@@ -60,7 +60,7 @@ def test_nothing_is_to_be_mended_where_nothing_is_wrong_and_long_lists_are_cut()
 
 
 def test_every_folder_that_has_a_way_back_of_its_own_has_a_step():
-    assert WAYS_BACK.keys() - {folder for step in STEPS for folder in step.folders} == set()
+    assert RECOVERY_HINTS.keys() - {folder for step in STEPS for folder in step.folders} == set()
 
 
 @pytest.mark.parametrize("name", ["runs/20240701T000000-0123456789ab.json"])

@@ -17,7 +17,7 @@ import pytest
 
 from configs.errors import InputError
 from configs.run_identity import run_id
-from features.publishing.patience import LockedError
+from features.publishing.lock_wait import LockedError
 from features.publishing.sealed_json import sealed
 from features.storage.lake import Lake
 from flows.runs import run_records

@@ -24,7 +24,7 @@ from test_cli import write_profile
 
 from configs.errors import InputError
 from configs.settings import load_settings
-from features.publishing.patience import PATIENCE_VARIABLE
+from features.publishing.lock_wait import WAIT_VARIABLE
 from features.publishing.sealed_json import sealed
 from features.storage.lake import Lake
 from features.storage.writer_lock import LOCK_FILE
@@ -143,7 +143,7 @@ def test_scheduled_runs_write_alone_from_their_first_step_to_the_last(
 ) -> None:
     done: list[tuple[str, str, str]] = []
     days: list[object] = []
-    monkeypatch.setenv(PATIENCE_VARIABLE, "0")
+    monkeypatch.setenv(WAIT_VARIABLE, "0")
     monkeypatch.setattr(scheduled_runs, "prepare", lambda data_dir, profile: done.append(("prepare", data_dir, "")))
     monkeypatch.setattr(scheduled_runs, "shown", lambda outcome: outcome)
 

@@ -50,7 +50,7 @@ TRUTH_DOORS = {
     *(f"flows/{name}.py" for name in ("simulate", "closed_loop")),
     *(f"serving/closed_loop_study/{name}.py" for name in ("policy_weeks", "rival_policies", "winback_policy")),
     # these name the folder, to say how it comes back
-    "features/publishing/way_back.py",
+    "features/publishing/recovery_hint.py",
     "serving/lookups/repair_order.py",
 }
 

@@ -14,7 +14,7 @@ from configs.errors import InputError
 from configs.settings import load_settings
 from configs.stores import DATABASE_VARIABLE, EMBEDDED, FILES_VARIABLE, Stores
 from features.erasure.erase_users import erase
-from features.publishing.patience import PATIENCE_VARIABLE, LockedError
+from features.publishing.lock_wait import WAIT_VARIABLE, LockedError
 from features.storage.kept_stores import STORES_FILE, keep_stores
 from features.storage.lake import Lake
 from features.stores import database, published_files
@@ -124,7 +124,7 @@ def test_a_second_writer_waits_or_is_told_who_writes_on_which_machine(team, monk
             publish(two, a="two")
         assert stores_state(one.stores).writer["command"] == "winback train-models"
         threads = [threading.Thread(target=publish, args=(two,), kwargs={"a": "two"})]
-        monkeypatch.setenv(PATIENCE_VARIABLE, "20")
+        monkeypatch.setenv(WAIT_VARIABLE, "20")
         threads[0].start()
         publish(one, a="one")
     threads[0].join()

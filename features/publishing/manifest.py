@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from configs.errors import InputError
-from features.publishing.way_back import DELETE, way_back
+from features.publishing.recovery import DELETE, recovery_hint
 
 MANIFEST = "manifest.json"
 LOOKS = 100  # at a folder, while others write to it and clear up
@@ -166,7 +166,7 @@ def check_file(root: Path, name: str) -> None:
     try:
         is_whole = path.stat().st_size == listed.size and record_of(path) == listed
     except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
-        way = way_back(name).removeprefix(DELETE)
+        way = recovery_hint(name).removeprefix(DELETE)
         raise DamagedError(f"{path} is missing, and was written; {way}") from None
     if not is_whole:
-        raise DamagedError(f"{path} is damaged: it is not what was written; {way_back(name)}")
+        raise DamagedError(f"{path} is damaged: it is not what was written; {recovery_hint(name)}")

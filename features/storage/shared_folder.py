@@ -15,8 +15,8 @@ from pathlib import Path
 from configs.errors import InputError
 from configs.progress import announce
 from configs.stores import Stores
+from features.publishing.lock_wait import LockedError
 from features.publishing.manifest import DamagedError, FileRecord, listed_files, record_of
-from features.publishing.patience import LockedError
 from features.publishing.publication import Found, StagedFiles, of_one_publish, published, settle
 from features.storage.local_folder import LocalFolder
 from features.storage.whole_writes import PART, write_text
@@ -178,7 +178,7 @@ class SharedFolder(LocalFolder):
     def _has(self, name: str, wanted: SharedFile, listed: Mapping[str, FileRecord]) -> bool:
         if wanted.is_listed and listed.get(name) != wanted.record:
             return False
-        path = self.local_path(name)  # where no storage keeps it, one that is gone has the way back of any folder
+        path = self.local_path(name)  # where no storage keeps it, one that is gone is recovered as in any folder
         return not self.stores.files or (path.is_file() and path.stat().st_size == wanted.record.size)
 
     def _fetch(self, files: Mapping[str, SharedFile], place: Callable[[str], Path]) -> None:

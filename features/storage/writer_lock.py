@@ -20,7 +20,7 @@ from typing import IO
 
 from configs.errors import InputError
 from configs.run_identity import run_id
-from features.publishing.patience import locked_by, taken_in_time
+from features.publishing.lock_wait import locked_by, retry_until_free
 from features.storage.held_files import is_file_held
 
 LOCK_FILE = ".lock"
@@ -31,7 +31,7 @@ _one_changes = Lock()
 
 @contextmanager
 def writer_lock(root: Path, command: str) -> Iterator[bool | None]:
-    """Be the one who writes to a data folder; readers never ask. Waits for as long as `patience` says.
+    """Hold the lock of the one writer to a data folder; readers need none. Waits as `lock_wait.wait_seconds` says.
 
     Yields
     ------
@@ -48,7 +48,7 @@ def writer_lock(root: Path, command: str) -> Iterator[bool | None]:
     with _one_changes:
         is_nested = place in _depths
         take = partial(_taken_at_once, place / LOCK_FILE, command)
-        file, has_failed = (None, None) if is_nested else taken_in_time(take)
+        file, has_failed = (None, None) if is_nested else retry_until_free(take)
         _depths[place] = _depths.get(place, 0) + 1
         if file is not None:
             _held[place] = _identity(os.fstat(file.fileno()))

@@ -21,8 +21,8 @@ from configs.errors import InputError
 from configs.progress import announce
 from configs.run_identity import run_id
 from configs.stores import Stores
+from features.publishing.lock_wait import locked_by, retry_until_free
 from features.publishing.manifest import FileRecord
-from features.publishing.patience import locked_by, taken_in_time
 from features.stores.database import connect, is_away, named_when_away
 from features.stores.object_store import ObjectStore, object_key
 from features.stores.row_tables import replace_rows
@@ -186,7 +186,7 @@ class Writer:
             session.execute(
                 "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE " + THIS, self._known_as
             )
-        self.session = taken_in_time(partial(_locked_session, self._stores, self._command))
+        self.session = retry_until_free(partial(_locked_session, self._stores, self._command))
         self._known_as = _known_as(self.session)
         announce(f"{self._stores.database} is there again")
 
@@ -202,14 +202,14 @@ class Writer:
 
 @contextmanager
 def writer(stores: Stores, command: str) -> Iterator[Writer]:
-    """Be the one who writes to what the stores share, on whatever machine; waits for as long as `patience` says.
+    """Hold the lock of the one writer to shared stores, on whatever machine; waits as `lock_wait.wait_seconds` says.
 
     Raises
     ------
     LockedError
         Another run writes, and goes on writing.
     """
-    found = Writer(stores, taken_in_time(partial(_locked_session, stores, command)), command)
+    found = Writer(stores, retry_until_free(partial(_locked_session, stores, command)), command)
     try:
         yield found
     finally:

@@ -13,7 +13,7 @@ import duckdb
 
 from configs.errors import InputError, first_line
 from configs.settings import Settings
-from features.publishing.way_back import way_back
+from features.publishing.recovery import recovery_hint
 from features.storage.lake import Lake, literal
 from features.storage.spill_folders import spill_folder
 from features.tables.parquet_files import read_parquet
@@ -132,7 +132,7 @@ def named_when_unreadable(root: Path) -> Iterator[None]:
         place = found[0] if found else _first_unreadable(root)
         told = f": {place}" if place and not found else ""
         raise InputError(
-            f"a file of {root} cannot be read ({first_line(error)}{told}); {way_back(place) if place else WHICH}"
+            f"a file of {root} cannot be read ({first_line(error)}{told}); {recovery_hint(place) if place else WHICH}"
         ) from error
 
 

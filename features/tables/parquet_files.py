@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 
 from configs.errors import InputError
 from features.arrays.dictionaries import DICTIONARY, with_sorted_dictionaries
-from features.publishing.way_back import way_back
+from features.publishing.recovery import recovery_hint
 from features.storage.whole_writes import write_file
 
 ROW_GROUP_ROWS = 131_072
@@ -152,7 +152,7 @@ def readable(path: Path) -> Iterator[None]:
     except FileNotFoundError as error:
         raise InputError(f"{path} does not exist; run the step that writes it first") from error
     except (pa.ArrowInvalid, OSError) as error:
-        raise InputError(f"{path} is not a readable Parquet file; {way_back(path)}") from error
+        raise InputError(f"{path} is not a readable Parquet file; {recovery_hint(path)}") from error
 
 
 def split_by_day(reader: pa.RecordBatchReader) -> Iterator[tuple[date, pa.Table]]:

@@ -20,7 +20,7 @@ from configs.profile_layers import (
     text_at,
 )
 from configs.settings import MACHINES, Settings, is_about_machines, load_settings
-from features.publishing.way_back import way_back
+from features.publishing.recovery import recovery_hint
 from features.storage.lake import Lake
 from features.storage.whole_writes import content_hash
 
@@ -104,7 +104,9 @@ def kept_profile(lake: Lake) -> KeptProfile | None:
     try:
         return KeptProfile(**json.loads(text))
     except (ValueError, TypeError) as error:
-        raise InputError(f"{lake.path(PROFILE_FILE)} cannot be read ({error}); {way_back(PROFILE_FILE)}") from error
+        raise InputError(
+            f"{lake.path(PROFILE_FILE)} cannot be read ({error}); {recovery_hint(PROFILE_FILE)}"
+        ) from error
 
 
 def settings_of(profile: str | None, data_dir: Path | None) -> Settings:

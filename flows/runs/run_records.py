@@ -17,7 +17,7 @@ from datetime import UTC, date, datetime
 from configs.errors import InputError, first_line
 from configs.progress import announce
 from configs.run_identity import one_run, run_id
-from features.publishing.patience import LockedError
+from features.publishing.lock_wait import LockedError
 from features.publishing.sealed_json import sealed, unsealed
 from features.storage.lake import Lake
 from features.storage.whole_writes import PART

@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from configs.errors import InputError
 from features.arrays.array_types import Floats
-from features.publishing.way_back import way_back
+from features.publishing.recovery import recovery_hint
 from features.storage.lake import Lake
 from features.tables.parquet_files import read_parquet, write_parquet
 from models.metrics.metric import Metric
@@ -66,7 +66,7 @@ def latest_personas(lake: Lake, as_of: date) -> PersonaModel | None:
         usual, share = np.array(notes["usual"], np.float64), np.array(table["share"].to_pylist(), np.float64)
         return PersonaModel(scale, centroids, medians, usual, share, note)
     except (KeyError, TypeError, ValueError) as error:
-        raise InputError(f"{path} is no persona model; {way_back(path)}") from error
+        raise InputError(f"{path} is no persona model; {recovery_hint(path)}") from error
 
 
 def _matrix(column: pa.ChunkedArray, columns: int) -> Floats:

@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 
 from configs.errors import InputError
-from features.publishing.way_back import way_back
+from features.publishing.recovery import recovery_hint
 from features.storage.lake import Lake
 from features.tables.parquet_files import read_parquet, write_parquet
 from models.tastes.taste_model import LinearScore, TasteModel
@@ -58,7 +58,7 @@ def latest_tastes(lake: Lake, as_of: date) -> TasteModel | None:
             _from_json(notes["again"]), _from_json(notes["new"]),
         )  # fmt: skip
     except (KeyError, TypeError, ValueError) as error:
-        raise InputError(f"{path} is no taste model; {way_back(path)}") from error
+        raise InputError(f"{path} is no taste model; {recovery_hint(path)}") from error
 
 
 def _as_json(score: LinearScore | None) -> dict[str, Any] | None:

@@ -1,4 +1,4 @@
-"""Every stored file read and compared with what was written: what is damaged, missing or unknown, and the way back."""
+"""Verification of a data folder: which stored files are damaged, missing or unknown, and how to recover them."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from configs.counted import counted
 from configs.errors import InputError
 from configs.progress import track
 from features.publishing.manifest import MANIFEST
+from features.publishing.recovery import recovery_hint
 from features.publishing.sealed_json import unsealed
-from features.publishing.way_back import way_back
 from features.storage.lake import Lake
 from features.storage.sqlite_reads import one_state
 from features.storage.storage_interface import Storage
@@ -96,7 +96,7 @@ def damaged_records(lake: Lake) -> Iterator[Fault]:
         except FileNotFoundError:  # the oldest goes when a run begins
             continue
         except (ValueError, TypeError):
-            yield Fault(name, f"{lake.path(name)} is damaged: it is no record of a run; {way_back(name)}")
+            yield Fault(name, f"{lake.path(name)} is damaged: it is no record of a run; {recovery_hint(name)}")
 
 
 def _of_manifests(lake: Lake, faults: Sequence[str]) -> Iterator[Fault]:

@@ -8,7 +8,7 @@ from typing import Any
 import pyarrow as pa
 
 from configs.errors import InputError
-from features.publishing.way_back import way_back
+from features.publishing.recovery import recovery_hint
 from features.storage.lake import Lake
 from features.tables.duckdb_sessions import sql_text
 from features.tables.parquet_files import read_notes, read_parquet
@@ -72,7 +72,7 @@ def read_rules(lake: Lake, day: date) -> DayRules:
     try:
         return DayRules.of_note(read_notes(path)[NOTE])
     except (KeyError, TypeError, ValueError) as error:
-        raise InputError(f"{path} does not say how its day was divided; {way_back(path)}") from error
+        raise InputError(f"{path} does not say how its day was divided; {recovery_hint(path)}") from error
 
 
 def read_rows(lake: Lake, day: date, table: str) -> list[Row]:

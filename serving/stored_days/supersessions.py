@@ -15,7 +15,7 @@ from pathlib import Path
 
 from configs.errors import InputError
 from features.ingestion.contract import EVENTS
-from features.publishing.way_back import way_back
+from features.publishing.recovery import recovery_hint
 from features.storage.lake import Lake
 from features.storage.storage_interface import Publication
 from features.tables.duckdb_sessions import reading_session, sql_text
@@ -117,7 +117,7 @@ def supersessions(lake: Lake, day: date | None = None) -> list[Supersession]:
     try:
         found = [Supersession(**json.loads(line)) for line in lines]
     except (ValueError, TypeError) as error:
-        raise InputError(f"{lake.path(LOG)} is damaged; {way_back(LOG)}") from error
+        raise InputError(f"{lake.path(LOG)} is damaged; {recovery_hint(LOG)}") from error
     return [each for each in found if day is None or each.day == str(day)]
 
 

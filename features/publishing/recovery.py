@@ -1,4 +1,4 @@
-"""How to get back a file that is damaged or missing: what is derived is computed again, all else is restored."""
+"""How to recover a file that is damaged or missing: derived files are computed again, all others are restored."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ WHOLE_FROM_SOURCE = (
 DELETE = "delete it and "  # needs no saying of a file that is gone
 FEATURES = "delete it and run winback build-features, which computes it again"
 PROFILE = "delete it and name the profile with --profile, until winback ingest keeps it anew"
-# by the folder or file of the data folder; what is not named here nothing can write again
-WAYS_BACK = {
+# by folder or file of the data folder; no step can write again what is not named here
+RECOVERY_HINTS = {
     "events": FROM_SOURCE,
     "users": WHOLE_FROM_SOURCE,
     "aliases": WHOLE_FROM_SOURCE,
@@ -53,17 +53,17 @@ WAYS_BACK = {
 }
 
 
-def way_back(name: Path | str) -> str:
-    """Say how a file is got back, by its name in the data folder or by its path.
+def recovery_hint(name: Path | str) -> str:
+    """Say how a damaged or missing file is recovered, by its name in the data folder or by its path.
 
     Examples
     --------
-    >>> way_back("ledger/day=2024-07-01/20240701T000000Z-nightly.parquet")
+    >>> recovery_hint("ledger/day=2024-07-01/20240701T000000Z-nightly.parquet")
     'restore it from a backup, as no step can write it again'
-    >>> way_back("reports/2024-07-01.html")
+    >>> recovery_hint("reports/2024-07-01.html")
     'run winback report --as-of 2024-07-01, which writes it again'
     """
     day = re.search(r"(?:day=|reports/)(\d{4}-\d{2}-\d{2})", str(name))
-    parts = (part for part in reversed(Path(name).parts) if part in WAYS_BACK or part in ("ledger", "treatments"))
+    parts = (part for part in reversed(Path(name).parts) if part in RECOVERY_HINTS or part in ("ledger", "treatments"))
     folder = next(parts, "")
-    return WAYS_BACK.get(folder, BACKUP).format(as_of=f" --as-of {day[1]}" if day else "", folder=folder)
+    return RECOVERY_HINTS.get(folder, BACKUP).format(as_of=f" --as-of {day[1]}" if day else "", folder=folder)
