@@ -1,4 +1,4 @@
-"""What an offer gives: a percentage off, an amount off, free days, points, free shipping, or its message alone."""
+"""The kinds of benefit that an offer can give: percentage or amount off, free days, points, free shipping, or none."""
 
 from __future__ import annotations
 

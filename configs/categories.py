@@ -1,4 +1,4 @@
-"""What a message may call the goods it speaks of: display names, and what is never spoken of."""
+"""Categories of goods: their display names, and which of them messages must never mention."""
 
 from __future__ import annotations
 

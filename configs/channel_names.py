@@ -1,4 +1,4 @@
-"""What channels are called, however somebody writes them: as the consents of users name them."""
+"""Spellings of channel names, reduced to the ones by which users' consents name them."""
 
 from __future__ import annotations
 

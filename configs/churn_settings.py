@@ -1,4 +1,4 @@
-"""What leaving means: no activity, or, where users have contracts, a cancellation or a renewal that does not come."""
+"""The definition of churn: inactivity or, for contracts, a cancellation or a missed renewal."""
 
 from __future__ import annotations
 

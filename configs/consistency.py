@@ -1,4 +1,4 @@
-"""Where settings and the catalogue of offers must agree with each other."""
+"""Checks that involve both the settings and the catalogue of offers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whom messages may reach, and when."""
+"""Contact settings: who may receive messages, how often, and at which hours."""
 
 from __future__ import annotations
 

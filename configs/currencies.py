@@ -1,4 +1,4 @@
-"""How many decimals a currency has: the minor units of ISO 4217 that are not two."""
+"""Decimals of currencies (minor units of ISO 4217) where they are not two."""
 
 from __future__ import annotations
 

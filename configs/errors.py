@@ -1,4 +1,4 @@
-"""The one error that winback raises on purpose."""
+"""`InputError`, the one error that winback raises on purpose, and helpers to word it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""When a day, or a model, looks too wrong to decide by, and what is done then."""
+"""Settings of the guards: when data or a model look too wrong to decide by, and what happens then."""
 
 from __future__ import annotations
 

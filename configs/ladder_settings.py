@@ -1,4 +1,4 @@
-"""How policies that are not proven yet may decide for a part of the users, and what that may cost."""
+"""Settings of policies on trial: which share of users they may decide for, and the loss allowed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What staying is worth, and how effects of offers and models are learnt."""
+"""Settings of training: customer value, response to offers, and how models are fitted."""
 
 from __future__ import annotations
 

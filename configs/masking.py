@@ -1,4 +1,4 @@
-"""Passwords, keys and addresses that let their holder in: hidden wherever something is told, logged or kept."""
+"""Masking of passwords, keys and addresses with credentials, wherever something is shown, logged or stored."""
 
 from __future__ import annotations
 

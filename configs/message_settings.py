@@ -1,4 +1,4 @@
-"""What messages may say of a user, and how long they may be on each channel."""
+"""Settings of messages: which fields they may contain, and their greatest length per channel."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Files of the configuration: found by their bare name in a folder here, or by their path."""
+"""Configuration files, found by their name in a folder of this package or by a path."""
 
 from __future__ import annotations
 

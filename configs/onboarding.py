@@ -1,4 +1,4 @@
-"""The first steps in an app: their display names; which they are, and their order, says `roles.onboarding`."""
+"""Display names of the onboarding steps; the steps and their order are those of `roles.onboarding`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Long work: its progress, on standard error and only where a person watches, and its pieces side by side."""
+"""Progress of long work on standard error, if a person is watching, and pieces of work done in parallel."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""For how many days what is stored is kept; what the daily run removes after them."""
+"""Retention periods: for how many days each kind of data is kept before the daily run removes it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The name of the run that goes on: one for lock, log lines, MLflow and the record of runs."""
+"""The id of the current run, which the lock, log lines, MLflow and the record of the run share."""
 
 from __future__ import annotations
 

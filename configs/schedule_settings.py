@@ -1,4 +1,4 @@
-"""When the flows run by themselves, on which port, and who is told when one fails."""
+"""Settings of the schedule: when the flows run, the port of the status page, and who is notified of failures."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Files of segments and stages: one table each, whose `when` is a rule in SQL; each knows where its rule stands."""
+"""Files of segments and stages: one table each, with its rule in SQL; every rule remembers its file and line."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which groups of users an app knows, and what counts as an unusual change of one."""
+"""Settings of segments and stages, and when a change of a segment's size counts as unusual."""
 
 from __future__ import annotations
 

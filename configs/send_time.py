@@ -1,4 +1,4 @@
-"""How the hour is learnt at which somebody is written to."""
+"""Settings for learning at which hour to write to a user."""
 
 from __future__ import annotations
 

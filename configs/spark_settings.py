@@ -1,4 +1,4 @@
-"""Where and how Spark runs."""
+"""Settings of Spark: its master, memory and options."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where MLflow, Prefect, Feast, the lock, publications and published files are kept, if not in the data folder."""
+"""Addresses of shared stores (PostgreSQL and object storage), for data that are not in the local data folder."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is looked at to tell what users like to buy."""
+"""Settings of the taste model, which recommends categories."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where a key stands in a TOML file, for sentences that name a line."""
+"""The line of a key in a TOML file, for error messages."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Values of a file into a frozen model: whatever is wrong becomes one sentence of bounded length."""
+"""Validation of values from a file into a frozen model, with one short sentence for all that is wrong."""
 
 from __future__ import annotations
 

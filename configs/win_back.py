@@ -1,4 +1,4 @@
-"""How users who have lapsed are won back: part of the budget, and lots of their own that say what it brings."""
+"""Settings for winning back lapsed users with offers that are assigned at random."""
 
 from __future__ import annotations
 

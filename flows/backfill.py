@@ -1,4 +1,4 @@
-"""Flow: days that were missed: their features always, their decisions only where somebody asks for them."""
+"""Flow: missed days are made up for: always their features, and on request their decisions."""
 
 from __future__ import annotations
 

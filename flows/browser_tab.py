@@ -1,4 +1,4 @@
-"""A page in the Chromium of this machine, driven by its DevTools protocol over one socket, without a framework."""
+"""A tab of the local Chromium, driven by the DevTools protocol, without a framework."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Flow: events in, daily aggregates and point-in-time snapshots out."""
+"""Flow: from events to daily aggregates and point-in-time snapshots."""
 
 from __future__ import annotations
 

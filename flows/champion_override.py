@@ -1,4 +1,4 @@
-"""Whom a person makes champion, whatever the gate says: the choice is pinned until it is unpinned."""
+"""Manual choice of a champion against the gate; the choice stays pinned until it is unpinned."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The command line: one word per flow; with --json machines read standard output and people standard error."""
+"""The command line. With --json, standard output is for machines and standard error for people."""
 
 from __future__ import annotations
 

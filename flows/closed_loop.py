@@ -1,4 +1,4 @@
-"""Flow: weeks of decide, live, measure and retrain on the simulated app, beside simpler ways to spend the budget."""
+"""Flow: a closed-loop simulation of winback and rival policies on the simulated app."""
 
 from __future__ import annotations
 

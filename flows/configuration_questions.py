@@ -1,4 +1,4 @@
-"""What people ask of the configuration and of stored files: columns, settings, what is wrong; nothing is run."""
+"""Answers about configuration and stored files: columns, settings, faults; nothing is run."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Pictures of the desk's pages for documents: by a desk of its own and the browser of this machine."""
+"""Screenshots of the desk for documents, made with a local browser."""
 
 from __future__ import annotations
 

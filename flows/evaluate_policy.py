@@ -1,4 +1,4 @@
-"""Flow: logged lots and policies in, what each policy would have been worth out."""
+"""Flow: policies are evaluated on logged randomised treatments."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Flow: raw files in, contract tables out."""
+"""Flow: from raw files to contract tables."""
 
 from __future__ import annotations
 

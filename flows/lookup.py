@@ -1,4 +1,4 @@
-"""What people ask of a data folder without running anything in it; a question imports only what it asks."""
+"""Answers about a data folder, without running anything in it; each function imports only what it needs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Flow: what the decisions changed, measured against the control group."""
+"""Flow: the effect of past decisions, measured against the control group."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The schedule: which deployments are served when, and what a server that was killed left of its runs."""
+"""The schedule: the deployments that are served, and cleaning up after a server that was killed."""
 
 from __future__ import annotations
 

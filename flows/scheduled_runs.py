@@ -1,4 +1,4 @@
-"""Flows: what the schedule starts: the daily scoring, the weekly training, the daily measuring of past decisions."""
+"""Flows that the schedule starts: daily scoring, weekly training, daily measuring."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Flow: everyone's risk, options and decision of a day, and the report about them."""
+"""Flow: risk, options and decisions of all users for a day, and the report."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Flow: who is to be written to after a day's decisions, a table per channel."""
+"""Flow: send lists of a decided day, one table per channel."""
 
 from __future__ import annotations
 

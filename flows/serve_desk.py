@@ -1,4 +1,4 @@
-"""Serve the desk of a data folder: its settings and runs are looked up here, its pages are made in `serving.desk`."""
+"""Starts the desk of a data folder; the pages themselves are made in `serving.desk`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Prefect's server: the one that the operator names, or one of our own in a process beside this one.
+"""The Prefect server: the one that the operator names, or one started in a process beside this one.
 
 Prefect would start one itself, but only when a flow begins, and it would import all of the server into the flow's
 process. Ours starts while the flow is still being imported. This module imports nothing of Prefect, so that Prefect

@@ -1,4 +1,4 @@
-"""Flow: an invented app with known truth into an empty data folder, its offers randomised at first."""
+"""Flow: a simulated app with known truth in an empty data folder, with randomised offers at first."""
 
 from __future__ import annotations
 

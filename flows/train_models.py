@@ -1,4 +1,4 @@
-"""Flow: snapshots and labels in, judged and registered models out."""
+"""Flow: from snapshots and labels to evaluated, registered models."""
 
 from __future__ import annotations
 

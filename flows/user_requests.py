@@ -1,4 +1,4 @@
-"""What users may ask of us: to be forgotten, not to be written to, to be taken in again, to have all that is held.
+"""Requests of users: erasure, objection to contact, readmission, and export of all their data.
 
 None of it is a flow of Prefect's, which would keep the ids that a run was asked about.
 """

@@ -1,4 +1,4 @@
-"""The kinds of NumPy arrays that every package speaks of."""
+"""Type aliases of NumPy arrays that all packages use."""
 
 from __future__ import annotations
 

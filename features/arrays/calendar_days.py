@@ -1,4 +1,4 @@
-"""Days and instants: as whole numbers since 1970, and by the clocks of a time zone."""
+"""Days and instants as whole numbers since 1970, and conversion to local time."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Texts as whole numbers: the place of each among its words, which are in order."""
+"""Dictionary encoding: texts as whole numbers, their places in a sorted dictionary."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Rows in groups, held as arrays: as much of a table as the measures ask for, so that they run without an engine."""
+"""Group-by on arrays, with the part of Ibis' interface that the declared measures use."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Values in JSON documents, found in bulk."""
+"""Extraction of values from many JSON documents at once."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Who is under contract at a moment, and how their contract ends: by choice, or because payments fail.
+"""Labels of contracts: who is under contract at a moment, and whether it ends by choice or by failed payments.
 
 A renewal holds for ``churn.period_days`` and the grace. A contract ends when its user cancels, or on the day on which a
 renewal can come no more. It ends *involuntarily* where a payment failed since the last renewal: before a renewal that

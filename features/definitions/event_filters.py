@@ -1,4 +1,4 @@
-"""Which events an app's own columns count, and what they measure of them: as columns of flags and numbers."""
+"""Filters of events for an app's own columns, and what each measures, as columns of flags and numbers."""
 
 from __future__ import annotations
 

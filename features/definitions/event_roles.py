@@ -1,4 +1,4 @@
-"""Roles of events: which names play which part in an app, as bits of one whole number; and its first steps."""
+"""Roles of events (purchase, session, ...) as bits of an integer, and the onboarding steps of an app."""
 
 from __future__ import annotations
 

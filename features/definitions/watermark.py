@@ -1,4 +1,4 @@
-"""The watermark: what had happened and had arrived by a moment, which is all that may be seen at it."""
+"""The watermark: only what had happened and had arrived by a moment may be used at it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""State about users in rows of its own: category counts with their favourites, and rolling maxima."""
+"""State per user and category: category counts with favourites, and rolling maxima."""
 
 from __future__ import annotations
 

@@ -1,7 +1,8 @@
-"""A session or basket over midnight is one, and belongs to the day on which it began.
+"""Sessions and baskets that cross midnight are counted once, on the day on which they began.
 
-Its events after midnight join that day's rows as what became known a day later: a snapshot at midnight does not see
-them, and no later one sees a second visit. An event that became known before the evening's stays on its own day.
+Events after midnight join the rows of the evening's day, but count as known a day later: a snapshot at midnight does
+not see them, and no later snapshot sees a second visit. An event that became known before those of the evening stays
+on its own day.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""Copies that left the data folder, or lie in it as paper: send lists, audiences of the desk, printed reports.
+"""Copies that erasure cannot reach: send lists, audiences posted from the desk, printed reports.
 
-A forgotten user may stand in them, and whoever has them must be told; what is said here says to whom and since when.
+They may still name an erased user. This module says who has such a copy and since when, so that they can be told.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
-"""Users forgotten: everything that a data folder holds of them taken out, in one publish, and their keyed hash put in.
+"""Erasure of users: their data are removed in one publication, and their keyed hashes are added to a list.
 
-What frameworks keep (logs and tables of MLflow, Prefect and Feast) goes first, then one publish takes the users out of
-all tables, reports and lists and puts them on the suppression list: once that names them, nothing is left to do. A run
-that was killed is repeated. Files that can be computed again keep their other rows and are computed anew by the next
-``winback build-features``, as what they rest on has changed.
+Logs and tables of the frameworks (MLflow, Prefect, Feast) are erased first. One publication then removes the users
+from all tables, reports and lists, and adds them to the suppression list; once they are on it, the work is complete.
+A run that was killed is simply repeated. Files that can be computed again keep the rows of other users, and are
+computed again by the next ``winback build-features``, because their inputs have changed.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""JSON, tables for spreadsheets and plain texts without what they say of some users."""
+"""Erasure of users from JSON, CSV and plain text."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is older than its retention period, removed: whole days of tables, lists and records, and refused rows."""
+"""Removal of everything older than its retention period: days of tables, lists, records, refused rows."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What counts as naming a user: their id in a column of users and, where it tells, as a whole word anywhere."""
+"""What counts as naming a user: the id in a column of user ids or, if it is distinctive, as a word anywhere."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Cells of SQLite databases that name some users: MLflow's, Prefect's and Feast's, found and taken out."""
+"""Erasure of users from the SQLite databases of MLflow, Prefect and Feast."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which table a file of the data folder belongs to, as people call it."""
+"""The table to which a file of the data folder belongs, by its usual name."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""What names some users in the files of a folder: every format decoded, and the bytes as they lie on disk.
+"""Search for users in the files of a folder: every format is decoded, and the raw bytes are searched too.
 
-Pages of Parquet are unpacked and checked, Arrow's streams, SQLite's tables, JSON and zipped files are read as what they
-are; of everything the bytes themselves are looked through, too. Nothing is changed.
+Parquet pages, Arrow streams, SQLite tables, JSON and zip files are decoded and searched; the raw bytes of every file
+are searched as well. Nothing is changed.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What looks wrong in a delivery though every row is good: names that nearly match, and users of one table alone."""
+"""Notes about a delivery whose rows are all valid: event names that nearly match, ids found in one table only."""
 
 from __future__ import annotations
 

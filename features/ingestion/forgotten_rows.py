@@ -1,4 +1,4 @@
-"""Rows of people whom winback was asked to forget, and of days whose time is over: left out first, and counted."""
+"""Rows of erased users and of days past their retention period: they are left out and counted."""
 
 from __future__ import annotations
 

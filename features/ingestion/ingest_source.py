@@ -1,4 +1,4 @@
-"""Raw files to contract tables: one SQL file maps them, every row is checked, nothing is lost or taken twice."""
+"""Ingestion: a SQL file maps raw files to contract tables; every row is checked, and none is lost or duplicated."""
 
 from __future__ import annotations
 

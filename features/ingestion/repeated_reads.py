@@ -1,4 +1,4 @@
-"""Whether a source gives the same keys whenever the same files are read: else every ingest would add its rows again."""
+"""A check that a source yields the same keys on every read; if not, each ingest would add its rows again."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is put right in rows whose meaning is clear, and told: blanks around ids, signs of refunds, clocks that differ.
+"""Repairs of values with only one possible meaning: blanks around ids, signs of refunds, clock skew.
 
 Everything is written in SQL over columns that have the types of the contract already.
 """

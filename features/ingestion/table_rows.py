@@ -1,4 +1,4 @@
-"""Rows on their way into the lake: which of those stored stay, which are new, and the files that they make."""
+"""Merging of new rows into stored tables: which rows stay, which are new, and the files that they make."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The catalogue of an experiment that brings none: the offers that its treatments gave, at the levels it gave."""
+"""A catalogue derived from an experiment that has none: the offers and levels of its treatments."""
 
 from __future__ import annotations
 

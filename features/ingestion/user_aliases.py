@@ -1,4 +1,4 @@
-"""Ids that turned out to be somebody: what an old id did belongs to the user, known to be theirs since then."""
+"""Aliases of users: events of an old id belong to the user whose id it turned out to be, from that day on."""
 
 from __future__ import annotations
 

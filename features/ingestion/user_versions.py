@@ -1,4 +1,4 @@
-"""What was known of a user when: a changed row is a new version, and the one before it stays for the days it held.
+"""Versions of user rows: a changed row is a new version, and the old one stays valid for earlier days.
 
 The users table holds the newest version of everybody, `USER_VERSIONS_FILE` those before. A row holds from its
 ``known_from`` on; one that does not say holds from the day of its ingest, so that no day before sees its traits.

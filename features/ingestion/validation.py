@@ -1,4 +1,4 @@
-"""What a row must be to enter the lake: column checks for a whole table, and SQL that names each bad row's fault."""
+"""Validation of rows: checks of columns, and SQL that names what is wrong with each bad row."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a person may ask of a simulated app, and the app that they get."""
+"""The options of a simulated app, and the settings that they lead to."""
 
 from __future__ import annotations
 

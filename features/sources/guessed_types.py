@@ -1,6 +1,7 @@
-"""Types that DuckDB guesses from the first lines of a CSV or JSON file, held against the whole files.
+"""Column types that DuckDB guessed from the first lines of a CSV or JSON file, checked against whole files.
 
-A column of whole numbers in the first 20,480 lines is one for ever: after them ``0042`` reads 42 and ``4.99`` reads 5.
+If the first 20,480 lines of a column are whole numbers, DuckDB reads the whole column as such: further down, ``0042``
+becomes 42 and ``4.99`` becomes 5.
 """
 
 from __future__ import annotations

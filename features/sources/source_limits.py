@@ -1,7 +1,7 @@
-"""What a source may take: minutes, and no more of the process than it can lose.
+"""Limits of a source script: its running time, and a process of its own for reads that could crash.
 
-DuckDB guesses the columns of JSON by calling itself once a level, and a document that is nested some ten thousand deep
-ends the process. So a source that reads JSON is tried in a process of its own first.
+DuckDB detects the columns of JSON by recursion, and a document that is nested about ten thousand levels deep crashes
+the process. A source that reads JSON is therefore tried in a separate process first.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
-"""The SQL file that maps an app's raw files: run where it can read these and nothing else, and write nothing.
+"""Execution of the SQL file that maps an app's raw files, in a DuckDB that can read only these.
 
-It runs in a DuckDB of its own, so that no name in it meets one of ours. The rows of its views come out as Arrow.
+The script has a DuckDB of its own, so that its names cannot clash with those of winback. The rows of its views are
+returned as Arrow.
 """
 
 from __future__ import annotations

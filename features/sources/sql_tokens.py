@@ -1,4 +1,4 @@
-"""The words of a SQL text, as DuckDB reads it: comments are none, and what stands in quotes is one."""
+"""Tokens of a SQL text as DuckDB reads it, without comments."""
 
 from __future__ import annotations
 

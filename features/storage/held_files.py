@@ -1,6 +1,6 @@
-"""Files that a process holds as long as it lives: the system lets go of them when it ends, however it ends.
+"""File locks that the system releases when the process that holds them ends, however it ends.
 
-Nobody needs to know its number, its machine or its name: a container that begins again has others.
+The owner is never identified by process number or host name, because a restarted container has new ones.
 """
 
 from __future__ import annotations

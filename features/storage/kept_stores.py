@@ -1,4 +1,4 @@
-"""Which stores a data folder is a copy of: kept in it, without secrets, so that no run takes it for a folder alone."""
+"""Which shared stores a data folder is a copy of; stored in it without secrets."""
 
 from __future__ import annotations
 

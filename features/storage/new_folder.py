@@ -1,4 +1,4 @@
-"""A data folder that a run made and filled with nothing, as it was refused: it goes when the process ends."""
+"""Removal of a data folder that a refused run created and left empty."""
 
 from __future__ import annotations
 

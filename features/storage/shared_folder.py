@@ -1,8 +1,8 @@
-"""A data folder that is the copy of a team's stores on one machine: what is published counts there first.
+"""A data folder that is a local copy of shared stores; what is published counts in the stores first.
 
-Libraries open files of this machine, so that all that counts lies here, too, and is brought as soon as it differs: by
-whoever comes to write, and by whoever reads. A published file never changes under its digest. What a run keeps to
-itself (batches, Prefect's home, records of runs) stays here.
+Libraries can open only local files, so every published file is copied to this machine as soon as it differs, by the
+next process that writes or reads. A published file never changes under its digest. What only this machine needs
+(batches, Prefect's home, records of runs) is not shared.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""Where a DuckDB puts what it can no longer hold in memory, and libraries what is temporary: folders that are cleared.
+"""Temporary folders for DuckDB and other libraries, which are removed after a crash.
 
-Each has one of its own, as two DuckDBs in one folder would write to files of the same names. A hidden file beside the
-folder is held by whoever uses it (`held_files`).
+Each process has a folder of its own, because two DuckDBs in one folder would write to files of the same names. While
+the folder is in use its process holds the lock on a hidden file beside it (`held_files`).
 """
 
 from __future__ import annotations

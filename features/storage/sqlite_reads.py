@@ -1,4 +1,4 @@
-"""SQLite databases of frameworks, read as they stood at one moment, beside whoever writes to them."""
+"""Consistent reads of the frameworks' SQLite databases while another process writes to them."""
 
 from __future__ import annotations
 

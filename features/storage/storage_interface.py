@@ -1,8 +1,8 @@
-"""What a data folder must be able to do, whatever it lies on: a local folder, or stores that others share.
+"""The interface of a data folder, which a local folder and shared stores both implement.
 
-A name is a text with slashes, relative to the data folder. Everything is written whole: a reader finds the old content
-or the new one, and of several files those of one publish where it asks for that. Size and digest of what was published
-are kept, and a file that is another by now is named. Only `local_path` and `Publication.path` give paths of this
+A name is a path with slashes, relative to the data folder. Writes are atomic: a reader finds either the old content or
+the new one and, if it asks for that, files of one publication only. Size and digest of published files are stored, and
+a file that no longer has them is reported. Only `local_path` and `Publication.path` give paths of this
 machine, for libraries that open files themselves (DuckDB, Feast, MLflow, Parquet writers).
 """
 

@@ -1,4 +1,4 @@
-"""Files that are written whole or not at all, and hashes of what is in them."""
+"""Atomic writes of files, and hashes of their contents."""
 
 from __future__ import annotations
 

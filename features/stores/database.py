@@ -1,7 +1,7 @@
-"""The one door to PostgreSQL's driver: connections that wait for a server that is away, and a sentence if it stays so.
+"""PostgreSQL: connections that wait for a server that is away. Only this module imports its driver.
 
-MLflow and Feast open theirs through SQLAlchemy, and are made to wait, too. Each framework has a schema of its own in
-one database, since two of them name a table alike.
+MLflow and Feast connect through SQLAlchemy, and are made to wait, too. Each framework has a schema of its own in one
+database, because two of them use the same table name.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""The one door to fsspec: files of this machine to object storage and back, many at a time.
+"""Object storage: uploads and downloads, many at a time. Only this module imports fsspec.
 
-An object's key ends in its digest, so that it is never written twice with other bytes: what was read once needs no
-asking whether it changed.
+The key of an object ends in its digest, so the bytes under a key never change, and a copy never has to be checked for
+changes.
 """
 
 from __future__ import annotations

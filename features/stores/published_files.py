@@ -1,8 +1,8 @@
-"""What counts, in PostgreSQL: the files of the newest publish, and the one who writes, on whose session it publishes.
+"""The list of published files in PostgreSQL, and the writer's lock, which belongs to a database session.
 
-A publish is one transaction that takes the number after the last, on the very session that holds the lock: whoever
-lost the lock cannot publish. Where the server went away meanwhile, the lock is taken again; the publish counts if it
-is found to have counted already, or if nobody else published in between, and is refused otherwise.
+A publication is one transaction that takes the next number, in the same session that holds the lock: a process that
+has lost the lock cannot publish. If the server went away meanwhile, the lock is acquired again; the publication
+counts if it had already been committed, or if nobody else has published in between, and is refused otherwise.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""The ledger as rows of the database, too, for whoever asks it in SQL: what counts there counts with the publish.
+"""A copy of the ledger as rows in PostgreSQL, for queries in SQL, updated together with each publication.
 
-A Parquet file below ``ledger/`` is a part of the table ``winback.ledger``, by its name in ``entry``; those below
-``ledger/superseded/`` count no more, and say so in ``is_superseded``. Rows travel as CSV, a batch at a time.
+Each Parquet file below ``ledger/`` is a part of the table ``winback.ledger``, with its name in the column ``entry``.
+Entries below ``ledger/superseded/`` are marked in ``is_superseded``. Rows are copied as CSV, in batches.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""The key of the suppression list's hashes: from the environment, else a file that only the folder's owner reads.
+"""The secret key of the hashes in the suppression list: from the environment, or from a private file.
 
-Without it nobody can try out ids against the list; with a lost one nobody can be found on it.
+Without the key nobody can test ids against the list. If the key is lost, nobody can be found on the list any more.
 """
 
 from __future__ import annotations

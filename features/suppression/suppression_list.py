@@ -1,8 +1,8 @@
-"""The suppression list: who was forgotten or objects, as keyed hashes, so that an objection itself is not forgotten.
+"""The suppression list: keyed hashes of users who were erased or who object to being contacted.
 
-``suppression/users.parquet`` holds per person's id its HMAC-SHA256, the reason, and the days since and, after a new
-consent, until when it holds. Nobody learns an id from it who does not have the key and the id already. `suppressed`
-answers for any number of ids at once; where nobody is on the list it costs nothing.
+``suppression/users.parquet`` holds for each user id its HMAC-SHA256, the reason, the day since which the entry holds
+and, after a new consent, the day until which it held. Only somebody who has both the key and an id can find out whether
+the id is on the list. `suppressed` answers for any number of ids at once, and costs nothing if the list is empty.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The version of the code that computes something: a hash of syntax trees, so that a change of meaning is noticed."""
+"""The version of a module's code: a hash of its syntax tree and of all that it imports."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""DuckDB over the data folder: bounded in memory, in the app's time zone, with a sentence for a damaged file."""
+"""DuckDB sessions over the data folder: limited memory, the app's time zone, clear errors for damaged files."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How many daily rows had become known by a day: what says later that the day was short of events."""
+"""The number of daily rows known on a day, by which days that were short of events are recognised later."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Files as bytes, whatever they hold: for those who look through all of them."""
+"""Reading of files as raw bytes, for searches through everything."""
 
 from __future__ import annotations
 

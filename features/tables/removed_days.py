@@ -1,4 +1,4 @@
-"""From which day on a table is whole: what lay before was removed when its time was over, and is not taken in again."""
+"""The first day that a table still holds in full, after older days were removed by retention."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Reading rows of a range of users: of any table, and of daily rows those that became known on one day by columns."""
+"""Reading of a range of users from Parquet files by their row groups."""
 
 from __future__ import annotations
 

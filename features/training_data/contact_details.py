@@ -1,6 +1,6 @@
-"""What decides whether and when a user may be written to, as the users table has it now.
+"""Contact details of users, from the current users table: consents, addresses, time zones.
 
-Consents, time zone, whether there is an address for a channel, and age.
+They also say whether there is an address for a channel, and how old a user is.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""Lots and what came of them: as an experiment says itself (`outcome`), or as the events after the decision show.
+"""Randomised treatments and their outcomes, stated by the experiment itself or derived from later events.
 
-Lots that are kept out of trainings (`is_holdout`) are here, too, and say so.
+Treatments that are held out of training (`is_holdout`) are included and marked.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The one door to Feast: what the models may read, and the point-in-time join that reads it."""
+"""The feature store: views, registration and point-in-time joins. Only this module imports Feast."""
 
 from __future__ import annotations
 

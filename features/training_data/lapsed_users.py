@@ -1,4 +1,4 @@
-"""Users who had lapsed on snapshots of the past, and whether they came back: what win-back is learnt from."""
+"""Users who had lapsed at past snapshots, and whether they came back: the training data of win-back."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""On which days which users bought what: the categories of the daily rows, as far as they were known."""
+"""Purchases by user, day and category, from the daily rows, as far as they were known."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What some users did of late, straight from the events: the hours in which they were there, by their own clocks."""
+"""Hours at which users were active of late, in local time, from the events."""
 
 from __future__ import annotations
 

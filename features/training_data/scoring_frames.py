@@ -1,4 +1,4 @@
-"""Frames of a day to be scored: who is in its snapshot, and what is known of them, in batches by place."""
+"""Frames for scoring a day: the users of its snapshot, in batches."""
 
 from __future__ import annotations
 

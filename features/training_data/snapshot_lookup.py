@@ -1,4 +1,4 @@
-"""Rows of one snapshot, looked up by user: what a point-in-time join finds where there is a single day to look at."""
+"""Lookup of users' rows in a single snapshot, which equals the point-in-time join for one day."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Every snapshot that models and decisions of a day need, brought up to date and registered with Feast."""
+"""Updates all snapshots that training or scoring needs, and registers them with Feast."""
 
 from __future__ import annotations
 

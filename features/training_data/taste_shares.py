@@ -1,4 +1,4 @@
-"""Shares of a user's purchases by group of categories, from the list of categories that a snapshot holds of them."""
+"""Shares of a user's purchases by group of categories."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Columns of the users table of some users, as it has them now: what messages may say, no feature of any model."""
+"""Columns of the current users table, for messages and not for models."""
 
 from __future__ import annotations
 

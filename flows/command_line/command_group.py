@@ -1,4 +1,4 @@
-"""The commands as one group: with --json also words that no command knows are answered by an object."""
+"""The group of all commands, which also answers unknown commands and options, as JSON if asked."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How a command runs and ends: its flow, what it says to people and machines, and its exit code."""
+"""How a command runs and ends: it calls its flow, prints the outcome, and returns an exit code."""
 
 from __future__ import annotations
 

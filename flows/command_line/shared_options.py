@@ -1,4 +1,4 @@
-"""Words that many commands take."""
+"""Options that many commands share."""
 
 from __future__ import annotations
 

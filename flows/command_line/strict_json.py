@@ -1,4 +1,4 @@
-"""JSON as every reader takes it."""
+"""Strict JSON, without NaN and infinity."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a night does and what training needs: ingest to send list, and the days that were missed."""
+"""Commands of the daily and weekly work, from ingest to the send list, and backfill."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Apps to try winback on: real households, and a simulated app whose truth is known."""
+"""Commands that make example apps: the demo with real households, and the simulated app."""
 
 from __future__ import annotations
 

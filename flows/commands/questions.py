@@ -1,4 +1,4 @@
-"""What people ask of a data folder: it is read, never written."""
+"""Commands that answer questions about a data folder without writing to it."""
 
 from __future__ import annotations
 

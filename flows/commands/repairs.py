@@ -1,4 +1,4 @@
-"""What an operator does by hand: damaged files, and who is champion."""
+"""Commands for operators: verification of files, and manual choice of champions."""
 
 from __future__ import annotations
 

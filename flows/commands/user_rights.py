@@ -1,4 +1,4 @@
-"""What users may ask of whoever holds their data."""
+"""Commands for requests of users: erasure and export."""
 
 from __future__ import annotations
 

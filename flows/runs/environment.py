@@ -1,4 +1,4 @@
-"""The process as winback's frameworks need it, set before Prefect, MLflow or matplotlib is imported."""
+"""Environment of the process, set before Prefect, MLflow or matplotlib is imported."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What happens when a scheduled run fails: its reason is kept, and posted where the operator wants to hear of it.
+"""Notification of failed scheduled runs: the reason is stored, and posted to the operator's webhook.
 
 Nothing connects anywhere unless an address is configured.
 """

@@ -1,4 +1,4 @@
-"""The profile that a data folder was filled with: kept whole, found from everywhere, never another app's."""
+"""The profile of a data folder: stored in it at the first run, and used by all later ones."""
 
 from __future__ import annotations
 

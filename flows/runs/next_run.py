@@ -1,4 +1,4 @@
-"""When a cron line fires next, without the framework that fires it, whose import takes seconds."""
+"""The next time of a cron expression, without importing Prefect, which takes seconds."""
 
 from __future__ import annotations
 

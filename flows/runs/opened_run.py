@@ -1,4 +1,4 @@
-"""How a run is opened: its settings, data folder and day, who may write to it, and what it is called."""
+"""Opening of a run: settings, data folder, day, lock and name."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a run says at its end, to machines and to people."""
+"""The outcome of a run, for machines and for people."""
 
 from __future__ import annotations
 

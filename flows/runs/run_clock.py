@@ -1,4 +1,4 @@
-"""One clock for a run: what the screen says it took is what its record says, from the command's first moment on."""
+"""The clock of a run, from the start of its command, for screen and record alike."""
 
 from __future__ import annotations
 

@@ -1,7 +1,8 @@
-"""What ran, when, and why it ended: a small file for every run that writes, below ``runs`` in the data folder.
+"""Records of runs: a small file in ``runs`` of the data folder for every run that writes, with how it ended.
 
-A file each, so that a run that is refused because another writes can leave its word, too. A run holds its record until
-it has written how it ended: one that nobody holds was killed, on whichever machine; the next run writes that down.
+Each run has a file of its own, so that a run that was refused because of the lock can leave a record. A run keeps
+its record locked until it has written how it ended. An unfinished record that nobody has locked is of a run that was
+killed, on whichever machine; the next run writes that down.
 """
 
 from __future__ import annotations

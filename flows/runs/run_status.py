@@ -1,4 +1,4 @@
-"""What `winback status` says of runs: the last ones and why they ended, who writes, what is next, and disk used."""
+"""Lines of `winback status` about runs: the last ones, who is writing, what is next, disk usage."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the steps of the run that goes on took; its record keeps them, and so they are a table of all runs."""
+"""Steps of the current run with their rows, seconds and memory, which its record keeps."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Who becomes champion: by the gate, or by a person, whose choice stays pinned until it is unpinned."""
+"""Champions: set by the gate, or by a person, whose choice stays pinned until it is unpinned."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is kept of the population that a model was taught on, so that scoring notices when people are others."""
+"""Binned distributions of the training population, kept with a model so that scoring can detect drift."""
 
 from __future__ import annotations
 

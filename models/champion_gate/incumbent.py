@@ -1,4 +1,4 @@
-"""Whether the winner of a training takes the champion's place: both are judged on the same test rows."""
+"""The comparison of a newly trained model with the current champion on the same test rows."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Who was champion since when, and why: a file of our own beside MLflow's store, which keeps no history of aliases."""
+"""The history of champions and the reason of each, in a file of its own, as MLflow keeps no history of aliases."""
 
 from __future__ import annotations
 

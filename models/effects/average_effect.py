@@ -1,4 +1,4 @@
-"""What giving one offer changes on average: what report and decisions read, whatever it was learnt from."""
+"""The average effect of one offer, as the report and decisions read it, however it was estimated."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Randomised treatments as the regression of effects needs them: who could draw what, and the contrast of each draw."""
+"""The design matrix of the effect regression: what each user could draw, and the contrast of what was drawn."""
 
 from __future__ import annotations
 

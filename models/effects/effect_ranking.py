@@ -1,4 +1,4 @@
-"""How well learnt effects rank users: Qini and AUUC of every offer, on users whom the effects did not learn from."""
+"""How well estimated effects rank users: Qini and AUUC of every offer, on held-out users."""
 
 from __future__ import annotations
 

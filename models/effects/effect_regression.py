@@ -1,8 +1,9 @@
-"""Regression of outcomes on the contrasts of lots, from sums over rows that are made once.
+"""The regression of outcomes on treatment contrasts, from sufficient statistics that are computed once.
 
-Outcomes lose what is expected of the user whatever is drawn, contrasts their mean over the lots (Robinson 1988; the
-R-learner of Nie & Wager 2021), so what is left of both is regressed. How much of it is believed is learnt, too: by
-how much users differ, offers and options, in each part of a score (`models.effects.empirical_bayes`).
+The expected outcome of a user is subtracted from the outcome, and the expected contrast under randomisation from the
+contrast; the residuals are regressed on each other (Robinson 1988; the R-learner of Nie & Wager 2021). Shrinkage is
+learnt from the data: how much users, offers and options differ, in each part of a score
+(`models.effects.empirical_bayes`).
 """
 
 from __future__ import annotations

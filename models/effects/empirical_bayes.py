@@ -1,4 +1,4 @@
-"""A linear regression whose coefficients come in groups, each with a variance that the data themselves choose.
+"""Bayesian linear regression with grouped coefficients; the variance of each group is estimated from the data.
 
 Coefficients of a group are drawn around 0 with one variance (a hierarchical prior); the variances are those under which
 the data are likeliest, so that a group without a signal shrinks to nothing and one with a strong signal hardly at all.

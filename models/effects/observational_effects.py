@@ -1,7 +1,7 @@
-"""What an offer changes: doubly robust effects per offer from treatments that were targeted, not randomised.
+"""Doubly robust effects of offers from treatments that were targeted, not randomised.
 
-Plain on purpose: one mean effect per offer, pulled to zero by its own uncertainty, and spread over users and
-discounts in proportion to P(redeem): an offer that nobody redeems is assumed to change nothing.
+The model is deliberately simple: one mean effect per offer, shrunk towards zero by its own uncertainty, and distributed
+over users and discounts in proportion to P(redeem). An offer that nobody redeems is assumed to change nothing.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
-"""What every option changes for every user, learnt from randomised treatments.
+"""The effect of every option on every user, estimated from randomised treatments.
 
-What the offers share is learnt from all of them; what is an offer's or an option's own is pulled to zero as strongly
-as the data say that they are alike, so that a rare offer borrows from the others (partial pooling, empirical Bayes).
+The part of an effect that all offers share is learnt from all of them. What is specific to an offer or option is shrunk
+towards zero, the more the more alike offers are in the data, so that a rare offer borrows strength from the others
+(partial pooling by empirical Bayes).
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""One shape for every model: fit, predict, explain exactly, survive the registry as a library's own object."""
+"""The interface of all estimators: fit, predict, contributions, and a form that the registry can store."""
 
 from __future__ import annotations
 

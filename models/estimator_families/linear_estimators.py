@@ -1,4 +1,4 @@
-"""Regressions on logged, scaled columns: one output, one column in proportion, or several outputs at once."""
+"""Linear models on log-transformed, scaled columns: one output, a proportional one, or several at once."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The families of models that the registry can keep and read back: a new one is a class, and a line here."""
+"""The families of models that the registry can store and read back; a new one is a class and a line here."""
 
 from __future__ import annotations
 

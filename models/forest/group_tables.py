@@ -1,4 +1,4 @@
-r"""Tables of Shapley values: what the leaves of a group give together, for each combination of cells.
+r"""Tables of Shapley values: the sum over the leaves of a group, for each combination of cells.
 
 What a leaf adds to the path-dependent Shapley values of a row (Lundberg et al. 2020) depends only on which of the
 leaf's conditions the row meets. A leaf of value :math:`v` with covers :math:`z_j` and conditions :math:`o_j` (1 if

@@ -1,4 +1,4 @@
-"""Groups of leaves that ask about the same few columns, so that all of them together fit one table.
+"""Groups of leaves that depend on the same few columns, so that one table can hold their Shapley values.
 
 Each column of a group is cut into *cells*, the sets of atoms that the group's leaves cannot tell apart; a table has
 one place for each combination of cells.

@@ -1,4 +1,4 @@
-"""LightGBM's model text: its trees as arrays, and the checks by which a text from a file may be used at all.
+"""The parser of LightGBM's model text, with the checks that make a text from a file safe to use.
 
 LightGBM believes what it reads: a child that points back at an earlier split makes a prediction that never ends, one
 beyond the last leaf reads foreign memory. So every text that comes from a file is checked first, as bytes, before any

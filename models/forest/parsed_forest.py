@@ -1,4 +1,4 @@
-"""A LightGBM booster as its model text tells it: trees, and per column what no split of the model tells apart.
+"""A parsed LightGBM model: its trees, and for each column the cells between which no split distinguishes.
 
 All that the trees can ask of a value is on which side of their thresholds it lies. The thresholds of all trees cut a
 column into *atoms*; a batch is turned into the numbers of its atoms once, one byte per value, and everything else

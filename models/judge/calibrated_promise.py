@@ -1,4 +1,4 @@
-"""What the policy that decides promises: what the lots showed of whom it picks, not what models expected of them.
+"""The expected gain of the deployed policy, calibrated to what randomised treatments showed.
 
 The best of many guesses are too good (the optimiser's curse: Smith & Winkler 2006), and what an option changed on
 average is in money the margin of the few who buy most. The comparison of policies (`models.judge.calibrated_value`)

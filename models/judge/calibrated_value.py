@@ -1,4 +1,4 @@
-"""What policies are worth by held-out effects that the lots have calibrated, put together with the doubly robust value.
+"""Values of policies: held-out effects, calibrated on randomised treatments, combined with doubly robust values.
 
 A doubly robust value is right whatever models say, and pays for it: the margin of the few who buy most is in it whole,
 so that thousands of users leave it as wide as all there is to gain. Held-out effects are precise and may be wrong in

@@ -1,4 +1,4 @@
-"""An interval that may be looked at every week: its chance to miss the truth, ever, is 5%.
+"""Confidence sequences: intervals that stay valid however often one looks at them.
 
 A usual 95% interval that is computed anew after every week of evidence misses sooner or later. This is the asymptotic
 confidence sequence of Waudby-Smith, Arbour, Sinha, Kennedy & Ramdas (2021, arXiv 2103.06476, theorem 2.2), a normal

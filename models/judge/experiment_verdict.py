@@ -1,4 +1,4 @@
-"""What an experiment inside a play has shown: which variant is better, that none is, or how many users it takes."""
+"""The verdict on an A/B test inside a play: a winner, no difference, or the number of users still needed."""
 
 from __future__ import annotations
 

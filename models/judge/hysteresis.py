@@ -1,4 +1,4 @@
-"""What was decided before goes on until the lots speak against it: noise alone makes no policy come and go.
+"""Hysteresis: an earlier decision stands until the evidence speaks against it, so that noise does not flip it.
 
 A newcomer must be ahead with its whole 95% interval; what decides already stays while it is ahead by one standard
 error. A share on trial falls only once half of the evidence for its step is gone (Schmitt trigger: two thresholds).

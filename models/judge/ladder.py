@@ -1,4 +1,4 @@
-"""The ladder below proof: policies that lots speak for decide for a part of the users, within a bounded loss.
+"""The ladder of policies that look better but are not proven: each decides for a share of users at a bounded loss.
 
 A candidate climbs step by step as the evidence grows. How many users it may have is read off all lots so far, those
 of earlier trials among them, whose draws are logged with their exact chances; of the training before only the steps are

@@ -1,4 +1,4 @@
-"""The gate of decisions: a personal policy is deployed only if a held-out experiment says it beats what is simpler.
+"""The gate for decisions: a personal policy is deployed only if held-out data prove it better than simple ones.
 
 On real data a naive argmax of estimated effects often loses to "the same for everybody"; this is where that shows.
 """

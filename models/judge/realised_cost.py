@@ -1,4 +1,4 @@
-"""What policies really cost beside what they were expected to cost, from what was paid for the lots that are closed.
+"""Realised costs of policies compared with expected ones, from closed randomised treatments.
 
 Costs are expected by models that saw few redemptions, and a policy picks whom they flatter. So a bound on what a trial
 may lose rests on the dearest ratio of paid to expected that the lots leave possible.

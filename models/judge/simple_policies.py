@@ -1,4 +1,4 @@
-"""Policies that give one option to everybody, or to those on one side of one column: the best of each kind.
+"""Simple policies: one option for everybody, or for those on one side of a threshold on one column.
 
 Rules ask one column at its median, or one value of a column of texts; traits are among them.
 """

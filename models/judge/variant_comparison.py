@@ -1,4 +1,4 @@
-"""Which variant of an experiment is better: intervals that may be looked at every day, and whether the split is fair.
+"""The comparison of variants in an A/B test: always-valid intervals, and a check of the split.
 
 Everything rests on a few sums per variant, so that one call judges many experiments on many days. Every user counts
 once. Arrays have shape (..., variants): whatever comes first is broadcast.

@@ -1,4 +1,4 @@
-"""What win-back plays bring, from lots alone: each beside those who drew nothing, and whether it goes on or is stopped.
+"""The verdict on each win-back play: its effect against users who randomly got nothing, and whether it continues.
 
 Outcomes are weighed by one over the chance of the lot and normalised (Hajek 1971), so that days with other chances can
 be put together. The interval may be looked at every day: `confidence_sequence`.

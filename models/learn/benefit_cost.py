@@ -1,4 +1,4 @@
-"""What one redemption of each option costs each user's app: the level of the benefit times what the user spends there.
+"""The cost of one redemption, per user and option: the level of the benefit times what the user spends on it.
 
 A redemption is charged whole, whether the user would have bought anyway or not.
 """

@@ -1,4 +1,4 @@
-"""Who will leave: a calibrated P(churn), by a logistic on recency, frequency and money unless trees beat it."""
+"""The churn model: a calibrated P(churn), logistic regression unless trees beat it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Why contracts end: the chance that payments are why, among those whose contract ends.
+"""Causes of churn for contracts: the probability that a contract that ends does so by failed payments.
 
 With the chance to leave it gives two competing outcomes that exclude each other, whose sum is the chance to leave by
 construction: ``p_involuntary = p_churn * share`` and ``p_voluntary = p_churn * (1 - share)``. Each can be calibrated

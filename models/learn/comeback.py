@@ -1,4 +1,4 @@
-"""Who comes back of those who have lapsed, and what those bring: shares by recency, or a logistic where it is better.
+"""The comeback model: the probability that a lapsed user returns, and their value then.
 
 The simpler one, a table of ten bins of days since last active, decides unless the whole interval of the gain of a
 logistic on recency, frequency, money and tenure lies above 0, out of time.

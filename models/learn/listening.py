@@ -1,4 +1,4 @@
-"""Whether a user listens to an offer's channel: the share of its messages that they open, pulled to the usual one."""
+"""Open rates per user and channel, shrunk towards the usual rate."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What those cost whom a policy picks, beside what they were expected to cost, from what was paid for their like.
+"""Paid costs compared with expected costs, for the users whom a policy picks.
 
 A policy that spends a budget picks whom models take for cheap, and whom they flatter: what is expected of the best of
 many guesses is too good (the optimiser's curse: Smith & Winkler 2006, doi:10.1287/mnsc.1050.0451). Of users whose usual

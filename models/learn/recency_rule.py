@@ -1,4 +1,4 @@
-"""Risk by recency alone: the rule that decides where no model can, kept as a table in the training record."""
+"""The recency rule: churn risk by days since the last activity, used when no model may decide."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What redemptions of the past taught about the spend that a discount covers."""
+"""The spend that a discount covers, estimated from past redemptions."""
 
 from __future__ import annotations
 

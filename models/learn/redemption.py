@@ -1,4 +1,4 @@
-"""Who will use an offer: P(redeem) for every (offer, discount), from what happened to earlier offers."""
+"""The redemption model: P(redeem) for every offer and discount, learnt from earlier offers."""
 
 from __future__ import annotations
 

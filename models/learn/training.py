@@ -1,4 +1,4 @@
-"""Training as every model does it: cross-fit, calibrate, measure out of time and of users, let the gate decide."""
+"""Training steps that all models share: cross-fitting, calibration, evaluation on later days and other users, gate."""
 
 from __future__ import annotations
 

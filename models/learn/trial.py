@@ -1,4 +1,4 @@
-"""Test rows on which models of one subject meet: what is measured there, what decides, and the floor below all."""
+"""The test rows on which models of one subject are compared, with the metrics that count and a minimum quality."""
 
 from __future__ import annotations
 

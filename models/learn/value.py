@@ -1,4 +1,4 @@
-"""What a user is worth if they stay: expected gross margin over the value horizon."""
+"""The value model: the expected gross margin of a user who stays, over the value horizon."""
 
 from __future__ import annotations
 

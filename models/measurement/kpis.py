@@ -1,4 +1,4 @@
-"""Key figures of retention marketing, for the treated and for the control group: what each user brings per period.
+"""KPIs of retention marketing, for treated users and the control group: what each user brings per period.
 
 A frame is one of `models.measurement.lift`: a row covers one period, the window of its outcomes.
 """

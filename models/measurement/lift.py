@@ -1,4 +1,4 @@
-"""What the offers brought: treated users against a randomised control group, by intention to treat.
+"""Lift: treated users compared with a randomised control group, by intention to treat.
 
 A frame here has one row per user, or per user and decision day: ``user_id``, ``group`` (``treated`` or ``control``),
 what the row was offered *or would have been* (``offer_id``, ``channel``, ``stage``), the outcomes of `MEASURES` over

@@ -1,4 +1,4 @@
-"""How personal decisions are: how the users who get something are spread over the pairs of offer and level."""
+"""The personalisation index: how users with an offer are spread over the pairs of offer and level."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How many people an experiment needs, and what one of a given size can find: the power of a comparison of two means.
+"""Statistical power: how many people an experiment needs, and the smallest effect that it can detect.
 
 Two-sided z test of two independent groups of equal size (Chow, Shao, Wang & Lokhnygina, *Sample Size Calculations in
 Clinical Research*, 2018, section 3.2). Where covariates known before explain a share of the outcome's variance, that

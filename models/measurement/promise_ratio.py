@@ -1,4 +1,4 @@
-"""How much of what was promised came true: the number that is kept, and that the next promise is multiplied by."""
+"""The promise ratio, realised over predicted gain, by which later predictions are multiplied."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What offers were promised to bring against what they brought: the ratio of the two, as far as evidence has shown it.
+"""Predicted gains of offers compared with realised ones: their ratio, as far as there is evidence for it.
 
 Decisions that choose the best of many estimates promise too much (the optimiser's curse: Smith & Winkler 2006), and
 how much is an empirical question. The ratio starts at 1 and moves as the evidence comes in: the normal prior and

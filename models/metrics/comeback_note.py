@@ -1,4 +1,4 @@
-"""What was learnt of users who had lapsed: kept as numbers, which need no library to be read."""
+"""The stored result of the comeback model: plain numbers that need no library to be read."""
 
 from __future__ import annotations
 

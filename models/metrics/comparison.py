@@ -1,4 +1,4 @@
-"""Two groups whose rows hang together by user: how far their means are apart, plainly and freed of what was known.
+"""Comparison of two groups with rows clustered by user: raw difference of means, and adjusted by CUPED.
 
 The outcome, who is treated and `codes`, the number of each row's user from 0, are of shape (rows,).
 Every standard error is clustered by user (Liang & Zeger 1986).

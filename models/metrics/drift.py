@@ -1,4 +1,4 @@
-"""How far a population has moved from the one that a model knows, by shares of bins; no rows are kept for it."""
+"""Drift of a population from the one that a model was trained on, by the population stability index of bins."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How good a model is, with an interval beside every number."""
+"""Metrics of models with bootstrap intervals: ranking, calibration and regression."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The leak alarm: columns that tell the label by themselves were mostly written after the fact."""
+"""Leakage detection: a column that predicts the label by itself was probably recorded after the outcome."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One number of a run, with its interval: what every step reports; nothing heavy is imported for it."""
+"""`Metric`, a number with its interval, which every step reports; imports nothing heavy."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How well a score says whom an action changes: uplift and Qini curves of one action.
+"""Uplift and Qini curves: how well a score ranks users by what a treatment changes for them.
 
 `models.policy_value.budgets` has the curve of several actions that cost money.
 """

@@ -1,4 +1,4 @@
-"""Who left, by how long ago they were last active: a table that is kept, and needs no library to be read."""
+"""A table of churn rates by days since the last activity; plain numbers that need no library."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Why a model says what it says; the one door to shap."""
+"""SHAP values of a model, as pictures and as importances. Only this module imports shap."""
 
 from __future__ import annotations
 

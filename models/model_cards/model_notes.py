@@ -1,4 +1,4 @@
-"""What scoring must know of a registered model besides the model: typed, written with it and read back with it."""
+"""Typed notes that are stored with a registered model and tell scoring what it must know besides the model."""
 
 from __future__ import annotations
 

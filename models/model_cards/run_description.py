@@ -1,4 +1,4 @@
-"""What MLflow is told of a training besides its models: settings, code, the feature service that its rows came from."""
+"""The description of a training for MLflow: settings, code version, feature service."""
 
 from __future__ import annotations
 

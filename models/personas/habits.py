@@ -1,4 +1,4 @@
-"""Columns of a snapshot that say how somebody buys and visits, on one scale: logarithms, clipped and standardised.
+"""Habits: columns of a snapshot that describe how a user buys and visits, on a common standardised scale.
 
 Of every kind all columns count that are written down here; none was taken or left out for what came of it. Which sets
 of them are tried, and in which order, is written down, too.

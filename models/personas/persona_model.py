@@ -1,4 +1,4 @@
-"""Groups of users with like habits, as centroids with names: which one a user is, and what sets each apart."""
+"""Personas as named centroids: which persona a user belongs to, and what distinguishes each."""
 
 from __future__ import annotations
 

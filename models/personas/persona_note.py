@@ -1,4 +1,4 @@
-"""What a training says of its personas: their names and how stable they are, or that no groups are."""
+"""The result of a persona training: names and stability of the personas, or that there are no stable groups."""
 
 from __future__ import annotations
 

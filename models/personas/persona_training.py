@@ -1,4 +1,4 @@
-"""Personas are found by k-means, and only believed where refits find the same ones and shuffled columns do not.
+"""Persona discovery by k-means; personas count only if refits agree and shuffled data do not.
 
 A refit draws users with replacement; how far two refits agree about everybody is the adjusted Rand index (Hubert and
 Arabie 1985, *Comparing partitions*). Stability alone proves nothing: columns that were shuffled one by one, so that

@@ -1,4 +1,4 @@
-"""What every budget buys: the walk along each user's options that spends money best, and what it would have earned.
+"""The value of a policy at every budget: the upper hull of each user's options, taken in order of efficiency.
 
 A user's options beside *nothing* are points of cost and value; their upper hull, walked from *nothing* upwards, lists
 the steps worth taking, the most gain per cost first. The steepest steps of all users together are the best use of any

@@ -1,4 +1,4 @@
-"""What lots showed, as the gate of decisions reads it: held-out facts about every randomised treatment."""
+"""The evidence for the gate of decisions: held-out facts about every randomised treatment."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Logged lots as off-policy estimators read them: what was drawn, what could be drawn, and what is expected of it."""
+"""Logged randomised treatments for off-policy estimators: what was drawn, with which probability, and its outcome."""
 
 from __future__ import annotations
 

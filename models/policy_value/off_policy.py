@@ -1,4 +1,4 @@
-"""What a policy would have been worth, from what was logged while others decided; with an interval or not at all.
+"""Off-policy estimators (IPS, SNIPS, doubly robust): what a policy would have been worth on logged data.
 
 Three estimators: inverse propensity scoring needs nothing but the logged propensities (Horvitz & Thompson 1952), its
 self-normalised form forgives a common mistake in them (Swaminathan & Joachims 2015), and the doubly robust one also

@@ -1,4 +1,4 @@
-"""Several policies beside each other on the same lots: what each is worth by three estimators, and what it leads by."""
+"""Comparison of several policies on the same logged data, by three off-policy estimators."""
 
 from __future__ import annotations
 

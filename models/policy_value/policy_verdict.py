@@ -1,4 +1,4 @@
-"""Which policy the gate lets decide, and what each candidate was found to be worth."""
+"""The verdict of the gate for decisions: the deployed policy, and the estimated value of each candidate."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Files of a registered model, each checked against the digest that the registry keeps of it, not its folder.
+"""Digests of a registered model's files, kept in the registry and checked at every read.
 
 The digests are a tag of the model's version in MLflow's store. Who can change a file beside a model cannot change
 what the registry says of it; a file is used only as the bytes that were checked.

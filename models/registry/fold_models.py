@@ -1,4 +1,4 @@
-"""The models of a candidate's cross-fit, kept beside it: they judge it honestly on the rows of a later training."""
+"""The fold models of a cross-fit, stored so that a later training can evaluate the champion on rows it has not seen."""
 
 from __future__ import annotations
 

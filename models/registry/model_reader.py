@@ -1,4 +1,4 @@
-"""Reading registered models back: through the registry's file and digests, without MLflow."""
+"""Reading of registered models, from the registry's tables and files, without importing MLflow."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where MLflow's artifacts are: beside the SQLite store that names them, so that both can be moved or copied.
+"""The place of MLflow's artifacts: beside its SQLite store, so that a data folder can be moved or copied.
 
 MLflow notes the address of every run and model in its store. Ours, ``winback:/artifacts/...``, names no folder and is
 looked up in that of the store which is asked; where that is a database, in the data folder of the process, which

@@ -1,4 +1,4 @@
-"""Who is champion, pinned or gone: the registry's tables read without MLflow, whose import takes seconds."""
+"""The state of the registry (champions, pins), read from its tables without MLflow, whose import takes seconds."""
 
 from __future__ import annotations
 

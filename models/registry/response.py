@@ -1,4 +1,4 @@
-"""What is known about how users respond to offers, as the serving step reads it from the registry."""
+"""Everything that is known about users' response to offers, as serving reads it from the registry."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Cores of registered models, read by formats that execute no code: LightGBM's model text, and skops with a list.
+"""Reading of stored estimators in formats that cannot run code: LightGBM's model text, and skops with a list of types.
 
 MLflow writes them and loads none of them. Its ``load_model`` does what the ``MLmodel`` file beside a model says, which
 may name another flavour, a pickle or types to trust. Here the family of the model says what is read, and an ``MLmodel``

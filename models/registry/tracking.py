@@ -1,4 +1,4 @@
-"""The one door to MLflow: runs, the registry, who is champion and since when."""
+"""MLflow: runs, registration and aliases. Only this module imports it."""
 
 from __future__ import annotations
 

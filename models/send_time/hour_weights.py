@@ -1,4 +1,4 @@
-"""How much each hour of the day and day of the week suits a user: decayed counts, smoothed towards everybody's.
+"""Weights of hours and weekdays for each user: decayed counts, smoothed towards the population.
 
 The counts of a user are taken for draws from their own distribution over the hours, which has a Dirichlet prior around
 that of the population: its posterior mean is (counts + prior_weight * population) / (sum of counts + prior_weight),

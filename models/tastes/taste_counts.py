@@ -1,4 +1,4 @@
-"""What each user bought of each category by a day: how often, of late, when first and last."""
+"""Counts of purchases per user and category up to a day: how often, how recently, when first and last."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a user is due to buy again, and what they have not had yet and may like: two scores of every category.
+"""The taste model: two scores of every category, for buying it again and for trying it the first time.
 
 *Again* starts from how often a user bought of a category, and weighs it with how lately, how regularly and how much
 they buy at all. *New* starts from EASE, which predicts a category from all others a user has had by one linear model

@@ -1,4 +1,4 @@
-"""A taste model, learnt on days whose outcome is known and judged on later ones against the plain rules."""
+"""Training of the taste model on days with known outcome, and evaluation on later days against simple rules."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Who comes back of those who have lapsed, learnt from the stored snapshots whose horizons are over."""
+"""The training step of the comeback model."""
 
 from __future__ import annotations
 

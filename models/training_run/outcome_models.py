@@ -1,4 +1,4 @@
-"""Who leaves and what staying is worth: both models fitted, judged and registered, each if the data teach it."""
+"""The training step of the churn and value models; each is left out if the data cannot support it."""
 
 from __future__ import annotations
 

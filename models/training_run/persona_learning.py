@@ -1,4 +1,4 @@
-"""Personas of a day: found among a part of the users, kept in the data folder and logged with the training."""
+"""The training step of the personas."""
 
 from __future__ import annotations
 

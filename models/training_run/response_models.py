@@ -1,4 +1,4 @@
-"""Who uses offers and what offers change: from randomised treatments if there are enough, else from targeted ones."""
+"""The training step of redemption and effects, from randomised treatments if there are enough, else targeted ones."""
 
 from __future__ import annotations
 

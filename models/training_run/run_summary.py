@@ -1,4 +1,4 @@
-"""What a training says at its end: its record, its metrics and what a person should know."""
+"""The summary of a training: its record, metrics and warnings."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Tastes of a day: learnt from a part of the users, judged, kept in the data folder and logged with the training."""
+"""The training step of the taste model."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Everything the models learn from, collected once: examples with what was known at their moment."""
+"""The frames that all models are trained on, collected once."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a training leaves for scoring, report and status: one typed record of a day, and its pictures beside it."""
+"""The record of a training, which scoring, report and status read, with its pictures."""
 
 from __future__ import annotations
 

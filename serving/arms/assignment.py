@@ -1,4 +1,4 @@
-"""Who is in which arm and gets what on a day: groups and randomised assignment first, then the budget for the rest."""
+"""Assignment of every user to an arm and an option: groups and randomisation first, then the budget for the rest."""
 
 from __future__ import annotations
 

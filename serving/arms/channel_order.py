@@ -1,8 +1,8 @@
-"""Experiments on the order of channels: a play that was shared out goes by the channel that a variant tries first.
+"""A/B tests on the order of channels: a user with an offer gets it by the channel that their variant tries first.
 
-What was shared out stays so: who gets the play, at which level, and at no more cost in all. Only the channel changes,
-to one that no rule forbids and by which the play pays. The policy's own decisions take part, not what was drawn by lot,
-since a lot's chances are those of its channel.
+The allocation stays as it is: who gets the play, at which level, and at no more cost in total. Only the channel
+changes, to one that no rule forbids and with which the play pays. Options that were drawn at random keep their
+channel, because their probabilities are those of that channel.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Randomised assignment: who is left alone so that effects can be measured, and who draws an option to learn them.
+"""Randomisation: the control group, and random options for some users, from which effects are learnt.
 
 Two groups are stable: *control* gets nothing, *business as usual* gets what the company sends anyway. Of the rest a
 share explores, drawn anew every day and independent of everything else: each explorer draws an option, or nothing,

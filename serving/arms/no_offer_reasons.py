@@ -1,4 +1,4 @@
-"""Why somebody gets nothing: the reasons in the order in which they are asked; the first that applies is said.
+"""The reason why a user gets nothing: the first in a fixed order that applies.
 
 A new reason is one more line of `steps`; a new rule of who may get what is one in `serving.contact_rules.rule_list`.
 """

@@ -1,8 +1,8 @@
-"""The trial of policies that are not proven: how the lots of a day lean towards what they choose, and by how much.
+"""The trial of policies that are not proven: random options are drawn more often if a policy on trial chooses them.
 
-Who draws by lot today draws either as the exploration says or as the trial does; both are one lottery with one chance
-per option, so that what is logged is exact and every row of a trial teaches about all policies (multiple logging: Li et
-al. 2011; Dudík et al. 2011).
+A user whose option is drawn at random draws it as the exploration or as the trial says. Both form one lottery with one
+probability per option, so that the logged propensity is exact and every row of a trial is evidence about all policies
+(multiple logging: Li et al. 2011; Dudík et al. 2011).
 """
 
 from __future__ import annotations

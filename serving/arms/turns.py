@@ -1,8 +1,8 @@
-"""Whose turn it is on a day when budget or places let a simple policy have some of its users only: drawn by lot.
+"""Turns: if a simple policy cannot reach all its users within budget and limits, a random order decides who is next.
 
-A simple policy expects the same of everybody it is for, so that the cheapest would look best: those who hardly use the
-offer, whom it changes least. The gate judged it on a random part of its users (`models.judge.simple_policies`), and a
-random part gets it, drawn anew every day.
+A simple policy expects the same effect on all its users, so that the cheapest users would look best: those who hardly
+use the offer, and whom it changes least. The gate evaluated it on a random part of its users
+(`models.judge.simple_policies`); therefore a random part gets the offer, drawn again every day.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Which variant of a play a user gets: drawn once for all by a salted hash, whatever group or lot the user is in."""
+"""The A/B variant of each user, drawn once by a salted hash and independent of all other draws."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Lots of users who have lapsed: who draws today, what they draw, and how far the share of the budget reaches."""
+"""Randomised win-back of lapsed users: who is drawn today, for which offer, within a share of the budget."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Bars: lengths side by side, parts of a whole, and what a funnel leaves step by step."""
+"""Bar charts: plain, stacked, and funnels."""
 
 from __future__ import annotations
 

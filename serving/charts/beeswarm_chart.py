@@ -1,4 +1,4 @@
-"""A beeswarm of counts: for each driver how many users it moves by how much, and by which of its values."""
+"""A beeswarm chart of counts: for each driver, how many users it moves and by how much."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Weeks under a policy: it decides every week's first morning, and what a week brings is added up."""
+"""Simulated weeks under one policy: it decides at the beginning of each week, and earnings are added up."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""Simpler ways to spend the budget, and the best one: all of them know the ground truth wherever they need a number.
+"""Rival policies, from simple ones to the oracle; all of them are given the true parameters.
 
-That is who is at risk, who redeems, what it costs, and which of their options is best this week.
+They know who is at risk, who redeems, what that costs, and which option is best for each user this week.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What a study found: every policy beside nobody and the oracle, in figures, in sentences and in a picture."""
+"""The results of a study: every policy beside "nobody" and the oracle, as figures, sentences and a picture."""
 
 from __future__ import annotations
 

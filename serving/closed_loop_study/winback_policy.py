@@ -1,4 +1,4 @@
-"""winback's own weeks: it decides from events alone, learns again every few weeks, and pays for control and trials."""
+"""winback as one of the policies: it knows only events, retrains every few weeks, and pays for control and trials."""
 
 from __future__ import annotations
 

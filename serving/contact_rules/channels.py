@@ -1,4 +1,4 @@
-"""Through which channels offers go, as the consents name them."""
+"""The channels of offers, by the names that consents use."""
 
 from __future__ import annotations
 

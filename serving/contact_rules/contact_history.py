@@ -1,4 +1,4 @@
-"""What earlier contacts and opt-outs forbid to whom, and until when: what the rules of contact are asked with."""
+"""Restrictions from earlier contacts and opt-outs, per user, and until when they last."""
 
 from __future__ import annotations
 

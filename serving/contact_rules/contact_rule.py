@@ -1,4 +1,4 @@
-"""One rule of who may get what, and how a list of them is asked about users and options."""
+"""One contact rule, and the evaluation of a list of rules for users and options."""
 
 from __future__ import annotations
 

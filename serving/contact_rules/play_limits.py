@@ -1,4 +1,4 @@
-"""What plays themselves say of who gets them: whom they are meant for, and what their aim and class let through."""
+"""Contact rules that follow from the plays themselves: their target users, aim and class."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Who may get what at all: the list of pure rules, asked before anything is allocated and again before it is written.
+"""The list of contact rules, evaluated before the allocation and again before decisions are written.
 
 A new rule is a function of what is known about users and about earlier contacts, and one line in `rules_of`.
 """

@@ -1,4 +1,4 @@
-"""How many were expected to leave on each past day, and how many did once that could be known: a cube of its own.
+"""Predicted and actual churn of past decided days, as a cube of its own.
 
 What is expected is estimated before any label is there, from calibrated chances alone (CBPE); what happened is counted
 when the horizon of a day is over. Only who was given nothing counts, since an offer was to change what people do.

@@ -1,4 +1,4 @@
-"""The queries behind the cubes of a day: each adds up all users once, exactly, so that a rerun gives the same bytes."""
+"""The SQL queries behind the cubes; sums are exact, so that a rerun writes the same bytes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A day's cubes: counts and sums by what users are and what was decided, so that no page reads all users."""
+"""The cubes of a day: counts and sums by properties of users and by decision, so that pages need not read all users."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Experiments inside plays in words: a verdict each, and a table of the variants."""
+"""Results of A/B tests inside plays in words: a verdict, and a table of the variants."""
 
 from __future__ import annotations
 

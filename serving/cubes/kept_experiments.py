@@ -1,4 +1,4 @@
-"""What experiments inside plays were last measured to show, as it is kept."""
+"""The newest stored results of A/B tests inside plays."""
 
 from __future__ import annotations
 

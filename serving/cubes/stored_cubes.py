@@ -1,4 +1,4 @@
-"""The cubes of a day, read back and added up by what a page asks."""
+"""Reading of a day's cubes, and their sums by any columns."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What decides a day: the champions, or what stands in for one that may not, each asked about a sample of the users."""
+"""The choice of models for a day: the champions, or their replacements where a guard rejects one."""
 
 from __future__ import annotations
 

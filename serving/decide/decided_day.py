@@ -1,4 +1,4 @@
-"""One day from its snapshot to its decisions: what is known and learnt is opened, and everybody is decided about."""
+"""A day from its snapshot to its decisions: opens everything that is needed and decides about all users."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The columns of predictions and decisions: what is written about every user of a batch, *nothing* included."""
+"""The columns of the tables `predictions` and `decisions`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whether a discount can be personal: at which levels offers were given, and whether chance chose among them."""
+"""Whether a discount can be personal: which levels were given so far, and whether at random."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Executors of a day's decisions: threads of this process, or Spark's machines, score batches and render decisions.
+"""Executors of a day's decisions, which score and write batches: threads of this process, or Spark.
 
 Both do the same with the same functions; only the small part of the allocation input and what was assigned passes
 between an executor and the process that shares out the budget.

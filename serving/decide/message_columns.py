@@ -1,4 +1,4 @@
-"""What is sent to whom and when: the offer of each decision as a message in the words of a language."""
+"""The columns of decisions about messages: texts, channel, variant and time of sending."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How much of what plans promised came true, as measured last, and what a day's plan then promises."""
+"""The newest measured promise ratios, and the gain that a day's plan may therefore promise."""
 
 from __future__ import annotations
 

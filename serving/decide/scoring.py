@@ -1,4 +1,4 @@
-"""Users in batches: each predicted, valued and explained once, then spooled to disk until the budget is allocated."""
+"""Scoring of users in batches: predictions, values and reasons, spooled to disk until the allocation."""
 
 from __future__ import annotations
 

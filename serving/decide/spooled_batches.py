@@ -1,4 +1,4 @@
-"""Batches of users, predicted and valued, on disk until the budget is allocated."""
+"""Scored batches of users on disk, which wait for the allocation of the budget."""
 
 from __future__ import annotations
 

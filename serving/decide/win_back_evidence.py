@@ -1,4 +1,4 @@
-"""What win-back plays were last measured to bring, and which of them are therefore stopped or given more often."""
+"""The newest results of win-back plays, and which plays are therefore stopped or proven."""
 
 from __future__ import annotations
 

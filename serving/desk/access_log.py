@@ -1,4 +1,4 @@
-"""Who took what away and who asked what if: one small file an entry, which nobody changes."""
+"""The log of downloads and what-if questions: one small immutable file per entry."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""An audience posted to an address of the operator's, signed so that the receiver knows it (Standard Webhooks).
+"""Posting of an audience to the operator's endpoint, signed according to Standard Webhooks.
 
 The message's id is made of what it says: the same audience sent twice bears the same id, by which a receiver drops the
 second (idempotency). What failed for a passing reason is tried again.

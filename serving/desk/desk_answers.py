@@ -1,4 +1,4 @@
-"""Answers to requests in the language of whoever asks: pages, tables, and sentences where there is no other answer."""
+"""Responses to requests in the language of the visitor: pages, tables, and one-sentence pages for refusals."""
 
 from __future__ import annotations
 

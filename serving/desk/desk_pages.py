@@ -1,4 +1,4 @@
-"""What a page of the desk is: a question with its parameters checked, and an answer that a template writes out."""
+"""The types of the desk: `Desk` (what pages read), `Question` (a checked request) and `Page` (an answer)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Experiments: which variant of a play is better, or how many users it still takes to know."""
+"""The page Experiments: which variant of a play is better, or how many more users a test needs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Segments and personas: how large each is, who came and left and why, what they are worth and what they get."""
+"""The page Segments: sizes of segments and personas, their changes and why, their value and offers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Health: whether data are fresh and look right, which models decide since when, and how the last runs ended."""
+"""The page Health: freshness of data, guards, models in use, calibration, and how the last runs ended."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which pages there are: what the menu calls them, what each may be asked, and what somebody who misspelt one meant."""
+"""The list of pages: titles, allowed parameters, and suggestions for misspelt names."""
 
 from __future__ import annotations
 

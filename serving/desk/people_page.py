@@ -1,4 +1,4 @@
-"""People: everybody of a day by search, filter and order, a page at a time, straight from the day's files."""
+"""The page People: all users of a day with search, filters and order, and the audience as a table."""
 
 from __future__ import annotations
 

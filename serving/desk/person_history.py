@@ -1,4 +1,4 @@
-"""What happened to one person: what they were given and what came of it, and what they did of late."""
+"""The history of one person: earlier offers and their outcomes, and recent events."""
 
 from __future__ import annotations
 

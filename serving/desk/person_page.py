@@ -1,4 +1,4 @@
-"""One person: what raises the risk, who they are, what happened, what was decided and why, and why nothing else."""
+"""The page of one person: risk and its reasons, profile, history, the decision, and why not something else."""
 
 from __future__ import annotations
 

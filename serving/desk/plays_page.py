@@ -1,4 +1,4 @@
-"""Plays: whom each offer reaches, by which rule the others are lost, what it costs, and what it is known to change."""
+"""The page Plays: whom each offer reaches, which rules exclude the others, what it costs and what it changes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Results: what offers changed against control, over time, and what is not known yet; what changed beside it."""
+"""The page Results: measured effects of offers over time, beside other changes, and what is not known yet."""
 
 from __future__ import annotations
 

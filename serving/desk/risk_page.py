@@ -1,4 +1,4 @@
-"""Risk: how it is distributed, what drives it, and where it lies, by stage, segment, persona and country."""
+"""The page Risk: its distribution, its drivers, and its sizes by stage, segment, persona and country."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What happened beside the figures: other models, another configuration, runs that did not end well, by their days."""
+"""Changes shown in charts over time: of models, settings and offers, and runs that did not end well."""
 
 from __future__ import annotations
 

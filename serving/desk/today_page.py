@@ -1,4 +1,4 @@
-"""Today: who is expected to leave, what that is worth, what is done about it, what changed, and how sure that is."""
+"""The page Today: expected leavers and value at risk, what is done about it, and what changed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Who asks and what they may see: an *operator* sees ids, a *viewer* pseudonyms; both by a token or a proxy's word."""
+"""Visitors and their roles: an *operator* sees ids, a *viewer* pseudonyms. They sign in by token or through a proxy."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The same night with another budget, cap or catalogue: decided again from what it stored, nothing is written."""
+"""A decided night computed again with another budget, cap or catalogue, from what it stored; writes nothing."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What if: the night decided again with another budget, cap, play, level or priority, beside what was decided."""
+"""The page What if: another budget, cap, play, level or priority, compared with what was decided."""
 
 from __future__ import annotations
 

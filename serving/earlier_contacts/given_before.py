@@ -1,4 +1,4 @@
-"""How often offers were given before a moment, of which there are only so many on all days together."""
+"""How often each offer was given before, for offers with a total stock."""
 
 from __future__ import annotations
 

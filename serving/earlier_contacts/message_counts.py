@@ -1,4 +1,4 @@
-"""Every message to a person counted once, whoever tells of it: what caps, cool-downs and silence forbid, and how long.
+"""Counts of messages per user, each message counted once, as needed for caps, cool-downs and silence.
 
 A message is known by its decision: the treatments tell of it, the decisions say when it was to be sent, and an event of
 the role message_sent when it was. An event without a decision is a message of somebody else.

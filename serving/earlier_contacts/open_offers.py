@@ -1,4 +1,4 @@
-"""Who holds an offer that can still be used, which the rules of contact ask."""
+"""Users who hold an offer that they can still use."""
 
 from __future__ import annotations
 

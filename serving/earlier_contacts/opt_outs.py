@@ -1,4 +1,4 @@
-"""Who wants no more messages, by which channel: events of the roles opt_out and opt_in, whenever they came."""
+"""Users who opted out, per channel, by events of the roles opt_out and opt_in."""
 
 from __future__ import annotations
 

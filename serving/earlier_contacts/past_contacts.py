@@ -1,4 +1,4 @@
-"""What the ledger and the events of earlier messages forbid on a day: caps, cool-downs, silence, opt-outs, open offers.
+"""The contact history of a day: caps, cool-downs, silence, opt-outs and open offers, from ledger and events.
 
 One counter per person over all that reaches them: what winback sent, and what others sent that comes back as events.
 """

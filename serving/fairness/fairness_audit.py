@@ -1,8 +1,8 @@
-"""The audit of fairness: contacts, discount and worth of a day's decisions across gender, age band and country.
+"""The fairness audit: contacts, discounts and value of a day's decisions by gender, age band and country.
 
 The traits come from the users table; gender and year of birth are in no snapshot and so in no model, unless
-``features.protected`` lets them in. A difference is told with its interval and with what the groups' risk alone would
-make it, so that a reader can see whether more of one group were at risk or whether the group itself was favoured.
+``features.protected`` lets them in. A difference is given with its interval, and with the difference that the groups'
+risk alone would explain, so that a reader can see whether a group had more users at risk or was favoured itself.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Whom an audit does not compare: users of groups too small to tell from chance, and traits that nobody has."""
+"""Groups that the fairness audit leaves out: too few users to compare, or a trait that nobody has."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""Whether a day of events looks like a day: fresh, as many as usual, as whole as usual, of the same shape, on time.
+"""Guards of a day's events: freshness, volume, missing and unknown values, schema, late events.
 
-Asked of footers, which tell rows and missing values, and of a few columns of the newest day, the same weekdays before
-it and the week before it; nothing else of the history is read.
+They read only the metadata of Parquet files, which count rows and missing values, and a few columns of the newest
+day, of the same weekdays before it, and of the week before it.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What guards found: kept as codes with parameters, beside the decisions of the day, and said in words at the edge."""
+"""Findings of guards: stored as codes with parameters, and put into words only for people."""
 
 from __future__ import annotations
 

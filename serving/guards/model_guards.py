@@ -1,7 +1,7 @@
-"""Whether a model may decide today, asked of a sample of the day's users before everybody is scored by it.
+"""Guards of models: whether a model may decide today, tested on a sample of the day's users.
 
-A champion that cannot be read, or by which a guard of mode ``stop`` fires, gives way to the last good one before it,
-then to the rule of recency (of risk) or to none; what was used instead, and why, is a finding like any other.
+A champion that cannot be read, or for which a guard of mode ``stop`` fires, is replaced by the last good version before
+it, then by the recency rule (for risk) or by no model; what was used instead, and why, is stored as a finding.
 """
 
 from __future__ import annotations

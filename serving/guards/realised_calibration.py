@@ -1,4 +1,4 @@
-"""Whether as many left as a model said, asked of the newest day that it decided and whose horizon is over."""
+"""The calibration guard: predicted against actual churn, on the newest day whose horizon is over."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Who is to be written to after a day's decisions: a table per channel, for whatever sends the messages."""
+"""Send lists of a day: one table per channel, for the systems that send the messages."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Who was decided about and may not be written to any more: opted out, withdrew a consent, has no address by now.
+"""Users of a decided day who may not be contacted any more: opt-outs, withdrawn consents, missing addresses.
 
 An id that turned out to be somebody since is asked about as that user, and one user is written to once.
 """

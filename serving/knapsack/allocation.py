@@ -1,4 +1,4 @@
-"""Who gets what: one option per user under a budget, channel capacities and offer stocks.
+"""The allocation: at most one option per user under a budget, channel capacities and stocks.
 
 A multiple-choice knapsack with several capacities. Every resource has a dual price, found in `dual_prices`, and each
 user takes the option that is worth most after paying; `repair` drops what exceeds a capacity and fills greedily what is

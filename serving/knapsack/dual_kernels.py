@@ -1,4 +1,4 @@
-"""Kernels of the smoothed dual: how users share their choice out at some prices, a block at a time, user by user.
+"""Compiled kernels of the smoothed dual: the soft choice of each user at given prices, in blocks.
 
 Each user's best option becomes a softmax over all of them and *nothing*, which is worth nothing and free. Most users
 have one option that is better than the others by far: they cost one look at each.

@@ -1,4 +1,4 @@
-"""Dual prices of the resources: what budget, channel places and stock cost when their best use adds up.
+"""Dual prices of the budget, the channels and the stocks, which minimise the Lagrangian dual.
 
 The Lagrangian dual of the allocation. With a budget alone its price is read off the users' upper hulls, sorted once
 (Sinha & Zoltners 1979). With several scarce things the dual is made smooth, each user's best option becoming a

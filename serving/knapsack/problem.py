@@ -1,4 +1,4 @@
-"""The multiple-choice knapsack: values, costs and capacities, in shards that need not be in memory all at once.
+"""The multiple-choice knapsack problem: values, costs and capacities, in shards that need not fit into memory.
 
 Everything that the allocation asks of all users is a sum over blocks of them, so shards may be files.
 """

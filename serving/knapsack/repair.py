@@ -1,7 +1,7 @@
-"""Repair of a choice at dual prices: drop what exceeds a capacity, then fill what is left greedily.
+"""Repair of a choice at dual prices: drop what exceeds a capacity, then fill the rest greedily.
 
-Prices that are right on the whole leave a little too much taken here and a little too little there. Where too much is
-taken, the options that lose least per unit are dropped; what is left goes to the moves worth most for their price.
+Choices at dual prices can exceed some capacities a little and leave others partly unused. Where a capacity is exceeded,
+the options that lose least value per unit are dropped; what is left is used for the moves worth most for their price.
 """
 
 from __future__ import annotations

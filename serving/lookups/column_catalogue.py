@@ -1,4 +1,4 @@
-"""The data catalogue for people: every column of a snapshot, its meaning, window, source role and view."""
+"""The catalogue of columns: the meaning, window, role and view of every column of a snapshot."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whether a configuration can work, before anything is written: each fault is one sentence that says what to do."""
+"""Checks of a configuration before anything is written; each fault is a sentence that says what to do."""
 
 from __future__ import annotations
 

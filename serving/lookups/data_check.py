@@ -1,4 +1,4 @@
-"""What the rows of a source say about its configuration before anything is written: names, days, filters, lots."""
+"""Checks of the rows of a source against its configuration: event names, days, filters, randomised offers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a data folder holds, who is champion since when, and who pinned it."""
+"""The status of a data folder: its days, the champions and since when, and who pinned one."""
 
 from __future__ import annotations
 

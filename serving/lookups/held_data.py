@@ -1,4 +1,4 @@
-"""Everything that a data folder holds of one user, table by table, with what each table and column means."""
+"""Export of everything held about one user, table by table, with the meaning of each column."""
 
 from __future__ import annotations
 

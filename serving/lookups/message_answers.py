@@ -1,4 +1,4 @@
-"""What people ask of messages: how often each text is used on a day, how each looks, and whether any could go wrong."""
+"""Answers about messages: how often each text is used, how it looks, and whether it could go wrong."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What people ask about plays: whom each is meant for today, and an example with the events that led to it."""
+"""Answers about plays: for whom each is meant today, with an example and the events that led to it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""In which order damaged files are mended: what no step can write again first, then events, then what rests on them."""
+"""The order in which damaged files are repaired: files from backups first, then events, then what derives from them."""
 
 from __future__ import annotations
 

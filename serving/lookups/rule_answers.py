@@ -1,4 +1,4 @@
-"""Every rule of contact for people: what it says, which settings it goes by, whom it held back on a day."""
+"""Answers about contact rules: what each says, its settings, and whom it held back on a day."""
 
 from __future__ import annotations
 

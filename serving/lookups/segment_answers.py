@@ -1,4 +1,4 @@
-"""What people ask of segments: how many are in each, what changed and why, what a user is in, whether rules hold."""
+"""Answers about segments: sizes, changes and their reasons, the segments of one user, validity of rules."""
 
 from __future__ import annotations
 

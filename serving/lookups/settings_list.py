@@ -1,4 +1,4 @@
-"""Every setting for people: its value and what it means."""
+"""The list of all settings with their values and meanings."""
 
 from __future__ import annotations
 

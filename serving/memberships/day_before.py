@@ -1,4 +1,4 @@
-"""The day that a day's segments are compared with: the newest before it that was kept, else its newest snapshot."""
+"""The earlier day with which a day's segments are compared: the newest stored one, or the newest snapshot."""
 
 from __future__ import annotations
 

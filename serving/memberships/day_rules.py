@@ -1,4 +1,4 @@
-"""The rules by which a day was divided, kept in the footer of its table so that it explains itself later."""
+"""The rules by which a day was segmented, stored in the metadata of its table."""
 
 from __future__ import annotations
 

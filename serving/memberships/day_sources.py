@@ -1,4 +1,4 @@
-"""Where what rules read of a day lies in the data folder."""
+"""Paths of the tables that rules read."""
 
 from __future__ import annotations
 

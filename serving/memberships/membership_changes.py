@@ -1,4 +1,4 @@
-"""Who came into a segment or left it between two days, why, and which part of its rule turned with both values.
+"""Changes of memberships between two days: who entered or left a segment, and which part of its rule changed.
 
 A change is `moved` where the users themselves changed, by today's rule; `definition` where the rule did, and by today's
 rule they would have been there before; `new user` and `forgotten` where they were not there at all on one of the days.

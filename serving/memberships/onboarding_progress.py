@@ -1,4 +1,4 @@
-"""How far users are with the first steps in the app: one user's own, and how many did which, at the start of a day."""
+"""Progress of users with the onboarding steps: of one user, and counts of all."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Parts of rules in plain words: what people call the columns, and how they are compared, without SQL."""
+"""Parts of segment rules in plain words instead of SQL."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is told of a persona: its users, what they are worth and how likely they leave, and what sets it apart."""
+"""Descriptions of personas: users, value, risk, and what distinguishes each."""
 
 from __future__ import annotations
 

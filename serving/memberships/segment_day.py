@@ -1,4 +1,4 @@
-"""Who is in which stage and segment on a day: one query over its snapshot and decisions, kept with what changed."""
+"""The stages and segments of all users on a day, computed by one query and stored with what changed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How large each segment is week by week, and whether the newest week's change is more than is usual for it."""
+"""Sizes of segments by week, and whether the newest change is unusual."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The table of a day's segments: how many are in each, who came and left and why, and whether the week is unusual."""
+"""The table of a day's segments: size, entries and exits with their reasons, and unusual changes."""
 
 from __future__ import annotations
 

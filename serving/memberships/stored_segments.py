@@ -1,4 +1,4 @@
-"""What a day stored of its segments, read back: rules, sizes, transitions of stages, and one user's memberships."""
+"""Reading of a day's stored segments: rules, sizes, transitions between stages, memberships of one user."""
 
 from __future__ import annotations
 

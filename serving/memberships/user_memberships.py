@@ -1,4 +1,4 @@
-"""Why one user is in a stage and in segments: the parts of the rules that hold, with the user's own values."""
+"""Why a user is in a stage or segment: the parts of the rule that hold, with the user's values."""
 
 from __future__ import annotations
 

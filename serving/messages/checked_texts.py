@@ -1,4 +1,4 @@
-"""Whether every text of a catalogue can be written to anybody: each fault is one sentence with file and line."""
+"""Checks that every text of a catalogue can be written to every user; each fault names file and line."""
 
 from __future__ import annotations
 

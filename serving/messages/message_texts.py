@@ -1,4 +1,4 @@
-"""The texts of a catalogue, each with its locale and with the words of its language."""
+"""The texts of a catalogue with their locales and languages."""
 
 from __future__ import annotations
 

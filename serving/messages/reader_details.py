@@ -1,4 +1,4 @@
-"""Who reads a message: the locale they read it in, and what it may say of them, as the users table has it now."""
+"""What messages may say about their readers, and each reader's locale, from the current users table."""
 
 from __future__ import annotations
 

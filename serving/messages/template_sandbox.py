@@ -1,4 +1,4 @@
-"""Messages as Jinja2 templates that can do nothing but fill in fields: no loops, no calls, no attributes.
+"""Messages as restricted Jinja2 templates: they can fill in fields, but not loop, call or access attributes.
 
 What a template may contain is a short list, so that its output is bounded by its own length and that of its values, and
 what is filled in is never read as a template. Jinja's own sandbox stands behind that list.

@@ -1,4 +1,4 @@
-"""Which text of an offer a reader gets: the language first, then stage and persona.
+"""The choice of a text for a reader: by language first, then by stage and persona.
 
 Order of fallback, the first that there is:
 

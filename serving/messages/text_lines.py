@@ -1,4 +1,4 @@
-"""Where a text stands in its file, for sentences that name a line."""
+"""The line of a text in its file, for error messages."""
 
 from __future__ import annotations
 

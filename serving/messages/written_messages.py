@@ -1,4 +1,4 @@
-"""Messages in each reader's language: every distinct text is filled in once, however many read it."""
+"""Messages in each reader's language; every distinct text is rendered once, however many users receive it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whose decision is measured: each user's first one that meant an offer, once its outcome is known."""
+"""The decisions that are measured: each user's first one that meant an offer, once its outcome is known."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Offers given by lot, the app's own experiments among them, beside those who drew nothing at the same chances."""
+"""Randomised offers with known outcomes, compared with users who drew nothing with the same probabilities."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Experiments inside plays, closed by a day: who got which variant first, and what became of them."""
+"""A/B tests inside plays with known outcomes: the first exposure of each user and what followed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whom an experiment could reach and how much they differ, from the newest decided day and the outcomes before it."""
+"""The audience of a planned experiment: how many users it can reach, and how much their outcomes vary."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""Which levels of an offer to try, on how many people, for how long and at what cost, to learn what.
+"""Plans of experiments: which levels of an offer to test, on how many users, for how long, at what cost.
 
-A level is worth giving when it brings more than it costs. So the smallest effect worth finding is the cost itself: of
-the lowest level against nothing, and of the highest against the lowest what it costs more. The levels between them
-follow from both, since an effect never falls as the discount rises.
+A level is worth giving if it brings more than it costs, so the smallest effect worth detecting is the cost: of the
+lowest level compared with nothing, and the additional cost of the highest level compared with the lowest. Levels in
+between follow from both, because an effect never falls as the discount rises.
 """
 
 from __future__ import annotations

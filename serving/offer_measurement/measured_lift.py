@@ -1,4 +1,4 @@
-"""What the decisions changed: measured, kept and put into sentences."""
+"""The measurement of past decisions: computed, stored, and put into sentences."""
 
 from __future__ import annotations
 

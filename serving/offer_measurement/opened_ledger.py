@@ -1,4 +1,4 @@
-"""The ledger as a table to ask: what counts of it, under the ids that events know."""
+"""The valid entries of the ledger as a table for queries, with the user ids that events have."""
 
 from __future__ import annotations
 

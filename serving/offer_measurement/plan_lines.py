@@ -1,4 +1,4 @@
-"""A plan of an experiment in words."""
+"""The plan of an experiment in words."""
 
 from __future__ import annotations
 

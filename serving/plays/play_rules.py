@@ -1,4 +1,4 @@
-"""Whom each play is meant for: its `when` and its `fact`, checked like segments, asked of many users in one query."""
+"""The target users of each play, by its rules `when` and `fact`, evaluated for many users in one query."""
 
 from __future__ import annotations
 

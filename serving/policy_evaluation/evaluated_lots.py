@@ -1,4 +1,4 @@
-"""Which lots judge: those kept out of trainings, else those decided since the training, else all of them."""
+"""The randomised treatments on which policies are evaluated: held-out ones, else later ones, else all."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Policies by name, as what each gives every row of some lots."""
+"""Standard policies by name, as their choice for every row."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Policies of people's own: a rule on one column, or a file that says who is given what."""
+"""Policies that people bring: a rule on one column, or a file with a choice per user."""
 
 from __future__ import annotations
 

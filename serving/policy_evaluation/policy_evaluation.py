@@ -1,4 +1,4 @@
-"""Judges policies on logged lots and keeps what was found: a table, a picture and JSON."""
+"""Evaluation of policies on logged randomised treatments, stored as a table, a picture and JSON."""
 
 from __future__ import annotations
 

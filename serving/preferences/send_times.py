@@ -1,4 +1,4 @@
-"""When users are written to: at the hour that suits them best among those that may be, or at one by lot; UTC.
+"""Sending times in UTC: the best allowed hour of each user, or a random one for learning.
 
 An hour may be if it comes after the night's run, within the day of the decision, and is none of the user's own night.
 Where all that is left of the day is night, the first hour after it is the only one.

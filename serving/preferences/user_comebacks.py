@@ -1,4 +1,4 @@
-"""How likely each user who has lapsed comes back, and what they bring then."""
+"""The probability that each lapsed user comes back, and their value then."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The persona of each user of a day, by the newest training; who was one before stays it until they have moved."""
+"""The persona of each user by the newest training; users keep theirs until they have clearly moved."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is known of the hours and tastes of those who are written to, looked up once the day's offers are shared out."""
+"""Tastes and best hours of the users who receive an offer."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What messages may speak of to each user: what they are due to buy again, what they may like anew, favourites.
+"""What messages may mention to each user: items due to buy again, items to try, favourites.
 
 Categories that may not be named (`Categories.featured`) are left out before anything is ranked.
 """

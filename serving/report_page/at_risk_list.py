@@ -1,4 +1,4 @@
-"""The users at risk as a table for spreadsheets: how much is at stake, what raises their risk, and what they get."""
+"""The list of users at risk as a CSV file: value at risk, reasons, and offers."""
 
 from __future__ import annotations
 

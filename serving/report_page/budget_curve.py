@@ -1,4 +1,4 @@
-"""What more or less budget would bring: the curve that a day leaves, for people."""
+"""The budget curve of a day: the expected gain at other budgets."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A day's decisions in figures, as the command line and the desk say them, and what a person should know about them."""
+"""Figures of a day's decisions for the command line and the desk, with warnings."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a decided day adds up, written anew where users of it were forgotten since: curve, audit, cubes and report."""
+"""Aggregates of a decided day that are computed again after users were erased: curve, audit, cubes, report."""
 
 from __future__ import annotations
 

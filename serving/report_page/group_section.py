@@ -1,4 +1,4 @@
-"""Who everybody is, for the page: stages and who went where, segments with their sizes, and what is unusual."""
+"""The section of the report about stages and segments: sizes, transitions, and unusual changes."""
 
 from __future__ import annotations
 

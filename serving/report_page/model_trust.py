@@ -1,4 +1,4 @@
-"""How good each model is, and how far the effect of each offer can be trusted, in words."""
+"""How good each model is, and how reliable the effect of each offer, in words."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The templates of pages and how they write numbers: one way for the report and for the desk."""
+"""The Jinja environment that report and desk share: templates, filters and number formats."""
 
 from __future__ import annotations
 

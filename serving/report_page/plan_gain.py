@@ -1,4 +1,4 @@
-"""What a day's plan is expected to gain: with its interval, and in both shapes of what offers do to staying."""
+"""The expected gain of a day's plan with its interval, under both assumptions about effects on retention."""
 
 from __future__ import annotations
 

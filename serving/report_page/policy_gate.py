@@ -1,4 +1,4 @@
-"""What the gate of decisions said: which policy decides, why, and what each candidate would have been worth."""
+"""The verdict of the gate for decisions in words: which policy decides, why, and the value of each candidate."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What users like and when they are there, for the page: how many are known by what they did, the top categories."""
+"""The section of the report about tastes and hours: coverage, top categories, best hours."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a day's offers promise, by how much of earlier promises came true."""
+"""The promised gains of a day's offers, corrected by measured promise ratios."""
 
 from __future__ import annotations
 

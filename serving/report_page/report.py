@@ -1,4 +1,4 @@
-"""The risk report: one self-contained page that a marketer understands without help."""
+"""The report of a day: one self-contained HTML page for marketers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The report on paper: the same page with the same charts, laid out as a PDF by WeasyPrint where that is installed."""
+"""The report as a PDF, laid out by WeasyPrint if that is installed."""
 
 from __future__ import annotations
 

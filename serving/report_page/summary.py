@@ -1,4 +1,4 @@
-"""The figures of one day's decisions, as report, command line and tests read them."""
+"""Summary figures of a day's decisions, for report, command line and tests."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Of how many users it is not on record whether they may be written to, channel by channel."""
+"""How many users have no consent on record, per channel."""
 
 from __future__ import annotations
 

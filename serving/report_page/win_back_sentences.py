@@ -1,4 +1,4 @@
-"""What a day does about users who have lapsed, and what win-back plays were measured to bring, in sentences."""
+"""Sentences about lapsed users: what a day does about them, and the measured effect of win-back plays."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a comparison of a rule says, as data that words can be made of: columns, how they are compared, with what."""
+"""Comparisons inside a rule as data: columns, operator and values."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One query over a day's snapshot and decisions: what rules may name of every user, their stage and their segments."""
+"""The query that evaluates rules on a day's snapshot and decisions."""
 
 from __future__ import annotations
 

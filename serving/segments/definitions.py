@@ -1,4 +1,4 @@
-"""The segments of an app: read, checked, and each an expression in which the names of others are spelt out."""
+"""The segment definitions of an app: read, checked, and with references to other segments resolved."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a rule may name: columns of a snapshot, what is predicted of users, and numbers of the settings."""
+"""The names that a rule may use: snapshot columns, predictions, and numbers from the settings."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The language of segments: one boolean SQL expression over known columns, checked by a white list before it is run.
+"""The rule language: one boolean SQL expression, checked against an allowlist before it is run.
 
 What is not on the list is refused: no subquery, no function that reads files or settings, no unknown column.
 """

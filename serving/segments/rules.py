@@ -1,4 +1,4 @@
-"""What was made of rules: expressions for DuckDB with the comparisons they are made of, as plain data."""
+"""Compiled rules: SQL expressions for DuckDB and their comparisons, as plain data."""
 
 from __future__ import annotations
 

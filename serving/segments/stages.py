@@ -1,4 +1,4 @@
-"""Stages of the lifecycle: everybody is in the first whose rule holds of their snapshot."""
+"""Lifecycle stages: a user is in the first stage whose rule holds."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a day was decided by: its models, settings and offers, kept beside its decisions to compare days by."""
+"""What a day was decided with: models, settings and offers, stored so that days can be compared."""
 
 from __future__ import annotations
 

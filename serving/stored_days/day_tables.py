@@ -1,4 +1,4 @@
-"""The tables that a decided day keeps: where they lie, and a way to ask them; no model is needed for it."""
+"""The tables of a decided day: their paths, and connections to query them; imports no model."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What can be known of a day that was decided before, before anybody is scored again: what is bound to be refused."""
+"""Early refusal of a day that was decided before and whose decisions must not change."""
 
 from __future__ import annotations
 

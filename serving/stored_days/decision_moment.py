@@ -1,4 +1,4 @@
-"""When and why something is decided: of each user there is one decision per instant and trigger."""
+"""The moment of a decision: its instant and trigger; a user has at most one decision per moment."""
 
 from __future__ import annotations
 

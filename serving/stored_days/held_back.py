@@ -1,4 +1,4 @@
-"""Whom each rule of contact kept from an offer on a day, as tables: `stored_rules` reads them back."""
+"""Tables of the users whom contact rules held back; `stored_rules` reads them."""
 
 from __future__ import annotations
 

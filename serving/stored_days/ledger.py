@@ -1,4 +1,4 @@
-"""The ledger of decisions: one entry per user, instant and trigger, appended and never changed.
+"""The ledger of decisions: append-only, one entry per user, instant and trigger.
 
 ``ledger/day=YYYY-MM-DD/<instant>-<trigger>.parquet`` holds what counts, one row per user. It is a fact: other decisions
 for its moment are refused, unless somebody supersedes it with a reason (`supersessions`); it then moves to

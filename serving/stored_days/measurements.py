@@ -1,4 +1,4 @@
-"""What the daily measuring of offers keeps: one JSON file of each kind under the day that it was measured on."""
+"""Stored measurements: one JSON file per kind and day of measuring."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Days that were missed, or decided short of events that are known by now: a late file has come since."""
+"""Days that were missed, or decided before all of their events had arrived."""
 
 from __future__ import annotations
 

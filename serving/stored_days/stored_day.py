@@ -1,8 +1,8 @@
-"""What a day stored of its allocation, and the same allocation from it: prices of all limits, values, costs and draws.
+"""The stored allocation of a day (prices, values, costs, draws), from which it can be computed again.
 
-Beside the decisions lie ``prices.parquet``, one row per limit, and ``draws.parquet``, one row per user in their order;
-values and costs of every option are those of ``options.parquet``. So a decision at noon can pay the night's prices,
-and anyone can work out again what the night gave each user.
+Beside the decisions are ``prices.parquet``, one row per limit, and ``draws.parquet``, one row per user in their order;
+values and costs of options are in ``options.parquet``. A later decision of the day can use the prices of the night, and
+anyone can recompute what the night gave each user.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The rules of contact as a day kept them: what each says, and whom it held back; read without any framework."""
+"""Contact rules as stored with a day, and the users whom each held back; imports no framework."""
 
 from __future__ import annotations
 

@@ -1,9 +1,9 @@
-"""Decisions that took the place of published ones: when and why, and what forbids it; ``ledger/supersessions.jsonl``.
+"""Superseded decisions: when and why published decisions were replaced (``ledger/supersessions.jsonl``).
 
-What was published is a fact: somebody may have sent it. Who supersedes says that the earlier decisions were *not*
-carried out, and will not be: treatments, open offers and measurements then follow the newer ones alone, and the earlier
-ones are kept where they can be read. What was carried out cannot be superseded, and where events name such a decision
-it is refused: people were given it, it stays a treatment, and the next day decides with it in mind.
+Published decisions may have been sent already. Superseding them asserts that they were *not* carried out and will not
+be: treatments, open offers and measurements then follow the newer decisions only, and the earlier ones are kept for
+reading. Decisions that were carried out cannot be superseded: if an event names one, the command is refused, the
+decision stays a treatment, and the next day takes it into account.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What could be done for each user, and what each of it is worth."""
+"""The options of each user: value, cost and eligibility of every offer and discount."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""What an average effect on staying is for each user, in the two shapes that targeted offers cannot tell apart.
+"""The effect of an offer on a user's retention, under two assumptions that targeted data cannot tell apart.
 
-Where nobody drew lots only the mean effect of an offer is known. It may work on whoever uses the offer (*by use*, as
-P(redeem)), or on whoever would have left (*by risk*, as P(churn)). Decisions count on the lesser of both, so that
-nothing is given whose worth hangs on that choice.
+Without randomised treatments only the mean effect of an offer is known. It may be proportional to how likely a user
+is to use the offer (*by use*, P(redeem)), or to leave (*by risk*, P(churn)). Decisions rely on the smaller effect of
+the two, so that no offer is given that pays under one assumption only.
 """
 
 from __future__ import annotations

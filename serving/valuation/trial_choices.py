@@ -1,4 +1,4 @@
-"""What each policy of a trial would give each user: a choice per user and arm, that depends on nobody else."""
+"""The option that each policy on trial would choose for each user."""
 
 from __future__ import annotations
 

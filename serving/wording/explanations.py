@@ -1,4 +1,4 @@
-"""Reasons by the numbers of the models: SHAP for the risk and for what an offer changes, and the terms of its worth."""
+"""Reasons derived from models: SHAP values for risk and effects, and the terms of an option's value."""
 
 from __future__ import annotations
 

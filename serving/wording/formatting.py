@@ -1,4 +1,4 @@
-"""Numbers and moments for people who read pages: in English, and as `Figures` of any language."""
+"""Formats of numbers and moments: plain English ones, and `Figures` of any language."""
 
 from __future__ import annotations
 

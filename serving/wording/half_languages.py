@@ -1,4 +1,4 @@
-"""How much of what there is to say a language says: the rest is English, which nobody should find out by reading it."""
+"""How complete each language is; missing texts are shown in English."""
 
 from __future__ import annotations
 

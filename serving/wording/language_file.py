@@ -1,4 +1,4 @@
-"""A language: templates by code, and how numbers, percentages and days are written; checked when it is read."""
+"""A language: templates by code, formats of numbers and days; checked when it is read."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The one door to babel: numbers, percentages, amounts and days as people of a language and country write them."""
+"""Numbers, percentages, amounts and days in any locale. Only this module imports babel."""
 
 from __future__ import annotations
 

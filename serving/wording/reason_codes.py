@@ -1,4 +1,4 @@
-"""Codes of reasons and the order in which those for nothing are asked: `reason_lists` keeps, `rendering` says them."""
+"""Codes of reasons, and the fixed order of those for getting nothing."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Reasons as data: for every user or option a list of codes with parameters, as Arrow and Parquet hold it.
+"""Lists of reasons per user or option, as Arrow arrays of codes with parameters.
 
 Numbers stay numbers: exact, cheap for a million users, and fit to be counted. `serving.wording.rendering` makes words.
 """

@@ -1,4 +1,4 @@
-"""Words of reasons: the one place where codes become sentences, by the templates of a language.
+"""From reason codes to sentences, by the templates of a language; the only place where this happens.
 
 A language is a file in ``configs/languages``; columns and offers are called what the catalogues call them today.
 """

@@ -1,4 +1,4 @@
-"""What is missing for a verdict on an offer, in words."""
+"""Sentences about missing evidence for an offer."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whether the templates of a language can be filled in wherever the English ones can."""
+"""Checks that the templates of a language can be filled in wherever the English ones can."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Signs that nobody sees and that change what others look like: control characters and turns of the direction."""
+"""Invisible characters, such as controls and direction marks, that change how other text looks."""
 
 from __future__ import annotations
 
