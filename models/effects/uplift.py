@@ -162,7 +162,7 @@ def mean_effects(
     Parameters
     ----------
     picked
-        Of the policy, from `models.judge.policies.picked_by`, shape (rows,); None where no simple one decides.
+        Of the policy, from `models.judge.simple_policies.picked_by`, shape (rows,); None where no simple one decides.
     measured
         What the comparison of policies found that those gained a head before it was paid for, and what it is worth that
         they stay (`models.judge.calibrated_promise`): their margin is what staying leaves of it.

@@ -166,7 +166,7 @@ def build_options(
     Parameters
     ----------
     frame
-        From `features.training_data.frames.scoring_frame`, one row per user.
+        From `features.training_data.scoring_frames.scoring_frame`, one row per user.
     p_churn, remaining_value
         Predictions, shape (users,); NaN where the user is outside the models' population. Without a model of churn
         there is no `p_churn`, without one of value `remaining_value` is NaN.
