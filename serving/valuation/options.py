@@ -175,55 +175,77 @@ def build_options(
     response
         What is known about redemption and effects; None when nothing is.
     """
-    options = catalogue.options
-    shape = (len(frame), len(options))
-    p_redeem = np.full(shape, np.nan)
-    contact = np.array([offer.contact_cost for offer in catalogue.offer_of_options])
-    if response is not None and response.redemption is not None:
-        p_redeem = p_redeem_each(response.redemption, frame, options, response.listening)
-    spend = response.spend if response is not None else RedeemedSpend()
     personal = response.personal if response is not None else None
-    decides = personal is not None and personal.deployed.name == PERSONAL
-    price = redemption_costs(frame, options, catalogue, spend, settings.categories)
-    as_picked = price
-    if personal is not None and personal.costs != AS_EXPECTED:
-        as_picked = price * personal.costs.of(is_own_spend(frame, options, catalogue, spend, settings.categories))
-    price = as_picked if decides else price
+    contact = np.array([offer.contact_cost for offer in catalogue.offer_of_options])
+    p_redeem = _p_redeem(frame, response, catalogue)
     worth = np.nan_to_num(remaining_value)[:, None]
-    if response is not None and response.personal is not None:
-        effects = _personal_effects(frame, p_churn, p_redeem, worth, response.personal, catalogue, settings)
+    if personal is not None:
+        effects = _personal_effects(frame, p_churn, p_redeem, worth, personal, catalogue, settings)
     else:
         effects = _effects_per_offer(frame, p_churn, p_redeem, response, catalogue, settings)
-    margin, error, why_not = effects.margin, effects.error, effects.why_not
-    retention = possible(effects.retention, p_churn)
-    # of who uses offers nothing is known: each is charged as the settings say
+    effects = effects._replace(retention=possible(effects.retention, p_churn))
+    expected_price, paid_price = _redemption_prices(frame, response, catalogue, settings)
+    price = paid_price if _decides_personally(personal) else expected_price
+    # where it is not known who uses offers, each is charged as the settings say
     rate = np.where(np.isnan(p_redeem), settings.response.assumed_redemption_rate, p_redeem)
     cost = rate * price + contact
-    is_net = response is not None and response.personal is not None and response.personal.is_net
-    value = margin + retention * worth - (contact if is_net else cost)
-    if effects.other_retention is not None:  # staying is worth something, so the lesser effect has the lesser value
-        least, most = (each(retention, effects.other_retention) for each in (np.minimum, np.maximum))
-        retention, value = least, value + (least - retention) * worth
-        depends = sign_depends(value, value + (most - least) * worth) & (why_not == ELIGIBLE)
-        why_not = np.where(depends, SIGN_DEPENDS, why_not).astype(np.int8)
-    if response is not None and not response.has_money:
-        why_not = np.where(why_not == NOT_MEASURED, why_not, NOT_VALUED).astype(np.int8)
-    why_not = np.where(eligibility.option == ELIGIBLE, why_not, eligibility.option)
-    if personal is not None and decides:
-        is_known = np.array([option in personal.options for option in options], dtype=bool)
-        learnt = Learnt(np.where(is_known, margin, np.nan), np.where(is_known, retention, np.nan))
-    else:
-        learnt = learnt_effects(frame, p_churn, p_redeem, personal, catalogue)
-    told = learnt.margin if personal is not None and personal.has_money else np.full(shape, np.nan)
+    is_net = personal is not None and personal.is_net  # the measured margin has the redemptions taken off already
+    value = effects.margin + effects.retention * worth - (contact if is_net else cost)
+    if effects.other_retention is not None:
+        effects, value = _with_lesser_retention(effects, effects.other_retention, value, worth)
+    learnt = _learnt_of_options(effects, frame, p_churn, p_redeem, personal, catalogue)
+    has_learnt_money = personal is not None and personal.has_money
     built = Options(
-        catalogue, p_redeem, retention, margin, price, cost, value, error, told, learnt.retention, why_not,
-        eligibility.everything,
+        catalogue, p_redeem, effects.retention, effects.margin, price, cost, value, effects.error,
+        learnt.margin if has_learnt_money else np.full(p_redeem.shape, np.nan), learnt.retention,
+        _why_not(effects.why_not, eligibility, response), eligibility.everything,
     )  # fmt: skip
     if personal is None or not personal.trial.arms:
         return built
-    cost = rate * as_picked + contact
+    cost = rate * paid_price + contact
     tried = trial_choices(frame, p_churn, p_redeem, worth, cost, built.explorable, personal, catalogue, learnt)
     return replace(built, tried=tried)
+
+
+def _decides_personally(personal: PersonalEffects | None) -> bool:
+    return personal is not None and personal.deployed.name == PERSONAL
+
+
+def _p_redeem(frame: pd.DataFrame, response: ResponseModels | None, catalogue: Catalogue) -> Floats:
+    """Predict P(redeem) of every option; NaN without a model. Shape (users, options)."""
+    if response is None or response.redemption is None:
+        return np.full((len(frame), len(catalogue.options)), np.nan)
+    return p_redeem_each(response.redemption, frame, catalogue.options, response.listening)
+
+
+def _redemption_prices(
+    frame: pd.DataFrame, response: ResponseModels | None, catalogue: Catalogue, settings: Settings
+) -> tuple[Floats, Floats]:
+    """Say what one redemption costs: as models expect it, and as was paid for those whom the personal policy picks."""
+    options, spend = catalogue.options, response.spend if response is not None else RedeemedSpend()
+    expected = redemption_costs(frame, options, catalogue, spend, settings.categories)
+    if response is None or response.personal is None or response.personal.costs == AS_EXPECTED:
+        return expected, expected
+    is_own = is_own_spend(frame, options, catalogue, spend, settings.categories)
+    return expected, expected * response.personal.costs.of(is_own)
+
+
+def _why_not(why_not: Kinds, eligibility: Forbidden, response: ResponseModels | None) -> Kinds:
+    """Say why each option may not be chosen: first by rule, then as its worth or its effect is not known."""
+    if response is not None and not response.has_money:
+        why_not = np.where(why_not == NOT_MEASURED, why_not, NOT_VALUED).astype(np.int8)
+    return np.where(eligibility.option == ELIGIBLE, why_not, eligibility.option)
+
+
+def _learnt_of_options(
+    effects: _Effects, frame: pd.DataFrame, p_churn: Floats | None, p_redeem: Floats,
+    personal: PersonalEffects | None, catalogue: Catalogue,
+) -> Learnt:  # fmt: skip
+    """Say what randomised treatments taught of every option, whether decisions use it or not; NaN where nothing."""
+    if personal is None or not _decides_personally(personal):
+        return learnt_effects(frame, p_churn, p_redeem, personal, catalogue)
+    is_known = np.array([option in personal.options for option in catalogue.options], dtype=bool)
+    return Learnt(np.where(is_known, effects.margin, np.nan), np.where(is_known, effects.retention, np.nan))
 
 
 class _Effects(NamedTuple):
@@ -242,6 +264,20 @@ class _Effects(NamedTuple):
     def none(cls, shape: tuple[int, int]) -> _Effects:
         """Effects that are all nil, without a reason against any option."""
         return cls(np.zeros(shape), np.zeros(shape), np.zeros(shape), np.full(shape, ELIGIBLE, dtype=np.int8))
+
+
+def _with_lesser_retention(
+    effects: _Effects, other_retention: Floats, value: Floats, worth: Floats
+) -> tuple[_Effects, Floats]:
+    """Count the lesser of two effects on staying; an option that pays with one of them alone may not be chosen.
+
+    Staying is never worth less than nothing, so the lesser effect has the lesser value.
+    """
+    least, most = (each(effects.retention, other_retention) for each in (np.minimum, np.maximum))
+    value = value + (least - effects.retention) * worth
+    depends = sign_depends(value, value + (most - least) * worth) & (effects.why_not == ELIGIBLE)
+    why_not = np.where(depends, SIGN_DEPENDS, effects.why_not).astype(np.int8)
+    return effects._replace(retention=least, why_not=why_not, other_retention=None), value
 
 
 def _effects_per_offer(
