@@ -140,7 +140,7 @@ def treated_rows(
     )
 
 
-def drawn_lots(
+def randomised_treatments(
     users: int, rng: np.random.Generator, *, pull: float = 1.5, rare: float = 0.0, taste: float = 1.0,
 ) -> tuple[pd.DataFrame, dict[str, np.ndarray]]:  # fmt: skip
     """Like `frames.experiment_frame`: two rounds of `LOT_OPTIONS` drawn by lot, and what each option truly changes.

@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from synthetic import AS_OF, LOT_OPTIONS, behaviour, drawn_lots, offer, said, small_policy, small_settings
+from synthetic import AS_OF, LOT_OPTIONS, behaviour, offer, randomised_treatments, said, small_policy, small_settings
 from test_explanations import personal_effects
 from test_publication import killed_at
 
@@ -550,7 +550,7 @@ def test_why_nothing_is_given_is_said(policy, users, decisions, tmp_path):
 @pytest.fixture(scope="module")
 def personal(policy) -> Policy:
     """Policy that decides by effects learnt from lots, with enough money for all and some who explore."""
-    effects = personal_effects(drawn_lots(400, np.random.default_rng(72))[0])
+    effects = personal_effects(randomised_treatments(400, np.random.default_rng(72))[0])
     settings = small_settings(scoring={"budget": 1e6, "exploration": {"share": 0.3}})
     return replace(policy, settings=settings, response=replace(policy.response, effects={}, personal=effects))
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from synthetic import FEATURES, LOT_OPTIONS, drawn_lots, small_settings
+from synthetic import FEATURES, LOT_OPTIONS, randomised_treatments, small_settings
 
 from models.effects.empirical_bayes import empirical_bayes
 from models.effects.uplift import learn_effects
@@ -60,7 +60,7 @@ def test_what_no_row_tells_of_is_nothing():
 
 
 def test_an_option_that_lots_surely_prove_better_is_better_whatever_its_discount():
-    frame, _ = drawn_lots(4000, np.random.default_rng(11), pull=0.1)
+    frame, _ = randomised_treatments(4000, np.random.default_rng(11), pull=0.1)
     lowest = (frame["offer_id"] == "come_back") & (frame["discount"] == LOT_OPTIONS[2][1])
     settings = small_settings(training={"trees": 5})
     better = frame.assign(margin_soon=frame["margin_soon"] + 4.0 * lowest)

@@ -16,7 +16,7 @@ from configs.errors import InputError
 from configs.offers import load_catalogue
 from features.ingestion.treated_offers import write_treated_offers
 from features.materialise.as_of_view import open_as_of, snapshot_days
-from features.training_data.experiments import stated_lots, taught_lots
+from features.training_data.experiments import stated_treatments, training_treatments
 from features.training_data.feature_store import open_store
 from features.training_data.snapshot_run import bring_snapshots_up_to_date
 from models.training_run.outcome_models import NO_EVENTS, fit_outcomes
@@ -96,13 +96,13 @@ def test_holdout_rows_teach_nothing_and_nothing_but_effects_is_taught(app, frame
 def test_an_outcome_is_not_seen_before_it_was_known(app):
     for as_of, rows in ((date(2024, 4, 2), 0), (date(2024, 4, 3), USERS)):
         with open_as_of(app.settings, app.lake, as_of) as history:
-            assert len(stated_lots(history, open_store(app.lake, history.features))) == rows
+            assert len(stated_treatments(history, open_store(app.lake, history.features))) == rows
 
 
 def test_what_is_taught_is_the_outcome_as_stated(app):
     with open_as_of(app.settings, app.lake, AS_OF) as history:
-        stated = stated_lots(history, open_store(app.lake, history.features))
-    taught = taught_lots(stated)
+        stated = stated_treatments(history, open_store(app.lake, history.features))
+    taught = training_treatments(stated)
     told = stated[~stated["is_holdout"]].set_index("user_id")["outcome"]
     assert taught.set_index("user_id")["margin_soon"].to_dict() == told.to_dict()
     assert taught["is_net"].all()

@@ -15,7 +15,17 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from sklearn.linear_model import LinearRegression
 from sklearn.pipeline import Pipeline
-from synthetic import FEATURES, LOT_OPTIONS, MIXED, WORDS, behaviour, drawn_lots, outcomes, said, small_settings
+from synthetic import (
+    FEATURES,
+    LOT_OPTIONS,
+    MIXED,
+    WORDS,
+    behaviour,
+    outcomes,
+    randomised_treatments,
+    said,
+    small_settings,
+)
 
 from models.effects.effect_model import EffectUnit
 from models.effects.uplift import learn_effects
@@ -202,7 +212,7 @@ def test_the_worth_of_an_offer_is_written_term_by_term():
 
 @pytest.fixture(scope="module")
 def lots() -> pd.DataFrame:
-    return drawn_lots(500, np.random.default_rng(63))[0]
+    return randomised_treatments(500, np.random.default_rng(63))[0]
 
 
 @pytest.fixture(scope="module")

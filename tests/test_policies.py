@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import numpy as np
 import pandas as pd
 import pytest
-from synthetic import FEATURES, LOT_OPTIONS, WORDS, drawn_lots, offer, small_settings
+from synthetic import FEATURES, LOT_OPTIONS, WORDS, offer, randomised_treatments, small_settings
 
 from configs.offers import Catalogue
 from models.effects.uplift import learn_effects
@@ -234,7 +234,7 @@ def test_too_few_lots_prove_nothing():
 def learnt_verdict(seed: int, gain: float) -> PolicyVerdict:
     """Verdict on effects learnt from small lots in which every option changes everybody by `gain`."""
     rng = np.random.default_rng(seed)
-    rows, _ = drawn_lots(400, rng)
+    rows, _ = randomised_treatments(400, rng)
     margin = np.log1p(rows["spend_sum_90d"]) + gain * (rows["offer_id"] != "none") + rng.normal(0, 2.0, len(rows))
     rows = rows.assign(margin_soon=margin, is_retained=(rng.random(len(rows)) < 0.5).astype(float))
     learnt = learn_effects(rows, LOT_OPTIONS, FEATURES, SETTINGS)["margin_soon"]

@@ -8,14 +8,14 @@ import pytest
 
 from configs.offers import Option
 from configs.settings import load_settings
-from models.policy_value.logged_lots import LoggedLots, logged_lots
+from models.policy_value.logged_treatments import LoggedTreatments, logged_treatments
 from models.policy_value.policy_comparison import NamedPolicy, best_option, compare_policies, constants
 
 SETTINGS = load_settings(training={"min_leaf_rows": 20})
 MAIL, PUSH = Option("mail", 0.0), Option("push", 0.1)
 
 
-def lots_of(users: int, *, seed: int = 1, effect: float = 2.0, said: float | None = None) -> LoggedLots:
+def lots_of(users: int, *, seed: int = 1, effect: float = 2.0, said: float | None = None) -> LoggedTreatments:
     """A world: mail brings `effect` to who is keen (x > 0) and takes as much from all others; push does nothing."""
     rng = np.random.default_rng(seed)
     keen, drawn = rng.normal(size=users), rng.integers(0, 3, users)
@@ -32,11 +32,11 @@ def lots_of(users: int, *, seed: int = 1, effect: float = 2.0, said: float | Non
             "keen": keen,
         }
     )
-    return logged_lots(frame, [MAIL, PUSH], ["keen"], SETTINGS)
+    return logged_treatments(frame, [MAIL, PUSH], ["keen"], SETTINGS)
 
 
 @pytest.fixture(scope="module")
-def lots() -> LoggedLots:
+def lots() -> LoggedTreatments:
     return lots_of(3000)
 
 
@@ -86,7 +86,7 @@ def test_what_nobody_could_draw_counts_as_nothing_and_is_said():
     lots = lots_of(600)
     late = lots.frame.assign(day=np.where(np.arange(600) < 300, "2024-01-01", "2024-01-02"))
     late = late[(late["day"] == "2024-01-01") | (late["offer_id"] != "push")].reset_index(drop=True)
-    lots = logged_lots(late, [MAIL, PUSH], ["keen"], SETTINGS)
+    lots = logged_treatments(late, [MAIL, PUSH], ["keen"], SETTINGS)
     found = compare_policies(lots, [constants(lots)[2]])
     (push,) = found.policies
     assert push.unseen == pytest.approx((late["day"] == "2024-01-02").mean())
@@ -110,6 +110,6 @@ def test_several_rows_of_one_user_are_one_voice(lots):
     frame = pd.concat([lots.frame] * 4, ignore_index=True)
     (once,) = compare_policies(lots, [constants(lots)[1]]).policies
     everybody = NamedPolicy("mail", np.ones(len(frame), dtype=np.intp))
-    (again,) = compare_policies(logged_lots(frame, [MAIL, PUSH], [], SETTINGS), [everybody]).policies
+    (again,) = compare_policies(logged_treatments(frame, [MAIL, PUSH], [], SETTINGS), [everybody]).policies
     widths = [each.values["ips"].high - each.values["ips"].low for each in (once, again)]
     assert widths[1] == pytest.approx(widths[0], rel=0.01)

@@ -8,7 +8,7 @@ from datetime import timedelta
 import numpy as np
 import pandas as pd
 import pytest
-from synthetic import AS_OF, LOT_OPTIONS, behaviour, drawn_lots, offer, small_policy, small_settings
+from synthetic import AS_OF, LOT_OPTIONS, behaviour, offer, randomised_treatments, small_policy, small_settings
 from test_decisions import batches, read
 from test_explanations import personal_effects
 from test_options import LOTS, lots
@@ -171,7 +171,7 @@ def tried() -> Policy:
         Arm(Deployed(RANKING, LOT_OPTIONS[0], "p_redeem", 0.05), 0.3),
         Arm(Deployed(PERSONAL), 0.4),
     )
-    effects = personal_effects(drawn_lots(400, np.random.default_rng(72))[0])
+    effects = personal_effects(randomised_treatments(400, np.random.default_rng(72))[0])
     effects = replace(effects, deployed=Deployed(NOBODY), trial=Trial(arms, 0.8, 0.5, 0.0))
     settings = small_settings(scoring={"budget": 1e4, "exploration": {"share": 0.0}})
     return replace(policy, settings=settings, response=replace(policy.response, effects={}, personal=effects))

@@ -14,8 +14,8 @@ from synthetic import (
     FEATURES,
     LOT_OPTIONS,
     behaviour,
-    drawn_lots,
     outcomes,
+    randomised_treatments,
     redemptions,
     small_policy,
     small_settings,
@@ -50,7 +50,7 @@ CATALOGUE = Catalogue(offers=(offer_of("bundle", discounts=(0.1, 0.3), contact_c
 def frames() -> TrainingFrames:
     """A history in which nobody uses an offer and nothing brings money, and lots that keep users all the same."""
     left = outcomes(150, np.random.default_rng(81), snapshots=3).assign(margin=0.0, margin_later=0.0)
-    lots, _ = drawn_lots(400, np.random.default_rng(82))
+    lots, _ = randomised_treatments(400, np.random.default_rng(82))
     lots = lots[lots["offer_id"] != "come_back"].assign(margin_soon=0.0, is_redeemed=0.0, discount_given=0.0)
     given = redemptions(150, np.random.default_rng(83)).assign(is_redeemed=0, discount_given=0.0)
     return TrainingFrames(left, given, pd.DataFrame(), lots.reset_index(drop=True), FEATURES, date(2024, 1, 1))
@@ -166,7 +166,7 @@ def test_redemptions_that_count_for_no_treatment_are_told(frames):
 @pytest.fixture(scope="module")
 def learnt() -> tuple[pd.DataFrame, dict[str, LearntEffects]]:
     """Lots and what they teach."""
-    lots, _ = drawn_lots(1500, np.random.default_rng(86))
+    lots, _ = randomised_treatments(1500, np.random.default_rng(86))
     return lots, learn_effects(lots, LOT_OPTIONS, FEATURES, SETTINGS)
 
 

@@ -13,7 +13,7 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from sklearn.linear_model import LinearRegression
 from sklearn.pipeline import Pipeline
-from synthetic import AS_OF, FEATURES, LOT_OPTIONS, drawn_lots, small_settings
+from synthetic import AS_OF, FEATURES, LOT_OPTIONS, randomised_treatments, small_settings
 
 from configs.errors import InputError
 from features.definitions.registry import trait
@@ -49,7 +49,7 @@ Draws = tuple[pd.DataFrame, dict[str, np.ndarray]]
 @pytest.fixture(scope="module")
 def lots() -> Draws:
     """Twelve thousand rows of six thousand users, and the true effects."""
-    return drawn_lots(6000, np.random.default_rng(61))
+    return randomised_treatments(6000, np.random.default_rng(61))
 
 
 @pytest.fixture(scope="module")
@@ -109,7 +109,7 @@ def test_no_effect_falls_as_the_discount_rises(lots, learnt, outcome):
 
 
 def test_of_a_discount_without_effect_next_to_nothing_remains():
-    frame, truth = drawn_lots(3000, np.random.default_rng(62), pull=0.0)
+    frame, truth = randomised_treatments(3000, np.random.default_rng(62), pull=0.0)
     for outcome, found in learn_effects(frame, LOT_OPTIONS, FEATURES, SETTINGS).items():
         assert not found.has_slope
         effects = found.effect_model.effects(frame, LOT_OPTIONS)
@@ -145,7 +145,7 @@ def test_mixed_coefficients_are_those_of_both_fits_by_their_chances(lots):
 
 
 def test_a_rare_offer_borrows_from_the_others():
-    frame, _ = drawn_lots(6000, np.random.default_rng(64), rare=0.005, pull=0.0)
+    frame, _ = randomised_treatments(6000, np.random.default_rng(64), rare=0.005, pull=0.0)
     options = usable_options(frame, [*LOT_OPTIONS, ("rare", 0.1)])
     assert MIN_OPTION_ROWS <= (frame["offer_id"] == "rare").sum() < 80
     assert options[-1] == ("rare", 0.1)
@@ -351,7 +351,7 @@ def test_what_was_learnt_survives_the_registry(registry: Lake, lots, learnt):
 
 
 def test_a_trait_below_minus_one_changes_no_effect_but_its_own():
-    frame, _ = drawn_lots(1500, np.random.default_rng(67))
+    frame, _ = randomised_treatments(1500, np.random.default_rng(67))
     light = small_settings(training={"trees": 5})
     means = []
     for shift in (0.0, -1.0, -9.0):
@@ -364,7 +364,7 @@ def test_a_trait_below_minus_one_changes_no_effect_but_its_own():
 
 
 def test_where_all_users_are_alike_so_are_effects():
-    frame, _ = drawn_lots(1500, np.random.default_rng(68))
+    frame, _ = randomised_treatments(1500, np.random.default_rng(68))
     bare = frame[[*LOT_COLUMNS, "days_since_last_activity"]].assign(days_since_last_activity=15.0)
     found = learn_effects(bare, LOT_OPTIONS, FEATURES, small_settings(training={"trees": 5}))["margin_soon"]
     effects = found.effect_model.effects(bare, LOT_OPTIONS)
@@ -409,7 +409,7 @@ def test_auuc_is_the_mean_gain_of_the_best_over_any_by_hand():
 
 
 def test_effects_differ_by_so_many_inputs_whatever_there_is():
-    frame, _ = drawn_lots(60, np.random.default_rng(3))
+    frame, _ = randomised_treatments(60, np.random.default_rng(3))
     rng, few = np.random.default_rng(0), effect_design(frame, LOT_OPTIONS, FEATURES, SETTINGS, None, {})
     told = {f"trait_n{number}": rng.normal(size=len(frame)) for number in range(400)}
     told["trait_names"] = pd.Categorical(np.arange(1000, 1000 + len(frame)).astype(str))
@@ -425,7 +425,7 @@ EXTREMES = {"huge": [1.7e308, -1e308, 0.0], "all at once": [5e-324, 1e-310, 1e30
 
 @pytest.mark.parametrize("case", EXTREMES)
 def test_effects_are_finite_whatever_a_trait_holds(case):
-    frame, _ = drawn_lots(150, np.random.default_rng(3))
+    frame, _ = randomised_treatments(150, np.random.default_rng(3))
     extreme = frame.assign(trait_odd=np.resize(EXTREMES[case], len(frame)))
     for found in learn_effects(extreme, LOT_OPTIONS, [*FEATURES, trait("odd", is_text=False)], SETTINGS).values():
         assert np.isfinite(found.held_out).all()
@@ -516,7 +516,7 @@ def test_learnt_effects_on_staying_lie_within_the_risk_of_each_user(lots, learnt
 @every_outcome
 def test_contributions_sum_to_the_effect_of_users_who_listen_and_redeem(outcome):
     rng = np.random.default_rng(72)
-    frame, _ = drawn_lots(400, rng)
+    frame, _ = randomised_treatments(400, rng)
     frame = frame.assign(messages_opened_count_90d=rng.poisson(2.0, 800), messages_sent_count_90d=rng.poisson(5.0, 800))
     used = rng.random((800, len(LOT_OPTIONS)))
     light = small_settings(training={"trees": 5})

@@ -14,10 +14,10 @@ from synthetic import AS_OF, behaviour, offer, small_policy, small_settings
 from configs.offers import NO_OFFER, NOTHING, Catalogue
 from features.storage.lake import Lake
 from models.judge.win_back_verdict import win_back_verdicts
-from serving.arms.win_back_lots import NOTHING_LEARNT, OpenOptions, WinBackLots, draw_win_back
+from serving.arms.win_back_draws import NOTHING_LEARNT, OpenOptions, WinBackFindings, draw_win_back
 from serving.decide.decisions import decide
 from serving.decide.executors import LocalExecutor
-from serving.decide.win_back_evidence import learnt_lots, newest_verdicts, verdicts_as_json
+from serving.decide.win_back_evidence import newest_verdicts, verdicts_as_json, win_back_findings
 from serving.stored_days.day_tables import day_folder
 from serving.stored_days.decision_moment import DecisionMoment
 from serving.stored_days.stored_day import read_stored_day
@@ -34,7 +34,7 @@ def users() -> pd.DataFrame:
     return frame.assign(days_since_last_activity=idle, payment_failures_count_28d=0.0)
 
 
-def decided(folder, known: WinBackLots = NOTHING_LEARNT, budget: float = 1e6, days: int = 0) -> pd.DataFrame:
+def decided(folder, known: WinBackFindings = NOTHING_LEARNT, budget: float = 1e6, days: int = 0) -> pd.DataFrame:
     settings = small_settings(scoring={"budget": budget, "control_share": 0.1}, win_back=OWN)
     policy = replace(small_policy(settings), catalogue=CATALOGUE, win_back=known)
     day = AS_OF + timedelta(days=days)
@@ -101,13 +101,13 @@ def test_what_is_stored_gives_the_same_lots_again(day):
 
 
 def test_a_stopped_play_is_not_drawn_and_a_proven_one_is_drawn_by_most(tmp_path):
-    stopped = decided(tmp_path, WinBackLots(stopped=frozenset({"back"})))
+    stopped = decided(tmp_path, WinBackFindings(stopped=frozenset({"back"})))
     assert set(stopped.loc[stopped["arm"] == "win_back", "offer_id"]) == {NO_OFFER, "better"}
-    proven = decided(tmp_path, WinBackLots(proven=frozenset({"back"})), days=1)
+    proven = decided(tmp_path, WinBackFindings(proven=frozenset({"back"})), days=1)
     lots = proven.loc[proven["arm"] == "win_back", "offer_id"].value_counts(normalize=True)
     assert lots["back"] == pytest.approx(0.9, abs=0.05)
     assert set(lots.index) == {NO_OFFER, "back"}
-    over = decided(tmp_path, WinBackLots(stopped=frozenset({"back", "better"})), days=2)
+    over = decided(tmp_path, WinBackFindings(stopped=frozenset({"back", "better"})), days=2)
     assert "win_back" not in set(over["arm"])
 
 
@@ -162,9 +162,9 @@ def test_a_lot_is_about_an_option_that_the_user_may_get():
 
 def test_verdicts_are_kept_and_read_by_the_next_decisions(tmp_path):
     lake, found = Lake(tmp_path), win_back_verdicts(lots(-1.0, 4000, 3), min_lots=100, most_lots=3000)
-    assert learnt_lots(lake, AS_OF) == NOTHING_LEARNT
+    assert win_back_findings(lake, AS_OF) == NOTHING_LEARNT
     lake.files.publish_file(f"measurements/day={AS_OF}/win_back.json", verdicts_as_json(AS_OF, found).encode())
     assert [(each.offer_id, each.state) for each in newest_verdicts(lake, AS_OF)] == [("back", "stopped")]
-    assert learnt_lots(lake, AS_OF).stopped == {"back"}
-    assert learnt_lots(lake, AS_OF - timedelta(days=1)) == NOTHING_LEARNT
+    assert win_back_findings(lake, AS_OF).stopped == {"back"}
+    assert win_back_findings(lake, AS_OF - timedelta(days=1)) == NOTHING_LEARNT
     assert "stopped, as it does not earn what it costs" in found[0].words

@@ -27,31 +27,32 @@ from features.training_data.frames import (
 OF_LOTS = ("decision_id", "user_id", "day", "decided_at", "offer_id", "discount", "channel", "propensity", "cost")
 
 
-def stated_lots(history: AsOfView, store: FeatureStore, *, user_filter: UserFilter = all_users) -> pd.DataFrame:
-    """Collect the lots whose outcome is told with them and was known by `history.as_of`, with what was known before.
+def stated_treatments(history: AsOfView, store: FeatureStore, *, user_filter: UserFilter = all_users) -> pd.DataFrame:
+    """Collect the randomised treatments that state an outcome known by `history.as_of`, with the features of before.
 
     Returns
     -------
     One row per user and day, ordered by both: `OF_LOTS`, ``outcome`` (account currency, after what the offer gave away
     and before ``cost``), ``is_holdout`` and the features of the ``redemption`` service; empty when there is none. Of
-    two lots of a user on a day the first counts; who has two at one instant, or no snapshot of the day, is left out.
+    two treatments of a user on a day the first counts; users with two at one instant, or without a snapshot of the day,
+    are left out.
     """
     if history.treatments is None:
         return pd.DataFrame()
     return _with_features(history, store, _stated(history, history.treatments), user_filter)
 
 
-def measured_lots(history: AsOfView, store: FeatureStore, *, user_filter: UserFilter = all_users) -> pd.DataFrame:
-    """Collect the lots whose outcome the events show: money of ``churn.horizon_days``, offers and contacts paid.
+def measured_treatments(history: AsOfView, store: FeatureStore, *, user_filter: UserFilter = all_users) -> pd.DataFrame:
+    """Collect the randomised treatments whose outcome events show: money of ``churn.horizon_days``, less all costs.
 
     Returns
     -------
-    As `stated_lots`; ``outcome`` is `frames.measured_frame`'s margin, with the contacts of the window added back but
-    the lot's own, which `cost` tells.
+    As `stated_treatments`; ``outcome`` is the margin of `frames.measured_frame`, from which all contacts of the window
+    are deducted, with the contact of the treatment itself added back: that is in ``cost``.
     """
     if history.treatments is None:
         return pd.DataFrame()
-    drawn = drawn_lots(history.treatments)
+    drawn = randomised_treatments(history.treatments)
     rows = _firsts(history.collect(drawn.filter(~drawn.is_stated).order_by("decided_at", "user_id")))
     if rows.empty:
         return rows
@@ -61,11 +62,11 @@ def measured_lots(history: AsOfView, store: FeatureStore, *, user_filter: UserFi
     return _with_features(history, store, rows, user_filter)
 
 
-def taught_lots(stated: pd.DataFrame) -> pd.DataFrame:
-    """Make of lots that state their outcome what effects are learnt from (`frames.experiment_frame`).
+def training_treatments(stated: pd.DataFrame) -> pd.DataFrame:
+    """Turn treatments that state their outcome into the frame that effects are learnt from (`frames.experiment_frame`).
 
-    Holdout rows are left out. An outcome is all that counts: nobody is said to stay by it, and what the offer gave
-    away is paid already (``is_net``).
+    Holdout rows are left out. The outcome is the only target: retention is not known and set to 1 for all, and the
+    discount has been deducted from the outcome already (``is_net``).
     """
     if stated.empty:
         return stated
@@ -89,15 +90,15 @@ def held_out_keys(history: AsOfView) -> pd.DataFrame:
     return rows.assign(day=pd.to_datetime(rows["day"]).dt.date)
 
 
-def drawn_lots(treatments: ir.Table) -> ir.Table:
-    """Pick what was drawn by lot: `OF_LOTS`, ``outcome``, ``outcome_at``, ``is_holdout`` and ``is_stated``."""
+def randomised_treatments(treatments: ir.Table) -> ir.Table:
+    """Pick the randomised treatments: `OF_LOTS`, ``outcome``, ``outcome_at``, ``is_holdout`` and ``is_stated``."""
     drawn = treatments.filter((treatments.propensity > 0) & (treatments.propensity < 1))
     kept_out = drawn.is_holdout.fill_null(False)
     return drawn.select(*OF_LOTS, "outcome", "outcome_at", is_holdout=kept_out, is_stated=drawn.outcome.notnull())  # noqa: PD004
 
 
 def _stated(history: AsOfView, treatments: ir.Table) -> pd.DataFrame:
-    drawn, horizon = drawn_lots(treatments), history.settings.churn.horizon_days
+    drawn, horizon = randomised_treatments(treatments), history.settings.churn.horizon_days
     now = ibis.literal(start_of(history.as_of, history.settings.time_zone), type="timestamp('UTC', 6)")
     known_at = ibis.coalesce(drawn.outcome_at, drawn.decided_at + ibis.interval(days=horizon))
     return _firsts(history.collect(drawn.filter(drawn.is_stated & (known_at <= now)).order_by("decided_at", "user_id")))

@@ -9,7 +9,7 @@ import numpy as np
 
 from features.arrays.array_types import Places
 from models.metrics.evaluation import Z
-from models.policy_value.logged_lots import LoggedLots
+from models.policy_value.logged_treatments import LoggedTreatments
 from models.policy_value.off_policy import (
     ValueEstimator,
     doubly_robust_scores,
@@ -61,49 +61,51 @@ class Comparison:
     warnings: tuple[str, ...] = field(default=())
 
 
-def constants(lots: LoggedLots) -> list[NamedPolicy]:
+def constants(treatments: LoggedTreatments) -> list[NamedPolicy]:
     """Name nobody and each option for everybody, as policies."""
-    rows = len(lots.frame)
-    levels = Counter(offer for offer, _ in lots.options)
-    offers = (offer if levels[offer] == 1 else f"{offer} at {level:.0%}" for offer, level in lots.options)
+    rows = len(treatments.frame)
+    levels = Counter(offer for offer, _ in treatments.options)
+    offers = (offer if levels[offer] == 1 else f"{offer} at {level:.0%}" for offer, level in treatments.options)
     names = [NOBODY, *offers]
     return [NamedPolicy(name, np.full(rows, place, dtype=np.intp)) for place, name in enumerate(names)]
 
 
-def best_option(lots: LoggedLots, rows: np.ndarray) -> int:
+def best_option(treatments: LoggedTreatments, rows: np.ndarray) -> int:
     """Find the option that is worth most for everybody, *nothing* among them, by doubly robust scores of some rows."""
-    scores = doubly_robust_scores(lots.logged, lots.predicted)[rows]
-    could = lots.had_chance[rows]
+    scores = doubly_robust_scores(treatments.logged, treatments.predicted)[rows]
+    could = treatments.had_chance[rows]
     means = np.where(could, scores, 0.0).sum(axis=0) / np.maximum(could.sum(axis=0), 1)
     return int(np.where(could.any(axis=0), means, -np.inf).argmax())
 
 
-def compare_policies(lots: LoggedLots, policies: list[NamedPolicy]) -> Comparison:
+def compare_policies(treatments: LoggedTreatments, policies: list[NamedPolicy]) -> Comparison:
     """Judge policies on lots, each also against nobody and against the constant one that is best on these very lots.
 
     That rival is chosen with hindsight, so that a lead over it is no luck of the draw; all differences are paired, and
     rows of one user hang together in every interval.
     """
-    fixed = constants(lots)
-    everything = np.ones(len(lots.frame), dtype=bool)
-    best = fixed[best_option(lots, everything)]
-    found = tuple(_judged(lots, each, fixed[0], best) for each in policies)
-    return Comparison(found, best.name, (*_doubts(lots, fixed), *(word for each in found for word in _words(each))))
+    fixed = constants(treatments)
+    everything = np.ones(len(treatments.frame), dtype=bool)
+    best = fixed[best_option(treatments, everything)]
+    found = tuple(_judged(treatments, each, fixed[0], best) for each in policies)
+    return Comparison(
+        found, best.name, (*_doubts(treatments, fixed), *(word for each in found for word in _words(each)))
+    )
 
 
-def _judged(lots: LoggedLots, policy: NamedPolicy, nobody: NamedPolicy, best: NamedPolicy) -> JudgedPolicy:
-    rows, logged = np.arange(len(lots.frame)), lots.logged
-    could = lots.had_chance[rows, policy.choice]
+def _judged(treatments: LoggedTreatments, policy: NamedPolicy, nobody: NamedPolicy, best: NamedPolicy) -> JudgedPolicy:
+    rows, logged = np.arange(len(treatments.frame)), treatments.logged
+    could = treatments.had_chance[rows, policy.choice]
     choice = np.where(could, policy.choice, 0)
     values: dict[ValueEstimator, PolicyValue] = {
         "ips": ips_value(logged, choice),
         "snips": snips_value(logged, choice),
-        "doubly_robust": doubly_robust_value(logged, choice, lots.predicted),
+        "doubly_robust": doubly_robust_value(logged, choice, treatments.predicted),
     }
 
     def over(rival: NamedPolicy) -> dict[ValueEstimator, PolicyValue]:
         return {
-            kind: value_difference(logged, choice, rival.choice, estimator=kind, predicted=lots.predicted)
+            kind: value_difference(logged, choice, rival.choice, estimator=kind, predicted=treatments.predicted)
             for kind in ESTIMATORS
         }
 
@@ -112,21 +114,21 @@ def _judged(lots: LoggedLots, policy: NamedPolicy, nobody: NamedPolicy, best: Na
     )
 
 
-def _doubts(lots: LoggedLots, fixed: list[NamedPolicy]) -> list[str]:
+def _doubts(treatments: LoggedTreatments, fixed: list[NamedPolicy]) -> list[str]:
     """Say of which options the chances do not fit how often they were drawn: every estimator rests on them."""
-    users = lots.logged.user_id.nunique()
+    users = treatments.logged.user_id.nunique()
     doubts = []
     for place, each in enumerate(fixed):
-        could = lots.had_chance[:, place]
-        weight = np.where(lots.logged.action == place, 1.0 / lots.logged.propensity, 0.0)[could]
+        could = treatments.had_chance[:, place]
+        weight = np.where(treatments.logged.action == place, 1.0 / treatments.logged.propensity, 0.0)[could]
         error = weight.std() / np.sqrt(max(len(weight), 1))
         if len(weight) and error > 0 and abs(weight.mean() - 1.0) > SURELY * error:
             doubts.append(
                 f"{each.name} was drawn {weight.mean():.2f} times as often as its propensities say (give or take "
                 f"{Z * error:.2f}): check them, as every figure here rests on them"
             )
-    if not lots.had_chance[:, 0].all():
-        share = 1.0 - lots.had_chance[:, 0].mean()
+    if not treatments.had_chance[:, 0].all():
+        share = 1.0 - treatments.had_chance[:, 0].mean()
         doubts.append(
             f"on the days of {share:.1%} of the {users:,} users' rows nobody drew nothing, so that what giving nothing "
             "is worth there is not shown"

@@ -19,7 +19,7 @@ from features.materialise.user_traits import user_traits
 from features.storage.lake import Lake
 from features.tables.parquet_files import count_rows
 from features.training_data.contact_details import profiling_refusals
-from features.training_data.experiments import held_out_keys, stated_lots, taught_lots, treatment_days
+from features.training_data.experiments import held_out_keys, stated_treatments, training_treatments, treatment_days
 from features.training_data.feature_store import open_store
 from features.training_data.frames import (
     RedemptionCounts,
@@ -106,7 +106,7 @@ def collect_frames(settings: Settings, lake: Lake, as_of: date) -> TrainingFrame
             around = _without(around, held_out)
             exposure = label_exposure(around, given_offers(history, given), horizon)
             experiment = experiment_frame(history, around, given)
-        stated = taught_lots(stated_lots(history, store, user_filter=learners))
+        stated = training_treatments(stated_treatments(history, store, user_filter=learners))
         experiment, unused = (stated, experiment) if len(stated) > len(experiment) else (experiment, stated)
         traits = {trait_column(name) for name in user_traits(lake, settings, is_taught=True)}
         features = [each for each in history.features if each.view != "traits" or each.name in traits]

@@ -29,11 +29,11 @@ from serving.arms.exploration import (
 )
 from serving.arms.policy_trial import trial_weights, weight_of
 from serving.arms.turns import curve_by_lot, turns_of, who_has_turn
-from serving.arms.win_back_lots import (
+from serving.arms.win_back_draws import (
     NOTHING_LEARNT,
     LapsedDraws,
     OpenOptions,
-    WinBackLots,
+    WinBackFindings,
     draw_win_back,
     who_draws,
 )
@@ -139,7 +139,7 @@ class Assignment:
 
 def allocation_input(
     user_ids: pd.Series, p_churn: Floats, options: Options, settings: Settings, limits: Sequence[Limit], as_of: date,
-    trial: Trial = NO_TRIAL, win_back: WinBackLots = NOTHING_LEARNT, comeback_worth: Floats | None = None, *,
+    trial: Trial = NO_TRIAL, win_back: WinBackFindings = NOTHING_LEARNT, comeback_worth: Floats | None = None, *,
     takes_turns: bool = False,
 ) -> AllocationInput:  # fmt: skip
     """Say what must be known of some users before anybody is decided about: arm, worth, cost, draws and risk."""

@@ -33,7 +33,7 @@ from serving.decide.chosen_models import choose_models
 from serving.decide.decisions import decide
 from serving.decide.executors import LocalExecutor, SparkExecutor
 from serving.decide.scoring import Policy
-from serving.decide.win_back_evidence import learnt_lots
+from serving.decide.win_back_evidence import win_back_findings
 from serving.earlier_contacts.past_contacts import PastContacts
 from serving.guards.data_guards import data_guards
 from serving.guards.guard_findings import refuse
@@ -75,7 +75,7 @@ def decide_day(settings: Settings, lake: Lake, as_of: date, supersede: str | Non
         training = latest_training(lake, as_of)
         policy = Policy(settings, catalogue, churn, value, response, language, share, fallback=chosen.fallback,
                         own_stages=stages, causes=chosen.causes, personas=personas,
-                        plays=_with_cuts(plays, settings, lake, as_of), win_back=learnt_lots(lake, as_of),
+                        plays=_with_cuts(plays, settings, lake, as_of), win_back=win_back_findings(lake, as_of),
                         comeback=training.comeback if training is not None else None)  # fmt: skip
         if churn is None and value is None and response is None:
             raise InputError(f"{lake.root} holds no models; run winback train-models first")

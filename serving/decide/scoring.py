@@ -24,7 +24,7 @@ from models.policy_value.policy_verdict import NO_TRIAL, PERSONAL, Trial
 from models.registry.model_reader import Registered
 from models.registry.response import ResponseModels
 from serving.arms.policy_trial import with_trial
-from serving.arms.win_back_lots import NOTHING_LEARNT, WinBackLots
+from serving.arms.win_back_draws import NOTHING_LEARNT, WinBackFindings
 from serving.contact_rules.contact_history import ContactHistory, UserContacts
 from serving.contact_rules.contact_rule import Rule, forbidden, kinds_of_why_not, unprofiled, unscored
 from serving.contact_rules.rule_list import rules_of
@@ -80,7 +80,7 @@ class Policy:
     causes: Registered | None = None
     personas: UserPersonas = field(default_factory=UserPersonas)
     plays: PlayRules = field(default_factory=PlayRules)
-    win_back: WinBackLots = NOTHING_LEARNT
+    win_back: WinBackFindings = NOTHING_LEARNT
     comeback: ComebackNote | None = None
 
     @cached_property

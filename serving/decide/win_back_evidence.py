@@ -10,7 +10,7 @@ from datetime import date
 from features.storage.lake import Lake
 from models.judge.win_back_verdict import WinBackVerdict
 from models.metrics.metric import Metric
-from serving.arms.win_back_lots import WinBackLots
+from serving.arms.win_back_draws import WinBackFindings
 from serving.stored_days.measurements import newest_measurement
 
 FILE = "win_back.json"
@@ -35,11 +35,11 @@ def newest_verdicts(lake: Lake, as_of: date) -> list[WinBackVerdict]:
     return [WinBackVerdict(**{**row, "effect": Metric(**row["effect"])}) for row in rows]
 
 
-def learnt_lots(lake: Lake, as_of: date) -> WinBackLots:
+def win_back_findings(lake: Lake, as_of: date) -> WinBackFindings:
     """Say which win-back offers are stopped and which are proven, by their id."""
     verdicts = newest_verdicts(lake, as_of)
     states = {state: frozenset(each.offer_id for each in verdicts if each.state == state) for state in STATES}
-    return WinBackLots(**states)
+    return WinBackFindings(**states)
 
 
 STATES = ("stopped", "proven")

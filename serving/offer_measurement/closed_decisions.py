@@ -22,11 +22,11 @@ from models.judge.win_back_verdict import WinBackVerdict
 from models.measurement.lift import SampleRatio, sample_ratio_mismatch
 from models.measurement.promise_ratio import PromiseRatio
 from serving.arms.assignment import CONTROL, EXPLORE, POLICY
-from serving.offer_measurement.closed_lots import NO_LOTS, Lots, collect_lots
 from serving.offer_measurement.closed_variants import results_of
 from serving.offer_measurement.closed_win_back import measured_win_back
 from serving.offer_measurement.kept_promises import measured_promises
 from serving.offer_measurement.opened_ledger import ledger_rows
+from serving.offer_measurement.randomised_offers import NO_RANDOMISED_OFFERS, RandomisedOffers, collect_randomised
 from serving.stored_days.decision_moment import NIGHTLY
 from serving.stored_days.ledger import effective_files
 
@@ -47,7 +47,7 @@ class Measured:
     frame: pd.DataFrame
     ratio: SampleRatio | None
     first_day: date | None
-    lots: Lots = NO_LOTS
+    randomised: RandomisedOffers = NO_RANDOMISED_OFFERS
     promises: tuple[PromiseRatio, ...] = ()
     win_back: tuple[WinBackVerdict, ...] = ()
     experiments: tuple[ExperimentResult, ...] = ()
@@ -59,7 +59,7 @@ def collect_closed(settings: Settings, lake: Lake, as_of: date) -> Measured:
     if not files and not lake.days(TREATMENTS.name):
         return Measured(pd.DataFrame(), None, None)
     with open_as_of(settings, lake, as_of) as history:
-        lots = collect_lots(history)
+        lots = collect_randomised(history)
         if not files:
             return Measured(pd.DataFrame(), None, None, lots)
         ledger = open_ledger(history, files)

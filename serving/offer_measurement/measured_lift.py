@@ -24,7 +24,7 @@ from serving.decide.promise_ratios import FILE, KeptRatios, ratios_as_json
 from serving.decide.win_back_evidence import FILE as WIN_BACK_FILE
 from serving.decide.win_back_evidence import verdicts_as_json
 from serving.offer_measurement.closed_decisions import Measured
-from serving.offer_measurement.closed_lots import lifts_of_lots
+from serving.offer_measurement.randomised_offers import randomised_lifts
 from serving.stored_days.measurements import MEASUREMENTS
 from serving.wording.shortage_words import shortage_words
 
@@ -44,7 +44,7 @@ class Measurement:
 def measure_day(settings: Settings, lake: Lake, as_of: date, measured: Measured) -> Measurement:
     """Measure every decision whose outcome is known on a day, and keep what was found."""
     metrics, outputs = ratio_metrics(measured.ratio), {}
-    lots = lifts_of_lots(measured.lots.frame) if len(measured.lots.frame) else []
+    lots = randomised_lifts(measured.randomised.frame) if len(measured.randomised.frame) else []
     lifts: list[Lift] = []
     if len(measured.frame):
         lifts = measure(measured.frame, KNOWN_BEFORE)
@@ -94,7 +94,7 @@ def ratio_metrics(ratio: SampleRatio | None) -> dict[str, Metric]:
 
 def write_measurement(settings: Settings, lake: Lake, as_of: date, measured: Measured, lifts: Sequence[Lift]) -> None:
     """Keep lifts, figures of the groups and a picture of a day."""
-    frame = measured.frame if len(measured.frame) else measured.lots.frame
+    frame = measured.frame if len(measured.frame) else measured.randomised.frame
     groups = kpis(frame)
     facts = {
         "as_of": str(as_of),
@@ -121,7 +121,7 @@ def notes(settings: Settings, as_of: date, measured: Measured, lifts: Sequence[L
     verdicts = [verdict(subject, [found for found in lifts if found.subject == subject], settings.currency)
                 for subject in subjects]  # fmt: skip
     yield from verdicts[:1]
-    if not lifts and not len(measured.lots.frame):
+    if not lifts and not len(measured.randomised.frame):
         yield nothing_yet(settings, as_of, measured)
     if measured.ratio is not None:
         yield measured.ratio.advice
@@ -134,21 +134,21 @@ def notes_of_lots(settings: Settings, measured: Measured, lifts: Sequence[Lift])
     """Say what lots show, whether to trust it, and how many could not be compared."""
     for subject in dict.fromkeys(found.subject for found in lifts):
         yield verdict(subject, [found for found in lifts if found.subject == subject], settings.currency)
-    if lifts and measured.lots.ratio is not None:
-        yield f"lots: {measured.lots.ratio.advice}"
-    if measured.lots.left_out:
-        days = measured.lots.left_out_days
+    if lifts and measured.randomised.ratio is not None:
+        yield f"lots: {measured.randomised.ratio.advice}"
+    if measured.randomised.left_out:
+        days = measured.randomised.left_out_days
         few = ", ".join(map(str, days)) if len(days) <= SHOWN_DAYS else f"{days[0]} to {days[-1]}"
         yield (
-            f"{counted(measured.lots.left_out, 'user is', 'users are')} not compared here, whose first lots lie on "
-            f"{counted(len(days), 'day')} ({few}): users of one day drew at different chances, nobody drew "
+            f"{counted(measured.randomised.left_out, 'user is', 'users are')} not compared here, whose first lots "
+            f"lie on {counted(len(days), 'day')} ({few}): users of one day drew at different chances, nobody drew "
             "nothing, or the chances were others than those of most users; winback train-models weighs them"
         )
 
 
 def nothing_yet(settings: Settings, as_of: date, measured: Measured) -> str:
     """Say why nothing can be measured and from which day on something can."""
-    horizon, lots = timedelta(days=settings.churn.horizon_days), measured.lots
+    horizon, lots = timedelta(days=settings.churn.horizon_days), measured.randomised
     if measured.first_day is not None:
         return (
             f"no decision before {as_of} is closed yet: the first that meant an offer was made on "

@@ -14,7 +14,7 @@ from configs.offers import NO_OFFER
 from configs.settings import Settings
 from features.storage.lake import literal
 from features.tables.duckdb_sessions import duckdb_session, sql_text
-from models.policy_value.logged_lots import LoggedLots
+from models.policy_value.logged_treatments import LoggedTreatments
 from models.policy_value.policy_comparison import NamedPolicy
 from models.policy_value.policy_verdict import RULE, Deployed
 
@@ -23,7 +23,7 @@ WRITTEN = re.compile(
 )
 
 
-def rule_policy(lots: LoggedLots, text: str) -> NamedPolicy:
+def rule_policy(treatments: LoggedTreatments, text: str) -> NamedPolicy:
     """Read a rule such as ``spend_sum_90d > 20: come_back@0.1`` (the lowest discount where none is said).
 
     Raises
@@ -34,18 +34,18 @@ def rule_policy(lots: LoggedLots, text: str) -> NamedPolicy:
     found = WRITTEN.fullmatch(text)
     if found is None:
         raise InputError(f"{text!r} is no rule; write 'column > number: offer@discount' (or <=)")
-    columns = [name for name in lots.frame.columns if pd.api.types.is_numeric_dtype(lots.frame[name])]
+    columns = [name for name in treatments.frame.columns if pd.api.types.is_numeric_dtype(treatments.frame[name])]
     if found["column"] not in columns:
         near = did_you_mean(found["column"], columns)
         raise InputError(f"{found['column']!r} of the rule {text!r} is no column of numbers; {near}")
-    place = _place_of(lots, found["offer"], found["level"])
+    place = _place_of(treatments, found["offer"], found["level"])
     is_above = found["sign"] == ">"
-    rule = Deployed(RULE, lots.options[place - 1], found["column"], float(found["number"]), is_above)
-    applies = rule.applies_to(lots.frame, np.zeros(len(lots.frame)))
+    rule = Deployed(RULE, treatments.options[place - 1], found["column"], float(found["number"]), is_above)
+    applies = rule.applies_to(treatments.frame, np.zeros(len(treatments.frame)))
     return NamedPolicy(text.strip(), np.where(applies, place, 0))
 
 
-def file_policy(settings: Settings, lots: LoggedLots, path: Path) -> NamedPolicy:
+def file_policy(settings: Settings, treatments: LoggedTreatments, path: Path) -> NamedPolicy:
     """Read who is given what: a CSV or Parquet file of ``user_id``, ``offer_id`` and, if wanted, ``discount``.
 
     Who is not in it is given nothing.
@@ -63,11 +63,11 @@ def file_policy(settings: Settings, lots: LoggedLots, path: Path) -> NamedPolicy
     pairs = pd.DataFrame({"offer": rows["offer_id"], "level": levels})
     codes, known = pd.factorize(pd.MultiIndex.from_frame(pairs))
     places = [
-        0 if offer == NO_OFFER else _place_of(lots, str(offer), None if pd.isna(level) else str(level))
+        0 if offer == NO_OFFER else _place_of(treatments, str(offer), None if pd.isna(level) else str(level))
         for offer, level in known
     ]
     by_user = pd.Series(np.array(places, dtype=np.intp)[codes], index=rows["user_id"])
-    choice = lots.frame["user_id"].map(by_user)
+    choice = treatments.frame["user_id"].map(by_user)
     named = int(choice.notna().sum())
     note = f"{path.name} names the users of {named:,} of {len(choice):,} rows; all others count as given nothing"
     return NamedPolicy(path.stem, choice.fillna(0).to_numpy(dtype=np.intp), note)
@@ -91,11 +91,11 @@ def _read_policy(settings: Settings, path: Path) -> pd.DataFrame:
     return rows.astype({"user_id": str, "offer_id": str})
 
 
-def _place_of(lots: LoggedLots, offer: str, level: str | None) -> int:
+def _place_of(treatments: LoggedTreatments, offer: str, level: str | None) -> int:
     """Find an option's place after *nothing*; without a level it is the offer's lowest."""
-    own = [(discount, place) for place, (name, discount) in enumerate(lots.options, 1) if name == offer]
+    own = [(discount, place) for place, (name, discount) in enumerate(treatments.options, 1) if name == offer]
     if not own:
-        names = dict.fromkeys(name for name, _ in lots.options)
+        names = dict.fromkeys(name for name, _ in treatments.options)
         raise InputError(
             f"no lot gave the offer {offer!r}, so that nothing shows its worth; {did_you_mean(offer, names)}"
         )

@@ -17,7 +17,7 @@ from models.metrics.metric import Metric
 from models.model_cards.pictures import policies_picture
 from models.policy_value.policy_comparison import ESTIMATORS, Comparison, JudgedPolicy, compare_policies
 from models.policy_value.policy_verdict import PolicyValue
-from serving.policy_evaluation.evaluated_lots import ALL, HOLDOUT, EvaluatedLots, evaluated_lots
+from serving.policy_evaluation.evaluated_treatments import ALL, HOLDOUT, EvaluatedTreatments, evaluated_treatments
 from serving.policy_evaluation.named_policies import standard_policies
 from serving.policy_evaluation.own_policies import file_policy, rule_policy
 
@@ -53,11 +53,11 @@ def evaluate(settings: Settings, lake: Lake, as_of: date, wanted: Wanted) -> Eva
     InputError
         There are too few lots, or a policy cannot be read.
     """
-    found = evaluated_lots(settings, lake, as_of, first=wanted.first, last=wanted.last, which=wanted.which)
+    found = evaluated_treatments(settings, lake, as_of, first=wanted.first, last=wanted.last, which=wanted.which)
     policies = standard_policies(settings, lake, found)
-    policies += [rule_policy(found.lots, text) for text in wanted.rules]
-    policies += [file_policy(settings, found.lots, path) for path in wanted.files]
-    comparison = compare_policies(found.lots, policies)
+    policies += [rule_policy(found.treatments, text) for text in wanted.rules]
+    policies += [file_policy(settings, found.treatments, path) for path in wanted.files]
+    comparison = compare_policies(found.treatments, policies)
     told = [*_notes(settings, found, comparison)]
     outputs = _kept(settings, lake, as_of, found, comparison, told)
     return Evaluation(metrics_of(comparison), table_of(comparison), outputs, told)
@@ -102,8 +102,8 @@ def _slug(name: str) -> str:
     return re.sub(r"\W+", "_", name).strip("_")
 
 
-def _notes(settings: Settings, evaluated: EvaluatedLots, comparison: Comparison) -> Iterator[str]:
-    frame = evaluated.lots.frame
+def _notes(settings: Settings, evaluated: EvaluatedTreatments, comparison: Comparison) -> Iterator[str]:
+    frame = evaluated.treatments.frame
     users, days = frame["user_id"].nunique(), sorted(frame["day"].unique())
     span = f"{days[0]}" if len(days) == 1 else f"{days[0]} to {days[-1]}"
     measured = (
@@ -126,11 +126,16 @@ def _notes(settings: Settings, evaluated: EvaluatedLots, comparison: Comparison)
 
 
 def _kept(
-    settings: Settings, lake: Lake, as_of: date, evaluated: EvaluatedLots, comparison: Comparison, notes: Sequence[str]
+    settings: Settings,
+    lake: Lake,
+    as_of: date,
+    evaluated: EvaluatedTreatments,
+    comparison: Comparison,
+    notes: Sequence[str],
 ) -> dict[str, str]:
     facts = {
         "as_of": str(as_of),
-        "lots": {"which": evaluated.which, "rows": len(evaluated.lots.frame), "is_stated": evaluated.is_stated},
+        "lots": {"which": evaluated.which, "rows": len(evaluated.treatments.frame), "is_stated": evaluated.is_stated},
         "currency": settings.currency,
         "best_constant": comparison.best,
         "policies": [_facts(policy) for policy in comparison.policies],

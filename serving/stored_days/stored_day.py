@@ -22,7 +22,7 @@ from features.storage.lake import Lake
 from features.tables.parquet_files import read_parquet
 from serving.arms.assignment import AllocationInput, Assignment, Spending, assign, curve_table
 from serving.arms.exploration import Draws
-from serving.arms.win_back_lots import LapsedDraws
+from serving.arms.win_back_draws import LapsedDraws
 from serving.knapsack.allocation import Limit, choose
 from serving.knapsack.problem import offered
 from serving.stored_days.day_tables import day_file

@@ -18,7 +18,7 @@ from features.arrays.array_types import Floats
 from features.simulator.simulated_day import Given, World
 from features.simulator.simulator_run import new_world
 from models.judge.win_back_verdict import win_back_verdicts
-from serving.arms.win_back_lots import OpenOptions, WinBackLots, draw_win_back, who_draws
+from serving.arms.win_back_draws import OpenOptions, WinBackFindings, draw_win_back, who_draws
 
 BEFORE, EVERY = 84, 7  # days before the first lot, days between lots
 
@@ -40,7 +40,7 @@ def study(users: int, weeks: int, seed: int, share: float) -> dict[str, object]:
     (offer,) = (each for each in load_catalogue("starter").offers if each.offer_id == "win_back")
     catalogue, lookback = Catalogue(offers=(offer,)), settings.churn.lookback_days
     world = new_world(settings, catalogue, users, days=BEFORE)
-    last_seen, weekly, lots, known = np.full(users, -np.inf), [], [], WinBackLots()
+    last_seen, weekly, lots, known = np.full(users, -np.inf), [], [], WinBackFindings()
     world, _ = lived(world, BEFORE, last_seen, settings.value.gross_margin)
     margins, spent, states = list[Floats](), 0.0, list[str]()
     drew_before = np.zeros(users, dtype=bool)
@@ -61,7 +61,7 @@ def study(users: int, weeks: int, seed: int, share: float) -> dict[str, object]:
         closed = lots[: max(len(margins) - 1, 0)]  # two weeks are over
         rows = [rows_of(each, margins[place : place + 2], last_seen, offer) for place, each in enumerate(closed)]
         found = win_back_verdicts(pd.concat(rows), min_lots=100, most_lots=2000) if rows else []
-        known = WinBackLots(*(frozenset(v.offer_id for v in found if v.state == s) for s in ("stopped", "proven")))
+        known = WinBackFindings(*(frozenset(v.offer_id for v in found if v.state == s) for s in ("stopped", "proven")))
         states.append(found[0].state if found else "nothing closed")
         weekly = found
         spent += float((option != NOTHING).sum() * offer.contact_cost)

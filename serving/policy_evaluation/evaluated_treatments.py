@@ -13,10 +13,10 @@ from configs.settings import Settings
 from features.definitions.registry import Feature
 from features.materialise.as_of_view import AsOfView, open_as_of
 from features.storage.lake import Lake
-from features.training_data.experiments import measured_lots, stated_lots
+from features.training_data.experiments import measured_treatments, stated_treatments
 from features.training_data.feature_store import open_store
 from features.training_data.snapshot_run import require_snapshots
-from models.policy_value.logged_lots import LoggedLots, logged_lots
+from models.policy_value.logged_treatments import LoggedTreatments, logged_treatments
 from models.registry.model_reader import load_if_any
 from models.registry.response import EFFECT_SUBJECTS
 
@@ -26,13 +26,15 @@ FEWEST_USERS = 60  # that anything is said of
 
 
 @dataclass(frozen=True, eq=False)
-class EvaluatedLots:
-    """Lots that judge, and why these: `which` is `HOLDOUT`, `UNSEEN` or `ALL`, of which the champion learnt from some.
+class EvaluatedTreatments:
+    """The randomised treatments (lots) on which policies are evaluated.
 
-    `is_stated` tells whether they say themselves what came of them; else the events of the horizon do.
+    `which` says how they were chosen: `HOLDOUT` (never used in training), `UNSEEN` (decided after the training) or
+    `ALL`, from some of which the champion learnt. `is_stated` tells whether their outcomes are stated in the treatments
+    or were derived from the events of the horizon. `trained_on` is the day of the champion's training.
     """
 
-    lots: LoggedLots
+    treatments: LoggedTreatments
     features: tuple[Feature, ...]
     which: str
     is_stated: bool
@@ -44,28 +46,28 @@ class EvaluatedLots:
         return self.which != ALL or self.trained_on is None
 
 
-def evaluated_lots(
+def evaluated_treatments(
     settings: Settings, lake: Lake, as_of: date, *, first: date | None = None, last: date | None = None,
     which: str | None = None,
-) -> EvaluatedLots:  # fmt: skip
-    """Collect the lots that judge, closed by `as_of`.
+) -> EvaluatedTreatments:  # fmt: skip
+    """Collect the randomised treatments to evaluate policies on, closed by `as_of`.
 
     Parameters
     ----------
     first, last
-        Days of the lots, both included; all by default.
+        Days of the treatments, both included; all by default.
     which
-        `HOLDOUT`, `UNSEEN` or `ALL`; by default the first of them that has any lots.
+        `HOLDOUT`, `UNSEEN` or `ALL`; by default the first of them that has any treatments.
 
     Raises
     ------
     InputError
-        There are no such lots, or too few.
+        There are no such treatments, or too few.
     """
     if which is not None and which not in KINDS:
         raise InputError(f"there are no lots {which!r} to judge on; {did_you_mean(which, KINDS)}")
     with open_as_of(settings, lake, as_of) as history:
-        rows, is_stated = _closed_lots(history)
+        rows, is_stated = _closed_treatments(history)
         features = tuple(history.features)
     days = pd.to_datetime(rows["day"]).dt.date if len(rows) else rows.get("day", pd.Series(dtype=object))
     rows = rows[(days >= (first or date.min)) & (days <= (last or date.max))] if len(rows) else rows
@@ -83,16 +85,16 @@ def evaluated_lots(
         )
     judging = judging.reset_index(drop=True)
     catalogue = load_catalogue(settings.offers).options
-    lots = logged_lots(judging, catalogue, [each.name for each in features], settings)
-    return EvaluatedLots(lots, features, kind, is_stated, trained_on)
+    treatments = logged_treatments(judging, catalogue, [each.name for each in features], settings)
+    return EvaluatedTreatments(treatments, features, kind, is_stated, trained_on)
 
 
-def _closed_lots(history: AsOfView) -> tuple[pd.DataFrame, bool]:
+def _closed_treatments(history: AsOfView) -> tuple[pd.DataFrame, bool]:
     """Collect all closed lots of one kind: those that state their outcome, or those that events measure, if more."""
     days = [day for day in history.lake.days("treatments") if day < history.as_of]
     require_snapshots(history.lake, [day for day in days if day > history.first_day], history.features, history.as_of)
     store = open_store(history.lake, history.features, engine=history.settings.engine)
-    stated, measured = stated_lots(history, store), measured_lots(history, store)
+    stated, measured = stated_treatments(history, store), measured_treatments(history, store)
     return (stated, True) if len(stated) >= len(measured) else (measured, False)
 
 

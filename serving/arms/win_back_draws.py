@@ -21,14 +21,14 @@ QUEUE_SALT, MEANT_SALT, LOT_SALT = "lapsed, draws today", "win-back option", "wi
 
 
 @dataclass(frozen=True)
-class WinBackLots:
+class WinBackFindings:
     """What was learnt of win-back plays so far: offers that are stopped, and those that are proven, by their id."""
 
     stopped: frozenset[str] = frozenset()
     proven: frozenset[str] = frozenset()
 
 
-NOTHING_LEARNT = WinBackLots()
+NOTHING_LEARNT = WinBackFindings()
 
 
 class LapsedDraws(NamedTuple):
@@ -53,11 +53,11 @@ class OpenOptions(NamedTuple):
     is_proven: Flags
 
     @classmethod
-    def of(cls, catalogue: Catalogue, lots: WinBackLots) -> OpenOptions:
+    def of(cls, catalogue: Catalogue, findings: WinBackFindings) -> OpenOptions:
         """Take the win-back options of a catalogue, but those that were stopped."""
         offers = catalogue.offer_of_options
-        is_open = np.array([each.is_win_back and each.offer_id not in lots.stopped for each in offers], dtype=bool)
-        return cls(is_open, is_open & np.array([each.offer_id in lots.proven for each in offers], dtype=bool))
+        is_open = np.array([each.is_win_back and each.offer_id not in findings.stopped for each in offers], dtype=bool)
+        return cls(is_open, is_open & np.array([each.offer_id in findings.proven for each in offers], dtype=bool))
 
 
 def draw_win_back(

@@ -17,11 +17,12 @@ ROWS = ["user_id", "day", "decided_at", "offer_id", "discount", "propensity"]
 
 
 @dataclass(frozen=True)
-class Lots:
-    """Closed lots as `models.measurement.lift` reads them, how the split came out, and what is not among them.
+class RandomisedOffers:
+    """Randomised treatments with known outcomes, as `models.measurement.lift` reads them, and a check of their split.
 
-    `offers` counts the offers given so far, by lot or not, and `first_day` is the day of the first. `left_out` counts
-    users who drew at other chances than the others, on `left_out_days`: a plain comparison would not be fair to them.
+    `offers` counts the offers given so far, randomised or not, and `first_day` is the day of the first. `left_out`
+    counts users who drew with other probabilities than the others, on `left_out_days`: a plain comparison would be
+    biased.
     """
 
     frame: pd.DataFrame
@@ -32,13 +33,13 @@ class Lots:
     left_out_days: tuple[date, ...] = ()
 
 
-NO_LOTS = Lots(pd.DataFrame(), None, 0, None, 0)
+NO_RANDOMISED_OFFERS = RandomisedOffers(pd.DataFrame(), None, 0, None, 0)
 
 
-def collect_lots(history: AsOfView) -> Lots:
-    """Find the first lot of each user, where everybody of a day drew at the same chances, and what became of them."""
+def collect_randomised(history: AsOfView) -> RandomisedOffers:
+    """Find each user's first randomised treatment, on days when all drew with equal probabilities, and its outcome."""
     if history.treatments is None:
-        return NO_LOTS
+        return NO_RANDOMISED_OFFERS
     given = history.treatments.filter(history.treatments.offer_id != NO_OFFER)
     found = history.collect(given.aggregate(offers=given.count(), first_day=given.day.min())).iloc[0]
     first_day = None if pd.isna(found["first_day"]) else pd.Timestamp(found["first_day"]).date()
@@ -50,16 +51,16 @@ def collect_lots(history: AsOfView) -> Lots:
     others = lots[~lots["user_id"].isin(fair["user_id"])].drop_duplicates("user_id")
     offers, left_out = int(found["offers"]), (len(others), tuple(sorted(others["day"].unique())))
     if fair.empty:
-        return Lots(pd.DataFrame(), None, offers, first_day, *left_out)
+        return RandomisedOffers(pd.DataFrame(), None, offers, first_day, *left_out)
     group = np.where(fair["offer_id"] == NO_OFFER, "control", "treated")
     entries = fair.assign(as_of=fair["decided_at"], group=group).drop(columns=["day", "decided_at"])
     kept = int((group == "control").sum())
     ratio = sample_ratio_mismatch(len(entries) - kept, kept, none_share)
-    return Lots(measured_frame(history, entries), ratio, offers, first_day, *left_out)
+    return RandomisedOffers(measured_frame(history, entries), ratio, offers, first_day, *left_out)
 
 
-def lifts_of_lots(frame: pd.DataFrame) -> list[Lift]:
-    """Measure all lots together and each offer, against those who drew nothing; judged as one family."""
+def randomised_lifts(frame: pd.DataFrame) -> list[Lift]:
+    """Compare all randomised offers, and each of them, with users who drew nothing; tested as one family."""
     offers = sorted(set(frame["offer_id"]) - {NO_OFFER})
     parts = {"lots": frame} | {f"lots_{offer}": frame[frame["offer_id"].isin([offer, NO_OFFER])] for offer in offers}
     return adjust_for_comparisons(
@@ -68,9 +69,9 @@ def lifts_of_lots(frame: pd.DataFrame) -> list[Lift]:
 
 
 def alike(lots: pd.DataFrame) -> tuple[pd.DataFrame, float]:
-    """Keep each user's first lot, of the days on which everybody drew at the same chances, of one such set of chances.
+    """Keep each user's first treatment, of days on which all users drew with one and the same set of probabilities.
 
-    Of several sets the one that most users drew by is kept, so that no day has more of the treated than another.
+    Of several such sets the one of most users is kept, so that no day has a larger share of treated users than another.
 
     Parameters
     ----------
@@ -79,7 +80,7 @@ def alike(lots: pd.DataFrame) -> tuple[pd.DataFrame, float]:
 
     Returns
     -------
-    The rows, and the chance of drawing nothing.
+    The rows, and the probability of drawing nothing.
     """
     if lots.empty:
         return lots, 0.0

@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from serving.offer_measurement.closed_decisions import collect_closed
-from serving.offer_measurement.closed_lots import ROWS, alike
 from serving.offer_measurement.measured_lift import measure_day
+from serving.offer_measurement.randomised_offers import ROWS, alike
 
 DAY = date(2024, 6, 27)
 CLOSED = DAY + timedelta(days=28)
@@ -71,8 +71,8 @@ def test_the_days_whose_lots_are_not_compared_are_named(tmp_path: Path) -> None:
     app.ingest()
     app.aggregate()
     found = collect_closed(app.settings, app.lake, CLOSED)
-    assert (len(found.lots.frame), found.lots.left_out) == (20, 20)
-    assert found.lots.left_out_days == (days[3], days[2])
+    assert (len(found.randomised.frame), found.randomised.left_out) == (20, 20)
+    assert found.randomised.left_out_days == (days[3], days[2])
     note = measure_day(app.settings, app.lake, CLOSED, found).notes[-1]
     assert note.startswith("20 users are not compared here, whose first lots lie on 2 days (2024-06-24, 2024-06-25): ")
 

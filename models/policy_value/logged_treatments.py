@@ -22,12 +22,12 @@ TREES = 60
 
 
 @dataclass(frozen=True, eq=False)
-class LoggedLots:
-    """Lots with what was known of their users.
+class LoggedTreatments:
+    """Randomised treatments (lots): what was drawn with which probability, and what was known of the users.
 
-    `frame` has one row per lot. Options are those of `options`, in `logged` and `had_chance` (rows, 1 + options) after
-    *nothing*; an option had a chance on a day on which anybody drew it. `predicted` (rows, 1 + options) is what every
-    option is expected to bring, by models that did not see the row's user.
+    `frame` has one row per treatment. Options are those of `options`, in `logged` and `had_chance` (rows, 1 + options)
+    after *nothing*; an option had a chance on a day on which anybody drew it. `predicted` (rows, 1 + options) is what
+    every option is expected to bring, by models that did not see the row's user.
     """
 
     frame: pd.DataFrame
@@ -37,10 +37,10 @@ class LoggedLots:
     predicted: Floats
 
 
-def logged_lots(
+def logged_treatments(
     frame: pd.DataFrame, catalogue: Sequence[Option], features: Sequence[str], settings: Settings
-) -> LoggedLots:
-    """Read lots with their outcomes.
+) -> LoggedTreatments:
+    """Read randomised treatments with their outcomes.
 
     Parameters
     ----------
@@ -58,7 +58,7 @@ def logged_lots(
     net = (frame["outcome"] - frame["cost"].fillna(0.0)).to_numpy(dtype=np.float64)
     logged = Logged(action, frame["propensity"].to_numpy(dtype=np.float64), net, frame["user_id"])
     predicted = expected_outcomes(frame, logged, len(options), features, settings)
-    return LoggedLots(frame, options, logged, drawn_on_their_day(frame["day"], action, len(options)), predicted)
+    return LoggedTreatments(frame, options, logged, drawn_on_their_day(frame["day"], action, len(options)), predicted)
 
 
 def drawn_on_their_day(day: pd.Series, action: np.ndarray, options: int) -> Flags:
