@@ -22,7 +22,7 @@ OF_OPTIONS = "redemption"
 def drift_reference(
     trained: Trained, name: str, frame: pd.DataFrame, as_of: pd.Timestamp, everybody: pd.DataFrame | None = None
 ) -> Reference | None:
-    """Bin the newest snapshot that a candidate was taught, and its scores of it.
+    """Bin the columns of a candidate's newest training snapshot, and its scores of it, as the reference for drift.
 
     How far each column, and the score, moves by itself is measured between that snapshot and one before it, as far
     back as `as_of` lies after it: so much lies between training and use.
@@ -64,12 +64,12 @@ def drift_reference(
 
 
 def usual_option(frame: pd.DataFrame) -> tuple[str, float]:
-    """Find the offer and discount that most rows are about; of several the first by name."""
+    """Find the most common offer and discount of some rows; of several the first by name."""
     counts = frame.groupby([*OPTION], observed=True).size()
     offer_id, discount = counts.index[int(np.argmax(counts.to_numpy()))]
     return str(offer_id), float(discount)
 
 
 def scores_about(estimator: Estimator, rows: pd.DataFrame, option: tuple[str, float] | None) -> Floats:
-    """Predict for some users; by a model of options about one of them."""
+    """Predict for some users; a model of options predicts about one of these options."""
     return estimator.predict(rows) if option is None else p_redeem_each(estimator, rows, [Option(*option)])[:, 0]

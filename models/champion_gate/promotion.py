@@ -112,7 +112,7 @@ def publish(
 
 
 def fold_models_of(trained: Trained, name: str, settings: Settings, as_of: date) -> FoldModels:
-    """Gather what judges a candidate on the rows of a later training, should it be champion then.
+    """Collect the fold models of a candidate, which judge it on the rows of a later training if it is champion then.
 
     Where users alone were left out its models know all labels until `as_of`.
     """
@@ -124,7 +124,7 @@ def fold_models_of(trained: Trained, name: str, settings: Settings, as_of: date)
 def publish_propensities(
     lake: Lake, effects: list[OfferEffect], frame: pd.DataFrame, settings: Settings, as_of: date, first_day: date
 ) -> None:
-    """Register who used to get each offer, which says whom its effect speaks about."""
+    """Register the propensity model of each offer, which says for which users its effect is known."""
     training, digest = training_run(settings, as_of), rows_digest(frame)
     for offer in effects:
         subject = propensity_subject(offer.effect.offer_id)

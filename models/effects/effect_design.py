@@ -68,7 +68,7 @@ class EffectDesign:
 
     @property
     def contrasts(self) -> Floats:
-        """Contrast each draw with the lots: its regressors less their mean over them.
+        """Subtract from each row's regressors their mean over what the user could have drawn.
 
         Returns
         -------

@@ -67,7 +67,7 @@ class ActionSet:
 
 @dataclass(frozen=True)
 class Chances:
-    """What other models say: `p_redeem` (rows, options) of the options asked for, and `p_churn` (rows,), if known.
+    """Predictions of other models: `p_redeem` (rows, options) of the options asked for, `p_churn` (rows,), if known.
 
     Where nothing is known of redemptions, or NaN stands there, an effect is what it is without any; where nothing is
     known of the risk, users leave as often as they did in the training.
@@ -172,7 +172,7 @@ class EffectModel:
         return self.unit.effects(self._scores(frame, options, chances, sets=1)[0], frame, chances.p_churn)
 
     def draws(self, frame: pd.DataFrame, options: Sequence[Option], chances: Chances = UNKNOWN) -> Floats:
-        """Effects that the lots leave possible, each as likely; shape (draws, rows, options).
+        """Draw effects from their posterior; shape (draws, rows, options).
 
         Their spread is the uncertainty: they come from the posterior of the coefficients (`empirical_bayes`).
         """

@@ -21,7 +21,7 @@ MOST_SAMPLES, MOST_ROWS = 100, 50_000  # of more a random part says it nearly as
 def effect_rankings(
     experiment: pd.DataFrame, learnt: dict[str, LearntEffects], settings: Settings
 ) -> dict[str, Metric]:
-    """Measure by how much treating the users first who are said to gain most beats treating them in any order.
+    """Measure how well predicted effects rank users: what treating the highest first gains over a random order.
 
     A user's score is the held-out effect of the offer over its discounts; rows with it and rows with nothing stand for
     everybody by their inverse propensities. Both areas lie above their chord, per user and in units of the outcome:

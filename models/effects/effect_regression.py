@@ -35,7 +35,7 @@ class Target:
 
 @dataclass(frozen=True)
 class Fit:
-    """What the data say of the coefficients, with or without what discounts change.
+    """The posterior of the coefficients, with or without a dependence on discounts.
 
     `parameters` (parameters,) are those in use, `by_fold` (folds, parameters) those learnt without each fold of users,
     `gain` (rows,) by how much the latter lower the squared error. `falling` are offers of which lots speak against that
@@ -57,7 +57,7 @@ class Fit:
 
 @dataclass(frozen=True)
 class PooledFit:
-    """What the data say whether or not discounts change anything, each weighed by its probability.
+    """The posterior averaged over both models, with and without a dependence on discounts, by their probabilities.
 
     Scores are linear in the parameters of the parts that a fit without discounts leaves at 0, so that mixing parameters
     mixes scores (Bayesian model averaging: Hoeting, Madigan, Raftery & Volinsky 1999). `fold_p_slope` (folds,) is the
@@ -87,7 +87,7 @@ class PooledFit:
 
 @dataclass(frozen=True)
 class EffectRegression:
-    """Sums over folds of users: `gram` (folds, parameters, parameters) and `moment` (folds, parameters)."""
+    """Sufficient statistics by fold of users: `gram` (folds, parameters, parameters), `moment` (folds, parameters)."""
 
     design: EffectDesign
     gram: Floats
@@ -97,7 +97,7 @@ class EffectRegression:
 
     @classmethod
     def of(cls, design: EffectDesign, target: Target) -> EffectRegression:
-        """Sum up once, so that any folds are solved without the rows."""
+        """Compute the statistics once, so that any set of folds is solved without reading the rows again."""
         contrasts, weight = design.contrasts, target.weight * design.weight
         folds, wide = int(design.fold.max()) + 1, contrasts.shape[1]
         gram, moment = np.zeros((folds, wide, wide)), np.zeros((folds, wide))
@@ -108,7 +108,7 @@ class EffectRegression:
         return cls(design, gram, moment, contrasts, target)
 
     def best(self) -> dict[bool, Fit]:
-        """Fit without and with what discounts change."""
+        """Fit without and with a dependence on discounts."""
         gram, moment, design = self.gram.sum(axis=0), self.moment.sum(axis=0), self.design
         noise = self.noise(np.zeros(len(moment)))
         first = empirical_bayes(gram, moment, design.group, noise, len(design.fold), used=design.is_parameter)
@@ -142,7 +142,7 @@ class EffectRegression:
         return scores
 
     def coefficients(self, fit: PooledFit, draws: int, rng: np.random.Generator) -> Floats:
-        """Coefficients in use and those drawn from what the data leave possible, as `EffectModel` keeps them.
+        """Return the coefficients in use and draws from their posterior, as `EffectModel` stores them.
 
         Shape (outputs, 1 + inputs): the parts of every set, then of every set the constants of offers and options.
         """

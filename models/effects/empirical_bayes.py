@@ -21,7 +21,7 @@ CAREFUL_STEPS, MOST_STEPS, SETTLED = 5, 60, 0.02
 
 @dataclass(frozen=True)
 class Posterior:
-    """What data say of coefficients, given variances of their groups, shape (groups,).
+    """Posterior of the coefficients, given the variances of their groups, shape (groups,).
 
     `mean` has shape (parameters,). `root` is the lower Cholesky factor of the precision of those that are `used`.
     `log_evidence` is the logarithm of how likely the data are under the variances, but for a constant of the data.
@@ -34,14 +34,14 @@ class Posterior:
     log_evidence: float = 0.0
 
     def drawn(self, draws: int, rng: np.random.Generator) -> Floats:
-        """Draw coefficients that are as likely as the data leave them; shape (draws, parameters)."""
+        """Draw coefficients from the posterior; shape (draws, parameters)."""
         normal = rng.normal(size=(int(self.used.sum()), draws))
         found = np.tile(self.mean, (draws, 1))
         found[:, self.used] += linalg.solve_triangular(self.root, normal, lower=True, trans="T", check_finite=False).T
         return found
 
     def error_between(self, first: int, second: int) -> float:
-        """Tell the standard error of the difference of two coefficients."""
+        """Compute the standard error of the difference of two coefficients."""
         apart = np.zeros(len(self.mean))
         apart[first], apart[second] = 1.0, -1.0
         return float(np.linalg.norm(linalg.solve_triangular(self.root, apart[self.used], lower=True)))

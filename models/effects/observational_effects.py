@@ -32,7 +32,7 @@ WASH_DAYS = 14
 
 @dataclass(frozen=True)
 class OfferEffect:
-    """An effect and the model of who used to get the offer, which tells whom the effect speaks about."""
+    """An offer's effect and its propensity model, which says for which users the effect is known."""
 
     effect: AverageEffect
     propensity: Estimator
@@ -180,7 +180,7 @@ def _effect_of(
 
 
 def is_comparable(propensity: Floats, settings: Settings) -> npt.NDArray[np.bool_]:
-    """Say who is like both the treated and the untreated, so that an effect can be known (overlap)."""
+    """Say which users resemble both treated and untreated ones, so that an effect can be known (overlap)."""
     return (propensity > settings.response.overlap) & (propensity < 1 - settings.response.overlap)
 
 

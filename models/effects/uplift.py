@@ -114,7 +114,7 @@ def learn_effects(
     experiment: pd.DataFrame, options: tuple[Option, ...], features: Sequence[Feature], settings: Settings, *,
     p_redeem: Floats | None = None, channels: Mapping[str, str] | None = None,
 ) -> dict[str, LearntEffects]:  # fmt: skip
-    """Learn the effect of every option on margin and retention from what lots changed, cross-fitted.
+    """Estimate the effect of every option on margin and retention from randomised treatments, cross-fitted.
 
     Margin is measured in units of the user's own orders where that predicts better, its tails cut; staying in log-odds
     of the user's own risk. What a user does anyway, as far as any column of the snapshot tells it, is taken away first

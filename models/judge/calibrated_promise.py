@@ -20,7 +20,7 @@ LEAST, MOST = 0.0, 2.0
 
 
 def believed_share(comparison: Calibrated, chances: Floats) -> float:
-    """Say how much of what a policy's picks are expected to change is to be believed, costs left out.
+    """Estimate which share of the predicted change of a policy's picks is real, costs left out.
 
     A normal prior around all of it and what the comparison found make a normal posterior (Gelman et al. 2013).
 
@@ -41,7 +41,7 @@ def believed_share(comparison: Calibrated, chances: Floats) -> float:
 
 
 def shown_change(comparison: Calibrated, chances: Floats) -> ShownChange | None:
-    """Say what a simple policy's option changed for whom it picks; None where it picks nobody or nothing tells.
+    """Estimate what a simple policy's option changed for the users it picks; None if it picks nobody or nothing tells.
 
     `chances` (rows, 2 + options) are those of every option under the policy, chosen without the row's user.
     """

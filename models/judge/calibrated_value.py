@@ -32,14 +32,14 @@ CONTRADICTED = 3.0  # standard errors between both values; tails make the doubly
 
 
 class Comparison(Protocol):
-    """How policies are compared on lots: chances of every option have shape (rows, 2 + options), nothing first."""
+    """How policies are compared on randomised treatments: chances of options, (rows, 2 + options), nothing first."""
 
     @property
     def logged(self) -> Logged:
-        """The lots."""
+        """The logged randomised treatments."""
 
     def estimate(self, new: Floats, old: Floats) -> Estimate:
-        """Say how much more a policy is worth a head than another one, and what each row adds to the error of that."""
+        """Estimate how much more a policy is worth per user than another one, and each row's part in the error."""
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ class DoublyRobust:
 
 @dataclass(frozen=True)
 class Calibration:
-    """What lots say of options on average, and how much is true of how users are expected to differ in them.
+    """Average effects of options, and the slope of true on predicted differences between users.
 
     `means` (folds, options) is what each option changes in a fold of users, costs left out, `lean` (folds, options) how
     much less it is for a slope that is one more. `deviation` (rows, options) are held-out effects less their mean over
@@ -80,7 +80,7 @@ class Calibrated:
 
     @cached_property
     def logged(self) -> Logged:
-        """The lots."""
+        """The logged randomised treatments."""
         return self.evidence.logged
 
     @cached_property
@@ -112,7 +112,7 @@ class Calibrated:
 
     @cached_property
     def without(self) -> dict[int, Calibrated]:
-        """The same without each fold of users."""
+        """Leave out each fold of users in turn."""
         return {int(k): Calibrated(self.evidence.where(self.evidence.fold != k)) for k in np.unique(self.evidence.fold)}
 
     @cached_property
@@ -123,7 +123,7 @@ class Calibrated:
         return np.c_[np.zeros(len(own)), found.means[own] + found.slope * found.deviation - cost]
 
     def paid(self, new: Floats, old: Floats) -> float:
-        """Say how much more was paid a head for what one policy gives than for what another one does."""
+        """Estimate how much more was paid per user for the options of one policy than for those of another one."""
         return self._costs.estimate(new, old).value
 
     def by_effects(self, new: Floats, old: Floats) -> Estimate:
@@ -138,7 +138,7 @@ class Calibrated:
 
 
 def gain_over(comparison: Comparison, new: Floats, old: Floats) -> PolicyValue:
-    """Say how much more a policy is worth a head than another one, with its 95% interval; exactly 0 over itself."""
+    """Estimate how much more a policy is worth per user than another, with a 95% interval; exactly 0 over itself."""
     logged = comparison.logged
     if np.array_equal(new, old):
         return PolicyValue(0.0, 0.0, 0.0, len(logged), float(logged.user_id.nunique()))
@@ -146,7 +146,7 @@ def gain_over(comparison: Comparison, new: Floats, old: Floats) -> PolicyValue:
 
 
 def calibration(evidence: Evidence) -> Calibration:
-    """Regress what lots changed on the options drawn and on what held-out effects say of how users differ.
+    """Regress outcomes of randomised treatments on the options drawn and on held-out predicted effects.
 
     Outcomes lose what is expected of the user whatever is drawn, their tails are cut as those that effects are learnt
     from. A fold of users has option means of its own, as the other folds chose the policies that it judges; the one

@@ -39,7 +39,7 @@ NOT_YET, WON, ALIKE, UNEVEN, NOBODY_YET = "not_yet", "won", "alike", "uneven", "
 
 @dataclass(frozen=True)
 class VariantResult:
-    """What is known of a variant: how many drew it, whose outcome is known, what they brought, and beside the first.
+    """The result of one variant: users, those with a known outcome, their mean, and the effect beside the first.
 
     `mean` is missing before anybody's outcome is known; `effect` is that of a head beside the first variant, an
     interval that may be looked at every day, missing for the first and where users are too few.

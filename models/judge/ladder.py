@@ -99,7 +99,7 @@ def climb(
     comparison: Comparison, candidates: Mapping[str, Candidate], leader: str, budget: float, allowance: Allowance,
     price: float = 0.0, *, before: Sequence[Rung] = (),
 ) -> Ladder:  # fmt: skip
-    """Say which candidates are on trial, for how many users each, and what that may lose.
+    """Choose which candidates are on trial, for which share of users each, and the loss that is allowed.
 
     Parameters
     ----------

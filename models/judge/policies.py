@@ -38,7 +38,7 @@ def judge_policies(
     evidence: Evidence, allowance: Allowance | None = None, before: PolicyVerdict | None = None,
     chosen: Payments | None = None,
 ) -> PolicyVerdict:  # fmt: skip
-    """Value every candidate on rows that neither its models nor its choices saw, and choose.
+    """Value every candidate on rows that neither its models nor its choices have seen, and choose the policy to deploy.
 
     Every candidate spends what the budget allows: the personal policy where it earns most, at what its picks cost
     (`picked_costs`), a simple one on a random part of those whom it is for. From *nobody* on, a simple candidate takes
@@ -91,7 +91,7 @@ def judge_policies(
 
 
 def picked_costs(evidence: Evidence, chosen: Payments | None = None) -> CostRatios:
-    """Find what the personal policy's picks cost, by lots that drew what it picks without their users' say.
+    """Find the treatments that drew what the personal policy picks (models not trained on the user), and their costs.
 
     `chosen` are treatments that it gave by itself.
     """

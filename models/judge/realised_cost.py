@@ -16,7 +16,7 @@ SURE = 0.975  # that the true ratio is no higher
 
 
 def dearest_ratio(paid: Floats, expected: Floats, weight: Floats, user_id: pd.Series) -> float:
-    """Say how many times its expected cost a policy may cost at most; never less than once.
+    """Bound the ratio of a policy's realised to its expected cost from above; never below 1.
 
     Payments are rare and unequal: their weighted sum is as uncertain as that of Poisson counts, with one payment of the
     usual size more than were seen (gamma interval of Fay & Feuer 1997, in the form of Tiwari, Clegg & Zou 2006).

@@ -106,7 +106,7 @@ def best_simple(comparison: Calibrated, name: str) -> Deployed:
 
 
 def simple_chances(evidence: Evidence, policy: Deployed) -> Floats:
-    """Chances that a simple policy gives to options, as far as the budget pays for it."""
+    """Probabilities with which a simple policy gives each option, as far as the budget pays for it."""
     if policy.option is None:
         return evidence.chances(np.zeros(len(evidence.action), dtype=np.intp))
     part = float(evidence.part_paid(np.array([cost_of(evidence, policy)]))[0])
@@ -115,7 +115,7 @@ def simple_chances(evidence: Evidence, policy: Deployed) -> Floats:
 
 
 def cost_of(evidence: Evidence, policy: Deployed) -> float:
-    """Cost a head if a simple policy's option went to all whom it is for."""
+    """Cost per user if a simple policy's option went to all its users."""
     if policy.option is None:
         return 0.0
     place, applies = _given_to(evidence, policy.option, policy)

@@ -19,7 +19,7 @@ PRIOR_MESSAGES = 2.0  # that pull the share opened to that of everybody
 
 @dataclass(frozen=True)
 class Listening:
-    """How a user listens to a channel: the columns that count messages `opened` and `sent`, and the `usual` share.
+    """How to compute a channel's open rate: the columns that count messages `opened` and `sent`, and the `usual` rate.
 
     Without columns everybody listens as usual.
     """
@@ -29,7 +29,7 @@ class Listening:
     usual: float
 
     def share(self, frame: pd.DataFrame) -> Floats:
-        """Share of the channel's messages that each user opens, pulled to the usual one where few were sent."""
+        """Open rate of each user, shrunk towards the usual one where few messages were sent."""
         if self.opened is None or self.sent is None:
             return np.full(len(frame), self.usual)
         opened, sent = (np.nan_to_num(frame[name].to_numpy(dtype=np.float64)) for name in (self.opened, self.sent))

@@ -21,7 +21,7 @@ LEAST, MOST = 0.5, 3.0  # that a cost is ever multiplied by
 
 
 class Payments(NamedTuple):
-    """Treatments of those whom a policy picked, contacts left out; each of shape (rows,).
+    """Treatments given to users whom a policy picked, with what was paid, contacts left out; each of shape (rows,).
 
     What their benefits cost, account currency, what that was expected to be by models that did not see the user, and
     whether the latter rests on the user's own spend.
@@ -32,19 +32,19 @@ class Payments(NamedTuple):
     is_own: Flags
 
     def beside(self, others: Payments) -> Payments:
-        """Put other treatments beside these."""
+        """Append other treatments."""
         return Payments(*(np.concatenate(each) for each in zip(self, others, strict=True)))
 
 
 @dataclass(frozen=True)
 class CostRatios:
-    """What benefits cost over what is expected: of users charged at their `own` spend, and at that of `others`."""
+    """Ratios of paid to expected costs: of users charged at their `own` spend, and at that of `others`."""
 
     own: float = 1.0
     others: float = 1.0
 
     def of(self, is_own: Flags) -> Floats:
-        """Say what each expected cost is multiplied by; shape as `is_own`."""
+        """Return the factor of each expected cost; shape as `is_own`."""
         return np.where(is_own, self.own, self.others)
 
     def __str__(self) -> str:
@@ -55,7 +55,7 @@ AS_EXPECTED = CostRatios()
 
 
 def cost_ratios(payments: Payments) -> CostRatios:
-    """Find by what expected costs are to be multiplied for those whom a policy picks.
+    """Estimate the ratios of paid to expected costs, for the users whom a policy picks.
 
     Payments are counts of the usual size, weighted by it: their mean square over their mean. A ratio is the mean of the
     gamma distribution that they leave of one that is 1 before (Gelman et al. 2013, chapter 2), or, for a kind of user,

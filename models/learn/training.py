@@ -238,7 +238,7 @@ def _on_scale(scale: Estimator, raw_score: Floats) -> Floats:
 def cross_fitted_models(
     estimator: Estimator, frame: pd.DataFrame, settings: Settings, *, rising: tuple[str, ...] = ()
 ) -> dict[int, Estimator]:
-    """Fit the same kind of model once per fold of users, on the rows of the others: it may judge that fold honestly."""
+    """Fit the same kind of model once per fold of users, on the rows of the other folds; it may judge that fold."""
     fold = user_fold(frame["user_id"], settings)
     folds = range(settings.training.folds)
     return {k: estimator.refit(rows_of(frame, fold != k), settings, rising=rising) for k in folds}

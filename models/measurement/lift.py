@@ -203,7 +203,7 @@ def adjust_for_comparisons(lifts: Sequence[Lift]) -> list[Lift]:
 
 
 def false_discovery_adjusted(p_values: Floats) -> Floats:
-    """Raise p-values so that among those below a level only that share is expected to be false alarms.
+    """Adjust p-values for many comparisons, so that the false discovery rate is controlled.
 
     Source: Benjamini & Hochberg 1995; it holds for independent tests and for those that err together (Benjamini &
     Yekutieli 2001), as all users and the users of one offer do.

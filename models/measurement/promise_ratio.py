@@ -11,7 +11,7 @@ ALL = "all"
 
 @dataclass(frozen=True)
 class PromiseRatio:
-    """How much of what was promised came true, for everything (`ALL`) or one play.
+    """Realised over predicted gain, of all offers (`ALL`) or of one play.
 
     `promised` and `shown` are means a head over the comparisons; `ratio` is what promises are multiplied by: shown by
     promised, pulled to what was known before by how uncertain it is.

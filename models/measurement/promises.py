@@ -26,7 +26,7 @@ LEAST, MOST = 0.0, 2.0  # that a promise is ever multiplied by
 
 @dataclass(frozen=True)
 class Comparison:
-    """Users who got what the policy meant for them beside users who got nothing, a head, account currency.
+    """Users who got what the policy meant for them, compared with users who got nothing; per user, account currency.
 
     `promised` is what the decisions of the former expected, `shown` by how much they brought more, with its standard
     `error`; `treated` and `control` count users.
@@ -66,7 +66,7 @@ def compare_groups(frame: pd.DataFrame, covariates: Sequence[str]) -> Comparison
 def promise_ratio(
     subject: str, comparisons: Iterable[Comparison], before: Metric | None = None, spread: float = PRIOR_ERROR
 ) -> PromiseRatio | None:
-    """Put comparisons together with what was known before them; None where there are none.
+    """Combine comparisons with what was known before them into a ratio; None where there are none.
 
     Parameters
     ----------
@@ -94,7 +94,7 @@ def promise_ratio(
 
 
 def promise_ratios(by_play: Mapping[str, Sequence[Comparison]]) -> list[PromiseRatio]:
-    """Find the ratio of everything, which `by_play` has under `ALL`, and around it that of each play."""
+    """Estimate the ratio of all offers, which `by_play` has under `ALL`, and the ratio of each play around it."""
     whole = promise_ratio(ALL, by_play.get(ALL, ()))
     if whole is None:
         return []

@@ -81,7 +81,7 @@ def raw_difference(outcome: Floats, treated: Flags, codes: Places) -> Difference
 
 
 def cuped_difference(outcome: Floats, covariates: pd.DataFrame, treated: Flags, codes: Places) -> Difference:
-    """Compare as `raw_difference` what `cuped` leaves of an outcome.
+    """Compare as `raw_difference` does, after `cuped`.
 
     The first covariates are used, one per `USERS_PER_COVARIATE` users of the smaller group; each costs a degree of
     freedom in both.
@@ -93,7 +93,7 @@ def cuped_difference(outcome: Floats, covariates: pd.DataFrame, treated: Flags, 
 
 
 def cuped(outcome: Floats, covariates: pd.DataFrame, treated: Flags) -> Floats:
-    """Take out of an outcome what covariates from before the treatment foretell (Deng, Xu, Kohavi & Walker 2013).
+    """Remove from an outcome what covariates from before the treatment predict (CUPED; Deng, Xu, Kohavi & Walker 2013).
 
     The difference of the group means of the result is Lin's (2013) regression estimate with all interactions.
     That one fits a slope in each group; it is the same as subtracting *one* slope from everybody,

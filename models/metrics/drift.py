@@ -38,7 +38,7 @@ class Bins:
         return np.bincount(self._places(column), minlength=len(self.counts))
 
     def moving(self, moves: float) -> Bins:
-        """Say how far the column moves by itself."""
+        """Estimate how far the column moves without drift."""
         return replace(self, moves=moves)
 
     def drift(self, column: pd.Series) -> Drift:

@@ -194,7 +194,7 @@ def gather_evidence(
     worth: dict[int, Estimator], spend: RedeemedSpend, catalogue: Catalogue, options: tuple[Option, ...], budget: float,
     *, categories: Categories, later_share: float = 1.0, assumed_rate: float = 1.0,
 ) -> Evidence:  # fmt: skip
-    """Put outcome, effects and costs of every randomised treatment together in account currency, for the gate.
+    """Collect outcome, effects and costs of every randomised treatment in account currency, for the gate for decisions.
 
     Where it does not show that a discount pulls, simple policies choose among the lowest of each offer only.
 
@@ -254,7 +254,7 @@ def payments_of(
     given: pd.DataFrame, p_redeem: Floats, options: tuple[Option, ...], catalogue: Catalogue, spend: RedeemedSpend,
     categories: Categories,
 ) -> Payments:  # fmt: skip
-    """List what was paid for treatments beside what was expected; those of other options are left out.
+    """List paid and expected costs of treatments; those with unknown options are left out.
 
     Parameters
     ----------

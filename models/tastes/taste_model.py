@@ -83,7 +83,7 @@ class TasteModel:
 
 
 def categories_known(categories: tuple[str, ...], counts: TasteCounts) -> TasteModel:
-    """Learn what the categories are to each other and to users, from what users bought by a day; no weights yet."""
+    """Compute the statistics of categories from purchases up to a day; without the weights of the scores."""
     had = counts.has_had.astype(np.float32)
     before = counts.ever > counts.recent
     took_up = counts.has_had & ~before

@@ -121,7 +121,7 @@ def fit_effects(
 def expected_redemptions(
     frames: TrainingFrames, redemption: Trained | None, options: tuple[Option, ...], settings: Settings
 ) -> Floats | None:
-    """Chance of each option to be used by each user of the lots, by models that did not see them; (rows, options)."""
+    """P(redeem) of each option for each user with a randomised treatment, out of fold; shape (rows, options)."""
     if redemption is None:
         return None
     return _held_out_redemptions(frames, redemption, options, settings, frames.experiment)
@@ -130,7 +130,7 @@ def expected_redemptions(
 def chosen_payments(
     frames: TrainingFrames, redemption: Trained | None, options: tuple[Option, ...], settings: Settings
 ) -> Payments | None:
-    """List what was paid for treatments that a policy gave, and no lot: their propensity is 1; None without any."""
+    """List what was paid for treatments that a policy chose (propensity 1); None without any."""
     if redemption is None or redemption.spend is None or "propensity" not in frames.treatments:
         return None
     rows = frames.treatments[frames.treatments["propensity"] == 1.0].reset_index(drop=True)
@@ -153,7 +153,7 @@ def _held_out_redemptions(
 
 
 def no_rate(settings: Settings) -> str:
-    """Say what offers are charged where nothing is known of who uses them."""
+    """Describe what offers are charged if nothing is known about who uses them."""
     rate = settings.response.assumed_redemption_rate
     so = ", so that no budget is overspent and few lots are drawn" if rate == 1 else ""
     return (
@@ -166,7 +166,7 @@ def fit_randomised(
     settings: Settings, lake: Lake, as_of: date, frames: TrainingFrames, learnt: dict[str, LearntEffects],
     redemption: Trained | None, p_redeem: Floats | None,
 ) -> FittedResponse:  # fmt: skip
-    """Judge the policies that learnt effects allow, and register the effects with the verdict."""
+    """Estimate effects from randomised treatments, judge the policies that they allow, and register both."""
     experiment, options = frames.experiment, learnt["margin_soon"].options
     picked = None
     if has_money(experiment):

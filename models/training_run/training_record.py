@@ -153,7 +153,7 @@ def lost_training(lake: Lake, as_of: date) -> list[str]:
 
 
 def cold_start(closed: int, wanted: int, share: float) -> str:
-    """Say how far a history is from teaching what offers do, and what gets it there, wherever it is told.
+    """Say how much more data the effects of offers need, and how to get it.
 
     Parameters
     ----------

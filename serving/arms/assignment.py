@@ -142,7 +142,7 @@ def allocation_input(
     trial: Trial = NO_TRIAL, win_back: WinBackFindings = NOTHING_LEARNT, comeback_worth: Floats | None = None, *,
     takes_turns: bool = False,
 ) -> AllocationInput:  # fmt: skip
-    """Say what must be known of some users before anybody is decided about: arm, worth, cost, draws and risk."""
+    """Compute what the allocation needs of some users: arm, value, cost, random draws and risk."""
     users = len(user_ids)
     is_control, is_as_usual = stable_groups(user_ids, settings)
     by_rule, lapsed = options.by_rule, options.win_back
@@ -191,7 +191,7 @@ def assign(
     limits: Sequence[Limit],
     remote_reduce: RemoteReduce | None = None,
 ) -> Assignment:
-    """Give everybody an arm and an option, or nothing.
+    """Assign an arm, and an option or nothing, to every user.
 
     What must be said takes its places first, and nothing of the budget, whose group a user is in. Explorers take from
     the budget, the capacities and the stocks next; the policy gets what they leave. Control,
@@ -283,7 +283,7 @@ def propensities(
     options: Options, assignment: Assignment, settings: Settings, limits: Sequence[Limit], as_of: date,
     trial: Trial = NO_TRIAL,
 ) -> Floats:  # fmt: skip
-    """Say how likely what was given was, given everything but the day's draws; shape (users,), above 0.
+    """Compute the probability of each user's option, given everything but the day's draws; shape (users,), above 0.
 
     It is 1 for control, business as usual and whoever may get nothing: their group was drawn once for all, so that
     weighing teaches nothing about them.
@@ -299,7 +299,7 @@ def propensities(
 
 
 def curve_table(allocation_inputs: Sequence[AllocationInput], settings: Settings, limits: Sequence[Limit]) -> pa.Table:
-    """List what the policy alone would bring with more or less budget: ``budget, value, spent, shadow_price``.
+    """Compute the gain of the policy alone at other budgets: ``budget, value, spent, shadow_price``.
 
     Budgets go from nothing to twice today's. Nobody explores; control and business as usual are left out. Of many users
     it is drawn from some, evenly spaced, and scaled up.

@@ -69,7 +69,7 @@ def draw_chances(
     value: Floats, value_error: Floats, explorable: Flags, settings: Exploration, draws: Floats,
     trial: Floats | None = None, trial_weight: float = 0.0,
 ) -> Floats:  # fmt: skip
-    """Say with which probability each user who explores draws each option, or nothing.
+    """Compute the probability with which each explorer draws each option, or nothing.
 
     Parameters
     ----------
@@ -156,7 +156,7 @@ def randomise(
 
 
 def explore(draws: Draws, options: int, share: float, budget: float, limits: Sequence[Limit]) -> Explorers:
-    """Let the front of the queue explore, as far as money and places go: no limit is ever broken.
+    """Let users explore in the order of the queue, as far as budget and places go: no limit is ever exceeded.
 
     The share is first lowered until exploring is expected to cost no more than the budget. Places and money then go
     by the queue: of an option that more users drew than may have it, those behind the last who fits get nothing, and
@@ -192,7 +192,7 @@ def explore(draws: Draws, options: int, share: float, budget: float, limits: Seq
 
 
 def decision_chances(explorers: Explorers, chances: Floats, may_explore: Flags, intended: Places) -> Floats:
-    """Say how likely each option was, given everything but the day's draws; shape (users, options + 1), last: nothing.
+    """Compute each option's probability, given all but the day's draws; (users, options + 1), the last is nothing.
 
     Parameters
     ----------

@@ -16,7 +16,7 @@ from models.policy_value.policy_verdict import Trial
 
 
 def with_trial(settings: Settings, trial: Trial) -> Settings:
-    """Let as many users draw by lot as exploration and trial take together, and spend what both may.
+    """Raise share and budget of exploration by those of the trial.
 
     Examples
     --------
@@ -36,14 +36,14 @@ def with_trial(settings: Settings, trial: Trial) -> Settings:
 
 
 def weight_of(settings: Settings, trial: Trial) -> float:
-    """Share of those who draw by lot that draws as the trial does; `settings` are those without the trial."""
+    """Share of the random draws that follow the trial; `settings` are those without the trial."""
     own = settings.scoring.exploration.share
     added = min(trial.share, 1.0 - own)
     return added / (own + added) if added > 0 else 0.0
 
 
 def trial_weights(choices: Kinds, explorable: Flags, trial: Trial) -> Floats:
-    """Say with which probability the trial gives each option, or nothing; shape (users, options + 1), rows sum to 1.
+    """Compute the probability with which the trial draws each option, or nothing; (users, options + 1), rows sum to 1.
 
     Parameters
     ----------

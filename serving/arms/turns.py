@@ -66,7 +66,7 @@ class Turns(NamedTuple):
 
 
 def who_has_turn(batches: Sequence[Queued], spends: Flags, budget: float, limits: Sequence[Limit] = ()) -> Turns:
-    """Tell for whom the budget and the places are enough today, of those who get a simple policy's option.
+    """Find the users of a simple policy whom budget and places of today suffice for.
 
     Everybody has a turn where no simple policy decides.
     """
@@ -87,7 +87,7 @@ def who_has_turn(batches: Sequence[Queued], spends: Flags, budget: float, limits
 def worth_and_takes(
     value: Floats | Path, cost: Floats | Path, limits: Sequence[Limit] = ()
 ) -> tuple[Floats, Floats]:  # fmt: skip
-    """Say what a simple policy's option is worth to each user, (users,), and what it takes, 0 where it does not pay.
+    """Compute what a simple policy's option is worth for each user, (users,), and what it takes, 0 if it does not pay.
 
     Parameters are those of a shard, shape (options, users); a simple policy lets a user get one option at most.
 
@@ -132,7 +132,7 @@ def in_turn(turn: Floats, takes: Floats, most: Floats) -> tuple[Flags, int]:
 
 
 def price_of_more(worth: Floats, takes: Floats) -> float:
-    """Say what one more unit of a resource earns by those who still wait; 0 where they take none."""
+    """Compute what one more unit of a resource would earn through users who still wait; 0 where they take none."""
     total = float(takes.sum())
     return float(worth.sum()) / total if total > 0 else 0.0
 

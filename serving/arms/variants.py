@@ -35,7 +35,7 @@ def drawn_variants(experiment: Experiment, user_ids: pd.Series, seed: int) -> Pl
 def shared_out(
     offer: Offer, user_ids: pd.Series, rows: Places, is_exposed: Flags, seed: int
 ) -> Iterator[tuple[Variant | None, Places]]:
-    """Share those who are given an offer out to the variants of its experiment; None of who is in none.
+    """Assign each user with an offer to a variant of its experiment; None where it has none.
 
     Parameters
     ----------

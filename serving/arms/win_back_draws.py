@@ -22,7 +22,7 @@ QUEUE_SALT, MEANT_SALT, LOT_SALT = "lapsed, draws today", "win-back option", "wi
 
 @dataclass(frozen=True)
 class WinBackFindings:
-    """What was learnt of win-back plays so far: offers that are stopped, and those that are proven, by their id."""
+    """Findings about win-back plays so far: offers that are stopped, and those that are proven, by their id."""
 
     stopped: frozenset[str] = frozenset()
     proven: frozenset[str] = frozenset()
@@ -47,7 +47,7 @@ class LapsedDraws(NamedTuple):
 
 
 class OpenOptions(NamedTuple):
-    """Which options lots may be about, and which of those are proven; flags of shape (options,)."""
+    """Options that may be drawn, and which of those are proven; flags of shape (options,)."""
 
     is_open: Flags
     is_proven: Flags
@@ -64,7 +64,7 @@ def draw_win_back(
     user_ids: pd.Series, allowed: Flags, expected_cost: Floats, options: OpenOptions, settings: WinBack, seed: int,
     as_of: date, worth: Floats | None = None,
 ) -> LapsedDraws:  # fmt: skip
-    """Let some of the lapsed draw a lot, independent of everything else.
+    """Draw a win-back offer, or nothing, for some lapsed users, independent of all other draws.
 
     First chance says which of the options that a user may get the lot is about, a proven one where there is any; then
     whether they get it or nothing. So those who get an option and those who do not are alike, whoever may get which.
@@ -100,7 +100,7 @@ def _most_worth_first(worth: Floats, queue: Floats) -> Floats:
 
 
 def who_draws(draws: LapsedDraws, budget: float, limits: Sequence[Limit]) -> Flags:
-    """Say who draws a lot: the front of the queue, as far as the money for what they draw and the places reach.
+    """Find who is drawn today: the front of the queue, as far as budget and places reach.
 
     The queue is cut as a whole, whatever those behind would have drawn, so that the chances of those in front stay.
     """

@@ -54,7 +54,7 @@ class WeekPromise:
 
 @dataclass(frozen=True)
 class Career:
-    """What became of one policy, week by week.
+    """The results of one policy, week by week.
 
     `deployed` is what winback's gate allowed in each week, `promises` what its plans said.
     """
@@ -84,7 +84,7 @@ def follow(
     name: str, world: World, weeks: int, decide: Decide, settings: Settings,
     record: Callable[[World, Day], None] | None = None,
 ) -> Career:  # fmt: skip
-    """Live some weeks under a policy that decides every week's first morning.
+    """Simulate some weeks under a policy that decides on the first morning of every week.
 
     Parameters
     ----------

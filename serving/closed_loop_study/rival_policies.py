@@ -32,7 +32,7 @@ def live_rivals(settings: Settings, world: World, weeks: int) -> list[Career]:
 
 
 def oracle(world: World, truth: Truth, budget: float) -> Given:
-    """Decide as one who knows what every option changes for every user this week, under the same budget."""
+    """Decide with knowledge of every option's true effect on every user this week, under the same budget."""
     members = np.flatnonzero(world.is_member)
     choice = allocate(truth.value[members], truth.cost[members], budget).choice
     return given_to(world, members[choice != NOTHING], choice[choice != NOTHING])

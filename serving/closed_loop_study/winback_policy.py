@@ -63,7 +63,7 @@ def live_ours(settings: Settings, lake: Lake, world: World, weeks: int) -> Caree
 
 
 def week_promise(lake: Lake, as_of: date, truth: Truth, given: Given) -> WeekPromise:
-    """Hold what a morning's plan says against the truth about the same offers."""
+    """Compare the gain that a plan predicts with the true effects of the same offers."""
     kept = newest_ratios(lake, as_of)
     modelled = plan_promise(lake, as_of, KeptRatios(None, {ALL: AS_MODELLED}))
     promised = plan_promise(lake, as_of, kept) or modelled

@@ -70,7 +70,7 @@ def as_read(frame: pd.DataFrame) -> pd.DataFrame:
 
 @dataclass(frozen=True)
 class UserContacts:
-    """What is forbidden to some users, in their order.
+    """Restrictions of some users, in their order.
 
     `zones` are their time zones, shape (users,); `last_slot` tells the last second of the day's decisions at which
     somebody may be written to.
@@ -107,7 +107,7 @@ class UserContacts:
 
 @dataclass(frozen=True)
 class ContactHistory:
-    """What is forbidden to whom: `RESTRICTIONS`, ordered by user; `what` is a place among `names`.
+    """Restrictions of all users: `RESTRICTIONS`, ordered by user; `what` is a place among `names`.
 
     Nothing is listed that is over at the moment of the decisions, so that most users have no row. `fresh` reads what
     users themselves say (consents, addresses) anew where that has changed since a frame was read.

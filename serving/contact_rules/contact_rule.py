@@ -49,7 +49,7 @@ class Rule:
 
 
 class Forbidden(NamedTuple):
-    """Kinds of why not, `ELIGIBLE` where no rule speaks against it: of everything, shape (users,), and of each option.
+    """Kinds of rule that forbid offers, `ELIGIBLE` where none does: all offers to a user, (users,), and each option.
 
     `option` has shape (users, options). Where several rules apply the first one is said. Who may get none of the
     options may get nothing at all, because of the first rules that leave none. `broken` tells of each rule whom it
@@ -62,19 +62,19 @@ class Forbidden(NamedTuple):
 
 
 def unscored(rules: Sequence[Rule], frame: pd.DataFrame) -> Flags:
-    """Of whom nothing is predicted: they left, lapsed, or refuse it; shape (users,)."""
+    """Users for whom nothing is predicted: they left, lapsed, or refuse it; shape (users,)."""
     nothing = no_contacts().of(frame["user_id"], np.full(len(frame), None, dtype=object))
     applies = [rule.applies(frame, nothing) for rule in rules if rule.is_unscored]
     return np.any(applies, axis=0) if applies else np.zeros(len(frame), dtype=bool)
 
 
 def unprofiled(rules: Sequence[Rule], frame: pd.DataFrame) -> Flags:
-    """Of whom nothing personal may be computed: they refuse it; shape (users,)."""
+    """Users of whom nothing personal may be computed, because they refuse it; shape (users,)."""
     return unscored([rule for rule in rules if rule.is_private], frame)
 
 
 def forbidden(rules: Sequence[Rule], frame: pd.DataFrame, contacts: UserContacts, catalogue: Catalogue) -> Forbidden:
-    """Ask every rule about every user and option."""
+    """Evaluate every rule for every user and option."""
     offers = catalogue.offer_of_options
     everything = np.full(len(frame), ELIGIBLE, dtype=np.int8)
     option = np.full((len(frame), len(offers)), ELIGIBLE, dtype=np.int8)
@@ -93,7 +93,7 @@ def forbidden(rules: Sequence[Rule], frame: pd.DataFrame, contacts: UserContacts
 
 
 def broken_by(given: Places, eligibility: Forbidden) -> Kinds:
-    """Kind of the rule that each user's own option breaks, `ELIGIBLE` where it breaks none; shape (users,)."""
+    """Find the rule that each user's own option breaks, `ELIGIBLE` where it breaks none; shape (users,)."""
     rows = np.flatnonzero(given != NOTHING)
     broken = np.full(len(given), ELIGIBLE, dtype=np.int8)
     broken[rows] = eligibility.option[rows, given[rows]]

@@ -20,7 +20,7 @@ GONE = ("has_left", "not_active", "no_contract")  # codes of the rules that tell
 
 
 def meant_rules(catalogue: Catalogue) -> Iterator[Rule]:
-    """List what keeps plays from those whom they are not meant for, or of whom their message would not be true."""
+    """List the rules that limit a play to the users for whom it is meant and its message is true."""
     for play, offers in catalogue.plays.items():
         if offers[0].is_for_some:
             column = f"{HOLDS}{play}"
@@ -28,7 +28,7 @@ def meant_rules(catalogue: Catalogue) -> Iterator[Rule]:
 
 
 def open_rules(catalogue: Catalogue) -> Iterator[Rule]:
-    """List what keeps offers from who holds an open one; what must be said waits only for itself."""
+    """List the rules about open offers: who holds one gets no other; mandatory messages wait only for themselves."""
     asked = ("contact.offers_overlap",)
     yield Rule("open_offer", has_open_offer, ("user_id",), is_marketing, settings=asked)
     for play, offers in catalogue.plays.items():
