@@ -6,7 +6,7 @@ None of it is a flow of Prefect's, which would keep the ids that a run was asked
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,18 +15,15 @@ from zoneinfo import ZoneInfo
 from configs.counted import counted
 from configs.errors import InputError
 from configs.settings import Settings
-from features.storage.lake import Lake
 from features.tables.raw_bytes import text_of
 from flows.runs.opened_run import open_run
 from flows.runs.run_records import recorded
 
 if TYPE_CHECKING:
-    from features.erasure.copies_elsewhere import TakenAway
     from features.erasure.erase_users import Erasure
     from features.erasure.traces import Trace
 
 Answer = tuple[str, dict[str, object], bool]
-ANEW = "what rests on their days is computed anew by the next winback build-features"
 ID_FILE = "a text file with one user's id a line"
 
 
@@ -72,6 +69,7 @@ def forget(
     added up without them.
     """
     from features.erasure.erase_users import erase, listed_ids
+    from serving.lookups.erasure_lines import erasure_lines, recounted_lines
     from serving.report_page.day_sums import count_forgotten_out
 
     settings, lake, _ = open_run(profile, data_dir, None)
@@ -91,7 +89,7 @@ def forget(
         "taken_away": [each._asdict() for each in found.taken_away], "unprinted": list(found.unprinted),
         "added_up": days, "not_added_up": stay,
     }  # fmt: skip
-    lines = [*_forgotten_lines(lake, asked, found, raw), *_day_lines(days, stay)]
+    lines = [*erasure_lines(lake, asked, found, raw), *recounted_lines(days, stay)]
     return "\n".join(lines), facts, not (found.traces or found.unknown or stay)
 
 
@@ -100,6 +98,7 @@ def object_to_contact(user_ids: Sequence[str], file: Path | None, profile: str |
     from features.erasure.copies_elsewhere import days_of_lists
     from features.erasure.sought_ids import SoughtIds
     from features.suppression.suppression_list import OBJECTION, enter
+    from serving.lookups.erasure_lines import earlier_entry_lines, send_list_lines
 
     settings, lake, _ = open_run(profile, data_dir, None)
     asked = asked_ids(user_ids, file)
@@ -109,7 +108,7 @@ def object_to_contact(user_ids: Sequence[str], file: Path | None, profile: str |
     listed = counted(new, "user is", "users are")
     page = [f"{listed} on the suppression list now: nothing is sent to them; what is held of them stays"]
     days = days_of_lists(lake, SoughtIds(asked))
-    page += [*_before_lines(before), *_list_lines(days)]
+    page += [*earlier_entry_lines(before), *send_list_lines(days)]
     return "\n".join(page), {"command": "forget", "objections": new, "handed_over": days}, True
 
 
@@ -178,99 +177,3 @@ def _traces_of_raw(settings: Settings, erasure: Erasure) -> list[Trace]:
     known = tuple(each for each in erasure.ids if each not in erasure.unknown)
     named = traces(folder, files_below(folder), SoughtIds(known))
     return [each._replace(name=str(folder / each.name)) for each in named]
-
-
-def _forgotten_lines(lake: Lake, asked: Sequence[str], erasure: Erasure, raw: Sequence[Trace]) -> list[str]:
-    more = len(erasure.ids) - len(asked)
-    new = sum(user_id not in erasure.before and user_id not in erasure.unknown for user_id in asked)
-    lines = [
-        (f"{counted(new, 'user')} forgotten" if new else "nobody is forgotten anew")
-        + (f", with {counted(more, 'other id that is', 'other ids that are')} theirs" if more > 0 else "")
-    ]
-    lines += _before_lines(erasure.before)
-    told = ", ".join(f"{count:,} of {table}" for table, count in erasure.rows.items())
-    lines += [f"rows erased: {told}; {ANEW}" if told else "no table held a row of theirs"]
-    lines += _unknown_lines(lake, erasure.unknown) + _list_lines(erasure.handed_over)
-    lines += [*_audience_lines(erasure.taken_away), *_print_lines(erasure.unprinted)]
-    lines += [f"searched {counted(erasure.looked_at, 'file')}, decoded and as bytes: {_verdict(erasure.traces)}"]
-    lines += [f"left: {each}" for each in erasure.traces]
-    if erasure.ambiguous:
-        lines += [
-            f"{len(erasure.ambiguous):,} of the ids are numbers, words or short, as other things may be, too: they "
-            "were looked for in columns and lists of users, not in texts"
-        ]
-    if lake.stores.database:
-        lines += ["copies on other machines lose them when winback next reads there; MLflow's and Prefect's tables in "
-                  f"{lake.stores.database} were not searched"]  # fmt: skip
-    if raw:
-        some = ", ".join(dict.fromkeys(each.name for each in raw[:3])) + (", …" if len(raw) > 3 else "")
-        lines += [f"outside of the data folder raw files still name them ({some}); no ingest takes their rows in"]
-    return lines
-
-
-def _unknown_lines(lake: Lake, unknown: Sequence[str]) -> list[str]:
-    """Say of whom nothing is held, so that nothing was noted of them either."""
-    if not unknown:
-        return []
-    more = f" and {len(unknown) - 1:,} others" if len(unknown) > 1 else ""
-    return [
-        f"nothing is held of {unknown[0]!r}{more} in {lake.root}, nor on its suppression list, and nothing was noted: "
-        "compare the id with winback export-user, or ingest first what still names them"
-    ]
-
-
-def _list_lines(days: Sequence[date]) -> list[str]:
-    """Warn of send lists that named them: what was handed over is out of winback's hands."""
-    if not days:
-        return []
-    earlier = f" (and {len(days) - 1:,} of earlier days)" if len(days) > 1 else ""
-    return [
-        f"the send list of {days[-1]}{earlier} named them: if it was handed over, tell whoever sends; the next "
-        "winback send-list leaves them out"
-    ]
-
-
-def _audience_lines(taken: Sequence[TakenAway]) -> list[str]:
-    """Warn of audiences that left by the desk, which may name them."""
-    if not taken:
-        return []
-    last = taken[-1]
-    to = f"{last.what} by {last.who}" if last.what != "audience" else f"taken by {last.who}"
-    earlier = f", and {len(taken) - 1:,} before it" if len(taken) > 1 else ""
-    people = counted(last.people, "person", "people")
-    return [
-        f"an audience of {people} left by the desk on {last.at[:10]} ({to}){earlier}, which may name them: tell "
-        "whoever has it"
-    ]
-
-
-def _print_lines(names: Sequence[str]) -> list[str]:
-    """Say which reports on paper went, as they may name them."""
-    if not names:
-        return []
-    earlier = f" and {len(names) - 1:,} others" if len(names) > 1 else ""
-    return [
-        f"{names[-1]}{earlier} may have named them and was removed: winback report --pdf writes it anew; copies of it "
-        "are not winback's to find"
-    ]
-
-
-def _day_lines(days: Sequence[date], stay: Sequence[str]) -> list[str]:
-    """Say which days were added up without them."""
-    span = f"{days[0]} to {days[-1]}" if len(days) > 1 else "".join(map(str, days))
-    told = (
-        f"{counted(len(days), 'day')} ({span}) added up without them: desk, budget curve, audit and the newest report"
-    )
-    return [*([told] if days else []), *stay]
-
-
-def _verdict(traces_left: Sequence[Trace]) -> str:
-    return f"{len(traces_left):,} places still name them" if traces_left else "nothing names them any more"
-
-
-def _before_lines(before: Mapping[str, tuple[str, date]]) -> list[str]:
-    if not before:
-        return []
-    user_id, (reason, day) = next(iter(before.items()))
-    more = f" and {len(before) - 1:,} others" if len(before) > 1 else ""
-    return [f"{user_id!r}{more} stood on the suppression list before ({reason}, since {day})"]

@@ -27,7 +27,7 @@ from features.publishing import publication as publishing
 from features.storage.lake import Lake
 from features.suppression.suppression_list import list_line, suppressed
 from features.tables.parquet_files import write_parquet
-from flows.user_requests import _audience_lines
+from serving.lookups.erasure_lines import audience_lines
 
 TODAY = date(2024, 8, 1)
 LAST = timedelta(days=35)
@@ -260,7 +260,7 @@ def test_an_audience_of_the_first_morning_east_of_greenwich_is_told_and_a_damage
 
 @pytest.mark.parametrize(("people", "said"), [(1, "an audience of 1 person left"), (1200, "of 1,200 people left")])
 def test_one_person_is_no_people(people: int, said: str) -> None:
-    (line,) = _audience_lines([TakenAway("2024-07-31T09:00:00", "ann", "audience", people)])
+    (line,) = audience_lines([TakenAway("2024-07-31T09:00:00", "ann", "audience", people)])
     assert said in line
 
 
