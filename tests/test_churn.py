@@ -11,8 +11,9 @@ from synthetic import AS_OF, FEATURES, outcomes, small_settings
 
 from configs.errors import InputError
 from features.definitions.registry import trait
+from models.learn.candidate_choice import USERS_ALONE
 from models.learn.churn import RFM, split_outcomes, train_churn
-from models.learn.training import USERS_ALONE, Trained
+from models.learn.training import Trained
 from models.metrics.evaluation import auc
 
 SETTINGS = small_settings()

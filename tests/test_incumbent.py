@@ -17,8 +17,9 @@ from models.champion_gate.incumbent import Succession, meet_champion
 from models.champion_gate.promotion import fold_models_of
 from models.estimator_families.linear_estimators import fit_linear
 from models.estimator_families.tree_estimators import fit_lightgbm
+from models.learn.candidate_choice import judge, own_metrics, score_all
 from models.learn.churn import MEASURES, split_outcomes
-from models.learn.training import Trained, generator, judge, own_metrics, rows_of, score_all, train_candidates
+from models.learn.training import Trained, generator, rows_of, train_candidates
 from models.learn.trial import Trial
 from models.registry.fold_models import write_folds
 from models.registry.model_reader import ModelLineage, load, read_folds

@@ -16,6 +16,7 @@ from configs.errors import InputError
 from models.estimator_families.estimators import Estimator, calibrated, inverse_link
 from models.estimator_families.linear_estimators import fit_linear
 from models.estimator_families.tree_estimators import fit_lightgbm
+from models.learn.candidate_choice import judge, score_all
 from models.learn.training import (
     GateVerdict,
     NotTrainableError,
@@ -24,10 +25,8 @@ from models.learn.training import (
     cross_fitted_models,
     generator,
     honest_split,
-    judge,
     newest,
     rows_of,
-    score_all,
     train_candidates,
     usable_columns,
     user_fold,

@@ -10,7 +10,8 @@ from configs.settings import Settings
 from features.arrays.array_types import Flags, Floats
 from features.storage.lake import Lake
 from models.champion_gate.promotion_log import GATE, promotion_log
-from models.learn.training import Trained, TrainedCandidate, generator, interval_words, rows_of
+from models.learn.candidate_choice import interval_words
+from models.learn.training import Trained, TrainedCandidate, generator, rows_of
 from models.learn.trial import below_floor
 from models.metrics.metric import Metric
 from models.registry.artifact_digests import StoredVersion, damage_of

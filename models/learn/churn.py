@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import date, timedelta
 
 import numpy as np
@@ -15,6 +16,7 @@ from features.definitions.registry import VIEWS, Feature
 from models.estimator_families.estimators import Estimator
 from models.estimator_families.linear_estimators import fit_constant, fit_linear
 from models.estimator_families.tree_estimators import fit_lightgbm
+from models.learn.candidate_choice import Measures, choose_candidate
 from models.learn.training import (
     Fit,
     Trained,
@@ -22,11 +24,8 @@ from models.learn.training import (
     cross_fit,
     generator,
     honest_split,
-    judge,
     newest,
-    own_metrics,
     rows_of,
-    score_all,
     train_candidates,
     usable_columns,
 )
@@ -126,7 +125,6 @@ def train_churn(frame: pd.DataFrame, features: list[Feature], settings: Settings
 
     fits = classifier_fits(TARGET, simple, columns, RFM[0], settings)
     candidates = train_candidates(frame, split, TARGET, fits, np.ones(len(frame), dtype=bool))
-    rng = generator(settings, "churn")
     test = rows_of(frame, split.test)
     headline = _headline(test, split)
     recency = test["days_since_last_activity"].to_numpy(dtype=np.float64)
@@ -134,27 +132,20 @@ def train_churn(frame: pd.DataFrame, features: list[Feature], settings: Settings
         "churn", test, TARGET, test["event_timestamp"], headline, MEASURES, "log_loss",
         pd.Timestamp(cut) if split.is_out_of_time else None, {"recency": recency},
     )  # fmt: skip
-    verdict = judge(candidates, trial, settings, rng)
-    label = test.loc[headline, TARGET].to_numpy(dtype=np.float64)
-    chosen = candidates[verdict.winner]
-    score = chosen.test_score[headline]
-    strength = _strength(frame, split, chosen.estimator)
-    top = max(strength, key=lambda name: strength[name])
-    without = _without(top, frame, split, chosen.estimator, settings)[headline]
-    measures = {
-        **{f"churn.{name}": (measure, score) for name, measure in MEASURES.items()},
-        "churn.auc_recency": (auc, recency[headline]),
-        "churn.auc_without_top_column": (auc, without),
-        **{f"churn.auc_{name}": (auc, candidate.test_score[headline]) for name, candidate in candidates.items()},
-    }
-    metrics = score_all(measures, label, test.loc[headline, "user_id"], settings, rng)
-    if verdict.gain is not None:
-        metrics["churn.log_loss_gain"] = verdict.gain
+
+    def more_measures(chosen: TrainedCandidate) -> Measures:
+        strength = _strength(frame, split, chosen.estimator)
+        top = max(strength, key=lambda name: strength[name])
+        without = _without(top, frame, split, chosen.estimator, settings)
+        scores = {"recency": recency, "without_top_column": without}
+        scores |= {name: candidate.test_score for name, candidate in candidates.items()}
+        return {f"churn.auc_{name}": (auc, score[headline]) for name, score in scores.items()}
+
+    trained = choose_candidate(candidates, trial, newest(frame), settings, more_measures)
     leaks = find_leaks(frame[split.train], test[headline], TARGET, columns)
-    if verdict.winner == "lightgbm" and not leaks:
+    if trained.verdict.winner == "lightgbm" and not leaks:
         leaks = _telling_trait(frame, split, candidates, features, settings)
-    own = own_metrics(candidates, verdict.winner, metrics, trial, settings)
-    return Trained("churn", candidates, verdict, metrics, label, score, newest(frame), own, trial, leaks=leaks)
+    return replace(trained, leaks=leaks)
 
 
 def split_outcomes(frame: pd.DataFrame, horizon_days: int, cut: pd.Timestamp, settings: Settings) -> Split:

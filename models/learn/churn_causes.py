@@ -8,6 +8,7 @@ only as well as its two factors are, and each is learnt where it has rows: the s
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import date, timedelta
 
 import numpy as np
@@ -17,17 +18,15 @@ from configs.settings import Settings
 from features.arrays.array_types import Flags, Floats
 from features.arrays.calendar_days import start_of
 from features.definitions.registry import VIEWS, Feature
+from models.learn.candidate_choice import choose_candidate, score_all
 from models.learn.churn import TARGET as LEAVES
 from models.learn.churn import classifier_fits, split_outcomes
 from models.learn.training import (
     Trained,
     generator,
     honest_split,
-    judge,
     newest,
-    own_metrics,
     rows_of,
-    score_all,
     train_candidates,
     usable_columns,
     user_fold,
@@ -75,19 +74,13 @@ def train_causes(
 
     fits = classifier_fits(TARGET, simple, columns, SIMPLE[0], settings)
     candidates = train_candidates(left, split, TARGET, fits, np.ones(len(left), dtype=bool))
-    rng, test = generator(settings, SUBJECT), rows_of(left, split.test)
+    test = rows_of(left, split.test)
     trial = Trial(
         SUBJECT, test, TARGET, test["event_timestamp"], np.ones(len(test), dtype=bool), MEASURES, "log_loss",
         pd.Timestamp(cut) if split.is_out_of_time else None, {},
     )  # fmt: skip
-    verdict = judge(candidates, trial, settings, rng)
-    label, score = test[TARGET].to_numpy(dtype=np.float64), candidates[verdict.winner].test_score
-    measures = {f"{SUBJECT}.{name}": (measure, score) for name, measure in MEASURES.items()}
-    metrics = score_all(measures, label, test["user_id"], settings, rng)
-    own = own_metrics(candidates, verdict.winner, metrics, trial, settings)
-    found = Trained(SUBJECT, candidates, verdict, metrics, label, score, newest(left), own, trial)
-    metrics |= outcome_metrics(churn, found, settings)
-    return found
+    trained = choose_candidate(candidates, trial, newest(left), settings, reports_gain=False)
+    return replace(trained, metrics={**trained.metrics, **outcome_metrics(churn, trained, settings)})
 
 
 def causes_of(p_churn: Floats, share: Floats) -> tuple[Floats, Floats]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import date, timedelta
 
 import numpy as np
@@ -17,17 +18,15 @@ from models.estimator_families.estimators import Estimator
 from models.estimator_families.linear_estimators import LinearEstimator, fit_constant, fit_linear
 from models.estimator_families.tree_estimators import fit_lightgbm
 from models.forest.boosters import Constant
+from models.learn.candidate_choice import Measures, choose_candidate
 from models.learn.churn import MEASURES
 from models.learn.listening import CHANNEL_SHARE, Listening, own_channels, with_channel_share
 from models.learn.redeemed_spend import TARGET, redeemed_spend
 from models.learn.training import (
     Trained,
-    generator,
+    TrainedCandidate,
     honest_split,
-    judge,
-    own_metrics,
     rows_of,
-    score_all,
     train_candidates,
     usable_columns,
     varied,
@@ -101,28 +100,20 @@ def train_redemption(
     fits = {"logistic": logistic} if simple else {"base_rate": base_rate}
     fits |= {"lightgbm": lightgbm} if options or known else {}
     candidates = train_candidates(frame, split, TARGET, fits, np.ones(len(frame), dtype=bool))
-    rng = generator(settings, "redemption")
     test = rows_of(frame, split.test)
     used_before = test["redemptions_count_365d"].fillna(0).to_numpy(dtype=np.float64)
     trial = Trial(
         "redemption", test, TARGET, test["decided_at"], np.ones(len(test), dtype=bool), MEASURES, "log_loss",
         cut if split.is_out_of_time else None, {"past_redemptions": used_before},
     )  # fmt: skip
-    verdict = judge(candidates, trial, settings, rng)
-    label = test[TARGET].to_numpy(dtype=np.float64)
-    score = candidates[verdict.winner].test_score
-    measures = {
-        **{f"redemption.{name}": (measure, score) for name, measure in MEASURES.items()},
-        "redemption.auc_past_redemptions": (auc, used_before),
-        **{f"redemption.auc_{name}": (auc, candidate.test_score) for name, candidate in candidates.items()},
-    }
-    metrics = score_all(measures, label, test["user_id"], settings, rng)
-    if verdict.gain is not None:
-        metrics["redemption.log_loss_gain"] = verdict.gain
+
+    def more_measures(_: TrainedCandidate) -> Measures:
+        scores = {"past_redemptions": used_before} | {name: each.test_score for name, each in candidates.items()}
+        return {f"redemption.auc_{name}": (auc, score) for name, score in scores.items()}
+
+    trained = choose_candidate(candidates, trial, frame, settings, more_measures)
     leaks = find_leaks(frame[split.train], test, TARGET, known)
-    own = own_metrics(candidates, verdict.winner, metrics, trial, settings)
-    spend = redeemed_spend(frame)
-    return Trained("redemption", candidates, verdict, metrics, label, score, frame, own, trial, spend, leaks, listening)
+    return replace(trained, spend=redeemed_spend(frame), leaks=leaks, listening=listening)
 
 
 def shallow(frame: pd.DataFrame, settings: Settings) -> Settings:

@@ -1,4 +1,4 @@
-"""Training steps that all models share: cross-fitting, calibration, evaluation on later days and other users, gate."""
+"""Training steps that all models share: honest splits, cross-fitting, calibration; `candidate_choice` then chooses."""
 
 from __future__ import annotations
 
@@ -16,12 +16,10 @@ from features.definitions.registry import Feature
 from models.estimator_families.estimators import Estimator, calibrated, inverse_link
 from models.learn.listening import Listening
 from models.learn.redeemed_spend import RedeemedSpend
-from models.learn.trial import DECIDES, Trial, below_floor
-from models.metrics.evaluation import Measure, score_metric
+from models.learn.trial import DECIDES, Trial
 from models.metrics.metric import Leak, Metric
 from models.metrics.splits import Split, hash_share, out_of_user
 
-USERS_ALONE = "judged out of users alone, because the history cannot be cut in time"
 Fit = Callable[[pd.DataFrame], Estimator]
 Calibrate = Callable[[Estimator], Estimator]
 
@@ -258,77 +256,6 @@ def train_candidates(
         scores, calibrate, by_fold = _cross_fitted(frame, split, target, fit)
         candidates[name] = TrainedCandidate(name, calibrate(fit(frame[final])), scores, by_fold)
     return candidates
-
-
-def judge(
-    candidates: dict[str, TrainedCandidate], trial: Trial, settings: Settings, rng: np.random.Generator
-) -> GateVerdict:
-    """Keep the first candidate, the simplest, unless a later one beats it with its whole 95% interval.
-
-    The comparison is paired: both are measured on the same resampled users. Who is below the floor cannot win; where
-    all are, the verdict has the shortfall. Where the test was not out of time the reason says so.
-    """
-    families = {name: each.estimator.family for name, each in candidates.items()}
-    below = below_floor(trial, {name: each.test_score for name, each in candidates.items()}, families)
-    simplest, *others = candidates
-    winner, reason, best = simplest, f"{simplest} is the only candidate", None
-    everyone = np.ones(len(trial.rows), dtype=bool)
-    for name in others:
-        best = trial.gain(candidates[name].test_score, candidates[winner].test_score, everyone, settings, rng)
-        interval = f"{interval_words(trial, best)} test rows"
-        if winner in below and name not in below:
-            winner, reason = name, f"{name} wins: {winner} is not good enough, {below[winner]} ({interval})"
-        elif best.low <= 0:
-            reason = f"{winner} stays: {interval} of {name} does not lie above 0"
-        elif name in below:
-            reason = f"{winner} stays: {name} is not good enough, {below[name]} ({interval})"
-        else:
-            winner, reason = name, f"{name} beats {winner}: {interval} lies above 0"
-    if trial.honest_from is None:
-        reason = f"{reason}; {USERS_ALONE}"
-    return GateVerdict(winner, reason, best, below.get(winner, ""))
-
-
-def interval_words(trial: Trial, gain: Metric) -> str:
-    """Say a gain with its interval and its rows."""
-    return f"{trial.words} gain {gain.value:+.4f} [{gain.low:+.4f}, {gain.high:+.4f}] over {gain.n:,}"
-
-
-def own_metrics(
-    candidates: dict[str, TrainedCandidate], winner: str, metrics: dict[str, Metric], trial: Trial, settings: Settings
-) -> dict[str, dict[str, Metric]]:
-    """Measure every candidate alike, by its name; those of the winner are known already."""
-    known = {f"{trial.subject}.{name}" for name in trial.measures}
-    return {
-        name: {key: metric for key, metric in metrics.items() if key in known}
-        if name == winner
-        else trial.measured(each.test_score, settings, generator(settings, f"{trial.subject} {name}"))
-        for name, each in candidates.items()
-    }
-
-
-def score_all(
-    measures: Mapping[str, tuple[Measure, Floats]], label: Floats, user_ids: pd.Series, settings: Settings,
-    rng: np.random.Generator,
-) -> dict[str, Metric]:  # fmt: skip
-    """Bootstrap several measures of the same rows; the keys become metric names.
-
-    Raises
-    ------
-    InputError
-        One of them is not finite.
-    """
-    samples = settings.training.bootstrap_samples
-    found = {
-        name: score_metric(measure, label, score, user_ids, samples=samples, rng=rng)
-        for name, (measure, score) in measures.items()
-    }
-    for name, metric in found.items():
-        if not np.isfinite([metric.value, metric.low, metric.high]).all():
-            raise InputError(
-                f"{name} is no finite number ({metric}); look at its label and its columns, then train again"
-            )
-    return found
 
 
 def generator(settings: Settings, subject: str) -> np.random.Generator:

@@ -14,17 +14,15 @@ from features.definitions.registry import VIEWS, Feature
 from models.estimator_families.estimators import Estimator
 from models.estimator_families.linear_estimators import fit_constant, fit_proportional
 from models.estimator_families.tree_estimators import fit_lightgbm
+from models.learn.candidate_choice import Measures, choose_candidate
 from models.learn.churn import split_outcomes
 from models.learn.training import (
     NotTrainableError,
     Trained,
-    generator,
+    TrainedCandidate,
     honest_split,
-    judge,
     newest,
-    own_metrics,
     rows_of,
-    score_all,
     train_candidates,
     usable_columns,
 )
@@ -87,24 +85,16 @@ def train_value(frame: pd.DataFrame, features: list[Feature], settings: Settings
     fits |= {"mean": mean}
     fits |= {"lightgbm": lightgbm} if varies and columns else {}
     candidates = train_candidates(stayed, split, TARGET, fits, np.ones(len(stayed), dtype=bool))
-    rng = generator(settings, "value")
     test = rows_of(stayed, split.test)
     trial = Trial(
         "value", test, TARGET, test["event_timestamp"], np.ones(len(test), dtype=bool), MEASURES, "r_squared",
         pd.Timestamp(cut) if split.is_out_of_time else None, {},
     )  # fmt: skip
-    verdict = judge(candidates, trial, settings, rng)
-    label = test[TARGET].to_numpy(dtype=np.float64)
-    score = candidates[verdict.winner].test_score
-    measures = {
-        **{f"value.{name}": (measure, score) for name, measure in MEASURES.items()},
-        **{f"value.r_squared_{name}": (r_squared, candidate.test_score) for name, candidate in candidates.items()},
-    }
-    metrics = score_all(measures, label, test["user_id"], settings, rng)
-    if verdict.gain is not None:
-        metrics["value.r_squared_gain"] = verdict.gain
-    own = own_metrics(candidates, verdict.winner, metrics, trial, settings)
-    return Trained("value", candidates, verdict, metrics, label, score, newest(stayed), own, trial)
+
+    def more_measures(_: TrainedCandidate) -> Measures:
+        return {f"value.r_squared_{name}": (r_squared, each.test_score) for name, each in candidates.items()}
+
+    return choose_candidate(candidates, trial, newest(stayed), settings, more_measures)
 
 
 def later_share(frame: pd.DataFrame, settings: Settings) -> float:
