@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import http
 import json
 import os
 import signal
 import subprocess
 import sys
 import time
+import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -38,8 +40,16 @@ class Served:
     def ask(self, path: str, content: object = None) -> object:
         body = None if content is None else json.dumps(content).encode()
         request = urllib.request.Request(f"{self.api}{path}", body, {"Content-Type": "application/json"})
-        with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request, timeout=300) as answer:
-            return json.load(answer)
+        direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+        ends = time.monotonic() + PATIENCE
+        while True:
+            try:
+                with direct.open(request, timeout=300) as answer:
+                    return json.load(answer)
+            except urllib.error.HTTPError as error:  # its database is locked: Prefect's own clients ask again, too
+                if error.code != http.HTTPStatus.SERVICE_UNAVAILABLE or time.monotonic() > ends:
+                    raise
+                time.sleep(0.5)
 
     def deployment(self) -> str | None:
         served = self.ask("/deployments/filter", {})

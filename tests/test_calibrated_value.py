@@ -84,6 +84,23 @@ def test_where_nothing_has_an_effect_hardly_anything_is_proven():
     assert proven <= 4
 
 
+def test_tails_that_are_cut_do_not_hide_what_is_earned_from_the_few_who_pay():
+    """One in twenty orders, and an option adds orders: of these a fixed share of all rows would cut off much."""
+    off = []
+    for seed in range(8):
+        rows, rng = 60_000, np.random.default_rng([seed, 2])
+        evidence, _ = lots(rows, rng)
+        more = rng.uniform(0.0, 0.03, (rows, 2))  # orders that each option adds, of 5 in the mean
+        chance = 0.05 + np.c_[more, np.zeros(rows)][np.arange(rows), evidence.action]
+        spent = np.where(rng.random(rows) < chance, 5 * rng.lognormal(-0.5, 1.0, rows), 0.0)
+        evidence = replace(evidence, net=spent - evidence.paid, usual=np.full(rows, 0.25), effect=5 * more - 0.1)
+        new, old = personal(evidence), nobody(evidence)
+        true = float((new[:, 1:3] * (5 * more - 0.1)).sum(axis=1).mean())
+        found = gain_over(Calibrated(evidence), new, old)
+        off.append((found.value - true) / (found.high - found.value) * Z)
+    assert np.abs(np.mean(off)) < 1.0, off
+
+
 def test_effects_that_the_lots_contradict_are_not_asked():
     evidence, _ = lots(4000, np.random.default_rng(8))
     late = np.abs(evidence.effect[:, 0] - 0.5) < 0.5  # whom the policy is for, and what no slope can tell
