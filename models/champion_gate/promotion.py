@@ -154,18 +154,40 @@ def publish_effects(
 
     A simple policy's option is worth what it changes for whom that policy `picked`, (rows,), not for everybody.
     """
+    notes = notes_as_json(_effect_notes(learnt, options, verdict, experiment, picked))
+    training, digest = training_run(settings, as_of), rows_digest(experiment)
+    published = []
+    for outcome, subject in EFFECT_SUBJECTS.items():
+        effects = learnt[outcome]
+        # the gate's verdict depends on costs and budget too: another one is another version
+        known_by = f"{subject}|{relevant_settings(settings)}|{as_of}|{json.dumps(notes, sort_keys=True)}"
+        lineage = ModelLineage(subject, "linear", as_of, first_day, as_of, fingerprint(digest, known_by))
+        estimator = effects.effect_model.estimator
+        version = register(
+            lake, lineage, estimator, experiment.head(100),
+            parameters=parameters(settings, estimator, len(experiment)),
+            metrics=_effect_metrics(subject, effects, verdict, len(experiment)), pictures={},
+            notes=notes, verdict=verdict.reason, training=training, digest=digest,
+        )  # fmt: skip
+        promote(lake, subject, version, verdict.reason)
+        published.append(Published(subject, lineage.name, version, verdict.reason, {}, {}))
+    return published
+
+
+def _effect_notes(
+    learnt: dict[str, LearntEffects], options: tuple[Option, ...], verdict: PolicyVerdict, experiment: pd.DataFrame,
+    picked: Places | None,
+) -> EffectNotes:  # fmt: skip
+    """Gather what scoring must know of the effects besides their models."""
     average = mean_effects(learnt, verdict.deployed.option, picked, verdict.shown)
-    offers = learnt["margin_soon"].effect_model.offers
-    averages = tuple(map(tuple, average.tolist()))
-    units = (learnt["margin_soon"].effect_model.unit, learnt["is_retained"].effect_model.unit)
-    listening = learnt["margin_soon"].effect_model.listening
-    kept = EffectNotes(
+    margin, retention = learnt["margin_soon"].effect_model, learnt["is_retained"].effect_model
+    return EffectNotes(
         options,
-        offers,
+        margin.offers,
         verdict.deployed,
-        averages,
-        units,
-        listening,
+        tuple(map(tuple, average.tolist())),
+        (margin.unit, retention.unit),
+        margin.listening,
         verdict.reason,
         has_money(experiment),
         is_net="is_net" in experiment,
@@ -173,26 +195,14 @@ def publish_effects(
         costs=verdict.costs,
         believed=verdict.believed,
     )
-    notes, published = notes_as_json(kept), []
-    training, digest = training_run(settings, as_of), rows_digest(experiment)
-    for outcome, subject in EFFECT_SUBJECTS.items():
-        # the gate's verdict depends on costs and budget too: another one is another version
-        known_by = f"{subject}|{relevant_settings(settings)}|{as_of}|{json.dumps(notes, sort_keys=True)}"
-        mark = fingerprint(digest, known_by)
-        lineage = ModelLineage(subject, "linear", as_of, first_day, as_of, mark)
-        each = learnt[outcome]
-        prefix = f"{subject.replace(' ', '_')}.spread"
-        spread = {f"{prefix}_{name}": Metric.exact(value, len(experiment)) for name, value in each.spread.items()}
-        found = spread | verdict.metrics
-        known = {name: metric for name, metric in found.items() if np.isfinite([metric.value, metric.low]).all()}
-        version = register(
-            lake, lineage, each.effect_model.estimator, experiment.head(100),
-            parameters=parameters(settings, each.effect_model.estimator, len(experiment)), metrics=known, pictures={},
-            notes=notes, verdict=verdict.reason, training=training, digest=digest,
-        )  # fmt: skip
-        promote(lake, subject, version, verdict.reason)
-        published.append(Published(subject, lineage.name, version, verdict.reason, {}, {}))
-    return published
+
+
+def _effect_metrics(subject: str, effects: LearntEffects, verdict: PolicyVerdict, rows: int) -> dict[str, Metric]:
+    """Name the spread of each group of coefficients, and the values of the policies, as far as they are known."""
+    prefix = f"{subject.replace(' ', '_')}.spread"
+    spread = {f"{prefix}_{name}": Metric.exact(value, rows) for name, value in effects.spread.items()}
+    metrics = spread | verdict.metrics
+    return {name: metric for name, metric in metrics.items() if np.isfinite([metric.value, metric.low]).all()}
 
 
 def quality_pictures(trained: Trained, settings: Settings, features: list[Feature]) -> dict[str, bytes]:
