@@ -32,7 +32,7 @@ from flows.send_list import send_list
 from flows.train_models import train_models
 from flows.user_requests import expire
 
-PATIENCE = timedelta(hours=12)
+LOCK_WAIT = timedelta(hours=12)
 PERIODS = {"score-daily": timedelta(days=1), "train-weekly": timedelta(days=7), "measure-daily": timedelta(days=1)}
 TOLD: list[FlowStateHook[Any, Any]] = [tell_failure]
 
@@ -91,16 +91,16 @@ def one_writer(command: str, profile: str | None, data_dir: str | None, as_of: d
     end_with_schedule()
     prepare(data_dir, profile)
     lake = Lake(data_folder(profile, data_dir))
-    with _patience(), recorded(lake, command, as_of), lake.files.lock(f"winback {command}"):
+    with _long_lock_wait(), recorded(lake, command, as_of), lake.files.lock(f"winback {command}"):
         _, _, day = open_run(profile, data_dir, as_of)
         yield day
 
 
 @contextmanager
-def _patience() -> Iterator[None]:
+def _long_lock_wait() -> Iterator[None]:
     """Wait for other writers as long as a night may, unless the environment says how long."""
     is_set = WAIT_VARIABLE in os.environ
-    os.environ.setdefault(WAIT_VARIABLE, str(PATIENCE.total_seconds()))
+    os.environ.setdefault(WAIT_VARIABLE, str(LOCK_WAIT.total_seconds()))
     try:
         yield
     finally:

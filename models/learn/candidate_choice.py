@@ -36,6 +36,11 @@ def choose_candidate(
         Makes further metrics of the chosen candidate, of scores on the headline rows.
     reports_gain
         Whether the gain of the last comparison is a metric, too.
+
+    Raises
+    ------
+    InputError
+        A metric is not finite.
     """
     subject, rng = trial.subject, generator(settings, trial.subject)
     verdict = judge(candidates, trial, settings, rng)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Sized
 from datetime import date
 
 from configs.counted import counted
@@ -47,10 +47,9 @@ def _unknown_lines(lake: Lake, unknown: Sequence[str]) -> list[str]:
     """Say of whom nothing is held, so that nothing was noted of them either."""
     if not unknown:
         return []
-    more = f" and {len(unknown) - 1:,} others" if len(unknown) > 1 else ""
     return [
-        f"nothing is held of {unknown[0]!r}{more} in {lake.root}, nor on its suppression list, and nothing was noted: "
-        "compare the id with winback export-user, or ingest first what still names them"
+        f"nothing is held of {unknown[0]!r}{_and_others(unknown)} in {lake.root}, nor on its suppression list, and "
+        "nothing was noted: compare the id with winback export-user, or ingest first what still names them"
     ]
 
 
@@ -83,10 +82,9 @@ def _printed_lines(names: Sequence[str]) -> list[str]:
     """Say which reports on paper went, as they may name them."""
     if not names:
         return []
-    earlier = f" and {len(names) - 1:,} others" if len(names) > 1 else ""
     return [
-        f"{names[-1]}{earlier} may have named them and was removed: winback report --pdf writes it anew; copies of it "
-        "are not winback's to find"
+        f"{names[-1]}{_and_others(names)} may have named them and was removed: winback report --pdf writes it "
+        "anew; copies of it are not winback's to find"
     ]
 
 
@@ -108,5 +106,9 @@ def earlier_entry_lines(before: Mapping[str, tuple[str, date]]) -> list[str]:
     if not before:
         return []
     user_id, (reason, day) = next(iter(before.items()))
-    more = f" and {len(before) - 1:,} others" if len(before) > 1 else ""
-    return [f"{user_id!r}{more} stood on the suppression list before ({reason}, since {day})"]
+    return [f"{user_id!r}{_and_others(before)} stood on the suppression list before ({reason}, since {day})"]
+
+
+def _and_others(all_of_them: Sized) -> str:
+    """Count those beside the one that is named."""
+    return f" and {len(all_of_them) - 1:,} others" if len(all_of_them) > 1 else ""

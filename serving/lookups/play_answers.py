@@ -128,11 +128,11 @@ def play_rows(settings: Settings, lake: Lake, day: date, *, examples: bool) -> l
     with duckdb_session(settings) as connection:
         connection.execute("SET TimeZone = 'UTC'")
         by_name = {feature.name: feature for feature in features}
-        asked = _Context(connection, settings, lake, by_name, rules, catalogue)
-        meant, given = _meant(asked, day), _given(asked, day)
-        found = _examples(asked, day) if examples else {}
-        rows = [_row(asked, play, meant, given, found) for play in catalogue.plays]
-        return [replace(row, no_example=_why_none(asked, row, day)) for row in rows] if examples else rows
+        context = _Context(connection, settings, lake, by_name, rules, catalogue)
+        meant, given = _meant(context, day), _given(context, day)
+        found = _examples(context, day) if examples else {}
+        rows = [_row(context, play, meant, given, found) for play in catalogue.plays]
+        return [replace(row, no_example=_why_none(context, row, day)) for row in rows] if examples else rows
 
 
 def _row(
