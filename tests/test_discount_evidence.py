@@ -55,17 +55,19 @@ def test_the_levels_given_are_told_with_whether_chance_chose_them(lake):
         (
             None,
             ["a discount is not personal here, as the levels cannot be told apart, because: Bundle was only ever given "
-             "at 10%", "no lot chose among the levels of Come_Back",
-             "lots chose among the levels of Plain", "Unproven was never given", PLAN],
+             "at 10%", "the levels of Come_Back were never drawn at random",
+             "the levels of Plain were drawn at random", "Unproven was never given", PLAN],
         ),
         (
             CONSTANT,
-            ["a discount is not personal here: lots gave several levels, but they did not prove that choosing for "
+            ["a discount is not personal here: several levels were drawn at random, "
+             "but this did not prove that choosing for "
              "each user brings more than one level for all", PLAN],
         ),
         (
             PERSONAL,
-            ["a discount is personal here: lots gave several levels, and each user gets the cheapest one whose next "
+            ["a discount is personal here: several levels were drawn at random, "
+             "and each user gets the cheapest one whose next "
              "step would cost more than it brings"],
         ),
     ],
