@@ -11,6 +11,13 @@ from pydantic.fields import FieldInfo
 from configs.errors import MOST_SIGNS, InputError, did_you_mean, shortened
 
 Model = TypeVar("Model", bound=BaseModel)
+MEANT = {
+    "float_type": "must be a number, without quotes",
+    "int_type": "must be a whole number (an integer), without point or quotes",
+    "int_from_float": "must be a whole number (an integer), without point or quotes",
+    "string_type": "must be a text, in quotes",
+    "bool_type": "must be true or false, without quotes",
+}
 
 
 def validated(model: type[Model], values: dict[str, object], where: str) -> Model:
@@ -22,7 +29,9 @@ def validated(model: type[Model], values: dict[str, object], where: str) -> Mode
 
 
 def _shown(value: object) -> str:
-    """Write a value as Python does; of one that is long or deep a part."""
+    """Write a value as Python does, and truth as TOML; of one that is long or deep a part."""
+    if isinstance(value, bool):
+        return str(value).lower()
     writer = reprlib.Repr()
     writer.maxstring = writer.maxother = MOST_SIGNS
     return writer.repr(value)
@@ -36,7 +45,7 @@ def _sentence(model: type[BaseModel], error: ValidationError, where: str) -> str
         return f"{_shown(key)} in {where} is not a setting; {did_you_mean(shortened(str(problem['loc'][-1])), known)}"
     if problem["type"] == "missing":
         return _missing(model, [each["loc"] for each in error.errors() if each["type"] == "missing"], where)
-    message = problem["msg"].removeprefix("Value error, ")
+    message = MEANT.get(problem["type"], problem["msg"].removeprefix("Value error, "))
     return f"{shortened(key) or where}: {message}" + (f", found {_shown(problem['input'])} in {where}" if key else "")
 
 

@@ -68,6 +68,13 @@ def test_a_relative_data_dir_becomes_absolute():
         ("[chrun]\nhorizon_days = 7", "'chrun' in .*mine.toml is not a setting; did you mean 'churn'?"),
         ("[churn]\nhorizon_days = 0", "churn.horizon_days: .*greater than 0, found 0 in .*mine.toml"),
         ('[churn]\nhorizon_days = "soon"', "churn.horizon_days: .*integer.*, found 'soon' in .*mine.toml"),
+        ("[scoring]\ncontrol_share = true", "scoring.control_share: must be a number, .*, found true in .*mine.toml"),
+        ("[churn]\nhorizon_days = true", "churn.horizon_days: must be a whole number .*, found true in .*mine.toml"),
+        ("[churn]\nhorizon_days = 7.0", "churn.horizon_days: must be a whole number .*, found 7.0 in .*mine.toml"),
+        ("[scoring]\nbudget = '5'", "scoring.budget: must be a number, without quotes, found '5' in .*mine.toml"),
+        ("[contact]\noffers_overlap = 1", "contact.offers_overlap: must be true or false, .*, found 1 in .*mine.toml"),
+        ("[contact.min_ages]\nwine = true", "contact.min_ages.wine: must be a whole number .*, found true"),
+        ("[contact.channel_caps]\nsms = {in_7_days = true}", "in_7_days: must be a whole number .*, found true"),
         ("churn = 3", "churn: .*, found 3 in .*mine.toml"),
         ("[value]\ngross_margin = 1.5", "value.gross_margin: .*less than or equal to 1, found 1.5"),
         ('time_zone = "Mars/Base"', "time_zone: no IANA time zone has this name.*, found 'Mars/Base'"),
@@ -102,6 +109,10 @@ def test_a_relative_data_dir_becomes_absolute():
 def test_a_mistake_in_a_profile_gives_one_sentence(tmp_path, text, sentence):
     with pytest.raises(InputError, match=sentence):
         load_settings(profile(tmp_path, text))
+
+
+def test_a_whole_number_may_stand_for_any(tmp_path):
+    assert load_settings(profile(tmp_path, "[scoring]\nbudget = 5\ncontrol_share = 1")).scoring.budget == 5.0
 
 
 def test_a_profile_of_a_hundred_megabytes_is_refused_unread(tmp_path):
