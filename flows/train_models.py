@@ -103,6 +103,7 @@ def train_models(profile: str | None = None, data_dir: str | None = None, as_of:
     outputs = {"mlflow": masked(tracking_uri(lake)), "training": str(folder)}
     outputs |= {f"{each.subject}.champion": f"{each.champion} (version {each.version})" for each in published}
     warnings, models = training_warnings(frames, published, lacking), model_table(published, lacking)
+    warnings += map(str, response.misfits)
     metrics = training_metrics(published, response) | taste_metrics(tastes)
     if personas is not None:
         metrics |= personas.metrics

@@ -206,6 +206,8 @@ BAD_TREATMENTS = [
     ({"discount": None}, "discount is missing"),
     ({"propensity": 0.0}, "propensity is not a probability above 0"),
     ({"propensity": 1.2}, "propensity is not a probability above 0"),
+    ({"propensity": 9e-7}, "propensity lies below 0.000001"),
+    ({"propensity": 1e-300}, "propensity lies below 0.000001"),
     ({"cost": -1.0}, "cost is negative"),
     ({"cost": 1_000_000.01}, "cost exceeds ingest.max_amount"),
     ({"offer_id": None}, "offer_id is missing"),

@@ -39,6 +39,7 @@ class Table:
         return name.lower() if name.lower() in self.names else name
 
 
+LEAST_PROPENSITY = "0.000001"  # of a treatment: whoever states less says that what was drawn could not be drawn
 CONSENT = "consent_"  # begins the columns that say what a user agrees to
 SQL_TYPES = {"text": "VARCHAR", "instant": "TIMESTAMPTZ", "number": "DOUBLE", "flag": "BOOLEAN"}
 
@@ -100,7 +101,11 @@ TREATMENTS = Table(
         Column("offer_id", "text", "what was given; `none` for control", required=True),
         Column("discount", "number", "discount level, share of the price", required=True),
         Column("channel", "text", "how it reached the user", required=True),
-        Column("propensity", "number", "probability with which this option was chosen; missing when unknown"),
+        Column(
+            "propensity",
+            "number",
+            f"probability with which this option was chosen, {LEAST_PROPENSITY} or more; missing when unknown",
+        ),
         Column("cost", "number", "cost of the contact, account currency"),
         Column("valid_until", "instant", "when the offer ended; else the catalogue's `valid_days` after the decision"),
         Column(

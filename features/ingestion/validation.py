@@ -8,7 +8,7 @@ from difflib import get_close_matches
 
 from configs.errors import InputError, did_you_mean
 from configs.settings import Settings
-from features.ingestion.contract import EVENTS, SQL_TYPES, TREATMENTS, USERS, Column, Table
+from features.ingestion.contract import EVENTS, LEAST_PROPENSITY, SQL_TYPES, TREATMENTS, USERS, Column, Table
 from features.ingestion.row_repairs import BREAKS, EARLIEST, EARLIEST_INSTANT, UNSEEN, latest
 from features.tables.duckdb_sessions import WHOLE_NUMBERS, sql_text
 
@@ -209,6 +209,7 @@ def _treatment_faults(settings: Settings, now: datetime) -> list[Fault]:
         ("discount IS NULL", "discount is missing"),
         ("NOT discount BETWEEN 0 AND 1", "discount is not a share between 0 and 1"),
         ("NOT (propensity > 0 AND propensity <= 1)", "propensity is not a probability above 0"),
+        (f"propensity < {LEAST_PROPENSITY}", f"propensity lies below {LEAST_PROPENSITY}"),
         ("cost < 0", "cost is negative"),
         (f"cost > {settings.ingest.max_amount}", "cost exceeds ingest.max_amount"),
         ("valid_until < decided_at", "valid_until lies before decided_at"),

@@ -19,6 +19,7 @@ from features.training_data.feature_store import FeatureStore
 from features.training_data.frames import (
     UserFilter,
     all_users,
+    check_propensities,
     joined_to_features,
     measured_frame,
     with_snapshot,
@@ -106,6 +107,7 @@ def _stated(history: AsOfView, treatments: ir.Table) -> pd.DataFrame:
 
 def _firsts(rows: pd.DataFrame) -> pd.DataFrame:
     """Keep each user's first lot of a day; who has two at that instant is left out."""
+    check_propensities(rows)
     rows = rows.drop(columns=["outcome_at", "is_stated"]).assign(day=pd.to_datetime(rows["day"]).dt.date)
     is_first = rows["decided_at"] == rows.groupby(["user_id", "day"])["decided_at"].transform("min")
     return rows[is_first].drop_duplicates(["user_id", "day"], keep=False)

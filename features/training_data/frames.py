@@ -20,6 +20,7 @@ from features.definitions.daily_measures import MICROS, micros
 from features.definitions.labels import attributed_redemptions, closed_days, outcome_labels, redemption_labels
 from features.definitions.registry import TRAINING_SERVICE
 from features.definitions.watermark import known_before
+from features.ingestion.contract import LEAST_PROPENSITY
 from features.materialise.as_of_view import AsOfView
 from features.training_data.feature_store import (
     EVENT_TIMESTAMP,
@@ -186,6 +187,7 @@ def experiment_frame(history: AsOfView, outcomes: pd.DataFrame, closed: pd.DataF
     drawn = given.filter((given.propensity > 0) & (given.propensity < 1) & given.outcome.isnull())  # noqa: PD003
     names = ["decision_id", "user_id", "day", "decided_at", "offer_id", "discount", "propensity"]
     rows = history.collect(drawn.select(*names).order_by("day", "user_id"))
+    check_propensities(rows)
     rows["day"] = pd.to_datetime(rows["day"]).dt.date
     is_first = rows["decided_at"] == rows.groupby(["user_id", "day"])["decided_at"].transform("min")
     rows = rows[is_first].drop_duplicates(["user_id", "day"], keep=False)
@@ -197,6 +199,22 @@ def experiment_frame(history: AsOfView, outcomes: pd.DataFrame, closed: pd.DataF
     )
     kept["discount_given"] = kept.pop("discount_soon") + kept.pop("discount_later").fillna(0.0)
     return kept
+
+
+def check_propensities(rows: pd.DataFrame) -> None:
+    """Refuse chances that ingestion refuses, too: their inverse weights overflow.
+
+    Raises
+    ------
+    InputError
+        An earlier winback took them.
+    """
+    impossible = rows["propensity"] < float(LEAST_PROPENSITY)
+    if impossible.any():
+        raise InputError(
+            f"{impossible.sum():,} treatments state a propensity below {LEAST_PROPENSITY}, the least is "
+            f"{rows['propensity'].min():g}; correct them and run winback ingest --replace"
+        )
 
 
 def measured_frame(history: AsOfView, entries: pd.DataFrame) -> pd.DataFrame:

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from dataclasses import dataclass, field
 
 import numpy as np
 
 from features.arrays.array_types import Places
-from models.metrics.evaluation import Z
 from models.policy_value.logged_treatments import LoggedTreatments
 from models.policy_value.off_policy import (
     ValueEstimator,
@@ -18,11 +16,11 @@ from models.policy_value.off_policy import (
     snips_value,
     value_difference,
 )
-from models.policy_value.policy_verdict import NOBODY, PolicyValue
+from models.policy_value.policy_verdict import NOBODY, PolicyValue, option_names
+from models.policy_value.propensity_check import propensity_misfits
 
 ESTIMATORS: dict[ValueEstimator, str] = {"ips": "IPS", "snips": "SNIPS", "doubly_robust": "DR"}
 SELDOM = 0.02  # of the rows: a policy that wants what nobody could draw this often is told so
-SURELY = 4.0  # standard errors: chances that do not fit what was drawn
 FEW_SPEAK = 300.0  # effective users: fewer that carry an estimate are worth a word
 
 
@@ -64,9 +62,7 @@ class Comparison:
 def constants(treatments: LoggedTreatments) -> list[NamedPolicy]:
     """Name nobody and each option for everybody, as policies."""
     rows = len(treatments.frame)
-    levels = Counter(offer for offer, _ in treatments.options)
-    offers = (offer if levels[offer] == 1 else f"{offer} at {level:.0%}" for offer, level in treatments.options)
-    names = [NOBODY, *offers]
+    names = [NOBODY, *option_names(treatments.options)]
     return [NamedPolicy(name, np.full(rows, place, dtype=np.intp)) for place, name in enumerate(names)]
 
 
@@ -117,16 +113,8 @@ def _judged(treatments: LoggedTreatments, policy: NamedPolicy, nobody: NamedPoli
 def _doubts(treatments: LoggedTreatments, fixed: list[NamedPolicy]) -> list[str]:
     """Say of which options the chances do not fit how often they were drawn: every estimator rests on them."""
     users = treatments.logged.user_id.nunique()
-    doubts = []
-    for place, each in enumerate(fixed):
-        could = treatments.had_chance[:, place]
-        weight = np.where(treatments.logged.action == place, 1.0 / treatments.logged.propensity, 0.0)[could]
-        error = weight.std() / np.sqrt(max(len(weight), 1))
-        if len(weight) and error > 0 and abs(weight.mean() - 1.0) > SURELY * error:
-            doubts.append(
-                f"{each.name} was drawn {weight.mean():.2f} times as often as its propensities say (give or take "
-                f"{Z * error:.2f}): check them, as every figure here rests on them"
-            )
+    misfits = propensity_misfits(treatments.logged, treatments.frame["day"], [each.name for each in fixed])
+    doubts = [str(each) for each in misfits]
     if not treatments.had_chance[:, 0].all():
         share = 1.0 - treatments.had_chance[:, 0].mean()
         doubts.append(

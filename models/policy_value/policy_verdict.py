@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -20,6 +22,34 @@ NOBODY, CONSTANT, RULE, RANKING, PERSONAL = "nobody", "constant", "rule", "respo
 P_REDEEM = "p_redeem"
 ON_TRIAL, WAITING, RETIRED = "on trial", "waiting", "retired"
 NO_MONEY = "what effects are worth is not known, because no event brings money"
+REFUTED = "nobody gets an offer: what was drawn refutes the stated propensities of {}, so that the rows prove nothing"
+
+
+def level_text(level: float, digits: int = 3) -> str:
+    """Write a discount in percent, with decimals where it has some.
+
+    Examples
+    --------
+    >>> level_text(0.1), level_text(0.121), level_text(0.003), level_text(1.0)
+    ('10%', '12.1%', '0.3%', '100%')
+    """
+    return f"{100 * level:.{digits}g}%"
+
+
+def option_names(options: Sequence[Option]) -> list[str]:
+    """Name options by their offers, with as much of the discount as tells the levels of an offer apart.
+
+    Examples
+    --------
+    >>> option_names([Option("mail", 0.0), Option("call", 0.1234), Option("call", 0.12341)])
+    ['mail', 'call at 12.34%', 'call at 12.341%']
+    """
+    levels = Counter(offer for offer, _ in options)
+    for digits in range(3, 17):
+        names = [offer if levels[offer] == 1 else f"{offer} at {level_text(level, digits)}" for offer, level in options]
+        if len(set(names)) == len(names):
+            break
+    return names
 
 
 @dataclass(frozen=True)
@@ -79,7 +109,7 @@ class Deployed:
     def __str__(self) -> str:
         if self.name in (NOBODY, PERSONAL) or self.option is None:
             return self.name
-        what = "{} at {:.0%}".format(*self.option)
+        what = f"{self.option[0]} at {level_text(self.option[1])}"
         if self.column is None:
             return f"{what} for everybody"
         if self.category is not None:
@@ -166,6 +196,7 @@ class ShownChange(NamedTuple):
 class PolicyVerdict:
     """What the gate decided: the policy, and every candidate's value a head against *nobody*; none without money.
 
+    Where the stated chances of options are `refuted` by what was drawn, nothing is proven and nobody gets an offer.
     `lead` is that of the personal policy over `against`, the simpler one that it beats least or not at all.
     `ladder` is what may be tried although it is not proven; None where nothing was judged or personal decides.
     `costs` is what those cost whom the personal policy picks, beside what is expected of them. `believed` is how much
@@ -181,6 +212,7 @@ class PolicyVerdict:
     believed: float = 1.0
     shown: ShownChange | None = None
     against: str = ""
+    refuted: tuple[str, ...] = ()
 
     @property
     def goes_on(self) -> bool:
@@ -190,6 +222,8 @@ class PolicyVerdict:
     @property
     def reason(self) -> str:
         """Say why in English, as the registry and the command line do."""
+        if self.refuted:
+            return REFUTED.format(", ".join(self.refuted))
         if not self.gains:
             return NO_MONEY
         lead, against = self.lead, self.against or "what is simpler"

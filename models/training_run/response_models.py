@@ -10,12 +10,13 @@ import numpy as np
 import pandas as pd
 
 from configs.errors import InputError
-from configs.offers import Option, load_catalogue
+from configs.offers import NO_OFFER, Option, load_catalogue
 from configs.settings import Settings
 from features.arrays.array_types import Floats, Places
 from features.storage.lake import Lake
 from models.champion_gate.promotion import Published, publish, publish_effects, publish_propensities
 from models.effects.average_effect import AverageEffect
+from models.effects.effect_model import ActionSet
 from models.effects.effect_ranking import effect_rankings
 from models.effects.observational_effects import (
     MIN_CONTROL,
@@ -36,13 +37,25 @@ from models.learn.training import NotTrainableError, Trained, cross_fitted_model
 from models.learn.value import later_share
 from models.metrics.metric import Metric
 from models.model_cards.model_notes import RedemptionNotes
-from models.policy_value.policy_verdict import NO_MONEY, NOBODY, PERSONAL, Deployed, PolicyValue, PolicyVerdict
+from models.policy_value.off_policy import Logged
+from models.policy_value.policy_verdict import (
+    NO_MONEY,
+    NOBODY,
+    PERSONAL,
+    Deployed,
+    PolicyValue,
+    PolicyVerdict,
+    option_names,
+)
+from models.policy_value.propensity_check import Misfit, propensity_misfits
 from models.registry.model_reader import load_if_any
 from models.registry.response import EFFECT_SUBJECTS, gather_evidence, payments_of
 from models.training_run.outcome_models import NO_EVENTS, lack_of
 from models.training_run.training_frames import TrainingFrames, closed_values
 from models.training_run.training_record import EFFECTS, Untrained, cold_start, latest_training
 
+NO_STAYING = "who stays is not known of treatments that state their outcome"
+NO_EFFECT_ON_STAYING = "offers are judged by the outcomes alone"
 NO_EFFECTS = "no offer can be proven to pay, and nobody gets one but by lot"
 
 
@@ -50,7 +63,8 @@ NO_EFFECTS = "no offer can be proven to pay, and nobody gets one but by lot"
 class FittedResponse:
     """Models of the response to offers, average effects, and the gate's verdict where treatments were randomised.
 
-    `untrained` are the models that the data could not teach, `rankings` say how well learnt effects rank users.
+    `untrained` are the models that the data could not teach, `rankings` say how well learnt effects rank users, and
+    `misfits` which stated propensities what was drawn does not bear out.
     """
 
     published: list[Published]
@@ -58,6 +72,7 @@ class FittedResponse:
     verdict: PolicyVerdict | None = None
     untrained: tuple[Untrained, ...] = ()
     rankings: dict[str, Metric] = field(default_factory=dict)
+    misfits: tuple[Misfit, ...] = ()
 
 
 def fit_response(settings: Settings, lake: Lake, as_of: date, frames: TrainingFrames) -> FittedResponse:
@@ -166,21 +181,40 @@ def fit_randomised(
     settings: Settings, lake: Lake, as_of: date, frames: TrainingFrames, learnt: dict[str, LearntEffects],
     redemption: Trained | None, p_redeem: Floats | None,
 ) -> FittedResponse:  # fmt: skip
-    """Estimate effects from randomised treatments, judge the policies that they allow, and register both."""
+    """Estimate effects from randomised treatments, judge the policies that they allow, and register both.
+
+    Where what was drawn refutes the propensities that all of it rests on, nobody gets an offer, and no figure is told.
+    """
     experiment, options = frames.experiment, learnt["margin_soon"].options
-    picked = None
-    if has_money(experiment):
+    picked, misfits = None, misfits_of(experiment, options)
+    refuted = tuple(each.name for each in misfits if each.is_refuted)
+    if has_money(experiment) and not refuted:
         verdict, picked = judge_experiment(settings, lake, as_of, frames, learnt, redemption, p_redeem)
     else:
         unknown = PolicyValue(float("nan"), float("-inf"), float("inf"), len(experiment))
-        verdict = PolicyVerdict(Deployed(NOBODY), {}, unknown, {})
+        verdict = PolicyVerdict(Deployed(NOBODY), {}, unknown, {}, refuted=refuted)
     published = publish_effects(lake, learnt, options, verdict, experiment, settings, as_of, frames.first_day, picked)
     lacking: tuple[Untrained, ...] = ()
     if not has_money(experiment):
         published = [each for each in published if each.subject != EFFECT_SUBJECTS["margin_soon"]]
         lacking = (Untrained(EFFECT_SUBJECTS["margin_soon"], NO_MONEY, NO_EFFECTS),)
+    if "is_net" in experiment:
+        published = [each for each in published if each.subject != EFFECT_SUBJECTS["is_retained"]]
+        lacking = (*lacking, Untrained(EFFECT_SUBJECTS["is_retained"], NO_STAYING, NO_EFFECT_ON_STAYING))
+    if refuted:
+        return FittedResponse(published, (), verdict, lacking, misfits=misfits)
     averages, rankings = average_of_experiment(experiment, learnt), effect_rankings(experiment, learnt, settings)
-    return FittedResponse(published, tuple(averages), verdict, lacking, rankings)
+    return FittedResponse(published, tuple(averages), verdict, lacking, rankings, misfits)
+
+
+def misfits_of(experiment: pd.DataFrame, options: tuple[Option, ...]) -> tuple[Misfit, ...]:
+    """Find the stated propensities of an experiment that do not fit what was drawn."""
+    discounts = experiment["discount"].to_numpy(dtype=np.float64)
+    action = ActionSet(options, ()).places(experiment["offer_id"].astype(str).tolist(), discounts) + 1
+    logged = Logged(
+        action, experiment["propensity"].to_numpy(dtype=np.float64), np.zeros(len(action)), experiment["user_id"]
+    )
+    return propensity_misfits(logged, experiment["day"], [NO_OFFER, *option_names(options)])
 
 
 def fit_targeted(settings: Settings, lake: Lake, as_of: date, frames: TrainingFrames) -> FittedResponse:

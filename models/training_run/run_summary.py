@@ -14,6 +14,7 @@ from models.metrics.comeback_note import ComebackNote
 from models.metrics.metric import Leak, Metric
 from models.personas.persona_note import PersonaNote
 from models.policy_value.policy_verdict import PolicyVerdict
+from models.registry.response import EFFECT_SUBJECTS
 from models.tastes.taste_training import TasteVerdict
 from models.training_run.outcome_models import FittedOutcomes
 from models.training_run.response_models import FittedResponse
@@ -68,10 +69,12 @@ def keep_training(
 def training_metrics(published: Sequence[Published], response: FittedResponse) -> dict[str, Metric]:
     """Name every metric of a training: of its models, of effects and of the policies that were judged."""
     metrics = {name: metric for each in published for name, metric in each.metrics.items()}
+    unknown = {lack.subject for lack in response.untrained}
     for effect in response.effects:
         if effect.margin is not None:
             metrics[f"{effect.offer_id}.incremental_margin"] = effect.margin
-        metrics[f"{effect.offer_id}.incremental_retention"] = effect.retention
+        if EFFECT_SUBJECTS["is_retained"] not in unknown:
+            metrics[f"{effect.offer_id}.incremental_retention"] = effect.retention
     metrics |= response.rankings
     return metrics | (response.verdict.metrics if response.verdict is not None else {})
 

@@ -38,6 +38,7 @@ CORRECTED = (
     "{others:.0%} where no own spend is known, and {believed:.0%} of the expected effects is promised."
 )
 NO_MONEY = "What effects are worth is not known, because no event brings money."
+REFUTED = "What was drawn refutes the stated propensities of {names}, so that nothing can be proven by them."
 LEAD = (
     "Choosing for each user was worth {value} {currency} a head ({low} to {high}) more than {against}; only an "
     "interval above 0 lets it decide."
@@ -119,7 +120,9 @@ def _lead(verdict: PolicyVerdict, words: Words) -> str:
 
 def _remarks(verdict: PolicyVerdict, words: Words) -> Iterator[str]:
     """Say what else there is to know: no money, or by what the personal policy's costs and effects are multiplied."""
-    if not verdict.gains:
+    if verdict.refuted:
+        yield words.say(REFUTED, names=", ".join(verdict.refuted))
+    elif not verdict.gains:
         yield words.say(NO_MONEY)
     if verdict.is_corrected:
         costs = verdict.costs
