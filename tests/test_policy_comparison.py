@@ -10,6 +10,8 @@ from configs.offers import Option
 from configs.settings import load_settings
 from models.policy_value.logged_treatments import LoggedTreatments, logged_treatments
 from models.policy_value.policy_comparison import NamedPolicy, best_option, compare_policies, constants
+from models.policy_value.policy_verdict import CONSTANT, Deployed
+from serving.policy_evaluation.policy_evaluation import table_of
 
 SETTINGS = load_settings(training={"min_leaf_rows": 20})
 MAIL, PUSH = Option("mail", 0.0), Option("push", 0.1)
@@ -113,3 +115,34 @@ def test_several_rows_of_one_user_are_one_voice(lots):
     (again,) = compare_policies(logged_treatments(frame, [MAIL, PUSH], [], SETTINGS), [everybody]).policies
     widths = [each.values["ips"].high - each.values["ips"].low for each in (once, again)]
     assert widths[1] == pytest.approx(widths[0], rel=0.01)
+
+
+def drawn_with(offers: list[str], propensity: np.ndarray | float, **columns: object) -> pd.DataFrame:
+    """Logged treatments of a day, a row for each user, whose outcomes are of seven kinds."""
+    own = {"discount": 0.0, "cost": 0.0, "outcome": np.arange(len(offers)) % 7, **columns}
+    frame = pd.DataFrame({"user_id": np.arange(len(offers)).astype(str), "day": "2024-01-01", "offer_id": offers})
+    return frame.assign(propensity=propensity, **own)
+
+
+@pytest.mark.parametrize(("users", "chance", "is_told"), [(500, 0.5, False), (1500, 0.04, True)])
+def test_few_effective_users_are_told_where_what_a_policy_gives_was_seldom_drawn(users, chance, is_told):
+    mailed = np.random.default_rng(2).random(users) < chance
+    frame = drawn_with(np.where(mailed, "mail", "none").tolist(), np.where(mailed, chance, 1 - chance))
+    treatments = logged_treatments(frame, [MAIL], [], SETTINGS)
+    found = compare_policies(treatments, constants(treatments))
+    assert found.policies[1].values["ips"].effective_sample_size < 300
+    assert [word.startswith("mail rests on") for word in found.warnings] == [True] * is_told
+
+
+def test_where_all_outcomes_agree_that_is_the_reason():
+    same = logged_treatments(drawn_with(["none", "mail"] * 200, 0.5, outcome=5.0), [MAIL], [], SETTINGS)
+    found = compare_policies(same, constants(same))
+    assert [row["DR"] for row in table_of(found)] == ["all outcomes are equal"] * 2
+
+
+def test_levels_that_differ_read_differently():
+    levels = [Option("a", level) for level in (0.121, 0.124, 0.003)]
+    frame = drawn_with(["none", "a", "a", "a"] * 150, 0.25, discount=[0.0, 0.121, 0.124, 0.003] * 150)
+    names = [each.name for each in constants(logged_treatments(frame, levels, [], SETTINGS))]
+    assert names == ["nobody", "a at 12.1%", "a at 12.4%", "a at 0.3%"]
+    assert str(Deployed(CONSTANT, levels[0])) == "a at 12.1% for everybody"

@@ -17,11 +17,10 @@ import pandas as pd
 
 from features.arrays.array_types import Floats, Places
 from models.metrics.evaluation import Z
-from models.policy_value.policy_verdict import PolicyValue
+from models.policy_value.policy_verdict import MIN_EFFECTIVE, PolicyValue
 
 Target = Places | Floats
 ValueEstimator = Literal["ips", "snips", "doubly_robust"]
-MIN_EFFECTIVE = 30.0
 
 
 @dataclass(frozen=True, eq=False)

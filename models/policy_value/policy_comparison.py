@@ -21,7 +21,7 @@ from models.policy_value.propensity_check import propensity_misfits
 
 ESTIMATORS: dict[ValueEstimator, str] = {"ips": "IPS", "snips": "SNIPS", "doubly_robust": "DR"}
 SELDOM = 0.02  # of the rows: a policy that wants what nobody could draw this often is told so
-FEW_SPEAK = 300.0  # effective users: fewer that carry an estimate are worth a word
+FEW_SPEAK, RARE = 300.0, 0.1  # effective users, and of all users: fewer of both are worth a word
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,7 +85,7 @@ def compare_policies(treatments: LoggedTreatments, policies: list[NamedPolicy]) 
     best = fixed[best_option(treatments, everything)]
     found = tuple(_judged(treatments, each, fixed[0], best) for each in policies)
     return Comparison(
-        found, best.name, (*_doubts(treatments, fixed), *(word for each in found for word in _words(each)))
+        found, best.name, (*_doubts(treatments, fixed), *(word for each in found for word in _words(each, treatments)))
     )
 
 
@@ -124,17 +124,17 @@ def _doubts(treatments: LoggedTreatments, fixed: list[NamedPolicy]) -> list[str]
     return doubts
 
 
-def _words(policy: JudgedPolicy) -> list[str]:
-    words = []
+def _words(policy: JudgedPolicy, treatments: LoggedTreatments) -> list[str]:
+    words, users = [], treatments.logged.user_id.nunique()
     if policy.unseen > SELDOM:
         words.append(
             f"{policy.name} wants for {policy.unseen:.1%} of the rows what nobody drew on their day: they count as "
             "given nothing, and what it would be worth there is not known"
         )
     value = policy.values["ips"]
-    if value.is_known and value.effective_sample_size < FEW_SPEAK:
+    if value.is_known and value.effective_sample_size < min(FEW_SPEAK, RARE * users):
         words.append(
-            f"{policy.name} rests on {value.effective_sample_size:,.0f} effective users of {value.n:,} rows: the lots "
-            "seldom did what it would do"
+            f"{policy.name} rests on {value.effective_sample_size:,.0f} effective users of {users:,}: what was drawn "
+            "was seldom what it would give"
         )
     return words

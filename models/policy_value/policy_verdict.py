@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 NOBODY, CONSTANT, RULE, RANKING, PERSONAL = "nobody", "constant", "rule", "response ranking", "personal"
 P_REDEEM = "p_redeem"
+MIN_EFFECTIVE = 30.0  # users, fewer than which there is no number
 ON_TRIAL, WAITING, RETIRED = "on trial", "waiting", "retired"
 NO_MONEY = "what effects are worth is not known, because no event brings money"
 REFUTED = "nobody gets an offer: what was drawn refutes the stated propensities of {}, so that the rows prove nothing"
@@ -57,8 +58,9 @@ class PolicyValue(Metric):
     """Mean outcome per decision under a policy, in account currency, with its 95% interval.
 
     `effective_sample_size` says how many equally weighted users the estimate rests on (Kish 1965). When they are too
-    few, or their outcomes are all the same, `value` is NaN and the interval is infinite: not enough data. The interval
-    leans on the normal distribution: an outcome that is rare or heavy-tailed wants many more users than the minimum.
+    few, or their outcomes are all the same, `value` is NaN and the interval is infinite, and `why_unknown` says which.
+    The interval leans on the normal distribution: an outcome that is rare or heavy-tailed wants many more users than
+    the minimum.
     """
 
     effective_sample_size: float = float("nan")
@@ -70,7 +72,19 @@ class PolicyValue(Metric):
 
     def __str__(self) -> str:
         size = f"{self.effective_sample_size:,.0f} effective users"
-        return f"{super().__str__()} from {size}" if self.is_known else f"not enough data: {size}"
+        return f"{super().__str__()} from {size}" if self.is_known else f"{self.why_unknown}: {size}"
+
+    @property
+    def why_unknown(self) -> str:
+        """Why there is no number, where there is none.
+
+        Examples
+        --------
+        >>> unknown = (float("nan"), float("-inf"), float("inf"))
+        >>> PolicyValue(*unknown, 800, 274.0).why_unknown, PolicyValue(*unknown, 800, 12.0).why_unknown
+        ('all outcomes are equal', 'not enough data')
+        """
+        return "all outcomes are equal" if self.effective_sample_size >= MIN_EFFECTIVE else "not enough data"
 
 
 @dataclass(frozen=True)

@@ -95,7 +95,7 @@ def table_of(comparison: Comparison) -> list[dict[str, str]]:
 
 
 def _short(value: PolicyValue) -> str:
-    return f"{value.value:.3f} [{value.low:.3f}, {value.high:.3f}]" if value.is_known else "not enough data"
+    return f"{value.value:.3f} [{value.low:.3f}, {value.high:.3f}]" if value.is_known else value.why_unknown
 
 
 def _slug(name: str) -> str:
