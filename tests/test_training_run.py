@@ -51,7 +51,7 @@ def frames() -> TrainingFrames:
     """A history in which nobody uses an offer and nothing brings money, and lots that keep users all the same."""
     left = outcomes(150, np.random.default_rng(81), snapshots=3).assign(margin=0.0, margin_later=0.0)
     lots, _ = randomised_treatments(400, np.random.default_rng(82))
-    lots = lots[lots["offer_id"] != "come_back"].assign(margin_soon=0.0, is_redeemed=0.0, discount_given=0.0)
+    lots = lots.assign(margin_soon=0.0, is_redeemed=0.0, discount_given=0.0)
     given = redemptions(150, np.random.default_rng(83)).assign(is_redeemed=0, discount_given=0.0)
     return TrainingFrames(left, given, pd.DataFrame(), lots.reset_index(drop=True), FEATURES, date(2024, 1, 1))
 
