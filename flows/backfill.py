@@ -40,25 +40,30 @@ def backfill(
 ) -> Outcome:
     """Compute the features of every day from `first` to `last`, and with `decisions` decide the undecided ones.
 
-    A day that was decided keeps its decisions: what was handed over is a fact.
+    A day that was decided keeps its decisions: what was handed over is a fact. One that lies before a decided day is
+    decided as it would have been, without what came after it, so that nobody is to be sent its messages: that is told.
     """
     settings, lake, until = open_run(profile, data_dir, last)
     days = backfilled_days(first, until)
     build_aggregates(settings, lake)
-    undecided = sorted(set(days) - set(decided_days(lake))) if decisions else []
+    decided = decided_days(lake)
+    undecided = sorted(set(days) - set(decided)) if decisions else []
     built, notes = 0, list[str]()
     for number, day in enumerate(days, 1):
         announce(f"{day}, day {number} of {len(days)}")
         built += take_snapshot(settings, lake, day)
         if day in undecided:
-            notes += [f"{day}: {note}" for note in score_users(profile, str(lake.root), day).warnings]
+            scored = score_users(profile, str(lake.root), day, in_hindsight=True)
+            notes += [f"{day}: {note}" for note in scored.warnings]
             build_aggregates(settings, lake)  # the features of the next day know what was given on this one
     metrics = {
         "snapshots.computed": Metric.exact(built, len(days)),
         "decisions.days_decided": Metric.exact(len(undecided), len(days)),
     }
     outputs = {"snapshots": str(lake.path("snapshots")), "decisions": str(lake.path("decisions"))}
-    outcome = Outcome("backfill", days[-1], metrics, outputs, [*notes, *_left_alone(lake, days, undecided, decisions)])
+    outcome = Outcome("backfill", days[-1], metrics, outputs, [
+        *notes, *_in_hindsight(undecided, decided), *_left_alone(lake, days, undecided, decisions)
+    ])  # fmt: skip
     create_markdown_artifact(outcome.markdown(), key="backfill")
     return outcome
 
@@ -84,6 +89,19 @@ def _left_alone(lake: Lake, days: list[date], undecided: list[date], is_asked: b
         return [f"{len(kept)} of the days had decisions, which stay as they are"] if kept else []
     missing = sorted(set(days) - set(kept))
     return [f"{_listed(missing)} have no decisions; --decisions makes them"] if missing else []
+
+
+def _in_hindsight(undecided: list[date], decided: list[date]) -> list[str]:
+    """Say which days were decided after a later one.
+
+    Examples
+    --------
+    >>> _in_hindsight([date(2024, 1, 5), date(2024, 1, 7)], [date(2024, 1, 6)])
+    ['2024-01-05: decided after later days, what those gave does not count for it; send none of its messages']
+    """
+    late = [day for day in undecided if decided and day < decided[-1]]
+    said = "decided after later days, what those gave does not count for it; send none of its messages"
+    return [f"{_listed(late)}: {said}"] if late else []
 
 
 def catch_up(profile: str | None, data_dir: str | None, as_of: date | None) -> list[str]:

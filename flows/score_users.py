@@ -30,6 +30,7 @@ from serving.report_page.summary import summarise
 from serving.report_page.unknown_consents import consent_notes, unknown_consents
 from serving.report_page.win_back_sentences import win_back_sentences
 from serving.stored_days.day_tables import day_folder
+from serving.stored_days.decided_before import require_in_order
 from serving.stored_days.supersessions import check_reason, supersessions
 from serving.wording.half_languages import language_notes
 from serving.wording.rendering import english_words_of
@@ -47,14 +48,21 @@ def decide_for_all(settings: Settings, lake: Lake, as_of: date, supersede: str |
 @flow(name="score-users", flow_run_name=dated("score-users"), validate_parameters=False)
 @writes_alone
 def score_users(
-    profile: str | None = None, data_dir: str | None = None, as_of: date | None = None, supersede: str | None = None
+    profile: str | None = None,
+    data_dir: str | None = None,
+    as_of: date | None = None,
+    supersede: str | None = None,
+    in_hindsight: bool = False,
 ) -> Outcome:
     """Give every user a decision under the budget and write the report.
 
-    A day that was decided otherwise before stays as it is, unless `supersede` says why the new decisions count.
+    A day that was decided otherwise before stays as it is, unless `supersede` says why the new decisions count. One
+    without decisions that lies before a decided one is decided `in_hindsight` only, as what that one gave counts not.
     """
     settings, lake, day = open_run(profile, data_dir, as_of)
     check_reason(supersede)
+    if not in_hindsight:
+        require_in_order(lake, settings, load_catalogue(settings.offers), day)
     rules = load_rules(settings, lake)  # what is wrong with them is said before anything is written
     spending = decide_for_all(settings, lake, day, supersede)
     summary = summarise(lake, day)

@@ -8,12 +8,14 @@ from pathlib import Path
 import pytest
 
 from configs.errors import InputError
+from configs.offers import Catalogue, load_catalogue
 from configs.settings import load_settings
 from features.storage.lake import Lake
 from flows import backfill
 from flows.backfill import backfilled_days, catch_up, missed_days
 from flows.runs import opened_run
 from flows.runs.outcome import Outcome
+from serving.stored_days.decided_before import require_in_order
 
 TODAY = date(2024, 7, 10)
 
@@ -61,13 +63,36 @@ def test_the_features_of_a_day_that_is_made_up_for_know_what_the_day_before_gave
     monkeypatch.setattr(backfill, "take_snapshot", lambda settings, lake, day: done.append(day) or True)
     monkeypatch.setattr(backfill, "create_markdown_artifact", lambda *_, **__: None)
 
-    def decide(profile: str | None, data_dir: str, day: date) -> Outcome:
+    def decide(profile: str | None, data_dir: str, day: date, *, in_hindsight: bool) -> Outcome:
+        assert in_hindsight
         done.append(f"decided {day:%d}")
         return Outcome("score-users", day)
 
     monkeypatch.setattr(backfill, "score_users", decide)
-    backfill.backfill.fn(None, str(tmp_path), days[0], days[-1], decisions=True)
+    told = backfill.backfill.fn(None, str(tmp_path), days[0], days[-1], decisions=True).warnings
+    assert (
+        told[0] == f"{days[0]}: decided after later days, what those gave does not count for it; send none of its "
+        "messages"
+    )
     assert done == ["aggregates", days[0], "decided 08", "aggregates", days[1], days[2], "decided 10", "aggregates"]
+
+
+def test_a_day_is_not_decided_after_a_later_one_whose_offers_would_not_count_for_it(tmp_path: Path) -> None:
+    settings = load_settings(churn={"horizon_days": 28})
+    lake, catalogue = decided(Lake(tmp_path), TODAY), load_catalogue("example")
+    reach = max([28, *(offer.valid_days for offer in catalogue.offers)])
+    assert all(offer.total_stock is None and offer.cool_down_days <= reach for offer in catalogue.offers)
+    for ago in (1, reach):
+        with pytest.raises(
+            InputError, match=r"has no decisions and 2024-07-10 has: .*; decide days in their order, or"
+        ):
+            require_in_order(lake, settings, catalogue, TODAY - timedelta(days=ago))
+    for day in (TODAY, TODAY + timedelta(days=1), TODAY - timedelta(days=reach + 1)):  # a rerun; the next; too far
+        require_in_order(lake, settings, catalogue, day)
+    require_in_order(lake, settings, Catalogue(offers=()), TODAY - timedelta(days=1))
+    limited = catalogue.offers[0].model_copy(update={"total_stock": 1000})
+    with pytest.raises(InputError, match="decide days in their order"):
+        require_in_order(lake, settings, Catalogue(offers=(limited,)), TODAY - timedelta(days=300))
 
 
 @pytest.mark.parametrize(

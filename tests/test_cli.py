@@ -442,6 +442,7 @@ def test_rollback_without_an_earlier_champion_says_so(shell: Shell) -> None:
         (["rollback", "effect on margin", "--reason", "x"], "follows from the newest training"),
         (["unpin", "propensity-bundle"], "follows from the newest training"),
         (["promote", "churn", "99", "--reason", "x"], "the churn model has no version 99; known are: 1 (churn-"),
+        (["score-users", "--as-of", str(TINY_AS_OF - timedelta(days=1))], "decide days in their order, or, for a"),
         (["score-users", "--as-of", "2024-05-20"], "there is no snapshot of 2024-05-20; run winback build-features"),
         (["train-models", "--as-of", "2023-12-01"], "no event lies before as_of = 2023-12-01"),
         (["train-models", "--as-of", "2199-01-01"], "lies in the future"),

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from datetime import date, timedelta
+
+from configs.contact import WINDOW_DAYS
 from configs.errors import InputError
 from configs.offers import NO_OFFER, Catalogue
 from configs.progress import announce
+from configs.settings import Settings
 from features.storage.lake import Lake
 from features.tables.duckdb_sessions import reading_session, sql_text
+from serving.stored_days.day_tables import decided_days
 from serving.stored_days.decision_moment import DecisionMoment
 from serving.stored_days.ledger import entry_name
 from serving.stored_days.supersessions import STAYS, require_not_carried_out
@@ -16,6 +21,37 @@ ENTRY = """
            count(*) FILTER (offer_id NOT IN ({offers})), min(offer_id) FILTER (offer_id NOT IN ({offers}))
     FROM read_parquet({entry}, hive_partitioning = false)
 """
+
+
+def require_in_order(lake: Lake, settings: Settings, catalogue: Catalogue, day: date) -> None:
+    """Refuse to decide a day that has no decisions, where what a later day gave would not count for it.
+
+    Caps, cool-downs, open offers and total stocks of a day count what was given before it, so days are decided in
+    their order; who gets a message of the later day would get one of this day, too.
+
+    Raises
+    ------
+    InputError
+        A later day is decided whose windows reach back to it.
+    """
+    decided = decided_days(lake)
+    later = [each for each in decided if day < each <= day + _reach(settings, catalogue)] if day not in decided else []
+    if later:
+        raise InputError(
+            f"{day} has no decisions and {later[0]} has: what {later[0]} gave would not count for the caps and open "
+            f"offers of {day}; decide days in their order, or, for a complete ledger of which nothing is sent, run "
+            f"winback backfill --from {day} --to {day} --decisions"
+        )
+
+
+def _reach(settings: Settings, catalogue: Catalogue) -> timedelta:
+    """Say for how long what is given counts for what may be given after it."""
+    if not catalogue.offers:
+        return timedelta()  # nothing can be given
+    if any(offer.total_stock is not None for offer in catalogue.offers):
+        return timedelta(days=100_000)  # a stock counts all days
+    own = [max(offer.valid_days, offer.cool_down_days) for offer in catalogue.offers]
+    return timedelta(days=max([WINDOW_DAYS, settings.churn.horizon_days, *own]))
 
 
 def look_before(
