@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from pathlib import Path
 from typing import Annotated, NamedTuple
@@ -29,6 +30,7 @@ from configs.settings import OFFERS_FILE
 from configs.validated_model import validated
 
 NO_OFFER = "none"  # the id of *nothing* where offers are named
+POLICIES = ("nobody", "personal", "personal relearnt", "champion", "top risk", "best constant, cross-fitted")
 STARTING_POINT = "example"  # the catalogue of a profile that names none
 NOTHING = -1  # its place where options are numbered
 
@@ -206,6 +208,28 @@ class Catalogue(Section):
         return [benefit for offer in self.offers for benefit in offer.benefits]
 
 
+def is_policy(offer_id: str) -> bool:
+    """Tell whether an offer bears the name of a policy, beside which it would be read as that policy.
+
+    Examples
+    --------
+    >>> is_policy("Top_risk"), is_policy("top risks")
+    (True, False)
+    """
+    return plain_name(offer_id) in map(plain_name, POLICIES)
+
+
+def plain_name(name: str) -> str:
+    """Write a name as metrics and files do, in small letters.
+
+    Examples
+    --------
+    >>> plain_name("Best constant, cross-fitted")
+    'best_constant_cross_fitted'
+    """
+    return re.sub(r"[^a-z0-9]+", "_", name.lower())
+
+
 def load_catalogue(name: str) -> Catalogue:
     """Read ``configs/offers/<name>.toml``, or the TOML file at a path; ``none`` is the empty catalogue.
 
@@ -230,6 +254,11 @@ def _offers(tables: dict[str, object], path: Path, shared: dict[str, object]) ->
         if name == NO_OFFER or not isinstance(table, dict):
             raise InputError(
                 f"[{name}] in {path} is not an offer; write one table per offer, named other than {NO_OFFER!r}"
+            )
+        if is_policy(name):
+            raise InputError(
+                f"[{name}] in {path} bears the name of a policy, beside which it is evaluated; name it other than "
+                f"{', '.join(POLICIES)}"
             )
         own: dict[str, object] = {"play_id": name, "rule_file": path, "rule_text": text}
         made = expanded(name, table, str(path))

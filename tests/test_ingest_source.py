@@ -206,6 +206,8 @@ BAD_TREATMENTS = [
     ({"discount": None}, "discount is missing"),
     ({"propensity": 0.0}, "propensity is not a probability above 0"),
     ({"propensity": 1.2}, "propensity is not a probability above 0"),
+    ({"offer_id": "nobody"}, "offer_id is the name of a policy"),
+    ({"offer_id": "Top_risk"}, "offer_id is the name of a policy"),
     ({"propensity": 9e-7}, "propensity lies below 0.000001"),
     ({"propensity": 1e-300}, "propensity lies below 0.000001"),
     ({"cost": -1.0}, "cost is negative"),

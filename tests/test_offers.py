@@ -8,10 +8,12 @@ import pytest
 
 from configs.errors import InputError
 from configs.named_files import FOLDER
-from configs.offers import NO_OFFER, load_catalogue
+from configs.offers import NO_OFFER, POLICIES, load_catalogue
 from configs.settings import load_settings
+from models.policy_value.policy_verdict import NOBODY, PERSONAL
 from serving.lookups.configuration_check import check_offers
 from serving.messages.checked_texts import text_faults
+from serving.policy_evaluation.named_policies import BLIND_BEST, CHAMPION, RELEARNT, TOP_RISK
 from serving.wording.language_file import load_language
 
 OFFER = {
@@ -133,6 +135,17 @@ def test_all_that_is_missing_in_an_offer_is_named_at_once_with_its_meaning(tmp_p
     named = r"'play', 'valid_days', 'contact_cost', 'covered_spend' are missing in offer 'a' of .*mine.toml; add them"
     with pytest.raises(InputError, match=named + r" \(play: the kind of message .*; covered_spend: spend that"):
         load_catalogue(str(tmp_path / "mine.toml"))
+
+
+@pytest.mark.parametrize("name", [*POLICIES, "Top_risk"])
+def test_an_offer_with_the_name_of_a_policy_is_one_sentence(tmp_path: Path, name: str):
+    (tmp_path / "offers.toml").write_text(f'["{name}"]\ntitle = "x"\n', encoding="utf-8")
+    with pytest.raises(InputError, match="bears the name of a policy, beside which it is evaluated; name it other"):
+        load_catalogue(str(tmp_path / "offers.toml"))
+
+
+def test_every_policy_that_is_evaluated_by_itself_keeps_its_name():
+    assert set(POLICIES) == {NOBODY, PERSONAL, CHAMPION, BLIND_BEST, TOP_RISK, RELEARNT}
 
 
 @pytest.mark.parametrize("text", ["budget = 3", "[none]\ntitle = 'x'"])

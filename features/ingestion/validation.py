@@ -7,6 +7,7 @@ from datetime import datetime
 from difflib import get_close_matches
 
 from configs.errors import InputError, did_you_mean
+from configs.offers import POLICIES, plain_name
 from configs.settings import Settings
 from features.ingestion.contract import EVENTS, LEAST_PROPENSITY, SQL_TYPES, TREATMENTS, USERS, Column, Table
 from features.ingestion.row_repairs import BREAKS, EARLIEST, EARLIEST_INSTANT, UNSEEN, latest
@@ -205,10 +206,15 @@ def _event_faults(settings: Settings, now: datetime) -> list[Fault]:
 
 
 def _treatment_faults(settings: Settings, now: datetime) -> list[Fault]:
+    policies = ", ".join(sql_text(plain_name(name)) for name in POLICIES)
     return [
         ("discount IS NULL", "discount is missing"),
         ("NOT discount BETWEEN 0 AND 1", "discount is not a share between 0 and 1"),
         ("NOT (propensity > 0 AND propensity <= 1)", "propensity is not a probability above 0"),
+        (
+            f"regexp_replace(lower(offer_id), '[^a-z0-9]+', '_', 'g') IN ({policies})",
+            "offer_id is the name of a policy",
+        ),
         (f"propensity < {LEAST_PROPENSITY}", f"propensity lies below {LEAST_PROPENSITY}"),
         ("cost < 0", "cost is negative"),
         (f"cost > {settings.ingest.max_amount}", "cost exceeds ingest.max_amount"),
