@@ -210,6 +210,23 @@ def test_realised_calibration_holds_risk_against_who_left(tmp_path: Path, share_
     other = Registered(None, 1, ModelLineage("churn", "lightgbm", day, day, day, "1"), {})  # type: ignore[arg-type]
     assert [each.code for each in realised_calibration(settings, lake, AS_OF, other)] == ["no_labels"]
     assert [each.code for each in realised_calibration(settings, lake, date(2024, 6, 20), model)] == ["no_labels"]
+    taught_later = Registered(None, 1, replace(lineage, as_of=day + timedelta(days=1)), {})  # type: ignore[arg-type]
+    assert [each.code for each in realised_calibration(settings, lake, AS_OF, taught_later)] == ["no_labels"]
+
+
+def test_a_day_before_that_of_the_training_is_decided_in_hindsight_which_is_told_and_not_judged(stored: Lake) -> None:
+    def realised(model: Registered) -> list[Finding]:
+        return [Finding("calibration", FIRED, "stop", 0.1, "calibration", model.lineage.name, 0.5, 0.1)]
+
+    far = sample().assign(spend_sum_90d=lambda rows: rows["spend_sum_90d"] * 100)
+    before = AS_OF - timedelta(days=1)
+    chosen = choose_model(stored, SUBJECT, far, GUARDS, realised=realised, as_of=before)
+    assert chosen.model.version == 2
+    assert guard_words(chosen.findings, before) == [
+        f"{chosen.model.lineage.name} was taught what came after this day, up to {AS_OF}: it decides in hindsight, "
+        "which no guard counts"
+    ]
+    assert "hindsight" not in {each.code for each in choose_model(stored, SUBJECT, far, GUARDS, as_of=AS_OF).findings}
 
 
 def option_model(family: str, everybody: pd.DataFrame) -> tuple[Registered, Reference]:

@@ -56,9 +56,9 @@ def choose_models(
     sample, training = sampled_users(settings, lake, as_of, store, catalogue), latest_training(lake, as_of)
     rule = training.recency if training is not None else None
     labels = partial(realised_calibration, settings, lake, as_of)
-    churn = choose_model(lake, "churn", sample, settings.guards, rule, labels)
-    value = choose_model(lake, "value", sample, settings.guards)
-    response, redemption = choose_response(lake, list(catalogue.titles), sample, settings.guards)
+    churn = choose_model(lake, "churn", sample, settings.guards, rule, labels, as_of)
+    value = choose_model(lake, "value", sample, settings.guards, as_of=as_of)
+    response, redemption = choose_response(lake, list(catalogue.titles), sample, settings.guards, as_of)
     chosen = (churn, value, redemption)
     return ChosenModels(
         churn.model, value.model, response,

@@ -37,6 +37,8 @@ WORDS = {
     "by_version": "{subject} is predicted by version {value:.0f}, the last good champion: {because}",
     "by_rule": "{subject} is predicted by the rule of recency: {because}",
     "without": "nothing is predicted of {subject}: {because}",
+    "hindsight": "{subject} was taught what came after this day, up to {because}: it decides in hindsight, which no "
+    "guard counts",
     "no_labels": "no day that {subject} decided lies a whole horizon back yet",
     "no_reference": "{subject} was registered without what it was taught on; train again",
     "one_snapshot": "{subject} was taught one snapshot, which does not tell how people change by themselves",

@@ -46,7 +46,7 @@ class ChosenModel:
 
 def choose_model(
     lake: Lake, subject: str, sample: pd.DataFrame, guards: Guards, rule: RecencyTable | None = None,
-    realised: Callable[[Registered], list[Finding]] = lambda _: [],
+    realised: Callable[[Registered], list[Finding]] = lambda _: [], as_of: date = date.max,
 ) -> ChosenModel:  # fmt: skip
     """Take the champion of a model, or the last good one before it, or the rule, or none.
 
@@ -58,6 +58,9 @@ def choose_model(
         Stands in where no version can be used; where it is None, the model is left out.
     realised
         Holds earlier predictions of a version against what happened.
+    as_of
+        The day that is decided. A model that was taught what came after it decides in hindsight: that is told, and
+        nothing that tells of its quality is asked.
 
     Raises
     ------
@@ -72,7 +75,8 @@ def choose_model(
     for number, read in _candidates(lake, found):
         try:
             model = read()
-            own = [*model_findings(model, sample, guards), *realised(model)]
+            own = model_findings(model, sample, guards)
+            own = _in_hindsight(model, own) if model.lineage.as_of > as_of else [*own, *realised(model)]
             fault = "; ".join(each.brief for each in own if each.state == FIRED and each.mode == "stop")
         except InputError as error:
             if found.state == ModelState.NO_CHAMPION:
@@ -92,14 +96,14 @@ def choose_model(
 
 
 def choose_response(
-    lake: Lake, offers: list[str], sample: pd.DataFrame, guards: Guards
+    lake: Lake, offers: list[str], sample: pd.DataFrame, guards: Guards, as_of: date = date.max
 ) -> tuple[ResponseModels | None, ChosenModel]:
     """Take what is known about the response: a redemption model as `choose_model` does, and effects that can be read.
 
     Effects follow the verdict of their training, so that no earlier ones stand in for them: without, nobody is given
     anything but by lot.
     """
-    chosen = choose_model(lake, "redemption", sample, guards)
+    chosen = choose_model(lake, "redemption", sample, guards, as_of=as_of)
     try:
         return response_with(lake, chosen.model, offers), chosen
     except UnreadableModelError as error:
@@ -141,6 +145,12 @@ def model_findings(model: Registered, sample: pd.DataFrame, guards: Guards) -> l
         if guard.mode != "off":
             found += ask(guard) or [Finding(name, PASSED, guard.mode, guard.limit, subject=subject)]
     return found
+
+
+def _in_hindsight(model: Registered, findings: list[Finding]) -> list[Finding]:
+    """Say that a model was taught what came after the day; what tells how good it is there is left out."""
+    said = Finding("champion", FIRED, "warn", 0.0, "hindsight", model.lineage.name, because=str(model.lineage.as_of))
+    return [*(each for each in findings if each.guard == "constant_scores"), said]
 
 
 def asked_of_models(guards: Guards) -> list[str]:

@@ -32,6 +32,7 @@ def realised_calibration(settings: Settings, lake: Lake, as_of: date, model: Reg
         return []
     unknown = ("calibration", UNKNOWN, guard.mode, guard.limit)
     closed = [day for day in lake.days("decisions") if day + timedelta(days=horizon) <= as_of]
+    closed = [day for day in closed if day >= model.lineage.as_of]  # earlier ones it decided in hindsight
     if not closed:
         return [Finding(*unknown, "no_labels", name)]
     day = closed[-1]
