@@ -43,7 +43,9 @@ def test_repairs_come_in_the_order_of_what_rests_on_what_however_faults_were_fou
         f"winback ingest --replace --from 2024-06-01 --to 2024-06-01{there}",
         f"winback ingest --replace --from 2024-06-30 --to 2024-07-01{there}",  # days in a row are one command
     )
-    assert by_file["decisions"] == tuple(f"winback score-users --as-of 2024-07-0{day}{there}" for day in (1, 2))
+    assert by_file["decisions"][-2:] == tuple(f"winback score-users --as-of 2024-07-0{day}{there}" for day in (1, 2))
+    name = "decisions/day=2024-07-02/options.parquet"  # whoever decides a day again reads what was decided before
+    assert f"mv 'my data/{name}' 'my data.damaged.{name.replace('/', '.')}'" in by_file["decisions"]
     (users,) = (repair.commands for repair in found if repair.files == ("users/users.parquet",))
     aside = "mv 'my data/users/users.parquet' 'my data.damaged.users.users.parquet'"  # where nothing looks for files
     assert users == (aside, f"winback verify --accept users{there}", f"winback ingest{there}")

@@ -27,13 +27,13 @@ RECOVERY_HINTS = {
     "category_hour_counts": FEATURES,
     "snapshots": FEATURES,
     "checkpoint": "delete it and run winback build-features, which computes without it",
-    "decisions": "restore it from a backup, or run winback score-users{as_of}, which writes the same again as long as "
-    "nothing that it rests on has changed",
-    "segments": "run winback score-users{as_of}, which writes it again",
-    "audit": "run winback score-users{as_of}, which writes it again",
-    "send_lists": "run winback send-list{as_of}, which writes it again",
-    "reports": "run winback report{as_of}, which writes it again",
-    "cubes": "run winback report{as_of}, which writes it again",
+    "decisions": "restore it from a backup, or move it elsewhere and run winback score-users{as_of}, which writes the "
+    "same again as long as nothing that it rests on has changed",
+    "segments": "delete it and run winback score-users{as_of}, which writes it again",
+    "audit": "delete it and run winback score-users{as_of}, which writes it again",
+    "send_lists": "delete it and run winback send-list{as_of}, which writes it again",
+    "reports": "delete it and run winback report{as_of}, which writes it again",
+    "cubes": "delete it and run winback report{as_of}, which writes it again",
     "training": "delete it and run winback train-models{as_of}, which writes it again",
     "personas": "delete it and run winback train-models{as_of}, which writes it again",
     "tastes": "delete it and run winback train-models{as_of}, which writes it again",
@@ -61,7 +61,7 @@ def recovery_hint(name: Path | str) -> str:
     >>> recovery_hint("ledger/day=2024-07-01/20240701T000000Z-nightly.parquet")
     'restore it from a backup, as no step can write it again'
     >>> recovery_hint("reports/2024-07-01.html")
-    'run winback report --as-of 2024-07-01, which writes it again'
+    'delete it and run winback report --as-of 2024-07-01, which writes it again'
     """
     day = re.search(r"(?:day=|reports/)(\d{4}-\d{2}-\d{2})", str(name))
     parts = (part for part in reversed(Path(name).parts) if part in RECOVERY_HINTS or part in ("ledger", "treatments"))

@@ -57,7 +57,7 @@ def repair_order(names: Iterable[str], root: str, data_dir: str | None = None) -
     ledger/a.parquet
     snapshots/day=2024-07-01/snapshots.parquet | rm -f data/snapshots/day=2024-07-01/snapshots.parquet | winback \
 build-features | winback build-features --as-of 2024-07-01 --only-today
-    reports/2024-07-01.html | winback report --as-of 2024-07-01
+    reports/2024-07-01.html | rm -f data/reports/2024-07-01.html | winback report --as-of 2024-07-01
     """
     by_step: dict[int, list[str]] = {}
     for name in sorted(set(names)):
@@ -155,9 +155,9 @@ STEPS = (
     Step("learnt again", _folders("training", "personas", "tastes"), _each_day("train-models"), "rm"),
     Step("trained again", _folders("models"), lambda _: iter(["train-models"])),
     Step("decided again, the same as long as nothing that it rests on has changed; else restore from a backup",
-         _folders("decisions", "segments", "audit"), _each_day("score-users")),
-    Step("written again", _folders("reports", "cubes"), _each_day("report")),
-    Step("written again", _folders("send_lists"), _each_day("send-list")),
+         _folders("decisions", "segments", "audit"), _each_day("score-users"), "mv"),
+    Step("written again", _folders("reports", "cubes"), _each_day("report"), "rm"),
+    Step("written again", _folders("send_lists"), _each_day("send-list"), "rm"),
     Step("measured again", _folders("measurements"), _each_day("measure-offers"), "rm"),
     Step("simulate the app again in an empty folder", _folders("truth", "closed_loop"), _nothing),
     Step("written again by the next score-users", _folders("ends_of_offers.json"), _accepted, "rm"),

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import shlex
+import shutil
+import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 from chaos.children import run
@@ -9,6 +13,8 @@ from chaos.damage import damaged, kinds_of_files
 from chaos.examination import at_the_end, is_stood_in, said_badly
 from chaos.verdicts import Verdict
 from chaos.world import STEPS, World
+from features.storage.lake import Lake
+from serving.lookups.data_verification import verify
 
 SETTLED = "settled"
 READERS = ("status", "report", "measure-offers", "build-features", "score-users")  # the quickest first
@@ -18,8 +24,8 @@ REGISTERED = " of MLflow, "  # a training registers anew what it finds damaged, 
 def damaged_file(kind: str, way: str, world: World, place: Path) -> Verdict:
     """Damage one stored file; whoever reads it says so or makes it anew, the same, and ``verify`` knows of the rest.
 
-    Who reads a file is known from the clean day. The first who ends with a sentence ends the try, but for a flipped
-    bit, about which all are asked.
+    Where somebody says so, what ``verify`` then lists mends it, typed as it stands. Who reads a file is known from the
+    clean day. The first who ends with a sentence ends the try, but for a flipped bit, about which all are asked.
     """
     name = max(kinds_of_files(world.data(SETTLED))[kind], key=lambda each: (len(_readers(world, each)), each))
     commands = _asked(world, name, way)
@@ -34,6 +40,7 @@ def damaged_file(kind: str, way: str, world: World, place: Path) -> Verdict:
         if verdict.is_told and way != "flipped":
             break
     if verdict.is_told:
+        verdict.findings += _unmended(world, data, name)
         return verdict
     if verdict.has_stand_in:
         return _verified(verdict, data)
@@ -62,6 +69,34 @@ def _verified(verdict: Verdict, data: Path) -> Verdict:
     verdict.is_told = run("verify", data=data).code == 2
     verdict.findings += [] if verdict.is_told else [f"silent: {verdict.what} is noticed by nobody"]
     return verdict
+
+
+def _unmended(world: World, data: Path, name: str) -> Iterator[str]:
+    """Type the commands by which ``verify`` mends a file, or restore it where it asks for a backup; then look again."""
+    for repair in verify(Lake(data), str(data)).repairs:
+        if not repair.commands:
+            (data / name).unlink(missing_ok=True)
+            shutil.copy2(world.data(SETTLED) / name, data / name)
+        for command in repair.commands:
+            program, *words = shlex.split(command)
+            if program == "winback":
+                ended = run(*_of_world(world, words), data=data)
+                yield from (f"{each} ({command})" for each in said_badly(ended.code, ended.said))
+                if ended.code:
+                    yield f"silent: what verify lists does not mend {name}: {command} ends with {ended.said[-300:]}"
+                    return
+            else:
+                subprocess.run([program, *words], check=True)
+    if faults := verify(Lake(data)).faults:
+        yield f"silent: what verify lists does not mend {name}: {faults[0]}"
+
+
+def _of_world(world: World, words: list[str]) -> list[str]:
+    """Give the words of a command without its data folder, which is named anyway, and with the profile's own name."""
+    there = words.index("--data-dir")
+    own = {"YOUR_PROFILE": str(world.root / "tiny.toml")}
+    raw = ["--raw", str(world.delivery("today"))] if words[0] == "ingest" else []
+    return [own.get(word, word) for word in [*words[:there], *words[there + 2 :]]] + raw
 
 
 def read_again(world: World) -> None:
