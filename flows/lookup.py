@@ -115,9 +115,9 @@ def _status_notes(settings: Settings, lake: Lake, folder_status: DataStatus, gua
 
 @reads_one_publish
 def explain(
-    user_id: str, profile: str | None, data_dir: str | None, as_of: date | None
+    user_id: str, with_features: bool, profile: str | None, data_dir: str | None, as_of: date | None
 ) -> tuple[str, dict[str, object]]:
-    """Put one user's risk, reasons, decision and options into a page and into facts."""
+    """Put one user's risk, reasons, decision and options, and all columns if asked, into a page and into facts."""
     from serving.lookups.user_day import read_user_day
     from serving.lookups.user_explanation import explanation_facts, explanation_lines
     from serving.stored_days.day_tables import newest_decided_day
@@ -125,7 +125,8 @@ def explain(
 
     settings, lake, day = open_run(profile, data_dir, as_of)
     day, words = as_of or newest_decided_day(lake, day), words_of(settings)
-    user = read_user_day(settings, lake, day, unicodedata.normalize("NFC", user_id.strip()))
+    name = unicodedata.normalize("NFC", user_id.strip())
+    user = read_user_day(settings, lake, day, name, with_features=with_features)
     return "\n".join(explanation_lines(user, words, settings, day)), explanation_facts(user, words)
 
 

@@ -151,7 +151,7 @@ def export_user(user_id: str, profile: str | None, data_dir: str | None) -> dict
     (asked,) = asked_ids([user_id], None)
     found = held_data(settings, lake, asked)
     decided = {row["user_id"]: date.fromisoformat(row["stored_for"]) for row in _rows_of(found, "decisions")}
-    in_words = [explain(each, profile, data_dir, day)[0].splitlines() for each, day in sorted(decided.items())]
+    in_words = [explain(each, False, profile, data_dir, day)[0].splitlines() for each, day in sorted(decided.items())]
     return {"command": "export-user", "app": settings.app, "made_at": datetime.now(UTC), **found, "in_words": in_words}
 
 

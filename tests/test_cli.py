@@ -285,6 +285,23 @@ def test_explain_says_risk_reasons_decision_and_options(shell: Shell) -> None:
     assert len(facts["words"]["why_not"]) == 4
     assert facts["decision"]["decision_id"] == known["decision_id"]
     assert len(facts["options"]) == 4
+    assert "features" not in facts
+
+
+def test_explain_shows_every_column_of_the_snapshot_when_asked(shell: Shell) -> None:
+    decided = decisions(shell.data_dir)
+    user = pd.read_parquet(decided, partitioning=None)["user_id"][0]
+    stored = pd.read_parquet(
+        shell.data_dir / "snapshots" / decided.parent.name / "snapshots.parquet", partitioning=None
+    )
+    own = stored[stored["user_id"] == user].iloc[0]
+    facts = shell.answer("explain", user, "--features")
+    assert list(facts["features"]) == [name for name in stored if name not in ("user_id", "as_of", "created_at")]
+    assert facts["features"]["active_days_count_90d"] == own["active_days_count_90d"]
+    page = shell.run("explain", user, "--features").stdout
+    line = next(line for line in page.splitlines() if line.strip().startswith("active_days_count_90d "))
+    assert line.split()[1] == f"{own['active_days_count_90d']:.0f}"
+    assert line.endswith("active days, last 90 days")
 
 
 def test_explain_speaks_of_lapsed_users_too(shell: Shell) -> None:

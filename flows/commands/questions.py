@@ -38,10 +38,17 @@ def status_command(
 
 @command("explain")
 def explain_command(
-    user_id: UserId, profile: Profile = None, data_dir: DataDir = None, as_of: AsOf = None, as_json: Json = False
+    user_id: UserId,
+    with_features: Annotated[
+        bool, typer.Option("--features", help="also every column of the user's snapshot, those of your own too")
+    ] = False,
+    profile: Profile = None,
+    data_dir: DataDir = None,
+    as_of: AsOf = None,
+    as_json: Json = False,
 ) -> None:
     """Print one user's risk, its reasons, the decision and every option's worth."""
-    show_answer("explain", "explain", (user_id,), profile, data_dir, as_json, day_of(as_of))
+    show_answer("explain", "explain", (user_id, with_features), profile, data_dir, as_json, day_of(as_of))
 
 
 @command("rules")

@@ -34,6 +34,7 @@ COMEBACK = ("p_return", "value_if_back")
 class UserDay:
     """What a decided day holds about one user.
 
+    `features` is the row of the snapshot that the day was decided from, if it was asked for; else it is empty.
     `decision` and `options` are rows of the tables of these names. `discounts` says why a discount is personal, or why
     not. `persona_traits` are the columns that set the user's persona apart. `progress` is how far the user is with the
     onboarding. `rules` are the contact rules that held offers back, and `open_offers` those that were given before and
@@ -49,10 +50,11 @@ class UserDay:
     progress: UserProgress | None = None
     rules: Sequence[RuleCount] = ()
     open_offers: Sequence[Row] = ()
+    features: Row = field(default_factory=dict)
 
 
-def read_user_day(settings: Settings, lake: Lake, as_of: date, user_id: str) -> UserDay:
-    """Read everything that a decided day holds about a user.
+def read_user_day(settings: Settings, lake: Lake, as_of: date, user_id: str, *, with_features: bool = False) -> UserDay:
+    """Read everything that a decided day holds about a user; the columns of the snapshot only where they are asked for.
 
     Raises
     ------
@@ -72,7 +74,28 @@ def read_user_day(settings: Settings, lake: Lake, as_of: date, user_id: str) -> 
         user_progress(settings, lake, as_of, user_id),
         rules_about(lake, as_of, user_id),
         open_offers_of(lake, settings, as_of, user_id),
+        features_of(lake, as_of, user_id) if with_features else {},
     )
+
+
+def features_of(lake: Lake, as_of: date, user_id: str) -> Row:
+    """Read every column of a user's stored snapshot, in the order of the catalogue.
+
+    Raises
+    ------
+    InputError
+        The snapshot is not stored any more, or does not hold the user.
+    """
+    path = lake.partition("snapshots", as_of)
+    if as_of not in lake.days("snapshots"):
+        raise InputError(f"no snapshot of {as_of} is stored; winback build-features --as-of {as_of} computes it")
+    own = (
+        f"SELECT * EXCLUDE (user_id, as_of, created_at) FROM read_parquet({sql_text(path)}, hive_partitioning = false)"
+    )
+    found = _rows(lake, f"{own} WHERE user_id = {sql_text(user_id)}")
+    if not found:
+        raise InputError(f"the snapshot of {as_of} holds nothing of {user_id!r}, who was not active before that day")
+    return found[0]
 
 
 def decision_of(lake: Lake, as_of: date, user_id: str) -> Row:

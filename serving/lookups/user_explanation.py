@@ -19,6 +19,8 @@ from serving.stored_days.day_tables import CAUSES
 from serving.wording.reason_codes import NO_DATA, UNLIKE
 from serving.wording.rendering import Words, stored
 
+SHARES_SHOWN = 3
+
 
 def preference_lines(preferences: Mapping[str, Sequence[Row]], words: Words) -> Iterator[str]:
     """Write what a user buys again, may like anew and when they are there, a line each, of what is known."""
@@ -79,11 +81,39 @@ def explanation_lines(user: UserDay, words: Words, settings: Settings, day: date
     if user.options:
         yield lines["options"].format_map(known)
     for option in user.options:
+        why_not = words.sentence(option["why_not"])
         filled = {
             **_filled({**option, "value": known_worth(option)}, words),
-            "why_not": words.sentence(option["why_not"]),
+            "why_not": "" if why_not == known["why"] else why_not,  # which is said once, above
         }
         yield lines["option"].format_map(filled).rstrip()
+    yield from _feature_lines(user.features, words)
+
+
+def _feature_lines(features: Row, words: Words) -> Iterator[str]:
+    """Write each column of the snapshot with its value and what it is called."""
+    if not features:
+        return
+    yield words.language.explain["features"]
+    width = max(map(len, features))
+    for name, value in features.items():
+        yield (
+            words.language.explain["feature"]
+            .format(name=f"{name:<{width}}", value=_column_value(name, value, words), label=words.label(name))
+            .rstrip()
+        )
+
+
+def _column_value(name: str, value: object, words: Words) -> str:
+    """Write the value of one column; of a list of shares, the largest few."""
+    if isinstance(value, list):
+        shares = sorted(value, key=lambda each: (-each["share"], each["category"]))[:SHARES_SHOWN]
+        told = [
+            f"{words.category(each['category'])} {words.language.percent(round(each['share'], 2))}" for each in shares
+        ]
+        return words.language.joins["because_lines"].join(told)
+    is_text = isinstance(value, str)
+    return words.value({"column": name, "value": value if is_text else None, "number": None if is_text else value})
 
 
 def _computed(decision: Row, words: Words, settings: Settings, day: date) -> Row:
@@ -116,6 +146,7 @@ def explanation_facts(user: UserDay, words: Words) -> dict[str, object]:
         **user.preferences,
         "held_back_by": held_back_sentences(user, words),
         "open_offers": user.open_offers,
+        **({"features": user.features} if user.features else {}),
         "persona": [dict(zip(("column", "theirs", "usual"), trait, strict=True)) for trait in user.persona_traits],
         "memberships": asdict(user.memberships) if user.memberships is not None else None,
         "onboarding": asdict(user.progress) if user.progress is not None else None,
