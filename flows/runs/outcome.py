@@ -104,13 +104,13 @@ class Outcome:
 
 
 def _plain_table(headings: Iterable[str], rows: Iterable[Iterable[str]], *, is_folded: bool = False) -> Table:
-    """Lay rows out below headings, word for word."""
+    """Lay rows out below headings, word for word: what has no room is folded, at first in the last column."""
     from rich.table import Table
     from rich.text import Text
 
     table = Table(box=None, pad_edge=False)
-    for heading in headings:
-        table.add_column(heading, overflow="fold" if is_folded else "ellipsis")
+    for heading in (headings := list(headings)):
+        table.add_column(heading, overflow="fold", no_wrap=not is_folded and heading != headings[-1])
     for row in rows:
         table.add_row(*(Text(visible(cell)) for cell in row))
     return table
