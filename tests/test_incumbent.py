@@ -21,7 +21,7 @@ from models.learn.candidate_choice import judge, own_metrics, score_all
 from models.learn.churn import MEASURES, split_outcomes
 from models.learn.training import Trained, generator, rows_of, train_candidates
 from models.learn.trial import Trial
-from models.registry.fold_models import write_folds
+from models.registry.fold_models import what_is_predicted, write_folds
 from models.registry.model_reader import ModelLineage, load, read_folds
 from models.registry.registry_state import NEWEST, registered_model
 from models.registry.tracking import register
@@ -150,7 +150,11 @@ def test_the_choice_of_the_gate_may_be_pinned_too(registry: Lake, frame: pd.Data
 
 
 INCOMPARABLE = {
-    "another label": (small_settings(churn={"horizon_days": 14}), CUT, "it predicts something else"),
+    "another label": (
+        small_settings(churn={"horizon_days": 14}),
+        CUT,
+        f"it predicts something else: churn.horizon_days was 14 and is {SETTINGS.churn.horizon_days}",
+    ),
     "no row after what it learnt from": (SETTINGS, CUT + pd.Timedelta(days=90), "no test row begins after"),
 }
 
@@ -165,7 +169,13 @@ def test_a_champion_that_cannot_be_judged_is_replaced_with_the_reason(
     first = publish(registry, later, "a", settings)
     found = publish(registry, bad, "b")
     assert found.version != first.version
-    assert f"of {first.name} it could not be compared: {words}" in found.reason
+    assert f"the champion before, {first.name}, gives way: it could not be compared, as {words}" in found.reason
+
+
+def test_what_does_not_change_a_label_makes_no_other_one_of_it() -> None:
+    others = small_settings(value={"horizon_days": 14}, response={"min_treatments": 7})
+    assert what_is_predicted(others, "churn") == what_is_predicted(SETTINGS, "churn")
+    assert what_is_predicted(others, "value") != what_is_predicted(SETTINGS, "value")
 
 
 def test_a_champion_without_fold_models_or_with_a_lost_column_is_replaced(registry: Lake, frame: pd.DataFrame) -> None:

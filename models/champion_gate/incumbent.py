@@ -72,7 +72,7 @@ def meet_champion(lake: Lake, trained: Trained, version: int, settings: Settings
         words = f"{interval_words(trained.trial, met.gain)} test rows"
         below = _shortfall(lake, trained, number, met)
     except IncomparableError as error:
-        words = f"it could not be compared: {error}"
+        words = f"it could not be compared, as {error}"
     if found.pin is not None and found.pin.version == number:
         why = f"{found.pin} ({winner} against it: {words})"
     elif below:
@@ -82,7 +82,8 @@ def meet_champion(lake: Lake, trained: Trained, version: int, settings: Settings
     elif met is not None and met.gain.value < 0:
         why = f"{winner} is worse: {words}"
     else:
-        said = f"no worse than the champion before, {rival.name}: {words}" if met else f"of {rival.name} {words}"
+        before = f"the champion before, {rival.name}"
+        said = f"no worse than {before}: {words}" if met else f"{before}, gives way: {words}"
         return Succession(version, name, _told(trained, f"{trained.verdict.reason}; {said}", met))
     kept = _as_winner(lake, _told(trained, f"{rival.name} stays champion, {why}", met), number, met, settings)
     return Succession(number, rival.name, kept)
@@ -103,7 +104,7 @@ def _rival(lake: Lake, model: RegisteredModel, version: int) -> int | None:
 
 
 def _meet(lake: Lake, trained: Trained, rival: StoredVersion, settings: Settings) -> HeadToHead:
-    score, among = champion_scores(lake, rival, trained.trial, what_is_predicted(settings))
+    score, among = champion_scores(lake, rival, trained.trial, what_is_predicted(settings, trained.subject))
     rng = generator(settings, f"{trained.subject} champion")
     return HeadToHead(score, among, trained.trial.gain(trained.winner.test_score, score, among, settings, rng))
 

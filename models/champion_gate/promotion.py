@@ -117,7 +117,7 @@ def fold_models_of(trained: Trained, name: str, settings: Settings, as_of: date)
     Where users alone were left out its models know all labels until `as_of`.
     """
     until = trained.trial.honest_from or pd.Timestamp(start_of(as_of, settings.time_zone))
-    by_fold, predicts = trained.candidates[name].by_fold, what_is_predicted(settings)
+    by_fold, predicts = trained.candidates[name].by_fold, what_is_predicted(settings, trained.subject)
     return FoldModels(by_fold, settings.training.folds, until.isoformat(), predicts)
 
 

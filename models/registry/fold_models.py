@@ -13,7 +13,7 @@ from configs.errors import InputError
 from configs.settings import Settings
 from features.arrays.array_types import Flags, Floats
 from features.storage.lake import Lake
-from features.storage.whole_writes import content_hash, write_text
+from features.storage.whole_writes import write_text
 from models.estimator_families.estimators import Estimator
 from models.estimator_families.model_families import description_of
 from models.learn.trial import Trial, scores_of_others
@@ -22,14 +22,15 @@ from models.registry.model_reader import read_folds
 from models.registry.registry_state import FOLDS, HONEST_FROM, PREDICTS
 from models.registry.tracking import save_core
 
-PREDICTS_BY = {"time_zone", "roles", "churn", "value"}  # settings that say what a label is
+PREDICTS_BY = {"time_zone", "roles", "churn"}  # settings that say what a label is
+AMOUNTS = "value"  # the model whose label [value] says, too
 
 
 @dataclass(frozen=True)
 class FoldModels:
     """Models by the fold of users that each did not see, of so many `folds`, and the instant that none saw beyond.
 
-    `predicts` is a digest of what the label was.
+    `predicts` is what the label was: `what_is_predicted`.
     """
 
     by_fold: Mapping[int, Estimator] = field(default_factory=dict)
@@ -47,9 +48,46 @@ class IncomparableError(InputError):
     """A champion cannot be judged on the rows of a training; the sentence says why."""
 
 
-def what_is_predicted(settings: Settings) -> str:
-    """Digest of the settings that say what a label is; models of different ones cannot be compared."""
-    return content_hash(text=json.dumps(settings.model_dump(mode="json", include=PREDICTS_BY), sort_keys=True))
+def what_is_predicted(settings: Settings, subject: str) -> str:
+    """Write the settings that say what the label of a model is; models of different ones cannot be compared."""
+    include = PREDICTS_BY | ({AMOUNTS} if subject == AMOUNTS else set())
+    return json.dumps(settings.model_dump(mode="json", include=include), sort_keys=True)
+
+
+def told_difference(before: str, now: str) -> str:
+    """Name the settings that make the labels of two models differ, or nothing where none does.
+
+    Examples
+    --------
+    >>> told_difference('{"churn": {"horizon_days": 28}, "time_zone": "UTC"}', '{"churn": {"horizon_days": 14}}')
+    'churn.horizon_days was 28 and is 14, time_zone was UTC and is unset'
+    """
+    if before == now:
+        return ""
+    if not before.startswith("{"):
+        return "an earlier winback did not keep by which settings"
+    old, new = flat(json.loads(before)), flat(json.loads(now))
+    names = [name for name in sorted(old | new) if old.get(name) != new.get(name)]
+    return ", ".join(f"{name} was {_shown(old.get(name))} and is {_shown(new.get(name))}" for name in names)
+
+
+def flat(settings: Mapping[str, object]) -> dict[str, object]:
+    """Name every setting in full.
+
+    Examples
+    --------
+    >>> flat({"churn": {"kind": "silence"}, "time_zone": "UTC"})
+    {'churn.kind': 'silence', 'time_zone': 'UTC'}
+    """
+    named: dict[str, object] = {}
+    for name, value in settings.items():
+        inner = flat(value) if isinstance(value, dict) else {"": value}
+        named |= {f"{name}.{own}" if own else name: each for own, each in inner.items()}
+    return named
+
+
+def _shown(value: object) -> object:
+    return ", ".join(map(str, value)) or "empty" if isinstance(value, list) else "unset" if value is None else value
 
 
 def write_folds(models: FoldModels, folder: Path) -> None:
@@ -75,8 +113,8 @@ def champion_scores(lake: Lake, champion: StoredVersion, trial: Trial, predicts:
     """
     if FOLDS not in champion.tags:
         raise IncomparableError("it was registered without the models that could judge it")
-    if champion.tags[PREDICTS] != predicts:
-        raise IncomparableError("it predicts something else: roles, churn, value or time_zone were set otherwise")
+    if otherwise := told_difference(champion.tags[PREDICTS], predicts):
+        raise IncomparableError(f"it predicts something else: {otherwise}")
     among = (trial.starts >= pd.Timestamp(champion.tags[HONEST_FROM])).to_numpy() | (trial.honest_from is None)
     if trial.rows.loc[among, "user_id"].nunique() < 2:
         raise IncomparableError("no test row begins after what it learnt from")
