@@ -16,7 +16,7 @@ class SendTime(Section):
 
     history_days: int = Field(gt=0, le=365, description="days before the decision whose activity counts")
     half_life_days: float = Field(
-        gt=0, le=3650, description="what is this much older says half as much about when somebody is there"
+        ge=0.1, le=3650, description="what is this much older says half as much about when somebody is there"
     )
     open_weight: Weight = Field(description="how much an hour counts in which a message of the channel was opened")
     session_weight: Weight = Field(description="how much an hour of activity counts, or of an opening elsewhere")

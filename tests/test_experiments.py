@@ -130,6 +130,7 @@ def test_the_holdout_judges_and_the_rule_that_is_true_wins(evaluation):
         (Wanted(rules=("trait_recency > 6: male",)), "no lot gave the offer 'male'.*did you mean 'mail'"),
         (Wanted(rules=("trait_recency > 6: mail@0.5",)), "no lot gave 'mail' at 0.5"),
         (Wanted(rules=("mail to everybody",)), "is no rule"),
+        (Wanted(rules=("trait_recency > 6: none@0.5",)), "'none' gives nothing, and so no discount of 0.5; write 0"),
         (Wanted(files=(Path("nowhere.csv"),)), "nowhere.csv cannot be read"),
         (Wanted(files=(Path("policy.xlsx"),)), "no CSV or Parquet file"),
         (Wanted(which="holdouts"), "did you mean 'holdout'"),
@@ -139,6 +140,20 @@ def test_the_holdout_judges_and_the_rule_that_is_true_wins(evaluation):
 def test_what_cannot_be_judged_is_one_sentence(app, wanted, sentence):
     with pytest.raises(InputError, match=sentence):
         evaluate(app.settings, app.lake, AS_OF, wanted)
+
+
+@pytest.mark.parametrize(
+    ("rows", "sentence"),
+    [
+        ("", "mine.csv names nobody; write a row of user_id, offer_id and, if wanted, discount per user"),
+        ("c001,none,0.5\n", "'none' gives nothing, and so no discount of 0.5; write 0, or leave it empty"),
+    ],
+)
+def test_a_file_that_gives_nobody_anything_it_could_mean_is_one_sentence(app, tmp_path, rows, sentence):
+    path = tmp_path / "mine.csv"
+    path.write_text("user_id,offer_id,discount\n" + rows)
+    with pytest.raises(InputError, match=sentence):
+        evaluate(app.settings, app.lake, AS_OF, Wanted(files=(path,)))
 
 
 def test_treatments_without_outcomes_need_events(tmp_path):

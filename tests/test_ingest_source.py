@@ -212,7 +212,7 @@ BAD_TREATMENTS = [
     ({"propensity": 1e-300}, "propensity lies below 0.000001"),
     ({"cost": -1.0}, "cost is negative"),
     ({"cost": 1_000_000.01}, "cost exceeds ingest.max_amount"),
-    ({"offer_id": None}, "offer_id is missing"),
+    ({"offer_id": None}, "offer_id is missing, which is none where nothing was given"),
     ({"channel": None}, "channel is missing"),
     ({"decided_at": datetime(2031, 1, 1, tzinfo=UTC)}, "decided_at lies in the future"),
     ({"valid_until": datetime(2024, 3, 1, tzinfo=UTC)}, "valid_until lies before decided_at"),

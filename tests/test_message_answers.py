@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import date
 from pathlib import Path
 
@@ -114,6 +115,7 @@ def test_every_text_is_written_to_users_of_the_folder(tmp_path):
     pd.DataFrame({"user_id": ["a", "b", "c"], **names}).to_parquet(lake.path("users", "users.parquet"))
     found = check_texts(settings, lake)
     assert list(found.notes) == ["67% of the users read 'fr', in which there is no text: they get 'en'"]
+    assert next(iter(check_lines(replace(found, faults=["a"])))) == "1 text cannot be written"
     assert next(iter(check_lines(found))) == "2 texts, each written to 3 readers: all can be written"
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -11,6 +13,7 @@ from configs.settings import load_settings
 from models.policy_value.logged_treatments import LoggedTreatments, logged_treatments
 from models.policy_value.policy_comparison import NamedPolicy, best_option, compare_policies, constants
 from models.policy_value.policy_verdict import CONSTANT, Deployed
+from serving.policy_evaluation.own_policies import rule_policy
 from serving.policy_evaluation.policy_evaluation import table_of
 
 SETTINGS = load_settings(training={"min_leaf_rows": 20})
@@ -82,6 +85,15 @@ def test_a_policy_is_worth_nothing_more_than_itself(lots):
 def test_the_best_constant_is_the_best_of_the_rows_asked(lots):
     keen = lots.frame["keen"].to_numpy() > 0
     assert (best_option(lots, keen), best_option(lots, ~keen)) == (1, 0)
+
+
+def test_where_a_rule_does_not_know_its_column_is_said_as_it_counts_as_zero(lots):
+    keen = lots.frame["keen"].to_numpy()
+    partly = replace(lots, frame=lots.frame.assign(keen=np.where(np.arange(len(keen)) < 10, np.nan, keen)))
+    assert rule_policy(lots, "keen <= 0: mail").note == ""
+    found = rule_policy(partly, "keen <= 0: mail")
+    assert found.choice[:10].tolist() == [1] * 10
+    assert found.note.startswith("keen is not known in 10 of 3,000 rows, where it counts as 0, as it does when winback")
 
 
 def test_what_nobody_could_draw_counts_as_nothing_and_is_said():

@@ -95,6 +95,7 @@ def test_a_relative_data_dir_becomes_absolute():
         ("[scoring]\nbudget = -1", "scoring.budget: .*greater than or equal to 0, found -1"),
         ("[scoring]\nbudget = 1e300", "scoring.budget: .*less than or equal to"),
         ("[training]\nlearning_rate = nan", "training.learning_rate: .*finite number"),
+        ("[send_time]\nhalf_life_days = 1e-320", "send_time.half_life_days: .*greater than or equal to 0.1"),
         ("threads = 1_000_000", "threads: .*less than or equal to 1024"),
         ("seed = 99999999999999999999", "seed: .*less than"),
         ("as_of = 0001-01-01", "as_of: .*1990-01-02"),

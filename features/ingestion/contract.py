@@ -98,7 +98,7 @@ TREATMENTS = Table(
         Column("decision_id", "text", "unique name of the decision; derived from user, instant and offer when missing"),
         Column("user_id", "text", "who", required=True),
         Column("decided_at", "instant", "when the option was chosen", required=True),
-        Column("offer_id", "text", "what was given; `none` for control", required=True),
+        Column("offer_id", "text", "what was given; `none` where nothing was, as to the control group", required=True),
         Column("discount", "number", "discount level, share of the price", required=True),
         Column("channel", "text", "how it reached the user", required=True),
         Column(

@@ -208,6 +208,7 @@ def _event_faults(settings: Settings, now: datetime) -> list[Fault]:
 def _treatment_faults(settings: Settings, now: datetime) -> list[Fault]:
     policies = ", ".join(sql_text(plain_name(name)) for name in POLICIES)
     return [
+        ("offer_id IS NULL", "offer_id is missing, which is none where nothing was given"),
         ("discount IS NULL", "discount is missing"),
         ("NOT discount BETWEEN 0 AND 1", "discount is not a share between 0 and 1"),
         ("NOT (propensity > 0 AND propensity <= 1)", "propensity is not a probability above 0"),

@@ -92,7 +92,8 @@ class Deployed:
     """The policy that decides from now on.
 
     A simple one gives one `option` to everybody, or to those whose `column` lies above (or not above) `threshold`, or
-    is (or is not) the text `category`.
+    is (or is not) the text `category`. What is not known of somebody counts as 0, when a rule is learnt (its median,
+    and whom it picks) and when it decides; an unknown text is no category.
     """
 
     name: str

@@ -206,7 +206,7 @@ def _example(use: TextUse) -> str:
 def check_lines(text_check: TextCheck) -> Iterator[str]:
     """Write what was found wrong with texts as a page."""
     if text_check.faults:
-        yield f"{len(text_check.faults):,} texts cannot be written"
+        yield f"{counted(len(text_check.faults), 'text')} cannot be written"
     else:
         yield f"{text_check.texts:,} texts, each written to {text_check.readers:,} readers: all can be written"
     yield from (f"wrong: {each}" for each in text_check.faults)

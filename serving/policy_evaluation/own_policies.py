@@ -42,7 +42,10 @@ def rule_policy(treatments: LoggedTreatments, text: str) -> NamedPolicy:
     is_above = found["sign"] == ">"
     rule = Deployed(RULE, treatments.options[place - 1], found["column"], float(found["number"]), is_above)
     applies = rule.applies_to(treatments.frame, np.zeros(len(treatments.frame)))
-    return NamedPolicy(text.strip(), np.where(applies, place, 0))
+    unknown = int(treatments.frame[rule.column].isna().sum())
+    note = f"{rule.column} is not known in {unknown:,} of {len(applies):,} rows, where it counts as 0, as it does when "
+    note += "winback learns a rule"
+    return NamedPolicy(text.strip(), np.where(applies, place, 0), note if unknown else "")
 
 
 def file_policy(settings: Settings, treatments: LoggedTreatments, path: Path) -> NamedPolicy:
@@ -56,16 +59,15 @@ def file_policy(settings: Settings, treatments: LoggedTreatments, path: Path) ->
         It cannot be read, lacks a column, names somebody twice or an option that nobody drew.
     """
     rows = _read_policy(settings, path)
+    if rows.empty:
+        raise InputError(f"{path} names nobody; write a row of user_id, offer_id and, if wanted, discount per user")
     if rows["user_id"].duplicated().any():
         twice = rows.loc[rows["user_id"].duplicated(), "user_id"].iloc[0]
         raise InputError(f"{path} names the user {twice!r} twice; give each user one row")
     levels = rows["discount"] if "discount" in rows else pd.Series(np.nan, index=rows.index)
     pairs = pd.DataFrame({"offer": rows["offer_id"], "level": levels})
     codes, known = pd.factorize(pd.MultiIndex.from_frame(pairs))
-    places = [
-        0 if offer == NO_OFFER else _place_of(treatments, str(offer), None if pd.isna(level) else str(level))
-        for offer, level in known
-    ]
+    places = [_place_of(treatments, str(offer), None if pd.isna(level) else str(level)) for offer, level in known]
     by_user = pd.Series(np.array(places, dtype=np.intp)[codes], index=rows["user_id"])
     choice = treatments.frame["user_id"].map(by_user)
     named = int(choice.notna().sum())
@@ -92,7 +94,11 @@ def _read_policy(settings: Settings, path: Path) -> pd.DataFrame:
 
 
 def _place_of(treatments: LoggedTreatments, offer: str, level: str | None) -> int:
-    """Find an option's place after *nothing*; without a level it is the offer's lowest."""
+    """Find an option's place, after *nothing*, which is 0; without a level it is the offer's lowest."""
+    if offer == NO_OFFER:
+        if level is not None and level.strip("0. "):
+            raise InputError(f"{NO_OFFER!r} gives nothing, and so no discount of {level}; write 0, or leave it empty")
+        return 0
     own = [(discount, place) for place, (name, discount) in enumerate(treatments.options, 1) if name == offer]
     if not own:
         names = dict.fromkeys(name for name, _ in treatments.options)
