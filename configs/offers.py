@@ -277,6 +277,6 @@ def _offers(tables: dict[str, object], path: Path, shared: dict[str, object]) ->
     if of_plays and of_plays.most_common(1)[0][1] > 1:
         twice = of_plays.most_common(1)[0][0]
         raise InputError(
-            f"two plays of {path} have an experiment {twice!r}; name each differently, as it draws its lot"
+            f"two plays of {path} have an experiment {twice!r}; name each differently, as it seeds its random draws"
         )
     return offers

@@ -59,7 +59,7 @@ class Play(Section):
 
     @property
     def is_win_back(self) -> bool:
-        """Whether it is for those who have lapsed or left, who draw lots of their own."""
+        """Whether it is for those who have lapsed or left, who have draws of their own."""
         return self.is_marketing and self.aim == WIN_BACK
 
     @property

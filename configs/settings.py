@@ -111,14 +111,14 @@ class Features(Section):
 
 
 class Exploration(Section):
-    """How users are drawn by lot to learn what works."""
+    """How options are drawn at random for some users, to learn what works."""
 
-    share: Share = Field(description="share of the users who draw their option by lot today, drawn anew every day")
+    share: Share = Field(description="share of the users who draw their option at random today, drawn anew every day")
     budget_share: Share = Field(
-        description="most of the budget that the lots may cost; fewer users explore where it would not do"
+        description="most of the budget that randomised offers may cost; fewer users explore where it would not do"
     )
     method: Literal["softmax", "thompson", "uniform"] = Field(
-        description="what the lot favours: options worth more, options that may be best given how little is known, "
+        description="what the draw favours: options worth more, options that may be best given how little is known, "
         "or none"
     )
     temperature: Money = Field(

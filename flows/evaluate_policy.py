@@ -20,7 +20,7 @@ def evaluate_policy(
     rules: tuple[str, ...] = (), files: tuple[str, ...] = (), first: date | None = None, last: date | None = None,
     which: str | None = None,
 ) -> Outcome:  # fmt: skip
-    """Value policies on lots that others drew: nobody, constants, top risk, the champion's, and one's own."""
+    """Value policies on randomised treatments: nobody, constants, top risk, the champion's, and one's own."""
     settings, lake, day = open_run(profile, data_dir, as_of)
     found = evaluate(settings, lake, day, Wanted(tuple(rules), tuple(map(Path, files)), first, last, which))
     outcome = Outcome("evaluate-policy", day, found.metrics, found.outputs, found.notes, table=found.table)

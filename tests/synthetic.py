@@ -28,7 +28,7 @@ from serving.wording.rendering import Words
 AS_OF = date(2024, 7, 1)
 FEATURES: list[Feature] = catalogue({"plan": True, "plan_plus": False})
 MIXED = ["days_since_last_activity", "spend_sum_90d", "active_days_count_28d", "trait_plan", "trait_plan_plus"]
-LOT_OPTIONS = (("bundle", 0.1), ("bundle", 0.3), ("come_back", 0.05), ("come_back", 0.2), ("come_back", 0.3))
+DRAWN_OPTIONS = (("bundle", 0.1), ("bundle", 0.3), ("come_back", 0.05), ("come_back", 0.2), ("come_back", 0.3))
 SMALL: dict[str, object] = {
     "threads": 1,
     "churn": {"lookback_days": 56, "horizon_days": 28},
@@ -143,7 +143,7 @@ def treated_rows(
 def randomised_treatments(
     users: int, rng: np.random.Generator, *, pull: float = 1.5, rare: float = 0.0, taste: float = 1.0,
 ) -> tuple[pd.DataFrame, dict[str, np.ndarray]]:  # fmt: skip
-    """Like `frames.experiment_frame`: two rounds of `LOT_OPTIONS` drawn by lot, and what each option truly changes.
+    """Like `frames.experiment_frame`: two rounds of `DRAWN_OPTIONS` at random, and what each option truly changes.
 
     `pull` is that of the discount and `taste` how much users differ. A third offer, ``rare``, is drawn with that
     probability, and changes 6 more. The wealthier a user, the likelier an option.
@@ -156,14 +156,16 @@ def randomised_treatments(
     frame = pd.concat([behaviour(users, rng).assign(day=day) for day in days], ignore_index=True)
     frame = frame.astype({"trait_plan": "category", "favourite_category_90d": "category"})
     wealth, idle = (_scaled(frame[name]) for name in ("spend_sum_90d", "days_since_last_activity"))
-    options = [*LOT_OPTIONS, ("rare", 0.1)] if rare else list(LOT_OPTIONS)
+    options = [*DRAWN_OPTIONS, ("rare", 0.1)] if rare else list(DRAWN_OPTIONS)
     strength = np.log1p(np.array([discount for _, discount in options]) / 0.1)
     shift = np.array([{"bundle": 0.0, "come_back": 0.5, "rare": 6.0}[name] for name, _ in options])
     slope = pull * np.maximum(1.0 + 0.8 * taste * idle, 0.0)
     margin = 0.5 + 1.5 * taste * wealth[:, None] + shift + slope[:, None] * strength
     truth = {"margin_soon": margin, "is_retained": 0.05 * np.clip(margin, -4, 6)}
     nothing = np.where(wealth > 0, 0.2, 0.4)
-    chances = np.c_[nothing, np.repeat(((1 - nothing - rare) / len(LOT_OPTIONS))[:, None], len(LOT_OPTIONS), axis=1)]
+    chances = np.c_[
+        nothing, np.repeat(((1 - nothing - rare) / len(DRAWN_OPTIONS))[:, None], len(DRAWN_OPTIONS), axis=1)
+    ]
     chances = np.c_[chances, np.full(len(frame), rare)] if rare else chances
     drawn = (rng.random(len(frame))[:, None] > chances.cumsum(axis=1)).sum(axis=1).clip(max=len(options))
     every = np.arange(len(frame))

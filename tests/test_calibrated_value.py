@@ -16,8 +16,10 @@ from models.policy_value.off_policy import value_difference
 SIGNAL = 0.6  # standard deviation of what an option changes
 
 
-def lots(rows: int, rng: np.random.Generator, *, truth: float = 1.0, size: float = 2.0) -> tuple[Evidence, np.ndarray]:
-    """Lots of two options with heavy-tailed margins, and held-out effects `size` times as large as true ones.
+def drawn_evidence(
+    rows: int, rng: np.random.Generator, *, truth: float = 1.0, size: float = 2.0
+) -> tuple[Evidence, np.ndarray]:
+    """Treatments of two options with heavy-tailed margins, and held-out effects `size` times as large as true ones.
 
     `truth` scales what options really change; returned beside the evidence, (rows, 2).
     """
@@ -55,15 +57,15 @@ def nobody(evidence: Evidence) -> np.ndarray:
     return evidence.chances(np.zeros(len(evidence.effect), dtype=np.intp))
 
 
-def test_the_lots_say_how_much_of_the_effects_is_true():
-    evidence, _ = lots(30_000, np.random.default_rng(3))
+def test_the_treatments_say_how_much_of_the_effects_is_true():
+    evidence, _ = drawn_evidence(30_000, np.random.default_rng(3))
     assert calibration(evidence).slope == pytest.approx(0.5, abs=0.12)
 
 
 def test_a_value_is_as_wide_as_it_errs_and_narrower_than_the_doubly_robust_one():
     errors, widths, robust = [], [], []
     for seed in range(60):
-        evidence, effect = lots(1500, np.random.default_rng(seed))
+        evidence, effect = drawn_evidence(1500, np.random.default_rng(seed))
         new, old = personal(evidence), nobody(evidence)
         true = float((new[:, 1:3] * (effect - 0.1)).sum(axis=1).mean())
         found = gain_over(Calibrated(evidence), new, old)
@@ -79,7 +81,7 @@ def test_a_value_is_as_wide_as_it_errs_and_narrower_than_the_doubly_robust_one()
 def test_where_nothing_has_an_effect_hardly_anything_is_proven():
     proven = 0
     for seed in range(60):
-        evidence, _ = lots(600, np.random.default_rng([seed, 1]), truth=0.0, size=0.5)
+        evidence, _ = drawn_evidence(600, np.random.default_rng([seed, 1]), truth=0.0, size=0.5)
         proven += gain_over(Calibrated(evidence), personal(evidence), nobody(evidence)).low > 0
     assert proven <= 4
 
@@ -89,7 +91,7 @@ def test_tails_that_are_cut_do_not_hide_what_is_earned_from_the_few_who_pay():
     off = []
     for seed in range(8):
         rows, rng = 60_000, np.random.default_rng([seed, 2])
-        evidence, _ = lots(rows, rng)
+        evidence, _ = drawn_evidence(rows, rng)
         more = rng.uniform(0.0, 0.03, (rows, 2))  # orders that each option adds, of 5 in the mean
         chance = 0.05 + np.c_[more, np.zeros(rows)][np.arange(rows), evidence.action]
         spent = np.where(rng.random(rows) < chance, 5 * rng.lognormal(-0.5, 1.0, rows), 0.0)
@@ -101,8 +103,8 @@ def test_tails_that_are_cut_do_not_hide_what_is_earned_from_the_few_who_pay():
     assert np.abs(np.mean(off)) < 1.0, off
 
 
-def test_effects_that_the_lots_contradict_are_not_asked():
-    evidence, _ = lots(4000, np.random.default_rng(8))
+def test_effects_that_the_treatments_contradict_are_not_asked():
+    evidence, _ = drawn_evidence(4000, np.random.default_rng(8))
     late = np.abs(evidence.effect[:, 0] - 0.5) < 0.5  # whom the policy is for, and what no slope can tell
     harm = np.where(late[:, None], -4.0, 0.0) * np.ones((1, 2))
     net = evidence.net + np.c_[harm, np.zeros(4000)][np.arange(4000), evidence.action]
@@ -114,6 +116,6 @@ def test_effects_that_the_lots_contradict_are_not_asked():
 
 
 def test_a_policy_is_worth_nothing_more_than_itself():
-    evidence, _ = lots(300, np.random.default_rng(4))
+    evidence, _ = drawn_evidence(300, np.random.default_rng(4))
     found = gain_over(Calibrated(evidence), personal(evidence), personal(evidence))
     assert (found.low, found.value, found.high) == (0.0, 0.0, 0.0)

@@ -227,7 +227,7 @@ def test_exploring_is_counted_and_a_share_that_the_budget_cannot_pay_is_told(she
     assert 0 < figures["exploration.share"] < 0.9
     assert any("the budget pays for an exploration share of" in warning for warning in answer["warnings"])
     page = Path(answer["outputs"]["report"]).read_text(encoding="utf-8")
-    assert "drawn by lot today to learn what works" in page
+    assert "drawn at random today to learn what works" in page
     assert f"T{told[1:]}" in page
     assert ": explorers &lt;wanted&gt;.</p>" in page
     assert "left to business as usual: the campaigns that run anyway" in page
@@ -317,7 +317,7 @@ def test_plan_experiment_says_what_to_try_of_every_offer_and_whether_it_can_be_d
     result = shell.run("plan-experiment", "--weeks", "4")
     assert result.exit_code == 0, result.stderr
     page = result.stdout.replace("\u00a0", " ")
-    assert "people may be given something by lot; what they bring differs by" in page
+    assert "people may be given something at random; what they bring differs by" in page
     plans = shell.answer("plan-experiment", "--weeks", "4")
     titles = {plan["offer_id"] for plan in plans["plans"]} | set(plans["left_out"])
     assert len(titles) == page.count("\n\n") and all(

@@ -161,7 +161,7 @@ def test_how_personal_a_policy_was_is_told_beside_the_oracle():
     ("more", "sentence"),
     [
         (["--weeks", "0"], "greater than or equal to 1"),
-        (["--random-weeks", "0"], "1 of lots"),
+        (["--random-weeks", "0"], "1 of randomised offers"),
         (["--variant-effect", "-2"], "greater than or equal to -1"),
         (["--variant-effect", "0.5", "--profile", "simulated,plays"], "'starter' has no experiment"),
     ],
@@ -204,7 +204,7 @@ def test_a_small_loop_from_the_command_line(tmp_path, run_notebook, monkeypatch,
     assert found["metrics"]["nobody.gain"]["value"] == 0.0
     weeks = json.loads(Path(found["outputs"]["weeks"]).read_text())
     assert all(len(career) == 1 for career in weeks.values())
-    assert weeks["winback"][0]["treated"] > 0  # lots explore even where the gate allows nothing else
+    assert weeks["winback"][0]["treated"] > 0  # explorers draw even where the gate allows nothing else
     assert Path(found["outputs"]["picture"]).read_bytes().startswith(b"\x89PNG")
     assert "the gate deployed week 1: " in found["warnings"][0]
     assert any(each.startswith("measured on its own: ") for each in found["warnings"])

@@ -1,4 +1,4 @@
-"""What can be known before a long step: rows against settings, days, filters and lots, and nothing is written."""
+"""What can be known before a long step: rows against settings, days, filters and treatments, and nothing is written."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ EVENTS = [
     for number in range(10)
 ]
 ENOUGH = {"training": {"min_users": 5}}
-LOTS = [treatment(f"u{number}", "2024-03-01", "bundle", 0.1, propensity=0.5) for number in range(3)]
+RANDOMISED = [treatment(f"u{number}", "2024-03-01", "bundle", 0.1, propensity=0.5) for number in range(3)]
 
 
 def app_with(folder: Path, *, as_of: date = AS_OF, **overrides: object) -> App:
@@ -27,7 +27,7 @@ def app_with(folder: Path, *, as_of: date = AS_OF, **overrides: object) -> App:
     own = {"source": str(folder / "app.sql"), "raw": str(folder / "raw")}
     events = overrides.pop("events", EVENTS)
     given = {"ingest": own, "offers": str(folder / "offers.toml"), "as_of": as_of, **ENOUGH, **overrides}
-    return small_app(folder, overrides=given, events=events, treatments=LOTS)
+    return small_app(folder, overrides=given, events=events, treatments=RANDOMISED)
 
 
 def check(app: App, *, is_default: bool = False) -> ConfigurationCheck:
@@ -91,11 +91,11 @@ def test_too_few_people_are_a_fault_that_names_the_roles_and_not_the_bar(tmp_pat
 
 @pytest.mark.parametrize(
     ("share", "remedy"),
-    [(0.0, "set scoring.exploration.share"), (0.05, "the lots of scoring.exploration.share add more")],
+    [(0.0, "set scoring.exploration.share"), (0.05, "the randomised offers of scoring.exploration.share add more")],
 )
 def test_an_experiment_says_how_far_it_is(tmp_path, share, remedy):
     app = app_with(tmp_path, response={"min_treatments": 500}, scoring={"exploration": {"share": share}})
-    told = [note for note in check(app).notes if "3 treatments by lot: 3 of 500 treatments" in note]
+    told = [note for note in check(app).notes if "3 randomised treatments: 3 of 500 treatments" in note]
     assert len(told) == 1
     assert remedy in told[0]
     assert not [
@@ -124,7 +124,7 @@ def test_a_filter_that_no_event_fulfils_names_the_word_that_was_meant(tmp_path):
 def test_offers_that_the_catalogue_does_not_have_are_named(tmp_path):
     app = app_with(tmp_path)
     assert not [note for note in check(app).notes if "catalogue" in note]
-    app.write(events=EVENTS, treatments=[*LOTS, treatment("u1", "2024-03-01", "bunddle", 0.1)])
+    app.write(events=EVENTS, treatments=[*RANDOMISED, treatment("u1", "2024-03-01", "bunddle", 0.1)])
     (note,) = (note for note in check(app).notes if "catalogue" in note)
     assert note.startswith("1 treatments gave offers that the catalogue does not have ('bunddle')")
 

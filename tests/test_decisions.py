@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from synthetic import AS_OF, LOT_OPTIONS, behaviour, offer, randomised_treatments, said, small_policy, small_settings
+from synthetic import AS_OF, DRAWN_OPTIONS, behaviour, offer, randomised_treatments, said, small_policy, small_settings
 from test_explanations import personal_effects
 from test_publication import killed_at
 
@@ -330,8 +330,8 @@ def test_every_arm_is_given_what_it_may_be_given(users, explored):
     assert found.loc["suppressed", "suppressed_because"].notna().all()
     stable = {"control": CONTROL_SALT, "business_as_usual": AS_USUAL_SALT}
     for arm, salt in stable.items():
-        lot = hash_share(found.loc[arm, "user_id"], f"{salt}:{small_settings().seed}")
-        assert (lot < 0.12).all(), arm
+        share = hash_share(found.loc[arm, "user_id"], f"{salt}:{small_settings().seed}")
+        assert (share < 0.12).all(), arm
 
 
 def test_a_logged_propensity_by_hand(explored):
@@ -341,8 +341,8 @@ def test_a_logged_propensity_by_hand(explored):
     is_intended = (ledger["offer_id"] == ledger["intended_offer_id"]) & (
         ledger["discount"] == ledger["intended_discount"]
     )
-    by_lot = 0.4 / 7
-    expected = np.where(is_intended, 0.6 + by_lot, by_lot)
+    at_random = 0.4 / 7
+    expected = np.where(is_intended, 0.6 + at_random, at_random)
     expected[~found["arm"].isin(["policy", "explore"])] = 1.0
     assert found["propensity"].tolist() == pytest.approx(expected.tolist())
     assert is_intended[found["arm"] == "policy"].all()
@@ -405,8 +405,8 @@ def test_exploring_is_paid_first_and_no_limit_is_broken(policy, users, tmp_path)
         assert found["expected_cost"].sum() == pytest.approx(spending.spent)
         assert spending.spent <= 12.0 + 1e-9
         assert spending.exploration_spent <= 0.25 * 12.0 + 1e-9  # exploration.budget_share
-        by_lot = found[found["arm"] == "explore"]
-        assert by_lot["expected_cost"].sum() == pytest.approx(spending.exploration_spent)
+        at_random = found[found["arm"] == "explore"]
+        assert at_random["expected_cost"].sum() == pytest.approx(spending.exploration_spent)
         assert spending.exploration_share < 0.5  # the budget pays for no more
         channels, offered = found["channel"].value_counts(), found["offer_id"].value_counts()
         assert channels.get("email", 0) == spending.used["channel email"] <= 9
@@ -445,7 +445,9 @@ def test_where_nothing_is_known_some_explore_and_the_others_get_nothing(policy, 
     drawn = found[(found["arm"] == "explore") & (found["offer_id"] != "none")]
     assert set(found.loc[found["arm"] != "explore", "offer_id"]) == {"none"}
     assert len(drawn) > 20
-    assert set(drawn["why"]) == {"drawn by lot to learn what works: an option whose effect on this user is not known"}
+    assert set(drawn["why"]) == {
+        "drawn at random to learn what works: an option whose effect on this user is not known"
+    }
     assert set(drawn["propensity"].round(9)) == {round(0.4 / 7, 9)}
     assert spending.spent == spending.exploration_spent == pytest.approx(drawn["expected_cost"].sum())
     assert spending.value == pytest.approx(drawn["expected_value"].sum())
@@ -549,7 +551,7 @@ def test_why_nothing_is_given_is_said(policy, users, decisions, tmp_path):
 
 @pytest.fixture(scope="module")
 def personal(policy) -> Policy:
-    """Policy that decides by effects learnt from lots, with enough money for all and some who explore."""
+    """Policy that decides by effects of randomised treatments, with enough money for all and some who explore."""
     effects = personal_effects(randomised_treatments(400, np.random.default_rng(72))[0])
     settings = small_settings(scoring={"budget": 1e6, "exploration": {"share": 0.3}})
     return replace(policy, settings=settings, response=replace(policy.response, effects={}, personal=effects))
@@ -573,10 +575,10 @@ def test_a_personal_decision_says_its_worth_and_what_makes_the_offer_work(person
     by_policy = given.loc[given["arm"] == "policy", "why"]
     assert len(by_policy) > 20
     assert by_policy.str.fullmatch(f"{WORTH}; {differs}").all()
-    lot = "drawn by lot to learn what works: "
-    by_lot = given.loc[given["arm"] == "explore", "why"].str.removeprefix(lot)
-    assert set(by_lot.str.fullmatch(f"{WORTH}; {differs}|{UNKNOWN}")) == {True}
-    assert by_lot.str.fullmatch(UNKNOWN).any()
+    lead = "drawn at random to learn what works: "
+    at_random = given.loc[given["arm"] == "explore", "why"].str.removeprefix(lead)
+    assert set(at_random.str.fullmatch(f"{WORTH}; {differs}|{UNKNOWN}")) == {True}
+    assert at_random.str.fullmatch(UNKNOWN).any()
     again = Lake(tmp_path / "batches")
     decide(personal, again, AS_OF, batches(users, 33))
     assert read(again)["why"].tolist() == found["why"].tolist()
@@ -588,11 +590,11 @@ def test_what_is_said_to_work_better_is_the_effect_against_that_on_the_average_u
     assert len(given) > 20
     effects = personal.response.personal
     rows, worth = users.iloc[given.index], given["remaining_value"].to_numpy()
-    places = [LOT_OPTIONS.index(option) for option in zip(given["offer_id"], given["discount"], strict=True)]
-    p_redeem = np.tile(given["p_redeem"].to_numpy()[:, None], len(LOT_OPTIONS))  # of the own option alone
+    places = [DRAWN_OPTIONS.index(option) for option in zip(given["offer_id"], given["discount"], strict=True)]
+    p_redeem = np.tile(given["p_redeem"].to_numpy()[:, None], len(DRAWN_OPTIONS))  # of the own option alone
     chances = Chances(p_redeem, given["p_churn"].to_numpy())
     base = [
-        each.contributions(rows, LOT_OPTIONS, np.array(places), chances)[:, -1]
+        each.contributions(rows, DRAWN_OPTIONS, np.array(places), chances)[:, -1]
         for each in (effects.margin, effects.retention)
     ]
     changes = given["incremental_margin"] + given["incremental_retention"] * worth
@@ -612,12 +614,12 @@ def test_a_simple_policy_says_its_rule_to_those_it_gives_to_and_to_the_others(pe
     for row in given.itertuples():
         assert row.why.endswith(f" contact; by one rule for all: {words} (theirs: {plain(row.spend)} USD)")
     assert set(nothing["why"]) == {f"past offers speak for another rule: {words}"}
-    lots_only, _ = run(rule, tmp_path / "lots", users, budget=1e6, exploration={"share": 0.5})
-    drawn = lots_only[(lots_only["arm"] == "explore") & (lots_only["offer_id"] != "none")]
-    assert drawn["why"].str.fullmatch(f"drawn by lot to learn what works: ({WORTH}|{UNKNOWN})").all()
+    explored_only, _ = run(rule, tmp_path / "explored", users, budget=1e6, exploration={"share": 0.5})
+    drawn = explored_only[(explored_only["arm"] == "explore") & (explored_only["offer_id"] != "none")]
+    assert drawn["why"].str.fullmatch(f"drawn at random to learn what works: ({WORTH}|{UNKNOWN})").all()
 
 
-def test_who_waits_for_a_turn_is_told_that_a_lot_decides_and_not_that_others_are_worth_more(personal, users, tmp_path):
+def test_who_waits_for_a_turn_is_told_that_chance_decides_and_not_that_others_are_worth_more(personal, users, tmp_path):
     constant = deployed(personal, Deployed(CONSTANT, ("come_back", 0.3)))
     everybody, rich = run(constant, tmp_path / "rich", users, budget=1e6)
     found, poor = run(constant, tmp_path, users, budget=rich.spent / 2)
@@ -674,13 +676,12 @@ def test_a_full_channel_or_an_empty_stock_is_the_reason_when_the_budget_would_pa
     assert reasons_for_nothing(short) == {"no place left: the stock of bundle earns more with other users"}
 
 
-def test_who_draws_nothing_or_something_by_lot_is_told_so(explored):
+def test_who_draws_nothing_or_something_at_random_is_told_so(explored):
     found = read(explored[0])
-    assert reasons_for_nothing(found, "explore") == {"drawn by lot to learn what works: nothing"}
+    assert reasons_for_nothing(found, "explore") == {"drawn at random to learn what works: nothing"}
     given = found[(found["arm"] == "explore") & (found["offer_id"] != "none")]
-    words = (
-        r"drawn by lot to learn what works: (worth [+-]\d+\.\d\d USD = .* contact|an option whose effect .* not known)"
-    )
+    worth = r"worth [+-]\d+\.\d\d USD = .* contact|an option whose effect .* not known"
+    words = f"drawn at random to learn what works: ({worth})"
     assert given["why"].str.fullmatch(words).all()
     assert reasons_for_nothing(found, "business_as_usual") == {
         "left to business as usual, which winback is compared with"

@@ -668,11 +668,11 @@ def test_an_option_that_would_pay_says_why_its_user_gets_nothing(desk: SmallDesk
 
 
 def test_of_those_who_get_something_no_reason_stands_above_the_list(tmp_path: Path) -> None:
-    lots = {"budget": 500.0, "exploration": {"share": 0.5, "budget_share": 0.5}}
-    desk = decided_desk(tmp_path, lots)
+    exploring = {"budget": 500.0, "exploration": {"share": 0.5, "budget_share": 0.5}}
+    desk = decided_desk(tmp_path, exploring)
     assert sql(desk, "SELECT count(*) FROM {decisions} WHERE offer_id <> 'none' AND arm = 'explore'")[0][0] > 0
     page = desk.client().get("/people?offered=yes").text
-    assert "drawn by lot" not in page
+    assert "drawn at random" not in page
 
 
 def test_the_table_of_a_chart_writes_numbers_as_the_chart_does(desk: SmallDesk, ask: Callable[..., object]) -> None:

@@ -23,7 +23,7 @@ CATALOGUE = Catalogue(offers=(offer("bundle"), offer("come_back"), offer("plain"
 
 @pytest.fixture
 def lake(tmp_path: Path) -> Lake:
-    """Bundle at one level, come_back at two without a lot, plain at two by lot; what comes later is not known yet."""
+    """Bundle at one level, come_back at two without a draw, plain at two at random; what comes later is not known."""
     lake = Lake(tmp_path)
     rows = [("bundle", 0.1, None), ("come_back", 0.1, None), ("come_back", 0.2, 1.0), ("none", 0.0, 0.5),
             ("plain", 0.1, 0.25), ("plain", 0.2, 0.25), ("plain", 0.1, 0.25)]  # fmt: skip
@@ -77,7 +77,7 @@ def test_one_sentence_says_why_a_discount_is_personal_or_is_not(lake, deployed, 
     assert found == "; ".join(sentences)
 
 
-def test_where_no_lot_chose_among_levels_no_gate_makes_a_discount_personal(lake):
+def test_where_chance_did_not_choose_among_levels_no_gate_makes_a_discount_personal(lake):
     only = Catalogue(offers=CATALOGUE.offers[:2])
     said = WORDS.sentence(stored(why_discounts(lake, DAY, only, PERSONAL)))
     assert said.startswith("a discount is not personal here, as the levels cannot be told apart")

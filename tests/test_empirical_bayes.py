@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from synthetic import FEATURES, LOT_OPTIONS, randomised_treatments, small_settings
+from synthetic import DRAWN_OPTIONS, FEATURES, randomised_treatments, small_settings
 
 from models.effects.empirical_bayes import empirical_bayes
 from models.effects.uplift import learn_effects
@@ -59,17 +59,17 @@ def test_what_no_row_tells_of_is_nothing():
     assert np.isfinite(found.mean).all()
 
 
-def test_an_option_that_lots_surely_prove_better_is_better_whatever_its_discount():
+def test_an_option_that_treatments_surely_prove_better_is_better_whatever_its_discount():
     frame, _ = randomised_treatments(4000, np.random.default_rng(11), pull=0.1)
-    lowest = (frame["offer_id"] == "come_back") & (frame["discount"] == LOT_OPTIONS[2][1])
+    lowest = (frame["offer_id"] == "come_back") & (frame["discount"] == DRAWN_OPTIONS[2][1])
     settings = small_settings(training={"trees": 5})
     better = frame.assign(margin_soon=frame["margin_soon"] + 4.0 * lowest)
     plain, found = (
-        learn_effects(rows, LOT_OPTIONS, FEATURES, settings)["margin_soon"].effect_model for rows in (frame, better)
+        learn_effects(rows, DRAWN_OPTIONS, FEATURES, settings)["margin_soon"].effect_model for rows in (frame, better)
     )
-    effects = found.effects(frame, LOT_OPTIONS).mean(axis=0)
+    effects = found.effects(frame, DRAWN_OPTIONS).mean(axis=0)
     assert effects[2] > effects[3:].max() + 2.0
-    assert (np.diff(plain.effects(frame, LOT_OPTIONS)[:, 2:], axis=1) >= -1e-12).all()
+    assert (np.diff(plain.effects(frame, DRAWN_OPTIONS)[:, 2:], axis=1) >= -1e-12).all()
     # between known discounts it lies between
     asked = found.option_constants([("come_back", 0.05), ("come_back", 0.125), ("come_back", 0.2)])[0]
     assert asked[1] == pytest.approx(asked[[0, 2]].mean())

@@ -101,8 +101,8 @@ def test_the_levels_to_try_are_far_apart(discounts, tried):
 def test_a_plan_in_words():
     plan = planned()
     page = "\n".join(plan_lines([plan], AUDIENCE, WORDS, power=0.8, left_out=["plain"])).replace("\u00a0", " ")
-    assert "Plain: no plan, because on the newest decided day nobody could be given it by lot" in page
-    assert "100,000 people may be given something by lot; what they bring differs by 10.00 USD a head" in page
+    assert "Plain: no plan, because on the newest decided day nobody could be given it at random" in page
+    assert "100,000 people may be given something at random; what they bring differs by 10.00 USD a head" in page
     assert "try       nothing, 10%, 30%" in page
     assert "learn     whether 10% brings more than nothing by the 2.50 USD a head that it costs more: 305 each" in page
     assert "reach 100 people a group, who show effects from 4.36 USD a head or 17.4 points of staying on" in page
@@ -114,7 +114,7 @@ def test_absurd_numbers_are_said_to_be_no_plan_before_they_are_told():
     plan = planned(replace(AUDIENCE, people=3))
     page = "\n".join(plan_lines([plan], AUDIENCE, WORDS, power=0.8)).replace("\u00a0", " ")
     assert plan.weeks > 520
-    assert "takes     more than ten years of lots and 4 weeks more" in page
+    assert "takes     more than ten years of randomised offers and 4 weeks more" in page
     assert page.index("verdict   too long") < page.index("takes ")
     assert "settings" not in page
     nobody = planned(replace(AUDIENCE, people=0))
@@ -129,7 +129,7 @@ def test_what_costs_nothing_is_looked_for_at_a_hundredth_of_a_deviation():
     assert [(each.effect, each.people_per_arm) for each in plan.comparisons] == [(0.1, 156_978)]
 
 
-def test_costs_a_head_are_those_of_who_may_be_given_the_option_by_lot(tmp_path: Path):
+def test_costs_a_head_are_those_of_who_may_be_given_the_option_at_random(tmp_path: Path):
     lake, day = Lake(tmp_path), date(2024, 7, 1)
     rows = [("a", 0.1, 1.0, None), ("a", 0.1, 3.0, NO_DATA), ("a", 0.1, 9.0, "open_offer"), ("b", 0.2, 2.0, DEPENDS)]
     path = lake.partition("decisions", day).with_name("options.parquet")

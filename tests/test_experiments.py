@@ -1,4 +1,4 @@
-"""Experiments without events: their lots alone bring features, effects and the worth of policies."""
+"""Experiments without events: their treatments alone bring features, effects and the worth of policies."""
 
 from __future__ import annotations
 
@@ -28,25 +28,25 @@ KNOWN = at("2024-01-01 00:00")
 
 
 def customers() -> Iterator[tuple[Row, Row]]:
-    """A user and a lot each: mail brings 4 to who bought of late, a phone call nothing; half is kept out."""
+    """A user and a treatment each: mail brings 4 to who bought of late, a phone call nothing; half is kept out."""
     rng = np.random.default_rng(3)
     for number in range(USERS):
         user, recency, drawn = f"c{number:03d}", int(rng.integers(1, 13)), ("none", "mail", "call")[rng.integers(3)]
         outcome = 10 - recency / 2 + (4.0 if drawn == "mail" and recency <= 6 else 0.0) + rng.normal()
-        lot = treatment(
+        assigned = treatment(
             user, f"{DRAWN} 00:00", drawn, 0.0, channel="email", propensity=1 / 3, cost=0.0 if drawn == "none" else 0.5,
             outcome=outcome, outcome_at=at("2024-04-03 00:00"), is_holdout=number % 2 == 0,
         )  # fmt: skip
-        yield {"user_id": user, "known_from": KNOWN, "recency": recency, "plan": "ab"[number % 2]}, lot
+        yield {"user_id": user, "known_from": KNOWN, "recency": recency, "plan": "ab"[number % 2]}, assigned
 
 
 @pytest.fixture(scope="module")
 def app(tmp_path_factory: pytest.TempPathFactory) -> App:
     """The experiment in a data folder with its snapshots, nothing trained."""
-    users, lots = zip(*customers(), strict=True)
+    users, assigned = zip(*customers(), strict=True)
     folder = tmp_path_factory.mktemp("experiment")
     overrides = {"offers": "treatments", "training": {"min_leaf_rows": 20, "min_users": 100}}
-    found = small_app(folder, overrides=overrides, users=pa.Table.from_pandas(pd.DataFrame(users)), treatments=lots)
+    found = small_app(folder, overrides=overrides, users=pa.Table.from_pandas(pd.DataFrame(users)), treatments=assigned)
     found.ingest(NOW)
     write_treated_offers(found.settings, found.lake)
     found.aggregate()
@@ -67,7 +67,7 @@ def evaluation(app: App, tmp_path_factory: pytest.TempPathFactory) -> Evaluation
     return evaluate(app.settings, app.lake, AS_OF, wanted)
 
 
-def test_the_day_of_the_lots_has_a_snapshot_with_the_traits_and_nothing_else_is_needed(app):
+def test_the_day_of_the_draws_has_a_snapshot_with_the_traits_and_nothing_else_is_needed(app):
     assert app.lake.days("events") == []
     assert snapshot_days(app.settings, app.lake, AS_OF, holdouts=(91,)) == [date(2024, 3, 20), AS_OF]
     snapshot = pd.read_parquet(app.lake.partition("snapshots", date(2024, 3, 20)))
@@ -127,14 +127,14 @@ def test_the_holdout_judges_and_the_rule_that_is_true_wins(evaluation):
     ("wanted", "sentence"),
     [
         (Wanted(rules=("recency > 6: mail",)), "'recency' of the rule .* is no column"),
-        (Wanted(rules=("trait_recency > 6: male",)), "no lot gave the offer 'male'.*did you mean 'mail'"),
-        (Wanted(rules=("trait_recency > 6: mail@0.5",)), "no lot gave 'mail' at 0.5"),
+        (Wanted(rules=("trait_recency > 6: male",)), "no random draw gave the offer 'male'.*did you mean 'mail'"),
+        (Wanted(rules=("trait_recency > 6: mail@0.5",)), "no random draw gave 'mail' at 0.5"),
         (Wanted(rules=("mail to everybody",)), "is no rule"),
         (Wanted(rules=("trait_recency > 6: none@0.5",)), "'none' gives nothing, and so no discount of 0.5; write 0"),
         (Wanted(files=(Path("nowhere.csv"),)), "nowhere.csv cannot be read"),
         (Wanted(files=(Path("policy.xlsx"),)), "no CSV or Parquet file"),
         (Wanted(which="holdouts"), "did you mean 'holdout'"),
-        (Wanted(first=AS_OF), "0 users have a closed lot"),
+        (Wanted(first=AS_OF), "0 users have a closed treatment"),
     ],
 )
 def test_what_cannot_be_judged_is_one_sentence(app, wanted, sentence):

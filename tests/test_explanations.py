@@ -16,8 +16,8 @@ from hypothesis.extra.numpy import arrays
 from sklearn.linear_model import LinearRegression
 from sklearn.pipeline import Pipeline
 from synthetic import (
+    DRAWN_OPTIONS,
     FEATURES,
-    LOT_OPTIONS,
     MIXED,
     WORDS,
     behaviour,
@@ -68,17 +68,17 @@ def risk_reasons(model: Estimator, frame: pd.DataFrame) -> list[str]:
 def effect_reasons(personal: PersonalEffects, frame: pd.DataFrame, chosen: np.ndarray, worth: np.ndarray) -> list[str]:
     """Why everybody's option works better or less, in words."""
     lists = ReasonLists(len(frame))
-    add_effect_reasons(lists, np.arange(len(frame)), personal, LOT_OPTIONS, frame, chosen, worth, ROLES)
+    add_effect_reasons(lists, np.arange(len(frame)), personal, DRAWN_OPTIONS, frame, chosen, worth, ROLES)
     return said(lists)
 
 
-def personal_effects(lots: pd.DataFrame) -> PersonalEffects:
-    """Effects learnt from lots, with a personal policy."""
-    learnt = learn_effects(lots, LOT_OPTIONS, FEATURES, small_settings())
+def personal_effects(randomised: pd.DataFrame) -> PersonalEffects:
+    """Effects learnt from randomised treatments, with a personal policy."""
+    learnt = learn_effects(randomised, DRAWN_OPTIONS, FEATURES, small_settings())
     margin, retention = (learnt[outcome] for outcome in ("margin_soon", "is_retained"))
     average = np.stack([margin.mean, retention.mean], axis=1)
     return PersonalEffects(
-        margin.effect_model, retention.effect_model, LOT_OPTIONS, Deployed(PERSONAL), average, "effects-x"
+        margin.effect_model, retention.effect_model, DRAWN_OPTIONS, Deployed(PERSONAL), average, "effects-x"
     )
 
 
@@ -211,52 +211,52 @@ def test_the_worth_of_an_offer_is_written_term_by_term():
 
 
 @pytest.fixture(scope="module")
-def lots() -> pd.DataFrame:
+def randomised() -> pd.DataFrame:
     return randomised_treatments(500, np.random.default_rng(63))[0]
 
 
 @pytest.fixture(scope="module")
-def personal(lots) -> PersonalEffects:
-    return personal_effects(lots)
+def personal(randomised) -> PersonalEffects:
+    return personal_effects(randomised)
 
 
 def chosen_and_worth(users: int) -> tuple[np.ndarray, np.ndarray]:
     rng = np.random.default_rng(64)
-    return rng.integers(0, len(LOT_OPTIONS), users), rng.gamma(2.0, 20.0, users)
+    return rng.integers(0, len(DRAWN_OPTIONS), users), rng.gamma(2.0, 20.0, users)
 
 
-def test_reasons_of_an_effect_add_up_to_what_the_offer_changes(lots, personal):
-    chosen, worth = chosen_and_worth(len(lots))
-    columns, parts = effect_parts(personal, LOT_OPTIONS, lots, chosen, worth)
-    rows = np.arange(len(lots))
+def test_reasons_of_an_effect_add_up_to_what_the_offer_changes(randomised, personal):
+    chosen, worth = chosen_and_worth(len(randomised))
+    columns, parts = effect_parts(personal, DRAWN_OPTIONS, randomised, chosen, worth)
+    rows = np.arange(len(randomised))
     margin, retention = (
-        each.effects(lots, LOT_OPTIONS)[rows, chosen] for each in (personal.margin, personal.retention)
+        each.effects(randomised, DRAWN_OPTIONS)[rows, chosen] for each in (personal.margin, personal.retention)
     )
-    assert parts.shape == (len(lots), len(columns) + 1)
+    assert parts.shape == (len(randomised), len(columns) + 1)
     assert parts.sum(axis=1) == pytest.approx(margin + retention * worth)
     assert np.ptp(parts[:, :-1], axis=0).max() > 1  # users differ
 
 
-def test_effects_of_two_trainings_are_explained_by_name(lots, personal):
+def test_effects_of_two_trainings_are_explained_by_name(randomised, personal):
     column = "days_since_last_activity"
     estimator = personal.retention.estimator
-    other = replace(personal, retention=personal_effects(lots.drop(columns=column)).retention)
-    chosen, worth = chosen_and_worth(len(lots))
-    columns, parts = effect_parts(other, LOT_OPTIONS, lots, chosen, worth)
+    other = replace(personal, retention=personal_effects(randomised.drop(columns=column)).retention)
+    chosen, worth = chosen_and_worth(len(randomised))
+    columns, parts = effect_parts(other, DRAWN_OPTIONS, randomised, chosen, worth)
     assert column in columns
     assert column not in other.retention.estimator.columns
     assert column in estimator.columns
-    retention = other.retention.contributions(lots, LOT_OPTIONS, chosen)
-    margin = other.margin.contributions(lots, LOT_OPTIONS, chosen)
+    retention = other.retention.contributions(randomised, DRAWN_OPTIONS, chosen)
+    margin = other.margin.contributions(randomised, DRAWN_OPTIONS, chosen)
     place = columns.index(column)
     assert parts[:, place].tolist() == margin[:, other.margin.estimator.columns.index(column)].tolist()
     assert parts.sum(axis=1) == pytest.approx(margin.sum(axis=1) + worth * retention.sum(axis=1))
 
 
-def test_the_words_of_an_effect_are_its_strongest_columns_with_their_amounts(lots, personal):
-    few = lots.head(60)
+def test_the_words_of_an_effect_are_its_strongest_columns_with_their_amounts(randomised, personal):
+    few = randomised.head(60)
     chosen, worth = chosen_and_worth(len(few))
-    columns, parts = effect_parts(personal, LOT_OPTIONS, few, chosen, worth)
+    columns, parts = effect_parts(personal, DRAWN_OPTIONS, few, chosen, worth)
     sentences = effect_reasons(personal, few, chosen, worth)
     fact_of_each = [fact_of(name, ROLES) for name in columns]
     for row, sentence in enumerate(sentences):
@@ -274,7 +274,7 @@ def test_the_words_of_an_effect_are_its_strongest_columns_with_their_amounts(lot
     assert len({sentence.split(" on them")[0] for sentence in sentences}) == 2
 
 
-def test_what_is_the_same_for_all_works_on_everybody_as_on_most(lots, personal):
+def test_what_is_the_same_for_all_works_on_everybody_as_on_most(randomised, personal):
     core = personal.margin.estimator.core
     model = LinearRegression()
     model.coef_, model.intercept_ = np.zeros_like(core[-1].coef_), core[-1].intercept_
@@ -284,7 +284,7 @@ def test_what_is_the_same_for_all_works_on_everybody_as_on_most(lots, personal):
         estimator=replace(personal.margin.estimator, core=Pipeline([*core.steps[:-1], ("same", model)])),
     )  # fmt: skip
     alike = replace(personal, margin=same)
-    sentences = effect_reasons(alike, lots.head(3), np.zeros(3, int), np.zeros(3))
+    sentences = effect_reasons(alike, randomised.head(3), np.zeros(3, int), np.zeros(3))
     assert sentences == ["works on them as on most"] * 3
 
 

@@ -1,4 +1,4 @@
-"""Exploration: groups that stay, lots with known chances, and limits that hold whatever is drawn."""
+"""Exploration: groups that stay, draws with known chances, and limits that hold whatever is drawn."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def grouped(control: float, as_usual: float, **changes: object) -> Settings:
     return small_settings(scoring=scoring).model_copy(update=changes)
 
 
-def lots(day: date = TODAY, *, users: pd.Series = USERS, seed: int = 1) -> Draws:
+def draws_of(day: date = TODAY, *, users: pd.Series = USERS, seed: int = 1) -> Draws:
     settings = small_settings().model_copy(update={"seed": seed})
     rows = slice(len(users))
     return randomise(users, CHANCES[rows], COST[rows], EVERYBODY[rows], settings, day)
@@ -144,7 +144,7 @@ def test_posterior_draws_are_those_of_the_day():
 
 
 def test_what_is_drawn_has_its_chance():
-    found = lots()
+    found = draws_of()
     assert [np.mean(found.option == option) for option in (0, 1, NOTHING)] == pytest.approx([0.5, 0.3, 0.2], abs=0.015)
     assert found.place.min() >= 0
     assert found.place.mean() == pytest.approx(0.5, abs=0.01)
@@ -160,7 +160,7 @@ def test_an_option_without_a_chance_is_never_drawn():
 
 def test_who_explores_is_drawn_anew_every_day_and_by_no_group():
     settings = small_settings()
-    today, tomorrow = lots(seed=settings.seed), lots(TODAY + timedelta(days=1), seed=settings.seed)
+    today, tomorrow = draws_of(seed=settings.seed), draws_of(TODAY + timedelta(days=1), seed=settings.seed)
     assert np.mean((today.place < 0.1) & (tomorrow.place < 0.1)) == pytest.approx(0.01, abs=0.003)
     control, _ = stable_groups(USERS, settings)
     assert today.place[control].mean() == pytest.approx(0.5, abs=0.03)
@@ -201,7 +201,7 @@ def test_the_chances_of_a_decision_add_up_to_one(seed):
 @pytest.mark.parametrize("seed", [1, 2, 3])
 def test_what_is_given_is_as_frequent_as_its_chance(seed):
     intended = np.arange(len(USERS)) % 3 - 1
-    found = explore(lots(seed=seed), 2, 0.3, 1e9, [])
+    found = explore(draws_of(seed=seed), 2, 0.3, 1e9, [])
     decided = np.where(found.explores, found.given, intended)
     likely = decision_chances(found, CHANCES, EVERYBODY, intended)
     for wanted in (NOTHING, 0, 1):
@@ -213,7 +213,7 @@ def test_what_is_given_is_as_frequent_as_its_chance(seed):
 
 
 def test_without_limits_the_share_is_what_was_asked_for():
-    found = explore(lots(), 2, 0.25, 1e9, [])
+    found = explore(draws_of(), 2, 0.25, 1e9, [])
     assert found.share == 0.25
     assert found.until.tolist() == [0.25, 0.25]
     assert found.explores.mean() == pytest.approx(0.25, abs=0.01)
@@ -221,17 +221,17 @@ def test_without_limits_the_share_is_what_was_asked_for():
 
 
 def test_the_share_is_lowered_to_what_the_budget_is_expected_to_pay():
-    found = explore(lots(), 2, 0.25, 1100.0, [])
+    found = explore(draws_of(), 2, 0.25, 1100.0, [])
     assert found.share == pytest.approx(1100 / (1.1 * len(USERS)))  # 1.1 a head: half draw 1, three in ten draw 2
     assert 0.9 * 1100 < found.spent <= 1100
-    assert explore(lots(), 2, 0.25, 0.0, []).explores.sum() == 0
+    assert explore(draws_of(), 2, 0.25, 0.0, []).explores.sum() == 0
 
 
 @pytest.mark.parametrize("day", range(20))
 @pytest.mark.parametrize(("budget", "most"), [(50.0, 10**6), (1e9, 7), (60.0, 12), (1.5, 1), (1e9, 0)])
 def test_no_limit_is_ever_broken(day, budget, most):
     limits = [Limit("both", np.array([True, True]), 3 * most), Limit("second", np.array([False, True]), most)]
-    found = explore(lots(TODAY + timedelta(days=day)), 2, 0.05, budget, limits)
+    found = explore(draws_of(TODAY + timedelta(days=day)), 2, 0.05, budget, limits)
     rows = np.flatnonzero(found.given != NOTHING)
     assert found.explores[rows].all()
     assert COST[rows, found.given[rows]].sum() == pytest.approx(found.spent)
@@ -246,7 +246,7 @@ def test_chances_stay_honest_when_places_and_money_run_out(budget, most):
     users, limits = USERS.head(500), [Limit("second", np.array([False, True]), most)]
     weighed = []
     for day in range(300):
-        found = explore(lots(TODAY + timedelta(days=day), users=users), 2, 0.2, budget, limits)
+        found = explore(draws_of(TODAY + timedelta(days=day), users=users), 2, 0.2, budget, limits)
         weight = 1 / chance_of_given(found)
         decided = np.where(found.explores, found.given, NOTHING)
         weighed.append([weight[decided == option].sum() / 500 for option in (0, 1, NOTHING)])

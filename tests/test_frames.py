@@ -122,7 +122,7 @@ def test_a_treatment_still_open_has_no_answer_yet(past, store):
     assert given.is_redeemed.notna().sum() == len(closed) < len(given)
 
 
-def test_lots_are_the_treatments_of_known_chance_with_what_came_of_them(past, store):
+def test_an_experiment_frame_has_the_treatments_of_known_chance_with_what_came_of_them(past, store):
     app, history = past
     around = outcome_frame(history, store, treatment_days(app.lake, AS_OF), horizon_days=28)
     closed = redemption_frame(history, store, load_catalogue(app.settings.offers))
@@ -145,7 +145,7 @@ def test_lots_are_the_treatments_of_known_chance_with_what_came_of_them(past, st
     assert list(found[["day", "user_id"]].itertuples(index=False)) == sorted(zip(found.day, found.user_id, strict=True))
 
 
-def test_only_a_lot_of_known_chance_counts_and_the_first_of_a_day(tmp_path):
+def test_only_a_draw_of_known_chance_counts_and_the_first_of_a_day(tmp_path):
     given = [
         treatment("a", "2024-03-02", "come_back", 0.1, propensity=0.5),
         treatment("b", "2024-03-02", "none", 0.0, propensity=0.5),
@@ -155,13 +155,13 @@ def test_only_a_lot_of_known_chance_counts_and_the_first_of_a_day(tmp_path):
         treatment("twice", "2024-03-02", "bundle", 0.1, propensity=0.5),
         treatment("noon too", "2024-03-02 12:00", "bundle", 0.1, propensity=0.5),
         treatment("noon too", "2024-03-02", "come_back", 0.2, propensity=0.5),
-        treatment("no lot at noon", "2024-03-02", "come_back", 0.1, propensity=0.5),
-        treatment("no lot at noon", "2024-03-02 12:00", "bundle", 0.1, propensity=1.0),
+        treatment("no draw at noon", "2024-03-02", "come_back", 0.1, propensity=0.5),
+        treatment("no draw at noon", "2024-03-02 12:00", "bundle", 0.1, propensity=1.0),
     ]
     app = small_app(tmp_path, events=[event("a", "2024-03-01 09:00", "purchase")], treatments=given)
     app.ingest()
     app.aggregate()
-    users = ["a", "b", "certain", "chosen", "twice", "noon too", "no lot at noon", "untreated"]
+    users = ["a", "b", "certain", "chosen", "twice", "noon too", "no draw at noon", "untreated"]
     around = pd.DataFrame({"user_id": users, "day": date(2024, 3, 2), "offer_id": "old", "is_retained": 1})
     around["discount_soon"] = 2.0
     with app.history(date(2024, 3, 20)) as history:
@@ -173,18 +173,18 @@ def test_only_a_lot_of_known_chance_counts_and_the_first_of_a_day(tmp_path):
         }
         for user, offer_id, discount in (
             ("a", "come_back", 0.1), ("b", "none", 0.0), ("noon too", "come_back", 0.2),
-            ("no lot at noon", "come_back", 0.1),
+            ("no draw at noon", "come_back", 0.1),
         )
     }  # fmt: skip
 
 
-def test_what_lots_gave_away_is_charged_once_and_also_of_offers_that_are_open(tmp_path):
-    lots = [("week", "2024-03-10"), ("open", "2024-06-01"), ("again", "2024-03-10"), ("nobody", "2024-03-10")]
-    given = [treatment(user, "2024-03-02", "come_back", 0.1, valid_until=end, propensity=0.5) for user, end in lots]
+def test_what_draws_gave_away_is_charged_once_and_also_of_offers_that_are_open(tmp_path):
+    drawn = [("week", "2024-03-10"), ("open", "2024-06-01"), ("again", "2024-03-10"), ("nobody", "2024-03-10")]
+    given = [treatment(user, "2024-03-02", "come_back", 0.1, valid_until=end, propensity=0.5) for user, end in drawn]
     given += [treatment("again", "2024-03-09", "come_back", 0.1, valid_until="2024-03-20")]  # the one that is used
     given += [treatment("control", "2024-03-02", "none", 0.0, propensity=0.5)]
     uses = [("week", 4), ("week", 9), ("open", 4), ("again", 9), ("control", 4), ("control", 9)]
-    events = [event(user, "2024-03-01 09:00", "session_start") for user, *_ in [*lots, ("control",)]]
+    events = [event(user, "2024-03-01 09:00", "session_start") for user, *_ in [*drawn, ("control",)]]
     events += [
         event(user, f"2024-03-{day:02d} 12:00", name, amount=9.0, discount=discount, offer_id="come_back")
         for user, day in uses

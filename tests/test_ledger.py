@@ -352,11 +352,11 @@ def test_what_was_given_lands_with_its_chance_and_what_says_nothing_does_not(lak
     rows = entries(lake, AS_OF, AS_OF).to_pandas().set_index("decision_id").loc[found["decision_id"]]
     explores = (arms == "explore").to_numpy()
     assert found.loc[~explores, "propensity"].eq(1.0).all()
-    # within the lot: the chance of having been given it anyhow is taken out, and the share of explorers
+    # within the draw: the chance of having been given it anyhow is taken out, and the share of explorers
     share = SCORING["exploration"]["share"]
     same = (rows["offer_id"] == rows["intended_offer_id"]) & (rows["discount"] == rows["intended_discount"])
-    by_lot = (rows["propensity"] - (1 - share) * same) / share
-    assert found.loc[explores, "propensity"].to_numpy() == pytest.approx(by_lot[explores].to_numpy())
+    at_random = (rows["propensity"] - (1 - share) * same) / share
+    assert found.loc[explores, "propensity"].to_numpy() == pytest.approx(at_random[explores].to_numpy())
     assert found.loc[explores, "propensity"].between(0.0, 1.0, inclusive="neither").all()
     assert set(found["decided_at"]) == {pd.Timestamp(AS_OF, tz="UTC")}
     nothing = found["offer_id"] == "none"

@@ -100,9 +100,9 @@ def distractions() -> tuple[list, list]:
     """Users that are no part of the comparison, all of them rich; the split of those who count stays 40 to 60."""
     names = {"t-nothing": "policy", "c-nothing": "control", "as-usual": "business_as_usual", "barred": "suppressed"}
     entries = [entry(user, arm, meant=user == "as-usual") for user, arm in names.items()]
-    entries += [entry("by-lot", "explore", gets=True), entry("by-lot", "policy", DAY + timedelta(days=7))]
+    entries += [entry("at-random", "explore", gets=True), entry("at-random", "policy", DAY + timedelta(days=7))]
     entries += [entry("new", "policy", DAY + timedelta(days=7))]  # not closed yet
-    return [bought(user, 20, 1000.0) for user in [*names, "by-lot", "new"]], entries
+    return [bought(user, 20, 1000.0) for user in [*names, "at-random", "new"]], entries
 
 
 @pytest.fixture(scope="module")
@@ -144,7 +144,7 @@ def test_the_verdicts_are_told_and_the_overall_one_first(answer: dict) -> None:
 
 
 def test_every_user_that_was_not_barred_counts_once_in_the_split(answer: dict) -> None:
-    # with t-nothing, c-nothing, by-lot (once) and new; without business as usual, which was split off before
+    # with t-nothing, c-nothing, at-random (once) and new; without business as usual, which was split off before
     assert answer["metrics"]["offers.srm_p_value"]["n"] == 104
     assert answer["metrics"]["offers.srm_p_value"]["value"] > 0.9
 
@@ -183,7 +183,7 @@ def test_the_first_decision_that_meant_an_offer_is_the_one_that_counts(tmp_path:
     entries = [entry("a", "policy", day, meant=day > days[0]) for day in days]
     entries += [entry("b", "control", day) for day in days]
     entries += [entry("drawn", arm, day) for arm, day in zip(("policy", "explore"), days[1:], strict=True)]
-    entries += [entry("lot", arm, day) for arm, day in zip(("explore", "policy"), days[:2], strict=True)]
+    entries += [entry("explorer", arm, day) for arm, day in zip(("explore", "policy"), days[:2], strict=True)]
     app = app_of(tmp_path, [bought("a", 8, 5.0), bought("b", -1, 5.0)], entries)
     frame = collect_closed(app.settings, app.lake, days[2] + timedelta(days=28)).frame
     found = list(frame[["user_id", "day", "group", "offer_id", "channel"]].itertuples(index=False, name=None))

@@ -54,11 +54,11 @@ def _plain(monkeypatch: pytest.MonkeyPatch) -> None:
     without_prefect(monkeypatch)
 
 
-def copied(trained: Nights, folder: Path, *, lots: float) -> Nights:
-    """Copy an app; a share of its users is given offers by lot."""
+def copied(trained: Nights, folder: Path, *, explored: float) -> Nights:
+    """Copy an app; a share of its users is given offers at random."""
     app = trained.app.copy_to(folder)
     scoring = app.settings.scoring.model_dump(mode="json")
-    scoring["exploration"] |= {"share": lots, "budget_share": 1.0}
+    scoring["exploration"] |= {"share": explored, "budget_share": 1.0}
     scoring["batch_users"] = 1000
     profile = write_profile(app, folder / "app.toml", scoring=scoring)
     return Nights(app, profile, trained.arrivals).new_folder()
@@ -68,8 +68,8 @@ def test_a_month_of_faults_that_are_made_up_for_in_time_ends_as_if_there_had_bee
     trained: Nights, tmp_path: Path
 ) -> None:
     days = [night(number) for number in range(1, NIGHTS + 1)]
-    clean = copied(trained, tmp_path / "clean", lots=0.5).all_is_well(days)
-    dirty = copied(trained, tmp_path / "dirty", lots=0.5)
+    clean = copied(trained, tmp_path / "clean", explored=0.5).all_is_well(days)
+    dirty = copied(trained, tmp_path / "dirty", explored=0.5)
     for number, as_of in enumerate(days, 1):
         yesterday = as_of - timedelta(days=1)
         if number in (8, 9, 20):  # the machine is down, or the file of the day is not there: nobody decides
@@ -90,7 +90,7 @@ def test_a_month_of_faults_that_are_made_up_for_in_time_ends_as_if_there_had_bee
 
 def test_nights_that_were_missed_or_short_of_a_file_change_no_later_one(trained: Nights, tmp_path: Path) -> None:
     days = [night(number) for number in range(1, 11)]
-    clean, dirty = (copied(trained, tmp_path / name, lots=0.0) for name in ("clean", "dirty"))
+    clean, dirty = (copied(trained, tmp_path / name, explored=0.0) for name in ("clean", "dirty"))
     clean.all_is_well(days)
     told = {}
     for number, as_of in enumerate(days, 1):
@@ -112,7 +112,7 @@ def test_nights_that_were_missed_or_short_of_a_file_change_no_later_one(trained:
 @pytest.fixture
 def rebooted(trained: Nights, tmp_path: Path) -> Nights:
     """The app of the calendar, whose schedule never fires by itself."""
-    found = copied(trained, tmp_path / "rebooted", lots=0.5)
+    found = copied(trained, tmp_path / "rebooted", explored=0.5)
     never = {"port": 0, "score_cron": "0 5 29 2 *", "train_cron": "0 5 29 2 *", "measure_cron": "0 5 29 2 *"}
     scoring = found.app.settings.scoring.model_dump(mode="json")
     scoring["exploration"] |= {"share": 0.5, "budget_share": 1.0}
@@ -149,5 +149,5 @@ def test_a_night_in_which_the_machine_went_down_is_finished_and_so_is_the_next(
     assert [end for end in ended if end[0] == "schedule"] == [("schedule", "killed"), ("schedule", "done")]
     assert "Traceback" not in (tmp_path / "second.log").read_text()
     without_prefect(monkeypatch)
-    clean = copied(trained, tmp_path / "clean", lots=0.5).all_is_well([night(1), night(2)])
+    clean = copied(trained, tmp_path / "clean", explored=0.5).all_is_well([night(1), night(2)])
     assert differing(clean, rebooted, [night(1), night(2)]) == []

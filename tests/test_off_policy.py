@@ -109,7 +109,7 @@ def test_the_doubly_robust_value_by_hand(small):
     assert found.high - found.value == pytest.approx(student(found.effective_sample_size) * parts.std(ddof=1) / 2)
 
 
-def test_a_policy_that_draws_lots_by_hand(small):
+def test_a_policy_that_draws_at_random_by_hand(small):
     target = np.array([[0.5, 0.5], [0.25, 0.75], [0.0, 1.0], [0.2, 0.8]])
     assert ips_value(small, target, minimum=1).value == pytest.approx((1 * 2 + 0.5 * 7 + 4 * 1 + 1 * 4) / 4)
     assert snips_value(small, target, minimum=1).value == pytest.approx(13.5 / 6.5)
@@ -130,7 +130,7 @@ def test_the_difference_by_hand(small):
 @pytest.mark.parametrize("estimator", ESTIMATORS)
 @settings(max_examples=20, deadline=None)
 @given(seed=st.integers(0, 10**6))
-def test_the_order_of_the_rows_has_no_effect_and_a_choice_is_a_certain_lot(estimator, seed):
+def test_the_order_of_the_rows_has_no_effect_and_a_choice_is_a_certain_draw(estimator, seed):
     bandit = Bandit(seed, 300, users=200)
     expected = value(estimator, bandit.logged, bandit.choice, bandit.predicted, minimum=1)
     shuffled = np.random.default_rng(seed).permutation(300)

@@ -135,7 +135,7 @@ def test_an_effect_is_not_carried_over_to_users_unlike_those_compared():
     assert found.why_not.tolist() == [[ELIGIBLE] * 2, [UNLIKE_COMPARED] * 2]
 
 
-LOTS = [("bundle", 0.1), ("bundle", 0.2)]
+DRAWN = [("bundle", 0.1), ("bundle", 0.2)]
 
 
 @dataclass(frozen=True)
@@ -152,17 +152,17 @@ class Told:
         return self.effects(frame, asked, chances) + np.resize([0.5, -0.5], DRAWS)[:, None, None]
 
 
-def lots(deployed: Deployed) -> ResponseModels:
-    """Response that lots taught, for both users and on average."""
+def randomised(deployed: Deployed) -> ResponseModels:
+    """Response that randomised treatments taught, for both users and on average."""
     personal = PersonalEffects(
-        Told({LOTS[0]: [3.0, -1.0], LOTS[1]: [4.0, -2.0]}), Told({LOTS[0]: [0.1, 0.02], LOTS[1]: [0.2, 1.7]}),
-        tuple(LOTS), deployed, np.array([[1.0, 0.05], [1.5, 0.07]]), "effect on margin-x, effect on retention-x",
+        Told({DRAWN[0]: [3.0, -1.0], DRAWN[1]: [4.0, -2.0]}), Told({DRAWN[0]: [0.1, 0.02], DRAWN[1]: [0.2, 1.7]}),
+        tuple(DRAWN), deployed, np.array([[1.0, 0.05], [1.5, 0.07]]), "effect on margin-x, effect on retention-x",
     )  # fmt: skip
     return replace(response(), effects={}, personal=personal)
 
 
 def test_personal_effects_reach_the_options():
-    found = options(lots(Deployed(PERSONAL)))
+    found = options(randomised(Deployed(PERSONAL)))
     assert found.incremental_margin.tolist() == [[3.0, 4.0], [-1.0, -2.0]]
     assert found.incremental_retention.tolist() == [
         [0.1, 0.2],
@@ -174,13 +174,13 @@ def test_personal_effects_reach_the_options():
     assert found.value.tolist()[1] == pytest.approx([-1.0 + 0.2 - 1.25, -2.0 + 3.0 - 4.85])
 
 
-def test_a_personal_policy_charges_what_its_picks_cost_and_promises_what_lots_showed():
-    deployed = lots(Deployed(PERSONAL))
+def test_a_personal_policy_charges_what_its_picks_cost_and_promises_what_treatments_showed():
+    deployed = randomised(Deployed(PERSONAL))
     asked = replace(deployed, personal=replace(deployed.personal, costs=CostRatios(2.0, 3.0), believed=0.5))
     plain, found = options(deployed), options(asked)
     assert found.incremental_margin.tolist() == [[1.5, 2.0], [-0.5, -1.0]]
     assert found.incremental_retention.tolist() == [[0.05, 0.1], [0.01, 0.3]]  # half of 1.7, and no more than the risk
-    own = is_own_spend(FRAME, [*LOTS], Catalogue(offers=(offer("bundle"),)), response().spend, SETTINGS.categories)
+    own = is_own_spend(FRAME, [*DRAWN], Catalogue(offers=(offer("bundle"),)), response().spend, SETTINGS.categories)
     assert found.discount_cost == pytest.approx(np.where(own, 2.0, 3.0) * plain.discount_cost)
     staying = found.incremental_retention * np.array([[100.0], [10.0]])
     assert found.value == pytest.approx(found.incremental_margin + staying - found.expected_cost)
@@ -190,8 +190,8 @@ def test_a_personal_policy_charges_what_its_picks_cost_and_promises_what_lots_sh
     )  # it does not pick whom it takes for cheap
 
 
-def test_an_option_that_no_lot_knew_is_not_eligible():
-    found = options(lots(Deployed(PERSONAL)), offer("plain", discounts=(0.1,)), offer("bundle"))
+def test_an_option_that_no_treatment_knew_is_not_eligible():
+    found = options(randomised(Deployed(PERSONAL)), offer("plain", discounts=(0.1,)), offer("bundle"))
     assert found.why_not.tolist() == [[NOT_MEASURED, ELIGIBLE, ELIGIBLE]] * 2
     assert found.explorable.all()
     assert found.incremental_margin[:, 1:].tolist() == [[3.0, 4.0], [-1.0, -2.0]]
@@ -202,7 +202,7 @@ def test_a_simple_policy_allows_its_option_only_and_only_whom_it_is_for():
     frame = FRAME.assign(spend_sum_90d=[5.0, 15.0])
     policy = Deployed(RULE, ("bundle", 0.2), "spend_sum_90d", 10.0)
     catalogue, worth = Catalogue(offers=(offer("bundle"),)), np.array([100.0, 10.0])
-    found = build_options(frame, np.array([0.9, 0.3]), worth, NOBODY, lots(policy), catalogue, SETTINGS)
+    found = build_options(frame, np.array([0.9, 0.3]), worth, NOBODY, randomised(policy), catalogue, SETTINGS)
     assert found.why_not.tolist() == [[NOT_CHOSEN, NOT_CHOSEN], [NOT_CHOSEN, ELIGIBLE]]
     # everybody is thought of alike: by the average effects
     assert found.incremental_margin.tolist() == [[1.0, 1.5]] * 2
@@ -220,7 +220,7 @@ def test_a_simple_policy_allows_its_option_only_and_only_whom_it_is_for():
     ids=str,
 )
 def test_what_the_gate_deployed_decides_who_may_get_what(policy, eligible):
-    found = options(lots(policy))
+    found = options(randomised(policy))
     assert found.eligible.tolist() == eligible
     assert set(found.why_not[~found.eligible]) == {NOT_CHOSEN}
 
@@ -229,7 +229,7 @@ def test_what_the_gate_deployed_decides_who_may_get_what(policy, eligible):
     "deployed", [Deployed("nobody"), Deployed(CONSTANT, ("bundle", 0.1)), Deployed(PERSONAL)], ids=str
 )
 def test_what_was_learnt_about_a_user_stands_beside_what_is_used(deployed):
-    known = lots(deployed)
+    known = randomised(deployed)
     table = options(known, offer("bundle"), offer("plain", discounts=(0.1,))).table(FRAME, KINDS)
     assert table["learnt_margin"].to_pylist() == [3.0, 4.0, None, -1.0, -2.0, None]
     used = table["incremental_margin"].to_pylist()
@@ -241,13 +241,13 @@ def test_the_error_of_a_value_is_the_spread_of_its_draws():
     exploring = small_settings(scoring={"exploration": {"method": "thompson"}})
     catalogue, worth = Catalogue(offers=(offer("bundle"), offer("plain", discounts=(0.1,)))), np.array([100.0, 10.0])
     nobody = forbidden_to(False, False, catalogue=catalogue)
-    known = lots(Deployed(PERSONAL))
+    known = randomised(Deployed(PERSONAL))
     found = build_options(FRAME, np.zeros(2), worth, nobody, known, catalogue, exploring)
     # margin and retention move together by 0.5: 0.5 + 0.5 x what staying is worth; none where nothing is known
     assert found.value_error.tolist() == [pytest.approx([50.5, 50.5, 0.0]), pytest.approx([5.5, 5.5, 0.0])]
     quiet = build_options(FRAME, np.zeros(2), worth, nobody, known, catalogue, small_settings())
     assert (SETTINGS.scoring.exploration.method == "thompson") or not quiet.value_error.any()
-    simple = build_options(FRAME, np.zeros(2), worth, nobody, lots(Deployed("nobody")), catalogue, exploring)
+    simple = build_options(FRAME, np.zeros(2), worth, nobody, randomised(Deployed("nobody")), catalogue, exploring)
     assert not simple.value_error.any()
 
 
@@ -265,7 +265,9 @@ def test_who_the_models_do_not_speak_of_has_numbers_all_the_same():
     assert not found.incremental_retention.any()
 
 
-@pytest.mark.parametrize("known", [None, response(), lots(Deployed(PERSONAL))], ids=["nothing", "something", "lots"])
+@pytest.mark.parametrize(
+    "known", [None, response(), randomised(Deployed(PERSONAL))], ids=["nothing", "something", "randomised"]
+)
 def test_without_offers_there_are_no_options(known):
     empty = Catalogue(offers=())
     nobody = forbidden_to(False, False, catalogue=empty)

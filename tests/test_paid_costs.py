@@ -21,7 +21,7 @@ def payments(paid: list[float], expected: list[float], is_own: list[bool], times
 
 
 def flattered(rows: int, rng: np.random.Generator) -> tuple[Evidence, np.ndarray]:
-    """Lots of an option whose cost is expected with an error; what it truly costs is returned, (rows,).
+    """Treatments of an option whose cost is expected with an error; what it truly costs is returned, (rows,).
 
     Everybody gains alike, so that a policy with a small budget picks whom the model takes for cheap.
     """

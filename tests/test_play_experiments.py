@@ -175,7 +175,7 @@ def test_channels_are_tried_in_the_order_of_the_variant_at_no_more_cost(tmp_path
     meant = (given == 0) & both
     assert (takes_part == (meant & (arm == "policy"))).all()
     assert (after.given == np.where(takes_part & (drawn == 1), 1, given)).all()
-    assert (after.intended == np.where(meant & (drawn == 1), 1, given)).all()  # which control and lots are beside
+    assert (after.intended == np.where(meant & (drawn == 1), 1, given)).all()  # which control and explorers are beside
     dearer = SimpleNamespace(**{**vars(options), "expected_cost": cost * [1.0, 3.0]})
     assert (in_channel_order(before, dearer, users, found, 1)[0].given == given).all()
     barred = Forbidden(found.everything, found.option + np.array([[0, 9]], np.int8))

@@ -1,4 +1,4 @@
-"""Policies: deciding personally is deployed where held-out lots prove it, and nowhere else."""
+"""Policies: deciding personally is deployed where held-out treatments prove it, and nowhere else."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import numpy as np
 import pandas as pd
 import pytest
-from synthetic import FEATURES, LOT_OPTIONS, WORDS, offer, randomised_treatments, small_settings
+from synthetic import DRAWN_OPTIONS, FEATURES, WORDS, offer, randomised_treatments, small_settings
 
 from configs.offers import Catalogue
 from models.effects.uplift import learn_effects
@@ -225,26 +225,26 @@ def test_the_gate_finds_a_rule():
     assert found.deployed.threshold == pytest.approx(0.5, abs=0.03)
 
 
-def test_too_few_lots_prove_nothing():
+def test_too_few_treatments_prove_nothing():
     found = judge_policies(evidence_of(opposite(40)))
     assert found.deployed == Deployed(NOBODY)
     assert "an unknown amount a head" in found.reason
 
 
 def learnt_verdict(seed: int, gain: float) -> PolicyVerdict:
-    """Verdict on effects learnt from small lots in which every option changes everybody by `gain`."""
+    """Verdict on effects learnt from few treatments in which every option changes everybody by `gain`."""
     rng = np.random.default_rng(seed)
     rows, _ = randomised_treatments(400, rng)
     margin = np.log1p(rows["spend_sum_90d"]) + gain * (rows["offer_id"] != "none") + rng.normal(0, 2.0, len(rows))
     rows = rows.assign(margin_soon=margin, is_retained=(rng.random(len(rows)) < 0.5).astype(float))
-    learnt = learn_effects(rows, LOT_OPTIONS, FEATURES, SETTINGS)["margin_soon"]
-    places = {option: place for place, option in enumerate(LOT_OPTIONS)}
+    learnt = learn_effects(rows, DRAWN_OPTIONS, FEATURES, SETTINGS)["margin_soon"]
+    places = {option: place for place, option in enumerate(DRAWN_OPTIONS)}
     given = zip(rows["offer_id"], rows["discount"], strict=True)
     evidence = Evidence(
-        LOT_OPTIONS, np.array([places.get(option, -1) for option in given]), rows["propensity"].to_numpy(),
+        DRAWN_OPTIONS, np.array([places.get(option, -1) for option in given]), rows["propensity"].to_numpy(),
         rows["user_id"], learnt.fold, margin.to_numpy(), learnt.without, learnt.held_out,
-        np.zeros((len(rows), len(LOT_OPTIONS))), rng.random((len(rows), len(LOT_OPTIONS))), rows,
-        learnt.had_chance, np.ones(len(LOT_OPTIONS), dtype=bool),
+        np.zeros((len(rows), len(DRAWN_OPTIONS))), rng.random((len(rows), len(DRAWN_OPTIONS))), rows,
+        learnt.had_chance, np.ones(len(DRAWN_OPTIONS), dtype=bool),
     )  # fmt: skip
     return judge_policies(evidence)
 
@@ -298,8 +298,8 @@ def fixed(value: float) -> SimpleNamespace:
 
 
 @pytest.mark.parametrize("has_slope", [True, False])
-def test_evidence_of_lots_by_hand(has_slope):
-    lots = pd.DataFrame(
+def test_evidence_of_treatments_by_hand(has_slope):
+    drawn = pd.DataFrame(
         {
             "user_id": ["u", "v", "w"], "offer_id": ["none", "a", "b"], "discount": [0.0, 0.1, 0.2 + 1e-12],
             "propensity": [0.5, 0.25, 0.25], "margin_soon": [4.0, 6.0, 1.0], "is_retained": [1.0, 0.0, 1.0],
@@ -317,7 +317,7 @@ def test_evidence_of_lots_by_hand(has_slope):
     )
     p_redeem = np.array([[0.4] * 2, [0.2] * 2, [0.2] * 2])
     found = gather_evidence(
-        lots, {"margin_soon": margin, "is_retained": retention}, p_redeem,
+        drawn, {"margin_soon": margin, "is_retained": retention}, p_redeem,
         {0: fixed(10.0), 1: fixed(20.0)}, RedeemedSpend({"a": 30.0}), catalogue, OPTIONS, 0.75,
         categories=small_settings().categories,
     )  # fmt: skip
@@ -341,7 +341,7 @@ def test_without_a_pull_only_the_lowest_discount_of_an_offer_is_simple():
         assert simple_policy(evidence, evidence.scores, name, np.ones(3000, dtype=bool)).option == ("a", 0.1)
 
 
-def test_no_policy_is_judged_by_what_the_lots_could_not_draw():
+def test_no_policy_is_judged_by_what_could_not_be_drawn():
     evidence = evidence_of(np.tile([1.0, 5.0], (3000, 1)), error=0.0)
     late = np.arange(3000) < 1500  # the second option came later: nobody drew it on these rows
     gone = late & (evidence.action == 1)

@@ -1,4 +1,4 @@
-"""Policies beside each other on logged lots: values by hand, the truth of a world, and what is doubtful."""
+"""Policies beside each other on randomised treatments: values by hand, the truth of a world, and what is doubtful."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ SETTINGS = load_settings(training={"min_leaf_rows": 20})
 MAIL, PUSH = Option("mail", 0.0), Option("push", 0.1)
 
 
-def lots_of(users: int, *, seed: int = 1, effect: float = 2.0, said: float | None = None) -> LoggedTreatments:
+def treatments_of(users: int, *, seed: int = 1, effect: float = 2.0, said: float | None = None) -> LoggedTreatments:
     """A world: mail brings `effect` to who is keen (x > 0) and takes as much from all others; push does nothing."""
     rng = np.random.default_rng(seed)
     keen, drawn = rng.normal(size=users), rng.integers(0, 3, users)
@@ -41,31 +41,33 @@ def lots_of(users: int, *, seed: int = 1, effect: float = 2.0, said: float | Non
 
 
 @pytest.fixture(scope="module")
-def lots() -> LoggedTreatments:
-    return lots_of(3000)
+def treatments() -> LoggedTreatments:
+    return treatments_of(3000)
 
 
-def test_lots_are_read_with_the_cost_of_the_contact_paid_and_options_in_the_order_of_the_catalogue(lots):
-    frame = lots.frame
-    assert lots.options == (MAIL, PUSH)
-    assert lots.logged.action.tolist()[:50] == frame["offer_id"].map({"none": 0, "mail": 1, "push": 2}).tolist()[:50]
-    np.testing.assert_allclose(lots.logged.outcome, frame["outcome"] - frame["cost"])
-    assert lots.had_chance.all()
+def test_treatments_are_read_with_the_cost_of_the_contact_paid_and_options_in_the_order_of_the_catalogue(treatments):
+    frame = treatments.frame
+    assert treatments.options == (MAIL, PUSH)
+    assert (
+        treatments.logged.action.tolist()[:50] == frame["offer_id"].map({"none": 0, "mail": 1, "push": 2}).tolist()[:50]
+    )
+    np.testing.assert_allclose(treatments.logged.outcome, frame["outcome"] - frame["cost"])
+    assert treatments.had_chance.all()
 
 
-def test_ips_and_snips_are_the_weighted_means_by_hand(lots):
-    (mail,) = compare_policies(lots, [constants(lots)[1]]).policies
-    of_mail = lots.logged.outcome[lots.logged.action == 1]
-    assert mail.values["ips"].value == pytest.approx(3 * of_mail.sum() / len(lots.frame))
+def test_ips_and_snips_are_the_weighted_means_by_hand(treatments):
+    (mail,) = compare_policies(treatments, [constants(treatments)[1]]).policies
+    of_mail = treatments.logged.outcome[treatments.logged.action == 1]
+    assert mail.values["ips"].value == pytest.approx(3 * of_mail.sum() / len(treatments.frame))
     assert mail.values["snips"].value == pytest.approx(of_mail.mean())
     assert mail.values["ips"].effective_sample_size == pytest.approx(len(of_mail))
     assert (mail.given, mail.unseen) == (1.0, 0.0)
 
 
-def test_every_estimator_finds_the_truth_and_the_doubly_robust_one_is_the_narrowest(lots):
-    keen = lots.frame["keen"].to_numpy() > 0
+def test_every_estimator_finds_the_truth_and_the_doubly_robust_one_is_the_narrowest(treatments):
+    keen = treatments.frame["keen"].to_numpy() > 0
     personal = NamedPolicy("personal", np.where(keen, 1, 0))
-    (found,) = compare_policies(lots, [personal]).policies
+    (found,) = compare_policies(treatments, [personal]).policies
     truth = 5.0 + 0.5 * (2.0 - 0.25)  # half of the users are keen
     for value in found.values.values():
         assert value.low < truth < value.high
@@ -75,33 +77,33 @@ def test_every_estimator_finds_the_truth_and_the_doubly_robust_one_is_the_narrow
     assert found.over_best["doubly_robust"].low > 0.5
 
 
-def test_a_policy_is_worth_nothing_more_than_itself(lots):
-    nobody, *_ = constants(lots)
-    found = compare_policies(lots, [nobody])
+def test_a_policy_is_worth_nothing_more_than_itself(treatments):
+    nobody, *_ = constants(treatments)
+    found = compare_policies(treatments, [nobody])
     assert found.best == "nobody"  # mail keeps as many as it drives away, and costs
     assert found.policies[0].over_best["ips"].value == found.policies[0].over_best["ips"].high == 0.0
 
 
-def test_the_best_constant_is_the_best_of_the_rows_asked(lots):
-    keen = lots.frame["keen"].to_numpy() > 0
-    assert (best_option(lots, keen), best_option(lots, ~keen)) == (1, 0)
+def test_the_best_constant_is_the_best_of_the_rows_asked(treatments):
+    keen = treatments.frame["keen"].to_numpy() > 0
+    assert (best_option(treatments, keen), best_option(treatments, ~keen)) == (1, 0)
 
 
-def test_where_a_rule_does_not_know_its_column_is_said_as_it_counts_as_zero(lots):
-    keen = lots.frame["keen"].to_numpy()
-    partly = replace(lots, frame=lots.frame.assign(keen=np.where(np.arange(len(keen)) < 10, np.nan, keen)))
-    assert rule_policy(lots, "keen <= 0: mail").note == ""
+def test_where_a_rule_does_not_know_its_column_is_said_as_it_counts_as_zero(treatments):
+    keen = treatments.frame["keen"].to_numpy()
+    partly = replace(treatments, frame=treatments.frame.assign(keen=np.where(np.arange(len(keen)) < 10, np.nan, keen)))
+    assert rule_policy(treatments, "keen <= 0: mail").note == ""
     found = rule_policy(partly, "keen <= 0: mail")
     assert found.choice[:10].tolist() == [1] * 10
     assert found.note.startswith("keen is not known in 10 of 3,000 rows, where it counts as 0, as it does when winback")
 
 
 def test_what_nobody_could_draw_counts_as_nothing_and_is_said():
-    lots = lots_of(600)
-    late = lots.frame.assign(day=np.where(np.arange(600) < 300, "2024-01-01", "2024-01-02"))
+    treatments = treatments_of(600)
+    late = treatments.frame.assign(day=np.where(np.arange(600) < 300, "2024-01-01", "2024-01-02"))
     late = late[(late["day"] == "2024-01-01") | (late["offer_id"] != "push")].reset_index(drop=True)
-    lots = logged_treatments(late, [MAIL, PUSH], ["keen"], SETTINGS)
-    found = compare_policies(lots, [constants(lots)[2]])
+    treatments = logged_treatments(late, [MAIL, PUSH], ["keen"], SETTINGS)
+    found = compare_policies(treatments, [constants(treatments)[2]])
     (push,) = found.policies
     assert push.unseen == pytest.approx((late["day"] == "2024-01-02").mean())
     assert push.given == pytest.approx(1 - push.unseen)
@@ -109,20 +111,20 @@ def test_what_nobody_could_draw_counts_as_nothing_and_is_said():
 
 
 def test_chances_that_do_not_fit_what_was_drawn_are_said():
-    wrong = compare_policies(lots_of(2000, said=0.25), [])
+    wrong = compare_policies(treatments_of(2000, said=0.25), [])
     assert any("was drawn" in warning for warning in wrong.warnings)
-    assert not compare_policies(lots_of(2000), []).warnings
+    assert not compare_policies(treatments_of(2000), []).warnings
 
 
 def test_too_few_users_are_no_number():
-    lots = lots_of(70)
-    (mail,) = compare_policies(lots, [constants(lots)[1]]).policies
+    treatments = treatments_of(70)
+    (mail,) = compare_policies(treatments, [constants(treatments)[1]]).policies
     assert not mail.values["ips"].is_known
 
 
-def test_several_rows_of_one_user_are_one_voice(lots):
-    frame = pd.concat([lots.frame] * 4, ignore_index=True)
-    (once,) = compare_policies(lots, [constants(lots)[1]]).policies
+def test_several_rows_of_one_user_are_one_voice(treatments):
+    frame = pd.concat([treatments.frame] * 4, ignore_index=True)
+    (once,) = compare_policies(treatments, [constants(treatments)[1]]).policies
     everybody = NamedPolicy("mail", np.ones(len(frame), dtype=np.intp))
     (again,) = compare_policies(logged_treatments(frame, [MAIL, PUSH], [], SETTINGS), [everybody]).policies
     widths = [each.values["ips"].high - each.values["ips"].low for each in (once, again)]

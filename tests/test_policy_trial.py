@@ -8,10 +8,10 @@ from datetime import timedelta
 import numpy as np
 import pandas as pd
 import pytest
-from synthetic import AS_OF, LOT_OPTIONS, behaviour, offer, randomised_treatments, small_policy, small_settings
+from synthetic import AS_OF, DRAWN_OPTIONS, behaviour, offer, randomised_treatments, small_policy, small_settings
 from test_decisions import batches, read
 from test_explanations import personal_effects
-from test_options import LOTS, lots
+from test_options import DRAWN, randomised
 
 from configs.offers import NOTHING, Catalogue
 from features.arrays.array_types import Flags, Floats
@@ -29,7 +29,7 @@ from serving.valuation.trial_choices import learnt_effects, trial_choices
 TRIAL = Trial(
     (
         Arm(Deployed(NOBODY), 0.3),
-        Arm(Deployed(CONSTANT, LOT_OPTIONS[0]), 0.2, 0.5),
+        Arm(Deployed(CONSTANT, DRAWN_OPTIONS[0]), 0.2, 0.5),
         Arm(Deployed(PERSONAL), 0.5),
     ),
     share=0.5, budget_share=1.0, price=0.2,
@@ -86,7 +86,7 @@ def test_replayed_draws_come_as_often_as_is_logged(options):
     assert np.abs(counts / days - chance)[drawn].max() <= 5 * spread[drawn].max()
     ratio = ((counts / days - chance)[drawn] / np.maximum(spread[drawn], 1e-9))[chance[drawn] < 1]
     assert np.mean(ratio**2) == pytest.approx(1.0, abs=0.2)
-    # by hand: who is offered option 1 by personal draws it with .7 * (.02 + .94 * weight), .5/.7 of the lots being the
+    # by hand: who is offered option 1 by personal draws it with .7 * (.02 + .94 * weight), .5/.7 of the draws being the
     # trial's, half of which follow personal, and the others drawing 1 with the softmax of equal worths
     softmax = np.exp(-0.1) / (1 + 2 * np.exp(-0.1))
     by_hand = 0.7 * (0.02 + 0.94 * (0.2 / 0.7 * softmax + 0.5 / 0.7 * 0.5))
@@ -139,11 +139,11 @@ def test_what_every_arm_chooses_by_hand():
     catalogue = Catalogue(offers=(offer("bundle"),))
     arms = (
         Arm(Deployed(NOBODY), 0.25),
-        Arm(Deployed(CONSTANT, LOTS[1]), 0.25),
-        Arm(Deployed(RANKING, LOTS[0], "p_redeem", 0.3), 0.25),
+        Arm(Deployed(CONSTANT, DRAWN[1]), 0.25),
+        Arm(Deployed(RANKING, DRAWN[0], "p_redeem", 0.3), 0.25),
         Arm(Deployed(PERSONAL), 0.25),
     )
-    known = lots(Deployed(NOBODY)).personal
+    known = randomised(Deployed(NOBODY)).personal
     p_redeem, cost = np.array([[0.2, 0.5], [0.4, 0.8]]), np.array([[0.65, 3.05], [1.25, 4.85]])
     worth, risk = np.array([[100.0], [10.0]]), np.array([0.9, 0.3])
     free = np.ones((2, 2), dtype=bool)
@@ -164,11 +164,11 @@ def test_what_every_arm_chooses_by_hand():
 
 @pytest.fixture(scope="module")
 def tried() -> Policy:
-    """Policy that gives nobody anything but by lot, and tries two."""
+    """Policy that gives nobody anything but at random, and tries two."""
     policy = small_policy()
     arms = (
         Arm(Deployed(NOBODY), 0.3),
-        Arm(Deployed(RANKING, LOT_OPTIONS[0], "p_redeem", 0.05), 0.3),
+        Arm(Deployed(RANKING, DRAWN_OPTIONS[0], "p_redeem", 0.05), 0.3),
         Arm(Deployed(PERSONAL), 0.4),
     )
     effects = personal_effects(randomised_treatments(400, np.random.default_rng(72))[0])
@@ -184,9 +184,9 @@ def test_a_day_with_a_trial_is_written_with_its_chances_and_says_which_policy_ch
     decide(tried, pieces, AS_OF, batches(users, 33))
     found = read(lake)
     assert read(pieces).equals(found)
-    by_lot = found[found["arm"] == EXPLORE]
-    given = by_lot[by_lot["offer_id"] != "none"]
-    assert 0.6 < len(by_lot) / (found["arm"].isin(["policy", EXPLORE])).sum() < 0.95
+    at_random = found[found["arm"] == EXPLORE]
+    given = at_random[at_random["offer_id"] != "none"]
+    assert 0.6 < len(at_random) / (found["arm"].isin(["policy", EXPLORE])).sum() < 0.95
     assert set(found.loc[found["arm"] != EXPLORE, "offer_id"]) == {"none"}
     assert spending.spent == spending.exploration_spent <= 0.5 * 1e4
     own = "as a policy on trial would choose: each user gets what is expected to be worth most for them"
@@ -194,11 +194,11 @@ def test_a_day_with_a_trial_is_written_with_its_chances_and_says_which_policy_ch
     told = given["why"].str.extract(f"; ({own}|{rule})$")[0]
     assert set(told.dropna()) == {own, rule}
     log = entries(lake, AS_OF, AS_OF).to_pandas()
-    lot = log[log["arm"] == EXPLORE]
+    explored = log[log["arm"] == EXPLORE]
     # 6 options at the floor, and what is left by the arms: a user whom one of them chose for draws it that often
     floor = 0.01
     chances = {round(floor + (1 - 7 * floor) * part, 9) for part in (0.0, 0.3, 0.4, 0.6, 0.7, 1.0)}
-    assert set(lot["lot_propensity"].round(9)) <= chances
-    assert lot["propensity"].tolist() == pytest.approx(
-        (0.8 * lot["lot_propensity"] + 0.2 * (lot["offer_id"] == "none")).tolist()
+    assert set(explored["lot_propensity"].round(9)) <= chances
+    assert explored["propensity"].tolist() == pytest.approx(
+        (0.8 * explored["lot_propensity"] + 0.2 * (explored["offer_id"] == "none")).tolist()
     )

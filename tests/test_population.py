@@ -39,7 +39,7 @@ class Lived:
 
 @pytest.fixture(scope="module")
 def aged() -> World:
-    """A world in full life: offers by lot a week ago, some of them still unused, some people opted out."""
+    """A world in full life: offers at random a week ago, some of them still unused, some people opted out."""
     world = new_world(SETTINGS, CATALOGUE, USERS, days=AGE)
     for day in range(AGE + 7):
         if day == AGE:
@@ -223,12 +223,12 @@ def test_the_truth_of_some_users_is_their_part_of_the_truth_of_all(aged, known):
 
 
 def test_another_way_of_saying_it_is_noticed_as_much_more_as_the_world_was_told(aged):
-    by_lot = np.random.default_rng(4).random(USERS) < 0.5
-    given = replace(everybody(aged, OPTIONS["favourites 0%"]), is_other_way=by_lot)
+    other_way = np.random.default_rng(4).random(USERS) < 0.5
+    given = replace(everybody(aged, OPTIONS["favourites 0%"]), is_other_way=other_way)
     worlds = {effect: replace(aged, physics=replace(aged.physics, variant=effect)) for effect in (-1.0, -0.5, 0.0)}
     seen = {effect: world.decide(given).state.seen for effect, world in worlds.items()}
-    usual = {effect: each[~by_lot & aged.is_member].mean() for effect, each in seen.items()}
-    other = {effect: each[by_lot & aged.is_member].mean() for effect, each in seen.items()}
+    usual = {effect: each[~other_way & aged.is_member].mean() for effect, each in seen.items()}
+    other = {effect: each[other_way & aged.is_member].mean() for effect, each in seen.items()}
     assert usual[-1.0] == usual[-0.5] == usual[0.0] > 0.5
     assert other[-1.0] == 0.0
     assert other[-0.5] == pytest.approx(0.5 * other[0.0], rel=0.1)

@@ -17,7 +17,7 @@ from serving.stored_days.measurements import MEASUREMENTS
 
 
 def groups(users: int, *, effect: float, promised: float, seed: int = 5) -> pd.DataFrame:
-    """Users given something or nothing by lot, who bring `effect` more and were promised to bring `promised`."""
+    """Users given something or nothing at random, who bring `effect` more and were promised to bring `promised`."""
     rng = np.random.default_rng(seed)
     given, before = rng.random(users) < 0.8, rng.gamma(2.0, 5.0, users)
     return pd.DataFrame(

@@ -1,4 +1,4 @@
-"""Offers given by lot, also those of an app's own experiments: measured beside who drew nothing, or said to be open."""
+"""Randomised offers, those of an app's own experiments too: measured beside who drew nothing, or said to be open."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def test_offers_that_are_open_are_counted_with_the_day_from_which_they_can_be_me
     assert (early.metrics, early.outputs) == ({}, {})
 
 
-def test_the_days_whose_lots_are_not_compared_are_named(tmp_path: Path) -> None:
+def test_the_days_whose_draws_are_not_compared_are_named(tmp_path: Path) -> None:
     days = [DAY - timedelta(days=back) for back in (0, 1, 2, 3)]
     chances = [(0.5, 0.5), (0.5, 0.5), (0.8, 0.2), (0.4, 0.6)]  # of the coupon and of nothing
     users = [(f"{day}-{number:02d}", day, own, number % 2) for day, own in zip(days, chances, strict=True)
@@ -74,10 +74,10 @@ def test_the_days_whose_lots_are_not_compared_are_named(tmp_path: Path) -> None:
     assert (len(found.randomised.frame), found.randomised.left_out) == (20, 20)
     assert found.randomised.left_out_days == (days[3], days[2])
     note = measure_day(app.settings, app.lake, CLOSED, found).notes[-1]
-    assert note.startswith("20 users are not compared here, whose first lots lie on 2 days (2024-06-24, 2024-06-25): ")
+    assert note.startswith("20 users are not compared here, whose first draws lie on 2 days (2024-06-24, 2024-06-25): ")
 
 
-def lots(*rows: tuple[str, int, str, float]) -> pd.DataFrame:
+def rows_of(*rows: tuple[str, int, str, float]) -> pd.DataFrame:
     """User, day of the month, offer and its chance."""
     frame = pd.DataFrame(rows, columns=["user_id", "day", "offer_id", "propensity"])
     days = [date(2024, 6, day) for day in frame["day"]]
@@ -89,23 +89,23 @@ def test_only_who_drew_at_the_same_chances_is_compared() -> None:
     other_share = [("e", 3, "x", 0.9), ("f", 3, "none", 0.1), ("g", 3, "x", 0.9)]
     by_taste = [("h", 4, "x", 0.7), ("i", 4, "x", 0.4), ("j", 4, "none", 0.5)]
     again = [("a", 5, "none", 0.5), ("k", 5, "x", 0.5), ("l", 5, "none", 0.5)]
-    fair, share = alike(lots(*even, *other_share, *by_taste, *again))
-    assert fair["user_id"].tolist() == ["a", "b", "c", "d", "k", "l"]  # of a the first lot
+    fair, share = alike(rows_of(*even, *other_share, *by_taste, *again))
+    assert fair["user_id"].tolist() == ["a", "b", "c", "d", "k", "l"]  # of a the first draw
     assert share == 0.5
-    assert alike(lots(*other_share))[1] == 0.1
-    assert alike(lots(*by_taste))[0].empty
-    assert alike(lots(("a", 1, "x", 0.5)))[0].empty  # nobody drew nothing
-    assert alike(lots())[0].empty
-    cells = lots(*[(user, 1, offer, 0.25) for user, offer in zip("abcd", ["x", "x", "none", "none"], strict=True)])
+    assert alike(rows_of(*other_share))[1] == 0.1
+    assert alike(rows_of(*by_taste))[0].empty
+    assert alike(rows_of(("a", 1, "x", 0.5)))[0].empty  # nobody drew nothing
+    assert alike(rows_of())[0].empty
+    cells = rows_of(*[(user, 1, offer, 0.25) for user, offer in zip("abcd", ["x", "x", "none", "none"], strict=True)])
     assert alike(cells.assign(discount=[0.1, 0.2] * 2))[1] == 0.5  # a control for each of two discounts
-    twice = lots(("a", 1, "x", 0.5), ("a", 1, "none", 0.5), ("b", 1, "none", 0.5))
-    assert alike(twice)[0]["user_id"].tolist() == ["b"]  # of whom has two lots at one instant neither is the first
+    twice = rows_of(("a", 1, "x", 0.5), ("a", 1, "none", 0.5), ("b", 1, "none", 0.5))
+    assert alike(twice)[0]["user_id"].tolist() == ["b"]  # of whom has two draws at one instant neither is the first
 
 
 @given(st.lists(st.tuples(st.sampled_from("abcdef"), st.integers(1, 4), st.sampled_from(["x", "y", "none"]),
                           st.sampled_from([0.2, 0.5])), max_size=25))  # fmt: skip
 def test_what_is_compared_was_drawn_by_one_set_of_chances(rows: list[tuple[str, int, str, float]]) -> None:
-    given = lots(*sorted(rows, key=lambda row: row[1]))
+    given = rows_of(*sorted(rows, key=lambda row: row[1]))
     fair, share = alike(given)
     assert not fair["user_id"].duplicated().any()
     chances = given[given["day"].isin(fair["day"])].groupby("offer_id")["propensity"].unique()

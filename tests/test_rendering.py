@@ -203,7 +203,7 @@ def test_every_feature_of_the_catalogue_has_a_label_of_plain_words():
 
 def test_a_reason_that_usually_leads_another_can_stand_alone():
     assert WORDS.sentence(stored([Reason("other_rule")])) == "past offers speak for another rule"
-    assert WORDS.parts(stored([Reason("randomised")])) == [("drawn by lot to learn what works", [])]
+    assert WORDS.parts(stored([Reason("randomised")])) == [("drawn at random to learn what works", [])]
 
 
 def test_what_a_day_decided_is_written_as_people_read_it():
@@ -245,11 +245,14 @@ WORTH = stored(
 
 def test_why_is_written_in_one_line_or_as_headings_with_their_lines():
     assert WORDS.sentence(WORTH) == (
-        "drawn by lot to learn what works: worth -0.50 EUR = -0.60 extra margin, -0.10 contact; "
+        "drawn at random to learn what works: worth -0.50 EUR = -0.60 extra margin, -0.10 contact; "
         "works better on them than on most, by 0.25, because: visits: -2 (-0.10); a: b-1 (+0.35)"
     )
     assert Words(ENGLISH, is_print=True).parts(WORTH) == [
-        ("drawn by lot to learn what works: worth \u22120.50 EUR", ["\u22120.60 extra margin", "\u22120.10 contact"]),
+        (
+            "drawn at random to learn what works: worth \u22120.50 EUR",
+            ["\u22120.60 extra margin", "\u22120.10 contact"],
+        ),
         ("works better on them than on most, by 0.25", ["visits: \u22122 (\u22120.10)", "a: b-1 (+0.35)"]),
     ]
     assert (WORDS.sentence(None), WORDS.parts([])) == ("", [])

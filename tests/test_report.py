@@ -324,7 +324,7 @@ def test_a_day_without_offers_says_why(settings: Settings, lake: Lake) -> None:
     write_decisions(lake, [decision("a", 0.6, 100.0)])
     text = Page(write_report(settings, lake, AS_OF)).text
     assert "Nobody gets an offer today. What offers change is not known: no training is on record" in text
-    few = {"reason": "280 of 500 treatments are over", "meaning": "nobody gets one but by lot"}
+    few = {"reason": "280 of 500 treatments are over", "meaning": "nobody gets one but at random"}
     write_training(lake, AS_OF, untrained=[{"subject": "effects", **few}, {"subject": "redemption", **few}])
     text = Page(write_report(settings, lake, AS_OF)).text
     told = "280 of 500 treatments are over"
@@ -435,7 +435,7 @@ def test_why_a_policy_decides_is_said_in_the_language_and_whom_it_beats_least() 
     assert (poor.lead, "denn kein Ereignis bringt Geld" in poor.why) == ("", True)
 
 
-def test_without_lots_nothing_is_said_about_a_policy(settings: Settings, lake: Lake) -> None:
+def test_without_randomised_treatments_nothing_is_said_about_a_policy(settings: Settings, lake: Lake) -> None:
     write_training(lake, AS_OF)
     assert "How it was decided" not in Page(write_report(settings, lake, AS_OF)).text
 
@@ -488,9 +488,9 @@ def test_what_one_more_unit_earns_is_what_the_day_s_allocation_said(settings: Se
     assert "one more USD earns more today than the table says" in text
 
 
-def test_when_only_the_lot_gives_offers_the_page_says_so(settings: Settings, lake: Lake) -> None:
+def test_when_only_random_draws_give_offers_the_page_says_so(settings: Settings, lake: Lake) -> None:
     write_training(lake, AS_OF, policy=verdict(Deployed(NOBODY)))
-    assert "Only those drawn by lot do" in Page(write_report(settings, lake, AS_OF)).text
+    assert "Only those drawn at random do" in Page(write_report(settings, lake, AS_OF)).text
 
 
 def test_a_budget_that_buys_everything_is_said_to_be_enough(settings: Settings, lake: Lake) -> None:
@@ -601,10 +601,12 @@ def test_who_left_or_refuses_profiling_is_told_apart_from_who_lapsed(settings: S
     assert "Of 1 user nothing is predicted because they do not consent to profiling" in text
 
 
-def test_a_plan_that_lots_make_lose_is_not_said_to_bring_more_than_it_costs(settings: Settings, lake: Lake) -> None:
+def test_a_plan_that_random_draws_make_lose_is_not_said_to_bring_more_than_it_costs(
+    settings: Settings, lake: Lake
+) -> None:
     write_decisions(lake, [decision("a", 0.6, 100.0, **offer(arm="explore", expected_value=-3.0))])
     text = Page(write_report(settings, lake, AS_OF)).text
-    assert "to bring −3.00 USD after its cost: the price of what lots teach" in text
+    assert "to bring −3.00 USD after its cost: the price of what randomised offers teach" in text
     assert "more than it costs" not in text.split("Who is at risk")[0]
 
 
@@ -659,14 +661,16 @@ def test_windows_of_one_fact_are_one_driver(settings: Settings) -> None:
     assert by_fact(drivers.head(0), settings.roles).empty
 
 
-def test_what_lots_bring_of_which_nothing_is_known_is_not_told_as_a_loss(settings: Settings, lake: Lake) -> None:
-    lot = {"arm": "explore", "offer_id": "type_c", "discount": 0.4, "channel": "mail", "evidence": "none"}
-    write_decisions(lake, [decision("a", 0.6, 9.0, **lot, expected_cost=2.5, expected_value=-2.5, p_redeem=None)])
+def test_what_random_draws_bring_of_which_nothing_is_known_is_not_told_as_a_loss(
+    settings: Settings, lake: Lake
+) -> None:
+    explorer = {"arm": "explore", "offer_id": "type_c", "discount": 0.4, "channel": "mail", "evidence": "none"}
+    write_decisions(lake, [decision("a", 0.6, 9.0, **explorer, expected_cost=2.5, expected_value=-2.5, p_redeem=None)])
     text = Page(write_report(settings, lake, AS_OF)).text
     assert "It is expected to cost 2.50 USD; what it brings is not known yet" in text
-    assert "All were drawn by lot, to learn what offers change" in text and "change most for its cost" not in text
+    assert "All were drawn at random, to learn what offers change" in text and "change most for its cost" not in text
     assert "2.50 USD not known not measured" in text and "−2.50" not in text
-    assert "no further offer is known to pay, and lots may cost 25% of it at most" in text
+    assert "no further offer is known to pay, and randomised offers may cost 25% of it at most" in text
 
 
 def test_the_page_and_the_list_speak_the_language_of_the_app(settings: Settings, lake: Lake) -> None:

@@ -44,7 +44,7 @@ def test_what_is_loaded_is_what_was_learnt(registry, known):
     found = load_response(registry)
     assert found.name == published.champion
     assert found.spend == trained.spend
-    assert found.personal is None  # no lots
+    assert found.personal is None  # nothing randomised
     bundle = Catalogue(offers=(offer("bundle", discounts=(0.1,)),))
     assert (redemption_costs(trained.latest, bundle.options, bundle, found.spend, SETTINGS.categories) == 4.0).all()
     treatments = trained.latest

@@ -30,7 +30,7 @@ from flows.cli import app
 
 SETTINGS = load_settings("simulated")
 CATALOGUE = load_catalogue("simulated")
-PEOPLE, DAYS, LOTS, NOTHING_SHARE = 800, 35, 2, 0.2
+PEOPLE, DAYS, RANDOM_WEEKS, NOTHING_SHARE = 800, 35, 2, 0.2
 NAMES = {
     "session_start", "view_item", "add_to_cart", "begin_checkout", "purchase", "app_store_subscription_renew",
     "payment_failed", "notification_receive", "notification_open", "offer_view", "offer_redeem", "opt_out", "sign_up",
@@ -56,11 +56,13 @@ TRUTH_DOORS = {
 
 
 def lived(
-    folder: Path, *, seed: int = 7, people: int = PEOPLE, days: int = DAYS, lots: int = LOTS
+    folder: Path, *, seed: int = 7, people: int = PEOPLE, days: int = DAYS, random_weeks: int = RANDOM_WEEKS
 ) -> tuple[World, Lake]:
     """Simulate into a folder."""
     settings, lake = load_settings("simulated", folder, seed=seed), Lake(folder)
-    return simulate(settings, lake, new_world(settings, CATALOGUE, people, days=days), days, lots, NOTHING_SHARE), lake
+    return simulate(
+        settings, lake, new_world(settings, CATALOGUE, people, days=days), days, random_weeks, NOTHING_SHARE
+    ), lake
 
 
 @pytest.fixture(scope="module")
@@ -156,7 +158,7 @@ def test_who_has_left_is_not_seen_again(simulated):
 def test_one_seed_gives_the_same_bytes_and_another_other_events(tmp_path):
     folders = {}
     for name, seed in (("first", 7), ("again", 7), ("other", 8)):
-        _, lake = lived(tmp_path / name, seed=seed, people=200, days=10, lots=1)
+        _, lake = lived(tmp_path / name, seed=seed, people=200, days=10, random_weeks=1)
         files = [path for path in lake.root.rglob("*") if path.is_file() and path.name != LOCK_FILE]
         folders[name] = {path.relative_to(lake.root): path.read_bytes() for path in files}
     assert len(folders["first"]) == 10 + 1 + 1 + 2 + 2  # days, users, treatments, truth, time zone, a manifest of each
@@ -215,10 +217,10 @@ def test_whom_nothing_different_was_decided_lives_the_same_days():
     assert differs
 
 
-# --- lots -----------------------------------------------------------------------------------------------------
+# --- offers at random ---------------------------------------------------------------------------------------------
 
 
-def test_lots_are_drawn_with_the_propensities_they_state(tmp_path):
+def test_offers_are_drawn_with_the_propensities_they_state(tmp_path):
     world, share = new_world(SETTINGS, CATALOGUE, 20_000, days=10), 0.25
     drawn, propensity = at_random(world, share)
     member, options = world.is_member, len(world.menu)
@@ -341,7 +343,7 @@ def test_the_command_fills_an_empty_folder_and_refuses_a_full_one(tmp_path):
         ({"users": 0}, "--users 0 leaves nobody to live; ask for at least 1"),
         ({"days": 0, "random_weeks": 0}, "--days 0 is no time; ask for at least 1"),
         ({"days": 27}, "--days 27 is shorter than --random-weeks 4 (28 days); ask for at least 28 days"),
-        ({"random_weeks": -1}, "--random-weeks -1 is negative; 0 means no lots"),
+        ({"random_weeks": -1}, "--random-weeks -1 is negative; 0 means no randomised offers"),
         ({"nothing_share": 1.2}, "--nothing-share 1.2 is no share; choose one from 0 to 1"),
         ({"days": 9000}, "in the future"),
     ],

@@ -164,7 +164,7 @@ def frames_of(history: AsOfView) -> dict[str, pd.DataFrame]:
     return {
         "outcomes": outcomes,
         "redemptions": closed,
-        "lots": experiment_frame(history, outcomes, closed),
+        "experiment": experiment_frame(history, outcomes, closed),
         "measured": measured_frame(history, entries.drop_duplicates()),
         "scoring": scoring_frame(store, start_of(history.as_of, history.settings.time_zone), users),
     }

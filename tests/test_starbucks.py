@@ -1,4 +1,4 @@
-"""Starbucks rewards: its source on a few made rows and on the real ones, and decisions that pay on logged lots."""
+"""Starbucks rewards: its source on a few made rows and the real ones, and decisions that pay on randomised offers."""
 
 from __future__ import annotations
 

@@ -24,7 +24,7 @@ SCARCE = {
     "budget": 25.0, "channel_capacity": {"email": 60}, "control_share": 0.2, "business_as_usual_share": 0.1,
     "exploration": {"share": 0.3, "budget_share": 0.5},
 }  # fmt: skip
-LOTS = {
+SCORING = {
     "as they come": {},
     "scarce": SCARCE,
     "more than enough": {"budget": 1e9, "exploration": {"share": 0.0}},
@@ -43,7 +43,7 @@ def decided(folder, scoring: dict[str, object], users: int = 200):
     return lake, policy
 
 
-@pytest.mark.parametrize("scoring", LOTS.values(), ids=LOTS)
+@pytest.mark.parametrize("scoring", SCORING.values(), ids=SCORING)
 def test_what_was_stored_gives_everybody_the_same_again(tmp_path, scoring):
     lake, policy = decided(tmp_path, scoring)
     stored, ledger = read_stored_day(lake, NIGHT), entries(lake, AS_OF, AS_OF).to_pandas()

@@ -129,8 +129,8 @@ def test_a_folder_that_names_no_day_is_no_training(tmp_path: Path) -> None:
 
 def test_the_gate_is_told_what_it_said_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     lake, told = Lake(tmp_path), []
-    empty, lots = pd.DataFrame(), pd.DataFrame({"user_id": ["u"]})
-    frames = SimpleNamespace(outcomes=empty, experiment=lots, share=1.0)
+    empty, drawn = pd.DataFrame(), pd.DataFrame({"user_id": ["u"]})
+    frames = SimpleNamespace(outcomes=empty, experiment=drawn, share=1.0)
     learnt = {"margin_soon": SimpleNamespace(options=())}
     nobody = SimpleNamespace(deployed=Deployed(NOBODY))
     monkeypatch.setattr(response_models, "closed_values", lambda *_: empty)

@@ -11,8 +11,8 @@ import pandas as pd
 import pytest
 from synthetic import (
     AS_OF,
+    DRAWN_OPTIONS,
     FEATURES,
-    LOT_OPTIONS,
     behaviour,
     outcomes,
     randomised_treatments,
@@ -48,12 +48,12 @@ CATALOGUE = Catalogue(offers=(offer_of("bundle", discounts=(0.1, 0.3), contact_c
 
 @pytest.fixture(scope="module")
 def frames() -> TrainingFrames:
-    """A history in which nobody uses an offer and nothing brings money, and lots that keep users all the same."""
+    """A history in which nobody uses an offer and nothing brings money, and treatments that keep users all the same."""
     left = outcomes(150, np.random.default_rng(81), snapshots=3).assign(margin=0.0, margin_later=0.0)
-    lots, _ = randomised_treatments(400, np.random.default_rng(82))
-    lots = lots.assign(margin_soon=0.0, is_redeemed=0.0, discount_given=0.0)
+    randomised, _ = randomised_treatments(400, np.random.default_rng(82))
+    randomised = randomised.assign(margin_soon=0.0, is_redeemed=0.0, discount_given=0.0)
     given = redemptions(150, np.random.default_rng(83)).assign(is_redeemed=0, discount_given=0.0)
-    return TrainingFrames(left, given, pd.DataFrame(), lots.reset_index(drop=True), FEATURES, date(2024, 1, 1))
+    return TrainingFrames(left, given, pd.DataFrame(), randomised.reset_index(drop=True), FEATURES, date(2024, 1, 1))
 
 
 Run = tuple[Lake, FittedOutcomes, FittedResponse]
@@ -136,8 +136,8 @@ def test_where_nothing_can_be_taught_the_training_is_refused_and_leaves_nothing(
     assert latest_training(lake, AS_OF) is None
 
 
-@pytest.mark.parametrize(("offers", "told"), [("none", "'none' is an empty catalogue"), ("example", "add lots|by lot")])
-def test_an_app_without_offers_is_not_told_to_draw_lots(frames, offers, told, tmp_path):
+@pytest.mark.parametrize(("offers", "told"), [("none", "'none' is an empty catalogue"), ("example", "at random")])
+def test_an_app_without_offers_is_not_told_to_draw_at_random(frames, offers, told, tmp_path):
     few = replace(frames, treatments=frames.treatments.head(28))
     response = fit_response(SETTINGS.model_copy(update={"offers": offers}), Lake(tmp_path), AS_OF, few)
     assert [lack.subject for lack in response.untrained] == ["redemption", "effects"]
@@ -165,24 +165,24 @@ def test_redemptions_that_count_for_no_treatment_are_told(frames):
 
 @pytest.fixture(scope="module")
 def learnt() -> tuple[pd.DataFrame, dict[str, LearntEffects]]:
-    """Lots and what they teach."""
-    lots, _ = randomised_treatments(1500, np.random.default_rng(86))
-    return lots, learn_effects(lots, LOT_OPTIONS, FEATURES, SETTINGS)
+    """Treatments and what they teach."""
+    randomised, _ = randomised_treatments(1500, np.random.default_rng(86))
+    return randomised, learn_effects(randomised, DRAWN_OPTIONS, FEATURES, SETTINGS)
 
 
 def test_where_nobody_returns_later_a_constant_gains_its_mean_effect_on_margin_less_its_cost(learnt):
-    lots, effects = learnt
-    rich = fit_proportional(lots.assign(margin=50.0 * lots["spend_sum_90d"]), "margin", "spend_sum_90d")
+    randomised, effects = learnt
+    rich = fit_proportional(randomised.assign(margin=50.0 * randomised["spend_sum_90d"]), "margin", "spend_sum_90d")
     levels = {"bundle": (0.1, 0.3), "come_back": (0.05, 0.2, 0.3)}
     both = Catalogue(offers=tuple(offer_of(name, discounts=own, contact_cost=0.5) for name, own in levels.items()))
     worth = dict.fromkeys(range(SETTINGS.training.folds), rich)
 
     def gain(option: int, share: float) -> float:
         evidence = gather_evidence(
-            lots.assign(discount_given=0.0), effects, None, worth, RedeemedSpend(), both, LOT_OPTIONS, 1e9,
+            randomised.assign(discount_given=0.0), effects, None, worth, RedeemedSpend(), both, DRAWN_OPTIONS, 1e9,
             categories=SETTINGS.categories, later_share=share, assumed_rate=0.0,
         )  # fmt: skip
-        constant, nothing = np.full(len(lots), option + 1), np.zeros(len(lots), dtype=np.intp)
+        constant, nothing = np.full(len(randomised), option + 1), np.zeros(len(randomised), dtype=np.intp)
         return value_difference(evidence.logged, constant, nothing, predicted=evidence.predicted).value
 
     for option, mean in enumerate(effects["margin_soon"].mean):

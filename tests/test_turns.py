@@ -1,4 +1,4 @@
-"""Turns: a simple policy that the budget pays for some users goes to those drawn by lot, not to the cheapest."""
+"""Turns: a simple policy that the budget pays for some users goes to those drawn at random, not to the cheapest."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from synthetic import AS_OF, offer, small_settings
 from configs.offers import NOTHING, Catalogue
 from serving.arms.assignment import POLICY, AllocationInput, Assignment, allocation_input, assign, curve_table
 from serving.arms.turns import BUDGET as MONEY
-from serving.arms.turns import curve_by_lot, price_of_more
+from serving.arms.turns import curve_at_random, price_of_more
 from serving.knapsack.allocation import Limit
 from serving.valuation.options import LEARNT, Options
 
@@ -92,7 +92,7 @@ def test_where_the_budget_pays_for_all_everybody_has_a_turn():
     assert found.spending.shadow_price == 0
 
 
-def test_the_curve_of_a_budget_shares_out_by_lot_as_the_day_does():
+def test_the_curve_of_a_budget_shares_out_at_random_as_the_day_does():
     points = curve_table([read()], SETTINGS, ()).to_pandas().set_index("budget")
     assert points.loc[BUDGET, "value"] == pytest.approx(decided().spending.value, rel=0.1)
     assert points.loc[BUDGET, "spent"] == pytest.approx(BUDGET)
@@ -101,12 +101,12 @@ def test_the_curve_of_a_budget_shares_out_by_lot_as_the_day_does():
 
 def test_nothing_waits_where_nothing_costs():
     assert price_of_more(np.zeros(0), np.zeros(0)) == 0
-    free = curve_by_lot(np.array([[2.0]]), np.array([[0.0]]), [0.0])
+    free = curve_at_random(np.array([[2.0]]), np.array([[0.0]]), [0.0])
     assert [tuple(point) for point in free] == [(0.0, 2.0, 0.0, 0.0)]
 
 
 @pytest.mark.parametrize("budget", [1e6, np.inf])
-def test_places_that_are_too_few_are_drawn_by_lot_like_money(budget):
+def test_places_that_are_too_few_are_drawn_at_random_like_money(budget):
     rich = SETTINGS.model_copy(update={"scoring": SETTINGS.scoring.model_copy(update={"budget": budget})})
     limit = Limit("channel email", np.array([True]), 100)
     found = assign([read()], rich, (limit,))

@@ -1,4 +1,4 @@
-"""Uplift: personal effects of lots whose truth is known, and what a registry keeps of them."""
+"""Uplift: personal effects of randomised treatments whose truth is known, and what a registry keeps of them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from sklearn.linear_model import LinearRegression
 from sklearn.pipeline import Pipeline
-from synthetic import AS_OF, FEATURES, LOT_OPTIONS, randomised_treatments, small_settings
+from synthetic import AS_OF, DRAWN_OPTIONS, FEATURES, randomised_treatments, small_settings
 
 from configs.errors import InputError
 from features.definitions.registry import trait
@@ -41,50 +41,50 @@ from models.policy_value.policy_verdict import NOBODY, PERSONAL, Deployed, Polic
 from models.registry.response import _load_personal
 
 SETTINGS = small_settings()
-LOT_COLUMNS = ["user_id", "day", "offer_id", "discount", "propensity", "margin_soon", "is_retained"]
+DRAWN_COLUMNS = ["user_id", "day", "offer_id", "discount", "propensity", "margin_soon", "is_retained"]
 every_outcome = pytest.mark.parametrize("outcome", OUTCOMES)
 Draws = tuple[pd.DataFrame, dict[str, np.ndarray]]
 
 
 @pytest.fixture(scope="module")
-def lots() -> Draws:
+def randomised() -> Draws:
     """Twelve thousand rows of six thousand users, and the true effects."""
     return randomised_treatments(6000, np.random.default_rng(61))
 
 
 @pytest.fixture(scope="module")
-def learnt(lots) -> dict[str, LearntEffects]:
-    """What these lots teach."""
-    return learn_effects(lots[0], LOT_OPTIONS, FEATURES, SETTINGS)
+def learnt(randomised) -> dict[str, LearntEffects]:
+    """What these treatments teach."""
+    return learn_effects(randomised[0], DRAWN_OPTIONS, FEATURES, SETTINGS)
 
 
 @every_outcome
-def test_mean_effects_are_those_of_the_truth(lots, learnt, outcome):
-    frame, truth = lots
+def test_mean_effects_are_those_of_the_truth(randomised, learnt, outcome):
+    frame, truth = randomised
     found, true = learnt[outcome], truth[outcome].mean(axis=0)
-    share = 1 / np.array([(frame["offer_id"] == name).sum() for name, _ in LOT_OPTIONS])
+    share = 1 / np.array([(frame["offer_id"] == name).sum() for name, _ in DRAWN_OPTIONS])
     noise = frame[outcome].std() * np.sqrt(2.5 * share.max() + 1 / (frame["offer_id"] == "none").sum())
     assert np.abs(found.mean - true).max() < 3 * noise
     by_offer = np.array([true[:2].mean(), true[2:].mean()])
     assert (np.abs(found.offer_mean - by_offer) < 3 * found.offer_error).all()
-    effect_model = found.effect_model.effects(frame, LOT_OPTIONS).mean(axis=0)
+    effect_model = found.effect_model.effects(frame, DRAWN_OPTIONS).mean(axis=0)
     assert np.abs(effect_model - true).max() < 3 * noise
 
 
 @every_outcome
-def test_personal_effects_are_close_to_the_truth(lots, learnt, outcome):
-    frame, truth = lots
-    for effects in (learnt[outcome].effect_model.effects(frame, LOT_OPTIONS), learnt[outcome].held_out):
-        for place in range(len(LOT_OPTIONS)):
+def test_personal_effects_are_close_to_the_truth(randomised, learnt, outcome):
+    frame, truth = randomised
+    for effects in (learnt[outcome].effect_model.effects(frame, DRAWN_OPTIONS), learnt[outcome].held_out):
+        for place in range(len(DRAWN_OPTIONS)):
             assert np.corrcoef(effects[:, place], truth[outcome][:, place])[0, 1] > 0.8
     assert learnt[outcome].has_slope
 
 
-def test_a_simple_policys_option_is_worth_what_it_changes_for_whom_it_picks(lots, learnt):
-    frame, truth = lots
+def test_a_simple_policys_option_is_worth_what_it_changes_for_whom_it_picks(randomised, learnt):
+    frame, truth = randomised
     idle = frame["days_since_last_activity"].to_numpy()
     picked = np.where(idle > np.quantile(idle, 0.7), 2, 0)  # the second option pulls more on those who are away
-    option = LOT_OPTIONS[1]
+    option = DRAWN_OPTIONS[1]
     means, everybody = mean_effects(learnt, option, picked), mean_effects(learnt, None, None)
     for place, outcome in enumerate(OUTCOMES):
         true = truth[outcome][picked > 0, 1].mean()
@@ -93,26 +93,26 @@ def test_a_simple_policys_option_is_worth_what_it_changes_for_whom_it_picks(lots
     assert (mean_effects(learnt, option, np.zeros_like(picked)) == everybody).all()
 
 
-def test_what_is_expected_without_an_offer_is_what_happens_without_one(lots, learnt):
-    alone = (lots[0]["offer_id"] == "none").to_numpy()
-    left = (lots[0]["margin_soon"] - learnt["margin_soon"].without)[alone]
+def test_what_is_expected_without_an_offer_is_what_happens_without_one(randomised, learnt):
+    alone = (randomised[0]["offer_id"] == "none").to_numpy()
+    left = (randomised[0]["margin_soon"] - learnt["margin_soon"].without)[alone]
     assert abs(left.mean()) < 3 * left.std() / np.sqrt(alone.sum())
 
 
 @every_outcome
-def test_no_effect_falls_as_the_discount_rises(lots, learnt, outcome):
+def test_no_effect_falls_as_the_discount_rises(randomised, learnt, outcome):
     steps = [(name, share) for name in ("bundle", "come_back") for share in (0.0, 0.01, 0.1, 0.25, 0.6)]
-    effects = learnt[outcome].effect_model.effects(lots[0], steps).reshape(-1, 2, 5)
+    effects = learnt[outcome].effect_model.effects(randomised[0], steps).reshape(-1, 2, 5)
     assert np.diff(effects, axis=2).min() > -1e-12
-    draws = learnt[outcome].effect_model.draws(lots[0].head(500), steps).reshape(DRAWS, -1, 2, 5)
+    draws = learnt[outcome].effect_model.draws(randomised[0].head(500), steps).reshape(DRAWS, -1, 2, 5)
     assert np.diff(draws, axis=3).min() > -1e-12
 
 
 def test_of_a_discount_without_effect_next_to_nothing_remains():
     frame, truth = randomised_treatments(3000, np.random.default_rng(62), pull=0.0)
-    for outcome, found in learn_effects(frame, LOT_OPTIONS, FEATURES, SETTINGS).items():
+    for outcome, found in learn_effects(frame, DRAWN_OPTIONS, FEATURES, SETTINGS).items():
         assert not found.has_slope
-        effects = found.effect_model.effects(frame, LOT_OPTIONS)
+        effects = found.effect_model.effects(frame, DRAWN_OPTIONS)
         apart = np.abs(np.c_[effects[:, 1] - effects[:, 0], effects[:, 2:] - effects[:, [2]]]).mean()
         assert apart < 0.1 * np.abs(truth[outcome]).mean()
 
@@ -128,9 +128,9 @@ def test_whether_discounts_matter_is_weighed_and_not_switched():
     assert sorted(between) == between
 
 
-def test_mixed_coefficients_are_those_of_both_fits_by_their_chances(lots):
-    design = effect_design(lots[0], LOT_OPTIONS, FEATURES, SETTINGS, None, {})
-    target = Target(lots[0]["margin_soon"].to_numpy(), np.ones(len(lots[0])))
+def test_mixed_coefficients_are_those_of_both_fits_by_their_chances(randomised):
+    design = effect_design(randomised[0], DRAWN_OPTIONS, FEATURES, SETTINGS, None, {})
+    target = Target(randomised[0]["margin_soon"].to_numpy(), np.ones(len(randomised[0])))
     regression = EffectRegression.of(design, target)
     fits = regression.best()
     assert fits[True].log_evidence > fits[False].log_evidence + 10  # the discount pulls here
@@ -146,7 +146,7 @@ def test_mixed_coefficients_are_those_of_both_fits_by_their_chances(lots):
 
 def test_a_rare_offer_borrows_from_the_others():
     frame, _ = randomised_treatments(6000, np.random.default_rng(64), rare=0.005, pull=0.0)
-    options = usable_options(frame, [*LOT_OPTIONS, ("rare", 0.1)])
+    options = usable_options(frame, [*DRAWN_OPTIONS, ("rare", 0.1)])
     assert MIN_OPTION_ROWS <= (frame["offer_id"] == "rare").sum() < 80
     assert options[-1] == ("rare", 0.1)
     found = learn_effects(frame, options, FEATURES, SETTINGS)["margin_soon"]
@@ -158,64 +158,64 @@ def test_a_rare_offer_borrows_from_the_others():
 
 
 @every_outcome
-def test_contributions_sum_to_the_effect(lots, learnt, outcome):
-    rows, effect_model = lots[0].head(700), learnt[outcome].effect_model
-    chosen = np.arange(len(rows)) % len(LOT_OPTIONS)
-    parts = effect_model.contributions(rows, LOT_OPTIONS, chosen)
-    effects = effect_model.effects(rows, LOT_OPTIONS)[np.arange(len(rows)), chosen]
+def test_contributions_sum_to_the_effect(randomised, learnt, outcome):
+    rows, effect_model = randomised[0].head(700), learnt[outcome].effect_model
+    chosen = np.arange(len(rows)) % len(DRAWN_OPTIONS)
+    parts = effect_model.contributions(rows, DRAWN_OPTIONS, chosen)
+    effects = effect_model.effects(rows, DRAWN_OPTIONS)[np.arange(len(rows)), chosen]
     assert np.abs(parts.sum(axis=1) - effects).max() < 1e-9
 
 
-def test_a_text_has_one_contribution_whatever_its_values(lots, learnt):
+def test_a_text_has_one_contribution_whatever_its_values(randomised, learnt):
     effect_model = learnt["margin_soon"].effect_model
     columns = effect_model.estimator.columns
     assert "trait_plan" in columns
     assert effect_model.estimator.columns_behind().count("trait_plan") == 4  # free, plus, pro and unknown
-    rows = lots[0].head(300)
-    parts = effect_model.contributions(rows, LOT_OPTIONS, np.zeros(len(rows), dtype=np.intp))
+    rows = randomised[0].head(300)
+    parts = effect_model.contributions(rows, DRAWN_OPTIONS, np.zeros(len(rows), dtype=np.intp))
     assert parts.shape == (len(rows), len(columns) + 1)
     plan = pd.Series(parts[:, columns.index("trait_plan")]).round(12)
     # the discount's pull is cut off at 0 for some, hence at most two values per plan
     assert plan.groupby(rows["trait_plan"].astype(str)).nunique().max() <= 2
 
 
-def test_a_surface_names_the_column_that_is_missing_and_leaves_its_input_unchanged(lots, learnt):
-    effect_model, rows = learnt["margin_soon"].effect_model, lots[0].head(40)
+def test_a_surface_names_the_column_that_is_missing_and_leaves_its_input_unchanged(randomised, learnt):
+    effect_model, rows = learnt["margin_soon"].effect_model, randomised[0].head(40)
     before = rows.copy(deep=True)
-    effect_model.effects(rows[rows.columns[::-1]], LOT_OPTIONS)
-    effect_model.contributions(rows, LOT_OPTIONS, np.zeros(len(rows), dtype=np.intp))
+    effect_model.effects(rows[rows.columns[::-1]], DRAWN_OPTIONS)
+    effect_model.contributions(rows, DRAWN_OPTIONS, np.zeros(len(rows), dtype=np.intp))
     pd.testing.assert_frame_equal(rows, before)
     with pytest.raises(InputError, match="reads the column 'spend_sum_90d', which the frame lacks"):
-        effect_model.effects(rows.drop(columns="spend_sum_90d"), LOT_OPTIONS)
+        effect_model.effects(rows.drop(columns="spend_sum_90d"), DRAWN_OPTIONS)
     nobody = rows.assign(trait_plan=pd.Categorical([None] * len(rows)), trait_plan_plus=np.nan)
-    assert np.isfinite(effect_model.effects(nobody, LOT_OPTIONS)).all()
+    assert np.isfinite(effect_model.effects(nobody, DRAWN_OPTIONS)).all()
 
 
-def test_the_column_that_matters_contributes_most(lots, learnt):
+def test_the_column_that_matters_contributes_most(randomised, learnt):
     effect_model = learnt["margin_soon"].effect_model
-    parts = effect_model.contributions(lots[0], LOT_OPTIONS, np.full(len(lots[0]), 1))
+    parts = effect_model.contributions(randomised[0], DRAWN_OPTIONS, np.full(len(randomised[0]), 1))
     size = dict(zip(effect_model.estimator.columns, np.abs(parts[:, :-1]).mean(axis=0), strict=True))
     assert set(sorted(size, key=size.__getitem__)[-2:]) == {"spend_sum_90d", "days_since_last_activity"}
 
 
-def test_effects_do_not_depend_on_the_batch(lots, learnt):
-    rows, effect_model = lots[0].head(61), learnt["margin_soon"].effect_model
-    whole, draws = effect_model.effects(rows, LOT_OPTIONS), effect_model.draws(rows, LOT_OPTIONS)
+def test_effects_do_not_depend_on_the_batch(randomised, learnt):
+    rows, effect_model = randomised[0].head(61), learnt["margin_soon"].effect_model
+    whole, draws = effect_model.effects(rows, DRAWN_OPTIONS), effect_model.draws(rows, DRAWN_OPTIONS)
     for size in (1, 7, 40):
         batches = [rows.iloc[start : start + size] for start in range(0, len(rows), size)]
-        assert (np.concatenate([effect_model.effects(batch, LOT_OPTIONS) for batch in batches]) == whole).all()
-        assert (np.concatenate([effect_model.draws(batch, LOT_OPTIONS) for batch in batches], axis=1) == draws).all()
+        assert (np.concatenate([effect_model.effects(batch, DRAWN_OPTIONS) for batch in batches]) == whole).all()
+        assert (np.concatenate([effect_model.draws(batch, DRAWN_OPTIONS) for batch in batches], axis=1) == draws).all()
     turned = rows.iloc[::-1]
-    assert (effect_model.effects(turned, LOT_OPTIONS)[::-1] == whole).all()
-    one = [effect_model.effects(rows, [option])[:, 0] for option in LOT_OPTIONS]
+    assert (effect_model.effects(turned, DRAWN_OPTIONS)[::-1] == whole).all()
+    one = [effect_model.effects(rows, [option])[:, 0] for option in DRAWN_OPTIONS]
     assert (whole == np.array(one).T).all()
 
 
 @every_outcome
-def test_draws_are_as_uncertain_as_the_mean_effect(lots, learnt, outcome):
+def test_draws_are_as_uncertain_as_the_mean_effect(randomised, learnt, outcome):
     found = learnt[outcome]
-    draws = found.effect_model.draws(lots[0], LOT_OPTIONS).mean(axis=1)
-    assert draws.shape == (DRAWS, len(LOT_OPTIONS))
+    draws = found.effect_model.draws(randomised[0], DRAWN_OPTIONS).mean(axis=1)
+    assert draws.shape == (DRAWS, len(DRAWN_OPTIONS))
     spread = np.array([draws[:, :2].mean(axis=1).std(), draws[:, 2:].mean(axis=1).std()])
     assert ((spread > 0.4 * found.offer_error) & (spread < 2.0 * found.offer_error)).all()
 
@@ -234,21 +234,21 @@ def test_scores_are_the_doubly_robust_ones_by_hand():
     assert _scores(np.array([9.0]), predicted[:1], other).tolist() == [[1.0, 3.0]]
 
 
-def test_the_same_rows_and_seed_give_the_same_coefficients(lots):
-    rows = lots[0].head(1500).reset_index(drop=True)
-    first, again = (learn_effects(rows, LOT_OPTIONS, FEATURES, SETTINGS)["is_retained"] for _ in range(2))
+def test_the_same_rows_and_seed_give_the_same_coefficients(randomised):
+    rows = randomised[0].head(1500).reset_index(drop=True)
+    first, again = (learn_effects(rows, DRAWN_OPTIONS, FEATURES, SETTINGS)["is_retained"] for _ in range(2))
     model, same = first.effect_model.estimator.core[-1], again.effect_model.estimator.core[-1]
     assert (model.coef_ == same.coef_).all() and (model.intercept_ == same.intercept_).all()
-    other = learn_effects(rows, LOT_OPTIONS, FEATURES, small_settings(seed=7))["is_retained"]
+    other = learn_effects(rows, DRAWN_OPTIONS, FEATURES, small_settings(seed=7))["is_retained"]
     assert not (model.coef_ == other.effect_model.estimator.core[-1].coef_).all()
 
 
-def test_no_user_teaches_their_own_held_out_effect(lots):
-    rows = lots[0].head(1500).reset_index(drop=True)
-    before = learn_effects(rows, LOT_OPTIONS, FEATURES, SETTINGS)["margin_soon"]
+def test_no_user_teaches_their_own_held_out_effect(randomised):
+    rows = randomised[0].head(1500).reset_index(drop=True)
+    before = learn_effects(rows, DRAWN_OPTIONS, FEATURES, SETTINGS)["margin_soon"]
     inside = before.fold == 0
     changed = rows.assign(margin_soon=rows["margin_soon"] + np.where(inside & (rows.index < 9), 0.5, 0.0))
-    after = learn_effects(changed, LOT_OPTIONS, FEATURES, SETTINGS)["margin_soon"]
+    after = learn_effects(changed, DRAWN_OPTIONS, FEATURES, SETTINGS)["margin_soon"]
     assert not (after.held_out[~inside] == before.held_out[~inside]).all()
     assert (after.fold == before.fold).all()
     for k in np.unique(before.fold):
@@ -273,25 +273,25 @@ def test_an_offer_is_learnt_from_enough_rows_only(counts, usable):
     assert usable_options(table(**counts), [("a", 0.1), ("a", 0.2), ("b", 0.1)]) == usable
 
 
-def test_an_offer_that_is_off_the_menu_makes_no_other_effect_wrong(lots):
-    frame, truth = lots
-    found = learn_effects(frame, LOT_OPTIONS[:2], FEATURES, SETTINGS)["margin_soon"]
+def test_an_offer_that_is_off_the_menu_makes_no_other_effect_wrong(randomised):
+    frame, truth = randomised
+    found = learn_effects(frame, DRAWN_OPTIONS[:2], FEATURES, SETTINGS)["margin_soon"]
     assert (frame["offer_id"] == "come_back").mean() > 0.3
     assert abs(found.offer_mean[0] - truth["margin_soon"][:, :2].mean()) < 3 * found.offer_error[0]
-    effects = found.effect_model.effects(frame, LOT_OPTIONS[:2])
+    effects = found.effect_model.effects(frame, DRAWN_OPTIONS[:2])
     assert np.corrcoef(effects[:, 1], truth["margin_soon"][:, 1])[0, 1] > 0.8
 
 
-def test_an_offer_that_came_late_is_not_diluted_by_the_days_before_it(lots):
-    frame, truth = lots
+def test_an_offer_that_came_late_is_not_diluted_by_the_days_before_it(randomised):
+    frame, truth = randomised
     early, late_offer = frame["day"] == frame["day"].min(), frame["offer_id"] == "come_back"
     # on the first day nobody could draw it: the others were likelier
-    one = np.where(frame["offer_id"] == "none", (1 - frame["propensity"]) / len(LOT_OPTIONS), frame["propensity"])
+    one = np.where(frame["offer_id"] == "none", (1 - frame["propensity"]) / len(DRAWN_OPTIONS), frame["propensity"])
     others = 1 - 3 * one
     kept = ~(early & late_offer)
     rows = frame.assign(propensity=np.where(early, frame["propensity"] / others, frame["propensity"]))[kept]
-    found = learn_effects(rows.reset_index(drop=True), LOT_OPTIONS, FEATURES, SETTINGS)
-    assert found["margin_soon"].had_chance.all(axis=0).tolist() == [name != "come_back" for name, _ in LOT_OPTIONS]
+    found = learn_effects(rows.reset_index(drop=True), DRAWN_OPTIONS, FEATURES, SETTINGS)
+    assert found["margin_soon"].had_chance.all(axis=0).tolist() == [name != "come_back" for name, _ in DRAWN_OPTIONS]
     for outcome, effect in truth.items():
         learnt = found[outcome]
         assert learnt.offer_mean == pytest.approx(
@@ -309,8 +309,8 @@ def test_a_menu_by_hand():
     assert action_set.places(["b", "retired"], np.array([0.3, 0.1])).tolist() == [3, 3]
 
 
-def test_an_offer_s_effect_is_its_average_over_discounts(lots, learnt):
-    frame, truth = lots
+def test_an_offer_s_effect_is_its_average_over_discounts(randomised, learnt):
+    frame, truth = randomised
     bundle, come_back = average_of_experiment(frame, learnt)
     rows = frame[frame["offer_id"] == "bundle"]
     assert (bundle.offer_id, bundle.evidence, bundle.overlap) == ("bundle", "randomised", 1.0)
@@ -325,28 +325,28 @@ def test_an_offer_s_effect_is_its_average_over_discounts(lots, learnt):
     assert (come_back.margin_shrunk, come_back.retention_shrunk) == (come_back.margin.value, come_back.retention.value)
 
 
-def test_what_was_learnt_survives_the_registry(registry: Lake, lots, learnt):
-    rows, unknown = lots[0].head(200), PolicyValue(float("nan"), float("-inf"), float("inf"), 9, 1.0)
+def test_what_was_learnt_survives_the_registry(registry: Lake, randomised, learnt):
+    rows, unknown = randomised[0].head(200), PolicyValue(float("nan"), float("-inf"), float("inf"), 9, 1.0)
     known = PolicyValue(2.0, 1.0, 3.0, 9, 9.0)
     verdict = PolicyVerdict(Deployed(PERSONAL), {"rule": unknown}, known, {})
-    published = publish_effects(registry, learnt, LOT_OPTIONS, verdict, rows, SETTINGS, AS_OF, AS_OF)
+    published = publish_effects(registry, learnt, DRAWN_OPTIONS, verdict, rows, SETTINGS, AS_OF, AS_OF)
     found = _load_personal(registry)
     assert [each.subject for each in published] == ["effect on margin", "effect on retention"]
     assert found.name == ", ".join(each.champion for each in published)
-    assert found.options == LOT_OPTIONS
+    assert found.options == DRAWN_OPTIONS
     assert found.deployed == Deployed(PERSONAL)
     assert found.average.tolist() == np.c_[learnt["margin_soon"].mean, learnt["is_retained"].mean].tolist()
     for loaded, outcome in ((found.margin, "margin_soon"), (found.retention, "is_retained")):
         effect_model = learnt[outcome].effect_model
-        assert (loaded.effects(rows, LOT_OPTIONS) == effect_model.effects(rows, LOT_OPTIONS)).all()
-        assert (loaded.draws(rows, LOT_OPTIONS) == effect_model.draws(rows, LOT_OPTIONS)).all()
+        assert (loaded.effects(rows, DRAWN_OPTIONS) == effect_model.effects(rows, DRAWN_OPTIONS)).all()
+        assert (loaded.draws(rows, DRAWN_OPTIONS) == effect_model.draws(rows, DRAWN_OPTIONS)).all()
     # the same rows under another budget or price can end in another verdict: it decides from then on
     other = replace(verdict, deployed=Deployed(NOBODY))
-    again = publish_effects(registry, learnt, LOT_OPTIONS, other, rows, SETTINGS, AS_OF, AS_OF)
+    again = publish_effects(registry, learnt, DRAWN_OPTIONS, other, rows, SETTINGS, AS_OF, AS_OF)
     assert again[0].version > published[0].version
     assert _load_personal(registry).deployed == Deployed(NOBODY)
     # and the first one again is the first version
-    publish_effects(registry, learnt, LOT_OPTIONS, verdict, rows, SETTINGS, AS_OF, AS_OF)
+    publish_effects(registry, learnt, DRAWN_OPTIONS, verdict, rows, SETTINGS, AS_OF, AS_OF)
     assert _load_personal(registry).deployed == Deployed(PERSONAL)
 
 
@@ -356,8 +356,8 @@ def test_a_trait_below_minus_one_changes_no_effect_but_its_own():
     means = []
     for shift in (0.0, -1.0, -9.0):
         level = frame.assign(trait_plan_plus=frame["trait_plan_plus"] + shift)
-        found = learn_effects(level, LOT_OPTIONS, FEATURES, light)
-        assert np.isfinite(found["margin_soon"].effect_model.effects(level, LOT_OPTIONS)).all()
+        found = learn_effects(level, DRAWN_OPTIONS, FEATURES, light)
+        assert np.isfinite(found["margin_soon"].effect_model.effects(level, DRAWN_OPTIONS)).all()
         means.append(found["margin_soon"].offer_mean)
     assert means[1] == pytest.approx(means[0], abs=0.05)
     assert means[2] == pytest.approx(means[0], abs=0.05)
@@ -365,15 +365,15 @@ def test_a_trait_below_minus_one_changes_no_effect_but_its_own():
 
 def test_where_all_users_are_alike_so_are_effects():
     frame, _ = randomised_treatments(1500, np.random.default_rng(68))
-    bare = frame[[*LOT_COLUMNS, "days_since_last_activity"]].assign(days_since_last_activity=15.0)
-    found = learn_effects(bare, LOT_OPTIONS, FEATURES, small_settings(training={"trees": 5}))["margin_soon"]
-    effects = found.effect_model.effects(bare, LOT_OPTIONS)
-    assert np.ptp(effects, axis=0) == pytest.approx(np.zeros(len(LOT_OPTIONS)), abs=1e-9)
+    bare = frame[[*DRAWN_COLUMNS, "days_since_last_activity"]].assign(days_since_last_activity=15.0)
+    found = learn_effects(bare, DRAWN_OPTIONS, FEATURES, small_settings(training={"trees": 5}))["margin_soon"]
+    effects = found.effect_model.effects(bare, DRAWN_OPTIONS)
+    assert np.ptp(effects, axis=0) == pytest.approx(np.zeros(len(DRAWN_OPTIONS)), abs=1e-9)
     assert effects[0] == pytest.approx(found.mean, abs=1.0)
 
 
-def test_learnt_effects_rank_users_better_than_chance_and_noise_does_not(lots, learnt):
-    frame, _ = lots
+def test_learnt_effects_rank_users_better_than_chance_and_noise_does_not(randomised, learnt):
+    frame, _ = randomised
     found = effect_rankings(frame, learnt, SETTINGS)
     assert set(found) == {
         f"{offer}.{name}_{outcome}"
@@ -410,12 +410,12 @@ def test_auuc_is_the_mean_gain_of_the_best_over_any_by_hand():
 
 def test_effects_differ_by_so_many_inputs_whatever_there_is():
     frame, _ = randomised_treatments(60, np.random.default_rng(3))
-    rng, few = np.random.default_rng(0), effect_design(frame, LOT_OPTIONS, FEATURES, SETTINGS, None, {})
+    rng, few = np.random.default_rng(0), effect_design(frame, DRAWN_OPTIONS, FEATURES, SETTINGS, None, {})
     told = {f"trait_n{number}": rng.normal(size=len(frame)) for number in range(400)}
     told["trait_names"] = pd.Categorical(np.arange(1000, 1000 + len(frame)).astype(str))
     wide = pd.concat([frame, pd.DataFrame(told, index=frame.index)], axis=1)
     many = [*FEATURES, *(trait(name.removeprefix("trait_"), is_text=name == "trait_names") for name in told)]
-    found = effect_design(wide, LOT_OPTIONS, many, SETTINGS, None, {})
+    found = effect_design(wide, DRAWN_OPTIONS, many, SETTINGS, None, {})
     assert found.inputs.shape[1] == MOST_INPUTS + 1  # that of everybody's effect
     assert found.columns[: len(few.columns)] == few.columns
 
@@ -427,9 +427,9 @@ EXTREMES = {"huge": [1.7e308, -1e308, 0.0], "all at once": [5e-324, 1e-310, 1e30
 def test_effects_are_finite_whatever_a_trait_holds(case):
     frame, _ = randomised_treatments(150, np.random.default_rng(3))
     extreme = frame.assign(trait_odd=np.resize(EXTREMES[case], len(frame)))
-    for found in learn_effects(extreme, LOT_OPTIONS, [*FEATURES, trait("odd", is_text=False)], SETTINGS).values():
+    for found in learn_effects(extreme, DRAWN_OPTIONS, [*FEATURES, trait("odd", is_text=False)], SETTINGS).values():
         assert np.isfinite(found.held_out).all()
-        assert np.isfinite(found.effect_model.effects(extreme, LOT_OPTIONS)).all()
+        assert np.isfinite(found.effect_model.effects(extreme, DRAWN_OPTIONS)).all()
 
 
 def test_scores_put_their_parts_together_by_hand():
@@ -481,7 +481,7 @@ def test_the_channel_s_own_counts_tell_how_users_listen_to_it():
     assert listening_to("sms", settings, frame) == Listening(None, None, 1.0)  # columns that the frame lacks
 
 
-def testreweighted_lots_give_every_option_to_everybody_alike():
+def test_reweighted_treatments_give_every_option_to_everybody_alike():
     rng = np.random.default_rng(71)
     likely = np.where(rng.random(4000) < 0.5, 0.2, 0.7)  # of the option
     place = np.where(rng.random(4000) < likely, 0, -1)
@@ -504,11 +504,11 @@ def test_nobody_is_kept_more_than_they_could_leave(stays, score, more):
 
 @given(risk=st.lists(st.floats(0.0, 1.0), min_size=3, max_size=3), used=st.floats(0.0, 1.0))
 @hypothesis_settings(max_examples=20, deadline=None)
-def test_learnt_effects_on_staying_lie_within_the_risk_of_each_user(lots, learnt, risk, used):
-    rows, p_churn = lots[0].head(3), np.array(risk)
-    chances = Chances(np.full((3, len(LOT_OPTIONS)), used), p_churn)
+def test_learnt_effects_on_staying_lie_within_the_risk_of_each_user(randomised, learnt, risk, used):
+    rows, p_churn = randomised[0].head(3), np.array(risk)
+    chances = Chances(np.full((3, len(DRAWN_OPTIONS)), used), p_churn)
     model = learnt["is_retained"].effect_model
-    for effects in (model.effects(rows, LOT_OPTIONS, chances), *model.draws(rows, LOT_OPTIONS, chances)):
+    for effects in (model.effects(rows, DRAWN_OPTIONS, chances), *model.draws(rows, DRAWN_OPTIONS, chances)):
         assert (effects <= p_churn[:, None]).all()
         assert (effects >= p_churn[:, None] - 1).all()
 
@@ -518,9 +518,9 @@ def test_contributions_sum_to_the_effect_of_users_who_listen_and_redeem(outcome)
     rng = np.random.default_rng(72)
     frame, _ = randomised_treatments(400, rng)
     frame = frame.assign(messages_opened_count_90d=rng.poisson(2.0, 800), messages_sent_count_90d=rng.poisson(5.0, 800))
-    used = rng.random((800, len(LOT_OPTIONS)))
+    used = rng.random((800, len(DRAWN_OPTIONS)))
     light = small_settings(training={"trees": 5})
-    model = learn_effects(frame, LOT_OPTIONS, FEATURES, light, p_redeem=used)[outcome].effect_model
+    model = learn_effects(frame, DRAWN_OPTIONS, FEATURES, light, p_redeem=used)[outcome].effect_model
     assert model.listening[0].opened == "messages_opened_count_90d"
     core = model.estimator.core
     linear = LinearRegression()  # every part moves, and some slopes lie below 0
@@ -529,8 +529,8 @@ def test_contributions_sum_to_the_effect_of_users_who_listen_and_redeem(outcome)
         core[-1].intercept_ + 0.1,
     )
     model = replace(model, estimator=replace(model.estimator, core=Pipeline([*core.steps[:-1], ("same", linear)])))
-    chances, chosen = Chances(used, rng.random(800)), rng.integers(0, len(LOT_OPTIONS), 800)
-    effects = model.effects(frame, LOT_OPTIONS, chances)[np.arange(800), chosen]
-    parts = model.contributions(frame, LOT_OPTIONS, chosen, chances)
+    chances, chosen = Chances(used, rng.random(800)), rng.integers(0, len(DRAWN_OPTIONS), 800)
+    effects = model.effects(frame, DRAWN_OPTIONS, chances)[np.arange(800), chosen]
+    parts = model.contributions(frame, DRAWN_OPTIONS, chosen, chances)
     assert np.abs(parts.sum(axis=1) - effects).max() < 1e-9
     assert np.ptp(parts[:, model.estimator.columns.index("messages_opened_count_90d")]) > 0

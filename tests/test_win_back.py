@@ -1,4 +1,4 @@
-"""Users who have lapsed: lots of their own within a share of the budget, judged by what came of them."""
+"""Users who have lapsed: draws of their own within a share of the budget, judged by what came of them."""
 
 from __future__ import annotations
 
@@ -51,22 +51,22 @@ def day(tmp_path_factory):
 def test_who_has_lapsed_draws_win_back_plays_or_nothing_with_known_chances(day):
     _, rows = day
     has_lapsed = np.arange(PEOPLE) % 2 == 0
-    lots = rows[rows["arm"] == "win_back"]
-    assert has_lapsed[lots.index].all()
-    assert len(lots) == pytest.approx(PEOPLE / 2 * 0.9 * 0.5, rel=0.1)  # not the control group, and half of the rest
-    shares = lots["offer_id"].value_counts(normalize=True)
+    drawn = rows[rows["arm"] == "win_back"]
+    assert has_lapsed[drawn.index].all()
+    assert len(drawn) == pytest.approx(PEOPLE / 2 * 0.9 * 0.5, rel=0.1)  # not the control group, and half of the rest
+    shares = drawn["offer_id"].value_counts(normalize=True)
     assert shares[NO_OFFER] == pytest.approx(0.5, abs=0.06)
     assert shares["back"] == pytest.approx(0.25, abs=0.06)
-    assert lots["propensity"].eq(0.5).all()  # of the offer that the lot is about, and of nothing
+    assert drawn["propensity"].eq(0.5).all()  # of the offer that the draw is about, and of nothing
     others = rows[has_lapsed & (rows["arm"] != "win_back")]
     assert set(others["arm"]) == {"suppressed"}
     assert {reason["code"] for each in others["why"] for reason in each} == {"no_lot"}
     assert not set(rows.loc[~has_lapsed, "offer_id"]) & {"back", "better"}  # and nobody else gets one
-    nothing = lots.loc[lots["offer_id"] == NO_OFFER, "why"]
+    nothing = drawn.loc[drawn["offer_id"] == NO_OFFER, "why"]
     assert {tuple(reason["code"] for reason in each) for each in nothing} == {("randomised", "nothing_drawn")}
 
 
-def test_the_lots_keep_to_their_share_of_the_budget(tmp_path, day):
+def test_the_draws_keep_to_their_share_of_the_budget(tmp_path, day):
     rows = decided(tmp_path, budget=300.0)
     cost = rows.loc[rows["arm"] == "win_back", "expected_cost"].sum()
     assert 20.0 < cost <= 30.0
@@ -91,7 +91,7 @@ def test_who_is_expected_to_bring_most_draws_first_and_ties_are_left_to_chance()
     assert front[:100].tolist() == own_order  # by chance among those alike
 
 
-def test_what_is_stored_gives_the_same_lots_again(day):
+def test_what_is_stored_gives_the_same_draws_again(day):
     folder, rows = day
     settings = small_settings(scoring={"budget": 1e6, "control_share": 0.1}, win_back=OWN)
     again = read_stored_day(Lake(folder), DecisionMoment.of_night(AS_OF, settings.time_zone)).assignment(settings)
@@ -104,15 +104,15 @@ def test_a_stopped_play_is_not_drawn_and_a_proven_one_is_drawn_by_most(tmp_path)
     stopped = decided(tmp_path, WinBackFindings(stopped=frozenset({"back"})))
     assert set(stopped.loc[stopped["arm"] == "win_back", "offer_id"]) == {NO_OFFER, "better"}
     proven = decided(tmp_path, WinBackFindings(proven=frozenset({"back"})), days=1)
-    lots = proven.loc[proven["arm"] == "win_back", "offer_id"].value_counts(normalize=True)
-    assert lots["back"] == pytest.approx(0.9, abs=0.05)
-    assert set(lots.index) == {NO_OFFER, "back"}
+    drawn = proven.loc[proven["arm"] == "win_back", "offer_id"].value_counts(normalize=True)
+    assert drawn["back"] == pytest.approx(0.9, abs=0.05)
+    assert set(drawn.index) == {NO_OFFER, "back"}
     over = decided(tmp_path, WinBackFindings(stopped=frozenset({"back", "better"})), days=2)
     assert "win_back" not in set(over["arm"])
 
 
-def lots(effect: float, count: int, seed: int) -> pd.DataFrame:
-    """Lots of two kinds of days, whose users differ as much as the chances: only weights make the groups alike."""
+def closed_draws(effect: float, count: int, seed: int) -> pd.DataFrame:
+    """Draws of two kinds of days, whose users differ as much as the chances: only weights make the groups alike."""
     rng = np.random.default_rng(seed)
     is_rich = rng.random(count) < 0.5
     chance = np.where(is_rich, 0.8, 0.2)
@@ -131,7 +131,7 @@ def lots(effect: float, count: int, seed: int) -> pd.DataFrame:
      (1.0, 150, "learning")],
 )  # fmt: skip
 def test_a_play_that_earns_is_proven_and_one_that_does_not_is_stopped(effect, count, state):
-    (found,) = win_back_verdicts(lots(effect, count, 3), min_lots=100, most_lots=3000)
+    (found,) = win_back_verdicts(closed_draws(effect, count, 3), min_lots=100, most_lots=3000)
     assert found.state == state
     assert found.effect.low < effect < found.effect.high
     if count > 1000:
@@ -139,14 +139,14 @@ def test_a_play_that_earns_is_proven_and_one_that_does_not_is_stopped(effect, co
 
 
 def test_a_play_is_compared_with_those_alone_who_might_have_got_it():
-    rich = lots(1.0, 4000, 3).assign(intended_offer_id="rich")
+    rich = closed_draws(1.0, 4000, 3).assign(intended_offer_id="rich")
     rich["margin"] += 50.0
-    rows = pd.concat([lots(-1.0, 4000, 4), rich.assign(offer_id=rich["offer_id"].replace("back", "rich"))])
+    rows = pd.concat([closed_draws(-1.0, 4000, 4), rich.assign(offer_id=rich["offer_id"].replace("back", "rich"))])
     found = win_back_verdicts(rows, min_lots=100, most_lots=3000)
     assert [(each.offer_id, each.state) for each in found] == [("back", "stopped"), ("rich", "proven")]
 
 
-def test_a_lot_is_about_an_option_that_the_user_may_get():
+def test_a_draw_is_about_an_option_that_the_user_may_get():
     allowed = np.array([[False, True, False], [False, True, True], [False, False, False]]).repeat(500, axis=0)
     ids, cost = pd.Series(np.arange(1500).astype(str)), np.ones((1500, 3))
     options = OpenOptions.of(Catalogue(offers=(offer("a", discounts=(0.1,)), BACK, BETTER)), NOTHING_LEARNT)
@@ -161,7 +161,7 @@ def test_a_lot_is_about_an_option_that_the_user_may_get():
 
 
 def test_verdicts_are_kept_and_read_by_the_next_decisions(tmp_path):
-    lake, found = Lake(tmp_path), win_back_verdicts(lots(-1.0, 4000, 3), min_lots=100, most_lots=3000)
+    lake, found = Lake(tmp_path), win_back_verdicts(closed_draws(-1.0, 4000, 3), min_lots=100, most_lots=3000)
     assert win_back_findings(lake, AS_OF) == NOTHING_LEARNT
     lake.files.publish_file(f"measurements/day={AS_OF}/win_back.json", verdicts_as_json(AS_OF, found).encode())
     assert [(each.offer_id, each.state) for each in newest_verdicts(lake, AS_OF)] == [("back", "stopped")]

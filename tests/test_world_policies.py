@@ -57,7 +57,7 @@ def found(morning, samples) -> Metrics:
 
 
 def blinds(world: World, nothing_share: float) -> tuple[Given, np.ndarray]:
-    """Draw lots like `at_random` and state the same propensities, but leave who is about to leave without an offer."""
+    """Draw like `at_random` and state the same propensities, but leave who is about to leave without an offer."""
     given, _ = at_random(world, nothing_share)
     fading = world.state.slump | (world.people.hazard > np.median(world.people.hazard))
     kept = ~fading | (world.draws("blind").random(len(fading)) < 0.5)
@@ -87,7 +87,7 @@ def test_predictions_narrow_the_intervals(morning, found):
         assert width["doubly_robust"] < width["snips"] < width["ips"], name
 
 
-def test_propensities_that_are_not_those_of_the_lots_are_seen(morning):
+def test_propensities_that_are_not_those_of_the_draws_are_seen(morning):
     level, _ = worth_of_nobody(morning, 10)
     wrong = covered(morning, 8, SIZE, level, blinds)
     for estimator in ESTIMATORS:

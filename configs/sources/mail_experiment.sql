@@ -1,5 +1,5 @@
 -- A mail experiment of 64,000 customers, in the shape of Hillstrom's (MineThatData, 2008): one row per customer, what
--- was known before, one of three mailings by lot, what was bought in the two weeks after. It has no events, and needs
+-- was known before, one of three mailings at random, what was bought in the two weeks after. It has no events and needs
 -- none. The rows are drawn here by hashes, so that there is a truth: the view `customers` stands for your file.
 --
 --     CREATE VIEW customers AS SELECT * FROM read_csv(getvariable('raw') || '/experiment.csv');

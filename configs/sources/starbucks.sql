@@ -1,4 +1,4 @@
--- Starbucks rewards "capstone" data, 30 days of 8,500 persons, simulated by its publisher, offers drawn by lot.
+-- Starbucks rewards "capstone" data, 30 days of 8,500 persons, simulated by its publisher, offers drawn at random.
 -- `raw` holds transcript, profile and portfolio as Parquet. The log counts hours; the day after the last person
 -- became a member is taken for its first, so that each of the six waves opens a day. Gender and age are for the audit.
 

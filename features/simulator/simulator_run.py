@@ -60,7 +60,7 @@ def new_world(
 
 
 def at_random(world: World, nothing_share: float) -> tuple[Given, Floats]:
-    """Give every member an option by lot; returns it and the propensity of what was drawn, shape (users,)."""
+    """Give every member an option at random; returns it and the propensity of what was drawn, shape (users,)."""
     users, options = len(world.people), len(world.menu)
     rng = world.draws("lot")
     is_given = rng.random(users) >= nothing_share
@@ -71,7 +71,7 @@ def at_random(world: World, nothing_share: float) -> tuple[Given, Floats]:
 
 
 def simulate(settings: Settings, lake: Lake, world: World, days: int, random_weeks: int, nothing_share: float) -> World:
-    """Live `days` days into the lake's contract tables, the last weeks with offers by lot; keep the truth apart.
+    """Live `days` days into the lake's contract tables, the last weeks with offers at random; keep the truth apart.
 
     Returns
     -------

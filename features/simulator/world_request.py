@@ -53,7 +53,7 @@ def check_world(lake: Lake, users: int, days: int, random_weeks: int, nothing_sh
     faults = {
         f"--users {users} leaves nobody to live; ask for at least 1": users < 1,
         f"--days {days} is no time; ask for at least 1": days < 1,
-        f"--random-weeks {random_weeks} is negative; 0 means no lots": random_weeks < 0,
+        f"--random-weeks {random_weeks} is negative; 0 means no randomised offers": random_weeks < 0,
         f"--days {days} is shorter than --random-weeks {random_weeks} ({7 * random_weeks} days); "
         f"ask for at least {7 * random_weeks} days": days < 7 * random_weeks,
         f"--nothing-share {nothing_share} is no share; choose one from 0 to 1": not 0 <= nothing_share <= 1,
@@ -85,12 +85,12 @@ def check_weeks(settings: Settings, weeks: int, random_weeks: int, variant_effec
     if weeks < 1 or random_weeks < 1:
         raise InputError(
             f"--weeks {weeks} and --random-weeks {random_weeks}: a closed loop needs at least 1 week of policy and 1 "
-            "of lots before it"
+            "of randomised offers before it"
         )
 
 
 def offers_of(settings: Settings) -> Catalogue:
-    """Load the offers that the lots draw from.
+    """Load the offers that are drawn from at random.
 
     Raises
     ------
@@ -100,8 +100,8 @@ def offers_of(settings: Settings) -> Catalogue:
     catalogue = load_catalogue(settings.offers)
     if not catalogue.options:
         raise InputError(
-            f"profile {settings.profile!r} has no offers (offers = {settings.offers!r}), so nothing can be given by "
-            "lot; name a catalogue"
+            f"profile {settings.profile!r} has no offers (offers = {settings.offers!r}), so nothing can be given at "
+            "random; name a catalogue"
         )
     return catalogue
 

@@ -25,7 +25,7 @@ from features.training_data.frames import (
     with_snapshot,
 )
 
-OF_LOTS = ("decision_id", "user_id", "day", "decided_at", "offer_id", "discount", "channel", "propensity", "cost")
+OF_RANDOMISED = ("decision_id", "user_id", "day", "decided_at", "offer_id", "discount", "channel", "propensity", "cost")
 
 
 def stated_treatments(history: AsOfView, store: FeatureStore, *, user_filter: UserFilter = all_users) -> pd.DataFrame:
@@ -33,10 +33,10 @@ def stated_treatments(history: AsOfView, store: FeatureStore, *, user_filter: Us
 
     Returns
     -------
-    One row per user and day, ordered by both: `OF_LOTS`, ``outcome`` (account currency, after what the offer gave away
-    and before ``cost``), ``is_holdout`` and the features of the ``redemption`` service; empty when there is none. Of
-    two treatments of a user on a day the first counts; users with two at one instant, or without a snapshot of the day,
-    are left out.
+    One row per user and day, ordered by both: `OF_RANDOMISED`, ``outcome`` (account currency, after what the offer gave
+    away and before ``cost``), ``is_holdout`` and the features of the ``redemption`` service; empty when there is none.
+    Of two treatments of a user on a day the first counts; users with two at one instant, or without a snapshot of the
+    day, are left out.
     """
     if history.treatments is None:
         return pd.DataFrame()
@@ -59,7 +59,7 @@ def measured_treatments(history: AsOfView, store: FeatureStore, *, user_filter: 
         return rows
     measured = measured_frame(history, rows.drop(columns=["day", "outcome"]).assign(as_of=rows["decided_at"]))
     outcome = measured["margin"] + measured["cost"].fillna(0.0)
-    rows = measured[[*OF_LOTS, "is_holdout"]].assign(outcome=outcome)
+    rows = measured[[*OF_RANDOMISED, "is_holdout"]].assign(outcome=outcome)
     return _with_features(history, store, rows, user_filter)
 
 
@@ -92,10 +92,10 @@ def held_out_keys(history: AsOfView) -> pd.DataFrame:
 
 
 def randomised_treatments(treatments: ir.Table) -> ir.Table:
-    """Pick the randomised treatments: `OF_LOTS`, ``outcome``, ``outcome_at``, ``is_holdout`` and ``is_stated``."""
+    """Pick randomised treatments: `OF_RANDOMISED`, ``outcome``, ``outcome_at``, ``is_holdout`` and ``is_stated``."""
     drawn = treatments.filter((treatments.propensity > 0) & (treatments.propensity < 1))
     kept_out = drawn.is_holdout.fill_null(False)
-    return drawn.select(*OF_LOTS, "outcome", "outcome_at", is_holdout=kept_out, is_stated=drawn.outcome.notnull())  # noqa: PD004
+    return drawn.select(*OF_RANDOMISED, "outcome", "outcome_at", is_holdout=kept_out, is_stated=drawn.outcome.notnull())  # noqa: PD004
 
 
 def _stated(history: AsOfView, treatments: ir.Table) -> pd.DataFrame:
@@ -106,7 +106,7 @@ def _stated(history: AsOfView, treatments: ir.Table) -> pd.DataFrame:
 
 
 def _firsts(rows: pd.DataFrame) -> pd.DataFrame:
-    """Keep each user's first lot of a day; who has two at that instant is left out."""
+    """Keep each user's first treatment of a day; who has two at that instant is left out."""
     check_propensities(rows)
     rows = rows.drop(columns=["outcome_at", "is_stated"]).assign(day=pd.to_datetime(rows["day"]).dt.date)
     is_first = rows["decided_at"] == rows.groupby(["user_id", "day"])["decided_at"].transform("min")

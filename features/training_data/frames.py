@@ -164,7 +164,7 @@ def given_offers(history: AsOfView, closed: pd.DataFrame) -> pd.DataFrame:
 
 
 def experiment_frame(history: AsOfView, outcomes: pd.DataFrame, closed: pd.DataFrame) -> pd.DataFrame:
-    """Collect what users were given by lot (propensity known and below 1, *nothing* included), and what came of it.
+    """Collect what users were given at random (propensity known and below 1, *nothing* included), and what came of it.
 
     Parameters
     ----------
@@ -175,11 +175,11 @@ def experiment_frame(history: AsOfView, outcomes: pd.DataFrame, closed: pd.DataF
 
     Returns
     -------
-    The rows of `outcomes` with a lot: ``offer_id, discount, propensity, is_redeemed`` (missing while the offer is open)
+    The randomised rows of `outcomes`: ``offer_id, discount, propensity, is_redeemed`` (missing while the offer is open)
     and ``discount_given``, instead of anything of those names; ordered by day and user. Given is what all offers of
-    the user gave away while the margin was counted, which holds it, and what the lot's own gave later. Of a user's lots
-    on a day the first counts, which is the night's where there is one, as the features are those of the start of the
-    day; who has two at that instant is left out.
+    the user gave away while the margin was counted, which holds it, and what the drawn one gave later. Of a user's
+    draws on a day the first counts, which is the night's where there is one, as the features are those of the start of
+    the day; who has two at that instant is left out.
     """
     if history.treatments is None:
         return pd.DataFrame()

@@ -129,16 +129,18 @@ def evaluate_policy_command(
     ] = None,
     on: Annotated[
         str | None,
-        typer.Option(help="lots that judge: holdout, unseen (decided since the training) or all  [default: the first]"),
+        typer.Option(
+            help="treatments to judge by: holdout, unseen (decided since the training) or all  [default: the first]"
+        ),
     ] = None,
-    first: Annotated[datetime | None, typer.Option("--from", formats=DAY, help="first day of lots")] = None,
-    last: Annotated[datetime | None, typer.Option("--to", formats=DAY, help="last day of lots")] = None,
+    first: Annotated[datetime | None, typer.Option("--from", formats=DAY, help="first day of the treatments")] = None,
+    last: Annotated[datetime | None, typer.Option("--to", formats=DAY, help="last day of the treatments")] = None,
     profile: Profile = None,
     data_dir: DataDir = None,
     as_of: AsOf = None,
     as_json: Json = False,
 ) -> None:
-    """Say what policies would have been worth on logged lots: nobody, constants, the champion's, rules, files."""
+    """Say what policies would have been worth, by randomised treatments: the champion's, constants, rules, files."""
     asked = {"rules": tuple(rule or ()), "files": tuple(map(str, file or ())), "which": on}
     days = {"first": day_of(first), "last": day_of(last)}
     run = partial(flow_of, "evaluate_policy", profile, data_dir, day_of(as_of), **asked, **days)
@@ -157,7 +159,7 @@ def experiments_command(
 def plan_experiment_command(
     offer: Annotated[str | None, typer.Argument(help="an offer of the catalogue  [default: each of them]")] = None,
     power: Annotated[float, typer.Option(min=0.5, max=0.99, help="chance to find an effect that pays")] = 0.8,
-    weeks: Annotated[int, typer.Option(min=1, max=520, help="most weeks of lots")] = 26,
+    weeks: Annotated[int, typer.Option(min=1, max=520, help="most weeks of randomised offers")] = 26,
     profile: Profile = None,
     data_dir: DataDir = None,
     as_of: AsOf = None,

@@ -130,8 +130,8 @@ def check_subject(subject: str) -> None:
     """
     if subject in EFFECT_SUBJECTS.values() or subject.startswith(propensity_subject("")):
         raise InputError(
-            f"the champion of {subject!r} follows from the newest training, which judges all policies on all lots; "
-            f"people choose those of {', '.join(CHOSEN_BY_PEOPLE)}"
+            f"the champion of {subject!r} follows from the newest training, which judges all policies on all "
+            f"randomised treatments; people choose those of {', '.join(CHOSEN_BY_PEOPLE)}"
         )
     if subject not in CHOSEN_BY_PEOPLE:
         raise InputError(f"{subject!r} is no model; known are: {', '.join(CHOSEN_BY_PEOPLE)}")

@@ -48,7 +48,7 @@ class EffectDesign:
 
     `inputs` (rows, 1 + inputs) begin with a 1, `listens` (rows, offers) tells how users listen to an offer's channel.
     `place` is each row's option, `chances` (rows, 1 + options) how often *nothing* and every option come in the
-    reweighted lots, and `weight` (rows,) what a row stands for there: 0 where an option left the catalogue.
+    reweighted treatments, and `weight` (rows,) what a row stands for there: 0 where an option left the catalogue.
     """
 
     head: Pipeline
@@ -135,7 +135,7 @@ def effect_design(
     """Prepare randomised treatments.
 
     Reweighting by the inverse of what was drawn (stabilised: Robins, Hernán & Brumback 2000) makes every option as
-    likely for everybody who could draw the same ones, whatever the lots favoured.
+    likely for everybody who could draw the same ones, whatever the draws favoured.
     """
     action_set = ActionSet(options, tuple(dict.fromkeys(offer for offer, _ in options)))
     listening = tuple(listening_to(channels.get(name, ""), settings, experiment) for name in action_set.offers)

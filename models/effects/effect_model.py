@@ -6,7 +6,7 @@ changes are never negative, so that no effect falls as the discount rises::
     score = level + heard * listens + max(0, slope + heard_slope * listens) * pull(d) + max(0, conversion) * p_redeem
 
 Level and slope also have a constant per offer, and an option one of its own, which rises with the offer's discounts
-where lots do not speak against it; `listens` is the share of the offer's channel that the user opens. An
+where treatments do not speak against it; `listens` is the share of the offer's channel that the user opens. An
 effect is the score in its unit (`EffectUnit`): the user's own money, or the log-odds of the user's own risk.
 """
 
@@ -119,7 +119,7 @@ class EffectUnit:
 class EffectModel:
     """A fitted effect on one outcome, as the registry keeps it.
 
-    `estimator` gives each row the parts of the score, those in use before those of each draw from what the lots leave
+    `estimator` gives each row the parts of the score, those in use before those of each draw from what treatments leave
     possible; after all of them come the constants of offers and of options. `listening` is that to each offer's
     channel.
     """

@@ -38,7 +38,7 @@ class Fit:
     """The posterior of the coefficients, with or without a dependence on discounts.
 
     `parameters` (parameters,) are those in use, `by_fold` (folds, parameters) those learnt without each fold of users,
-    `gain` (rows,) by how much the latter lower the squared error. `falling` are offers of which lots speak against that
+    `gain` (rows,) by how much the latter lower the squared error. `falling` are offers for which it is disproved that
     no effect falls as the discount rises, `noise` is the variance of what nothing explains. `log_evidence` is that of
     the data under this fit, less what its groups of coefficients raise it by where nothing is there; `fold_evidence`
     (folds,) is that of the rows without each fold.
@@ -223,7 +223,7 @@ def _falling(posterior: Posterior, design: EffectDesign) -> list[int]:
 
 
 def _rising(parameters: Floats, falling: Sequence[int], design: EffectDesign) -> Floats:
-    """Pool the constants of an offer's options until none falls as the discount rises, unless lots disproved that."""
+    """Pool the constants of an offer's options until none falls as the discount rises, unless that was disproved."""
     found = parameters.copy()
     for offer, levels in enumerate(design.action_set.levels):
         if offer not in falling and len(levels) > 1:

@@ -247,7 +247,7 @@ def _retention(design: EffectDesign, experiment: pd.DataFrame, usual: Floats) ->
 
 
 def _drawn_scores(regression: EffectRegression, fit: PooledFit) -> Floats:
-    """Held-out score of what a row drew, less its mean over the lots; (rows,)."""
+    """Held-out score of what a row drew, less its mean over the treatments; (rows,)."""
     design, scores = regression.design, regression.held_out(fit)
     options = len(design.action_set.options)
     padded = np.c_[np.zeros(len(scores)), scores, np.zeros(len(scores))]

@@ -2,10 +2,11 @@
 
 A doubly robust value is right whatever models say, and pays for it: the margin of the few who buy most is in it whole,
 so that thousands of users leave it as wide as all there is to gain. Held-out effects are precise and may be wrong in
-size. So the lots say what each option changes on average and how much is true of how users are said to differ from that
-(the best linear predictor of effects: Chernozhukov, Demirer, Duflo & Fernández-Val 2018, arXiv 1712.04802), by a
-regression whose rows count by how steady their users are. What is expected of the best of many guesses is too good
-(the optimiser's curse); the slope of truth on guess is what takes that away. Costs are what was paid, doubly robust.
+size. So randomised treatments say what each option changes on average and how much is true of how users are said to
+differ from that (the best linear predictor of effects: Chernozhukov, Demirer, Duflo & Fernández-Val 2018, arXiv
+1712.04802), by a regression whose rows count by how steady their users are. What is expected of the best of many
+guesses is too good (the optimiser's curse); the slope of truth on guess is what takes that away. Costs are what was
+paid, doubly robust.
 
 Both values rest on the same users, so they are put together with the weights that leave the least variance, as their
 own errors tell (Bates & Granger 1969), unless they contradict each other (Hausman 1978): then the doubly robust one
@@ -46,7 +47,7 @@ class Comparison(Protocol):
 
 @dataclass(frozen=True)
 class DoublyRobust:
-    """Comparison by doubly robust values alone; `predicted` (rows, 2 + options) is what is expected of the lots."""
+    """Comparison by doubly robust values alone; `predicted` (rows, 2 + options) is what is expected of each option."""
 
     logged: Logged
     predicted: Floats

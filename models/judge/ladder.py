@@ -1,8 +1,8 @@
 """The ladder of policies that look better but are not proven: each decides for a share of users at a bounded loss.
 
-A candidate climbs step by step as the evidence grows. How many users it may have is read off all lots so far, those
-of earlier trials among them, whose draws are logged with their exact chances; of the training before only the steps are
-remembered, so that a share does not flutter (`models.judge.hysteresis`). Three rules, in order:
+A candidate climbs step by step as the evidence grows. How many users it may have is read off all randomised treatments
+so far, those of earlier trials among them, which are logged with their exact chances; of the training before only the
+steps are remembered, so that a share does not flutter (`models.judge.hysteresis`). Three rules, in order:
 
 1. *retired*: its gain over the proven policy lies below 0 with its whole confidence sequence;
 2. *on trial*: the largest step that is at most 2p - 1, where p is the probability that the gain is above 0 (the share
@@ -48,7 +48,7 @@ LEFT_AS_IS = 1 / 3  # of a trial's users stay with the proven policy, to compare
 
 @dataclass(frozen=True)
 class Candidate:
-    """A policy that may be tried: its chances of every option on the lots, (rows, 2 + options), and its cost a head.
+    """A policy that may be tried: its chances of every option, (rows, 2 + options), and its cost a head.
 
     The budget pays it for a `part` of those whom it chooses. In truth it may cost up to `dearest` times as much.
     """
@@ -104,7 +104,7 @@ def climb(
     Parameters
     ----------
     comparison
-        How policies are compared on the lots.
+        How policies are compared on the randomised treatments.
     candidates
         By their kinds; *nobody* and the `leader`, which is proven, are among them.
     budget

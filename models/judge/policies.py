@@ -52,7 +52,7 @@ def judge_policies(
         The verdict of the training before: the kind of policy that decides goes on while it is ahead by a standard
         error, so that noise alone does not make it come and go (`models.judge.hysteresis`).
     chosen
-        Treatments that no lot gave. They tell what the personal policy's picks cost where it decided before.
+        Treatments not drawn at random. They tell what the personal policy's picks cost where it decided before.
     """
     comparison = Calibrated(evidence)
     costs = picked_costs(evidence, chosen if before is not None and before.deployed.name == PERSONAL else None)

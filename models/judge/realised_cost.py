@@ -1,7 +1,7 @@
 """Realised costs of policies compared with expected ones, from closed randomised treatments.
 
 Costs are expected by models that saw few redemptions, and a policy picks whom they flatter. So a bound on what a trial
-may lose rests on the dearest ratio of paid to expected that the lots leave possible.
+may lose rests on the dearest ratio of paid to expected that randomised treatments leave possible.
 """
 
 from __future__ import annotations

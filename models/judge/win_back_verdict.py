@@ -1,6 +1,6 @@
 """The verdict on each win-back play: its effect against users who randomly got nothing, and whether it continues.
 
-Outcomes are weighed by one over the chance of the lot and normalised (Hajek 1971), so that days with other chances can
+Outcomes are weighed by one over the chance of the draw and normalised (Hajek 1971), so that days with other chances can
 be put together. The interval may be looked at every day: `confidence_sequence`.
 """
 
@@ -37,9 +37,9 @@ class WinBackVerdict:
     def words(self) -> str:
         """What to tell people."""
         effect = f"{self.effect.value:+.2f} [{self.effect.low:+.2f}, {self.effect.high:+.2f}] a head"
-        shown = f"{effect} over {self.effect.n:,} lots, {self.came_back:.1%} came back and {self.came_alone:.1%} alone"
+        shown = f"{effect} over {self.effect.n:,} draws, {self.came_back:.1%} came back and {self.came_alone:.1%} alone"
         said = {
-            "learning": f"its lots go on: {shown}",
+            "learning": f"its draws go on: {shown}",
             "proven": f"proven to earn more than it costs: {shown}",
             "stopped": f"stopped, as it does not earn what it costs: {shown}",
         }
@@ -52,18 +52,18 @@ def win_back_verdicts(rows: pd.DataFrame, *, min_lots: int, most_lots: int) -> l
     Parameters
     ----------
     rows
-        Closed lots, one per user: ``intended_offer_id``, which the lot was about, ``offer_id`` (that one, or ``none``),
+        Closed draws, one per user: ``intended_offer_id``, what could be drawn, ``offer_id`` (that one, or ``none``),
         ``propensity``, ``margin`` (account currency, after discounts and contacts) and ``is_retained`` (0 or 1, came
         back). An offer is compared with those who might have got it alone.
     min_lots, most_lots
-        From how many lots of an offer on it can be stopped or proven, and from how many on it must have earned
+        From how many draws of an offer on it can be stopped or proven, and from how many on it must have earned
         something.
 
     Examples
     --------
-    >>> lots = pd.DataFrame({"offer_id": ["none", "back"] * 400, "propensity": 0.5, "is_retained": [0, 1] * 400,
+    >>> draws = pd.DataFrame({"offer_id": ["none", "back"] * 400, "propensity": 0.5, "is_retained": [0, 1] * 400,
     ...                      "margin": [0.0, 5.0, 1.0, 6.0] * 200, "intended_offer_id": "back"})
-    >>> (found,) = win_back_verdicts(lots, min_lots=100, most_lots=900)
+    >>> (found,) = win_back_verdicts(draws, min_lots=100, most_lots=900)
     >>> found.offer_id, found.effect.value, found.state
     ('back', 5.0, 'proven')
     """
@@ -75,11 +75,11 @@ def _verdict(offer_id: str, rows: pd.DataFrame, min_lots: int, most_lots: int) -
     is_given = rows["offer_id"] != NO_OFFER
     given, alone = rows[is_given], rows[~is_given]
     (mean, error), (usual, usual_error) = (_weighed(part, part["margin"]) for part in (given, alone))
-    lots, effect = len(given), mean - usual
-    width = anytime_width(lots + len(alone)) * float(np.hypot(error, usual_error))
-    known = Metric(effect, effect - width, effect + width, lots)
-    has_enough = min(lots, len(alone)) >= min_lots
-    is_futile = lots >= most_lots and effect <= 0
+    draws, effect = len(given), mean - usual
+    width = anytime_width(draws + len(alone)) * float(np.hypot(error, usual_error))
+    known = Metric(effect, effect - width, effect + width, draws)
+    has_enough = min(draws, len(alone)) >= min_lots
+    is_futile = draws >= most_lots and effect <= 0
     state: State = "learning"
     if has_enough and (known.high < 0 or is_futile):
         state = "stopped"

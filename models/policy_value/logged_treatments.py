@@ -23,7 +23,7 @@ TREES = 60
 
 @dataclass(frozen=True, eq=False)
 class LoggedTreatments:
-    """Randomised treatments (lots): what was drawn with which probability, and what was known of the users.
+    """Randomised treatments: what was drawn with which probability, and what was known of the users.
 
     `frame` has one row per treatment. Options are those of `options`, in `logged` and `had_chance` (rows, 1 + options)
     after *nothing*; an option had a chance on a day on which anybody drew it. `predicted` (rows, 1 + options) is what

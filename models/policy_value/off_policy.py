@@ -229,7 +229,7 @@ def _averaged(logged: Logged, part: Floats, weight: Floats, sides: tuple[Floats,
 def row_weights(logged: Logged, weight: Floats) -> Floats:
     """Weigh rows by how precisely their lottery can value a policy, as far as its chances tell; (rows,), mean 1.
 
-    The variance of a row grows with the mean square of the weights of its lottery, so that lots which hardly ever give
+    The variance of a row grows with the mean square of the weights of its lottery, so that draws which hardly ever give
     what the policy gives would blur those that do (Agarwal, Basu, Schnabel & Joachims 2017, arXiv 1703.06180).
     Outcomes have no say in it.
 

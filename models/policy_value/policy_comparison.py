@@ -75,7 +75,7 @@ def best_option(treatments: LoggedTreatments, rows: np.ndarray) -> int:
 
 
 def compare_policies(treatments: LoggedTreatments, policies: list[NamedPolicy]) -> Comparison:
-    """Judge policies on lots, each also against nobody and against the constant one that is best on these very lots.
+    """Judge policies on randomised treatments, each also against nobody and the constant one that is best on these.
 
     That rival is chosen with hindsight, so that a lead over it is no luck of the draw; all differences are paired, and
     rows of one user hang together in every interval.

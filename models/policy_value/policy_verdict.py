@@ -146,7 +146,7 @@ class Arm:
 
 @dataclass(frozen=True)
 class Trial:
-    """Policies that decide by lot for a `share` of the users, who are drawn anew every day.
+    """Policies that decide for a `share` of the users, who are drawn at random anew every day.
 
     `arms` share those users out; the policy that is proven is one of them. What the arms may spend together is
     `budget_share` of the budget. Of *personal* each unit of money is charged with `price`, so that it fits the budget.
@@ -198,7 +198,7 @@ class Ladder:
 
 
 class ShownChange(NamedTuple):
-    """What lots showed of those whom a simple policy picks, a head of them, in account currency.
+    """What randomised offers showed of those whom a simple policy picks, a head of them, in account currency.
 
     `gain` is what its option changed before it was paid for, `worth` what it is worth that they stay.
     """

@@ -116,7 +116,7 @@ def response_with(
     offers
         As in `load_response`.
     has_effects
-        Whether the effects are read; without them nobody is given anything but by lot.
+        Whether the effects are read; without them nobody is given anything but at random.
 
     Raises
     ------

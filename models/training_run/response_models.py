@@ -56,7 +56,7 @@ from models.training_run.training_record import EFFECTS, Untrained, cold_start, 
 
 NO_STAYING = "who stays is not known of treatments that state their outcome"
 NO_EFFECT_ON_STAYING = "offers are judged by the outcomes alone"
-NO_EFFECTS = "no offer can be proven to pay, and nobody gets one but by lot"
+NO_EFFECTS = "no offer can be proven to pay, and nobody gets one but at random"
 
 
 @dataclass(frozen=True)
@@ -170,7 +170,7 @@ def _held_out_redemptions(
 def no_rate(settings: Settings) -> str:
     """Describe what offers are charged if nothing is known about who uses them."""
     rate = settings.response.assumed_redemption_rate
-    so = ", so that no budget is overspent and few lots are drawn" if rate == 1 else ""
+    so = ", so that no budget is overspent and few randomised offers are given" if rate == 1 else ""
     return (
         f"what an offer costs is not known, and is charged as if {rate:.0%} of users used it "
         f"(response.assumed_redemption_rate){so}"

@@ -117,8 +117,8 @@ def training_warnings(
         warnings.append(f"{frames.held_out:,} treatments are the holdout (is_holdout) and taught no effect")
     if frames.unused:
         warnings.append(
-            f"{frames.unused:,} lots taught nothing: some state their outcome, others are measured by events, which is "
-            f"not the same money, and the {len(frames.experiment):,} of the other kind are more"
+            f"{frames.unused:,} randomised treatments taught nothing: some state their outcome, others are measured by "
+            f"events, which is not the same money, and the {len(frames.experiment):,} of the other kind are more"
         )
     if frames.left_out:
         of_all = frames.left_out + len(frames.treatments)

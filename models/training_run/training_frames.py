@@ -47,7 +47,8 @@ class TrainingFrames:
     with and without an offer, `experiment` the same where the offer was drawn at random. `left_out` counts the closed
     treatments that no model learns from, because no snapshot of their day knows their user, `redemptions` all that
     were found. Of those of the users who `refuse` profiling there are none, nor of the `held_out` treatments. Where
-    lots state their outcome there are `unused` ones whose outcome only events show, as the two are not the same money.
+    randomised ones state their outcome, those whose outcome only events show are `unused`, as the two are not the same
+    money.
     """
 
     outcomes: pd.DataFrame
@@ -65,9 +66,9 @@ class TrainingFrames:
 
     @property
     def offers_given(self) -> int:
-        """How many offers taught something: by their redemption, or by the outcome that their lot states."""
-        lots = self.experiment["offer_id"].ne("none").sum() if "is_net" in self.experiment else 0
-        return max(len(self.treatments), int(lots))
+        """How many offers taught something: by their redemption, or by the outcome that the treatment states."""
+        stated = self.experiment["offer_id"].ne("none").sum() if "is_net" in self.experiment else 0
+        return max(len(self.treatments), int(stated))
 
 
 def collect_frames(settings: Settings, lake: Lake, as_of: date) -> TrainingFrames:

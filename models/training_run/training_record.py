@@ -165,10 +165,10 @@ def cold_start(closed: int, wanted: int, share: float) -> str:
     Examples
     --------
     >>> cold_start(280, 500, 0.0)
-    '280 of 500 treatments (response.min_treatments) are over; set scoring.exploration.share, which gives offers by lot'
+    '280 of 500 treatments (response.min_treatments) are over; set scoring.exploration.share to give offers at random'
     """
-    lots = "the lots of scoring.exploration.share add more every day"
-    todo = lots if share else "set scoring.exploration.share, which gives offers by lot"
+    more = "the randomised offers of scoring.exploration.share add more every day"
+    todo = more if share else "set scoring.exploration.share to give offers at random"
     return f"{closed:,} of {wanted:,} treatments (response.min_treatments) are over; {todo}"
 
 

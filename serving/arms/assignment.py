@@ -28,7 +28,7 @@ from serving.arms.exploration import (
     stable_groups,
 )
 from serving.arms.policy_trial import trial_weights, weight_of
-from serving.arms.turns import curve_by_lot, turns_of, who_has_turn
+from serving.arms.turns import curve_at_random, turns_of, who_has_turn
 from serving.arms.win_back_draws import (
     NOTHING_LEARNT,
     LapsedDraws,
@@ -45,7 +45,7 @@ from serving.valuation.options import Options
 POLICY, EXPLORE, CONTROL = "policy", "explore", "control"
 AS_USUAL, SUPPRESSED = "business_as_usual", "suppressed"
 BY_RULE = "by_rule"  # gets what must be said, and nothing else today
-WIN_BACK = "win_back"  # has lapsed or left, and draws a lot of their own
+WIN_BACK = "win_back"  # has lapsed or left, and is in a draw of their own
 CURVE_STEPS = 20
 CURVE_USERS = 100_000  # show the curve
 CURVE_USERS_OF_LIMITS = 20_000  # with limits each point of the curve is an allocation
@@ -104,7 +104,7 @@ class Assignment:
     """Arm and option of every user, shapes (users,).
 
     `given` is the place of an option or `NOTHING`, `intended` what the policy would have given, for those whom the
-    draw or a group kept from it too. `lot_chance` is how likely the lot of those was who have lapsed, 1 for others.
+    draw or a group kept from it too. `draw_chance` is how likely the draw of those was who have lapsed, 1 for others.
     `queue_ended_by` is that of `serving.arms.turns.Turns`.
     """
 
@@ -114,7 +114,7 @@ class Assignment:
     explorers: Explorers
     allocation: Allocation
     spending: Spending
-    lot_chance: Floats
+    draw_chance: Floats
     queue_ended_by: str | None = None
 
     def part(self, start: int, users: int) -> Assignment:
@@ -126,7 +126,7 @@ class Assignment:
             arm=self.arm[rows],
             given=self.given[rows],
             intended=self.intended[rows],
-            lot_chance=self.lot_chance[rows],
+            draw_chance=self.draw_chance[rows],
             explorers=replace(self.explorers, explores=explores, given=given),
             allocation=replace(self.allocation, choice=self.allocation.choice[rows]),
         )
@@ -159,11 +159,11 @@ def allocation_input(
     drawn = np.flatnonzero(draws.option != NOTHING)
     worth = np.zeros(users)
     worth[drawn] = options.value[drawn, draws.option[drawn]]
-    own_lots = None
+    lapsed_draws = None
     if any(offer.is_win_back for offer in options.catalogue.offers):
         allowed = lapsed & ~(is_control | is_as_usual | (by_rule != NOTHING))[:, None]
         drawn_from = OpenOptions.of(options.catalogue, win_back)
-        own_lots = draw_win_back(
+        lapsed_draws = draw_win_back(
             user_ids,
             allowed,
             options.expected_cost,
@@ -175,7 +175,7 @@ def allocation_input(
         )
     shares_out = offered(options.allocatable, options.expected_cost)
     turn = turns_of(user_ids, settings, as_of) if takes_turns else None
-    return AllocationInput(*shares_out, arm, draws, worth, p_churn.copy(), by_rule, own_lots, turn)
+    return AllocationInput(*shares_out, arm, draws, worth, p_churn.copy(), by_rule, lapsed_draws, turn)
 
 
 def base_rate(allocation_inputs: Sequence[AllocationInput]) -> float:
@@ -241,7 +241,7 @@ def assign(
         explorers=explorers,
         allocation=allocation,
         spending=_spending(settings.scoring.budget, won_back, draw_value, explorers, allocation, taken),
-        lot_chance=np.where(draws_own, lapsed.chance, 1.0) if lapsed is not None else np.ones(len(arm)),
+        draw_chance=np.where(draws_own, lapsed.chance, 1.0) if lapsed is not None else np.ones(len(arm)),
         queue_ended_by=turns.ended_by,
     )
 
@@ -290,12 +290,12 @@ def propensities(
     """
     users = len(assignment.arm)
     if assignment.explorers.share == 0:
-        return assignment.lot_chance
+        return assignment.draw_chance
     explorable = _explorable(options, limits)
     may_explore = np.isin(assignment.arm, (POLICY, EXPLORE)) & explorable.any(axis=1)
     chances = _chances(options, explorable, settings, as_of, trial)
     likely = decision_chances(assignment.explorers, chances, may_explore, assignment.intended)
-    return np.where(may_explore, likely[np.arange(users), assignment.given], assignment.lot_chance)
+    return np.where(may_explore, likely[np.arange(users), assignment.given], assignment.draw_chance)
 
 
 def curve_table(allocation_inputs: Sequence[AllocationInput], settings: Settings, limits: Sequence[Limit]) -> pa.Table:
@@ -314,7 +314,7 @@ def curve_table(allocation_inputs: Sequence[AllocationInput], settings: Settings
     budgets = np.unique(np.linspace(0.0, top, CURVE_STEPS + 1)) / scale
     narrow = [replace(limit, most=int(limit.most / scale)) for limit in limits]
     if all(part.turn is not None for part in allocation_inputs):
-        found = curve_by_lot(value.T, cost.T, budgets.tolist(), narrow)
+        found = curve_at_random(value.T, cost.T, budgets.tolist(), narrow)
     else:
         found = budget_curve(value, cost, budgets.tolist(), narrow)
     points = np.array(found).reshape(-1, 4)
@@ -339,7 +339,7 @@ def _explorable(options: Options, limits: Sequence[Limit]) -> Flags:
 
 
 def _chances(options: Options, explorable: Flags, settings: Settings, as_of: date, trial: Trial) -> Floats:
-    """Say with which probability who draws by lot draws each option, or nothing; shape (users, options + 1)."""
+    """Say with which probability who draws at random draws each option, or nothing; shape (users, options + 1)."""
     draws = posterior_draws(len(options.catalogue.options), settings, as_of)
     value, error = (np.where(options.eligible, part, 0.0) for part in (options.value, options.value_error))
     tried = trial_weights(options.tried, explorable, trial) if trial.arms else None

@@ -23,7 +23,7 @@ from models.metrics.splits import hash_share
 from serving.knapsack.allocation import Limit
 
 CONTROL_SALT, AS_USUAL_SALT = "global control", "business as usual"
-QUEUE_SALT, LOT_SALT = "explores today", "explored option"
+QUEUE_SALT, OPTION_SALT = "explores today", "explored option"
 DRAWS = 64  # of the posterior, for Thompson sampling
 
 
@@ -81,7 +81,7 @@ def draw_chances(
     draws
         Standard normal, shape (draws, options), shared by all users; Thompson sampling reads it.
     trial, trial_weight
-        What policies on trial would give, shape (users, options + 1), and which share of the lots follows them.
+        What policies on trial would give, shape (users, options + 1), and which share of the draws follows them.
 
     Returns
     -------
@@ -147,7 +147,7 @@ def randomise(
         Whether a user may explore at all, shape (users,).
     """
     place = hash_share(user_ids, f"{QUEUE_SALT}:{as_of}:{settings.seed}")
-    draw = hash_share(user_ids, f"{LOT_SALT}:{as_of}:{settings.seed}")
+    draw = hash_share(user_ids, f"{OPTION_SALT}:{as_of}:{settings.seed}")
     passed = (np.cumsum(chances[:, :-1], axis=1) <= draw[:, None]).sum(axis=1)
     option = np.where(passed < cost.shape[1], passed, NOTHING)
     spent = (chances[:, :-1] * cost).sum(axis=1)

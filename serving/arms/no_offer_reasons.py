@@ -22,7 +22,7 @@ from serving.wording.reason_codes import (
     BUSINESS_AS_USUAL,
     IN_CONTROL,
     LEFT_ALONE,
-    NO_LOT,
+    NO_DRAW,
     NO_PLACE,
     NO_TURN,
     NO_TURN_PLACE,
@@ -47,7 +47,7 @@ def steps(options: Options, assignment: Assignment, limits: Sequence[Limit]) -> 
     known = options.eligible
     return [
         Step(_is_in(assignment, WIN_BACK), (Reason(RANDOMISED), Reason(NOTHING_DRAWN))),
-        Step(_is_in(assignment, SUPPRESSED) & (options.ineligible == ELIGIBLE), (Reason(NO_LOT),)),
+        Step(_is_in(assignment, SUPPRESSED) & (options.ineligible == ELIGIBLE), (Reason(NO_DRAW),)),
         Step(_is_in(assignment, SUPPRESSED), options.ineligible),
         Step(_is_in(assignment, CONTROL), (Reason(IN_CONTROL),)),
         Step(_is_in(assignment, AS_USUAL), (Reason(BUSINESS_AS_USUAL),)),

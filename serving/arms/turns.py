@@ -137,19 +137,19 @@ def price_of_more(worth: Floats, takes: Floats) -> float:
     return float(worth.sum()) / total if total > 0 else 0.0
 
 
-def curve_by_lot(
+def curve_at_random(
     value: Floats, cost: Floats, budgets: Sequence[float], limits: Sequence[Limit] = ()
 ) -> list[BudgetPoint]:
-    """Say what each budget brings when those who get the option are drawn by lot: it rises in proportion, then ends.
+    """Say what each budget brings when those who get the option are drawn at random: it rises in proportion, then ends.
 
     Parameters `value` and `cost` have shape (options, users).
 
     Examples
     --------
     >>> value, cost = np.array([[3.0, 1.0]]), np.array([[1.0, 1.0]])
-    >>> [tuple(point) for point in curve_by_lot(value, cost, [1.0, 4.0])]
+    >>> [tuple(point) for point in curve_at_random(value, cost, [1.0, 4.0])]
     [(1.0, 2.0, 1.0, 2.0), (4.0, 4.0, 2.0, 0.0)]
-    >>> tuple(curve_by_lot(value, cost, [4.0], [Limit("channel email", np.array([True]), 1)])[0])
+    >>> tuple(curve_at_random(value, cost, [4.0], [Limit("channel email", np.array([True]), 1)])[0])
     (4.0, 2.0, 1.0, 0.0)
     """
     worth, takes = worth_and_takes(value, cost, limits)

@@ -17,7 +17,7 @@ from models.metrics.splits import hash_share
 from serving.knapsack.allocation import Limit
 
 TIE = 1e-9  # what chance moves a place by, where two are worth the same
-QUEUE_SALT, MEANT_SALT, LOT_SALT = "lapsed, draws today", "win-back option", "win-back lot"
+QUEUE_SALT, MEANT_SALT, DRAW_SALT = "lapsed, draws today", "win-back option", "win-back lot"
 
 
 @dataclass(frozen=True)
@@ -34,8 +34,8 @@ NOTHING_LEARNT = WinBackFindings()
 class LapsedDraws(NamedTuple):
     """What some users draw if the budget reaches them; arrays have shape (users,).
 
-    `place` is the place in the queue, the lower the sooner, ``inf`` for who draws no lot today. `meant` is the option
-    that a lot is about, `option` what they draw: that one, or `NOTHING`; `chance` is how likely it was, of these two.
+    `place` is the place in the queue, the lower the sooner, ``inf`` for who draws nothing today. `meant` is the option
+    that a draw is about, `option` what they draw: that one, or `NOTHING`; `chance` is how likely it was, of these two.
     `cost` is what it is expected to cost.
     """
 
@@ -66,7 +66,7 @@ def draw_win_back(
 ) -> LapsedDraws:  # fmt: skip
     """Draw a win-back offer, or nothing, for some lapsed users, independent of all other draws.
 
-    First chance says which of the options that a user may get the lot is about, a proven one where there is any; then
+    First chance says which of the options that a user may get the draw is about, a proven one where there is any; then
     whether they get it or nothing. So those who get an option and those who do not are alike, whoever may get which.
 
     Parameters
@@ -82,12 +82,14 @@ def draw_win_back(
     proven = allowed & options.is_proven
     has_proven = np.asarray(proven.any(axis=1))
     pool = np.where(has_proven[:, None], proven, allowed & options.is_open)
-    queue, which, lot = (hash_share(user_ids, f"{seed}:{as_of}:{salt}") for salt in (QUEUE_SALT, MEANT_SALT, LOT_SALT))
+    queue, which, draw = (
+        hash_share(user_ids, f"{seed}:{as_of}:{salt}") for salt in (QUEUE_SALT, MEANT_SALT, DRAW_SALT)
+    )
     draws_today = pool.any(axis=1) & (queue < settings.share)
     picked = np.floor(which * pool.sum(axis=1))
     meant = np.where(draws_today, (pool.cumsum(axis=1) > picked[:, None]).argmax(axis=1), NOTHING)
     nothing = np.where(has_proven, settings.proven_nothing_share, settings.nothing_share)
-    is_given = draws_today & (lot >= nothing)
+    is_given = draws_today & (draw >= nothing)
     option = np.where(is_given, meant, NOTHING)
     cost = np.where(is_given, expected_cost[np.arange(len(meant)), meant], 0.0)
     chance = np.where(draws_today, np.where(is_given, 1 - nothing, nothing), 1.0)

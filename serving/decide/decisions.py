@@ -93,7 +93,7 @@ def decide(
         There are no users, a capacity names an unknown channel, the floor of the exploration is too high, or the moment
         was decided otherwise before.
     """
-    check_floor(policy.lot_settings, len(policy.catalogue.options))
+    check_floor(policy.settings_with_trial, len(policy.catalogue.options))
     check_orders(policy.settings, policy.catalogue)
     policy = replace(policy, contacts=contacts())
     pieces = f"{executor.batches} x {policy.settings.scoring.batch_users}"
@@ -104,7 +104,7 @@ def decide(
     with lake.files.lock("decisions"), open_spool(place, key, policy.catalogue) as spool:
         allocation_inputs = _score_users(policy, executor, spool, limits, as_of)
         limits = limits if policy.catalogue.options else ()
-        assignment = assign(allocation_inputs, policy.lot_settings, limits, executor.remote_reduce(spool))
+        assignment = assign(allocation_inputs, policy.settings_with_trial, limits, executor.remote_reduce(spool))
         policy = replace(
             policy,
             contacts=contacts(),
@@ -172,7 +172,7 @@ def _tables_of_day(policy: Policy, spending: Spending, limits: Sequence[Limit]) 
         RULES: rules_table(policy.rules),
         "tastes": policy.preferences.tastes.rows,
         "hours": policy.preferences.hours_table(),
-        "prices": prices_table(spending, policy.lot_settings, limits, policy.catalogue),
+        "prices": prices_table(spending, policy.settings_with_trial, limits, policy.catalogue),
     }
 
 

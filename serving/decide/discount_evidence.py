@@ -14,16 +14,16 @@ from models.policy_value.policy_verdict import PERSONAL
 from serving.stored_days.day_tables import connect
 from serving.wording.reason_codes import Reason, Reasons
 
-Standing = Literal["nothing_given", "one_level", "not_by_lot", "by_lot"]
+Standing = Literal["nothing_given", "one_level", "not_at_random", "at_random"]
 
 
 @dataclass(frozen=True)
 class LevelsGiven:
-    """Levels at which one offer was given before a day, as shares, rising; `by_lot` are those that chance chose."""
+    """Levels at which one offer was given before a day, as shares, rising; `at_random` are those that chance chose."""
 
     offer_id: str
     levels: tuple[float, ...]
-    by_lot: tuple[float, ...]
+    at_random: tuple[float, ...]
 
     @property
     def standing(self) -> Standing:
@@ -32,7 +32,7 @@ class LevelsGiven:
             return "nothing_given"
         if len(self.levels) == 1:
             return "one_level"
-        return "by_lot" if len(self.by_lot) > 1 else "not_by_lot"
+        return "at_random" if len(self.at_random) > 1 else "not_at_random"
 
 
 def levels_given(lake: Lake, as_of: date, catalogue: Catalogue) -> list[LevelsGiven]:
@@ -49,7 +49,7 @@ def levels_given(lake: Lake, as_of: date, catalogue: Catalogue) -> list[LevelsGi
         """
         with connect(lake) as connection:
             rows = connection.execute(query).fetchall()
-        found = {offer_id: (tuple(levels), tuple(by_lot or ())) for offer_id, levels, by_lot in rows}
+        found = {offer_id: (tuple(levels), tuple(at_random or ())) for offer_id, levels, at_random in rows}
     return [LevelsGiven(offer.offer_id, *found.get(offer.offer_id, ((), ()))) for offer in catalogue.offers]
 
 
@@ -67,12 +67,12 @@ def discount_reasons(given: Sequence[LevelsGiven], *, is_personal: bool, is_judg
     is_personal
         Whether the gate lets every user's own level be chosen.
     is_judged
-        Whether held-out lots judged that at all.
+        Whether held-out treatments judged that at all.
     """
     given = [each for each in given if each.levels != (0.0,)]
     if not given:
         return ()
-    if any(each.standing == "by_lot" for each in given) and is_judged:
+    if any(each.standing == "at_random" for each in given) and is_judged:
         return (Reason("discount_personal"),) if is_personal else (Reason("discount_same"), Reason("plan_levels"))
     return (Reason("levels_not_apart"), *map(_standing_of, given), Reason("plan_levels"))
 

@@ -50,8 +50,8 @@ def offer_columns(
     """Write what is sent, looping over options, variants and distinct texts, never over users.
 
     A message names exactly what is given and the last day, by the app's clock, on which the offer can be used.
-    `explores` says whose hour is drawn by lot, shape (users,), `orders_channels` who takes part in experiments on the
-    order of channels; everybody where that is not said.
+    `explores` says whose hour is drawn at random, shape (users,), `orders_channels` who takes part in experiments on
+    the order of channels; everybody where that is not said.
     """
     settings, users = policy.settings, len(given)
     now = moment.instant.astimezone(ZoneInfo(settings.time_zone))

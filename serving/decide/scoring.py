@@ -131,8 +131,8 @@ class Policy:
         return personal is not None and personal.deployed.option is not None
 
     @property
-    def lot_settings(self) -> Settings:
-        """The settings with as many lots as exploration and trial take together."""
+    def settings_with_trial(self) -> Settings:
+        """The settings, exploring as much as exploration and trial take together."""
         return with_trial(self.settings, self.trial)
 
     @property

@@ -103,7 +103,7 @@ def _place(code: str) -> tuple[int, int]:
 
 
 def funnel_steps(desk: Desk, cubes: DayCubes, offer_id: str, discount: float, channel: str) -> list[tuple[str, float]]:
-    """Say how many users are left for an option after each rule, until those who are given it, by lot for one."""
+    """Say how many users are left for an option after each rule, until those who are given it, at random for one."""
     own = [
         row
         for row in cubes.rules
@@ -117,7 +117,7 @@ def funnel_steps(desk: Desk, cubes: DayCubes, offer_id: str, discount: float, ch
     given = cubes.total(
         "users", lambda cell: (cell["offer_id"], cell["discount"], cell["channel"]) == (offer_id, discount, channel)
     )
-    last = desk.words.say("given it" if given <= left else "given it, by lot too")
+    last = desk.words.say("given it" if given <= left else "given it, at random too")
     return [*steps, (last, given)]
 
 

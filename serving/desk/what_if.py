@@ -72,7 +72,7 @@ def decide_again(
 ) -> Recomputed:
     """Give everybody an option again under a wish.
 
-    Whom the lot had given what is off now is decided by the plan instead; everybody else draws what they drew.
+    Who had drawn what is off now is decided by the plan instead; everybody else draws what they drew.
 
     Parameters
     ----------

@@ -101,7 +101,7 @@ def choose_response(
     """Take what is known about the response: a redemption model as `choose_model` does, and effects that can be read.
 
     Effects follow the verdict of their training, so that no earlier ones stand in for them: without, nobody is given
-    anything but by lot.
+    anything but at random.
     """
     chosen = choose_model(lake, "redemption", sample, guards, as_of=as_of)
     try:

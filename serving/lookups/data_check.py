@@ -40,7 +40,7 @@ class History:
     """What the events are from the first day to the last, and how many people they are of.
 
     `active` users did something of ``roles.activity`` before `as_of`; `closed` treatments gave an offer whose time was
-    up by then, `drawn` of them by lot.
+    up by then, `drawn` of them at random.
     """
 
     first: date
@@ -168,7 +168,7 @@ def history_notes(history: History, settings: Settings, as_of: date) -> list[str
     if load_catalogue(settings.offers).offers and history.closed < settings.response.min_treatments:
         share, wanted = settings.scoring.exploration.share, settings.response.min_treatments
         told = cold_start(history.closed, wanted, share)
-        notes.append(f"too little to learn what offers change, {history.drawn:,} treatments by lot: {told}")
+        notes.append(f"too little to learn what offers change, {history.drawn:,} randomised treatments: {told}")
     return notes
 
 

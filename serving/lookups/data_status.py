@@ -87,7 +87,7 @@ def _verdict(reason: str) -> str:
 
 
 def policy_line(folder_status: DataStatus) -> dict[str, str]:
-    """Say which policy decides and which are on trial or retired; nothing where no lots were judged."""
+    """Say which policy decides and which are on trial or retired; nothing where no policies were judged."""
     verdict = folder_status.training.verdict if folder_status.training is not None else None
     if verdict is None:
         return {}

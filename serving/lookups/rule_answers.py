@@ -29,7 +29,8 @@ def rule_lines(
         if free is not None:
             yield (
                 f"no rule holds back {free.users:,} of them: {free.given:,} get an offer, {free.users - free.given:,} "
-                "nothing for other reasons (a lot, the control group, what it is worth), which winback report counts"
+                "nothing for other reasons (a random draw, the control group, what it is worth), which winback report "
+                "counts"
             )
     else:
         yield "no day is decided yet with which to count whom they hold back"

@@ -59,9 +59,9 @@ def collect_closed(settings: Settings, lake: Lake, as_of: date) -> Measured:
     if not files and not lake.days(TREATMENTS.name):
         return Measured(pd.DataFrame(), None, None)
     with open_as_of(settings, lake, as_of) as history:
-        lots = collect_randomised(history)
+        randomised = collect_randomised(history)
         if not files:
-            return Measured(pd.DataFrame(), None, None, lots)
+            return Measured(pd.DataFrame(), None, None, randomised)
         ledger = open_ledger(history, files)
         first = first_decisions(ledger)
         frame = measured_frame(history, first)
@@ -72,7 +72,7 @@ def collect_closed(settings: Settings, lake: Lake, as_of: date) -> Measured:
         win_back = tuple(measured_win_back(history, files))
         experiments = tuple(results_of(history, catalogue, files))
     first_day = None if began_at is None else began_at.date()
-    return Measured(frame, ratio, first_day, lots, promises, win_back, experiments)
+    return Measured(frame, ratio, first_day, randomised, promises, win_back, experiments)
 
 
 def open_ledger(history: AsOfView, files: Sequence[Path]) -> ir.Table:

@@ -19,20 +19,20 @@ COLUMNS = ["user_id", "as_of", "arm", "offer_id", "intended_offer_id", "propensi
 
 
 def measured_win_back(history: AsOfView, files: Sequence[Path]) -> list[WinBackVerdict]:
-    """Judge every win-back offer by each user's first lot of `files`, ledger entries in order of time.
+    """Judge every win-back offer by each user's first draw of `files`, ledger entries in order of time.
 
-    Later lots of a user are left out, as what became of them may be what the first one did.
+    Later draws of a user are left out, as what became of them may be what the first one did.
     """
-    lots = first_lots(files, history.as_of, history.settings)
-    if lots.empty:
+    draws = first_draws(files, history.as_of, history.settings)
+    if draws.empty:
         return []
-    found = measured_frame(history, lots)
+    found = measured_frame(history, draws)
     own = history.settings.win_back
     return win_back_verdicts(found, min_lots=own.min_lots, most_lots=own.most_lots)
 
 
-def first_lots(files: Sequence[Path], as_of: date, settings: Settings) -> pd.DataFrame:
-    """Read the first lot of every user who had lapsed: ``user_id, as_of, offer_id, intended_offer_id, propensity``."""
+def first_draws(files: Sequence[Path], as_of: date, settings: Settings) -> pd.DataFrame:
+    """Read the first draw of every user who had lapsed: ``user_id, as_of, offer_id, intended_offer_id, propensity``."""
     until = pd.Timestamp(as_of - timedelta(days=settings.churn.horizon_days - 1), tz="UTC")
     parts = [read_parquet(path, COLUMNS).to_pandas() for path in files]
     rows = pd.concat([part[part["arm"] == WIN_BACK] for part in parts] or [pd.DataFrame(columns=COLUMNS)])

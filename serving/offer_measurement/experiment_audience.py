@@ -22,11 +22,11 @@ from serving.stored_days.day_tables import connect, day_file, decisions_source
 from serving.wording.reason_codes import DEPENDS, DOES_NOT_PAY, NO_DATA, NOT_VALUED, OTHER_RULE, UNLIKE
 
 SAMPLE = 50_000  # users whose outcomes say how much people differ
-MAY_BE_TRIED = (NO_DATA, UNLIKE, OTHER_RULE, NOT_VALUED, DEPENDS, DOES_NOT_PAY)  # reasons that forbid no lot
+MAY_BE_TRIED = (NO_DATA, UNLIKE, OTHER_RULE, NOT_VALUED, DEPENDS, DOES_NOT_PAY)  # reasons that forbid no random draw
 
 
 def costs_a_head(lake: Lake, as_of: date) -> Mapping[str, Mapping[float, float]]:
-    """Mean expected cost of every option among those who may be given it by lot, by offer and discount."""
+    """Mean expected cost of every option among those who may be given it at random, by offer and discount."""
     codes = ", ".join(map(sql_text, MAY_BE_TRIED))
     query = f"""
         SELECT offer_id, discount, avg(expected_cost) FROM read_parquet({sql_text(day_file(lake, as_of, "options"))})
@@ -57,7 +57,7 @@ def audience_of(settings: Settings, lake: Lake, as_of: date) -> Audience:
 
 
 def _people_and_worth(lake: Lake, as_of: date) -> tuple[int, float]:
-    """Count those who may be given something by lot, and take what staying is worth for them on average."""
+    """Count those who may be given something at random, and take what staying is worth for them on average."""
     arms = ", ".join(map(sql_text, (POLICY, EXPLORE)))
     query = f"""
         SELECT count(*), coalesce(avg(remaining_value), 0.0) FROM {decisions_source(lake, as_of)}

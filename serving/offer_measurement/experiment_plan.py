@@ -26,7 +26,7 @@ WEEK = 7
 class Audience:
     """Whom an experiment could reach, and how much they differ.
 
-    `people` may be given something by lot on a day. `deviation` is the standard deviation of what a person is worth
+    `people` may be given something at random on a day. `deviation` is the standard deviation of what a person is worth
     over the horizon, account currency, beyond what is known before; `explained` is the share of the variance that was
     taken off by that. `stays` is the share that stays, of the `rows` measured.
     """
@@ -65,10 +65,11 @@ class Comparison:
 class ExperimentPlan:
     """What to try of one offer; every arm, nothing included, gets `people_per_arm`.
 
-    `weeks` are those of lots, after which `weeks_to_wait` pass until the last outcome is known; `cost` is that of
-    benefits and contacts, account currency. `share` is the setting of the exploration that does it. Where `is_reached`
-    is False that is more than the time allows: `affordable` people per arm find effects from `finds` on, account
-    currency a head, and from `finds_staying` on of the share that stays; None where nobody can be given anything.
+    `weeks` are those of randomised offers, after which `weeks_to_wait` pass until the last outcome is known; `cost` is
+    that of benefits and contacts, account currency. `share` is the setting of the exploration that does it. Where
+    `is_reached` is False that is more than the time allows: `affordable` people per arm find effects from `finds` on,
+    account currency a head, and from `finds_staying` on of the share that stays; None where nobody can be given
+    anything.
     """
 
     offer_id: str
@@ -99,9 +100,9 @@ def plan_experiment(
     power
         Probability of finding an effect that pays.
     most_weeks
-        Longest time for lots.
+        Longest time for randomised offers.
     options
-        Number of options in the catalogue, among which lots are drawn.
+        Number of options in the catalogue, which are drawn at random.
     """
     arms = arms_to_try(offer, costs)
     comparisons = _comparisons(arms, audience, power)
@@ -190,6 +191,6 @@ def _finds(deviation: float, people: int, power: float, comparisons: int) -> flo
 
 
 def _share(per_arm: int, weeks: int, audience: Audience, options: int) -> float:
-    """Share of those who may explore that draw on a day: lots go to every option of the catalogue and to nothing."""
+    """Share of those who may explore that draw on a day, from every option of the catalogue and nothing."""
     a_day = per_arm * (options + 1) / (WEEK * weeks * max(audience.people, 1))
     return min(1.0, math.ceil(a_day * 1000) / 1000)

@@ -46,7 +46,7 @@ def measured_promises(history: AsOfView, ledger: ir.Table, first: ir.Table, cata
     """
     plays = {offer.offer_id: offer.play for offer in catalogue.offers}
     by_play: dict[str, list[Comparison]] = {}
-    for rows in (_of_control(first), _of_lots(ledger)):
+    for rows in (_of_control(first), _of_explorers(ledger)):
         found = realised(history, rows.execute())
         if found.empty:
             continue
@@ -90,7 +90,7 @@ def _of_control(first: ir.Table) -> ir.Table:
     return rows.select(*OF_PROMISES, is_given=is_given, weight=1.0, intended=rows.intended_offer_id)
 
 
-def _of_lots(ledger: ir.Table) -> ir.Table:
+def _of_explorers(ledger: ir.Table) -> ir.Table:
     """Pick explorers for whom the policy meant an offer, who drew just that or nothing."""
     drew_nothing = ledger.offer_id == NO_OFFER
     same = (ledger.offer_id == ledger.intended_offer_id) & ((ledger.discount - ledger.intended_discount).abs() < 1e-6)

@@ -44,14 +44,14 @@ class Measurement:
 def measure_day(settings: Settings, lake: Lake, as_of: date, measured: Measured) -> Measurement:
     """Measure every decision whose outcome is known on a day, and keep what was found."""
     metrics, outputs = ratio_metrics(measured.ratio), {}
-    lots = randomised_lifts(measured.randomised.frame) if len(measured.randomised.frame) else []
+    randomised = randomised_lifts(measured.randomised.frame) if len(measured.randomised.frame) else []
     lifts: list[Lift] = []
     if len(measured.frame):
         lifts = measure(measured.frame, KNOWN_BEFORE)
         groups = kpis(measured.frame)
         metrics = {**lift_metrics(lifts), **groups, **metrics}
-    if lifts or lots:
-        write_measurement(settings, lake, as_of, measured, [*lifts, *lots])
+    if lifts or randomised:
+        write_measurement(settings, lake, as_of, measured, [*lifts, *randomised])
         outputs = {"measurement": str(lake.path("measurements", f"day={as_of}"))}
     if measured.win_back:
         kept = verdicts_as_json(as_of, measured.win_back)
@@ -59,8 +59,8 @@ def measure_day(settings: Settings, lake: Lake, as_of: date, measured: Measured)
     if measured.experiments:
         kept = results_as_json(as_of, measured.experiments)
         lake.files.publish_file(f"{MEASUREMENTS}/day={as_of}/{EXPERIMENTS_FILE}", kept.encode())
-    metrics |= lift_metrics(lots) | promise_metrics(measured.promises)
-    told = [*notes(settings, as_of, measured, lifts), *notes_of_lots(settings, measured, lots)]
+    metrics |= lift_metrics(randomised) | promise_metrics(measured.promises)
+    told = [*notes(settings, as_of, measured, lifts), *notes_of_randomised(settings, measured, randomised)]
     told += [each.words for each in measured.win_back]
     words = english(settings.currency)
     told += [f"experiment {each.name}: {verdict_words(each, words)}" for each in measured.experiments]
@@ -130,8 +130,8 @@ def notes(settings: Settings, as_of: date, measured: Measured, lifts: Sequence[L
     yield from verdicts[1:]
 
 
-def notes_of_lots(settings: Settings, measured: Measured, lifts: Sequence[Lift]) -> Iterator[str]:
-    """Say what lots show, whether to trust it, and how many could not be compared."""
+def notes_of_randomised(settings: Settings, measured: Measured, lifts: Sequence[Lift]) -> Iterator[str]:
+    """Say what randomised offers show, whether to trust it, and how many could not be compared."""
     for subject in dict.fromkeys(found.subject for found in lifts):
         yield verdict(subject, [found for found in lifts if found.subject == subject], settings.currency)
     if lifts and measured.randomised.ratio is not None:
@@ -140,7 +140,7 @@ def notes_of_lots(settings: Settings, measured: Measured, lifts: Sequence[Lift])
         days = measured.randomised.left_out_days
         few = ", ".join(map(str, days)) if len(days) <= SHOWN_DAYS else f"{days[0]} to {days[-1]}"
         yield (
-            f"{counted(measured.randomised.left_out, 'user is', 'users are')} not compared here, whose first lots "
+            f"{counted(measured.randomised.left_out, 'user is', 'users are')} not compared here, whose first draws "
             f"lie on {counted(len(days), 'day')} ({few}): users of one day drew at different chances, nobody drew "
             "nothing, or the chances were others than those of most users; winback train-models weighs them"
         )
@@ -148,18 +148,20 @@ def notes_of_lots(settings: Settings, measured: Measured, lifts: Sequence[Lift])
 
 def nothing_yet(settings: Settings, as_of: date, measured: Measured) -> str:
     """Say why nothing can be measured and from which day on something can."""
-    horizon, lots = timedelta(days=settings.churn.horizon_days), measured.randomised
+    horizon, drawn = timedelta(days=settings.churn.horizon_days), measured.randomised
     if measured.first_day is not None:
         return (
             f"no decision before {as_of} is closed yet: the first that meant an offer was made on "
             f"{measured.first_day} and can be measured from {measured.first_day + horizon} on"
         )
-    if lots.first_day is not None and lots.first_day + horizon > as_of:
-        many = counted(lots.offers, "offer was", "offers were")
-        return f"{many} given before {as_of}, the first on {lots.first_day}: measurable from {lots.first_day + horizon}"
-    if lots.offers:
+    if drawn.first_day is not None and drawn.first_day + horizon > as_of:
+        many = counted(drawn.offers, "offer was", "offers were")
         return (
-            f"{counted(lots.offers, 'offer was', 'offers were')} given before {as_of}, but no decision of the policy "
+            f"{many} given before {as_of}, the first on {drawn.first_day}: measurable from {drawn.first_day + horizon}"
+        )
+    if drawn.offers:
+        return (
+            f"{counted(drawn.offers, 'offer was', 'offers were')} given before {as_of}, but no decision of the policy "
             "meant one: there is no control group to compare them with"
         )
     return (

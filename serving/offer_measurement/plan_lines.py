@@ -12,8 +12,8 @@ MOST_WEEKS = 520  # that are counted: longer than that is no plan
 
 
 RESTS_ON = (
-    "{people} people may be given something by lot; what they bring differs by {deviation} a head (standard deviation "
-    "of {rows} users, {explained} of the variance explained by what was known before)"
+    "{people} people may be given something at random; what they bring differs by {deviation} a head (standard "
+    "deviation of {rows} users, {explained} of the variance explained by what was known before)"
 )
 TRY = "  try       {levels}"
 LEARN = (
@@ -23,10 +23,10 @@ LEARN = (
 ADD = "  catalogue {levels} is not in it: add it before"
 AND = " and "
 NO_PLAN = (
-    "{offer}: no plan, because on the newest decided day nobody could be given it by lot, or its levels were others; "
-    "run winback score-users"
+    "{offer}: no plan, because on the newest decided day nobody could be given it at random, or its levels were "
+    "others; run winback score-users"
 )
-IMPOSSIBLE = "  verdict   cannot be done: nobody may be given anything, or lots may cost nothing"
+IMPOSSIBLE = "  verdict   cannot be done: nobody may be given anything, or randomised offers may cost nothing"
 TOO_LONG = (
     "  verdict   too long: the time and money allowed reach {people} people a group, who show effects from {effect} a "
     "head or {points:.1f} points of staying on; smaller ones stay unknown, and a single level is the honest choice"
@@ -38,10 +38,10 @@ PEOPLE = {
     "where it is there, claimed with 5% at most where it is not)",
 }
 TAKES = {
-    True: "  takes     {weeks} weeks of lots and {wait} weeks more to see the last outcome; {cost} of benefits "
-    "and contacts",
-    False: "  takes     more than ten years of lots and {wait} weeks more to see the last outcome; {cost} of benefits "
-    "and contacts",
+    True: "  takes     {weeks} weeks of randomised offers and {wait} weeks more to see the last outcome; {cost} "
+    "of benefits and contacts",
+    False: "  takes     more than ten years of randomised offers and {wait} weeks more to see the last outcome; {cost} "
+    "of benefits and contacts",
 }
 SETTINGS = "  settings  scoring.exploration: share = {share}, method = 'uniform'"
 

@@ -45,10 +45,10 @@ def collect_randomised(history: AsOfView) -> RandomisedOffers:
     first_day = None if pd.isna(found["first_day"]) else pd.Timestamp(found["first_day"]).date()
     rows = history.treatments
     drawn = rows.filter((rows.propensity > 0) & (rows.propensity < 1)).order_by("decided_at", "user_id", "decision_id")
-    lots = history.collect(drawn.select(*ROWS))
-    lots = lots.assign(day=pd.to_datetime(lots["day"]).dt.date)
-    fair, none_share = alike(lots)
-    others = lots[~lots["user_id"].isin(fair["user_id"])].drop_duplicates("user_id")
+    randomised = history.collect(drawn.select(*ROWS))
+    randomised = randomised.assign(day=pd.to_datetime(randomised["day"]).dt.date)
+    fair, none_share = alike(randomised)
+    others = randomised[~randomised["user_id"].isin(fair["user_id"])].drop_duplicates("user_id")
     offers, left_out = int(found["offers"]), (len(others), tuple(sorted(others["day"].unique())))
     if fair.empty:
         return RandomisedOffers(pd.DataFrame(), None, offers, first_day, *left_out)
@@ -68,25 +68,25 @@ def randomised_lifts(frame: pd.DataFrame) -> list[Lift]:
     )
 
 
-def alike(lots: pd.DataFrame) -> tuple[pd.DataFrame, float]:
+def alike(rows: pd.DataFrame) -> tuple[pd.DataFrame, float]:
     """Keep each user's first treatment, of days on which all users drew with one and the same set of probabilities.
 
     Of several such sets the one of most users is kept, so that no day has a larger share of treated users than another.
 
     Parameters
     ----------
-    lots
+    rows
         `ROWS`, in the order of deciding.
 
     Returns
     -------
     The rows, and the probability of drawing nothing.
     """
-    if lots.empty:
-        return lots, 0.0
-    firsts = lots[~lots["user_id"].duplicated()]
-    firsts = firsts[~firsts["user_id"].isin(lots.loc[lots.duplicated(["user_id", "decided_at"]), "user_id"])]
-    chances = lots.assign(propensity=lots["propensity"].round(9)).groupby(["day", "offer_id", "discount"])["propensity"]
+    if rows.empty:
+        return rows, 0.0
+    firsts = rows[~rows["user_id"].duplicated()]
+    firsts = firsts[~firsts["user_id"].isin(rows.loc[rows.duplicated(["user_id", "decided_at"]), "user_id"])]
+    chances = rows.assign(propensity=rows["propensity"].round(9)).groupby(["day", "offer_id", "discount"])["propensity"]
     table = chances.agg(["min", "max"]).reset_index()
     by_day = {
         day: frozenset(part[["offer_id", "discount", "min"]].itertuples(index=False, name=None))

@@ -27,7 +27,7 @@ FEWEST_USERS = 60  # that anything is said of
 
 @dataclass(frozen=True, eq=False)
 class EvaluatedTreatments:
-    """The randomised treatments (lots) on which policies are evaluated.
+    """The randomised treatments on which policies are evaluated.
 
     `which` says how they were chosen: `HOLDOUT` (never used in training), `UNSEEN` (decided after the training) or
     `ALL`, from some of which the champion learnt. `is_stated` tells whether their outcomes are stated in the treatments
@@ -65,7 +65,7 @@ def evaluated_treatments(
         There are no such treatments, or too few.
     """
     if which is not None and which not in KINDS:
-        raise InputError(f"there are no lots {which!r} to judge on; {did_you_mean(which, KINDS)}")
+        raise InputError(f"there are no treatments {which!r} to judge on; {did_you_mean(which, KINDS)}")
     with open_as_of(settings, lake, as_of) as history:
         rows, is_stated = _closed_treatments(history)
         features = tuple(history.features)
@@ -78,9 +78,9 @@ def evaluated_treatments(
     if users < FEWEST_USERS:
         others = "a later --as-of" if kind == ALL else "a later --as-of, other days, or --on all"
         raise InputError(
-            f"{users:,} users have a closed lot to judge by ({kind} lots{_between(first, last)}, known by {as_of}), at "
-            f"least {FEWEST_USERS} are needed: lots are treatments with a propensity below 1 whose outcome is stated "
-            f"or whose churn.horizon_days = {settings.churn.horizon_days} are over; lots come from "
+            f"{users:,} users have a closed treatment to judge by ({kind}{_between(first, last)}, known by {as_of}), "
+            f"at least {FEWEST_USERS} are needed: treatments drawn at random, with a propensity below 1, whose outcome "
+            f"is stated or whose churn.horizon_days = {settings.churn.horizon_days} are over; they come from "
             f"scoring.exploration.share or an experiment of your own; where there are some choose {others}"
         )
     judging = judging.reset_index(drop=True)
@@ -90,7 +90,7 @@ def evaluated_treatments(
 
 
 def _closed_treatments(history: AsOfView) -> tuple[pd.DataFrame, bool]:
-    """Collect all closed lots of one kind: those that state their outcome, or those that events measure, if more."""
+    """Collect the closed treatments of one kind: those that state their outcome, or that events measure, if more."""
     days = [day for day in history.lake.days("treatments") if day < history.as_of]
     require_snapshots(history.lake, [day for day in days if day > history.first_day], history.features, history.as_of)
     store = open_store(history.lake, history.features, engine=history.settings.engine)

@@ -31,8 +31,8 @@ RISKIEST = 0.2  # of the rows, which top risk gives something
 def standard_policies(settings: Settings, lake: Lake, evaluated: EvaluatedTreatments) -> list[NamedPolicy]:
     """List what every evaluation shows: nobody, constants, top risk, and the champion's policies, as far as there are.
 
-    The champion's are judged as they are where it learnt from none of these lots; else by effects that were learnt
-    anew from these lots, each fold of users from the others.
+    The champion's are judged as they are where it learnt from none of these treatments; else by effects that were
+    learnt anew from them, each fold of users from the others.
     """
     treatments = evaluated.treatments
     found = [*constants(treatments), _blind_best(settings, treatments)]
@@ -91,7 +91,7 @@ def _champions(
 
 
 def _most_worth(treatments: LoggedTreatments, catalogue: Sequence[Option], worth: Floats) -> Places:
-    """Pick what is worth most and more than nothing, as a place among the lots' options."""
+    """Pick what is worth most and more than nothing, as a place among the treatments' options."""
     best, rows = worth.argmax(axis=1), np.arange(len(worth))
     places = np.array(
         [treatments.options.index(each) + 1 if each in treatments.options else 0 for each in catalogue], dtype=np.intp
@@ -100,7 +100,7 @@ def _most_worth(treatments: LoggedTreatments, catalogue: Sequence[Option], worth
 
 
 def _relearnt(settings: Settings, evaluated: EvaluatedTreatments) -> list[NamedPolicy]:
-    """Learn effects anew from these lots, each fold of users from the others, and give to each what is worth most."""
+    """Learn effects anew from these treatments, each fold of users from the others; give to each what is worth most."""
     treatments = evaluated.treatments
     taught = training_treatments(treatments.frame.assign(is_holdout=False))
     options = usable_options(taught, treatments.options)
@@ -110,7 +110,7 @@ def _relearnt(settings: Settings, evaluated: EvaluatedTreatments) -> list[NamedP
     contact = {option: _contact_cost(treatments, place) for place, option in enumerate(treatments.options, 1)}
     worth = learnt.held_out - np.array([contact[option] for option in options])
     worth = np.where(learnt.had_chance, worth, -np.inf)
-    note = "effects learnt anew from these lots, each fold of users from the others, as the champion learnt from them"
+    note = "effects learnt anew, each fold of users from the others, as the champion learnt from these treatments"
     return [NamedPolicy(RELEARNT, _most_worth(treatments, options, worth), note)]
 
 

@@ -103,7 +103,7 @@ def _place_of(treatments: LoggedTreatments, offer: str, level: str | None) -> in
     if not own:
         names = dict.fromkeys(name for name, _ in treatments.options)
         raise InputError(
-            f"no lot gave the offer {offer!r}, so that nothing shows its worth; {did_you_mean(offer, names)}"
+            f"no random draw gave the offer {offer!r}, so that nothing shows its worth; {did_you_mean(offer, names)}"
         )
     if level is None:
         return min(own)[1]
@@ -114,4 +114,6 @@ def _place_of(treatments: LoggedTreatments, offer: str, level: str | None) -> in
     for discount, place in own:
         if np.isclose(discount, wanted, atol=1e-6):
             return place
-    raise InputError(f"no lot gave {offer!r} at {wanted:g}; it was drawn at {', '.join(f'{d:g}' for d, _ in own)}")
+    raise InputError(
+        f"no random draw gave {offer!r} at {wanted:g}; it was drawn at {', '.join(f'{d:g}' for d, _ in own)}"
+    )

@@ -26,7 +26,7 @@ FOLDER = "evaluations"
 
 @dataclass(frozen=True)
 class Wanted:
-    """What to judge: rules and files beside the standard policies, and the lots by their days and `which` they are."""
+    """What to judge: rules and files beside the standard policies, and treatments by days and `which` they are."""
 
     rules: tuple[str, ...] = ()
     files: tuple[Path, ...] = ()
@@ -46,12 +46,12 @@ class Evaluation:
 
 
 def evaluate(settings: Settings, lake: Lake, as_of: date, wanted: Wanted) -> Evaluation:
-    """Judge the standard policies, and one's own, on the lots closed by a day.
+    """Judge the standard policies, and one's own, on the randomised treatments closed by a day.
 
     Raises
     ------
     InputError
-        There are too few lots, or a policy cannot be read.
+        There are too few treatments, or a policy cannot be read.
     """
     found = evaluated_treatments(settings, lake, as_of, first=wanted.first, last=wanted.last, which=wanted.which)
     policies = standard_policies(settings, lake, found)
@@ -109,8 +109,8 @@ def _notes(settings: Settings, evaluated: EvaluatedTreatments, comparison: Compa
     measured = (
         "as they state it" if evaluated.is_stated else f"by the money of {settings.churn.horizon_days} days of events"
     )
-    lots = f"{counted(len(frame), 'lot')} of {counted(users, 'user')}"
-    yield f"{lots}, {span}, outcome {measured}, {settings.currency} a decision"
+    treatments = f"{counted(len(frame), 'randomised treatment')} of {counted(users, 'user')}"
+    yield f"{treatments}, {span}, outcome {measured}, {settings.currency} a decision"
     if evaluated.which == HOLDOUT:
         yield "they are the holdout: no model learnt from them"
     elif evaluated.which != ALL:
@@ -118,8 +118,8 @@ def _notes(settings: Settings, evaluated: EvaluatedTreatments, comparison: Compa
     elif evaluated.trained_on is not None:
         yield "the champion learnt from some of them, so that its policy is learnt anew, user folds apart, to be judged"
     yield (
-        f"{comparison.best} is the best constant on these very lots, with hindsight; a lead is paired, and rows of one "
-        "user hang together in every interval"
+        f"{comparison.best} is the best constant on these very treatments, with hindsight; a lead is paired, and rows "
+        "of one user hang together in every interval"
     )
     yield from (f"{policy.name}: {policy.note}" for policy in comparison.policies if policy.note)
     yield from comparison.warnings

@@ -42,7 +42,7 @@ def send_times(
     user_ids: pd.Series, zones: Texts, hours: Floats, explores: Flags, moment: DecisionMoment, time_zone: str,
     contact: Contact, seed: int, free_at: npt.NDArray[np.int64] | None = None, wished: Floats | None = None,
 ) -> SendTimes:  # fmt: skip
-    """Choose an hour for each user: the one with the most weight, of two the earlier; for explorers one by lot.
+    """Choose an hour for each user: the one with the most weight, of two the earlier; for explorers one at random.
 
     Parameters
     ----------

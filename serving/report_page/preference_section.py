@@ -40,8 +40,8 @@ class PreferenceSection:
     `users` were looked at, all of the app or (`is_everybody` false) those who are written to; `seen` have evidence of
     their own about their hours. `best_hour` and `best_weekday` (Monday is 0) are those of most of them, None of nobody,
     and `by_hour` how many are best reached in each of the 24 hours. `listed` counts who has a list, `named` holds its
-    top categories with ``name, users, days``. Of `messages`, `featuring` speak of a category and `by_lot` have an hour
-    that was drawn; they go out from `first_at` to `last_at`. `metrics` are those of the training.
+    top categories with ``name, users, days``. Of `messages`, `featuring` speak of a category and `at_random` have an
+    hour that was drawn; they go out from `first_at` to `last_at`. `metrics` are those of the training.
     """
 
     users: int
@@ -54,7 +54,7 @@ class PreferenceSection:
     named: Mapping[str, Sequence[Row]]
     messages: int
     featuring: int
-    by_lot: int
+    at_random: int
     first_at: Any
     last_at: Any
     metrics: Mapping[str, Metric]
@@ -83,10 +83,10 @@ def preferences_of(lake: Lake, as_of: date, users: int, metrics: Mapping[str, Me
         (told,) = connection.execute(WRITTEN_TO.format(decisions=decisions_source(lake, as_of))).fetchall()
     if not looked_at:
         return None
-    messages, featuring, by_lot, *sent = told
+    messages, featuring, at_random, *sent = told
     first_at, last_at = (at and pd.Timestamp(at) for at in sent)
     counts = tuple(by_hour.get(place, 0) for place in range(24))
     return PreferenceSection(
-        looked_at, seen, looked_at == users, hour, weekday, counts, listed, named, messages, featuring, by_lot,
+        looked_at, seen, looked_at == users, hour, weekday, counts, listed, named, messages, featuring, at_random,
         first_at, last_at, metrics,
     )  # fmt: skip

@@ -14,7 +14,7 @@ from serving.stored_days.day_tables import columns_of_day, connect, day_file, de
 from serving.wording.rendering import Words
 
 LAPSED = "SELECT count(p_return), coalesce(sum(p_return), 0), avg(value_if_back) FROM read_parquet({predictions})"
-LOTS = """
+DRAWS = """
     SELECT count(*), count(*) FILTER (offer_id <> 'none'), coalesce(sum(expected_cost), 0)
     FROM {decisions} WHERE arm = '{arm}'
 """
@@ -24,27 +24,27 @@ EXPECTED = (
     "to bring {worth} each"
 )
 DREW = (
-    "{drew} of those who have lapsed drew a win-back lot: {given} get a play, for {cost} of at most {most} "
+    "{drew} of those who have lapsed are in the win-back draw: {given} get a play, for {cost} of at most {most} "
     "(win_back.budget_share), and {nothing} nothing, which tells what the plays bring"
 )
 VERDICTS = {
-    "learning": "win-back play {offer}: its lots go on: {effect} [{low}, {high}] a head over {lots} lots, "
+    "learning": "win-back play {offer}: its draws go on: {effect} [{low}, {high}] a head over {draws} draws, "
     "{came_back:.1%} came back and {came_alone:.1%} alone",
-    "proven": "win-back play {offer}: proven to earn more than it costs: {effect} [{low}, {high}] a head over {lots} "
-    "lots, {came_back:.1%} came back and {came_alone:.1%} alone",
+    "proven": "win-back play {offer}: proven to earn more than it costs: {effect} [{low}, {high}] a head over "
+    "{draws} draws, {came_back:.1%} came back and {came_alone:.1%} alone",
     "stopped": "win-back play {offer}: stopped, as it does not earn what it costs: {effect} [{low}, {high}] a head "
-    "over {lots} lots, {came_back:.1%} came back and {came_alone:.1%} alone",
+    "over {draws} draws, {came_back:.1%} came back and {came_alone:.1%} alone",
 }
 
 
 def win_back_sentences(settings: Settings, lake: Lake, as_of: date, words: Words) -> list[str]:
-    """Say of a decided day who has lapsed, who of them drew a lot, and what was measured by then; mostly nothing."""
+    """Say of a decided day who has lapsed, who is in the draw, and what was measured by then; mostly nothing."""
     shown = words.figures
     judged = [
         words.say(
             VERDICTS[each.state], offer=words.titles.get(each.offer_id, each.offer_id),
             effect=shown.a_head(each.effect.value), low=shown.a_head(each.effect.low),
-            high=shown.a_head(each.effect.high), lots=shown.thousands(each.effect.n),
+            high=shown.a_head(each.effect.high), draws=shown.thousands(each.effect.n),
             came_back=each.came_back, came_alone=each.came_alone,
         )
         for each in newest_verdicts(lake, as_of)
@@ -55,7 +55,7 @@ def win_back_sentences(settings: Settings, lake: Lake, as_of: date, words: Words
 def _who_has_lapsed(settings: Settings, lake: Lake, as_of: date, words: Words) -> Iterator[str]:
     shown = words.figures
     with connect(lake) as connection:
-        lots = connection.execute(LOTS.format(decisions=decisions_source(lake, as_of), arm=WIN_BACK)).fetchone()
+        draws = connection.execute(DRAWS.format(decisions=decisions_source(lake, as_of), arm=WIN_BACK)).fetchone()
         known = None
         if "p_return" in columns_of_day(lake, as_of, "predictions"):
             path = day_file(lake, as_of, "predictions")
@@ -66,8 +66,8 @@ def _who_has_lapsed(settings: Settings, lake: Lake, as_of: date, words: Words) -
             EXPECTED, users=shown.thousands(users), back=shown.thousands(back), days=settings.churn.horizon_days,
             worth=shown.money(worth),
         )  # fmt: skip
-    if lots is not None and lots[0]:
-        drew, given, cost = lots
+    if draws is not None and draws[0]:
+        drew, given, cost = draws
         most = shown.money(settings.scoring.budget * settings.win_back.budget_share)
         yield words.say(
             DREW, drew=shown.thousands(drew), given=shown.thousands(given), cost=shown.money(cost), most=most,

@@ -102,10 +102,10 @@ def entry_table(
     as_intended = (offers[intended] == decisions["offer_id"].to_numpy(zero_copy_only=False)) & np.isclose(
         discounts[intended], decisions["discount"].to_numpy()
     )
-    by_lot = (decisions["propensity"].to_numpy() - np.where(as_intended, 1 - share, 0.0)) / (share or 1.0)
-    is_lot = pc.equal(decisions["arm"], "explore").to_numpy(zero_copy_only=False)
+    at_random = (decisions["propensity"].to_numpy() - np.where(as_intended, 1 - share, 0.0)) / (share or 1.0)
+    is_drawn = pc.equal(decisions["arm"], "explore").to_numpy(zero_copy_only=False)
     own = {
-        "lot_propensity": np.where(is_lot, np.clip(by_lot, 0.0, 1.0), np.nan),
+        "lot_propensity": np.where(is_drawn, np.clip(at_random, 0.0, 1.0), np.nan),
         "policy_version": [version] * len(decisions),
         "intended_offer_id": offers[intended],
         "intended_discount": discounts[intended],
@@ -254,8 +254,8 @@ def land(lake: Lake, publication: Publication, day: date, catalogue: Catalogue, 
 
     What was superseded is replaced; treatments from elsewhere stay. Who may get nothing at all, or is left to
     business as usual, was not given anything by choice: those decisions say nothing about what offers do. The
-    propensity that lands is that within the lot: an explorer's chance among explorers, 1 for everybody else, whose
-    option followed from what was known. So effects are learnt from lots alone, whose chances are never tiny.
+    propensity that lands is that within the draw: an explorer's chance among explorers, 1 for everybody else, whose
+    option followed from what was known. So effects are learnt from random draws alone, whose chances are never tiny.
     """
     counting, name = files_of(lake, day, publication), lake.partition_name(TREATMENTS.name, day)
     own = _sql_files([*counting, *files_of(lake, day), *superseded_files(lake, day)])

@@ -45,10 +45,10 @@ class Options:
     decides (`models.learn.paid_costs`), `expected_cost` what the option is expected to cost in all,
     `value` the formula of DESIGN: incremental margin, plus retention times what staying is worth, less costs.
     `value_error` is the standard error of the value (0 where it is not known). `learnt_margin` and `learnt_retention`
-    are what lots taught of the effects, NaN where nothing, whether decisions use them or not. `why_not` is the kind of
-    reason why an option may not be chosen, and `ineligible` (users,) the kind of rule by which a user may get nothing
-    at all; both are `ELIGIBLE` where nothing speaks against it. `tried` is what each arm of a trial of policies would
-    give, the place of an option or `NOTHING`; shape (users, arms).
+    are what randomised treatments taught of the effects, NaN where nothing, whether decisions use them or not.
+    `why_not` is the kind of reason why an option may not be chosen, and `ineligible` (users,) the kind of rule by which
+    a user may get nothing at all; both are `ELIGIBLE` where nothing speaks against it. `tried` is what each arm of a
+    trial of policies would give, the place of an option or `NOTHING`; shape (users, arms).
     """
 
     catalogue: Catalogue
@@ -88,13 +88,13 @@ class Options:
 
     @property
     def win_back(self) -> Flags:
-        """Which options a user who has lapsed may draw by lot; shape (users, options)."""
+        """Which options a user who has lapsed may draw at random; shape (users, options)."""
         is_win_back = np.array([offer.is_win_back for offer in self.catalogue.offer_of_options], dtype=bool)
         return np.asarray((self.why_not < FIRST_RULE) & is_win_back)
 
     @property
     def _is_shared_out(self) -> Flags:
-        """Whether options are given for what they are worth: neither by rule nor by the lots of the lapsed."""
+        """Whether options are given for what they are worth: neither by rule nor by the draws of the lapsed."""
         offers = self.catalogue.offer_of_options
         return np.array([offer.is_marketing and not offer.is_win_back for offer in offers], dtype=bool)
 
@@ -122,7 +122,7 @@ class Options:
     def table(self, frame: pd.DataFrame, kinds: Sequence[Reasons], refuses: Flags | None = None) -> pa.Table:
         """List one row per user and option, so that anyone can check a number; `kinds` are those of why not.
 
-        What lots taught is not told of those who refuse to be profiled, shape (users,).
+        What was learnt of effects is not told of those who refuse to be profiled, shape (users,).
         """
         users, options = self.value.shape
         flat = {name: getattr(self, name).ravel() for name in MEASURES}

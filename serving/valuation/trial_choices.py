@@ -16,7 +16,7 @@ from serving.valuation.staying import possible
 
 
 class Learnt(NamedTuple):
-    """What lots taught of each option's effects on each user, NaN where nothing; shapes (users, options)."""
+    """What treatments taught of each option's effects on each user, NaN where nothing; shapes (users, options)."""
 
     margin: Floats
     retention: Floats
@@ -26,7 +26,7 @@ def learnt_effects(
     frame: pd.DataFrame, p_churn: Floats | None, p_redeem: Floats, personal: PersonalEffects | None,
     catalogue: Catalogue,
 ) -> Learnt:  # fmt: skip
-    """Ask the effect models, if there are any, about every option that lots tried; shapes as below."""
+    """Ask the effect models, if there are any, about every option that was drawn at random; shapes as below."""
     tried = personal.options if personal is not None else ()
     is_known = np.array([option in tried for option in catalogue.options], dtype=bool)
     known = [option for option in catalogue.options if option in tried]
@@ -69,10 +69,9 @@ def trial_choices(
 def personal_value(
     p_churn: Floats | None, worth: Floats, cost: Floats, learnt: Learnt, personal: PersonalEffects, catalogue: Catalogue
 ) -> Floats:
-    """Say what each option is expected to be worth to each user, ``-inf`` where lots said nothing of it.
+    """Say what each option is expected to be worth to each user, ``-inf`` where nothing is known of it.
 
-    Expectations are shrunken: effects are pulled to zero as far as the lots leave them uncertain. Parameters and shape
-    as above.
+    Expectations are shrunken: effects are pulled to zero as far as they are uncertain. Parameters and shape as above.
     """
     contact = np.array([[offer.contact_cost for offer in catalogue.offer_of_options]])
     value = learnt.margin + possible(learnt.retention, p_churn) * worth - (contact if personal.is_net else cost)

@@ -72,7 +72,7 @@ class Language(Section):
     metrics: dict[str, str] = Field(description="what figures of runs say, by their names, or patterns of them with *")
     explain: dict[str, str] = Field(description="lines of `winback explain`")
     terms: dict[str, str] = Field(description="words for channels, aims of plays, evidence and how it was decided")
-    arms: dict[str, str] = Field(description="who decided about somebody: the plan, a lot, a rule")
+    arms: dict[str, str] = Field(description="who decided about somebody: the plan, a random draw, a rule")
     marks: dict[str, str] = Field(description="what is laid over charts, and the sign of each")
     pages: dict[str, str] = Field({}, description="texts of report, desk and plans, by the English ones")
     formats: Formats = Field(description="how numbers, percentages and days are written")

@@ -11,8 +11,8 @@ ON_TRIAL = "on_trial"
 NOT_VALUED, DEPENDS = "not_valued", "sign_depends"
 NOT_KNOWN, LEFT_ALONE, NOTHING_PAYS = "no_known_effect", "left_alone", "nothing_pays"
 NO_PLACE, BUDGET_ELSEWHERE = "no_place", "budget_elsewhere"
-NO_TURN, NO_TURN_PLACE = "no_turn", "no_turn_place"  # drawn by lot, as the budget or a limit is not enough for all
-NOT_MEANT, BY_RULE, NO_LOT = "not_meant", "by_rule", "no_lot"
+NO_TURN, NO_TURN_PLACE = "no_turn", "no_turn_place"  # drawn at random, as the budget or a limit is not enough for all
+NOT_MEANT, BY_RULE, NO_DRAW = "not_meant", "by_rule", "no_lot"
 SAME_USER = "same_user"  # of a send list: two ids that turned out to be one
 EFFECT_UNKNOWN, WORTH, BECAUSE = "effect_unknown", "worth", "because"
 RAISES, LOWERS = "raises_risk", "lowers_risk"
@@ -24,7 +24,7 @@ RULES = (
     "cool_down",
 )  # fmt: skip
 ASKED = (
-    WITHDRAWN, NO_LOT, IN_CONTROL, BUSINESS_AS_USUAL, RANDOMISED, OTHER_RULE, NOT_VALUED, DEPENDS, NOT_KNOWN,
+    WITHDRAWN, NO_DRAW, IN_CONTROL, BUSINESS_AS_USUAL, RANDOMISED, OTHER_RULE, NOT_VALUED, DEPENDS, NOT_KNOWN,
     LEFT_ALONE, NOTHING_PAYS, NO_PLACE, BUDGET_ELSEWHERE, NO_TURN, NO_TURN_PLACE,
 )  # fmt: skip
 
