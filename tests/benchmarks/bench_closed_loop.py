@@ -1,4 +1,4 @@
-"""Closed loop of issue size: 50,000 users, four weeks of lots, eight weeks of policy, five worlds.
+"""Closed loop of issue size: 50,000 users, four weeks of randomised offers, eight weeks of policy, five worlds.
 
     python tests/benchmarks/bench_closed_loop.py [--quick] [--json]
 

@@ -1,10 +1,10 @@
 """What learnt effects are worth: share of the oracle's gain, on fresh users, in worlds whose effects are known.
 
-Every learner sees the same lots, pays the same expected costs (from redemptions, as winback does) and the same budget
-a head, beside the best constant option that the truth knows and nobody. A policy that spends more than the budget pays
-for a random part of its choices only. Where no option can pay, gains are shares of the budget. Run as a script it
-prints one JSON object, and a line per world on standard error; ``--quick`` takes two small worlds, ``--users 5000
---seeds 5 --worlds shop,game --learners winback`` what they say.
+Every learner sees the same treatments, pays the same expected costs (from redemptions, as winback does) and the same
+budget a head, beside the best constant option that the truth knows and nobody. A policy that spends more than the
+budget pays for a random part of its choices only. Where no option can pay, gains are shares of the budget. Run as a
+script it prints one JSON object, and a line per world on standard error; ``--quick`` takes two small worlds, ``--users
+5000 --seeds 5 --worlds shop,game --learners winback`` what they say.
 """
 
 from __future__ import annotations
@@ -57,10 +57,10 @@ def covered_spend(frame: pd.DataFrame, offer_id: str, spend: RedeemedSpend) -> F
 
 
 @dataclass(frozen=True)
-class Lots:
-    """What a learner may read: the lots, and fresh users to decide for, with what is expected of them.
+class Experiment:
+    """What a learner may read: randomised treatments, and fresh users to decide for, with what is expected of them.
 
-    Of `chosen` treatments, which a policy gave and no lot, only costs and redemptions are learnt.
+    Of `chosen` treatments, which a policy gave and no random draw, only costs and redemptions are learnt.
     """
 
     world: EffectWorld
@@ -99,7 +99,7 @@ class Lots:
 
     @cached_property
     def held_out_p_redeem(self) -> Floats:
-        """Expected redemptions of the lots by models that did not see the user; (rows, options)."""
+        """Expected redemptions of the treatments by models that did not see the user; (rows, options)."""
         return self.held_out(self.rows)
 
     @cached_property
@@ -133,44 +133,46 @@ class Lots:
         return 1.0 - fit_lightgbm(alone, "is_retained", self.columns, self.settings).predict(self.fresh.frame)
 
 
-Learner = Callable[[Lots], tuple[Floats, Floats]]  # effects on margin and on staying, each (users, options)
+Learner = Callable[[Experiment], tuple[Floats, Floats]]  # effects on margin and on staying, each (users, options)
 
 
-def winback(lots: Lots) -> tuple[Floats, Floats]:
+def winback(experiment: Experiment) -> tuple[Floats, Floats]:
     """Learn as winback does."""
-    features = declarations_of(lots.settings).catalogue({"plan": True})
+    features = declarations_of(experiment.settings).catalogue({"plan": True})
     learnt = learn_effects(
-        lots.rows, lots.world.options, features, lots.settings,
-        p_redeem=lots.held_out_p_redeem, channels=lots.world.channels,
+        experiment.rows, experiment.world.options, features, experiment.settings,
+        p_redeem=experiment.held_out_p_redeem, channels=experiment.world.channels,
     )  # fmt: skip
     margin, retention = (
-        learnt[outcome].effect_model.effects(lots.fresh.frame, lots.world.options, Chances(lots.p_redeem, lots.risk))
+        learnt[outcome].effect_model.effects(
+            experiment.fresh.frame, experiment.world.options, Chances(experiment.p_redeem, experiment.risk)
+        )
         for outcome in ("margin_soon", "is_retained")
     )
     return margin, retention
 
 
-def single_model(lots: Lots) -> tuple[Floats, Floats]:
+def single_model(experiment: Experiment) -> tuple[Floats, Floats]:
     """S-learner: one LightGBM per outcome on moderators, offer and discount; an effect is a difference."""
-    return _differences(lots, [name for name in MODERATORS if name in lots.columns])
+    return _differences(experiment, [name for name in MODERATORS if name in experiment.columns])
 
 
-def single_model_all(lots: Lots) -> tuple[Floats, Floats]:
+def single_model_all(experiment: Experiment) -> tuple[Floats, Floats]:
     """S-learner on every column of the snapshot."""
-    return _differences(lots, lots.columns)
+    return _differences(experiment, experiment.columns)
 
 
-def model_per_option(lots: Lots) -> tuple[Floats, Floats]:
+def model_per_option(experiment: Experiment) -> tuple[Floats, Floats]:
     """T-learner: a LightGBM per option and outcome."""
-    columns, found = [name for name in MODERATORS if name in lots.columns], []
-    given = pd.MultiIndex.from_frame(lots.rows[["offer_id", "discount"]])
-    light = _light(lots.settings)
+    columns, found = [name for name in MODERATORS if name in experiment.columns], []
+    given = pd.MultiIndex.from_frame(experiment.rows[["offer_id", "discount"]])
+    light = _light(experiment.settings)
     for outcome in ("margin_soon", "is_retained"):
         parts = [
-            fit_lightgbm(lots.rows[given == option], outcome, columns, light, link="identity").raw_score(
-                lots.fresh.frame
+            fit_lightgbm(experiment.rows[given == option], outcome, columns, light, link="identity").raw_score(
+                experiment.fresh.frame
             )
-            for option in ((NO_OFFER, 0.0), *lots.world.options)
+            for option in ((NO_OFFER, 0.0), *experiment.world.options)
         ]
         found.append(np.stack(parts[1:], axis=1) - parts[0][:, None])
     return found[0], np.clip(found[1], -1.0, 1.0)
@@ -182,20 +184,23 @@ def by_option(name: str) -> Learner:
     These are every column of the snapshot, how users listen to the option's channel, and the chance to use it.
     """
 
-    def learn(lots: Lots) -> tuple[Floats, Floats]:
-        given = pd.MultiIndex.from_frame(lots.rows[["offer_id", "discount"]])
-        found = np.zeros((2, len(lots.fresh.frame), len(lots.world.options)))
-        for place, option in enumerate(lots.world.options):
+    def learn(experiment: Experiment) -> tuple[Floats, Floats]:
+        given = pd.MultiIndex.from_frame(experiment.rows[["offer_id", "discount"]])
+        found = np.zeros((2, len(experiment.fresh.frame), len(experiment.world.options)))
+        for place, option in enumerate(experiment.world.options):
             is_treated = np.asarray(given == option)
             compared = is_treated | np.asarray(given == (NO_OFFER, 0.0))
             known, fresh = (
-                lots.design(frame, option, chances[:, place])
-                for frame, chances in ((lots.rows, lots.held_out_p_redeem), (lots.fresh.frame, lots.p_redeem))
+                experiment.design(frame, option, chances[:, place])
+                for frame, chances in (
+                    (experiment.rows, experiment.held_out_p_redeem),
+                    (experiment.fresh.frame, experiment.p_redeem),
+                )
             )
             treated = is_treated[compared].astype(float)
-            propensity = np.full(len(treated), treated.mean())  # the lots favour nobody
+            propensity = np.full(len(treated), treated.mean())  # the draws favour nobody
             for row, outcome in enumerate(("margin_soon", "is_retained")):
-                label = lots.rows.loc[compared, outcome].to_numpy(dtype=np.float64)
+                label = experiment.rows.loc[compared, outcome].to_numpy(dtype=np.float64)
                 effects = META_LEARNERS[name](known[compared], treated, label, propensity)
                 found[row, :, place] = effects(fresh)
         return found[0], np.clip(found[1], -1.0, 1.0)
@@ -218,13 +223,15 @@ def _light(settings: Settings) -> Settings:
     return settings.model_copy(update={"training": settings.training.model_copy(update={"trees": TREES})})
 
 
-def _differences(lots: Lots, columns: list[str]) -> tuple[Floats, Floats]:
-    rows = lots.rows.assign(offer_id=lots.rows["offer_id"].astype("category"))
+def _differences(experiment: Experiment, columns: list[str]) -> tuple[Floats, Floats]:
+    rows = experiment.rows.assign(offer_id=experiment.rows["offer_id"].astype("category"))
     found = []
     for outcome in ("margin_soon", "is_retained"):
-        model = fit_lightgbm(rows, outcome, ["offer_id", "discount", *columns], _light(lots.settings), link="identity")
-        each = [{"offer_id": NO_OFFER, "discount": 0.0}, *(option._asdict() for option in lots.world.options)]
-        scores = model.raw_scores_given(lots.fresh.frame, each)
+        model = fit_lightgbm(
+            rows, outcome, ["offer_id", "discount", *columns], _light(experiment.settings), link="identity"
+        )
+        each = [{"offer_id": NO_OFFER, "discount": 0.0}, *(option._asdict() for option in experiment.world.options)]
+        scores = model.raw_scores_given(experiment.fresh.frame, each)
         found.append(scores[:, 1:] - scores[:, :1])
     return found[0], np.clip(found[1], -1.0, 1.0)
 
@@ -260,11 +267,11 @@ def pairs_in_use(name: str, choice: Places) -> dict[str, float]:
 
 def of_a_seed(world: EffectWorld, users: int, seed: int, learners: list[str]) -> dict[str, float]:
     """Learn in one world and judge on fresh users; shares of the oracle's gain, else of the budget."""
-    lots = Lots(
+    experiment = Experiment(
         world, world.experiment(users, np.random.default_rng([seed, users])),
         world.people(FRESH, np.random.default_rng(seed)), settings_of(world, seed),
     )  # fmt: skip
-    crowd, budget = lots.fresh, world.budget
+    crowd, budget = experiment.fresh, world.budget
     oracle = gain(crowd, chosen(crowd.value, crowd.cost, budget), budget)
     whole = oracle if oracle > 0 else budget
     found = {
@@ -274,9 +281,9 @@ def of_a_seed(world: EffectWorld, users: int, seed: int, learners: list[str]) ->
     }
     for name in learners:
         started = process_time()
-        margin, retention = LEARNERS[name](lots)
-        value = margin + retention * crowd.worth[:, None] - lots.cost
-        choice = chosen(value, lots.cost, budget)
+        margin, retention = LEARNERS[name](experiment)
+        value = margin + retention * crowd.worth[:, None] - experiment.cost
+        choice = chosen(value, experiment.cost, budget)
         promised = np.where(choice >= 0, value[np.arange(len(choice)), choice], 0.0).mean()
         true, spent = (
             np.where(choice >= 0, part[np.arange(len(choice)), choice], 0.0).mean()

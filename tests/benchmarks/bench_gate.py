@@ -1,6 +1,6 @@
 """What the gate lets through where there is nothing to gain: personal policies and discounts on worlds without effects.
 
-Each seed is a world of its own in a temporary folder and goes through the real pipeline: days, some weeks of lots,
+Each seed is a world of its own in a temporary folder and goes through the real pipeline: days, offers at random,
 aggregates, snapshots, every model, the gate; where only the discount has no effect, the decisions of a day as well.
 Run as a script it prints one JSON object, and a line per seed on standard error; ``--quick`` takes a seed of each,
 ``--seeds 3`` as many as it says.
@@ -56,7 +56,7 @@ class Judged:
 
 
 def judged(folder: Path, seed: int, physics: Physics, users: int = USERS, **training: int) -> Judged:
-    """Live a world into a folder, learn from its lots, under settings of the training, and ask the gate."""
+    """Live a world into a folder, learn from its randomised offers, under settings of training, and ask the gate."""
     settings = load_settings("simulated", folder, seed=seed, training={"bootstrap_samples": 100, **training})
     lake = Lake(settings.data_dir)
     world = new_world(settings, offers_of(settings), users, days=DAYS, physics=physics)
@@ -67,7 +67,7 @@ def judged(folder: Path, seed: int, physics: Physics, users: int = USERS, **trai
     fit_outcomes(settings, lake, world.today, frames)
     verdict = fit_response(settings, lake, world.today, frames).verdict
     if verdict is None:
-        raise RuntimeError(f"{users:,} users left too few lots to learn from; take more")
+        raise RuntimeError(f"{users:,} users left too few treatments to learn from; take more")
     return Judged(settings, lake, world, verdict)
 
 

@@ -1,12 +1,12 @@
 """What the ladder earns and loses below proof: weeks of decisions and two trainings in worlds with known truth.
 
-Each seed is a world of `effect_worlds`: four weekly waves of lots, a training, four weeks of decisions, a training on
-what is closed by then, four more weeks. Options, lots, trial and budget are decided by winback's own functions; what
-staying is worth is told to them, as it is not what is judged here. Gains are shares of what an oracle earns within the
-same budget, or of the budget where nothing can be earned. Beside them: nobody's ladder (`without`: nothing but what is
-proven decides, lots go on), and the best constant option, told the truth. A week that spends more than the budget
-counts as far as the budget pays for it. Run as a script it prints one JSON object,
-and a line per seed on standard error; ``--quick`` takes a seed of two small worlds, ``--worlds null --users 5000
+Each seed is a world of `effect_worlds`: four weekly waves of randomised offers, a training, four weeks of decisions, a
+training on what is closed by then, four more weeks. Options, draws, trial and budget are decided by winback's own
+functions; what staying is worth is told to them, as it is not what is judged here. Gains are shares of what an oracle
+earns within the same budget, or of the budget where nothing can be earned. Beside them: nobody's ladder (`without`:
+nothing but what is proven decides, draws go on), and the best constant option, told the truth. A week that spends more
+than the budget counts as far as the budget pays for it. Run as a script it prints one JSON object, and a line per seed
+on standard error; ``--quick`` takes a seed of two small worlds, ``--worlds null --users 5000
 --seeds 20`` what they say.
 """
 
@@ -28,7 +28,7 @@ os.environ.update(QUIET | {"GOMP_SPINCOUNT": "0"})  # before LightGBM is loaded:
 
 import numpy as np
 import pandas as pd
-from bench_effects import Lots, best_constant, chosen, gain
+from bench_effects import Experiment, best_constant, chosen, gain
 from effect_worlds import LAST_WAVE, WAVES, WORLDS, Action, Crowd, EffectWorld, settings_of
 
 from configs.offers import NOTHING, Catalogue, Offer
@@ -108,17 +108,17 @@ class Trained:
 
 
 def train(app: App, rows: pd.DataFrame, chosen: pd.DataFrame, before: PolicyVerdict | None = None) -> Trained:
-    """Learn from lots and judge beside what decided before, as `models.training_run.response_models` does.
+    """Learn from treatments and judge beside what decided before, as `models.training_run.response_models` does.
 
-    Redemptions and their costs are learnt from `chosen` treatments, too, which no lot gave.
+    Redemptions and their costs are learnt from `chosen` treatments, too, which were not randomised.
     """
     settings, options = app.settings, app.world.options
-    lots = Lots(app.world, rows, app.crowd, settings, chosen)
-    p_redeem, spend = lots.held_out_p_redeem, redeemed_spend(lots.given)
+    experiment = Experiment(app.world, rows, app.crowd, settings, chosen)
+    p_redeem, spend = experiment.held_out_p_redeem, redeemed_spend(experiment.given)
     features = declarations_of(settings).catalogue({"plan": True})
     learnt = learn_effects(rows, options, features, settings, p_redeem=p_redeem, channels=app.world.channels)
     evidence = _evidence(app, rows, learnt, p_redeem, spend)
-    verdict = judge_policies(evidence, settings.scoring.ladder, before, _payments(app, lots, spend))
+    verdict = judge_policies(evidence, settings.scoring.ladder, before, _payments(app, experiment, spend))
     picked = picked_by(Calibrated(evidence), verdict.deployed)
     margin, retention = (learnt[outcome] for outcome in ("margin_soon", "is_retained"))
     average = mean_effects(learnt, verdict.deployed.option, picked, verdict.shown)
@@ -133,8 +133,8 @@ def train(app: App, rows: pd.DataFrame, chosen: pd.DataFrame, before: PolicyVerd
         costs=verdict.costs,
         believed=verdict.believed,
     )
-    response = ResponseModels(lots.redemption, "redemption", spend, {}, effects, listening=lots.listening)
-    return Trained(response, verdict, lots.risk)
+    response = ResponseModels(experiment.redemption, "redemption", spend, {}, effects, listening=experiment.listening)
+    return Trained(response, verdict, experiment.risk)
 
 
 def _evidence(
@@ -160,11 +160,11 @@ def _evidence(
     )  # fmt: skip
 
 
-def _payments(app: App, lots: Lots, spend: RedeemedSpend) -> Payments | None:
-    """List what was paid for treatments that no lot gave, as `models.training_run.response_models` does."""
-    if lots.chosen is None or lots.chosen.empty:
+def _payments(app: App, experiment: Experiment, spend: RedeemedSpend) -> Payments | None:
+    """List what was paid for treatments that were not randomised, as `models.training_run.response_models` does."""
+    if experiment.chosen is None or experiment.chosen.empty:
         return None
-    rows, p_redeem = lots.chosen, lots.held_out(lots.chosen)
+    rows, p_redeem = experiment.chosen, experiment.held_out(experiment.chosen)
     return payments_of(rows, p_redeem, app.world.options, app.catalogue, spend, app.settings.categories)
 
 
@@ -179,7 +179,7 @@ class Week:
     gained: float
     spent: float
     trial: float
-    lots: pd.DataFrame
+    randomised: pd.DataFrame
     chosen: pd.DataFrame
     promised: float
     kept: float
@@ -187,7 +187,7 @@ class Week:
 
 
 def live(app: App, trained: Trained, day: date, rng: np.random.Generator) -> Week:
-    """Decide a week as winback does; its lots come back as rows to learn from."""
+    """Decide a week as winback does; its explorers come back as rows to learn from."""
     crowd, settings, trial = app.crowd, app.settings, trained.verdict.trial
     users, places = len(crowd.frame), len(app.world.options)
     free = Forbidden(np.full(users, ELIGIBLE, dtype=np.int8), np.full((users, places), ELIGIBLE, dtype=np.int8))
@@ -202,14 +202,14 @@ def live(app: App, trained: Trained, day: date, rng: np.random.Generator) -> Wee
     true, cost = (np.c_[each, np.zeros(users)] for each in (crowd.value, crowd.cost))
     every, share = np.arange(users), assignment.explorers.share
     trial_gain = _trial_gain(options, trial, true)[explores].sum() * weight_of(settings, trial)
-    by_lot = np.clip((logged - np.where(given == assignment.intended, 1 - share, 0.0)) / max(share, 1e-9), 0.0, 1.0)
-    rows = app.world.lived(crowd, day, given + 1, by_lot, rng)
+    at_random = np.clip((logged - np.where(given == assignment.intended, 1 - share, 0.0)) / max(share, 1e-9), 0.0, 1.0)
+    rows = app.world.lived(crowd, day, given + 1, at_random, rng)
     own = np.flatnonzero((given != NOTHING) & ~explores)
     promised, kept = (float(each[own, given[own]].sum()) for each in (options.value, true))
     counts = np.bincount(given[own], minlength=places).astype(np.float64)
     spent = float(cost[every, given].sum())
-    lots, chosen = rows[explores], rows.iloc[own]
-    return Week(float(true[every, given].sum()), spent, float(trial_gain), lots, chosen, promised, kept, counts)
+    randomised, chosen = rows[explores], rows.iloc[own]
+    return Week(float(true[every, given].sum()), spent, float(trial_gain), randomised, chosen, promised, kept, counts)
 
 
 def _trial_gain(options: Options, trial: Trial, true: Floats) -> Floats:
@@ -226,15 +226,15 @@ def weeks_of(app: App, seed: int) -> Iterator[tuple[Trained, Week]]:
     """Yield every week with what decided it."""
     rng = np.random.default_rng([seed, 7])
     waves = [LAST_WAVE - timedelta(weeks=back) for back in reversed(range(WAVES))]
-    lots, chosen = pd.concat([app.world.wave(app.crowd, day, rng) for day in waves]), pd.DataFrame()
+    randomised, chosen = pd.concat([app.world.wave(app.crowd, day, rng) for day in waves]), pd.DataFrame()
     today, trained = LAST_WAVE + CLOSED_AFTER, None
     for _ in range(BLOCKS):
-        closed = [rows[rows["day"] <= today - CLOSED_AFTER] if len(rows) else rows for rows in (lots, chosen)]
+        closed = [rows[rows["day"] <= today - CLOSED_AFTER] if len(rows) else rows for rows in (randomised, chosen)]
         rows, others = (each.reset_index(drop=True) for each in closed)
         trained = train(app, rows, others, trained.verdict if trained is not None else None)
         for _ in range(BLOCK):
             week = live(app, trained, today, rng)
-            lots, chosen = pd.concat([lots, week.lots]), pd.concat([chosen, week.chosen])
+            randomised, chosen = pd.concat([randomised, week.randomised]), pd.concat([chosen, week.chosen])
             today += timedelta(weeks=1)
             yield trained, week
 

@@ -1,7 +1,7 @@
 """How often the 95% intervals of the policy value estimators hold the truth, on logged samples of a simulated app.
 
 The members of one morning are the population. A logged sample draws as many of them with replacement, so that it is a
-sample as the intervals mean it (of a population that stays the same they would cover too often), draws their lots
+sample as the intervals mean it (of a population that stays the same they would cover too often), draws their offers
 with known propensities, and lives the days after with luck of its own. Its outcome is margin less discounts and
 contacts, and, for who is still here, what staying is worth: on average under an option exactly ``World.expected``
 more than under nothing. What nobody's offers are worth is averaged over many silent lives; its error is printed.
@@ -42,14 +42,14 @@ from models.policy_value.policy_verdict import PolicyValue
 SETTINGS = load_settings("simulated", Path("nowhere"))
 NOTHING_SHARE, LOOK_BACK, FOLDS = 0.2, 28, 5
 ESTIMATORS: tuple[ValueEstimator, ...] = ("ips", "snips", "doubly_robust")
-WISE, TEMPERATURE, UNIFORM = 0.7, 1.0, 0.3  # of the personal policy, and of the one that draws lots
+WISE, TEMPERATURE, UNIFORM = 0.7, 1.0, 0.3  # of the personal policy, and of the one that draws at random
 Metrics = dict[str, dict[str, Any]]
-Lots = Callable[[World, float], tuple[Given, np.ndarray]]
+Assignment = Callable[[World, float], tuple[Given, np.ndarray]]
 
 
 @dataclass(frozen=True, eq=False)
 class Morning:
-    """Members before their lots are drawn; `known` is what their past shows, shape (members, facts)."""
+    """Members before their offers are drawn; `known` is what their past shows, shape (members, facts)."""
 
     world: World
     truth: Truth
@@ -63,7 +63,7 @@ class Morning:
 
 @dataclass(frozen=True, eq=False)
 class Sample:
-    """Lots of members drawn with replacement: who they are in the morning, what is logged, and predicted of them."""
+    """Treatments of members drawn with replacement: who they are in the morning, what is logged, what is predicted."""
 
     rows: np.ndarray
     logged: Logged
@@ -100,11 +100,11 @@ def outcomes(world: World, remaining_value: np.ndarray, settings: Settings = SET
     return brought + world.state.here * remaining_value
 
 
-def logged_sample(morning: Morning, seed: int, size: int, draw_lots: Lots = at_random) -> Sample:
-    """Draw users, their lots and their luck."""
+def logged_sample(morning: Morning, seed: int, size: int, assign: Assignment = at_random) -> Sample:
+    """Draw users, their offers and their luck."""
     rows = np.random.default_rng([seed, *b"sample"]).integers(0, len(morning.known), size)
     world = some_users(morning.world, rows, seed)
-    given, propensity = draw_lots(world, NOTHING_SHARE)
+    given, propensity = assign(world, NOTHING_SHARE)
     outcome = outcomes(world.decide(given), morning.truth.remaining_value[rows])
     logged = Logged(given.option + 1, propensity, outcome, pd.Series(world.user_ids))
     return Sample(rows, logged, cross_predicted(morning.known[rows], logged, len(world.menu)))
@@ -125,7 +125,7 @@ def cross_predicted(known: np.ndarray, logged: Logged, options: int) -> np.ndarr
 
 
 def targets(morning: Morning) -> dict[str, Target]:
-    """Four policies for the members: a constant, a rule, a personal one, and one that draws lots."""
+    """Four policies for the members: a constant, a rule, a personal one, and one that draws at random."""
     gain, members = morning.gain, len(morning.known)
     rng = np.random.default_rng([morning.world.seed, *b"targets"])
     spent, best = morning.known[:, 0], 1 + int(morning.truth.value.mean(axis=0).argmax())
@@ -133,12 +133,12 @@ def targets(morning: Morning) -> dict[str, Target]:
     of_segment = np.array([gain[segment == each].mean(axis=0).argmax() for each in range(segment.max() + 1)])
     personal = np.where(rng.random(members) < WISE, of_segment[segment], rng.integers(0, gain.shape[1], members))
     keen = np.exp((gain - gain.max(axis=1, keepdims=True)) / TEMPERATURE)
-    lots = (1 - UNIFORM) * keen / keen.sum(axis=1, keepdims=True) + UNIFORM / gain.shape[1]
+    stochastic = (1 - UNIFORM) * keen / keen.sum(axis=1, keepdims=True) + UNIFORM / gain.shape[1]
     return {
         "constant": np.full(members, best),
         "rule": np.where(spent > np.median(spent), best, 0),
         "personal": personal,
-        "stochastic": lots,
+        "stochastic": stochastic,
     }
 
 
@@ -201,12 +201,12 @@ def coverage(found: list[PolicyValue], truth: float) -> dict[str, Any]:
     }
 
 
-def covered(morning: Morning, samples: int, size: int, level: float, draw_lots: Lots = at_random) -> Metrics:
+def covered(morning: Morning, samples: int, size: int, level: float, assign: Assignment = at_random) -> Metrics:
     """Value every target on every sample and compare with the truth; `level` is what nobody's offers are worth."""
     wanted = targets(morning)
     found: dict[tuple[str, str, str], list[PolicyValue]] = {}
     for seed in range(samples):
-        sample = logged_sample(morning, 1_000 + seed, size, draw_lots)
+        sample = logged_sample(morning, 1_000 + seed, size, assign)
         for name, target in wanted.items():
             for what, estimator, value in estimates(sample, target):
                 found.setdefault((what, estimator, name), []).append(value)

@@ -92,7 +92,7 @@ def conversions(positive: float, effect: float) -> Generator:
 
 
 def ihdp(folder: Path, seed: int) -> Drawn:
-    """Response surface B of Hill 2011 on the infants of IHDP, drawn until there are enough, treated by lot."""
+    """Response surface B of Hill 2011 on the infants of IHDP, drawn until there are enough, treated at random."""
     module = _module(folder / "econml" / "data" / "dgps.py")
     outcome, treated, inputs, effect = module.ihdp_surface_B(random_state=seed)
     rng = np.random.default_rng(seed)

@@ -1,4 +1,4 @@
-"""What deciding personally is worth on logged lots: Starbucks rewards, learnt up to hour 408, decided for hour 504.
+"""What deciding personally is worth on randomised offers: Starbucks rewards, learnt up to hour 408, decided for 504.
 
 The data are simulated by their publisher and lie outside the repository. Each of the waves gave a person one of ten
 offers, or nothing, with known probability; a decision is worth the spend of the next 72 hours, capped at 100, less the
@@ -126,11 +126,11 @@ def run(
     with tempfile.TemporaryDirectory() as folder:
         settings, lake = prepared(raw, Path(folder))
         features = declarations_of(settings).catalogue(user_traits(lake, settings))
-        lots = wave_frame(settings, lake, learnt_hours, day_of(decided), share)
+        waves = wave_frame(settings, lake, learnt_hours, day_of(decided), share)
         closed = day_of(decided) + timedelta(days=settings.churn.horizon_days)
         wave = wave_frame(settings, lake, (decided,), closed, share)
     wanted = load_catalogue(settings.offers).options
-    learnt = learn_effects(lots, usable_options(lots, wanted), features, settings)
+    learnt = learn_effects(waves, usable_options(waves, wanted), features, settings)
     return judged(learnt["margin_soon"], wave)
 
 

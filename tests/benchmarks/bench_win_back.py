@@ -1,7 +1,7 @@
-"""Whether win-back plays earn their cost, or are stopped, in simulated apps: weeks of lots among who has lapsed.
+"""Whether win-back plays earn their cost, or are stopped, in simulated apps: weeks of draws among who has lapsed.
 
 Run as a script it prints one JSON object per world; ``--users``, ``--worlds`` and ``--weeks`` say how large. Nobody is
-given anything else, so that the sums tell the lots alone, and everybody who has lapsed draws (``--share``).
+given anything else, so that the sums tell the draws alone, and everybody who has lapsed draws (``--share``).
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from features.simulator.simulator_run import new_world
 from models.judge.win_back_verdict import win_back_verdicts
 from serving.arms.win_back_draws import OpenOptions, WinBackFindings, draw_win_back, who_draws
 
-BEFORE, EVERY = 84, 7  # days before the first lot, days between lots
+BEFORE, EVERY = 84, 7  # days before the first draw, days between draws
 
 
 def lived(world: World, days: int, last_seen: Floats, gross_margin: float) -> tuple[World, Floats]:
@@ -35,12 +35,12 @@ def lived(world: World, days: int, last_seen: Floats, gross_margin: float) -> tu
 
 
 def study(users: int, weeks: int, seed: int, share: float) -> dict[str, object]:
-    """Run one world; say week by week what was known of the play, and at last what it earned for each lot."""
+    """Run one world; say week by week what was known of the play, and at last what it earned for each draw."""
     settings = load_settings("simulated", seed=seed, win_back={"share": share, "min_lots": 100})
     (offer,) = (each for each in load_catalogue("starter").offers if each.offer_id == "win_back")
     catalogue, lookback = Catalogue(offers=(offer,)), settings.churn.lookback_days
     world = new_world(settings, catalogue, users, days=BEFORE)
-    last_seen, weekly, lots, known = np.full(users, -np.inf), [], [], WinBackFindings()
+    last_seen, weekly, drawn, known = np.full(users, -np.inf), [], [], WinBackFindings()
     world, _ = lived(world, BEFORE, last_seen, settings.value.gross_margin)
     margins, spent, states = list[Floats](), 0.0, list[str]()
     drew_before = np.zeros(users, dtype=bool)
@@ -55,23 +55,23 @@ def study(users: int, weeks: int, seed: int, share: float) -> dict[str, object]:
         option = np.where(taking, draws.option, NOTHING).astype(np.intp)
         world = world.decide(Given(option, np.full(users, None, dtype=object)))
         drew_before |= taking
-        lots.append((np.flatnonzero(taking), option[taking], draws.chance[taking], world.day))
+        drawn.append((np.flatnonzero(taking), option[taking], draws.chance[taking], world.day))
         world, margin = lived(world, EVERY, last_seen, settings.value.gross_margin)
         margins.append(margin)
-        closed = lots[: max(len(margins) - 1, 0)]  # two weeks are over
+        closed = drawn[: max(len(margins) - 1, 0)]  # two weeks are over
         rows = [rows_of(each, margins[place : place + 2], last_seen, offer) for place, each in enumerate(closed)]
         found = win_back_verdicts(pd.concat(rows), min_lots=100, most_lots=2000) if rows else []
         known = WinBackFindings(*(frozenset(v.offer_id for v in found if v.state == s) for s in ("stopped", "proven")))
         states.append(found[0].state if found else "nothing closed")
         weekly = found
         spent += float((option != NOTHING).sum() * offer.contact_cost)
-    return {"seed": seed, "lapsed_lots": int(drew_before.sum()), "states": states, "contacts_cost": round(spent, 2),
+    return {"seed": seed, "lapsed_draws": int(drew_before.sum()), "states": states, "contacts_cost": round(spent, 2),
             "verdict": weekly[0].words if weekly else None}  # fmt: skip
 
 
-def rows_of(lot: tuple, margins: list[Floats], last_seen: Floats, offer: object) -> pd.DataFrame:
-    """What became of one week's lots within two weeks."""
-    who, option, chance, day = lot
+def rows_of(week_draws: tuple, margins: list[Floats], last_seen: Floats, offer: object) -> pd.DataFrame:
+    """What became of one week's draws within two weeks."""
+    who, option, chance, day = week_draws
     given = option != NOTHING
     return pd.DataFrame(
         {"offer_id": np.where(given, offer.offer_id, NO_OFFER), "intended_offer_id": offer.offer_id,

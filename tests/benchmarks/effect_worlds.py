@@ -1,7 +1,7 @@
 """Worlds whose effects are known: experiments of any size to learn from, and fresh users to be judged on.
 
 Each world draws users who show of themselves what a snapshot would show, with the noise of counts, and gives them its
-options by lot in weekly waves. What an option changes follows from traits that no column holds, through thresholds,
+options at random in weekly waves. What an option changes follows from traits that no column holds, through thresholds,
 products and chances; none of it is linear in the columns, in their logarithms or in that of the discount.
 """
 
@@ -82,13 +82,13 @@ class EffectWorld:
         return replace(drawn, margin=self.strength * drawn.margin, retention=self.strength * drawn.retention)
 
     def experiment(self, users: int, rng: np.random.Generator) -> pd.DataFrame:
-        """Give the options by lot for `WAVES` weeks; the rows are those of `frames.experiment_frame`."""
+        """Give the options at random for `WAVES` weeks; the rows are those of `frames.experiment_frame`."""
         drawn = self.people(users, rng)
         parts = [self.wave(drawn, LAST_WAVE - timedelta(weeks=back), rng) for back in reversed(range(WAVES))]
         return pd.concat(parts, ignore_index=True)
 
     def wave(self, crowd: Crowd, day: date, rng: np.random.Generator) -> pd.DataFrame:
-        """Give the options by lot on a day."""
+        """Give the options at random on a day."""
         users, options = len(crowd.frame), len(self.actions)
         each = TREATED / options
         drawn = np.where(rng.random(users) < TREATED, 1 + rng.integers(0, options, users), 0)
