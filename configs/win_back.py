@@ -24,7 +24,7 @@ class WinBack(Section):
     proven_nothing_share: Annotated[float, Field(gt=0, lt=1)] = Field(
         description="the same once a play is proven to earn more than it costs; it never ends, so that this stays known"
     )
-    min_lots: Count = Field(description="fewer closed draws of a play than this say nothing")
-    most_lots: Count = Field(
+    min_draws: Count = Field(description="fewer closed draws of a play than this say nothing")
+    most_draws: Count = Field(
         description="a play that after so many closed draws earned no more than it cost is stopped, proven or not"
     )

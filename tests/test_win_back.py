@@ -131,7 +131,7 @@ def closed_draws(effect: float, count: int, seed: int) -> pd.DataFrame:
      (1.0, 150, "learning")],
 )  # fmt: skip
 def test_a_play_that_earns_is_proven_and_one_that_does_not_is_stopped(effect, count, state):
-    (found,) = win_back_verdicts(closed_draws(effect, count, 3), min_lots=100, most_lots=3000)
+    (found,) = win_back_verdicts(closed_draws(effect, count, 3), min_draws=100, most_draws=3000)
     assert found.state == state
     assert found.effect.low < effect < found.effect.high
     if count > 1000:
@@ -142,7 +142,7 @@ def test_a_play_is_compared_with_those_alone_who_might_have_got_it():
     rich = closed_draws(1.0, 4000, 3).assign(intended_offer_id="rich")
     rich["margin"] += 50.0
     rows = pd.concat([closed_draws(-1.0, 4000, 4), rich.assign(offer_id=rich["offer_id"].replace("back", "rich"))])
-    found = win_back_verdicts(rows, min_lots=100, most_lots=3000)
+    found = win_back_verdicts(rows, min_draws=100, most_draws=3000)
     assert [(each.offer_id, each.state) for each in found] == [("back", "stopped"), ("rich", "proven")]
 
 
@@ -161,7 +161,7 @@ def test_a_draw_is_about_an_option_that_the_user_may_get():
 
 
 def test_verdicts_are_kept_and_read_by_the_next_decisions(tmp_path):
-    lake, found = Lake(tmp_path), win_back_verdicts(closed_draws(-1.0, 4000, 3), min_lots=100, most_lots=3000)
+    lake, found = Lake(tmp_path), win_back_verdicts(closed_draws(-1.0, 4000, 3), min_draws=100, most_draws=3000)
     assert win_back_findings(lake, AS_OF) == NOTHING_LEARNT
     lake.files.publish_file(f"measurements/day={AS_OF}/win_back.json", verdicts_as_json(AS_OF, found).encode())
     assert [(each.offer_id, each.state) for each in newest_verdicts(lake, AS_OF)] == [("back", "stopped")]

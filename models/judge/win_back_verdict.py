@@ -46,7 +46,7 @@ class WinBackVerdict:
         return f"win-back offer {self.offer_id} {said[self.state]}"
 
 
-def win_back_verdicts(rows: pd.DataFrame, *, min_lots: int, most_lots: int) -> list[WinBackVerdict]:
+def win_back_verdicts(rows: pd.DataFrame, *, min_draws: int, most_draws: int) -> list[WinBackVerdict]:
     """Judge every win-back offer that was drawn.
 
     Parameters
@@ -55,7 +55,7 @@ def win_back_verdicts(rows: pd.DataFrame, *, min_lots: int, most_lots: int) -> l
         Closed draws, one per user: ``intended_offer_id``, what could be drawn, ``offer_id`` (that one, or ``none``),
         ``propensity``, ``margin`` (account currency, after discounts and contacts) and ``is_retained`` (0 or 1, came
         back). An offer is compared with those who might have got it alone.
-    min_lots, most_lots
+    min_draws, most_draws
         From how many draws of an offer on it can be stopped or proven, and from how many on it must have earned
         something.
 
@@ -63,23 +63,23 @@ def win_back_verdicts(rows: pd.DataFrame, *, min_lots: int, most_lots: int) -> l
     --------
     >>> draws = pd.DataFrame({"offer_id": ["none", "back"] * 400, "propensity": 0.5, "is_retained": [0, 1] * 400,
     ...                      "margin": [0.0, 5.0, 1.0, 6.0] * 200, "intended_offer_id": "back"})
-    >>> (found,) = win_back_verdicts(draws, min_lots=100, most_lots=900)
+    >>> (found,) = win_back_verdicts(draws, min_draws=100, most_draws=900)
     >>> found.offer_id, found.effect.value, found.state
     ('back', 5.0, 'proven')
     """
     both = {str(offer): part for offer, part in rows.groupby("intended_offer_id") if part["offer_id"].nunique() == 2}
-    return [_verdict(offer, part, min_lots, most_lots) for offer, part in both.items()]
+    return [_verdict(offer, part, min_draws, most_draws) for offer, part in both.items()]
 
 
-def _verdict(offer_id: str, rows: pd.DataFrame, min_lots: int, most_lots: int) -> WinBackVerdict:
+def _verdict(offer_id: str, rows: pd.DataFrame, min_draws: int, most_draws: int) -> WinBackVerdict:
     is_given = rows["offer_id"] != NO_OFFER
     given, alone = rows[is_given], rows[~is_given]
     (mean, error), (usual, usual_error) = (_weighed(part, part["margin"]) for part in (given, alone))
     draws, effect = len(given), mean - usual
     width = anytime_width(draws + len(alone)) * float(np.hypot(error, usual_error))
     known = Metric(effect, effect - width, effect + width, draws)
-    has_enough = min(draws, len(alone)) >= min_lots
-    is_futile = draws >= most_lots and effect <= 0
+    has_enough = min(draws, len(alone)) >= min_draws
+    is_futile = draws >= most_draws and effect <= 0
     state: State = "learning"
     if has_enough and (known.high < 0 or is_futile):
         state = "stopped"

@@ -28,7 +28,7 @@ def measured_win_back(history: AsOfView, files: Sequence[Path]) -> list[WinBackV
         return []
     found = measured_frame(history, draws)
     own = history.settings.win_back
-    return win_back_verdicts(found, min_lots=own.min_lots, most_lots=own.most_lots)
+    return win_back_verdicts(found, min_draws=own.min_draws, most_draws=own.most_draws)
 
 
 def first_draws(files: Sequence[Path], as_of: date, settings: Settings) -> pd.DataFrame:

@@ -36,7 +36,7 @@ def lived(world: World, days: int, last_seen: Floats, gross_margin: float) -> tu
 
 def study(users: int, weeks: int, seed: int, share: float) -> dict[str, object]:
     """Run one world; say week by week what was known of the play, and at last what it earned for each draw."""
-    settings = load_settings("simulated", seed=seed, win_back={"share": share, "min_lots": 100})
+    settings = load_settings("simulated", seed=seed, win_back={"share": share, "min_draws": 100})
     (offer,) = (each for each in load_catalogue("starter").offers if each.offer_id == "win_back")
     catalogue, lookback = Catalogue(offers=(offer,)), settings.churn.lookback_days
     world = new_world(settings, catalogue, users, days=BEFORE)
@@ -60,7 +60,7 @@ def study(users: int, weeks: int, seed: int, share: float) -> dict[str, object]:
         margins.append(margin)
         closed = drawn[: max(len(margins) - 1, 0)]  # two weeks are over
         rows = [rows_of(each, margins[place : place + 2], last_seen, offer) for place, each in enumerate(closed)]
-        found = win_back_verdicts(pd.concat(rows), min_lots=100, most_lots=2000) if rows else []
+        found = win_back_verdicts(pd.concat(rows), min_draws=100, most_draws=2000) if rows else []
         known = WinBackFindings(*(frozenset(v.offer_id for v in found if v.state == s) for s in ("stopped", "proven")))
         states.append(found[0].state if found else "nothing closed")
         weekly = found
