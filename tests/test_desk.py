@@ -672,7 +672,7 @@ def test_of_those_who_get_something_no_reason_stands_above_the_list(tmp_path: Pa
     desk = decided_desk(tmp_path, exploring)
     assert sql(desk, "SELECT count(*) FROM {decisions} WHERE offer_id <> 'none' AND arm = 'explore'")[0][0] > 0
     page = desk.client().get("/people?offered=yes").text
-    assert "drawn at random" not in page
+    assert "at random to learn what works" not in page
 
 
 def test_the_table_of_a_chart_writes_numbers_as_the_chart_does(desk: SmallDesk, ask: Callable[..., object]) -> None:
@@ -690,26 +690,29 @@ def test_the_table_of_a_chart_writes_numbers_as_the_chart_does(desk: SmallDesk, 
 
 
 def test_results_show_what_was_measured_over_time(desk: SmallDesk, ask: Callable[..., object]) -> None:
-    def lift(measure: str, value: float, *shortage: Shortage) -> Lift:
+    def lift(measure: str, value: float, *shortage: Shortage, subject: str = "offers") -> Lift:
         known = Difference(0.5, 0.4, Metric(value, value - 1, value + 1, 90), None, 0.5, 0.01)
         found = None if shortage else known
-        return Lift("offers", measure, 60, 30, 20, 10, found, found, None if shortage else 0.02, 2, shortage)
+        return Lift(subject, measure, 60, 30, 20, 10, found, found, None if shortage else 0.02, 2, shortage)
 
     for day, value in zip(DAYS, (1.5, 2.5), strict=True):
         few, older = lift("retention", 0.0, Shortage("control", "users", 9, 30)), lift("revenue", 0.0).as_dict()
         older["shortage"] = "9 control users, at least 30 are needed"
-        lifts = [lift("margin", value).as_dict(), few.as_dict(), older]
+        drawn = [lift("margin", value, subject=subject).as_dict() for subject in ("lots", "lots_bundle")]
+        lifts = [lift("margin", value).as_dict(), few.as_dict(), older, *drawn]
         facts = {"as_of": str(day), "first_day": "2024-05-01", "last_day": "2024-05-02", "window_days": 28, "users": 90}
         facts["lifts"] = lifts
         with desk.lake.files.publish() as publication:
             publication.write(f"measurements/day={day}/lifts.json", json.dumps(facts).encode())
     text = Html(ask("/results").text).text
-    assert "margin a head 60 30 +2.500 +1.500 to +3.500 Distinguished from chance" in text
+    for subject in ("all offers", "randomised offers", "bundle, given at random"):
+        assert f"{subject} margin a head 60 30 +2.500 +1.500 to +3.500 Distinguished from chance" in text
     assert "share who stay 60 30 – – Users in the control group: 9, at least 30 are needed" in text
     assert "revenue a head 60 30 – – Measured by an older winback; winback measure-offers says what is missing" in text
     german = SmallDesk(desk.settings.model_copy(update={"language": "de"}), desk.lake, desk.user_ids)
     spoken = Html(german.client().get("/results").text).text
     assert "60 30 – – Personen in der Kontrollgruppe: 9, nötig sind mindestens 30" in spoken
+    assert "zufällig vergebene Angebote" in spoken and "bundle, zufällig vergeben" in spoken
     assert "Von einem älteren winback gemessen; winback measure-offers sagt, was fehlt" in spoken
     rows = list(csv.reader(io.StringIO(ask("/results?table=lift-margin").text)))
     assert rows[1:] == [[str(DAYS[0]), "1.5", "0.5", "2.5"], [str(DAYS[1]), "2.5", "1.5", "3.5"]]

@@ -47,7 +47,9 @@ def test_an_app_s_own_experiment_is_measured(app: App) -> None:
         assert found.metrics[f"{subject}.lift_revenue"].value == pytest.approx(10 * (40 / 58 - 20 / 60))
         assert found.metrics[f"{subject}.lift_margin"].value == pytest.approx(5 * (40 / 58 - 20 / 60) - 0.5)
         assert found.metrics[f"{subject}.lift_retention"].value == pytest.approx(40 / 58 - 20 / 60)
-    assert found.notes[0].startswith("lots: ")
+    assert found.notes[0].startswith("randomised offers: ")
+    assert found.notes[1].startswith("coupon, given at random: ")
+    assert found.notes[2].startswith("randomised offers: ")
     assert "50.8% of the users are in the control group, 50.0% meant: as chance has it" in found.notes[2]
     assert Path(found.outputs["measurement"], "lifts.json").exists()
 

@@ -17,7 +17,7 @@ from serving.desk.desk_pages import Desk, Page, Question
 from serving.desk.timeline import TimelineEntry, marks, timeline_entries
 from serving.report_page.model_trust import trust_in_offers
 from serving.report_page.policy_gate import gate_of
-from serving.stored_days.measurements import MEASUREMENTS
+from serving.stored_days.measurements import MEASUREMENTS, RANDOMISED
 from serving.wording.rendering import Words
 from serving.wording.shortage_words import shortage_words
 
@@ -79,10 +79,14 @@ def measure_words(measure: str, desk: Desk) -> str:
 
 
 def subject_words(subject: str, desk: Desk) -> str:
-    """Name what lifts are of: all offers, one of them, a channel or a stage."""
+    """Name what lifts are of: all offers, all that were given at random, one of them, a channel or a stage."""
     if subject == ALL_OFFERS:
         return desk.words.say("all offers")
+    if subject == RANDOMISED:
+        return desk.words.say("randomised offers")
     kind, _, name = subject.partition("_")
+    if kind == RANDOMISED:
+        return desk.words.say("{offer}, given at random", offer=desk.title(name))
     if kind == "channel":
         return desk.words.say("by {channel}", channel=desk.words.term(name))
     if kind == "stage":

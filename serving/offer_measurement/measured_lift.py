@@ -24,8 +24,8 @@ from serving.decide.promise_ratios import FILE, KeptRatios, ratios_as_json
 from serving.decide.win_back_evidence import FILE as WIN_BACK_FILE
 from serving.decide.win_back_evidence import verdicts_as_json
 from serving.offer_measurement.closed_decisions import Measured
-from serving.offer_measurement.randomised_offers import randomised_lifts
-from serving.stored_days.measurements import MEASUREMENTS
+from serving.offer_measurement.randomised_offers import randomised_lifts, randomised_words
+from serving.stored_days.measurements import MEASUREMENTS, RANDOMISED
 from serving.wording.shortage_words import shortage_words
 
 MONEY = ("margin", "revenue")
@@ -133,9 +133,10 @@ def notes(settings: Settings, as_of: date, measured: Measured, lifts: Sequence[L
 def notes_of_randomised(settings: Settings, measured: Measured, lifts: Sequence[Lift]) -> Iterator[str]:
     """Say what randomised offers show, whether to trust it, and how many could not be compared."""
     for subject in dict.fromkeys(found.subject for found in lifts):
-        yield verdict(subject, [found for found in lifts if found.subject == subject], settings.currency)
+        parts = [found for found in lifts if found.subject == subject]
+        yield verdict(randomised_words(subject), parts, settings.currency)
     if lifts and measured.randomised.ratio is not None:
-        yield f"lots: {measured.randomised.ratio.advice}"
+        yield f"{randomised_words(RANDOMISED)}: {measured.randomised.ratio.advice}"
     if measured.randomised.left_out:
         days = measured.randomised.left_out_days
         few = ", ".join(map(str, days)) if len(days) <= SHOWN_DAYS else f"{days[0]} to {days[-1]}"

@@ -12,6 +12,7 @@ from configs.offers import NO_OFFER
 from features.materialise.as_of_view import AsOfView
 from features.training_data.frames import KNOWN_BEFORE, measured_frame
 from models.measurement.lift import MEASURES, Lift, SampleRatio, adjust_for_comparisons, lift, sample_ratio_mismatch
+from serving.stored_days.measurements import RANDOMISED
 
 ROWS = ["user_id", "day", "decided_at", "offer_id", "discount", "propensity"]
 
@@ -62,10 +63,23 @@ def collect_randomised(history: AsOfView) -> RandomisedOffers:
 def randomised_lifts(frame: pd.DataFrame) -> list[Lift]:
     """Compare all randomised offers, and each of them, with users who drew nothing; tested as one family."""
     offers = sorted(set(frame["offer_id"]) - {NO_OFFER})
-    parts = {"lots": frame} | {f"lots_{offer}": frame[frame["offer_id"].isin([offer, NO_OFFER])] for offer in offers}
+    each = {f"{RANDOMISED}_{offer}": frame[frame["offer_id"].isin([offer, NO_OFFER])] for offer in offers}
+    parts = {RANDOMISED: frame} | each
     return adjust_for_comparisons(
         [lift(part, outcome, KNOWN_BEFORE, subject=name) for name, part in parts.items() for outcome in MEASURES]
     )
+
+
+def randomised_words(subject: str) -> str:
+    """Name the subject of a randomised lift.
+
+    Examples
+    --------
+    >>> randomised_words("lots"), randomised_words("lots_coupon")
+    ('randomised offers', 'coupon, given at random')
+    """
+    offer_id = subject.removeprefix(f"{RANDOMISED}_")
+    return "randomised offers" if subject == RANDOMISED else f"{offer_id}, given at random"
 
 
 def alike(rows: pd.DataFrame) -> tuple[pd.DataFrame, float]:

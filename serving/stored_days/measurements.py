@@ -9,6 +9,7 @@ from typing import Any
 from features.storage.lake import Lake
 
 MEASUREMENTS = "measurements"
+RANDOMISED = "lots"  # the subject of what was given at random; that of one offer is lots_<offer>
 
 
 def newest_measurement(lake: Lake, as_of: date, file: str) -> tuple[date, dict[str, Any]] | None:
