@@ -62,10 +62,12 @@ def test_the_policy_that_decides_and_what_is_on_trial_is_told() -> None:
         Rung(Deployed("personal"), "on trial", gain, 0.9, 0.3),
         Rung(Deployed("constant", Option("mail", 0.1)), "retired", gain, 0.01),
     )
-    verdict = PolicyVerdict(Deployed("nobody"), {}, gain, {}, Ladder(rungs, NO_TRIAL, 0.1, 0.2))
+    verdict = PolicyVerdict(Deployed("nobody"), {"rule": gain}, gain, {}, Ladder(rungs, NO_TRIAL, 0.1, 0.2))
     judged = replace(found, training=replace(found.training, verdict=verdict))
     told = "on trial: personal for 30% of users; retired, as proven worse: mail at 10% for everybody"
-    assert policy_line(judged) == {"policy": f"nobody decides; {told}"}
+    assert policy_line(judged) == {"policy": f"nobody gets an offer, as no policy is proven to bring more; {told}"}
+    unpaid = PolicyVerdict(Deployed("nobody"), {}, gain, {})
+    assert unpaid.who_decides.startswith("nobody gets an offer, as what effects are worth is not known, because no")
     corrected = replace(verdict, deployed=Deployed("personal"), ladder=None, costs=CostRatios(1.1, 2.0), believed=0.8)
     line = policy_line(replace(found, training=replace(found.training, verdict=corrected)))["policy"]
     assert line == (

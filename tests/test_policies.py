@@ -211,7 +211,10 @@ def test_the_gate_keeps_one_option_for_all_where_all_are_alike():
 
 
 def test_the_gate_keeps_nobody_where_every_option_harms():
-    assert judge_policies(evidence_of(np.full((3000, 2), -2.0))).deployed == Deployed(NOBODY)
+    found = judge_policies(evidence_of(np.full((3000, 2), -2.0)))
+    assert found.deployed == Deployed(NOBODY)
+    assert found.reason.startswith("nobody stays: personal gives nothing to anybody")
+    assert found.who_decides.startswith("nobody gets an offer, as no policy is proven to bring more")
 
 
 def test_the_gate_finds_a_rule():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -13,6 +14,8 @@ from configs.settings import load_settings
 from models.policy_value.logged_treatments import LoggedTreatments, logged_treatments
 from models.policy_value.policy_comparison import NamedPolicy, best_option, compare_policies, constants
 from models.policy_value.policy_verdict import CONSTANT, Deployed
+from serving.policy_evaluation import named_policies
+from serving.policy_evaluation.evaluated_treatments import EvaluatedTreatments
 from serving.policy_evaluation.own_policies import rule_policy
 from serving.policy_evaluation.policy_evaluation import table_of
 
@@ -160,3 +163,22 @@ def test_levels_that_differ_read_differently():
     names = [each.name for each in constants(logged_treatments(frame, levels, [], SETTINGS))]
     assert names == ["nobody", "a at 12.1%", "a at 12.4%", "a at 0.3%"]
     assert str(Deployed(CONSTANT, levels[0])) == "a at 12.1% for everybody"
+
+
+class _Risk:
+    """A churn model of which everybody's risk is a place."""
+
+    def predict(self, frame: pd.DataFrame) -> np.ndarray:
+        return np.arange(len(frame)) / len(frame)
+
+
+@pytest.mark.parametrize(("effect", "is_given"), [(3.0, True), (-3.0, False)])
+def test_top_risk_says_where_giving_nothing_is_best_for_them(monkeypatch: pytest.MonkeyPatch, effect, is_given):
+    monkeypatch.setattr(named_policies, "load_if_any", lambda *_: SimpleNamespace(estimator=_Risk()))
+    monkeypatch.setattr(named_policies, "load_response", lambda _: None)
+    frame = drawn_with(["none", "mail"] * 400, 0.5)
+    frame["outcome"] = frame["outcome"] + effect * (frame["offer_id"] == "mail")
+    evaluated = EvaluatedTreatments(logged_treatments(frame, [MAIL], [], SETTINGS), (), "holdout", True, None)
+    top = next(each for each in named_policies.standard_policies(SETTINGS, None, evaluated) if each.name == "top risk")
+    assert (top.choice.sum() > 0) == is_given
+    assert top.note.endswith("for whom giving nothing is worth most: as nobody") != is_given

@@ -430,6 +430,10 @@ def test_why_a_policy_decides_is_said_in_the_language_and_whom_it_beats_least() 
     assert stays.reason == (
         "nobody stays: personal is worth +1.500 [-0.500, +2.500] a head more than nobody, which does not lie above 0"
     )
+    same = replace(stays, lead=PolicyValue(0.0, 0.0, 0.0, 9, 9.0))
+    assert gate_of(same, words).lead == "Für jede Person zu wählen gäbe niemandem etwas."
+    refuted = gate_of(PolicyVerdict(Deployed(NOBODY), {}, gain, {}, refuted=("mail",)), words)
+    assert "widerlegt die angegebenen Wahrscheinlichkeiten (propensity) von mail" in refuted.why
     unknown = PolicyValue(math.nan, -math.inf, math.inf, 9)
     poor = gate_of(PolicyVerdict(Deployed(NOBODY), {}, unknown, {}), words)
     assert (poor.lead, "denn kein Ereignis bringt Geld" in poor.why) == ("", True)

@@ -47,7 +47,8 @@ def test_propensities_that_the_draws_refute_prove_nothing(tmp_path: Path, said: 
     assert any(str(each).startswith("a was drawn") for each in response.misfits)
     assert response.verdict is not None
     assert response.verdict.deployed.name == NOBODY
-    assert response.verdict.reason.startswith("nobody gets an offer: what was drawn refutes the stated propensities of")
+    assert "as what was drawn refutes the stated propensities of none, a" in response.verdict.reason
+    assert response.verdict.who_decides == response.verdict.reason
     assert response.verdict.trial.arms == ()
     assert training_metrics(response.published, response) == {}
     known = load_response(app.lake)

@@ -23,7 +23,7 @@ P_REDEEM = "p_redeem"
 MIN_EFFECTIVE = 30.0  # users, fewer than which there is no number
 ON_TRIAL, WAITING, RETIRED = "on trial", "waiting", "retired"
 NO_MONEY = "what effects are worth is not known, because no event brings money"
-REFUTED = "nobody gets an offer: what was drawn refutes the stated propensities of {}, so that the rows prove nothing"
+REFUTED = "nobody gets an offer, as what was drawn refutes the stated propensities of {}: they prove nothing"
 
 
 def level_text(level: float, digits: int = 3) -> str:
@@ -235,6 +235,21 @@ class PolicyVerdict:
         return self.deployed.name == PERSONAL and not self.lead.low > 0
 
     @property
+    def is_the_same(self) -> bool:
+        """Whether the personal policy gives everybody what the simpler one does: there is nothing to compare."""
+        return self.lead.low == self.lead.high == 0.0
+
+    @property
+    def who_decides(self) -> str:
+        """Name the policy that decides; where it gives nothing, say why."""
+        if self.deployed.name != NOBODY:
+            return f"{self.deployed} decides"
+        if self.refuted:
+            return self.reason
+        why = "no policy is proven to bring more" if self.gains else NO_MONEY
+        return f"nobody gets an offer{' outside of the trial' if self.trial.arms else ''}, as {why}"
+
+    @property
     def reason(self) -> str:
         """Say why in English, as the registry and the command line do."""
         if self.refuted:
@@ -242,11 +257,14 @@ class PolicyVerdict:
         if not self.gains:
             return NO_MONEY
         lead, against = self.lead, self.against or "what is simpler"
+        ladder = f"; {self.ladder}" if self.ladder is not None else ""
+        if self.is_the_same:
+            gives = "nothing to anybody" if against == NOBODY else f"everybody what {against} gives"
+            return f"{self.deployed.name} stays: personal gives {gives}{ladder}"
         told = f"{lead.value:+.3f} [{lead.low:+.3f}, {lead.high:+.3f}]" if lead.is_known else "an unknown amount"
         if self.deployed.name == PERSONAL:
             goes_on = ", and goes on, as it is still ahead by a standard error" if self.goes_on else ""
             return f"personal beats what is simpler; over {against} by {told} a head{goes_on}"
-        ladder = f"; {self.ladder}" if self.ladder is not None else ""
         return (
             f"{self.deployed.name} stays: personal is worth {told} a head more than {against}, which does not lie "
             f"above 0{ladder}"

@@ -93,7 +93,7 @@ def policy_line(folder_status: DataStatus) -> dict[str, str]:
         return {}
     ladder = f"; {verdict.ladder}" if verdict.ladder is not None else ""
     told = f"; costs {verdict.costs}; {verdict.believed:.0%} of its effects promised" if verdict.is_corrected else ""
-    return {"policy": f"{verdict.deployed} decides{told}{ladder}"}
+    return {"policy": f"{verdict.who_decides}{told}{ladder}"}
 
 
 def policy_facts(folder_status: DataStatus) -> dict[str, object] | None:

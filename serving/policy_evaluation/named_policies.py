@@ -62,7 +62,8 @@ def _top_risk(settings: Settings, treatments: LoggedTreatments, risk: Floats) ->
     fold, choice = user_fold(treatments.frame["user_id"], settings), np.zeros(len(risk), dtype=np.intp)
     for k in np.unique(fold):
         choice[(fold == k) & at_risk] = best_option(treatments, (fold != k) & at_risk)
-    return NamedPolicy(TOP_RISK, choice, f"the {RISKIEST:.0%} of the rows with the highest P(churn)")
+    best = "" if choice.any() else ", for whom giving nothing is worth most: as nobody"
+    return NamedPolicy(TOP_RISK, choice, f"the {RISKIEST:.0%} of the rows with the highest P(churn){best}")
 
 
 def _champions(

@@ -43,6 +43,8 @@ LEAD = (
     "Choosing for each user was worth {value} {currency} a head ({low} to {high}) more than {against}; only an "
     "interval above 0 lets it decide."
 )
+SAME = "Choosing for each user would give nothing to anybody."
+SAME_AS_SIMPLER = "Choosing for each user would give everybody the same as the simpler way that came closest."
 GOES_ON = "It decided before, and goes on as long as it is ahead by a standard error."
 AGAINST = {
     NOBODY: "giving nobody anything, which came closest",
@@ -110,6 +112,8 @@ def _lead(verdict: PolicyVerdict, words: Words) -> str:
     lead, shown = verdict.lead, words.figures.a_head
     if not lead.is_known:
         return ""
+    if verdict.is_the_same:
+        return words.say(SAME if verdict.against == NOBODY else SAME_AS_SIMPLER)
     against = words.say(AGAINST.get(verdict.against, CLOSEST))
     said = words.say(
         LEAD, value=shown(lead.value), currency=words.currency, low=shown(lead.low), high=shown(lead.high),
