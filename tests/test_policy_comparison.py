@@ -154,7 +154,7 @@ def test_few_effective_users_are_told_where_what_a_policy_gives_was_seldom_drawn
 def test_where_all_outcomes_agree_that_is_the_reason():
     same = logged_treatments(drawn_with(["none", "mail"] * 200, 0.5, outcome=5.0), [MAIL], [], SETTINGS)
     found = compare_policies(same, constants(same))
-    assert [row["DR"] for row in table_of(found)] == ["all outcomes are equal"] * 2
+    assert [row["DR"] for row in table_of(found)] == ["outcomes equal"] * 2
 
 
 def test_levels_that_differ_read_differently():

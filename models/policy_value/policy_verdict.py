@@ -82,9 +82,9 @@ class PolicyValue(Metric):
         --------
         >>> unknown = (float("nan"), float("-inf"), float("inf"))
         >>> PolicyValue(*unknown, 800, 274.0).why_unknown, PolicyValue(*unknown, 800, 12.0).why_unknown
-        ('all outcomes are equal', 'not enough data')
+        ('outcomes equal', 'not enough data')
         """
-        return "all outcomes are equal" if self.effective_sample_size >= MIN_EFFECTIVE else "not enough data"
+        return "outcomes equal" if self.effective_sample_size >= MIN_EFFECTIVE else "not enough data"
 
 
 @dataclass(frozen=True)
