@@ -13,6 +13,7 @@ from features.materialise.build_daily import build_aggregates
 from features.storage.lake import Lake
 from features.tables.parquet_files import count_rows
 from features.training_data.snapshot_run import SnapshotRun, bring_snapshots_up_to_date
+from flows.runs.kept_profile import remember_built
 from flows.runs.opened_run import dated, open_run, writes_alone
 from flows.runs.outcome import Outcome
 from flows.runs.run_steps import step
@@ -55,6 +56,7 @@ def build_features(
     settings, lake, day = open_run(profile, data_dir, as_of)
     aggregated = aggregate(settings, lake)
     snapshots = take_snapshots(settings, lake, day, only_today=only_today)
+    remember_built(lake, settings)
     metrics = {
         "aggregates.days_computed": Metric.exact(len(aggregated), len(lake.days("aggregates"))),
         "snapshots.computed": Metric.exact(len(snapshots.built), len(snapshots.days)),

@@ -14,7 +14,14 @@ from configs.errors import InputError
 from configs.offers import load_catalogue
 from configs.settings import load_settings
 from features.storage.lake import Lake
-from flows.runs.kept_profile import changed_settings, kept_profile, remember_profile, settings_of
+from flows.runs.kept_profile import (
+    changed_settings,
+    kept_profile,
+    of_this_run,
+    remember_built,
+    remember_profile,
+    settings_of,
+)
 from flows.runs.opened_run import open_run
 from serving.stored_days.day_tables import NEWEST_COLUMN, day_folder, decisions_source
 
@@ -139,6 +146,50 @@ def test_a_changed_profile_says_what_changed_and_what_follows(filled, tmp_path):
     ]
     remember_profile(filled, None)
     assert changed_settings(filled, settings_of(None, filled.root)) == []
+
+
+def test_a_column_of_the_apps_own_is_told_once_and_no_more_when_it_is_built(filled, tmp_path):
+    profile = tmp_path / "shop" / "profile.toml"
+    column = '[features.custom.tea_mean]\nmeaning = "tea"\nevents = ["purchase"]\nmeasure = "count"\nwindows = [{}]\n'
+    for text, other in (
+        (PROFILE + column.format(7), "came"),
+        (PROFILE + column.format(9), "changed"),
+        (PROFILE, "went"),
+    ):
+        profile.write_text(text + "[churn]\nhorizon_days = 7\n")
+        settings = settings_of(None, filled.root)
+        told = changed_settings(filled, settings)
+        assert told[0] == (
+            f"features.custom.tea_mean {other} since the data folder was filled: winback build-features computes daily "
+            "rows and snapshots anew"
+        )
+        assert len(told) == 2
+        remember_built(filled, settings)
+        assert [each[:20] for each in changed_settings(filled, settings)] == ["churn.horizon_days w"]  # not learnt yet
+    before = filled.path("profile.json").stat().st_mtime_ns
+    remember_built(filled, settings)
+    assert filled.path("profile.json").stat().st_mtime_ns == before
+
+
+def test_a_profile_for_one_run_alone_says_so(filled, tmp_path):
+    own = tmp_path / "shop" / "own.toml"
+    own.write_text("[scoring]\nbudget = 5\n")
+    kept = tmp_path / "shop" / "profile.toml"
+    for same in (None, "spark", str(kept), f"{kept},spark"):
+        assert of_this_run(filled, same) == []
+    (told,) = of_this_run(filled, f"{kept},{own}")
+    assert told == (
+        f"--profile {kept},{own} holds for this run alone, later ones go by {kept}; to keep it run winback ingest "
+        f"--profile {kept},{own}"
+    )
+
+
+def test_a_profile_that_moves_the_raw_files_alone_is_refused_by_their_name(filled, tmp_path):
+    own = tmp_path / "own.toml"
+    own.write_text('[ingest]\nraw = "exports"\n')
+    kept = tmp_path / "shop" / "profile.toml"
+    with pytest.raises(InputError, match=r"another ingest\.raw, '.*exports' and not '.*shop.exports'; .* write ingest"):
+        settings_of(f"{kept},{own}", filled.root)
 
 
 def test_another_time_zone_is_refused_unless_all_days_are_rewritten(filled, tmp_path):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import partial, reduce
 from pathlib import Path
 
@@ -26,12 +26,13 @@ from features.storage.whole_writes import content_hash
 
 PROFILE_FILE, COPIES = "profile.json", "profile"
 OLDER_FILE = "profile.txt"  # by which an older winback kept the name of a profile, and nothing else
+CUSTOM = "features.custom."
 DAILY = "winback build-features computes daily rows and snapshots anew"
 MODELS = "winback train-models learns by it"
 # what a setting that changed is followed by; of two that fit the longer counts
 FOLLOWED_BY = {
     "roles.": DAILY,
-    "features.custom.": DAILY,
+    CUSTOM: DAILY,
     "features.": "winback build-features takes snapshots by it",
     "churn.": MODELS,
     "value.": MODELS,
@@ -49,7 +50,8 @@ class KeptProfile:
 
     `files` names its files, the lowest first: those we ship by name, those in the data folder by their place there, all
     else by path. `hashes` are those of their contents, `layer` is what they said together, with absolute paths, and
-    `copies` are files of the data folder that stand in for those of `layer` that are gone.
+    `copies` are files of the data folder that stand in for those of `layer` that are gone. `built` are the settings by
+    which daily rows were computed since, by their names; empty where that is no news.
     """
 
     name: str
@@ -57,6 +59,7 @@ class KeptProfile:
     hashes: list[str]
     layer: Layer
     copies: dict[str, str] = field(default_factory=dict)
+    built: dict[str, object] = field(default_factory=dict)
 
 
 def remember_profile(lake: Lake, profile: str | None) -> None:
@@ -88,6 +91,28 @@ def remember_profile(lake: Lake, profile: str | None) -> None:
     with lake.files.publish() as publication:
         for place, content in contents.items():
             publication.write(place, content)
+
+
+def remember_built(lake: Lake, settings: Settings) -> None:
+    """Keep the settings by which daily rows are computed by now, so that nobody is told to compute them anew."""
+    kept, built = kept_profile(lake), _of_daily_rows(_flat(settings))
+    if kept is None or built == _of_daily_rows(_before(lake, kept)):
+        return
+    with lake.files.publish() as publication:
+        content = json.dumps(asdict(replace(kept, built=built)), default=str, indent=1)
+        publication.write(PROFILE_FILE, content.encode())
+
+
+def _of_daily_rows(values: dict[str, object]) -> dict[str, object]:
+    return {key: value for key, value in values.items() if _followed_by(key) == DAILY}
+
+
+def _before(lake: Lake, kept: KeptProfile) -> dict[str, object]:
+    """Flatten the settings by which the data folder was filled, and its daily rows were computed since."""
+    filled = _flat(load_settings(None, lake.root, _layer_now(lake, kept)))
+    if not kept.built:
+        return filled
+    return {key: value for key, value in filled.items() if _followed_by(key) != DAILY} | kept.built
 
 
 def kept_profile(lake: Lake) -> KeptProfile | None:
@@ -149,15 +174,45 @@ def anew(lake: Lake, profile: str | None) -> str:
 
 
 def changed_settings(lake: Lake, settings: Settings) -> list[str]:
-    """Say of every setting that is another one than when the data folder was filled what follows from that."""
+    """Say of every setting that is another one than when the data folder was filled what follows from that.
+
+    A column of the app's own is one line, whatever changed of it.
+    """
     kept = kept_profile(lake)
     if kept is None:
         return []
-    before, now = (_flat(each) for each in (load_settings(None, lake.root, _layer_now(lake, kept)), settings))
+    before, now = _before(lake, kept), _flat(settings)
+    changed = [key for key in sorted(before | now) if before.get(key) != now.get(key)]
+    columns = dict.fromkeys(f"{CUSTOM}{key.split('.')[2]}" for key in changed if key.startswith(CUSTOM))
     return [
-        f"{key} was {_said(before, key)} when the data folder was filled and is {_said(now, key)}: {_followed_by(key)}"
-        for key in sorted(before | now)
-        if before.get(key) != now.get(key)
+        *(f"{name} {_is_other(name, before, now)} since the data folder was filled: {DAILY}" for name in columns),
+        *(
+            f"{key} was {_said(before, key)} when the data folder was filled and is {_said(now, key)}: "
+            f"{_followed_by(key)}"
+            for key in changed
+            if not key.startswith(CUSTOM)
+        ),
+    ]
+
+
+def _is_other(name: str, before: dict[str, object], now: dict[str, object]) -> str:
+    was, there = (any(key.startswith(f"{name}.") for key in each) for each in (before, now))
+    return "changed" if was and there else "came" if there else "went"
+
+
+def of_this_run(lake: Lake, profile: str | None) -> list[str]:
+    """Say of a profile that the data folder does not keep that later runs go by another one; nothing of others."""
+    kept = kept_profile(lake)
+    if profile is None or kept is None or is_about_machines(profile):
+        return []
+    names = [_place(lake, path) for path in profile_files(profile)]
+    if [name for name in names if not _is_about_machines(lake, name)] == [
+        name for name in kept.files if not _is_about_machines(lake, name)
+    ]:
+        return []
+    return [
+        f"--profile {profile} holds for this run alone, later ones go by {','.join(kept.files)}; to keep it run "
+        f"winback ingest --profile {profile}"
     ]
 
 
@@ -173,7 +228,7 @@ def _flat(settings: Settings) -> dict[str, object]:
     def leaves(prefix: str, values: dict[str, object]) -> dict[str, object]:
         found: dict[str, object] = {}
         for key, value in values.items():
-            found |= leaves(f"{prefix}{key}.", value) if isinstance(value, dict) and value else {prefix + key: value}
+            found |= leaves(f"{prefix}{key}.", value) if isinstance(value, dict) else {prefix + key: value}
         return found
 
     return leaves("", settings.model_dump(mode="json", exclude=MACHINES | {"profile", "time_zone"}))
@@ -187,13 +242,14 @@ def _require_same_app(lake: Lake, kept: KeptProfile, profile: str, settings: Set
         return
     if [content_hash(path) for path in own] == [digest for _, digest in known]:
         return
-    before = load_settings(None, lake.root, _layer_now(lake, kept)).ingest
-    if (before.source, before.raw) != (settings.ingest.source, settings.ingest.raw):
-        names = ",".join(kept.files)
-        raise InputError(
-            f"{lake.root} holds the data of profile {kept.name!r} ({names}), not of {profile!r}, which is another file "
-            "with another source; choose another --data-dir"
-        )
+    before, now = load_settings(None, lake.root, _layer_now(lake, kept)).ingest, settings.ingest
+    for name, was, is_now in (("source", before.source, now.source), ("raw", before.raw, now.raw)):
+        if was != is_now:
+            raise InputError(
+                f"{lake.root} holds the data of profile {kept.name!r} ({','.join(kept.files)}), not of {profile!r}, "
+                f"which is another file with another ingest.{name}, {is_now!r} and not {was!r}; choose another "
+                f"--data-dir, or, if it is the same app, write ingest.{name} in the file"
+            )
 
 
 def _is_about_machines(lake: Lake, name: str) -> bool:

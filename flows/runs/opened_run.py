@@ -15,10 +15,11 @@ from configs.errors import InputError
 from configs.progress import announce
 from configs.settings import FIRST_DAY, Settings, load_settings
 from features.storage.lake import TIME_ZONE_FILE, Lake
-from flows.runs.kept_profile import anew, changed_settings, settings_of
+from flows.runs.kept_profile import anew, changed_settings, of_this_run, settings_of
 from flows.runs.outcome import Outcome
 from flows.runs.run_records import recorded
 
+REMEMBERING = {"ingest", "simulate", "closed_loop", "demo"}  # flows after which later ones go by their profile
 Given = ParamSpec("Given")
 Found = TypeVar("Found")
 
@@ -115,6 +116,8 @@ def writes_alone(run: Callable[Given, Outcome]) -> Callable[Given, Outcome]:
             partial(open_run, asked.profile, asked.data_dir, asked.as_of, is_rewritten=asked.replace),
         )
         changed = changed_settings(lake, settings)
+        is_kept = run.__name__ in REMEMBERING
+        changed += [] if is_kept else of_this_run(lake, asked.profile)
         for note in _quiet(settings, lake, day, asked):
             announce(note)
         command = run.__name__.replace("_", "-")
