@@ -299,11 +299,12 @@ def load_settings(
         layers, where = laid_over(layers, read_layer(path)), str(path)
     if overrides:
         layers, where = laid_over(layers, overrides), "the overrides"
-    chosen = Path(data_dir or os.environ.get(DATA_DIR_VARIABLE) or str(layers["data_dir"])).absolute()
+    given = data_dir or os.environ.get(DATA_DIR_VARIABLE) or layers["data_dir"]
+    chosen = Path(given).absolute() if isinstance(given, str | Path) else given
     layers = laid_over(layers, {"stores": addresses_of_environment()})
     layers |= {"data_dir": chosen, "profile": [*names, "defaults"][0]}
     if layers["offers"] == OF_TREATMENTS:
-        layers |= {"offers": str(chosen / OFFERS_FILE)}
+        layers |= {"offers": os.path.join(str(chosen), OFFERS_FILE)}  # noqa: PTH118 - what is no path is refused below
     return validated(Settings, layers, where)
 
 

@@ -75,6 +75,7 @@ def test_a_relative_data_dir_becomes_absolute():
         ("[contact]\noffers_overlap = 1", "contact.offers_overlap: must be true or false, .*, found 1 in .*mine.toml"),
         ("[contact.min_ages]\nwine = true", "contact.min_ages.wine: must be a whole number .*, found true"),
         ("[contact.channel_caps]\nsms = {in_7_days = true}", "in_7_days: must be a whole number .*, found true"),
+        ("data_dir = true", "data_dir: .*path.*, found true in .*mine.toml"),
         ("churn = 3", "churn: .*, found 3 in .*mine.toml"),
         ("[value]\ngross_margin = 1.5", "value.gross_margin: .*less than or equal to 1, found 1.5"),
         ('time_zone = "Mars/Base"', "time_zone: no IANA time zone has this name.*, found 'Mars/Base'"),
