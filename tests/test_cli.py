@@ -676,6 +676,17 @@ def test_counts_are_shown_without_a_word_of_intervals_and_no_word_of_a_reason_is
     assert "value [95% interval]" in stream.getvalue()
 
 
+def test_names_of_figures_are_never_cut_and_only_their_meaning_is_where_a_terminal_is_narrow(monkeypatch):
+    name = "ten_percent_off_everything.incremental_margin"
+    outcome = Outcome("x", date(2024, 1, 1), {name: Metric(1.0, -2.5, 3.0, 9000)})
+    for stream in (io.StringIO(), type("Terminal", (io.StringIO,), {"isatty": lambda _: True})()):
+        monkeypatch.setenv("COLUMNS", "90")
+        outcome.show(stream, 1.0, 2)
+        (line,) = (line for line in stream.getvalue().splitlines() if "incremental_margin" in line)
+        assert line.split()[0] == name and "1.000 [-2.500, 3.000]  9,000" in line
+        assert ("account currency" in line) != stream.isatty()
+
+
 def test_people_see_the_figures_that_they_need_in_groups_and_machines_see_all():
     figures = {name: Metric.exact(1, 9) for name in ("users.scored", "churn.auc", "churn.brier", "a.b")}
     outcome = Outcome(

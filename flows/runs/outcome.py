@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
+LINE_OF_LOGS = 200  # signs of a line where no terminal says how wide it is
+
 
 @dataclass(frozen=True)
 class Outcome:
@@ -56,7 +58,8 @@ class Outcome:
         """Print the outcome for people."""
         from rich.console import Console
 
-        console = Console(file=stream, soft_wrap=True, highlight=False)
+        width = None if stream.isatty() else LINE_OF_LOGS
+        console = Console(file=stream, soft_wrap=True, highlight=False, width=width)
         console.print(f"{self.command} as of {self.as_of}: done in {seconds:.0f} s, {peak_mib:,} MiB", style="bold")
         if self.table:
             console.print(_plain_table(self.table[0], [line.values() for line in self.table]))
@@ -104,15 +107,20 @@ class Outcome:
 
 
 def _plain_table(headings: Iterable[str], rows: Iterable[Iterable[str]], *, is_folded: bool = False) -> Table:
-    """Lay rows out below headings, word for word: what has no room is folded, at first in the last column."""
+    """Lay rows out below headings, word for word.
+
+    Where a terminal is too narrow all cells are folded, or the last of each row is cut, and names and figures never.
+    """
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(box=None, pad_edge=False)
-    for heading in (headings := list(headings)):
-        table.add_column(heading, overflow="fold", no_wrap=not is_folded and heading != headings[-1])
+    table, last = Table(box=None, pad_edge=False), len(names := list(headings)) - 1
+    for place, heading in enumerate(names):
+        table.add_column(heading, overflow="fold", no_wrap=not is_folded and place < last)
     for row in rows:
-        table.add_row(*(Text(visible(cell)) for cell in row))
+        table.add_row(
+            *(Text(visible(cell), no_wrap=not is_folded, overflow=None if is_folded else "ellipsis") for cell in row)
+        )
     return table
 
 
