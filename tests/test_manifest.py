@@ -71,7 +71,7 @@ def test_what_is_cut_emptied_or_replaced_is_found_and_so_is_what_is_gone(tmp_pat
     if len(content) != len(FILES[name]):
         with pytest.raises(DamagedError, match=told):
             lake.require_whole("events")  # by its size alone
-    sizes = [f"1 files are missing or cut ({name}); winback verify says how to get them back"]
+    sizes = [f"1 file is missing or cut ({name}); winback verify says how to get them back"]
     assert suspicion(lake) == (sizes if len(content) != len(FILES[name]) else [])
     assert len(verify(lake).faults) == 1
     lake.path(name).unlink()

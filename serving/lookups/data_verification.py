@@ -85,7 +85,8 @@ def suspicion(lake: Lake) -> list[str]:
     if not found:
         return []
     some = ", ".join(found[:3]) + (", …" if len(found) > 3 else "")
-    return [f"{len(found):,} files are missing or cut ({some}); winback verify says how to get them back"]
+    gone = counted(len(found), "file is", "files are")
+    return [f"{gone} missing or cut ({some}); winback verify says how to get them back"]
 
 
 def damaged_records(lake: Lake) -> Iterator[Fault]:
