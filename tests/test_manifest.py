@@ -97,6 +97,16 @@ def test_a_damaged_manifest_stops_who_would_write_it_and_can_be_written_anew(tmp
     assert lake.files.listed()[1] == []
 
 
+def test_a_damaged_list_of_what_winback_writes_beside_a_framework_is_made_anew(tmp_path):
+    lake = Lake(tmp_path)
+    lake.files.append("mlflow/promotions.jsonl", b"{}\n")
+    lake.path("mlflow/mlflow.db").write_bytes(b"of MLflow")
+    lake.path("mlflow/manifest.json").write_bytes(b'{"files": [')
+    assert lake.files.unlisted() == ["mlflow/promotions.jsonl"]
+    assert lake.files.accept("mlflow/manifest.json") == ["mlflow/promotions.jsonl"]
+    assert lake.files.listed()[0].keys() == {"mlflow/promotions.jsonl"}
+
+
 def test_a_file_that_was_restored_or_given_up_is_accepted_and_no_other(tmp_path):
     lake = filled(tmp_path)
     lake.path("time_zone.txt").write_bytes(b"Asia/Tokyo")

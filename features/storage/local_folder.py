@@ -52,6 +52,7 @@ OF_NOBODY = (
     STORES_FILE,
     ".",
 )
+PUBLISHED_AMONG_THEM = ("mlflow/promotions.jsonl",)  # which winback writes
 
 
 class LocalFolder:
@@ -145,9 +146,9 @@ class LocalFolder:
         return sorted(name for name in of_folders if _size(self.root / name) != listed[name].size)
 
     def unlisted(self) -> Sequence[str]:
-        """Names of the files that nobody published, but for those of frameworks and what the next run clears."""
+        """Names of the files that no manifest lists, but for those of frameworks and what the next run clears."""
         listed, there = self.of_one_publish(lambda: (self.listed()[0], self.list("**/*")))
-        names = (name for name in there if not name.startswith(OF_NOBODY))
+        names = (name for name in there if name in PUBLISHED_AMONG_THEM or not name.startswith(OF_NOBODY))
         return [name for name in names if name not in listed and PurePath(name).name != MANIFEST]
 
     def of_one_publish(self, look: Callable[[], Found]) -> Found:

@@ -92,11 +92,13 @@ def _unmended(world: World, data: Path, name: str) -> Iterator[str]:
 
 
 def _of_world(world: World, words: list[str]) -> list[str]:
-    """Give the words of a command without its data folder, which is named anyway, and with the profile's own name."""
+    """Give the words of a command without its data folder, which is named anyway, with the profile's name and today."""
     there = words.index("--data-dir")
+    asks_clock = words[0] in STEPS and "--as-of" not in words
+    own_day = ["--as-of", str(world.today)] if asks_clock else []
     own = {"YOUR_PROFILE": str(world.root / "tiny.toml")}
     raw = ["--raw", str(world.delivery("today"))] if words[0] == "ingest" else []
-    return [own.get(word, word) for word in [*words[:there], *words[there + 2 :]]] + raw
+    return [own.get(word, word) for word in [*words[:there], *words[there + 2 :]]] + raw + own_day
 
 
 def read_again(world: World) -> None:
