@@ -12,6 +12,7 @@ from pandas.testing import assert_frame_equal
 from configs.errors import InputError
 from features.materialise.as_of_view import first_event_day, open_as_of, snapshot_days, stray_note
 from features.materialise.build_snapshots import build_snapshots
+from features.storage.lake import USERS_FILE
 from features.training_data.snapshot_run import bring_snapshots_up_to_date
 
 DAYS = [date(2024, 4, 1), date(2024, 5, 1)]
@@ -222,3 +223,16 @@ def test_scoring_needs_one_snapshot_and_training_more(tmp_path, copy_tiny):
     snapshots = bring_snapshots_up_to_date(app.settings, app.lake, day)
     days, built = snapshots.days, snapshots.built
     assert len(days) > 1 and day in days and day not in built
+
+
+def test_a_users_table_that_is_not_what_was_written_is_refused_and_one_that_is_gone_is_not_nobody(tmp_path):
+    app = small_app(tmp_path, events=[event("a", "2024-03-01 09:00", "purchase")], users=[{"user_id": "a"}])
+    app.ingest()
+    app.aggregate()
+    path = app.lake.path(USERS_FILE)
+    pd.read_parquet(path)[["user_id"]].to_parquet(path)
+    with pytest.raises(InputError, match="is damaged: it is not what was written"), app.history(date(2024, 3, 2)):
+        pass
+    path.unlink()
+    with pytest.raises(InputError, match="is missing, and was written"), app.history(date(2024, 3, 2)):
+        pass

@@ -234,6 +234,7 @@ def _open_engine(settings: Settings) -> Iterator[Backend]:
 
 
 def _users(engine: Backend, lake: Lake, settings: Settings, as_of: date) -> tuple[ir.Table, dict[str, bool]]:
+    lake.files.check(USERS_FILE, USER_VERSIONS_FILE)  # one that is gone is not the same as none
     path = lake.path(USERS_FILE)
     if not lake.files.exists(USERS_FILE):
         nobody = pa.table({"user_id": pa.array([], pa.string()), "signed_up_on": pa.array([], pa.date32())})

@@ -73,6 +73,7 @@ def _asked(connection: duckdb.DuckDBPyConnection, query: str) -> pa.Table:
 
 def _decisions_query(lake: Lake, decisions: str) -> str:
     """Write the query of the cube; countries are those of the users table, where it has any."""
+    lake.files.check(USERS_FILE)
     has_country = lake.files.exists(USERS_FILE) and "country" in column_names(lake.path(USERS_FILE))
     users = f"read_parquet({sql_text(lake.path(USERS_FILE))})"
     country, places = (

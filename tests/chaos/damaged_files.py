@@ -72,8 +72,11 @@ def _verified(verdict: Verdict, data: Path) -> Verdict:
 
 
 def _unmended(world: World, data: Path, name: str) -> Iterator[str]:
-    """Type the commands by which ``verify`` mends a file, or restore it where it asks for a backup; then look again."""
-    for repair in verify(Lake(data), str(data)).repairs:
+    """Type the commands by which ``verify`` mends a file, or restore it where it asks for a backup; then look again.
+
+    A champion that was damaged is looked at twice: a training takes its place, and then asks for a backup of it.
+    """
+    for repair in (each for _ in range(2) for each in verify(Lake(data), str(data)).repairs):
         if not repair.commands:
             (data / name).unlink(missing_ok=True)
             shutil.copy2(world.data(SETTLED) / name, data / name)
