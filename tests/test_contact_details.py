@@ -40,6 +40,7 @@ def write_consents(lake: Lake, consents: list[bool]) -> None:
     """Say of all users of a lake, in their order, whether they consent to profiling."""
     users = pq.read_table(lake.path(USERS_FILE)).drop_columns(["consent_profiling"])
     pq.write_table(users.append_column("consent_profiling", pa.array(consents)), lake.path(USERS_FILE))
+    lake.files.accept("users")
 
 
 @given(consents=CONSENTS, strangers=st.lists(st.text("xyz", min_size=1, max_size=2), max_size=3), unknown=st.booleans())
