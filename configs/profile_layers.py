@@ -60,6 +60,20 @@ def laid_over(base: Layer, top: Layer) -> Layer:
     return merged
 
 
+def by_full_name(layer: Layer, prefix: str = "") -> Layer:
+    """Name every setting of a layer in full.
+
+    Examples
+    --------
+    >>> by_full_name({"churn": {"kind": "silence"}, "time_zone": "UTC"})
+    {'churn.kind': 'silence', 'time_zone': 'UTC'}
+    """
+    named: Layer = {}
+    for name, value in layer.items():
+        named |= by_full_name(value, f"{prefix}{name}.") if isinstance(value, dict) else {prefix + name: value}
+    return named
+
+
 def changed_text(layer: Layer, keys: tuple[str, ...], change: Callable[[str], str]) -> Layer:
     """Change one text of a layer, or each of a list, if it holds it.
 

@@ -11,8 +11,6 @@ from pydantic_core import CoreSchema
 
 # line breaks, NUL and the like, which have no business in a name; row_repairs.BREAKS says the same of raw rows
 BREAKS = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u200b\u2060\ufeff]")
-
-
 PLAIN = ("int", "float", "bool")  # what pydantic would make of each other, and of texts
 
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import date
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
-from apps import NOW, App, at, small_app, treatment
+from apps import NOW, App, Row, at, small_app, treatment
 
 from features.ingestion.treated_offers import write_treated_offers
 from features.training_data.snapshot_run import bring_snapshots_up_to_date
@@ -44,11 +44,18 @@ def drawn_app(folder: Path, users: int = 800, *, said: Said = a_third, constant:
                 is_holdout=bool(rng.random() < 0.4),
             )
         )  # fmt: skip
-    app = small_app(folder, overrides=OVERRIDES, users=pa.Table.from_pandas(pd.DataFrame(people)), treatments=drawn)
+    return experiment_app(folder, OVERRIDES, people, drawn, AS_OF)
+
+
+def experiment_app(
+    folder: Path, overrides: dict[str, object], people: Sequence[Row], drawn: Sequence[Row], as_of: date
+) -> App:
+    """Ingest users and what they drew, and bring the snapshots up to a day; nothing is trained."""
+    app = small_app(folder, overrides=overrides, users=pa.Table.from_pandas(pd.DataFrame(people)), treatments=drawn)
     app.ingest(NOW)
     write_treated_offers(app.settings, app.lake)
     app.aggregate()
-    bring_snapshots_up_to_date(app.settings, app.lake, AS_OF)
+    bring_snapshots_up_to_date(app.settings, app.lake, as_of)
     return app
 
 

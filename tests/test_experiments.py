@@ -8,17 +8,15 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import pyarrow as pa
 import pytest
 from apps import NOW, App, Row, at, small_app, treatment
+from drawn_apps import experiment_app
 
 from configs.errors import InputError
 from configs.offers import load_catalogue
-from features.ingestion.treated_offers import write_treated_offers
 from features.materialise.as_of_view import open_as_of, snapshot_days
 from features.training_data.experiments import stated_treatments, training_treatments
 from features.training_data.feature_store import open_store
-from features.training_data.snapshot_run import bring_snapshots_up_to_date
 from models.training_run.outcome_models import NO_EVENTS, fit_outcomes
 from models.training_run.training_frames import TrainingFrames, collect_frames
 from serving.policy_evaluation.policy_evaluation import Evaluation, Wanted, evaluate
@@ -46,12 +44,7 @@ def app(tmp_path_factory: pytest.TempPathFactory) -> App:
     users, assigned = zip(*customers(), strict=True)
     folder = tmp_path_factory.mktemp("experiment")
     overrides = {"offers": "treatments", "training": {"min_leaf_rows": 20, "min_users": 100}}
-    found = small_app(folder, overrides=overrides, users=pa.Table.from_pandas(pd.DataFrame(users)), treatments=assigned)
-    found.ingest(NOW)
-    write_treated_offers(found.settings, found.lake)
-    found.aggregate()
-    bring_snapshots_up_to_date(found.settings, found.lake, AS_OF)
-    return found
+    return experiment_app(folder, overrides, users, assigned, AS_OF)
 
 
 @pytest.fixture(scope="module")

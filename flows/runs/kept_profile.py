@@ -13,6 +13,7 @@ from configs.profile_layers import (
     RAW,
     SHIPPED,
     Layer,
+    by_full_name,
     changed_text,
     laid_over,
     profile_files,
@@ -205,10 +206,9 @@ def of_this_run(lake: Lake, profile: str | None) -> list[str]:
     kept = kept_profile(lake)
     if profile is None or kept is None or is_about_machines(profile):
         return []
-    names = [_place(lake, path) for path in profile_files(profile)]
-    if [name for name in names if not _is_about_machines(lake, name)] == [
-        name for name in kept.files if not _is_about_machines(lake, name)
-    ]:
+    both = [_place(lake, path) for path in profile_files(profile)], kept.files
+    given, remembered = ([name for name in names if not _is_about_machines(lake, name)] for names in both)
+    if given == remembered:
         return []
     return [
         f"--profile {profile} holds for this run alone, later ones go by {','.join(kept.files)}; to keep it run "
@@ -225,13 +225,7 @@ def _followed_by(key: str) -> str:
 
 
 def _flat(settings: Settings) -> dict[str, object]:
-    def leaves(prefix: str, values: dict[str, object]) -> dict[str, object]:
-        found: dict[str, object] = {}
-        for key, value in values.items():
-            found |= leaves(f"{prefix}{key}.", value) if isinstance(value, dict) else {prefix + key: value}
-        return found
-
-    return leaves("", settings.model_dump(mode="json", exclude=MACHINES | {"profile", "time_zone"}))
+    return by_full_name(settings.model_dump(mode="json", exclude=MACHINES | {"profile", "time_zone"}))
 
 
 def _require_same_app(lake: Lake, kept: KeptProfile, profile: str, settings: Settings) -> None:

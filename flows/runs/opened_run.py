@@ -116,8 +116,7 @@ def writes_alone(run: Callable[Given, Outcome]) -> Callable[Given, Outcome]:
             partial(open_run, asked.profile, asked.data_dir, asked.as_of, is_rewritten=asked.replace),
         )
         changed = changed_settings(lake, settings)
-        is_kept = run.__name__ in REMEMBERING
-        changed += [] if is_kept else of_this_run(lake, asked.profile)
+        changed += [] if run.__name__ in REMEMBERING else of_this_run(lake, asked.profile)
         for note in _quiet(settings, lake, day, asked):
             announce(note)
         command = run.__name__.replace("_", "-")

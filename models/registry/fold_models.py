@@ -10,6 +10,7 @@ from pathlib import Path
 import pandas as pd
 
 from configs.errors import InputError
+from configs.profile_layers import by_full_name
 from configs.settings import Settings
 from features.arrays.array_types import Flags, Floats
 from features.storage.lake import Lake
@@ -66,24 +67,9 @@ def told_difference(before: str, now: str) -> str:
         return ""
     if not before.startswith("{"):
         return "an earlier winback did not keep by which settings"
-    old, new = flat(json.loads(before)), flat(json.loads(now))
+    old, new = by_full_name(json.loads(before)), by_full_name(json.loads(now))
     names = [name for name in sorted(old | new) if old.get(name) != new.get(name)]
     return ", ".join(f"{name} was {_shown(old.get(name))} and is {_shown(new.get(name))}" for name in names)
-
-
-def flat(settings: Mapping[str, object]) -> dict[str, object]:
-    """Name every setting in full.
-
-    Examples
-    --------
-    >>> flat({"churn": {"kind": "silence"}, "time_zone": "UTC"})
-    {'churn.kind': 'silence', 'time_zone': 'UTC'}
-    """
-    named: dict[str, object] = {}
-    for name, value in settings.items():
-        inner = flat(value) if isinstance(value, dict) else {"": value}
-        named |= {f"{name}.{own}" if own else name: each for own, each in inner.items()}
-    return named
 
 
 def _shown(value: object) -> object:

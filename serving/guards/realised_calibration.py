@@ -31,8 +31,8 @@ def realised_calibration(settings: Settings, lake: Lake, as_of: date, model: Reg
     if guard.mode == "off":
         return []
     unknown = ("calibration", UNKNOWN, guard.mode, guard.limit)
-    closed = [day for day in lake.days("decisions") if day + timedelta(days=horizon) <= as_of]
-    closed = [day for day in closed if day >= model.lineage.as_of]  # earlier ones it decided in hindsight
+    first, last = model.lineage.as_of, as_of - timedelta(days=horizon)  # earlier ones it decided in hindsight
+    closed = [day for day in lake.days("decisions") if first <= day <= last]
     if not closed:
         return [Finding(*unknown, "no_labels", name)]
     day = closed[-1]

@@ -84,8 +84,9 @@ def features_of(lake: Lake, as_of: date, user_id: str) -> Row:
     Raises
     ------
     InputError
-        The snapshot is not stored any more, or does not hold the user.
+        The snapshot is not stored any more, is damaged, or does not hold the user.
     """
+    lake.files.check(lake.partition_name("snapshots", as_of))
     path = lake.partition("snapshots", as_of)
     if as_of not in lake.days("snapshots"):
         raise InputError(f"no snapshot of {as_of} is stored; winback build-features --as-of {as_of} computes it")

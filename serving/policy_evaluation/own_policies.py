@@ -43,9 +43,9 @@ def rule_policy(treatments: LoggedTreatments, text: str) -> NamedPolicy:
     rule = Deployed(RULE, treatments.options[place - 1], found["column"], float(found["number"]), is_above)
     applies = rule.applies_to(treatments.frame, np.zeros(len(treatments.frame)))
     unknown = int(treatments.frame[rule.column].isna().sum())
-    note = f"{rule.column} is not known in {unknown:,} of {len(applies):,} rows, where it counts as 0, as it does when "
-    note += "winback learns a rule"
-    return NamedPolicy(text.strip(), np.where(applies, place, 0), note if unknown else "")
+    counts_as = "where it counts as 0, as it does when winback learns a rule"
+    note = f"{rule.column} is not known in {unknown:,} of {len(applies):,} rows, {counts_as}" if unknown else ""
+    return NamedPolicy(text.strip(), np.where(applies, place, 0), note)
 
 
 def file_policy(settings: Settings, treatments: LoggedTreatments, path: Path) -> NamedPolicy:
