@@ -24,6 +24,7 @@ from features.storage.lake import Lake
 from features.storage.whole_writes import PART
 from flows.runs.run_clock import run_begins, run_ends
 from flows.runs.run_steps import steps_taken
+from models.registry.database_note import DatabaseNote, renewed_note
 
 FOLDER = "runs"
 KEPT = 1000  # files: a year of nights, and some; those of runs that go on stay beyond it
@@ -39,7 +40,7 @@ class RunRecord:
 
     `as_of` is the day that it was asked for, None where that was left to the profile or the calendar. `outcome` is one
     of running, done, refused (bad input), locked (somebody else wrote), failed, interrupted, killed; `reason` is why
-    it did not end well, one line. Instants are ISO texts in UTC.
+    it did not end well, one line. Instants are ISO texts in UTC. `database` notes what MLflow's database was like.
     """
 
     run: str
@@ -53,6 +54,7 @@ class RunRecord:
     process: int
     flow_run: str | None = None  # its name in Prefect
     steps: list[dict[str, object]] = field(default_factory=list)  # `run_steps.Step`, in order
+    database: DatabaseNote | None = None
 
     @property
     def file(self) -> str:
@@ -113,12 +115,16 @@ def run_records(lake: Lake, last: int | None = None) -> list[RunRecord]:
 
 def _read(lake: Lake, name: str) -> RunRecord:
     told = unsealed(name, lake.files.read(name))
-    return RunRecord(**{each.name: told[each.name] for each in fields(RunRecord) if each.name in told})
+    known = {each.name: told[each.name] for each in fields(RunRecord) if each.name in told}
+    noted = DatabaseNote(**known["database"]) if known.get("database") else None
+    return RunRecord(**known | {"database": noted})
 
 
 def _begin(lake: Lake, command: str, as_of: date | None) -> RunRecord:
     lake.files.require_writable()
+    noted = None
     for record in run_records(lake, 100):
+        noted = record.database or noted
         if record.outcome == KILLED and record.ended is None:
             keep_record(lake, replace(record, ended=_iso(datetime.now(UTC))))
     half_written = lake.files.list(f"{FOLDER}/.*{PART}")  # by a run that was killed before it could lock the folder
@@ -127,7 +133,9 @@ def _begin(lake: Lake, command: str, as_of: date | None) -> RunRecord:
             if not lake.files.is_held(name):
                 lake.files.remove(name)
     day, here = str(as_of) if as_of else None, (socket.gethostname(), os.getpid())
-    return RunRecord(run_id(), command, day, _iso(run_begins()), None, RUNNING, None, *here, _flow_run())
+    return RunRecord(
+        run_id(), command, day, _iso(run_begins()), None, RUNNING, None, *here, _flow_run(), database=noted
+    )
 
 
 @contextmanager
@@ -142,7 +150,7 @@ def _held(lake: Lake, begun: RunRecord) -> Iterator[None]:
 
 def _end(lake: Lake, record: RunRecord) -> None:
     """Keep how a run ended; nothing is written where its data folder is gone, as another one would begin there."""
-    ended = replace(record, ended=_iso(run_ends()), steps=steps_taken())
+    ended = replace(record, ended=_iso(run_ends()), steps=steps_taken(), database=renewed_note(lake, record.database))
     if lake.files.list("*") or lake.files.list(f"{FOLDER}/*"):
         keep_record(lake, ended)
     else:

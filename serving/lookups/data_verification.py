@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import NamedTuple
@@ -19,6 +20,7 @@ from features.storage.lake import Lake
 from features.storage.sqlite_reads import one_state
 from features.storage.storage_interface import Storage
 from models.registry.artifact_digests import damage_of
+from models.registry.database_note import DatabaseNote, is_damaged
 from models.registry.registry_state import RegisteredModel, registered_models
 from serving.lookups.repair_order import Repair, repair_lines, repair_order
 
@@ -131,6 +133,15 @@ def _faults_of_others(lake: Lake, models: list[RegisteredModel]) -> Iterator[Fau
                 )
 
 
+def _noted(lake: Lake) -> DatabaseNote | None:
+    """Read what the newest run noted of MLflow's database."""
+    for name in reversed(lake.files.list(RECORDS)):
+        with suppress(ValueError, TypeError, FileNotFoundError):
+            if told := unsealed(name, lake.files.read(name)).get("database"):
+                return DatabaseNote(**told)
+    return None
+
+
 def _faults_of_registry(lake: Lake) -> list[Fault]:
     """Look at MLflow's database and at all versions of models, whose artifacts have digests of their own."""
     if not lake.files.exists(MLFLOW):
@@ -139,6 +150,8 @@ def _faults_of_registry(lake: Lake) -> list[Fault]:
     try:
         with one_state(lake.path(MLFLOW)) as database:
             (found,) = database.execute("PRAGMA integrity_check(1)").fetchone()
+        if found == "ok" and is_damaged(lake, _noted(lake)):
+            found = "it is not what the last run left, and nobody has written to it since"
         if found != "ok":
             return [Fault(MLFLOW, f"{lake.path(MLFLOW)} is damaged ({found}); {backup}")]
         models = registered_models(lake)
