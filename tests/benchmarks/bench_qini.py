@@ -12,6 +12,7 @@ import argparse
 import importlib.util
 import json
 import os
+import random
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -77,6 +78,7 @@ def conversions(positive: float, effect: float) -> Generator:
 
     def draw(folder: Path, seed: int) -> Drawn:
         module = _module(folder / "causalml" / "dataset" / "classification.py")
+        random.seed(seed)  # it chooses the shapes of effects by these, and seeds NumPy's alone
         found, names = module.make_uplift_classification_logistic(
             n_samples=ROWS // 2, treatment_name=["control", "treatment1"], n_uplift_dict={"treatment1": 4},
             n_mix_informative_uplift_dict={"treatment1": 1}, delta_uplift_dict={"treatment1": effect},
