@@ -74,6 +74,19 @@ def test_nothing_is_noted_where_commits_are_not_counted(lake: Lake, tmp_path: Pa
     assert database_note(Lake(tmp_path / "elsewhere")) is None
 
 
+@pytest.mark.parametrize("content", [b"", b"null", b"SQLite format 3\0"])
+def test_what_holds_no_database_ends_neither_a_run_nor_verify(lake: Lake, content: bytes) -> None:
+    with recorded(lake, "train-models"):
+        pass
+    noted = run_records(lake)[-1].database
+    lake.path(DATABASE).write_bytes(content)
+    with recorded(lake, "report"):
+        pass
+    assert run_records(lake)[-1].outcome == "done" and noted is not None
+    (fault,) = verify(lake).faults
+    assert str(lake.path(DATABASE)) in fault
+
+
 def test_verify_tells_what_the_last_run_left_from_what_is_there(lake: Lake) -> None:
     def run() -> None:
         with recorded(lake, "train-models"):

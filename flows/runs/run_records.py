@@ -24,7 +24,7 @@ from features.storage.lake import Lake
 from features.storage.whole_writes import PART
 from flows.runs.run_clock import run_begins, run_ends
 from flows.runs.run_steps import steps_taken
-from models.registry.database_note import DatabaseNote, renewed_note
+from models.registry.database_note import DatabaseNote, renewed_note, stored_note
 
 FOLDER = "runs"
 KEPT = 1000  # files: a year of nights, and some; those of runs that go on stay beyond it
@@ -116,8 +116,7 @@ def run_records(lake: Lake, last: int | None = None) -> list[RunRecord]:
 def _read(lake: Lake, name: str) -> RunRecord:
     told = unsealed(name, lake.files.read(name))
     known = {each.name: told[each.name] for each in fields(RunRecord) if each.name in told}
-    noted = DatabaseNote(**known["database"]) if known.get("database") else None
-    return RunRecord(**known | {"database": noted})
+    return RunRecord(**known | {"database": stored_note(told)})
 
 
 def _begin(lake: Lake, command: str, as_of: date | None) -> RunRecord:

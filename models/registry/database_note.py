@@ -9,13 +9,16 @@ from __future__ import annotations
 
 import hashlib
 import sqlite3
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from features.storage.lake import Lake
 from features.storage.sqlite_reads import one_state
 from models.registry.registry_state import DATABASE
 
-JOURNAL_MODE, ROLLBACK, COUNT = 18, 1, slice(24, 28)  # bytes of the file's header; with a write-ahead log none counts
+JOURNAL_MODE, COUNT = slice(18, 19), slice(24, 28)  # bytes of the file's header; an empty file has none
+ROLLBACK = b"\1"  # with a write-ahead log commits are not counted
 BYTES = 16
 
 
@@ -25,6 +28,18 @@ class DatabaseNote:
 
     commits: int
     digest: str
+
+
+def stored_note(record: Mapping[str, Any]) -> DatabaseNote | None:
+    """Read the note of a run's record; None where it has none, as those of an older winback.
+
+    Raises
+    ------
+    TypeError
+        It holds something else.
+    """
+    noted = record.get("database")
+    return DatabaseNote(**noted) if noted else None
 
 
 def database_note(lake: Lake) -> DatabaseNote | None:

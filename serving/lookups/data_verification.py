@@ -20,7 +20,7 @@ from features.storage.lake import Lake
 from features.storage.sqlite_reads import one_state
 from features.storage.storage_interface import Storage
 from models.registry.artifact_digests import damage_of
-from models.registry.database_note import DatabaseNote, is_damaged
+from models.registry.database_note import DatabaseNote, is_damaged, stored_note
 from models.registry.registry_state import RegisteredModel, registered_models
 from serving.lookups.repair_order import Repair, repair_lines, repair_order
 
@@ -137,8 +137,8 @@ def _noted(lake: Lake) -> DatabaseNote | None:
     """Read what the newest run noted of MLflow's database."""
     for name in reversed(lake.files.list(RECORDS)):
         with suppress(ValueError, TypeError, FileNotFoundError):
-            if told := unsealed(name, lake.files.read(name)).get("database"):
-                return DatabaseNote(**told)
+            if noted := stored_note(unsealed(name, lake.files.read(name))):
+                return noted
     return None
 
 
